@@ -1,0 +1,37 @@
+"""What can go wrong, by who has to act on it."""
+
+from __future__ import annotations
+
+from airflow.exceptions import AirflowException
+
+
+class AnnotationError(AirflowException):
+    """Base of every error that this provider raises on purpose."""
+
+
+class AnnotationConnectionError(AnnotationError):
+    """The labeling tool cannot be reached, refuses the key, or is not the tool the connection says it is."""
+
+
+class AnnotationRequestError(AnnotationError):
+    """The labeling tool refused a request; the message is the tool's own.
+
+    :param message: what was asked for, and what the tool answered
+    :param status_code: the HTTP status of the answer, None where there was none
+    """
+
+    def __init__(self, message: str, *, status_code: int | None = None) -> None:
+        super().__init__(message)
+        self.status_code = status_code
+
+
+class AnnotationProjectNotFound(AnnotationError):
+    """The labeling tool has no such project, or does not show it to the connection's user."""
+
+
+class AnnotationUploadError(AnnotationError):
+    """More items failed to upload than ``max_failures`` allows; the message lists the first ones by name."""
+
+
+class MediaError(AnnotationError, ValueError):
+    """A media file is missing, empty, or not what it says it is; the message names the file."""

@@ -1,0 +1,238 @@
+"""The contract that every labeling tool fulfils."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from airflow.sdk.bases.hook import BaseHook
+
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.media.items import MediaItem
+
+MediaAccess = Literal["auto", "upload", "reference"]
+OnDuplicate = Literal["skip", "fail", "allow"]
+IfExists = Literal["reuse", "fail", "update"]
+AnnotationChoice = Literal["all", "latest", "ground_truth"]
+
+
+class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
+    """A project in a labeling tool, as it travels through XCom (``msgspec.to_builtins`` makes it a small dict).
+
+    :param id: the tool's id of the project, always a string
+    :param title: as the tool shows it
+    :param url: opens the project in the tool
+    :param uri: the project's asset URI, ``label-studio://host/projects/12``
+    :param tool: ``label_studio`` or ``labelbox``
+    :param run_key: name of the annotation run, None for projects that this provider did not make
+    :param created: whether the call that returned it made it
+    """
+
+    id: str
+    title: str
+    url: str
+    uri: str
+    tool: str
+    run_key: str | None = None
+    created: bool = False
+
+
+class AnnotationProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the labeling of a project is. Counts are of items, as the tool counts them.
+
+    :param total: items in the project
+    :param completed: items that the tool counts as finished; overlap is respected
+    :param skipped: items that somebody skipped, where the tool says
+    :param annotations: submissions of all people, where the tool says
+    :param statuses: items by the tool's own workflow state, where it has one
+    """
+
+    total: int
+    completed: int
+    skipped: int = 0
+    annotations: int = 0
+    statuses: dict[str, int] = {}
+
+    @property
+    def fraction(self) -> float:
+        """Completed items of all items, 0 for an empty project."""
+        return self.completed / self.total if self.total else 0.0
+
+
+class FailedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that did not go in, and why.
+
+    :param item_key: the caller's id of the item
+    :param reason: one sentence that names the file or value at fault
+    """
+
+    item_key: str
+    reason: str
+
+
+class UploadReport(msgspec.Struct, kw_only=True):
+    """What became of the items of one upload. Never holds a row an item, however many there were.
+
+    :param uploaded: items that this call created
+    :param skipped: items that the project already had, by ``item_key``
+    :param failed: how many items failed
+    :param failures: the first of them (see ``MAX_FAILURES_LISTED``)
+    """
+
+    MAX_FAILURES_LISTED: ClassVar[int] = 20
+
+    uploaded: int = 0
+    skipped: int = 0
+    failed: int = 0
+    failures: list[FailedItem] = []
+
+    def fail(self, item_key: str, reason: str) -> None:
+        """Count a failed item and keep it for the report while there is room."""
+        self.failed += 1
+        if len(self.failures) < self.MAX_FAILURES_LISTED:
+            self.failures.append(FailedItem(item_key=item_key, reason=reason))
+
+
+class AnnotationHook(BaseHook, ABC):
+    """What operators, sensors and transfers ask of a labeling tool.
+
+    Use :meth:`for_connection` to get the hook of whichever tool a connection names.
+
+    Every method raises :class:`~airflow_annotation.exceptions.AnnotationConnectionError` when the tool cannot be
+    reached or refuses the key, :class:`~airflow_annotation.exceptions.AnnotationProjectNotFound` when there is no such
+    project, and :class:`~airflow_annotation.exceptions.AnnotationRequestError` when the tool refuses a request.
+    """
+
+    tool: ClassVar[str]
+    """The tool's name in the tables' ``tool`` column."""
+
+    @classmethod
+    def for_connection(cls, conn_id: str) -> AnnotationHook:
+        """Return the hook of the tool that the connection's type names.
+
+        :raises AnnotationError: the connection is of a type that is no labeling tool
+        """
+        hook = BaseHook.get_hook(conn_id)
+        if not isinstance(hook, AnnotationHook):
+            raise AnnotationError(
+                f"Connection {conn_id!r} is not of a labeling tool: its type gives {type(hook).__name__}. "
+                "Use a connection of type label_studio or labelbox."
+            )
+        return hook
+
+    # Projects and runs
+
+    @abstractmethod
+    def create_project(
+        self,
+        *,
+        title: str,
+        run_key: str,
+        label_schema: LabelSchema | None = None,
+        label_config: str | None = None,
+        copy_from: str | None = None,
+        description: str = "",
+        settings: dict[str, Any] | None = None,
+        if_exists: IfExists = "reuse",
+    ) -> AnnotationProject:
+        """Make the project of a run, or find it.
+
+        Exactly one of ``label_schema``, ``label_config`` (the tool's own: XML, ontology id) and ``copy_from`` (a
+        project's id) says what is to be labeled.
+        """
+
+    @abstractmethod
+    def get_project(self, project_id: str) -> AnnotationProject:
+        """Return the project with this id."""
+
+    @abstractmethod
+    def find_project(self, run_key: str) -> AnnotationProject | None:
+        """Return the run's project, the one with the lowest id if two were made at once, or None."""
+
+    @abstractmethod
+    def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
+        """Yield the projects that belong to a run whose key starts with ``prefix``."""
+
+    @abstractmethod
+    def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
+        """Give a run another key. Its project stays as it is."""
+
+    @abstractmethod
+    def delete_project(self, project_id: str) -> bool:
+        """Delete a project with all that is in it. Return False if it was gone already."""
+
+    def delete_run(self, run_key: str) -> bool:
+        """Delete the project of a run. Return False if there is none."""
+        project = self.find_project(run_key)
+        return project is not None and self.delete_project(project.id)
+
+    def resolve_project(
+        self, project: str | int | dict[str, Any] | None = None, run_key: str | None = None
+    ) -> AnnotationProject:
+        """Return the project that an operator's arguments name.
+
+        :param project: an id, or what ``CreateAnnotationProjectOperator`` returned
+        :param run_key: the run's key, where ``project`` is not given
+        """
+        if project is not None and project != "":
+            return self.get_project(str(project["id"] if isinstance(project, dict) else project))
+        if not run_key:
+            raise AnnotationError("Name the annotation project: pass project (its id) or run_key.")
+        found = self.find_project(run_key)
+        if found is None:
+            raise AnnotationProjectNotFound(f"No annotation project has the run_key {run_key!r}.")
+        return found
+
+    @abstractmethod
+    def get_label_schema(self, project_id: str) -> LabelSchema:
+        """Read the label schema back from the project's labeling config or ontology."""
+
+    # Media in
+
+    @abstractmethod
+    def upload_items(
+        self,
+        project_id: str,
+        items: Iterable[MediaItem],
+        *,
+        media_access: MediaAccess = "auto",
+        on_duplicate: OnDuplicate = "skip",
+    ) -> UploadReport:
+        """Create an item in the project for each media item that it does not have yet, by ``item_key``.
+
+        Streams: ``items`` may be a generator of millions. An item that cannot be uploaded is reported, and does not
+        keep the others from going in.
+        """
+
+    # Waiting
+
+    @abstractmethod
+    def get_progress(self, project_id: str) -> AnnotationProgress:
+        """Ask how far the labeling is, in one small request."""
+
+    @abstractmethod
+    async def aget_progress(self, project_id: str) -> AnnotationProgress:
+        """Like :meth:`get_progress`, for triggers."""
+
+    # Labels out
+
+    @abstractmethod
+    def read_tables(
+        self,
+        project_id: str,
+        *,
+        annotations: AnnotationChoice = "all",
+        include_predictions: bool = False,
+        keep_raw: bool = False,
+    ) -> Iterator[LabelTables]:
+        """Yield the whole project as batches of whole items, every item in exactly one batch.
+
+        :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; what is
+            left out is left out of ``annotations`` and ``labels``, never of ``items``
+        :param include_predictions: also yield the models' predictions, with origin ``prediction``
+        :param keep_raw: fill ``labels.raw`` for every row, not only for type ``other``
+        """

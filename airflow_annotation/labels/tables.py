@@ -1,0 +1,145 @@
+"""The three Arrow tables that every labeling tool is read into and every destination is written from.
+
+``items`` has one row for each media item of a project, labeled or not. ``annotations`` has one row for each submission
+of a person or a model, empty ones too. ``labels`` has one row for each label in them. The README's section "The
+tables" says what each column means; this module is where their types are said once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+TABLES_VERSION: Final = 1
+"""Raised when a column is added, removed or changes its type, so that landed data can be migrated."""
+
+_TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
+
+
+def _required(name: str, type_: pa.DataType) -> pa.Field:
+    return pa.field(name, type_, nullable=False)
+
+
+ITEMS: Final = pa.schema(
+    [
+        _required("project", pa.string()),
+        _required("tool", pa.string()),
+        pa.field("run_key", pa.string()),
+        _required("item_id", pa.string()),
+        _required("item_key", pa.string()),
+        pa.field("media_uri", pa.string()),
+        _required("media_type", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("frame_count", pa.int32()),
+        pa.field("frame_rate", pa.float64()),
+        _required("status", pa.string()),
+        _required("annotation_count", pa.int32()),
+        _required("prediction_count", pa.int32()),
+        pa.field("agreement", pa.float64()),
+        pa.field("created_at", _TIMESTAMP),
+        pa.field("updated_at", _TIMESTAMP),
+        pa.field("item_url", pa.string()),
+        pa.field("data", pa.string()),
+    ]
+)
+
+ANNOTATIONS: Final = pa.schema(
+    [
+        _required("project", pa.string()),
+        _required("item_id", pa.string()),
+        _required("item_key", pa.string()),
+        _required("annotation_id", pa.string()),
+        _required("origin", pa.string()),
+        pa.field("annotator", pa.string()),
+        pa.field("model_version", pa.string()),
+        pa.field("score", pa.float64()),
+        _required("status", pa.string()),
+        pa.field("ground_truth", pa.bool_()),
+        _required("label_count", pa.int32()),
+        pa.field("lead_time", pa.float64()),
+        pa.field("created_at", _TIMESTAMP),
+        pa.field("updated_at", _TIMESTAMP),
+    ]
+)
+
+LABELS: Final = pa.schema(
+    [
+        _required("project", pa.string()),
+        _required("item_id", pa.string()),
+        _required("item_key", pa.string()),
+        _required("annotation_id", pa.string()),
+        _required("origin", pa.string()),
+        _required("ordinal", pa.int32()),
+        _required("label_id", pa.string()),
+        pa.field("parent_label_id", pa.string()),
+        _required("field", pa.string()),
+        pa.field("target", pa.string()),
+        _required("type", pa.string()),
+        pa.field("label", pa.string()),
+        pa.field("labels", pa.list_(pa.string())),
+        pa.field("number", pa.float64()),
+        pa.field("text", pa.string()),
+        pa.field("bbox", pa.list_(pa.float64())),
+        pa.field("rotation", pa.float64()),
+        pa.field("points", pa.list_(pa.list_(pa.float64()))),
+        pa.field("point_index", pa.int32()),
+        pa.field("visibility", pa.int32()),
+        pa.field("mask_size", pa.list_(pa.int32())),
+        pa.field("mask_counts", pa.string()),
+        pa.field("track_id", pa.string()),
+        pa.field("frame", pa.int32()),
+        pa.field("frame_end", pa.int32()),
+        pa.field("tool_frame", pa.int32()),
+        pa.field("time", pa.float64()),
+        pa.field("time_end", pa.float64()),
+        pa.field("is_keyframe", pa.bool_()),
+        pa.field("span_start", pa.int64()),
+        pa.field("span_end", pa.int64()),
+        pa.field("from_label_id", pa.string()),
+        pa.field("to_label_id", pa.string()),
+        pa.field("attributes", pa.string()),
+        pa.field("label_origin", pa.string()),
+        pa.field("raw", pa.string()),
+    ]
+)
+
+SCHEMAS: Final[dict[str, pa.Schema]] = {"items": ITEMS, "annotations": ANNOTATIONS, "labels": LABELS}
+
+KEYS: Final[dict[str, tuple[str, ...]]] = {
+    "items": ("project", "item_id"),
+    "annotations": ("project", "annotation_id", "origin"),
+    "labels": ("project", "annotation_id", "origin", "ordinal", "frame"),
+}
+"""What is unique in each table. ``frame`` is null for all that is not video."""
+
+JSON_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
+    "items": ("data",),
+    "annotations": (),
+    "labels": ("attributes", "raw"),
+}
+"""String columns that hold a JSON document, for destinations that have a type of their own for it."""
+
+
+class LabelTables(NamedTuple):
+    """A batch of whole items: their rows of all three tables, in the order of the items."""
+
+    items: pa.RecordBatch
+    annotations: pa.RecordBatch
+    labels: pa.RecordBatch
+
+
+def empty_tables() -> LabelTables:
+    """Return a batch without rows."""
+    return LabelTables(*(pa.RecordBatch.from_pylist([], schema=schema) for schema in SCHEMAS.values()))
+
+
+def collect_tables(batches: Iterable[LabelTables]) -> dict[str, pa.Table]:
+    """Collect batches into one Arrow table each. For small projects, tests and notebooks: it holds everything."""
+    collected = list(batches)
+    return {
+        name: pa.Table.from_batches([getattr(batch, name) for batch in collected], schema=schema)
+        for name, schema in SCHEMAS.items()
+    }

@@ -1,0 +1,30 @@
+"""What a media item is, on its way to a labeling tool."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
+    """One image, video or other file that somebody is to label.
+
+    :param media: where the file is: a local path, or a URI (``gs://…``, ``s3://…``, ``https://…``)
+    :param item_key: the caller's own id of the item, stable across tools, runs and retries
+    :param media_type: ``image``, ``video``, ``audio``, ``text``, ...
+    :param width: pixels as shown (after EXIF orientation), None until probed
+    :param height: pixels as shown (after EXIF orientation), None until probed
+    :param frame_count: frames of a video file, None until probed
+    :param frame_rate: frames per second of a video file, None until probed
+    :param data: whatever else the caller attaches; it lands in ``items.data``
+    """
+
+    media: str
+    item_key: str
+    media_type: str = "image"
+    width: int | None = None
+    height: int | None = None
+    frame_count: int | None = None
+    frame_rate: float | None = None
+    data: dict[str, Any] = {}
