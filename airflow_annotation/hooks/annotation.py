@@ -18,6 +18,7 @@ MediaAccess = Literal["auto", "upload", "reference"]
 OnDuplicate = Literal["skip", "fail", "allow"]
 IfExists = Literal["reuse", "fail", "update"]
 AnnotationChoice = Literal["all", "latest", "ground_truth"]
+AnnotatorNames = Literal["email", "id"]
 
 
 class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +228,7 @@ class AnnotationHook(BaseHook, ABC):
         *,
         annotations: AnnotationChoice = "all",
         include_predictions: bool = False,
+        annotators: AnnotatorNames = "email",
         keep_raw: bool = False,
     ) -> Iterator[LabelTables]:
         """Yield the whole project as batches of whole items, every item in exactly one batch.
@@ -234,5 +236,6 @@ class AnnotationHook(BaseHook, ABC):
         :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; what is
             left out is left out of ``annotations`` and ``labels``, never of ``items``
         :param include_predictions: also yield the models' predictions, with origin ``prediction``
+        :param annotators: name people by their ``email``, or by the tool's opaque ``id``
         :param keep_raw: fill ``labels.raw`` for every row, not only for type ``other``
         """
