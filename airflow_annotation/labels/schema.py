@@ -1,0 +1,299 @@
+"""The label schema: what people are asked to label, in words that no single tool owns."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+FIELD_TYPES: Final = (
+    "classification",
+    "classifications",
+    "detections",
+    "instances",
+    "polygons",
+    "polylines",
+    "keypoints",
+    "segmentation",
+    "scalar",
+    "text",
+)
+"""What a field can ask for, in FiftyOne's words."""
+
+ATTRIBUTE_TYPES: Final = ("radio", "select", "checkbox", "text", "number")
+"""How an attribute is answered: one of its values (``radio``, ``select``), any of them (``checkbox``), or freely."""
+
+SHAPE_TYPES: Final = ("detections", "instances", "polygons", "polylines", "keypoints", "segmentation")
+"""The field types that are drawn, so that their labels can have attributes."""
+
+OTHER: Final = "other"
+"""Type of a field that was read from a tool and that no type of ours describes; ``tag`` says what the tool calls it."""
+
+_SINGULAR: Final = {
+    "detection": "detections",
+    "instance": "instances",
+    "polygon": "polygons",
+    "polyline": "polylines",
+    "keypoint": "keypoints",
+}
+_WITHOUT_CLASSES: Final = ("scalar", "text")
+_ATTRIBUTES_WITH_VALUES: Final = ("radio", "select", "checkbox")
+_MASK_TARGET_MAX: Final = 65535
+
+
+class LabelSchemaError(ValueError):
+    """A label schema says something that cannot be labeled; the message names the field."""
+
+
+class LabelAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A question about each label of a field.
+
+    :param type: one of :data:`ATTRIBUTE_TYPES`
+    :param values: the answers to choose from, for ``radio``, ``select`` and ``checkbox``
+    :param classes: the classes it is asked for; empty for all of them
+    """
+
+    type: str
+    values: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+
+
+class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that is asked for in each item.
+
+    :param type: one of :data:`FIELD_TYPES`, or ``other`` for what was read from a tool and has no type of ours
+    :param classes: what can be chosen, in order
+    :param attributes: questions about each label, by name
+    :param mask_targets: for ``segmentation``, the class of each pixel value; 0 is the background
+    :param tag: for ``other``, what the tool calls the field's type
+    """
+
+    type: str
+    classes: tuple[str, ...] = ()
+    attributes: dict[str, LabelAttribute] = {}
+    mask_targets: dict[int, str] = {}
+    tag: str = ""
+
+
+class LabelSchema(msgspec.Struct, frozen=True):
+    """What people are asked to label: fields by name.
+
+    Build one with :meth:`from_dict`, which checks it. It is a dictionary that users of FiftyOne know, plus attributes::
+
+        {
+            "objects": {
+                "type": "detections",
+                "classes": ["car", "person"],
+                "attributes": {"occluded": {"type": "radio", "values": ["yes", "no"]}},
+            },
+            "weather": {"type": "classification", "classes": ["sun", "rain"]},
+        }
+
+    :param fields: the fields by name, in the order in which they are shown
+    """
+
+    fields: dict[str, LabelField]
+
+    @classmethod
+    def from_dict(cls, schema: Mapping[str, Any]) -> LabelSchema:
+        """Return the schema that a dictionary describes.
+
+        :raises LabelSchemaError: it describes none; the message says what is wrong, by field name
+        """
+        if not isinstance(schema, Mapping):
+            raise LabelSchemaError(f"A label schema is a dictionary of fields, not {type(schema).__name__}.")
+        if not schema:
+            raise LabelSchemaError(
+                "The label schema has no field. Give at least one, for example "
+                '{"objects": {"type": "detections", "classes": ["car"]}}.'
+            )
+        _check_names(schema, "field", "The label schema")
+        return cls({name: _read_field(name, field) for name, field in schema.items()})
+
+    @classmethod
+    def for_field(
+        cls,
+        label_field: str,
+        label_type: str,
+        classes: Iterable[str] = (),
+        *,
+        mask_targets: Mapping[int | str, str] | None = None,
+        attributes: Mapping[str, Any] | None = None,
+    ) -> LabelSchema:
+        """Return the schema of a single field.
+
+        :param label_field: its name
+        :param label_type: its type, for example ``detections``
+        :param classes: what can be chosen
+        :param mask_targets: for ``segmentation``, the class of each pixel value
+        :param attributes: questions about each label, by name
+        :raises LabelSchemaError: the field is none that can be labeled
+        """
+        field: dict[str, Any] = {"type": label_type}
+        if classes:
+            field["classes"] = classes if isinstance(classes, str) else list(classes)
+        if mask_targets:
+            field["mask_targets"] = dict(mask_targets)
+        if attributes:
+            field["attributes"] = dict(attributes)
+        return cls.from_dict({label_field: field})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the dictionary that :meth:`from_dict` reads, of JSON types all the way."""
+        return msgspec.json.decode(msgspec.json.encode(self.fields), type=dict[str, Any])
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the schema as hexadecimal digits: equal schemas have equal digests."""
+        return hashlib.sha256(msgspec.json.encode(self.to_dict(), order="sorted")).hexdigest()
+
+
+def _read_field(name: str, field: Any) -> LabelField:
+    where = f"Label schema, field {name!r}"
+    if not isinstance(field, Mapping):
+        raise LabelSchemaError(f'{where} is not a dictionary such as {{"type": "detections", "classes": ["car"]}}.')
+    _check_keys(field, LabelField.__struct_fields__, where)
+    type_ = _read_type(field, (*FIELD_TYPES, OTHER), where)
+    mask_targets = _read_mask_targets(field.get("mask_targets") or {}, type_, where)
+    classes = _read_strings(field.get("classes", ()), "class", where)
+    if type_ == "segmentation":
+        if not mask_targets:
+            mask_targets = dict(enumerate(classes, 1))
+        elif classes and set(classes) != set(mask_targets.values()):
+            raise LabelSchemaError(f"{where} names other classes than mask_targets does. Leave classes out.")
+        classes = tuple(mask_targets.values())
+    if type_ in _WITHOUT_CLASSES and classes:
+        raise LabelSchemaError(f"{where} is of type {type_} and cannot have classes.")
+    if type_ not in (*_WITHOUT_CLASSES, OTHER) and not classes:
+        raise LabelSchemaError(f"{where} is of type {type_} and has no classes. List at least one.")
+    attributes = _read_attributes(field.get("attributes") or {}, type_, classes, where)
+    tag = field.get("tag", "")
+    if (type_ == OTHER) != bool(tag) or not isinstance(tag, str):
+        raise LabelSchemaError(f"{where}: tag names the tool's own type of a field of type other, and only there.")
+    return LabelField(type=type_, classes=classes, attributes=attributes, mask_targets=mask_targets, tag=tag)
+
+
+def _read_attributes(
+    attributes: Any, field_type: str, classes: tuple[str, ...], where: str
+) -> dict[str, LabelAttribute]:
+    if not attributes:
+        return {}
+    if not isinstance(attributes, Mapping):
+        raise LabelSchemaError(f"{where}: attributes is a dictionary by name, not {type(attributes).__name__}.")
+    if field_type not in (*SHAPE_TYPES, OTHER):
+        raise LabelSchemaError(
+            f"{where} is of type {field_type}, whose labels cannot have attributes. "
+            f"Types that can: {', '.join(SHAPE_TYPES)}."
+        )
+    _check_names(attributes, "attribute", where)
+    return {
+        name: _read_attribute(attribute, classes, f"{where}, attribute {name!r}")
+        for name, attribute in attributes.items()
+    }
+
+
+def _read_attribute(attribute: Any, field_classes: tuple[str, ...], where: str) -> LabelAttribute:
+    if not isinstance(attribute, Mapping):
+        raise LabelSchemaError(f'{where} is not a dictionary such as {{"type": "radio", "values": ["yes", "no"]}}.')
+    _check_keys(attribute, LabelAttribute.__struct_fields__, where)
+    type_ = _read_type(attribute, ATTRIBUTE_TYPES, where)
+    values = _read_strings(attribute.get("values", ()), "value", where)
+    if type_ in _ATTRIBUTES_WITH_VALUES and not values:
+        raise LabelSchemaError(f"{where} is of type {type_} and has no values. List at least one.")
+    if type_ not in _ATTRIBUTES_WITH_VALUES and values:
+        raise LabelSchemaError(f"{where} is of type {type_} and cannot have values.")
+    classes = _read_strings(attribute.get("classes", ()), "class", where)
+    for class_ in classes:
+        if class_ not in field_classes:
+            raise LabelSchemaError(
+                f"{where} is asked for the class {_short(class_)}, which the field does not have."
+                f"{_guess(class_, field_classes)}"
+            )
+    return LabelAttribute(type=type_, values=values, classes=classes)
+
+
+def _read_type(described: Mapping[str, Any], known: tuple[str, ...], where: str) -> str:
+    if "type" not in described:
+        raise LabelSchemaError(f"{where} has no type. Known types: {', '.join(known)}.")
+    type_ = described["type"]
+    type_ = _SINGULAR.get(type_, type_) if isinstance(type_, str) else type_
+    if type_ not in known:
+        raise LabelSchemaError(
+            f"{where} has the unknown type {_short(type_)}.{_guess(type_, known)} Known types: {', '.join(known)}."
+        )
+    return str(type_)
+
+
+def _read_mask_targets(mask_targets: Any, field_type: str, where: str) -> dict[int, str]:
+    if not mask_targets:
+        return {}
+    if field_type != "segmentation":
+        raise LabelSchemaError(f"{where} is of type {field_type}; only segmentation has mask_targets.")
+    if not isinstance(mask_targets, Mapping):
+        raise LabelSchemaError(f"{where}: mask_targets is a dictionary of pixel value to class.")
+    read: dict[int, str] = {}
+    for key, class_ in mask_targets.items():
+        value = int(key) if isinstance(key, str) and key.isdecimal() else key
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= _MASK_TARGET_MAX:
+            raise LabelSchemaError(
+                f"{where}: {_short(key)} in mask_targets is no pixel value from 1 to {_MASK_TARGET_MAX} "
+                "(0 is the background and has no class)."
+            )
+        read[value] = class_
+    _read_strings(list(read.values()), "class", where)
+    return read
+
+
+def _read_strings(strings: Any, what: str, where: str) -> tuple[str, ...]:
+    if isinstance(strings, str) or not isinstance(strings, Iterable):
+        raise LabelSchemaError(f"{where} needs a list of {what} names, not {_short(strings)}.")
+    read = tuple(strings)
+    seen: set[str] = set()
+    for string in read:
+        if not isinstance(string, str):
+            raise LabelSchemaError(f"{where}: the {what} {_short(string)} is not a string. Put it in quotes.")
+        _check_text(string, what, where)
+        if string in seen:
+            raise LabelSchemaError(f"{where} has the {what} {_short(string)} twice.")
+        seen.add(string)
+    return read
+
+
+def _check_names(names: Iterable[Any], what: str, where: str) -> None:
+    """Names become column values, file names and the tools' own names, where case may not tell them apart."""
+    seen: dict[str, str] = {}
+    for name in names:
+        if not isinstance(name, str):
+            raise LabelSchemaError(f"{where}: the {what} name {_short(name)} is not a string.")
+        _check_text(name, f"{what} name", where)
+        if (other := seen.setdefault(name.casefold(), name)) is not name:
+            raise LabelSchemaError(f"{where} has the {what}s {other!r} and {name!r}, which differ in case only.")
+
+
+def _check_text(text: str, what: str, where: str) -> None:
+    if not text or text != text.strip():
+        raise LabelSchemaError(f"{where}: the {what} {_short(text)} is empty, or begins or ends with a space.")
+    if not text.isprintable() and any(
+        ord(c) < 32 or 0xD800 <= ord(c) <= 0xDFFF or ord(c) in (0xFFFE, 0xFFFF) for c in text
+    ):
+        raise LabelSchemaError(f"{where}: the {what} {_short(text)} has a control character in it.")
+
+
+def _check_keys(described: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    for key in described:
+        if key not in known:
+            raise LabelSchemaError(
+                f"{where} has the unknown key {_short(key)}.{_guess(key, known)} Known keys: {', '.join(known)}."
+            )
+
+
+def _guess(word: Any, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
