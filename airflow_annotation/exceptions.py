@@ -8,9 +8,20 @@ from airflow.exceptions import AirflowException
 class AnnotationError(AirflowException):
     """Base of every error that this provider raises on purpose."""
 
+    is_transient: bool = False
+    """Whether the same request may succeed later although nobody changes anything, so that waiting may help."""
+
 
 class AnnotationConnectionError(AnnotationError):
     """The labeling tool cannot be reached, refuses the key, or is not the tool the connection says it is."""
+
+    is_transient = True
+
+
+class AnnotationAuthenticationError(AnnotationConnectionError):
+    """The labeling tool refuses the connection's key."""
+
+    is_transient = False
 
 
 class AnnotationRequestError(AnnotationError):
@@ -23,6 +34,7 @@ class AnnotationRequestError(AnnotationError):
     def __init__(self, message: str, *, status_code: int | None = None) -> None:
         super().__init__(message)
         self.status_code = status_code
+        self.is_transient = status_code is not None and (status_code == 429 or status_code >= 500)
 
 
 class AnnotationProjectNotFound(AnnotationError):
