@@ -1,0 +1,1 @@
+"""Hooks: one for each labeling tool, all of them alike."""

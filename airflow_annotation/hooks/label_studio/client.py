@@ -1,0 +1,351 @@
+"""The one HTTP client that all of the Label Studio code uses, the SDK included.
+
+Keys, retries and errors live here, so that nothing else has to think of them.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import time
+import urllib.request
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import jwt
+from httpx_retries import Retry, RetryTransport
+
+from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationConnectionError
+from airflow_annotation.hooks.label_studio.errors import check_response, connection_error
+
+if TYPE_CHECKING:
+    from label_studio_sdk import LabelStudio
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds, at most, until a server that does not answer the connection counts as unreachable."""
+
+_METHODS: Final = ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE")
+_REPEATABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_RENEWAL_MARGIN: Final = 30.0
+
+
+class LabelStudioAuth(httpx.Auth):
+    """Sends whichever of Label Studio's two kinds of key it is given.
+
+    A legacy token is sent as ``Authorization: Token``. A personal access token is a JWT that is never sent as such: it
+    buys access tokens of some minutes at ``/api/token/refresh/``, which are sent as ``Bearer``, renewed shortly before
+    they expire and once when the server refuses one. Safe in threads and coroutines without a lock: two renewals at
+    once give two good tokens.
+
+    :param url: the server's URL, without a trailing slash
+    :param api_key: a legacy token or a personal access token
+    :param headers: what to send along to the server's proxy when an access token is bought
+    """
+
+    def __init__(self, *, url: str, api_key: str, headers: Mapping[str, str]) -> None:
+        self._url = url
+        self._api_key = api_key.strip()
+        if not re.fullmatch(r"[!-~]+", self._api_key):
+            raise AnnotationConnectionError(
+                f"The connection to Label Studio at {url} has no usable API key: its password field is empty or has "
+                "characters that no key has. Put a legacy token or a personal access token there."
+            )
+        self._headers = dict(headers)
+        self._is_personal_access_token = _jwt_claims(self._api_key) is not None
+        self._access_token: str | None = None
+        self._renew_at = 0.0
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Put the key on the request; buy an access token for it first where one is needed."""
+        if not self._is_personal_access_token:
+            request.headers["Authorization"] = f"Token {self._api_key}"
+            yield request
+            return
+        if self._access_token is None or time.monotonic() >= self._renew_at:
+            self._keep_access_token((yield self._token_request(request)))
+        request.headers["Authorization"] = f"Bearer {self._access_token}"
+        response = yield request
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            self._keep_access_token((yield self._token_request(request)))
+            request.headers["Authorization"] = f"Bearer {self._access_token}"
+            yield request
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Drive :meth:`auth_flow`, reading the answers to token requests only: others may be streamed."""
+        flow = self.auth_flow(request)
+        outgoing = next(flow)
+        while True:
+            response = yield outgoing
+            if outgoing is not request:
+                response.read()
+            try:
+                outgoing = flow.send(response)
+            except StopIteration:
+                return
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Drive :meth:`auth_flow`, reading the answers to token requests only: others may be streamed."""
+        flow = self.auth_flow(request)
+        outgoing = next(flow)
+        while True:
+            response = yield outgoing
+            if outgoing is not request:
+                await response.aread()
+            try:
+                outgoing = flow.send(response)
+            except StopIteration:
+                return
+
+    def _token_request(self, request: httpx.Request) -> httpx.Request:
+        return httpx.Request(
+            "POST",
+            f"{self._url}/api/token/refresh/",
+            headers=self._headers,
+            json={"refresh": self._api_key},
+            extensions={
+                "timeout": request.extensions.get("timeout", {}),
+                "retry": retry_policy(repeatable=True, attempts=request.extensions["retry"].total),
+            },
+        )
+
+    def _keep_access_token(self, response: httpx.Response) -> None:
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise AnnotationAuthenticationError(
+                f"Label Studio at {self._url} refuses the connection's personal access token: it is expired, revoked, "
+                "or of another server. Put a current one into the connection's password field."
+            )
+        check_response(response, self._url)
+        token = response.json()["access"]
+        claims = _jwt_claims(token) or {}
+        # The token's own lifetime, on our clock: the server's clock may be off.
+        lifetime = float(claims.get("exp", 0)) - float(claims.get("iat", 0))
+        self._renew_at = time.monotonic() + max(lifetime - _RENEWAL_MARGIN, lifetime / 2)
+        self._access_token = token
+
+
+class LabelStudioClient:
+    """Requests to one Label Studio server, by one user.
+
+    Every request has a timeout and is repeated, with backoff and jitter and as ``Retry-After`` says, where that is
+    safe: on any passing failure if the request is repeatable, else only where the server cannot have acted on it (no
+    connection, 429). Redirects are errors, since the key must not travel. Methods may be called from several threads.
+
+    Failures are :class:`~airflow_annotation.exceptions.AnnotationConnectionError`,
+    :class:`~airflow_annotation.exceptions.AnnotationProjectNotFound` and
+    :class:`~airflow_annotation.exceptions.AnnotationRequestError`; the key is in none of them.
+
+    :param url: the server's URL, with its path prefix if it has one
+    :param api_key: a legacy token or a personal access token
+    :param verify: whether to verify the server's certificate, or the path of the certificates to trust
+    :param timeout: seconds to wait for the server to take in or give out the next bytes
+    :param headers: sent with every request, for a proxy in front of the server
+    :param attempts: how often a failed request is repeated at most
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        api_key: str,
+        verify: bool | str = True,
+        timeout: float = 60.0,
+        headers: Mapping[str, str] | None = None,
+        attempts: int = 5,
+    ) -> None:
+        self.url = _checked_url(url)
+        self._attempts = attempts
+        self._verify = verify
+        self._timeout = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
+        self._headers = dict(headers or {})
+        self._auth = LabelStudioAuth(url=self.url, api_key=api_key, headers=self._headers)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(url={self.url!r})"
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Any = None,
+        json: Any = None,
+        content: bytes | Iterator[bytes] | None = None,
+        files: Any = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+        timeout: float | None = None,
+    ) -> httpx.Response:
+        """Send a request and return its successful answer, read whole.
+
+        :param method: ``GET``, ``POST``, ...
+        :param path: below the server's URL, ``/api/projects/``
+        :param params: the query, as httpx takes it
+        :param json: the body, as JSON
+        :param content: the body, as bytes
+        :param files: the body, as multipart, as httpx takes it
+        :param headers: of this request
+        :param repeatable: whether sending it twice does no harm; by default what HTTP says of the method
+        :param timeout: seconds, in place of the client's
+        """
+        arguments = self._arguments(method, path, repeatable=repeatable, timeout=timeout)
+        retry = arguments["extensions"]["retry"]
+        # Read inside the retry: an answer that is cut off half way is asked for again.
+        arguments["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.read)
+        with connection_error(self.url):
+            response = self._http.request(
+                **arguments, params=params, json=json, content=content, files=files, headers=headers
+            )
+            return check_response(response, self.url)
+
+    async def arequest(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Any = None,
+        json: Any = None,
+        content: bytes | None = None,
+        files: Any = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+        timeout: float | None = None,
+    ) -> httpx.Response:
+        """Like :meth:`request`, for triggers. Opens a connection each time: they poll seldom, and have no end."""
+        arguments = self._arguments(method, path, repeatable=repeatable, timeout=timeout)
+        retry = arguments["extensions"]["retry"]
+        arguments["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.aread)
+        transport = RetryTransport(httpx.AsyncHTTPTransport(verify=self._ssl_context, proxy=self._proxy))
+        with connection_error(self.url):
+            async with httpx.AsyncClient(
+                auth=self._auth, headers=self._headers, timeout=self._timeout, transport=transport
+            ) as http:
+                response = await http.request(
+                    **arguments, params=params, json=json, content=content, files=files, headers=headers
+                )
+            return check_response(response, self.url)
+
+    @contextmanager
+    def stream(
+        self, method: str, path: str, *, params: Any = None, json: Any = None, timeout: float | None = None
+    ) -> Iterator[httpx.Response]:
+        """Send a request and give its successful answer while it comes in, for bodies that are too large to hold.
+
+        What goes wrong before the body begins is repeated where that is safe; a body that is cut off is an error.
+        """
+        arguments = self._arguments(method, path, repeatable=None, timeout=timeout)
+        with (
+            connection_error(self.url),
+            self._http.stream(**arguments, params=params, json=json) as response,
+        ):
+            if not response.is_success:
+                response.read()
+            yield check_response(response, self.url)
+
+    @cached_property
+    def sdk(self) -> LabelStudio:
+        """Label Studio's SDK on this very client: same key, same retries. Its ``ApiError`` are its own."""
+        from label_studio_sdk import LabelStudio
+
+        return LabelStudio(  # type: ignore[no-untyped-call]  # the SDK leaves its constructor untyped
+            base_url=self.url, api_key="set by LabelStudioAuth", httpx_client=self._http, max_retries=0
+        )
+
+    def _arguments(self, method: str, path: str, *, repeatable: bool | None, timeout: float | None) -> dict[str, Any]:
+        if repeatable is None:
+            repeatable = method.upper() in _REPEATABLE_METHODS
+        return {
+            "method": method,
+            "url": f"{self.url}/{path.lstrip('/')}",
+            "timeout": self._timeout
+            if timeout is None
+            else httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
+            "extensions": {"retry": retry_policy(repeatable=repeatable, attempts=self._attempts)},
+        }
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        return httpx.Client(
+            auth=self._auth,
+            headers=self._headers,
+            timeout=self._timeout,
+            transport=RetryTransport(
+                httpx.HTTPTransport(verify=self._ssl_context, proxy=self._proxy),
+                retry=retry_policy(repeatable=True, attempts=self._attempts).copy_with(
+                    allowed_methods=_REPEATABLE_METHODS
+                ),
+            ),
+        )
+
+    @cached_property
+    def _ssl_context(self) -> ssl.SSLContext:
+        if isinstance(self._verify, bool):
+            return httpx.create_ssl_context(verify=self._verify)
+        path = Path(self._verify)
+        try:
+            return ssl.create_default_context(
+                cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
+            )
+        except OSError as error:
+            raise AnnotationConnectionError(
+                f"The connection's ca_bundle {self._verify!r} cannot be read: {error}."
+            ) from error
+
+    @cached_property
+    def _proxy(self) -> str | None:
+        # httpx looks at the environment only where it makes the transport itself.
+        url = httpx.URL(self.url)
+        if urllib.request.proxy_bypass(url.host):
+            return None
+        proxies = urllib.request.getproxies()
+        return proxies.get(url.scheme) or proxies.get("all")
+
+
+def retry_policy(*, repeatable: bool, attempts: int) -> Retry:
+    """Return when and how often a request is sent again.
+
+    :param repeatable: whether sending it twice does no harm; if not, it is repeated only where the server cannot have
+        acted on it
+    :param attempts: how often at most
+    """
+    return Retry(
+        total=attempts,
+        allowed_methods=_METHODS,
+        backoff_factor=0.25,
+        backoff_jitter=0.5,
+        max_backoff_wait=120,
+        total_timeout=300,
+        status_forcelist=(429, 500, 502, 503, 504) if repeatable else (429,),
+        retry_on_exceptions=(
+            (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
+            if repeatable
+            else (httpx.ConnectError, httpx.ConnectTimeout)
+        ),
+    )
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise AnnotationConnectionError(f"The connection's host {url!r} is not a URL: {error}.") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise AnnotationConnectionError(
+            f"The connection's host {url!r} is not a URL like https://label-studio.example.com."
+        )
+    if parsed.userinfo:
+        raise AnnotationConnectionError(
+            f"The connection's host names a user or password for {parsed.host}: "
+            "the API key belongs into the password field, other credentials into the extra field's headers."
+        )
+    return url.rstrip("/")
+
+
+def _jwt_claims(token: str) -> dict[str, Any] | None:
+    try:
+        return dict(jwt.decode(token, options={"verify_signature": False}))
+    except jwt.InvalidTokenError:
+        return None

@@ -1,0 +1,184 @@
+"""What a Label Studio server's failures are called here, and how they read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from airflow_annotation.exceptions import (
+    AnnotationAuthenticationError,
+    AnnotationConnectionError,
+    AnnotationError,
+    AnnotationProjectNotFound,
+    AnnotationRequestError,
+)
+
+_LONGEST_MESSAGE = 1000
+
+
+@contextmanager
+def connection_error(url: str) -> Iterator[None]:
+    """Turn whatever keeps an answer from arriving into one sentence.
+
+    :param url: the server's URL
+    :raises AnnotationConnectionError: there was no answer, or half of one
+    """
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise AnnotationConnectionError(
+            f"Label Studio at {url} did not answer in time ({type(error).__name__}). "
+            "Is it overloaded? The connection's timeout can be raised."
+        ) from error
+    except httpx.ConnectError as error:
+        hint = (
+            "Set the connection's ca_bundle to the certificates to trust."
+            if "CERTIFICATE" in str(error).upper()
+            else "Is it running, and is the connection's host right?"
+        )
+        raise AnnotationConnectionError(f"Label Studio at {url} cannot be reached: {error}. {hint}") from error
+    except httpx.LocalProtocolError:
+        # Its message quotes the header, which may hold a secret.
+        raise AnnotationConnectionError(
+            f"The request to Label Studio at {url} cannot be sent: a header of the connection has illegal characters."
+        ) from None
+    except httpx.RequestError as error:
+        raise AnnotationConnectionError(
+            f"The connection to Label Studio at {url} broke: {type(error).__name__}: {error}."
+        ) from error
+
+
+def check_response(response: httpx.Response, url: str) -> httpx.Response:
+    """Return the response if it is a Label Studio's successful answer.
+
+    :param response: read, unless it is a success
+    :param url: the server's URL
+    :raises AnnotationConnectionError: the key is refused, or it was not Label Studio that answered
+    :raises AnnotationProjectNotFound: there is no such project
+    :raises AnnotationRequestError: Label Studio refuses the request; the message is its own
+    """
+    is_html = response.headers.get("content-type", "").startswith("text/html")
+    if response.is_success and not is_html:
+        return response
+    asked = f"{response.request.method} {response.request.url.path}"
+    status = response.status_code
+    if response.is_redirect:
+        raise AnnotationConnectionError(_redirected(response, url))
+    if response.is_success:
+        raise AnnotationConnectionError(
+            f"{url} answered {asked} with a web page instead of JSON: that is not Label Studio's API. Is the "
+            "connection's host right, with its path prefix, and is there a proxy in front that wants a login?"
+        )
+    body = None if is_html else _json(response)
+    if status == httpx.codes.UNAUTHORIZED:
+        raise AnnotationAuthenticationError(
+            f"Label Studio at {url} refuses the connection's API key: {tool_message(body) or status}. "
+            "Put a current one into the connection's password field."
+        )
+    if body is None:
+        raise _not_label_studio(response, url, asked)
+    message = tool_message(body)
+    if status == httpx.codes.NOT_FOUND and "No Project matches" in message:
+        project = re.search(r"/api/projects/(\d+)", response.request.url.path)
+        name = f"project {project[1]}" if project else "such project"
+        raise AnnotationProjectNotFound(
+            f"Label Studio at {url} has no {name}, or does not show it to the connection's user."
+        )
+    raise AnnotationRequestError(
+        f"Label Studio at {url} refused {asked} with {status}: {message or 'no reason given'}", status_code=status
+    )
+
+
+def tool_message(body: Any) -> str:
+    """Return what Label Studio says is wrong, as one line.
+
+    :param body: of the answer, decoded; ``detail``, ``validation_errors`` by field and ``display_context`` are Label
+        Studio's own
+    """
+    if not isinstance(body, dict):
+        return _shorten(_flatten(body))
+    reasons = (
+        body.get("validation_errors")
+        or body.get("detail")
+        or {name: value for name, value in body.items() if name not in {"id", "status_code", "version", "exc_info"}}
+    )
+    parts = [_flatten(reasons), _flatten(body.get("display_context"))]
+    return _shorten(". ".join(part.rstrip(".") for part in parts if part))
+
+
+def map_api_error(error: Any, url: str) -> AnnotationError:
+    """Return what an ``ApiError`` of label-studio-sdk is called here.
+
+    :param error: the ``ApiError``
+    :param url: the server's URL
+    """
+    if error.status_code == httpx.codes.UNAUTHORIZED:
+        return AnnotationAuthenticationError(
+            f"Label Studio at {url} refuses the connection's API key: {tool_message(error.body)}. "
+            "Put a current one into the connection's password field."
+        )
+    message = tool_message(error.body)
+    if error.status_code == httpx.codes.NOT_FOUND and "No Project matches" in message:
+        return AnnotationProjectNotFound(
+            f"Label Studio at {url} has no such project, or does not show it to the connection's user."
+        )
+    return AnnotationRequestError(
+        f"Label Studio at {url} refused a request with {error.status_code}: {message}", status_code=error.status_code
+    )
+
+
+def _redirected(response: httpx.Response, url: str) -> str:
+    target = response.next_request.url if response.next_request else httpx.URL(response.headers.get("location", ""))
+    origin = f"{target.scheme}://{target.netloc.decode()}" if target.host else "another address"
+    asked = response.request.url
+    if (target.scheme, target.netloc) == (asked.scheme, asked.netloc):
+        return (
+            f"{url} redirects {asked.path} to {target.path}: that is not Label Studio's API. Is the connection's host "
+            "right, with its path prefix?"
+        )
+    return (
+        f"{url} redirects to {origin}. The API key is not sent there; if that is the Label Studio, "
+        f"set the connection's host to {origin}."
+    )
+
+
+def _not_label_studio(response: httpx.Response, url: str, asked: str) -> AnnotationError:
+    status = response.status_code
+    if status == httpx.codes.TOO_MANY_REQUESTS or status in {502, 503, 504}:
+        return AnnotationConnectionError(
+            f"{url} answered {asked} with {status} {response.reason_phrase}: it is down, starting or overloaded."
+        )
+    if status == httpx.codes.NOT_FOUND:
+        return AnnotationConnectionError(
+            f"{url} has no {response.request.url.path}: that is not Label Studio's API, or one of another version. "
+            "Is the connection's host right, with its path prefix?"
+        )
+    text = re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(style|script|head)\b.*?</\1>", " ", response.text))
+    return AnnotationRequestError(
+        f"{url} refused {asked} with {status} {response.reason_phrase}: {_shorten(text) or 'no reason given'}",
+        status_code=status,
+    )
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _flatten(value: Any) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_flatten(part)}" for name, part in value.items() if part not in (None, "", [], {}))
+    if isinstance(value, list):
+        return ", ".join(_flatten(part) for part in value)
+    return "" if value is None else str(value)
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
