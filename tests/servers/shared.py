@@ -1,0 +1,50 @@
+"""Servers that all workers of a test session share.
+
+The first worker that asks for a server starts it; the session's main process, which outlives its workers however they
+end, stops what was started.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.servers.processes import ServerError, stop_group
+
+
+def shared_server(directory: Path, name: str, start: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
+    """Return what ``start`` returned for the first worker that asked for this server.
+
+    :param directory: the session's folder of servers
+    :param name: of the server; it gets a folder of this name
+    :param start: starts the server in that folder, has written the process group's id there with :func:`write_pid`
+        before it can fail, and returns what JSON can hold
+    """
+    home = directory / name
+    home.mkdir(parents=True, exist_ok=True)
+    answer = home / "started.json"
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not answer.exists():
+            try:
+                answer.write_text(json.dumps(start(home)))
+            except ServerError as error:
+                answer.write_text(json.dumps({"error": str(error)}))
+    started: dict[str, Any] = json.loads(answer.read_text())
+    if "error" in started:
+        raise ServerError(started["error"])
+    return started
+
+
+def write_pid(home: Path, pid: int) -> None:
+    """Leave the id of a server's process group where :func:`stop_shared_servers` finds it."""
+    (home / "pid").write_text(str(pid))
+
+
+def stop_shared_servers(directory: Path) -> None:
+    """Stop every server that was started in this folder."""
+    for pid in directory.glob("*/pid"):
+        stop_group(int(pid.read_text()))
