@@ -1,0 +1,1 @@
+"""Label Studio's own spelling of label schemas and labels."""

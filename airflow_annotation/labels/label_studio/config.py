@@ -1,0 +1,271 @@
+"""Label schema to Label Studio's labeling config, and back.
+
+The tags are described at https://labelstud.io/tags/.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Final
+from xml.etree import ElementTree
+
+from airflow_annotation.labels.label_studio.controls import SHAPES, Control, LabelingConfig
+from airflow_annotation.labels.schema import (
+    OTHER,
+    SHAPE_TYPES,
+    LabelAttribute,
+    LabelField,
+    LabelSchema,
+    LabelSchemaError,
+)
+
+_OBJECT_TAGS: Final = {
+    "image": "Image",
+    "video": "Video",
+    "audio": "Audio",
+    "text": "Text",
+    "html": "HyperText",
+    "pdf": "Pdf",
+}
+_SHAPE_TAGS: Final = {
+    "detections": "RectangleLabels",
+    "instances": "BrushLabels",
+    "polygons": "PolygonLabels",
+    "polylines": "VectorLabels",
+    "keypoints": "KeyPointLabels",
+    "segmentation": "BrushLabels",
+}
+_HOTKEYS: Final = "1234567890qwetasdfgzxcvbyiopjklnm"
+"""Keys for classes in the order in which Label Studio itself hands them out; the rest are its own commands."""
+
+_NOT_A_NAME: Final = re.compile(r"[+-]?(\d[\d_]*)?\.?\d*([eE][+-]?\d+)?|true|false|nan|[+-]?inf(inity)?", re.IGNORECASE)
+
+
+def label_config_from_schema(schema: LabelSchema, *, media_type: str = "image", frame_rate: float | None = None) -> str:
+    """Compile a label schema to a labeling config.
+
+    :param schema: what is to be labeled
+    :param media_type: of the items: ``image``, ``video``, ``audio``, ``text``, ``html`` or ``pdf``. It is also the key
+        of the task's data that holds the media
+    :param frame_rate: of the videos, frames per second: Label Studio's player counts frames at the config's rate, not
+        at the file's
+    :raises LabelSchemaError: Label Studio cannot label this; the message names the field
+    """
+    if media_type not in _OBJECT_TAGS:
+        raise LabelSchemaError(
+            f"Label Studio has no generated config for media of type {media_type!r}; known are "
+            f"{', '.join(_OBJECT_TAGS)}. Pass a labeling config of your own."
+        )
+    names = _control_names(schema)
+    numbered = (f"{media_type}_{number}" for number in itertools.count(1))
+    media_name = next(name for name in itertools.chain([media_type], numbered) if name not in names)
+    view = ElementTree.Element("View")
+    media = ElementTree.SubElement(view, _OBJECT_TAGS[media_type], name=media_name, value=f"${media_type}")
+    if media_type == "image":
+        media.set("zoomControl", "true")
+    if media_type == "video" and frame_rate:
+        media.set("frameRate", f"{frame_rate:.12g}")
+    hotkeys = iter(_HOTKEYS)
+    for name, field in schema.fields.items():
+        _check_field(name, field, media_type)
+        _write_field(view, name, field, media, hotkeys)
+        for attribute_name, attribute in field.attributes.items():
+            _write_attribute(view, name, attribute_name, attribute, media_name)
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode")
+
+
+def label_schema_from_config(xml: str) -> LabelSchema:
+    """Read the label schema back from a labeling config.
+
+    Any config can be read: what no type of ours describes becomes a field of type ``other`` with the name of its tag.
+
+    :param xml: the labeling config
+    :raises LabelSchemaError: it is not well-formed XML
+    """
+    config = LabelingConfig(xml)
+    fields: dict[str, LabelField] = {}
+    for control in config.controls.values():
+        gives_classes_elsewhere = control.tag in SHAPES and control.field != control.name
+        if control.attribute is None and not (gives_classes_elsewhere and control.field in config.controls):
+            fields[control.field] = _read_field(control, config)
+    return LabelSchema(fields)
+
+
+def media_data_keys(xml: str) -> dict[str, str]:
+    """Return the keys of a task's data that hold its media, by the name of the tag that shows them.
+
+    :param xml: the labeling config
+    :raises LabelSchemaError: it is not well-formed XML
+    """
+    return {name: media.data_key for name, media in LabelingConfig(xml).objects.items()}
+
+
+# Writing
+
+
+def attribute_control_name(field: str, attribute: str) -> str:
+    """Return the name of the control that asks for an attribute of a field's labels."""
+    return f"{field}.{attribute}"
+
+
+def shape_control_name(field: str) -> str:
+    """Return the name of the control that draws a field's boxes in videos, where ``Labels`` only names them."""
+    return f"{field}.box"
+
+
+def _control_names(schema: LabelSchema) -> set[str]:
+    """Return the names of all controls; in Label Studio all names of a config share one space."""
+    names: set[str] = set()
+    for field_name, field in schema.fields.items():
+        for name in (field_name, *(attribute_control_name(field_name, attribute) for attribute in field.attributes)):
+            where = f"Label schema, field {field_name!r}"
+            if name in names:
+                raise LabelSchemaError(f"{where}: Label Studio would get two controls named {name!r}. Rename one.")
+            if _NOT_A_NAME.fullmatch(name) or "$" in name or "," in name:
+                raise LabelSchemaError(
+                    f"{where}: Label Studio cannot name a control {name!r}, since it would read a number, a list or a "
+                    "reference to the task's data. Rename it."
+                )
+            names.add(name)
+    return names
+
+
+def _check_field(name: str, field: LabelField, media_type: str) -> None:
+    where = f"Label schema, field {name!r}"
+    if field.type == OTHER:
+        raise LabelSchemaError(f"{where} is of type other, which only reading gives. Pass a labeling config instead.")
+    if field.type in SHAPE_TYPES and media_type != "image" and (field.type, media_type) != ("detections", "video"):
+        raise LabelSchemaError(f"{where} is of type {field.type}, which Label Studio cannot draw on {media_type}.")
+
+
+def _write_field(
+    view: ElementTree.Element, name: str, field: LabelField, media: ElementTree.Element, hotkeys: Iterator[str]
+) -> None:
+    names = {"name": name, "toName": media.attrib["name"]}
+    if field.type not in SHAPE_TYPES:
+        ElementTree.SubElement(view, "Header", value=name, size="5")
+    if field.type == "scalar":
+        ElementTree.SubElement(view, "Number", names)
+    elif field.type == "text":
+        ElementTree.SubElement(view, "TextArea", names, maxSubmissions="1", editable="true", rows="3")
+    elif field.type in ("classification", "classifications"):
+        choice = "single" if field.type == "classification" else "multiple"
+        control = ElementTree.SubElement(view, "Choices", names, choice=choice, showInline="true")
+        _write_classes(control, "Choice", name, field, hotkeys)
+    elif media.tag == "Video":
+        ElementTree.SubElement(view, "VideoRectangle", {**names, "name": shape_control_name(name)})
+        _write_classes(ElementTree.SubElement(view, "Labels", names), "Label", name, field, hotkeys)
+    else:
+        control = ElementTree.SubElement(view, _SHAPE_TAGS[field.type], names)
+        if field.type == "polylines":
+            control.set("closable", "false")
+        _write_classes(control, "Label", name, field, hotkeys)
+
+
+def _write_classes(
+    control: ElementTree.Element, tag: str, name: str, field: LabelField, hotkeys: Iterator[str]
+) -> None:
+    categories = {class_: str(value) for value, class_ in field.mask_targets.items()}
+    for index, class_ in enumerate(field.classes):
+        element = ElementTree.SubElement(control, tag, value=_checked_value(class_, f"Label schema, field {name!r}"))
+        if tag == "Label":
+            element.set("background", _colour(index))
+        if hotkey := next(hotkeys, None):
+            element.set("hotkey", hotkey)
+        if class_ in categories:
+            element.set("category", categories[class_])
+
+
+def _write_attribute(
+    view: ElementTree.Element, field_name: str, name: str, attribute: LabelAttribute, media_name: str
+) -> None:
+    where = f"Label schema, field {field_name!r}, attribute {name!r}"
+    tag = {"text": "TextArea", "number": "Number"}.get(attribute.type, "Choices")
+    condition = {"visibleWhen": "region-selected", "whenTagName": field_name}
+    if attribute.classes:
+        if len(attribute.classes) > 1 and any("," in class_ for class_ in attribute.classes):
+            raise LabelSchemaError(f"{where}: Label Studio cannot ask for several classes that have commas in them.")
+        condition["whenLabelValue"] = ",".join(attribute.classes)
+    box = ElementTree.SubElement(view, "View", condition)
+    ElementTree.SubElement(box, "Header", value=name, size="6")
+    control = ElementTree.SubElement(
+        box, tag, {"name": attribute_control_name(field_name, name), "toName": media_name, "perRegion": "true"}
+    )
+    control.attrib.update(condition)
+    if tag == "Choices":
+        control.set("choice", "multiple" if attribute.type == "checkbox" else "single")
+        control.set(*(("layout", "select") if attribute.type == "select" else ("showInline", "true")))
+        for value in attribute.values:
+            ElementTree.SubElement(control, "Choice", value=_checked_value(value, where))
+    elif tag == "TextArea":
+        control.attrib.update(maxSubmissions="1", editable="true", displayMode="region-list")
+
+
+def _checked_value(value: str, where: str) -> str:
+    if re.search(r"\$\w", value):
+        raise LabelSchemaError(
+            f"{where}: Label Studio would read {value[:60]!r} as a reference to the task's data. "
+            "Write the class without $ before a letter or digit."
+        )
+    return value
+
+
+def _colour(index: int) -> str:
+    """Return a colour that differs from its neighbours': hues go round by the golden ratio."""
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 0.9)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+
+
+# Reading
+
+
+def _read_field(control: Control, config: LabelingConfig) -> LabelField:
+    classes = tuple(control.classes)
+    type_, tag = _field_type(control, config), ""
+    mask_targets: dict[int, str] = {}
+    if type_ == "instances" and classes and all(category.isdecimal() for category in control.classes.values()):
+        mask_targets = {int(category): class_ for class_, category in control.classes.items()}
+        type_ = "segmentation"
+    if type_ == OTHER or (type_ not in ("scalar", "text") and not classes):
+        type_, tag = OTHER, control.tag
+    attributes = {
+        asked.attribute: _read_attribute(asked, classes)
+        for asked in config.controls.values()
+        if asked.attribute is not None
+        and (control.is_shape or control.tag.endswith("labels"))
+        and (control.name in asked.asked_for if asked.asked_for else set(asked.to_names) & set(control.to_names))
+    }
+    return LabelField(type=type_, classes=classes, attributes=attributes, mask_targets=mask_targets, tag=tag)
+
+
+def _field_type(control: Control, config: LabelingConfig) -> str:
+    if control.tag == "choices":
+        single = control.attributes.get("choice", "single") != "multiple"
+        return "classification" if single else "classifications"
+    if control.tag in ("number", "rating"):
+        return "scalar"
+    if control.tag in ("textarea", "datetime"):
+        return "text"
+    shapes = {
+        SHAPES[shape.tag]
+        for shape in config.controls.values()
+        if control.tag == "labels" and shape.tag in SHAPES and shape.field == control.name
+    } or {SHAPES.get(control.tag.removesuffix("labels"), OTHER)}
+    shape = shapes.pop()
+    return OTHER if shapes or shape not in SHAPE_TYPES else shape
+
+
+def _read_attribute(asked: Control, field_classes: tuple[str, ...]) -> LabelAttribute:
+    type_ = {"number": "number", "rating": "number", "taxonomy": "checkbox"}.get(asked.tag, "text")
+    if asked.tag == "choices":
+        type_ = "select" if asked.attributes.get("layout") == "select" else "radio"
+        type_ = "checkbox" if asked.attributes.get("choice") == "multiple" else type_
+    condition = asked.asked_for_classes
+    classes = (condition,) if condition in field_classes else tuple(condition.split(","))
+    return LabelAttribute(
+        type=type_, values=tuple(asked.classes), classes=tuple(class_ for class_ in classes if class_ in field_classes)
+    )

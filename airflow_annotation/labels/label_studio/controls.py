@@ -1,0 +1,204 @@
+"""A labeling config as its controls and media: which field of a label schema each result belongs to.
+
+Reads any labeling config, hand-written ones too. The tags are described at https://labelstud.io/tags/.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+from xml.etree import ElementTree
+
+import msgspec
+
+from airflow_annotation.labels.schema import LabelSchemaError
+
+PATH_SEPARATOR: Final = "/"
+"""Between the levels of a taxonomy or a nested choice, where a path is one class."""
+
+SHAPES: Final = {
+    "rectangle": "detections",
+    "ellipse": "ellipses",
+    "polygon": "polygons",
+    "vector": "polylines",
+    "keypoint": "keypoints",
+    "brush": "instances",
+    "magicwand": "instances",
+    "bitmask": "instances",
+    "videorectangle": "detections",
+    "videovector": "polylines",
+}
+"""Tags that draw without classes of their own, and the type of what they draw. With ``labels`` at the end they have
+classes; without, the classes come from a ``Labels`` tag beside them, if from anywhere."""
+
+ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
+"""Tags that can be asked for each region."""
+
+_MEDIA_TYPES: Final = {
+    "image": "image",
+    "video": "video",
+    "audio": "audio",
+    "audioplus": "audio",
+    "text": "text",
+    "hypertext": "html",
+    "paragraphs": "text",
+    "timeseries": "timeseries",
+    "pdf": "pdf",
+}
+_DATA_KEY: Final = re.compile(r"\$([\w-]+)")
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """A tag that people label with.
+
+    :param name: as results have it in ``from_name``; holds the index flag where a ``Repeater`` repeats it
+    :param tag: the tag's name in lower case
+    :param attributes: the tag's own attributes, names in lower case
+    :param to_names: the media it labels
+    :param field: the schema field that its results belong to
+    :param attribute: for a question about each region, the attribute's name; None for others
+    :param asked_for: for a question about each region, the fields it is about; empty for all
+    :param asked_for_classes: and their classes, as the config has them; empty for all
+    :param classes: what can be chosen, as results have it, and each class's ``category`` where the config numbers them
+    """
+
+    name: str
+    tag: str
+    attributes: dict[str, str]
+    to_names: tuple[str, ...]
+    field: str
+    attribute: str | None = None
+    asked_for: tuple[str, ...] = ()
+    asked_for_classes: str = ""
+    classes: dict[str, str] = {}
+
+    @property
+    def is_shape(self) -> bool:
+        """Whether it draws regions, with classes of its own or without."""
+        return self.tag.removesuffix("labels") in SHAPES
+
+
+class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A tag that shows media.
+
+    :param name: as results have it in ``to_name``
+    :param tag: the tag's name as the config spells it
+    :param data_key: the key of the task's data that holds the media
+    :param media_type: ``image``, ``video``, ...
+    """
+
+    name: str
+    tag: str
+    data_key: str
+    media_type: str
+
+
+class LabelingConfig:
+    """The controls and media of a labeling config, in its order.
+
+    :param xml: the labeling config
+    :raises LabelSchemaError: it is not well-formed XML
+    """
+
+    def __init__(self, xml: str) -> None:
+        try:
+            root = ElementTree.fromstring(xml)  # noqa: S314 - expat itself limits entity expansion
+        except ElementTree.ParseError as error:
+            raise LabelSchemaError(f"The labeling config is not well-formed XML: {error}.") from error
+        elements = list(_walk(root, {}))
+        tags = [(element, attributes) for element, attributes in elements if "name" in attributes]
+        targets = {
+            name for _, attributes in tags for name in attributes.get("toname", "").split(",") if "toname" in attributes
+        }
+        self.objects = {
+            attributes["name"]: media
+            for element, attributes in tags
+            if "toname" not in attributes and (media := _read_media(element, attributes, targets))
+        }
+        controls = [(element, attributes) for element, attributes in tags if "toname" in attributes]
+        self.controls = {
+            attributes["name"]: _read_control(element, attributes, _labels_beside(attributes, controls))
+            for element, attributes in controls
+        }
+        self._repeated = [
+            (re.compile(re.escape(name).replace(re.escape(flag), r"\d+")), control)
+            for name, control in self.controls.items()
+            if (flag := control.attributes.get("indexflag", "")) and flag in name
+        ]
+
+    def find_control(self, from_name: str) -> Control | None:
+        """Return the control that results with this ``from_name`` came from, None where the config has none."""
+        control = self.controls.get(from_name)
+        if control is None:
+            control = next((control for name, control in self._repeated if name.fullmatch(from_name)), None)
+        return control
+
+
+def _walk(
+    element: ElementTree.Element, inherited: dict[str, str]
+) -> Iterator[tuple[ElementTree.Element, dict[str, str]]]:
+    """Yield each element with its attributes, names in lower case since Label Studio does not tell them apart.
+
+    The conditions of a surrounding ``View`` and the index flag of a ``Repeater`` hold for what is inside.
+    """
+    own = {name.lower(): value for name, value in element.attrib.items()}
+    if element.tag.lower() == "repeater":
+        inherited = {**inherited, "indexflag": own.get("indexflag", "{{idx}}")}
+    yield element, {**inherited, **own}
+    inherited = {**inherited, **{name: own[name] for name in ("whentagname", "whenlabelvalue") if name in own}}
+    for child in element:
+        yield from _walk(child, inherited)
+
+
+def _read_media(element: ElementTree.Element, attributes: dict[str, str], targets: set[str]) -> MediaObject | None:
+    tag = element.tag.lower()
+    key = _DATA_KEY.search(attributes.get("value") or attributes.get("valuelist") or "")
+    if key is None or not (tag in _MEDIA_TYPES or attributes["name"] in targets):
+        return None
+    return MediaObject(name=attributes["name"], tag=element.tag, data_key=key[1], media_type=_MEDIA_TYPES.get(tag, tag))
+
+
+def _labels_beside(attributes: dict[str, str], controls: list[tuple[ElementTree.Element, dict[str, str]]]) -> list[str]:
+    """Return the names of the ``Labels`` tags that give classes to shapes on the same media."""
+    return [
+        other["name"]
+        for element, other in controls
+        if element.tag.lower() == "labels" and other["toname"] == attributes["toname"]
+    ]
+
+
+def _read_control(element: ElementTree.Element, attributes: dict[str, str], labels_beside: list[str]) -> Control:
+    tag, name = element.tag.lower(), attributes["name"]
+    field = name.replace(attributes.get("indexflag", ""), "").strip("_-. ") if "indexflag" in attributes else name
+    if tag in SHAPES and len(labels_beside) == 1:
+        field = labels_beside[0]
+    asked_for: tuple[str, ...] = ()
+    attribute = None
+    if attributes.get("perregion", "").lower() == "true" and tag in ATTRIBUTE_TAGS:
+        asked_for = tuple(filter(None, attributes.get("whentagname", "").split(",")))
+        attribute = next((field[len(owner) + 1 :] for owner in asked_for if field.startswith(f"{owner}.")), field)
+    return Control(
+        name=name,
+        tag=tag,
+        attributes=attributes,
+        to_names=tuple(attributes["toname"].split(",")),
+        field=field,
+        attribute=attribute,
+        asked_for=asked_for,
+        asked_for_classes=attributes.get("whenlabelvalue", ""),
+        classes=dict(_read_classes(element, "")),
+    )
+
+
+def _read_classes(element: ElementTree.Element, path: str) -> Iterator[tuple[str, str]]:
+    """Yield each class as results have it, and its category; ``$key`` takes them from the task's data, unknown here."""
+    for child in element:
+        if child.tag.lower() not in ("label", "choice"):
+            yield from _read_classes(child, path)
+            continue
+        attributes = {name.lower(): value for name, value in child.attrib.items()}
+        class_ = attributes.get("alias") or attributes.get("value") or ""
+        if class_ and not _DATA_KEY.fullmatch(class_):
+            yield path + class_, attributes.get("category", "")
+        yield from _read_classes(child, f"{path}{class_}{PATH_SEPARATOR}")
