@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, BaseOperatorLink, XCom
+from airflow.providers.common.compat.sdk import XCom
+from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 
 if TYPE_CHECKING:
-    from airflow.models.taskinstancekey import TaskInstanceKey
     from airflow.sdk import Context
+    from airflow.sdk.types import TaskInstanceKey
 
 PROJECT_URL_KEY = "annotation_project_url"
 
@@ -21,6 +22,8 @@ class AnnotationProjectLink(BaseOperatorLink):
     """Opens the task's annotation project in the labeling tool."""
 
     name = "Open project"
+    xcom_key = PROJECT_URL_KEY
+    """Airflow's page reads the URL from this XCom, which is there while the task runs and waits."""
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
         """Return the project's URL, or an empty string while the task has not found its project."""
@@ -28,34 +31,62 @@ class AnnotationProjectLink(BaseOperatorLink):
 
 
 def default_run_key(context: Context) -> str:
-    """Return the key of the annotation run that belongs to a DAG run: ``<dag_id>/<run_id>``."""
+    """Return the key of the annotation run that belongs to a task: ``<dag_id>/<run_id>``.
+
+    A mapped task has a run of its own for each map index: ``<dag_id>/<run_id>/<map_index>``.
+    """
+    return default_run_keys(context)[0]
+
+
+def default_run_keys(context: Context) -> list[str]:
+    """Return the keys under which a task looks for its project, the first that exists being the one.
+
+    A mapped task finds the project that a task with the same map index made, else the one that an unmapped task made.
+    So both a mapped task group with a project each and tasks that are mapped over one project do without arguments. An
+    unmapped task after a mapped creator has to be told: ``project=create.output`` in its ``expand``.
+    """
     dag_run = context["dag_run"]
-    return f"{dag_run.dag_id}/{dag_run.run_id}"
+    run_key = f"{dag_run.dag_id}/{dag_run.run_id}"
+    map_index = context["ti"].map_index
+    return [run_key] if map_index is None or map_index < 0 else [f"{run_key}/{map_index}", run_key]
 
 
-class AnnotationProjectTask(BaseOperator):
-    """Base of the tasks that work on one annotation project.
+def is_templated(value: Any) -> bool:
+    """Return whether an argument is known only when the task runs: it has a Jinja template or an XComArg in it."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    if isinstance(value, Mapping):
+        return any(map(is_templated, value.values()))
+    if isinstance(value, (list, tuple, set)):
+        return any(map(is_templated, value))
+    return hasattr(value, "resolve")
 
-    :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is
-    :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
-    :param run_key: the key of the annotation run whose project it is, where ``project`` is not given; without either,
-        the run that belongs to this DAG run. (templated)
+
+def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
+    """Check an argument that takes one of a few words.
+
+    :raises ValueError: it is none of them
+    """
+    if value not in choices:
+        raise ValueError(f"{argument} is one of {', '.join(map(repr, choices))}, not {value!r}.")
+
+
+class AnnotationTask(BaseOperator):
+    """Base of the tasks that talk to a labeling tool on behalf of an annotation run.
+
+    :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
+    :param run_key: the key of the annotation run; without it, the run that belongs to this DAG run and, in a mapped
+        task, to the map index. (templated)
     """
 
-    template_fields: Sequence[str] = ("annotation_conn_id", "project", "run_key")
-    operator_extra_links: ClassVar[tuple[BaseOperatorLink, ...]] = (AnnotationProjectLink(),)
+    template_fields: Sequence[str] = ("annotation_conn_id", "run_key")
+    operator_extra_links: Collection[BaseOperatorLink] = (AnnotationProjectLink(),)
 
     def __init__(
-        self,
-        *,
-        annotation_conn_id: str = "annotation_default",
-        project: str | int | dict[str, Any] | None = None,
-        run_key: str | None = None,
-        **kwargs: Any,
+        self, *, annotation_conn_id: str = "annotation_default", run_key: str | None = None, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self.annotation_conn_id = annotation_conn_id
-        self.project = project
         self.run_key = run_key
 
     @cached_property
@@ -63,16 +94,36 @@ class AnnotationProjectTask(BaseOperator):
         """The hook of the labeling tool that the connection names."""
         return AnnotationHook.for_connection(self.annotation_conn_id)
 
+    def remember_project(self, context: Context, project: AnnotationProject) -> None:
+        """Let the extra link open this project."""
+        context["ti"].xcom_push(key=PROJECT_URL_KEY, value=project.url)
+
+
+class AnnotationProjectTask(AnnotationTask):
+    """Base of the tasks that work on one annotation project.
+
+    :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
+    :param run_key: the key of the annotation run whose project it is, where ``project`` is not given; without either,
+        the run that belongs to this DAG run. (templated)
+    """
+
+    template_fields: Sequence[str] = (*AnnotationTask.template_fields, "project")
+
+    def __init__(self, *, project: str | int | dict[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.project = project
+
+    def run_keys(self, context: Context) -> list[str]:
+        """Return the keys of the runs whose project it may be, in order; none where ``project`` is given."""
+        if self.project:
+            return []
+        return [self.run_key] if self.run_key else default_run_keys(context)
+
     def find_project(self, context: Context) -> AnnotationProject:
         """Return the task's project, and let the extra link open it.
 
         :raises AnnotationProjectNotFound: there is no such project, or none of that run
         """
-        run_key = None if self.project else self.run_key or default_run_key(context)
-        project = self.hook.resolve_project(self.project, run_key)
+        project = self.hook.resolve_project(self.project, self.run_keys(context))
         self.remember_project(context, project)
         return project
-
-    def remember_project(self, context: Context, project: AnnotationProject) -> None:
-        """Let the extra link open this project."""
-        context["ti"].xcom_push(key=PROJECT_URL_KEY, value=project.url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -40,6 +40,21 @@ class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
     tool: str
     run_key: str | None = None
     created: bool = False
+
+
+def project_id_of(project: str | int | Mapping[str, Any]) -> str:
+    """Return the id of a project that an operator's argument names.
+
+    :param project: the id, or what ``CreateAnnotationProjectOperator`` returned
+    :raises AnnotationError: it is neither
+    """
+    project_id = project.get("id") if isinstance(project, Mapping) else project
+    if isinstance(project_id, bool) or not isinstance(project_id, (str, int)) or str(project_id).startswith("{"):
+        raise AnnotationError(
+            f"{str(project)[:100]!r} does not name an annotation project. Pass its id or the output of "
+            "CreateAnnotationProjectOperator (create.output; in a template, the ['id'] of its XCom)."
+        )
+    return str(project_id)
 
 
 class AnnotationProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -172,21 +187,23 @@ class AnnotationHook(BaseHook, ABC):
         return project is not None and self.delete_project(project.id)
 
     def resolve_project(
-        self, project: str | int | dict[str, Any] | None = None, run_key: str | None = None
+        self, project: str | int | Mapping[str, Any] | None = None, run_keys: Sequence[str] = ()
     ) -> AnnotationProject:
         """Return the project that an operator's arguments name.
 
         :param project: an id, or what ``CreateAnnotationProjectOperator`` returned
-        :param run_key: the run's key, where ``project`` is not given
+        :param run_keys: where ``project`` is not given: keys of runs; the first that has a project is the one
         """
         if project is not None and project != "":
-            return self.get_project(str(project["id"] if isinstance(project, dict) else project))
-        if not run_key:
-            raise AnnotationError("Name the annotation project: pass project (its id) or run_key.")
-        found = self.find_project(run_key)
-        if found is None:
-            raise AnnotationProjectNotFound(f"No annotation project has the run_key {run_key!r}.")
-        return found
+            return self.get_project(project_id_of(project))
+        for run_key in run_keys:
+            found = self.find_project(run_key)
+            if found is not None:
+                return found
+        raise AnnotationProjectNotFound(
+            f"No annotation project has the run_key {' or '.join(map(repr, run_keys))}. "
+            "Create it first, or name another with project or run_key."
+        )
 
     @abstractmethod
     def get_label_schema(self, project_id: str) -> LabelSchema:

@@ -1,0 +1,1 @@
+"""Operators that make and fill annotation projects."""

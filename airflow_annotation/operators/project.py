@@ -1,0 +1,218 @@
+"""Operators that make and delete annotation projects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.hooks.annotation import IfExists, project_id_of
+from airflow_annotation.labels.schema import LabelSchema, LabelSchemaError
+from airflow_annotation.project_task import (
+    AnnotationProjectTask,
+    AnnotationTask,
+    check_choice,
+    default_run_key,
+    is_templated,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperatorLink, Context
+
+SHORTEST_TITLE = 3
+"""Characters. Label Studio takes no shorter title."""
+
+
+class CreateAnnotationProjectOperator(AnnotationTask):
+    """Make the project of an annotation run in the labeling tool, or find it if it is there already.
+
+    Exactly one of ``label_schema``, ``label_config``, ``copy_from`` and the short form ``label_field`` says what is to
+    be labeled. What can be known then is checked when the DAG is parsed.
+
+    A retried or cleared task finds the project that it made. A mapped task makes a project for each map index. A DAG
+    with several of these operators tells their runs apart by ``run_key``.
+
+    Returns the project as a small dictionary with ``id``, ``title``, ``url``, ``uri``, ``tool``, ``run_key`` and
+    ``created``.
+
+    :param title: the project's title, 3 characters or more; without it, the DAG's id and the run's date. (templated)
+    :param label_schema: what to label, as :class:`~airflow_annotation.labels.schema.LabelSchema`, as its dictionary,
+        or as JSON text. (templated)
+    :param label_config: what to label, as the tool itself says it: for Label Studio, the labeling config's XML.
+        (templated)
+    :param copy_from: the project that has it already: its id, or what this operator returned. (templated)
+    :param label_field: short form for a schema of one field: its name. (templated)
+    :param label_type: short form: the field's type, for example ``detections``. (templated)
+    :param classes: short form: what can be chosen. (templated)
+    :param mask_targets: short form, for ``segmentation``: the class of each pixel value. (templated)
+    :param description: what the project is about. (templated)
+    :param project_settings: the tool's own settings of a project; unknown ones are an error that lists the known.
+        (templated)
+    :param if_exists: if the run has its project already: ``reuse`` it as it is, ``fail``, or ``update`` it to the
+        arguments
+    :param run_key: the key of the annotation run; without it, ``<dag_id>/<run_id>`` and, in a mapped task,
+        ``/<map_index>``. (templated)
+    :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
+    :raises ValueError: an argument is invalid
+    :raises AnnotationError: the labeling tool cannot be reached or refuses the project
+    """
+
+    template_fields: Sequence[str] = (
+        *AnnotationTask.template_fields,
+        "title",
+        "label_schema",
+        "label_config",
+        "copy_from",
+        "label_field",
+        "label_type",
+        "classes",
+        "mask_targets",
+        "description",
+        "project_settings",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "label_schema": "json",
+        "label_config": "html",
+        "project_settings": "json",
+    }
+
+    def __init__(
+        self,
+        *,
+        title: str | None = None,
+        label_schema: LabelSchema | Mapping[str, Any] | str | None = None,
+        label_config: str | None = None,
+        copy_from: str | int | Mapping[str, Any] | None = None,
+        label_field: str | None = None,
+        label_type: str | None = None,
+        classes: Sequence[str] | None = None,
+        mask_targets: Mapping[int | str, str] | None = None,
+        description: str = "",
+        project_settings: Mapping[str, Any] | None = None,
+        if_exists: IfExists = "reuse",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.title = title
+        self.label_schema = label_schema.to_dict() if isinstance(label_schema, LabelSchema) else label_schema
+        self.label_config = label_config
+        self.copy_from = copy_from
+        self.label_field = label_field
+        self.label_type = label_type
+        self.classes = classes
+        self.mask_targets = mask_targets
+        self.description = description
+        self.project_settings = project_settings
+        self.if_exists = if_exists
+        check_choice("if_exists", if_exists, get_args(IfExists))
+        self._check_what_to_label()
+        if not is_templated(title):
+            self._check_title(title)
+        if not any(map(is_templated, (self.label_schema, label_field, label_type, classes, mask_targets))):
+            self._schema()
+        self._check_run_key()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Make the project, or find it."""
+        self._check_title(self.title)
+        project = self.hook.create_project(
+            title=self.title or self._default_title(context),
+            run_key=self.run_key or default_run_key(context),
+            label_schema=self._schema(),
+            label_config=self.label_config,
+            copy_from=None if self.copy_from is None else project_id_of(self.copy_from),
+            description=self.description,
+            settings=dict(self.project_settings or {}),
+            if_exists=self.if_exists,
+        )
+        self.remember_project(context, project)
+        self.log.info("%s project %s: %s", "Created" if project.created else "Found", project.title, project.url)
+        return dict(msgspec.to_builtins(project))
+
+    def _check_what_to_label(self) -> None:
+        short_form = {"label_type": self.label_type, "classes": self.classes, "mask_targets": self.mask_targets}
+        if self.label_field is None:
+            for name, value in short_form.items():
+                if value is not None:
+                    raise ValueError(f"{name} describes label_field, which is missing.")
+        elif self.label_type is None:
+            raise ValueError(f"The field {self.label_field!r} needs its label_type, for example 'detections'.")
+        ways = ("label_schema", "label_config", "copy_from", "label_field")
+        given = [name for name in ways if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"Say what to label by exactly one of {', '.join(ways)}; got {' and '.join(given) or 'none'}."
+            )
+
+    def _check_title(self, title: str | None) -> None:
+        if title is not None and len(title.strip()) < SHORTEST_TITLE:
+            raise ValueError(f"The title {title!r} is too short: give {SHORTEST_TITLE} characters or more.")
+
+    def _check_run_key(self) -> None:
+        """Two operators with one run would share a project without a word, whatever their titles and schemas are."""
+        if self.run_key is not None or not self.has_dag():  # type: ignore[no-untyped-call] # Airflow's is untyped
+            return
+        for task in self.dag.tasks:
+            if (
+                isinstance(task, CreateAnnotationProjectOperator)
+                and task.task_id != self.task_id
+                and task.run_key is None
+            ):
+                raise ValueError(
+                    f"Tasks {task.task_id!r} and {self.task_id!r} both make the project of this DAG's annotation run. "
+                    "Give them a run_key each, and project=<task>.output to the tasks after them."
+                )
+
+    def _schema(self) -> LabelSchema | None:
+        """Return the schema that the arguments describe, None if they describe it in another way.
+
+        :raises LabelSchemaError: they describe none; the message says what is wrong, by field name
+        """
+        if self.label_field is not None and self.label_type is not None:
+            return LabelSchema.for_field(
+                self.label_field, self.label_type, self.classes or (), mask_targets=self.mask_targets
+            )
+        if self.label_schema is None:
+            return None
+        if not isinstance(self.label_schema, str):
+            return LabelSchema.from_dict(self.label_schema)
+        try:
+            return LabelSchema.from_dict(json.loads(self.label_schema))
+        except json.JSONDecodeError as error:
+            raise LabelSchemaError(f"label_schema is text that is not JSON: {error}.") from error
+
+    def _default_title(self, context: Context) -> str:
+        run_after = context["dag_run"].run_after
+        map_index = context["ti"].map_index
+        mapped = "" if map_index is None or map_index < 0 else f" #{map_index}"
+        return f"{self.dag_id} {run_after:%Y-%m-%d %H:%M}{mapped}"
+
+
+class DeleteAnnotationProjectOperator(AnnotationProjectTask):
+    """Delete an annotation project from the labeling tool, with all that is in it. Gone already is success.
+
+    Made to be a teardown as well: ``DeleteAnnotationProjectOperator(...).as_teardown(setups=create)``.
+
+    Returns whether there was a project to delete.
+
+    :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
+    :param run_key: the key of the annotation run whose project it is, where ``project`` is not given; without either,
+        the run that belongs to this DAG run. (templated)
+    :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
+    """
+
+    operator_extra_links: Collection[BaseOperatorLink] = ()
+
+    def execute(self, context: Context) -> bool:
+        """Delete the project."""
+        try:
+            project = self.hook.resolve_project(self.project, self.run_keys(context))
+        except AnnotationProjectNotFound as error:
+            self.log.info("Nothing to delete. %s", error)
+            return False
+        deleted = self.hook.delete_project(project.id)
+        self.log.info("%s project %s (%s)", "Deleted" if deleted else "Already gone:", project.title, project.uri)
+        return deleted

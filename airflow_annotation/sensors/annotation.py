@@ -1,0 +1,191 @@
+"""The sensor that waits for people to label."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred, conf
+from airflow.sdk import BaseSensorOperator, PokeReturnValue
+
+from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
+from airflow_annotation.project_task import AnnotationProjectTask, check_choice, is_templated
+from airflow_annotation.triggers.annotation import AnnotationTrigger, event_error
+from airflow_annotation.triggers.progress import (
+    CompletionRule,
+    OnEmpty,
+    OnMissing,
+    ProgressLog,
+    progress_result,
+    read_min_completed,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+OnTimeout = Literal["fail", "proceed"]
+
+TRIGGER_GRACE = timedelta(minutes=5)
+"""How long after the timeout Airflow's scheduler ends the wait, should no triggerer be there to end it in time."""
+
+
+class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
+    """Wait until enough of an annotation project is labeled.
+
+    Costs one small request to the tool a poke; with ``mode="reschedule"`` another, since each poke is a process of its
+    own and looks the project up again. With ``deferrable`` it costs no worker either: after one poke that finds the
+    project unfinished, the triggerer does the waiting, through restarts of its own and outages of the tool.
+
+    Returns the progress: ``total``, ``completed``, ``skipped`` and ``annotations`` (counts), ``statuses`` (items by the
+    tool's workflow state), ``fraction`` (completed of total) and ``timed_out``.
+
+    ``timeout`` runs from the first poke of each try (of the first try in mode ``reschedule``, as in all sensors).
+    ``soft_fail`` and ``never_fail`` skip the task as in all sensors: in a deferrable one upon any error, else upon the
+    timeout or any error.
+
+    :param min_completed: how much has to be completed: a float is a fraction of the project's items (``0.9``; ``1.0``,
+        the default, is all), an int is a count of items (``1`` is one). (templated)
+    :param count_skipped: count items that somebody skipped as completed
+    :param on_timeout: what to do after ``timeout``: ``fail``, or ``proceed`` with what there is. A timeout in which no
+        project turned up always fails.
+    :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
+        ``proceed``
+    :param on_missing: what to do about a project that does not exist, or is deleted meanwhile: ``fail``, ``wait`` for
+        it, or ``skip`` the task
+    :param max_outage: while deferred, for how long the tool may be out of reach before the task fails: a timedelta or
+        seconds. A task that is not deferred fails at the first poke that does not get through, and can be retried.
+    :param deferrable: wait in the triggerer; by default what Airflow's ``[operators] default_deferrable`` says
+    :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
+    :param run_key: the key of the annotation run whose project it is, where ``project`` is not given; without either,
+        the run that belongs to this DAG run. (templated)
+    :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
+    :raises ValueError: an argument is invalid
+    :raises AirflowSensorTimeout: too little was completed in time
+    :raises AnnotationProjectNotFound: there is no such project
+    :raises AnnotationError: the project is empty, or the labeling tool cannot be reached
+    """
+
+    template_fields: Sequence[str] = (*AnnotationProjectTask.template_fields, "min_completed")
+
+    def __init__(
+        self,
+        *,
+        min_completed: float | str = 1.0,
+        count_skipped: bool = False,
+        on_timeout: OnTimeout = "fail",
+        on_empty: OnEmpty = "fail",
+        on_missing: OnMissing = "fail",
+        max_outage: timedelta | float = timedelta(minutes=10),
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.min_completed = min_completed
+        self.count_skipped = count_skipped
+        self.on_timeout = on_timeout
+        self.on_empty = on_empty
+        self.on_missing = on_missing
+        self.max_outage = _seconds(max_outage)
+        self.deferrable = deferrable
+        if not is_templated(min_completed):
+            read_min_completed(min_completed)
+        check_choice("on_timeout", on_timeout, get_args(OnTimeout))
+        check_choice("on_empty", on_empty, get_args(OnEmpty))
+        check_choice("on_missing", on_missing, get_args(OnMissing))
+        self._project: AnnotationProject | None = None
+        self._unfinished: AnnotationProgress | None = None
+        self._progress_log = ProgressLog(self.log)
+
+    def execute(self, context: Context) -> dict[str, Any] | None:
+        """Poke until the project is finished, or defer."""
+        if self.deferrable:
+            # The base class turns the errors of a resumed sensor into what soft_fail and never_fail ask for. The poke
+            # before the wait is not to end in another way than those after it.
+            return self.resume_execution("poke_or_defer", None, context)  # type: ignore[no-any-return] # Airflow's
+        try:
+            return super().execute(context)  # type: ignore[no-any-return] # Airflow's is untyped
+        except (AirflowSensorTimeout, AirflowSkipException):
+            # What is raised after a poke that came back unfinished is the base class's timeout.
+            if self.on_timeout == "proceed" and self._unfinished is not None:
+                return self._proceed(self._unfinished)
+            raise
+
+    def poke(self, context: Context) -> PokeReturnValue:
+        """Look at the progress once."""
+        self._unfinished = None
+        rule = self._rule()
+        try:
+            self._project = self._project or self.find_project(context)
+            progress = self.hook.get_progress(self._project.id)
+        except AnnotationProjectNotFound as error:
+            self._project = None
+            rule.accept_missing(error)
+            self.log.info("%s Waiting for it.", error)
+            return PokeReturnValue(is_done=False)
+        self._progress_log.update(progress)
+        if rule.is_met(progress):
+            return PokeReturnValue(is_done=True, xcom_value=progress_result(progress))
+        self._unfinished = progress
+        return PokeReturnValue(is_done=False)
+
+    def poke_or_defer(self, context: Context) -> dict[str, Any] | None:
+        """Look at the progress once, and leave the rest of the waiting to the triggerer."""
+        deadline = time.time() + self.timeout
+        poked = self.poke(context)
+        if poked.is_done:
+            return poked.xcom_value
+        raise TaskDeferred(
+            trigger=AnnotationTrigger(
+                annotation_conn_id=self.annotation_conn_id,
+                project_id=self._project.id if self._project else None,
+                run_keys=self.run_keys(context),
+                rule=msgspec.to_builtins(self._rule()),
+                deadline=deadline,
+                poke_interval=self.poke_interval,
+                exponential_backoff=self.exponential_backoff,
+                max_wait=_seconds(self.max_wait) if self.max_wait else None,
+                max_outage=self.max_outage,
+            ),
+            method_name="execute_complete",
+            timeout=None if self.on_timeout == "proceed" else timedelta(seconds=self.timeout) + TRIGGER_GRACE,
+        )
+
+    def execute_complete(
+        self,
+        context: Context,  # noqa: ARG002 - Airflow's signature
+        event: Mapping[str, Any],
+    ) -> dict[str, Any]:
+        """Return what the trigger saw, or raise what it ran into."""
+        if event["status"] == "error":
+            raise event_error(event)
+        progress = event["progress"] and msgspec.convert(event["progress"], AnnotationProgress)
+        if progress is not None:
+            self._progress_log.update(progress)
+        if event["status"] == "completed":
+            return progress_result(progress)
+        if self.on_timeout == "proceed" and progress is not None:
+            return self._proceed(progress)
+        seen = f"{progress.completed} of {progress.total} items were completed" if progress else "there was no project"
+        raise AirflowSensorTimeout(f"The sensor timed out after {self.timeout:.0f} s: {seen}.")
+
+    def _rule(self) -> CompletionRule:
+        return CompletionRule(
+            min_completed=read_min_completed(self.min_completed),
+            count_skipped=self.count_skipped,
+            on_empty=self.on_empty,
+            on_missing=self.on_missing,
+        )
+
+    def _proceed(self, progress: AnnotationProgress) -> dict[str, Any]:
+        self.log.warning(
+            "Timed out; proceeding with %d of %d items, as on_timeout says.", progress.completed, progress.total
+        )
+        return progress_result(progress, timed_out=True)
+
+
+def _seconds(duration: timedelta | float) -> float:
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration

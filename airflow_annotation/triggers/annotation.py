@@ -1,0 +1,178 @@
+"""The async waiter behind the annotation sensor."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowSkipException,
+)
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
+
+from airflow_annotation.exceptions import (
+    AnnotationAuthenticationError,
+    AnnotationConnectionError,
+    AnnotationError,
+    AnnotationProjectNotFound,
+    AnnotationRequestError,
+)
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress
+from airflow_annotation.triggers.progress import CompletionRule, ProgressLog
+
+_SHORTEST_BACKOFF = 2.0
+_LONGEST_BACKOFF = 60.0
+_ERRORS = {
+    error.__name__: error
+    for error in (
+        AirflowNotFoundException,
+        AirflowSkipException,
+        AnnotationAuthenticationError,
+        AnnotationConnectionError,
+        AnnotationProjectNotFound,
+        AnnotationRequestError,
+    )
+}
+
+
+class AnnotationTrigger(BaseTrigger):
+    """Waits until the labeling of a project is finished, or until the deadline.
+
+    Fires once, with a dictionary: ``status`` is ``completed`` or ``timed_out`` with ``progress`` (the fields of
+    :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`, None where no project was there by then), or
+    ``error`` with what :func:`event_error` needs.
+
+    While the tool is out of reach (no connection, 429, 5xx) it asks again, with backoff. All other errors fire at once.
+
+    :param annotation_conn_id: the connection of the labeling tool
+    :param project_id: the project's id, None while there is none
+    :param run_keys: keys of the runs whose project it is, to find it where ``project_id`` is None or gone
+    :param rule: the fields of a :class:`~airflow_annotation.triggers.progress.CompletionRule`
+    :param deadline: when to give up, in seconds since the epoch, so that a triggerer's restart does not put it off
+    :param poke_interval: seconds between two looks
+    :param exponential_backoff: double the interval after each look
+    :param max_wait: seconds that the interval grows to at most
+    :param max_outage: seconds for which the tool may be out of reach
+    """
+
+    def __init__(
+        self,
+        *,
+        annotation_conn_id: str,
+        project_id: str | None,
+        run_keys: Sequence[str],
+        rule: Mapping[str, Any],
+        deadline: float,
+        poke_interval: float,
+        exponential_backoff: bool = False,
+        max_wait: float | None = None,
+        max_outage: float = 600.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # Airflow's is untyped
+        self.annotation_conn_id = annotation_conn_id
+        self.project_id = project_id
+        self.run_keys = list(run_keys)
+        self.rule = dict(rule)
+        self.deadline = deadline
+        self.poke_interval = poke_interval
+        self.exponential_backoff = exponential_backoff
+        self.max_wait = max_wait
+        self.max_outage = max_outage
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and the arguments to make this trigger again with."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "annotation_conn_id": self.annotation_conn_id,
+                "project_id": self.project_id,
+                "run_keys": self.run_keys,
+                "rule": self.rule,
+                "deadline": self.deadline,
+                "poke_interval": self.poke_interval,
+                "exponential_backoff": self.exponential_backoff,
+                "max_wait": self.max_wait,
+                "max_outage": self.max_outage,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire the one event."""
+        try:
+            event = await self._wait()
+        except AirflowException as error:
+            event = {
+                "status": "error",
+                "error": type(error).__name__,
+                "message": str(error),
+                "status_code": getattr(error, "status_code", None),
+            }
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call] # Airflow's is untyped
+
+    async def _wait(self) -> dict[str, Any]:
+        rule = msgspec.convert(self.rule, CompletionRule)
+        # In a thread: Airflow looks up secrets and imports providers there, as it does on 3.1 for the connection.
+        hook = await sync_to_async(AnnotationHook.for_connection)(self.annotation_conn_id)
+        progress_log = ProgressLog(self.log)
+        interval = self.poke_interval
+        while True:
+            progress = await self._ask_through_outages(hook, rule)
+            if progress is not None:
+                progress_log.update(progress)
+                if rule.is_met(progress):
+                    return {"status": "completed", "progress": msgspec.to_builtins(progress)}
+            remaining = self.deadline - time.time()
+            if remaining <= 0:
+                return {"status": "timed_out", "progress": progress and msgspec.to_builtins(progress)}
+            await asyncio.sleep(min(interval, remaining))
+            if self.exponential_backoff:
+                interval = min(2 * interval, self.max_wait or math.inf)
+
+    async def _ask_through_outages(self, hook: AnnotationHook, rule: CompletionRule) -> AnnotationProgress | None:
+        """Ask for the progress; again while the tool is out of reach, until ``max_outage`` or the deadline."""
+        give_up = min(time.time() + self.max_outage, self.deadline)
+        backoff = _SHORTEST_BACKOFF
+        while True:
+            try:
+                return await self._ask(hook)
+            except AnnotationProjectNotFound as error:
+                rule.accept_missing(error)
+                return None
+            except AnnotationError as error:
+                if not error.is_transient or time.time() + backoff > give_up:
+                    raise
+                self.log.warning("%s Asking again within %.0f s.", error, backoff)
+            # Jitter, so that a server that comes back does not meet all that wait for it at once.
+            await asyncio.sleep(random.uniform(0.5, 1) * backoff)  # noqa: S311 - no secret
+            backoff = min(2 * backoff, _LONGEST_BACKOFF)
+
+    async def _ask(self, hook: AnnotationHook) -> AnnotationProgress:
+        """Ask the tool for the progress: the one place where waiting costs a request."""
+        if self.project_id is None:
+            resolve_project = sync_to_async(hook.resolve_project, thread_sensitive=False)
+            self.project_id = (await resolve_project(None, self.run_keys)).id
+        try:
+            return await hook.aget_progress(self.project_id)
+        except AnnotationProjectNotFound:
+            if self.run_keys:
+                self.project_id = None  # The run may be given another project.
+            raise
+
+
+def event_error(event: Mapping[str, Any]) -> AirflowException:
+    """Return the error that an event of status ``error`` reports, of the class it had in the triggerer.
+
+    :param event: with ``error`` (the class's name), ``message`` and ``status_code``
+    """
+    error_class = _ERRORS.get(event["error"], AnnotationError)
+    if error_class is AnnotationRequestError:
+        return AnnotationRequestError(event["message"], status_code=event["status_code"])
+    return error_class(event["message"])
