@@ -1,0 +1,311 @@
+"""Masks: Label Studio's brush strokes and bitmasks, and COCO's RLE, which is what the ``labels`` table has.
+
+A mask is what is painted at all: where Label Studio keeps an alpha channel, every pixel whose alpha is not 0 belongs to
+the mask, as its editor draws it.
+
+Nothing here loops over pixels. A mask is handled as its *toggles*: the places, in the order of a scan, where it goes
+from off to on and from on to off (it is off before the first). Brush strokes are scanned row by row, COCO's RLE column
+by column; :func:`_transpose` goes from one to the other at the cost of the mask's outline, not of its area.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+IntArray = npt.NDArray[np.int64]
+UIntArray = npt.NDArray[np.uint32]
+
+_HEADER_BITS: Final = 53
+_LENGTH_BITS: Final = np.array([3, 4, 8, 16])
+_CHUNK_BYTES: Final = 1 << 14
+_DATA_URL: Final = "data:image/png;base64,"
+
+
+class RLE(NamedTuple):
+    """A mask of a whole frame as COCO's compressed RLE, in the columns ``mask_size`` and ``mask_counts``.
+
+    :param size: height and width in pixels
+    :param counts: lengths of the runs, column by column, the first one off, packed as pycocotools packs them
+    """
+
+    size: tuple[int, int]
+    counts: str
+
+
+def mask_to_rle(mask: npt.NDArray[np.generic]) -> RLE:
+    """Encode an array of shape (height, width); whatever is not 0 is in the mask."""
+    if mask.ndim != 2 or not mask.size:
+        raise ValueError(f"A mask has height and width, this one has the shape {mask.shape}.")
+    encoded = coco_mask.encode(np.asfortranarray(mask != 0).view(np.uint8))
+    height, width = mask.shape
+    return RLE((height, width), encoded["counts"].decode())
+
+
+def rle_to_mask(rle: RLE) -> npt.NDArray[np.bool_]:
+    """Decode to an array of shape (height, width).
+
+    :raises ValueError: the counts are not those of a mask of this size
+    """
+    counts = _counts(rle)
+    height, width = rle.size
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape((width, height)).T
+
+
+def rle_area(rle: RLE) -> int:
+    """Count the pixels in the mask."""
+    return int(_counts(rle)[1::2].sum())
+
+
+def rle_bbox(rle: RLE) -> list[float]:
+    """Return the smallest box around the mask: x, y, width, height in pixels; all 0 for an empty mask."""
+    _counts(rle)
+    box: list[float] = coco_mask.toBbox(_coco(rle)).tolist()
+    return box
+
+
+def merge_rles(rles: Sequence[RLE]) -> RLE:
+    """Return what is in any of the masks, which are of one size."""
+    sizes = {rle.size for rle in rles}
+    if len(sizes) != 1:
+        raise ValueError(f"Only masks of one size can be merged, these have {sorted(sizes) or 'none'}.")
+    for rle in rles:
+        _counts(rle)
+    merged = coco_mask.merge([_coco(rle) for rle in rles])
+    return RLE(rles[0].size, merged["counts"].decode())
+
+
+# Brush strokes
+
+
+def brush_to_rle(brush: Sequence[int], width: int, height: int) -> RLE:
+    """Convert the ``rle`` of one of Label Studio's brush regions.
+
+    The format is that of https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack around the RGBA pixels of
+    the image: a stream of bits that begins with the number of values (32 bits), the bits of a value less one (5) and
+    of four sizes less one (4 each). Then follow blocks: one bit that tells a run from literals, two bits that choose a
+    size, a length less one of so many bits, and one value for a run, ``length`` values for literals.
+
+    :param brush: the bytes, as numbers
+    :param width: the region's ``original_width``
+    :param height: the region's ``original_height``
+    :raises ValueError: this is not such a stream, or not one of an image of this size
+    """
+    try:
+        data = np.frombuffer(bytes(brush), np.uint8)
+    except (TypeError, ValueError) as error:
+        raise ValueError("A brush RLE is a list of bytes, numbers from 0 to 255.") from error
+    if len(data) * 8 < _HEADER_BITS:
+        raise ValueError(f"A brush RLE of {len(data)} bytes is too short to have a header.")
+    total = int.from_bytes(data[:4].tobytes(), "big")
+    settings = int.from_bytes(data[4:7].tobytes(), "big") >> 3
+    value_bits = (settings >> 16) + 1
+    sizes = np.array([(settings >> shift & 15) + 1 for shift in (12, 8, 4, 0)])
+    if total != width * height * 4:
+        raise ValueError(
+            f"The brush RLE has {total} values, an image of {width} x {height} pixels has {width * height * 4}."
+        )
+    if value_bits > 8:
+        raise ValueError(f"The brush RLE has values of {value_bits} bits, colours have 8.")
+    pixels = _pixel_toggles(data, total, value_bits, sizes)
+    return toggles_to_rle(_transpose(pixels, width, height), width, height)
+
+
+def rle_to_brush(rle: RLE) -> list[int]:
+    """Convert to the ``rle`` of a brush region, all four channels 255 in the mask and 0 elsewhere.
+
+    :raises ValueError: the counts are not those of a mask of this size, or the image has more than 2**30 pixels, which
+        the format cannot say
+    """
+    height, width = rle.size
+    total = width * height * 4
+    if total >= 1 << 32:
+        raise ValueError(f"A brush RLE cannot hold {width} x {height} pixels.")
+    toggles = _transpose(rle_to_toggles(rle), height, width)
+    runs = np.diff(toggles * 4, prepend=0, append=total)
+    values = (np.arange(len(runs)) % 2 * 255)[runs > 0]
+    runs = runs[runs > 0]
+    # A block holds 65,536 values at most: longer runs are several of these and a rest.
+    blocks = -(-runs // 65_536)
+    lengths = np.full(blocks.sum(), 65_536)
+    lengths[np.cumsum(blocks) - 1] = runs - (blocks - 1) * 65_536
+    # The number of bits for its length is the least that will do.
+    choices = np.searchsorted(1 << _LENGTH_BITS, lengths)
+    bits = _LENGTH_BITS[choices]
+    codes = (4 + choices << bits + 8) | (lengths - 1 << 8) | np.repeat(values, blocks)
+    header = total << 21 | 7 << 16 | 2 << 12 | 3 << 8 | 7 << 4 | 15
+    codes = np.concatenate([[header], codes])
+    bits = np.concatenate([[_HEADER_BITS], bits + 11])
+    shifts = np.repeat(np.cumsum(bits), bits) - 1 - np.arange(bits.sum())
+    brush: list[int] = np.packbits((np.repeat(codes, bits) >> shifts & 1).astype(np.uint8)).tolist()
+    return brush
+
+
+def _pixel_toggles(data: npt.NDArray[np.uint8], total: int, value_bits: int, sizes: IntArray) -> IntArray:
+    """Return where the alpha channel of a brush RLE goes from 0 to more and back, in pixels."""
+    # The 32 bits from each byte on hold a block's head at any bit of that byte: 7 + 3 + 16 at most.
+    padded = np.concatenate([data, np.zeros(3, np.uint8)])
+    windows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, 4)).view(">u4").ravel()
+    windows = windows.astype(np.uint32)
+
+    places = _block_places(windows, value_bits, sizes)
+    is_run, size, length = _block_heads(windows[places >> 3] << (places & 7).astype(np.uint32), sizes)
+    size, length = size.astype(np.int64), length.astype(np.int64)
+    ends = np.cumsum(length)
+    count = int(np.searchsorted(ends, total)) + 1
+    if count > len(ends) or ends[count - 1] != total:
+        raise ValueError(f"The brush RLE does not hold the {total} values that it announces: it is cut off or damaged.")
+    places, is_run, size, length = places[:count], is_run[:count], size[:count], length[:count]
+
+    # One row for each value that is written out: where it begins in the image, and where in the stream.
+    written = np.where(is_run, 1, length)
+    nth = np.arange(written.sum()) - np.repeat(np.cumsum(written) - written, written)
+    starts = np.repeat(ends[:count] - length, written) + nth
+    places = np.repeat(places + 3 + size, written) + nth * value_bits
+    if places[-1] + value_bits > len(data) * 8:
+        raise ValueError(f"The brush RLE does not hold the {total} values that it announces: it is cut off.")
+    values = windows[places >> 3] << (places & 7).astype(np.uint32) >> np.uint32(32 - value_bits)
+
+    # Alpha is the last of the four channels, so a value from place s on is the alpha of the pixels from s // 4 on.
+    pixels = starts // 4
+    seen = np.diff(pixels, append=total // 4) > 0
+    painted = values[seen] > 0
+    toggles: IntArray = pixels[seen][np.diff(painted, prepend=False)]
+    return toggles
+
+
+def _block_places(windows: UIntArray, value_bits: int, sizes: IntArray) -> IntArray:
+    """Return the bit at which each block begins."""
+    # Where a block ends is only known from its head. So the length of a block is worked out for every bit as if one
+    # began there, all at once; then one walk from block to block picks the real ones. By chunks, to bound the memory.
+    found = []
+    place = _HEADER_BITS
+    for start in range(0, len(windows), _CHUNK_BYTES):
+        first, chunk = start * 8, windows[start : start + _CHUNK_BYTES]
+        if place >= first + len(chunk) * 8:
+            continue
+        heads = (chunk[:, None] << np.arange(8, dtype=np.uint32)).ravel()
+        is_run, size, length = _block_heads(heads, sizes)
+        steps = (np.where(is_run, 1, length) * value_bits + size + 3).data
+        places = []
+        at, end = place - first, len(steps)
+        while at < end:
+            places.append(at)
+            at += steps[at]
+        found.append(np.array(places) + first)
+        place = at + first
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def _block_heads(heads: UIntArray, sizes: IntArray) -> tuple[npt.NDArray[np.bool_], UIntArray, UIntArray]:
+    """Return whether the blocks that begin with these 32 bits are runs, the bits of their lengths, and these."""
+    size = sizes.astype(np.uint32)[heads >> 29 & 3]
+    return heads >> 31 == 1, size, (heads << 3 >> (32 - size)) + 1
+
+
+# Bitmasks
+
+
+def bitmask_to_rle(data_url: str) -> RLE:
+    """Convert the ``imageDataURL`` of one of Label Studio's bitmask regions, a PNG whose alpha channel is the mask.
+
+    As in the editor, an image without transparency is all mask.
+
+    :raises ValueError: this is not a data URL of a PNG image
+    """
+    from PIL import Image
+
+    if not data_url.startswith(_DATA_URL):
+        raise ValueError(f"A bitmask is a PNG as a data URL ({_DATA_URL}…), this one begins with {data_url[:30]!r}.")
+    try:
+        png = io.BytesIO(base64.b64decode(data_url[len(_DATA_URL) :], validate=True))
+        with Image.open(png, formats=["PNG"]) as image:
+            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    except (ValueError, OSError, SyntaxError) as error:
+        raise ValueError(f"The PNG in a bitmask's data URL cannot be read: {error}.") from error
+    return mask_to_rle(alpha)
+
+
+def rle_to_bitmask(rle: RLE) -> str:
+    """Convert to the ``imageDataURL`` of a bitmask region: black pixels on a transparent background."""
+    from PIL import Image
+
+    height, width = rle.size
+    image = Image.frombytes("P", (width, height), rle_to_mask(rle).tobytes())
+    image.putpalette(bytes(6))
+    png = io.BytesIO()
+    image.save(png, "PNG", bits=1, transparency=0)
+    return _DATA_URL + base64.b64encode(png.getvalue()).decode()
+
+
+# Toggles
+
+
+def _transpose(toggles: IntArray, line: int, lines: int) -> IntArray:
+    """Return the toggles of a mask in the other scan order: by columns if these are by rows, by rows if by columns.
+
+    :param toggles: ascending
+    :param line: the length of a line in the order that the toggles are in
+    :param lines: how many lines
+    """
+    total = line * lines
+    if len(toggles) % 2:
+        toggles = np.append(toggles, total)
+    # A place differs from its neighbour in the line before where the mask and the mask one line later differ. Those
+    # places, from one line before the first to one after the last, are the toggles of the other order.
+    edges = _odd(np.sort(np.concatenate([toggles, toggles + line]), kind="stable"))
+    lengths = edges[1::2] - edges[::2]
+    places = np.arange(lengths.sum()) + np.repeat(edges[::2] - (np.cumsum(lengths) - lengths), lengths)
+    across, along = np.divmod(places, line)
+    # What ends with one line and begins with the next goes on: the two toggles fall on one place.
+    toggles = _odd(np.sort(along * lines + across))
+    return toggles[:-1] if len(toggles) and toggles[-1] == total else toggles
+
+
+def _odd(places: IntArray) -> IntArray:
+    """Drop what occurs twice from an ascending array in which nothing occurs more often."""
+    same = places[1:] == places[:-1]
+    single: IntArray = places[~(np.append(same, False) | np.append(False, same))]
+    return single
+
+
+def rle_to_toggles(rle: RLE) -> IntArray:
+    """Return the places where the mask goes on and off, counted column by column, the first of them on."""
+    return np.cumsum(_counts(rle))[:-1]
+
+
+def toggles_to_rle(toggles: IntArray, width: int, height: int) -> RLE:
+    """Return the mask with these toggles, which ascend and are counted column by column."""
+    counts = np.diff(toggles, prepend=0, append=width * height)
+    encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return RLE((height, width), encoded["counts"].decode())
+
+
+def _counts(rle: RLE) -> IntArray:
+    """Unpack the counts, as pycocotools' ``rleFrString`` does, which believes whatever it gets."""
+    height, width = rle.size
+    digits = np.frombuffer(rle.counts.encode(), np.uint8).astype(np.int64) - 48
+    last = np.flatnonzero(digits & 32 == 0)
+    if not len(digits) or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        raise ValueError(f"The mask of {width} x {height} pixels has counts that are not COCO's compressed RLE.")
+    # Groups of five bits, the lowest first; 32 in a digit says that more follow, 16 in the last one that it is below 0.
+    first = np.concatenate([[0], last[:-1] + 1])
+    shifts = 5 * (np.arange(len(digits)) - np.repeat(first, last + 1 - first))
+    counts = np.add.reduceat((digits & 31) << shifts, first)
+    counts -= np.where(digits[last] & 16, 32 << shifts[last], 0)
+    # From the fourth on, each count is the difference to the one before the last.
+    counts[1::2] = np.cumsum(counts[1::2])
+    counts[2::2] = np.cumsum(counts[2::2])
+    if counts.min() < 0 or counts.sum() != width * height:
+        raise ValueError(f"The counts of the mask are not those of {width} x {height} pixels.")
+    return counts
+
+
+def _coco(rle: RLE) -> dict[str, object]:
+    return {"size": list(rle.size), "counts": rle.counts.encode()}
