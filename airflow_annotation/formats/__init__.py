@@ -1,0 +1,1 @@
+"""Label tables to dataset files."""

@@ -1,0 +1,43 @@
+"""Columns of lists as text, for destinations that have no type for them. On whole columns, without Python rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def lists_to_json(column: pa.Array) -> pa.Array:
+    """Return a column of lists, however nested, as a column of JSON text; null lists stay null.
+
+    :param column: lists of strings or of finite numbers
+    """
+    return lists_to_text(column, "[]", _json_strings)
+
+
+def lists_to_text(column: pa.Array, brackets: str, quote: Callable[[pa.Array], pa.Array]) -> pa.Array:
+    """Return a column of lists as text: brackets, commas, and ``null`` for what is null within a list.
+
+    :param column: lists of strings or of finite numbers
+    :param brackets: the opening and the closing one
+    :param quote: makes a column of strings into one of quoted strings; nulls stay null
+    """
+    if not pa.types.is_list(column.type):
+        return quote(column) if pa.types.is_string(column.type) else column.cast(pa.string())
+    values = pc.fill_null(lists_to_text(column.flatten(), brackets, quote), "null")
+    # The offsets are counted anew: a slice's own do not start at 0, and null rows may hide values.
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, values), ",")
+    text = pc.binary_join_element_wise(brackets[0], joined, brackets[1], "")
+    return pc.if_else(pc.is_null(column), None, text)
+
+
+def _json_strings(column: pa.Array) -> pa.Array:
+    # Classes repeat, so each different string is quoted once.
+    encoded = column.dictionary_encode()
+    quoted = [json.dumps(text, ensure_ascii=False) for text in encoded.dictionary.to_pylist()]
+    return pc.take(pa.array(quoted, pa.string()), encoded.indices)

@@ -1,0 +1,349 @@
+"""The three tables as a versioned Parquet dataset in a folder of any object store.
+
+::
+
+    target/
+      manifest.json                                   which version is current, its files and their checksums
+      versions/20261122T171532Z-5f0c2e8a/items.parquet
+                                         annotations.parquet
+                                         labels.parquet
+
+A version's folder never changes once the manifest names it, and the manifest moves last and at once, so a reader sees
+one whole landing or the one before it. Any Parquet reader can read the files that the manifest names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from airflow.sdk import ObjectStoragePath
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION, LabelTables
+
+MANIFEST_NAME: Final = "manifest.json"
+
+ROW_GROUP_BYTES: Final = 16 * 2**20
+ROW_GROUP_ROWS: Final = 128 * 1024
+"""A row group is written when either is reached: bounds memory where rows carry masks, and where they are tiny."""
+
+ABANDONED_AFTER: Final = timedelta(days=1)
+"""A folder that no manifest names may be another landing's, still being written: it is removed when this old."""
+
+_VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
+_VERSION_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+
+log = logging.getLogger(__name__)
+
+
+class TableFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A Parquet file of one of the tables.
+
+    :param path: relative to the dataset's folder
+    :param rows: rows in it
+    :param size: bytes
+    :param sha256: of its content, hexadecimal
+    """
+
+    path: str
+    rows: int
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dataset holds, as ``manifest.json`` says it.
+
+    :param tables_version: which columns the tables have, see ``labels.tables.TABLES_VERSION``
+    :param version: name of the current version
+    :param versions: the versions that are kept, newest first, the current one among them
+    :param created_at: when the current version was begun
+    :param project: the project's URI
+    :param run_key: the annotation run, None for projects that this provider did not make
+    :param label_schema: as it is in the tool, before any renaming of fields
+    :param label_schema_digest: equal for equal schemas
+    :param settings: what the landing was asked for
+    :param rows: rows by table
+    :param files: files by table, relative to the dataset's folder
+    """
+
+    tables_version: int
+    version: str
+    versions: list[str]
+    created_at: datetime
+    project: str
+    run_key: str | None
+    label_schema: dict[str, Any]
+    label_schema_digest: str
+    settings: dict[str, Any]
+    rows: dict[str, int]
+    files: dict[str, list[TableFile]]
+
+
+def check_target(target: str) -> None:
+    """Check that a target can be one, without reaching for it.
+
+    :raises AnnotationError: it is neither a URI nor an absolute path, or has characters that end a URI's path
+    """
+    if "://" not in target and not target.startswith("/"):
+        raise AnnotationError(f"The target {target!r} is neither a URI (gs://…, file:///…) nor an absolute path.")
+    if "#" in target or "?" in target:
+        raise AnnotationError(f"The target {target!r} has a # or a ?, which ObjectStoragePath does not take as a name's.")
+
+
+def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
+    """Return the dataset's folder.
+
+    :param target: a URI (``gs://bucket/labels``, ``file:///data/labels``) or an absolute local path
+    :param conn_id: the connection of the object store, where the URI does not name one
+    :raises AnnotationError: it is neither, or nothing that is installed serves its scheme
+    """
+    check_target(target)
+    scheme, separator, _ = target.partition("://")
+    path = ObjectStoragePath(target if separator else f"file://{target}", conn_id=conn_id)
+    try:
+        _ = path.fs
+    except ValueError as error:
+        raise AnnotationError(
+            f"No installed Airflow provider serves {scheme}:// (target {target!r}): install the store's provider, "
+            "for example apache-airflow-providers-google for gs:// or apache-airflow-providers-amazon[s3fs] for s3://."
+        ) from error
+    return path
+
+
+def read_manifest(target: str, *, conn_id: str | None = None) -> Manifest:
+    """Read what the dataset in a folder holds.
+
+    :param target: the folder, as for :func:`dataset_path`
+    :param conn_id: the connection of the object store, where the URI does not name one
+    :raises AnnotationError: there is no dataset, or a newer release of this provider wrote it
+    """
+    manifest = _find_manifest(dataset_path(target, conn_id))
+    if manifest is None:
+        raise AnnotationError(f"There is no dataset in {target!r}: it has no {MANIFEST_NAME}.")
+    return manifest
+
+
+def read_dataset(target: str, *, conn_id: str | None = None) -> dict[str, pa.Table]:
+    """Read the ``items``, ``annotations`` and ``labels`` of the current version, and check that they are whole.
+
+    Holds everything in memory; :func:`read_manifest` names the files, for readers that scan.
+
+    :param target: the folder, as for :func:`dataset_path`
+    :param conn_id: the connection of the object store, where the URI does not name one
+    :raises AnnotationError: there is no dataset, or a file is not the one that was landed
+    """
+    manifest = read_manifest(target, conn_id=conn_id)
+    folder = dataset_path(target, conn_id)
+    return {
+        name: pa.concat_tables([_read_file(folder, file) for file in manifest.files[name]]).cast(schema)
+        for name, schema in SCHEMAS.items()
+    }
+
+
+def write_dataset(
+    target: ObjectStoragePath,
+    batches: Iterable[LabelTables],
+    *,
+    project: str,
+    run_key: str | None,
+    label_schema: LabelSchema,
+    settings: dict[str, Any],
+    keep_versions: int = 2,
+) -> Manifest:
+    """Write a version of the dataset, make it the current one, and remove those that are not kept.
+
+    Streams: holds one row group of each table.
+
+    :param target: the dataset's folder, see :func:`dataset_path`
+    :param batches: the whole project
+    :param keep_versions: how many versions stay, the new one among them; readers that have read the manifest before
+        it moved still find the files it named while that is more than one
+    """
+    _find_manifest(target)  # a target that cannot be landed in is known before the project is read
+    created_at = datetime.now(timezone.utc)
+    version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
+    folder = target / "versions" / version
+    try:
+        files = write_tables(folder, batches)
+    except BaseException:
+        _remove(folder)
+        raise
+    previous = _find_manifest(target)
+    manifest = Manifest(
+        tables_version=TABLES_VERSION,
+        version=version,
+        versions=[version, *(previous.versions if previous else ())][:keep_versions],
+        created_at=created_at,
+        project=project,
+        run_key=run_key,
+        label_schema=label_schema.to_dict(),
+        label_schema_digest=label_schema.digest(),
+        settings=settings,
+        rows={name: file.rows for name, file in files.items()},
+        files={
+            name: [msgspec.structs.replace(file, path=f"versions/{version}/{file.path}")]
+            for name, file in files.items()
+        },
+    )
+    # Nothing is removed if this fails: a store may have taken the manifest and lost its answer.
+    _move_manifest(target, folder, manifest)
+    for name in _unused_versions(target, manifest, previous):
+        _remove(target / "versions" / name)
+    return manifest
+
+
+def write_tables(folder: ObjectStoragePath, batches: Iterable[LabelTables]) -> dict[str, TableFile]:
+    """Write batches as one Parquet file a table, in a folder of their own; return the files by table."""
+    folder.fs.makedirs(folder.path, exist_ok=True)
+    with ExitStack() as opened:
+        writers = {name: opened.enter_context(_TableWriter(folder, name, schema)) for name, schema in SCHEMAS.items()}
+        for batch in batches:
+            for name, writer in writers.items():
+                writer.write(getattr(batch, name))
+        return {name: writer.finish() for name, writer in writers.items()}
+
+
+def read_row_groups(path: Path) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a local Parquet file, as much at a time as was written at a time."""
+    with pq.ParquetFile(path) as file:
+        for index in range(file.num_row_groups):
+            yield from file.read_row_group(index).combine_chunks().to_batches()
+
+
+class _TableWriter:
+    """Writes one table's file, a row group at a time."""
+
+    def __init__(self, folder: ObjectStoragePath, name: str, schema: pa.Schema) -> None:
+        self._name = f"{name}.parquet"
+        self._schema = schema
+        self._file = _HashingFile(folder.fs.open((folder / self._name).path, "wb"))
+        self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
+        self._pending: list[pa.RecordBatch] = []
+        self._rows = 0
+
+    def __enter__(self) -> _TableWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with closing(self._file):
+            self._writer.close()  # or it would try when it is collected, in the middle of something else
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._pending.append(batch)
+        if (
+            sum(pending.nbytes for pending in self._pending) >= ROW_GROUP_BYTES
+            or sum(pending.num_rows for pending in self._pending) >= ROW_GROUP_ROWS
+        ):
+            self._write_row_group()
+
+    def finish(self) -> TableFile:
+        self._write_row_group()
+        self._writer.close()
+        self._file.close()
+        return TableFile(path=self._name, rows=self._rows, size=self._file.size, sha256=self._file.sha256.hexdigest())
+
+    def _write_row_group(self) -> None:
+        table = pa.Table.from_batches(self._pending, schema=self._schema)
+        if table.num_rows:
+            self._writer.write_table(table, row_group_size=table.num_rows)
+            self._rows += table.num_rows
+        self._pending = []
+
+
+class _HashingFile(io.RawIOBase):
+    """Passes on what is written, and knows its size and checksum: a bucket's files are not read again for them."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.sha256.update(data)
+        self.size += len(data)
+        self._file.write(data)
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._file.close()
+
+
+def _find_manifest(target: ObjectStoragePath) -> Manifest | None:
+    path = target / MANIFEST_NAME
+    try:
+        content = path.fs.cat_file(path.path)
+    except FileNotFoundError:
+        return None
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise AnnotationError(f"{path} is not the manifest of a dataset of this provider: {error}.") from error
+    if manifest.tables_version > TABLES_VERSION:
+        raise AnnotationError(
+            f"{path} was written by a newer release of airflow-provider-annotation (its tables have version "
+            f"{manifest.tables_version}, this release knows {TABLES_VERSION}): upgrade, or land in another target."
+        )
+    return manifest
+
+
+def _move_manifest(target: ObjectStoragePath, folder: ObjectStoragePath, manifest: Manifest) -> None:
+    """Make the manifest the dataset's, so that a reader gets the old one or the new one, whole."""
+    content = msgspec.json.format(msgspec.json.encode(manifest))
+    path = target / MANIFEST_NAME
+    if isinstance(path.fs, LocalFileSystem):
+        # It begins in the version's folder, so that what a crash leaves goes with the folder.
+        written = folder / MANIFEST_NAME
+        written.fs.pipe_file(written.path, content)
+        Path(written.path).replace(path.path)
+    else:
+        path.fs.pipe_file(path.path, content)  # object stores show an object when it is all there
+
+
+def _unused_versions(target: ObjectStoragePath, manifest: Manifest, previous: Manifest | None) -> Iterator[str]:
+    """Yield the versions that the manifest has just dropped, and those that crashed landings left."""
+    dropped = set(previous.versions if previous else ()) - set(manifest.versions)
+    began_before = (datetime.now(timezone.utc) - ABANDONED_AFTER).strftime(_VERSION_TIME)
+    folder = target / "versions"
+    for path in folder.fs.ls(folder.path, detail=False, refresh=True):
+        name = path.rstrip("/").rpartition("/")[2]
+        abandoned = _VERSION_NAME.fullmatch(name) and name not in manifest.versions and name < began_before
+        if name in dropped or abandoned:
+            yield name
+
+
+def _remove(folder: ObjectStoragePath) -> None:
+    """Remove a folder that nothing refers to. Failing at it loses nothing: a later landing finds it again."""
+    try:
+        folder.fs.rm(folder.path, recursive=True)
+    except FileNotFoundError:
+        pass
+    except Exception as error:
+        log.warning("Could not remove %s, which is not used: %s", folder, error)
+
+
+def _read_file(folder: ObjectStoragePath, file: TableFile) -> pa.Table:
+    path = folder / file.path
+    content = path.fs.cat_file(path.path)
+    if len(content) != file.size or hashlib.sha256(content).hexdigest() != file.sha256:
+        raise AnnotationError(f"{path} is not the file that was landed: its checksum is not the manifest's.")
+    return pq.read_table(pa.BufferReader(content))

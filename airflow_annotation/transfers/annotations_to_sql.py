@@ -1,0 +1,162 @@
+"""Annotations to the tables of a SQL database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
+from airflow.sdk import BaseHook, ObjectStoragePath
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.parquet import read_row_groups, write_tables
+from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION, LabelTables
+from airflow_annotation.transfers.base import AnnotationsTransfer
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+EXTRAS: Final = ("postgres",)
+"""Connection types that an extra of this distribution serves."""
+
+
+class AnnotationsToSqlOperator(AnnotationsTransfer):
+    """Land a project's ``items``, ``annotations`` and ``labels`` in the tables of a SQL database.
+
+    The tables are created if they are missing. The project's rows are replaced in one transaction, together with its
+    row in ``landings``, so that readers see the last landing or the new one; rows of other projects stay. The tool is
+    read to its end first, into a temporary folder of the worker: the transaction does not wait for it. Of two landings
+    of a project at once, one waits or fails. Lands the whole project each time. Other parameters are those of
+    :class:`~airflow_annotation.transfers.base.AnnotationsTransfer` and
+    :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
+
+    Any connection whose hook is a ``DbApiHook`` with an SQLAlchemy dialect will do, if its driver has transactions.
+
+    Returns the project's URI, ``sql_conn_id``, the names of the ``tables``, ``rows`` by table,
+    ``label_schema_digest`` and ``seconds``.
+
+    :param sql_conn_id: connection of the database. (templated)
+    :param table_prefix: put before the names of the tables, for databases that have other tables. (templated)
+    :param schema: the database's schema that the tables are in, which must be there; the connection's own by default.
+        (templated)
+    """
+
+    template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "sql_conn_id", "table_prefix", "schema")
+
+    _connection: sa.Connection | None = None
+
+    def __init__(
+        self,
+        *,
+        sql_conn_id: str = "annotations_db",
+        table_prefix: str = "",
+        schema: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sql_conn_id = sql_conn_id
+        self.table_prefix = table_prefix
+        self.schema = schema
+
+    def land(
+        self, project: AnnotationProject, label_schema: LabelSchema, batches: Iterable[LabelTables]
+    ) -> dict[str, Any]:
+        """Replace the project's rows."""
+        import sqlalchemy as sa
+
+        from airflow_annotation.transfers import sql_tables
+
+        hook = find_sql_hook(self.sql_conn_id)
+        engine = sql_tables.make_engine(hook)
+        tables = sql_tables.sql_tables(engine.dialect.name, self.table_prefix, self.schema)
+        landings = tables[sql_tables.LANDINGS]
+        driver: Any = engine.dialect.dbapi
+        try:
+            sql_tables.create_tables(engine, tables)
+            if not sql_tables.claim_project(engine, landings, project.uri):
+                raise AnnotationError(
+                    f"{type(hook).__name__} (connection {self.sql_conn_id!r}) has no transactions, so a landing could "
+                    "be seen half done: land in an object store instead, or in a database that has them."
+                )
+            with TemporaryDirectory(prefix="airflow-annotation-") as folder:
+                files = write_tables(ObjectStoragePath(f"file://{folder}"), batches)
+                rows = {name: file.rows for name, file in files.items()}
+                with engine.begin() as connection:
+                    self._connection = connection
+                    landing = {
+                        "run_key": project.run_key,
+                        "tables_version": TABLES_VERSION,
+                        "label_schema": json.dumps(label_schema.to_dict(), ensure_ascii=False),
+                        "label_schema_digest": label_schema.digest(),
+                        "settings": json.dumps(self.settings, ensure_ascii=False),
+                        "landed_at": datetime.now(timezone.utc),
+                        **rows,
+                    }
+                    # First, for its lock: another landing of the project waits here.
+                    connection.execute(landings.update().where(landings.c.project == project.uri).values(landing))
+                    for name in SCHEMAS:
+                        table = tables[name]
+                        connection.execute(table.delete().where(table.c.project == project.uri))
+                        for batch in read_row_groups(Path(folder) / files[name].path):
+                            self.check_not_stopped()
+                            sql_tables.write_rows(connection, table, batch)
+        except (sa.exc.SQLAlchemyError, driver.Error) as error:
+            self.check_not_stopped()
+            raise AnnotationError(
+                f"Could not land {project.uri} through connection {self.sql_conn_id!r}, its last landing is as it was: "
+                f"{getattr(error, 'orig', None) or error}"
+            ) from error
+        finally:
+            self._connection = None
+        return {
+            "sql_conn_id": self.sql_conn_id,
+            "tables": {name: table.fullname for name, table in tables.items()},
+            "rows": rows,
+        }
+
+    def on_kill(self) -> None:
+        """Take the transaction back; the last landing stays as it is."""
+        super().on_kill()
+        if self._connection is not None:
+            from airflow_annotation.transfers.sql_tables import cancel
+
+            cancel(self._connection)
+
+
+def find_sql_hook(conn_id: str) -> DbApiHook:
+    """Return the hook of a SQL database's connection.
+
+    :raises AnnotationError: there is no such connection, nothing that is installed serves its type, or it is no SQL
+        database; the message says what to do
+    """
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException as error:
+        raise AnnotationError(
+            f"There is no connection {conn_id!r}. Make one, for example a SQLite file: "
+            f"airflow connections add {conn_id} --conn-type sqlite --conn-host /path/to/annotations.db"
+        ) from error
+    try:
+        hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's
+    except (AirflowException, ImportError) as error:
+        package = f"apache-airflow-providers-{connection.conn_type}"
+        if connection.conn_type in EXTRAS:
+            package = f"airflow-provider-annotation[{connection.conn_type}]"
+        raise AnnotationError(
+            f"No installed provider serves connection {conn_id!r}, of type {connection.conn_type!r}: "
+            f"pip install '{package}'."
+        ) from error
+    if not isinstance(hook, DbApiHook):
+        raise AnnotationError(
+            f"Connection {conn_id!r} is not of a SQL database: its type gives {type(hook).__name__}, not a DbApiHook."
+        )
+    return hook

@@ -1,0 +1,258 @@
+"""The three tables in SQL databases, and all that differs between databases.
+
+SQLAlchemy's dialects quote names and spell types. What they leave open is decided here: Postgres gets ``jsonb``, arrays
+and COPY; SQLite locks before it writes; every other database gets JSON as text, and rows by ``executemany``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.types import TypeEngine
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.list_text import lists_to_json, lists_to_text
+from airflow_annotation.labels.tables import JSON_COLUMNS, KEYS, SCHEMAS
+
+if TYPE_CHECKING:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+LANDINGS: Final = "landings"
+"""The table beside the three that says, for each project, what is in them and since when."""
+
+BUSY_TIMEOUT: Final = 300.0
+"""Seconds that a landing waits for another one to leave a SQLite file."""
+
+INSERT_ROWS: Final = 2000
+
+
+class JsonText(sa.types.TypeDecorator):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
+    """JSON, given as text: ``jsonb`` in Postgres, text elsewhere."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        """Return the type that the database has for it."""
+        return dialect.type_descriptor(postgresql.JSONB() if dialect.name == "postgresql" else sa.Text())
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
+        """Return what the database's own type takes: SQLAlchemy's ``JSONB`` writes objects, not text."""
+        return json.loads(value) if value is not None and dialect.name == "postgresql" else value
+
+
+_TEXT: Final = sa.Text()
+# Most databases cannot have text of any length in a key.
+_KEY_TEXT: Final = sa.String(255).with_variant(sa.Text(), "postgresql").with_variant(sa.Text(), "sqlite")
+# SQLite has no type for a time: ISO 8601 with its zone, which SQLite's own functions read and which sorts.
+_TIMESTAMP: Final = sa.DateTime(timezone=True).with_variant(
+    sqlite.DATETIME(  # type: ignore[no-untyped-call]  # SQLAlchemy's
+        storage_format="%(year)04d-%(month)02d-%(day)02d %(hour)02d:%(minute)02d:%(second)02d.%(microsecond)06d+00:00"
+    ),
+    "sqlite",
+)
+_TYPES: Final[dict[pa.DataType, TypeEngine[Any]]] = {
+    pa.string(): _TEXT,
+    pa.bool_(): sa.Boolean(),
+    pa.int32(): sa.Integer(),
+    pa.int64(): sa.BigInteger(),
+    pa.float64(): sa.Float(53),
+    pa.timestamp("us", tz="UTC"): _TIMESTAMP,
+    pa.list_(pa.string()): _TEXT.with_variant(postgresql.ARRAY(sa.Text()), "postgresql"),
+    pa.list_(pa.float64()): _TEXT.with_variant(postgresql.ARRAY(sa.Float(53)), "postgresql"),
+    pa.list_(pa.int32()): _TEXT.with_variant(postgresql.ARRAY(sa.Integer()), "postgresql"),
+    pa.list_(pa.list_(pa.float64())): JsonText(),
+}
+
+_INDEXED_DIALECTS: Final = ("postgresql", "sqlite")
+
+
+def sql_tables(dialect_name: str, prefix: str = "", schema: str | None = None) -> dict[str, sa.Table]:
+    """Return the three tables and ``landings``, by name without the prefix.
+
+    ``labels`` has no primary key: a part of its own, ``frame``, is null for all that is not video. It is indexed by
+    project and item, as ``annotations`` is, where the database is known to have indexes.
+
+    :param dialect_name: SQLAlchemy's name of the database, ``postgresql``
+    :param prefix: put before the tables' names
+    :param schema: the database's schema that they are in, which must be there; None for the connection's own
+    """
+    metadata = sa.MetaData(schema=schema)
+    tables = {
+        name: sa.Table(prefix + name, metadata, *(_column(name, field) for field in arrow_schema))
+        for name, arrow_schema in SCHEMAS.items()
+    }
+    if dialect_name in _INDEXED_DIALECTS:
+        for name in ("annotations", "labels"):
+            sa.Index(f"{prefix}{name}_by_item", tables[name].c.project, tables[name].c.item_id)
+    tables[LANDINGS] = sa.Table(
+        prefix + LANDINGS,
+        metadata,
+        sa.Column("project", _KEY_TEXT, primary_key=True),
+        sa.Column("run_key", _TEXT),
+        sa.Column("tables_version", sa.Integer()),
+        sa.Column("label_schema", JsonText()),
+        sa.Column("label_schema_digest", _TEXT),
+        sa.Column("settings", JsonText()),
+        sa.Column("landed_at", _TIMESTAMP),
+        *(sa.Column(name, sa.BigInteger()) for name in SCHEMAS),
+    )
+    return tables
+
+
+def make_engine(hook: DbApiHook) -> sa.Engine:
+    """Return an engine for the hook's own connections, whose transactions lock before they write."""
+    engine: sa.Engine = hook.get_sqlalchemy_engine(
+        engine_kwargs={
+            "creator": hook.get_conn,  # what the connection's extras say holds for these connections too
+            "poolclass": sa.pool.NullPool,
+            "hide_parameters": True,  # rows do not belong in error messages
+            "future": True,  # SQLAlchemy 1.4, which Airflow 3.1 has, then works like 2
+        }
+    )
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def create_tables(engine: sa.Engine, tables: dict[str, sa.Table]) -> None:
+    """Create the tables that are missing, also while somebody else does.
+
+    :raises AnnotationError: there is a table of that name with other columns
+    """
+    for table in tables.values():
+        try:
+            with engine.begin() as connection:
+                table.create(connection, checkfirst=True)
+        except sa.exc.DBAPIError:
+            # Another landing may have been faster; then the table is there now.
+            with engine.connect() as connection:
+                if not sa.inspect(connection).has_table(table.name, schema=table.schema):
+                    raise
+        with engine.connect() as connection:
+            columns = sa.inspect(connection).get_columns(table.name, schema=table.schema)
+        present = {column["name"] for column in columns}
+        if missing := [column.name for column in table.columns if column.name not in present]:
+            raise AnnotationError(
+                f"The table {table.fullname} is there, but is not one of this release: it has no column "
+                f"{', '.join(missing)}. Choose another table_prefix or schema, or drop it."
+            )
+
+
+def claim_project(engine: sa.Engine, landings: sa.Table, project: str) -> bool:
+    """Give a project its row in ``landings``, which landings of it lock; return False if there are no transactions.
+
+    Whether the driver can take something back is seen by doing so, when a project is landed for the first time.
+    """
+    own = landings.c.project == project
+    with engine.connect() as connection:
+        if connection.execute(sa.select(landings.c.project).where(own)).first():
+            return True
+        connection.rollback()
+        try:
+            connection.execute(landings.insert().values(project=project))
+            connection.rollback()
+        except sa.exc.IntegrityError:
+            return True  # another landing of the project was faster
+        except (sa.exc.NotSupportedError, NotImplementedError):
+            return False
+        if connection.execute(sa.select(landings.c.project).where(own)).first():
+            connection.execute(landings.delete().where(own))
+            return False
+        connection.execute(landings.insert().values(project=project))
+        connection.commit()
+        return True
+
+
+def write_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch) -> None:
+    """Add a batch's rows to a table, in the connection's transaction."""
+    if connection.dialect.name == "postgresql":
+        _copy_rows(connection, table, batch)
+        return
+    columns = [lists_to_json(column) if pa.types.is_list(column.type) else column for column in batch.columns]
+    rows = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+    for start in range(0, rows.num_rows, INSERT_ROWS):
+        connection.execute(table.insert(), rows.slice(start, INSERT_ROWS).to_pylist())
+
+
+def cancel(connection: sa.Connection) -> None:
+    """Ask the database to give up what it is doing for a connection, where its driver can; safe in a signal handler."""
+    driver: Any = connection.connection.driver_connection
+    for method in ("cancel", "interrupt"):  # psycopg, sqlite3
+        if hasattr(driver, method):
+            getattr(driver, method)()
+
+
+def _column(table: str, field: pa.Field) -> sa.Column[Any]:
+    is_key = field.name in KEYS[table]
+    if field.name in JSON_COLUMNS[table]:
+        type_: TypeEngine[Any] = JsonText()
+    elif is_key and field.type == pa.string():
+        type_ = _KEY_TEXT
+    else:
+        type_ = _TYPES[field.type]
+    nullable_key = any(SCHEMAS[table].field(name).nullable for name in KEYS[table])
+    return sa.Column(
+        field.name, type_, primary_key=is_key and not nullable_key, nullable=field.nullable, autoincrement=False
+    )
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # or the driver would begin by itself, too late and without a lock
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _copy_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch) -> None:
+    columns = [_copy_text(column) for column in batch.columns]
+    content = io.BytesIO()
+    pa.csv.write_csv(
+        pa.RecordBatch.from_arrays(columns, names=batch.schema.names),
+        content,
+        pa.csv.WriteOptions(include_header=False),  # strings are quoted and nulls are not, as COPY tells them apart
+    )
+    prepare = connection.dialect.identifier_preparer
+    names = ", ".join(prepare.quote(name) for name in batch.schema.names)
+    statement = f"COPY {prepare.format_table(table)} ({names}) FROM STDIN WITH (FORMAT csv)"
+    cursor: Any = connection.connection.cursor()
+    try:
+        if hasattr(cursor, "copy_expert"):  # psycopg2
+            content.seek(0)
+            cursor.copy_expert(statement, content)
+        else:
+            with cursor.copy(statement) as copy:
+                copy.write(content.getbuffer())
+    finally:
+        cursor.close()
+
+
+def _copy_text(column: pa.Array) -> pa.Array:
+    """Return a column as COPY reads it."""
+    if pa.types.is_list(column.type):
+        is_array = not pa.types.is_list(column.type.value_type)
+        column = lists_to_text(column, "{}", _array_strings) if is_array else lists_to_json(column)
+    return _without_nul(column) if pa.types.is_string(column.type) else column
+
+
+def _array_strings(column: pa.Array) -> pa.Array:
+    """Quote strings within an array literal, where a backslash takes the next character as it is."""
+    for character in ("\\", '"'):
+        column = pc.replace_substring(column, character, "\\" + character)
+    return pc.binary_join_element_wise('"', column, '"', "")
+
+
+def _without_nul(column: pa.Array) -> pa.Array:
+    """Replace the one character that Postgres has in no text, also where JSON spells it, by U+FFFD."""
+    column = pc.replace_substring(column, "\0", "\ufffd")
+    return pc.replace_substring_regex(column, r"((?:^|[^\\])(?:\\\\)*)\\u0000", "\\1\ufffd")
