@@ -5,6 +5,8 @@ KEEP ?=
 
 UV := $(shell command -v uv || echo .venv-uv/bin/uv)
 export UV_PYTHON_DOWNLOADS = never
+# Every Airflow process would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.10 \
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.servers.processes import REPOSITORY, answers, free_port, spawn, stop_group, wait_until
+from tests.servers.processes import REPOSITORY, answers, free_port, spawn, stop_groups, wait_until
 from tests.servers.shared import write_pid
 
 USERNAME = "annotator@example.com"
@@ -40,7 +40,7 @@ class LabelStudio:
 
     def stop(self) -> None:
         """End the server and what it started."""
-        stop_group(self.pid)
+        stop_groups(self.pid)
 
 
 def environment_path() -> Path:
@@ -75,7 +75,7 @@ def start_label_studio(home: Path) -> LabelStudio:
         answer = httpx.post(f"{url}/api/token/", headers={"Authorization": f"Token {API_KEY}"}, timeout=30)
         token = answer.raise_for_status().json()["token"]
     except BaseException:
-        stop_group(process.pid)
+        stop_groups(process.pid)
         raise
     return LabelStudio(
         url=url,

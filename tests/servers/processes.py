@@ -71,18 +71,33 @@ def tail(log: Path, lines: int = 60) -> str:
     return f"--- {log}\n" + "\n".join(text.splitlines()[-lines:])
 
 
-def stop_group(pid: int, timeout: float = 10) -> None:
-    """End every process of a group: politely, then not.
+def stop_groups(*pids: int, timeout: float = 10) -> None:
+    """End every process of these groups: politely, then not.
 
-    :param pid: of the group's leader, a child of this process or of another one
+    :param pids: of the groups' leaders, children of this process or of another one
     :param timeout: seconds between the two
     """
+    for pid in pids:
+        _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
+    while any(map(_is_alive, pids)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in pids:
+        _signal(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def _signal(group: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGTERM)
-        while time.monotonic() < deadline:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
-            os.killpg(pid, 0)
-            time.sleep(0.05)
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(group, number)
+
+
+def _is_alive(group: int) -> bool:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(group, os.WNOHANG)  # a dead child stays in its group until somebody waits for it
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.servers.processes import ServerError, stop_group
+from tests.servers.processes import ServerError, stop_groups
 
 
 def shared_server(directory: Path, name: str, start: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -46,5 +46,4 @@ def write_pid(home: Path, pid: int) -> None:
 
 def stop_shared_servers(directory: Path) -> None:
     """Stop every server that was started in this folder."""
-    for pid in directory.glob("*/pid"):
-        stop_group(int(pid.read_text()))
+    stop_groups(*(int(pid.read_text()) for pid in directory.glob("*/pid")))

@@ -1,0 +1,246 @@
+"""A real Airflow on the loopback interface: scheduler, DAG processor, triggerer and API server, each a process."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.servers.processes import ServerError, free_port, spawn, stop_groups, wait_until
+
+USERNAME = "admin"
+PASSWORD = "admin"
+FINAL_STATES = frozenset({"success", "failed"})
+
+
+@dataclass(frozen=True)
+class Airflow:
+    """A running Airflow, through its public API.
+
+    :param url: of its API server and user interface, without a slash at its end
+    :param home: its ``AIRFLOW_HOME``, with a log file for each of its processes
+    """
+
+    url: str
+    home: Path
+
+    @cached_property
+    def client(self) -> httpx.Client:
+        """An HTTP client that is logged in, relative to the API's root."""
+        login = {"username": USERNAME, "password": PASSWORD}
+        token = httpx.post(f"{self.url}/auth/token", json=login, timeout=30).raise_for_status().json()["access_token"]
+        return httpx.Client(base_url=f"{self.url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """Return what the API answers to a GET request.
+
+        :raises httpx.HTTPStatusError: it answers an error
+        """
+        return self.client.get(path, params=params).raise_for_status().json()
+
+    def import_errors(self) -> dict[str, str]:
+        """Return the DAG files that do not import, and why."""
+        errors = self.get("/importErrors")["import_errors"]
+        return {error["filename"]: error["stack_trace"] for error in errors}
+
+    def wait_for_dag(self, dag_id: str, timeout: float = 60) -> None:
+        """Wait until the DAG processor has found a DAG.
+
+        :raises ServerError: a DAG file does not import, or none has this DAG
+        """
+        deadline = time.monotonic() + timeout
+        while self.client.get(f"/dags/{dag_id}").is_error:
+            if errors := self.import_errors():
+                raise ServerError("\n".join(f"{name} does not import:\n{error}" for name, error in errors.items()))
+            if time.monotonic() > deadline:
+                raise ServerError(f"Airflow found no DAG {dag_id!r} within {timeout:.0f} s.")
+            time.sleep(0.2)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Start a run of a DAG with these params and return its run id."""
+        body = {"logical_date": None, "conf": dict(conf or {})}
+        answer = self.client.post(f"/dags/{dag_id}/dagRuns", json=body)
+        if answer.is_error:
+            raise ServerError(f"Airflow does not start DAG {dag_id!r}: {answer.text}")
+        run_id: str = answer.json()["dag_run_id"]
+        return run_id
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """Return the state of a DAG run."""
+        state: str = self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"]
+        return state
+
+    def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
+        """Return the task instances of a DAG run as the API has them, by task id."""
+        instances = self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
+        return {instance["task_id"]: instance for instance in instances}
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+        """Return what a task left for others."""
+        return self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
+
+    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 300) -> str:
+        """Wait until a DAG run is over and return its state."""
+        for _ in self.watch(dag_id, run_id, timeout):
+            pass
+        return self.run_state(dag_id, run_id)
+
+    def watch(self, dag_id: str, run_id: str, timeout: float = 300) -> Iterator[dict[str, str | None]]:
+        """Yield the state of each task of a DAG run, again whenever one changes, until the run is over.
+
+        :raises ServerError: the run is not over in time
+        """
+        deadline = time.monotonic() + timeout
+        seen: dict[str, str | None] = {}
+        while True:
+            over = self.run_state(dag_id, run_id) in FINAL_STATES
+            states = {task_id: task["state"] for task_id, task in self.tasks(dag_id, run_id).items()}
+            if states != seen:
+                seen = states
+                yield states
+            if over:
+                return
+            if time.monotonic() > deadline:
+                raise ServerError(f"Run {run_id} of DAG {dag_id!r} was not over after {timeout:.0f} s: {states}")
+            time.sleep(0.3)
+
+    def task_log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """Return the log of a task's last try."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        attempt = max(self.get(path)["try_number"], 1)
+        events = self.get(f"{path}/logs/{attempt}", full_content=True)["content"]
+        return "\n".join(_line(event) for event in events)
+
+
+@contextmanager
+def running_airflow(
+    home: Path, *, dags: Path, connections: Mapping[str, Mapping[str, Any]], env: Mapping[str, str] | None = None
+) -> Iterator[Airflow]:
+    """Run Airflow with an empty metadata database while the block runs.
+
+    :param home: a folder that becomes its ``AIRFLOW_HOME``; its metadata database is in there
+    :param dags: the folder of DAG files
+    :param connections: by connection id, as Airflow's JSON has them
+    :param env: more environment variables
+    :raises ServerError: a process did not start, or ended; the message ends with its log
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    (home / "passwords.json").write_text(json.dumps({USERNAME: PASSWORD}))
+    environment = {
+        **_settings(home, dags, port),
+        **{f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(value) for conn_id, value in connections.items()},
+        **(env or {}),
+    }
+    shutil.copy(_migrated_database(), home / "airflow.db")
+    commands = {
+        "api-server": ["api-server", "--host", "127.0.0.1", "--port", str(port)],
+        "scheduler": ["scheduler", "--skip-serve-logs"],
+        "dag-processor": ["dag-processor"],
+        "triggerer": ["triggerer", "--skip-serve-logs"],
+    }
+    processes: dict[Path, subprocess.Popen[bytes]] = {}
+    try:
+        for name, arguments in commands.items():
+            log = home / f"{name}.log"
+            processes[log] = spawn([sys.executable, "-m", "airflow", *arguments], env=environment, log=log)
+        wait_until(lambda: _is_healthy(url), processes=processes, what="Airflow", timeout=120)
+        yield Airflow(url, home)
+    finally:
+        stop_groups(*(process.pid for process in processes.values()))
+
+
+def _settings(home: Path, dags: Path, port: int) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
+    url = f"http://127.0.0.1:{port}"
+    sections: dict[str, dict[str, object]] = {
+        "core": {
+            "dags_folder": dags,
+            "load_examples": False,
+            "executor": "LocalExecutor",
+            "parallelism": 8,
+            "dags_are_paused_at_creation": False,
+            "execution_api_server_url": f"{url}/execution/",
+            "fernet_key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "simple_auth_manager_users": f"{USERNAME}:admin",
+            "simple_auth_manager_passwords_file": home / "passwords.json",
+            "test_connection": "Enabled",
+        },
+        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
+        "api": {"base_url": url, "secret_key": secrets.token_hex(16), "workers": 1},
+        "api_auth": {"jwt_secret": secrets.token_hex(32)},
+        "logging": {"base_log_folder": home / "logs"},
+        "scheduler": {
+            "scheduler_heartbeat_sec": 1,
+            "scheduler_idle_sleep_time": 0.3,
+            "enable_health_check": False,
+        },
+        "dag_processor": {"refresh_interval": 1, "bundle_refresh_check_interval": 1, "min_file_process_interval": 30},
+        "triggerer": {"job_heartbeat_sec": 1},
+        "usage_data_collection": {"enabled": False},
+    }
+    settings = {
+        f"AIRFLOW__{section.upper()}__{option.upper()}": str(value)
+        for section, options in sections.items()
+        for option, value in options.items()
+    }
+    return inherited | settings | {"AIRFLOW_HOME": str(home)}
+
+
+def _migrated_database() -> Path:
+    """Return a metadata database with all migrations applied, which is made once for an environment."""
+    template = Path(sys.prefix) / "build" / f"airflow-{version('apache-airflow')}.db"
+    template.parent.mkdir(exist_ok=True)
+    with template.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not template.exists():
+            home = template.parent / "airflow"
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir()
+            log = home / "migrate.log"
+            process = spawn([sys.executable, "-m", "airflow", "db", "migrate"], env=_settings(home, home, 0), log=log)
+            try:
+                status = process.wait(timeout=300)
+            finally:
+                stop_groups(process.pid)
+            if status:
+                raise ServerError(f"'airflow db migrate' ended with status {status}; see {log}")
+            (home / "airflow.db").rename(template)
+    return template
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        answer = httpx.get(f"{url}/api/v2/monitor/health", timeout=10)
+    except httpx.TransportError:
+        return False
+    return answer.is_success and all(
+        part["status"] == "healthy" for name, part in answer.json().items() if name in _COMPONENTS
+    )
+
+
+_COMPONENTS = frozenset({"metadatabase", "scheduler", "triggerer", "dag_processor"})
+
+
+def _line(event: str | dict[str, Any]) -> str:
+    if isinstance(event, str):
+        return event
+    head = " ".join(str(event[key]) for key in ("timestamp", "level", "event") if event.get(key))
+    errors = "\n".join(f"{error['exc_type']}: {error['exc_value']}" for error in event.get("error_detail") or [])
+    return f"{head}\n{errors}" if errors else head
