@@ -1,1 +1,7 @@
-"""Label Studio."""
+"""Label Studio: the hook of its connection type, and what it is made of."""
+
+from __future__ import annotations
+
+from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
+
+__all__ = ["LabelStudioHook"]

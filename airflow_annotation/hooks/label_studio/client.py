@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import jwt
+import msgspec
 from httpx_retries import Retry, RetryTransport
 
-from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationConnectionError
-from airflow_annotation.hooks.label_studio.errors import check_response, connection_error
+from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.hooks.label_studio.errors import check_response, connection_error, decode_answer, key_refused
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
@@ -31,6 +32,10 @@ CONNECT_TIMEOUT: Final = 10.0
 _METHODS: Final = ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE")
 _REPEATABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _RENEWAL_MARGIN: Final = 30.0
+
+
+class _AccessToken(msgspec.Struct):
+    access: str
 
 
 class LabelStudioAuth(httpx.Auth):
@@ -50,7 +55,7 @@ class LabelStudioAuth(httpx.Auth):
         self._url = url
         self._api_key = api_key.strip()
         if not re.fullmatch(r"[!-~]+", self._api_key):
-            raise AnnotationConnectionError(
+            raise AnnotationAuthenticationError(
                 f"The connection to Label Studio at {url} has no usable API key: its password field is empty or has "
                 "characters that no key has. Put a legacy token or a personal access token there."
             )
@@ -113,13 +118,10 @@ class LabelStudioAuth(httpx.Auth):
         )
 
     def _keep_access_token(self, response: httpx.Response) -> None:
-        if response.status_code == httpx.codes.UNAUTHORIZED:
-            raise AnnotationAuthenticationError(
-                f"Label Studio at {self._url} refuses the connection's personal access token: it is expired, revoked, "
-                "or of another server. Put a current one into the connection's password field."
-            )
+        if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.BAD_REQUEST}:
+            raise key_refused(self._url, "the personal access token is expired, revoked, or of another server")
         check_response(response, self._url)
-        token = response.json()["access"]
+        token = decode_answer(response, _AccessToken).access
         claims = _jwt_claims(token) or {}
         # The token's own lifetime, on our clock: the server's clock may be off.
         lifetime = float(claims.get("exp", 0)) - float(claims.get("iat", 0))
@@ -134,7 +136,8 @@ class LabelStudioClient:
     safe: on any passing failure if the request is repeatable, else only where the server cannot have acted on it (no
     connection, 429). Redirects are errors, since the key must not travel. Methods may be called from several threads.
 
-    Failures are :class:`~airflow_annotation.exceptions.AnnotationConnectionError`,
+    Failures are :class:`~airflow_annotation.exceptions.AnnotationConnectionError` (for a refused key
+    :class:`~airflow_annotation.exceptions.AnnotationAuthenticationError`),
     :class:`~airflow_annotation.exceptions.AnnotationProjectNotFound` and
     :class:`~airflow_annotation.exceptions.AnnotationRequestError`; the key is in none of them.
 
@@ -290,9 +293,7 @@ class LabelStudioClient:
                 cafile=None if path.is_dir() else str(path), capath=str(path) if path.is_dir() else None
             )
         except OSError as error:
-            raise AnnotationConnectionError(
-                f"The connection's ca_bundle {self._verify!r} cannot be read: {error}."
-            ) from error
+            raise AnnotationError(f"The connection's ca_bundle {self._verify!r} cannot be read: {error}.") from error
 
     @cached_property
     def _proxy(self) -> str | None:
@@ -302,6 +303,16 @@ class LabelStudioClient:
             return None
         proxies = urllib.request.getproxies()
         return proxies.get(url.scheme) or proxies.get("all")
+
+
+def project_path(project_id: str) -> str:
+    """Return the API's path of a project.
+
+    :raises AnnotationProjectNotFound: the id is none that Label Studio gives
+    """
+    if not re.fullmatch(r"[0-9]{1,18}", project_id):
+        raise AnnotationProjectNotFound(f"{project_id!r} is not the id of a Label Studio project: those are numbers.")
+    return f"/api/projects/{project_id}/"
 
 
 def retry_policy(*, repeatable: bool, attempts: int) -> Retry:
@@ -331,13 +342,11 @@ def _checked_url(url: str) -> str:
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
-        raise AnnotationConnectionError(f"The connection's host {url!r} is not a URL: {error}.") from error
+        raise AnnotationError(f"The connection's host {url!r} is not a URL: {error}.") from error
     if parsed.scheme not in {"http", "https"} or not parsed.host:
-        raise AnnotationConnectionError(
-            f"The connection's host {url!r} is not a URL like https://label-studio.example.com."
-        )
+        raise AnnotationError(f"The connection's host {url!r} is not a URL like https://label-studio.example.com.")
     if parsed.userinfo:
-        raise AnnotationConnectionError(
+        raise AnnotationError(
             f"The connection's host names a user or password for {parsed.host}: "
             "the API key belongs into the password field, other credentials into the extra field's headers."
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
+import msgspec
 
 from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
@@ -18,6 +19,8 @@ from airflow_annotation.exceptions import (
 )
 
 _LONGEST_MESSAGE = 1000
+
+Answer = TypeVar("Answer")
 
 
 @contextmanager
@@ -75,21 +78,44 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
         )
     body = None if is_html else _json(response)
     if status == httpx.codes.UNAUTHORIZED:
-        raise AnnotationAuthenticationError(
-            f"Label Studio at {url} refuses the connection's API key: {tool_message(body) or status}. "
-            "Put a current one into the connection's password field."
-        )
+        raise key_refused(url, tool_message(body))
     if body is None:
         raise _not_label_studio(response, url, asked)
     message = tool_message(body)
     if status == httpx.codes.NOT_FOUND and "No Project matches" in message:
         project = re.search(r"/api/projects/(\d+)", response.request.url.path)
-        name = f"project {project[1]}" if project else "such project"
-        raise AnnotationProjectNotFound(
-            f"Label Studio at {url} has no {name}, or does not show it to the connection's user."
-        )
+        raise project_not_found(url, project[1] if project else "")
     raise AnnotationRequestError(
         f"Label Studio at {url} refused {asked} with {status}: {message or 'no reason given'}", status_code=status
+    )
+
+
+def decode_answer(response: httpx.Response, type_: type[Answer]) -> Answer:
+    """Return a successful answer's JSON as what Label Studio answers there.
+
+    :raises AnnotationConnectionError: it is something else, so that another server must have answered
+    """
+    try:
+        return msgspec.json.decode(response.content, type=type_)
+    except msgspec.DecodeError as error:
+        raise AnnotationConnectionError(
+            f"{response.request.method} {response.request.url.copy_with(query=None)} was not answered as Label Studio "
+            f"answers it ({error}). Is the connection's host right, with its path prefix?"
+        ) from error
+
+
+def key_refused(url: str, reason: str) -> AnnotationAuthenticationError:
+    """Return the error that says the server at ``url`` does not take the connection's key."""
+    return AnnotationAuthenticationError(
+        f"Label Studio at {url} refuses the connection's API key: {reason or 'no reason given'}. "
+        "Put a current one into the connection's password field."
+    )
+
+
+def project_not_found(url: str, project_id: str) -> AnnotationProjectNotFound:
+    """Return the error that says the server at ``url`` has no project of this id."""
+    return AnnotationProjectNotFound(
+        f"Label Studio at {url} has no project {project_id}, or does not show it to the connection's user."
     )
 
 
@@ -117,15 +143,10 @@ def map_api_error(error: Any, url: str) -> AnnotationError:
     :param url: the server's URL
     """
     if error.status_code == httpx.codes.UNAUTHORIZED:
-        return AnnotationAuthenticationError(
-            f"Label Studio at {url} refuses the connection's API key: {tool_message(error.body)}. "
-            "Put a current one into the connection's password field."
-        )
+        return key_refused(url, tool_message(error.body))
     message = tool_message(error.body)
     if error.status_code == httpx.codes.NOT_FOUND and "No Project matches" in message:
-        return AnnotationProjectNotFound(
-            f"Label Studio at {url} has no such project, or does not show it to the connection's user."
-        )
+        return project_not_found(url, "")
     return AnnotationRequestError(
         f"Label Studio at {url} refused a request with {error.status_code}: {message}", status_code=error.status_code
     )

@@ -1,0 +1,304 @@
+"""The hook of the connection type ``label_studio``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import httpx
+from asgiref.sync import sync_to_async
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import (
+    AnnotationChoice,
+    AnnotationHook,
+    AnnotationProgress,
+    AnnotationProject,
+    AnnotatorNames,
+    IfExists,
+    MediaAccess,
+    OnDuplicate,
+    UploadReport,
+)
+from airflow_annotation.hooks.label_studio import progress, projects
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.media.items import MediaItem
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+class LabelStudioHook(AnnotationHook):
+    """Works with projects on a Label Studio server.
+
+    The connection's host is the server's URL, with or without a scheme and a path prefix; its password is the API key,
+    a legacy token or a personal access token. Extras: ``verify_ssl`` (default true), ``ca_bundle`` (path of the
+    certificates to trust), ``timeout`` (seconds, default 60), ``headers`` (JSON object, for a proxy in front of the
+    server).
+
+    :param label_studio_conn_id: the connection
+    """
+
+    conn_name_attr = "label_studio_conn_id"
+    default_conn_name = "label_studio_default"
+    conn_type = "label_studio"
+    hook_name = "Label Studio"
+    tool: ClassVar[str] = "label_studio"
+
+    def __init__(self, label_studio_conn_id: str = default_conn_name, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.label_studio_conn_id = label_studio_conn_id
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the extra fields of the form, for Airflow 3.1. Later ones read the provider's metadata."""
+        from wtforms import BooleanField, IntegerField, StringField
+
+        kinds = {"boolean": BooleanField, "number": IntegerField}
+        return {
+            name: kinds.get(field["schema"]["type"][0], StringField)(
+                field["label"], description=field.get("description", ""), default=field["schema"].get("default")
+            )
+            for name, field in _connection_form()["conn-fields"].items()
+        }
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return labels and placeholders of the connection's form, for Airflow 3.1."""
+        behaviour = _connection_form()["ui-field-behaviour"]
+        return {name.replace("-", "_"): value for name, value in behaviour.items()}
+
+    @cached_property
+    def client(self) -> LabelStudioClient:
+        """The client that the connection describes.
+
+        :raises AnnotationError: the connection describes none
+        """
+        return client_from_connection(self.get_connection(self.label_studio_conn_id))
+
+    def get_conn(self) -> LabelStudioClient:
+        """Return :attr:`client`."""
+        return self.client
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Say which server and which user the connection reaches, or what is wrong with it."""
+        try:
+            version = self.client.request("GET", "/api/version", timeout=10, repeatable=False).json()["release"]
+            user = self.client.request("GET", "/api/current-user/whoami", timeout=10, repeatable=False).json()["email"]
+        except AnnotationError as error:
+            return False, str(error)
+        except (KeyError, TypeError, ValueError):
+            return False, f"{self.client.url} answers, but not as Label Studio does. Is the connection's host right?"
+        return True, f"Label Studio {version} at {self.client.url}, as {user}"
+
+    def create_project(
+        self,
+        *,
+        title: str,
+        run_key: str,
+        label_schema: LabelSchema | None = None,
+        label_config: str | None = None,
+        copy_from: str | None = None,
+        description: str = "",
+        settings: dict[str, Any] | None = None,
+        if_exists: IfExists = "reuse",
+    ) -> AnnotationProject:
+        """Make the project of a run, or find it. See :meth:`AnnotationHook.create_project`.
+
+        :param title: at least 3 characters; one that is too long is shortened
+        :param settings: of the project, by the names of Label Studio's API (see
+            :data:`~airflow_annotation.hooks.label_studio.projects.PROJECT_SETTINGS`)
+        :param if_exists: ``reuse`` the run's project as it is, ``fail``, or ``update`` its title, config and settings
+        """
+        if sum(source is not None for source in (label_schema, label_config, copy_from)) != 1:
+            raise AnnotationError("Pass exactly one of label_schema, label_config and copy_from.")
+        if not run_key.strip():
+            raise AnnotationError("The run_key is empty.")
+        title = projects.check_title(title)
+        projects.check_settings(settings or {})
+        if label_schema is not None:
+            label_config = label_config_from_schema(label_schema)
+
+        found = projects.find_project(self.client, run_key)
+        if found is not None and if_exists == "fail":
+            raise AnnotationError(f"The run {run_key!r} has a project already: {found.url} ({found.title!r}).")
+        if found is not None and if_exists == "reuse":
+            self._warn_of_other_config(found, label_config)
+            return found
+        if copy_from is not None:
+            fields = projects.read_template(self.client, copy_from)
+        else:
+            fields = {"label_config": label_config}
+        fields |= settings or {}
+        projects.validate_label_config(self.client, fields.get("label_config") or "")
+        if found is not None:
+            return projects.update_project(self.client, found, title=title, description=description, fields=fields)
+        return projects.create_project(
+            self.client, title=title, run_key=run_key, description=description, fields=fields
+        )
+
+    def get_project(self, project_id: str) -> AnnotationProject:
+        """Return the project with this id."""
+        return projects.get_project(self.client, project_id)
+
+    def find_project(self, run_key: str) -> AnnotationProject | None:
+        """Return the run's project, the one with the lowest id if two were made at once, or None."""
+        return projects.find_project(self.client, run_key)
+
+    def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
+        """Yield the projects that belong to a run whose key starts with ``prefix``."""
+        return projects.list_runs(self.client, prefix)
+
+    def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
+        """Give a run another key. Its project stays as it is, but for the hash in its title."""
+        return projects.rename_run(self.client, run_key, new_run_key)
+
+    def delete_project(self, project_id: str) -> bool:
+        """Delete a project with all that is in it. Return False if it was gone already."""
+        return projects.delete_project(self.client, project_id)
+
+    def get_label_schema(self, project_id: str) -> LabelSchema:
+        """Read the label schema back from the project's labeling config."""
+        return label_schema_from_config(projects.get_label_config(self.client, project_id))
+
+    def upload_items(
+        self,
+        project_id: str,
+        items: Iterable[MediaItem],
+        *,
+        media_access: MediaAccess = "auto",
+        on_duplicate: OnDuplicate = "skip",
+    ) -> UploadReport:
+        """Create a task for each media item that the project does not have. See :meth:`AnnotationHook.upload_items`."""
+        from airflow_annotation.hooks.label_studio.upload import upload_items
+
+        return upload_items(self.client, project_id, items, media_access=media_access, on_duplicate=on_duplicate)
+
+    def get_progress(self, project_id: str) -> AnnotationProgress:
+        """Ask how far the labeling is. See :func:`~airflow_annotation.hooks.label_studio.progress.get_progress`."""
+        return progress.get_progress(self.client, project_id)
+
+    async def aget_progress(self, project_id: str) -> AnnotationProgress:
+        """Like :meth:`get_progress`, for triggers."""
+        # Reading the connection and the certificates blocks, which an event loop must not.
+        client = await sync_to_async(lambda: self.client)()
+        return await progress.aget_progress(client, project_id)
+
+    def read_tables(
+        self,
+        project_id: str,
+        *,
+        annotations: AnnotationChoice = "all",
+        include_predictions: bool = False,
+        annotators: AnnotatorNames = "email",
+        keep_raw: bool = False,
+    ) -> Iterator[LabelTables]:
+        """Yield the whole project as batches of whole items. See :meth:`AnnotationHook.read_tables`."""
+        from airflow_annotation.hooks.label_studio.export import read_tables
+
+        return read_tables(
+            self.client,
+            projects.get_project(self.client, project_id),
+            projects.get_label_config(self.client, project_id),
+            annotations=annotations,
+            include_predictions=include_predictions,
+            annotators=annotators,
+            keep_raw=keep_raw,
+        )
+
+    def _warn_of_other_config(self, project: AnnotationProject, label_config: str | None) -> None:
+        if label_config is not None and projects.get_label_config(self.client, project.id) != label_config:
+            self.log.warning(
+                "Project %s of the run %r has another labeling config than the one given, and keeps it. "
+                "Pass if_exists='update' to change it.",
+                project.id,
+                project.run_key,
+            )
+
+
+def _connection_form() -> dict[str, Any]:
+    from airflow_annotation.get_provider_info import get_provider_info
+
+    connection_types = get_provider_info()["connection-types"]
+    return next(form for form in connection_types if form["connection-type"] == LabelStudioHook.conn_type)
+
+
+def client_from_connection(connection: Connection) -> LabelStudioClient:
+    """Return the client that an Airflow connection of type ``label_studio`` describes.
+
+    :raises AnnotationError: it describes none; the message says which field is wrong
+    """
+    # Not extra_dejson: it takes broken JSON for none, and must not be called in an event loop.
+    extra = _read_object(connection.extra or "{}", "extra field")
+    headers = extra.get("headers") or {}
+    if isinstance(headers, str):
+        headers = _read_object(headers, "extra field headers")
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise AnnotationError("The connection's extra field headers is not a JSON object of strings.")
+    return LabelStudioClient(
+        url=_url(connection),
+        api_key=connection.password or "",
+        verify=extra.get("ca_bundle") or _read_bool(extra.get("verify_ssl"), default=True),
+        timeout=_read_timeout(extra.get("timeout")),
+        headers=headers,
+    )
+
+
+def _url(connection: Connection) -> str:
+    host = (connection.host or "").strip()
+    if not host:
+        raise AnnotationError("The connection has no host: put the URL of the Label Studio there.")
+    # Airflow's URI form of a connection has room for a scheme or a path in its schema field.
+    schema = (connection.schema or "").strip().strip("/")
+    scheme = schema.lower() if schema.lower() in {"http", "https"} else ""
+    if "://" not in host:
+        host = f"{scheme or 'http'}://{host}"
+    try:
+        url = httpx.URL(host)
+        if connection.port and url.port is None:
+            url = url.copy_with(port=connection.port)
+        if schema and not scheme:
+            url = url.copy_with(path=f"{url.path.rstrip('/')}/{schema}")
+    except httpx.InvalidURL as error:
+        raise AnnotationError(f"The connection's host is not a URL: {error}.") from error
+    return str(url.copy_with(query=None, fragment=None))
+
+
+def _read_object(text: str, what: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        # The text itself may hold secrets.
+        raise AnnotationError(f"The connection's {what} is not JSON.") from error
+    if not isinstance(value, dict):
+        raise AnnotationError(f"The connection's {what} is not a JSON object.")
+    return value
+
+
+def _read_bool(value: Any, *, default: bool) -> bool:
+    # The URI form of a connection makes strings of all values.
+    if value is None or value == "":
+        return default
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if str(value).lower() not in words:
+        raise AnnotationError(f"The connection's extra field verify_ssl is neither true nor false: {value!r}.")
+    return words[str(value).lower()]
+
+
+def _read_timeout(value: Any) -> float:
+    if value is None or value == "":
+        return 60.0
+    try:
+        timeout = float(value)
+    except (TypeError, ValueError):
+        timeout = 0.0
+    if not 0 < timeout < float("inf"):
+        raise AnnotationError(f"The connection's extra field timeout is no number of seconds: {value!r}.")
+    return timeout
