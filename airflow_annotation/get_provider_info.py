@@ -85,6 +85,12 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "JSON object of headers to send along, for a proxy in front of the server",
                         "schema": {"type": ["object", "null"]},
                     },
+                    "local_files_document_root": {
+                        "label": "Local files document root",
+                        "description": "The server's LOCAL_FILES_DOCUMENT_ROOT, if workers see the same files there: "
+                        "media below it are not copied",
+                        "schema": {"type": ["string", "null"]},
+                    },
                 },
             }
         ],

@@ -39,7 +39,7 @@ class LabelStudioHook(AnnotationHook):
     The connection's host is the server's URL, with or without a scheme and a path prefix; its password is the API key,
     a legacy token or a personal access token. Extras: ``verify_ssl`` (default true), ``ca_bundle`` (path of the
     certificates to trust), ``timeout`` (seconds, default 60), ``headers`` (JSON object, for a proxy in front of the
-    server).
+    server), ``local_files_document_root`` (the server's ``LOCAL_FILES_DOCUMENT_ROOT``, where workers see the same files).
 
     :param label_studio_conn_id: the connection
     """
@@ -79,7 +79,11 @@ class LabelStudioHook(AnnotationHook):
 
         :raises AnnotationError: the connection describes none
         """
-        return client_from_connection(self.get_connection(self.label_studio_conn_id))
+        return client_from_connection(self._connection)
+
+    @cached_property
+    def _connection(self) -> Connection:
+        return self.get_connection(self.label_studio_conn_id)
 
     def get_conn(self) -> LabelStudioClient:
         """Return :attr:`client`."""
@@ -177,7 +181,14 @@ class LabelStudioHook(AnnotationHook):
         """Create a task for each media item that the project does not have. See :meth:`AnnotationHook.upload_items`."""
         from airflow_annotation.hooks.label_studio.upload import upload_items
 
-        return upload_items(self.client, project_id, items, media_access=media_access, on_duplicate=on_duplicate)
+        return upload_items(
+            self.client,
+            project_id,
+            items,
+            media_access=media_access,
+            on_duplicate=on_duplicate,
+            local_files_document_root=_read_extra(self._connection).get("local_files_document_root"),
+        )
 
     def get_progress(self, project_id: str) -> AnnotationProgress:
         """Ask how far the labeling is. See :func:`~airflow_annotation.hooks.label_studio.progress.get_progress`."""
@@ -233,8 +244,7 @@ def client_from_connection(connection: Connection) -> LabelStudioClient:
 
     :raises AnnotationError: it describes none; the message says which field is wrong
     """
-    # Not extra_dejson: it takes broken JSON for none, and must not be called in an event loop.
-    extra = _read_object(connection.extra or "{}", "extra field")
+    extra = _read_extra(connection)
     headers = extra.get("headers") or {}
     if isinstance(headers, str):
         headers = _read_object(headers, "extra field headers")
@@ -267,6 +277,11 @@ def _url(connection: Connection) -> str:
     except httpx.InvalidURL as error:
         raise AnnotationError(f"The connection's host is not a URL: {error}.") from error
     return str(url.copy_with(query=None, fragment=None))
+
+
+def _read_extra(connection: Connection) -> dict[str, Any]:
+    # Not extra_dejson: it takes broken JSON for none, and must not be called in an event loop.
+    return _read_object(connection.extra or "{}", "extra field")
 
 
 def _read_object(text: str, what: str) -> dict[str, Any]:
