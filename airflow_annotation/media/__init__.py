@@ -1,0 +1,1 @@
+"""Media items: listing, reading and probing files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
@@ -28,3 +29,8 @@ class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
     frame_count: int | None = None
     frame_rate: float | None = None
     data: dict[str, Any] = {}
+
+
+def key_hash(item_key: str) -> int:
+    """Return 64 bits that stand for an item key: millions of keys can be compared without holding the strings."""
+    return int.from_bytes(hashlib.blake2b(item_key.encode(errors="surrogatepass"), digest_size=8).digest(), "big")

@@ -1,0 +1,158 @@
+"""Files on a Label Studio server: sending them in bounded requests, finding those again that no task came to use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from typing import BinaryIO, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
+
+log = logging.getLogger(__name__)
+
+LARGEST_FILE: Final = 250 * 1024 * 1024
+"""Label Studio's ``DATA_UPLOAD_MAX_MEMORY_SIZE``, bytes: a request's files together must be smaller."""
+
+EXTENSIONS: Final = {
+    "image/bmp": ".bmp",
+    "image/gif": ".gif",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/svg+xml": ".svg",
+    "image/webp": ".webp",
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+    "audio/flac": ".flac",
+    "audio/x-flac": ".flac",
+    "audio/mp4": ".m4a",
+    "audio/mp4a-latm": ".m4a",
+    "audio/x-m4a": ".m4a",
+    "audio/mpeg": ".mp3",
+    "audio/ogg": ".ogg",
+    "audio/wav": ".wav",
+    "audio/x-wav": ".wav",
+}
+"""Media types that Label Studio takes as files (``SUPPORTED_EXTENSIONS``), and what it must find at the name's end."""
+
+_NAME: Final = re.compile(r"-([0-9a-f]{16})([0-9a-f]{16})-[\w-]*\.\w+$")
+_IDS_IN_URL: Final = 200
+_HASHED_AT_ONCE: Final = 1 << 20
+
+
+class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file to send.
+
+    :param name: tells the item and the content, so that the server's copy can be recognised: see :func:`file_name`
+    :param file: open, at any position
+    :param mime_type: of the content
+    """
+
+    name: str
+    file: BinaryIO
+    mime_type: str
+
+
+class _FileUpload(msgspec.Struct):
+    id: int
+    file: str
+
+
+class MediaFiles:
+    """The files of one project.
+
+    :param known_keys: hashes of the item keys that the project has: their files are no use to others
+    """
+
+    def __init__(self, client: LabelStudioClient, project_id: str, *, known_keys: set[int]) -> None:
+        self._client = client
+        self._project_id = project_id
+        self._known_keys = known_keys
+        self._unused: dict[str, str] | None = None
+        self._sent: list[int] = []
+
+    def send(self, files: list[MediaFile]) -> list[tuple[MediaFile, AnnotationRequestError]]:
+        """Send files in one request, without those that an interrupted upload left on the server.
+
+        :return: those that the server refused, and why
+        """
+        if self._unused is None:
+            self._find_unused()
+        missing = [file for file in files if file.name not in (self._unused or {})]
+        if not missing:
+            return []
+        return send_without_refused(missing, lambda part: send_until_taken(part, self._post, self._find_stored))
+
+    def take_paths(self) -> dict[str, str]:
+        """Return where the server has the files sent since the last call, and those that did not need sending.
+
+        :return: the value of a task's data by the name of the file
+        """
+        paths = dict(self._unused or {})
+        for start in range(0, len(self._sent), _IDS_IN_URL):
+            ids = self._sent[start : start + _IDS_IN_URL]
+            paths |= self._list({"ids": json.dumps(ids, separators=(",", ":"))})
+        self._sent.clear()
+        return paths
+
+    def _find_unused(self) -> None:
+        try:
+            stored = self._list({"all": "true"})
+        except AnnotationError as error:
+            # The list has no pages, and a server with its files in a bucket asks the bucket about each.
+            log.warning("Files of an interrupted upload, if there was one, are sent again: %s", error)
+            stored = {}
+        self._unused = {name: path for name, path in stored.items() if int(name[:16], 16) not in self._known_keys}
+        if self._unused:
+            log.info("The server has %d files already that no task uses.", len(self._unused))
+
+    def _find_stored(self, files: list[MediaFile]) -> list[MediaFile]:
+        self._unused = (self._unused or {}) | self._list({"all": "true"})
+        return [file for file in files if file.name in self._unused]
+
+    def _post(self, files: list[MediaFile]) -> None:
+        for file in files:
+            file.file.seek(0)
+        answer = self._client.request(
+            "POST",
+            f"/api/projects/{self._project_id}/import",
+            params={"commit_to_project": "false"},
+            # Of parts with the same field name the server keeps one, silently.
+            files=[(f"file{number}", (file.name, file.file, file.mime_type)) for number, file in enumerate(files)],
+            repeatable=False,
+        )
+        self._sent += answer.json()["file_upload_ids"]
+
+    def _list(self, params: dict[str, str]) -> dict[str, str]:
+        answer = self._client.request("GET", f"/api/projects/{self._project_id}/file-uploads", params=params)
+        prefix = urlsplit(self._client.url).path.rstrip("/")
+        uploads = msgspec.json.decode(answer.content, type=list[_FileUpload])
+        return {
+            upload.file[match.start() + 1 :]: f"{prefix}/data/{upload.file}"
+            for upload in uploads
+            if (match := _NAME.search(upload.file))
+        }
+
+
+def file_name(key: int, file: BinaryIO, stem: str, extension: str) -> str:
+    """Return the name to send a file under: hashes of its item key and of its content, and some of its own name.
+
+    The server puts eight digits of its own and a dash before it, and keeps the rest as it is.
+
+    :param key: hash of the item key
+    :param file: read to its end
+    :param stem: the file's own name, for people to read
+    :param extension: with its dot
+    """
+    content = hashlib.blake2b(digest_size=8)
+    file.seek(0)
+    while chunk := file.read(_HASHED_AT_ONCE):
+        content.update(chunk)
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:24]
+    return f"{key:016x}{content.hexdigest()}-{readable}{extension}"

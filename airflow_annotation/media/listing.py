@@ -1,0 +1,204 @@
+"""From whatever a task is given as its media to media items."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.media.items import MediaItem, key_hash
+from airflow_annotation.media.storage import get_filesystem, shown, uri_scheme, without_connection
+
+_LISTED_TYPES: Final = ("image", "video", "audio")
+"""Media types that a folder is searched for."""
+
+_ITEM_FIELDS: Final = ("item_key", "media_type", "width", "height", "frame_count", "frame_rate")
+"""Keys of a row that say something of the item itself; any other goes along as its data."""
+
+_ROWS_AT_ONCE: Final = 1000
+
+
+def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]:
+    """Turn what the caller has into media items, in a deterministic order.
+
+    :param media: one of
+
+        - a folder, searched with all below it for images, videos and audio by their extension, hidden files left out;
+          a glob, or a single file; on the worker's disk or any ``ObjectStoragePath``
+          (``s3://aws_default@bucket/photos/*.jpg``)
+        - a list of paths and URIs, of dicts, or of both. A dict has its file under ``media_field``, and may have
+          ``item_key``, ``media_type``, ``width``, ``height``, ``frame_count`` and ``frame_rate``; whatever else it has
+          goes along as the item's data
+        - a pandas DataFrame or an Arrow table, whose rows are such dicts
+
+        ``item_key`` defaults to the media's path or URI, without the Airflow connection in it. Give one where URLs are
+        signed: they differ each time.
+    :param media_field: the key or column that holds the media
+    :return: the items; iterating over a folder or a glob streams, and can raise the errors below
+    :raises AnnotationError: a row is not as above, two have the same ``item_key`` (the first such is named), or no
+        installed package knows a URI's scheme
+    :raises MediaError: the folder or file does not exist, or there is no media in it
+    """
+    if isinstance(media, (str, os.PathLike)) or _is_object_storage_path(media):
+        return _Listing(_uri(media))
+    if isinstance(media, (Mapping, MediaItem)):
+        media = [media]
+    return _Rows(*_rows(media), media_field=media_field)
+
+
+def media_type_of(uri: str) -> str:
+    """Tell the media type by the extension: ``image``, ``video``, ``audio``, ``text``, or ``other``.
+
+    A URI without a known extension counts as an image, which is for the upload to find out.
+    """
+    mime_type, _ = mimetypes.guess_type(shown(uri))
+    if mime_type is None:
+        return "image"
+    media_type = mime_type.partition("/")[0]
+    return media_type if media_type in {"image", "video", "audio", "text"} else "other"
+
+
+class _Listing:
+    """The media of one folder, glob or file."""
+
+    def __init__(self, uri: str) -> None:
+        if not uri.strip():
+            raise AnnotationError("No media: pass a path, a URI, or a list of them.")
+        if uri.lstrip().startswith(("[", "{")):
+            raise AnnotationError(
+                f"{uri[:40]!r} looks like a list that a template made a string of: pass the upstream task's output "
+                "itself, or set render_template_as_native_obj on the DAG."
+            )
+        self._uri = uri
+
+    def __iter__(self) -> Iterator[MediaItem]:
+        empty = True
+        for uri in self._uris():
+            empty = False
+            yield MediaItem(media=uri, item_key=without_connection(uri), media_type=media_type_of(uri))
+        if empty:
+            raise MediaError(f"There is no image, video or audio file in {shown(self._uri)}.")
+
+    def _uris(self) -> Iterator[str]:
+        if uri_scheme(self._uri) in {"http", "https"}:
+            yield self._uri
+            return
+        filesystem, path = get_filesystem(self._uri)
+        scheme, separator, rest = self._uri.partition("://")
+        connection = rest.partition("/")[0].rpartition("@") if separator else ("", "", "")
+        prefix = f"{scheme}://{connection[0]}{connection[1]}" if separator else ""
+        try:
+            is_folder = filesystem.info(path)["type"] == "directory"
+        except FileNotFoundError as error:
+            if not any(character in path for character in "*?["):
+                raise MediaError(f"{shown(self._uri)} does not exist.") from error
+            yield from (f"{prefix}{file}" for file in sorted(filesystem.glob(path)) if _is_listed(file))
+            return
+        if is_folder:
+            yield from (f"{prefix}{file}" for file in _media_below(filesystem, path))
+        else:
+            yield self._uri
+
+
+def _media_below(filesystem: Any, path: str) -> Iterator[str]:
+    # Folder by folder, so that no more than one folder's names are in memory.
+    for folder, folders, files in filesystem.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (f"{folder.rstrip('/')}/{name}" for name in sorted(files) if _is_listed(name))
+
+
+def _is_listed(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return not name.startswith(".") and (mimetypes.guess_type(name)[0] or "").partition("/")[0] in _LISTED_TYPES
+
+
+class _Rows:
+    """Media that the caller listed, checked as a whole before the first is used."""
+
+    def __init__(self, rows: Callable[[], Iterable[Any]], count: int, *, media_field: str) -> None:
+        self._rows = rows
+        self._count = count
+        self._media_field = media_field
+        if not count:
+            raise AnnotationError("No media: the list of media is empty.")
+        seen: set[int] = set()
+        for item in self:
+            key = key_hash(item.item_key)
+            if key in seen:
+                raise AnnotationError(f"Two media items have the item_key {item.item_key!r}. Item keys must be unique.")
+            seen.add(key)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[MediaItem]:
+        for number, row in enumerate(self._rows(), start=1):
+            yield row if isinstance(row, MediaItem) else _item(row, self._media_field, number)
+
+
+def _item(row: Any, media_field: str, number: int) -> MediaItem:
+    if isinstance(row, (str, os.PathLike)) or _is_object_storage_path(row):
+        row = {media_field: row}
+    if not isinstance(row, Mapping):
+        raise AnnotationError(
+            f"Media item {number} is of type {type(row).__name__}: pass a path, a URI, or a dict with the key "
+            f"{media_field!r}."
+        )
+    media = row.get(media_field)
+    if media is None or media == "":
+        raise AnnotationError(f"Media item {number} has no {media_field!r}; it has {', '.join(map(repr, row))}.")
+    uri = _uri(media)
+    fields = {name: row[name] for name in _ITEM_FIELDS if row.get(name) not in (None, "")}
+    fields = {"item_key": without_connection(uri), "media_type": media_type_of(uri), **fields}
+    fields["item_key"] = str(fields["item_key"])
+    data = {str(name): value for name, value in row.items() if name not in (media_field, *_ITEM_FIELDS)}
+    try:
+        return msgspec.convert({**fields, "media": uri, "data": data}, MediaItem)
+    except msgspec.ValidationError as error:
+        raise AnnotationError(f"Media item {number} ({fields['item_key']}): {error}.") from error
+
+
+def _uri(media: Any) -> str:
+    if not isinstance(media, (str, os.PathLike)) and not _is_object_storage_path(media):
+        raise AnnotationError(f"Media must be paths or URIs, not {type(media).__name__}: {str(media)[:60]!r}.")
+    conn_id = getattr(media, "conn_id", None)
+    uri = str(media)
+    return uri.replace("://", f"://{conn_id}@", 1) if conn_id else uri
+
+
+def _is_object_storage_path(value: Any) -> bool:
+    from airflow.sdk import ObjectStoragePath
+
+    return isinstance(value, ObjectStoragePath)
+
+
+def _rows(media: Any) -> tuple[Callable[[], Iterable[Any]], int]:
+    if isinstance(media, Sequence) and not isinstance(media, (bytes, bytearray)):
+        rows = media if isinstance(media, (list, tuple)) else list(media)
+        return lambda: rows, len(rows)
+    import pandas as pd
+    import pyarrow as pa
+
+    if isinstance(media, pd.DataFrame):
+        frame: pd.DataFrame = media
+        return lambda: _frame_rows(frame), len(frame)
+    if isinstance(media, (pa.Table, pa.RecordBatch)):
+        table = pa.table(media) if isinstance(media, pa.RecordBatch) else media
+        return (
+            lambda: (row for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE) for row in batch.to_pylist()),
+            table.num_rows,
+        )
+    raise AnnotationError(
+        f"media is of type {type(media).__name__}: pass a folder, a glob, a list of paths, URIs or dicts, a DataFrame "
+        "or an Arrow table."
+    )
+
+
+def _frame_rows(frame: Any) -> Iterator[dict[str, Any]]:
+    for start in range(0, len(frame), _ROWS_AT_ONCE):
+        rows = frame.iloc[start : start + _ROWS_AT_ONCE].astype(object)
+        yield from rows.where(rows.notna(), None).to_dict("records")

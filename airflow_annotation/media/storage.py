@@ -1,0 +1,167 @@
+"""Media files wherever they are: the worker's disk, any object storage that Airflow knows, the web."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from urllib.parse import urlsplit
+
+import httpx
+
+from airflow_annotation.exceptions import AnnotationError, MediaError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+IN_MEMORY_BYTES: Final = 1 << 20
+"""Files up to this size are held in memory while they are on their way, larger ones on disk."""
+
+_PACKAGES: Final = {
+    "gs": "airflow-provider-annotation[google]",
+    "gcs": "airflow-provider-annotation[google]",
+    "s3": "apache-airflow-providers-amazon[s3fs]",
+    "s3a": "apache-airflow-providers-amazon[s3fs]",
+    "abfs": "apache-airflow-providers-microsoft-azure",
+    "abfss": "apache-airflow-providers-microsoft-azure",
+    "adl": "apache-airflow-providers-microsoft-azure",
+    "hdfs": "apache-airflow-providers-apache-hdfs",
+}
+"""What to install for a URI scheme to be known to ``ObjectStoragePath``."""
+
+
+def uri_scheme(uri: str) -> str:
+    """Return the URI's scheme in lower case; ``file`` for a plain path."""
+    scheme, separator, _ = uri.partition("://")
+    return scheme.lower() if separator else "file"
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the path of a file on the worker's own disk, None for any other."""
+    return Path(uri.removeprefix("file://")) if uri_scheme(uri) == "file" else None
+
+
+def without_connection(uri: str) -> str:
+    """Return the URI without the id of the Airflow connection that ``ObjectStoragePath`` takes before the ``@``."""
+    if uri_scheme(uri) in {"file", "http", "https"}:
+        return uri
+    scheme, _, rest = uri.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def get_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
+    """Return the file system that a path or URI belongs to, and the path in it.
+
+    :param uri: a local path, or a URI as ``ObjectStoragePath`` takes it, the Airflow connection before an ``@``
+    :raises AnnotationError: nothing that is installed knows the URI's scheme; the message names the package that does
+    """
+    scheme = uri_scheme(uri)
+    if scheme == "file":
+        # Not through ObjectStoragePath: it takes # and ? in file names for parts of a URL.
+        from fsspec.implementations.local import LocalFileSystem
+
+        return LocalFileSystem(), str(Path(uri.removeprefix("file://")).absolute())
+    from airflow.sdk import ObjectStoragePath
+
+    try:
+        path = ObjectStoragePath(uri)
+        filesystem = path.fs
+    except (ImportError, ValueError) as error:
+        package = _PACKAGES.get(scheme)
+        remedy = f"install {package}" if package else f"install an Airflow provider that knows {scheme}://"
+        raise AnnotationError(f"{without_connection(uri)} cannot be read: {remedy} ({error}).") from error
+    return filesystem, path.path
+
+
+def open_media(uri: str) -> BinaryIO:
+    """Open a media file at its beginning, for reading and seeking; the caller closes it.
+
+    A small file is in memory then, a larger local one on its own disk, a larger remote one in a temporary file.
+
+    :param uri: a local path, an ``http(s)://`` URL, or any URI that ``ObjectStoragePath`` takes
+    :raises MediaError: the file is missing, empty or cannot be read
+    :raises AnnotationError: nothing that is installed knows the URI's scheme
+    """
+    path = local_path(uri)
+    file = _open_local(path) if path else _fetch(uri)
+    if not file.seek(0, io.SEEK_END):
+        file.close()
+        raise MediaError(f"{shown(uri)} is empty.")
+    file.seek(0)
+    return file
+
+
+def shown(uri: str) -> str:
+    """Return the URI as it may be shown: without a connection, and without a query, which may hold a signature."""
+    uri = without_connection(uri)
+    if uri_scheme(uri) not in {"http", "https"}:
+        return uri
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
+def _open_local(path: Path) -> BinaryIO:
+    try:
+        if path.is_dir():
+            raise MediaError(f"{path} is a folder, not a file.")
+        if path.stat().st_size > IN_MEMORY_BYTES:
+            return path.open("rb")
+        return io.BytesIO(path.read_bytes())
+    except FileNotFoundError as error:
+        raise MediaError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise MediaError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _fetch(uri: str) -> BinaryIO:
+    is_http = uri_scheme(uri) in {"http", "https"}
+    chunks = _http_chunks(uri) if is_http else _storage_chunks(*get_filesystem(uri))
+    try:
+        return _spool(chunks)
+    except FileNotFoundError as error:
+        raise MediaError(f"{shown(uri)} does not exist.") from error
+    except httpx.HTTPStatusError as error:
+        answer = f"{error.response.status_code} {error.response.reason_phrase}"
+        raise MediaError(f"{shown(uri)} cannot be read: its server answered {answer}.") from None
+    except httpx.HTTPError as error:
+        raise MediaError(f"{shown(uri)} cannot be read: {type(error).__name__}.") from error
+    # Each storage library has errors of its own; they are about this file as far as anybody can tell.
+    except Exception as error:
+        raise MediaError(f"{shown(uri)} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _spool(chunks: Iterator[bytes]) -> BinaryIO:
+    start = io.BytesIO()
+    for chunk in chunks:
+        start.write(chunk)
+        if start.tell() > IN_MEMORY_BYTES:
+            break
+    else:
+        return start
+    file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
+    file.write(start.getbuffer())
+    file.writelines(chunks)
+    return file
+
+
+def _storage_chunks(filesystem: AbstractFileSystem, path: str) -> Iterator[bytes]:
+    with filesystem.open(path, "rb") as file:
+        while chunk := file.read(IN_MEMORY_BYTES):
+            yield chunk
+
+
+def _http_chunks(url: str) -> Iterator[bytes]:
+    with _http_client().stream("GET", url) as response:
+        yield from response.raise_for_status().iter_bytes(IN_MEMORY_BYTES)
+
+
+@cache
+def _http_client() -> httpx.Client:
+    """Return a client for media hosts. It knows no credentials: a labeling tool's key is not for them."""
+    from httpx_retries import RetryTransport
+
+    return httpx.Client(transport=RetryTransport(), follow_redirects=True, timeout=60)

@@ -1,0 +1,138 @@
+"""Media into an annotation project."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, get_args
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
+from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate, UploadReport
+from airflow_annotation.media.items import MediaItem
+from airflow_annotation.media.listing import list_media
+from airflow_annotation.project_task import AnnotationProjectTask
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class UploadMediaOperator(AnnotationProjectTask):
+    """Put media into an annotation project, each item once however often the task runs.
+
+    Items that the project has already, by their ``item_key``, are left alone, so that a retry goes on where the try
+    before it ended, and a daily run adds what is new in a folder. An item that cannot be uploaded (a file that is
+    missing, empty, not an image, too large) does not keep the others from going in; ``max_failures`` says whether the
+    task then fails.
+
+    Returns the project's ``id``, ``uri`` and ``url``, how many items were ``uploaded``, ``skipped`` and ``failed``, and
+    the first ``failures``, each with ``item_key`` and ``reason``. Give it to another operator as its ``project``.
+
+    :param media: a folder, a glob or a file, on disk or as any URI that ``ObjectStoragePath`` takes; a list of paths,
+        URIs or dicts (``{"media": ..., "item_key": ..., "width": ..., "height": ..., any other data}``); a DataFrame or
+        an Arrow table of such rows; or the output of a task that returns one of these. (templated)
+    :param media_field: the key or column of ``media``'s rows that holds the file. (templated)
+    :param media_access: ``upload`` sends the files to the tool; ``reference`` has the tool read them where they are;
+        ``auto`` refers to what the tool is sure to reach (web URLs, files below a Label Studio's document root) and
+        uploads the rest. (templated)
+    :param on_duplicate: what to do with an item that the project has already: ``skip`` it, count it as a failure
+        (``fail``), or put it in once more (``allow``). (templated)
+    :param max_failures: the task fails, after all other items are in, if more items than this failed; None never fails
+        for failed items. (templated)
+    :raises AnnotationUploadError: more than ``max_failures`` items failed; the message names the first ones
+    """
+
+    template_fields: Sequence[str] = (
+        *AnnotationProjectTask.template_fields,
+        "media",
+        "media_field",
+        "media_access",
+        "on_duplicate",
+        "max_failures",
+    )
+
+    def __init__(
+        self,
+        *,
+        media: Any,
+        media_field: str = "media",
+        media_access: MediaAccess = "auto",
+        on_duplicate: OnDuplicate = "skip",
+        max_failures: int | str | None = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.media = media
+        self.media_field = media_field
+        self.media_access = media_access
+        self.on_duplicate = on_duplicate
+        self.max_failures = max_failures
+        self._killed = threading.Event()
+        self._check_arguments()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Upload the media and return what became of them."""
+        self._check_arguments()
+        items = list_media(self.media, media_field=self.media_field)
+        project = self.find_project(context)
+        report = self.hook.upload_items(
+            project.id,
+            _UntilKilled(items, self._killed),
+            media_access=self.media_access,
+            on_duplicate=self.on_duplicate,
+        )
+        for failure in report.failures:
+            self.log.warning("%s", failure.reason)
+        limit = None if self.max_failures in (None, "", "None") else int(self.max_failures)
+        if limit is not None and report.failed > limit:
+            raise AnnotationUploadError(_failure_message(report, limit))
+        return {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
+
+    def on_kill(self) -> None:
+        """Stop after the requests that are under way."""
+        self._killed.set()
+
+    def _check_arguments(self) -> None:
+        """Check what is known: before templates are rendered, that is not all."""
+        _check_choice("media_access", self.media_access, get_args(MediaAccess))
+        _check_choice("on_duplicate", self.on_duplicate, get_args(OnDuplicate))
+        if isinstance(self.media, (str, list, tuple)) and not self.media:
+            raise AnnotationError("No media: pass a folder, a glob, or a list of paths, URIs or dicts.")
+        if isinstance(self.max_failures, (int, float)) and self.max_failures < 0:
+            raise AnnotationError(
+                f"max_failures is {self.max_failures}: pass 0 or more, or None to let any number of items fail."
+            )
+
+
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if isinstance(value, str) and "{{" not in value and value not in choices:
+        raise AnnotationError(f"{name} is {value!r}: pass one of {', '.join(choices)}.")
+
+
+def _failure_message(report: UploadReport, limit: int) -> str:
+    count = report.uploaded + report.skipped + report.failed
+    reasons = [failure.reason for failure in report.failures]
+    more = report.failed - len(reasons)
+    return (
+        f"{report.failed} of {count} media items were not uploaded, more than max_failures={limit} allows; the others "
+        f"are in the project. {' '.join(reasons)}{f' And {more} more.' if more else ''}"
+    )
+
+
+class _UntilKilled:
+    """The items, up to the moment when the task is killed."""
+
+    def __init__(self, items: Iterable[MediaItem], killed: threading.Event) -> None:
+        self._items = items
+        self._killed = killed
+
+    def __length_hint__(self) -> int:
+        return length_hint(self._items)
+
+    def __iter__(self) -> Iterator[MediaItem]:
+        for item in self._items:
+            if self._killed.is_set():
+                raise AnnotationUploadError("The upload was stopped. Running the task again uploads the rest.")
+            yield item
