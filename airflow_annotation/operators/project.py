@@ -148,7 +148,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
             )
 
     def _check_title(self, title: str | None) -> None:
-        if title is not None and len(title.strip()) < SHORTEST_TITLE:
+        if title is not None and len(" ".join(title.split())) < SHORTEST_TITLE:
             raise ValueError(f"The title {title!r} is too short: give {SHORTEST_TITLE} characters or more.")
 
     def _check_run_key(self) -> None:

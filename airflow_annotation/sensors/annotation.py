@@ -100,7 +100,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self._unfinished: AnnotationProgress | None = None
         self._progress_log = ProgressLog(self.log)
 
-    def execute(self, context: Context) -> dict[str, Any] | None:
+    def execute(self, context: Context) -> dict[str, Any]:
         """Poke until the project is finished, or defer."""
         if self.deferrable:
             # The base class turns the errors of a resumed sensor into what soft_fail and never_fail ask for. The poke
@@ -116,28 +116,15 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look at the progress once."""
-        self._unfinished = None
-        rule = self._rule()
-        try:
-            self._project = self._project or self.find_project(context)
-            progress = self.hook.get_progress(self._project.id)
-        except AnnotationProjectNotFound as error:
-            self._project = None
-            rule.accept_missing(error)
-            self.log.info("%s Waiting for it.", error)
-            return PokeReturnValue(is_done=False)
-        self._progress_log.update(progress)
-        if rule.is_met(progress):
-            return PokeReturnValue(is_done=True, xcom_value=progress_result(progress))
-        self._unfinished = progress
-        return PokeReturnValue(is_done=False)
+        result = self._look(context)
+        return PokeReturnValue(is_done=result is not None, xcom_value=result)
 
-    def poke_or_defer(self, context: Context) -> dict[str, Any] | None:
+    def poke_or_defer(self, context: Context) -> dict[str, Any]:
         """Look at the progress once, and leave the rest of the waiting to the triggerer."""
         deadline = time.time() + self.timeout
-        poked = self.poke(context)
-        if poked.is_done:
-            return poked.xcom_value
+        result = self._look(context)
+        if result is not None:
+            return result
         raise TaskDeferred(
             trigger=AnnotationTrigger(
                 annotation_conn_id=self.annotation_conn_id,
@@ -171,6 +158,23 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             return self._proceed(progress)
         seen = f"{progress.completed} of {progress.total} items were completed" if progress else "there was no project"
         raise AirflowSensorTimeout(f"The sensor timed out after {self.timeout:.0f} s: {seen}.")
+
+    def _look(self, context: Context) -> dict[str, Any] | None:
+        self._unfinished = None
+        rule = self._rule()
+        try:
+            self._project = self._project or self.find_project(context)
+            progress = self.hook.get_progress(self._project.id)
+        except AnnotationProjectNotFound as error:
+            self._project = None
+            rule.accept_missing(error)
+            self.log.info("%s Waiting for it.", error)
+            return None
+        self._progress_log.update(progress)
+        if rule.is_met(progress):
+            return progress_result(progress)
+        self._unfinished = progress
+        return None
 
     def _rule(self) -> CompletionRule:
         return CompletionRule(

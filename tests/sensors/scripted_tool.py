@@ -1,0 +1,93 @@
+"""A labeling tool whose progress follows a script, for what no real server does on cue."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NoReturn, cast
+
+from airflow.sdk import Context
+
+from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
+
+Answer = AnnotationProgress | Exception
+
+
+def progress(completed: int, total: int = 10, *, skipped: int = 0) -> AnnotationProgress:
+    """Return a progress."""
+    return AnnotationProgress(total=total, completed=completed, skipped=skipped, annotations=completed)
+
+
+def task_context(*, run_id: str = "manual__1", map_index: int = -1) -> Context:
+    """Return as much of a task's context as operators of this provider look at; XComs are in ``ti.xcoms``."""
+    xcoms: dict[str, Any] = {}
+    ti = SimpleNamespace(map_index=map_index, xcoms=xcoms, xcom_push=lambda key, value: xcoms.update({key: value}))
+    return cast("Context", {"ti": ti, "dag_run": SimpleNamespace(dag_id="cycle", run_id=run_id)})
+
+
+class ScriptedTool(AnnotationHook):
+    """Has projects, and answers questions for progress from a script, whose last answer holds on.
+
+    :param answers: progress to return, errors to raise
+    :param runs: ids of projects by run_key
+    """
+
+    tool = "scripted"
+
+    def __init__(self, *answers: Answer, runs: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self.answers = deque(answers)
+        self.runs = {"cycle/manual__1": "12"} if runs is None else runs
+        self.questions: list[str] = []
+        self.lookups = 0
+
+    def get_project(self, project_id: str) -> AnnotationProject:
+        self.lookups += 1
+        if project_id not in self.runs.values():
+            raise AnnotationProjectNotFound(f"There is no project {project_id}.")
+        return AnnotationProject(
+            id=project_id,
+            title="Cars",
+            url=f"http://tool/projects/{project_id}",
+            uri=f"scripted://tool/projects/{project_id}",
+            tool=self.tool,
+        )
+
+    def find_project(self, run_key: str) -> AnnotationProject | None:
+        return self.get_project(self.runs[run_key]) if run_key in self.runs else None
+
+    def get_progress(self, project_id: str) -> AnnotationProgress:
+        self.questions.append(project_id)
+        answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def aget_progress(self, project_id: str) -> AnnotationProgress:
+        return self.get_progress(project_id)
+
+    def delete_project(self, project_id: str) -> bool:
+        found = [run_key for run_key, id_ in self.runs.items() if id_ == project_id]
+        for run_key in found:
+            del self.runs[run_key]
+        return bool(found)
+
+    def create_project(self, **_: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
+        raise NotImplementedError
+
+    def rename_run(self, run_key: str, new_run_key: str) -> NoReturn:
+        raise NotImplementedError
+
+    def get_label_schema(self, project_id: str) -> NoReturn:
+        raise NotImplementedError
+
+    def upload_items(self, *_: Any, **__: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def read_tables(self, *_: Any, **__: Any) -> NoReturn:
+        raise NotImplementedError
