@@ -6,8 +6,8 @@ Reads any labeling config, hand-written ones too. The tags are described at http
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Final, TypeVar
 from xml.etree import ElementTree
 
 import msgspec
@@ -46,6 +46,8 @@ _MEDIA_TYPES: Final = {
     "timeseries": "timeseries",
     "pdf": "pdf",
 }
+T = TypeVar("T")
+
 _DATA_KEY: Final = re.compile(r"\$([\w-]+)")
 
 
@@ -77,6 +79,11 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     def is_shape(self) -> bool:
         """Whether it draws regions, with classes of its own or without."""
         return self.tag.removesuffix("labels") in SHAPES
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether several classes can be chosen at once."""
+        return self.tag == "taxonomy" or self.attributes.get("choice") == "multiple"
 
 
 class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,18 +128,21 @@ class LabelingConfig:
             attributes["name"]: _read_control(element, attributes, _labels_beside(attributes, controls))
             for element, attributes in controls
         }
-        self._repeated = [
-            (re.compile(re.escape(name).replace(re.escape(flag), r"\d+")), control)
-            for name, control in self.controls.items()
-            if (flag := control.attributes.get("indexflag", "")) and flag in name
-        ]
+        flags = {attributes["name"]: attributes["indexflag"] for _, attributes in tags if "indexflag" in attributes}
+        self._repeated_controls = list(_repeated(self.controls, flags))
+        self._repeated_objects = list(_repeated(self.objects, flags))
 
     def find_control(self, from_name: str) -> Control | None:
         """Return the control that results with this ``from_name`` came from, None where the config has none."""
-        control = self.controls.get(from_name)
-        if control is None:
-            control = next((control for name, control in self._repeated if name.fullmatch(from_name)), None)
-        return control
+        if from_name in self.controls:
+            return self.controls[from_name]
+        return next((control for name, control in self._repeated_controls if name.fullmatch(from_name)), None)
+
+    def find_object(self, to_name: str) -> MediaObject | None:
+        """Return the media that results with this ``to_name`` are about, None where the config has none."""
+        if to_name in self.objects:
+            return self.objects[to_name]
+        return next((media for name, media in self._repeated_objects if name.fullmatch(to_name)), None)
 
 
 def _walk(
@@ -149,6 +159,13 @@ def _walk(
     inherited = {**inherited, **{name: own[name] for name in ("whentagname", "whenlabelvalue") if name in own}}
     for child in element:
         yield from _walk(child, inherited)
+
+
+def _repeated(tags: Mapping[str, T], flags: Mapping[str, str]) -> Iterator[tuple[re.Pattern[str], T]]:
+    """Yield the tags that a ``Repeater`` repeats, with a pattern of the names they get: the flag becomes a number."""
+    for name, tag in tags.items():
+        if name in flags:
+            yield re.compile(re.escape(name).replace(re.escape(flags[name]), r"\d+")), tag
 
 
 def _read_media(element: ElementTree.Element, attributes: dict[str, str], targets: set[str]) -> MediaObject | None:

@@ -1,0 +1,358 @@
+"""Label Studio's JSON export as the three tables.
+
+The bytes are decoded typed and in small portions, so that no more than a portion of them is ever alive as Python
+objects; each portion becomes whole Arrow columns. The format is described at https://labelstud.io/guide/export.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.regions import Region, read_regions
+from airflow_annotation.labels.schema import OTHER
+from airflow_annotation.labels.tables import SCHEMAS, LabelTables, empty_tables
+
+TOOL: Final = "label_studio"
+
+RESERVED_KEYS: Final = ("item_key", "media_uri", "width", "height", "frame_count", "frame_rate")
+"""Keys of a task's data that have columns of their own in ``items``; this provider's uploads set them."""
+
+_PORTION: Final = 100
+"""Tasks that are decoded at a time: few enough to stay in the processor's cache."""
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSource:
+    """Where an export comes from, and what of it is to be read.
+
+    :param project: the project's URI
+    :param config: the project's labeling config
+    :param item_url: where an item opens in the tool, with ``{item_id}`` in it
+    :param run_key: the annotation run's name, if the project has one
+    :param maximum_annotations: submissions that make an item labeled, where ``finished`` does not say
+    :param annotator: returns a person's name for their id
+    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. Skipped ones
+        are the latest only where there is no other
+    :param keep_raw: fill ``labels.raw`` for every row
+    """
+
+    project: str
+    config: LabelingConfig
+    item_url: str
+    run_key: str | None = None
+    maximum_annotations: int = 1
+    annotator: Callable[[int], str] = str
+    annotations: Literal["all", "latest", "ground_truth"] = "all"
+    keep_raw: bool = False
+
+
+class _User(msgspec.Struct, gc=False):
+    id: int
+
+
+class _Submission(msgspec.Struct, Generic[R], gc=False):
+    """An annotation, a draft or a prediction, with its regions decoded or raw."""
+
+    id: int | None = None
+    result: list[R] | None = None
+    task: int | None = None
+    completed_by: int | _User | None = None
+    user: int | None = None
+    was_cancelled: bool = False
+    ground_truth: bool | None = None
+    model_version: str | None = None
+    score: float | None = None
+    lead_time: float | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+class _Task(msgspec.Struct, Generic[R], gc=False):
+    id: int
+    data: dict[str, Any]
+    annotations: list[_Submission[R]] = []
+    drafts: list[int | _Submission[R]] = []
+    predictions: list[int | _Submission[R]] = []
+    total_predictions: int | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+
+
+_decode_task = msgspec.json.Decoder(_Task[Region]).decode
+_decode_task_raw = msgspec.json.Decoder(_Task[msgspec.Raw]).decode
+_decode_region = msgspec.json.Decoder(Region).decode
+
+
+def tables_from_export(
+    data: bytes, source: ExportSource, *, finished: Mapping[int, bool] | None = None, predictions: bytes = b"[]"
+) -> LabelTables:
+    """Read an export in Label Studio's JSON format.
+
+    A draft is a row of ``annotations`` with the status ``draft``: somebody has begun. Its labels are not submitted and
+    do not land.
+
+    :param data: the export, a JSON array of tasks
+    :param source: where it comes from
+    :param finished: for each task's id whether the tool counts it as finished, which the export does not say
+    :param predictions: the tasks' predictions with their results, a JSON array, where they are to be read too
+    :raises msgspec.DecodeError: the bytes are no such export
+    """
+    by_task: defaultdict[int, list[msgspec.Raw]] = defaultdict(list)
+    for prediction in msgspec.json.decode(predictions, type=list[msgspec.Raw]):
+        task_id = msgspec.json.decode(prediction, type=_Submission[msgspec.Raw]).task
+        if task_id is not None:
+            by_task[task_id].append(prediction)
+    tasks = msgspec.json.decode(data, type=list[msgspec.Raw])
+    portions = [
+        _read_portion(tasks[start : start + _PORTION], by_task, source, finished or {})
+        for start in range(0, len(tasks), _PORTION)
+    ]
+    return _concat(portions) if portions else empty_tables()
+
+
+def _concat(portions: Sequence[LabelTables]) -> LabelTables:
+    tables = (pa.Table.from_batches(batches).combine_chunks() for batches in zip(*portions, strict=True))
+    return LabelTables(
+        *(
+            table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
+            for table in tables
+        )
+    )
+
+
+class _Entry(NamedTuple, Generic[R]):
+    """A row of ``annotations``: a submission, the place of its item in the portion, and the regions that land."""
+
+    item: int
+    annotation_id: str
+    origin: str
+    status: str
+    submission: _Submission[R]
+    regions: list[R]
+
+
+def _read_portion(
+    raw_tasks: Sequence[msgspec.Raw],
+    predictions: Mapping[int, list[msgspec.Raw]],
+    source: ExportSource,
+    finished: Mapping[int, bool],
+) -> LabelTables:
+    tasks = [_read_task(raw) for raw in raw_tasks]
+    for task in tasks:
+        task.predictions = [_read_submission(raw) for raw in predictions.get(task.id, ())]
+    entries = [entry for index, task in enumerate(tasks) for entry in _entries(index, task, source)]
+    items = _items_columns(tasks, source, finished)
+
+    counts = np.array([len(entry.regions) for entry in entries], dtype=np.int64)
+    owners = np.repeat(np.arange(len(entries)), counts)
+    regions = list(chain.from_iterable([entry.regions for entry in entries]))
+    rows, labels = read_regions(regions, owners, source.config)
+    owners = owners[rows]
+    label_counts = np.bincount(owners, minlength=len(entries))
+
+    entry_items = np.array([entry.item for entry in entries], dtype=np.int64)
+    annotations = _annotation_columns(entries, source)
+    annotations["label_count"] = pa.array(label_counts, pa.int32())
+    annotations |= _taken(items, ("project", "item_id", "item_key"), entry_items)
+    labels |= _taken(annotations, ("project", "item_id", "item_key", "annotation_id", "origin"), owners)
+    ordinals = np.arange(len(rows)) - np.repeat(np.cumsum(label_counts) - label_counts, label_counts)
+    labels["ordinal"] = pa.array(ordinals, pa.int32())
+    if labels["label_id"].null_count:
+        named = pc.binary_join_element_wise(labels["annotation_id"], labels["ordinal"].cast(pa.string()), ".")
+        labels["label_id"] = pc.coalesce(labels["label_id"], named)
+    others = pc.equal(labels["type"], OTHER) if "type" in labels else pa.nulls(0, pa.bool_())
+    if source.keep_raw or pc.any(others).as_py():
+        records = list(_raw_records(raw_tasks, predictions, source))
+        raw = pa.array([records[row] for row in rows.tolist()], pa.string())
+        labels["raw"] = raw if source.keep_raw else pc.if_else(others, raw, None)
+    return LabelTables(_batch("items", items), _batch("annotations", annotations), _batch("labels", labels))
+
+
+def _read_task(raw: msgspec.Raw) -> _Task[Region]:
+    """Decode a task; a region that is no such record becomes one of no type, whose raw record lands."""
+    try:
+        return _decode_task(raw)
+    except msgspec.ValidationError:
+        task = cast("_Task[Any]", _decode_task_raw(raw))
+        for submission in chain(task.annotations, task.drafts, task.predictions):
+            if not isinstance(submission, int):
+                submission.result = [_read_region(record) for record in submission.result or ()]
+        return task
+
+
+def _read_submission(raw: msgspec.Raw) -> _Submission[Region]:
+    try:
+        return msgspec.json.decode(raw, type=_Submission[Region])
+    except msgspec.ValidationError:
+        submission = cast("_Submission[Any]", msgspec.json.decode(raw, type=_Submission[msgspec.Raw]))
+        submission.result = [_read_region(record) for record in submission.result or ()]
+        return submission
+
+
+def _read_region(record: msgspec.Raw) -> Region:
+    try:
+        return _decode_region(record)
+    except msgspec.ValidationError:
+        return Region()
+
+
+def _raw_records(
+    raw_tasks: Sequence[msgspec.Raw], predictions: Mapping[int, list[msgspec.Raw]], source: ExportSource
+) -> Iterator[str]:
+    """Yield the records of all regions that land as they stand in the export, in the order of the regions."""
+    for raw in raw_tasks:
+        task = _decode_task_raw(raw)
+        task.predictions = [
+            msgspec.json.decode(prediction, type=_Submission[msgspec.Raw])
+            for prediction in predictions.get(task.id, ())
+        ]
+        for entry in _entries(0, task, source):
+            yield from (bytes(record).decode() for record in entry.regions)
+
+
+def _entries(item: int, task: _Task[R], source: ExportSource) -> Iterator[_Entry[R]]:
+    for submission in _chosen(task.annotations, source):
+        status = "skipped" if submission.was_cancelled else "submitted"
+        yield _Entry(item, str(submission.id), "person", status, submission, submission.result or [])
+    for draft in task.drafts if source.annotations == "all" else ():
+        if not isinstance(draft, int):
+            yield _Entry(item, f"draft-{draft.id}", "person", "draft", draft, [])
+    for prediction in task.predictions:
+        if not isinstance(prediction, int):
+            yield _Entry(item, str(prediction.id), "prediction", "submitted", prediction, prediction.result or [])
+
+
+def _chosen(submissions: list[_Submission[R]], source: ExportSource) -> list[_Submission[R]]:
+    if source.annotations == "ground_truth":
+        return [submission for submission in submissions if submission.ground_truth]
+    if source.annotations == "latest" and len(submissions) > 1:
+        return [max(submissions, key=lambda one: (not one.was_cancelled, one.updated_at or "", one.id or 0))]
+    return submissions
+
+
+# Columns
+
+
+def _items_columns(
+    tasks: Sequence[_Task[Region]], source: ExportSource, finished: Mapping[int, bool]
+) -> dict[str, pa.Array]:
+    media = list(source.config.objects.values())
+    facts = [_read_data(task, [one.data_key for one in media]) for task in tasks]
+    ids = [str(task.id) for task in tasks]
+    submitted = [sum(not submission.was_cancelled for submission in task.annotations) for task in tasks]
+    return {
+        "project": _constant(source.project, len(tasks)),
+        "tool": _constant(TOOL, len(tasks)),
+        "run_key": _constant(source.run_key, len(tasks)),
+        "item_id": pa.array(ids, pa.string()),
+        "item_key": pa.array(
+            [fact.get("item_key") or fact.get("media_uri") or id_ for fact, id_ in zip(facts, ids, strict=True)],
+            pa.string(),
+        ),
+        "media_type": _constant(media[0].media_type if media else "unknown", len(tasks)),
+        **{
+            name: pa.array([fact.get(name) for fact in facts], SCHEMAS["items"].field(name).type)
+            for name in ("media_uri", "width", "height", "frame_count", "frame_rate", "data")
+        },
+        "status": pa.array(
+            [
+                _item_status(task, count, finished.get(task.id, count >= source.maximum_annotations))
+                for task, count in zip(tasks, submitted, strict=True)
+            ],
+            pa.string(),
+        ),
+        "annotation_count": pa.array([len(task.annotations) for task in tasks], pa.int32()),
+        "prediction_count": pa.array(
+            [len(task.predictions) if task.total_predictions is None else task.total_predictions for task in tasks],
+            pa.int32(),
+        ),
+        "created_at": _timestamps([task.created_at for task in tasks]),
+        "updated_at": _timestamps([task.updated_at for task in tasks]),
+        "item_url": pa.array([source.item_url.format(item_id=id_) for id_ in ids], pa.string()),
+    }
+
+
+def _read_data(task: _Task[Region], media_keys: Sequence[str]) -> dict[str, Any]:
+    """Take from a task's data what has columns of its own; what is left is what the caller attached."""
+    rest = dict(task.data)
+    facts: dict[str, Any] = {}
+    for name in ("item_key", "media_uri"):
+        if isinstance(rest.get(name), str):
+            facts[name] = rest.pop(name)
+    for name in ("width", "height", "frame_count"):
+        if type(rest.get(name)) is int:
+            facts[name] = rest.pop(name)
+    if type(rest.get("frame_rate")) in (int, float):
+        facts["frame_rate"] = float(rest.pop("frame_rate"))
+    media_key = next((key for key in media_keys if key in rest), None)
+    if media_key is not None and isinstance(rest[media_key], str):
+        media = rest.pop(media_key)
+        facts.setdefault("media_uri", media)
+    if "width" not in facts or "height" not in facts:
+        regions = chain.from_iterable(submission.result or () for submission in task.annotations)
+        seen = next((region for region in regions if region.original_width and region.original_height), None)
+        if seen is not None and seen.original_width and seen.original_height:
+            facts |= {"width": round(seen.original_width), "height": round(seen.original_height)}
+    facts["data"] = msgspec.json.encode(rest).decode()
+    return facts
+
+
+def _item_status(task: _Task[Region], submitted: int, is_finished: bool) -> str:
+    if not submitted:
+        return "skipped" if task.annotations else "unlabeled"
+    return "labeled" if is_finished else "partial"
+
+
+def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource) -> dict[str, pa.Array]:
+    submissions = [entry.submission for entry in entries]
+    return {
+        "annotation_id": pa.array([entry.annotation_id for entry in entries], pa.string()),
+        "origin": pa.array([entry.origin for entry in entries], pa.string()),
+        "annotator": pa.array([_annotator(one, source) for one in submissions], pa.string()),
+        "model_version": pa.array([one.model_version for one in submissions], pa.string()),
+        "score": pa.array([one.score for one in submissions], pa.float64()),
+        "status": pa.array([entry.status for entry in entries], pa.string()),
+        "ground_truth": pa.array([one.ground_truth for one in submissions], pa.bool_()),
+        "lead_time": pa.array([one.lead_time for one in submissions], pa.float64()),
+        "created_at": _timestamps([one.created_at for one in submissions]),
+        "updated_at": _timestamps([one.updated_at for one in submissions]),
+    }
+
+
+def _annotator(submission: _Submission[R], source: ExportSource) -> str | None:
+    user = submission.completed_by if submission.completed_by is not None else submission.user
+    if user is None:
+        return None
+    return source.annotator(user if isinstance(user, int) else user.id)
+
+
+def _taken(columns: Mapping[str, pa.Array], names: Sequence[str], rows: Any) -> dict[str, pa.Array]:
+    indices = pa.array(rows)
+    return {name: columns[name].take(indices) for name in names}
+
+
+def _constant(value: str | None, length: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), length)
+
+
+def _timestamps(texts: list[str | None]) -> pa.Array:
+    return pa.array(texts, pa.string()).cast(pa.timestamp("us", tz="UTC"))
+
+
+def _batch(table: str, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+    schema = SCHEMAS[table]
+    length = len(next(iter(columns.values())))
+    arrays = [columns[field.name] if field.name in columns else pa.nulls(length, field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

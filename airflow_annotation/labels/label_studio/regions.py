@@ -1,0 +1,282 @@
+"""The records of a Label Studio ``result`` as columns of the ``labels`` table.
+
+Each record has the ``type`` of the tag that made it. Records are grouped by type, the values of a group are decoded at
+once and become whole columns, and the groups are put back in order at the end. The format is described at
+https://labelstud.io/guide/task_format.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.label_studio.controls import SHAPES, Control, LabelingConfig
+from airflow_annotation.labels.label_studio.values import (
+    READERS,
+    TIME_RANGES,
+    Columns,
+    ValueReader,
+    class_columns,
+    read_answer,
+)
+from airflow_annotation.labels.schema import OTHER
+
+IntArray = npt.NDArray[np.int64]
+Controls = Mapping[str, Control | None]
+
+_LASTING_MEDIA: Final = ("audio", "video")
+_RELATION: Final = "relation"
+
+
+class Region(msgspec.Struct, gc=False):
+    """One record of a result. Each of several answers about one shape is a record with the shape's id."""
+
+    type: str = ""
+    value: msgspec.Raw = msgspec.Raw(b"null")
+    id: str | int | None = None
+    from_name: str = ""
+    to_name: str = ""
+    original_width: float | None = None
+    original_height: float | None = None
+    item_index: int | None = None
+    origin: str | None = None
+    parent_id: str | None = msgspec.field(name="parentID", default=None)
+    score: float | None = None
+    from_id: str | None = None
+    to_id: str | None = None
+    direction: str | None = None
+    labels: list[str] | None = None
+
+
+class LabelRows(NamedTuple):
+    """The label rows of some regions.
+
+    :param regions: for each row, the position of the region that it came from
+    :param columns: the columns that regions tell about, by name
+    """
+
+    regions: IntArray
+    columns: Columns
+
+
+def read_regions(regions: Sequence[Region], owners: IntArray, config: LabelingConfig) -> LabelRows:
+    """Turn regions into label rows.
+
+    A region that no rule covers becomes a row of type ``other``, for the caller to add its raw record.
+
+    :param regions: the records of any number of results, one result after the other
+    :param owners: for each record, the number of the result that it is in
+    :param config: the project's labeling config
+    """
+    controls = {name: config.find_control(name) for name in {region.from_name for region in regions}}
+    rows: IntArray = np.arange(len(regions))
+    answers = _Answers({}, {})
+    if any(control is not None and (control.attribute or control.tag == "labels") for control in controls.values()):
+        answers, joined = _join_answers(regions, owners.tolist(), controls)
+        rows = np.setdiff1d(rows, joined)
+        regions = [regions[row] for row in rows.tolist()]
+    columns = _read_values(regions, controls, config)
+    columns["label_id"] = pa.array([_label_id(region) for region in regions], pa.string())
+    columns["parent_label_id"] = pa.array([region.parent_id for region in regions], pa.string())
+    fields = {name: control.field if control else name for name, control in controls.items()}
+    columns["field"] = pa.array([fields[region.from_name] or region.type for region in regions], pa.string())
+    columns["target"] = pa.array([_target(region) for region in regions], pa.string())
+    columns["label_origin"] = pa.array([region.origin for region in regions], pa.string())
+    _add_answers(columns, rows.tolist(), regions, answers)
+    _add_point_indexes(columns, owners[rows].tolist(), regions, controls)
+    return LabelRows(rows, columns)
+
+
+def _label_id(region: Region) -> str | None:
+    """Return the region's id, None where it has none. A relation is known by its ends."""
+    if region.id is None and region.type == _RELATION:
+        return f"{region.from_id}-{region.to_id}"
+    return region.id if region.id is None or isinstance(region.id, str) else str(region.id)
+
+
+def _target(region: Region) -> str | None:
+    """Return the name of the media; with the page's number where one tag shows several."""
+    return region.to_name or None if region.item_index is None else f"{region.to_name}[{region.item_index}]"
+
+
+# Values
+
+
+class _Group(NamedTuple):
+    """Regions of one type: their rows and columns."""
+
+    rows: Sequence[int]
+    columns: Columns
+
+
+def _read_values(regions: Sequence[Region], controls: Controls, config: LabelingConfig) -> Columns:
+    kinds = {(region.type, region.to_name) for region in regions}
+    if len(kinds) > 1:
+        rows_by_kind: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+        for row, region in enumerate(regions):
+            rows_by_kind[region.type, region.to_name].append(row)
+        groups = [
+            group
+            for kind, rows in rows_by_kind.items()
+            for group in _read_kind(kind, rows, [regions[row] for row in rows], controls, config)
+        ]
+    else:
+        groups = [group for kind in kinds for group in _read_kind(kind, range(len(regions)), regions, controls, config)]
+    return groups[0].columns if len(groups) == 1 else _merge_groups(groups)
+
+
+def _read_kind(
+    kind: tuple[str, str], rows: Sequence[int], regions: Sequence[Region], controls: Controls, config: LabelingConfig
+) -> Iterator[_Group]:
+    """Yield the group of regions that are what their type says, and the group of the others."""
+    type_, to_name = kind
+    if type_ == _RELATION:
+        yield _Group(rows, _relation_columns(regions))
+        return
+    media = config.find_object(to_name)
+    lasting = type_ == "labels" and media is not None and media.media_type in _LASTING_MEDIA
+    reader = TIME_RANGES if lasting else READERS.get(type_)
+    values = reader.decode([region.value for region in regions]) if reader is not None else [None] * len(regions)
+    if reader is not None and None not in values:
+        yield _Group(rows, _value_columns(reader, values, regions, controls))
+        return
+    read = [place for place, value in enumerate(values) if value is not None]
+    if reader is not None and read:
+        columns = _value_columns(
+            reader, [values[place] for place in read], [regions[place] for place in read], controls
+        )
+        yield _Group([rows[place] for place in read], columns)
+    unread = [rows[place] for place, value in enumerate(values) if value is None]
+    yield _Group(unread, {"type": pa.repeat(OTHER, len(unread))})
+
+
+def _value_columns(
+    reader: ValueReader, values: Sequence[Any], regions: Sequence[Region], controls: Controls
+) -> Columns:
+    columns = reader.columns(values, regions)
+    if reader is READERS["choices"]:
+        several = {name for name, control in controls.items() if control and control.takes_several}
+        types = [f"{reader.type}s" if region.from_name in several else reader.type for region in regions]
+        columns["type"] = pa.array(types, pa.string())
+    columns.setdefault("type", pa.repeat(reader.type, len(values)))
+    return columns
+
+
+def _relation_columns(regions: Sequence[Region]) -> Columns:
+    labels = [region.labels or [] for region in regions]
+    directions = [
+        None if region.direction is None else msgspec.json.encode({"direction": region.direction}).decode()
+        for region in regions
+    ]
+    return {
+        "type": pa.repeat(_RELATION, len(regions)),
+        "label": pa.array([names[0] if names else None for names in labels], pa.string()),
+        "labels": pa.array([names if len(names) > 1 else None for names in labels], pa.list_(pa.string())),
+        "from_label_id": pa.array([region.from_id for region in regions], pa.string()),
+        "to_label_id": pa.array([region.to_id for region in regions], pa.string()),
+        "attributes": pa.array(directions, pa.string()),
+    }
+
+
+def _merge_groups(groups: Sequence[_Group]) -> Columns:
+    """Put the rows of all groups back in order; a column that a group does not have is null there."""
+    types = {name: column.type for group in groups for name, column in group.columns.items()}
+    order = np.argsort(np.concatenate([np.asarray(group.rows, dtype=np.int64) for group in groups] or [np.arange(0)]))
+    return {
+        name: pa.concat_arrays(
+            [group.columns[name] if name in group.columns else pa.nulls(len(group.rows), type_) for group in groups]
+        ).take(pa.array(order))
+        for name, type_ in types.items()
+    }
+
+
+# Answers about regions
+
+
+class _Answers(NamedTuple):
+    """What records say about a region that is drawn in a record of its own, by that region's position.
+
+    :param attributes: the answers of its attributes
+    :param classes: the classes that a ``Labels`` tag gave to a shape without classes
+    """
+
+    attributes: dict[int, dict[str, Any]]
+    classes: dict[int, list[str]]
+
+
+def _join_answers(regions: Sequence[Region], owners: Sequence[int], controls: Controls) -> tuple[_Answers, list[int]]:
+    """Find the records that only say more about another, by owner and id; return their positions as well."""
+    described: dict[tuple[int, str | int | None], int] = {}
+    classes: list[int] = []
+    attributes: list[int] = []
+    for row, region in enumerate(regions):
+        control = controls[region.from_name]
+        if region.id is None or control is None or not (control.attribute or control.tag == "labels"):
+            described.setdefault((owners[row], region.id), row)
+        else:
+            (attributes if control.attribute else classes).append(row)
+    answers, joined = _Answers({}, {}), []
+    for row in (*classes, *attributes):
+        region, control = regions[row], controls[regions[row].from_name]
+        shape = described.setdefault((owners[row], region.id), row)
+        answer = read_answer(region.type, region.value) if shape != row else None
+        if control is None or answer is None:
+            continue
+        joined.append(row)
+        if control.attribute is None and regions[shape].type in SHAPES and shape not in answers.classes:
+            answers.classes[shape] = [str(class_) for class_ in answer]
+        else:
+            value = answer if control.takes_several or len(answer) != 1 else answer[0]
+            answers.attributes.setdefault(shape, {})[control.attribute or control.field] = value
+    return answers, joined
+
+
+def _add_answers(columns: Columns, rows: Sequence[int], regions: Sequence[Region], answers: _Answers) -> None:
+    """Add the answers to the rows of what they are about. A region's score is an attribute: no column is its own."""
+    if answers.classes:
+        classes = [answers.classes.get(row) for row in rows]
+        given = class_columns(classes)
+        for name in ("label", "labels"):
+            if name in given and name in columns:
+                columns[name] = pc.coalesce(given[name], columns[name])
+            elif name in given:
+                columns[name] = given[name]
+    scores = [region.score for region in regions]
+    if not answers.attributes and scores.count(None) == len(scores):
+        return
+    attributes = [answers.attributes.get(row, {}) for row in rows]
+    documents = [
+        msgspec.json.encode(answered if score is None else {"score": score, **answered}).decode()
+        if answered or score is not None
+        else None
+        for answered, score in zip(attributes, scores, strict=True)
+    ]
+    column = pa.array(documents, pa.string())
+    columns["attributes"] = pc.coalesce(column, columns["attributes"]) if "attributes" in columns else column
+
+
+def _add_point_indexes(columns: Columns, owners: Sequence[int], regions: Sequence[Region], controls: Controls) -> None:
+    """Number the keypoints of each parent: by their class where each has one of its own, else as they come."""
+    groups: defaultdict[tuple[int, str, str], list[int]] = defaultdict(list)
+    for row, region in enumerate(regions if "points" in columns else ()):
+        if region.parent_id is not None and region.type in ("keypoint", "keypointlabels"):
+            groups[owners[row], region.parent_id, region.from_name].append(row)
+    if not groups:
+        return
+    indexes: list[int | None] = [None] * len(regions)
+    labels = columns["label"].to_pylist()
+    for (_, _, from_name), rows in groups.items():
+        control = controls[from_name]
+        skeleton = {class_: index for index, class_ in enumerate(control.classes)} if control else {}
+        classes = [labels[row] for row in rows]
+        named = len(set(classes)) == len(rows) and len(skeleton) > 1 and skeleton.keys() >= set(classes)
+        for place, row in enumerate(rows):
+            indexes[row] = skeleton[labels[row]] if named else place
+    columns["point_index"] = pa.array(indexes, pa.int32())

@@ -1,0 +1,333 @@
+"""The ``value`` of a Label Studio record, by the record's type, as columns of the ``labels`` table.
+
+Values of one type are decoded together and become whole columns. Label Studio counts in percent of the media's size,
+the tables in fractions. The formats are described with each tag at https://labelstud.io/tags/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from airflow_annotation.labels.label_studio.controls import PATH_SEPARATOR
+
+Columns = dict[str, pa.Array]
+FloatArray = npt.NDArray[np.float64]
+
+_PERCENT: Final = 0.01
+
+
+class _Box(msgspec.Struct, gc=False):
+    x: float
+    y: float
+    width: float
+    height: float
+    rotation: float | None = 0.0
+    classes: list[str] | None = None
+
+
+class _Ellipse(msgspec.Struct, gc=False):
+    x: float
+    y: float
+    radius_x: float = msgspec.field(name="radiusX")
+    radius_y: float = msgspec.field(name="radiusY")
+    rotation: float | None = 0.0
+    classes: list[str] | None = None
+
+
+class _Polygon(msgspec.Struct, gc=False):
+    points: list[tuple[float, float]]
+    classes: list[str] | None = None
+
+
+class _Vertex(msgspec.Struct, gc=False):
+    x: float
+    y: float
+    id: str | None = None
+    previous: str | None = msgspec.field(name="prevPointId", default=None)
+    is_bezier: bool | None = msgspec.field(name="isBezier", default=False)
+
+
+class _Vector(msgspec.Struct, gc=False):
+    vertices: list[_Vertex]
+    closed: bool | None = False
+    classes: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is no path of straight lines: ``points`` could not say it."""
+        for before, vertex in zip(self.vertices, self.vertices[1:], strict=False):
+            if vertex.previous is not None and vertex.previous != before.id:
+                raise ValueError("The vertices branch.")
+        if any(vertex.is_bezier for vertex in self.vertices):
+            raise ValueError("The vertices are joined by curves.")
+
+
+class _Point(msgspec.Struct, gc=False):
+    x: float
+    y: float
+    classes: list[str] | None = None
+
+
+class _Choices(msgspec.Struct, gc=False):
+    classes: list[str | list[str]]
+
+
+class _Number(msgspec.Struct, gc=False):
+    number: float
+
+
+class _Text(msgspec.Struct, gc=False):
+    text: str | list[str]
+
+
+class _Offsets(msgspec.Struct, gc=False):
+    start: int
+    end: int
+
+
+class _Span(msgspec.Struct, gc=False):
+    """``start`` and ``end`` count the characters of plain text; in HTML and dialogues they name the elements."""
+
+    start: int | str
+    end: int | str
+    start_offset: int | None = msgspec.field(name="startOffset", default=None)
+    end_offset: int | None = msgspec.field(name="endOffset", default=None)
+    offsets: _Offsets | None = msgspec.field(name="globalOffsets", default=None)
+    text: str | None = None
+    classes: list[str] | None = None
+
+
+class _TimeRange(msgspec.Struct, gc=False):
+    start: float
+    end: float
+    classes: list[str] | None = None
+
+
+class Sized(Protocol):
+    """A record of something in a picture: the picture's width and height in pixels, None where nobody knows."""
+
+    original_width: float | None
+    original_height: float | None
+
+
+def _boxes(values: Sequence[_Box], _: Sequence[Sized]) -> Columns:
+    numbers = np.empty((len(values), 4))
+    numbers[:, 0] = [value.x for value in values]
+    numbers[:, 1] = [value.y for value in values]
+    numbers[:, 2] = [value.width for value in values]
+    numbers[:, 3] = [value.height for value in values]
+    rotation = pa.array([value.rotation or 0.0 for value in values], pa.float64())
+    return {"bbox": _bbox_column(numbers * _PERCENT), "rotation": rotation, **_classes(values)}
+
+
+def _ellipses(values: Sequence[_Ellipse], records: Sequence[Sized]) -> Columns:
+    """Label Studio turns an ellipse about its middle; the table's boxes turn about their top left corner."""
+    middle = np.array([(value.x, value.y) for value in values]).reshape(-1, 2) * _PERCENT
+    radius = np.array([(value.radius_x, value.radius_y) for value in values]).reshape(-1, 2) * _PERCENT
+    degrees = np.array([value.rotation or 0.0 for value in values])
+    corner = middle - _turn(radius, degrees, records)
+    return {
+        "bbox": _bbox_column(np.concatenate([corner, 2 * radius], axis=1)),
+        "rotation": pa.array(degrees),
+        **_classes(values),
+    }
+
+
+def _turn(vectors: FloatArray, degrees: FloatArray, records: Sequence[Sized]) -> FloatArray:
+    """Turn relative vectors clockwise in pixels; where the size is unknown the media is taken for a square."""
+    aspect = np.array([(record.original_width or 1) / (record.original_height or 1) for record in records])
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    x, y = vectors[:, 0], vectors[:, 1]
+    return np.stack([x * cos - y * sin / aspect, x * sin * aspect + y * cos], axis=1)
+
+
+def _polygons(values: Sequence[_Polygon], _: Sequence[Sized]) -> Columns:
+    return {"points": _points_column([value.points for value in values]), **_classes(values)}
+
+
+def _vectors(values: Sequence[_Vector], _: Sequence[Sized]) -> Columns:
+    points = [[(vertex.x, vertex.y) for vertex in value.vertices] for value in values]
+    types = pa.array(["polygon" if value.closed else "polyline" for value in values])
+    return {"points": _points_column(points), "type": types, **_classes(values)}
+
+
+def _keypoints(values: Sequence[_Point], _: Sequence[Sized]) -> Columns:
+    return {"points": _points_column([[(value.x, value.y)] for value in values]), **_classes(values)}
+
+
+def _choices(values: Sequence[_Choices], _: Sequence[Sized]) -> Columns:
+    return class_columns([_join_paths(value.classes) for value in values])
+
+
+def _numbers(values: Sequence[_Number], _: Sequence[Sized]) -> Columns:
+    return {"number": pa.array([value.number for value in values], pa.float64())}
+
+
+def _texts(values: Sequence[_Text], _: Sequence[Sized]) -> Columns:
+    """Several texts in one area are joined by line ends in ``text``, and kept apart in ``labels``."""
+    texts = [[value.text] if isinstance(value.text, str) else value.text for value in values]
+    return {
+        "text": pa.array(["\n".join(parts) for parts in texts], pa.string()),
+        "labels": pa.array([parts if len(parts) > 1 else None for parts in texts], pa.list_(pa.string())),
+    }
+
+
+def _spans(values: Sequence[_Span], _: Sequence[Sized]) -> Columns:
+    places = [_span_place(value) for value in values]
+    return {
+        "span_start": pa.array([place[0] for place in places], pa.int64()),
+        "span_end": pa.array([place[1] for place in places], pa.int64()),
+        "text": pa.array([value.text for value in values], pa.string()),
+        **_classes(values),
+    }
+
+
+def _span_place(value: _Span) -> tuple[int | None, int | None]:
+    """Return where a span starts and ends in characters: of the whole text, or of its paragraph in a dialogue."""
+    if value.offsets is not None:
+        return value.offsets.start, value.offsets.end
+    if value.start_offset is not None:
+        return value.start_offset, value.end_offset
+    return (value.start, value.end) if isinstance(value.start, int) and isinstance(value.end, int) else (None, None)
+
+
+def _time_ranges(values: Sequence[_TimeRange], _: Sequence[Sized]) -> Columns:
+    return {
+        "time": pa.array([value.start for value in values], pa.float64()),
+        "time_end": pa.array([value.end for value in values], pa.float64()),
+        **_classes(values),
+    }
+
+
+# Columns
+
+
+def _bbox_column(boxes: FloatArray) -> pa.Array:
+    offsets = np.arange(0, 4 * len(boxes) + 1, 4, dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, boxes.ravel())
+
+
+def _points_column(paths: Sequence[Sequence[tuple[float, float]]]) -> pa.Array:
+    lengths = [len(path) for path in paths]
+    numbers = np.array([number for path in paths for point in path for number in point], dtype=np.float64) * _PERCENT
+    points = pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 2, dtype=np.int32), numbers)
+    return pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), points)
+
+
+def _classes(values: Sequence[Any]) -> Columns:
+    return class_columns([value.classes for value in values])
+
+
+def class_columns(classes: Sequence[list[str] | None]) -> Columns:
+    """Return ``label``, the first class of each row, and ``labels`` where any row has several."""
+    columns = {"label": pa.array([names[0] if names else None for names in classes], pa.string())}
+    if any(names is not None and len(names) > 1 for names in classes):
+        several = [names if names and len(names) > 1 else None for names in classes]
+        columns["labels"] = pa.array(several, pa.list_(pa.string()))
+    return columns
+
+
+def _join_paths(classes: list[str | list[str]]) -> list[str]:
+    return [class_ if isinstance(class_, str) else PATH_SEPARATOR.join(class_) for class_ in classes]
+
+
+# Types
+
+
+class ValueReader(NamedTuple):
+    """How values of one record type are read.
+
+    :param type: the ``labels`` table's type of such a record
+    :param decoder: decodes a list of values
+    :param columns: turns decoded values into columns
+    """
+
+    type: str
+    decoder: msgspec.json.Decoder[list[Any]]
+    columns: Callable[[Sequence[Any], Sequence[Sized]], Columns]
+
+    def decode(self, values: Sequence[msgspec.Raw]) -> list[Any]:
+        """Decode values, all at once; None stands for a value that is not what its type says."""
+        try:
+            return self.decoder.decode(b"[" + b",".join(values) + b"]")
+        except msgspec.ValidationError:
+            return [self._decode_one(value) for value in values]
+
+    def _decode_one(self, value: msgspec.Raw) -> Any:
+        try:
+            return self.decoder.decode(b"[" + bytes(value) + b"]")[0]
+        except msgspec.ValidationError:
+            return None
+
+
+def _reader(
+    type_: str, value: type[msgspec.Struct], columns: Callable[[Sequence[Any], Sequence[Sized]], Columns], **names: str
+) -> ValueReader:
+    """Make the reader of a record type whose values call a field by another name, most often the classes."""
+    renamed = [
+        (field.name, field.type, msgspec.field(name=names[field.name], default=field.default))
+        for field in msgspec.structs.fields(value)
+        if field.name in names
+    ]
+    struct = msgspec.defstruct(value.__name__, renamed, bases=(value,), kw_only=True, gc=False)
+    return ValueReader(type_, msgspec.json.Decoder(list[struct]), columns)  # type: ignore[valid-type]
+
+
+def _shape_readers(
+    tag: str, type_: str, value: type[msgspec.Struct], columns: Callable[[Sequence[Any], Sequence[Sized]], Columns]
+) -> dict[str, ValueReader]:
+    named = f"{tag}labels"
+    return {tag: _reader(type_, value, columns), named: _reader(type_, value, columns, classes=named)}
+
+
+READERS: Final[dict[str, ValueReader]] = {
+    **_shape_readers("rectangle", "detection", _Box, _boxes),
+    **_shape_readers("ellipse", "ellipse", _Ellipse, _ellipses),
+    **_shape_readers("polygon", "polygon", _Polygon, _polygons),
+    **_shape_readers("vector", "polyline", _Vector, _vectors),
+    **_shape_readers("keypoint", "keypoint", _Point, _keypoints),
+    "choices": _reader("classification", _Choices, _choices, classes="choices"),
+    "taxonomy": _reader("classifications", _Choices, _choices, classes="taxonomy"),
+    "number": _reader("scalar", _Number, _numbers),
+    "rating": _reader("scalar", _Number, _numbers, number="rating"),
+    "textarea": _reader("text", _Text, _texts),
+    "datetime": _reader("text", _Text, _texts, text="datetime"),
+    "labels": _reader("span", _Span, _spans, classes="labels"),
+    "hypertextlabels": _reader("span", _Span, _spans, classes="hypertextlabels"),
+    "paragraphlabels": _reader("span", _Span, _spans, classes="paragraphlabels"),
+    "timeserieslabels": _reader("span", _TimeRange, _time_ranges, classes="timeserieslabels"),
+}
+"""How the records of each type are read. What is not here lands as ``other``."""
+
+TIME_RANGES: Final = _reader("span", _TimeRange, _time_ranges, classes="labels")
+"""How records of type ``labels`` are read on media that last, such as sound."""
+
+
+class _Answer(msgspec.Struct, gc=False):
+    choices: list[str | list[str]] | None = None
+    taxonomy: list[str | list[str]] | None = None
+    labels: list[str | list[str]] | None = None
+    text: str | list[str] | None = None
+    datetime: str | list[str] | None = None
+    number: float | None = None
+    rating: float | None = None
+
+
+def read_answer(type_: str, value: msgspec.Raw) -> list[str] | list[float] | None:
+    """Return what a record says about a region that another record draws, None if it is not what its type says.
+
+    :param type_: the record's type
+    :param value: the record's value; it repeats the region's coordinates, which are left out
+    """
+    try:
+        answer = getattr(msgspec.json.decode(value, type=_Answer), "text" if type_ == "textarea" else type_, None)
+    except msgspec.ValidationError:
+        return None
+    if isinstance(answer, float):
+        return [answer]
+    return _join_paths([answer] if isinstance(answer, str) else answer) if answer is not None else None
