@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 import struct
 from typing import BinaryIO, Final
+from xml.etree import ElementTree
 
 import msgspec
 
@@ -56,9 +57,7 @@ def _probe_image(file: BinaryIO, name: str) -> MediaProbe:
     except Image.DecompressionBombError as error:
         raise MediaError(f"{name} has more pixels than Pillow opens (PIL.Image.MAX_IMAGE_PIXELS): {error}") from error
     except (OSError, ValueError) as error:
-        file.seek(0)
-        head = file.read(4096)
-        if head.lstrip().startswith(b"<") and b"<svg" in head:
+        if _is_svg(file):
             return MediaProbe(mime_type="image/svg+xml")
         raise MediaError(f"{name} is not an image, or of a format that Pillow does not read.") from error
     width, height = image.size
@@ -71,6 +70,15 @@ def _probe_image(file: BinaryIO, name: str) -> MediaProbe:
         width, height = height, width
     mime_type = "image/jpeg" if image.format == "MPO" else Image.MIME.get(image.format or "")
     return MediaProbe(mime_type=mime_type or "application/octet-stream", width=width, height=height)
+
+
+def _is_svg(file: BinaryIO) -> bool:
+    file.seek(0)
+    try:
+        _, root = next(ElementTree.iterparse(file, events=("start",)))  # noqa: S314 - no more than the root is parsed
+    except (ElementTree.ParseError, StopIteration):
+        return False
+    return root.tag in {"svg", "{http://www.w3.org/2000/svg}svg"}
 
 
 def _probe_video(file: BinaryIO, name: str) -> MediaProbe:

@@ -86,7 +86,7 @@ def upload_items(
     :return: counts, and the first items that failed
     :raises AnnotationError: the upload cannot go on
     """
-    config = LabelingConfig(get_label_config(client, project_id))
+    config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
     if not config.objects:
         raise AnnotationError(f"Project {project_id} shows no media: its labeling config has no tag like Image.")
     upload = _Upload(
