@@ -49,9 +49,10 @@ class LabelStudioAuth(httpx.Auth):
     :param url: the server's URL, without a trailing slash
     :param api_key: a legacy token or a personal access token
     :param headers: what to send along to the server's proxy when an access token is bought
+    :param retry: when and how often buying an access token is tried again
     """
 
-    def __init__(self, *, url: str, api_key: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, *, url: str, api_key: str, headers: Mapping[str, str], retry: Retry) -> None:
         self._url = url
         self._api_key = api_key.strip()
         if not re.fullmatch(r"[!-~]+", self._api_key):
@@ -60,6 +61,7 @@ class LabelStudioAuth(httpx.Auth):
                 "characters that no key has. Put a legacy token or a personal access token there."
             )
         self._headers = dict(headers)
+        self._retry = retry
         self._is_personal_access_token = _jwt_claims(self._api_key) is not None
         self._access_token: str | None = None
         self._renew_at = 0.0
@@ -111,10 +113,7 @@ class LabelStudioAuth(httpx.Auth):
             f"{self._url}/api/token/refresh/",
             headers=self._headers,
             json={"refresh": self._api_key},
-            extensions={
-                "timeout": request.extensions.get("timeout", {}),
-                "retry": retry_policy(repeatable=True, attempts=request.extensions["retry"].total),
-            },
+            extensions={"timeout": request.extensions.get("timeout", {}), "retry": self._retry},
         )
 
     def _keep_access_token(self, response: httpx.Response) -> None:
@@ -164,7 +163,12 @@ class LabelStudioClient:
         self._verify = verify
         self._timeout = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
         self._headers = dict(headers or {})
-        self._auth = LabelStudioAuth(url=self.url, api_key=api_key, headers=self._headers)
+        self._auth = LabelStudioAuth(
+            url=self.url,
+            api_key=api_key,
+            headers=self._headers,
+            retry=retry_policy(repeatable=True, attempts=attempts),
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(url={self.url!r})"

@@ -38,11 +38,12 @@ def connection_error(url: str) -> Iterator[None]:
             "Is it overloaded? The connection's timeout can be raised."
         ) from error
     except httpx.ConnectError as error:
-        hint = (
-            "Set the connection's ca_bundle to the certificates to trust."
-            if "CERTIFICATE" in str(error).upper()
-            else "Is it running, and is the connection's host right?"
-        )
+        if "CERTIFICATE" in str(error):
+            hint = "Set the connection's ca_bundle to the certificates to trust."
+        elif "SSL" in str(error):
+            hint = "If it speaks plain http, write http:// in the connection's host."
+        else:
+            hint = "Is it running, and is the connection's host right?"
         raise AnnotationConnectionError(f"Label Studio at {url} cannot be reached: {error}. {hint}") from error
     except httpx.LocalProtocolError:
         # Its message quotes the header, which may hold a secret.
@@ -83,8 +84,7 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
         raise _not_label_studio(response, url, asked)
     message = tool_message(body)
     if status == httpx.codes.NOT_FOUND and "No Project matches" in message:
-        project = re.search(r"/api/projects/(\d+)", response.request.url.path)
-        raise project_not_found(url, project[1] if project else "")
+        raise project_not_found(url, _project_id(response))
     raise AnnotationRequestError(
         f"Label Studio at {url} refused {asked} with {status}: {message or 'no reason given'}", status_code=status
     )
@@ -174,6 +174,9 @@ def _not_label_studio(response: httpx.Response, url: str, asked: str) -> Annotat
             f"{url} answered {asked} with {status} {response.reason_phrase}: it is down, starting or overloaded."
         )
     if status == httpx.codes.NOT_FOUND:
+        if _project_id(response) and "| Label Studio</title>" in response.text:
+            # The export endpoint says it with a web page.
+            return project_not_found(url, _project_id(response))
         return AnnotationConnectionError(
             f"{url} has no {response.request.url.path}: that is not Label Studio's API, or one of another version. "
             "Is the connection's host right, with its path prefix?"
@@ -183,6 +186,11 @@ def _not_label_studio(response: httpx.Response, url: str, asked: str) -> Annotat
         f"{url} refused {asked} with {status} {response.reason_phrase}: {_shorten(text) or 'no reason given'}",
         status_code=status,
     )
+
+
+def _project_id(response: httpx.Response) -> str:
+    found = re.search(r"/api/projects/(\d+)", response.request.url.path)
+    return found[1] if found else ""
 
 
 def _json(response: httpx.Response) -> Any:

@@ -39,7 +39,8 @@ class LabelStudioHook(AnnotationHook):
     The connection's host is the server's URL, with or without a scheme and a path prefix; its password is the API key,
     a legacy token or a personal access token. Extras: ``verify_ssl`` (default true), ``ca_bundle`` (path of the
     certificates to trust), ``timeout`` (seconds, default 60), ``headers`` (JSON object, for a proxy in front of the
-    server), ``local_files_document_root`` (the server's ``LOCAL_FILES_DOCUMENT_ROOT``, where workers see the same files).
+    server), ``local_files_document_root`` (the server's ``LOCAL_FILES_DOCUMENT_ROOT``, where workers see the same
+    files). A host without a scheme is asked by ``https``, unless it is this machine or the schema field says ``http``.
 
     :param label_studio_conn_id: the connection
     """
@@ -266,10 +267,10 @@ def _url(connection: Connection) -> str:
     # Airflow's URI form of a connection has room for a scheme or a path in its schema field.
     schema = (connection.schema or "").strip().strip("/")
     scheme = schema.lower() if schema.lower() in {"http", "https"} else ""
-    if "://" not in host:
-        host = f"{scheme or 'http'}://{host}"
     try:
-        url = httpx.URL(host)
+        url = httpx.URL(host if "://" in host else f"{scheme or 'https'}://{host}")
+        if "://" not in host and not scheme and url.host in {"localhost", "127.0.0.1", "::1"}:
+            url = url.copy_with(scheme="http")
         if connection.port and url.port is None:
             url = url.copy_with(port=connection.port)
         if schema and not scheme:
