@@ -18,6 +18,7 @@ from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -79,6 +80,10 @@ class Airflow:
             raise ServerError(f"Airflow does not start DAG {dag_id!r}: {answer.text}")
         run_id: str = answer.json()["dag_run_id"]
         return run_id
+
+    def run_url(self, dag_id: str, run_id: str) -> str:
+        """Return the address of a DAG run in the user interface."""
+        return f"{self.url}/dags/{dag_id}/runs/{quote(run_id)}"
 
     def run_state(self, dag_id: str, run_id: str) -> str:
         """Return the state of a DAG run."""

@@ -6,6 +6,8 @@ import fcntl
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +39,6 @@ class LabelStudio:
     document_root: str
     log: str
     pid: int
-
-    def stop(self) -> None:
-        """End the server and what it started."""
-        stop_groups(self.pid)
 
 
 def environment_path() -> Path:
@@ -85,6 +83,16 @@ def start_label_studio(home: Path) -> LabelStudio:
         log=str(log),
         pid=process.pid,
     )
+
+
+@contextmanager
+def running_label_studio(home: Path) -> Iterator[LabelStudio]:
+    """Run Label Studio while the block runs; see :func:`start_label_studio`."""
+    server = start_label_studio(home)
+    try:
+        yield server
+    finally:
+        stop_groups(server.pid)
 
 
 def _program() -> Path:

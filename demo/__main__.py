@@ -1,0 +1,159 @@
+"""A whole annotation cycle: real Label Studio, real Airflow, and a script in place of the person who labels."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import PurePosixPath
+from typing import NoReturn
+
+import pandas as pd
+
+from demo.annotator import annotate
+from tests.servers import airflow as airflow_server
+from tests.servers import label_studio as label_studio_server
+from tests.servers.airflow import Airflow, running_airflow
+from tests.servers.label_studio import LabelStudio, running_label_studio
+from tests.servers.processes import REPOSITORY, ServerError
+
+DAG_ID = "annotate_images"
+HOME = REPOSITORY / ".demo"
+DATASET = HOME / "dataset"
+DATABASE = HOME / "annotations.db"
+
+LABELS = """
+SELECT items.item_key AS photo, items.status, labels.field, labels.label, labels.bbox
+FROM items LEFT JOIN labels USING (project, item_id)
+ORDER BY photo, field DESC, ordinal
+"""
+
+
+def main() -> int:
+    """Run the demo and return its exit status."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--keep", action="store_true", help="leave both servers up until Ctrl-C")
+    keep = parser.parse_args().keep
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    shutil.rmtree(HOME, ignore_errors=True)
+    try:
+        with servers() as (label_studio, airflow):
+            run_id = run_cycle(label_studio, airflow)
+            print_report(airflow, run_id)
+            if keep:
+                wait_for_person(label_studio, airflow)
+    except ServerError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    return 0
+
+
+@contextmanager
+def servers() -> Iterator[tuple[LabelStudio, Airflow]]:
+    """Run Label Studio and Airflow, connected with each other, while the block runs."""
+    with ExitStack() as stack:
+        with _step("Label Studio starts"):
+            label_studio = stack.enter_context(running_label_studio(HOME / "label-studio"))
+        connections = {
+            "annotation_default": {
+                "conn_type": "label_studio",
+                "host": label_studio.url,
+                "password": label_studio.api_key,
+            },
+            "annotations_db": {"conn_type": "sqlite", "host": str(DATABASE)},
+        }
+        with _step("Airflow starts"):
+            airflow = stack.enter_context(
+                running_airflow(HOME / "airflow", dags=REPOSITORY / "dags", connections=connections)
+            )
+            airflow.wait_for_dag(DAG_ID)
+        yield label_studio, airflow
+
+
+def run_cycle(label_studio: LabelStudio, airflow: Airflow) -> str:
+    """Run the DAG, labeling the photos while it waits, and return the id of its run.
+
+    :raises ServerError: a task failed; the message has its log
+    """
+    run_id = airflow.trigger(DAG_ID, {"dataset": DATASET.as_uri()})
+    print(f"DAG {DAG_ID}: {airflow.run_url(DAG_ID, run_id)}")
+    shown: dict[str, str | None] = {}
+    labeled = False
+    for states in airflow.watch(DAG_ID, run_id):
+        for task_id, state in states.items():
+            if state != shown.get(task_id) and state not in {None, "scheduled", "queued"}:
+                print(f"  {task_id}: {state}")
+        shown = states
+        if states.get("wait_for_labels") == "deferred" and not labeled:
+            project = airflow.xcom(DAG_ID, run_id, "create_project")
+            print(f"  a script labels the photos at {project['url']} while the DAG waits without a worker")
+            for photo in annotate(label_studio.url, label_studio.api_key, project["id"]):
+                print(f"    {photo}")
+            labeled = True
+    for task_id, state in shown.items():
+        if state == "failed":
+            log = airflow.task_log(DAG_ID, run_id, task_id)
+            raise ServerError(f"Task {task_id} failed. Its log:\n{log}")
+    if airflow.run_state(DAG_ID, run_id) != "success":
+        raise ServerError(f"Run {run_id} of DAG {DAG_ID} did not succeed: {shown}")
+    return run_id
+
+
+def print_report(airflow: Airflow, run_id: str) -> None:
+    """Print what landed, where it is, and how long each task took."""
+    with closing(sqlite3.connect(DATABASE)) as database:
+        labels = pd.read_sql_query(LABELS, database)
+    labels["photo"] = [PurePosixPath(key).name for key in labels["photo"]]
+    print(f"\nWhat landed\n{labels.fillna('').to_string(index=False, justify='left')}\n")
+    print("Task                  seconds")
+    for task_id, task in airflow.tasks(DAG_ID, run_id).items():
+        print(f"{task_id:<20} {task['duration']:>8.1f}")
+    dataset, database_path = DATASET.relative_to(REPOSITORY), DATABASE.relative_to(REPOSITORY)
+    print(f"""
+The dataset (Parquet) is in {dataset}:
+  .venv/bin/python -c 'from airflow_annotation.formats.parquet import read_dataset
+print(read_dataset("{dataset}")["labels"].to_pandas())'
+The SQL tables (SQLite) are in {database_path}:
+  .venv/bin/python -c 'import sqlite3
+print(*sqlite3.connect("{database_path}").execute("SELECT label, count(*) FROM labels GROUP BY 1"), sep="\\n")'
+""")
+
+
+def wait_for_person(label_studio: LabelStudio, airflow: Airflow) -> NoReturn:
+    """Start another run for a person to label, and leave the servers up until somebody stops the demo."""
+    run_id = airflow.trigger(DAG_ID, {"dataset": DATASET.as_uri()})
+    print(f"""Both servers stay up until Ctrl-C.
+  Label Studio  {label_studio.url}  {label_studio_server.USERNAME} / {label_studio_server.PASSWORD}
+  Airflow       {airflow.url}  {airflow_server.USERNAME} / {airflow_server.PASSWORD}
+Another run waits for you: label its photos in the newest project of Label Studio, and watch the DAG go on at
+  {airflow.run_url(DAG_ID, run_id)}""")
+    while True:
+        signal.pause()
+
+
+@contextmanager
+def _step(what: str) -> Iterator[None]:
+    print(f"{what} ... ", end="", flush=True)
+    started = time.monotonic()
+    yield
+    print(f"{time.monotonic() - started:.1f} s")
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """End the demo, once: a second Ctrl-C is not to stop it from stopping the servers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
