@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, task_group
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.labels.schema import LabelSchema, LabelSchemaError
+from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
+from airflow_annotation.project_task import PROJECT_URL_KEY, AnnotationProjectLink, default_run_key
+from tests.sensors.scripted_tool import task_context
+
+SCHEMA = {"objects": {"type": "detections", "classes": ["car", "person"]}}
+CONFIG = (
+    '<View><Image name="image" value="$image"/><Choices name="c" toName="image"><Choice value="a"/></Choices></View>'
+)
+
+
+def create(**arguments: Any) -> CreateAnnotationProjectOperator:
+    return CreateAnnotationProjectOperator(**{"task_id": "create", **arguments})
+
+
+@pytest.fixture
+def run_key(label_studio_conn_id: str) -> Iterator[str]:
+    """A run of the test's own, whose project is deleted after it."""
+    key = f"test/{uuid.uuid4()}"
+    yield key
+    hook = AnnotationHook.for_connection(label_studio_conn_id)
+    for project in list(hook.list_runs(prefix=key)):
+        hook.delete_project(project.id)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "exactly one of label_schema, label_config, copy_from, label_field; got none"),
+        ({"label_schema": SCHEMA, "copy_from": "7"}, "got label_schema and copy_from"),
+        ({"label_schema": SCHEMA, "label_field": "x", "label_type": "text"}, "got label_schema and label_field"),
+        ({"label_schema": {}}, "has no field"),
+        ({"label_schema": {"objects": {"type": "boxes", "classes": ["car"]}}}, "field 'objects' .*'boxes'"),
+        ({"label_schema": {"objects": {"type": "detections", "classes": ["a", "a"]}}}, "'a' twice"),
+        ({"label_schema": "{"}, "label_schema is text that is not JSON"),
+        ({"label_schema": "[]"}, "is a dictionary of fields"),
+        ({"label_field": "objects"}, "'objects' needs its label_type"),
+        ({"label_field": "objects", "label_type": "detections"}, "'objects' is of type detections and has no classes"),
+        ({"label_config": CONFIG, "classes": ["car"]}, "classes describes label_field, which is missing"),
+        ({"label_schema": SCHEMA, "title": " ab "}, "title ' ab ' is too short"),
+        ({"label_schema": SCHEMA, "title": ""}, "title '' is too short"),
+        (
+            {"label_schema": SCHEMA, "if_exists": "replace"},
+            "if_exists is one of 'reuse', 'fail', 'update', not 'replace'",
+        ),
+    ],
+)
+def test_what_is_wrong_with_an_argument_is_said_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        create(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"label_schema": "{{ var.value.schema }}"},
+        {"label_schema": {"objects": {"type": "detections", "classes": ["{{ params.class }}"]}}},
+        {"label_schema": {"objects": {"type": "detections", "classes": "{{ params.classes }}"}}},
+        {"label_field": "objects", "label_type": "{{ params.type }}"},
+        {"label_schema": SCHEMA, "title": "{{ params.title }}"},
+        {"label_schema": SCHEMA, "title": "{%raw%}"},
+    ],
+)
+def test_what_is_templated_is_not_judged_before_it_is_known(arguments: dict[str, Any]) -> None:
+    create(**arguments)
+
+
+def test_what_comes_from_another_task_is_not_judged_before_it_is_known() -> None:
+    with DAG("xcoms", schedule=None):
+        first: Any = create(label_schema=SCHEMA, task_id="first", run_key="first").output
+        second = create(label_schema=first["schema"], task_id="second", run_key="second")
+        third = create(label_field="x", label_type="detections", classes=first, task_id="third", run_key="third")
+    assert second.upstream_task_ids == third.upstream_task_ids == {"first"}
+
+
+def test_a_rendered_schema_that_is_wrong_fails_the_task_by_field_name(label_studio_conn_id: str, run_key: str) -> None:
+    operator = create(
+        annotation_conn_id=label_studio_conn_id,
+        run_key=run_key,
+        label_schema={"objects": {"type": "{{ params.type }}", "classes": ["car"]}},
+    )
+    rendering: Any = {"params": {"type": "boxes"}}
+    operator.render_template_fields(rendering)
+    with pytest.raises(LabelSchemaError, match=r"field 'objects' .*'boxes'"):
+        operator.execute(task_context())
+    assert operator.hook.find_project(run_key) is None
+
+
+def test_makes_the_project_of_the_run_and_finds_it_when_run_again(label_studio_conn_id: str, run_key: str) -> None:
+    arguments = {"annotation_conn_id": label_studio_conn_id, "run_key": run_key, "label_schema": SCHEMA}
+    context: Any = task_context()
+    made = create(title="Cars in the rain", **arguments).execute(context)
+    assert set(made) == {"id", "title", "url", "uri", "tool", "run_key", "created"}
+    assert (made["tool"], made["run_key"], made["created"]) == ("label_studio", run_key, True)
+    assert made["title"].startswith("Cars in the rain")
+    assert json.loads(json.dumps(made)) == made
+    assert context["ti"].xcoms == {PROJECT_URL_KEY: made["url"]}
+
+    again = create(title="Cars in the rain", **arguments).execute(task_context())
+    assert again == {**made, "created": False}
+    with pytest.raises(AnnotationError, match="has a project already"):
+        create(if_exists="fail", **arguments).execute(task_context())
+    updated = create(title="Cars in the sun", if_exists="update", **arguments).execute(task_context())
+    assert updated["id"] == made["id"]
+    assert updated["title"].startswith("Cars in the sun")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"label_schema": LabelSchema.from_dict(SCHEMA)},
+        {"label_schema": json.dumps(SCHEMA)},
+        {"label_field": "objects", "label_type": "detection", "classes": ["car", "person"]},
+    ],
+    ids=["LabelSchema", "JSON text", "short form"],
+)
+def test_each_way_to_say_the_schema_says_the_same(
+    label_studio_conn_id: str, run_key: str, arguments: dict[str, Any]
+) -> None:
+    operator = create(annotation_conn_id=label_studio_conn_id, run_key=run_key, **arguments)
+    project = operator.execute(task_context())
+    assert operator.hook.get_label_schema(project["id"]) == LabelSchema.from_dict(SCHEMA)
+
+
+def test_a_labeling_config_and_a_project_can_be_copied(label_studio_conn_id: str, run_key: str) -> None:
+    conn = {"annotation_conn_id": label_studio_conn_id}
+    first = create(run_key=run_key, label_config=CONFIG, **conn)
+    made = first.execute(task_context())
+    copy = create(run_key=f"{run_key}/copy", copy_from=made, **conn).execute(task_context())
+    assert copy["id"] != made["id"]
+    assert first.hook.get_label_schema(copy["id"]) == first.hook.get_label_schema(made["id"])
+
+
+def test_a_config_that_the_server_refuses_makes_no_project(label_studio_conn_id: str, run_key: str) -> None:
+    operator = create(annotation_conn_id=label_studio_conn_id, run_key=run_key, label_config="<View><Choices/></View>")
+    with pytest.raises(AnnotationError):
+        operator.execute(task_context())
+    assert operator.hook.find_project(run_key) is None
+
+
+def test_an_unknown_project_setting_is_an_error_that_names_it(label_studio_conn_id: str, run_key: str) -> None:
+    operator = create(
+        annotation_conn_id=label_studio_conn_id,
+        run_key=run_key,
+        label_schema=SCHEMA,
+        project_settings={"max_annotations": 2},
+    )
+    with pytest.raises(AnnotationError, match="'max_annotations'"):
+        operator.execute(task_context())
+    assert operator.hook.find_project(run_key) is None
+
+
+def test_deletes_the_project_of_the_run_and_gone_already_is_success(label_studio_conn_id: str, run_key: str) -> None:
+    conn = {"annotation_conn_id": label_studio_conn_id}
+    made = create(run_key=run_key, label_schema=SCHEMA, **conn).execute(task_context())
+    assert DeleteAnnotationProjectOperator(task_id="delete", run_key=run_key, **conn).execute(task_context()) is True
+    for named in ({"run_key": run_key}, {"project": made}, {"project": made["id"]}):
+        delete = DeleteAnnotationProjectOperator(task_id="delete", **conn, **named)
+        assert delete.execute(task_context()) is False
+
+
+def test_without_a_run_key_each_map_index_has_a_run_of_its_own() -> None:
+    assert default_run_key(task_context(run_id="r")) == "cycle/r"
+    assert default_run_key(task_context(run_id="r", map_index=0)) == "cycle/r/0"
+    assert default_run_key(task_context(run_id="r", map_index=11)) == "cycle/r/11"
+
+
+@pytest.mark.parametrize(("map_index", "title"), [(-1, "create 2026-03-09 04:05"), (3, "create 2026-03-09 04:05 #3")])
+def test_without_a_title_the_dag_and_the_runs_date_are_the_title(
+    label_studio_conn_id: str, run_key: str, map_index: int, title: str
+) -> None:
+    with DAG("create", schedule=None):
+        operator = create(annotation_conn_id=label_studio_conn_id, run_key=run_key, label_schema=SCHEMA)
+    assert operator.execute(task_context(map_index=map_index))["title"].startswith(title)
+
+
+def test_two_creating_tasks_of_a_dag_must_not_share_a_run_unawares() -> None:
+    with DAG("two", schedule=None):
+        create(task_id="cars", label_schema=SCHEMA)
+        create(task_id="other", label_schema=SCHEMA, run_key="other")
+        with pytest.raises(ValueError, match=r"'cars' and 'people' both make .* run_key"):
+            create(task_id="people", label_schema=SCHEMA)
+
+
+def test_maps_over_schemas_and_within_task_groups() -> None:
+    with DAG("mapped", schedule=None):
+        mapped = CreateAnnotationProjectOperator.partial(task_id="create", title="Cars").expand(
+            label_schema=[SCHEMA, SCHEMA]
+        )
+        deleted = DeleteAnnotationProjectOperator.partial(task_id="delete").expand(project=mapped.output)
+
+        @task_group
+        def cycle(title: str) -> None:
+            create(task_id="of_group", title=title, label_schema=SCHEMA)
+
+        cycle.expand(title=["Cars", "People"])
+    assert deleted.upstream_task_ids == {"create"}
+
+
+def test_the_link_is_of_the_extra_links_that_airflow_shows() -> None:
+    operator = create(label_schema=SCHEMA)
+    (link,) = operator.operator_extra_links
+    assert isinstance(link, AnnotationProjectLink)
+    assert (link.name, link.xcom_key) == ("Open project", PROJECT_URL_KEY)
