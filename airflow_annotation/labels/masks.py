@@ -270,8 +270,8 @@ def _transpose(toggles: IntArray, line: int, lines: int) -> IntArray:
 
 def _odd(places: IntArray) -> IntArray:
     """Drop what occurs twice from an ascending array in which nothing occurs more often."""
-    same = places[1:] == places[:-1]
-    single: IntArray = places[~(np.append(same, False) | np.append(False, same))]
+    steps = np.diff(places, prepend=-1, append=-1)
+    single: IntArray = places[(steps[:-1] != 0) & (steps[1:] != 0)]
     return single
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -10,9 +11,16 @@ from hypothesis import strategies as st
 from airflow_annotation.labels.geometry import (
     bbox_to_pixels,
     bbox_to_relative,
+    corners_to_rotated_boxes,
+    ellipse_outline,
     labels_to_pixels,
+    oriented_to_rotated_boxes,
+    path_area,
+    path_bbox,
     points_to_pixels,
     points_to_relative,
+    rotated_box_corners,
+    rotated_to_oriented_boxes,
 )
 from airflow_annotation.labels.tables import ITEMS, LABELS
 
@@ -100,3 +108,66 @@ def test_a_box_or_point_with_a_number_missing_is_an_error_that_shows_it() -> Non
         bbox_to_pixels(pa.array([[1, 2, 3]], BBOX), width, width)
     with pytest.raises(ValueError, match=r"2 coordinates, got \[3.0\]"):
         points_to_pixels(pa.array([[[1, 2], [3]]], POINTS), width, width)
+
+
+# Rotated boxes
+
+boxes = st.tuples(numbers, numbers, st.floats(0.001, 1), st.floats(0.001, 1))
+rotated = st.lists(st.tuples(boxes, st.floats(-179.9, 180), sides, sides), min_size=1, max_size=5)
+
+
+def columns_of(values: list[Any]) -> tuple[Any, Any, Any, Any]:
+    bbox, rotation, width, height = (np.array(column, np.float64) for column in zip(*values, strict=True))
+    return bbox, rotation, width, height
+
+
+def test_a_quarter_turn_on_a_wide_image_turns_pixels_not_relative_axes() -> None:
+    corners = rotated_box_corners([[0.5, 0.5, 0.25, 0.25]], 90, 400, 200) * (400, 200)
+    np.testing.assert_allclose(corners, [[[200, 100], [200, 200], [150, 200], [150, 100]]], atol=1e-9)
+
+
+@given(rotated)
+def test_corners_go_back_to_the_rotated_box(values: list[Any]) -> None:
+    bbox, rotation, width, height = columns_of(values)
+    corners = rotated_box_corners(bbox, rotation, width, height)
+    back, angle = corners_to_rotated_boxes(corners, width, height)
+    np.testing.assert_allclose(back, bbox, atol=1e-6)
+    np.testing.assert_allclose(np.cos(np.radians(angle - rotation)), 1, atol=1e-9)
+
+
+@given(rotated)
+def test_corners_keep_the_sides_and_area_of_the_box_in_pixels(values: list[Any]) -> None:
+    bbox, rotation, width, height = columns_of(values)
+    size = np.column_stack([width, height])
+    pixels = rotated_box_corners(bbox, rotation, width, height) * size[:, None]
+    for corners, box, (w, h) in zip(pixels, bbox, size, strict=True):
+        np.testing.assert_allclose(corners[0], box[:2] * (w, h), atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(corners[1] - corners[0]), box[2] * w, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(np.linalg.norm(corners[3] - corners[0]), box[3] * h, rtol=1e-6, atol=1e-6)
+        assert path_area(corners) == pytest.approx(box[2] * w * box[3] * h, rel=1e-6, abs=1e-6)
+
+
+@given(rotated)
+def test_oriented_boxes_go_back_and_have_the_centre_of_the_corners(values: list[Any]) -> None:
+    bbox, rotation, width, height = columns_of(values)
+    oriented = rotated_to_oriented_boxes(bbox, rotation, width, height)
+    np.testing.assert_allclose(oriented_to_rotated_boxes(oriented, width, height), bbox, atol=1e-9)
+    centres = rotated_box_corners(bbox, rotation, width, height).mean(axis=1) * np.column_stack([width, height])
+    np.testing.assert_allclose(oriented[:, :2], centres, atol=1e-6)
+    np.testing.assert_allclose(oriented[:, 4], rotation)
+
+
+@given(boxes, st.floats(-360, 360), sides, sides)
+def test_an_ellipse_touches_the_sides_of_its_rotated_box(box: Any, rotation: float, width: int, height: int) -> None:
+    path = ellipse_outline(box, rotation, width, height) * (width, height)
+    assert path_area(path) == pytest.approx(np.pi / 4 * box[2] * width * box[3] * height, rel=0.002, abs=1e-6)
+    corners = rotated_box_corners([box], rotation, width, height)[0] * (width, height)
+    middles = (corners + np.roll(corners, -1, axis=0)) / 2
+    np.testing.assert_allclose(path[[48, 0, 16, 32]], middles, atol=1e-6)
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=6))
+def test_the_box_of_a_path_is_the_smallest_around_it(path: list[tuple[float, float]]) -> None:
+    x, y, width, height = path_bbox(path)
+    assert (x, y) == (min(p[0] for p in path), min(p[1] for p in path))
+    assert (x + width, y + height) == pytest.approx((max(p[0] for p in path), max(p[1] for p in path)))

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import copy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import httpx
 import msgspec
 import numpy as np
 import pytest
@@ -21,6 +21,9 @@ from airflow_annotation.labels.video import (
     sequence_to_track,
     track_to_sequence,
 )
+
+if TYPE_CHECKING:
+    from tests.servers.label_studio import LabelStudio
 
 percents = st.floats(-10, 110)
 rates = st.sampled_from([1.0, 10.0, 12.5, 24.0, 25.0, 24_000 / 1001, 29.97, 30_000 / 1001, 30.0, 60.0, 120.0, 240.0])
@@ -63,18 +66,53 @@ def assert_shown(track: Track, expected: list[dict[str, Any]]) -> None:
         assert [*box, rotation] == pytest.approx(numbers, abs=1e-9)
 
 
+def interpolated(sequence: list[KeyFrame], frames_count: int) -> list[dict[str, Any]]:
+    """Interpolate with the code that the server runs for ``interpolate_key_frames=true``."""
+    result: list[Any] = extract_key_frames([as_result(sequence, frames_count)])  # type: ignore[no-untyped-call]  # the SDK has no types
+    entries: list[dict[str, Any]] = result[0]["value"]["sequence"]
+    return entries
+
+
 @given(sequences(), st.integers(0, 80))
 def test_all_frames_are_those_of_the_servers_own_interpolation(sequence: list[KeyFrame], frames_count: int) -> None:
-    expected = extract_key_frames([copy.deepcopy(as_result(sequence, frames_count))])[0]["value"]["sequence"]
-    assert_shown(sequence_to_track(sequence, frames_count, frames="all"), expected)
+    assert_shown(sequence_to_track(sequence, frames_count, frames="all"), interpolated(sequence, frames_count))
 
 
 @given(sequences(), st.integers(0, 80))
 def test_what_the_server_has_interpolated_already_reads_the_same(sequence: list[KeyFrame], frames_count: int) -> None:
-    exported = extract_key_frames([copy.deepcopy(as_result(sequence, frames_count))])[0]["value"]["sequence"]
+    exported = interpolated(sequence, frames_count)
     again = msgspec.convert(exported, list[KeyFrame])
     assert_shown(sequence_to_track(again, frames_count, frames="all"), exported)
     assert shown(sequence_to_track(again, frames_count)) == shown(sequence_to_track(sequence, frames_count))
+
+
+def test_a_live_server_exports_the_same_frames(label_studio: LabelStudio) -> None:
+    config = """<View><Video name="video" value="$video"/><VideoRectangle name="box" toName="video"/>
+      <Labels name="label" toName="video"><Label value="car"/></Labels></View>"""
+    tracks = [
+        ([key(3, 10, rotation=350), key(9, 40, rotation=10), key(20, 30, enabled=False), key(26, 0)], 30),
+        ([key(5, 5, enabled=False), key(7, 20)], 0),
+        ([key(1, 1), key(2, 2), key(12, 50.5, enabled=False)], 40),
+    ]
+    annotations = []
+    for sequence, frames_count in tracks:
+        result = as_result(sequence, frames_count) | {"from_name": "box", "to_name": "video"}
+        for entry in result["value"]["sequence"]:
+            entry["time"] = entry["frame"] / 24
+        annotations.append({"result": [result]})
+    task = {"data": {"video": "https://example.org/a.mp4"}, "annotations": annotations}
+    headers = {"Authorization": f"Token {label_studio.api_key}"}
+    with httpx.Client(base_url=label_studio.url, headers=headers, timeout=60) as client:
+        project = client.post("/api/projects", json={"title": "key frames", "label_config": config}).json()["id"]
+        client.post(f"/api/projects/{project}/import", json=[task]).raise_for_status()
+        exported = client.get(f"/api/projects/{project}/export", params={"interpolate_key_frames": "true"}).json()
+        client.delete(f"/api/projects/{project}").raise_for_status()
+    by_first_x = {
+        annotation["result"][0]["value"]["sequence"][0]["x"]: annotation for annotation in exported[0]["annotations"]
+    }
+    for sequence, frames_count in tracks:
+        expected = by_first_x[sequence[0].x]["result"][0]["value"]["sequence"]
+        assert_shown(sequence_to_track(sequence, frames_count, frames="all"), expected)
 
 
 @given(sequences())
