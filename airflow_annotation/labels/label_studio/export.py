@@ -18,14 +18,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
-from airflow_annotation.labels.label_studio.regions import Region, read_regions
+from airflow_annotation.labels.label_studio.regions import IntArray, Region, concat_columns, read_regions
+from airflow_annotation.labels.label_studio.values import Columns
 from airflow_annotation.labels.schema import OTHER
-from airflow_annotation.labels.tables import SCHEMAS, LabelTables, empty_tables
+from airflow_annotation.labels.tables import ITEMS, SCHEMAS, LabelTables, empty_tables
 
 TOOL: Final = "label_studio"
 
-RESERVED_KEYS: Final = ("item_key", "media_uri", "width", "height", "frame_count", "frame_rate")
-"""Keys of a task's data that have columns of their own in ``items``; this provider's uploads set them."""
+RESERVED_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
+    "item_key": str,
+    "media_uri": str,
+    "width": int,
+    "height": int,
+    "frame_count": int,
+    "frame_rate": (int, float),
+}
+"""Keys of a task's data that have columns of their own in ``items``, where they hold what this provider's uploads put
+there. What else somebody keeps under such a key stays in ``items.data``."""
 
 _PORTION: Final = 100
 """Tasks that are decoded at a time: few enough to stay in the processor's cache."""
@@ -119,17 +128,7 @@ def tables_from_export(
         _read_portion(tasks[start : start + _PORTION], by_task, source, finished or {})
         for start in range(0, len(tasks), _PORTION)
     ]
-    return _concat(portions) if portions else empty_tables()
-
-
-def _concat(portions: Sequence[LabelTables]) -> LabelTables:
-    tables = (pa.Table.from_batches(batches).combine_chunks() for batches in zip(*portions, strict=True))
-    return LabelTables(
-        *(
-            table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema=table.schema)
-            for table in tables
-        )
-    )
+    return _join_portions(portions, source) if portions else empty_tables()
 
 
 class _Entry(NamedTuple, Generic[R]):
@@ -143,41 +142,76 @@ class _Entry(NamedTuple, Generic[R]):
     regions: list[R]
 
 
+class _Portion(NamedTuple):
+    """The columns of some tasks, without what is the same for all rows or comes from another table.
+
+    :param annotation_items: for each annotation, the place of its item in the portion
+    :param label_annotations: for each label, the place of its annotation in the portion
+    """
+
+    items: Columns
+    annotations: Columns
+    annotation_items: IntArray
+    labels: Columns
+    label_annotations: IntArray
+
+
 def _read_portion(
     raw_tasks: Sequence[msgspec.Raw],
     predictions: Mapping[int, list[msgspec.Raw]],
     source: ExportSource,
     finished: Mapping[int, bool],
-) -> LabelTables:
+) -> _Portion:
     tasks = [_read_task(raw) for raw in raw_tasks]
-    for task in tasks:
-        task.predictions = [_read_submission(raw) for raw in predictions.get(task.id, ())]
+    if predictions:
+        for task in tasks:
+            task.predictions = [_read_submission(raw) for raw in predictions.get(task.id, ())]
     entries = [entry for index, task in enumerate(tasks) for entry in _entries(index, task, source)]
-    items = _items_columns(tasks, source, finished)
-
-    counts = np.array([len(entry.regions) for entry in entries], dtype=np.int64)
+    counts = [len(entry.regions) for entry in entries]
     owners = np.repeat(np.arange(len(entries)), counts)
-    regions = list(chain.from_iterable([entry.regions for entry in entries]))
-    rows, labels = read_regions(regions, owners, source.config)
-    owners = owners[rows]
-    label_counts = np.bincount(owners, minlength=len(entries))
-
-    entry_items = np.array([entry.item for entry in entries], dtype=np.int64)
-    annotations = _annotation_columns(entries, source)
-    annotations["label_count"] = pa.array(label_counts, pa.int32())
-    annotations |= _taken(items, ("project", "item_id", "item_key"), entry_items)
-    labels |= _taken(annotations, ("project", "item_id", "item_key", "annotation_id", "origin"), owners)
-    ordinals = np.arange(len(rows)) - np.repeat(np.cumsum(label_counts) - label_counts, label_counts)
-    labels["ordinal"] = pa.array(ordinals, pa.int32())
-    if labels["label_id"].null_count:
-        named = pc.binary_join_element_wise(labels["annotation_id"], labels["ordinal"].cast(pa.string()), ".")
-        labels["label_id"] = pc.coalesce(labels["label_id"], named)
-    others = pc.equal(labels["type"], OTHER) if "type" in labels else pa.nulls(0, pa.bool_())
+    rows, labels = read_regions(list(chain.from_iterable([entry.regions for entry in entries])), owners, source.config)
+    others = pc.equal(labels["type"], OTHER)
     if source.keep_raw or pc.any(others).as_py():
         records = list(_raw_records(raw_tasks, predictions, source))
         raw = pa.array([records[row] for row in rows.tolist()], pa.string())
         labels["raw"] = raw if source.keep_raw else pc.if_else(others, raw, None)
+    return _Portion(
+        _item_columns(tasks, source, finished),
+        _annotation_columns(entries, source),
+        np.array([entry.item for entry in entries], dtype=np.int64),
+        labels,
+        owners[rows],
+    )
+
+
+def _join_portions(portions: Sequence[_Portion], source: ExportSource) -> LabelTables:
+    items = concat_columns([portion.items for portion in portions])
+    annotations = concat_columns([portion.annotations for portion in portions])
+    labels = concat_columns([portion.labels for portion in portions])
+    annotation_items = _concat_places(
+        [(portion.annotation_items, len(portion.items["item_id"])) for portion in portions]
+    )
+    label_annotations = _concat_places(
+        [(portion.label_annotations, len(portion.annotation_items)) for portion in portions]
+    )
+
+    items |= {name: _constant(value, len(items["item_id"])) for name, value in _constants(source).items()}
+    label_counts = np.bincount(label_annotations, minlength=len(annotation_items))
+    annotations["label_count"] = pa.array(label_counts, pa.int32())
+    annotations |= _taken(items, ("project", "item_id", "item_key"), annotation_items)
+    labels |= _taken(annotations, ("project", "item_id", "item_key", "annotation_id", "origin"), label_annotations)
+    firsts = np.cumsum(label_counts) - label_counts
+    labels["ordinal"] = pa.array(np.arange(len(label_annotations)) - np.repeat(firsts, label_counts), pa.int32())
+    if labels["label_id"].null_count:
+        named = pc.binary_join_element_wise(labels["annotation_id"], labels["ordinal"].cast(pa.string()), ".")
+        labels["label_id"] = pc.coalesce(labels["label_id"], named)
     return LabelTables(_batch("items", items), _batch("annotations", annotations), _batch("labels", labels))
+
+
+def _concat_places(portions: Sequence[tuple[IntArray, int]]) -> IntArray:
+    """Join places within portions, each with its length, to places in the whole."""
+    firsts = np.cumsum([0, *(length for _, length in portions)])
+    return np.concatenate([places + first for (places, _), first in zip(portions, firsts, strict=False)])
 
 
 def _read_task(raw: msgspec.Raw) -> _Task[Region]:
@@ -245,39 +279,30 @@ def _chosen(submissions: list[_Submission[R]], source: ExportSource) -> list[_Su
 # Columns
 
 
-def _items_columns(
-    tasks: Sequence[_Task[Region]], source: ExportSource, finished: Mapping[int, bool]
-) -> dict[str, pa.Array]:
-    media = list(source.config.objects.values())
-    facts = [_read_data(task, [one.data_key for one in media]) for task in tasks]
+def _constants(source: ExportSource) -> dict[str, str | None]:
+    media_type = next((media.media_type for media in source.config.objects.values()), "unknown")
+    return {"project": source.project, "tool": TOOL, "run_key": source.run_key, "media_type": media_type}
+
+
+def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, finished: Mapping[int, bool]) -> Columns:
+    media_keys = [media.data_key for media in source.config.objects.values()]
+    facts = [_read_data(task, media_keys) for task in tasks]
     ids = [str(task.id) for task in tasks]
-    submitted = [sum(not submission.was_cancelled for submission in task.annotations) for task in tasks]
-    return {
-        "project": _constant(source.project, len(tasks)),
-        "tool": _constant(TOOL, len(tasks)),
-        "run_key": _constant(source.run_key, len(tasks)),
+    columns = {
+        name: pa.array([fact.get(name) for fact in facts], ITEMS.field(name).type)
+        for name in ("media_uri", "width", "height", "frame_count", "frame_rate", "data")
+    }
+    keys = [fact.get("item_key") or fact.get("media_uri") or id_ for fact, id_ in zip(facts, ids, strict=True)]
+    statuses = [_item_status(task, source, finished) for task in tasks]
+    predictions = [
+        len(task.predictions) if task.total_predictions is None else task.total_predictions for task in tasks
+    ]
+    return columns | {
         "item_id": pa.array(ids, pa.string()),
-        "item_key": pa.array(
-            [fact.get("item_key") or fact.get("media_uri") or id_ for fact, id_ in zip(facts, ids, strict=True)],
-            pa.string(),
-        ),
-        "media_type": _constant(media[0].media_type if media else "unknown", len(tasks)),
-        **{
-            name: pa.array([fact.get(name) for fact in facts], SCHEMAS["items"].field(name).type)
-            for name in ("media_uri", "width", "height", "frame_count", "frame_rate", "data")
-        },
-        "status": pa.array(
-            [
-                _item_status(task, count, finished.get(task.id, count >= source.maximum_annotations))
-                for task, count in zip(tasks, submitted, strict=True)
-            ],
-            pa.string(),
-        ),
+        "item_key": pa.array(keys, pa.string()),
+        "status": pa.array(statuses, pa.string()),
         "annotation_count": pa.array([len(task.annotations) for task in tasks], pa.int32()),
-        "prediction_count": pa.array(
-            [len(task.predictions) if task.total_predictions is None else task.total_predictions for task in tasks],
-            pa.int32(),
-        ),
+        "prediction_count": pa.array(predictions, pa.int32()),
         "created_at": _timestamps([task.created_at for task in tasks]),
         "updated_at": _timestamps([task.updated_at for task in tasks]),
         "item_url": pa.array([source.item_url.format(item_id=id_) for id_ in ids], pa.string()),
@@ -286,16 +311,10 @@ def _items_columns(
 
 def _read_data(task: _Task[Region], media_keys: Sequence[str]) -> dict[str, Any]:
     """Take from a task's data what has columns of its own; what is left is what the caller attached."""
-    rest = dict(task.data)
     facts: dict[str, Any] = {}
-    for name in ("item_key", "media_uri"):
-        if isinstance(rest.get(name), str):
-            facts[name] = rest.pop(name)
-    for name in ("width", "height", "frame_count"):
-        if type(rest.get(name)) is int:
-            facts[name] = rest.pop(name)
-    if type(rest.get("frame_rate")) in (int, float):
-        facts["frame_rate"] = float(rest.pop("frame_rate"))
+    rest: dict[str, Any] = {}
+    for name, value in task.data.items():
+        (facts if isinstance(value, RESERVED_KEYS.get(name, ())) else rest)[name] = value
     media_key = next((key for key in media_keys if key in rest), None)
     if media_key is not None and isinstance(rest[media_key], str):
         media = rest.pop(media_key)
@@ -303,19 +322,20 @@ def _read_data(task: _Task[Region], media_keys: Sequence[str]) -> dict[str, Any]
     if "width" not in facts or "height" not in facts:
         regions = chain.from_iterable(submission.result or () for submission in task.annotations)
         seen = next((region for region in regions if region.original_width and region.original_height), None)
-        if seen is not None and seen.original_width and seen.original_height:
-            facts |= {"width": round(seen.original_width), "height": round(seen.original_height)}
-    facts["data"] = msgspec.json.encode(rest).decode()
+        if seen is not None:
+            facts |= {"width": round(seen.original_width or 0), "height": round(seen.original_height or 0)}
+    facts["data"] = msgspec.json.encode(rest).decode() if rest else "{}"
     return facts
 
 
-def _item_status(task: _Task[Region], submitted: int, is_finished: bool) -> str:
+def _item_status(task: _Task[Region], source: ExportSource, finished: Mapping[int, bool]) -> str:
+    submitted = len([submission for submission in task.annotations if not submission.was_cancelled])
     if not submitted:
         return "skipped" if task.annotations else "unlabeled"
-    return "labeled" if is_finished else "partial"
+    return "labeled" if finished.get(task.id, submitted >= source.maximum_annotations) else "partial"
 
 
-def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource) -> dict[str, pa.Array]:
+def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource) -> Columns:
     submissions = [entry.submission for entry in entries]
     return {
         "annotation_id": pa.array([entry.annotation_id for entry in entries], pa.string()),
@@ -338,7 +358,7 @@ def _annotator(submission: _Submission[R], source: ExportSource) -> str | None:
     return source.annotator(user if isinstance(user, int) else user.id)
 
 
-def _taken(columns: Mapping[str, pa.Array], names: Sequence[str], rows: Any) -> dict[str, pa.Array]:
+def _taken(columns: Columns, names: Sequence[str], rows: IntArray) -> Columns:
     indices = pa.array(rows)
     return {name: columns[name].take(indices) for name in names}
 
@@ -351,7 +371,7 @@ def _timestamps(texts: list[str | None]) -> pa.Array:
     return pa.array(texts, pa.string()).cast(pa.timestamp("us", tz="UTC"))
 
 
-def _batch(table: str, columns: Mapping[str, pa.Array]) -> pa.RecordBatch:
+def _batch(table: str, columns: Columns) -> pa.RecordBatch:
     schema = SCHEMAS[table]
     length = len(next(iter(columns.values())))
     arrays = [columns[field.name] if field.name in columns else pa.nulls(length, field.type) for field in schema]

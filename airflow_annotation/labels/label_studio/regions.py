@@ -83,27 +83,55 @@ def read_regions(regions: Sequence[Region], owners: IntArray, config: LabelingCo
         rows = np.setdiff1d(rows, joined)
         regions = [regions[row] for row in rows.tolist()]
     columns = _read_values(regions, controls, config)
-    columns["label_id"] = pa.array([_label_id(region) for region in regions], pa.string())
-    columns["parent_label_id"] = pa.array([region.parent_id for region in regions], pa.string())
-    fields = {name: control.field if control else name for name, control in controls.items()}
-    columns["field"] = pa.array([fields[region.from_name] or region.type for region in regions], pa.string())
-    columns["target"] = pa.array([_target(region) for region in regions], pa.string())
-    columns["label_origin"] = pa.array([region.origin for region in regions], pa.string())
+    columns["label_id"] = _label_ids(regions)
+    columns["parent_label_id"] = _strings([region.parent_id for region in regions])
+    columns["field"] = _fields(regions, controls)
+    columns["target"] = _targets(regions)
+    columns["label_origin"] = _strings([region.origin for region in regions])
     _add_answers(columns, rows.tolist(), regions, answers)
     _add_point_indexes(columns, owners[rows].tolist(), regions, controls)
     return LabelRows(rows, columns)
 
 
-def _label_id(region: Region) -> str | None:
-    """Return the region's id, None where it has none. A relation is known by its ends."""
-    if region.id is None and region.type == _RELATION:
-        return f"{region.from_id}-{region.to_id}"
-    return region.id if region.id is None or isinstance(region.id, str) else str(region.id)
+def _strings(strings: Sequence[str | None]) -> pa.Array:
+    """Return a column of strings; most columns have but one."""
+    if len(set(strings)) == 1:
+        return pa.repeat(pa.scalar(strings[0], pa.string()), len(strings))
+    return pa.array(strings, pa.string())
 
 
-def _target(region: Region) -> str | None:
-    """Return the name of the media; with the page's number where one tag shows several."""
-    return region.to_name or None if region.item_index is None else f"{region.to_name}[{region.item_index}]"
+def _label_ids(regions: Sequence[Region]) -> pa.Array:
+    """Return the regions' ids, null where one has none. A relation is known by its ends."""
+    ids = [region.id for region in regions]
+    try:
+        column = pa.array(ids, pa.string())
+    except pa.ArrowTypeError:
+        column = pa.array([None if id_ is None else str(id_) for id_ in ids], pa.string())
+    if not column.null_count:
+        return column
+    ends = [f"{region.from_id}-{region.to_id}" if region.type == _RELATION else None for region in regions]
+    return pc.coalesce(column, pa.array(ends, pa.string()))
+
+
+def _fields(regions: Sequence[Region], controls: Controls) -> pa.Array:
+    """Return the fields that the regions' controls answer; what came from no control goes by its type."""
+    names = {name: control.field if control else name for name, control in controls.items()}
+    if len(names) == 1 and all(names.values()):
+        return _strings(list(names.values()) * len(regions))
+    return _strings([names[region.from_name] or region.type for region in regions])
+
+
+def _targets(regions: Sequence[Region]) -> pa.Array:
+    """Return the names of the media; with the page's number where one tag shows several."""
+    pages = [region.item_index for region in regions]
+    if pages.count(None) == len(pages):
+        return _strings([region.to_name or None for region in regions])
+    return _strings(
+        [
+            region.to_name or None if page is None else f"{region.to_name}[{page}]"
+            for region, page in zip(regions, pages, strict=True)
+        ]
+    )
 
 
 # Values
@@ -117,7 +145,8 @@ class _Group(NamedTuple):
 
 
 def _read_values(regions: Sequence[Region], controls: Controls, config: LabelingConfig) -> Columns:
-    kinds = {(region.type, region.to_name) for region in regions}
+    types, to_names = {region.type for region in regions}, {region.to_name for region in regions}
+    kinds = {(type_, to_name) for type_ in types for to_name in to_names}
     if len(kinds) > 1:
         rows_by_kind: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for row, region in enumerate(regions):
@@ -129,7 +158,12 @@ def _read_values(regions: Sequence[Region], controls: Controls, config: Labeling
         ]
     else:
         groups = [group for kind in kinds for group in _read_kind(kind, range(len(regions)), regions, controls, config)]
-    return groups[0].columns if len(groups) == 1 else _merge_groups(groups)
+    columns = concat_columns([group.columns for group in groups])
+    if len(groups) > 1:
+        order = pa.array(np.argsort(np.concatenate([group.rows for group in groups])))
+        columns = {name: column.take(order) for name, column in columns.items()}
+    columns.setdefault("type", pa.array([], pa.string()))
+    return columns
 
 
 def _read_kind(
@@ -185,14 +219,19 @@ def _relation_columns(regions: Sequence[Region]) -> Columns:
     }
 
 
-def _merge_groups(groups: Sequence[_Group]) -> Columns:
-    """Put the rows of all groups back in order; a column that a group does not have is null there."""
-    types = {name: column.type for group in groups for name, column in group.columns.items()}
-    order = np.argsort(np.concatenate([np.asarray(group.rows, dtype=np.int64) for group in groups] or [np.arange(0)]))
+def concat_columns(parts: Sequence[Columns]) -> Columns:
+    """Put columns one after the other; a column that a part does not have is null there."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    types = {name: column.type for part in parts for name, column in part.items()}
+    lengths = [len(next(iter(part.values()))) for part in parts]
     return {
         name: pa.concat_arrays(
-            [group.columns[name] if name in group.columns else pa.nulls(len(group.rows), type_) for group in groups]
-        ).take(pa.array(order))
+            [
+                part[name] if name in part else pa.nulls(length, type_)
+                for part, length in zip(parts, lengths, strict=True)
+            ]
+        )
         for name, type_ in types.items()
     }
 
