@@ -102,7 +102,9 @@ def check_target(target: str) -> None:
     if "://" not in target and not target.startswith("/"):
         raise AnnotationError(f"The target {target!r} is neither a URI (gs://…, file:///…) nor an absolute path.")
     if "#" in target or "?" in target:
-        raise AnnotationError(f"The target {target!r} has a # or a ?, which ObjectStoragePath does not take as a name's.")
+        raise AnnotationError(
+            f"The target {target!r} has a # or a ?, which ObjectStoragePath does not take as a name's."
+        )
 
 
 def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
@@ -234,6 +236,7 @@ class _TableWriter:
         self._file = _HashingFile(folder.fs.open((folder / self._name).path, "wb"))
         self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
         self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = self._pending_bytes = 0
         self._rows = 0
 
     def __enter__(self) -> _TableWriter:
@@ -245,10 +248,9 @@ class _TableWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._pending.append(batch)
-        if (
-            sum(pending.nbytes for pending in self._pending) >= ROW_GROUP_BYTES
-            or sum(pending.num_rows for pending in self._pending) >= ROW_GROUP_ROWS
-        ):
+        self._pending_rows += batch.num_rows
+        self._pending_bytes += batch.nbytes
+        if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
             self._write_row_group()
 
     def finish(self) -> TableFile:
@@ -258,11 +260,12 @@ class _TableWriter:
         return TableFile(path=self._name, rows=self._rows, size=self._file.size, sha256=self._file.sha256.hexdigest())
 
     def _write_row_group(self) -> None:
-        table = pa.Table.from_batches(self._pending, schema=self._schema)
-        if table.num_rows:
-            self._writer.write_table(table, row_group_size=table.num_rows)
-            self._rows += table.num_rows
+        if self._pending_rows:
+            table = pa.Table.from_batches(self._pending, schema=self._schema)
+            self._writer.write_table(table, row_group_size=self._pending_rows)
+            self._rows += self._pending_rows
         self._pending = []
+        self._pending_rows = self._pending_bytes = 0
 
 
 class _HashingFile(io.RawIOBase):

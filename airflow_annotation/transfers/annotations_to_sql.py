@@ -80,11 +80,12 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         driver: Any = engine.dialect.dbapi
         try:
             sql_tables.create_tables(engine, tables)
-            if not sql_tables.claim_project(engine, landings, project.uri):
+            if not sql_tables.has_transactions(engine, landings):
                 raise AnnotationError(
                     f"{type(hook).__name__} (connection {self.sql_conn_id!r}) has no transactions, so a landing could "
                     "be seen half done: land in an object store instead, or in a database that has them."
                 )
+            sql_tables.claim_project(engine, landings, project.uri)
             with TemporaryDirectory(prefix="airflow-annotation-") as folder:
                 files = write_tables(ObjectStoragePath(f"file://{folder}"), batches)
                 rows = {name: file.rows for name, file in files.items()}

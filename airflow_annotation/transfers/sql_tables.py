@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import logging
+import uuid
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -31,6 +33,9 @@ BUSY_TIMEOUT: Final = 300.0
 """Seconds that a landing waits for another one to leave a SQLite file."""
 
 INSERT_ROWS: Final = 2000
+
+
+log = logging.getLogger(__name__)
 
 
 class JsonText(sa.types.TypeDecorator):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
@@ -147,29 +152,33 @@ def create_tables(engine: sa.Engine, tables: dict[str, sa.Table]) -> None:
             )
 
 
-def claim_project(engine: sa.Engine, landings: sa.Table, project: str) -> bool:
-    """Give a project its row in ``landings``, which landings of it lock; return False if there are no transactions.
-
-    Whether the driver can take something back is seen by doing so, when a project is landed for the first time.
-    """
+def claim_project(engine: sa.Engine, landings: sa.Table, project: str) -> None:
+    """Give a project its row in ``landings``, which landings of it lock, if it has none yet."""
     own = landings.c.project == project
     with engine.connect() as connection:
         if connection.execute(sa.select(landings.c.project).where(own)).first():
-            return True
-        connection.rollback()
-        try:
+            return
+    try:
+        with engine.begin() as connection:
             connection.execute(landings.insert().values(project=project))
+    except sa.exc.IntegrityError:
+        log.debug("Another landing of %s was faster", project)
+
+
+def has_transactions(engine: sa.Engine, landings: sa.Table) -> bool:
+    """Return whether the driver can take a row back, which is seen by doing so: many drivers only seem to."""
+    name = f"transaction-test-{uuid.uuid4().hex}"
+    own = landings.c.project == name
+    with engine.connect() as connection:
+        try:
+            connection.execute(landings.insert().values(project=name))
             connection.rollback()
-        except sa.exc.IntegrityError:
-            return True  # another landing of the project was faster
         except (sa.exc.NotSupportedError, NotImplementedError):
             return False
-        if connection.execute(sa.select(landings.c.project).where(own)).first():
-            connection.execute(landings.delete().where(own))
-            return False
-        connection.execute(landings.insert().values(project=project))
-        connection.commit()
-        return True
+        if not connection.execute(sa.select(landings.c.project).where(own)).first():
+            return True
+        connection.execute(landings.delete().where(own))
+        return False
 
 
 def write_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch) -> None:
@@ -215,7 +224,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def _copy_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch) -> None:
-    columns = [_copy_text(column) for column in batch.columns]
+    columns = [_copy_text(batch.column(name), table.c[name].type) for name in batch.schema.names]
     content = io.BytesIO()
     pa.csv.write_csv(
         pa.RecordBatch.from_arrays(columns, names=batch.schema.names),
@@ -237,12 +246,17 @@ def _copy_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch
         cursor.close()
 
 
-def _copy_text(column: pa.Array) -> pa.Array:
+def _copy_text(column: pa.Array, type_: TypeEngine[Any]) -> pa.Array:
     """Return a column as COPY reads it."""
     if pa.types.is_list(column.type):
         is_array = not pa.types.is_list(column.type.value_type)
         column = lists_to_text(column, "{}", _array_strings) if is_array else lists_to_json(column)
-    return _without_nul(column) if pa.types.is_string(column.type) else column
+    if not pa.types.is_string(column.type):
+        return column
+    # Postgres has one character in no text and in no jsonb: U+FFFD takes its place.
+    if isinstance(type_, JsonText):
+        return pc.replace_substring_regex(column, r"((?:^|[^\\])(?:\\\\)*)(?:\\u0000)+", "\\1\ufffd")
+    return pc.replace_substring(column, "\0", "\ufffd")
 
 
 def _array_strings(column: pa.Array) -> pa.Array:
@@ -250,9 +264,3 @@ def _array_strings(column: pa.Array) -> pa.Array:
     for character in ("\\", '"'):
         column = pc.replace_substring(column, character, "\\" + character)
     return pc.binary_join_element_wise('"', column, '"', "")
-
-
-def _without_nul(column: pa.Array) -> pa.Array:
-    """Replace the one character that Postgres has in no text, also where JSON spells it, by U+FFFD."""
-    column = pc.replace_substring(column, "\0", "\ufffd")
-    return pc.replace_substring_regex(column, r"((?:^|[^\\])(?:\\\\)*)\\u0000", "\\1\ufffd")

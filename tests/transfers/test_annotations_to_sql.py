@@ -1,0 +1,461 @@
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+from airflow.providers.sqlite.hooks.sqlite import SqliteHook
+from airflow.sdk import BaseHook
+from hypothesis import HealthCheck, given, settings
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+from airflow_annotation.transfers import sql_tables
+from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from tests.conftest import airflow_connection
+from tests.transfers.conftest import Land
+from tests.transfers.generated import SCHEMA, batch_of, boxes, label_tables, project_uri, rows_of, sorted_rows
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+class Database:
+    """A database to land in, and what its reader sees. Each has tables of its own names."""
+
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self.prefix = f"t{uuid4().hex[:12]}_"
+
+    @property
+    def hook(self) -> Any:
+        return BaseHook.get_hook(self.conn_id)
+
+    def operator(self, **kwargs: Any) -> AnnotationsToSqlOperator:
+        kwargs = {"table_prefix": self.prefix} | kwargs
+        return AnnotationsToSqlOperator(task_id="land", sql_conn_id=self.conn_id, **kwargs)
+
+    def query(self, sql: str, prefix: str | None = None) -> list[tuple[Any, ...]]:
+        """Return a query's rows; ``@`` stands for the prefix."""
+        rows: list[tuple[Any, ...]] = self.hook.get_records(sql.replace("@", self.prefix if prefix is None else prefix))
+        return [tuple(row) for row in rows]
+
+    def rows(self, project_id: str = "1", prefix: str | None = None) -> Rows:
+        return sorted_rows(
+            {
+                name: [
+                    {field.name: _from_sql(field, value) for field, value in zip(schema, row, strict=True)}
+                    for row in self.query(
+                        f"""select {", ".join(f'"{column}"' for column in schema.names)} from @{name}
+                        where project = '{project_uri(project_id)}'""",
+                        prefix,
+                    )
+                ]
+                for name, schema in SCHEMAS.items()
+            }
+        )
+
+
+def _from_sql(field: pa.Field, value: Any) -> Any:
+    """Return what SQLite holds as text or number as what it means."""
+    if isinstance(value, str) and pa.types.is_list(field.type):
+        return json.loads(value)
+    if isinstance(value, str) and pa.types.is_timestamp(field.type):
+        return datetime.fromisoformat(value)
+    if isinstance(value, int) and pa.types.is_boolean(field.type):
+        return bool(value)
+    return value
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "annotations.db")}
+    with airflow_connection(f"sqlite_{uuid4().hex}", connection) as conn_id:
+        yield Database(conn_id)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    if request.param == "postgres":
+        return Database(request.getfixturevalue("postgres_conn_id"))
+    sqlite: Database = request.getfixturevalue("sqlite_database")
+    return sqlite
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(batches=label_tables())
+def test_rows_read_back_equal(database: Database, land: Land, batches: list[LabelTables]) -> None:
+    land(database.operator(), batches)
+    assert database.rows() == rows_of(batches)
+
+
+def test_a_landing_returns_a_small_summary_and_keeps_one_beside_the_rows(database: Database, land: Land) -> None:
+    landed = land(database.operator(annotations="latest"), [boxes(5), boxes(5, first=5)])
+    assert landed["rows"] == {"items": 10, "annotations": 8, "labels": 16}
+    assert landed["tables"]["labels"] == f"{database.prefix}labels"
+    ((*facts, landed_at),) = database.query(
+        "select project, run_key, tables_version, label_schema_digest, items, annotations, labels, landed_at "
+        "from @landings"
+    )
+    assert facts == [project_uri(), "cars/1", 1, SCHEMA.digest(), 10, 8, 16]
+    assert landed_at is not None
+    ((stored,),) = database.query("select settings from @landings")
+    assert (json.loads(stored) if isinstance(stored, str) else stored)["annotations"] == "latest"
+
+
+def test_landing_again_replaces_the_projects_rows_and_leaves_those_of_others(database: Database, land: Land) -> None:
+    land(database.operator(), [boxes(10)])
+    land(database.operator(), [boxes(6, project_id="2")], project_id="2")
+    land(database.operator(), [boxes(3, per_item=1)])
+    assert database.rows() == rows_of([boxes(3, per_item=1)])
+    assert database.rows("2") == rows_of([boxes(6, project_id="2")])
+    assert database.query("select project, items from @landings order by project") == [
+        (project_uri("1"), 3),
+        (project_uri("2"), 6),
+    ]
+
+
+def test_an_empty_project_gives_empty_tables(database: Database, land: Land) -> None:
+    assert land(database.operator(), [])["rows"] == {"items": 0, "annotations": 0, "labels": 0}
+    assert database.rows() == {"items": [], "annotations": [], "labels": []}
+
+
+def test_names_are_quoted(database: Database, land: Land) -> None:
+    prefix = 'my "labels"; drop table x -- '
+    land(database.operator(table_prefix=prefix), [boxes(5)])
+    assert database.query(f'select count(*) from "{prefix.replace(chr(34), chr(34) * 2)}items"') == [(5,)]
+    hostile = "'; drop table items; --"
+    land(database.operator(), [boxes(5, classes=(hostile,))])
+    assert {row["label"] for row in database.rows()["labels"]} == {hostile}
+
+
+def test_a_table_that_is_somebody_elses_is_left_alone_and_named(database: Database, land: Land) -> None:
+    database.hook.run(f"create table {database.prefix}labels (name varchar(10))")
+    with pytest.raises(AnnotationError, match=rf"{database.prefix}labels is there.*no column project"):
+        land(database.operator(), [boxes(5)])
+    assert database.query("select * from @labels") == []
+
+
+def test_tables_can_be_in_a_schema_of_the_database(postgres_conn_id: str, land: Land) -> None:
+    database = Database(postgres_conn_id)
+    schema = f"My {uuid4().hex[:8]}"
+    database.hook.run(f'create schema "{schema}"')
+    landed = land(database.operator(schema=schema, table_prefix=""), [boxes(5)])
+    assert landed["tables"]["items"] == f"{schema}.items"
+    assert database.query(f'select count(*) from "{schema}".items') == [(5,)]
+    with pytest.raises(AnnotationError, match="nowhere"):
+        land(database.operator(schema="nowhere"), [boxes(5)])
+
+
+def test_postgres_has_types_that_can_be_queried(postgres_conn_id: str, land: Land) -> None:
+    database = Database(postgres_conn_id)
+    land(database.operator(), [boxes(10)])
+    assert database.query("select count(*) from @labels where bbox[3] * bbox[4] > 0.1") == [(16,)]
+    assert database.query("select distinct data->>'batch' from @items") == [("1",)]
+    types = dict(
+        row
+        for table in SCHEMAS
+        for row in database.query(
+            f"select column_name, data_type from information_schema.columns where table_name = '@{table}'"
+        )
+    )
+    assert {name: types[name] for name in ("updated_at", "data", "points", "labels", "bbox", "ground_truth")} == {
+        "updated_at": "timestamp with time zone",
+        "data": "jsonb",
+        "points": "jsonb",
+        "labels": "ARRAY",
+        "bbox": "ARRAY",
+        "ground_truth": "boolean",
+    }
+
+
+def test_postgres_gets_a_replacement_for_the_one_character_that_it_cannot_hold(
+    postgres_conn_id: str, land: Land
+) -> None:
+    database = Database(postgres_conn_id)
+    item = boxes(1).items.to_pylist()[0]
+    texts = {"item_key": "a\0\\u0000b", "data": json.dumps({"nul": "\0\0", "literal": "\\u0000"})}
+    land(database.operator(), [batch_of([item | texts])])
+    assert database.query("select item_key, data->>'nul', data->>'literal' from @items") == [
+        ("a\ufffd\\u0000b", "\ufffd", "\\u0000")
+    ]
+
+
+# Whatever fails
+
+
+class DyingSqlite:
+    """Counts what is asked of the driver, and fails at one of these steps, in the middle of many rows too."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps = 0
+        self.dies_at = 0
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps == self.dies_at:
+            raise sqlite3.OperationalError("disk I/O error")
+
+    def connect(self, _: SqliteHook) -> sqlite3.Connection:
+        step = self.step
+
+        class DyingCursor(sqlite3.Cursor):
+            def execute(self, sql: str, *args: Any) -> Any:
+                step()
+                return super().execute(sql, *args)
+
+            def executemany(self, sql: str, rows: Any) -> Any:
+                rows = list(rows)
+                super().executemany(sql, rows[: len(rows) // 2])
+                step()
+                return super().executemany(sql, rows[len(rows) // 2 :])
+
+        class DyingConnection(sqlite3.Connection):
+            def cursor(self, _: Any = None) -> Any:
+                return super().cursor(DyingCursor)
+
+            def commit(self) -> None:
+                step()
+                super().commit()
+
+        return sqlite3.connect(self.path, factory=DyingConnection)
+
+
+@pytest.mark.parametrize("landed_before", [True, False])
+def test_sqlite_readers_see_a_whole_landing_whatever_step_fails_and_a_retry_lands_the_rest(
+    sqlite_database: Database, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, landed_before: bool
+) -> None:
+    dying = DyingSqlite(tmp_path / "annotations.db")
+    old = [boxes(10)]
+    land(sqlite_database.operator(), old)
+    failures = 0
+    while dying.steps >= dying.dies_at:
+        if not landed_before:
+            sqlite_database.prefix = f"t{dying.dies_at}_"  # tables that are still to be made
+        new = [boxes(7, classes=(f"class {dying.dies_at}",)), boxes(7, first=7)]
+        dying.steps, dying.dies_at = 0, dying.dies_at + 1
+        with monkeypatch.context() as patch:
+            patch.setattr(SqliteHook, "get_conn", dying.connect)
+            with suppress(AnnotationError):
+                land(sqlite_database.operator(), new)
+                old = new
+        failures += old is not new
+        if landed_before:
+            assert sqlite_database.rows() == rows_of(old)
+        land(sqlite_database.operator(), new)
+        assert sqlite_database.rows() == rows_of(new)
+        old = new
+    assert failures > 10
+
+
+@pytest.mark.parametrize("step", range(1, 5))
+def test_postgres_readers_see_the_last_landing_when_the_connection_is_cut(
+    postgres_conn_id: str, land: Land, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    database = Database(postgres_conn_id)
+    old, new = [boxes(10)], [boxes(7), boxes(7, first=7, classes=("bus",))]
+    land(database.operator(), old)
+    written = 0
+
+    def cut(connection: Any, table: Any, batch: pa.RecordBatch) -> None:
+        nonlocal written
+        written += 1
+        if written == step:
+            pid = connection.connection.driver_connection.info.backend_pid
+            database.query(f"select pg_terminate_backend({pid})")
+        write_rows(connection, table, batch)
+        if step == 4 and written == 3:  # all is written, and not committed
+            pid = connection.connection.driver_connection.info.backend_pid
+            database.query(f"select pg_terminate_backend({pid})")
+
+    write_rows = sql_tables.write_rows
+    monkeypatch.setattr(sql_tables, "write_rows", cut)
+    with pytest.raises(AnnotationError, match="its last landing is as it was"):
+        land(database.operator(), new)
+    assert database.rows() == rows_of(old)
+    monkeypatch.setattr(sql_tables, "write_rows", write_rows)
+    land(database.operator(), new)
+    assert database.rows() == rows_of(new)
+
+
+def test_a_landing_that_fails_while_it_reads_changes_nothing(database: Database, land: Land) -> None:
+    def failing() -> Any:
+        yield boxes(5, per_item=9)
+        raise AnnotationError("The tool went away.")
+
+    land(database.operator(), [boxes(10)])
+    with pytest.raises(AnnotationError, match="went away"):
+        land(database.operator(), failing())
+    assert database.rows() == rows_of([boxes(10)])
+
+
+def test_readers_see_the_last_landing_until_the_next_is_committed(
+    database: Database, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(database.operator(), [boxes(10)])
+    seen: list[Rows] = []
+
+    def watch(connection: Any, table: Any, batch: pa.RecordBatch) -> None:
+        write_rows(connection, table, batch)
+        seen.append(database.rows())
+
+    write_rows = sql_tables.write_rows
+    monkeypatch.setattr(sql_tables, "write_rows", watch)
+    land(database.operator(), [boxes(4)])
+    assert seen == [rows_of([boxes(10)])] * 3
+    assert database.rows() == rows_of([boxes(4)])
+
+
+def test_landings_at_once_wait_for_each_other_and_neither_corrupts(database: Database, land: Land) -> None:
+    candidates = [[boxes(40 + number, classes=(f"class {number}",))] for number in range(4)]
+    errors = []
+
+    def run(batches: list[LabelTables]) -> None:
+        try:
+            land(database.operator(), batches)
+        except AnnotationError as error:
+            errors.append(error)
+
+    for _ in range(3):  # the first time, they also create the tables
+        threads = [threading.Thread(target=run, args=(batches,)) for batches in candidates]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert database.rows() in [rows_of(batches) for batches in candidates]
+    assert errors == []
+
+
+def test_a_killed_landing_is_taken_back(database: Database, land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    land(database.operator(), [boxes(10)])
+    task = database.operator()
+
+    def killed(connection: Any, table: Any, batch: pa.RecordBatch) -> None:
+        task.on_kill()
+        write_rows(connection, table, batch)
+
+    write_rows = sql_tables.write_rows
+    monkeypatch.setattr(sql_tables, "write_rows", killed)
+    with pytest.raises(AnnotationError, match="stopped"):
+        land(task, [boxes(4)])
+    assert database.rows() == rows_of([boxes(10)])
+
+
+def test_a_landing_that_waits_for_another_can_be_killed(postgres_conn_id: str, land: Land) -> None:
+    database = Database(postgres_conn_id)
+    land(database.operator(), [boxes(10)])
+    task = database.operator()
+    errors = []
+
+    def run() -> None:
+        with pytest.raises(AnnotationError, match="stopped") as error:
+            land(task, [boxes(4)])
+        errors.append(error)
+
+    with database.hook.get_conn() as other:
+        other.execute(f"select * from {database.prefix}landings for update")
+        thread = threading.Thread(target=run)
+        thread.start()
+        waiting = "select 1 from pg_locks where not granted"
+        while not database.query(waiting):
+            assert thread.is_alive()
+        task.on_kill()
+        thread.join()
+    assert errors
+    assert database.rows() == rows_of([boxes(10)])
+
+
+# What cannot be landed in
+
+
+class NoTransactions(sqlite3.Connection):
+    """A driver like those of engines that have no transactions: it takes every call, and keeps every row at once."""
+
+    class Cursor(sqlite3.Cursor):
+        def execute(self, sql: str, *args: Any) -> Any:
+            return self if sql.startswith("BEGIN") else super().execute(sql, *args)
+
+    def cursor(self, _: Any = None) -> Any:
+        return super().cursor(self.Cursor)
+
+    def commit(self) -> None:
+        pass
+
+    def rollback(self) -> None:
+        pass
+
+
+def test_a_driver_without_transactions_is_refused_by_name_and_nothing_is_read(
+    sqlite_database: Database, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        SqliteHook,
+        "get_conn",
+        lambda _: sqlite3.connect(tmp_path / "annotations.db", factory=NoTransactions, isolation_level=None),
+    )
+
+    def unread() -> Any:
+        yield pytest.fail("was read")
+
+    with pytest.raises(AnnotationError, match=r"SqliteHook \(connection 'sqlite_\w+'\) has no transactions"):
+        land(sqlite_database.operator(), unread())
+    assert sqlite_database.query("select * from @landings") == []
+
+
+def test_autocommit_set_in_the_connection_is_refused(postgres_conn_id: str, land: Land) -> None:
+    connection = json.loads(os.environ[f"AIRFLOW_CONN_{postgres_conn_id.upper()}"])
+    with (
+        airflow_connection("autocommit", connection | {"extra": {"autocommit": True}}) as conn_id,
+        pytest.raises(AnnotationError, match=r"PostgresHook \(connection 'autocommit'\) has no transactions"),
+    ):
+        land(Database(conn_id).operator(), [boxes(5)])
+
+
+def test_a_missing_connection_is_named_with_how_to_make_it(land: Land) -> None:
+    with pytest.raises(AnnotationError, match=r"no connection 'nowhere_db'.*airflow connections add nowhere_db"):
+        land(Database("nowhere_db").operator(), [boxes(5)])
+
+
+def test_a_database_without_its_provider_is_named_with_what_to_install(land: Land) -> None:
+    with (
+        airflow_connection("warehouse", {"conn_type": "snowflake", "host": "x"}) as conn_id,
+        pytest.raises(AnnotationError, match="apache-airflow-providers-snowflake"),
+    ):
+        land(Database(conn_id).operator(), [boxes(5)])
+
+
+def test_the_extra_of_a_missing_postgres_provider_is_named(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+
+    hooks = dict(ProvidersManagerTaskRuntime().hooks)  # type: ignore[no-untyped-call]  # Airflow's
+    del hooks["postgres"]
+    monkeypatch.setattr(ProvidersManagerTaskRuntime, "hooks", hooks)
+    with (
+        airflow_connection("warehouse", {"conn_type": "postgres", "host": "x"}) as conn_id,
+        pytest.raises(AnnotationError, match=r"pip install 'airflow-provider-annotation\[postgres\]'"),
+    ):
+        land(Database(conn_id).operator(), [boxes(5)])
+
+
+def test_a_connection_that_is_no_database_is_refused_by_name(land: Land) -> None:
+    with (
+        airflow_connection("tool", {"conn_type": "fs"}) as conn_id,
+        pytest.raises(AnnotationError, match="'tool' is not of a SQL database"),
+    ):
+        land(Database(conn_id).operator(), [boxes(5)])
+
+
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(land: Land, tmp_path: Path) -> None:
+    connection = {"conn_type": "postgres", "host": str(tmp_path), "login": "me", "password": "s3cret", "schema": "x"}
+    with airflow_connection("gone", connection) as conn_id, pytest.raises(AnnotationError, match="'gone'") as error:
+        land(Database(conn_id).operator(), [boxes(5)])
+    assert "s3cret" not in str(error.value)
