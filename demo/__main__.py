@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import sqlite3
@@ -10,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 import pandas as pd
@@ -23,9 +24,8 @@ from tests.servers.label_studio import LabelStudio, running_label_studio
 from tests.servers.processes import REPOSITORY, ServerError
 
 DAG_ID = "annotate_images"
-HOME = REPOSITORY / ".demo"
-DATASET = HOME / "dataset"
-DATABASE = HOME / "annotations.db"
+DATASET = "dataset"
+DATABASE = "annotations.db"
 
 LABELS = """
 SELECT items.item_key AS photo, items.status, labels.field, labels.label, labels.bbox
@@ -38,16 +38,18 @@ def main() -> int:
     """Run the demo and return its exit status."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave both servers up until Ctrl-C")
-    keep = parser.parse_args().keep
+    parser.add_argument("--home", type=Path, default=Path(".demo"), help="folder for all that it makes; emptied first")
+    arguments = parser.parse_args()
+    home = arguments.home.absolute()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    shutil.rmtree(HOME, ignore_errors=True)
+    shutil.rmtree(home, ignore_errors=True)
     try:
-        with servers() as (label_studio, airflow):
-            run_id = run_cycle(label_studio, airflow)
-            print_report(airflow, run_id)
-            if keep:
-                wait_for_person(label_studio, airflow)
+        with servers(home) as (label_studio, airflow):
+            run_id = run_cycle(home, label_studio, airflow)
+            print_report(home, airflow, run_id)
+            if arguments.keep:
+                wait_for_person(home, label_studio, airflow)
     except ServerError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
@@ -58,33 +60,33 @@ def main() -> int:
 
 
 @contextmanager
-def servers() -> Iterator[tuple[LabelStudio, Airflow]]:
+def servers(home: Path) -> Iterator[tuple[LabelStudio, Airflow]]:
     """Run Label Studio and Airflow, connected with each other, while the block runs."""
     with ExitStack() as stack:
         with _step("Label Studio starts"):
-            label_studio = stack.enter_context(running_label_studio(HOME / "label-studio"))
+            label_studio = stack.enter_context(running_label_studio(home / "label-studio"))
         connections = {
             "annotation_default": {
                 "conn_type": "label_studio",
                 "host": label_studio.url,
                 "password": label_studio.api_key,
             },
-            "annotations_db": {"conn_type": "sqlite", "host": str(DATABASE)},
+            "annotations_db": {"conn_type": "sqlite", "host": str(home / DATABASE)},
         }
         with _step("Airflow starts"):
             airflow = stack.enter_context(
-                running_airflow(HOME / "airflow", dags=REPOSITORY / "dags", connections=connections)
+                running_airflow(home / "airflow", dags=REPOSITORY / "dags", connections=connections)
             )
             airflow.wait_for_dag(DAG_ID)
         yield label_studio, airflow
 
 
-def run_cycle(label_studio: LabelStudio, airflow: Airflow) -> str:
+def run_cycle(home: Path, label_studio: LabelStudio, airflow: Airflow) -> str:
     """Run the DAG, labeling the photos while it waits, and return the id of its run.
 
     :raises ServerError: a task failed; the message has its log
     """
-    run_id = airflow.trigger(DAG_ID, {"dataset": DATASET.as_uri()})
+    run_id = airflow.trigger(DAG_ID, {"dataset": (home / DATASET).as_uri()})
     print(f"DAG {DAG_ID}: {airflow.run_url(DAG_ID, run_id)}")
     shown: dict[str, str | None] = {}
     labeled = False
@@ -99,38 +101,36 @@ def run_cycle(label_studio: LabelStudio, airflow: Airflow) -> str:
             for photo in annotate(label_studio.url, label_studio.api_key, project["id"]):
                 print(f"    {photo}")
             labeled = True
-    for task_id, state in shown.items():
-        if state == "failed":
-            log = airflow.task_log(DAG_ID, run_id, task_id)
-            raise ServerError(f"Task {task_id} failed. Its log:\n{log}")
     if airflow.run_state(DAG_ID, run_id) != "success":
-        raise ServerError(f"Run {run_id} of DAG {DAG_ID} did not succeed: {shown}")
+        failed = [task_id for task_id, state in shown.items() if state == "failed"]
+        logs = (f"The log of {task_id}:\n{airflow.task_log(DAG_ID, run_id, task_id)}" for task_id in failed)
+        raise ServerError("\n\n".join([f"The run failed in {', '.join(failed)}.", *logs]))
     return run_id
 
 
-def print_report(airflow: Airflow, run_id: str) -> None:
+def print_report(home: Path, airflow: Airflow, run_id: str) -> None:
     """Print what landed, where it is, and how long each task took."""
-    with closing(sqlite3.connect(DATABASE)) as database:
+    with closing(sqlite3.connect(home / DATABASE)) as database:
         labels = pd.read_sql_query(LABELS, database)
     labels["photo"] = [PurePosixPath(key).name for key in labels["photo"]]
     print(f"\nWhat landed\n{labels.fillna('').to_string(index=False, justify='left')}\n")
     print("Task                  seconds")
     for task_id, task in airflow.tasks(DAG_ID, run_id).items():
         print(f"{task_id:<20} {task['duration']:>8.1f}")
-    dataset, database_path = DATASET.relative_to(REPOSITORY), DATABASE.relative_to(REPOSITORY)
+    dataset_path, database_path = (os.path.relpath(home / name) for name in (DATASET, DATABASE))
     print(f"""
-The dataset (Parquet) is in {dataset}:
+The dataset (Parquet) is in {dataset_path}:
   .venv/bin/python -c 'from airflow_annotation.formats.parquet import read_dataset
-print(read_dataset("{dataset}")["labels"].to_pandas())'
+print(read_dataset("{dataset_path}")["labels"].to_pandas())'
 The SQL tables (SQLite) are in {database_path}:
   .venv/bin/python -c 'import sqlite3
 print(*sqlite3.connect("{database_path}").execute("SELECT label, count(*) FROM labels GROUP BY 1"), sep="\\n")'
 """)
 
 
-def wait_for_person(label_studio: LabelStudio, airflow: Airflow) -> NoReturn:
+def wait_for_person(home: Path, label_studio: LabelStudio, airflow: Airflow) -> NoReturn:
     """Start another run for a person to label, and leave the servers up until somebody stops the demo."""
-    run_id = airflow.trigger(DAG_ID, {"dataset": DATASET.as_uri()})
+    run_id = airflow.trigger(DAG_ID, {"dataset": (home / DATASET).as_uri()})
     print(f"""Both servers stay up until Ctrl-C.
   Label Studio  {label_studio.url}  {label_studio_server.USERNAME} / {label_studio_server.PASSWORD}
   Airflow       {airflow.url}  {airflow_server.USERNAME} / {airflow_server.PASSWORD}

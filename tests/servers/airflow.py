@@ -29,16 +29,18 @@ PASSWORD = "admin"
 FINAL_STATES = frozenset({"success", "failed"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Airflow:
     """A running Airflow, through its public API.
 
     :param url: of its API server and user interface, without a slash at its end
     :param home: its ``AIRFLOW_HOME``, with a log file for each of its processes
+    :param pids: leaders of its processes' groups
     """
 
     url: str
-    home: Path
+    home: str
+    pids: list[int]
 
     @cached_property
     def client(self) -> httpx.Client:
@@ -132,28 +134,22 @@ class Airflow:
         return "\n".join(_line(event) for event in events)
 
 
-@contextmanager
-def running_airflow(
-    home: Path, *, dags: Path, connections: Mapping[str, Mapping[str, Any]], env: Mapping[str, str] | None = None
-) -> Iterator[Airflow]:
-    """Run Airflow with an empty metadata database while the block runs.
+def start_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping[str, Any]]) -> Airflow:
+    """Start Airflow with an empty metadata database and wait until all of it is healthy.
 
     :param home: a folder that becomes its ``AIRFLOW_HOME``; its metadata database is in there
     :param dags: the folder of DAG files
     :param connections: by connection id, as Airflow's JSON has them
-    :param env: more environment variables
     :raises ServerError: a process did not start, or ended; the message ends with its log
     """
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     (home / "passwords.json").write_text(json.dumps({USERNAME: PASSWORD}))
-    environment = {
-        **_settings(home, dags, port),
-        **{f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(value) for conn_id, value in connections.items()},
-        **(env or {}),
+    environment = _settings(home, dags, port) | {
+        f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(connection) for conn_id, connection in connections.items()
     }
-    shutil.copy(_migrated_database(), home / "airflow.db")
+    shutil.copy(migrated_database(), home / "airflow.db")
     commands = {
         "api-server": ["api-server", "--host", "127.0.0.1", "--port", str(port)],
         "scheduler": ["scheduler", "--skip-serve-logs"],
@@ -166,9 +162,20 @@ def running_airflow(
             log = home / f"{name}.log"
             processes[log] = spawn([sys.executable, "-m", "airflow", *arguments], env=environment, log=log)
         wait_until(lambda: _is_healthy(url), processes=processes, what="Airflow", timeout=120)
-        yield Airflow(url, home)
-    finally:
+    except BaseException:
         stop_groups(*(process.pid for process in processes.values()))
+        raise
+    return Airflow(url=url, home=str(home), pids=[process.pid for process in processes.values()])
+
+
+@contextmanager
+def running_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping[str, Any]]) -> Iterator[Airflow]:
+    """Run Airflow while the block runs; see :func:`start_airflow`."""
+    server = start_airflow(home, dags=dags, connections=connections)
+    try:
+        yield server
+    finally:
+        stop_groups(*server.pids)
 
 
 def _settings(home: Path, dags: Path, port: int) -> dict[str, str]:
@@ -208,7 +215,7 @@ def _settings(home: Path, dags: Path, port: int) -> dict[str, str]:
     return inherited | settings | {"AIRFLOW_HOME": str(home)}
 
 
-def _migrated_database() -> Path:
+def migrated_database() -> Path:
     """Return a metadata database with all migrations applied, which is made once for an environment."""
     template = Path(sys.prefix) / "build" / f"airflow-{version('apache-airflow')}.db"
     template.parent.mkdir(exist_ok=True)
@@ -247,5 +254,8 @@ def _line(event: str | dict[str, Any]) -> str:
     if isinstance(event, str):
         return event
     head = " ".join(str(event[key]) for key in ("timestamp", "level", "event") if event.get(key))
-    errors = "\n".join(f"{error['exc_type']}: {error['exc_value']}" for error in event.get("error_detail") or [])
-    return f"{head}\n{errors}" if errors else head
+    lines = [head]
+    for error in event.get("error_detail") or []:
+        lines += [f"  {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in error["frames"]]
+        lines.append(f"{error['exc_type']}: {error['exc_value']}")
+    return "\n".join(lines)

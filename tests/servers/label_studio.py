@@ -14,7 +14,6 @@ from pathlib import Path
 import httpx
 
 from tests.servers.processes import REPOSITORY, answers, free_port, spawn, stop_groups, wait_until
-from tests.servers.shared import write_pid
 
 USERNAME = "annotator@example.com"
 PASSWORD = "annotate"
@@ -67,7 +66,6 @@ def start_label_studio(home: Path) -> LabelStudio:
         },
         log=log,
     )
-    write_pid(home, process.pid)
     try:
         wait_until(lambda: answers(f"{url}/health"), processes={log: process}, what="Label Studio", timeout=120)
         answer = httpx.post(f"{url}/api/token/", headers={"Authorization": f"Token {API_KEY}"}, timeout=30)

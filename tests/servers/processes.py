@@ -28,12 +28,17 @@ def free_port() -> int:
 
 
 def spawn(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a command as the leader of a new process group, without input, its output appended to ``log``."""
+    """Start a command as the leader of a new process group, without input.
+
+    :param log: where its output goes; a file of the same name with the suffix ``.pid`` gets the group's id
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        return subprocess.Popen(
+    with log.open("wb") as output:
+        process = subprocess.Popen(
             command, env=dict(env), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
+    log.with_suffix(".pid").write_text(str(process.pid))
+    return process
 
 
 def wait_until(

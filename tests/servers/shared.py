@@ -20,8 +20,8 @@ def shared_server(directory: Path, name: str, start: Callable[[Path], dict[str, 
 
     :param directory: the session's folder of servers
     :param name: of the server; it gets a folder of this name
-    :param start: starts the server in that folder, has written the process group's id there with :func:`write_pid`
-        before it can fail, and returns what JSON can hold
+    :param start: starts the server in that folder, leaves the id of each process group in a file ``*.pid`` there, and
+        returns what JSON can hold
     """
     home = directory / name
     home.mkdir(parents=True, exist_ok=True)
@@ -39,11 +39,6 @@ def shared_server(directory: Path, name: str, start: Callable[[Path], dict[str, 
     return started
 
 
-def write_pid(home: Path, pid: int) -> None:
-    """Leave the id of a server's process group where :func:`stop_shared_servers` finds it."""
-    (home / "pid").write_text(str(pid))
-
-
 def stop_shared_servers(directory: Path) -> None:
     """Stop every server that was started in this folder."""
-    stop_groups(*(int(pid.read_text()) for pid in directory.glob("*/pid")))
+    stop_groups(*(int(pid.read_text()) for pid in directory.glob("*/*.pid")))
