@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCom
-from airflow.sdk import BaseOperator, BaseOperatorLink
+from airflow.sdk import BaseOperator, BaseOperatorLink, XComArg
 
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 
@@ -109,9 +109,9 @@ class AnnotationProjectTask(AnnotationTask):
 
     template_fields: Sequence[str] = (*AnnotationTask.template_fields, "project")
 
-    def __init__(self, *, project: str | int | dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *, project: str | int | Mapping[str, Any] | XComArg | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.project = project
+        self.project: Any = project
 
     def run_keys(self, context: Context) -> list[str]:
         """Return the keys of the runs whose project it may be, in order; none where ``project`` is given."""

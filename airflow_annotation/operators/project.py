@@ -20,7 +20,7 @@ from airflow_annotation.project_task import (
 )
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperatorLink, Context
+    from airflow.sdk import BaseOperatorLink, Context, XComArg
 
 SHORTEST_TITLE = 3
 """Characters. Label Studio takes no shorter title."""
@@ -85,7 +85,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         title: str | None = None,
         label_schema: LabelSchema | Mapping[str, Any] | str | None = None,
         label_config: str | None = None,
-        copy_from: str | int | Mapping[str, Any] | None = None,
+        copy_from: str | int | Mapping[str, Any] | XComArg | None = None,
         label_field: str | None = None,
         label_type: str | None = None,
         classes: Sequence[str] | None = None,
@@ -99,7 +99,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         self.title = title
         self.label_schema = label_schema.to_dict() if isinstance(label_schema, LabelSchema) else label_schema
         self.label_config = label_config
-        self.copy_from = copy_from
+        self.copy_from: Any = copy_from
         self.label_field = label_field
         self.label_type = label_type
         self.classes = classes
