@@ -85,9 +85,8 @@ class UploadMediaOperator(AnnotationProjectTask):
         )
         for failure in report.failures:
             self.log.warning("%s", failure.reason)
-        limit = None if self.max_failures in (None, "", "None") else int(self.max_failures)
-        if limit is not None and report.failed > limit:
-            raise AnnotationUploadError(_failure_message(report, limit))
+        if self.max_failures is not None and report.failed > int(self.max_failures):
+            raise AnnotationUploadError(_failure_message(report, self.max_failures))
         return {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
 
     def on_kill(self) -> None:
@@ -100,9 +99,10 @@ class UploadMediaOperator(AnnotationProjectTask):
         _check_choice("on_duplicate", self.on_duplicate, get_args(OnDuplicate))
         if isinstance(self.media, (str, list, tuple)) and not self.media:
             raise AnnotationError("No media: pass a folder, a glob, or a list of paths, URIs or dicts.")
-        if isinstance(self.max_failures, (int, float)) and self.max_failures < 0:
+        limit = self.max_failures
+        if isinstance(limit, (str, int)) and "{{" not in str(limit) and not str(limit).isdecimal():
             raise AnnotationError(
-                f"max_failures is {self.max_failures}: pass 0 or more, or None to let any number of items fail."
+                f"max_failures is {limit!r}: pass 0 or more, or None to let any number of items fail."
             )
 
 
@@ -111,7 +111,7 @@ def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise AnnotationError(f"{name} is {value!r}: pass one of {', '.join(choices)}.")
 
 
-def _failure_message(report: UploadReport, limit: int) -> str:
+def _failure_message(report: UploadReport, limit: int | str) -> str:
     count = report.uploaded + report.skipped + report.failed
     reasons = [failure.reason for failure in report.failures]
     more = report.failed - len(reasons)
