@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException
 
 
 class AnnotationError(AirflowException):
@@ -30,6 +30,8 @@ class AnnotationRequestError(AnnotationError):
     :param message: what was asked for, and what the tool answered
     :param status_code: the HTTP status of the answer, None where there was none
     """
+
+    status_code: int | None  # type: ignore[assignment] # Airflow's own errors have the status that its API answers
 
     def __init__(self, message: str, *, status_code: int | None = None) -> None:
         super().__init__(message)

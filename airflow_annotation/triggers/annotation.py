@@ -113,7 +113,7 @@ class AnnotationTrigger(BaseTrigger):
                 "status": "error",
                 "error": type(error).__name__,
                 "message": str(error),
-                "status_code": getattr(error, "status_code", None),
+                "status_code": error.status_code if isinstance(error, AnnotationRequestError) else None,
             }
         yield TriggerEvent(event)  # type: ignore[no-untyped-call] # Airflow's is untyped
 
