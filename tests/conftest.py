@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.servers.label_studio import LabelStudio
 
 SESSION_VARIABLE = "AIRFLOW_ANNOTATION_TEST_SESSION"
+# Examples share the machine with servers and other workers: a slow one is no failure.
+settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared machine")
+
 _owned_session = pytest.StashKey[Path]()
 
 

@@ -65,7 +65,6 @@ def rle_area(rle: RLE) -> int:
 
 def rle_bbox(rle: RLE) -> list[float]:
     """Return the smallest box around the mask: x, y, width, height in pixels; all 0 for an empty mask."""
-    _counts(rle)
     box: list[float] = coco_mask.toBbox(_coco(rle)).tolist()
     return box
 
@@ -75,8 +74,6 @@ def merge_rles(rles: Sequence[RLE]) -> RLE:
     sizes = {rle.size for rle in rles}
     if len(sizes) != 1:
         raise ValueError(f"Only masks of one size can be merged, these have {sorted(sizes) or 'none'}.")
-    for rle in rles:
-        _counts(rle)
     merged = coco_mask.merge([_coco(rle) for rle in rles])
     return RLE(rles[0].size, merged["counts"].decode())
 
@@ -269,15 +266,19 @@ def _transpose(toggles: IntArray, line: int, lines: int) -> IntArray:
 
 
 def _odd(places: IntArray) -> IntArray:
-    """Drop what occurs twice from an ascending array in which nothing occurs more often."""
-    steps = np.diff(places, prepend=-1, append=-1)
-    single: IntArray = places[(steps[:-1] != 0) & (steps[1:] != 0)]
+    """Return each place of an ascending array once that occurs an odd number of times: two toggles undo each other."""
+    first = np.flatnonzero(np.diff(places, prepend=-1))
+    times = np.diff(first, append=len(places))
+    single: IntArray = places[first[times % 2 == 1]]
     return single
 
 
 def rle_to_toggles(rle: RLE) -> IntArray:
     """Return the places where the mask goes on and off, counted column by column, the first of them on."""
-    return np.cumsum(_counts(rle))[:-1]
+    counts = _counts(rle)
+    # Other writers leave runs of no length in: their two ends are no toggles.
+    toggles: IntArray = _odd(np.cumsum(counts)[:-1])
+    return toggles[: np.searchsorted(toggles, counts.sum())]
 
 
 def toggles_to_rle(toggles: IntArray, width: int, height: int) -> RLE:
@@ -308,4 +309,6 @@ def _counts(rle: RLE) -> IntArray:
 
 
 def _coco(rle: RLE) -> dict[str, object]:
-    return {"size": list(rle.size), "counts": rle.counts.encode()}
+    """Return what pycocotools takes, checked, and without runs of no length, which it miscounts in boxes."""
+    height, width = rle.size
+    return {"size": [height, width], "counts": toggles_to_rle(rle_to_toggles(rle), width, height).counts.encode()}

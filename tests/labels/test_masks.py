@@ -90,6 +90,18 @@ def test_rle_is_that_of_pycocotools_and_goes_back(mask: Mask) -> None:
     assert np.array_equal(rle_to_mask(rle), mask)
 
 
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=12).filter(any))
+def test_runs_of_no_length_change_nothing(counts: list[int]) -> None:
+    height, width = sum(counts), 2
+    counts = [*counts, height]
+    encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    rle = RLE((height, width), encoded["counts"].decode())
+    mask = coco_mask.decode([encoded])[..., 0] > 0
+    assert np.array_equal(rle_to_mask(rle), mask)
+    assert (rle_area(rle), rle_bbox(rle)) == (rle_area(mask_to_rle(mask)), rle_bbox(mask_to_rle(mask)))
+    assert rle_to_brush(rle) == rle_to_brush(mask_to_rle(mask))
+
+
 @given(masks)
 def test_area_and_box_are_those_of_the_painted_pixels(mask: Mask) -> None:
     rle = mask_to_rle(mask)
