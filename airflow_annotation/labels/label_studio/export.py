@@ -6,7 +6,6 @@ objects; each portion becomes whole Arrow columns. The format is described at ht
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -105,7 +104,11 @@ _decode_region = msgspec.json.Decoder(Region).decode
 
 
 def tables_from_export(
-    data: bytes, source: ExportSource, *, finished: Mapping[int, bool] | None = None, predictions: bytes = b"[]"
+    data: bytes,
+    source: ExportSource,
+    *,
+    finished: Mapping[int, bool] | None = None,
+    predictions: Mapping[int, Sequence[msgspec.Raw]] | None = None,
 ) -> LabelTables:
     """Read an export in Label Studio's JSON format.
 
@@ -115,17 +118,13 @@ def tables_from_export(
     :param data: the export, a JSON array of tasks
     :param source: where it comes from
     :param finished: for each task's id whether the tool counts it as finished, which the export does not say
-    :param predictions: the tasks' predictions with their results, a JSON array, where they are to be read too
+    :param predictions: the JSON of each task's predictions, by its id, where they are to be read too: the export has
+        their ids only
     :raises msgspec.DecodeError: the bytes are no such export
     """
-    by_task: defaultdict[int, list[msgspec.Raw]] = defaultdict(list)
-    for prediction in msgspec.json.decode(predictions, type=list[msgspec.Raw]):
-        task_id = msgspec.json.decode(prediction, type=_Submission[msgspec.Raw]).task
-        if task_id is not None:
-            by_task[task_id].append(prediction)
     tasks = msgspec.json.decode(data, type=list[msgspec.Raw])
     portions = [
-        _read_portion(tasks[start : start + _PORTION], by_task, source, finished or {})
+        _read_portion(tasks[start : start + _PORTION], predictions or {}, source, finished or {})
         for start in range(0, len(tasks), _PORTION)
     ]
     return _join_portions(portions, source) if portions else empty_tables()
@@ -158,7 +157,7 @@ class _Portion(NamedTuple):
 
 def _read_portion(
     raw_tasks: Sequence[msgspec.Raw],
-    predictions: Mapping[int, list[msgspec.Raw]],
+    predictions: Mapping[int, Sequence[msgspec.Raw]],
     source: ExportSource,
     finished: Mapping[int, bool],
 ) -> _Portion:
@@ -243,7 +242,7 @@ def _read_region(record: msgspec.Raw) -> Region:
 
 
 def _raw_records(
-    raw_tasks: Sequence[msgspec.Raw], predictions: Mapping[int, list[msgspec.Raw]], source: ExportSource
+    raw_tasks: Sequence[msgspec.Raw], predictions: Mapping[int, Sequence[msgspec.Raw]], source: ExportSource
 ) -> Iterator[str]:
     """Yield the records of all regions that land as they stand in the export, in the order of the regions."""
     for raw in raw_tasks:
