@@ -1,0 +1,1 @@
+"""Labelbox's own spelling of label schemas and labels."""
