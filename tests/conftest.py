@@ -77,7 +77,7 @@ def label_studio(session_path: Path) -> LabelStudio:
     from tests.servers.shared import shared_server
 
     def start(home: Path) -> dict[str, Any]:
-        return asdict(start_label_studio(home))
+        return asdict(start_label_studio(home, threads=False))
 
     return LabelStudio(**shared_server(session_path, "label-studio", start))
 

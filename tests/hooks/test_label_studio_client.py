@@ -11,7 +11,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from label_studio_sdk.core.api_error import ApiError
 
 from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
@@ -21,7 +20,6 @@ from airflow_annotation.exceptions import (
     AnnotationRequestError,
 )
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.errors import map_api_error
 from tests.servers.faults import Fault, FaultServer, fault_server
 from tests.servers.label_studio import USERNAME, LabelStudio
 from tests.servers.processes import free_port
@@ -360,7 +358,7 @@ def test_the_environments_proxy_is_used_where_it_applies(
         ask(LabelStudioClient(url=label_studio.url, api_key=label_studio.api_key, attempts=0))
 
 
-# Streams, and the SDK's errors
+# Streams
 
 
 def test_a_stream_gives_the_answer_as_it_comes_and_retries_what_failed_before(label_studio: LabelStudio) -> None:
@@ -387,23 +385,6 @@ def test_a_refused_stream_says_why(label_studio: LabelStudio) -> None:
         client.stream("GET", "/api/projects/999999/export"),
     ):
         pass
-
-
-def test_errors_of_the_sdk_become_ours(label_studio: LabelStudio) -> None:
-    client = LabelStudioClient(url=label_studio.url, api_key=label_studio.api_key)
-    with pytest.raises(ApiError) as not_found:
-        client.sdk.projects.get(999999)
-    assert isinstance(map_api_error(not_found.value, client.url), AnnotationProjectNotFound)
-    with pytest.raises(ApiError) as invalid:
-        client.sdk.projects.create(title="x")
-    mapped = map_api_error(invalid.value, client.url)
-    assert isinstance(mapped, AnnotationRequestError)
-    assert mapped.status_code == 400
-    assert "title: Ensure this field has at least 3 characters" in str(mapped)
-    wrong = LabelStudioClient(url=label_studio.url, api_key="f" * 40)
-    with pytest.raises(ApiError) as refused:
-        wrong.sdk.users.whoami()
-    assert isinstance(map_api_error(refused.value, wrong.url), AnnotationAuthenticationError)
 
 
 def test_a_server_that_answers_other_json_is_not_label_studio(other_server: FaultServer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
@@ -106,8 +106,8 @@ def fault_server(upstream: str = "", *, prefix: str = "", faults: list[Fault] | 
             if fault.cut == "body":
                 answer = answer[: len(answer) // 2]
                 self.close_connection = True
-            if self.command != "HEAD":
-                self.wfile.write(answer)
+            with suppress(BrokenPipeError):  # a client that does not wait for slow answers
+                self.wfile.write(b"" if self.command == "HEAD" else answer)
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_request  # noqa: N815 - http.server's names
 

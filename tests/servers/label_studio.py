@@ -45,10 +45,13 @@ def environment_path() -> Path:
     return Path(os.environ.get("LABEL_STUDIO_ENVIRONMENT", REPOSITORY / ".venv-label-studio"))
 
 
-def start_label_studio(home: Path) -> LabelStudio:
+def start_label_studio(home: Path, *, threads: bool = True) -> LabelStudio:
     """Start Label Studio with an empty database and wait until it answers.
 
     :param home: an empty folder for its database, media and log
+    :param threads: answer requests at the same time, as ``label-studio start`` does. Not for tests that share the
+        server: while a project is deleted, no other thread's annotations are counted, and after two deletions at once
+        none ever are, since ``ProjectAPI.perform_destroy`` takes the whole process's signal handlers away
     :raises ServerError: it did not start; the message ends with its log
     """
     data, documents, log = home / "data", home / "documents", home / "label-studio.log"
@@ -57,7 +60,7 @@ def start_label_studio(home: Path) -> LabelStudio:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     process = spawn(
-        [_program(), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)],
+        _command(port, threads),
         env=_settings(data)
         | {
             "LABEL_STUDIO_HOST": url,
@@ -91,6 +94,13 @@ def running_label_studio(home: Path) -> Iterator[LabelStudio]:
         yield server
     finally:
         stop_groups(server.pid)
+
+
+def _command(port: int, threads: bool) -> list[str | Path]:
+    if threads:
+        return [_program(), "start", "--no-browser", "--internal-host", "127.0.0.1", "--port", str(port)]
+    (manage,) = environment_path().glob("lib/python*/site-packages/label_studio/manage.py")
+    return [_program().with_name("python"), manage, "runserver", "--noreload", "--nothreading", f"127.0.0.1:{port}"]
 
 
 def _program() -> Path:

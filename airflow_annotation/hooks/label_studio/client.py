@@ -180,7 +180,7 @@ class LabelStudioClient:
         *,
         params: Any = None,
         json: Any = None,
-        content: bytes | Iterator[bytes] | None = None,
+        content: bytes | None = None,
         files: Any = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,

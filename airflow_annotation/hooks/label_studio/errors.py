@@ -136,22 +136,6 @@ def tool_message(body: Any) -> str:
     return _shorten(". ".join(part.rstrip(".") for part in parts if part))
 
 
-def map_api_error(error: Any, url: str) -> AnnotationError:
-    """Return what an ``ApiError`` of label-studio-sdk is called here.
-
-    :param error: the ``ApiError``
-    :param url: the server's URL
-    """
-    if error.status_code == httpx.codes.UNAUTHORIZED:
-        return key_refused(url, tool_message(error.body))
-    message = tool_message(error.body)
-    if error.status_code == httpx.codes.NOT_FOUND and "No Project matches" in message:
-        return project_not_found(url, "")
-    return AnnotationRequestError(
-        f"Label Studio at {url} refused a request with {error.status_code}: {message}", status_code=error.status_code
-    )
-
-
 def _redirected(response: httpx.Response, url: str) -> str:
     target = response.next_request.url if response.next_request else httpx.URL(response.headers.get("location", ""))
     origin = f"{target.scheme}://{target.netloc.decode()}" if target.host else "another address"

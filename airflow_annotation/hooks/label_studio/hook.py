@@ -31,6 +31,7 @@ from airflow_annotation.media.items import MediaItem
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+    from label_studio_sdk import LabelStudio
 
 
 class LabelStudioHook(AnnotationHook):
@@ -86,9 +87,9 @@ class LabelStudioHook(AnnotationHook):
     def _connection(self) -> Connection:
         return self.get_connection(self.label_studio_conn_id)
 
-    def get_conn(self) -> LabelStudioClient:
-        """Return :attr:`client`."""
-        return self.client
+    def get_conn(self) -> LabelStudio:
+        """Return Label Studio's SDK with the connection's key and retries, for all that has no method here."""
+        return self.client.sdk
 
     def test_connection(self) -> tuple[bool, str]:
         """Say which server and which user the connection reaches, or what is wrong with it."""
