@@ -9,8 +9,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException
+from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
 from airflow.sdk import BaseHook, ObjectStoragePath
+from airflow.sdk.exceptions import AirflowException
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.parquet import read_row_groups, write_tables

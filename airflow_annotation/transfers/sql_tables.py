@@ -186,10 +186,15 @@ def write_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch
     if connection.dialect.name == "postgresql":
         _copy_rows(connection, table, batch)
         return
-    columns = [lists_to_json(column) if pa.types.is_list(column.type) else column for column in batch.columns]
-    rows = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-    for start in range(0, rows.num_rows, INSERT_ROWS):
-        connection.execute(table.insert(), rows.slice(start, INSERT_ROWS).to_pylist())
+    names = batch.schema.names
+    insert = table.insert().compile(dialect=connection.dialect, column_keys=names)
+    for start in range(0, batch.num_rows, INSERT_ROWS):
+        part = batch.slice(start, INSERT_ROWS)
+        columns = [_bound_values(part.column(name), table.c[name].type, connection.dialect) for name in names]
+        rows: list[Any] = list(zip(*columns, strict=True))
+        if not insert.positional:
+            rows = [dict(zip(names, row, strict=True)) for row in rows]
+        connection.exec_driver_sql(str(insert), rows)
 
 
 def cancel(connection: sa.Connection) -> None:
@@ -221,6 +226,13 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _bound_values(column: pa.Array, type_: TypeEngine[Any], dialect: sa.Dialect) -> list[Any]:
+    """Return a column as the driver takes it. SQLAlchemy would do the same row by row, in twice the time."""
+    values = (lists_to_json(column) if pa.types.is_list(column.type) else column).to_pylist()
+    convert = type_.dialect_impl(dialect).bind_processor(dialect)
+    return values if convert is None else [convert(value) for value in values]
 
 
 def _copy_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch) -> None:

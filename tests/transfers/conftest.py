@@ -9,19 +9,10 @@ import pytest
 
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.base import AnnotationsTransfer
+from tests.sensors.scripted_tool import task_context
 from tests.transfers.generated import GeneratedHook
 
 Land = Callable[..., dict[str, Any]]
-
-
-class TaskInstance:
-    """Takes the XComs that a task pushes."""
-
-    def __init__(self) -> None:
-        self.xcoms: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.xcoms[key] = value
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +22,7 @@ def land() -> Land:
     def land(operator: AnnotationsTransfer, batches: Iterable[LabelTables], project_id: str = "1") -> dict[str, Any]:
         operator.project = project_id
         operator.__dict__["hook"] = GeneratedHook(batches, project_id)
-        context: Any = {"ti": TaskInstance()}
-        result: dict[str, Any] = operator.execute(context)
+        result: dict[str, Any] = operator.execute(task_context())
         return result
 
     return land

@@ -9,6 +9,7 @@ import pytest
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.parquet import read_dataset, read_manifest
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from tests.sensors.scripted_tool import task_context
 from tests.transfers.conftest import Land
 from tests.transfers.generated import SCHEMA, GeneratedHook, batch_of, boxes, project_uri
 
@@ -56,8 +57,7 @@ def test_the_tool_is_asked_for_what_the_operator_was(tmp_path: Path) -> None:
         tmp_path, annotations="latest", include_predictions=True, annotators="id", keep_raw=True, project="1"
     )
     hook = task.__dict__["hook"] = GeneratedHook([])
-    pushed: dict[str, Any] = {}
-    context: Any = {"ti": type("TaskInstance", (), {"xcom_push": lambda _, key, value: pushed.update({key: value})})()}
+    context: Any = task_context()
     task.execute(context)
     assert hook.asked_for == {
         "annotations": "latest",
@@ -65,7 +65,7 @@ def test_the_tool_is_asked_for_what_the_operator_was(tmp_path: Path) -> None:
         "annotators": "id",
         "keep_raw": True,
     }
-    assert pushed == {"annotation_project_url": hook.project.url}
+    assert context["ti"].xcoms == {"annotation_project_url": hook.project.url}
 
 
 @pytest.mark.parametrize(

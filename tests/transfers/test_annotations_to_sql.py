@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,11 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
+from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowException
 from hypothesis import HealthCheck, given, settings
 
 from airflow_annotation.exceptions import AnnotationError
@@ -90,7 +92,7 @@ def database(request: pytest.FixtureRequest) -> Database:
     return sqlite
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
 @given(batches=label_tables())
 def test_rows_read_back_equal(database: Database, land: Land, batches: list[LabelTables]) -> None:
     land(database.operator(), batches)
@@ -361,8 +363,8 @@ def test_a_landing_that_waits_for_another_can_be_killed(postgres_conn_id: str, l
             land(task, [boxes(4)])
         errors.append(error)
 
-    with database.hook.get_conn() as other:
-        other.execute(f"select * from {database.prefix}landings for update")
+    with closing(database.hook.get_conn()) as other:
+        other.cursor().execute(f"select * from {database.prefix}landings for update")
         thread = threading.Thread(target=run)
         thread.start()
         waiting = "select 1 from pg_locks where not granted"
@@ -372,6 +374,19 @@ def test_a_landing_that_waits_for_another_can_be_killed(postgres_conn_id: str, l
         thread.join()
     assert errors
     assert database.rows() == rows_of([boxes(10)])
+
+
+def test_drivers_that_name_their_parameters_get_the_same_rows(
+    sqlite_database: Database, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_engine = SqliteHook.get_sqlalchemy_engine
+
+    def get_named_engine(self: SqliteHook, engine_kwargs: dict[str, Any]) -> Any:
+        return get_engine(self, engine_kwargs | {"paramstyle": "named"})
+
+    monkeypatch.setattr(SqliteHook, "get_sqlalchemy_engine", get_named_engine)
+    land(sqlite_database.operator(), [boxes(5)])
+    assert sqlite_database.rows() == rows_of([boxes(5)])
 
 
 # What cannot be landed in
@@ -411,16 +426,26 @@ def test_a_driver_without_transactions_is_refused_by_name_and_nothing_is_read(
     assert sqlite_database.query("select * from @landings") == []
 
 
-def test_autocommit_set_in_the_connection_is_refused(postgres_conn_id: str, land: Land) -> None:
-    connection = json.loads(os.environ[f"AIRFLOW_CONN_{postgres_conn_id.upper()}"])
-    with (
-        airflow_connection("autocommit", connection | {"extra": {"autocommit": True}}) as conn_id,
-        pytest.raises(AnnotationError, match=r"PostgresHook \(connection 'autocommit'\) has no transactions"),
-    ):
-        land(Database(conn_id).operator(), [boxes(5)])
+def test_a_connection_that_commits_by_itself_is_refused(
+    postgres_conn_id: str, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get_conn = PostgresHook.get_conn
+
+    def get_autocommit_conn(hook: PostgresHook) -> Any:
+        connection: Any = get_conn(hook)
+        connection.autocommit = True
+        return connection
+
+    monkeypatch.setattr(PostgresHook, "get_conn", get_autocommit_conn)
+    with pytest.raises(AnnotationError, match=r"PostgresHook \(connection 'postgres_test'\) has no transactions"):
+        land(Database(postgres_conn_id).operator(), [boxes(5)])
 
 
-def test_a_missing_connection_is_named_with_how_to_make_it(land: Land) -> None:
+def test_a_missing_connection_is_named_with_how_to_make_it(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    def get_connection(conn_id: str) -> Any:
+        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")  # as Airflow says it to a task
+
+    monkeypatch.setattr(BaseHook, "get_connection", get_connection)
     with pytest.raises(AnnotationError, match=r"no connection 'nowhere_db'.*airflow connections add nowhere_db"):
         land(Database("nowhere_db").operator(), [boxes(5)])
 
@@ -433,17 +458,15 @@ def test_a_database_without_its_provider_is_named_with_what_to_install(land: Lan
         land(Database(conn_id).operator(), [boxes(5)])
 
 
-def test_the_extra_of_a_missing_postgres_provider_is_named(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow.sdk.providers_manager_runtime import ProvidersManagerTaskRuntime
+def test_the_extra_of_a_missing_postgres_provider_is_named(
+    postgres_conn_id: str, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get_hook(connection: Any, **_: Any) -> Any:
+        raise AirflowException(f'Unknown hook type "{connection.conn_type}"')  # as Airflow says it
 
-    hooks = dict(ProvidersManagerTaskRuntime().hooks)  # type: ignore[no-untyped-call]  # Airflow's
-    del hooks["postgres"]
-    monkeypatch.setattr(ProvidersManagerTaskRuntime, "hooks", hooks)
-    with (
-        airflow_connection("warehouse", {"conn_type": "postgres", "host": "x"}) as conn_id,
-        pytest.raises(AnnotationError, match=r"pip install 'airflow-provider-annotation\[postgres\]'"),
-    ):
-        land(Database(conn_id).operator(), [boxes(5)])
+    monkeypatch.setattr(type(BaseHook.get_connection(postgres_conn_id)), "get_hook", get_hook)
+    with pytest.raises(AnnotationError, match=r"pip install 'airflow-provider-annotation\[postgres\]'"):
+        land(Database(postgres_conn_id).operator(), [boxes(5)])
 
 
 def test_a_connection_that_is_no_database_is_refused_by_name(land: Land) -> None:
