@@ -14,6 +14,7 @@ from .errors import InvalidInputError
 from .masks import binary_mask
 from .media import text_of
 from .ontologies import feature_value
+from .schema import snake_case
 from .state import State
 
 KIND_PREFIX = {
@@ -93,7 +94,10 @@ class Builder:
         annotation = Annotation(feature, payload.get("uuid"), self._head(feature))
         annotation.exported["annotation_kind"] = self._kind(feature["tool"], payload)
         annotation.exported["classifications"] = self.classifications(feature, payload.get("classifications"))
-        if "segments" in payload:
+        if "messageEvaluationTask" in payload:
+            annotation.exported |= _message_evaluation(payload["messageEvaluationTask"])
+            del annotation.exported["value"]
+        elif "segments" in payload:
             annotation.segments = [self._segment(feature, one) for one in payload["segments"]]
         elif feature["tool"] == "edge":
             annotation.exported["relationship"] = payload.get("relationship")
@@ -122,6 +126,8 @@ class Builder:
     def _kind(self, tool: str, payload: Json) -> str:
         if tool == "named-entity" and "textSelections" in payload:
             return "DocumentEntityToken"
+        if tool.startswith("message-"):
+            return "".join(word.capitalize() for word in tool.split("-"))
         prefix = KIND_PREFIX.get(self.project.allowed_media_type, "Image")
         return prefix + KIND_SUFFIX.get(tool, "Annotation")
 
@@ -285,6 +291,19 @@ def _line(payload: Json) -> Json:
 
 def _point(payload: Json) -> Json:
     return {"point": _point_of(payload["point"])}
+
+
+def _message_evaluation(task: Json) -> Json:
+    """Return the choice that was made among the answers of models."""
+    data = {snake_case(key): value for key, value in task["data"].items()}
+    for key in ("selected_messages", "ranked_messages"):
+        if key in data:
+            data[key] = [{snake_case(name): value for name, value in one.items()} for one in data[key]]
+    if task["format"] == "message-single-selection":
+        return {"selected_message": data}
+    if task["format"] == "message-multi-selection":
+        return {"selected_messages": {"messages": data.pop("selected_messages"), **data}}
+    return {"ranked_messages": data}
 
 
 def _spans_of_answers(payload: Json) -> list[Json]:

@@ -17,9 +17,13 @@ ROWS_LIMIT = 100_000
 """Most data rows of one batch."""
 
 
-def _new_batch(source: Project, context: Context, name: str, priority: int, consensus: Json | None) -> Batch:
+def _check_name(source: Project, name: str) -> None:
     if any(batch.name == name for batch in alive(source.batches)):
         raise ConflictError(f"A batch with the name {name} already exists in this project")
+
+
+def _new_batch(source: Project, context: Context, name: str, priority: int, consensus: Json | None) -> Batch:
+    _check_name(source, name)
     batch = Batch(name=name, created_by=context.user, priority=priority, consensus_settings=consensus)
     source.batches.append(batch)
     return batch
@@ -70,6 +74,7 @@ def _add(project: Project, batch: Batch, added: list[DataRow], priority: int) ->
 
 @resolver("ProjectMutation", "createBatchV2")
 def create_batch(source: Project, context: Context, input: Json) -> Json:  # noqa: A002 GraphQL's name
+    _check_name(source, input["name"])
     found = _find_rows(context.state, input.get("dataRowIds"), input.get("globalKeys"))
     added, failed = _addable(source, found)
     batch = _new_batch(source, context, input["name"], input["priority"], input.get("consensusSettings"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import httpx
@@ -106,6 +107,10 @@ class Control:
     def describe_media(self, url: str, attributes: Json) -> None:
         """Say what the service finds out about the asset behind a URL: `width`, `frameCount`, and so on."""
         self._post("/media", url=url, attributes=attributes)
+
+    def publish(self, url: str, content: bytes, content_type: str = "application/octet-stream") -> None:
+        """Put a file on the web, as far as the service can see. The web itself is never read."""
+        self._post("/web", url=url, content=base64.b64encode(content).decode(), content_type=content_type)
 
     def add_iam_integration(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +17,7 @@ from .errors import MalformedError, ServiceError
 from .faults import Fault, Faults
 from .labels import annotations_of, delete_label, make_benchmark, queued, resolve_relationships, review, submit
 from .projects import rows, workflow_status
-from .state import State, find
+from .state import State, StoredFile, find
 
 Action = Callable[[State, Json], Any]
 
@@ -91,6 +92,12 @@ def describe_media(state: State, data: Json) -> Json:
     return {}
 
 
+def publish(state: State, data: Json) -> Json:
+    """Put a file on the web, as far as the service can see: what it would download from a public URL."""
+    state.web[data["url"]] = StoredFile(base64.b64decode(data["content"]), data["content_type"], data["url"])
+    return {}
+
+
 def add_integration(state: State, data: Json) -> Json:
     if data["is_org_default"]:
         for one in state.iam_integrations.values():
@@ -139,6 +146,7 @@ ACTIONS: dict[str, Action] = {
     "data-rows/waiting": waiting,
     "settings": change_settings,
     "media": describe_media,
+    "web": publish,
     "iam-integrations": add_integration,
     "tasks/fail": fail_tasks,
     "files/expire": expire_files,

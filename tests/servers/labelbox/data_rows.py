@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from .entities import Attachment, DataRow, Dataset, Json, Label, new_id
 from .errors import InvalidInputError, NotFoundError, ServiceError
-from .media import describe
+from .media import asset_url, describe
 from .schema import Context, page, page_after, resolver
 from .state import State, alive, find
 
@@ -150,12 +149,6 @@ def update_data_row(_: None, context: Context, where: Json, data: Json) -> DataR
         row.row_data = asset_url(data["rowData"])
     row.touch()
     return row
-
-
-def asset_url(row_data: str) -> str:
-    """Return the row data as it is read back: of a document only the URL of its PDF."""
-    found = re.search(r'"(?:pdfUrl|pdf_url)": *"([^"]+)"', row_data)
-    return found.group(1) if found else row_data
 
 
 @resolver("Mutation", "deleteDataRows")

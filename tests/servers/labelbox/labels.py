@@ -126,9 +126,9 @@ def delete_label(label: Label) -> None:
     label.deleted = True
     label.touch()
     label.data_row.touch()
-    for benchmark in label.project.benchmarks:
-        if benchmark.reference_label is label:
-            benchmark.deleted = True
+    for one in label.project.benchmarks:
+        if one.reference_label is label:
+            one.deleted = True
     row = label.project.rows.get(label.data_row.id)
     if row is not None and not labels_of(label.project, row):
         row.queue, row.skipped = queue(label.project, LABELING), False
@@ -180,6 +180,12 @@ def make_benchmark(label: Label, user: User) -> Benchmark:
     return made
 
 
+@resolver("Query", "benchmark")
+def benchmark(_: None, context: Context, where: Json) -> Benchmark:
+    benchmarks = (one for project in context.state.projects.values() for one in project.benchmarks)
+    return find("Benchmark", {one.id: one for one in benchmarks}, where["id"])
+
+
 @resolver("Mutation", "createBenchmark")
 def create_benchmark(_: None, context: Context, data: Json) -> Benchmark:
     return make_benchmark(find("Label", context.state.labels, data["labelId"]), context.user)
@@ -188,11 +194,11 @@ def create_benchmark(_: None, context: Context, data: Json) -> Benchmark:
 @resolver("Mutation", "deleteBenchmark")
 def delete_benchmark(_: None, context: Context, where: Json) -> Benchmark:
     reference = find("Label", context.state.labels, where["labelId"])
-    for benchmark in alive(reference.project.benchmarks):
-        if benchmark.reference_label is reference:
-            benchmark.deleted = True
+    for one in alive(reference.project.benchmarks):
+        if one.reference_label is reference:
+            one.deleted = True
             reference.is_benchmark_reference = False
-            return benchmark
+            return one
     raise NotFoundError("Benchmark", where["labelId"])
 
 

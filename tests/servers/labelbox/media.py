@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import mimetypes
+import re
 import urllib.error
 import urllib.request
 from pathlib import PurePosixPath
@@ -32,9 +33,15 @@ INACCESSIBLE = ("gs://",)
 """Schemes that need an IAM integration, without which the service cannot read the asset."""
 
 
+def asset_url(row_data: str) -> str:
+    """Return the row data as it is read back: of a document only the URL of its PDF."""
+    found = re.search(r'"(?:pdfUrl|pdf_url)": *"([^"]+)"', row_data)
+    return found.group(1) if found else row_data
+
+
 def fetch(state: State, url: str) -> StoredFile | None:
-    """Return the bytes behind a URL: a file of the stand-in, or of another server on loopback. Nothing else is read."""
-    stored = state.stored(url)
+    """Return the bytes behind a URL: a file of the stand-in, of another server on loopback, or of the pretended web."""
+    stored = state.stored(url) or state.web.get(url)
     if stored is not None:
         return stored
     if urlsplit(url).hostname not in ("127.0.0.1", "localhost"):
@@ -95,15 +102,16 @@ def describe(state: State, row_data: str, declared: str | None) -> tuple[str, Js
         prefix = MIME_TYPES.get(declared, "")
         if declared not in MIME_TYPES:
             raise InvalidInputError(f"Found invalid media type: '{declared}'")
-        if not mime_type.startswith(prefix) and "://" not in row_data:
+        if not mime_type.startswith(prefix) and "://" not in row_data[:10]:
             raise InvalidInputError(f"Expected type {prefix}*, detected: {mime_type}")
         media_type = declared
     if row_data.startswith(INACCESSIBLE):
         return media_type, {}, "The asset cannot be accessed. Check the IAM integration of the dataset."
     attributes: Json = {"mimeType": mime_type, "assetType": media_type.lower()}
-    if media_type in ("IMAGE", "VIDEO") and row_data not in state.media:
+    known = state.media.get(asset_url(row_data))
+    if media_type in ("IMAGE", "VIDEO") and known is None:
         attributes |= _probe(fetch(state, row_data), media_type)
-    return media_type, attributes | state.media.get(row_data, {}), None
+    return media_type, attributes | (known or {}), None
 
 
 def _probe(file: StoredFile | None, media_type: str) -> Json:

@@ -151,9 +151,7 @@ def delete_metadata(_: None, context: Context, dataRowIdentifiers: list[Json] | 
             raise MalformedError(f"Data row not found: {identifier['id']}")
         unset = [one for one in item["schemaIds"] if one not in row.metadata and not _enum_of(context.state, one)]
         if unset:
-            fields = [{"schemaId": one, "value": None} for one in unset]
-            failed.append(_answer(row, fields, f"Schema ids not found: {', '.join(unset)}"))
-            continue
+            failed.append(_answer(row, [{"schemaId": one, "value": None} for one in unset], "Schema did not exist"))
         for schema_id in item["schemaIds"]:
             row.metadata.pop(schema_id, None)
         row.touch()

@@ -34,6 +34,9 @@ TOOLS = {
     "step-reasoning",
     "superpixel",
 }
+DEFINED_TOOLS = ("fact-checking", "prompt-issue", "step-reasoning")
+"""Tools of model evaluation, which have a definition."""
+
 CLASSIFICATIONS = {
     "checklist",
     "group",
@@ -63,6 +66,12 @@ def complete(feature: Json) -> Json:
     for children in ("classifications", "options"):
         if done.get(children) is not None:
             done[children] = [complete(child) for child in done[children]]
+    if "tool" in done:
+        done.setdefault("classifications", [])
+    if done.get("tool") in DEFINED_TOOLS:
+        color = {"color": done["color"]} if done.get("color") else {}
+        titled = {"title": done["name"], "value": feature_value(done["name"])}
+        done["definition"] = {**titled, **color, **(done.get("definition") or {})}
     return done
 
 

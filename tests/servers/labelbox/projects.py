@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -78,24 +79,12 @@ def labeling_frontend_options(_: Project, _context: Context, **_paging: Any) -> 
 
 
 @resolver("Project", "ontology")
-def project_ontology(source: Project, _context: Context) -> Ontology | Json | None:
+def project_ontology(source: Project, _context: Context) -> Ontology | None:
     """The project's instructions are shown as part of the normalized ontology."""
-    ontology = source.ontology
-    if ontology is None or source.instructions_url is None:
-        return ontology
-    normalized = {**ontology.normalized, "projectInstructions": source.instructions_url}
-    return {
-        "id": ontology.id,
-        "name": ontology.name,
-        "description": ontology.description,
-        "createdAt": ontology.created_at,
-        "updatedAt": ontology.updated_at,
-        "mediaType": ontology.media_type,
-        "normalized": normalized,
-        "options": normalized,
-        "objectSchemaCount": ontology.object_schema_count,
-        "classificationSchemaCount": ontology.classification_schema_count,
-    }
+    if source.ontology is None or source.instructions_url is None:
+        return source.ontology
+    normalized = {**source.ontology.normalized, "projectInstructions": source.instructions_url}
+    return dataclasses.replace(source.ontology, normalized=normalized)
 
 
 @resolver("Project", "dataRowCount")

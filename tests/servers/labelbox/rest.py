@@ -85,11 +85,16 @@ def unarchive_feature(state: State, request: Request, _body: Json) -> Response:
 
 
 def delete_feature_schema(state: State, request: Request, _body: Json) -> Response:
-    node = ontologies.node(state, request.path_params["feature_schema_id"])
+    feature_id = request.path_params["feature_schema_id"]
+    node = state.schema_nodes.get(feature_id)
+    if node is None:
+        raise RestError(404, f"Cannot find root schema node with feature schema id {feature_id}")
+    if node.deleted:
+        raise RestError(400, "Feature schema is already deleted")
     for ontology in alive(state.ontologies.values()):
         roots = (*ontology.normalized["tools"], *ontology.normalized["classifications"])
         if any(one["schemaNodeId"] == node.id for one in roots):
-            raise RestError(400, "Cannot delete a feature schema that is used by an ontology")
+            raise RestError(400, "Feature schema cannot be deleted because it is used in ontologies")
     node.deleted = True
     return Response(status_code=204)
 

@@ -110,6 +110,7 @@ class State:
     masks: dict[tuple[str, int], bytes] = field(default_factory=dict)
     predictions: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
     media: dict[str, Json] = field(default_factory=dict)
+    web: dict[str, StoredFile] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     failing_tasks: dict[str, list[str]] = field(default_factory=dict)
     operations: Counter[str] = field(default_factory=Counter)

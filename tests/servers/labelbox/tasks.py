@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from .data_rows import asset_url, check_global_key, set_global_key
+from .data_rows import check_global_key, set_global_key
 from .entities import Attachment, DataRow, Dataset, Json, Task
 from .errors import InvalidInputError, MalformedError, NotFoundError, ServiceError
-from .media import describe, fetch
+from .media import asset_url, describe, fetch
 from .metadata import describe as describe_metadata
 from .metadata import parse_fields
 from .schema import Context, page_after, resolver
