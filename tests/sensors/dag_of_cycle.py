@@ -59,11 +59,12 @@ with DAG(
 
 if __name__ == "__main__":
     from airflow.models.xcom import XComModel
-    from airflow.serialization.serialized_objects import DagSerialization
     from airflow.utils.session import create_session
 
+    from tests.sensors.stored_dag import store_and_read_back
+
     run = dag.test()
-    stored = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+    stored = store_and_read_back(dag)
     with create_session() as session:
         xcoms = session.query(XComModel).filter_by(run_id=run.run_id, key="return_value").all()
         outcome = {

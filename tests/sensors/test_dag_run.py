@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
 from airflow_annotation.sensors.annotation import AnnotationSensor
+from tests.sensors.stored_dag import store_and_read_back
 from tests.servers.airflow import migrated_database
 from tests.servers.label_studio import LabelStudio
 from tests.servers.processes import REPOSITORY
@@ -103,7 +103,7 @@ def test_a_dag_with_every_argument_can_be_stored_and_read_back() -> None:
         each = AnnotationSensor.partial(task_id="each", min_completed=1).expand(project=["1", "2"])
         delete = DeleteAnnotationProjectOperator(task_id="delete", project=create.output).as_teardown(setups=create)
         [wait, each] >> delete
-    stored: Any = DagSerialization.from_dict(json.loads(json.dumps(DagSerialization.to_dict(dag))))
+    stored = store_and_read_back(dag)
     assert stored.get_task("create").label_schema == schema
     assert stored.get_task("create").upstream_task_ids == set()
     assert stored.get_task("wait").min_completed == 0.9

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -179,11 +180,8 @@ def test_progress_and_rate_are_logged_when_they_change(tool: Any, capfd: pytest.
     tool(progress(3), progress(3), progress(3), progress(5, skipped=2), progress(10))
     fire(trigger())
     lines = [line for line in capfd.readouterr().out.splitlines() if "items are completed" in line]
-    assert [line.split(" are")[0][-len("10 of 10 items") :].strip() for line in lines] == [
-        "3 of 10 items",
-        "5 of 10 items",
-        "10 of 10 items",
-    ]
+    counts = [re.findall(r"(\d+) of 10 items", line) for line in lines]
+    assert counts == [["3"], ["5"], ["10"]]
     assert "an hour" not in lines[0]
     assert "2 skipped" in lines[1]
     assert "items an hour" in lines[1]
