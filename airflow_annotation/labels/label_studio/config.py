@@ -140,6 +140,13 @@ def _check_field(name: str, field: LabelField, media_type: str) -> None:
         raise LabelSchemaError(f"{where} is of type other, which only reading gives. Pass a labeling config instead.")
     if field.type in SHAPE_TYPES and media_type != "image" and (field.type, media_type) != ("detections", "video"):
         raise LabelSchemaError(f"{where} is of type {field.type}, which Label Studio cannot draw on {media_type}.")
+    for attribute_name, attribute in field.attributes.items():
+        joined = ",".join(attribute.classes)
+        if len(attribute.classes) > 1 and (joined in field.classes or joined.split(",") != list(attribute.classes)):
+            raise LabelSchemaError(
+                f"{where}, attribute {attribute_name!r}: Label Studio separates the classes that it is asked for by "
+                "commas, so classes with commas in their names can only be asked for one at a time."
+            )
 
 
 def _write_field(
@@ -187,8 +194,6 @@ def _write_attribute(
     tag = {"text": "TextArea", "number": "Number"}.get(attribute.type, "Choices")
     condition = {"visibleWhen": "region-selected", "whenTagName": field_name}
     if attribute.classes:
-        if len(attribute.classes) > 1 and any("," in class_ for class_ in attribute.classes):
-            raise LabelSchemaError(f"{where}: Label Studio cannot ask for several classes that have commas in them.")
         condition["whenLabelValue"] = ",".join(attribute.classes)
     box = ElementTree.SubElement(view, "View", condition)
     ElementTree.SubElement(box, "Header", value=name, size="6")

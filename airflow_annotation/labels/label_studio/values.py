@@ -19,7 +19,7 @@ from airflow_annotation.labels.label_studio.controls import PATH_SEPARATOR
 Columns = dict[str, pa.Array]
 FloatArray = npt.NDArray[np.float64]
 
-_PERCENT: Final = 0.01
+_PERCENT: Final = 100
 
 
 class _Box(msgspec.Struct, gc=False):
@@ -122,13 +122,13 @@ def _boxes(values: Sequence[_Box], _: Sequence[Sized]) -> Columns:
     numbers[:, 2] = [value.width for value in values]
     numbers[:, 3] = [value.height for value in values]
     rotation = pa.array([value.rotation or 0.0 for value in values], pa.float64())
-    return {"bbox": _bbox_column(numbers * _PERCENT), "rotation": rotation, **_classes(values)}
+    return {"bbox": _bbox_column(numbers / _PERCENT), "rotation": rotation, **_classes(values)}
 
 
 def _ellipses(values: Sequence[_Ellipse], records: Sequence[Sized]) -> Columns:
     """Label Studio turns an ellipse about its middle; the table's boxes turn about their top left corner."""
-    middle = np.array([(value.x, value.y) for value in values]).reshape(-1, 2) * _PERCENT
-    radius = np.array([(value.radius_x, value.radius_y) for value in values]).reshape(-1, 2) * _PERCENT
+    middle = np.array([(value.x, value.y) for value in values]).reshape(-1, 2) / _PERCENT
+    radius = np.array([(value.radius_x, value.radius_y) for value in values]).reshape(-1, 2) / _PERCENT
     degrees = np.array([value.rotation or 0.0 for value in values])
     corner = middle - _turn(radius, degrees, records)
     return {
@@ -214,7 +214,7 @@ def _bbox_column(boxes: FloatArray) -> pa.Array:
 
 def _points_column(paths: Sequence[Sequence[tuple[float, float]]]) -> pa.Array:
     lengths = [len(path) for path in paths]
-    numbers = np.array([number for path in paths for point in path for number in point], dtype=np.float64) * _PERCENT
+    numbers = np.array([number for path in paths for point in path for number in point], dtype=np.float64) / _PERCENT
     points = pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 2, dtype=np.int32), numbers)
     return pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), points)
 

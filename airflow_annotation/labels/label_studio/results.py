@@ -1,0 +1,247 @@
+"""Rows of the ``labels`` table as Label Studio's result records, for predictions and annotations to upload.
+
+The other direction of :mod:`airflow_annotation.labels.label_studio.regions`; what is read there is written here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.labels.label_studio.controls import PATH_SEPARATOR, Control, LabelingConfig
+
+Row = Mapping[str, Any]
+Record = dict[str, Any]
+
+_SHAPES: Final = {
+    "detection": ("rectangle",),
+    "ellipse": ("ellipse",),
+    "polygon": ("polygon", "vector"),
+    "polyline": ("vector",),
+    "keypoint": ("keypoint",),
+}
+"""For each type of label the shapes that can draw it."""
+
+_ANSWERS: Final = {
+    "classification": ("choices", "taxonomy"),
+    "classifications": ("choices", "taxonomy"),
+    "scalar": ("number", "rating"),
+    "text": ("textarea", "datetime"),
+    "span": ("labels", "hypertextlabels", "timeserieslabels"),
+}
+"""For each type of label the tags whose records it can be."""
+
+_TOLERANCE: Final = 1e-6
+
+
+class UnwritableLabelError(ValueError):
+    """A label cannot be written with the project's labeling config; the message names its field and says why."""
+
+
+def results_from_labels(
+    rows: Iterable[Row], config: LabelingConfig, *, width: int | None = None, height: int | None = None
+) -> list[Record]:
+    """Return the result of one annotation or prediction.
+
+    Regions get the rows' ``label_id``, so that labels keep their ids when they are landed again.
+
+    :param rows: the rows of one annotation in their order, as dictionaries by column; columns may be missing
+    :param config: the labeling config of the project that they go to
+    :param width: of the item's media, in pixels; Label Studio wants it with shapes
+    :param height: of the item's media, in pixels
+    :raises UnwritableLabelError: the config has no control for a field or no such class, or coordinates are outside the
+        media
+    """
+    return [record for row in rows for record in _Writer(row, config, width, height).records()]
+
+
+class _Writer:
+    """Writes one row.
+
+    :param row: the row
+    :param config: the labeling config
+    :param width: of the media, in pixels
+    :param height: of the media, in pixels
+    """
+
+    def __init__(self, row: Row, config: LabelingConfig, width: int | None, height: int | None) -> None:
+        self._row = row
+        self._config = config
+        self._size = {"original_width": width, "original_height": height} if width and height else {}
+        self._aspect = width / height if width and height else 1.0
+        self._where = f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
+
+    def records(self) -> Iterator[Record]:
+        """Yield the row's records: its own, those of its attributes, and its class's where that has one of its own."""
+        type_ = self._row["type"]
+        attributes = msgspec.json.decode(self._row.get("attributes") or "{}", type=dict[str, Any])
+        if type_ == "other":
+            yield msgspec.json.decode(self._row["raw"])
+        elif type_ == "relation":
+            yield self._relation(attributes)
+        elif type_ in _SHAPES:
+            yield from self._shape(_SHAPES[type_], attributes)
+        elif type_ in _ANSWERS:
+            control = self._control(_ANSWERS[type_])
+            yield self._record(control, self._answer(control), attributes)
+            yield from self._attributes(control, attributes)
+        else:
+            raise UnwritableLabelError(f"{self._where} is of type {type_}, which cannot be written to Label Studio.")
+
+    def _relation(self, attributes: Mapping[str, Any]) -> Record:
+        record: Record = {
+            "type": "relation",
+            "from_id": self._row["from_label_id"],
+            "to_id": self._row["to_label_id"],
+            "direction": attributes.get("direction", "right"),
+        }
+        return {**record, "labels": self._classes()} if self._classes() else record
+
+    def _shape(self, shapes: Sequence[str], attributes: Mapping[str, Any]) -> Iterator[Record]:
+        control = self._control([tag for shape in shapes for tag in (f"{shape}labels", shape)])
+        value = self._geometry(control.tag.removesuffix("labels"))
+        if control.tag.endswith("labels"):
+            self._check_classes(control)
+            yield self._record(control, {**value, control.tag: self._classes()}, attributes)
+        else:
+            yield self._record(control, value, attributes)
+            labels = self._config.controls.get(control.field)
+            if labels is not None and labels.tag == "labels" and self._classes():
+                self._check_classes(labels)
+                yield self._record(labels, {**value, "labels": self._classes()}, {})
+        yield from self._attributes(control, attributes)
+
+    def _attributes(self, control: Control, attributes: Mapping[str, Any]) -> Iterator[Record]:
+        for name, answer in attributes.items():
+            asked = next(
+                (
+                    other
+                    for other in self._config.controls.values()
+                    if (other.attribute == name or (other.tag == "labels" and other.field == name))
+                    and (not other.asked_for or control.field in other.asked_for)
+                ),
+                None,
+            )
+            if asked is not None:
+                yield self._record(asked, _answer_value(asked, answer if isinstance(answer, list) else [answer]), {})
+            elif name != "score":
+                raise UnwritableLabelError(f"{self._where} has the attribute {name!r}, which the project does not ask.")
+
+    def _record(self, control: Control, value: Record, attributes: Mapping[str, Any]) -> Record:
+        target = self._row.get("target") or control.to_names[0]
+        page = re.fullmatch(r"(.*)\[(\d+)\]", target)
+        record: Record = {
+            "id": self._row["label_id"],
+            "type": control.tag,
+            "from_name": control.name,
+            "to_name": page[1] if page else target,
+            "value": value,
+            **(self._size if control.is_shape or "x" in value else {}),
+        }
+        if page:
+            record["item_index"] = int(page[2])
+        if self._row.get("parent_label_id") is not None:
+            record["parentID"] = self._row["parent_label_id"]
+        if self._row.get("label_origin") is not None:
+            record["origin"] = self._row["label_origin"]
+        if "score" in attributes:
+            record["score"] = attributes["score"]
+        return record
+
+    def _control(self, tags: Sequence[str]) -> Control:
+        candidates = [
+            control
+            for control in self._config.controls.values()
+            if control.field == self._row["field"] and control.attribute is None and control.tag in tags
+        ]
+        if not candidates:
+            known = ", ".join(sorted({control.field for control in self._config.controls.values()})) or "none"
+            raise UnwritableLabelError(
+                f"{self._where}: the project has no such field for labels of type {self._row['type']}. "
+                f"Its fields: {known}."
+            )
+        return min(candidates, key=lambda control: tags.index(control.tag))
+
+    def _classes(self) -> list[str]:
+        row = self._row
+        return list(row.get("labels") or ([row["label"]] if row.get("label") is not None else []))
+
+    def _check_classes(self, control: Control) -> None:
+        for class_ in self._classes():
+            if control.classes and class_ not in control.classes:
+                raise UnwritableLabelError(f"{self._where} has the class {class_!r}, which the project does not have.")
+
+    def _answer(self, control: Control) -> Record:
+        row = self._row
+        if self._row["type"] == "scalar":
+            return _answer_value(control, [row["number"]])
+        if self._row["type"] == "text":
+            return _answer_value(control, row.get("labels") or [row["text"]])
+        self._check_classes(control)
+        if self._row["type"] != "span":
+            return _answer_value(control, self._classes())
+        if row.get("time") is not None:
+            return {"start": row["time"], "end": row["time_end"], control.tag: self._classes()}
+        place = {"start": row["span_start"], "end": row["span_end"]}
+        places: Record = {"start": "/", "end": "/", "globalOffsets": place} if control.tag != "labels" else place
+        return {**places, "text": row.get("text"), control.tag: self._classes()}
+
+    def _geometry(self, shape: str) -> Record:
+        row = self._row
+        if shape in ("rectangle", "ellipse"):
+            x, y, width, height = self._checked(row["bbox"])
+            rotation = row.get("rotation") or 0.0
+            if shape == "rectangle":
+                return {
+                    "x": x * 100,
+                    "y": y * 100,
+                    "width": width * 100,
+                    "height": height * 100,
+                    "rotation": rotation,
+                }
+            # Label Studio turns an ellipse about its middle, the table about the top left corner of its box.
+            cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+            middle_x = x + width / 2 * cos - height / 2 * sin / self._aspect
+            middle_y = y + width / 2 * sin * self._aspect + height / 2 * cos
+            return {
+                "x": middle_x * 100,
+                "y": middle_y * 100,
+                "radiusX": width * 50,
+                "radiusY": height * 50,
+                "rotation": rotation,
+            }
+        points = [[number * 100 for number in self._checked(point)] for point in row["points"]]
+        if shape == "keypoint":
+            return {"x": points[0][0], "y": points[0][1], "width": 0.5}
+        if shape == "polygon":
+            return {"points": points, "closed": True}
+        names = [f"{row['label_id']}-{number}" for number in range(len(points))]
+        vertices = [
+            {"id": name, "x": x, "y": y, "isBezier": False, "prevPointId": before}
+            for name, before, (x, y) in zip(names, [None, *names], points, strict=False)
+        ]
+        return {"vertices": vertices, "closed": row["type"] == "polygon"}
+
+    def _checked(self, numbers: Sequence[float]) -> Sequence[float]:
+        """Refuse what lies outside the media; a turned box may reach out of it."""
+        reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
+        turned = bool(self._row.get("rotation"))
+        inside = turned or all(-_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach))
+        if not inside or not all(map(math.isfinite, numbers)):
+            raise UnwritableLabelError(
+                f"{self._where} has coordinates outside its media: {list(numbers)}. They are fractions of the width "
+                "and height, from 0 to 1."
+            )
+        return numbers
+
+
+def _answer_value(control: Control, answer: Sequence[Any]) -> Record:
+    if control.tag in ("number", "rating", "datetime"):
+        return {control.tag: answer[0]}
+    if control.tag == "taxonomy":
+        return {"taxonomy": [str(class_).split(PATH_SEPARATOR) for class_ in answer]}
+    return {{"textarea": "text"}.get(control.tag, control.tag): list(answer)}

@@ -1,0 +1,204 @@
+"""Label schemas as labeling configs, and labeling configs of any origin as label schemas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import httpx
+import pytest
+import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_annotation.labels.label_studio.config import (
+    label_config_from_schema,
+    label_schema_from_config,
+    media_data_keys,
+)
+from airflow_annotation.labels.schema import FIELD_TYPES, SHAPE_TYPES, LabelSchema, LabelSchemaError
+from tests.servers.label_studio import environment_path
+
+if TYPE_CHECKING:
+    from tests.servers.label_studio import LabelStudio
+
+NAMES = st.text(
+    st.characters(codec="utf-8", categories=["L", "N", "Pd", "Sm", "So", "Po"], exclude_characters="$,."),
+    min_size=1,
+    max_size=9,
+).map(lambda name: f"n{name}")
+CLASSES = st.text(
+    st.characters(codec="utf-8", exclude_categories=["C", "Z"], exclude_characters="$"), min_size=1, max_size=20
+)
+
+
+@st.composite
+def attributes(draw: st.DrawFn, classes: list[str]) -> dict[str, Any]:
+    type_ = draw(st.sampled_from(["radio", "select", "checkbox", "text", "number"]))
+    attribute: dict[str, Any] = {"type": type_}
+    if type_ in ("radio", "select", "checkbox"):
+        attribute["values"] = draw(st.lists(CLASSES, unique=True, min_size=1, max_size=3))
+    asked = draw(st.lists(st.sampled_from(classes), unique=True, max_size=2))
+    if len(asked) == 1 or not any("," in class_ for class_ in classes):
+        attribute["classes"] = asked
+    return attribute
+
+
+@st.composite
+def label_schemas(draw: st.DrawFn) -> LabelSchema:
+    fields: dict[str, Any] = {}
+    for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique_by=str.casefold)):
+        type_ = draw(st.sampled_from(FIELD_TYPES))
+        field: dict[str, Any] = {"type": type_}
+        classes = draw(st.lists(CLASSES, unique=True, min_size=1, max_size=4))
+        if type_ == "segmentation":
+            values = draw(st.lists(st.integers(1, 65535), min_size=4, max_size=4, unique=True))
+            field["mask_targets"] = dict(zip(values, classes, strict=False))
+        elif type_ not in ("scalar", "text"):
+            field["classes"] = classes
+        if type_ in SHAPE_TYPES:
+            asked = draw(st.lists(NAMES, max_size=2, unique_by=str.casefold))
+            field["attributes"] = {attribute: draw(attributes(classes)) for attribute in asked}
+        fields[name] = field
+    return LabelSchema.from_dict(fields)
+
+
+@given(label_schemas())
+def test_reading_what_was_written_gives_the_same_schema(schema: LabelSchema) -> None:
+    assert label_schema_from_config(label_config_from_schema(schema)) == schema
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(schema=label_schemas())
+def test_the_server_accepts_what_is_written(label_studio: LabelStudio, schema: LabelSchema) -> None:
+    answer = httpx.post(
+        f"{label_studio.url}/api/projects/validate/",
+        headers={"Authorization": f"Token {label_studio.api_key}"},
+        json={"label_config": label_config_from_schema(schema)},
+        timeout=60,
+    )
+    assert answer.status_code == 204, answer.text
+
+
+@pytest.mark.parametrize(
+    ("media_type", "tag"), [("video", "Video"), ("audio", "Audio"), ("text", "Text"), ("html", "HyperText")]
+)
+def test_other_media_can_be_classified(media_type: str, tag: str) -> None:
+    schema = LabelSchema.from_dict({"topic": {"type": "classification", "classes": ["a"]}, "note": {"type": "text"}})
+    config = label_config_from_schema(schema, media_type=media_type)
+    assert ElementTree.fromstring(config).find(tag) is not None
+    assert media_data_keys(config) == {media_type: media_type}
+    assert label_schema_from_config(config) == schema
+
+
+def test_objects_in_videos_are_tracked_at_the_files_frame_rate() -> None:
+    schema = LabelSchema.for_field("objects", "detections", ["car"], attributes={"note": {"type": "text"}})
+    config = label_config_from_schema(schema, media_type="video", frame_rate=29.97)
+    video = ElementTree.fromstring(config).find("Video")
+    assert video is not None
+    assert video.attrib["frameRate"] == "29.97"
+    assert label_schema_from_config(config) == schema
+
+
+def test_questions_about_regions_are_shown_for_their_labels_only() -> None:
+    attribute = {"type": "radio", "values": ["yes", "no"], "classes": ["car"]}
+    schema = LabelSchema.for_field("objects", "detections", ["car", "person"], attributes={"occluded": attribute})
+    control = ElementTree.fromstring(label_config_from_schema(schema)).find(".//Choices")
+    assert control is not None
+    assert control.attrib["perRegion"] == "true"
+    assert (control.attrib["whenTagName"], control.attrib["whenLabelValue"]) == ("objects", "car")
+
+
+def test_hotkeys_are_not_given_twice() -> None:
+    fields = {name: {"type": "detections", "classes": [f"c{n}" for n in range(20)]} for name in ("a", "b", "c")}
+    config = ElementTree.fromstring(label_config_from_schema(LabelSchema.from_dict(fields)))
+    hotkeys = [label.attrib["hotkey"] for label in config.iter("Label") if "hotkey" in label.attrib]
+    assert len(hotkeys) == len(set(hotkeys)) > 20
+
+
+def test_a_field_may_be_called_like_the_media() -> None:
+    schema = LabelSchema.from_dict({"image": {"type": "text"}, "image_1": {"type": "scalar"}})
+    config = label_config_from_schema(schema)
+    assert label_schema_from_config(config) == schema
+    assert media_data_keys(config) == {"image_2": "image"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"12": {"type": "text"}}, "cannot name a control '12'"),
+        ({"true": {"type": "text"}}, "cannot name a control 'true'"),
+        ({"a,b": {"type": "text"}}, "cannot name a control 'a,b'"),
+        ({"a": {"type": "detections", "classes": ["$car"]}}, "reference to the task's data"),
+        (
+            {
+                "a": {"type": "detections", "classes": ["x"], "attributes": {"b": {"type": "text"}}},
+                "a.b": {"type": "text"},
+            },
+            "two controls named 'a.b'",
+        ),
+        (
+            {
+                "a": {
+                    "type": "detections",
+                    "classes": ["x", "y", "x,y"],
+                    "attributes": {"b": {"type": "text", "classes": ["x", "y"]}},
+                }
+            },
+            "field 'a', attribute 'b'",
+        ),
+        ({"a": {"type": "other", "tag": "Ranker"}}, "type other"),
+    ],
+)
+def test_what_label_studio_cannot_say_is_refused(fields: dict[str, Any], said: str) -> None:
+    with pytest.raises(LabelSchemaError) as raised:
+        label_config_from_schema(LabelSchema.from_dict(fields))
+    assert said in str(raised.value)
+
+
+def test_shapes_cannot_be_drawn_on_text() -> None:
+    with pytest.raises(LabelSchemaError, match="field 'a' is of type polygons, which Label Studio cannot draw on text"):
+        label_config_from_schema(LabelSchema.for_field("a", "polygons", ["x"]), media_type="text")
+
+
+def test_hand_written_configs_are_read() -> None:
+    schema = label_schema_from_config("""
+        <View>
+          <image name="img" value="$url"/>
+          <Labels name="kind" toName="img"><Label value="a"/><Label value="b" alias="bee"/></Labels>
+          <Rectangle name="box" toName="img"/>
+          <TextArea name="transcription" toName="img" perRegion="true"/>
+          <Ranker name="rank" toName="img"/>
+          <Choices name="from_data" toName="img" value="$options"/>
+          <Taxonomy name="tree" toName="img"><Choice value="x"><Choice value="y"/></Choice></Taxonomy>
+        </View>
+    """)
+    assert schema.to_dict() == {
+        "kind": {"type": "detections", "classes": ["a", "bee"], "attributes": {"transcription": {"type": "text"}}},
+        "rank": {"type": "other", "tag": "ranker"},
+        "from_data": {"type": "other", "tag": "choices"},
+        "tree": {"type": "other", "tag": "taxonomy", "classes": ["x", "x/y"]},
+    }
+
+
+def test_broken_xml_is_named() -> None:
+    with pytest.raises(LabelSchemaError, match="not well-formed XML"):
+        label_schema_from_config("<View>")
+
+
+WITHOUT_A_SCHEMA_TYPE = {"chat", "ocrlabels", "pairwise", "ranker", "taxonomy", "timelinelabels"}
+SPANS = {"labels", "hypertextlabels", "paragraphlabels", "timeserieslabels"}
+CLASSES_FROM_TASK_DATA = {"choices", "rectanglelabels", "polygonlabels"}
+
+
+def test_every_template_that_label_studio_ships_is_read() -> None:
+    templates = sorted(
+        environment_path().glob("lib/python*/site-packages/label_studio/annotation_templates/**/config.yml")
+    )
+    assert len(templates) > 50
+    others: set[str] = set()
+    for template in templates:
+        schema = label_schema_from_config(yaml.safe_load(template.read_text())["config"])
+        assert not schema.fields or LabelSchema.from_dict(schema.to_dict()) == schema, template
+        others |= {field.tag for field in schema.fields.values() if field.type == "other"}
+    assert others == WITHOUT_A_SCHEMA_TYPE | SPANS | CLASSES_FROM_TASK_DATA
