@@ -166,6 +166,7 @@ def write_dataset(
     label_schema: LabelSchema,
     settings: dict[str, Any],
     keep_versions: int = 2,
+    replace_project: bool = False,
 ) -> Manifest:
     """Write a version of the dataset, make it the current one, and remove those that are not kept.
 
@@ -175,8 +176,11 @@ def write_dataset(
     :param batches: the whole project
     :param keep_versions: how many versions stay, the new one among them; readers that have read the manifest before
         it moved still find the files it named while that is more than one
+    :param replace_project: take the place of another project's dataset
+    :raises AnnotationError: the dataset is of another project, or was written by a newer release of this provider
     """
-    _find_manifest(target)  # a target that cannot be landed in is known before the project is read
+    # A target that cannot be landed in is known before the project is read.
+    _check_same_run(target, _find_manifest(target), project, run_key, replace_project)
     created_at = datetime.now(timezone.utc)
     version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
     folder = target / "versions" / version
@@ -186,6 +190,7 @@ def write_dataset(
         _remove(folder)
         raise
     previous = _find_manifest(target)
+    _check_same_run(target, previous, project, run_key, replace_project)
     manifest = Manifest(
         tables_version=TABLES_VERSION,
         version=version,
@@ -307,6 +312,20 @@ def _find_manifest(target: ObjectStoragePath) -> Manifest | None:
             f"{manifest.tables_version}, this release knows {TABLES_VERSION}): upgrade, or land in another target."
         )
     return manifest
+
+
+def _check_same_run(
+    target: ObjectStoragePath, previous: Manifest | None, project: str, run_key: str | None, replace_project: bool
+) -> None:
+    """Check that no other project's labels are lost: a dataset holds one project, or the projects that a run had."""
+    if previous is None or replace_project or previous.project == project:
+        return
+    if run_key is None or previous.run_key != run_key:
+        raise AnnotationError(
+            f"{target} holds the labels of {previous.project} (run {previous.run_key!r}), not of {project}. Land each "
+            "project in a folder of its own, for example with {{ run_id }} in the target, or pass "
+            "replace_project=True."
+        )
 
 
 def _move_manifest(target: ObjectStoragePath, folder: ObjectStoragePath, manifest: Manifest) -> None:

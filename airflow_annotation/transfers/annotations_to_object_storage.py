@@ -26,9 +26,11 @@ class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
     ``label_schema_digest`` and ``seconds``.
 
     :param target: folder of the dataset, a URI such as ``gs://connection_id@bucket/labels`` or ``file:///data/labels``.
-        One landing at a time should write to it: of two at once, the last to end is the current one. (templated)
+        Each project wants a folder of its own, for example with ``{{ run_id }}`` in it. One landing at a time should
+        write to it: of two at once, the last to end is the current one. (templated)
     :param object_storage_conn_id: connection of the object store, where the URI names none. (templated)
     :param keep_versions: how many versions to keep, the new one among them
+    :param replace_project: take the place of another project's dataset in ``target``, which is an error otherwise
     """
 
     template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "target", "object_storage_conn_id")
@@ -39,6 +41,7 @@ class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
         target: str,
         object_storage_conn_id: str | None = None,
         keep_versions: int = 2,
+        replace_project: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -49,6 +52,7 @@ class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
         self.target = target
         self.object_storage_conn_id = object_storage_conn_id
         self.keep_versions = keep_versions
+        self.replace_project = replace_project
 
     def land(
         self, project: AnnotationProject, label_schema: LabelSchema, batches: Iterable[LabelTables]
@@ -63,6 +67,7 @@ class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
             label_schema=label_schema,
             settings=self.settings,
             keep_versions=self.keep_versions,
+            replace_project=self.replace_project,
         )
         return {
             "target": str(target),

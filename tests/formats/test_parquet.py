@@ -21,12 +21,14 @@ from airflow_annotation.labels.tables import SCHEMAS, LabelTables, collect_table
 from tests.transfers.generated import SCHEMA, boxes, label_tables, project_uri
 
 
-def write(target: str, batches: Any, **kwargs: Any) -> Manifest:
+def write(
+    target: str, batches: Any, *, project: str = project_uri(), run_key: str | None = "cars/1", **kwargs: Any
+) -> Manifest:
     return write_dataset(
         dataset_path(target),
         batches,
-        project=project_uri(),
-        run_key="cars/1",
+        project=project,
+        run_key=run_key,
         label_schema=SCHEMA,
         settings={"annotations": "all"},
         **kwargs,
@@ -92,6 +94,22 @@ def test_as_many_versions_stay_as_are_to_be_kept(tmp_path: Path) -> None:
     written = [write(str(tmp_path), [boxes(5)], keep_versions=3).version for _ in range(5)]
     assert versions_in(str(tmp_path)) == set(written[-3:])
     assert read_manifest(str(tmp_path)).versions == written[:1:-1]
+
+
+@pytest.mark.parametrize("run_key", ["cars/2", None])
+def test_the_labels_of_another_project_are_replaced_only_when_asked(tmp_path: Path, run_key: str | None) -> None:
+    first = write(str(tmp_path), [boxes(5)])
+    with pytest.raises(AnnotationError, match=rf"holds the labels of {project_uri()} .*replace_project=True"):
+        write(str(tmp_path), [boxes(5)], project="label-studio://other/projects/2", run_key=run_key)
+    assert read_manifest(str(tmp_path)) == first
+    write(str(tmp_path), [boxes(5)], project="label-studio://other/projects/2", run_key=run_key, replace_project=True)
+    assert read_manifest(str(tmp_path)).project == "label-studio://other/projects/2"
+
+
+def test_a_run_that_was_given_another_project_lands_where_it_did_before(tmp_path: Path) -> None:
+    write(str(tmp_path), [boxes(5)])
+    again = write(str(tmp_path), [boxes(5)], project="label-studio://other/projects/2")
+    assert read_manifest(str(tmp_path)) == again
 
 
 def test_a_landing_removes_what_crashed_landings_left_but_not_what_may_still_be_written(tmp_path: Path) -> None:
