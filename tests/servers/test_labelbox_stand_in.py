@@ -1,0 +1,574 @@
+"""The stand-in for Labelbox, driven by Labelbox's own SDK."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import labelbox
+import numpy as np
+import pytest
+from labelbox import (
+    Classification,
+    Client,
+    DataRow,
+    Dataset,
+    LabelImport,
+    MALPredictionImport,
+    MediaType,
+    Option,
+    Project,
+    Tool,
+)
+from lbox.exceptions import (  # type: ignore[import-untyped]  # lbox has no types
+    ApiLimitError,
+    AuthenticationError,
+    InvalidQueryError,
+    LabelboxError,
+    MalformedQueryException,
+    NetworkError,
+    ResourceConflict,
+    ResourceNotFoundError,
+)
+from PIL import Image
+
+from tests.servers.labelbox import ControlError, LabelboxStandIn
+
+Json = dict[str, Any]
+ALL_DETAILS = {
+    "attachments": True,
+    "metadata_fields": True,
+    "data_row_details": True,
+    "project_details": True,
+    "label_details": True,
+    "performance_details": True,
+}
+BOX = {"top": 10.0, "left": 20.0, "height": 30.0, "width": 40.0}
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[LabelboxStandIn]:
+    with LabelboxStandIn() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def stand_in(running: LabelboxStandIn) -> Iterator[LabelboxStandIn]:
+    defaults = running.control.settings(task_seconds=0) | {"task_seconds": 0}
+    yield running
+    running.control.settings(**defaults)
+
+
+@pytest.fixture
+def client(stand_in: LabelboxStandIn) -> Client:
+    return connect(stand_in)
+
+
+def connect(stand_in: LabelboxStandIn, api_key: str | None = None) -> Client:
+    return Client(
+        api_key=api_key or stand_in.api_key,
+        endpoint=stand_in.endpoint,
+        rest_endpoint=stand_in.rest_endpoint,
+        app_url=stand_in.app_url,
+    )
+
+
+def make_project(client: Client, media_type: MediaType = MediaType.Image) -> Project:
+    occluded = Classification(
+        class_type=Classification.Type.RADIO, name="occluded", options=[Option("yes"), Option("no")]
+    )
+    builder = labelbox.OntologyBuilder(
+        tools=[
+            Tool(tool=Tool.Type.BBOX, name="car", classifications=[occluded]),
+            Tool(tool=Tool.Type.POLYGON, name="road"),
+            Tool(tool=Tool.Type.RASTER_SEGMENTATION, name="sky"),
+        ],
+        classifications=[
+            Classification(
+                class_type=Classification.Type.RADIO, name="weather", options=[Option("sun"), Option("rain")]
+            ),
+            Classification(class_type=Classification.Type.TEXT, name="note"),
+        ],
+    )
+    ontology = client.create_ontology("street", builder.asdict(), media_type)
+    project = client.create_project(name=unique("project"), media_type=media_type)
+    project.connect_ontology(ontology)
+    return project
+
+
+def unique(name: str) -> str:
+    return f"{name} {uuid.uuid4()}"
+
+
+def add_rows(client: Client, count: int, **fields: Any) -> tuple[Dataset, list[str]]:
+    dataset = client.create_dataset(name=unique("dataset"))
+    keys = [str(uuid.uuid4()) for _ in range(count)]
+    items = [{"row_data": f"https://media.example/{key}.jpg", "global_key": key, **fields} for key in keys]
+    task = dataset.create_data_rows(items)
+    task.wait_till_done()
+    assert task.errors is None
+    return dataset, keys
+
+
+def make_batch(client: Client, count: int, media_type: MediaType = MediaType.Image) -> tuple[Project, list[str]]:
+    project = make_project(client, media_type)
+    _, keys = add_rows(client, count)
+    project.create_batch(unique("batch"), global_keys=keys)
+    return project, keys
+
+
+def exported(project: Project, **arguments: Any) -> dict[str, Json]:
+    """Export a project, and return its data rows by global key."""
+    task = project.export(**{"params": ALL_DETAILS, **arguments})
+    task.wait_till_done()
+    if not task.has_result():
+        return {}
+    return {row.json["data_row"]["global_key"]: row.json for row in task.get_buffered_stream()}
+
+
+def next_second() -> str:
+    """Wait for the next second, since filters count whole seconds, and return it."""
+    following = int(time.time()) + 1
+    while (left := following - time.time()) > 0:
+        time.sleep(left)
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(following))
+
+
+def labels_of(row: Json) -> list[Json]:
+    (project,) = row["projects"].values()
+    labels: list[Json] = project["labels"]
+    return labels
+
+
+def png(mask: Any) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(np.asarray(mask, dtype=np.uint8)).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+# ---- the service's own ways
+
+
+def test_a_wrong_key_is_an_authentication_error(stand_in: LabelboxStandIn) -> None:
+    with pytest.raises(AuthenticationError):
+        connect(stand_in, "wrong").get_organization()
+
+
+def test_what_the_schema_does_not_know_is_rejected(client: Client) -> None:
+    with pytest.raises(InvalidQueryError, match="favouriteColour"):
+        client.execute("query FooPyApi { organization { favouriteColour } }")
+    with pytest.raises(InvalidQueryError, match="Syntax Error"):
+        client.execute("query FooPyApi { organization ")
+
+
+def test_something_that_does_not_exist_is_not_found(client: Client) -> None:
+    with pytest.raises(ResourceNotFoundError):
+        client.get_project("cnothingofthatname")
+
+
+def test_an_ontology_is_read_back_with_ids_at_every_level(client: Client) -> None:
+    project = make_project(client)
+    normalized = project.ontology().normalized
+    car = normalized["tools"][0]
+    (occluded,) = car["classifications"]
+    for feature in (car, occluded, occluded["options"][0]):
+        assert feature["featureSchemaId"]
+        assert feature["schemaNodeId"]
+    assert labelbox.OntologyBuilder.from_project(project).tools[0].name == "car"
+
+
+def test_feature_schemas_are_shared_between_ontologies(client: Client) -> None:
+    name = unique("tree")
+    tree = client.create_feature_schema(Tool(tool=Tool.Type.POINT, name=name).asdict())
+    made = [
+        client.create_ontology_from_feature_schemas(unique("ontology"), [tree.uid], media_type=MediaType.Image)
+        for _ in range(2)
+    ]
+    assert {one.normalized["tools"][0]["featureSchemaId"] for one in made} == {tree.uid}
+    assert [one.uid for one in client.get_feature_schemas(name)] == [tree.uid]
+
+
+def test_lists_longer_than_a_page_are_read_in_pages(client: Client, stand_in: LabelboxStandIn) -> None:
+    dataset, keys = add_rows(client, 501)
+    before = stand_in.control.operations().get("DatasetDataRows", 0)
+    assert {row.global_key for row in dataset.data_rows()} == set(keys)
+    assert stand_in.control.operations()["DatasetDataRows"] - before == 2
+    names = {client.create_dataset(name=unique("page"), iam_integration=None).name for _ in range(101)}
+    before = stand_in.control.operations().get("GetDatasets", 0)
+    assert names <= {found.name for found in client.get_datasets()}
+    assert stand_in.control.operations()["GetDatasets"] - before == 2
+
+
+def test_the_default_iam_integration_signs_new_datasets(client: Client, stand_in: LabelboxStandIn) -> None:
+    stand_in.control.add_iam_integration("bucket", settings={"roleArn": "arn:role"})
+    (integration,) = client.get_organization().get_iam_integrations()
+    dataset = client.create_dataset(name=unique("dataset"), iam_integration=integration)
+    assert dataset.iam_integration().uid == integration.uid
+
+
+# ---- data rows
+
+
+def test_local_files_are_uploaded_and_probed(client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (32, 16)).save(path)
+    row = client.create_dataset(name=unique("dataset")).create_data_row(row_data=str(path))
+    assert httpx.get(row.row_data).content == path.read_bytes()
+    assert (row.media_attributes["width"], row.media_attributes["height"]) == (32, 16)
+    assert row.external_id == str(path)
+
+
+def test_global_keys_are_unique_across_datasets_and_errors_name_the_row(client: Client) -> None:
+    _, (key,) = add_rows(client, 1)
+    fresh = str(uuid.uuid4())
+    task = client.create_dataset(name=unique("other")).create_data_rows(
+        [{"row_data": "https://media.example/1.jpg", "global_key": one} for one in (key, fresh)]
+    )
+    task.wait_till_done()
+    assert [row["global_key"] for row in task.result] == [fresh]
+    (error,) = task.errors
+    assert error["message"] == f"Duplicate global key: '{key}'"
+    assert error["failedDataRows"][0]["globalKey"] == key
+
+
+def test_a_global_key_is_held_for_a_while_after_deletion(client: Client, stand_in: LabelboxStandIn) -> None:
+    stand_in.control.settings(key_release_seconds=0.5)
+    dataset, (key,) = add_rows(client, 1)
+    client.get_data_row_by_global_key(key).delete()
+    item = {"row_data": "https://media.example/1.jpg", "global_key": key}
+    assert dataset.create_data_rows([item]).errors
+    deadline = time.monotonic() + 20
+    while dataset.create_data_rows([item]).errors:
+        assert time.monotonic() < deadline
+    assert client.get_data_row_by_global_key(key).row_data == item["row_data"]
+
+
+def test_global_keys_appear_when_the_task_is_done(client: Client, stand_in: LabelboxStandIn) -> None:
+    stand_in.control.settings(task_seconds=1.0)
+    key = str(uuid.uuid4())
+    dataset = client.create_dataset(name=unique("dataset"))
+    task = dataset.create_data_rows([{"row_data": "https://media.example/1.jpg", "global_key": key}])
+    assert task.status == "IN_PROGRESS"
+    assert list(dataset.data_rows()) == []
+    task.wait_till_done()
+    assert task.status == "COMPLETE"
+    assert [row.global_key for row in dataset.data_rows()] == [key]
+
+
+def test_data_rows_are_updated_by_global_key_with_metadata_and_attachments(client: Client) -> None:
+    dataset, (key,) = add_rows(
+        client,
+        1,
+        metadata_fields=[{"name": "tag", "value": "first"}, {"name": "split", "value": "train"}],
+        attachments=[{"type": "RAW_TEXT", "value": "hello", "name": "greeting"}],
+    )
+    task = dataset.upsert_data_rows(
+        [{"key": labelbox.GlobalKey(key), "metadata_fields": [{"name": "tag", "value": "second"}]}]
+    )
+    task.wait_till_done()
+    row = client.get_data_row_by_global_key(key)
+    assert {field["name"]: field["value"] for field in row.metadata_fields} == {"tag": "second", "split": "train"}
+    assert [one.attachment_value for one in row.attachments()] == ["hello"]
+
+
+def test_deleting_a_project_keeps_its_data_rows(client: Client) -> None:
+    project, (key,) = make_batch(client, 1)
+    project.delete()
+    row = client.get_data_row_by_global_key(key)
+    make_project(client).create_batch(unique("batch"), [row.uid])
+
+
+# ---- batches and the workflow
+
+
+def test_batches_reject_names_and_data_rows_that_the_project_has(client: Client) -> None:
+    project = make_project(client)
+    _, keys = add_rows(client, 2)
+    project.create_batch("one", global_keys=keys[:1], priority=2)
+    with pytest.raises(ResourceConflict):
+        project.create_batch("one", global_keys=keys[1:])
+    with pytest.raises(MalformedQueryException, match="No valid data rows to add"):
+        project.create_batch("two", global_keys=keys[:1])
+    with pytest.raises(MalformedQueryException, match="do not exist: missing"):
+        project.create_batch("three", global_keys=["missing"])
+    assert [batch.name for batch in project.batches()] == ["one"]
+
+
+def test_data_rows_that_cannot_be_processed_are_left_out_of_a_batch(client: Client) -> None:
+    project = make_project(client)
+    dataset, (key,) = add_rows(client, 1)
+    bad = dataset.create_data_row(row_data="gs://private/1.jpg")
+    good = client.get_data_row_by_global_key(key)
+    batch = project.create_batch(unique("batch"), [good.uid, bad.uid])
+    assert list(batch.failed_data_row_ids) == [bad.uid]
+    assert batch.size == 1
+
+
+def test_labels_move_data_rows_through_the_workflow(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, keys = make_batch(client, 3)
+    control = stand_in.control
+    label = control.submit_label(project.uid, [{"name": "car", "bbox": BOX}], global_key=keys[0])["label_id"]
+    control.skip(project.uid, global_key=keys[1])
+    overview = project.get_overview()
+    assert (overview.to_label, overview.in_review, overview.skipped, overview.done) == (1, 1, 1, 0)
+    control.reject(label)
+    assert project.get_overview().in_rework == 1
+    again = control.submit_label(project.uid, [{"name": "car", "bbox": BOX}], global_key=keys[0])["label_id"]
+    control.approve(again)
+    assert project.get_overview().done == 1
+    details = exported(project)[keys[0]]["projects"][project.uid]["project_details"]
+    assert details["workflow_status"] == "DONE"
+    actions = [step["action"] for step in details["workflow_history"]]
+    assert actions == ["Approve", "Submit", "Reject", "Submit"]
+
+
+def test_a_label_for_a_data_row_that_waits_for_none_is_refused(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, (key,) = make_batch(client, 1)
+    stand_in.control.submit_label(project.uid, [], global_key=key)
+    with pytest.raises(ControlError, match="not waiting"):
+        stand_in.control.submit_label(project.uid, [], global_key=key)
+
+
+def test_consensus_keeps_a_data_row_in_the_queue_until_it_has_enough_labels(
+    client: Client, stand_in: LabelboxStandIn
+) -> None:
+    project = make_project(client)
+    _, (key,) = add_rows(client, 1)
+    settings = {"number_of_labels": 2, "coverage_percentage": 1.0}
+    project.create_batch(unique("batch"), global_keys=[key], consensus_settings=settings)
+    stand_in.control.submit_label(project.uid, [], global_key=key, labeler="a@example.com", benchmark=True)
+    assert project.get_overview().to_label == 1
+    stand_in.control.submit_label(
+        project.uid, [], global_key=key, labeler="b@example.com", consensus_score=0.5, benchmark_score=0.75
+    )
+    assert project.get_overview().in_review == 1
+    first, second = labels_of(exported(project)[key])
+    assert [one["label_details"]["created_by"] for one in (first, second)] == ["a@example.com", "b@example.com"]
+    assert second["performance_details"]["benchmark_reference_label"] == first["id"]
+    assert second["performance_details"]["benchmark_score"] == 0.75
+    assert second["performance_details"]["consensus_score"] == 0.5
+
+
+# ---- imports
+
+
+def test_imports_report_each_line_and_keep_the_good_ones(client: Client) -> None:
+    project, (key,) = make_batch(client, 1)
+    good = {"uuid": str(uuid.uuid4()), "name": "car", "bbox": BOX, "dataRow": {"globalKey": key}}
+    unknown = {"uuid": str(uuid.uuid4()), "name": "boat", "bbox": BOX, "dataRow": {"globalKey": key}}
+    lost = {"uuid": str(uuid.uuid4()), "name": "car", "bbox": BOX, "dataRow": {"globalKey": "missing"}}
+    done = LabelImport.create_from_objects(client, project.uid, unique("import"), [good, unknown, lost])
+    assert [status["status"] for status in done.statuses] == ["SUCCESS", "FAILURE", "FAILURE"]
+    assert [error["uuid"] for error in done.errors] == [unknown["uuid"], lost["uuid"]]
+    assert "boat" in done.errors[0]["errors"][0]["message"]
+    assert len(labels_of(exported(project)[key])) == 1
+
+
+def test_predictions_are_no_labels(client: Client) -> None:
+    project, (key,) = make_batch(client, 1)
+    line = {"uuid": str(uuid.uuid4()), "name": "car", "bbox": BOX, "dataRow": {"globalKey": key}}
+    done = MALPredictionImport.create_from_objects(client, project.uid, unique("import"), [line])
+    assert done.errors == []
+    assert project.get_overview().to_label == 1
+    with pytest.raises(ResourceConflict):
+        MALPredictionImport.create_from_objects(client, project.uid, done.name, [line])
+
+
+# ---- exports
+
+
+def test_nested_answers_polygons_and_text_are_exported(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, (key,) = make_batch(client, 1)
+    corners = [{"x": 1, "y": 1}, {"x": 5, "y": 1}, {"x": 5, "y": 5}]
+    stand_in.control.submit_label(
+        project.uid,
+        [
+            {"name": "car", "bbox": BOX, "classifications": [{"name": "occluded", "answer": {"name": "yes"}}]},
+            {"name": "road", "polygon": corners},
+            {"name": "weather", "answer": {"name": "rain"}},
+            {"name": "note", "answer": "wet"},
+        ],
+        global_key=key,
+    )
+    (label,) = labels_of(exported(project)[key])
+    car, road = label["annotations"]["objects"]
+    assert car["bounding_box"] == BOX
+    assert car["classifications"][0]["radio_answer"]["value"] == "yes"
+    assert road["polygon"] == [*corners, corners[0]]
+    weather, note = label["annotations"]["classifications"]
+    assert weather["radio_answer"]["name"] == "rain"
+    assert note["text_answer"]["content"] == "wet"
+
+
+def test_ids_of_annotations_stay_from_export_to_export(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, (key,) = make_batch(client, 1)
+    stand_in.control.submit_label(project.uid, [{"name": "car", "bbox": BOX}], global_key=key)
+    assert labels_of(exported(project)[key]) == labels_of(exported(project)[key])
+
+
+def test_masks_come_back_to_the_pixel_and_only_with_the_key(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, (key,) = make_batch(client, 1)
+    mask = np.zeros((8, 12), dtype=np.uint8)
+    mask[2:5, 3:9] = 1
+    made = stand_in.control.submit_label(project.uid, [{"name": "sky", "mask": {"png": png(mask)}}], global_key=key)
+    (sky,) = labels_of(exported(project)[key])[0]["annotations"]["objects"]
+    url = sky["mask"]["url"]
+    assert httpx.get(url).status_code == 401
+    answer = httpx.get(url, headers={"Authorization": f"Bearer {stand_in.api_key}"})
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(answer.content))) > 0, mask > 0)
+    stand_in.control.lose_masks(*made["feature_ids"])
+    assert httpx.get(url, headers={"Authorization": f"Bearer {stand_in.api_key}"}).status_code == 404
+
+
+def test_one_color_of_a_composite_mask_is_one_mask(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, (key,) = make_batch(client, 1)
+    picture = np.zeros((4, 4, 3), dtype=np.uint8)
+    picture[0, :] = (255, 0, 0)
+    picture[1, :] = (0, 255, 0)
+    url = client.upload_data(base64.b64decode(png(picture)), filename="masks.png", content_type="image/png", sign=True)
+    line = {"name": "sky", "mask": {"instanceURI": url, "colorRGB": [0, 255, 0]}}
+    stand_in.control.submit_label(project.uid, [line], global_key=key)
+    (sky,) = labels_of(exported(project)[key])[0]["annotations"]["objects"]
+    answer = httpx.get(sky["mask"]["url"], headers={"Authorization": f"Bearer {stand_in.api_key}"})
+    assert (np.asarray(Image.open(io.BytesIO(answer.content))) > 0).sum(axis=1).tolist() == [0, 4, 0, 0]
+
+
+def test_video_exports_have_key_frames_segments_and_on_demand_the_frames_between(
+    client: Client, stand_in: LabelboxStandIn
+) -> None:
+    project, (key,) = make_batch(client, 1, MediaType.Video)
+    yes = [{"name": "occluded", "answer": {"name": "yes"}}]
+    segments = [
+        {"keyframes": [{"frame": 1, "bbox": BOX, "classifications": yes}, {"frame": 5, "bbox": {**BOX, "left": 40.0}}]},
+        {"keyframes": [{"frame": 9, "bbox": BOX}]},
+    ]
+    weather = {"name": "weather", "answer": {"name": "sun"}, "frames": [{"start": 2, "end": 4}]}
+    car_id, weather_id = stand_in.control.submit_label(
+        project.uid, [{"name": "car", "segments": segments}, weather], global_key=key
+    )["feature_ids"]
+    (label,) = labels_of(exported(project)[key])
+    annotations = label["annotations"]
+    assert label["label_kind"] == "Video"
+    assert annotations["segments"] == {car_id: [[1, 5], [9, 9]], weather_id: [[2, 4]]}
+    assert annotations["key_frame_feature_map"] == {car_id: [1, 5, 9], weather_id: [2, 4]}
+    assert list(annotations["frames"]) == ["1", "2", "4", "5", "9"]
+    (label,) = labels_of(exported(project, params={"interpolated_frames": True})[key])
+    frames = label["annotations"]["frames"]
+    assert list(frames) == ["1", "2", "3", "4", "5", "9"]
+    assert [frames[str(frame)]["objects"][car_id]["bounding_box"]["left"] for frame in range(1, 6)] == [
+        20,
+        25,
+        30,
+        35,
+        40,
+    ]
+    assert frames["3"]["objects"][car_id]["classifications"][0]["radio_answer"]["name"] == "yes"
+
+
+def test_exports_are_filtered_by_key_state_and_activity(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, keys = make_batch(client, 3)
+    assert set(exported(project, filters={"global_keys": keys[:2]})) == set(keys[:2])
+    since = next_second()
+    stand_in.control.submit_label(project.uid, [], global_key=keys[0])
+    assert set(exported(project, filters={"last_activity_at": [since, None]})) == {keys[0]}
+    assert set(exported(project, filters={"label_created_at": [since, None]})) == {keys[0]}
+    assert set(exported(project, filters={"workflow_status": "InReview"})) == {keys[0]}
+    assert set(exported(project, filters={"workflow_status": "ToLabel"})) == set(keys[1:])
+    assert exported(project, filters={"last_activity_at": [None, "2000-01-01"]}) == {}
+
+
+def test_times_with_an_offset_are_read_as_the_sdk_sends_them(client: Client) -> None:
+    """The SDK relabels the offset as UTC instead of converting the time: 23:59+02:30 arrives as 23:59 UTC."""
+    project, keys = make_batch(client, 1)
+    ahead = time.strftime("%Y-%m-%dT%H:%M:%S+0230", time.gmtime(time.time() + 3600))
+    assert exported(project, filters={"last_activity_at": [ahead, None]}) == {}
+    assert set(exported(project, filters={"last_activity_at": [None, ahead]})) == set(keys)
+
+
+def test_large_exports_come_in_several_files(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, keys = make_batch(client, 20)
+    stand_in.control.settings(export_chunk_bytes=2000)
+    before = stand_in.control.operations().get("GetExportFileFromOffset", 0)
+    assert set(exported(project)) == set(keys)
+    assert stand_in.control.operations()["GetExportFileFromOffset"] - before > 5
+
+
+def test_datasets_and_data_rows_are_exported_from_the_catalog(client: Client) -> None:
+    dataset, keys = add_rows(client, 2)
+    task = dataset.export(params={"data_row_details": True})
+    task.wait_till_done()
+    assert {row.json["data_row"]["global_key"] for row in task.get_buffered_stream()} == set(keys)
+    task = DataRow.export(client, global_keys=keys[:1])
+    task.wait_till_done()
+    assert task.get_total_lines(labelbox.StreamType.RESULT) == 1
+
+
+# ---- failures on demand
+
+
+def test_requests_over_the_limit_are_told_when_to_come_back(client: Client, stand_in: LabelboxStandIn) -> None:
+    stand_in.control.fail("GetOrganization", status=429, retry_after=7)
+    with pytest.raises(ApiLimitError):
+        client.get_organization()
+    client.get_organization()
+    stand_in.control.settings(requests_per_minute=2)
+    headers = {"Authorization": f"Bearer {stand_in.api_key}"}
+    answers = [httpx.get(f"{stand_in.rest_endpoint}/ontologies/unused", headers=headers) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert 0 < int(answers[2].headers["Retry-After"]) <= 60
+
+
+def test_a_lost_answer_leaves_the_work_done(client: Client, stand_in: LabelboxStandIn) -> None:
+    name = unique("project")
+    stand_in.control.fail("CreateProject", cut=True, after=True)
+    with pytest.raises(NetworkError):
+        client.create_project(name=name, media_type=MediaType.Image)
+    assert [project.name for project in client.get_projects(where=Project.name == name)] == [name]
+    stand_in.control.fail("CreateProject", cut=True)
+    with pytest.raises(NetworkError):
+        client.create_project(name=unique("other"), media_type=MediaType.Image)
+
+
+def test_the_sdk_retries_server_errors(client: Client, stand_in: LabelboxStandIn) -> None:
+    stand_in.control.fail("GetOrganization", status=502, times=1)
+    before = stand_in.control.operations().get("GetOrganization", 0)
+    client.get_organization()
+    assert stand_in.control.operations()["GetOrganization"] - before == 2
+
+
+def test_tasks_fail_on_demand(client: Client, stand_in: LabelboxStandIn) -> None:
+    stand_in.control.fail_tasks("adv-upsert-data-rows")
+    dataset = client.create_dataset(name=unique("dataset"))
+    task = dataset.create_data_rows([{"row_data": "https://media.example/1.jpg"}])
+    assert task.status == "FAILED"
+    project, (key,) = make_batch(client, 1)
+    stand_in.control.fail_tasks("export-data-rows", "The export failed")
+    failed = project.export()
+    failed.wait_till_done()
+    assert failed.status == "FAILED"
+    stand_in.control.fail_tasks("label import")
+    line = {"uuid": str(uuid.uuid4()), "name": "car", "bbox": BOX, "dataRow": {"globalKey": key}}
+    done = LabelImport.create_from_objects(client, project.uid, unique("import"), [line])
+    assert done.state.value == "FAILED"
+
+
+def test_signed_urls_expire(client: Client, stand_in: LabelboxStandIn) -> None:
+    url = client.upload_data(b"hello", filename="hello.txt", content_type="text/plain")
+    assert httpx.get(url).text == "hello"
+    stand_in.control.expire_files()
+    assert httpx.get(url).status_code == 403
+
+
+def test_a_task_can_be_cancelled(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, _ = make_batch(client, 1)
+    stand_in.control.settings(task_seconds=60)
+    task = project.export()
+    assert client.cancel_task(task.uid)
+    with pytest.raises(LabelboxError):
+        client.cancel_task(task.uid)
