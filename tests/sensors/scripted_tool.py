@@ -92,5 +92,8 @@ class ScriptedTool(AnnotationHook):
     def upload_items(self, *_: Any, **__: Any) -> NoReturn:
         raise NotImplementedError
 
+    def upload_predictions(self, *_: Any, **__: Any) -> NoReturn:
+        raise NotImplementedError
+
     def read_tables(self, *_: Any, **__: Any) -> NoReturn:
         raise NotImplementedError

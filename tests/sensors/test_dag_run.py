@@ -20,7 +20,6 @@ from tests.servers.airflow import migrated_database
 from tests.servers.label_studio import LabelStudio
 from tests.servers.processes import REPOSITORY
 
-pytestmark = pytest.mark.xdist_group("dag_run")  # one run serves all tests of this file
 DAG_FILE = Path(__file__).with_name("dag_of_cycle.py")
 
 
@@ -44,6 +43,7 @@ def outcome(label_studio: LabelStudio, label_studio_conn_id: str, tmp_path_facto
     return json.loads(outcomes[0].removeprefix("OUTCOME ")) | {"log": run.stdout + run.stderr}
 
 
+@pytest.mark.live_airflow
 def test_a_deferrable_sensor_waits_and_all_tasks_succeed(outcome: Any) -> None:
     assert outcome["state"] == "success", outcome["log"][-10_000:]
     assert set(outcome["tasks"].values()) == {"success"}
@@ -52,6 +52,7 @@ def test_a_deferrable_sensor_waits_and_all_tasks_succeed(outcome: Any) -> None:
     assert (waited["total"], waited["completed"], waited["timed_out"]) == (2, 2, False)
 
 
+@pytest.mark.live_airflow
 def test_mapped_tasks_have_a_project_each(outcome: Any) -> None:
     first, second = (outcome["returned"][f"create_each[{index}]"] for index in (0, 1))
     assert first["id"] != second["id"]
@@ -60,11 +61,13 @@ def test_mapped_tasks_have_a_project_each(outcome: Any) -> None:
     assert outcome["returned"]["delete_each[0]"] is outcome["returned"]["delete_each[1]"] is True
 
 
+@pytest.mark.live_airflow
 def test_the_teardown_deletes_the_project_of_the_run(outcome: Any) -> None:
     assert outcome["returned"]["create[-1]"]["run_key"].startswith("cycle/manual__")
     assert outcome["returned"]["delete[-1]"] is True
 
 
+@pytest.mark.live_airflow
 def test_the_link_opens_each_tasks_own_project(outcome: Any) -> None:
     for waiting, made in (("wait[-1]", "create[-1]"), ("wait_each[0]", "create_each[0]")):
         assert outcome["links"][waiting] == outcome["links"][made] == outcome["returned"][made]["url"]
