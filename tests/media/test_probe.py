@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from fractions import Fraction
 
 import av
@@ -104,6 +105,15 @@ def test_a_video_says_its_size_its_frames_and_their_rate(container: str, codec: 
     assert probe_media(file, f"a.{container}", "video") == MediaProbe(
         mime_type=f"video/{container}", width=64, height=48, frame_count=30, frame_rate=15.0
     )
+
+
+def test_a_video_that_is_stored_on_its_side_has_the_size_that_is_shown() -> None:
+    content = bytearray(video("mp4", "libx264", frames=3, rate=3, size=(64, 48)).getvalue())
+    # The track header's matrix, ISO 14496-12: 40 bytes into the box, 16.16 and 2.30 fixed point.
+    matrix = content.index(b"tkhd") + 4 + 40
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    probe = probe_media(io.BytesIO(bytes(content)), "phone.mp4", "video")
+    assert (probe.width, probe.height) == (48, 64)
 
 
 def test_an_image_is_no_video_to_label() -> None:
