@@ -319,10 +319,14 @@ def test_labels_move_data_rows_through_the_workflow(client: Client, stand_in: La
     assert (overview.to_label, overview.in_review, overview.skipped, overview.done) == (1, 1, 1, 0)
     control.reject(label)
     assert project.get_overview().in_rework == 1
-    again = control.submit_label(project.uid, [{"name": "car", "bbox": BOX}], global_key=keys[0])["label_id"]
-    control.approve(again)
+    assert control.submit_label(project.uid, [{"name": "note", "answer": "?"}], global_key=keys[0])["label_id"] == label
+    control.approve(label)
     assert project.get_overview().done == 1
-    details = exported(project)[keys[0]]["projects"][project.uid]["project_details"]
+    row = exported(project)[keys[0]]
+    assert [review["reviewed_by"] for review in labels_of(row)[0]["label_details"]["reviews"]] == [
+        "reviewer@example.com"
+    ] * 2
+    details = row["projects"][project.uid]["project_details"]
     assert details["workflow_status"] == "DONE"
     actions = [step["action"] for step in details["workflow_history"]]
     assert actions == ["Approve", "Submit", "Reject", "Submit"]
@@ -362,7 +366,8 @@ def test_imports_report_each_line_and_keep_the_good_ones(client: Client) -> None
     project, (key,) = make_batch(client, 1)
     good = {"uuid": str(uuid.uuid4()), "name": "car", "bbox": BOX, "dataRow": {"globalKey": key}}
     unknown = {"uuid": str(uuid.uuid4()), "name": "boat", "bbox": BOX, "dataRow": {"globalKey": key}}
-    lost = {"uuid": str(uuid.uuid4()), "name": "car", "bbox": BOX, "dataRow": {"globalKey": "missing"}}
+    _, (elsewhere,) = add_rows(client, 1)
+    lost = {"uuid": str(uuid.uuid4()), "name": "car", "bbox": BOX, "dataRow": {"globalKey": elsewhere}}
     done = LabelImport.create_from_objects(client, project.uid, unique("import"), [good, unknown, lost])
     assert [status["status"] for status in done.statuses] == ["SUCCESS", "FAILURE", "FAILURE"]
     assert [error["uuid"] for error in done.errors] == [unknown["uuid"], lost["uuid"]]

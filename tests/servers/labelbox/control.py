@@ -47,7 +47,7 @@ class Control:
         benchmark_score: float | None = None,
         skipped: bool = False,
     ) -> Json:
-        """Submit a label, as a labeler does in the editor.
+        """Submit a label, as a labeler does in the editor. In rework the rejected label is changed and stays the same.
 
         :param annotations: lines of a label import (`name` and `bbox`, `answer`, `segments`, ...), without `dataRow`
         :param to_review: whether the data row goes on to review, or is done

@@ -12,28 +12,34 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from .entities import IamIntegration, Json, Label, now
+from .entities import IamIntegration, Json, Label
 from .errors import MalformedError, ServiceError
 from .faults import Fault, Faults
-from .labels import annotations_of, delete_label, make_benchmark, queued, resolve_relationships, review, submit
-from .projects import rows, workflow_status
+from .labels import annotations_of, delete_label, make_benchmark, queued, replace_annotations, review, rework, submit
+from .projects import labels_of, rows, workflow_status
 from .state import State, StoredFile, find
 
 Action = Callable[[State, Json], Any]
 
 
 def submit_label(state: State, data: Json) -> Json:
-    """Label or skip a data row. Annotations are lines of a label import, without their data row."""
+    """Label or skip a data row, or redo its rejected label. Annotations are lines of an import, without data rows."""
     project = find("Project", state.projects, data["project_id"])
     row = queued(state, project, data_row_id=data.get("data_row_id"), global_key=data.get("global_key"))
     if workflow_status(row) not in ("TO_LABEL", "IN_REWORK") or row.skipped:
         raise MalformedError(f"The data row {row.data_row.id} is not waiting for a label")
     annotations = annotations_of(state, project, row.data_row, data["annotations"])
+    feature_ids = [annotation.feature_id for annotation in annotations]
+    labeler = state.add_user(data["labeler"])
+    if workflow_status(row) == "IN_REWORK":
+        label = labels_of(project, row)[-1]
+        rework(row, label, labeler, annotations, data["seconds"])
+        return {"label_id": label.id, "feature_ids": feature_ids}
     label = submit(
         state,
         project,
         row,
-        state.add_user(data["labeler"]),
+        labeler,
         annotations,
         skipped=data["skipped"],
         seconds=data["seconds"],
@@ -42,17 +48,13 @@ def submit_label(state: State, data: Json) -> Json:
     if data["benchmark"]:
         make_benchmark(label, label.created_by)
     label.agreement, label.benchmark_agreement = data["consensus_score"], data["benchmark_score"]
-    return {"label_id": label.id, "feature_ids": [annotation.feature_id for annotation in annotations]}
+    return {"label_id": label.id, "feature_ids": feature_ids}
 
 
 def edit_label(state: State, data: Json) -> Json:
     """Replace the annotations of a label."""
     label = _label(state, data)
-    label.annotations = annotations_of(state, label.project, label.data_row, data["annotations"])
-    resolve_relationships(label.annotations)
-    label.touch()
-    label.content_last_updated_at = now()
-    label.data_row.touch()
+    replace_annotations(label, annotations_of(state, label.project, label.data_row, data["annotations"]))
     return {"label_id": label.id, "feature_ids": [annotation.feature_id for annotation in label.annotations]}
 
 

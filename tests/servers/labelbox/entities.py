@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import string
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -12,22 +11,12 @@ from typing import Any
 
 Json = dict[str, Any]
 
-ALPHABET = string.digits + string.ascii_lowercase
 _sequence = itertools.count(1)
 
 
-def _base36(number: int, width: int) -> str:
-    digits = []
-    for _ in range(width):
-        number, remainder = divmod(number, 36)
-        digits.append(ALPHABET[remainder])
-    return "".join(reversed(digits))
-
-
 def new_id() -> str:
-    """Return an id of Labelbox's form: `c` and 24 more characters, sorted by creation."""
-    tail = "".join(random.choices(ALPHABET, k=10))
-    return "c" + _base36(int(time.time() * 1000), 8) + _base36(next(_sequence), 6) + tail
+    """Return an id of Labelbox's form: `c` and 24 more digits and small letters, sorted by creation."""
+    return f"c{int(time.time() * 1000):011x}{next(_sequence) & 0xFFFFFF:06x}{random.getrandbits(28):07x}"
 
 
 def now() -> datetime:

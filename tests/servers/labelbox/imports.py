@@ -8,7 +8,7 @@ from typing import Any
 from .annotations import Annotation
 from .entities import AnnotationImport, DataRow, Json
 from .errors import ConflictError, InvalidInputError, NotFoundError, ServiceError
-from .labels import admit, annotations_of, make_benchmark, submit
+from .labels import annotations_of, make_benchmark, submit
 from .media import fetch
 from .schema import Context, page, resolver
 from .state import State, alive, find
@@ -110,7 +110,7 @@ def _import_lines(context: Context, source: AnnotationImport, lines: list[Json])
         reference = line.get("dataRow") or {}
         row = state.find_data_row(id=reference.get("id"), global_key=reference.get("globalKey"))
         try:
-            if row is None:
+            if row is None or row.id not in source.project.rows:
                 raise NotFoundError("DataRow", reference.get("id") or reference.get("globalKey"))
             if line.get("uuid") in seen:
                 raise InvalidInputError(f"Duplicate uuid: {line['uuid']}")
@@ -126,8 +126,7 @@ def _import_lines(context: Context, source: AnnotationImport, lines: list[Json])
         statuses.append(_status(line, row))
     if source.kind == LABELS:
         for row, annotations, benchmark in by_row.values():
-            queued_row = admit(source.project, row, context.user)
-            label = submit(state, source.project, queued_row, context.user, annotations)
+            label = submit(state, source.project, source.project.rows[row.id], context.user, annotations)
             if benchmark:
                 make_benchmark(label, context.user)
     else:

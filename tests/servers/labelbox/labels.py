@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from .annotations import Annotation, Builder
-from .entities import Batch, Benchmark, DataRow, Json, Label, Project, QueuedRow, Review, TaskQueue, User, new_id, now
+from .entities import Benchmark, DataRow, Json, Label, Project, QueuedRow, Review, TaskQueue, User, new_id, now
 from .errors import InvalidInputError, MalformedError, NotFoundError
 from .projects import LABELING, REVIEW, REWORK, labels_of, queue, workflow_status
 from .schema import Context, page, resolver
@@ -46,6 +46,7 @@ def submit(
 
     :param review: whether it then goes to review, or is done
     """
+    resolve_relationships(annotations)
     label = Label(
         project=project,
         data_row=row.data_row,
@@ -54,7 +55,6 @@ def submit(
         skipped=skipped,
         seconds_to_label=seconds,
     )
-    resolve_relationships(annotations)
     state.labels[label.id] = label
     project.labels.append(label)
     row.data_row.labels.append(label)
@@ -62,10 +62,26 @@ def submit(
     row.skipped = skipped
     row.data_row.touch()
     enough = len(labels_of(project, row)) >= row.expected_labels
-    if row.queue is not None and row.queue.queue_type in (LABELING, REWORK) and (enough or skipped):
+    if row.queue is not None and row.queue.queue_type == LABELING and (enough or skipped):
         target = queue(project, REVIEW) if review and not skipped else None
         move(row, target, user, "Skip" if skipped else "Submit")
     return label
+
+
+def replace_annotations(label: Label, annotations: list[Annotation]) -> None:
+    """Change what a label says; it stays the same label."""
+    resolve_relationships(annotations)
+    label.annotations = annotations
+    label.touch()
+    label.content_last_updated_at = label.updated_at
+    label.data_row.touch()
+
+
+def rework(row: QueuedRow, label: Label, user: User, annotations: list[Annotation], seconds: float) -> None:
+    """Change a rejected label, and send its data row back to review."""
+    replace_annotations(label, annotations)
+    label.seconds_to_label += seconds
+    move(row, queue(label.project, REVIEW), user, "Submit")
 
 
 def resolve_relationships(annotations: list[Annotation]) -> None:
@@ -97,16 +113,6 @@ def queued(state: State, project: Project, *, data_row_id: str | None, global_ke
     if row is None or row.id not in project.rows:
         raise NotFoundError("DataRow", data_row_id or global_key)
     return project.rows[row.id]
-
-
-def admit(project: Project, data_row: DataRow, user: User) -> QueuedRow:
-    """Return a data row's place in a project; a label import adds the data rows that no batch sent there."""
-    if data_row.id not in project.rows:
-        batch = Batch(name=f"Label import {new_id()}", created_by=user, priority=5)
-        project.batches.append(batch)
-        row = QueuedRow(data_row=data_row, batch=batch, queue=queue(project, LABELING), priority=5)
-        project.rows[data_row.id] = row
-    return project.rows[data_row.id]
 
 
 def review(label: Label, reviewer: User, *, approve: bool, seconds: float = 0.0) -> None:

@@ -177,6 +177,7 @@ def _format(error: GraphQLError, code: str) -> Json:
         # A defect of the stand-in. It must not look like an answer of the service, nor one that the SDK retries.
         logger.error("A resolver failed", exc_info=original)
         extensions = {"code": "STAND_IN_DEFECT"}
+    # Some calls of the SDK read the message of a malformed request from `errors`.
     return {"message": error.message, "errors": error.message, "path": error.path, "extensions": extensions}
 
 
