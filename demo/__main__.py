@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
@@ -45,9 +44,9 @@ def main() -> int:
         signal.signal(number, _interrupt)
     shutil.rmtree(home, ignore_errors=True)
     try:
-        with servers(home) as (label_studio, airflow):
+        with servers(home) as (label_studio, airflow, seconds):
             run_id = run_cycle(home, label_studio, airflow)
-            print_report(home, airflow, run_id)
+            print_report(home, airflow, run_id, seconds)
             if arguments.keep:
                 wait_for_person(home, label_studio, airflow)
     except ServerError as error:
@@ -60,10 +59,11 @@ def main() -> int:
 
 
 @contextmanager
-def servers(home: Path) -> Iterator[tuple[LabelStudio, Airflow]]:
-    """Run Label Studio and Airflow, connected with each other, while the block runs."""
+def servers(home: Path) -> Iterator[tuple[LabelStudio, Airflow, dict[str, float]]]:
+    """Run Label Studio and Airflow, connected with each other, while the block runs; with the seconds of each start."""
+    seconds: dict[str, float] = {}
     with ExitStack() as stack:
-        with _step("Label Studio starts"):
+        with _timed("start Label Studio", seconds):
             label_studio = stack.enter_context(running_label_studio(home / "label-studio"))
         connections = {
             "annotation_default": {
@@ -73,12 +73,12 @@ def servers(home: Path) -> Iterator[tuple[LabelStudio, Airflow]]:
             },
             "annotations_db": {"conn_type": "sqlite", "host": str(home / DATABASE)},
         }
-        with _step("Airflow starts"):
+        with _timed("start Airflow", seconds):
             airflow = stack.enter_context(
                 running_airflow(home / "airflow", dags=REPOSITORY / "dags", connections=connections)
             )
             airflow.wait_for_dag(DAG_ID)
-        yield label_studio, airflow
+        yield label_studio, airflow, seconds
 
 
 def run_cycle(home: Path, label_studio: LabelStudio, airflow: Airflow) -> str:
@@ -108,23 +108,22 @@ def run_cycle(home: Path, label_studio: LabelStudio, airflow: Airflow) -> str:
     return run_id
 
 
-def print_report(home: Path, airflow: Airflow, run_id: str) -> None:
-    """Print what landed, where it is, and how long each task took."""
+def print_report(home: Path, airflow: Airflow, run_id: str, seconds: Mapping[str, float]) -> None:
+    """Print what landed, where it is, and how long each step took."""
     with closing(sqlite3.connect(home / DATABASE)) as database:
         labels = pd.read_sql_query(LABELS, database)
     labels["photo"] = [PurePosixPath(key).name for key in labels["photo"]]
-    print(f"\nWhat landed\n{labels.fillna('').to_string(index=False, justify='left')}\n")
-    print("Task                  seconds")
-    for task_id, task in airflow.tasks(DAG_ID, run_id).items():
-        print(f"{task_id:<20} {task['duration']:>8.1f}")
-    dataset_path, database_path = (os.path.relpath(home / name) for name in (DATASET, DATABASE))
+    print(f"\nWhat landed\n{labels.fillna('').to_string(index=False)}\n\nSeconds")
+    tasks = airflow.tasks(DAG_ID, run_id)
+    for name, duration in {**seconds, **{task_id: task["duration"] for task_id, task in tasks.items()}}.items():
+        print(f"{name:<20} {duration:>6.1f}")
     print(f"""
-The dataset (Parquet) is in {dataset_path}:
+The dataset (Parquet) is in {home / DATASET}:
   .venv/bin/python -c 'from airflow_annotation.formats.parquet import read_dataset
-print(read_dataset("{dataset_path}")["labels"].to_pandas())'
-The SQL tables (SQLite) are in {database_path}:
+print(read_dataset("{home / DATASET}")["labels"].to_pandas())'
+The SQL tables (SQLite) are in {home / DATABASE}:
   .venv/bin/python -c 'import sqlite3
-print(*sqlite3.connect("{database_path}").execute("SELECT label, count(*) FROM labels GROUP BY 1"), sep="\\n")'
+print(*sqlite3.connect("{home / DATABASE}").execute("SELECT label, count(*) FROM labels GROUP BY 1"), sep="\\n")'
 """)
 
 
@@ -141,11 +140,12 @@ Another run waits for you: label its photos in the newest project of Label Studi
 
 
 @contextmanager
-def _step(what: str) -> Iterator[None]:
+def _timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
     print(f"{what} ... ", end="", flush=True)
     started = time.monotonic()
     yield
-    print(f"{time.monotonic() - started:.1f} s")
+    seconds[what] = time.monotonic() - started
+    print(f"{seconds[what]:.1f} s")
 
 
 def _interrupt(*_: object) -> NoReturn:
