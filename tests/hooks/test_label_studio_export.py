@@ -127,7 +127,7 @@ def test_the_tools_own_states_land(client: LabelStudioClient, project: Annotatio
         for was_cancelled in submissions:
             answer = {"result": [], "was_cancelled": was_cancelled, "lead_time": 3.5}
             client.request("POST", f"/api/tasks/{task_id}/annotations/", json=answer)
-    client.request("POST", f"/api/tasks/{ids[3]}/drafts/", json={"result": results()})
+    client.request("POST", f"/api/tasks/{ids[3]}/drafts", json={"result": results()})
     tables = read(client, project)
     assert [row["status"] for row in tables["items"]] == ["labeled", "partial", "skipped", "unlabeled"]
     assert [row["status"] for row in tables["annotations"]] == ["submitted"] * 3 + ["skipped", "draft"]

@@ -171,9 +171,9 @@ def test_item_status(annotations: list[Any], finished: dict[int, bool] | None, s
 
 def test_empty_skipped_and_draft_submissions_are_told_apart() -> None:
     box = region("rectanglelabels", "objects", {**BOX, "rectanglelabels": ["car"]})
-    draft = {"id": 100, "user": 4, "result": [box], "created_at": None}
+    draft = {"id": 100, "user": "anna", "result": [box], "created_at": None}
     tables = read(
-        task([box], [], {"was_cancelled": True, "result": [box]}, drafts=[draft, 7]), annotator="user{}".format
+        task([box], [], {"was_cancelled": True, "result": [box]}, drafts=[draft, 7]), find_email="user{}".format
     )
     assert [
         tuple(row[name] for name in ("annotation_id", "status", "label_count", "annotator"))
@@ -182,9 +182,16 @@ def test_empty_skipped_and_draft_submissions_are_told_apart() -> None:
         ("100", "submitted", 1, "user3"),
         ("101", "submitted", 0, "user3"),
         ("102", "skipped", 1, "user3"),
-        ("draft-100", "draft", 0, "user4"),
+        ("draft-100", "draft", 0, "anna"),
     ]
     assert tables.labels["annotation_id"].to_pylist() == ["100", "102"]
+
+
+def test_people_can_stay_unnamed() -> None:
+    draft = {"id": 5, "user": "anna@example.com"}
+    expanded = {"completed_by": {"id": 8, "email": "ben@example.com"}}
+    tables = read(task([], expanded, drafts=[draft]), annotators="id", find_email="user{}".format)
+    assert tables.annotations["annotator"].to_pylist() == ["3", "8", None]
 
 
 def test_annotations_are_chosen_and_items_never_left_out() -> None:

@@ -96,7 +96,8 @@ def read_tables(
         config=LabelingConfig(label_config),
         item_url=f"{client.url}/projects/{project.id}/data?task={{item_id}}",
         run_key=project.run_key,
-        annotator=_email_finder(client) if annotators == "email" else str,
+        annotators=annotators,
+        find_email=_email_finder(client),
         annotations=annotations,
         keep_raw=keep_raw,
     )

@@ -50,7 +50,8 @@ class ExportSource:
     :param item_url: where an item opens in the tool, with ``{item_id}`` in it
     :param run_key: the annotation run's name, if the project has one
     :param maximum_annotations: submissions that make an item labeled, where ``finished`` does not say
-    :param annotator: returns a person's name for their id
+    :param annotators: name people by their ``email``, or by the tool's ``id``
+    :param find_email: returns a person's e-mail for their id, which is what the export has
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. Skipped ones
         are the latest only where there is no other
     :param keep_raw: fill ``labels.raw`` for every row
@@ -61,7 +62,8 @@ class ExportSource:
     item_url: str
     run_key: str | None = None
     maximum_annotations: int = 1
-    annotator: Callable[[int], str] = str
+    annotators: Literal["email", "id"] = "email"
+    find_email: Callable[[int], str] = str
     annotations: Literal["all", "latest", "ground_truth"] = "all"
     keep_raw: bool = False
 
@@ -77,7 +79,7 @@ class _Submission(msgspec.Struct, Generic[R], gc=False):
     result: list[R] | None = None
     task: int | None = None
     completed_by: int | _User | None = None
-    user: int | None = None
+    user: int | str | None = None
     was_cancelled: bool = False
     ground_truth: bool | None = None
     model_version: str | None = None
@@ -197,8 +199,10 @@ def _join_portions(portions: Sequence[_Portion], source: ExportSource) -> LabelT
     items |= {name: _constant(value, len(items["item_id"])) for name, value in _constants(source).items()}
     label_counts = np.bincount(label_annotations, minlength=len(annotation_items))
     annotations["label_count"] = pa.array(label_counts, pa.int32())
-    annotations |= _taken(items, ("project", "item_id", "item_key"), annotation_items)
-    labels |= _taken(annotations, ("project", "item_id", "item_key", "annotation_id", "origin"), label_annotations)
+    annotations["project"] = _constant(source.project, len(annotation_items))
+    annotations |= _taken(items, ("item_id", "item_key"), annotation_items)
+    labels["project"] = _constant(source.project, len(label_annotations))
+    labels |= _taken(annotations, ("item_id", "item_key", "annotation_id", "origin"), label_annotations)
     firsts = np.cumsum(label_counts) - label_counts
     labels["ordinal"] = pa.array(np.arange(len(label_annotations)) - np.repeat(firsts, label_counts), pa.int32())
     if labels["label_id"].null_count:
@@ -313,7 +317,8 @@ def _read_data(task: _Task[Region], media_keys: Sequence[str]) -> dict[str, Any]
     facts: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for name, value in task.data.items():
-        (facts if isinstance(value, RESERVED_KEYS.get(name, ())) else rest)[name] = value
+        known = RESERVED_KEYS.get(name)
+        (rest if known is None or not isinstance(value, known) else facts)[name] = value
     media_key = next((key for key in media_keys if key in rest), None)
     if media_key is not None and isinstance(rest[media_key], str):
         media = rest.pop(media_key)
@@ -352,9 +357,11 @@ def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource)
 
 def _annotator(submission: _Submission[R], source: ExportSource) -> str | None:
     user = submission.completed_by if submission.completed_by is not None else submission.user
-    if user is None:
-        return None
-    return source.annotator(user if isinstance(user, int) else user.id)
+    if isinstance(user, str):  # drafts have the e-mail, and no id to stand for it
+        return user if source.annotators == "email" else None
+    if isinstance(user, _User):
+        user = user.id
+    return user if user is None else source.find_email(user) if source.annotators == "email" else str(user)
 
 
 def _taken(columns: Columns, names: Sequence[str], rows: IntArray) -> Columns:

@@ -177,18 +177,22 @@ def _read_kind(
     media = config.find_object(to_name)
     lasting = type_ == "labels" and media is not None and media.media_type in _LASTING_MEDIA
     reader = TIME_RANGES if lasting else READERS.get(type_)
-    values = reader.decode([region.value for region in regions]) if reader is not None else [None] * len(regions)
-    if reader is not None and None not in values:
-        yield _Group(rows, _value_columns(reader, values, regions, controls))
-        return
-    read = [place for place, value in enumerate(values) if value is not None]
-    if reader is not None and read:
-        columns = _value_columns(
-            reader, [values[place] for place in read], [regions[place] for place in read], controls
-        )
-        yield _Group([rows[place] for place in read], columns)
-    unread = [rows[place] for place, value in enumerate(values) if value is None]
-    yield _Group(unread, {"type": pa.repeat(OTHER, len(unread))})
+    values = [region.value for region in regions]
+    unread: Sequence[int] = range(len(rows)) if reader is None else ()
+    if reader is not None:
+        try:
+            columns = _value_columns(reader, reader.decode(values), regions, controls)
+        except msgspec.ValidationError:
+            accepted = [reader.accepts(value) for value in values]
+            unread = [place for place, good in enumerate(accepted) if not good]
+            read = [place for place, good in enumerate(accepted) if good]
+            decoded = reader.decode([values[place] for place in read])
+            columns = _value_columns(reader, decoded, [regions[place] for place in read], controls)
+            yield _Group([rows[place] for place in read], columns)
+        else:
+            yield _Group(rows, columns)
+    if unread:
+        yield _Group([rows[place] for place in unread], {"type": pa.repeat(OTHER, len(unread))})
 
 
 def _value_columns(

@@ -116,11 +116,8 @@ class Sized(Protocol):
 
 
 def _boxes(values: Sequence[_Box], _: Sequence[Sized]) -> Columns:
-    numbers = np.empty((len(values), 4))
-    numbers[:, 0] = [value.x for value in values]
-    numbers[:, 1] = [value.y for value in values]
-    numbers[:, 2] = [value.width for value in values]
-    numbers[:, 3] = [value.height for value in values]
+    sides = [side for value in values for side in (value.x, value.y, value.width, value.height)]
+    numbers = pa.array(sides, pa.float64()).to_numpy()
     rotation = pa.array([value.rotation or 0.0 for value in values], pa.float64())
     return {"bbox": _bbox_column(numbers / _PERCENT), "rotation": rotation, **_classes(values)}
 
@@ -132,7 +129,7 @@ def _ellipses(values: Sequence[_Ellipse], records: Sequence[Sized]) -> Columns:
     degrees = np.array([value.rotation or 0.0 for value in values])
     corner = middle - _turn(radius, degrees, records)
     return {
-        "bbox": _bbox_column(np.concatenate([corner, 2 * radius], axis=1)),
+        "bbox": _bbox_column(np.concatenate([corner, 2 * radius], axis=1).ravel()),
         "rotation": pa.array(degrees),
         **_classes(values),
     }
@@ -152,7 +149,7 @@ def _polygons(values: Sequence[_Polygon], _: Sequence[Sized]) -> Columns:
 
 def _vectors(values: Sequence[_Vector], _: Sequence[Sized]) -> Columns:
     points = [[(vertex.x, vertex.y) for vertex in value.vertices] for value in values]
-    types = pa.array(["polygon" if value.closed else "polyline" for value in values])
+    types = pa.array(["polygon" if value.closed else "polyline" for value in values], pa.string())
     return {"points": _points_column(points), "type": types, **_classes(values)}
 
 
@@ -207,9 +204,9 @@ def _time_ranges(values: Sequence[_TimeRange], _: Sequence[Sized]) -> Columns:
 # Columns
 
 
-def _bbox_column(boxes: FloatArray) -> pa.Array:
-    offsets = np.arange(0, 4 * len(boxes) + 1, 4, dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, boxes.ravel())
+def _bbox_column(numbers: FloatArray) -> pa.Array:
+    """Return a column of boxes from their numbers, four by four."""
+    return pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 4, dtype=np.int32), numbers)
 
 
 def _points_column(paths: Sequence[Sequence[tuple[float, float]]]) -> pa.Array:
@@ -226,7 +223,7 @@ def _classes(values: Sequence[Any]) -> Columns:
 def class_columns(classes: Sequence[list[str] | None]) -> Columns:
     """Return ``label``, the first class of each row, and ``labels`` where any row has several."""
     columns = {"label": pa.array([names[0] if names else None for names in classes], pa.string())}
-    if any(names is not None and len(names) > 1 for names in classes):
+    if max([len(names) for names in classes if names], default=1) > 1:
         several = [names if names and len(names) > 1 else None for names in classes]
         columns["labels"] = pa.array(several, pa.list_(pa.string()))
     return columns
@@ -252,17 +249,19 @@ class ValueReader(NamedTuple):
     columns: Callable[[Sequence[Any], Sequence[Sized]], Columns]
 
     def decode(self, values: Sequence[msgspec.Raw]) -> list[Any]:
-        """Decode values, all at once; None stands for a value that is not what its type says."""
-        try:
-            return self.decoder.decode(b"[" + b",".join(values) + b"]")
-        except msgspec.ValidationError:
-            return [self._decode_one(value) for value in values]
+        """Decode values, all at once.
 
-    def _decode_one(self, value: msgspec.Raw) -> Any:
+        :raises msgspec.ValidationError: one of them is not what its type says
+        """
+        return self.decoder.decode(b"[" + b",".join(values) + b"]")
+
+    def accepts(self, value: msgspec.Raw) -> bool:
+        """Return whether a value is what its type says."""
         try:
-            return self.decoder.decode(b"[" + bytes(value) + b"]")[0]
+            self.decode([value])
         except msgspec.ValidationError:
-            return None
+            return False
+        return True
 
 
 def _reader(
