@@ -7,13 +7,16 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
 from airflow_annotation.labels.label_studio.results import UnwritableLabelError, results_from_labels
+from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 
 CONFIG = """
@@ -41,6 +44,9 @@ CONFIG = """
   <Number name="objects.age" toName="image" perRegion="true" whenTagName="objects"/>
   <Labels name="kind" toName="image"><Label value="old"/><Label value="new"/></Labels>
   <Rectangle name="frame" toName="image"/>
+  <BrushLabels name="things" toName="image"><Label value="leaf"/><Label value="twig"/></BrushLabels>
+  <BrushLabels name="ground" toName="image"><Label value="grass" category="1"/></BrushLabels>
+  <BitmaskLabels name="spots" toName="image"><Label value="rust"/></BitmaskLabels>
   <Text name="story" value="$story"/>
   <Labels name="names" toName="story"><Label value="city"/></Labels>
   <Audio name="sound" value="$sound"/>
@@ -324,6 +330,8 @@ def test_relations_name_their_ends() -> None:
     [
         region("ranker", "rank", {"ranker": {"a": ["1"]}}),
         region("rectanglelabels", "objects", {"x": "left"}),
+        region("brushlabels", "things", {"format": "rle", "rle": [1, 2, 3], "brushlabels": ["leaf"]}),
+        region("bitmasklabels", "spots", {"imageDataURL": "data:image/png;base64,", "bitmasklabels": ["rust"]}),
         region("vectorlabels", "lines", {"vertices": [{"x": 1, "y": 2, "isBezier": True}], "vectorlabels": ["lane"]}),
         {"type": 5},
         "nonsense",
@@ -404,6 +412,9 @@ def label_rows(draw: st.DrawFn) -> dict[str, Any]:
                 ("lines", "polyline"),
                 ("lines", "polygon"),
                 ("joints", "keypoint"),
+                ("things", "instance"),
+                ("ground", "segmentation"),
+                ("spots", "instance"),
                 ("weather", "classification"),
                 ("tags", "classifications"),
                 ("place", "classifications"),
@@ -431,6 +442,10 @@ def label_rows(draw: st.DrawFn) -> dict[str, Any]:
         row["points"] = draw(st.lists(POINTS, min_size=2, max_size=5))
     elif type_ == "keypoint":
         row["points"] = [draw(POINTS)]
+    elif type_ in ("instance", "segmentation"):
+        size = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+        mask = mask_to_rle(draw(arrays(np.bool_, size)))
+        row |= {"mask_size": list(mask.size), "mask_counts": mask.counts}
     elif type_ == "scalar":
         row["number"] = draw(st.floats(allow_nan=False, allow_infinity=False))
     elif type_ == "text":

@@ -232,7 +232,7 @@ def _read_field(control: Control, config: LabelingConfig) -> LabelField:
     classes = tuple(control.classes)
     type_, tag = _field_type(control, config), ""
     mask_targets: dict[int, str] = {}
-    if type_ == "instances" and classes and all(category.isdecimal() for category in control.classes.values()):
+    if type_ == "instances" and control.numbers_classes:
         mask_targets = {int(category): class_ for class_, category in control.classes.items()}
         type_ = "segmentation"
     if type_ == OTHER or (type_ not in ("scalar", "text") and not classes):

@@ -85,6 +85,11 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
         """Whether several classes can be chosen at once."""
         return self.tag == "taxonomy" or self.attributes.get("choice") == "multiple"
 
+    @property
+    def numbers_classes(self) -> bool:
+        """Whether each class has a number, its ``category``: that tells segmentation from instances."""
+        return bool(self.classes) and all(category.isdecimal() for category in self.classes.values())
+
 
 class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     """A tag that shows media.

@@ -177,17 +177,15 @@ def _read_kind(
     media = config.find_object(to_name)
     lasting = type_ == "labels" and media is not None and media.media_type in _LASTING_MEDIA
     reader = TIME_RANGES if lasting else READERS.get(type_)
-    values = [region.value for region in regions]
     unread: Sequence[int] = range(len(rows)) if reader is None else ()
     if reader is not None:
         try:
-            columns = _value_columns(reader, reader.decode(values), regions, controls)
-        except msgspec.ValidationError:
-            accepted = [reader.accepts(value) for value in values]
+            columns = _value_columns(reader, regions, controls)
+        except ValueError:
+            accepted = [reader.accepts(region.value, region) for region in regions]
             unread = [place for place, good in enumerate(accepted) if not good]
             read = [place for place, good in enumerate(accepted) if good]
-            decoded = reader.decode([values[place] for place in read])
-            columns = _value_columns(reader, decoded, [regions[place] for place in read], controls)
+            columns = _value_columns(reader, [regions[place] for place in read], controls)
             yield _Group([rows[place] for place in read], columns)
         else:
             yield _Group(rows, columns)
@@ -195,16 +193,21 @@ def _read_kind(
         yield _Group([rows[place] for place in unread], {"type": pa.repeat(OTHER, len(unread))})
 
 
-def _value_columns(
-    reader: ValueReader, values: Sequence[Any], regions: Sequence[Region], controls: Controls
-) -> Columns:
-    columns = reader.columns(values, regions)
-    if reader is READERS["choices"]:
-        several = {name for name, control in controls.items() if control and control.takes_several}
-        types = [f"{reader.type}s" if region.from_name in several else reader.type for region in regions]
-        columns["type"] = pa.array(types, pa.string())
-    columns.setdefault("type", pa.repeat(reader.type, len(values)))
+def _value_columns(reader: ValueReader, regions: Sequence[Region], controls: Controls) -> Columns:
+    columns = reader.read([region.value for region in regions], regions)
+    if "type" not in columns:
+        types = {name: _field_type(reader.type, control) for name, control in controls.items()}
+        columns["type"] = _strings([types[region.from_name] for region in regions])
     return columns
+
+
+def _field_type(type_: str, control: Control | None) -> str:
+    """Return the type of a control's labels, where the record alone does not say it."""
+    if type_ == "classification" and control is not None and control.takes_several:
+        return "classifications"
+    if type_ == "instance" and control is not None and control.numbers_classes:
+        return "segmentation"
+    return type_
 
 
 def _relation_columns(regions: Sequence[Region]) -> Columns:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.labels.label_studio.controls import PATH_SEPARATOR, Control, LabelingConfig
+from airflow_annotation.labels.masks import RLE, rle_to_bitmask, rle_to_brush
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
@@ -23,6 +24,8 @@ _SHAPES: Final = {
     "polygon": ("polygon", "vector"),
     "polyline": ("vector",),
     "keypoint": ("keypoint",),
+    "instance": ("brush", "bitmask", "magicwand"),
+    "segmentation": ("brush", "bitmask", "magicwand"),
 }
 """For each type of label the shapes that can draw it."""
 
@@ -71,6 +74,8 @@ class _Writer:
     def __init__(self, row: Row, config: LabelingConfig, width: int | None, height: int | None) -> None:
         self._row = row
         self._config = config
+        if row.get("mask_size"):
+            height, width = row["mask_size"]
         self._size = {"original_width": width, "original_height": height} if width and height else {}
         self._aspect = width / height if width and height else 1.0
         self._where = f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
@@ -191,40 +196,35 @@ class _Writer:
         return {**places, "text": row.get("text"), control.tag: self._classes()}
 
     def _geometry(self, shape: str) -> Record:
-        row = self._row
         if shape in ("rectangle", "ellipse"):
-            x, y, width, height = self._checked(row["bbox"])
-            rotation = row.get("rotation") or 0.0
-            if shape == "rectangle":
-                return {
-                    "x": x * 100,
-                    "y": y * 100,
-                    "width": width * 100,
-                    "height": height * 100,
-                    "rotation": rotation,
-                }
-            # Label Studio turns an ellipse about its middle, the table about the top left corner of its box.
-            cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-            middle_x = x + width / 2 * cos - height / 2 * sin / self._aspect
-            middle_y = y + width / 2 * sin * self._aspect + height / 2 * cos
-            return {
-                "x": middle_x * 100,
-                "y": middle_y * 100,
-                "radiusX": width * 50,
-                "radiusY": height * 50,
-                "rotation": rotation,
-            }
-        points = [[number * 100 for number in self._checked(point)] for point in row["points"]]
+            return self._box(shape)
+        if shape in ("brush", "magicwand", "bitmask"):
+            mask = RLE(tuple(self._row["mask_size"]), self._row["mask_counts"])
+            is_image = shape == "bitmask"
+            return {"imageDataURL": rle_to_bitmask(mask)} if is_image else {"format": "rle", "rle": rle_to_brush(mask)}
+        points = [[number * 100 for number in self._checked(point)] for point in self._row["points"]]
         if shape == "keypoint":
             return {"x": points[0][0], "y": points[0][1], "width": 0.5}
         if shape == "polygon":
             return {"points": points, "closed": True}
-        names = [f"{row['label_id']}-{number}" for number in range(len(points))]
+        names = [f"{self._row['label_id']}-{number}" for number in range(len(points))]
         vertices = [
             {"id": name, "x": x, "y": y, "isBezier": False, "prevPointId": before}
             for name, before, (x, y) in zip(names, [None, *names], points, strict=False)
         ]
-        return {"vertices": vertices, "closed": row["type"] == "polygon"}
+        return {"vertices": vertices, "closed": self._row["type"] == "polygon"}
+
+    def _box(self, shape: str) -> Record:
+        x, y, width, height = self._checked(self._row["bbox"])
+        rotation = self._row.get("rotation") or 0.0
+        if shape == "rectangle":
+            return {"x": x * 100, "y": y * 100, "width": width * 100, "height": height * 100, "rotation": rotation}
+        # Label Studio turns an ellipse about its middle, the table about the top left corner of its box.
+        cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+        middle_x = x + width / 2 * cos - height / 2 * sin / self._aspect
+        middle_y = y + width / 2 * sin * self._aspect + height / 2 * cos
+        radii = {"radiusX": width * 50, "radiusY": height * 50}
+        return {"x": middle_x * 100, "y": middle_y * 100, **radii, "rotation": rotation}
 
     def _checked(self, numbers: Sequence[float]) -> Sequence[float]:
         """Refuse what lies outside the media; a turned box may reach out of it."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from airflow_annotation.labels.label_studio.controls import PATH_SEPARATOR
+from airflow_annotation.labels.masks import RLE, bitmask_to_rle, brush_to_rle
 
 Columns = dict[str, pa.Array]
 FloatArray = npt.NDArray[np.float64]
@@ -70,6 +71,16 @@ class _Vector(msgspec.Struct, gc=False):
 class _Point(msgspec.Struct, gc=False):
     x: float
     y: float
+    classes: list[str] | None = None
+
+
+class _Brush(msgspec.Struct, gc=False):
+    rle: list[int]
+    classes: list[str] | None = None
+
+
+class _Bitmask(msgspec.Struct, gc=False):
+    url: str = msgspec.field(name="imageDataURL")
     classes: list[str] | None = None
 
 
@@ -157,6 +168,18 @@ def _keypoints(values: Sequence[_Point], _: Sequence[Sized]) -> Columns:
     return {"points": _points_column([[(value.x, value.y)] for value in values]), **_classes(values)}
 
 
+def _brushes(values: Sequence[_Brush], records: Sequence[Sized]) -> Columns:
+    masks = [
+        brush_to_rle(value.rle, round(record.original_width or 0), round(record.original_height or 0))
+        for value, record in zip(values, records, strict=True)
+    ]
+    return {**_mask_columns(masks), **_classes(values)}
+
+
+def _bitmasks(values: Sequence[_Bitmask], _: Sequence[Sized]) -> Columns:
+    return {**_mask_columns([bitmask_to_rle(value.url) for value in values]), **_classes(values)}
+
+
 def _choices(values: Sequence[_Choices], _: Sequence[Sized]) -> Columns:
     return class_columns([_join_paths(value.classes) for value in values])
 
@@ -216,6 +239,13 @@ def _points_column(paths: Sequence[Sequence[tuple[float, float]]]) -> pa.Array:
     return pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), points)
 
 
+def _mask_columns(masks: Sequence[RLE]) -> Columns:
+    return {
+        "mask_size": pa.array([mask.size for mask in masks], pa.list_(pa.int32())),
+        "mask_counts": pa.array([mask.counts for mask in masks], pa.string()),
+    }
+
+
 def _classes(values: Sequence[Any]) -> Columns:
     return class_columns([value.classes for value in values])
 
@@ -248,18 +278,20 @@ class ValueReader(NamedTuple):
     decoder: msgspec.json.Decoder[list[Any]]
     columns: Callable[[Sequence[Any], Sequence[Sized]], Columns]
 
-    def decode(self, values: Sequence[msgspec.Raw]) -> list[Any]:
-        """Decode values, all at once.
+    def read(self, values: Sequence[msgspec.Raw], records: Sequence[Sized]) -> Columns:
+        """Return the columns of values, all at once.
 
-        :raises msgspec.ValidationError: one of them is not what its type says
+        :param values: the values
+        :param records: the records that they are from
+        :raises ValueError: one of the values is not what its type says
         """
-        return self.decoder.decode(b"[" + b",".join(values) + b"]")
+        return self.columns(self.decoder.decode(b"[" + b",".join(values) + b"]"), records)
 
-    def accepts(self, value: msgspec.Raw) -> bool:
+    def accepts(self, value: msgspec.Raw, record: Sized) -> bool:
         """Return whether a value is what its type says."""
         try:
-            self.decode([value])
-        except msgspec.ValidationError:
+            self.read([value], [record])
+        except ValueError:
             return False
         return True
 
@@ -290,6 +322,9 @@ READERS: Final[dict[str, ValueReader]] = {
     **_shape_readers("polygon", "polygon", _Polygon, _polygons),
     **_shape_readers("vector", "polyline", _Vector, _vectors),
     **_shape_readers("keypoint", "keypoint", _Point, _keypoints),
+    **_shape_readers("brush", "instance", _Brush, _brushes),
+    "magicwand": _reader("instance", _Brush, _brushes),
+    **_shape_readers("bitmask", "instance", _Bitmask, _bitmasks),
     "choices": _reader("classification", _Choices, _choices, classes="choices"),
     "taxonomy": _reader("classifications", _Choices, _choices, classes="taxonomy"),
     "number": _reader("scalar", _Number, _numbers),
