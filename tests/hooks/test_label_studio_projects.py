@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook
-from airflow_annotation.hooks.label_studio.projects import read_run_key, run_description, run_title
+from airflow_annotation.hooks.run_marker import read_run_key, run_description, run_title
 from airflow_annotation.labels.schema import LabelSchema
 from tests.conftest import airflow_connection
 from tests.servers.faults import Fault, fault_server
@@ -81,7 +81,7 @@ def test_a_project_is_made_of_a_label_schema(hook: LabelStudioHook, run_key: str
     url = hook.client.url
     assert project == AnnotationProject(
         id=project.id,
-        title=run_title("Cars", run_key),
+        title=run_title("Cars", run_key, longest=50),
         url=f"{url}/projects/{project.id}",
         uri=f"{url.replace('http', 'label-studio')}/projects/{project.id}",
         tool="label_studio",
@@ -288,7 +288,7 @@ def test_a_look_up_is_one_request_while_the_title_is_as_made(label_studio: Label
 
 def test_a_project_of_another_run_is_not_taken_for_ones_own(hook: LabelStudioHook, run_key: str) -> None:
     made = hook.create_project(title="Cars", run_key=f"{run_key}/1", label_schema=SCHEMA)
-    edit(hook, made.id, title=run_title("Misleading", f"{run_key}/2"))
+    edit(hook, made.id, title=run_title("Misleading", f"{run_key}/2", longest=50))
     assert hook.find_project(f"{run_key}/2") is None
 
 
@@ -366,7 +366,7 @@ def test_a_run_is_renamed(hook: LabelStudioHook, run_key: str) -> None:
     made = hook.create_project(title="Cars", run_key=f"{run_key}/old", label_schema=SCHEMA, description="Street")
     renamed = hook.rename_run(f"{run_key}/old", f"{run_key}/new")
     assert (renamed.id, renamed.run_key) == (made.id, f"{run_key}/new")
-    assert renamed.title == run_title("Cars", f"{run_key}/new")
+    assert renamed.title == run_title("Cars", f"{run_key}/new", longest=50)
     assert fields(hook, made.id)["description"].startswith("Street\n")
     assert hook.find_project(f"{run_key}/old") is None
     assert hook.find_project(f"{run_key}/new") == renamed
@@ -462,9 +462,9 @@ def test_a_run_key_of_any_text_is_read_back_from_any_description(description: st
 
 @given(st.text(min_size=3), st.text(min_size=1))
 def test_a_title_always_fits_and_ends_with_its_runs_hash(title: str, run_key: str) -> None:
-    written = run_title(title, run_key)
+    written = run_title(title, run_key, longest=50)
     assert 3 <= len(written) <= 50
-    assert written[-9:] == run_title("abc", run_key)[-9:]
+    assert written[-9:] == run_title("abc", run_key, longest=50)[-9:]
 
 
 @given(st.text())

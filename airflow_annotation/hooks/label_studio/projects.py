@@ -1,16 +1,12 @@
 """Projects of a Label Studio server, and the annotation runs that they belong to.
 
-Label Studio itself is the registry of runs. A project's description ends with a line such as
-``airflow-annotation: {"run_key":"my_dag/2026-11-22"}``, and its title with a short hash of the run's key, since titles
-are what the server can search. People edit both, so a run is found by either.
+Label Studio itself is the registry of runs, as :mod:`~airflow_annotation.hooks.run_marker` says. Titles are what the
+server can search.
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -18,10 +14,12 @@ import httpx
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
+from airflow_annotation.hooks import run_marker
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.label_studio.progress import get_progress
+from airflow_annotation.hooks.run_marker import read_run_key, rename_title, run_description, run_mark, run_title
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +56,8 @@ _NOT_COPIED: Final = frozenset({"is_draft", "model_version", "pinned_at", "start
 """Settings that belong to the very project: to its predictions, its state, or how it is listed."""
 
 _TITLE_LENGTHS: Final = (3, 50)
-_HASH_LENGTH: Final = 8
 _PAGE_SIZE: Final = 100
 _LISTED: Final = "id,title,description"
-_RUN_LINE: Final = re.compile(r"^[ \t]*airflow-annotation:[ \t]*(\{.*\})[ \t]*\r?$", re.MULTILINE)
-
-
-class _RunLine(msgspec.Struct):
-    run_key: str
 
 
 class _ListedProject(msgspec.Struct):
@@ -97,36 +89,7 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
     :raises AnnotationError: a name is none of :data:`PROJECT_SETTINGS`
     """
-    for name in settings:
-        if name not in PROJECT_SETTINGS:
-            close = difflib.get_close_matches(str(name), PROJECT_SETTINGS, n=1)
-            raise AnnotationError(
-                f"Label Studio has no project setting {name!r}.{f' Did you mean {close[0]!r}?' if close else ''} "
-                f"Known settings: {', '.join(PROJECT_SETTINGS)}."
-            )
-
-
-def run_title(title: str, run_key: str) -> str:
-    """Return a project's title with the hash of its run at the end, shortened to what Label Studio takes."""
-    mark = _run_mark(run_key)
-    room = _TITLE_LENGTHS[1] - len(mark) - 1
-    return f"{title if len(title) <= room else title[: room - 1].rstrip() + '…'} {mark}"
-
-
-def run_description(description: str, run_key: str) -> str:
-    """Return a project's description with the line that names its run at the end."""
-    text = _RUN_LINE.sub("", description).rstrip()
-    line = f"airflow-annotation: {msgspec.json.encode(_RunLine(run_key)).decode()}"
-    return f"{text}\n\n{line}" if text else line
-
-
-def read_run_key(description: str | None) -> str | None:
-    """Return the run's key that a project's description holds, or None."""
-    lines = _RUN_LINE.findall(description or "")
-    try:
-        return msgspec.json.decode(lines[-1], type=_RunLine).run_key if lines else None
-    except msgspec.DecodeError:  # Somebody edited it: it names no run any more.
-        return None
+    run_marker.check_settings(settings, PROJECT_SETTINGS, "Label Studio has no project setting")
 
 
 def project_uri(url: str, project_id: str | int) -> str:
@@ -155,7 +118,7 @@ def find_project(client: LabelStudioClient, run_key: str) -> AnnotationProject |
 
     One request where the project's title still has the hash of the run; else all projects are looked through.
     """
-    mark = _run_mark(run_key)
+    mark = run_mark(run_key)
     # A title keeps its meaning when somebody rewrites the description, unless that names another run.
     found = [
         project for project in _list(client, title=mark) if read_run_key(project.description) in {run_key, None}
@@ -210,7 +173,10 @@ def create_project(
     :param description: for people
     :param fields: labeling config and settings
     """
-    body = fields | {"title": run_title(title, run_key), "description": run_description(description, run_key)}
+    body = fields | {
+        "title": run_title(title, run_key, longest=_TITLE_LENGTHS[1]),
+        "description": run_description(description, run_key),
+    }
     answer = client.request("POST", "/api/projects/", json=body)
     made = decode_answer(answer, _ListedProject)
     first = find_project(client, run_key)
@@ -230,7 +196,7 @@ def update_project(
     :raises AnnotationRequestError: the server refuses, for example a config that labels already made do not fit
     """
     run_key = project.run_key or ""
-    body = fields | {"title": run_title(title, run_key)}
+    body = fields | {"title": run_title(title, run_key, longest=_TITLE_LENGTHS[1])}
     if description:
         body["description"] = run_description(description, run_key)
     return _patch(client, project.id, body, run_key)
@@ -251,9 +217,8 @@ def rename_run(client: LabelStudioClient, run_key: str, new_run_key: str) -> Ann
     if other is not None:
         raise AnnotationError(f"The run_key {new_run_key!r} is taken by project {other.id} ({other.title!r}).")
     old = client.request("GET", project_path(project.id), params={"include": _LISTED}).json()
-    title = (old["title"] or "").replace(_run_mark(run_key), "").strip()
     body = {
-        "title": run_title(title, new_run_key),
+        "title": rename_title(old["title"] or "", run_key, new_run_key, longest=_TITLE_LENGTHS[1]),
         "description": run_description(old["description"] or "", new_run_key),
     }
     return _patch(client, project.id, body, new_run_key)
@@ -266,10 +231,6 @@ def delete_project(client: LabelStudioClient, project_id: str) -> bool:
     except AnnotationProjectNotFound:
         return False
     return True
-
-
-def _run_mark(run_key: str) -> str:
-    return f"#{hashlib.sha256(run_key.encode()).hexdigest()[:_HASH_LENGTH]}"
 
 
 def _list(client: LabelStudioClient, title: str | None = None) -> Iterator[_ListedProject]:
