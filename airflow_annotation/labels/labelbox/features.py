@@ -1,0 +1,192 @@
+"""An ontology as its tools and classifications: which field of a label schema each annotation belongs to.
+
+Reads any ontology in Labelbox's normalized JSON, which is what ``OntologyBuilder.asdict`` of the SDK writes and what
+``ontology.normalized`` is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.labels.schema import LabelSchemaError
+
+CLASS_SEPARATOR: Final = ": "
+"""Between field and class in the name of a tool: a Labelbox tool is one class, and has no other place for the field."""
+
+MASK_TARGET_SEPARATOR: Final = " = "
+"""Between pixel value and class in the name of a segmentation tool: ``surface: 1 = road``."""
+
+MASK_TOOLS: Final = ("raster-segmentation", "superpixel")
+"""Tools whose objects are masks."""
+
+NUMBER_HINT: Final = " (a number)"
+"""End of the instructions of a text question that asks for a number: Labelbox has no questions for numbers."""
+
+PATH_SEPARATOR: Final = "/"
+"""Between question, answer and next question in the name of an answer that another answer led to."""
+
+
+class Question(msgspec.Struct, frozen=True, rename="camel"):
+    """A classification: at the top of an ontology, below a tool, or below an answer.
+
+    :param type: ``radio``, ``checklist``, ``text``, or one that no label of ours has
+    :param instructions: what people are shown
+    :param options: the answers to choose from
+    :param scope: ``global``, or ``index`` where it is asked of each frame or message
+    :param ui_mode: ``searchable`` shows a list to search in instead of buttons
+    """
+
+    type: str
+    name: str = ""
+    instructions: str | None = None
+    options: tuple[Option, ...] = ()
+    scope: str | None = None
+    ui_mode: str | None = None
+    feature_schema_id: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """The type; those about a model's responses are like the others."""
+        return {"prompt": "text"}.get(self.type, self.type.removeprefix("response-"))
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the text that it asks for is a number."""
+        return self.kind == "text" and (self.instructions or "").endswith(NUMBER_HINT)
+
+
+class Option(msgspec.Struct, frozen=True, rename="camel"):
+    """An answer to choose, and the questions that it leads to.
+
+    :param value: the name that Labelbox derives from the label, or that somebody gave
+    :param label: what people are shown, and what annotations have
+    """
+
+    value: str | int | float
+    label: str | int | float | None = None
+    options: tuple[Question, ...] = ()
+    feature_schema_id: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The answer as annotations have it."""
+        return str(self.value if self.label is None else self.label)
+
+
+class _Tool(msgspec.Struct, frozen=True, rename="camel"):
+    tool: str
+    name: str = ""
+    classifications: tuple[Question, ...] = ()
+    feature_schema_id: str | None = None
+
+
+class _Normalized(msgspec.Struct, frozen=True):
+    tools: tuple[_Tool, ...] = ()
+    classifications: tuple[Question, ...] = ()
+
+
+class Tool(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool that draws one class.
+
+    :param kind: ``rectangle``, ``polygon``, ``line``, ``point``, ``raster-segmentation``, ``named-entity``, ...
+    :param name: as annotations have it
+    :param field: the schema field that it draws labels of
+    :param label: the class
+    :param mask_target: the class's pixel value, where the field is a segmentation
+    :param questions: about each object
+    """
+
+    kind: str
+    name: str
+    field: str
+    label: str
+    mask_target: int | None = None
+    questions: tuple[Question, ...] = ()
+    feature_schema_id: str | None = None
+
+
+class Ontology:
+    """The tools and questions of an ontology, in its order.
+
+    :param normalized: the ontology's normalized JSON
+    :raises LabelSchemaError: it is no such document
+    """
+
+    def __init__(self, normalized: Mapping[str, Any]) -> None:
+        try:
+            read = msgspec.convert(normalized, _Normalized)
+        except msgspec.ValidationError as error:
+            raise LabelSchemaError(f"The ontology is not one in Labelbox's normalized form: {error}.") from error
+        self.tools = tuple(_assign_fields(read.tools))
+        taken = {tool.field.casefold() for tool in self.tools}
+        self.questions: dict[str, Question] = {}
+        for question in read.classifications:
+            name = question.name or question.instructions or question.type
+            while name.casefold() in taken:
+                name = f"{name} ({question.type})"
+            taken.add(name.casefold())
+            self.questions[name] = question
+        self._tools_by_id = {tool.feature_schema_id: tool for tool in self.tools if tool.feature_schema_id}
+        self._tools_by_name = {tool.name: tool for tool in self.tools}
+        self._fields_by_id = {
+            question.feature_schema_id: name for name, question in self.questions.items() if question.feature_schema_id
+        }
+        self._fields_by_name = {question.name: name for name, question in self.questions.items()}
+
+    def find_tool(self, feature_schema_id: str | None, name: str) -> Tool | None:
+        """Return the tool that drew an annotation with this id or name, None where the ontology has none any more."""
+        return self._tools_by_id.get(feature_schema_id or "") or self._tools_by_name.get(name)
+
+    def find_field(self, feature_schema_id: str | None, name: str) -> str | None:
+        """Return the field of the question that an answer with this id or name answers, None where there is none."""
+        return self._fields_by_id.get(feature_schema_id or "") or self._fields_by_name.get(name)
+
+
+def _assign_fields(tools: Sequence[_Tool]) -> Iterator[Tool]:
+    """Read the field and the class from each tool's name, ``field: class``.
+
+    A field has tools of one kind. Where a name has no field in it, or tools of several kinds have the same, the field
+    is the kind and the class is the name.
+    """
+    kinds: defaultdict[str, set[str]] = defaultdict(set)
+    spellings: dict[str, str] = {}
+    for tool in tools:
+        field, separator, _ = tool.name.partition(CLASS_SEPARATOR)
+        kinds[(field if separator else tool.tool).casefold()].add(tool.tool)
+    labels: defaultdict[str, list[tuple[_Tool, str]]] = defaultdict(list)
+    for tool in tools:
+        field, separator, label = tool.name.partition(CLASS_SEPARATOR)
+        if not separator or not field or not label or len(kinds[field.casefold()]) > 1:
+            field, label = tool.tool, tool.name
+        labels[spellings.setdefault(field.casefold(), field)].append((tool, label))
+    fields = {}
+    for field, drawn in labels.items():
+        numbered = _mask_targets([label for tool, label in drawn if tool.tool in MASK_TOOLS])
+        for tool, label in drawn:
+            fields[id(tool)] = field, *numbered.get(label, (None, label))
+    for tool in tools:
+        field, mask_target, label = fields[id(tool)]
+        yield Tool(
+            kind=tool.tool,
+            name=tool.name,
+            field=field,
+            label=label,
+            mask_target=mask_target,
+            questions=tool.classifications,
+            feature_schema_id=tool.feature_schema_id,
+        )
+
+
+def _mask_targets(labels: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """Read labels such as ``1 = road``; nothing unless all of them are, with a pixel value of its own each."""
+    read = {}
+    for label in labels:
+        value, separator, class_ = label.partition(MASK_TARGET_SEPARATOR)
+        if not separator or not class_ or not (value.isascii() and value.isdecimal() and 0 < int(value) < 65536):
+            return {}
+        read[label] = (int(value), class_)
+    return read if len({value for value, _ in read.values()}) == len(labels) else {}

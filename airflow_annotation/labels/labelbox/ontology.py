@@ -1,0 +1,237 @@
+"""Label schema to an ontology in Labelbox's normalized JSON, and back.
+
+A Labelbox tool draws one class. So a field of several classes becomes as many tools, named ``field: class``, which is
+also how the field is known when labels come back. Where a field has the name of its kind of tool (``rectangle``,
+``polygon``, ``line``, ``point``, ``raster-segmentation``) the tools are named by their classes alone; that is how
+ontologies of any origin are read, too.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from airflow_annotation.labels.labelbox.features import (
+    CLASS_SEPARATOR,
+    MASK_TARGET_SEPARATOR,
+    NUMBER_HINT,
+    PATH_SEPARATOR,
+    Ontology,
+    Question,
+    Tool,
+)
+from airflow_annotation.labels.schema import (
+    OTHER,
+    SHAPE_TYPES,
+    LabelAttribute,
+    LabelField,
+    LabelSchema,
+    LabelSchemaError,
+)
+
+Json = dict[str, Any]
+
+_TOOLS: Final = {
+    "detections": "rectangle",
+    "instances": "raster-segmentation",
+    "polygons": "polygon",
+    "polylines": "line",
+    "keypoints": "point",
+    "segmentation": "raster-segmentation",
+}
+_FIELD_TYPES: Final = {
+    "rectangle": "detections",
+    "raster-segmentation": "instances",
+    "superpixel": "instances",
+    "polygon": "polygons",
+    "line": "polylines",
+    "point": "keypoints",
+}
+_QUESTIONS: Final = {
+    "classification": "radio",
+    "classifications": "checklist",
+    "scalar": "text",
+    "text": "text",
+    "radio": "radio",
+    "select": "radio",
+    "checkbox": "checklist",
+    "number": "text",
+}
+"""Type of the classification that asks for a field or an attribute."""
+
+_NUMBERS: Final = ("scalar", "number")
+
+
+def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] = ()) -> Json:
+    """Compile a label schema to an ontology.
+
+    :param schema: what is to be labeled
+    :param index_fields: fields without shapes that are asked of each frame or message, and not of the whole item
+    :returns: the normalized JSON, without ids: ``client.create_ontology`` of the SDK takes it
+    :raises LabelSchemaError: Labelbox cannot label this; the message names the field
+    """
+    for name in index_fields:
+        if name not in schema.fields or schema.fields[name].type in SHAPE_TYPES:
+            raise LabelSchemaError(f"Label schema: {name!r} is no field without shapes, so it is asked of no frame.")
+    tools: list[Json] = []
+    classifications: list[Json] = []
+    for name, field in schema.fields.items():
+        if field.type == OTHER:
+            raise LabelSchemaError(
+                f"Label schema, field {name!r} is of type other, which only reading gives. Pass an ontology id instead."
+            )
+        if field.type in SHAPE_TYPES:
+            tools.extend(_write_tools(name, field))
+        else:
+            question = _write_question(name, field.type, field.classes)
+            classifications.append({**question, "scope": "index" if name in index_fields else "global"})
+    for number, tool in enumerate(tools):
+        tool["color"] = _colour(number)
+    normalized = {"tools": tools, "classifications": classifications}
+    _check_names(tools)
+    read = label_schema_from_ontology(normalized).fields
+    for name, field in schema.fields.items():
+        if name not in read or _meaning(read[name]) != _meaning(field):
+            raise LabelSchemaError(
+                f"Label schema, field {name!r}: the names of its tools in Labelbox would be read as something else. "
+                f"Leave {CLASS_SEPARATOR!r} and {MASK_TARGET_SEPARATOR!r} out of its name and classes, and do not "
+                f"name it like a kind of tool ({', '.join(sorted(_FIELD_TYPES))})."
+            )
+    return normalized
+
+
+def label_schema_from_ontology(normalized: Mapping[str, Any]) -> LabelSchema:
+    """Read the label schema back from an ontology.
+
+    Any ontology can be read: what no type of ours describes becomes a field of type ``other`` with the name of its
+    tool or classification. Questions that an answer leads to are attributes named by their path, where the first
+    question is about an object; those about whole items have no place in a schema.
+
+    :param normalized: the ontology's normalized JSON
+    :raises LabelSchemaError: it is no such document
+    """
+    ontology = Ontology(normalized)
+    tools: dict[str, list[Tool]] = {}
+    for tool in ontology.tools:
+        tools.setdefault(tool.field, []).append(tool)
+    fields = {name: _read_tools(drawing) for name, drawing in tools.items()}
+    return LabelSchema(fields | {name: _read_question(question) for name, question in ontology.questions.items()})
+
+
+# Writing
+
+
+def _write_tools(name: str, field: LabelField) -> Iterator[Json]:
+    kind = _TOOLS[field.type]
+    targets = {class_: value for value, class_ in field.mask_targets.items()}
+    plain = name == kind and not any(CLASS_SEPARATOR in class_ for class_ in field.classes)
+    for class_ in field.classes:
+        label = f"{targets[class_]}{MASK_TARGET_SEPARATOR}{class_}" if class_ in targets else class_
+        yield {
+            "tool": kind,
+            "name": label if plain else f"{name}{CLASS_SEPARATOR}{label}",
+            "required": False,
+            "classifications": [
+                _write_question(attribute_name, attribute.type, attribute.values)
+                for attribute_name, attribute in field.attributes.items()
+                if not attribute.classes or class_ in attribute.classes
+            ],
+        }
+
+
+def _write_question(name: str, type_: str, answers: Iterable[str]) -> Json:
+    question: Json = {
+        "type": _QUESTIONS[type_],
+        "name": name,
+        "instructions": f"{name}{NUMBER_HINT}" if type_ in _NUMBERS else name,
+        "required": False,
+        "options": [
+            {"label": answer, "value": answer, "options": [], "position": position}
+            for position, answer in enumerate(answers)
+        ],
+    }
+    return {**question, "uiMode": "searchable"} if type_ == "select" else question
+
+
+def _check_names(tools: Iterable[Json]) -> None:
+    seen = set()
+    for tool in tools:
+        if tool["name"] in seen:
+            raise LabelSchemaError(
+                f"Label schema: Labelbox would get two tools named {tool['name']!r}. Rename a field."
+            )
+        seen.add(tool["name"])
+
+
+def _meaning(field: LabelField) -> LabelField:
+    """Return a field as it would be written shortest: an attribute that is asked for all classes names none."""
+    attributes = {}
+    for name, attribute in field.attributes.items():
+        asked = tuple(class_ for class_ in field.classes if class_ in attribute.classes)
+        attributes[name] = LabelAttribute(
+            type=attribute.type, values=attribute.values, classes=asked if len(asked) < len(field.classes) else ()
+        )
+    return LabelField(
+        type=field.type, classes=field.classes, attributes=attributes, mask_targets=field.mask_targets, tag=field.tag
+    )
+
+
+def _colour(index: int) -> str:
+    """Return a colour that differs from its neighbours': hues go round by the golden ratio."""
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 0.9)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+
+
+# Reading
+
+
+def _read_tools(tools: list[Tool]) -> LabelField:
+    kind = tools[0].kind
+    classes = tuple(dict.fromkeys(tool.label for tool in tools))
+    mask_targets = {tool.mask_target: tool.label for tool in tools if tool.mask_target is not None}
+    type_ = "segmentation" if mask_targets else _FIELD_TYPES.get(kind, OTHER)
+    asked: dict[str, list[tuple[str, Question]]] = {}
+    for tool in tools:
+        for name, question in _questions(tool.questions, ""):
+            asked.setdefault(name, []).append((tool.label, question))
+    return LabelField(
+        type=type_,
+        classes=classes,
+        attributes={name: _read_attribute(askings, len(tools)) for name, askings in asked.items()},
+        mask_targets=mask_targets,
+        tag=kind if type_ == OTHER else "",
+    )
+
+
+def _questions(questions: Iterable[Question], path: str) -> Iterator[tuple[str, Question]]:
+    """Yield the questions and those that their answers lead to, by path."""
+    for question in questions:
+        yield path + question.name, question
+        for option in question.options:
+            yield from _questions(option.options, f"{path}{question.name}{PATH_SEPARATOR}{option.name}{PATH_SEPARATOR}")
+
+
+def _read_attribute(askings: list[tuple[str, Question]], tools: int) -> LabelAttribute:
+    """Read a question that several tools may ask; where their answers differ, all can be given."""
+    question = askings[0][1]
+    type_ = {"radio": "radio", "checklist": "checkbox"}.get(question.kind, "text")
+    if type_ == "radio" and question.ui_mode == "searchable":
+        type_ = "select"
+    if question.is_number:
+        type_ = "number"
+    values = dict.fromkeys(option.name for _, other in askings for option in other.options)
+    return LabelAttribute(
+        type=type_,
+        values=tuple(values) if question.kind in ("radio", "checklist") else (),
+        classes=tuple(class_ for class_, _ in askings) if len(askings) < tools else (),
+    )
+
+
+def _read_question(question: Question) -> LabelField:
+    classes = tuple(option.name for option in question.options)
+    if question.kind in ("radio", "checklist") and classes:
+        return LabelField(type="classification" if question.kind == "radio" else "classifications", classes=classes)
+    if question.kind == "text":
+        return LabelField(type="scalar" if question.is_number else "text")
+    return LabelField(type=OTHER, classes=classes, tag=question.type)
