@@ -12,7 +12,7 @@ from typing import Any
 from .entities import DataRow, Json, Project, new_id
 from .errors import InvalidInputError
 from .masks import binary_mask
-from .media import text_of
+from .media import text_of, tokens_of
 from .ontologies import feature_value
 from .schema import snake_case
 from .state import State
@@ -155,8 +155,14 @@ class Builder:
 
     def _entity(self, payload: Json) -> Json:
         if "textSelections" in payload:
+            tokens = tokens_of(self.state, self.data_row.text_layer_url)
             groups = [
-                {"id": one["groupId"], "page_number": one["page"], "tokens": one["tokenIds"]}
+                {
+                    "id": one["groupId"],
+                    "page_number": one["page"],
+                    "tokens": one["tokenIds"],
+                    "text": " ".join(tokens.get(token_id, "") for token_id in one["tokenIds"]),
+                }
                 for one in payload["textSelections"]
             ]
             return {"location": {"groups": groups}}

@@ -80,10 +80,12 @@ class Application:
 
     async def _answer(self, request: Request, kinds: set[str], work: Any) -> Response:
         state = self.state
-        with state.lock:
+        # Not the state's lock: a long task holds that one, and the event loop must not wait for it.
+        with state.operations_lock:
             state.operations.update(kinds)
             fault = self.faults.take(kinds)
-            wait = self.faults.seconds_over_limit(state.settings.requests_per_minute)
+            limit = None if "download" in kinds else state.settings.requests_per_minute
+            wait = self.faults.seconds_over_limit(limit)
         if wait is not None:
             message = "You have exceeded your request limit"
             return JSONResponse({"message": message}, status_code=429, headers={"Retry-After": str(wait)})
@@ -95,7 +97,6 @@ class Application:
             return _faulty(fault)
         if fault is not None and fault.cut and not fault.after:
             return CutResponse(b'{"data"')
-        # The lock makes requests take turns; large imports and exports would otherwise block the event loop.
         response = await asyncio.to_thread(self._locked, work)
         if fault is not None and fault.cut:
             return CutResponse(response.body)

@@ -137,7 +137,8 @@ def lose_masks(state: State, data: Json) -> Json:
 
 def operations(state: State, _data: Json) -> Json:
     """Count the requests so far, by kind and by GraphQL operation."""
-    return dict(state.operations)
+    with state.operations_lock:
+        return dict(state.operations)
 
 
 ACTIONS: dict[str, Action] = {
@@ -173,7 +174,8 @@ def control_routes(state: State, faults: Faults) -> list[Route]:
         return answer
 
     def add_fault(_state: State, data: Json) -> Json:
-        faults.pending.append(Fault(**data))
+        with state.operations_lock:
+            faults.pending.append(Fault(**data))
         return {}
 
     actions = {**ACTIONS, "faults": add_fault}

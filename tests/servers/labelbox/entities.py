@@ -123,6 +123,7 @@ class DataRow(Entity):
     metadata: dict[str, Any] = field(default_factory=dict)
     attachments: list[Attachment] = field(default_factory=list)
     media_attributes: Json = field(default_factory=dict)
+    text_layer_url: str | None = None
     labels: list[Label] = field(default_factory=list)
     processing_error: str | None = None
     processed_at: float = 0.0

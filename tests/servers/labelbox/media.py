@@ -35,8 +35,17 @@ INACCESSIBLE = ("gs://",)
 
 def asset_url(row_data: str) -> str:
     """Return the row data as it is read back: of a document only the URL of its PDF."""
-    found = re.search(r'"(?:pdfUrl|pdf_url)": *"([^"]+)"', row_data)
-    return found.group(1) if found else row_data
+    return _url_in(row_data, "pdfUrl", "pdf_url") or row_data
+
+
+def text_layer_url(row_data: str) -> str | None:
+    """Return where the text layer of a document is: its tokens, by page and group."""
+    return _url_in(row_data, "textLayerUrl", "text_layer_url")
+
+
+def _url_in(row_data: str, *keys: str) -> str | None:
+    found = re.search(rf'"(?:{"|".join(keys)})": *"([^"]+)"', row_data)
+    return found.group(1) if found else None
 
 
 def fetch(state: State, url: str) -> StoredFile | None:
@@ -153,3 +162,16 @@ def text_of(state: State, row_data: str) -> str | None:
         return row_data
     file = fetch(state, row_data)
     return None if file is None else file.content.decode(errors="replace")
+
+
+def tokens_of(state: State, url: str | None) -> dict[str, str]:
+    """Return the tokens of a text layer by id, or none where it cannot be read."""
+    file = fetch(state, url) if url else None
+    if file is None:
+        return {}
+    return {
+        token["id"]: token["content"]
+        for page in json.loads(file.content)
+        for group in page["groups"]
+        for token in group["tokens"]
+    }

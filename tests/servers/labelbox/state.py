@@ -114,6 +114,7 @@ class State:
     jobs: list[Job] = field(default_factory=list)
     failing_tasks: dict[str, list[str]] = field(default_factory=dict)
     operations: Counter[str] = field(default_factory=Counter)
+    operations_lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.owner = self.add_user("owner@example.com")

@@ -10,8 +10,7 @@ from typing import Any
 from .data_rows import check_global_key, set_global_key
 from .entities import Attachment, DataRow, Dataset, Json, Task
 from .errors import InvalidInputError, MalformedError, NotFoundError, ServiceError
-from .media import asset_url, describe, fetch
-from .metadata import describe as describe_metadata
+from .media import asset_url, describe, fetch, text_layer_url
 from .metadata import parse_fields
 from .schema import Context, page_after, resolver
 from .state import State, find
@@ -74,8 +73,11 @@ def upsert_data_rows(_: None, context: Context, data: Json) -> Task:
             try:
                 done.append(_upsert(context, item["id"], _payload(item["payload"])))
             except ServiceError as error:  # noqa: PERF203 one bad item must not stop the others
-                failed.append({"message": str(error), "spec": _failed_spec(context.state, item["payload"])})
+                failed.append({"message": str(error), "spec": _failed_spec(item["payload"])})
         task.output = {"rows": done, "errors": failed}
+        created = [{"id": row.id, "rowData": row.row_data, "globalKey": row.global_key} for row in done]
+        report = json.dumps({"createdDataRows": created, "errors": failed}).encode()
+        task.result = context.state.store(report, "application/json", "result.json")
 
     return start(context, "Data row upsert", "adv-upsert-data-rows", work)
 
@@ -99,17 +101,13 @@ def _payload(payload: Json) -> Json:
     return {**payload, "row_data": row_data, "metadata": fields, "global_key": key}
 
 
-def _failed_spec(state: State, payload: Json) -> Json:
+def _failed_spec(payload: Json) -> Json:
     flat = _payload(payload)
-    try:
-        values = parse_fields(state, flat["metadata"] or [])
-    except InvalidInputError:
-        values = {}
     return {
         "externalId": flat.get("external_id"),
         "globalKey": flat["global_key"],
         "rowData": flat["row_data"],
-        "metadata": [describe_metadata(state, schema_id, value) for schema_id, value in values.items()],
+        "metadata": flat["metadata"] or [],
         "attachments": flat.get("attachments") or [],
     }
 
@@ -153,6 +151,7 @@ def _create(context: Context, dataset: Dataset, payload: Json) -> DataRow:
         dataset=dataset,
         created_by=context.user,
         row_data=asset_url(payload["row_data"]),
+        text_layer_url=text_layer_url(payload["row_data"]),
         media_type=media_type,
         media_attributes=attributes,
         processing_error=problem,
