@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import ssl
 import time
-import urllib.request
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -21,15 +20,12 @@ import msgspec
 from httpx_retries import Retry, RetryTransport
 
 from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.hooks.http import CONNECT_TIMEOUT, environment_proxy, retry_policy
 from airflow_annotation.hooks.label_studio.errors import check_response, connection_error, decode_answer, key_refused
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
 
-CONNECT_TIMEOUT: Final = 10.0
-"""Seconds, at most, until a server that does not answer the connection counts as unreachable."""
-
-_METHODS: Final = ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE")
 _REPEATABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _RENEWAL_MARGIN: Final = 30.0
 
@@ -225,7 +221,9 @@ class LabelStudioClient:
         arguments = self._arguments(method, path, repeatable=repeatable, timeout=timeout)
         retry = arguments["extensions"]["retry"]
         arguments["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.aread)
-        transport = RetryTransport(httpx.AsyncHTTPTransport(verify=self._ssl_context, proxy=self._proxy))
+        transport = RetryTransport(
+            httpx.AsyncHTTPTransport(verify=self._ssl_context, proxy=environment_proxy(self.url))
+        )
         with connection_error(self.url):
             async with httpx.AsyncClient(
                 auth=self._auth, headers=self._headers, timeout=self._timeout, transport=transport
@@ -280,7 +278,7 @@ class LabelStudioClient:
             headers=self._headers,
             timeout=self._timeout,
             transport=RetryTransport(
-                httpx.HTTPTransport(verify=self._ssl_context, proxy=self._proxy),
+                httpx.HTTPTransport(verify=self._ssl_context, proxy=environment_proxy(self.url)),
                 retry=retry_policy(repeatable=True, attempts=self._attempts).copy_with(
                     allowed_methods=_REPEATABLE_METHODS
                 ),
@@ -299,15 +297,6 @@ class LabelStudioClient:
         except OSError as error:
             raise AnnotationError(f"The connection's ca_bundle {self._verify!r} cannot be read: {error}.") from error
 
-    @cached_property
-    def _proxy(self) -> str | None:
-        # httpx looks at the environment only where it makes the transport itself.
-        url = httpx.URL(self.url)
-        if urllib.request.proxy_bypass(url.host):
-            return None
-        proxies = urllib.request.getproxies()
-        return proxies.get(url.scheme) or proxies.get("all")
-
 
 def project_path(project_id: str) -> str:
     """Return the API's path of a project.
@@ -317,29 +306,6 @@ def project_path(project_id: str) -> str:
     if not re.fullmatch(r"[0-9]{1,18}", project_id):
         raise AnnotationProjectNotFound(f"{project_id!r} is not the id of a Label Studio project: those are numbers.")
     return f"/api/projects/{project_id}/"
-
-
-def retry_policy(*, repeatable: bool, attempts: int) -> Retry:
-    """Return when and how often a request is sent again.
-
-    :param repeatable: whether sending it twice does no harm; if not, it is repeated only where the server cannot have
-        acted on it
-    :param attempts: how often at most
-    """
-    return Retry(
-        total=attempts,
-        allowed_methods=_METHODS,
-        backoff_factor=0.25,
-        backoff_jitter=0.5,
-        max_backoff_wait=120,
-        total_timeout=300,
-        status_forcelist=(429, 500, 502, 503, 504) if repeatable else (429,),
-        retry_on_exceptions=(
-            (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
-            if repeatable
-            else (httpx.ConnectError, httpx.ConnectTimeout)
-        ),
-    )
 
 
 def _checked_url(url: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -18,16 +17,28 @@ from airflow_annotation.hooks.annotation import (
     AnnotationProgress,
     AnnotationProject,
     AnnotatorNames,
+    Coordinates,
     IfExists,
     MediaAccess,
     OnDuplicate,
+    OnExisting,
+    UploadMode,
     UploadReport,
+)
+from airflow_annotation.hooks.connection_fields import (
+    connection_form_behaviour,
+    connection_form_widgets,
+    read_bool,
+    read_extra,
+    read_object,
+    read_timeout,
 )
 from airflow_annotation.hooks.label_studio import progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
 from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.items import MediaItem
 
@@ -69,21 +80,12 @@ class LabelStudioHook(AnnotationHook):
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the extra fields of the form, for Airflow 3.1. Later ones read the provider's metadata."""
-        from wtforms import BooleanField, IntegerField, StringField
-
-        kinds = {"boolean": BooleanField, "number": IntegerField}
-        return {
-            name: kinds.get(field["schema"]["type"][0], StringField)(
-                field["label"], description=field.get("description", ""), default=field["schema"].get("default")
-            )
-            for name, field in _connection_form()["conn-fields"].items()
-        }
+        return connection_form_widgets(cls.conn_type)
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
         """Return labels and placeholders of the connection's form, for Airflow 3.1."""
-        behaviour = _connection_form()["ui-field-behaviour"]
-        return {name.replace("-", "_"): value for name, value in behaviour.items()}
+        return connection_form_behaviour(cls.conn_type)
 
     @cached_property
     def client(self) -> LabelStudioClient:
@@ -199,7 +201,30 @@ class LabelStudioHook(AnnotationHook):
             items,
             media_access=media_access,
             on_duplicate=on_duplicate,
-            local_files_document_root=_read_extra(self._connection).get("local_files_document_root"),
+            local_files_document_root=read_extra(self._connection).get("local_files_document_root"),
+        )
+
+    def upload_predictions(
+        self,
+        project_id: str,
+        submissions: Iterable[Submission],
+        *,
+        model_version: str,
+        mode: UploadMode = "predictions",
+        on_existing: OnExisting = "skip",
+        coordinates: Coordinates = "relative",
+    ) -> UploadReport:
+        """Give the project's tasks predictions, or annotations. See :meth:`AnnotationHook.upload_predictions`."""
+        from airflow_annotation.hooks.label_studio.predictions import upload_predictions
+
+        return upload_predictions(
+            self.client,
+            project_id,
+            submissions,
+            model_version=model_version,
+            mode=mode,
+            on_existing=on_existing,
+            coordinates=coordinates,
         )
 
     def get_progress(self, project_id: str) -> AnnotationProgress:
@@ -244,13 +269,6 @@ class LabelStudioHook(AnnotationHook):
             )
 
 
-def _connection_form() -> dict[str, Any]:
-    from airflow_annotation.get_provider_info import get_provider_info
-
-    connection_types = get_provider_info()["connection-types"]
-    return next(form for form in connection_types if form["connection-type"] == LabelStudioHook.conn_type)
-
-
 def client_from_connection(connection: Connection, *, attempts: int = 5) -> LabelStudioClient:
     """Return the client that an Airflow connection of type ``label_studio`` describes.
 
@@ -258,17 +276,17 @@ def client_from_connection(connection: Connection, *, attempts: int = 5) -> Labe
     :param attempts: how often a failed request is repeated at most
     :raises AnnotationError: it describes none; the message says which field is wrong
     """
-    extra = _read_extra(connection)
+    extra = read_extra(connection)
     headers = extra.get("headers") or {}
     if isinstance(headers, str):
-        headers = _read_object(headers, "extra field headers")
+        headers = read_object(headers, "extra field headers")
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise AnnotationError("The connection's extra field headers is not a JSON object of strings.")
     return LabelStudioClient(
         url=_url(connection),
         api_key=connection.password or "",
-        verify=extra.get("ca_bundle") or _read_bool(extra.get("verify_ssl"), default=True),
-        timeout=_read_timeout(extra.get("timeout")),
+        verify=extra.get("ca_bundle") or read_bool(extra, "verify_ssl", default=True),
+        timeout=read_timeout(extra),
         headers=headers,
         attempts=attempts,
     )
@@ -292,43 +310,3 @@ def _url(connection: Connection) -> str:
     except httpx.InvalidURL as error:
         raise AnnotationError(f"The connection's host is not a URL: {error}.") from error
     return str(url.copy_with(query=None, fragment=None))
-
-
-def _read_extra(connection: Connection) -> dict[str, Any]:
-    # Not extra_dejson: it takes broken JSON for none, and must not be called in an event loop.
-    return _read_object(connection.extra or "{}", "extra field")
-
-
-def _read_object(text: str, what: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        # The text itself may hold secrets.
-        raise AnnotationError(f"The connection's {what} is not JSON.") from error
-    if not isinstance(value, dict):
-        raise AnnotationError(f"The connection's {what} is not a JSON object.")
-    return value
-
-
-def _read_bool(value: Any, *, default: bool) -> bool:
-    # The URI form of a connection makes strings of all values.
-    if value is None or value == "":
-        return default
-    if isinstance(value, bool):
-        return value
-    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if str(value).lower() not in words:
-        raise AnnotationError(f"The connection's extra field verify_ssl is neither true nor false: {value!r}.")
-    return words[str(value).lower()]
-
-
-def _read_timeout(value: Any) -> float:
-    if value is None or value == "":
-        return 60.0
-    try:
-        timeout = float(value)
-    except (TypeError, ValueError):
-        timeout = 0.0
-    if not 0 < timeout < float("inf"):
-        raise AnnotationError(f"The connection's extra field timeout is no number of seconds: {value!r}.")
-    return timeout

@@ -1,0 +1,97 @@
+"""Reading the extra fields of a connection, and showing them in Airflow's form."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_annotation.exceptions import AnnotationError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
+
+
+def connection_form_widgets(conn_type: str) -> dict[str, Any]:
+    """Return the extra fields of a connection type's form, for Airflow 3.1. Later ones read the provider's metadata."""
+    from wtforms import BooleanField, IntegerField, StringField
+
+    kinds = {"boolean": BooleanField, "number": IntegerField}
+    return {
+        name: kinds.get(field["schema"]["type"][0], StringField)(
+            field["label"], description=field.get("description", ""), default=field["schema"].get("default")
+        )
+        for name, field in _connection_form(conn_type)["conn-fields"].items()
+    }
+
+
+def connection_form_behaviour(conn_type: str) -> dict[str, Any]:
+    """Return labels and placeholders of a connection type's form, for Airflow 3.1."""
+    behaviour = _connection_form(conn_type)["ui-field-behaviour"]
+    return {name.replace("-", "_"): value for name, value in behaviour.items()}
+
+
+def read_extra(connection: Connection) -> dict[str, Any]:
+    """Return the connection's extra fields.
+
+    :raises AnnotationError: the extra field is no JSON object
+    """
+    # Not extra_dejson: it takes broken JSON for none, and must not be called in an event loop.
+    return read_object(connection.extra or "{}", "extra field")
+
+
+def read_object(text: str, what: str) -> dict[str, Any]:
+    """Return the JSON object that a text holds.
+
+    :param what: names the text in errors
+    :raises AnnotationError: it holds none
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        # The text itself may hold secrets.
+        raise AnnotationError(f"The connection's {what} is not JSON.") from error
+    if not isinstance(value, dict):
+        raise AnnotationError(f"The connection's {what} is not a JSON object.")
+    return value
+
+
+def read_bool(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:
+    """Return an extra field that is true or false.
+
+    :raises AnnotationError: it is neither
+    """
+    value = extra.get(name)
+    # The URI form of a connection makes strings of all values.
+    if value is None or value == "":
+        return default
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if str(value).lower() not in words:
+        raise AnnotationError(f"The connection's extra field {name} is neither true nor false: {value!r}.")
+    return words[str(value).lower()]
+
+
+def read_timeout(extra: Mapping[str, Any]) -> float:
+    """Return the extra field ``timeout`` in seconds, 60 by default.
+
+    :raises AnnotationError: it is no number above 0
+    """
+    value = extra.get("timeout")
+    if value is None or value == "":
+        return 60.0
+    try:
+        timeout = float(value)
+    except (TypeError, ValueError):
+        timeout = 0.0
+    if not 0 < timeout < float("inf"):
+        raise AnnotationError(f"The connection's extra field timeout is no number of seconds: {value!r}.")
+    return timeout
+
+
+def _connection_form(conn_type: str) -> dict[str, Any]:
+    from airflow_annotation.get_provider_info import get_provider_info
+
+    connection_types = get_provider_info()["connection-types"]
+    return next(form for form in connection_types if form["connection-type"] == conn_type)
