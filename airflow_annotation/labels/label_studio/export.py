@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.labels.columns import Columns, Portion, join_portions, time_column
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
-from airflow_annotation.labels.label_studio.regions import IntArray, Region, concat_columns, read_regions
-from airflow_annotation.labels.label_studio.values import Columns
+from airflow_annotation.labels.label_studio.regions import Region, read_regions
 from airflow_annotation.labels.schema import OTHER
-from airflow_annotation.labels.tables import ITEMS, SCHEMAS, LabelTables, empty_tables
+from airflow_annotation.labels.tables import ITEMS, LabelTables, empty_tables
 
 TOOL: Final = "label_studio"
 
@@ -129,7 +129,7 @@ def tables_from_export(
         _read_portion(tasks[start : start + _PORTION], predictions or {}, source, finished or {})
         for start in range(0, len(tasks), _PORTION)
     ]
-    return _join_portions(portions, source) if portions else empty_tables()
+    return join_portions(portions, _constants(source)) if portions else empty_tables()
 
 
 class _Entry(NamedTuple, Generic[R]):
@@ -143,26 +143,12 @@ class _Entry(NamedTuple, Generic[R]):
     regions: list[R]
 
 
-class _Portion(NamedTuple):
-    """The columns of some tasks, without what is the same for all rows or comes from another table.
-
-    :param annotation_items: for each annotation, the place of its item in the portion
-    :param label_annotations: for each label, the place of its annotation in the portion
-    """
-
-    items: Columns
-    annotations: Columns
-    annotation_items: IntArray
-    labels: Columns
-    label_annotations: IntArray
-
-
 def _read_portion(
     raw_tasks: Sequence[msgspec.Raw],
     predictions: Mapping[int, Sequence[msgspec.Raw]],
     source: ExportSource,
     finished: Mapping[int, bool],
-) -> _Portion:
+) -> Portion:
     tasks = [_read_task(raw) for raw in raw_tasks]
     if predictions:
         for task in tasks:
@@ -176,45 +162,13 @@ def _read_portion(
         records = list(_raw_records(raw_tasks, predictions, source))
         raw = pa.array([records[row] for row in rows.tolist()], pa.string())
         labels["raw"] = raw if source.keep_raw else pc.if_else(others, raw, None)
-    return _Portion(
+    return Portion(
         _item_columns(tasks, source, finished),
         _annotation_columns(entries, source),
         np.array([entry.item for entry in entries], dtype=np.int64),
         labels,
         owners[rows],
     )
-
-
-def _join_portions(portions: Sequence[_Portion], source: ExportSource) -> LabelTables:
-    items = concat_columns([portion.items for portion in portions])
-    annotations = concat_columns([portion.annotations for portion in portions])
-    labels = concat_columns([portion.labels for portion in portions])
-    annotation_items = _concat_places(
-        [(portion.annotation_items, len(portion.items["item_id"])) for portion in portions]
-    )
-    label_annotations = _concat_places(
-        [(portion.label_annotations, len(portion.annotation_items)) for portion in portions]
-    )
-
-    items |= {name: _constant(value, len(items["item_id"])) for name, value in _constants(source).items()}
-    label_counts = np.bincount(label_annotations, minlength=len(annotation_items))
-    annotations["label_count"] = pa.array(label_counts, pa.int32())
-    annotations["project"] = _constant(source.project, len(annotation_items))
-    annotations |= _taken(items, ("item_id", "item_key"), annotation_items)
-    labels["project"] = _constant(source.project, len(label_annotations))
-    labels |= _taken(annotations, ("item_id", "item_key", "annotation_id", "origin"), label_annotations)
-    firsts = np.cumsum(label_counts) - label_counts
-    labels["ordinal"] = pa.array(np.arange(len(label_annotations)) - np.repeat(firsts, label_counts), pa.int32())
-    if labels["label_id"].null_count:
-        named = pc.binary_join_element_wise(labels["annotation_id"], labels["ordinal"].cast(pa.string()), ".")
-        labels["label_id"] = pc.coalesce(labels["label_id"], named)
-    return LabelTables(_batch("items", items), _batch("annotations", annotations), _batch("labels", labels))
-
-
-def _concat_places(portions: Sequence[tuple[IntArray, int]]) -> IntArray:
-    """Join places within portions, each with its length, to places in the whole."""
-    firsts = np.cumsum([0, *(length for _, length in portions)])
-    return np.concatenate([places + first for (places, _), first in zip(portions, firsts, strict=False)])
 
 
 def _read_task(raw: msgspec.Raw) -> _Task[Region]:
@@ -306,8 +260,8 @@ def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, finished
         "status": pa.array(statuses, pa.string()),
         "annotation_count": pa.array([len(task.annotations) for task in tasks], pa.int32()),
         "prediction_count": pa.array(predictions, pa.int32()),
-        "created_at": _timestamps([task.created_at for task in tasks]),
-        "updated_at": _timestamps([task.updated_at for task in tasks]),
+        "created_at": time_column([task.created_at for task in tasks]),
+        "updated_at": time_column([task.updated_at for task in tasks]),
         "item_url": pa.array([source.item_url.format(item_id=id_) for id_ in ids], pa.string()),
     }
 
@@ -350,8 +304,8 @@ def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource)
         "status": pa.array([entry.status for entry in entries], pa.string()),
         "ground_truth": pa.array([one.ground_truth for one in submissions], pa.bool_()),
         "lead_time": pa.array([one.lead_time for one in submissions], pa.float64()),
-        "created_at": _timestamps([one.created_at for one in submissions]),
-        "updated_at": _timestamps([one.updated_at for one in submissions]),
+        "created_at": time_column([one.created_at for one in submissions]),
+        "updated_at": time_column([one.updated_at for one in submissions]),
     }
 
 
@@ -362,23 +316,3 @@ def _annotator(submission: _Submission[R], source: ExportSource) -> str | None:
     if isinstance(user, _User):
         user = user.id
     return user if user is None else source.find_email(user) if source.annotators == "email" else str(user)
-
-
-def _taken(columns: Columns, names: Sequence[str], rows: IntArray) -> Columns:
-    indices = pa.array(rows)
-    return {name: columns[name].take(indices) for name in names}
-
-
-def _constant(value: str | None, length: int) -> pa.Array:
-    return pa.repeat(pa.scalar(value, pa.string()), length)
-
-
-def _timestamps(texts: list[str | None]) -> pa.Array:
-    return pa.array(texts, pa.string()).cast(pa.timestamp("us", tz="UTC"))
-
-
-def _batch(table: str, columns: Columns) -> pa.RecordBatch:
-    schema = SCHEMAS[table]
-    length = len(next(iter(columns.values())))
-    arrays = [columns[field.name] if field.name in columns else pa.nulls(length, field.type) for field in schema]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -13,22 +13,19 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.labels.columns import Columns, IntArray, class_columns, concat_columns, string_column
 from airflow_annotation.labels.label_studio.controls import SHAPES, Control, LabelingConfig
 from airflow_annotation.labels.label_studio.values import (
     READERS,
     TIME_RANGES,
-    Columns,
     ValueReader,
-    class_columns,
     read_answer,
 )
 from airflow_annotation.labels.schema import OTHER
 
-IntArray = npt.NDArray[np.int64]
 Controls = Mapping[str, Control | None]
 
 _LASTING_MEDIA: Final = ("audio", "video")
@@ -84,20 +81,13 @@ def read_regions(regions: Sequence[Region], owners: IntArray, config: LabelingCo
         regions = [regions[row] for row in rows.tolist()]
     columns = _read_values(regions, controls, config)
     columns["label_id"] = _label_ids(regions)
-    columns["parent_label_id"] = _strings([region.parent_id for region in regions])
+    columns["parent_label_id"] = string_column([region.parent_id for region in regions])
     columns["field"] = _fields(regions, controls)
     columns["target"] = _targets(regions)
-    columns["label_origin"] = _strings([region.origin for region in regions])
+    columns["label_origin"] = string_column([region.origin for region in regions])
     _add_answers(columns, rows.tolist(), regions, answers)
     _add_point_indexes(columns, owners[rows].tolist(), regions, controls)
     return LabelRows(rows, columns)
-
-
-def _strings(strings: Sequence[str | None]) -> pa.Array:
-    """Return a column of strings; most columns have but one."""
-    if len(set(strings)) == 1:
-        return pa.repeat(pa.scalar(strings[0], pa.string()), len(strings))
-    return pa.array(strings, pa.string())
 
 
 def _label_ids(regions: Sequence[Region]) -> pa.Array:
@@ -117,16 +107,16 @@ def _fields(regions: Sequence[Region], controls: Controls) -> pa.Array:
     """Return the fields that the regions' controls answer; what came from no control goes by its type."""
     names = {name: control.field if control else name for name, control in controls.items()}
     if len(names) == 1 and all(names.values()):
-        return _strings(list(names.values()) * len(regions))
-    return _strings([names[region.from_name] or region.type for region in regions])
+        return string_column(list(names.values()) * len(regions))
+    return string_column([names[region.from_name] or region.type for region in regions])
 
 
 def _targets(regions: Sequence[Region]) -> pa.Array:
     """Return the names of the media; with the page's number where one tag shows several."""
     pages = [region.item_index for region in regions]
     if pages.count(None) == len(pages):
-        return _strings([region.to_name or None for region in regions])
-    return _strings(
+        return string_column([region.to_name or None for region in regions])
+    return string_column(
         [
             region.to_name or None if page is None else f"{region.to_name}[{page}]"
             for region, page in zip(regions, pages, strict=True)
@@ -197,7 +187,7 @@ def _value_columns(reader: ValueReader, regions: Sequence[Region], controls: Con
     columns = reader.read([region.value for region in regions], regions)
     if "type" not in columns:
         types = {name: _field_type(reader.type, control) for name, control in controls.items()}
-        columns["type"] = _strings([types[region.from_name] for region in regions])
+        columns["type"] = string_column([types[region.from_name] for region in regions])
     return columns
 
 
@@ -223,23 +213,6 @@ def _relation_columns(regions: Sequence[Region]) -> Columns:
         "from_label_id": pa.array([region.from_id for region in regions], pa.string()),
         "to_label_id": pa.array([region.to_id for region in regions], pa.string()),
         "attributes": pa.array(directions, pa.string()),
-    }
-
-
-def concat_columns(parts: Sequence[Columns]) -> Columns:
-    """Put columns one after the other; a column that a part does not have is null there."""
-    if len(parts) == 1:
-        return dict(parts[0])
-    types = {name: column.type for part in parts for name, column in part.items()}
-    lengths = [len(next(iter(part.values()))) for part in parts]
-    return {
-        name: pa.concat_arrays(
-            [
-                part[name] if name in part else pa.nulls(length, type_)
-                for part, length in zip(parts, lengths, strict=True)
-            ]
-        )
-        for name, type_ in types.items()
     }
 
 

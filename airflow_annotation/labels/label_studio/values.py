@@ -11,14 +11,18 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from airflow_annotation.labels.columns import (
+    Columns,
+    FloatArray,
+    bbox_column,
+    class_columns,
+    mask_columns,
+    points_column,
+)
 from airflow_annotation.labels.label_studio.controls import PATH_SEPARATOR
-from airflow_annotation.labels.masks import RLE, bitmask_to_rle, brush_to_rle
-
-Columns = dict[str, pa.Array]
-FloatArray = npt.NDArray[np.float64]
+from airflow_annotation.labels.masks import bitmask_to_rle, brush_to_rle
 
 _PERCENT: Final = 100
 
@@ -130,7 +134,7 @@ def _boxes(values: Sequence[_Box], _: Sequence[Sized]) -> Columns:
     sides = [side for value in values for side in (value.x, value.y, value.width, value.height)]
     numbers = pa.array(sides, pa.float64()).to_numpy()
     rotation = pa.array([value.rotation or 0.0 for value in values], pa.float64())
-    return {"bbox": _bbox_column(numbers / _PERCENT), "rotation": rotation, **_classes(values)}
+    return {"bbox": bbox_column(numbers / _PERCENT), "rotation": rotation, **_classes(values)}
 
 
 def _ellipses(values: Sequence[_Ellipse], records: Sequence[Sized]) -> Columns:
@@ -140,7 +144,7 @@ def _ellipses(values: Sequence[_Ellipse], records: Sequence[Sized]) -> Columns:
     degrees = np.array([value.rotation or 0.0 for value in values])
     corner = middle - _turn(radius, degrees, records)
     return {
-        "bbox": _bbox_column(np.concatenate([corner, 2 * radius], axis=1).ravel()),
+        "bbox": bbox_column(np.concatenate([corner, 2 * radius], axis=1).ravel()),
         "rotation": pa.array(degrees),
         **_classes(values),
     }
@@ -173,11 +177,11 @@ def _brushes(values: Sequence[_Brush], records: Sequence[Sized]) -> Columns:
         brush_to_rle(value.rle, round(record.original_width or 0), round(record.original_height or 0))
         for value, record in zip(values, records, strict=True)
     ]
-    return {**_mask_columns(masks), **_classes(values)}
+    return {**mask_columns(masks), **_classes(values)}
 
 
 def _bitmasks(values: Sequence[_Bitmask], _: Sequence[Sized]) -> Columns:
-    return {**_mask_columns([bitmask_to_rle(value.url) for value in values]), **_classes(values)}
+    return {**mask_columns([bitmask_to_rle(value.url) for value in values]), **_classes(values)}
 
 
 def _choices(values: Sequence[_Choices], _: Sequence[Sized]) -> Columns:
@@ -227,36 +231,13 @@ def _time_ranges(values: Sequence[_TimeRange], _: Sequence[Sized]) -> Columns:
 # Columns
 
 
-def _bbox_column(numbers: FloatArray) -> pa.Array:
-    """Return a column of boxes from their numbers, four by four."""
-    return pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 4, dtype=np.int32), numbers)
-
-
 def _points_column(paths: Sequence[Sequence[tuple[float, float]]]) -> pa.Array:
-    lengths = [len(path) for path in paths]
     numbers = np.array([number for path in paths for point in path for number in point], dtype=np.float64) / _PERCENT
-    points = pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 2, dtype=np.int32), numbers)
-    return pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), points)
-
-
-def _mask_columns(masks: Sequence[RLE]) -> Columns:
-    return {
-        "mask_size": pa.array([mask.size for mask in masks], pa.list_(pa.int32())),
-        "mask_counts": pa.array([mask.counts for mask in masks], pa.string()),
-    }
+    return points_column(numbers, [len(path) for path in paths])
 
 
 def _classes(values: Sequence[Any]) -> Columns:
     return class_columns([value.classes for value in values])
-
-
-def class_columns(classes: Sequence[list[str] | None]) -> Columns:
-    """Return ``label``, the first class of each row, and ``labels`` where any row has several."""
-    columns = {"label": pa.array([names[0] if names else None for names in classes], pa.string())}
-    if max([len(names) for names in classes if names], default=1) > 1:
-        several = [names if names and len(names) > 1 else None for names in classes]
-        columns["labels"] = pa.array(several, pa.list_(pa.string()))
-    return columns
 
 
 def _join_paths(classes: list[str | list[str]]) -> list[str]:

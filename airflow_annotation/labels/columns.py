@@ -1,0 +1,161 @@
+"""Whole columns of the three tables, as the readers of every tool build them.
+
+A tool's records are read in portions, few enough at a time to stay in the processor's cache; portions become columns,
+and the columns are joined to tables. What is the same for all rows, or comes from another table, is put on whole
+tables only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+
+Columns = dict[str, pa.Array]
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+# Columns
+
+
+def string_column(strings: Sequence[str | None]) -> pa.Array:
+    """Return a column of strings; most columns have but one."""
+    if len(set(strings)) == 1:
+        return pa.repeat(pa.scalar(strings[0], pa.string()), len(strings))
+    return pa.array(strings, pa.string())
+
+
+def time_column(texts: Sequence[str | None]) -> pa.Array:
+    """Return a column of times from ISO 8601 with offsets."""
+    return pa.array(texts, pa.string()).cast(pa.timestamp("us", tz="UTC"))
+
+
+def bbox_column(numbers: FloatArray) -> pa.Array:
+    """Return a column of boxes from their numbers, four by four."""
+    return pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 4, dtype=np.int32), numbers)
+
+
+def points_column(numbers: FloatArray, lengths: Sequence[int]) -> pa.Array:
+    """Return a column of paths.
+
+    :param numbers: x and y of all points, one after the other
+    :param lengths: how many points each path has
+    """
+    points = pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 2, dtype=np.int32), numbers)
+    return pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), points)
+
+
+def mask_columns(masks: Sequence[RLE]) -> Columns:
+    """Return ``mask_size`` and ``mask_counts``."""
+    return {
+        "mask_size": pa.array([mask.size for mask in masks], pa.list_(pa.int32())),
+        "mask_counts": pa.array([mask.counts for mask in masks], pa.string()),
+    }
+
+
+def class_columns(classes: Sequence[list[str] | None]) -> Columns:
+    """Return ``label``, the first class of each row, and ``labels`` where any row has several."""
+    columns = {"label": pa.array([names[0] if names else None for names in classes], pa.string())}
+    if max([len(names) for names in classes if names], default=1) > 1:
+        several = [names if names and len(names) > 1 else None for names in classes]
+        columns["labels"] = pa.array(several, pa.list_(pa.string()))
+    return columns
+
+
+def concat_columns(parts: Sequence[Columns]) -> Columns:
+    """Put columns one after the other; a column that a part does not have is null there."""
+    if len(parts) == 1:
+        return dict(parts[0])
+    types = {name: column.type for part in parts for name, column in part.items()}
+    lengths = [len(next(iter(part.values()))) for part in parts]
+    return {
+        name: pa.concat_arrays(
+            [
+                part[name] if name in part else pa.nulls(length, type_)
+                for part, length in zip(parts, lengths, strict=True)
+            ]
+        )
+        for name, type_ in types.items()
+    }
+
+
+# Tables
+
+
+class Portion(NamedTuple):
+    """The columns of some items, without what is the same for all rows or comes from another table.
+
+    :param annotation_items: for each annotation, the place of its item in the portion
+    :param label_annotations: for each label, the place of its annotation in the portion, ascending
+    """
+
+    items: Columns
+    annotations: Columns
+    annotation_items: IntArray
+    labels: Columns
+    label_annotations: IntArray
+
+
+def join_portions(portions: Sequence[Portion], constants: Mapping[str, str | None]) -> LabelTables:
+    """Join portions to tables.
+
+    Labels are numbered within their annotation where they have no ``ordinal``, and named by this number where they have
+    no ``label_id``.
+
+    :param portions: at least one
+    :param constants: columns of ``items`` that are the same for all, ``project`` among them
+    """
+    items = concat_columns([portion.items for portion in portions])
+    annotations = concat_columns([portion.annotations for portion in portions])
+    labels = concat_columns([portion.labels for portion in portions])
+    annotation_items = _concat_places(
+        [(portion.annotation_items, len(portion.items["item_id"])) for portion in portions]
+    )
+    label_annotations = _concat_places(
+        [(portion.label_annotations, len(portion.annotation_items)) for portion in portions]
+    )
+
+    items |= {name: _constant(value, len(items["item_id"])) for name, value in constants.items()}
+    label_counts = np.bincount(label_annotations, minlength=len(annotation_items))
+    annotations["label_count"] = pa.array(label_counts, pa.int32())
+    annotations["project"] = _constant(constants["project"], len(annotation_items))
+    annotations |= _taken(items, ("item_id", "item_key"), annotation_items)
+    labels["project"] = _constant(constants["project"], len(label_annotations))
+    labels |= _taken(annotations, ("item_id", "item_key", "annotation_id", "origin"), label_annotations)
+    if "ordinal" not in labels:
+        firsts = np.cumsum(label_counts) - label_counts
+        labels["ordinal"] = pa.array(np.arange(len(label_annotations)) - np.repeat(firsts, label_counts), pa.int32())
+    if labels["label_id"].null_count:
+        named = pc.binary_join_element_wise(labels["annotation_id"], labels["ordinal"].cast(pa.string()), ".")
+        labels["label_id"] = pc.coalesce(labels["label_id"], named)
+    return LabelTables(_batch("items", items), _batch("annotations", annotations), _batch("labels", labels))
+
+
+def _concat_places(portions: Sequence[tuple[IntArray, int]]) -> IntArray:
+    """Join places within portions, each with its length, to places in the whole."""
+    firsts = np.cumsum([0, *(length for _, length in portions)])
+    return np.concatenate([places + first for (places, _), first in zip(portions, firsts, strict=False)])
+
+
+def _taken(columns: Columns, names: Sequence[str], rows: IntArray) -> Columns:
+    indices = pa.array(rows)
+    return {name: columns[name].take(indices) for name in names}
+
+
+def _constant(value: str | None, length: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), length)
+
+
+def _batch(table: str, columns: Columns) -> pa.RecordBatch:
+    schema = SCHEMAS[table]
+    length = len(next(iter(columns.values())))
+    arrays = [columns[field.name] if field.name in columns else pa.nulls(length, field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
