@@ -225,9 +225,9 @@ def write_tables(folder: ObjectStoragePath, batches: Iterable[LabelTables]) -> d
         return {name: writer.finish() for name, writer in writers.items()}
 
 
-def read_row_groups(path: Path) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a local Parquet file, as much at a time as was written at a time."""
-    with pq.ParquetFile(path) as file:
+def read_row_groups(source: Path | IO[bytes]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a Parquet file, local or open, as much at a time as was written at a time."""
+    with pq.ParquetFile(source) as file:
         for index in range(file.num_row_groups):
             yield from file.read_row_group(index).combine_chunks().to_batches()
 

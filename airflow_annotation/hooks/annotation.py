@@ -11,12 +11,16 @@ from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
 from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.items import MediaItem
 
 MediaAccess = Literal["auto", "upload", "reference"]
 OnDuplicate = Literal["skip", "fail", "allow"]
 IfExists = Literal["reuse", "fail", "update"]
+UploadMode = Literal["predictions", "annotations"]
+OnExisting = Literal["skip", "replace"]
+Coordinates = Literal["relative", "pixels"]
 AnnotationChoice = Literal["all", "latest", "ground_truth"]
 AnnotatorNames = Literal["email", "id"]
 
@@ -224,6 +228,33 @@ class AnnotationHook(BaseHook, ABC):
 
         Streams: ``items`` may be a generator of millions. An item that cannot be uploaded is reported, and does not
         keep the others from going in.
+        """
+
+    # Labels in
+
+    @abstractmethod
+    def upload_predictions(
+        self,
+        project_id: str,
+        submissions: Iterable[Submission],
+        *,
+        model_version: str,
+        mode: UploadMode = "predictions",
+        on_existing: OnExisting = "skip",
+        coordinates: Coordinates = "relative",
+    ) -> UploadReport:
+        """Give the project's items labels to start from, each item once for a ``model_version``.
+
+        Streams: ``submissions`` may be a generator of millions, with those of an item one after the other. An item
+        whose labels cannot be written is reported, and does not keep the others from going in.
+
+        :param project_id: the project
+        :param submissions: what a model or somebody else says of the items, matched by ``item_key``
+        :param model_version: what made the labels; an item that has labels of this version is not given them again
+        :param mode: ``predictions`` are shown to people to start from; ``annotations`` count as people's own work
+        :param on_existing: whether to ``skip`` items that have labels of this version, or to ``replace`` all that the
+            project has of it; only predictions can be replaced, since people may have edited annotations
+        :param coordinates: whether ``bbox`` and ``points`` are ``relative``, or in ``pixels`` of the media
         """
 
     # Waiting

@@ -77,6 +77,9 @@ class GeneratedHook(AnnotationHook):
     def upload_items(self, project_id: str, items: Any, **_: Any) -> Any:
         raise NotImplementedError
 
+    def upload_predictions(self, project_id: str, submissions: Any, **_: Any) -> Any:
+        raise NotImplementedError
+
     async def aget_progress(self, project_id: str) -> AnnotationProgress:
         raise NotImplementedError
 

@@ -62,6 +62,11 @@ class ItemTasks:
             self._expected += 1
         return keys
 
+    def read(self) -> Iterator[tuple[int, int, TaskData]]:
+        """Yield the hash of each task's item key, its id and its data, by id."""
+        for task in self._tasks_after(0):
+            yield self._key(task.data), task.id, task.data
+
     def skip_keys(self) -> None:
         """Do without the project's item keys: note only where its tasks end."""
         newest = self._page({"ordering": ["-tasks:id"]}, page_size=1)

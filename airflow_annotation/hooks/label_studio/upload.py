@@ -7,8 +7,6 @@ more is held than a request's files and the next one's. On Label Studio's own se
 from __future__ import annotations
 
 import io
-import logging
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,12 +30,11 @@ from airflow_annotation.hooks.label_studio.media_files import (
 )
 from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.references import MediaReferences
+from airflow_annotation.hooks.label_studio.sending import UploadProgress
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.storage import local_path, open_media, shown, uri_scheme, without_connection
-
-log = logging.getLogger(__name__)
 
 FILES_PER_REQUEST: Final = 50
 BYTES_PER_REQUEST: Final = 64 * 1024 * 1024
@@ -49,7 +46,6 @@ TASKS_PER_IMPORT: Final = 1000
 _READERS: Final = 8
 _READ_AHEAD: Final = 64
 _SENDS_AHEAD: Final = 2
-_PROGRESS_SECONDS: Final = 10.0
 
 _SIZES: Final = ("width", "height", "frame_count", "frame_rate")
 _RESERVED: Final = ("item_key", "media_uri", *_SIZES)
@@ -150,7 +146,7 @@ class _Upload:
         self._import_files = 0
 
     def run(self, items: Iterable[MediaItem]) -> UploadReport:
-        progress = _Progress(length_hint(items, 0))
+        progress = UploadProgress(length_hint(items, 0))
         reading: deque[tuple[MediaItem, Future[_ReadyItem]]] = deque()
         try:
             for item in items:
@@ -344,30 +340,3 @@ def _file_to_send(item: MediaItem, file: BinaryIO, mime_type: str) -> MediaFile:
     return MediaFile(
         name=file_name(key_hash(item.item_key), file, stem, EXTENSIONS[mime_type]), file=file, mime_type=mime_type
     )
-
-
-class _Progress:
-    """Says in the log how far an upload is, every few seconds.
-
-    :param total: how many items there are, 0 if nobody knows
-    """
-
-    def __init__(self, total: int) -> None:
-        self._total = f" of {total:,}" if total else ""
-        self._started = self._logged = time.monotonic()
-
-    def log(self, report: UploadReport, *, last: bool = False) -> None:
-        now = time.monotonic()
-        if not last and now - self._logged < _PROGRESS_SECONDS:
-            return
-        self._logged = now
-        done = report.uploaded + report.skipped + report.failed
-        log.info(
-            "%s%s items: %s uploaded, %s in the project already, %s failed; %.0f items a second.",
-            f"{done:,}",
-            self._total,
-            f"{report.uploaded:,}",
-            f"{report.skipped:,}",
-            f"{report.failed:,}",
-            done / max(now - self._started, 0.001),
-        )

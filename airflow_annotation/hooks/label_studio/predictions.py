@@ -1,0 +1,343 @@
+"""Labels into a Label Studio project, as predictions for people to start from or as annotations.
+
+The server takes predictions for many tasks in one request, and makes annotations of many predictions in another. It has
+no other way to make annotations in bulk, and one by one they take it a hundred times as long.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
+from airflow_annotation.hooks.label_studio.errors import decode_answer
+from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
+from airflow_annotation.hooks.label_studio.projects import get_label_config
+from airflow_annotation.hooks.label_studio.sending import UploadProgress, send_until_taken, send_without_refused
+from airflow_annotation.labels.label_studio.config import label_schema_from_config
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.results import UnwritableLabelError, results_from_labels
+from airflow_annotation.labels.submissions import LabelRowError, Submission, complete_labels
+from airflow_annotation.media.items import key_hash
+
+PREDICTIONS_PER_REQUEST: Final = 1000
+BYTES_PER_REQUEST: Final = 16 * 2**20
+"""Each request costs the server a look at all tasks of the project, and each prediction some milliseconds."""
+
+ANNOTATIONS_PER_REQUEST: Final = 500
+
+_REQUEST_SECONDS: Final = 300.0
+"""A request that is given up while the server still works on it would be sent again, and be in the project twice."""
+
+_PAGE_SIZE: Final = 1000
+
+
+def upload_predictions(
+    client: LabelStudioClient,
+    project_id: str,
+    submissions: Iterable[Submission],
+    *,
+    model_version: str,
+    mode: UploadMode = "predictions",
+    on_existing: OnExisting = "skip",
+    coordinates: Coordinates = "relative",
+) -> UploadReport:
+    """Give a project's tasks predictions, or annotations.
+
+    Annotations are made of predictions, which stay beside them: they tell what has an annotation already, and what it
+    was before people edited it. After predictions the project shows those of this version to people.
+
+    :param client: of the server
+    :param project_id: the project
+    :param submissions: those of an item one after the other
+    :param model_version: what made the labels; without a comma, which Label Studio puts between versions
+    :param mode: ``predictions`` or ``annotations``; these are the connection's user's, and no ground truth
+    :param on_existing: ``skip`` items that have predictions of this version, or ``replace`` all the project has of it
+    :param coordinates: of the submissions
+    :return: counts of items, and the first that failed
+    :raises AnnotationError: the upload cannot go on
+    """
+    if not model_version.strip() or "," in model_version:
+        raise AnnotationError(f"The model_version {model_version!r} is empty or has a comma in it: name it otherwise.")
+    if mode == "annotations" and on_existing == "replace":
+        raise AnnotationError(
+            "Annotations cannot be replaced, since people may have edited them. Use on_existing='skip'."
+        )
+    upload = _Upload(client, project_id, model_version=model_version, mode=mode, coordinates=coordinates)
+    return upload.run(submissions, on_existing=on_existing)
+
+
+class _Created(msgspec.Struct):
+    created: int
+
+
+class _Prediction(msgspec.Struct):
+    model_version: str | None = None
+
+
+class _Task(msgspec.Struct):
+    id: int
+    predictions: list[_Prediction] = []
+
+
+class _TaskPage(msgspec.Struct):
+    tasks: list[_Task]
+
+
+class _Part(msgspec.Struct, eq=False):
+    """The predictions of one item, as JSON."""
+
+    item_key: str
+    task_id: int
+    predictions: list[bytes]
+
+
+class _Upload:
+    def __init__(
+        self,
+        client: LabelStudioClient,
+        project_id: str,
+        *,
+        model_version: str,
+        mode: UploadMode,
+        coordinates: Coordinates,
+    ) -> None:
+        self._client = client
+        self._project_id = project_id
+        self._model_version = model_version
+        self._mode = mode
+        self._coordinates = coordinates
+        self._label_config = get_label_config(client, project_id) or "<View/>"
+        self._config = LabelingConfig(self._label_config)
+        self._schema = label_schema_from_config(self._label_config)
+        self._items = _Items(client, project_id, self._config)
+        self._report = UploadReport()
+        self._request: list[_Part] = []
+        self._request_predictions = self._request_bytes = 0
+        self._unannotated: list[int] = []
+
+    def run(self, submissions: Iterable[Submission], *, on_existing: OnExisting) -> UploadReport:
+        progress = UploadProgress()
+        if on_existing == "replace":
+            self._delete_version()
+        predicted = set(self._tasks_with_version())
+        seen: set[int] = set()
+        for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):
+            item = self._items.find(item_key)
+            if item is None:
+                self._report.fail(item_key, f"The project has no item {item_key!r}.")
+            elif item.task_id in seen:
+                self._report.fail(
+                    item_key, f"The labels of item {item_key!r} come in several places: order the rows by item_key."
+                )
+            elif item.task_id in predicted:
+                self._report.skipped += 1
+                self._unannotated.append(item.task_id)
+            else:
+                self._add(item_key, item, group)
+            if item is not None:
+                seen.add(item.task_id)
+            if len(self._unannotated) >= ANNOTATIONS_PER_REQUEST:
+                self._annotate()
+            progress.log(self._report)
+        self._send_request()
+        self._annotate()
+        if self._mode == "predictions" and self._report.uploaded + self._report.skipped:
+            self._show_version()
+        progress.log(self._report, last=True)
+        return self._report
+
+    # Predictions
+
+    def _add(self, item_key: str, item: _Item, submissions: Iterable[Submission]) -> None:
+        try:
+            predictions = [self._write(item, submission) for submission in submissions]
+        except (LabelRowError, UnwritableLabelError) as error:
+            self._report.fail(item_key, f"Item {item_key!r}: {error}")
+            return
+        size = sum(map(len, predictions))
+        if self._request and (
+            self._request_predictions + len(predictions) > PREDICTIONS_PER_REQUEST
+            or self._request_bytes + size > BYTES_PER_REQUEST
+        ):
+            self._send_request()
+        self._request.append(_Part(item_key, item.task_id, predictions))
+        self._request_predictions += len(predictions)
+        self._request_bytes += size
+
+    def _write(self, item: _Item, submission: Submission) -> bytes:
+        width, height = item.width, item.height
+        rows = complete_labels(submission, self._schema, coordinates=self._coordinates, width=width, height=height)
+        prediction = {
+            "task": item.task_id,
+            "model_version": self._model_version,
+            "score": submission.score,
+            "result": results_from_labels(rows, self._config, width=width, height=height),
+        }
+        return msgspec.json.encode(prediction)
+
+    def _send_request(self) -> None:
+        parts, self._request = self._request, []
+        self._request_predictions = self._request_bytes = 0
+        if not parts:
+            return
+        invalid: list[tuple[_Part, str]] = []
+        refused = send_without_refused(
+            parts,
+            lambda some: send_until_taken(some, lambda rest: invalid.extend(self._import(rest)), self._find_taken),
+        )
+        failures = {id(part): (part, reason) for part, reason in [*((p, str(e)) for p, e in refused), *invalid]}
+        for part, reason in failures.values():
+            self._report.fail(
+                part.item_key, f"Label Studio does not take the labels of item {part.item_key!r}: {reason}"
+            )
+        taken = [part.task_id for part in parts if id(part) not in failures]
+        self._report.uploaded += len(taken)
+        self._unannotated += taken
+
+    def _import(self, parts: list[_Part]) -> list[tuple[_Part, str]]:
+        """Send predictions; return those that the server dropped, which it says by their number only, and why."""
+        predictions = [prediction for part in parts for prediction in part.predictions]
+        answer = self._client.request(
+            "POST",
+            f"{project_path(self._project_id)}import/predictions",
+            content=b"[" + b",".join(predictions) + b"]",
+            headers={"Content-Type": "application/json"},
+            repeatable=False,
+            timeout=_REQUEST_SECONDS,
+        )
+        dropped = len(predictions) - decode_answer(answer, _Created).created
+        if not dropped:
+            return []
+        from label_studio_sdk.label_interface.interface import LabelInterface
+
+        # The server's own validator.
+        validate: Any = LabelInterface(self._label_config).validate_prediction
+        invalid = []
+        for part in parts:
+            errors = [validate(msgspec.json.decode(prediction), return_errors=True) for prediction in part.predictions]
+            dropped -= len([found for found in errors if found])
+            if any(errors):
+                invalid.append((part, "; ".join(itertools.chain.from_iterable(errors))))
+        if dropped:
+            raise AnnotationError(
+                f"Label Studio dropped {abs(dropped)} of {len(predictions)} predictions for project {self._project_id} "
+                "for reasons that its log has. Make sure that the server has a release that this provider supports."
+            )
+        return invalid
+
+    def _find_taken(self, parts: list[_Part]) -> list[_Part]:
+        task_ids = [part.task_id for part in parts]
+        taken = set(self._tasks_with_version(first=min(task_ids), last=max(task_ids)))
+        return [part for part in parts if part.task_id in taken]
+
+    def _tasks_with_version(self, *, first: int = 1, last: int = 2**31 - 1) -> Iterator[int]:
+        """Yield the ids of the tasks that have predictions of this version."""
+        # The server looks for versions that have this one's letters in them, so others may have to be told apart.
+        versions = self._client.request("GET", f"{project_path(self._project_id)}model-versions/").json()
+        alike = [version for version in versions if self._model_version.lower() in str(version).lower()]
+        if not alike:
+            return
+        is_exact = alike == [self._model_version]
+        with_version = {"filter": "filter:tasks:predictions_model_versions", "operator": "contains", "type": "List"}
+        in_range = {"filter": "filter:tasks:id", "operator": "in", "type": "Number"}
+        while True:
+            conditions = [
+                {**with_version, "value": [self._model_version]},
+                {**in_range, "value": {"min": first, "max": last}},
+            ]
+            query = {"filters": {"conjunction": "and", "items": conditions}, "ordering": ["tasks:id"]}
+            params = {
+                "project": self._project_id,
+                "query": json.dumps(query),
+                "fields": "task_only" if is_exact else "all",
+                "include": "id" if is_exact else "id,predictions,model_version",
+                "page_size": _PAGE_SIZE,
+            }
+            page = decode_answer(self._client.request("GET", "/api/tasks/", params=params), _TaskPage)
+            for task in page.tasks:
+                if is_exact or any(one.model_version == self._model_version for one in task.predictions):
+                    yield task.id
+            if not page.tasks:
+                return
+            first = page.tasks[-1].id + 1
+
+    def _delete_version(self) -> None:
+        self._client.request(
+            "DELETE",
+            f"{project_path(self._project_id)}model-versions/",
+            json={"model_version": self._model_version},
+            timeout=_REQUEST_SECONDS,
+        )
+
+    def _show_version(self) -> None:
+        self._client.request(
+            "PATCH", project_path(self._project_id), json={"model_version": self._model_version}, repeatable=True
+        )
+
+    # Annotations
+
+    def _annotate(self) -> None:
+        """Make annotations of the predictions that have none; the server skips the others."""
+        task_ids, self._unannotated = self._unannotated, []
+        for start in range(0, len(task_ids) if self._mode == "annotations" else 0, ANNOTATIONS_PER_REQUEST):
+            send_until_taken(task_ids[start : start + ANNOTATIONS_PER_REQUEST], self._annotate_tasks, lambda _: [])
+
+    def _annotate_tasks(self, task_ids: list[int]) -> None:
+        self._client.request(
+            "POST",
+            "/api/dm/actions/",
+            params={"id": "predictions_to_annotations", "project": self._project_id},
+            json={
+                "selectedItems": {"all": False, "included": task_ids},
+                "model_version": self._model_version,
+                "project": self._project_id,
+            },
+            repeatable=False,
+            timeout=_REQUEST_SECONDS,
+        )
+
+
+class _Item(NamedTuple):
+    """A task, and the size of its media in pixels as far as it is known."""
+
+    task_id: int
+    width: int | None
+    height: int | None
+
+
+class _Items:
+    """The project's items by their keys: 24 bytes each, however long their keys are."""
+
+    def __init__(self, client: LabelStudioClient, project_id: str, config: LabelingConfig) -> None:
+        data_keys = tuple(media.data_key for media in config.objects.values())
+        hashes, facts = array("Q"), array("i")
+        for hash_, task_id, data in ItemTasks(client, project_id, data_keys=data_keys).read():
+            hashes.append(hash_)
+            facts.extend((task_id, *(_pixels(data.get(side)) for side in ("width", "height"))))
+        unordered = np.frombuffer(hashes, np.uint64)
+        # Stable: of the tasks of one item the first is taken.
+        order = np.argsort(unordered, kind="stable")
+        self._hashes = unordered[order]
+        self._facts = np.frombuffer(facts, np.intc).reshape(-1, 3)[order]
+
+    def find(self, item_key: str) -> _Item | None:
+        """Return the item with this key, None if the project has none."""
+        hash_ = np.uint64(key_hash(item_key))
+        place = int(np.searchsorted(self._hashes, hash_))
+        if place == len(self._hashes) or self._hashes[place] != hash_:
+            return None
+        task_id, width, height = self._facts[place].tolist()
+        return _Item(task_id, width or None, height or None)
+
+
+def _pixels(value: Any) -> int:
+    return value if isinstance(value, int) and 0 < value < 2**31 else 0

@@ -1,0 +1,231 @@
+"""Labels on their way into a labeling tool: rows of the ``labels`` table, one submission after the other.
+
+What lands from a tool can go into another, and so can what a model or a database says, with fewer columns: only
+``item_key`` and ``field`` are needed, and the columns that hold the label itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import JSON_COLUMNS, LABELS
+
+Row = dict[str, Any]
+
+SCORE: Final = "score"
+"""Column for how sure a model is of a label, 0..1, beside those of the ``labels`` table. It lands in ``attributes``."""
+
+_ROWS_AT_ONCE: Final = 1000
+_ROW_SCHEMA: Final = LABELS.append(pa.field(SCORE, pa.float64()))
+_SUBMISSION: Final = ("project", "item_key", "annotation_id", "origin")
+
+_TYPES: Final = {
+    "classification": "classification",
+    "classifications": "classifications",
+    "detections": "detection",
+    "instances": "instance",
+    "polygons": "polygon",
+    "polylines": "polyline",
+    "keypoints": "keypoint",
+    "segmentation": "segmentation",
+    "scalar": "scalar",
+    "text": "text",
+}
+"""The type of a label in a field of each type, where its row does not say it."""
+
+_NEEDED: Final[dict[str, tuple[str, ...]]] = {
+    "detection": ("bbox",),
+    "ellipse": ("bbox",),
+    "polygon": ("points",),
+    "polyline": ("points",),
+    "keypoint": ("points",),
+    "instance": ("mask_size", "mask_counts"),
+    "segmentation": ("mask_size", "mask_counts"),
+    "scalar": ("number",),
+    "text": ("text",),
+    "relation": ("from_label_id", "to_label_id"),
+    "other": ("raw",),
+}
+"""What a label of each type must have."""
+
+
+class LabelRowError(ValueError):
+    """A row does not say what a label needs; the message names the row's field and column."""
+
+
+class Submission(msgspec.Struct, frozen=True, kw_only=True):
+    """What one person or model says of one item.
+
+    :param item_key: the item
+    :param labels: rows of the ``labels`` table, as dictionaries; columns may be missing. Empty where nothing is there
+    :param score: how sure a model is of all of it, None if it does not say
+    """
+
+    item_key: str
+    labels: list[Row]
+    score: float | None = None
+
+
+def read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """Yield rows as typed columns: those that they have of the ``labels`` table, and ``score``; no others.
+
+    Lists and JSON may be text, as databases without types for them return them; arrays of numpy are lists.
+
+    :param rows: dictionaries by column
+    :raises LabelRowError: a value is not of its column's type
+    """
+    remaining = iter(rows)
+    while chunk := list(itertools.islice(remaining, _ROWS_AT_ONCE)):
+        names = set(itertools.chain.from_iterable(chunk))
+        fields = [field.with_nullable(True) for field in _ROW_SCHEMA if field.name in names]
+        columns = [_read_column(field, [row.get(field.name) for row in chunk]) for field in fields]
+        yield pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+
+
+def read_submissions(batches: Iterable[pa.RecordBatch]) -> Iterator[Submission]:
+    """Yield what rows say, a submission at a time.
+
+    Rows that follow each other and agree in ``item_key``, and in ``project``, ``annotation_id`` and ``origin`` as far
+    as they have these, are one submission. A row with no ``field`` says that nothing is there.
+
+    :param batches: columns of the ``labels`` table, and ``score``
+    :raises LabelRowError: a row has no ``item_key``
+    """
+    for key, group in itertools.groupby(_rows(batches), key=lambda row: [row.get(name) for name in _SUBMISSION]):
+        labels = [row for row in group if row.get("field") is not None]
+        if key[1] is None:
+            raise LabelRowError("A row of the labels has no item_key, so that nobody knows which item it is about.")
+        scores = [row[SCORE] for row in labels if row.get(SCORE) is not None]
+        yield Submission(item_key=key[1], labels=labels, score=fmean(scores) if scores else None)
+
+
+def complete_labels(
+    submission: Submission,
+    schema: LabelSchema,
+    *,
+    coordinates: str = "relative",
+    width: int | None = None,
+    height: int | None = None,
+) -> list[Row]:
+    """Return a submission's rows with all that a tool needs.
+
+    A missing ``type`` is the one of the field, and a missing ``label_id`` is made up, the same each time. Where a label
+    came from (``label_origin``) is left out: in the tool that it goes to, it comes from this upload.
+
+    :param submission: the rows
+    :param schema: what the project asks for
+    :param coordinates: ``relative``, or ``pixels`` where ``bbox`` and ``points`` are in pixels of the media
+    :param width: of the media, in pixels
+    :param height: of the media, in pixels
+    :raises LabelRowError: a row lacks what its type needs, its field is not in the schema, or its media's size is not
+        known and its coordinates are in pixels
+    """
+    return [
+        _complete(row, number, submission.item_key, schema, _scale(coordinates, width, height))
+        for number, row in enumerate(submission.labels)
+    ]
+
+
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
+    for batch in batches:
+        # Most columns are empty in most sources, and each value of the others becomes a Python object.
+        names = [name for name, column in zip(batch.schema.names, batch, strict=True) if column.null_count < len(batch)]
+        for start in range(0, len(batch), _ROWS_AT_ONCE):
+            yield from batch.slice(start, _ROWS_AT_ONCE).select(names).to_pylist()
+
+
+def _read_column(field: pa.Field, values: Sequence[Any]) -> pa.Array:
+    read: Callable[[Any], Any] = _plain
+    if pa.types.is_list(field.type):
+        read = _read_list
+    elif field.name in JSON_COLUMNS["labels"]:
+        read = _read_document
+    elif pa.types.is_string(field.type):
+        read = _read_string
+    try:
+        return pa.array([None if value is None else read(value) for value in values], field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise LabelRowError(f"Column {field.name!r} of the labels is not {field.type}: {error}.") from error
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return [_plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def _read_list(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else _plain(value)
+
+
+def _read_document(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _read_string(value: Any) -> str:
+    return value if isinstance(value, str) else str(_plain(value))
+
+
+def _scale(coordinates: str, width: int | None, height: int | None) -> tuple[float, float] | None:
+    if coordinates == "relative":
+        return 1.0, 1.0
+    return (1 / width, 1 / height) if width and height else None
+
+
+def _complete(row: Row, number: int, item_key: str, schema: LabelSchema, scale: tuple[float, float] | None) -> Row:
+    where = f"Label {row.get('label_id') or number} of field {row['field']!r}"
+    row = {**row, "type": row.get("type") or _type_of(row["field"], schema, where), "label_origin": None}
+    if row.get("label_id") is None:
+        row["label_id"] = hashlib.blake2b(f"{item_key}\n{number}".encode(), digest_size=5).hexdigest()
+    missing = [name for name in _NEEDED.get(row["type"], ()) if row.get(name) is None]
+    if row["type"].startswith("classification") and row.get("label") is None and not row.get("labels"):
+        missing = ["label"]
+    if missing:
+        raise LabelRowError(f"{where} is of type {row['type']} and has no {missing[0]}.")
+    if row.get("bbox") is not None and len([side for side in row["bbox"] if side is not None]) != 4:
+        raise LabelRowError(f"{where} has the bbox {row['bbox']}: it takes x, y, width and height.")
+    if any(
+        point is None or len([side for side in point if side is not None]) != 2 for point in row.get("points") or ()
+    ):
+        raise LabelRowError(f"{where} has a point that is not x and y.")
+    if scale is None and (row.get("bbox") or row.get("points")):
+        raise LabelRowError(f"{where} is in pixels, and nobody knows the width and height of its media.")
+    if scale is not None and scale != (1.0, 1.0):
+        if row.get("bbox"):
+            row["bbox"] = [length * side for length, side in zip(row["bbox"], scale * 2, strict=True)]
+        if row.get("points"):
+            row["points"] = [[x * scale[0], y * scale[1]] for x, y in row["points"]]
+    attributes = _read_attributes(row, where)
+    if row.get(SCORE) is not None:
+        row["attributes"] = json.dumps({**attributes, SCORE: row[SCORE]})
+    return row
+
+
+def _read_attributes(row: Row, where: str) -> dict[str, Any]:
+    try:
+        attributes = json.loads(row.get("attributes") or "{}")
+    except json.JSONDecodeError as error:
+        raise LabelRowError(f"{where} has attributes that are not JSON: {error}.") from error
+    if not isinstance(attributes, dict):
+        raise LabelRowError(f"{where} has attributes that are not a JSON object.")
+    return attributes
+
+
+def _type_of(field: str, schema: LabelSchema, where: str) -> str:
+    if field not in schema.fields:
+        raise LabelRowError(
+            f"{where}: the project has no such field. Its fields: {', '.join(schema.fields) or 'none'}."
+        )
+    type_ = schema.fields[field].type
+    if type_ not in _TYPES:
+        raise LabelRowError(f"{where} has no type, and the field does not tell it.")
+    return _TYPES[type_]

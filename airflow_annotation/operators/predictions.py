@@ -1,0 +1,206 @@
+"""Labels into an annotation project, for people to start from."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import pkgutil
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
+from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
+from airflow_annotation.labels.submissions import Submission
+from airflow_annotation.project_task import AnnotationProjectTask, check_choice, is_templated
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logging.getLogger(__name__)
+
+_DOTTED_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(:[A-Za-z_]\w*)?")
+
+
+class UploadPredictionsOperator(AnnotationProjectTask):
+    """Give the items of an annotation project labels to start from: a model's, or those of an earlier run.
+
+    The labels are rows of the ``labels`` table, matched to the project's items by ``item_key``. Of its columns only
+    ``item_key`` and ``field`` are needed, and those that hold the label itself, for example ``label`` and ``bbox``. A
+    column ``score``, 0..1, says how sure a model is. A row without a ``field`` says that nothing is in the item.
+
+    An item that has labels of this ``model_version`` is not given them again, so that a retry goes on where the try
+    before it ended. An item whose labels cannot be written does not keep the others from going in: one that the project
+    does not have, a field or class that it does not ask for, coordinates outside the media. ``max_failures`` says
+    whether the task then fails.
+
+    Returns the project's ``id``, ``uri`` and ``url``, how many items were ``uploaded``, ``skipped`` and ``failed``, and
+    the first ``failures``, each with ``item_key`` and ``reason``. Give it to another operator as its ``project``.
+
+    :param labels: the rows, as one of (templated)
+
+        - a landed dataset: its URI or absolute path, or the output of ``AnnotationsToObjectStorageOperator``. What
+          people submitted is taken, empty submissions too; skipped items and predictions are left out
+        - a list of dictionaries, a DataFrame or an Arrow table, or the output of a task that returns one of these
+        - a callable or the dotted path of one, which returns one of these or an iterator of dictionaries or Arrow
+          batches that has each item's rows together. It is called with those keys of the task's context that it names
+    :param labels_conn_id: the connection of the dataset's object store, where its URI does not name one. (templated)
+    :param sql: instead of ``labels``, a query that returns the rows, ordered by ``item_key``; lists and JSON may be
+        text. (templated)
+    :param sql_conn_id: the connection of the query's database. (templated)
+    :param sql_parameters: of the query, in the driver's own style. (templated)
+    :param model_version: what made the labels. (templated)
+    :param mode: ``predictions`` are shown to people, who make annotations of them; ``annotations`` count as made by the
+        connection's user, and not as ground truth
+    :param on_existing: ``skip`` items that have labels of this ``model_version``, or ``replace`` all predictions that
+        the project has of it
+    :param coordinates: whether ``bbox`` and ``points`` are ``relative`` (0..1 of the media's width and height) or in
+        ``pixels``; by default what the dataset says, else relative
+    :param max_failures: the task fails, after all other items are in, if more items than this failed; None never fails
+        for failed items. (templated)
+    :raises AnnotationUploadError: more than ``max_failures`` items failed; the message names the first ones
+    """
+
+    template_fields: Sequence[str] = (
+        *AnnotationProjectTask.template_fields,
+        "labels",
+        "labels_conn_id",
+        "sql",
+        "sql_conn_id",
+        "sql_parameters",
+        "model_version",
+        "max_failures",
+    )
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers = {"sql": "sql"}  # noqa: RUF012 - as Airflow's own operators have it
+
+    def __init__(
+        self,
+        *,
+        model_version: str,
+        labels: Any = None,
+        labels_conn_id: str | None = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        mode: UploadMode = "predictions",
+        on_existing: OnExisting = "skip",
+        coordinates: Coordinates | None = None,
+        max_failures: int | str | None = 0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.labels = labels
+        self.labels_conn_id = labels_conn_id
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.sql_parameters = sql_parameters
+        self.model_version = model_version
+        self.mode = mode
+        self.on_existing = on_existing
+        self.coordinates = coordinates
+        self.max_failures = max_failures
+        self._killed = threading.Event()
+        if not (max_failures is None or is_templated(max_failures) or str(max_failures).isdecimal()):
+            raise ValueError(
+                f"max_failures is {max_failures!r}: pass 0 or more, or None for any number of failed items."
+            )
+        check_choice("mode", mode, get_args(UploadMode))
+        check_choice("on_existing", on_existing, get_args(OnExisting))
+        check_choice("coordinates", coordinates or "relative", get_args(Coordinates))
+        if (labels is None) == (sql is None) or (sql is None) != (sql_conn_id is None):
+            raise ValueError("Say where the labels are: pass either labels, or sql together with sql_conn_id.")
+        if mode == "annotations" and on_existing == "replace":
+            raise ValueError("Annotations cannot be replaced, since people may have edited them: on_existing='skip'.")
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Upload the labels and return what became of them."""
+        from airflow.sdk import BaseHook
+
+        from airflow_annotation.formats.label_sources import read_sql
+
+        project = self.find_project(context)
+        coordinates = self.coordinates
+        if self.sql is not None:
+            database: Any = BaseHook.get_hook(str(self.sql_conn_id))
+            submissions = read_sql(database, self.sql, self.sql_parameters)
+        else:
+            submissions, landed_in = open_labels(self.labels, context, conn_id=self.labels_conn_id)
+            coordinates = coordinates or landed_in
+        report = self.hook.upload_predictions(
+            project.id,
+            _until(self._killed, submissions),
+            model_version=self.model_version,
+            mode=self.mode,
+            on_existing=self.on_existing,
+            coordinates=coordinates or "relative",
+        )
+        check_labels_report(report, self.max_failures)
+        return {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
+
+    def on_kill(self) -> None:
+        """Stop after the requests that are under way."""
+        self._killed.set()
+
+
+def open_labels(
+    labels: Any, context: Context, *, conn_id: str | None = None
+) -> tuple[Iterator[Submission], Coordinates | None]:
+    """Return the submissions that a task's ``labels`` hold, and what their coordinates are in where a dataset says it.
+
+    :param labels: as :class:`UploadPredictionsOperator` takes it
+    :param context: of the task, for a callable
+    :param conn_id: the connection of a dataset's object store
+    :raises AnnotationError: they are nothing that labels can come from, or there is no such dataset
+    """
+    from airflow_annotation.formats.label_sources import find_dataset, read_given, read_landed
+
+    if isinstance(labels, str) and _DOTTED_PATH.fullmatch(labels):
+        try:
+            labels = pkgutil.resolve_name(labels)
+        except (ImportError, AttributeError) as error:
+            raise AnnotationError(f"labels names {labels!r}, which cannot be imported: {error}.") from error
+    if callable(labels):
+        labels = _call(labels, cast("Mapping[str, Any]", context))
+    target = find_dataset(labels)
+    if target is None:
+        return read_given(labels), None
+    manifest, submissions = read_landed(target, conn_id=conn_id)
+    return submissions, manifest.settings.get("coordinates")
+
+
+def check_labels_report(report: UploadReport, max_failures: int | str | None) -> None:
+    """Log the items whose labels were not uploaded.
+
+    :param max_failures: how many there may be; None for any number
+    :raises AnnotationUploadError: there are more
+    """
+    for failure in report.failures:
+        log.warning("%s", failure.reason)
+    if max_failures is None or report.failed <= int(max_failures):
+        return
+    more = report.failed - len(report.failures)
+    raise AnnotationUploadError(
+        f"The labels of {report.failed} of {report.uploaded + report.skipped + report.failed} items were not uploaded, "
+        f"more than max_failures={max_failures} allows; the others are in the project. "
+        f"{' '.join(failure.reason for failure in report.failures)}{f' And {more} more.' if more else ''}"
+    )
+
+
+def _call(function: Callable[..., Any], context: Mapping[str, Any]) -> Any:
+    parameters = inspect.signature(function).parameters.values()
+    if any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return function(**context)
+    return function(
+        **{parameter.name: context[parameter.name] for parameter in parameters if parameter.name in context}
+    )
+
+
+def _until(killed: threading.Event, submissions: Iterable[Submission]) -> Iterator[Submission]:
+    for submission in submissions:
+        if killed.is_set():
+            raise AnnotationUploadError("The upload was stopped. Running the task again uploads the rest.")
+        yield submission

@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
+from airflow_annotation.hooks.label_studio import predictions, sending
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
+from airflow_annotation.hooks.label_studio.predictions import upload_predictions
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.submissions import Submission, read_rows, read_submissions
+from airflow_annotation.labels.tables import collect_tables
+from tests.servers.faults import Fault, fault_server
+
+if TYPE_CHECKING:
+    from tests.servers.label_studio import LabelStudio
+
+Row = dict[str, Any]
+
+SCHEMA = LabelSchema.from_dict(
+    {
+        "objects": {
+            "type": "detections",
+            "classes": ["car", "person"],
+            "attributes": {
+                "occluded": {"type": "radio", "values": ["yes", "no"]},
+                "colours": {"type": "checkbox", "values": ["red", "blue"]},
+                "count": {"type": "number"},
+                "note": {"type": "text"},
+            },
+        },
+        "outlines": {"type": "polygons", "classes": ["car", "person"]},
+        "paths": {"type": "polylines", "classes": ["lane"]},
+        "joints": {"type": "keypoints", "classes": ["head", "foot"]},
+        "weather": {"type": "classification", "classes": ["sun", "rain"]},
+        "tags": {"type": "classifications", "classes": ["day", "night", "city"]},
+        "quality": {"type": "scalar"},
+        "remark": {"type": "text"},
+    }
+)
+WIDTH, HEIGHT = 640, 480
+
+
+@pytest.fixture
+def hook(label_studio_conn_id: str) -> LabelStudioHook:
+    hook = AnnotationHook.for_connection(label_studio_conn_id)
+    assert isinstance(hook, LabelStudioHook)
+    return hook
+
+
+@pytest.fixture
+def make_project(hook: LabelStudioHook) -> Iterator[Callable[..., AnnotationProject]]:
+    """Makes a project with items ``photo-0``, ``photo-1``, ... of a known size."""
+    made: list[AnnotationProject] = []
+
+    def make(items: int = 3, schema: LabelSchema = SCHEMA) -> AnnotationProject:
+        made.append(hook.create_project(title="predictions", run_key=f"predictions/{uuid4()}", label_schema=schema))
+        tasks = [
+            {"image": f"/{n}.jpg", "item_key": f"photo-{n}", "width": WIDTH, "height": HEIGHT} for n in range(items)
+        ]
+        hook.client.request("POST", f"/api/projects/{made[-1].id}/import", json=tasks)
+        return made[-1]
+
+    yield make
+    for project in made:
+        hook.delete_project(project.id)
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "_WAITS", (0.01, 0.01, 0.01))
+
+
+def box(item: int | str, **columns: Any) -> Row:
+    key = item if isinstance(item, str) else f"photo-{item}"
+    return {"item_key": key, "field": "objects", "label": "car", "bbox": [0.1, 0.2, 0.3, 0.4], **columns}
+
+
+def submissions(rows: Iterable[Row]) -> Iterator[Submission]:
+    return read_submissions(read_rows(rows))
+
+
+def landed(hook: LabelStudioHook, project: AnnotationProject) -> dict[str, list[Row]]:
+    tables = collect_tables(hook.read_tables(project.id, include_predictions=True))
+    return {name: table.to_pylist() for name, table in tables.items()}
+
+
+def test_predictions_arrive_once_with_their_version_and_score(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project()
+    rows = [box(0, score=0.5, label_id="a"), box(0, score=0.7, label="person"), box(1)]
+    for expected in ((2, 0), (0, 2)):
+        report = hook.upload_predictions(project.id, submissions(rows), model_version="v1")
+        assert (report.uploaded, report.skipped, report.failures) == (*expected, [])
+    report = hook.upload_predictions(project.id, submissions(rows[-1:]), model_version="v")
+    assert report.uploaded == 1, "a version whose name is part of another's"
+    report = hook.upload_predictions(project.id, submissions([*rows, box(2)]), model_version="v")
+    assert (report.uploaded, report.skipped) == (2, 1)
+
+    tables = landed(hook, project)
+    assert {item["annotation_count"] for item in tables["items"]} == {0}
+    found = sorted((row["item_key"], row["model_version"], row["score"]) for row in tables["annotations"])
+    assert found == [
+        ("photo-0", "v", pytest.approx(0.6)),
+        ("photo-0", "v1", pytest.approx(0.6)),
+        ("photo-1", "v", None),
+        ("photo-1", "v1", None),
+        ("photo-2", "v", None),
+    ]
+    first = [row for row in tables["labels"] if row["item_key"] == "photo-0"]
+    assert {(row["label"], json.loads(row["attributes"])["score"]) for row in first} == {("car", 0.5), ("person", 0.7)}
+    assert "a" in {row["label_id"] for row in first}
+
+
+def test_people_are_shown_the_predictions_that_were_uploaded_last(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project(1)
+    for version in ("first", "second"):
+        hook.upload_predictions(project.id, submissions([box(0)]), model_version=version)
+        task = hook.client.request("GET", f"/api/projects/{project.id}/next").json()
+        assert [prediction["model_version"] for prediction in task["predictions"]] == [version]
+
+
+def test_predictions_are_replaced_by_choice(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project()
+    hook.upload_predictions(project.id, submissions([box(0), box(1)]), model_version="v1")
+    hook.upload_predictions(project.id, submissions([box(0)]), model_version="other")
+    report = hook.upload_predictions(
+        project.id, submissions([box(0, label="person")]), model_version="v1", on_existing="replace"
+    )
+    assert (report.uploaded, report.skipped) == (1, 0)
+    labels = landed(hook, project)["labels"]
+    assert sorted((row["item_key"], row["label"]) for row in labels) == [("photo-0", "car"), ("photo-0", "person")]
+
+
+def test_annotations_are_made_once_and_are_no_ground_truth(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project()
+    rows = [box(0), {"item_key": "photo-1", "field": None}]
+    for _ in range(2):
+        report = hook.upload_predictions(project.id, submissions(rows), model_version="v1", mode="annotations")
+        assert report.uploaded + report.skipped == 2
+    tables = landed(hook, project)
+    made = [row for row in tables["annotations"] if row["origin"] == "person"]
+    assert sorted((row["item_key"], row["label_count"], row["ground_truth"]) for row in made) == [
+        ("photo-0", 1, False),
+        ("photo-1", 0, False),
+    ]
+    assert [item["status"] for item in tables["items"]] == ["labeled", "labeled", "unlabeled"]
+
+
+def test_an_upload_that_ended_before_the_annotations_were_made_goes_on(
+    hook: LabelStudioHook, label_studio: LabelStudio, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project()
+    rows = [box(0), box(1)]
+    with fault_server(label_studio.url, faults=[Fault(method="POST", path="/api/dm/actions/", status=403)]) as server:
+        client = LabelStudioClient(url=server.url, api_key=label_studio.api_key)
+        with pytest.raises(AnnotationError, match="403"):
+            upload_predictions(client, project.id, submissions(rows), model_version="v1", mode="annotations")
+    report = hook.upload_predictions(project.id, submissions(rows), model_version="v1", mode="annotations")
+    assert (report.uploaded, report.skipped) == (0, 2)
+    assert [item["annotation_count"] for item in landed(hook, project)["items"]] == [1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(method="POST", path="import/predictions", cut="body"), Fault(method="POST", path="predictions", status=502)],
+    ids=["answer lost", "request lost"],
+)
+def test_what_got_lost_on_the_way_is_sent_again_and_nothing_twice(
+    fault: Fault, hook: LabelStudioHook, label_studio: LabelStudio, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project()
+    with fault_server(label_studio.url, faults=[fault]) as server:
+        client = LabelStudioClient(url=server.url, api_key=label_studio.api_key)
+        report = upload_predictions(client, project.id, submissions([box(0), box(1)]), model_version="v1")
+    assert report.uploaded == 2
+    assert [item["prediction_count"] for item in landed(hook, project)["items"]] == [1, 1, 0]
+
+
+def test_requests_are_bounded(
+    hook: LabelStudioHook,
+    label_studio: LabelStudio,
+    make_project: Callable[..., AnnotationProject],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = make_project(7)
+    monkeypatch.setattr(predictions, "PREDICTIONS_PER_REQUEST", 3)
+    monkeypatch.setattr(predictions, "BYTES_PER_REQUEST", 1000)
+    rows = [box(n) for n in range(6)] + [box(6)] * 3
+    with fault_server(label_studio.url) as server:
+        client = LabelStudioClient(url=server.url, api_key=label_studio.api_key)
+        assert upload_predictions(client, project.id, submissions(rows), model_version="v1").uploaded == 7
+        sent = [json.loads(one.body) for one in server.requests if "import/predictions" in one.path]
+    assert [len(request) for request in sent] == [3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (box("elsewhere"), "project has no item 'elsewhere'"),
+        (box(1, label="cat"), "the class 'cat', which the project does not have"),
+        (box(1, field="things"), "no such field"),
+        (box(1, bbox=[0.9, 0.2, 0.3, 0.4]), "outside its media"),
+        (box(1, bbox=[0.1, 0.2]), "takes x, y, width and height"),
+        (box(1, bbox=None), "is of type detection and has no bbox"),
+        (box(1, attributes="{"), "attributes that are not JSON"),
+        (box(1, attributes='{"age": 3}'), "the attribute 'age', which the project does not ask"),
+        (box(1, type="cuboid"), "cannot be written"),
+        ({"item_key": "photo-1", "field": "weather"}, "has no label"),
+    ],
+)
+def test_labels_that_cannot_be_written_are_reported_by_item_and_keep_no_others_out(
+    row: Row, reason: str, hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project()
+    report = hook.upload_predictions(project.id, submissions([box(0), row, box(2)]), model_version="v1")
+    assert (report.uploaded, report.failed) == (2, 1)
+    assert report.failures[0].item_key == row["item_key"]
+    assert reason in report.failures[0].reason
+
+
+def test_what_the_server_itself_drops_is_reported_by_item(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    """It says only how many it took."""
+    project = make_project()
+    raw = {"type": "rectanglelabels", "from_name": "nobody", "to_name": "image", "value": {}}
+    rows = [box(0), {"item_key": "photo-1", "field": "objects", "type": "other", "raw": json.dumps(raw)}, box(2)]
+    report = hook.upload_predictions(project.id, submissions(rows), model_version="v1")
+    assert (report.uploaded, report.failed) == (2, 1)
+    assert "'nobody' not found" in report.failures[0].reason
+    assert [item["prediction_count"] for item in landed(hook, project)["items"]] == [1, 0, 1]
+
+
+def test_rows_of_an_item_that_come_in_several_places_are_reported(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project()
+    report = hook.upload_predictions(project.id, submissions([box(0), box(1), box(0)]), model_version="v1")
+    assert (report.uploaded, report.failed) == (2, 1)
+    assert "order the rows by item_key" in report.failures[0].reason
+
+
+def test_coordinates_in_pixels_go_by_the_size_of_the_item(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project()
+    hook.client.request(
+        "POST", f"/api/projects/{project.id}/import", json=[{"image": "/x.jpg", "item_key": "sizeless"}]
+    )
+    rows = [box(0, bbox=[64, 48, 320, 96]), box("sizeless", bbox=[64, 48, 320, 96])]
+    report = hook.upload_predictions(project.id, submissions(rows), model_version="v1", coordinates="pixels")
+    assert [failure.item_key for failure in report.failures] == ["sizeless"]
+    assert landed(hook, project)["labels"][0]["bbox"] == pytest.approx([0.1, 0.1, 0.5, 0.2])
+
+
+def test_a_model_version_that_cannot_be_told_from_others_is_refused(hook: LabelStudioHook) -> None:
+    for version in ("", "a,b"):
+        with pytest.raises(AnnotationError, match="model_version"):
+            hook.upload_predictions("1", [], model_version=version)
+
+
+# Round trip
+
+_SIDE = st.floats(0, 1).map(lambda number: round(number, 9))
+_POINT = st.tuples(_SIDE, _SIDE).map(list)
+_ATTRIBUTES = st.fixed_dictionaries(
+    {},
+    optional={
+        "occluded": st.sampled_from(["yes", "no"]),
+        "colours": st.lists(st.sampled_from(["red", "blue"]), min_size=1, unique=True),
+        "count": st.integers(0, 9),
+        "note": st.text("abc é<&\"'", min_size=1, max_size=9).filter(str.strip),
+        "score": st.floats(0, 1),
+    },
+)
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> Row:
+    x, y = draw(_POINT)
+    width, height = draw(st.floats(0, 1 - x)), draw(st.floats(0, 1 - y))
+    attributes = draw(_ATTRIBUTES)
+    return {
+        "field": "objects",
+        "type": "detection",
+        "label": draw(st.sampled_from(["car", "person"])),
+        "bbox": [x, y, width, height],
+        "rotation": draw(st.just(0.0) | st.floats(-180, 180)),
+        "attributes": json.dumps(attributes) if attributes else None,
+    }
+
+
+def shapes(field: str, type_: str, classes: list[str], least: int, most: int = 6) -> st.SearchStrategy[Row]:
+    return st.fixed_dictionaries(
+        {
+            "field": st.just(field),
+            "type": st.just(type_),
+            "label": st.sampled_from(classes),
+            "points": st.lists(_POINT, min_size=least, max_size=most),
+        }
+    )
+
+
+_SHAPES = st.one_of(
+    boxes(),
+    shapes("outlines", "polygon", ["car", "person"], 3),
+    shapes("paths", "polyline", ["lane"], 2),
+    shapes("joints", "keypoint", ["head", "foot"], 1, 1),
+)
+_ANSWERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "weather": st.sampled_from(["sun", "rain"]).map(lambda label: {"type": "classification", "label": label}),
+        "tags": st.lists(st.sampled_from(["day", "night", "city"]), min_size=2, unique=True).map(
+            lambda labels: {"type": "classifications", "label": labels[0], "labels": labels}
+        ),
+        "quality": st.floats(-1e6, 1e6).map(lambda number: {"type": "scalar", "number": number}),
+        "remark": st.text("abc é<&\"'", min_size=1, max_size=9)
+        .filter(str.strip)
+        .map(lambda text: {"type": "text", "text": text}),
+    },
+).map(lambda answers: [dict(answer, field=field) for field, answer in answers.items()])
+
+
+@pytest.fixture(scope="module")
+def shared_project(label_studio_conn_id: str) -> Iterator[tuple[LabelStudioHook, AnnotationProject]]:
+    hook = AnnotationHook.for_connection(label_studio_conn_id)
+    assert isinstance(hook, LabelStudioHook)
+    project = hook.create_project(title="round trip", run_key=f"round-trip/{uuid4()}", label_schema=SCHEMA)
+    yield hook, project
+    hook.delete_project(project.id)
+
+
+# Without shrinking: each try asks the server for many things.
+@settings(max_examples=4, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(items=st.lists(st.tuples(st.lists(_SHAPES, max_size=6), _ANSWERS), min_size=8, max_size=12))
+def test_labels_come_back_equal_after_they_were_predictions_that_people_accepted(
+    items: list[tuple[list[Row], list[Row]]], shared_project: tuple[LabelStudioHook, AnnotationProject]
+) -> None:
+    hook, project = shared_project
+    run = uuid4().hex
+    keys = [f"{run}-{n}" for n in range(len(items))]
+    sent: list[Row] = [
+        {"item_key": key, "label_id": f"r{place}", **row}
+        for key, (drawn, answers) in zip(keys, items, strict=True)
+        for place, row in enumerate([*drawn, *answers])
+    ]
+    empty: list[Row] = [
+        {"item_key": key, "field": None} for key, item in zip(keys, items, strict=True) if not any(item)
+    ]
+    tasks = [{"image": "/1.jpg", "item_key": key, "width": WIDTH, "height": HEIGHT} for key in keys]
+    hook.client.request("POST", f"/api/projects/{project.id}/import", json=tasks)
+    report = hook.upload_predictions(project.id, submissions(sent + empty), model_version=run)
+    assert (report.uploaded, report.failures) == (len(tasks), [])
+    accept(hook, project, run)
+    tables = landed(hook, project)
+    assert {row["item_key"] for row in tables["items"] if row["annotation_count"] == 1} >= set(keys)
+    received = [
+        row for row in landed(hook, project)["labels"] if row["item_key"].startswith(run) and row["origin"] == "person"
+    ]
+    assert len(received) == len(sent)
+    for before, after in zip(sent, received, strict=True):
+        assert after["attributes"] is None or json.loads(after["attributes"]) == json.loads(
+            before["attributes"] or "{}"
+        )
+        for column, value in before.items():
+            if column == "points":
+                assert [pytest.approx(point, abs=1e-6) for point in value] == after[column]
+            elif column != "attributes":
+                close = isinstance(value, float) or column == "bbox"
+                assert (pytest.approx(value, abs=1e-6) if close else value) == after[column], column
+
+
+def accept(hook: LabelStudioHook, project: AnnotationProject, model_version: str) -> None:
+    """Submit each prediction as it is, as a person does in the browser."""
+    query = {"filter": "filter:tasks:predictions_model_versions", "operator": "contains", "type": "List"}
+    filters = {"conjunction": "and", "items": [{**query, "value": [model_version]}]}
+    params = {"project": project.id, "fields": "all", "page_size": "1000", "query": json.dumps({"filters": filters})}
+    for task in hook.client.request("GET", "/api/tasks/", params=params).json()["tasks"]:
+        for prediction in task["predictions"]:
+            answer = {"result": prediction["result"], "parent_prediction": prediction["id"], "lead_time": 1.0}
+            hook.client.request("POST", f"/api/tasks/{task['id']}/annotations/", json=answer)
