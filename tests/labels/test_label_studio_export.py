@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,8 @@ def task(*results: list[Any] | dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"id": 1, "data": {"photo": "https://photos/1.jpg"}, "annotations": annotations, **fields}
 
 
-def read(*tasks: dict[str, Any], finished: dict[int, bool] | None = None, **settings: Any) -> LabelTables:
-    tables = tables_from_export(json.dumps(tasks).encode(), source(**settings), finished=finished)
+def read(*tasks: dict[str, Any], unfinished: Collection[int] = (), **settings: Any) -> LabelTables:
+    tables = tables_from_export(json.dumps(tasks).encode(), source(**settings), unfinished=unfinished)
     for name, batch in tables._asdict().items():
         assert batch.schema == SCHEMAS[name]
         batch.validate(full=True)
@@ -162,17 +163,17 @@ def test_items_that_somebody_else_uploaded_are_known_by_their_media_and_sized_by
 
 
 @pytest.mark.parametrize(
-    ("annotations", "finished", "status"),
+    ("annotations", "unfinished", "status"),
     [
-        ([], None, "unlabeled"),
-        ([[]], None, "labeled"),
-        ([[]], {1: False}, "partial"),
-        ([{"was_cancelled": True}], None, "skipped"),
-        ([{"was_cancelled": True}, []], None, "labeled"),
+        ([], (), "unlabeled"),
+        ([[]], (), "labeled"),
+        ([[]], (1,), "partial"),
+        ([{"was_cancelled": True}], (1,), "skipped"),
+        ([{"was_cancelled": True}, []], (), "labeled"),
     ],
 )
-def test_item_status(annotations: list[Any], finished: dict[int, bool] | None, status: str) -> None:
-    assert read(task(*annotations), finished=finished).items["status"].to_pylist() == [status]
+def test_item_status(annotations: list[Any], unfinished: Collection[int], status: str) -> None:
+    assert read(task(*annotations), unfinished=unfinished).items["status"].to_pylist() == [status]
 
 
 def test_empty_skipped_and_draft_submissions_are_told_apart() -> None:

@@ -1,9 +1,10 @@
 """Reading a whole project of a Label Studio server, in pieces.
 
-The export of a large project takes the server minutes, and proxies do not wait that long. So a light listing finds the
-items, and the same export endpoint is asked for some hundred of them at a time, a little ahead of what is being used.
-Items come in the order of their ids, and each page of the listing begins behind the last id of the page before: what is
-deleted or added meanwhile makes no other item come twice or not at all.
+The export of a large project takes the server minutes, and proxies do not wait that long. So the same export endpoint
+is asked for some hundred items at a time, by id and in the order of the ids, a little ahead of what is being used: what
+is deleted or added meanwhile makes no other item come twice or not at all. Ids that are not in the project harm
+nothing, so where most ids between the first and the last are in it, they are not listed, which takes the server a sixth
+of the time of the export.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import pyarrow.compute as pc
@@ -30,7 +31,9 @@ from airflow_annotation.labels.tables import LabelTables
 
 log = logging.getLogger(__name__)
 
-_LAST_ID: Final = 2**31 - 1
+_DENSE: Final = 2
+"""Ids between the first and the last, for each item, up to which they are not listed but tried."""
+
 _PAGE_ITEMS: Final = 1000
 _PIECE_ITEMS: Final = 500
 _PIECE_QUERY_BYTES: Final = 7000
@@ -43,11 +46,24 @@ _PIECES_AHEAD: Final = 2
 _LOG_SECONDS: Final = 15.0
 
 
+def _condition(field: str, operator: str, type_: str, value: Any) -> dict[str, Any]:
+    return {"filter": f"filter:tasks:{field}", "operator": operator, "type": type_, "value": value}
+
+
+_UNFINISHED: Final = (
+    _condition("is_labeled", "equal", "Boolean", False),
+    _condition("total_annotations", "greater", "Number", 0),
+)
+
+
 class _ListedItem(msgspec.Struct, gc=False):
     id: int
-    is_labeled: bool = False
-    total_predictions: int = 0
     predictions: list[msgspec.Raw] = []
+
+
+class _CountedItem(msgspec.Struct, gc=False):
+    id: int
+    total_predictions: int = 0
 
 
 class _ItemPage(msgspec.Struct):
@@ -60,10 +76,15 @@ class _User(msgspec.Struct):
 
 
 class _Piece(NamedTuple):
-    """Items that are read in one request, and what the server answered."""
+    """Some items, as the server has them.
 
-    items: Sequence[_ListedItem]
+    :param export: their export
+    :param unfinished: those that have submissions and wait for more
+    :param predictions: their predictions, by the item's id
+    """
+
     export: bytes
+    unfinished: frozenset[int]
     predictions: dict[int, list[msgspec.Raw]]
 
 
@@ -101,15 +122,10 @@ def read_tables(
         annotations=annotations,
         keep_raw=keep_raw,
     )
-    wanted = None if item_ids is None else set(item_ids)
-    listed = _list_items(
-        client, project.id, first=1, last=_LAST_ID, fields="task_only", include="id,is_labeled,total_predictions"
-    )
-    items = (item for item in listed if wanted is None or item.id in wanted)
+    reader = _PieceReader(client, project.id, include_predictions=include_predictions)
     progress = _Progress(project)
-    for piece in _read_ahead(client, project.id, items, include_predictions=include_predictions):
-        finished = {item.id: item.is_labeled for item in piece.items}
-        tables = tables_from_export(piece.export, source, finished=finished, predictions=piece.predictions)
+    for piece in reader.pieces(_find_ids(client, project.id) if item_ids is None else iter(sorted(set(item_ids)))):
+        tables = tables_from_export(piece.export, source, unfinished=piece.unfinished, predictions=piece.predictions)
         progress.count(tables)
         yield tables
     progress.report_end()
@@ -158,92 +174,125 @@ class _Progress:
 # Requests
 
 
-def _list_items(
-    client: LabelStudioClient, project_id: str, *, first: int, last: int, fields: str, include: str
-) -> Iterator[_ListedItem]:
-    """Yield the project's items whose ids are in a range, by id.
+class _PieceReader:
+    """Fetches a project's items.
 
-    :param fields: ``task_only``, or ``all`` for predictions and the like, which is slower
-    :param include: the fields that are read
+    :param client: speaks to the server
+    :param project_id: the project
+    :param include_predictions: whether to fetch predictions too
     """
+
+    def __init__(self, client: LabelStudioClient, project_id: str, *, include_predictions: bool) -> None:
+        self._client = client
+        self._project_id = project_id
+        self._include_predictions = include_predictions
+        self._has_unfinished = _list_page(client, project_id, _UNFINISHED, page_size=1).total > 0
+
+    def pieces(self, ids: Iterator[int]) -> Iterator[_Piece]:
+        """Yield the pieces in order, while the next ones are being fetched."""
+        with ThreadPoolExecutor(_PIECES_AHEAD, thread_name_prefix="label-studio-export") as pool:
+            ahead: deque[Future[list[_Piece]]] = deque()
+            try:
+                for piece_ids in _pieces(ids):
+                    ahead.append(pool.submit(self._fetch, piece_ids))
+                    if len(ahead) > _PIECES_AHEAD:
+                        yield from ahead.popleft().result()
+                while ahead:
+                    yield from ahead.popleft().result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self, ids: list[int]) -> list[_Piece]:
+        """Fetch items, in halves where the server fails on all of them at once."""
+        try:
+            params = [("exportType", "JSON"), ("download_all_tasks", "true"), *(("ids[]", str(id_)) for id_ in ids)]
+            export = self._client.request("GET", f"{project_path(self._project_id)}export", params=params).content
+            unfinished = self._list(ids, *_UNFINISHED) if self._has_unfinished else ()
+            predictions = self._fetch_predictions(export) if self._include_predictions else {}
+            return [_Piece(export, frozenset(item.id for item in unfinished), predictions)]
+        except AnnotationError as error:
+            if not error.is_transient or len(ids) <= _SMALLEST_PIECE:
+                raise
+            log.warning("%s Asking for the %d items in halves.", error, len(ids))
+            middle = len(ids) // 2
+            return self._fetch(ids[:middle]) + self._fetch(ids[middle:])
+
+    def _fetch_predictions(self, export: bytes) -> dict[int, list[msgspec.Raw]]:
+        """Fetch the predictions of exported items. The export has their ids only."""
+        ids = [item.id for item in msgspec.json.decode(export, type=list[_CountedItem]) if item.total_predictions]
+        include = "id,predictions,result,model_version,score,created_at,updated_at"
+        return {item.id: item.predictions for item in self._list(ids, fields="all", include=include)}
+
+    def _list(
+        self, ids: Sequence[int], *conditions: dict[str, Any], fields: str = "task_only", include: str = "id"
+    ) -> Iterator[_ListedItem]:
+        """Yield the items between the first id and the last that fulfil conditions, by id."""
+        first, last = (min(ids), max(ids)) if ids else (1, 0)
+        while first <= last:
+            between = _condition("id", "in", "Number", {"min": first, "max": last})
+            page = _list_page(self._client, self._project_id, [between, *conditions], fields=fields, include=include)
+            yield from page.tasks
+            if len(page.tasks) >= page.total or not page.tasks:
+                return
+            first = page.tasks[-1].id + 1
+
+
+def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
+    """Yield the ids of the project's items in ascending order, among others that are not in the project."""
+    first = _list_page(client, project_id, page_size=1)
+    last = _list_page(client, project_id, ordering="-tasks:id", page_size=1)
+    if not first.tasks or not last.tasks:
+        return
+    next_id, last_id = first.tasks[0].id, last.tasks[0].id
+    if last_id - next_id < _DENSE * first.total:
+        yield from range(next_id, last_id + 1)
+        return
     while True:
-        condition = {"filter": "filter:tasks:id", "operator": "in", "type": "Number"}
-        filters = {"conjunction": "and", "items": [{**condition, "value": {"min": first, "max": last}}]}
-        params = {
-            "project": project_id,
-            "query": msgspec.json.encode({"filters": filters, "ordering": ["tasks:id"]}).decode(),
-            "fields": fields,
-            "include": include,
-            "page_size": str(_PAGE_ITEMS),
-        }
-        page = decode_answer(client.request("GET", "/api/tasks/", params=params), _ItemPage)
-        yield from page.tasks
+        page = _list_page(client, project_id, [_condition("id", "in", "Number", {"min": next_id, "max": last_id})])
+        yield from (item.id for item in page.tasks)
         if len(page.tasks) >= page.total or not page.tasks:
             return
-        first = page.tasks[-1].id + 1
+        next_id = page.tasks[-1].id + 1
 
 
-def _read_ahead(
-    client: LabelStudioClient, project_id: str, items: Iterator[_ListedItem], *, include_predictions: bool
-) -> Iterator[_Piece]:
-    """Yield the pieces in order, while the next ones are being fetched."""
-    with ThreadPoolExecutor(_PIECES_AHEAD, thread_name_prefix="label-studio-export") as pool:
-        ahead: deque[Future[list[_Piece]]] = deque()
-        try:
-            for piece in _pieces(items):
-                ahead.append(pool.submit(_fetch, client, project_id, piece, include_predictions))
-                if len(ahead) > _PIECES_AHEAD:
-                    yield from ahead.popleft().result()
-            while ahead:
-                yield from ahead.popleft().result()
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+def _list_page(
+    client: LabelStudioClient,
+    project_id: str,
+    conditions: Sequence[dict[str, Any]] = (),
+    *,
+    ordering: str = "tasks:id",
+    fields: str = "task_only",
+    include: str = "id",
+    page_size: int = _PAGE_ITEMS,
+) -> _ItemPage:
+    """Return the first page of the project's items that fulfil conditions of Label Studio's data manager.
+
+    :param fields: ``task_only``, or ``all`` for predictions and the like, which is slower
+    :param include: the fields that are read, nested ones too
+    """
+    query = {"filters": {"conjunction": "and", "items": list(conditions)}, "ordering": [ordering]}
+    params = {
+        "project": project_id,
+        "query": msgspec.json.encode(query).decode(),
+        "fields": fields,
+        "include": include,
+        "page_size": str(page_size),
+    }
+    return decode_answer(client.request("GET", "/api/tasks/", params=params), _ItemPage)
 
 
-def _pieces(items: Iterator[_ListedItem]) -> Iterator[list[_ListedItem]]:
-    piece: list[_ListedItem] = []
+def _pieces(ids: Iterator[int]) -> Iterator[list[int]]:
+    piece: list[int] = []
     query_bytes = 0
-    for item in items:
-        item_bytes = len(f"&ids%5B%5D={item.id}")
-        if len(piece) == _PIECE_ITEMS or query_bytes + item_bytes > _PIECE_QUERY_BYTES:
+    for id_ in ids:
+        id_bytes = len(f"&ids%5B%5D={id_}")
+        if len(piece) == _PIECE_ITEMS or query_bytes + id_bytes > _PIECE_QUERY_BYTES:
             yield piece
             piece, query_bytes = [], 0
-        piece.append(item)
-        query_bytes += item_bytes
+        piece.append(id_)
+        query_bytes += id_bytes
     if piece:
         yield piece
-
-
-def _fetch(
-    client: LabelStudioClient, project_id: str, items: list[_ListedItem], include_predictions: bool
-) -> list[_Piece]:
-    """Fetch items, in halves where the server fails on all of them at once."""
-    try:
-        params = [("exportType", "JSON"), ("download_all_tasks", "true"), *(("ids[]", str(item.id)) for item in items)]
-        export = client.request("GET", f"{project_path(project_id)}export", params=params).content
-        predicted = [item.id for item in items if include_predictions and item.total_predictions]
-        return [_Piece(items, export, _fetch_predictions(client, project_id, predicted))]
-    except AnnotationError as error:
-        if not error.is_transient or len(items) <= _SMALLEST_PIECE:
-            raise
-        log.warning("%s Asking for the %d items in halves.", error, len(items))
-        middle = len(items) // 2
-        return [
-            piece
-            for half in (items[:middle], items[middle:])
-            for piece in _fetch(client, project_id, half, include_predictions)
-        ]
-
-
-def _fetch_predictions(
-    client: LabelStudioClient, project_id: str, item_ids: Sequence[int]
-) -> dict[int, list[msgspec.Raw]]:
-    """Fetch the items' predictions, by the item's id. The export endpoint has their ids only."""
-    if not item_ids:
-        return {}
-    include = "id,predictions,result,model_version,score,created_at,updated_at"
-    items = _list_items(client, project_id, first=item_ids[0], last=item_ids[-1], fields="all", include=include)
-    return {item.id: item.predictions for item in items}
 
 
 def _email_finder(client: LabelStudioClient) -> Callable[[int], str]:

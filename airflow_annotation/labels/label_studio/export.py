@@ -6,7 +6,7 @@ objects; each portion becomes whole Arrow columns. The format is described at ht
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast
@@ -49,7 +49,6 @@ class ExportSource:
     :param config: the project's labeling config
     :param item_url: where an item opens in the tool, with ``{item_id}`` in it
     :param run_key: the annotation run's name, if the project has one
-    :param maximum_annotations: submissions that make an item labeled, where ``finished`` does not say
     :param annotators: name people by their ``email``, or by the tool's ``id``
     :param find_email: returns a person's e-mail for their id, which is what the export has
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. Skipped ones
@@ -61,7 +60,6 @@ class ExportSource:
     config: LabelingConfig
     item_url: str
     run_key: str | None = None
-    maximum_annotations: int = 1
     annotators: Literal["email", "id"] = "email"
     find_email: Callable[[int], str] = str
     annotations: Literal["all", "latest", "ground_truth"] = "all"
@@ -109,7 +107,7 @@ def tables_from_export(
     data: bytes,
     source: ExportSource,
     *,
-    finished: Mapping[int, bool] | None = None,
+    unfinished: Collection[int] = (),
     predictions: Mapping[int, Sequence[msgspec.Raw]] | None = None,
 ) -> LabelTables:
     """Read an export in Label Studio's JSON format.
@@ -119,14 +117,14 @@ def tables_from_export(
 
     :param data: the export, a JSON array of tasks
     :param source: where it comes from
-    :param finished: for each task's id whether the tool counts it as finished, which the export does not say
+    :param unfinished: ids of the tasks that have submissions and wait for more, which the export does not say
     :param predictions: the JSON of each task's predictions, by its id, where they are to be read too: the export has
         their ids only
     :raises msgspec.DecodeError: the bytes are no such export
     """
     tasks = msgspec.json.decode(data, type=list[msgspec.Raw])
     portions = [
-        _read_portion(tasks[start : start + _PORTION], predictions or {}, source, finished or {})
+        _read_portion(tasks[start : start + _PORTION], predictions or {}, source, unfinished)
         for start in range(0, len(tasks), _PORTION)
     ]
     return join_portions(portions, _constants(source)) if portions else empty_tables()
@@ -147,7 +145,7 @@ def _read_portion(
     raw_tasks: Sequence[msgspec.Raw],
     predictions: Mapping[int, Sequence[msgspec.Raw]],
     source: ExportSource,
-    finished: Mapping[int, bool],
+    unfinished: Collection[int],
 ) -> Portion:
     tasks = [_read_task(raw) for raw in raw_tasks]
     if predictions:
@@ -163,7 +161,7 @@ def _read_portion(
         raw = pa.array([records[row] for row in rows.tolist()], pa.string())
         labels["raw"] = raw if source.keep_raw else pc.if_else(others, raw, None)
     return Portion(
-        _item_columns(tasks, source, finished),
+        _item_columns(tasks, source, unfinished),
         _annotation_columns(entries, source),
         np.array([entry.item for entry in entries], dtype=np.int64),
         labels,
@@ -241,7 +239,7 @@ def _constants(source: ExportSource) -> dict[str, str | None]:
     return {"project": source.project, "tool": TOOL, "run_key": source.run_key, "media_type": media_type}
 
 
-def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, finished: Mapping[int, bool]) -> Columns:
+def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, unfinished: Collection[int]) -> Columns:
     media_keys = [media.data_key for media in source.config.objects.values()]
     facts = [_read_data(task, media_keys) for task in tasks]
     ids = [str(task.id) for task in tasks]
@@ -250,7 +248,7 @@ def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, finished
         for name in ("media_uri", "width", "height", "frame_count", "frame_rate", "data")
     }
     keys = [fact.get("item_key") or fact.get("media_uri") or id_ for fact, id_ in zip(facts, ids, strict=True)]
-    statuses = [_item_status(task, source, finished) for task in tasks]
+    statuses = [_item_status(task, unfinished) for task in tasks]
     predictions = [
         len(task.predictions) if task.total_predictions is None else task.total_predictions for task in tasks
     ]
@@ -286,11 +284,10 @@ def _read_data(task: _Task[Region], media_keys: Sequence[str]) -> dict[str, Any]
     return facts
 
 
-def _item_status(task: _Task[Region], source: ExportSource, finished: Mapping[int, bool]) -> str:
-    submitted = len([submission for submission in task.annotations if not submission.was_cancelled])
-    if not submitted:
+def _item_status(task: _Task[Region], unfinished: Collection[int]) -> str:
+    if all(submission.was_cancelled for submission in task.annotations):
         return "skipped" if task.annotations else "unlabeled"
-    return "labeled" if finished.get(task.id, submitted >= source.maximum_annotations) else "partial"
+    return "partial" if task.id in unfinished else "labeled"
 
 
 def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource) -> Columns:
