@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         session.chmod(0o755)  # Postgres runs as another user where the tests run as root
         config.stash[_owned_session] = session
         os.environ[SESSION_VARIABLE] = str(session)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the session in order, as Ctrl-C does
     home = Path(os.environ[SESSION_VARIABLE]) / f"airflow-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
     home.mkdir()
     os.environ |= {
@@ -50,6 +52,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if session is not None:
         from tests.servers.shared import stop_shared_servers
 
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # another Ctrl-C is not to keep the servers from being stopped
         stop_shared_servers(session)
         shutil.rmtree(session, ignore_errors=True)
         del os.environ[SESSION_VARIABLE]

@@ -8,10 +8,11 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import httpx
+import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -82,27 +83,19 @@ def stop_groups(*pids: int, timeout: float = 10) -> None:
     :param pids: of the groups' leaders, children of this process or of another one
     :param timeout: seconds between the two
     """
-    for pid in pids:
-        _signal(pid, signal.SIGTERM)
     deadline = time.monotonic() + timeout
-    while any(map(_is_alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    for pid in pids:
-        _signal(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
+        while _any_alive(pids) and time.monotonic() < deadline:
+            time.sleep(0.05)
 
 
-def _signal(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(group, number)
-
-
-def _is_alive(group: int) -> bool:
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(group, os.WNOHANG)  # a dead child stays in its group until somebody waits for it
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _any_alive(groups: Collection[int]) -> bool:
+    """Whether a process of these groups still runs; the dead that nobody has waited for yet do not."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getpgid(process.pid) in groups and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
