@@ -375,7 +375,7 @@ def test_imports_report_each_line_and_keep_the_good_ones(client: Client) -> None
     assert len(labels_of(exported(project)[key])) == 1
 
 
-def test_predictions_are_no_labels(client: Client) -> None:
+def test_predictions_are_no_labels_until_a_labeler_accepts_them(client: Client, stand_in: LabelboxStandIn) -> None:
     project, (key,) = make_batch(client, 1)
     line = {"uuid": str(uuid.uuid4()), "name": "car", "bbox": BOX, "dataRow": {"globalKey": key}}
     done = MALPredictionImport.create_from_objects(client, project.uid, unique("import"), [line])
@@ -383,6 +383,9 @@ def test_predictions_are_no_labels(client: Client) -> None:
     assert project.get_overview().to_label == 1
     with pytest.raises(ResourceConflict):
         MALPredictionImport.create_from_objects(client, project.uid, done.name, [line])
+    stand_in.control.submit_label(project.uid, [], global_key=key, accept_predictions=True)
+    (label,) = labels_of(exported(project)[key])
+    assert [one["bounding_box"] for one in label["annotations"]["objects"]] == [BOX]
 
 
 # ---- exports

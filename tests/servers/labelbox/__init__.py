@@ -2,6 +2,12 @@
 
 It serves the unmodified SDK over HTTP on loopback, with its state in memory. What it knows of the service comes from
 the SDK, the tests in the SDK's source distribution, and Labelbox's public documentation.
+
+    with LabelboxStandIn() as stand_in:
+        client = labelbox.Client(stand_in.api_key, stand_in.endpoint, rest_endpoint=stand_in.rest_endpoint)
+        ...
+        stand_in.control.submit_label(project.uid, [{"name": "car", "bbox": {...}}], global_key="photo-1")
+        stand_in.control.fail("createBatchV2", cut=True, after=True)
 """
 
 from __future__ import annotations

@@ -46,11 +46,13 @@ class Control:
         consensus_score: float | None = None,
         benchmark_score: float | None = None,
         skipped: bool = False,
+        accept_predictions: bool = False,
     ) -> Json:
         """Submit a label, as a labeler does in the editor. In rework the rejected label is changed and stays the same.
 
         :param annotations: lines of a label import (`name` and `bbox`, `answer`, `segments`, ...), without `dataRow`
         :param to_review: whether the data row goes on to review, or is done
+        :param accept_predictions: submit the predictions that were imported for the data row, unchanged, instead
         :return: `label_id`, and `feature_ids` in the order of the annotations
         """
         answer: Json = self._post(
@@ -66,6 +68,7 @@ class Control:
             consensus_score=consensus_score,
             benchmark_score=benchmark_score,
             skipped=skipped,
+            accept_predictions=accept_predictions,
         )
         return answer
 

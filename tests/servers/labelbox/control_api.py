@@ -28,7 +28,10 @@ def submit_label(state: State, data: Json) -> Json:
     row = queued(state, project, data_row_id=data.get("data_row_id"), global_key=data.get("global_key"))
     if workflow_status(row) not in ("TO_LABEL", "IN_REWORK") or row.skipped:
         raise MalformedError(f"The data row {row.data_row.id} is not waiting for a label")
-    annotations = annotations_of(state, project, row.data_row, data["annotations"])
+    if data["accept_predictions"]:
+        annotations = state.predictions.pop((project.id, row.data_row.id), [])
+    else:
+        annotations = annotations_of(state, project, row.data_row, data["annotations"])
     feature_ids = [annotation.feature_id for annotation in annotations]
     labeler = state.add_user(data["labeler"])
     if workflow_status(row) == "IN_REWORK":

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from .entities import (
     AnnotationImport,
@@ -158,7 +159,7 @@ class State:
         """Keep a file and return its signed URL: anybody who has it can read the file."""
         key = new_id()
         self.files[key] = StoredFile(content, content_type, name)
-        return f"{self.base_url}/storage/{key}/{name}?signature={new_id()}"
+        return f"{self.base_url}/storage/{key}/{quote(name)}?signature={new_id()}"
 
     def stored(self, url: str) -> StoredFile | None:
         """Return the file behind one of the stand-in's own URLs."""
