@@ -479,6 +479,28 @@ def test_video_exports_have_key_frames_segments_and_on_demand_the_frames_between
     assert frames["3"]["objects"][car_id]["classifications"][0]["radio_answer"]["name"] == "yes"
 
 
+def test_video_masks_have_an_image_for_each_frame_and_instance(client: Client, stand_in: LabelboxStandIn) -> None:
+    project, (key,) = make_batch(client, 1, MediaType.Video)
+    picture = np.zeros((4, 4, 3), dtype=np.uint8)
+    picture[0, :] = (255, 0, 0)
+    picture[1:3, :] = (0, 255, 0)
+    frames = [{"index": frame, "imBytes": png(picture)} for frame in (1, 2, 7)]
+    instances = [{"name": "sky", "colorRGB": [255, 0, 0]}, {"name": "sky", "colorRGB": [0, 255, 0]}]
+    line = {
+        "uuid": str(uuid.uuid4()),
+        "dataRow": {"globalKey": key},
+        "masks": {"frames": frames, "instances": instances},
+    }
+    assert LabelImport.create_from_objects(client, project.uid, unique("import"), [line]).errors == []
+    annotations = labels_of(exported(project)[key])[0]["annotations"]
+    assert list(annotations["segments"].values()) == [[[1, 2], [7, 7]]] * 2
+    sizes = []
+    for sky in annotations["frames"]["7"]["objects"].values():
+        answer = httpx.get(sky["mask"]["url"], headers={"Authorization": f"Bearer {stand_in.api_key}"})
+        sizes.append(int((np.asarray(Image.open(io.BytesIO(answer.content))) > 0).sum()))
+    assert sizes == [4, 8]
+
+
 def test_exports_are_filtered_by_key_state_and_activity(client: Client, stand_in: LabelboxStandIn) -> None:
     project, keys = make_batch(client, 3)
     assert set(exported(project, filters={"global_keys": keys[:2]})) == set(keys[:2])
