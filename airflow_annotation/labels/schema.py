@@ -5,9 +5,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FIELD_TYPES: Final = (
     "classification",
@@ -140,6 +143,18 @@ class LabelSchema(msgspec.Struct, frozen=True):
         if attributes:
             field["attributes"] = dict(attributes)
         return cls.from_dict({label_field: field})
+
+    @classmethod
+    def from_labels(cls, labels: pa.Table | Iterable[pa.RecordBatch]) -> LabelSchema:
+        """Return the schema that existing labels would have been made with.
+
+        :param labels: rows of the ``labels`` table, see
+            :func:`~airflow_annotation.labels.inference.infer_label_schema`
+        :raises LabelSchemaError: no schema can have them, for example shapes without a class
+        """
+        from airflow_annotation.labels.inference import infer_label_schema
+
+        return cls.from_dict(infer_label_schema(labels))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the dictionary that :meth:`from_dict` reads, of JSON types all the way."""

@@ -323,19 +323,19 @@ _SHAPES = st.one_of(
     shapes("paths", "polyline", ["lane"], 2),
     shapes("joints", "keypoint", ["head", "foot"], 1, 1),
 )
-_ANSWERS = st.fixed_dictionaries(
-    {},
-    optional={
-        "weather": st.sampled_from(["sun", "rain"]).map(lambda label: {"type": "classification", "label": label}),
-        "tags": st.lists(st.sampled_from(["day", "night", "city"]), min_size=2, unique=True).map(
-            lambda labels: {"type": "classifications", "label": labels[0], "labels": labels}
-        ),
-        "quality": st.floats(-1e6, 1e6).map(lambda number: {"type": "scalar", "number": number}),
-        "remark": st.text("abc é<&\"'", min_size=1, max_size=9)
-        .filter(str.strip)
-        .map(lambda text: {"type": "text", "text": text}),
-    },
-).map(lambda answers: [dict(answer, field=field) for field, answer in answers.items()])
+_TEXTS = st.text("abc é<&\"'", min_size=1, max_size=9).filter(str.strip)
+
+
+@st.composite
+def answers(draw: st.DrawFn) -> list[Row]:
+    tags = draw(st.lists(st.sampled_from(["day", "night", "city"]), min_size=2, unique=True))
+    rows: list[Row] = [
+        {"field": "weather", "type": "classification", "label": draw(st.sampled_from(["sun", "rain"]))},
+        {"field": "tags", "type": "classifications", "label": tags[0], "labels": tags},
+        {"field": "quality", "type": "scalar", "number": draw(st.floats(-1e6, 1e6))},
+        {"field": "remark", "type": "text", "text": draw(_TEXTS)},
+    ]
+    return draw(st.lists(st.sampled_from(rows), unique_by=lambda row: row["field"]))
 
 
 @pytest.fixture(scope="module")
@@ -349,7 +349,7 @@ def shared_project(label_studio_conn_id: str) -> Iterator[tuple[LabelStudioHook,
 
 # Without shrinking: each try asks the server for many things.
 @settings(max_examples=4, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(items=st.lists(st.tuples(st.lists(_SHAPES, max_size=6), _ANSWERS), min_size=8, max_size=12))
+@given(items=st.lists(st.tuples(st.lists(_SHAPES, max_size=6), answers()), min_size=8, max_size=12))
 def test_labels_come_back_equal_after_they_were_predictions_that_people_accepted(
     items: list[tuple[list[Row], list[Row]]], shared_project: tuple[LabelStudioHook, AnnotationProject]
 ) -> None:
@@ -358,8 +358,8 @@ def test_labels_come_back_equal_after_they_were_predictions_that_people_accepted
     keys = [f"{run}-{n}" for n in range(len(items))]
     sent: list[Row] = [
         {"item_key": key, "label_id": f"r{place}", **row}
-        for key, (drawn, answers) in zip(keys, items, strict=True)
-        for place, row in enumerate([*drawn, *answers])
+        for key, (drawn, answered) in zip(keys, items, strict=True)
+        for place, row in enumerate([*drawn, *answered])
     ]
     empty: list[Row] = [
         {"item_key": key, "field": None} for key, item in zip(keys, items, strict=True) if not any(item)

@@ -1,0 +1,128 @@
+"""The label schema that existing labels would have been made with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from airflow_annotation.labels.schema import LabelSchemaError
+
+RADIO_VALUES_MAX: Final = 20
+"""Different answers up to which an attribute of strings is taken for a choice, not for free text."""
+
+_FIELD_TYPES: Final[dict[frozenset[str], str]] = {
+    frozenset({"classification"}): "classification",
+    frozenset({"classifications"}): "classifications",
+    frozenset({"classification", "classifications"}): "classifications",
+    frozenset({"detection"}): "detections",
+    frozenset({"instance"}): "instances",
+    frozenset({"polygon"}): "polygons",
+    frozenset({"polyline"}): "polylines",
+    frozenset({"polygon", "polyline"}): "polylines",
+    frozenset({"keypoint"}): "keypoints",
+    frozenset({"segmentation"}): "segmentation",
+    frozenset({"scalar"}): "scalar",
+    frozenset({"text"}): "text",
+}
+"""The type of a field by the types of its labels. A polyline can be closed, so it can be a polygon."""
+
+_WITHOUT_CLASSES: Final = ("scalar", "text")
+_NO_QUESTION: Final = "score"
+_NO_FIELD: Final = "relation"
+
+
+class _Seen(msgspec.Struct):
+    """What the labels of a field were seen to have."""
+
+    types: set[str] = msgspec.field(default_factory=set)
+    classes: set[str] = msgspec.field(default_factory=set)
+    attributes: dict[str, set[Any]] = msgspec.field(default_factory=dict)
+    several: set[str] = msgspec.field(default_factory=set)
+
+
+def infer_label_schema(labels: pa.Table | Iterable[pa.RecordBatch]) -> dict[str, Any]:
+    """Return the dictionary of a label schema, the same whatever the order of the rows.
+
+    Fields, classes and values are sorted, since nothing tells in which order they were once. ``segmentation`` gets mask
+    targets from 1 on in that order. An attribute is a ``number``, a ``checkbox`` where it ever has a list of values, a
+    ``radio`` of the strings that it has, or a ``text`` where these are more than :data:`RADIO_VALUES_MAX`. Labels that
+    no one type of ours describes give a field of type ``other``, and relations none.
+
+    :param labels: rows of the ``labels`` table, whole or in batches; columns other than ``field`` and ``type`` may be
+        missing
+    :raises LabelSchemaError: one of these is missing
+    """
+    fields: dict[str, _Seen] = {}
+    for batch in labels.to_batches() if isinstance(labels, pa.Table) else labels:
+        _look_at(pa.table(batch), fields)
+    return {name: _describe(fields[name]) for name in sorted(fields) if fields[name].types}
+
+
+def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
+    for column in ("field", "type"):
+        if column not in labels.column_names:
+            raise LabelSchemaError(
+                f"The labels have no column {column!r}, so that no label schema can be told from them."
+            )
+    # Each kind of row once: rows are many, their fields, types, classes and attributes few.
+    for column in ("label", "attributes"):
+        names = ["field", "type", *([column] if column in labels.column_names else [])]
+        for row in labels.select(names).group_by(names).aggregate([]).to_pylist():
+            if row["field"] is None or row["type"] in (None, _NO_FIELD):
+                continue
+            seen = fields.setdefault(row["field"], _Seen())
+            seen.types.add(row["type"])
+            if row["type"] not in _WITHOUT_CLASSES and row.get("label") is not None:
+                seen.classes.add(row["label"])
+            _add_attributes(json.loads(row.get("attributes") or "{}"), seen)
+    if "labels" in labels.column_names:
+        several = labels.filter(labels["labels"].is_valid()).select(["field", "type", "labels"])
+        for row in several.to_pylist():
+            if row["field"] in fields and row["type"] not in (*_WITHOUT_CLASSES, _NO_FIELD):
+                fields[row["field"]].classes.update(row["labels"])
+
+
+def _add_attributes(attributes: dict[str, Any], seen: _Seen) -> None:
+    for name, answer in attributes.items():
+        if name == _NO_QUESTION or answer is None:
+            continue
+        if isinstance(answer, list):
+            seen.several.add(name)
+        values = [
+            value if isinstance(value, (str, int, float)) else json.dumps(value)
+            for value in (answer if isinstance(answer, list) else [answer])
+        ]
+        seen.attributes.setdefault(name, set()).update(values)
+
+
+def _describe(seen: _Seen) -> dict[str, Any]:
+    type_ = _FIELD_TYPES.get(frozenset(seen.types), "other")
+    field: dict[str, Any] = {"type": type_}
+    if type_ == "other":
+        field["tag"] = ", ".join(sorted(seen.types))
+    classes = sorted(seen.classes)
+    if type_ == "segmentation":
+        field["mask_targets"] = dict(enumerate(classes, 1))
+    elif classes:
+        field["classes"] = classes
+    if seen.attributes:
+        field["attributes"] = {
+            name: _describe_attribute(seen.attributes[name], several=name in seen.several)
+            for name in sorted(seen.attributes)
+        }
+    return field
+
+
+def _describe_attribute(values: set[Any], *, several: bool) -> dict[str, Any]:
+    strings = sorted(value for value in values if isinstance(value, str))
+    if several:
+        return {"type": "checkbox", "values": strings}
+    if not strings and not any(isinstance(value, bool) for value in values):
+        return {"type": "number"}
+    if len(strings) < len(values) or len(strings) > RADIO_VALUES_MAX or any(not value.strip() for value in strings):
+        return {"type": "text"}
+    return {"type": "radio", "values": strings}

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_annotation.labels.inference import RADIO_VALUES_MAX
+from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
+from airflow_annotation.labels.schema import LabelSchema, LabelSchemaError
+
+Row = dict[str, Any]
+SCHEMA = pa.schema(
+    [
+        ("field", pa.string()),
+        ("type", pa.string()),
+        ("label", pa.string()),
+        ("labels", pa.list_(pa.string())),
+        ("text", pa.string()),
+        ("attributes", pa.string()),
+    ]
+)
+
+
+def table(rows: list[Row]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
+
+
+ROWS: list[Row] = [
+    {"field": "objects", "type": "detection", "label": "person", "attributes": '{"occluded": "yes", "age": 3}'},
+    {"field": "objects", "type": "detection", "label": "car", "attributes": '{"occluded": "no", "colours": ["red"]}'},
+    {"field": "objects", "type": "detection", "label": "car", "attributes": '{"score": 0.5, "colours": ["blue"]}'},
+    {"field": "lanes", "type": "polyline", "label": "dashed"},
+    {"field": "lanes", "type": "polygon", "label": "crossing"},
+    {"field": "ground", "type": "segmentation", "label": "road"},
+    {"field": "ground", "type": "segmentation", "label": "grass"},
+    {"field": "weather", "type": "classification", "label": "sun"},
+    {"field": "tags", "type": "classifications", "label": "night", "labels": ["night", "city"]},
+    {"field": "remark", "type": "text", "text": "x", "labels": ["x", "y"]},
+    {"field": "count", "type": "scalar"},
+    {"field": "relation", "type": "relation", "label": "on"},
+    {"field": "wheels", "type": "ellipse", "label": "wheel"},
+]
+EXPECTED = {
+    "count": {"type": "scalar"},
+    "ground": {"type": "segmentation", "mask_targets": {"1": "grass", "2": "road"}, "classes": ["grass", "road"]},
+    "lanes": {"type": "polylines", "classes": ["crossing", "dashed"]},
+    "objects": {
+        "type": "detections",
+        "classes": ["car", "person"],
+        "attributes": {
+            "age": {"type": "number"},
+            "colours": {"type": "checkbox", "values": ["blue", "red"]},
+            "occluded": {"type": "radio", "values": ["no", "yes"]},
+        },
+    },
+    "remark": {"type": "text"},
+    "tags": {"type": "classifications", "classes": ["city", "night"]},
+    "weather": {"type": "classification", "classes": ["sun"]},
+    "wheels": {"type": "other", "classes": ["wheel"], "tag": "ellipse"},
+}
+
+
+@given(seed=st.integers(0, 99), size=st.integers(1, len(ROWS)))
+def test_the_schema_of_labels_does_not_depend_on_their_order_or_batches(seed: int, size: int) -> None:
+    rows = random.Random(seed).sample(ROWS, len(ROWS))
+    assert LabelSchema.from_labels(table(rows).to_batches(size)).to_dict() == EXPECTED
+    assert LabelSchema.from_labels(table(rows * 2)).to_dict() == EXPECTED
+
+
+def test_an_attribute_with_many_answers_is_free_text() -> None:
+    for count, expected in ((RADIO_VALUES_MAX, "radio"), (RADIO_VALUES_MAX + 1, "text")):
+        rows = [ROWS[0] | {"attributes": json.dumps({"note": f"note {n}"})} for n in range(count)]
+        assert LabelSchema.from_labels(table(rows)).fields["objects"].attributes["note"].type == expected
+
+
+def test_what_was_inferred_can_be_labeled() -> None:
+    schema = LabelSchema.from_labels(table([row for row in ROWS if row["field"] != "wheels"]))
+    assert label_schema_from_config(label_config_from_schema(schema)) == schema
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (table([]), "has no field"),
+        (table([{"field": "objects", "type": "detection"}]), "'objects' is of type detections and has no classes"),
+        (table(ROWS).drop_columns(["type"]), "no column 'type'"),
+    ],
+)
+def test_labels_that_tell_no_schema_are_an_error(labels: pa.Table, message: str) -> None:
+    with pytest.raises(LabelSchemaError, match=message):
+        LabelSchema.from_labels(labels)
