@@ -40,7 +40,7 @@ def test_a_whole_cycle_lands_what_people_drew(
     assert sorted(labeled) == sorted(answers)
     assert ("deferred" in waited_as) == (waits_as == "deferred")
 
-    tables = read_dataset(str(tmp_path))
+    tables = read_dataset(airflow.xcom(dag_id, run_id, "labels_to_dataset")["target"])
     status = {Path(row["item_key"]).stem: row["status"] for row in tables["items"].to_pylist()}
     assert status == {photo: "skipped" if answer == "skip" else "labeled" for photo, answer in answers.items()}
     drawn = sorted(

@@ -166,11 +166,12 @@ def test_testing_says_what_is_wrong(label_studio: LabelStudio, fields: dict[str,
     [
         (Fault(status=200, headers=HTML, body=b"<html>Welcome</html>", times=9), "web page instead of JSON"),
         (Fault(status=404, headers=HTML, body=b"<html>Not here</html>", times=9), "not Label Studio's API"),
+        (Fault(status=404, body=b'{"error": "no such route"}', times=9), "There is no Label Studio at"),
         (Fault(status=200, body=b'{"version": "8.1"}', times=9), "not answered as Label Studio"),
         (Fault(status=200, body=b"hello", times=9), "not answered as Label Studio"),
         (Fault(status=503, body=b"", times=9), "503"),
     ],
-    ids=["web page", "nothing there", "other JSON", "other text", "starting"],
+    ids=["web page", "nothing there", "another API", "other JSON", "other text", "starting"],
 )
 def test_testing_says_that_it_is_not_label_studio(answer: Fault, message: str) -> None:
     with fault_server(faults=[answer]) as server:

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 from asgiref.sync import sync_to_async
 
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.annotation import (
     AnnotationChoice,
     AnnotationHook,
@@ -110,6 +110,10 @@ class LabelStudioHook(AnnotationHook):
             client = client_from_connection(self._connection, attempts=1)
             version = decode_answer(client.request("GET", "/api/version", timeout=10), _Version)
             user = decode_answer(client.request("GET", "/api/current-user/whoami", timeout=10), _User)
+        except AnnotationRequestError as error:
+            if error.status_code == httpx.codes.NOT_FOUND:
+                return False, f"There is no Label Studio at {client.url}: something else answers there. {error}"
+            return False, str(error)
         except AnnotationError as error:
             return False, str(error)
         return True, f"Label Studio {version.release} at {client.url}, as {user.email}"
