@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 import msgspec
 
 from airflow_annotation.exceptions import MediaError
+from airflow_annotation.media.video import MATROSKA, MP4, open_video, shown_size
 
 _ORIENTATION: Final = 0x0112
 """EXIF's tag for how to turn the stored pixels; 5 to 8 are quarter turns, https://exiftool.org/TagNames/EXIF.html."""
 
-_VIDEO_CONTAINERS: Final = {"mov,mp4,m4a,3gp,3g2,mj2": "video/mp4", "matroska,webm": "video/webm"}
+_VIDEO_CONTAINERS: Final = {MP4: "video/mp4", MATROSKA: "video/webm"}
 
 
 class MediaProbe(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,8 @@ class MediaProbe(msgspec.Struct, frozen=True, kw_only=True):
     :param height: likewise
     :param frame_count: frames of the video
     :param frame_rate: its average frames per second
+    :param duration: its seconds, None where its headers do not say
+    :param orientation: EXIF's, of an image: 1 as stored, 2 to 8 mirrored or turned; None where it does not say
     """
 
     mime_type: str
@@ -32,10 +35,15 @@ class MediaProbe(msgspec.Struct, frozen=True, kw_only=True):
     height: int | None = None
     frame_count: int | None = None
     frame_rate: float | None = None
+    duration: float | None = None
+    orientation: int | None = None
 
 
 def probe_media(file: BinaryIO, name: str, media_type: str) -> MediaProbe:
-    """Read the headers of an image or video; no image is decoded. Other media are told by their name only.
+    """Read the headers of an image or video, and decode a video's first frame. Other media are told by their name only.
+
+    No more of the file is read than that (:func:`~airflow_annotation.media.ranges.open_media_in_place` fetches no more,
+    then), but for videos whose headers do not have the number of frames, such as WebM: their frames are counted.
 
     :param file: at its beginning, seekable; it is left anywhere
     :param name: the file's name, for errors
@@ -69,7 +77,9 @@ def _probe_image(file: BinaryIO, name: str) -> MediaProbe:
     if orientation in {5, 6, 7, 8}:
         width, height = height, width
     mime_type = "image/jpeg" if image.format == "MPO" else Image.MIME.get(image.format or "")
-    return MediaProbe(mime_type=mime_type or "application/octet-stream", width=width, height=height)
+    return MediaProbe(
+        mime_type=mime_type or "application/octet-stream", width=width, height=height, orientation=orientation
+    )
 
 
 def _is_svg(file: BinaryIO) -> bool:
@@ -84,27 +94,29 @@ def _is_svg(file: BinaryIO) -> bool:
 def _probe_video(file: BinaryIO, name: str) -> MediaProbe:
     import av
 
-    try:
-        with av.open(file, metadata_errors="ignore") as container:
-            if not container.streams.video:
-                raise MediaError(f"{name} has no video in it.")
-            stream = container.streams.video[0]
-            frame = next(container.decode(stream))
-            width, height = frame.width, frame.height
-            if frame.rotation % 180:
-                width, height = height, width
-            frame_rate = stream.average_rate or stream.guessed_rate
-            frame_count = stream.frames
-            if not frame_count:  # WebM does not say
-                container.seek(0)
-                frame_count = sum(1 for packet in container.demux(stream) if packet.size)
-            container_type = _VIDEO_CONTAINERS.get(container.format.name)
-    except (av.FFmpegError, StopIteration) as error:
-        raise MediaError(f"{name} is not a video, or of a format that FFmpeg does not read.") from error
-    return MediaProbe(
-        mime_type=mimetypes.guess_type(name)[0] or container_type or "application/octet-stream",
-        width=width,
-        height=height,
-        frame_count=frame_count,
-        frame_rate=float(frame_rate) if frame_rate else None,
-    )
+    with open_video(file, name) as reader:
+        frame_count = reader.frame_count
+        picture = None
+        packets = 0
+        try:
+            for packet in reader.container.demux(reader.stream):
+                if picture is None:
+                    picture = next(iter(packet.decode()), None)
+                packets += bool(packet.size) and not packet.is_discard
+                if picture and frame_count:
+                    break
+        except av.FFmpegError as error:
+            if picture is None:
+                raise MediaError(f"{name} is not a video, or of a format that FFmpeg does not read.") from error
+        if picture is None:
+            raise MediaError(f"{name} has no frame that can be decoded.")
+        width, height = shown_size(picture)
+        mime_type = mimetypes.guess_type(name)[0] or _VIDEO_CONTAINERS.get(reader.container.format.name)
+        return MediaProbe(
+            mime_type=mime_type or "application/octet-stream",
+            width=width,
+            height=height,
+            frame_count=frame_count or packets,
+            frame_rate=reader.frame_rate,
+            duration=reader.duration,
+        )

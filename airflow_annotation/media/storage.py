@@ -121,7 +121,7 @@ def _fetch(uri: str) -> BinaryIO:
     is_http = uri_scheme(uri) in {"http", "https"}
     chunks = _http_chunks(uri) if is_http else _storage_chunks(*get_filesystem(uri))
     try:
-        return _spool(chunks)
+        return spool(chunks)
     except FileNotFoundError as error:
         raise MediaError(f"{shown(uri)} does not exist.") from error
     except httpx.HTTPStatusError as error:
@@ -134,7 +134,8 @@ def _fetch(uri: str) -> BinaryIO:
         raise MediaError(f"{shown(uri)} cannot be read: {type(error).__name__}: {error}") from error
 
 
-def _spool(chunks: Iterator[bytes]) -> BinaryIO:
+def spool(chunks: Iterator[bytes]) -> BinaryIO:
+    """Return a file of what arrives, in memory while it is small and then on disk; its position is anywhere."""
     start = io.BytesIO()
     for chunk in chunks:
         start.write(chunk)
@@ -155,12 +156,12 @@ def _storage_chunks(filesystem: AbstractFileSystem, path: str) -> Iterator[bytes
 
 
 def _http_chunks(url: str) -> Iterator[bytes]:
-    with _http_client().stream("GET", url) as response:
+    with get_http_client().stream("GET", url) as response:
         yield from response.raise_for_status().iter_bytes(IN_MEMORY_BYTES)
 
 
 @cache
-def _http_client() -> httpx.Client:
+def get_http_client() -> httpx.Client:
     """Return a client for media hosts. It knows no credentials: a labeling tool's key is not for them."""
     from httpx_retries import RetryTransport
 

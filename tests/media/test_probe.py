@@ -54,6 +54,7 @@ def test_an_image_is_as_large_as_it_was_made(width: int, height: int, image_form
 def test_the_size_is_the_one_shown_after_the_turn_that_exif_asks_for(orientation: int, image_format: str) -> None:
     probe = probe_media(encoded((40, 30), image_format, orientation), "a", "image")
     assert (probe.width, probe.height) == ((40, 30) if orientation < 5 else (30, 40))
+    assert probe.orientation == orientation
 
 
 def test_an_image_is_known_by_its_content_and_not_by_its_name() -> None:
@@ -103,7 +104,7 @@ def test_a_broken_image_is_an_error_or_an_image_but_nothing_else(offset: int, da
 def test_a_video_says_its_size_its_frames_and_their_rate(container: str, codec: str) -> None:
     file = video(container, codec, frames=30, rate=15, size=(64, 48))
     assert probe_media(file, f"a.{container}", "video") == MediaProbe(
-        mime_type=f"video/{container}", width=64, height=48, frame_count=30, frame_rate=15.0
+        mime_type=f"video/{container}", width=64, height=48, frame_count=30, frame_rate=15.0, duration=2.0
     )
 
 

@@ -1,0 +1,240 @@
+"""Media files read where they are: of a large remote file no more is fetched than is asked for."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+import httpx
+
+from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.media.storage import get_filesystem, get_http_client, local_path, shown, spool, uri_scheme
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+UrlSigner = Callable[[str], tuple[str, Mapping[str, str]]]
+"""Returns, for the URI of a file, the URL to read it by and the headers to send along."""
+
+_CHUNK_BYTES: Final = 1 << 16
+_SKIPPED_BYTES: Final = 1 << 18
+"""So far ahead it is faster to read on than to ask the server anew."""
+
+_TRIES: Final = 5
+_REDIRECTS: Final = 10
+
+log = logging.getLogger(__name__)
+
+
+def open_media_in_place(
+    uri: str, *, headers: Mapping[str, str] | None = None, url_signer: UrlSigner | str | None = None
+) -> BinaryIO:
+    """Open a media file for reading and seeking where it is; the caller closes it.
+
+    A web server that does not serve parts of files sends the whole file, which is then held as
+    :func:`~airflow_annotation.media.storage.open_media` holds it.
+
+    :param uri: a local path, an ``http(s)://`` URL, or any URI that ``ObjectStoragePath`` takes
+    :param headers: sent to the host of a URL, and to no other that it redirects to
+    :param url_signer: returns the URL and the headers to read the file with, or the dotted path of a function that
+        does. It is asked again when the server takes a URL no longer.
+    :raises MediaError: the file is missing, empty or cannot be read; reading can raise it, too
+    :raises AnnotationError: nothing that is installed knows the URI's scheme, or there is no such signer
+    """
+    if url_signer is None:
+        request = (uri, dict(headers or {}))
+        return _open(uri, lambda: request)
+    sign = _resolve(url_signer)
+
+    def signed() -> tuple[str, dict[str, str]]:
+        url, signed_headers = sign(uri)
+        return url, {**(headers or {}), **signed_headers}
+
+    return _open(uri, signed)
+
+
+def _resolve(url_signer: UrlSigner | str) -> UrlSigner:
+    if not isinstance(url_signer, str):
+        return url_signer
+    try:
+        return cast("UrlSigner", pkgutil.resolve_name(url_signer))
+    except (ImportError, AttributeError, ValueError) as error:
+        raise AnnotationError(f"There is no function {url_signer!r} to sign media URLs with: {error}.") from error
+
+
+def _open(uri: str, sign: Callable[[], tuple[str, dict[str, str]]]) -> BinaryIO:
+    url, _ = request = sign()
+    name = shown(uri)
+    file: BinaryIO
+    if uri_scheme(url) in {"http", "https"}:
+        file = cast("BinaryIO", HttpFile(name, request, sign))
+    else:
+        file = _open_file(url, name)
+    if not file.seek(0, io.SEEK_END):
+        file.close()
+        raise MediaError(f"{name} is empty.")
+    file.seek(0)
+    return file
+
+
+def _open_file(uri: str, name: str) -> BinaryIO:
+    path = local_path(uri)
+    filesystem, stored = get_filesystem(uri)
+    try:
+        if path:
+            return path.open("rb", buffering=0)
+        return cast("BinaryIO", filesystem.open(stored, "rb"))
+    except FileNotFoundError as error:
+        raise MediaError(f"{name} does not exist.") from error
+    except IsADirectoryError as error:
+        raise MediaError(f"{name} is a folder, not a file.") from error
+    # Each storage library has errors of its own; they are about this file as far as anybody can tell.
+    except Exception as error:
+        raise MediaError(f"{name} cannot be read: {type(error).__name__}: {error}") from error
+
+
+class HttpFile(io.RawIOBase):
+    """A file on a web server. Reading on goes on with one request; a jump makes another.
+
+    :param name: for errors
+    :param request: the URL and the headers to begin with
+    :param sign: returns others when the server takes these no longer
+    :raises MediaError: the server does not give the file
+    """
+
+    def __init__(
+        self, name: str, request: tuple[str, dict[str, str]], sign: Callable[[], tuple[str, dict[str, str]]]
+    ) -> None:
+        self._name = name
+        self._request = request
+        self._sign = sign
+        self._position = self._received_from = 0
+        self._size = 0
+        self._whole: BinaryIO | None = None
+        self._response: httpx.Response | None = None
+        self._chunks: Iterator[bytes] = iter(())
+        self._received = b""
+        self._connect(first=True)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position, bytes from the beginning."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move; nothing is asked of the server until somebody reads."""
+        self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        return self._position
+
+    def readinto(self, buffer: Buffer) -> int:
+        """Read what the server sends next, up to the buffer's length."""
+        view = memoryview(buffer).cast("B")
+        if self._position >= self._size or not len(view):
+            return 0
+        if self._whole:
+            self._whole.seek(self._position)
+            part = self._whole.read(len(view))
+        else:
+            self._move()
+            self._received = self._received or self._receive()
+            part, self._received = self._received[: len(view)], self._received[len(view) :]
+            self._received_from += len(part)
+        view[: len(part)] = part
+        self._position += len(part)
+        return len(part)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._drop()
+        if self._whole:
+            self._whole.close()
+        super().close()
+
+    def _drop(self) -> None:
+        if self._response:
+            self._response.close()
+        self._response, self._chunks, self._received = None, iter(()), b""
+
+    def _move(self) -> None:
+        """Have what was received begin at the position: read on if that is near ahead, else connect there."""
+        if not 0 <= self._position - self._received_from <= _SKIPPED_BYTES or self._response is None:
+            self._drop()
+            self._received_from = self._position
+        while (ahead := self._position - self._received_from) > 0:
+            self._received = self._received or self._receive()
+            skipped = min(ahead, len(self._received))
+            self._received = self._received[skipped:]
+            self._received_from += skipped
+
+    def _receive(self) -> bytes:
+        """Return what comes next, connecting again where the connection broke."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                if self._response is None:
+                    self._connect()
+                if chunk := next(self._chunks, b""):
+                    return chunk
+                reason = "the connection was closed early"
+            except httpx.TransportError as error:
+                reason = type(error).__name__
+            self._drop()
+            log.info("%s broke off at byte %d (%s), %d tries left", self._name, self._received_from, reason, tries_left)
+        raise MediaError(f"{self._name} cannot be read at byte {self._received_from}: {reason}.")
+
+    def _connect(self, *, first: bool = False) -> None:
+        try:
+            response = self._get()
+            if response.status_code in {401, 403} and not first:
+                response.close()
+                self._request = self._sign()  # a signature does not hold as long as a video may take
+                response = self._get()
+        except httpx.TransportError as error:
+            if not first:
+                raise
+            raise MediaError(f"{self._name} cannot be read: {type(error).__name__}.") from error
+        size = response.headers.get("Content-Range", "").rpartition("/")[2]
+        if response.status_code == 206 and size.isdecimal():
+            if not first and int(size) != self._size:
+                response.close()
+                raise MediaError(f"{self._name} was changed while it was read.")
+            self._size, self._response, self._chunks = int(size), response, response.iter_raw(_CHUNK_BYTES)
+            return
+        with closing(response):
+            if response.status_code == 200:
+                self._whole = spool(response.iter_raw(_CHUNK_BYTES))
+                self._size = self._whole.seek(0, io.SEEK_END)
+            elif response.status_code != 416:  # which is the answer for an empty file
+                answer = f"{response.status_code} {response.reason_phrase}"
+                raise MediaError(f"{self._name} cannot be read: its server answered {answer}.")
+
+    def _get(self) -> httpx.Response:
+        client = get_http_client()
+        url, headers = self._request
+        part = {"Range": f"bytes={self._received_from}-", "Accept-Encoding": "identity"}
+        request = client.build_request("GET", url, headers={**headers, **part})
+        origin = _origin(request)
+        for _ in range(_REDIRECTS):
+            response = client.send(request, stream=True, follow_redirects=False)
+            if response.next_request is None:
+                return response
+            response.close()
+            request = response.next_request
+            if _origin(request) != origin:
+                for header in headers:
+                    request.headers.pop(header, None)
+        raise MediaError(f"{self._name} cannot be read: its server redirects without an end.")
+
+
+def _origin(request: httpx.Request) -> tuple[Any, ...]:
+    return request.url.scheme, request.url.host, request.url.port

@@ -1,0 +1,396 @@
+"""Videos frame by frame, in the order in which they are shown, without decoding more than is needed."""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from airflow_annotation.exceptions import MediaError
+from airflow_annotation.media.packets import (
+    FRAME_IN_EACH_PACKET,
+    PacketIndex,
+    key_frame_groups,
+    shown_before,
+    shown_packets,
+    take_fed,
+    take_head,
+)
+from airflow_annotation.media.selections import FrameSelection, KeyFrames, Wanted
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+    from PIL.Image import Transpose
+
+    from airflow_annotation.media.packets import VideoPacket
+
+MP4: Final = "mov,mp4,m4a,3gp,3g2,mj2"
+MATROSKA: Final = "matroska,webm"
+"""FFmpeg's names of the containers."""
+
+_BUFFER_BYTES: Final = 1 << 18
+_WORTH_A_SEEK: Final = 16
+"""Frames: after a seek, a decoder is as many behind until its threads are filled again."""
+
+_TOLERANCE: Final = Fraction(1, 10)
+"""Seconds that a video may be shorter than it says."""
+
+_MICROSECONDS: Final = 1_000_000
+_MATRIX_ONE: Final = 1 << 16
+_DAMAGED: Final = "a part of the file is damaged or missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded frame.
+
+    :param index: in the order of presentation, from 0
+    :param pts: presentation timestamp in the stream's time base, None where the file has none
+    :param time: seconds from the video's beginning, where a player has its zero
+    :param is_keyframe: whether a decoder can begin with it
+    :param picture: as stored, before any rotation
+    """
+
+    index: int
+    pts: int | None
+    time: Fraction | None
+    is_keyframe: bool
+    picture: VideoFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Where a video could not be read on.
+
+    :param index: of the first frame that is not there
+    :param reason: a sentence
+    """
+
+    index: int
+    reason: str
+
+
+class VideoReader:
+    """Reads one video of a container; made by :func:`open_video`.
+
+    :param container: open
+    :param name: of the file, for errors
+    """
+
+    def __init__(self, container: InputContainer, name: str) -> None:
+        self.name = name
+        self.container = container
+        self.stream = _main_stream(container, name)
+        self.stream.thread_type = "AUTO"
+        self.stopped: Stop | None = None
+        """Set when reading has ended before the video's end."""
+        self._time_base = self.stream.time_base or Fraction(1)
+        self._origin = _origin(container)
+        self._counts_packets = (
+            container.format.name in {MP4, MATROSKA} and self.stream.codec_context.name in FRAME_IN_EACH_PACKET
+        )
+        self._index: PacketIndex | None = None
+        self._may_seek = self._counts_packets and container.format.name == MP4
+
+    @property
+    def frame_rate(self) -> float | None:
+        """Average frames per second."""
+        rate = self.stream.average_rate or self.stream.guessed_rate
+        return float(rate) if rate else None
+
+    def read_frames(self, selection: FrameSelection) -> Iterator[Frame]:
+        """Yield the selected frames, ascending; ends where the video cannot be read on, and says so in ``stopped``.
+
+        Where the container has an index (MP4, MOV) and the next wanted frame is well ahead, decoding goes on at the key
+        frame before it. Key frames are decoded alone. All others are found by decoding from the beginning, so that an
+        index is always the place among the frames that decoding the whole video gives. To be called once.
+        """
+        if isinstance(selection, KeyFrames):
+            frames = self._decode_key_frames() if self._counts_packets else self._decode_from_start()
+            yield from (frame for frame in frames if frame.is_keyframe)
+            return
+        position = 0
+        sought = selection.next_wanted(position)
+        frames = self._decode_from_start() if sought else iter(())
+        while True:
+            for frame in frames:
+                if frame.index < position:
+                    continue
+                if selection.takes(frame.index, frame.time):
+                    yield frame
+                position = frame.index + 1
+                wanted = selection.next_wanted(position)
+                if wanted is None:
+                    return
+                if wanted != sought and (key := self._key_to_seek(wanted, position)) is not None:
+                    sought = wanted
+                    frames = self._decode_from_key(key, wanted)
+                    break
+            else:
+                return
+
+    @property
+    def frame_count(self) -> int | None:
+        """Number of frames as the headers say it."""
+        if self.container.format.name == MP4 and self.stream.frames:
+            return shown_packets(self.stream)  # some of the frames may be hidden by an edit list
+        return self.stream.frames or None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that the video takes as the headers say it."""
+        stated = self._stated_duration() or Fraction(self.container.duration or 0, _MICROSECONDS)
+        return float(stated) or None
+
+    def _stated_duration(self) -> Fraction | None:
+        """Return what the headers say of this stream itself."""
+        if self.stream.duration:
+            return self.stream.duration * self._time_base
+        hours, _, rest = self.stream.metadata.get("DURATION", "").partition(":")
+        minutes, _, seconds = rest.partition(":")
+        try:
+            return Fraction(seconds.strip("\0 ")) + 60 * int(minutes) + 3600 * int(hours)
+        except ValueError:
+            return None
+
+    # Decoding
+
+    def _decode_from_start(self) -> Iterator[Frame]:
+        if self._index:
+            self.container.seek(self._index.timestamps[0], stream=self.stream)
+        yield from self._decode(self.container.demux(self.stream), 0, None)
+
+    def _decode_from_key(self, key: int, wanted: Wanted) -> Iterator[Frame]:
+        """Decode from a key frame, or from one before if it turns out to be shown after the wanted frame."""
+        while key > 0:
+            landed = self._seek(key)
+            if landed is None:
+                self._may_seek = False  # the file is not as its index says
+                break
+            place, start, head, packets = landed
+            time = self._time(head[0].pts)
+            late = start > wanted.index if wanted.index is not None else time is None or time > (wanted.time or 0)
+            if not late:
+                yield from self._decode(chain(head, packets), start, head[0].pts)
+                return
+            key = place - 1
+        yield from self._decode_from_start()
+
+    def _seek(self, key: int) -> tuple[int, int, list[VideoPacket], Iterator[VideoPacket]] | None:
+        """Go to a key frame.
+
+        :return: the place of the key frame where the container went, the frame's index, its packet with those behind
+            it that may be shown before it, and the packets behind them; None if the container did not go to one
+        """
+        from av import FFmpegError
+
+        if self._index is None:
+            return None
+        try:
+            self.container.seek(self._index.ends[key], stream=self.stream)
+            packets = self.container.demux(self.stream)
+            head = take_head(packets)
+        except FFmpegError:
+            return None
+        if not head or head[0].pts is None or head[0].dts not in self._index.places:
+            return None
+        place = self._index.places[head[0].dts]
+        return place, self._index.starts[place] + shown_before(head[0].pts, head), head, packets
+
+    def _decode_key_frames(self) -> Iterator[Frame]:
+        """Decode each key frame alone, and count the others."""
+        from av import FFmpegError
+
+        before = 0
+        is_first = True
+        index = 0
+        try:
+            for group in key_frame_groups(self.container.demux(self.stream)):
+                key = group[0]
+                index = before + shown_before(key.pts, group)
+                if is_first:
+                    # What is shown before the first key frame lacks what it refers to.
+                    before, index, is_first = before - index, 0, False
+                before += sum(1 for packet in group if not packet.is_discard)
+                if key.is_discard or not key.is_keyframe:
+                    continue
+                pictures = [] if key.is_corrupt else [*self.stream.decode(key), *self.stream.decode(None)]
+                if len(pictures) != 1 or pictures[0].is_corrupt:
+                    self.stopped = Stop(index, _DAMAGED)
+                    return
+                self.stream.codec_context.flush_buffers()
+                yield replace(self._frame(index, pictures[0]), is_keyframe=True)
+                if any(packet.is_corrupt for packet in group):
+                    self.stopped = Stop(index + 1, _DAMAGED)
+                    return
+        except FFmpegError as error:
+            self.stopped = Stop(index, f"FFmpeg says: {error.strerror}")
+
+    def _decode(self, packets: Iterable[VideoPacket], start: int, first_pts: int | None) -> Iterator[Frame]:
+        """Decode packets up to the end or the first fault.
+
+        :param start: index of the first frame
+        :param first_pts: its timestamp; frames before it lack what they refer to
+        """
+        from av import FFmpegError
+
+        count = start
+        unseen = 0
+        fed: list[int] = []
+        end = Fraction(0)
+        try:
+            for packet in packets:
+                if packet.is_corrupt:
+                    reason: str | None = _DAMAGED
+                    break
+                if packet.size and packet.pts is not None and not packet.is_discard:
+                    heapq.heappush(fed, packet.pts)
+                    end = max(end, (packet.pts + (packet.duration or 0)) * self._time_base - self._origin)
+                for picture in packet.decode():
+                    lost = take_fed(fed, picture.pts)
+                    if first_pts is not None and picture.pts is not None and picture.pts < first_pts:
+                        continue
+                    if lost and count == 0:
+                        unseen = lost  # frames that lack what they refer to, so that packets do not count for frames
+                        self._may_seek = False
+                    elif picture.is_corrupt or (lost and self._counts_packets and count > start):
+                        self.stopped = Stop(count, _DAMAGED)
+                        return
+                    yield self._frame(count, picture)
+                    count += 1
+            else:
+                reason = self._missing_at_end(count + unseen, end)
+        except FFmpegError as error:
+            reason = f"FFmpeg says: {error.strerror}"
+        if reason:
+            for picture in self._drain(fed, first_pts):
+                yield self._frame(count, picture)
+                count += 1
+            self.stopped = Stop(count, reason)
+
+    def _drain(self, fed: list[int], first_pts: int | None) -> Iterator[VideoFrame]:
+        """Yield what the decoder still holds, up to the first frame that is missing."""
+        from av import FFmpegError
+
+        try:
+            pictures = self.stream.decode(None)
+        except FFmpegError:
+            return
+        for picture in pictures:
+            if take_fed(fed, picture.pts) or picture.is_corrupt or picture.pts is None:
+                return
+            if first_pts is None or picture.pts >= first_pts:
+                yield picture
+
+    def _frame(self, index: int, picture: VideoFrame) -> Frame:
+        return Frame(index, picture.pts, self._time(picture.pts), bool(picture.key_frame), picture)
+
+    def _time(self, pts: int | None) -> Fraction | None:
+        return None if pts is None else pts * self._time_base - self._origin
+
+    def _missing_at_end(self, count: int, end: Fraction) -> str | None:
+        """Return what is missing of a file that was read to its end, None if nothing is known to be."""
+        if self._counts_packets and self.container.format.name == MP4:
+            shown = shown_packets(self.stream)
+            return f"the file ends early: it says that it has {shown} frames" if 0 < count < shown else None
+        stated = self._stated_duration() if self.container.format.name == MATROSKA else None
+        if stated is not None and end < stated - _TOLERANCE:
+            return f"the file ends early: it says that it has {float(stated):g} seconds"
+        return None
+
+    def _key_to_seek(self, wanted: Wanted, position: int) -> int | None:
+        """Return the key frame to go on at, None to decode on.
+
+        :param position: index of the next frame
+        """
+        if not self._may_seek or (wanted.index is not None and wanted.index < position + _WORTH_A_SEEK):
+            return None
+        if self._index is None:
+            self._index = PacketIndex.of(self.stream)
+            if self._index is None:
+                self._may_seek = False
+                return None
+        if wanted.index is not None:
+            key = bisect_right(self._index.starts, wanted.index) - 1
+        else:
+            key = bisect_right(self._index.timestamps, ((wanted.time or 0) + self._origin) / self._time_base) - 1
+        return key if key > 0 and self._index.starts[key] >= position + _WORTH_A_SEEK else None
+
+
+@contextmanager
+def open_video(file: BinaryIO, name: str) -> Iterator[VideoReader]:
+    """Open a video: the first one of the file that is no cover picture.
+
+    :param file: seekable; it is left anywhere
+    :param name: of the file, for errors
+    :raises MediaError: FFmpeg cannot read it, or there is no video in it
+    """
+    import av
+
+    try:
+        container = av.open(file, "r", metadata_errors="ignore", buffer_size=_BUFFER_BYTES)
+    except av.FFmpegError as error:
+        raise MediaError(
+            f"{name} is not a video, or of a format that FFmpeg does not read, or its headers are cut off."
+        ) from error
+    with container:
+        yield VideoReader(container, name)
+
+
+def transposition(picture: VideoFrame) -> Transpose | None:
+    """Return how to turn or mirror a stored picture for it to be shown, as its display matrix has it.
+
+    None if it is shown as it is stored; an angle that is no quarter turn is left as it is stored.
+    """
+    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return None
+    from PIL.Image import Transpose
+
+    # ISO 14496-12, 8.3.2: a point moves to (a x + c y, b x + d y); 16.16 fixed point, y downwards.
+    a, b, _, c, d = (round(number / _MATRIX_ONE) for number in struct.unpack_from("=5i", bytes(matrix)))
+    return {
+        (0, 1, -1, 0): Transpose.ROTATE_270,
+        (-1, 0, 0, -1): Transpose.ROTATE_180,
+        (0, -1, 1, 0): Transpose.ROTATE_90,
+        (-1, 0, 0, 1): Transpose.FLIP_LEFT_RIGHT,
+        (1, 0, 0, -1): Transpose.FLIP_TOP_BOTTOM,
+        (0, 1, 1, 0): Transpose.TRANSPOSE,
+        (0, -1, -1, 0): Transpose.TRANSVERSE,
+    }.get((a, b, c, d))
+
+
+def shown_size(picture: VideoFrame) -> tuple[int, int]:
+    """Return the width and height of a picture as it is shown, in its own pixels: stored ones, turned."""
+    from PIL.Image import Transpose
+
+    turns = {Transpose.ROTATE_90, Transpose.ROTATE_270, Transpose.TRANSPOSE, Transpose.TRANSVERSE}
+    size = picture.width, picture.height
+    return size[::-1] if transposition(picture) in turns else size
+
+
+def _main_stream(container: InputContainer, name: str) -> VideoStream:
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            return stream
+    raise MediaError(f"{name} has no video in it.")
+
+
+def _origin(container: InputContainer) -> Fraction:
+    """Return where players have their zero, seconds: where the first stream begins, if that is not below zero."""
+    starts = [
+        stream.start_time * stream.time_base
+        for stream in (*container.streams.video, *container.streams.audio)
+        if stream.start_time is not None and stream.time_base
+    ]
+    return max(min(starts, default=Fraction(0)), Fraction(0))
