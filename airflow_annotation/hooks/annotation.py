@@ -223,11 +223,14 @@ class AnnotationHook(BaseHook, ABC):
         *,
         media_access: MediaAccess = "auto",
         on_duplicate: OnDuplicate = "skip",
+        upload_settings: Mapping[str, Any] | None = None,
     ) -> UploadReport:
         """Create an item in the project for each media item that it does not have yet, by ``item_key``.
 
         Streams: ``items`` may be a generator of millions. An item that cannot be uploaded is reported, and does not
         keep the others from going in.
+
+        :param upload_settings: the tool's own, for example a batch's name and priority; unknown ones are an error
         """
 
     # Labels in

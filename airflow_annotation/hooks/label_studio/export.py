@@ -10,23 +10,21 @@ of the time of the export.
 from __future__ import annotations
 
 import logging
-import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import pyarrow.compute as pc
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.errors import decode_answer
+from airflow_annotation.hooks.progress_log import ReadProgress
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
-from airflow_annotation.labels.schema import OTHER
 from airflow_annotation.labels.tables import LabelTables
 
 log = logging.getLogger(__name__)
@@ -43,7 +41,6 @@ _SMALLEST_PIECE: Final = 50
 """Items below which a piece that fails is not halved any more: something else is wrong."""
 
 _PIECES_AHEAD: Final = 2
-_LOG_SECONDS: Final = 15.0
 
 
 def _condition(field: str, operator: str, type_: str, value: Any) -> dict[str, Any]:
@@ -123,52 +120,12 @@ def read_tables(
         keep_raw=keep_raw,
     )
     reader = _PieceReader(client, project.id, include_predictions=include_predictions)
-    progress = _Progress(project)
+    progress = ReadProgress(project)
     for piece in reader.pieces(_find_ids(client, project.id) if item_ids is None else iter(sorted(set(item_ids)))):
         tables = tables_from_export(piece.export, source, unfinished=piece.unfinished, predictions=piece.predictions)
         progress.count(tables)
         yield tables
     progress.report_end()
-
-
-class _Progress:
-    """Counts what has been read, and says so in the log."""
-
-    def __init__(self, project: AnnotationProject) -> None:
-        self._project = project
-        self._items = 0
-        self._labels = 0
-        self._others: Counter[str] = Counter()
-        self._start = self._reported = time.monotonic()
-
-    def count(self, tables: LabelTables) -> None:
-        self._items += len(tables.items)
-        self._labels += len(tables.labels)
-        others = tables.labels.filter(pc.equal(tables.labels["type"], OTHER))
-        self._others.update(others["field"].to_pylist())
-        if time.monotonic() - self._reported >= _LOG_SECONDS:
-            self._report()
-
-    def report_end(self) -> None:
-        self._report()
-        if self._others:
-            log.warning(
-                "%d labels of project %s have no type of ours and land as type other with their raw record: %s.",
-                self._others.total(),
-                self._project.id,
-                ", ".join(f"{count} of {field or 'no control'}" for field, count in self._others.most_common()),
-            )
-
-    def _report(self) -> None:
-        self._reported = time.monotonic()
-        rate = self._items / max(self._reported - self._start, 1e-3)
-        log.info(
-            "Read %d items with %d labels of project %s, %.0f items a second.",
-            self._items,
-            self._labels,
-            self._project.id,
-            rate,
-        )
 
 
 # Requests

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -195,8 +195,14 @@ class LabelStudioHook(AnnotationHook):
         *,
         media_access: MediaAccess = "auto",
         on_duplicate: OnDuplicate = "skip",
+        upload_settings: Mapping[str, Any] | None = None,
     ) -> UploadReport:
-        """Create a task for each media item that the project does not have. See :meth:`AnnotationHook.upload_items`."""
+        """Create a task for each media item that the project does not have. See :meth:`AnnotationHook.upload_items`.
+
+        :param upload_settings: Label Studio has none
+        """
+        if upload_settings:
+            raise AnnotationError(f"Label Studio has no upload settings. Leave out {', '.join(upload_settings)}.")
         from airflow_annotation.hooks.label_studio.upload import upload_items
 
         return upload_items(

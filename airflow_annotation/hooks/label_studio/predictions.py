@@ -21,7 +21,8 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient, proj
 from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.projects import get_label_config
-from airflow_annotation.hooks.label_studio.sending import UploadProgress, send_until_taken, send_without_refused
+from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
+from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import UnwritableLabelError, results_from_labels

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationRequestError
-from airflow_annotation.hooks.annotation import UploadReport
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +16,6 @@ _Part = TypeVar("_Part")
 _WAITS: Final = (1.0, 2.0, 4.0)
 """Seconds between the attempts. The client has waited out what it could already."""
 
-_PROGRESS_SECONDS: Final = 10.0
 
 _REFUSALS: Final = frozenset({400, 413, 415, 422, 500})
 """Statuses that one bad part can give the whole request."""
@@ -71,31 +69,3 @@ def send_without_refused(
             raise
         return refused
     return []
-
-
-class UploadProgress:
-    """Says in the log how far an upload is, every few seconds.
-
-    :param total: how many items there are, 0 if nobody knows
-    """
-
-    def __init__(self, total: int = 0) -> None:
-        self._total = f" of {total:,}" if total else ""
-        self._started = self._logged = time.monotonic()
-
-    def log(self, report: UploadReport, *, last: bool = False) -> None:
-        """Say it, if it is time to, or the end."""
-        now = time.monotonic()
-        if not last and now - self._logged < _PROGRESS_SECONDS:
-            return
-        self._logged = now
-        done = report.uploaded + report.skipped + report.failed
-        log.info(
-            "%s%s items: %s uploaded, %s in the project already, %s failed; %.0f items a second.",
-            f"{done:,}",
-            self._total,
-            f"{report.uploaded:,}",
-            f"{report.skipped:,}",
-            f"{report.failed:,}",
-            done / max(now - self._started, 0.001),
-        )

@@ -30,7 +30,7 @@ from airflow_annotation.hooks.label_studio.media_files import (
 )
 from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.references import MediaReferences
-from airflow_annotation.hooks.label_studio.sending import UploadProgress
+from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.probe import probe_media
