@@ -50,6 +50,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     :param min_completed: how much has to be completed: a float is a fraction of the project's items (``0.9``; ``1.0``,
         the default, is all), an int is a count of items (``1`` is one). (templated)
     :param count_skipped: count items that somebody skipped as completed
+    :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
+        tool counts as finished: in Labelbox ``labeled``, to wait for labels and not for their review. (templated)
     :param on_timeout: what to do after ``timeout``: ``fail``, or ``proceed`` with what there is. A timeout in which no
         project turned up always fails.
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
@@ -69,13 +71,14 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     :raises AnnotationError: the project is empty, or the labeling tool cannot be reached
     """
 
-    template_fields: Sequence[str] = (*AnnotationProjectTask.template_fields, "min_completed")
+    template_fields: Sequence[str] = (*AnnotationProjectTask.template_fields, "min_completed", "completed_status")
 
     def __init__(
         self,
         *,
         min_completed: float | str = 1.0,
         count_skipped: bool = False,
+        completed_status: str | None = None,
         on_timeout: OnTimeout = "fail",
         on_empty: OnEmpty = "fail",
         on_missing: OnMissing = "fail",
@@ -86,6 +89,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         super().__init__(**kwargs)
         self.min_completed = min_completed
         self.count_skipped = count_skipped
+        self.completed_status = completed_status
         self.on_timeout = on_timeout
         self.on_empty = on_empty
         self.on_missing = on_missing
@@ -164,7 +168,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         rule = self._rule()
         try:
             self._project = self._project or self.find_project(context)
-            progress = self.hook.get_progress(self._project.id)
+            progress = rule.count(self.hook.get_progress(self._project.id))
         except AnnotationProjectNotFound as error:
             self._project = None
             rule.accept_missing(error)
@@ -180,6 +184,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         return CompletionRule(
             min_completed=read_min_completed(self.min_completed),
             count_skipped=self.count_skipped,
+            completed_status=self.completed_status,
             on_empty=self.on_empty,
             on_missing=self.on_missing,
         )

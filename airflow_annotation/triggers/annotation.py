@@ -142,7 +142,7 @@ class AnnotationTrigger(BaseTrigger):
         backoff = _SHORTEST_BACKOFF
         while True:
             try:
-                return await self._ask(hook)
+                return rule.count(await self._ask(hook))
             except AnnotationProjectNotFound as error:
                 rule.accept_missing(error)
                 return None

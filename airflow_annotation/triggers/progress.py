@@ -20,6 +20,8 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
 
     :param min_completed: a float, above 0 and up to 1, is a fraction of the project's items; an int is a count of them
     :param count_skipped: count skipped items as completed
+    :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
+        tool counts as finished
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
         ``proceed`` as if it were finished
     :param on_missing: what to do about a project that does not exist: ``fail``, ``wait`` for it, or ``skip`` the task
@@ -27,8 +29,23 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
 
     min_completed: float | int = 1.0
     count_skipped: bool = False
+    completed_status: str | None = None
     on_empty: OnEmpty = "fail"
     on_missing: OnMissing = "fail"
+
+    def count(self, progress: AnnotationProgress) -> AnnotationProgress:
+        """Return a progress with ``completed`` as the rule counts it.
+
+        :raises AnnotationError: the tool has no such workflow state
+        """
+        if self.completed_status is None:
+            return progress
+        if self.completed_status not in progress.statuses:
+            raise AnnotationError(
+                f"The tool has no workflow state {self.completed_status!r} for completed_status. "
+                f"It has {', '.join(progress.statuses) or 'none'}."
+            )
+        return msgspec.structs.replace(progress, completed=progress.statuses[self.completed_status])
 
     def is_met(self, progress: AnnotationProgress) -> bool:
         """Return whether the project is finished.
