@@ -12,25 +12,35 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-annotation",
         "name": "Annotation",
-        "description": "Scheduled annotation cycles: media out to Label Studio, labels back as tables and datasets.",
+        "description": "Scheduled annotation cycles: media out to Label Studio or Labelbox, labels back as tables and datasets.",
         "versions": [__version__],
         "integrations": [
             {
                 "integration-name": "Label Studio",
                 "external-doc-url": "https://labelstud.io/guide/",
                 "tags": ["service"],
-            }
+            },
+            {
+                "integration-name": "Labelbox",
+                "external-doc-url": "https://docs.labelbox.com/",
+                "tags": ["service"],
+            },
         ],
         "hooks": [
             {
                 "integration-name": "Label Studio",
                 "python-modules": ["airflow_annotation.hooks.annotation", "airflow_annotation.hooks.label_studio"],
-            }
+            },
+            {"integration-name": "Labelbox", "python-modules": ["airflow_annotation.hooks.labelbox"]},
         ],
         "operators": [
             {
                 "integration-name": "Label Studio",
-                "python-modules": ["airflow_annotation.operators.project", "airflow_annotation.operators.media"],
+                "python-modules": [
+                    "airflow_annotation.operators.project",
+                    "airflow_annotation.operators.media",
+                    "airflow_annotation.operators.predictions",
+                ],
             }
         ],
         "sensors": [
@@ -92,7 +102,52 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": {"type": ["string", "null"]},
                     },
                 },
-            }
+            },
+            {
+                "connection-type": "labelbox",
+                "hook-class-name": "airflow_annotation.hooks.labelbox.LabelboxHook",
+                "hook-name": "Labelbox",
+                "ui-field-behaviour": {
+                    "hidden-fields": ["login", "schema", "port"],
+                    "relabeling": {"host": "API URL", "password": "API key"},
+                    "placeholders": {
+                        "host": "https://api.labelbox.com; another one for the EU or on premises",
+                        "password": "Workspace settings: API keys",
+                    },
+                },
+                "conn-fields": {
+                    "endpoint": {
+                        "label": "GraphQL endpoint",
+                        "description": "By default /graphql at the API URL",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "rest_endpoint": {
+                        "label": "REST endpoint",
+                        "description": "By default /api/v1 at the API URL",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "app_url": {
+                        "label": "App URL",
+                        "description": "Where people label; by default the API URL with app. in place of api.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "iam_integration": {
+                        "label": "IAM integration",
+                        "description": "Name or id of the integration by which Labelbox reads your buckets",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "global_key_namespace": {
+                        "label": "Global key namespace",
+                        "description": "Put in front of item keys: global keys are unique in the organisation",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                    "timeout": {
+                        "label": "Timeout",
+                        "description": "Seconds to wait for an answer",
+                        "schema": {"type": ["number", "null"], "default": 60},
+                    },
+                },
+            },
         ],
         "extra-links": ["airflow_annotation.project_task.AnnotationProjectLink"],
     }

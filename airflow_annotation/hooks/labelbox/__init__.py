@@ -1,0 +1,7 @@
+"""Labelbox: the hook of its connection type, and what it is made of."""
+
+from __future__ import annotations
+
+from airflow_annotation.hooks.labelbox.hook import LabelboxHook
+
+__all__ = ["LabelboxHook"]

@@ -1,0 +1,128 @@
+"""Batches: how data rows get into a project."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.data_rows import rows_in_batch, rows_in_project, wait_until_processed
+from airflow_annotation.hooks.labelbox.tasks import repeat
+
+if TYPE_CHECKING:
+    from labelbox import Batch
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS: Final = 4
+_CONFLICT: Final = 409
+_NOTHING_TO_ADD: Final = "No valid data rows to add"
+
+
+class BatchOutcome(msgspec.Struct):
+    """What became of data rows.
+
+    :param added: that are in the project now, and were not
+    :param failed: that Labelbox did not take; those neither added nor failed were in the project already
+    """
+
+    added: int
+    failed: set[str]
+
+
+class Batches:
+    """The batches of one project, all named alike and numbered.
+
+    :param client: of the organisation
+    :param project_id: the project
+    :param name: of the first; the next ones get a number behind it
+    :param priority: of their data rows, 1 (first) to 5
+    :param consensus_settings: as ``create_batch`` of the SDK takes them
+    """
+
+    def __init__(
+        self,
+        client: LabelboxClient,
+        project_id: str,
+        *,
+        name: str,
+        priority: int,
+        consensus_settings: Mapping[str, Any] | None,
+    ) -> None:
+        self._client = client
+        self._project_id = project_id
+        self._name = name
+        self._priority = priority
+        self._consensus_settings = consensus_settings
+
+    def add(self, row_ids: list[str]) -> BatchOutcome:
+        """Put data rows into the project, in a batch of their own. Those that it has stay as they are.
+
+        After a failure that leaves it open, what has arrived is looked up, and the rest goes into another batch.
+
+        :param row_ids: 100,000 at most
+        """
+        wait_until_processed(self._client, row_ids)
+        outcome = BatchOutcome(added=0, failed=set())
+        remaining = row_ids
+        for attempt in range(1, _ATTEMPTS + 1):
+            name = self._free_name()
+            try:
+                self._create(name, remaining, outcome)
+            except AnnotationError as error:
+                nothing_to_add = _NOTHING_TO_ADD in str(error)
+                is_taken = isinstance(error, AnnotationRequestError) and error.status_code == _CONFLICT
+                if not (nothing_to_add or is_taken or error.is_transient):
+                    raise
+                # The SDK, too, repeats requests whose answers it lost: the batch may be there whatever the error says.
+                arrived = self._arrived(name, remaining)
+                outcome.added += len(arrived)
+                remaining = [row_id for row_id in remaining if row_id not in arrived]
+                if nothing_to_add or not remaining:
+                    return outcome
+                if attempt == _ATTEMPTS:
+                    raise
+                log.warning("%s Batching again what is not in the project.", error)
+                time.sleep(2.0 ** (attempt - 1))
+            else:
+                return outcome
+        raise AssertionError
+
+    def _create(self, name: str, row_ids: list[str], outcome: BatchOutcome) -> None:
+        with self._client.using_sdk() as sdk:
+            batch = sdk.get_project(self._project_id).create_batch(
+                name, row_ids, priority=self._priority, consensus_settings=self._consensus_settings
+            )
+        failed = set(batch.failed_data_row_ids)
+        added = set(row_ids) - failed
+        if batch.size < len(added):
+            # Labelbox names what it does not take for small batches only, and never what the project has already.
+            inside = rows_in_batch(self._client, self._project_id, batch.uid)
+            failed |= added - inside - rows_in_project(self._client, self._project_id, added - inside)
+            added &= inside
+        outcome.added += len(added)
+        outcome.failed |= failed
+
+    def _arrived(self, name: str, row_ids: list[str]) -> set[str]:
+        made = next((batch for batch in self._list() if batch.name == name), None)
+        if made is None or not made.size:
+            return set()
+        return rows_in_batch(self._client, self._project_id, made.uid).intersection(row_ids)
+
+    def _free_name(self) -> str:
+        taken = {batch.name for batch in self._list()}
+        names = itertools.chain([self._name], (f"{self._name} {number}" for number in itertools.count(2)))
+        return next(name for name in names if name not in taken)
+
+    def _list(self) -> list[Batch]:
+        def ask() -> list[Batch]:
+            with self._client.using_sdk() as sdk:
+                return list(sdk.get_project(self._project_id).batches())
+
+        return repeat(ask)

@@ -1,0 +1,234 @@
+"""The client that all of the Labelbox code uses: small GraphQL requests, files, and the SDK for the rest.
+
+The SDK repeats a request only where the server fails, for two minutes, and has no asynchronous methods. So what is only
+read, and files, go through here; what changes something goes through the SDK, whose session waits out rate limits.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+import httpx
+import msgspec
+from httpx_retries import RetryTransport
+
+from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationRequestError
+from airflow_annotation.hooks.http import CONNECT_TIMEOUT, environment_proxy, retry_policy
+from airflow_annotation.hooks.labelbox.errors import connection_error, read_graphql, sdk_errors
+
+if TYPE_CHECKING:
+    import labelbox
+
+_UPLOAD: Final = """mutation UploadFile($file: Upload!, $contentLength: Int!, $sign: Boolean) {
+    uploadFile(file: $file, contentLength: $contentLength, sign: $sign) { url }
+}"""
+
+
+class LabelboxClient:
+    """Requests to one Labelbox, by one user.
+
+    Every request has a timeout and is repeated, with backoff and jitter and as ``Retry-After`` says, where that is
+    safe. The key goes to the hosts of the three addresses only. Methods may be called from several threads.
+
+    Failures are :class:`~airflow_annotation.exceptions.AnnotationConnectionError` (for a refused key
+    :class:`~airflow_annotation.exceptions.AnnotationAuthenticationError`) and
+    :class:`~airflow_annotation.exceptions.AnnotationRequestError`; the key is in none of them.
+
+    :param api_key: of a user or a service
+    :param endpoint: the GraphQL API, ``https://api.labelbox.com/graphql``
+    :param rest_endpoint: the REST API, ``https://api.labelbox.com/api/v1``
+    :param app_url: the application that people use, ``https://app.labelbox.com``
+    :param timeout: seconds to wait for the server to take in or give out the next bytes
+    :param attempts: how often a failed request is repeated at most
+    """
+
+    def __init__(
+        self,
+        *,
+        api_key: str,
+        endpoint: str,
+        rest_endpoint: str,
+        app_url: str,
+        timeout: float = 60.0,
+        attempts: int = 5,
+    ) -> None:
+        self._api_key = api_key.strip()
+        self.endpoint = endpoint
+        self.rest_endpoint = rest_endpoint
+        self.app_url = app_url
+        if not re.fullmatch(r"[!-~]+", self._api_key):
+            raise AnnotationAuthenticationError(
+                f"The connection to Labelbox at {endpoint} has no usable API key: its password field is empty or has "
+                "characters that no key has."
+            )
+        self._attempts = attempts
+        self._timeout = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
+        self._own_hosts = {_origin(httpx.URL(url)) for url in (endpoint, rest_endpoint, app_url)}
+        self._sdk_lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(endpoint={self.endpoint!r})"
+
+    def query(self, document: str, **variables: Any) -> dict[str, Any]:
+        """Send a GraphQL query and return the answer's data.
+
+        :param document: one that changes nothing: it may be sent several times
+        :param variables: of the document
+        """
+        with connection_error(self.endpoint):
+            response = self._http.post(self.endpoint, **self._graphql(document, variables))
+        return read_graphql(response, self.endpoint)
+
+    async def aquery(self, document: str, **variables: Any) -> dict[str, Any]:
+        """Like :meth:`query`, for triggers. Opens a connection each time: they poll seldom, and have no end."""
+        request = self._graphql(document, variables)
+        retry = request["extensions"]["retry"]
+        request["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.aread)
+        transport = RetryTransport(httpx.AsyncHTTPTransport(proxy=environment_proxy(self.endpoint)))
+        with connection_error(self.endpoint):
+            async with httpx.AsyncClient(timeout=self._timeout, transport=transport) as http:
+                response = await http.post(self.endpoint, **request)
+        return read_graphql(response, self.endpoint)
+
+    def upload(self, file: BinaryIO, *, name: str, mime_type: str, size: int) -> str:
+        """Send a file to Labelbox's own storage, and return its URL there.
+
+        :param file: sent from its beginning, without holding it in memory
+        :param name: for people
+        :param mime_type: of the content
+        :param size: bytes
+        """
+        # Labelbox reads the GraphQL multipart request specification's map in this form, as its SDK sends it.
+        variables = {"file": None, "contentLength": size, "sign": False}
+        operations = msgspec.json.encode({"query": _UPLOAD, "variables": variables}).decode()
+        with connection_error(self.endpoint):
+            response = self._http.post(
+                self.endpoint,
+                headers=self._headers(self.endpoint),
+                data={"operations": operations, "map": '{"1": ["variables.file"]}'},
+                files={"1": (name, file, mime_type)},
+                # A file that arrives twice is one that nobody refers to, and no harm.
+                extensions=self._extensions(),
+            )
+        return str(read_graphql(response, self.endpoint)["uploadFile"]["url"])
+
+    @contextmanager
+    def stream(self, url: str) -> Iterator[httpx.Response]:
+        """Give what is behind a URL that Labelbox gave, while it comes in; a body that is cut off is an error."""
+        extensions = {"retry": retry_policy(repeatable=True, attempts=self._attempts)}
+        with (
+            connection_error(_shown(url)),
+            self._http.stream("GET", url, headers=self._headers(url), extensions=extensions) as response,
+        ):
+            yield _found(response, url)
+
+    def fetch(self, url: str) -> bytes:
+        """Return what is behind a URL that Labelbox gave: a mask, a part of an export.
+
+        :raises AnnotationRequestError: it is not there; the message names the URL without its query
+        """
+        with connection_error(_shown(url)):
+            response = self._http.get(
+                url, headers=self._headers(url), extensions=self._extensions(), follow_redirects=True
+            )
+        return _found(response, url).content
+
+    def is_own(self, url: str) -> bool:
+        """Return whether a URL is of this Labelbox, so that the key may go there."""
+        return _origin(httpx.URL(url)) in self._own_hosts
+
+    @property
+    def sdk(self) -> labelbox.Client:
+        """Labelbox's SDK with the same key. Its errors are its own outside of :meth:`using_sdk`."""
+        with self._sdk_lock:
+            return self._sdk
+
+    @contextmanager
+    def using_sdk(self) -> Iterator[labelbox.Client]:
+        """Give the SDK, with its errors turned into ours."""
+        with sdk_errors(self.endpoint, self._api_key):
+            yield self.sdk
+
+    @cached_property
+    def _sdk(self) -> labelbox.Client:
+        import labelbox
+        from requests.adapters import HTTPAdapter
+        from urllib3.util import Retry
+
+        client = labelbox.Client(
+            api_key=self._api_key, endpoint=self.endpoint, rest_endpoint=self.rest_endpoint, app_url=self.app_url
+        )
+        # The SDK gives up at once where Labelbox asks to come back later, or cannot be reached.
+        retry = Retry(
+            total=self._attempts,
+            read=0,
+            other=0,
+            allowed_methods=None,
+            status_forcelist=(429,),
+            backoff_factor=0.5,
+            backoff_jitter=0.5,
+            raise_on_status=False,
+        )
+        for scheme in ("https://", "http://"):
+            client.connection.mount(scheme, HTTPAdapter(max_retries=retry))
+        return client
+
+    def _graphql(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "headers": self._headers(self.endpoint),
+            "json": {"query": document, "variables": variables},
+            "extensions": self._extensions(),
+        }
+
+    def _extensions(self) -> dict[str, Any]:
+        # Read inside the retry: an answer that is cut off half way is asked for again.
+        retry: Any = retry_policy(repeatable=True, attempts=self._attempts)
+        return {"retry": retry.copy_with(validate_response=httpx.Response.read)}
+
+    def _headers(self, url: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._api_key}"} if self.is_own(url) else {}
+
+    @cached_property
+    def _http(self) -> httpx.Client:
+        transport = RetryTransport(httpx.HTTPTransport(proxy=environment_proxy(self.endpoint)))
+        return httpx.Client(timeout=self._timeout, transport=transport)
+
+
+def checked_url(url: str, field: str) -> str:
+    """Return an address of the connection without a slash at its end.
+
+    :param field: names the field in errors
+    :raises AnnotationError: it is none
+    """
+    try:
+        parsed = httpx.URL(url.strip())
+    except httpx.InvalidURL as error:
+        raise AnnotationError(f"The connection's {field} is not a URL: {error}.") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host:
+        raise AnnotationError(f"The connection's {field} is not a URL with http:// or https:// and a host.")
+    if parsed.userinfo:
+        raise AnnotationError(f"The connection's {field} has credentials in it: the API key is the password field's.")
+    return str(parsed.copy_with(query=None, fragment=None)).rstrip("/")
+
+
+def _found(response: httpx.Response, url: str) -> httpx.Response:
+    if not response.is_success:
+        raise AnnotationRequestError(
+            f"{_shown(url)} cannot be fetched: {response.status_code} {response.reason_phrase}.",
+            status_code=response.status_code,
+        )
+    return response
+
+
+def _origin(url: httpx.URL) -> tuple[str, str]:
+    return url.scheme, url.netloc.decode()
+
+
+def _shown(url: str) -> str:
+    """Return a URL without its query, which may hold a signature."""
+    return str(httpx.URL(url).copy_with(query=None, fragment=None))

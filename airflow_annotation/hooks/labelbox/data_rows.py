@@ -1,0 +1,90 @@
+"""Data rows by their global keys, and those that a project has."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationRequestError
+from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.export_stream import export_lines
+from airflow_annotation.hooks.labelbox.tasks import polls
+
+FILTERED_ROWS: Final = 1000
+"""Data rows that one filter names at most; Labelbox takes some more."""
+
+_FIND: Final = "query FindDataRows($keys: [ID!]!) { dataRowsForGlobalKeys(where: {ids: $keys}) { jobId } }"
+_FOUND: Final = """query FoundDataRows($id: ID!) {
+    dataRowsForGlobalKeysResult(jobId: {id: $id}) { jobStatus data { fetchedDataRows { id } } }
+}"""
+_PROCESSED: Final = """query AllProcessed($ids: [ID!]) {
+    queryAllDataRowsHaveBeenProcessed(dataRowIds: $ids) { allDataRowsHaveBeenProcessed }
+}"""
+_DELETE: Final = "mutation DeleteDataRows($ids: [ID!]!) { deleteDataRows(where: {dataRowIds: $ids}) { id } }"
+
+
+class _DataRow(msgspec.Struct):
+    id: str
+
+
+class _ExportedRow(msgspec.Struct):
+    data_row: _DataRow
+
+
+def find_data_rows(client: LabelboxClient, global_keys: Sequence[str]) -> dict[str, str]:
+    """Return the ids of the data rows that have these global keys, by the key; those that there are."""
+    if not global_keys:
+        return {}
+    job = client.query(_FIND, keys=list(global_keys))["dataRowsForGlobalKeys"]["jobId"]
+    for _ in polls("the look-up of global keys"):
+        answer: dict[str, Any] = client.query(_FOUND, id=job)["dataRowsForGlobalKeysResult"]
+        if answer["jobStatus"] == "FAILED":
+            break
+        if answer["jobStatus"] == "COMPLETE":
+            ids = (row["id"] for row in answer["data"]["fetchedDataRows"])
+            return {key: row_id for key, row_id in zip(global_keys, ids, strict=True) if row_id}
+    raise AnnotationRequestError("Labelbox failed at the look-up of global keys.", status_code=500)
+
+
+def rows_in_project(client: LabelboxClient, project_id: str, row_ids: Iterable[str]) -> set[str]:
+    """Return which of some data rows a project has."""
+    found: set[str] = set()
+    for ids in chunks(row_ids, FILTERED_ROWS):
+        found.update(_exported_ids(client, project_id, {"data_row_ids": ids}))
+    return found
+
+
+def rows_in_batch(client: LabelboxClient, project_id: str, batch_id: str) -> set[str]:
+    """Return the data rows of a batch."""
+    return set(_exported_ids(client, project_id, {"batch_ids": [batch_id]}))
+
+
+def wait_until_processed(client: LabelboxClient, row_ids: Sequence[str]) -> None:
+    """Wait until Labelbox has looked at the media of new data rows, which cannot be batched before."""
+    for _ in polls("the processing of data rows"):
+        answer = client.query(_PROCESSED, ids=list(row_ids))
+        if answer["queryAllDataRowsHaveBeenProcessed"]["allDataRowsHaveBeenProcessed"]:
+            return
+
+
+def delete_project_rows(client: LabelboxClient, project_id: str) -> None:
+    """Delete all data rows of a project, from their datasets and from all other projects."""
+    for ids in chunks(_exported_ids(client, project_id, {}), FILTERED_ROWS):
+        with client.using_sdk() as sdk:
+            sdk.execute(_DELETE, {"ids": ids})
+
+
+def chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield lists of this many, the last one shorter."""
+    remaining = iter(ids)
+    while chunk := list(itertools.islice(remaining, size)):
+        yield chunk
+
+
+def _exported_ids(client: LabelboxClient, project_id: str, filters: dict[str, Any]) -> Iterator[str]:
+    decoder = msgspec.json.Decoder(_ExportedRow)
+    for line in export_lines(client, project_id, filters=filters):
+        yield decoder.decode(line).data_row.id

@@ -1,0 +1,192 @@
+"""What failures of Labelbox and of its SDK are called here, and how they read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import httpx
+
+from airflow_annotation.exceptions import (
+    AnnotationAuthenticationError,
+    AnnotationConnectionError,
+    AnnotationError,
+    AnnotationProjectNotFound,
+    AnnotationRequestError,
+)
+
+_LONGEST_MESSAGE: Final = 1000
+
+_STATUSES: Final = {
+    "AUTHORIZATION_ERROR": 403,
+    "BAD_USER_INPUT": 400,
+    "GRAPHQL_PARSE_FAILED": 400,
+    "GRAPHQL_VALIDATION_FAILED": 400,
+    "MALFORMED_REQUEST": 400,
+    "OPERATION_NOT_ALLOWED": 403,
+    "RESOURCE_CONFLICT": 409,
+    "RESOURCE_NOT_FOUND": 404,
+}
+"""HTTP's word for a GraphQL error's code. Labelbox answers most of them with status 200."""
+
+_SDK_STATUSES: Final = {
+    "ApiLimitError": 429,
+    "AuthorizationError": 403,
+    "InvalidQueryError": 400,
+    "MalformedQueryException": 400,
+    "OperationNotAllowedException": 403,
+    "ResourceConflict": 409,
+    "ResourceNotFoundError": 404,
+    "UnprocessableEntityError": 422,
+    "ValidationFailedError": 400,
+}
+"""HTTP's word for the SDK's errors (``lbox.exceptions``), by the name of their class."""
+
+_SDK_OUTAGES: Final = ("InternalServerError", "NetworkError", "TimeoutError", "RetryError")
+_SDK_STATUS_LINE: Final = re.compile(r"^([45]\d\d) ")
+
+
+@contextmanager
+def connection_error(url: str) -> Iterator[None]:
+    """Turn whatever keeps an answer from arriving into one sentence.
+
+    :param url: what was asked
+    :raises AnnotationConnectionError: there was no answer, or half of one
+    """
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise AnnotationConnectionError(
+            f"Labelbox at {url} did not answer in time ({type(error).__name__}). "
+            "The connection's timeout can be raised."
+        ) from error
+    except httpx.ConnectError as error:
+        raise AnnotationConnectionError(
+            f"Labelbox at {url} cannot be reached: {error}. Is the connection's host right?"
+        ) from error
+    except httpx.RequestError as error:
+        raise AnnotationConnectionError(
+            f"The connection to Labelbox at {url} broke: {type(error).__name__}: {error}."
+        ) from error
+
+
+def read_graphql(response: httpx.Response, url: str) -> dict[str, Any]:
+    """Return the data of a GraphQL answer.
+
+    :param response: read
+    :param url: what was asked
+    :raises AnnotationConnectionError: the key is refused, or it was not Labelbox that answered
+    :raises AnnotationRequestError: Labelbox refuses the request; the message is its own
+    """
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+            raise AnnotationConnectionError(
+                f"{url} answered with {response.status_code} {response.reason_phrase}: it is down or overloaded."
+            )
+        raise AnnotationConnectionError(
+            f"{url} answered with {response.status_code} and no JSON: that is not Labelbox's API. Is the connection's "
+            "host right?"
+        )
+    errors = [error for error in body.get("errors") or [] if isinstance(error, dict)]
+    codes = [(error.get("extensions") or {}).get("code") for error in errors]
+    message = shorten("; ".join(str(error.get("message")) for error in errors) or str(body.get("message") or ""))
+    if response.status_code == httpx.codes.UNAUTHORIZED or "AUTHENTICATION_ERROR" in codes:
+        raise key_refused(url, message)
+    if errors:
+        raise AnnotationRequestError(f"Labelbox refused: {message}", status_code=_status(errors[0]))
+    if not response.is_success:
+        raise AnnotationRequestError(
+            f"Labelbox at {url} answered with {response.status_code}: {message or 'no reason given'}",
+            status_code=response.status_code,
+        )
+    return dict(body.get("data") or {})
+
+
+@contextmanager
+def sdk_errors(url: str, api_key: str) -> Iterator[None]:
+    """Turn the SDK's errors into ours, with its own message and without the key.
+
+    :param url: of the API
+    :param api_key: what must not be in the message
+    :raises AnnotationConnectionError: Labelbox cannot be reached, or refuses the key
+    :raises AnnotationRequestError: Labelbox refuses the request
+    """
+    try:
+        yield
+    except AnnotationError:
+        raise
+    except Exception as error:
+        mapped = _mapped(error, url, api_key)
+        if mapped is None:
+            raise
+        raise mapped from error
+
+
+def key_refused(url: str, reason: str) -> AnnotationAuthenticationError:
+    """Return the error that says that Labelbox does not take the connection's key."""
+    return AnnotationAuthenticationError(
+        f"Labelbox at {url} refuses the connection's API key: {reason or 'no reason given'}. "
+        "Put a current one into the connection's password field."
+    )
+
+
+def project_not_found(url: str, project_id: str) -> AnnotationProjectNotFound:
+    """Return the error that says that Labelbox has no project of this id."""
+    return AnnotationProjectNotFound(
+        f"Labelbox at {url} has no project {project_id}, or does not show it to the connection's user."
+    )
+
+
+@contextmanager
+def missing_project(url: str, project_id: str) -> Iterator[None]:
+    """Turn a request's refusal for want of the project into the error that says so.
+
+    :param url: of the application
+    :param project_id: the project that is asked about
+    :raises AnnotationProjectNotFound: there is no such project
+    """
+    try:
+        yield
+    except AnnotationRequestError as error:
+        if error.status_code != httpx.codes.NOT_FOUND:
+            raise
+        raise project_not_found(url, project_id) from error
+
+
+def shorten(text: str) -> str:
+    """Return a text on one line, and not longer than a message should be."""
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
+
+
+def _status(error: dict[str, Any]) -> int | None:
+    extensions = error.get("extensions") or {}
+    if extensions.get("code") in _STATUSES:
+        return _STATUSES[extensions["code"]]
+    # Most of what is called an internal error is the caller's; its status says so, where it has one.
+    status = (extensions.get("exception") or {}).get("status")
+    return status if isinstance(status, int) else 500 if extensions.get("code") == "INTERNAL_SERVER_ERROR" else None
+
+
+def _mapped(error: Exception, url: str, api_key: str) -> AnnotationError | None:
+    name = type(error).__name__
+    module = type(error).__module__
+    if not module.startswith(("lbox", "labelbox", "google.api_core", "requests")):
+        return None
+    message = shorten(str(getattr(error, "message", None) or error)).replace(api_key, "…")
+    if name == "AuthenticationError":
+        return key_refused(url, message)
+    if name in _SDK_OUTAGES or module.startswith("requests"):
+        return AnnotationConnectionError(f"Labelbox at {url} cannot be reached, or fails: {message}")
+    status = _SDK_STATUSES.get(name)
+    if status is None and (status_line := _SDK_STATUS_LINE.match(message)):
+        status = int(status_line[1])
+        if status == httpx.codes.UNAUTHORIZED:
+            return key_refused(url, message)
+    return AnnotationRequestError(f"Labelbox refused: {message}", status_code=status)

@@ -1,0 +1,137 @@
+"""Reading a whole project of Labelbox as tables: one export, streamed, and the files that its masks are in."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
+from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.export_stream import export_blocks
+from airflow_annotation.hooks.labelbox.projects import FoundProject
+from airflow_annotation.hooks.progress_log import ReadProgress
+from airflow_annotation.labels.labelbox.export import ExportSource, read_export
+from airflow_annotation.labels.labelbox.features import Ontology
+from airflow_annotation.labels.labelbox.mask_files import MaskFetcher
+from airflow_annotation.labels.tables import LabelTables
+
+log = logging.getLogger(__name__)
+
+_PARAMS: Final = {
+    "attachments": True,
+    "metadata_fields": True,
+    "data_row_details": True,
+    "project_details": True,
+    "label_details": True,
+    "performance_details": True,
+}
+_BENCHMARKS: Final = """query ListBenchmarks($id: ID!) {
+    project(where: {id: $id}) { benchmarks(skip: %d first: %d) { referenceLabel { id } } }
+}"""
+_PAGE_SIZE: Final = 100
+_MASKS_AT_ONCE: Final = 16
+_MASKS_AHEAD: Final = 64
+
+
+def read_tables(
+    client: LabelboxClient,
+    found: FoundProject,
+    project: AnnotationProject,
+    *,
+    annotations: AnnotationChoice = "all",
+    include_predictions: bool = False,
+    annotators: AnnotatorNames = "email",
+    keep_raw: bool = False,
+    namespace: str = "",
+    filters: Mapping[str, Any] | None = None,
+) -> Iterator[LabelTables]:
+    """Yield the project as batches of whole items.
+
+    Masks are fetched in parallel while the export comes in; one that cannot be fetched ends the reading with an error
+    that names it.
+
+    :param client: of the organisation
+    :param found: the project as Labelbox describes it
+    :param project: the same project
+    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``: benchmarks
+    :param include_predictions: also read the predictions of model runs. Those that labelers are shown to start from
+        are not exported by Labelbox
+    :param annotators: name people by their ``email``, or by Labelbox's ``id``
+    :param keep_raw: fill ``labels.raw`` for every row
+    :param namespace: the one that global keys were made with
+    :param filters: which data rows to read, by the SDK's names (``ProjectExportFilters``); None reads all
+    :raises AnnotationError: a line of the export, or a mask, cannot be read
+    """
+    normalized = found.ontology["normalized"] if found.ontology else {"tools": [], "classifications": []}
+    progress = ReadProgress(project)
+    with ThreadPoolExecutor(_MASKS_AT_ONCE, thread_name_prefix="labelbox-masks") as pool:
+        source = ExportSource(
+            project=project.uri,
+            project_id=project.id,
+            ontology=Ontology(normalized),
+            item_url=f"{client.app_url}/projects/{project.id}/data-rows/{{item_id}}",
+            run_key=project.run_key,
+            media_type=(found.allowed_media_type or "unknown").lower(),
+            namespace=namespace,
+            annotator=str if annotators == "email" else _id_finder(client),
+            benchmarks=frozenset(_benchmark_labels(client, project.id)),
+            annotations=annotations,
+            include_predictions=include_predictions,
+            keep_raw=keep_raw,
+            fetch_masks=_mask_fetcher(client, pool),
+        )
+        try:
+            for tables in read_export(export_blocks(client, project.id, params=_PARAMS, filters=filters), source):
+                progress.count(tables)
+                yield tables
+        except ValueError as error:
+            raise AnnotationError(f"The export of project {project.id} cannot be read: {error}") from error
+    progress.report_end()
+
+
+def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor) -> MaskFetcher:
+    """Return what gets the files at some URLs, in order, some of them ahead."""
+
+    def fetch(urls: Sequence[str]) -> Iterable[bytes]:
+        ahead: deque[Future[bytes]] = deque()
+        try:
+            for url in urls:
+                ahead.append(pool.submit(client.fetch, url))
+                if len(ahead) > _MASKS_AHEAD:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for fetching in ahead:
+                fetching.cancel()
+
+    return fetch
+
+
+def _benchmark_labels(client: LabelboxClient, project_id: str) -> Iterator[str]:
+    """Yield the labels that others are compared with: the export names them only where they were."""
+    skip = 0
+    while True:
+        page = client.query(_BENCHMARKS % (skip, _PAGE_SIZE), id=project_id)["project"]["benchmarks"]
+        for benchmark in page:
+            yield benchmark["referenceLabel"]["id"]
+        if len(page) < _PAGE_SIZE:
+            return
+        skip += _PAGE_SIZE
+
+
+def _id_finder(client: LabelboxClient) -> Callable[[str], str]:
+    """Return a function that finds the id of a person whose e-mail an export has."""
+    with client.using_sdk() as sdk:
+        ids = {str(user.email): str(user.uid) for user in sdk.get_users()}
+
+    def find_id(email: str) -> str:
+        # Somebody who has left the organisation has no id any more, and their e-mail is not to land.
+        return ids.get(email) or f"former-{hashlib.sha256(email.encode()).hexdigest()[:16]}"
+
+    return find_id

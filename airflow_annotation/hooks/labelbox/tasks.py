@@ -1,0 +1,75 @@
+"""Labelbox's asynchronous work: waiting for it, and asking for it again where that does no harm."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final, TypeVar
+
+from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
+from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.errors import shorten
+
+log = logging.getLogger(__name__)
+
+_Answer = TypeVar("_Answer")
+
+_TASK: Final = "query TaskState($id: ID!) { task(where: {id: $id}) { status result } }"
+_WAITS: Final = (1.0, 2.0, 4.0)
+"""Seconds between the attempts. The client has waited out what it could already."""
+
+_LONGEST_TASK: Final = 2 * 60 * 60.0
+_POLLS: Final = (0.2, 5.0)
+"""Seconds between two looks, at first and at most."""
+
+
+class TaskFailed(AnnotationRequestError):
+    """Labelbox took on a task and failed at it. Asking for it once more may help."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.is_transient = True
+
+
+def repeat(ask: Callable[[], _Answer]) -> _Answer:
+    """Ask for something, and again after a passing failure: only for what may be asked for twice."""
+    for wait in _WAITS:
+        try:
+            return ask()
+        except AnnotationError as error:  # noqa: PERF203 - asking again is what the loop is for
+            if not error.is_transient:
+                raise
+            log.warning("%s Asking again.", error)
+            time.sleep(wait)
+    return ask()
+
+
+def polls(what: str) -> Iterator[None]:
+    """Yield when it is time to look, seldomer and seldomer.
+
+    :param what: is waited for, for the error
+    :raises AnnotationConnectionError: it takes hours
+    """
+    interval, longest = _POLLS
+    deadline = time.monotonic() + _LONGEST_TASK
+    while time.monotonic() < deadline:
+        yield
+        time.sleep(interval)
+        interval = min(1.5 * interval, longest)
+    raise AnnotationConnectionError(f"Labelbox has not finished {what} in {_LONGEST_TASK / 3600:.0f} hours.")
+
+
+def wait_for_task(client: LabelboxClient, task_id: str, what: str) -> None:
+    """Wait until a task is done.
+
+    :param what: is being done, for the error: ``the export of project ck…``
+    :raises TaskFailed: Labelbox failed at it; the message is its own
+    """
+    for _ in polls(what):
+        task: dict[str, Any] = client.query(_TASK, id=task_id).get("task") or {}
+        if task.get("status") == "COMPLETE":
+            return
+        if task.get("status") != "IN_PROGRESS":
+            reason = shorten(str(task.get("result") or "no reason given"))
+            raise TaskFailed(f"Labelbox failed at {what} ({task.get('status')}): {reason}")
