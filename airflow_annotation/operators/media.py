@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import length_hint
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -13,6 +13,7 @@ from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate, UploadReport
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
+from airflow_annotation.operators.predictions import check_labels_report, keep_callable, open_labels, until_killed
 from airflow_annotation.project_task import AnnotationProjectTask
 
 if TYPE_CHECKING:
@@ -39,8 +40,15 @@ class UploadMediaOperator(AnnotationProjectTask):
         uploads the rest. (templated)
     :param on_duplicate: what to do with an item that the project has already: ``skip`` it, count it as a failure
         (``fail``), or put it in once more (``allow``). (templated)
+    :param upload_settings: the tool's own settings of an upload, for Labelbox ``dataset``, ``batch``, ``priority`` and
+        others (see :class:`~airflow_annotation.hooks.labelbox.upload.UploadSettings`); unknown ones are an error that
+        lists the known. (templated)
+    :param predictions: labels for people to start from, as ``labels`` of
+        :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`; they are uploaded after the media,
+        and what became of them is returned under ``predictions``. (templated)
+    :param model_version: what made the predictions. (templated)
     :param max_failures: the task fails, after all other items are in, if more items than this failed; None never fails
-        for failed items. (templated)
+        for failed items. The same holds for items whose predictions failed. (templated)
     :raises AnnotationUploadError: more than ``max_failures`` items failed; the message names the first ones
     """
 
@@ -50,6 +58,9 @@ class UploadMediaOperator(AnnotationProjectTask):
         "media_field",
         "media_access",
         "on_duplicate",
+        "upload_settings",
+        "predictions",
+        "model_version",
         "max_failures",
     )
 
@@ -60,6 +71,9 @@ class UploadMediaOperator(AnnotationProjectTask):
         media_field: str = "media",
         media_access: MediaAccess = "auto",
         on_duplicate: OnDuplicate = "skip",
+        upload_settings: Mapping[str, Any] | None = None,
+        predictions: Any = None,
+        model_version: str | None = None,
         max_failures: int | str | None = 0,
         **kwargs: Any,
     ) -> None:
@@ -68,6 +82,9 @@ class UploadMediaOperator(AnnotationProjectTask):
         self.media_field = media_field
         self.media_access = media_access
         self.on_duplicate = on_duplicate
+        self.upload_settings = upload_settings
+        self.predictions = keep_callable(predictions)
+        self.model_version = model_version
         self.max_failures = max_failures
         self._killed = threading.Event()
         self._check_arguments()
@@ -82,12 +99,24 @@ class UploadMediaOperator(AnnotationProjectTask):
             _UntilKilled(items, self._killed),
             media_access=self.media_access,
             on_duplicate=self.on_duplicate,
+            upload_settings=self.upload_settings,
         )
         for failure in report.failures:
             self.log.warning("%s", failure.reason)
         if self.max_failures is not None and report.failed > int(self.max_failures):
             raise AnnotationUploadError(_failure_message(report, self.max_failures))
-        return {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
+        result = {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
+        if self.predictions is None:
+            return result
+        opened = open_labels(self.predictions, context)
+        predicted = self.hook.upload_predictions(
+            project.id,
+            until_killed(opened.submissions, self._killed),
+            model_version=str(self.model_version),
+            coordinates=opened.coordinates,
+        )
+        check_labels_report(predicted, self.max_failures)
+        return {**result, "predictions": msgspec.to_builtins(predicted)}
 
     def on_kill(self) -> None:
         """Stop after the requests that are under way."""
@@ -99,6 +128,8 @@ class UploadMediaOperator(AnnotationProjectTask):
         _check_choice("on_duplicate", self.on_duplicate, get_args(OnDuplicate))
         if isinstance(self.media, (str, list, tuple)) and not self.media:
             raise AnnotationError("No media: pass a folder, a glob, or a list of paths, URIs or dicts.")
+        if (self.predictions is None) != (self.model_version is None):
+            raise AnnotationError("Pass predictions together with the model_version that made them.")
         limit = self.max_failures
         if isinstance(limit, (str, int)) and "{{" not in str(limit) and not str(limit).isdecimal():
             raise AnnotationError(

@@ -8,13 +8,14 @@ import pkgutil
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, get_args
 
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
-from airflow_annotation.labels.submissions import Submission
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.submissions import Submission, read_rows
 from airflow_annotation.project_task import AnnotationProjectTask, check_choice, is_templated
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.labels = labels
+        self.labels = keep_callable(labels)
         self.labels_conn_id = labels_conn_id
         self.sql = sql
         self.sql_conn_id = sql_conn_id
@@ -123,20 +124,18 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         from airflow_annotation.formats.label_sources import read_sql
 
         project = self.find_project(context)
-        coordinates = self.coordinates
         if self.sql is not None:
             database: Any = BaseHook.get_hook(str(self.sql_conn_id))
-            submissions = read_sql(database, self.sql, self.sql_parameters)
+            opened = OpenedLabels(read_sql(database, self.sql, self.sql_parameters))
         else:
-            submissions, landed_in = open_labels(self.labels, context, conn_id=self.labels_conn_id)
-            coordinates = coordinates or landed_in
+            opened = open_labels(self.labels, context, conn_id=self.labels_conn_id)
         report = self.hook.upload_predictions(
             project.id,
-            _until(self._killed, submissions),
+            until_killed(opened.submissions, self._killed),
             model_version=self.model_version,
             mode=self.mode,
             on_existing=self.on_existing,
-            coordinates=coordinates or "relative",
+            coordinates=self.coordinates or opened.coordinates,
         )
         check_labels_report(report, self.max_failures)
         return {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
@@ -146,10 +145,30 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         self._killed.set()
 
 
-def open_labels(
-    labels: Any, context: Context, *, conn_id: str | None = None
-) -> tuple[Iterator[Submission], Coordinates | None]:
-    """Return the submissions that a task's ``labels`` hold, and what their coordinates are in where a dataset says it.
+class OpenedLabels(NamedTuple):
+    """Labels that a task was given.
+
+    :param submissions: what they say, read while it is iterated
+    :param coordinates: what ``bbox`` and ``points`` are in
+    :param label_schema: what people were asked, as a dictionary, where a landed dataset says it
+    """
+
+    submissions: Iterator[Submission]
+    coordinates: Coordinates = "relative"
+    label_schema: Mapping[str, Any] | None = None
+
+    def find_schema(self) -> LabelSchema:
+        """Return what people were asked; told from the labels themselves where nothing says it.
+
+        :raises LabelSchemaError: they tell no schema
+        """
+        if self.label_schema is not None:
+            return LabelSchema.from_dict(self.label_schema)
+        return LabelSchema.from_labels(read_rows(row for submission in self.submissions for row in submission.labels))
+
+
+def open_labels(labels: Any, context: Context, *, conn_id: str | None = None) -> OpenedLabels:
+    """Find the labels that a task was given.
 
     :param labels: as :class:`UploadPredictionsOperator` takes it
     :param context: of the task, for a callable
@@ -163,13 +182,34 @@ def open_labels(
             labels = pkgutil.resolve_name(labels)
         except (ImportError, AttributeError) as error:
             raise AnnotationError(f"labels names {labels!r}, which cannot be imported: {error}.") from error
+    if isinstance(labels, _KeptCallable):
+        labels = labels.function
     if callable(labels):
         labels = _call(labels, cast("Mapping[str, Any]", context))
     target = find_dataset(labels)
     if target is None:
-        return read_given(labels), None
+        return OpenedLabels(read_given(labels))
     manifest, submissions = read_landed(target, conn_id=conn_id)
-    return submissions, manifest.settings.get("coordinates")
+    renamed = manifest.settings.get("field_mapping")
+    return OpenedLabels(
+        submissions,
+        coordinates=manifest.settings.get("coordinates", "relative"),
+        label_schema=None if renamed else manifest.label_schema,
+    )
+
+
+class _KeptCallable:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __repr__(self) -> str:
+        # Without an address: Airflow makes a new version of a DAG when an argument's text changes.
+        return f"{self.function.__module__}.{self.function.__qualname__}"
+
+
+def keep_callable(labels: Any) -> Any:
+    """Return a templated argument's value as it can be kept: Airflow calls what it can when it renders templates."""
+    return _KeptCallable(labels) if callable(labels) else labels
 
 
 def check_labels_report(report: UploadReport, max_failures: int | str | None) -> None:
@@ -199,7 +239,11 @@ def _call(function: Callable[..., Any], context: Mapping[str, Any]) -> Any:
     )
 
 
-def _until(killed: threading.Event, submissions: Iterable[Submission]) -> Iterator[Submission]:
+def until_killed(submissions: Iterable[Submission], killed: threading.Event) -> Iterator[Submission]:
+    """Yield the submissions, up to the moment when the task is killed.
+
+    :raises AnnotationUploadError: it is
+    """
     for submission in submissions:
         if killed.is_set():
             raise AnnotationUploadError("The upload was stopped. Running the task again uploads the rest.")

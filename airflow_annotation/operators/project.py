@@ -11,6 +11,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import IfExists, project_id_of
 from airflow_annotation.labels.schema import LabelSchema, LabelSchemaError
+from airflow_annotation.operators.predictions import keep_callable, open_labels
 from airflow_annotation.project_task import (
     AnnotationProjectTask,
     AnnotationTask,
@@ -29,8 +30,8 @@ SHORTEST_TITLE = 3
 class CreateAnnotationProjectOperator(AnnotationTask):
     """Make the project of an annotation run in the labeling tool, or find it if it is there already.
 
-    Exactly one of ``label_schema``, ``label_config``, ``copy_from`` and the short form ``label_field`` says what is to
-    be labeled. What can be known then is checked when the DAG is parsed.
+    Exactly one of ``label_schema``, ``label_config``, ``copy_from``, ``labels`` and the short form ``label_field`` says
+    what is to be labeled. What can be known then is checked when the DAG is parsed.
 
     A retried or cleared task finds the project that it made. A mapped task makes a project for each map index. A DAG
     with several of these operators tells their runs apart by ``run_key``.
@@ -44,6 +45,9 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     :param label_config: what to label, as the tool itself says it: for Label Studio, the labeling config's XML.
         (templated)
     :param copy_from: the project that has it already: its id, or what this operator returned. (templated)
+    :param labels: labels that are to be corrected, as ``labels`` of
+        :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`: fields, types, classes and
+        attributes are the landed dataset's, else those that the labels have. (templated)
     :param label_field: short form for a schema of one field: its name. (templated)
     :param label_type: short form: the field's type, for example ``detections``. (templated)
     :param classes: short form: what can be chosen. (templated)
@@ -66,6 +70,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         "label_schema",
         "label_config",
         "copy_from",
+        "labels",
         "label_field",
         "label_type",
         "classes",
@@ -86,6 +91,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         label_schema: LabelSchema | Mapping[str, Any] | str | None = None,
         label_config: str | None = None,
         copy_from: str | int | Mapping[str, Any] | XComArg | None = None,
+        labels: Any = None,
         label_field: str | None = None,
         label_type: str | None = None,
         classes: Sequence[str] | None = None,
@@ -100,6 +106,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         self.label_schema = label_schema.to_dict() if isinstance(label_schema, LabelSchema) else label_schema
         self.label_config = label_config
         self.copy_from: Any = copy_from
+        self.labels = keep_callable(labels)
         self.label_field = label_field
         self.label_type = label_type
         self.classes = classes
@@ -121,7 +128,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         project = self.hook.create_project(
             title=self.title or self._default_title(context),
             run_key=self.run_key or default_run_key(context),
-            label_schema=self._schema(),
+            label_schema=self._schema() if self.labels is None else open_labels(self.labels, context).find_schema(),
             label_config=self.label_config,
             copy_from=None if self.copy_from is None else project_id_of(self.copy_from),
             description=self.description,
@@ -140,7 +147,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
                     raise ValueError(f"{name} describes label_field, which is missing.")
         elif self.label_type is None:
             raise ValueError(f"The field {self.label_field!r} needs its label_type, for example 'detections'.")
-        ways = ("label_schema", "label_config", "copy_from", "label_field")
+        ways = ("label_schema", "label_config", "copy_from", "labels", "label_field")
         given = [name for name in ways if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(

@@ -38,7 +38,7 @@ def run_key(label_studio_conn_id: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "exactly one of label_schema, label_config, copy_from, label_field; got none"),
+        ({}, "exactly one of label_schema, label_config, copy_from, labels, label_field; got none"),
         ({"label_schema": SCHEMA, "copy_from": "7"}, "got label_schema and copy_from"),
         ({"label_schema": SCHEMA, "label_field": "x", "label_type": "text"}, "got label_schema and label_field"),
         ({"label_schema": {}}, "has no field"),
