@@ -164,8 +164,9 @@ def test_an_empty_project_has_no_rows(client: LabelStudioClient, project: Annota
     assert read(client, project) == {"items": [], "annotations": [], "labels": []}
 
 
+@pytest.mark.parametrize("status_code", [504, 414])
 def test_a_piece_that_fails_is_asked_for_in_halves(
-    client: LabelStudioClient, project: AnnotationProject, monkeypatch: pytest.MonkeyPatch
+    client: LabelStudioClient, project: AnnotationProject, monkeypatch: pytest.MonkeyPatch, status_code: int
 ) -> None:
     monkeypatch.setattr(export, "_SMALLEST_PIECE", 2)
     add_tasks(client, project, [{"data": {"image": str(n)}} for n in range(7)])
@@ -175,7 +176,7 @@ def test_a_piece_that_fails_is_asked_for_in_halves(
         if path.endswith("export"):
             asked.append(len(arguments["params"]) - 2)
             if asked[-1] > 2:
-                raise AnnotationRequestError("The proxy gave up.", status_code=504)
+                raise AnnotationRequestError("The proxy gave up.", status_code=status_code)
         return request(method, path, **arguments)
 
     monkeypatch.setattr(client, "request", fail_on_large_pieces)

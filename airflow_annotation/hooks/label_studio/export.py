@@ -33,9 +33,14 @@ _DENSE: Final = 2
 """Ids between the first and the last, for each item, up to which they are not listed but tried."""
 
 _PAGE_ITEMS: Final = 1000
-_PIECE_ITEMS: Final = 500
-_PIECE_QUERY_BYTES: Final = 7000
-"""The ids go into the URL, and many proxies take no more than 8 kB of it."""
+_PIECE_ITEMS: Final = 900
+"""Label Studio takes no more than 998 ids in a request."""
+
+_PIECE_QUERY_BYTES: Final = 14_000
+"""The ids go into the URL. A proxy that takes less of it gets less: see :meth:`_PieceReader._fetch`."""
+
+_TOO_LONG: Final = frozenset({400, 414, 431})
+"""Statuses that servers and proxies give a URL that they find too long."""
 
 _SMALLEST_PIECE: Final = 50
 """Items below which a piece that fails is not halved any more: something else is wrong."""
@@ -143,6 +148,7 @@ class _PieceReader:
         self._client = client
         self._project_id = project_id
         self._include_predictions = include_predictions
+        self._query_bytes = _PIECE_QUERY_BYTES
         self._has_unfinished = _list_page(client, project_id, _UNFINISHED, page_size=1).total > 0
 
     def pieces(self, ids: Iterator[int]) -> Iterator[_Piece]:
@@ -150,7 +156,7 @@ class _PieceReader:
         with ThreadPoolExecutor(_PIECES_AHEAD, thread_name_prefix="label-studio-export") as pool:
             ahead: deque[Future[list[_Piece]]] = deque()
             try:
-                for piece_ids in _pieces(ids):
+                for piece_ids in self._split(ids):
                     ahead.append(pool.submit(self._fetch, piece_ids))
                     if len(ahead) > _PIECES_AHEAD:
                         yield from ahead.popleft().result()
@@ -159,8 +165,21 @@ class _PieceReader:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    def _split(self, ids: Iterator[int]) -> Iterator[list[int]]:
+        piece: list[int] = []
+        query_bytes = 0
+        for id_ in ids:
+            id_bytes = _query_bytes([id_])
+            if piece and (len(piece) == _PIECE_ITEMS or query_bytes + id_bytes > self._query_bytes):
+                yield piece
+                piece, query_bytes = [], 0
+            piece.append(id_)
+            query_bytes += id_bytes
+        if piece:
+            yield piece
+
     def _fetch(self, ids: list[int]) -> list[_Piece]:
-        """Fetch items, in halves where the server fails on all of them at once."""
+        """Fetch items, in halves where the server fails on all of them at once; then what follows is halved too."""
         try:
             params = [("exportType", "JSON"), ("download_all_tasks", "true"), *(("ids[]", str(id_)) for id_ in ids)]
             export = self._client.request("GET", f"{project_path(self._project_id)}export", params=params).content
@@ -168,8 +187,10 @@ class _PieceReader:
             predictions = self._fetch_predictions(export) if self._include_predictions else {}
             return [_Piece(export, frozenset(item.id for item in unfinished), predictions)]
         except AnnotationError as error:
-            if not error.is_transient or len(ids) <= _SMALLEST_PIECE:
+            too_long = isinstance(error, AnnotationRequestError) and error.status_code in _TOO_LONG
+            if not (error.is_transient or too_long) or len(ids) <= _SMALLEST_PIECE:
                 raise
+            self._query_bytes = min(self._query_bytes, _query_bytes(ids) // 2)
             log.warning("%s Asking for the %d items in halves.", error, len(ids))
             middle = len(ids) // 2
             return self._fetch(ids[:middle]) + self._fetch(ids[middle:])
@@ -238,18 +259,8 @@ def _list_page(
     return decode_answer(client.request("GET", "/api/tasks/", params=params), _ItemPage)
 
 
-def _pieces(ids: Iterator[int]) -> Iterator[list[int]]:
-    piece: list[int] = []
-    query_bytes = 0
-    for id_ in ids:
-        id_bytes = len(f"&ids%5B%5D={id_}")
-        if len(piece) == _PIECE_ITEMS or query_bytes + id_bytes > _PIECE_QUERY_BYTES:
-            yield piece
-            piece, query_bytes = [], 0
-        piece.append(id_)
-        query_bytes += id_bytes
-    if piece:
-        yield piece
+def _query_bytes(ids: Iterable[int]) -> int:
+    return sum(len(f"&ids%5B%5D={id_}") for id_ in ids)
 
 
 def _email_finder(client: LabelStudioClient) -> Callable[[int], str]:
