@@ -130,9 +130,9 @@ def join_portions(portions: Sequence[Portion], constants: Mapping[str, str | Non
     annotations |= _taken(items, ("item_id", "item_key"), annotation_items)
     labels["project"] = _constant(constants["project"], len(label_annotations))
     labels |= _taken(annotations, ("item_id", "item_key", "annotation_id", "origin"), label_annotations)
-    if "ordinal" not in labels:
-        firsts = np.cumsum(label_counts) - label_counts
-        labels["ordinal"] = pa.array(np.arange(len(label_annotations)) - np.repeat(firsts, label_counts), pa.int32())
+    firsts = np.cumsum(label_counts) - label_counts
+    numbers = pa.array(np.arange(len(label_annotations)) - np.repeat(firsts, label_counts), pa.int32())
+    labels["ordinal"] = pc.coalesce(labels["ordinal"], numbers) if "ordinal" in labels else numbers
     if labels["label_id"].null_count:
         named = pc.binary_join_element_wise(labels["annotation_id"], labels["ordinal"].cast(pa.string()), ".")
         labels["label_id"] = pc.coalesce(labels["label_id"], named)

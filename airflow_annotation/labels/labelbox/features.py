@@ -7,7 +7,7 @@ Reads any ontology in Labelbox's normalized JSON, which is what ``OntologyBuilde
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -136,6 +136,9 @@ class Ontology:
             question.feature_schema_id: name for name, question in self.questions.items() if question.feature_schema_id
         }
         self._fields_by_name = {question.name: name for name, question in self.questions.items()}
+        asked = [*read.classifications, *(question for tool in read.tools for question in tool.classifications)]
+        numbers = [question for question in _walk(asked) if question.is_number]
+        self._numbers = {name for question in numbers for name in (question.feature_schema_id, question.name) if name}
 
     def find_tool(self, feature_schema_id: str | None, name: str) -> Tool | None:
         """Return the tool that drew an annotation with this id or name, None where the ontology has none any more."""
@@ -144,6 +147,17 @@ class Ontology:
     def find_field(self, feature_schema_id: str | None, name: str) -> str | None:
         """Return the field of the question that an answer with this id or name answers, None where there is none."""
         return self._fields_by_id.get(feature_schema_id or "") or self._fields_by_name.get(name)
+
+    def is_number(self, feature_schema_id: str | None, name: str) -> bool:
+        """Return whether the question with this id, or without one with this name, asks for a number."""
+        return (feature_schema_id or name) in self._numbers
+
+
+def _walk(questions: Iterable[Question]) -> Iterator[Question]:
+    for question in questions:
+        yield question
+        for option in question.options:
+            yield from _walk(option.options)
 
 
 def _assign_fields(tools: Sequence[_Tool]) -> Iterator[Tool]:

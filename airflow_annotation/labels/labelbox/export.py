@@ -1,0 +1,340 @@
+"""Labelbox's export as the three tables.
+
+Lines are decoded typed and in small portions, so that no more than a portion of them is ever alive as Python objects;
+each portion becomes whole Arrow columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import Any, Final, Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.columns import (
+    Columns,
+    FloatArray,
+    IntArray,
+    Portion,
+    concat_columns,
+    join_portions,
+    string_column,
+    time_column,
+)
+from airflow_annotation.labels.labelbox.features import Ontology
+from airflow_annotation.labels.labelbox.items import REVIEW_STATUSES, item_columns, item_sizes
+from airflow_annotation.labels.labelbox.mask_files import MaskFetcher
+from airflow_annotation.labels.labelbox.objects import read_answers, read_objects, take_apart
+from airflow_annotation.labels.labelbox.records import (
+    Answer,
+    LabelDetails,
+    Object,
+    PerformanceDetails,
+    Point,
+    Project,
+    TypedLabel,
+    TypedRow,
+    decode_rows,
+    raw_records,
+)
+from airflow_annotation.labels.labelbox.video import Shown, read_timeline
+from airflow_annotation.labels.schema import OTHER
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.video import Frames
+
+TOOL: Final = "labelbox"
+
+_PORTION: Final = 100
+"""Data rows that are decoded at a time: few enough to stay in the processor's cache."""
+
+_BATCH_LABELS: Final = 100_000
+"""Rows of ``labels`` with which a batch is full, however few its items are: videos have many."""
+
+_MILLISECONDS: Final = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSource:
+    """Where an export comes from, and what of it is to be read.
+
+    :param project: the project's URI
+    :param project_id: the project's id: an export may have labels of others
+    :param ontology: the project's
+    :param item_url: where an item opens in the tool, with ``{item_id}`` in it
+    :param run_key: the annotation run's name, if the project has one
+    :param media_type: of items whose own the export does not tell
+    :param namespace: the one that global keys were made with, see :mod:`airflow_annotation.labels.labelbox.keys`
+    :param annotator: returns the name to land of a person, for the e-mail that the export has
+    :param benchmarks: ids of the labels that are ground truth, as far as the export does not tell: it does where other
+        labels of the same item were compared with them
+    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. Skipped ones
+        are the latest only where there is no other
+    :param include_predictions: read the predictions of model runs too, where the export has them
+    :param keep_raw: fill ``labels.raw`` for every row
+    :param frames: of objects in videos, the key frames or all frames
+    :param fetch_masks: gets the files that masks are in
+    """
+
+    project: str
+    project_id: str
+    ontology: Ontology
+    item_url: str
+    run_key: str | None = None
+    media_type: str = "unknown"
+    namespace: str = ""
+    annotator: Callable[[str], str] = str
+    benchmarks: frozenset[str] = frozenset()
+    annotations: Literal["all", "latest", "ground_truth"] = "all"
+    include_predictions: bool = False
+    keep_raw: bool = False
+    frames: Frames = "keyframes"
+    fetch_masks: MaskFetcher | None = None
+
+
+def read_export(chunks: Iterable[bytes], source: ExportSource, *, batch_items: int = 1000) -> Iterator[LabelTables]:
+    """Yield an export as batches of whole items.
+
+    :param chunks: the export, newline-delimited JSON cut anywhere
+    :param source: where it comes from
+    :param batch_items: items of a batch at most; a batch of long videos has fewer
+    :raises ValueError: a line is no data row, or a mask cannot be read; the message names it
+    """
+    portions: list[Portion] = []
+    items = labels = 0
+    for lines in _portions(chunks, min(_PORTION, batch_items)):
+        portion = _read_portion(lines, source)
+        portions.append(portion)
+        items += len(lines)
+        labels += len(portion.label_annotations)
+        if items + _PORTION > batch_items or labels >= _BATCH_LABELS:
+            yield join_portions(portions, _constants(source))
+            portions, items, labels = [], 0, 0
+    if portions:
+        yield join_portions(portions, _constants(source))
+
+
+def _portions(chunks: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
+    lines: list[bytes] = []
+    rest: list[bytes] = []
+    for chunk in chunks:
+        first, *others = chunk.split(b"\n")
+        rest.append(first)
+        if others:
+            lines.append(b"".join(rest))
+            lines.extend(others[:-1])
+            rest = [others[-1]]
+            lines = [line for line in lines if line.strip()]
+            while len(lines) >= size:
+                yield lines[:size]
+                lines = lines[size:]
+    last = b"".join(rest)
+    if last.strip():
+        lines.append(last)
+    if lines:
+        yield lines
+
+
+def _constants(source: ExportSource) -> dict[str, str | None]:
+    return {"project": source.project, "tool": TOOL, "run_key": source.run_key}
+
+
+class _Content(NamedTuple):
+    """What lands of a label.
+
+    :param sources: the records of the export that ``objects`` and ``answers`` come from
+    :param shown: when each of them holds, None for what holds all the time; empty where the item does not last
+    :param rate: frames (or milliseconds) in a second
+    """
+
+    objects: Sequence[Object] = ()
+    answers: Sequence[Answer] = ()
+    sources: Sequence[Object | Answer] = ()
+    shown: Sequence[Shown[Any] | None] = ()
+    rate: float | None = None
+
+
+class _Entry(NamedTuple):
+    """A row of ``annotations``: a label, and the place of its item in the portion."""
+
+    item: int
+    label: TypedLabel
+    content: _Content
+    origin: str = "person"
+    status: str = "submitted"
+    ground_truth: bool = False
+    model_version: str | None = None
+
+
+def _read_portion(lines: Sequence[bytes], source: ExportSource) -> Portion:
+    rows = decode_rows(lines)
+    projects = [row.projects.get(source.project_id) or Project() for row in rows]
+    entries = [
+        entry
+        for item, (row, project) in enumerate(zip(rows, projects, strict=True))
+        for entry in _entries(item, row, project, source)
+    ]
+    annotation_items = np.array([entry.item for entry in entries], dtype=np.int64)
+    owners, labels = _label_columns(entries, item_sizes(rows)[annotation_items], source)
+    others = pc.equal(labels["type"], OTHER)
+    if source.keep_raw or pc.any(others).as_py():
+        records: dict[int, str] = {}
+        for row, line in zip(rows, lines, strict=True):
+            records |= raw_records(row, line)
+        raw = pa.array([records[id(one)] for entry in entries for one in entry.content.sources], pa.string())
+        labels["raw"] = raw if source.keep_raw else pc.if_else(others, raw, None)
+    items = item_columns(rows, projects, source.item_url, source.media_type, source.namespace)
+    return Portion(items, _annotation_columns(entries, source), annotation_items, labels, owners)
+
+
+# Entries
+
+
+def _entries(item: int, row: TypedRow, project: Project[Object, Answer], source: ExportSource) -> Iterator[_Entry]:
+    truths = source.benchmarks
+    compared = [
+        label.performance_details.benchmark_reference_label for label in project.labels if label.performance_details
+    ]
+    if compared.count(None) < len(compared):
+        truths = truths.union(filter(None, compared))
+    details, rate = project.project_details, row.media_attributes.frame_rate
+    status = REVIEW_STATUSES.get(details.workflow_status or "", "submitted") if details else "submitted"
+    for label in _chosen(project.labels, truths, source):
+        skipped = label.performance_details is not None and label.performance_details.skipped
+        yield _Entry(
+            item,
+            label,
+            _read_content(label, rate, source.frames),
+            status="skipped" if skipped else status,
+            ground_truth=label.id in truths,
+        )
+    for experiment in row.experiments.values() if source.include_predictions else ():
+        for run in experiment.runs.values():
+            version = "/".join(name for name in (experiment.name, run.name) if name)
+            for label in run.predictions:
+                content = _read_content(label, rate, source.frames)
+                yield _Entry(item, label, content, origin="prediction", model_version=version)
+
+
+def _chosen(labels: Sequence[TypedLabel], truths: frozenset[str], source: ExportSource) -> Sequence[TypedLabel]:
+    if source.annotations == "ground_truth":
+        return [label for label in labels if label.id in truths]
+    if source.annotations == "latest" and len(labels) > 1:
+        return [max(labels, key=_recency)]
+    return labels
+
+
+def _recency(label: TypedLabel) -> tuple[bool, str]:
+    skipped = label.performance_details is not None and bool(label.performance_details.skipped)
+    details = label.label_details or LabelDetails()
+    return not skipped, details.updated_at or details.created_at or ""
+
+
+def _read_content(label: TypedLabel, rate: float | None, wanted: Frames) -> _Content:
+    annotations = label.annotations
+    if annotations is None:
+        return _Content()
+    objects = [*annotations.objects, *annotations.relationships] if annotations.relationships else annotations.objects
+    answers = annotations.classifications
+    sources = objects
+    polygons = [one.polygon for one in objects if one.polygon]
+    if polygons and any(not isinstance(polygon[0], Point) for polygon in polygons):
+        parts = [(one, part) for one in objects for part in take_apart(one)]
+        sources, objects = [one for one, _ in parts], [part for _, part in parts]
+    frames = annotations.frames
+    if annotations.timestamp and not frames:
+        frames, rate = annotations.timestamp, _MILLISECONDS
+    if not frames:
+        return _Content(objects, answers, [*sources, *answers] if answers else sources)
+    timeline = read_timeline(frames, annotations, wanted, len(objects) + len(answers))
+    return _Content(
+        [*objects, *(one.record for one in timeline.objects)],
+        [*answers, *(one.record for one in timeline.answers)],
+        [*sources, *(one.source for one in timeline.objects), *answers, *(one.source for one in timeline.answers)],
+        [*[None] * len(objects), *timeline.objects, *[None] * len(answers), *timeline.answers],
+        rate,
+    )
+
+
+# Columns
+
+
+def _label_columns(entries: Sequence[_Entry], sizes: FloatArray, source: ExportSource) -> tuple[IntArray, Columns]:
+    """Return for each label the place of its entry, and the columns of all labels."""
+    contents = [entry.content for entry in entries]
+    objects = list(chain.from_iterable([content.objects for content in contents]))
+    answers = list(chain.from_iterable([content.answers for content in contents]))
+    places = np.arange(len(entries))
+    object_owners = np.repeat(places, [len(content.objects) for content in contents])
+    answer_owners = np.repeat(places, [len(content.answers) for content in contents])
+    parts = []
+    if objects:
+        parts.append(read_objects(objects, sizes[object_owners], source.ontology, source.fetch_masks))
+    if answers:
+        parts.append(read_answers(answers, source.ontology))
+    if not parts:
+        return object_owners, {"type": pa.array([], pa.string()), "label_id": pa.array([], pa.string())}
+    columns = concat_columns(parts)
+    owners: IntArray = np.concatenate([object_owners, answer_owners])
+    if len(parts) > 1:
+        order = np.argsort(owners, kind="stable")
+        owners = owners[order]
+        columns = {name: column.take(pa.array(order)) for name, column in columns.items()}
+    if any(content.shown for content in contents):
+        columns |= _time_columns(contents)
+    return owners, columns
+
+
+def _time_columns(contents: Sequence[_Content]) -> Columns:
+    """Return when labels hold, null for what does so all the time."""
+    rows: list[dict[str, Any]] = []
+    for content in contents:
+        if not content.shown:
+            rows.extend({} for _ in chain(content.objects, content.answers))
+        untimed = count()
+        for shown in content.shown:
+            if shown is None:
+                rows.append({"ordinal": next(untimed)})
+            elif content.rate == _MILLISECONDS:
+                start, end = shown.start / _MILLISECONDS, shown.end / _MILLISECONDS
+                rows.append({"ordinal": shown.ordinal, "time": start, "time_end": end})
+            else:
+                rows.append(_frame_row(shown, content.rate))
+    types = {"ordinal": pa.int32(), "is_keyframe": pa.bool_(), "track_id": pa.string()}
+    types |= dict.fromkeys(("tool_frame", "frame", "frame_end"), pa.int32())
+    types |= dict.fromkeys(("time", "time_end"), pa.float64())
+    return {name: pa.array([row.get(name) for row in rows], type_) for name, type_ in types.items()}
+
+
+def _frame_row(shown: Shown[Any], rate: float | None) -> dict[str, Any]:
+    """Labelbox counts the frames of the file from 1."""
+    return {
+        "ordinal": shown.ordinal,
+        "track_id": shown.source.feature_id,
+        "tool_frame": shown.start,
+        "frame": shown.start - 1,
+        "frame_end": shown.end - 1,
+        "time": (shown.start - 1) / rate if rate else None,
+        "time_end": shown.end / rate if rate else None,
+        "is_keyframe": shown.is_keyframe,
+    }
+
+
+def _annotation_columns(entries: Sequence[_Entry], source: ExportSource) -> Columns:
+    details = [entry.label.label_details or LabelDetails() for entry in entries]
+    performances = [entry.label.performance_details or PerformanceDetails() for entry in entries]
+    people = {one.created_by: source.annotator(one.created_by) for one in details if one.created_by is not None}
+    return {
+        "annotation_id": pa.array([entry.label.id for entry in entries], pa.string()),
+        "origin": string_column([entry.origin for entry in entries]),
+        "annotator": string_column([people.get(one.created_by or "") for one in details]),
+        "model_version": string_column([entry.model_version for entry in entries]),
+        "status": string_column([entry.status for entry in entries]),
+        "ground_truth": pa.array([entry.ground_truth for entry in entries], pa.bool_()),
+        "lead_time": pa.array([one.seconds_to_create for one in performances], pa.float64()),
+        "created_at": time_column([one.created_at for one in details]),
+        "updated_at": time_column([one.updated_at for one in details]),
+    }

@@ -1,0 +1,196 @@
+"""The data rows of a Labelbox export as columns of the ``items`` table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from airflow_annotation.labels.columns import Columns, FloatArray, string_column, time_column
+from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, item_key_of
+from airflow_annotation.labels.labelbox.records import (
+    Answer,
+    Attachment,
+    DataRowDetails,
+    Object,
+    Project,
+    ProjectDetails,
+    TypedRow,
+)
+
+LABELBOX: Final = "labelbox"
+"""Key in ``items.data`` of what Labelbox says of an item and the table has no column for."""
+
+_OURS: Final = (ITEM_KEY, MEDIA_URI)
+
+_MEDIA_TYPES: Final = {
+    "image": "image",
+    "video": "video",
+    "audio": "audio",
+    "text": "text",
+    "application/pdf": "pdf",
+    "application/vnd.apple.mpegurl": "video",
+    "application/vnd.labelbox.conversational": "conversation",
+    "application/vnd.labelbox.tms": "tiles",
+}
+"""By MIME type, or its part before the slash."""
+
+REVIEW_STATUSES: Final = {"IN_REVIEW": "in_review", "IN_REWORK": "rework", "DONE": "done"}
+"""States of Labelbox's workflow behind the labeling, as the tables' ``status`` has them."""
+
+_URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+\Z")
+
+_NO_DETAILS: Final = DataRowDetails()
+_NO_PLACE: Final = ProjectDetails()
+
+ProjectPart = Project[Object, Answer]
+
+
+class _Facts(msgspec.Struct, omit_defaults=True, gc=False):
+    """What Labelbox says of an item and the table has no column for."""
+
+    global_key: str | None = None
+    external_id: str | None = None
+    row_data: str | None = None
+    dataset_id: str | None = None
+    dataset_name: str | None = None
+    project_name: str | None = None
+    ontology_id: str | None = None
+    batch_id: str | None = None
+    batch_name: str | None = None
+    priority: int | None = None
+    selected_label_id: str | None = None
+    attachments: list[Attachment] | None = None
+
+
+def item_sizes(rows: Sequence[TypedRow]) -> FloatArray:
+    """Return width and height of each row's media in pixels, NaN where they are not known."""
+    sizes = [(row.media_attributes.width or np.nan, row.media_attributes.height or np.nan) for row in rows]
+    return np.array(sizes, np.float64).reshape(-1, 2)
+
+
+def item_columns(
+    rows: Sequence[TypedRow], projects: Sequence[ProjectPart], item_url: str, media_type: str, namespace: str
+) -> Columns:
+    """Turn data rows into columns, a row for each.
+
+    :param rows: the lines
+    :param projects: each row's part in the project
+    :param item_url: where an item opens, with ``{item_id}`` in it
+    :param media_type: of items whose own the export does not tell
+    :param namespace: the one that global keys were made with
+    """
+    attached = [_attached(row) if row.metadata_fields or row.attachments else {} for row in rows]
+    ids = [row.data_row.id for row in rows]
+    media = [row.media_attributes for row in rows]
+    details = [row.data_row.details or _NO_DETAILS for row in rows]
+    references = [_uri(row) for row in rows]
+    uris = [facts.get(MEDIA_URI) or uri for facts, uri in zip(attached, references, strict=True)]
+    keys = [
+        facts.get(ITEM_KEY) or _item_key(row, namespace) or uri or row.data_row.id
+        for row, facts, uri in zip(rows, attached, uris, strict=True)
+    ]
+    types = [_media_type(one.mime_type or one.asset_type) or media_type for one in media]
+    return {
+        "item_id": pa.array(ids, pa.string()),
+        "item_key": pa.array(keys, pa.string()),
+        "media_uri": pa.array(uris, pa.string()),
+        "media_type": string_column(types),
+        "width": _whole([one.width for one in media]),
+        "height": _whole([one.height for one in media]),
+        "frame_count": _whole([one.frame_count for one in media]),
+        "frame_rate": pa.array([one.frame_rate for one in media], pa.float64()),
+        "status": string_column([_status(project) for project in projects]),
+        "annotation_count": pa.array([len(project.labels) for project in projects], pa.int32()),
+        "prediction_count": pa.array([_count_predictions(row) for row in rows], pa.int32()),
+        "agreement": pa.array([_agreement(project) for project in projects], pa.float64()),
+        "created_at": time_column([one.created_at for one in details]),
+        "updated_at": time_column([one.last_activity_at or one.updated_at for one in details]),
+        "item_url": pa.array([item_url.format(item_id=id_) for id_ in ids], pa.string()),
+        "data": pa.array(
+            [_data(*facts) for facts in zip(rows, projects, attached, references, strict=True)], pa.string()
+        ),
+    }
+
+
+def _attached(row: TypedRow) -> dict[str, Any]:
+    """Return metadata by name, and what this provider's uploads attached."""
+    facts = {field.schema_name: field.value for field in row.metadata_fields}
+    for attachment in row.attachments:
+        if attachment.name in _OURS:
+            facts.setdefault(attachment.name, attachment.value)
+    return facts
+
+
+def _uri(row: TypedRow) -> str | None:
+    """Return where the media is; None where the data row is the text itself."""
+    row_data = row.data_row.row_data
+    return row_data if row_data is not None and _URI.match(row_data) else None
+
+
+def _item_key(row: TypedRow, namespace: str) -> str | None:
+    global_key = row.data_row.global_key
+    return item_key_of(global_key, namespace) if global_key else row.data_row.external_id
+
+
+def _media_type(mime_type: str | None) -> str | None:
+    return _MEDIA_TYPES.get(mime_type or "") or _MEDIA_TYPES.get((mime_type or "").partition("/")[0])
+
+
+def _whole(numbers: Sequence[float | None]) -> pa.Array:
+    return pa.array([None if number is None else round(number) for number in numbers], pa.int32())
+
+
+def _status(project: ProjectPart) -> str:
+    details = project.project_details or _NO_PLACE
+    skips = [label.performance_details is not None and label.performance_details.skipped for label in project.labels]
+    skipped = skips.count(True)
+    if skipped and skipped == len(skips):
+        return "skipped"
+    if details.workflow_status in REVIEW_STATUSES:
+        return REVIEW_STATUSES[details.workflow_status]
+    if not skips:
+        return "unlabeled"
+    return "labeled" if len(skips) - skipped >= (details.consensus_expected_label_count or 1) else "partial"
+
+
+def _agreement(project: ProjectPart) -> float | None:
+    """Return the consensus of an item's labels; each has its own with the others."""
+    scores = [label.performance_details.consensus_score for label in project.labels if label.performance_details]
+    known = [score for score in scores if score is not None]
+    return fmean(known) if known else None
+
+
+def _count_predictions(row: TypedRow) -> int:
+    if not row.experiments:
+        return 0
+    return sum(len(run.predictions) for experiment in row.experiments.values() for run in experiment.runs.values())
+
+
+def _data(row: TypedRow, project: ProjectPart, attached: Mapping[str, Any], reference: str | None) -> str:
+    """Return what else the caller attached, and what else Labelbox says."""
+    details, place = row.data_row.details or _NO_DETAILS, project.project_details or _NO_PLACE
+    facts = _Facts(
+        row.data_row.global_key,
+        row.data_row.external_id,
+        None if reference else row.data_row.row_data,
+        details.dataset_id,
+        details.dataset_name,
+        project.name,
+        place.ontology_id,
+        place.batch_id,
+        place.batch_name,
+        place.priority,
+        place.selected_label_id,
+        [one for one in row.attachments if one.name not in _OURS] or None if row.attachments else None,
+    )
+    data = {name: value for name, value in attached.items() if name not in _OURS} if attached else {}
+    return _encoder.encode({**data, LABELBOX: facts}).decode()
+
+
+_encoder = msgspec.json.Encoder()

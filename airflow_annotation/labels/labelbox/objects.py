@@ -1,0 +1,329 @@
+"""The objects and answers of Labelbox's labels as columns of the ``labels`` table.
+
+Objects are grouped by what they are, the geometry of a group becomes whole columns, and the groups are put back in
+order at the end. Labelbox counts in pixels, the table in parts of the media's size.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.columns import (
+    Columns,
+    FloatArray,
+    bbox_column,
+    class_columns,
+    concat_columns,
+    mask_columns,
+    points_column,
+    string_column,
+)
+from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Tool
+from airflow_annotation.labels.labelbox.mask_files import MaskFetcher, read_masks
+from airflow_annotation.labels.labelbox.records import Answer, Choice, Object, Point
+from airflow_annotation.labels.schema import OTHER
+
+DIRECTION: Final = "direction"
+"""Attribute of a relation: ``right`` from its first object to its second, ``bi`` both ways."""
+
+SCORE: Final = "score"
+"""Attribute with how sure a model is of a label, which Labelbox calls its confidence."""
+
+
+class _Shape(NamedTuple):
+    """Something that can be drawn.
+
+    :param kind: the kind of tool that draws it
+    :param type: of its rows
+    """
+
+    kind: str
+    type: str
+
+
+_SHAPES: Final[dict[str, _Shape]] = {
+    "bounding_box": _Shape("rectangle", "detection"),
+    "polygon": _Shape("polygon", "polygon"),
+    "line": _Shape("line", "polyline"),
+    "point": _Shape("point", "keypoint"),
+    "mask": _Shape("raster-segmentation", "instance"),
+    "composite_mask": _Shape("raster-segmentation", "instance"),
+    "location": _Shape("named-entity", "span"),
+    "conversational_location": _Shape("named-entity", "span"),
+    "unidirectional_relationship": _Shape("edge", "relation"),
+    "bidirectional_relationship": _Shape("edge", "relation"),
+}
+"""By the key of an object that holds its geometry."""
+
+_FLAT: Final = {
+    "bounding_box": "ImageBoundingBox",
+    "polygon": "ImagePolygon",
+    "line": "ImagePolyline",
+    "point": "ImagePoint",
+}
+"""Shapes in pixels, which nothing can be said of without the size of the picture, and what exports call them."""
+
+
+def read_objects(
+    objects: Sequence[Object], sizes: FloatArray, ontology: Ontology, fetch: MaskFetcher | None
+) -> Columns:
+    """Turn objects into columns, a row for each.
+
+    An object that no rule covers becomes a row of type ``other``, for the caller to add its raw record.
+
+    :param objects: at least one
+    :param sizes: width and height of each one's media in pixels, NaN where they are not known
+    :param ontology: the project's
+    :param fetch: gets the files that masks are in
+    :raises ValueError: a mask cannot be read; the message names it
+    """
+    groups = _group(objects, np.isnan(sizes[:, 0] + sizes[:, 1]))
+    parts = [_read_group(shape, [objects[row] for row in rows], sizes[rows], fetch) for shape, rows in groups.items()]
+    columns = concat_columns(parts)
+    if len(groups) > 1:
+        order = pa.array(np.argsort(np.concatenate(list(groups.values()))))
+        columns = {name: column.take(order) for name, column in columns.items()}
+    columns |= _tool_columns(objects, columns["type"], ontology)
+    columns["label_id"] = pa.array([one.feature_id for one in objects], pa.string())
+    columns["parent_label_id"] = string_column([one.parent_id for one in objects])
+    attributes = _attributes_column(objects, columns["type"], ontology)
+    if attributes is not None:
+        columns["attributes"] = attributes
+    return columns
+
+
+def take_apart(one: Object) -> list[Object]:
+    """Return a polygon of several parts as one object a part, which have the polygon as parent; others as they are."""
+    parts = [part for part in one.polygon or () if not isinstance(part, Point)]
+    taken = []
+    for number, part in enumerate(parts):
+        name = f"{one.feature_id}.{number}" if one.feature_id else None
+        polygon: list[Point | list[Point]] = [*part]
+        taken.append(msgspec.structs.replace(one, polygon=polygon, feature_id=name, parent_id=one.feature_id))
+    return taken or [one]
+
+
+def _group(objects: Sequence[Object], unsized: npt.NDArray[np.bool_]) -> dict[str, Sequence[int]]:
+    """Return the rows of the objects of each shape; ``other`` for those of none."""
+    kinds = {one.annotation_kind for one in objects}
+    if len(kinds) == 1 and not unsized.any():
+        (kind,) = kinds
+        shape = next((name for name, called in _FLAT.items() if kind == called), OTHER)
+        if shape != OTHER and None not in map(attrgetter(shape), objects):
+            return {shape: range(len(objects))}
+    groups: defaultdict[str, list[int]] = defaultdict(list)
+    for row, one in enumerate(objects):
+        shape = _shape_of(one)
+        lacking = one.page_number is not None or (shape in _FLAT and unsized[row])
+        lacking |= shape == "polygon" and not all(isinstance(point, Point) for point in one.polygon or ())
+        groups[OTHER if lacking else shape].append(row)
+    return dict(groups)
+
+
+def _read_group(shape: str, objects: Sequence[Object], sizes: FloatArray, fetch: MaskFetcher | None) -> Columns:
+    if shape == OTHER:
+        return {"type": pa.repeat(OTHER, len(objects))}
+    type_ = {"type": pa.repeat(_SHAPES[shape].type, len(objects))}
+    values = list(map(attrgetter(shape), objects))
+    if shape in ("mask", "composite_mask"):
+        return type_ | mask_columns(read_masks(values, fetch))
+    return type_ | _COLUMNS[shape](values, sizes)
+
+
+def _boxes(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    numbers = np.empty((len(values), 4))
+    numbers[:, 0] = [box.left for box in values]
+    numbers[:, 1] = [box.top for box in values]
+    numbers[:, 2] = [box.width for box in values]
+    numbers[:, 3] = [box.height for box in values]
+    numbers[:, :2] /= sizes
+    numbers[:, 2:] /= sizes
+    return {"bbox": bbox_column(numbers.ravel()), "rotation": pa.repeat(0.0, len(values))}
+
+
+def _polygons(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    """Labelbox repeats the first corner at the end."""
+    return _lines([path[:-1] if len(path) > 1 and path[0] == path[-1] else path for path in values], sizes)
+
+
+def _lines(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    lengths = [len(path) for path in values]
+    numbers = np.array([(point.x, point.y) for path in values for point in path], np.float64).reshape(-1, 2)
+    numbers /= np.repeat(sizes, lengths, axis=0)
+    return {"points": points_column(numbers.ravel(), lengths)}
+
+
+def _points(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    return _lines([[value] for value in values], sizes)
+
+
+def _spans(values: Sequence[Any], _: FloatArray) -> Columns:
+    """Labelbox names the last character of a span, the table the one behind it."""
+    return {
+        "span_start": pa.array([value.start for value in values], pa.int64()),
+        "span_end": pa.array([value.end + 1 for value in values], pa.int64()),
+        "text": pa.array([value.token for value in values], pa.string()),
+    }
+
+
+def _message_spans(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    target = pa.array([value.message_id for value in values], pa.string())
+    return {**_spans([value.location for value in values], sizes), "target": target}
+
+
+def _relations(values: Sequence[Any], _: FloatArray) -> Columns:
+    return {
+        "from_label_id": pa.array([value.source for value in values], pa.string()),
+        "to_label_id": pa.array([value.target for value in values], pa.string()),
+    }
+
+
+_COLUMNS: Final[dict[str, Callable[[Sequence[Any], FloatArray], Columns]]] = {
+    "bounding_box": _boxes,
+    "polygon": _polygons,
+    "line": _lines,
+    "point": _points,
+    "location": _spans,
+    "conversational_location": _message_spans,
+    "unidirectional_relationship": _relations,
+    "bidirectional_relationship": _relations,
+}
+
+
+def _tool_columns(objects: Sequence[Object], types: pa.Array, ontology: Ontology) -> Columns:
+    """Return what the tool tells: field and class, and whether masks are instances or a segmentation."""
+    names = [one.feature_schema_id or one.name for one in objects]
+    encoded = pa.array(names, pa.string()).dictionary_encode()
+    tools = []
+    for name in encoded.dictionary.to_pylist():
+        one = objects[names.index(name)]
+        tool = ontology.find_tool(one.feature_schema_id, one.name)
+        shape = _SHAPES.get(_shape_of(one))
+        kind = shape.kind if shape else one.annotation_kind or OTHER
+        tools.append(tool or Tool(kind=kind, name=one.name, field=kind, label=one.name))
+    columns = {
+        "field": pa.array([tool.field for tool in tools], pa.string()).take(encoded.indices),
+        "label": pa.array([tool.label for tool in tools], pa.string()).take(encoded.indices),
+    }
+    segmented = [tool.mask_target is not None for tool in tools]
+    if any(segmented):
+        painted = pc.and_(pc.equal(types, "instance"), pa.array(segmented).take(encoded.indices))
+        columns["type"] = pc.if_else(painted, "segmentation", types)
+    return columns
+
+
+def _shape_of(one: Object) -> str:
+    return next((name for name in _SHAPES if getattr(one, name) is not None), OTHER)
+
+
+# Answers
+
+
+def read_answers(answers: Sequence[Answer], ontology: Ontology) -> Columns:
+    """Turn answers to questions about items into columns, a row for each.
+
+    :param answers: at least one
+    :param ontology: the project's
+    """
+    rows = [_read_answer(answer, ontology) for answer in answers]
+    columns = class_columns([row.classes for row in rows])
+    columns |= {
+        "type": string_column([row.type for row in rows]),
+        "field": string_column([row.field for row in rows]),
+        "number": pa.array([row.number for row in rows], pa.float64()),
+        "text": pa.array([row.text for row in rows], pa.string()),
+        "label_id": pa.array([answer.feature_id for answer in answers], pa.string()),
+        "target": string_column([answer.message_id for answer in answers]),
+    }
+    columns["attributes"] = pa.array([_document(row.attributes) for row in rows], pa.string())
+    return columns
+
+
+class _AnswerRow(msgspec.Struct):
+    type: str
+    field: str
+    classes: list[str] | None = None
+    number: float | None = None
+    text: str | None = None
+    attributes: dict[str, Any] = {}
+
+
+def _read_answer(answer: Answer, ontology: Ontology) -> _AnswerRow:
+    field = ontology.find_field(answer.feature_schema_id, answer.name) or answer.name or OTHER
+    value, attributes = _read_value(answer, "", ontology)
+    if answer.confidence is not None:
+        attributes = {SCORE: answer.confidence, **attributes}
+    if isinstance(value, list):
+        return _AnswerRow("classifications", field, classes=value, attributes=attributes)
+    if isinstance(value, float):
+        return _AnswerRow("scalar", field, number=value, attributes=attributes)
+    if answer.radio is not None:
+        return _AnswerRow("classification", field, classes=[answer.radio.name], attributes=attributes)
+    return _AnswerRow(OTHER if value is None else "text", field, text=value, attributes=attributes)
+
+
+def _read_value(answer: Answer, path: str, ontology: Ontology) -> tuple[str | float | list[str] | None, dict[str, Any]]:
+    """Return an answer, and what it led to by path."""
+    choices: Sequence[Choice] = [answer.radio] if answer.radio is not None else answer.checklist or ()
+    further: dict[str, Any] = {}
+    for choice in choices:
+        below = PATH_SEPARATOR.join([*([path] if path else []), *([choice.name] if choice.name else []), ""])
+        further |= read_attributes(choice.classifications, ontology, below)
+    if answer.radio is not None:
+        return answer.radio.name, further
+    if answer.checklist is not None:
+        return [choice.name for choice in answer.checklist], further
+    if answer.text is None:
+        return None, {}
+    further = read_attributes(answer.text.classifications, ontology, path + PATH_SEPARATOR if path else "")
+    if ontology.is_number(answer.feature_schema_id, answer.name):
+        try:
+            return float(answer.text.content), further
+        except ValueError:
+            return answer.text.content, further
+    return answer.text.content, further
+
+
+def read_attributes(answers: Iterable[Answer], ontology: Ontology, path: str = "") -> dict[str, Any]:
+    """Return answers by the names of their questions.
+
+    An answer that another one led to is named by its path: question, answer, question. Where the first question is
+    about the item, whose answer is a row of its own, the path begins with that answer.
+    """
+    read: dict[str, Any] = {}
+    for answer in answers:
+        name = path + answer.name
+        value, further = _read_value(answer, name, ontology)
+        read |= {name: value, **further}
+    return read
+
+
+def _attributes_column(objects: Sequence[Object], types: pa.Array, ontology: Ontology) -> pa.Array | None:
+    answered = any(map(attrgetter("classifications"), objects))
+    scored = set(map(attrgetter("confidence"), objects)) != {None}
+    if not answered and not scored and not pc.any(pc.equal(types, "relation")).as_py():
+        return None
+    documents = []
+    for one in objects:
+        attributes = read_attributes(one.classifications, ontology)
+        if one.confidence is not None:
+            attributes = {SCORE: one.confidence, **attributes}
+        if one.unidirectional_relationship is not None:
+            attributes[DIRECTION] = "right"
+        if one.bidirectional_relationship is not None:
+            attributes[DIRECTION] = "bi"
+        documents.append(_document(attributes))
+    return pa.array(documents, pa.string())
+
+
+def _document(attributes: dict[str, Any]) -> str | None:
+    return msgspec.json.encode(attributes).decode() if attributes else None

@@ -1,0 +1,372 @@
+"""The lines of a Labelbox export, typed.
+
+The format is that of exports of version 2, newline-delimited JSON with one data row a line, described with samples at
+https://docs.labelbox.com/reference/export-quick-reference and the pages for each media type beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+
+
+class Point(msgspec.Struct, gc=False):
+    """Pixels from the top left corner."""
+
+    x: float
+    y: float
+
+
+class Box(msgspec.Struct, gc=False):
+    """Pixels."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Mask(msgspec.Struct, gc=False):
+    """Where a mask is: a file, which is the object's own or has a colour for each object, or the mask itself.
+
+    :param url: of an image
+    :param color_rgb: the object's colour in it, None where all that is not black is the object
+    :param png: an image as base64
+    :param size: height and width, with ``counts``
+    :param counts: COCO's RLE, compressed or not
+    """
+
+    url: str | None = None
+    color_rgb: tuple[int, int, int] | None = None
+    png: str | None = None
+    size: tuple[int, int] | None = None
+    counts: str | list[int] | None = None
+
+
+class Location(msgspec.Struct, gc=False):
+    """Characters of a text, the last one included."""
+
+    start: int
+    end: int
+    token: str | None = None
+
+
+class ConversationalLocation(msgspec.Struct, gc=False):
+    """Characters of one message."""
+
+    message_id: str
+    location: Location
+
+
+class Relationship(msgspec.Struct, gc=False):
+    """The ids of two objects."""
+
+    source: str
+    target: str
+
+
+class Choice(msgspec.Struct, gc=False):
+    """An answer that was chosen, and the answers to what it led to."""
+
+    name: str = ""
+    feature_schema_id: str | None = None
+    classifications: list[Answer] = []
+    confidence: float | None = None
+
+
+class Text(msgspec.Struct, gc=False):
+    """An answer that was written."""
+
+    content: str = ""
+    classifications: list[Answer] = []
+
+
+class Answer(msgspec.Struct, gc=False):
+    """A classification: the answer to a question about the item, an object, a message, or an answer."""
+
+    feature_id: str | None = None
+    feature_schema_id: str | None = None
+    name: str = ""
+    message_id: str | None = None
+    radio_answer: Choice | None = None
+    checklist_answers: list[Choice] | None = None
+    text_answer: Text | None = None
+    conversational_radio_answer: Choice | None = None
+    conversational_checklist_answers: list[Choice] | None = None
+    conversational_text_answer: Text | None = None
+    confidence: float | None = None
+
+    @property
+    def radio(self) -> Choice | None:
+        """The one that was chosen."""
+        return self.radio_answer or self.conversational_radio_answer
+
+    @property
+    def checklist(self) -> list[Choice] | None:
+        """The ones that were chosen."""
+        return self.checklist_answers if self.checklist_answers is not None else self.conversational_checklist_answers
+
+    @property
+    def text(self) -> Text | None:
+        """What was written."""
+        return self.text_answer or self.conversational_text_answer
+
+
+class Object(msgspec.Struct, gc=False):
+    """Something that was drawn, marked or related.
+
+    :param parent_id: of the object that this is a part of, where one was taken apart; not in exports
+    """
+
+    feature_id: str | None = None
+    feature_schema_id: str | None = None
+    name: str = ""
+    annotation_kind: str = ""
+    classifications: list[Answer] = []
+    bounding_box: Box | None = None
+    polygon: list[Point | list[Point]] | None = None
+    line: list[Point] | None = None
+    point: Point | None = None
+    mask: Mask | None = None
+    composite_mask: Mask | None = None
+    location: Location | None = None
+    conversational_location: ConversationalLocation | None = None
+    unidirectional_relationship: Relationship | None = None
+    bidirectional_relationship: Relationship | None = None
+    page_number: int | None = None
+    confidence: float | None = None
+    parent_id: str | None = None
+
+
+class _Head(msgspec.Struct):
+    feature_id: str | None = None
+    feature_schema_id: str | None = None
+    name: str = ""
+
+
+O = TypeVar("O")  # noqa: E741 - an object, decoded or raw
+A = TypeVar("A")
+
+
+class Frame(msgspec.Struct, Generic[O, A], gc=False):
+    """What is set in one frame of a video, or at one time of a recording."""
+
+    objects: dict[str, O] = {}
+    classifications: list[A] = []
+
+
+class Annotations(msgspec.Struct, Generic[O, A], gc=False):
+    """What a label says.
+
+    :param frames: what is set in frames, counted from 1; between these frames it is to be interpolated
+    :param timestamp: the same of sound, by milliseconds
+    :param segments: first and last frame (or millisecond) in which a feature is there, by its id
+    :param key_frame_feature_map: for each feature the frames that a person set, or whether a person set the frame
+    """
+
+    objects: list[O] = []
+    classifications: list[A] = []
+    relationships: list[O] = []
+    frames: dict[int, Frame[O, A]] = {}
+    timestamp: dict[int, Frame[O, A]] = {}
+    segments: dict[str, list[tuple[int, int]]] = {}
+    key_frame_feature_map: dict[str, list[int] | dict[int, bool]] = {}
+
+
+class LabelDetails(msgspec.Struct, gc=False):
+    """Who made a label, and when."""
+
+    created_at: str | None = None
+    updated_at: str | None = None
+    created_by: str | None = None
+
+
+class PerformanceDetails(msgspec.Struct, gc=False):
+    """How a label was made, and how far it agrees with others."""
+
+    seconds_to_create: float | None = None
+    skipped: bool | None = None
+    benchmark_reference_label: str | None = None
+    consensus_score: float | None = None
+
+
+class Label(msgspec.Struct, Generic[O, A], gc=False):
+    """One submission."""
+
+    id: str
+    label_details: LabelDetails | None = None
+    performance_details: PerformanceDetails | None = None
+    annotations: Annotations[O, A] | None = None
+
+
+class ProjectDetails(msgspec.Struct, gc=False):
+    """Where a data row is in a project's workflow."""
+
+    workflow_status: str | None = None
+    batch_id: str | None = None
+    batch_name: str | None = None
+    ontology_id: str | None = None
+    priority: int | None = None
+    selected_label_id: str | None = None
+    consensus_expected_label_count: int | None = None
+
+
+class Project(msgspec.Struct, Generic[O, A], gc=False):
+    """A data row's part in a project."""
+
+    name: str | None = None
+    labels: list[Label[O, A]] = []
+    project_details: ProjectDetails | None = None
+
+
+class Run(msgspec.Struct, Generic[O, A], gc=False):
+    """A model run that has predictions of the data row."""
+
+    name: str | None = None
+    predictions: list[Label[O, A]] = []
+
+
+class Experiment(msgspec.Struct, Generic[O, A], gc=False):
+    """A model."""
+
+    name: str | None = None
+    runs: dict[str, Run[O, A]] = {}
+
+
+class DataRowDetails(msgspec.Struct, gc=False):
+    """When and from where a data row came."""
+
+    dataset_id: str | None = None
+    dataset_name: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+    last_activity_at: str | None = None
+
+
+class DataRow(msgspec.Struct, gc=False):
+    """An item."""
+
+    id: str
+    external_id: str | None = None
+    global_key: str | None = None
+    row_data: str | None = None
+    details: DataRowDetails | None = None
+
+
+class MediaAttributes(msgspec.Struct, gc=False):
+    """What Labelbox found out about the media."""
+
+    width: float | None = None
+    height: float | None = None
+    mime_type: str | None = None
+    asset_type: str | None = None
+    frame_rate: float | None = None
+    frame_count: float | None = None
+
+
+class MetadataField(msgspec.Struct, gc=False):
+    """A value that somebody attached."""
+
+    schema_name: str
+    value: Any = None
+
+
+class Attachment(msgspec.Struct, gc=False):
+    """Something that people see beside the media."""
+
+    type: str | None = None
+    value: str | None = None
+    name: str | None = None
+
+
+class Row(msgspec.Struct, Generic[O, A], gc=False):
+    """A line."""
+
+    data_row: DataRow
+    media_attributes: MediaAttributes = msgspec.field(default_factory=MediaAttributes)
+    metadata_fields: list[MetadataField] = []
+    attachments: list[Attachment] = []
+    projects: dict[str, Project[O, A]] = {}
+    experiments: dict[str, Experiment[O, A]] = {}
+
+
+TypedRow = Row[Object, Answer]
+TypedLabel = Label[Object, Answer]
+
+_decoder = msgspec.json.Decoder(Row[Object, Answer])
+_raw_decoder = msgspec.json.Decoder(Row[msgspec.Raw, msgspec.Raw])
+
+
+def decode_rows(lines: Sequence[bytes]) -> list[TypedRow]:
+    """Decode lines of an export.
+
+    An annotation that is no such record becomes one of no kind, with its name and ids.
+
+    :raises ValueError: a line is no data row; the message has its beginning
+    """
+    try:
+        return _decoder.decode_lines(b"\n".join(lines))
+    except msgspec.DecodeError:
+        return [_decode_row(line) for line in lines]
+
+
+def _decode_row(line: bytes) -> TypedRow:
+    try:
+        return _decoder.decode(line)
+    except msgspec.DecodeError:
+        pass
+    try:
+        row: Any = _raw_decoder.decode(line)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"The export has a line that is no data row ({error}): {line[:80]!r}…") from error
+    for label in _labels(row):
+        annotations = label.annotations
+        if annotations is not None:
+            annotations.objects = [_decode_record(raw, Object) for raw in annotations.objects]
+            annotations.relationships = [_decode_record(raw, Object) for raw in annotations.relationships]
+            annotations.classifications = [_decode_record(raw, Answer) for raw in annotations.classifications]
+            for frame in (*annotations.frames.values(), *annotations.timestamp.values()):
+                frame.objects = {id_: _decode_record(raw, Object) for id_, raw in frame.objects.items()}
+                frame.classifications = [_decode_record(raw, Answer) for raw in frame.classifications]
+    return cast("TypedRow", row)
+
+
+def raw_records(row: TypedRow, line: bytes) -> dict[int, str]:
+    """Return the records of a row as they stand in its line, by the ``id()`` of the decoded ones."""
+    pairs: list[tuple[object, msgspec.Raw]] = []
+    for label, raw_label in zip(_labels(row), _labels(_raw_decoder.decode(line)), strict=True):
+        one, other = label.annotations, raw_label.annotations
+        if one is not None and other is not None:
+            pairs += zip(one.objects, other.objects, strict=True)
+            pairs += zip(one.relationships, other.relationships, strict=True)
+            pairs += zip(one.classifications, other.classifications, strict=True)
+            for frames, raw_frames in ((one.frames, other.frames), (one.timestamp, other.timestamp)):
+                for number, frame in frames.items():
+                    pairs += [(shown, raw_frames[number].objects[id_]) for id_, shown in frame.objects.items()]
+                    pairs += zip(frame.classifications, raw_frames[number].classifications, strict=True)
+    return {id(record): bytes(raw_record).decode() for record, raw_record in pairs}
+
+
+def _labels(row: Row[Any, Any]) -> Iterator[Label[Any, Any]]:
+    for project in row.projects.values():
+        yield from project.labels
+    for experiment in row.experiments.values():
+        for run in experiment.runs.values():
+            yield from run.predictions
+
+
+R = TypeVar("R", Object, Answer)
+
+
+def _decode_record(raw: msgspec.Raw, type_: type[R]) -> R:
+    try:
+        return msgspec.json.decode(raw, type=type_)
+    except msgspec.ValidationError:
+        pass
+    try:
+        head = msgspec.json.decode(raw, type=_Head)
+    except msgspec.ValidationError:
+        return type_()
+    return type_(feature_id=head.feature_id, feature_schema_id=head.feature_schema_id, name=head.name)

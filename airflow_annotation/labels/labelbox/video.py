@@ -1,0 +1,194 @@
+"""What Labelbox's labels say of videos and sound: from key frames and segments to rows of the ``labels`` table.
+
+An export has what is set in key frames, the segments in which each feature is there, and which frames a person set.
+Where it was asked for interpolated frames it has all of them; these are then taken as they are. Boxes, points, lines
+and polygons move in straight lines from key frame to key frame; masks and answers hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+
+from airflow_annotation.labels.columns import FloatArray
+from airflow_annotation.labels.labelbox.records import Annotations, Answer, Box, Frame, Object, Point
+from airflow_annotation.labels.video import Filling, Frames, fill_segments, interpolate
+
+R = TypeVar("R", Object, Answer)
+
+
+class Shown(NamedTuple, Generic[R]):
+    """A record and when it holds, in frames from 1 or in milliseconds.
+
+    :param record: what holds
+    :param source: the record of the export that it comes from
+    :param ordinal: which feature of the label it is
+    :param start: the first frame
+    :param end: the last frame that it speaks for
+    :param is_keyframe: whether a person set it there; None for answers
+    """
+
+    record: R
+    source: R
+    ordinal: int
+    start: int
+    end: int
+    is_keyframe: bool | None
+
+
+class Timeline(NamedTuple):
+    """The rows of a label of something that lasts."""
+
+    objects: list[Shown[Object]]
+    answers: list[Shown[Answer]]
+
+
+def read_timeline(
+    frames: Mapping[int, Frame[Object, Answer]], annotations: Annotations[Object, Answer], wanted: Frames, first: int
+) -> Timeline:
+    """Return what holds when.
+
+    With the key frames of an object there is a row for the beginning of each segment, even where it has no key frame
+    of its own; each row speaks for the frames until the next one. Answers are a row for each stretch of frames in which
+    they are the same.
+
+    :param frames: of the label, or its times
+    :param annotations: of the label
+    :param wanted: key frames of objects only, or ``all`` frames in which an object is there
+    :param first: ordinal of the first feature
+    """
+    objects: dict[str, dict[int, Object]] = {}
+    answers: dict[str, dict[int, Answer]] = {}
+    for number in sorted(frames):
+        for feature_id, one in frames[number].objects.items():
+            objects.setdefault(feature_id, {})[number] = one
+        for place, answer in enumerate(frames[number].classifications):
+            answers.setdefault(answer.feature_id or f"{number}.{place}", {})[number] = answer
+    shown_objects = [
+        shown
+        for ordinal, (feature_id, records) in enumerate(objects.items(), first)
+        for shown in _show_object(records, annotations, feature_id, wanted, ordinal)
+    ]
+    shown_answers = [
+        shown
+        for ordinal, (feature_id, records) in enumerate(answers.items(), first + len(objects))
+        for shown in _show_answer(records, annotations, feature_id, ordinal)
+    ]
+    return Timeline(shown_objects, shown_answers)
+
+
+def _fill(records: Mapping[int, Any], annotations: Annotations[Object, Answer], feature_id: str) -> Filling:
+    """Find the frames of a feature. A frame that has it is one of them, even if it is in none of its segments."""
+    segments = annotations.segments.get(feature_id)
+    if segments is None:
+        return fill_segments(list(records), [(min(records), max(records))])
+    alone = [(frame, frame) for frame in records if not any(start <= frame <= end for start, end in segments)]
+    return fill_segments(list(records), [*segments, *alone])
+
+
+def _show_object(
+    records: Mapping[int, Object],
+    annotations: Annotations[Object, Answer],
+    feature_id: str,
+    wanted: Frames,
+    ordinal: int,
+) -> Iterator[Shown[Object]]:
+    filling = _fill(records, annotations, feature_id)
+    named = annotations.key_frame_feature_map.get(feature_id, list(records))
+    keys = [frame for frame, is_key in named.items() if is_key] if isinstance(named, dict) else named
+    is_key = np.isin(filling.frames, keys)
+    ends = filling.frames
+    if wanted == "keyframes" and len(ends):
+        begins = np.diff(filling.frames, prepend=-1) > 1
+        begins[0] = True
+        # Where a segment holds its last key frame and the next one follows at once, the way there is not straight.
+        held = (filling.before == filling.after) & (np.diff(filling.before, append=filling.before[-1]) > 0)
+        kept = np.flatnonzero(is_key | begins | held)
+        ends = filling.frames[np.append(kept[1:] - 1, len(filling.frames) - 1)]
+        filling = Filling(filling.frames[kept], filling.before[kept], filling.after[kept], filling.weight[kept])
+        is_key = is_key[kept]
+    anchors = list(records.values())
+    places = zip(
+        _move(anchors, filling), filling.before.tolist(), filling.frames.tolist(), ends.tolist(), is_key, strict=True
+    )
+    for record, before, start, end, key in places:
+        yield Shown(record, anchors[before], ordinal, start, end, bool(key))
+
+
+def _show_answer(
+    records: Mapping[int, Answer], annotations: Annotations[Object, Answer], feature_id: str, ordinal: int
+) -> Iterator[Shown[Answer]]:
+    filling = _fill(records, annotations, feature_id)
+    anchors = list(records.values())
+    said = [_content(anchor) for anchor in anchors]
+    same = [0]
+    for before, after in pairwise(said):
+        same.append(same[-1] + (before != after))
+    changes = np.diff(filling.frames, prepend=-1) > 1
+    changes |= np.diff(np.array(same)[filling.before], prepend=-1) != 0
+    starts = np.flatnonzero(changes)
+    for start, end in zip(starts.tolist(), [*(starts[1:] - 1).tolist(), len(changes) - 1], strict=False):
+        anchor = anchors[filling.before[start]]
+        yield Shown(anchor, anchor, ordinal, int(filling.frames[start]), int(filling.frames[end]), None)
+
+
+def _content(answer: Answer) -> Any:
+    """Return what an answer says, without the ids, which may differ from frame to frame."""
+    if answer.text is not None:
+        return answer.name, answer.text.content, [_content(further) for further in answer.text.classifications]
+    choices = answer.checklist if answer.radio is None else [answer.radio]
+    chosen = {choice.name: [_content(further) for further in choice.classifications] for choice in choices or ()}
+    return answer.name, chosen
+
+
+# Movement
+
+
+def _move(anchors: Sequence[Object], filling: Filling) -> list[Object]:
+    """Return the object in each frame."""
+    numbers = [_numbers(anchor) for anchor in anchors]
+    lengths = np.array([len(one) for one in numbers])
+    shapes = [_shape(anchor) for anchor in anchors]
+    steady = np.array([shapes[i] == shapes[j] for i, j in zip(filling.before, filling.after, strict=True)], np.bool_)
+    moving = (filling.weight > 0) & (lengths[filling.before] == lengths[filling.after]) & steady
+    moving &= lengths[filling.before] > 0
+    if not moving.any():
+        return [anchors[before] for before in filling.before.tolist()]
+    table = np.zeros((len(anchors), lengths.max()))
+    for row, one in zip(table, numbers, strict=True):
+        row[: len(one)] = one
+    filled = interpolate(filling, table)
+    places = zip(filling.before.tolist(), moving.tolist(), filled, strict=True)
+    return [
+        _with_numbers(anchors[before], row[: lengths[before]]) if is_moving else anchors[before]
+        for before, is_moving, row in places
+    ]
+
+
+def _shape(one: Object) -> str | None:
+    return next((name for name in ("bounding_box", "polygon", "line", "point") if getattr(one, name) is not None), None)
+
+
+def _numbers(one: Object) -> list[float]:
+    """Return the numbers that move; nothing where a polygon has several parts."""
+    box = one.bounding_box
+    if box is not None:
+        return [box.left, box.top, box.width, box.height]
+    points = one.polygon or one.line or ([one.point] if one.point else [])
+    if not all(isinstance(point, Point) for point in points):
+        return []
+    return [number for point in points for number in (point.x, point.y)]  # type: ignore[union-attr]  # checked above
+
+
+def _with_numbers(one: Object, numbers: FloatArray) -> Object:
+    values: list[float] = numbers.tolist()
+    if one.bounding_box is not None:
+        return msgspec.structs.replace(one, bounding_box=Box(*values))
+    points = [Point(x, y) for x, y in zip(values[::2], values[1::2], strict=True)]
+    if one.point is not None:
+        return msgspec.structs.replace(one, point=points[0])
+    return msgspec.structs.replace(one, **{"polygon" if one.polygon is not None else "line": points})

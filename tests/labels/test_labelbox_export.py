@@ -1,0 +1,543 @@
+"""Labelbox's export as tables: images, text, documents and what nobody foresaw."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from airflow_annotation.labels.labelbox.export import ExportSource, read_export
+from airflow_annotation.labels.labelbox.features import Ontology
+from airflow_annotation.labels.labelbox.keys import global_key_of
+from airflow_annotation.labels.masks import RLE, mask_to_rle
+from airflow_annotation.labels.tables import SCHEMAS, collect_tables
+
+PROJECT = "cltd3vkju021907u63w2odj69"
+MOMENT = "2024-04-08T16:21:26.000+00:00"
+ONTOLOGY = {
+    "tools": [
+        {
+            "tool": "rectangle",
+            "name": "objects: car",
+            "featureSchemaId": "rect-car",
+            "classifications": [
+                {
+                    "type": "radio",
+                    "name": "damage",
+                    "options": [{"value": "dent", "options": [{"type": "text", "name": "size"}]}],
+                },
+                {"type": "text", "name": "age", "instructions": "age (a number)", "featureSchemaId": "age"},
+            ],
+        },
+        {"tool": "polygon", "name": "roof", "featureSchemaId": "poly-roof"},
+        {"tool": "line", "name": "lane"},
+        {"tool": "point", "name": "nose"},
+        {"tool": "raster-segmentation", "name": "surface: 1 = road"},
+        {"tool": "raster-segmentation", "name": "cells: nucleus"},
+        {"tool": "named-entity", "name": "city"},
+        {"tool": "edge", "name": "owns"},
+    ],
+    "classifications": [
+        {"type": "radio", "name": "weather", "options": [{"value": "sun"}, {"value": "rain"}]},
+        {"type": "checklist", "name": "tags", "options": [{"value": "day"}, {"value": "wet"}]},
+        {"type": "text", "name": "note"},
+        {"type": "text", "name": "count", "instructions": "count (a number)"},
+    ],
+}
+
+
+def source(**settings: Any) -> ExportSource:
+    return ExportSource(
+        project=f"labelbox://app.labelbox.com/projects/{PROJECT}",
+        project_id=PROJECT,
+        ontology=Ontology(settings.pop("ontology", ONTOLOGY)),
+        item_url=f"https://app.labelbox.com/projects/{PROJECT}/data-rows/{{item_id}}",
+        **settings,
+    )
+
+
+def label(id_: str = "label-1", **annotations: Any) -> dict[str, Any]:
+    return {
+        "label_kind": "Default",
+        "version": "1.0.0",
+        "id": id_,
+        "label_details": {"created_at": MOMENT, "updated_at": MOMENT, "created_by": "anna@example.com", "reviews": []},
+        "performance_details": {"seconds_to_create": 12, "seconds_to_review": 3, "skipped": False},
+        "annotations": {"objects": [], "classifications": [], "relationships": [], **annotations},
+    }
+
+
+def row(*labels: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    details = {"workflow_status": "DONE", "batch_id": "b1", "batch_name": "first", "ontology_id": "o1", "priority": 5}
+    return {
+        "data_row": {
+            "id": "clf9spzxq029m071nehy60a6v",
+            "global_key": "kobe.jpeg",
+            "row_data": "https://storage.example.com/kobe.jpeg",
+            "details": {
+                "dataset_id": "d1",
+                "dataset_name": "streets",
+                "created_at": "2023-03-15T14:46:58.000+00:00",
+                "updated_at": "2023-03-15T14:46:58.000+00:00",
+                "last_activity_at": "2024-04-08T18:34:01.000+02:00",
+                "created_by": "anna@example.com",
+            },
+            **parts.pop("data_row", {}),
+        },
+        "media_attributes": {"height": 500, "width": 1000, "mime_type": "image/jpeg", "exif_rotation": "1"},
+        "attachments": [],
+        "metadata_fields": [],
+        "projects": {
+            PROJECT: {
+                "name": "Streets",
+                "labels": list(labels),
+                "project_details": {**details, **parts.pop("project_details", {})},
+            }
+        },
+        **parts,
+    }
+
+
+def annotation(kind: str, name: str, **parts: Any) -> dict[str, Any]:
+    return {
+        "feature_id": f"f-{name}",
+        "feature_schema_id": f"s-{name}",
+        "name": name,
+        "value": name,
+        "annotation_kind": kind,
+        "classifications": [],
+        **parts,
+    }
+
+
+def tables(*rows: dict[str, Any], **settings: Any) -> dict[str, list[dict[str, Any]]]:
+    lines = b"".join(json.dumps(one).encode() + b"\n" for one in rows)
+    batches = list(read_export([lines], source(**settings)))
+    for batch in batches:
+        for name, schema in SCHEMAS.items():
+            assert getattr(batch, name).schema == schema
+            getattr(batch, name).validate(full=True)
+    return {name: table.to_pylist() for name, table in collect_tables(batches).items()}
+
+
+def labels(*rows: dict[str, Any], **settings: Any) -> list[dict[str, Any]]:
+    """Return the rows of ``labels`` without what is null."""
+    return [
+        {name: value for name, value in one.items() if value is not None} for one in tables(*rows, **settings)["labels"]
+    ]
+
+
+def only(rows: Sequence[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(one.get(name) for name in names) for one in rows]
+
+
+# Items
+
+
+def test_an_item_has_what_the_export_says_of_it() -> None:
+    (item,) = tables(row(label(), metadata_fields=[{"schema_name": "split", "value": "train"}]))["items"]
+    data = json.loads(item.pop("data"))
+    assert item == {
+        "project": f"labelbox://app.labelbox.com/projects/{PROJECT}",
+        "tool": "labelbox",
+        "run_key": None,
+        "item_id": "clf9spzxq029m071nehy60a6v",
+        "item_key": "kobe.jpeg",
+        "media_uri": "https://storage.example.com/kobe.jpeg",
+        "media_type": "image",
+        "width": 1000,
+        "height": 500,
+        "frame_count": None,
+        "frame_rate": None,
+        "status": "done",
+        "annotation_count": 1,
+        "prediction_count": 0,
+        "agreement": None,
+        "created_at": datetime.datetime(2023, 3, 15, 14, 46, 58, tzinfo=datetime.timezone.utc),
+        "updated_at": datetime.datetime(2024, 4, 8, 16, 34, 1, tzinfo=datetime.timezone.utc),
+        "item_url": f"https://app.labelbox.com/projects/{PROJECT}/data-rows/clf9spzxq029m071nehy60a6v",
+    }
+    assert data["split"] == "train"
+    assert data["labelbox"]["batch_name"] == "first"
+    assert data["labelbox"]["global_key"] == "kobe.jpeg"
+
+
+def test_an_item_keeps_its_own_key_behind_namespaces_and_hashes() -> None:
+    long_key = "s3://bucket/" + "x" * 300
+    hashed = global_key_of(long_key, "cats")
+    keys = [
+        row(data_row={"global_key": "cats:kobe.jpeg"}),
+        row(data_row={"global_key": hashed}, metadata_fields=[{"schema_name": "item_key", "value": long_key}]),
+        row(data_row={"global_key": hashed}, attachments=[{"type": "RAW_TEXT", "name": "item_key", "value": long_key}]),
+        row(data_row={"global_key": None, "external_id": "external"}),
+        row(data_row={"global_key": None}),
+        row(data_row={"global_key": None, "row_data": "Just a text."}),
+    ]
+    items = tables(*keys, namespace="cats")["items"]
+    assert [item["item_key"] for item in items] == [
+        "kobe.jpeg",
+        long_key,
+        long_key,
+        "external",
+        "https://storage.example.com/kobe.jpeg",
+        "clf9spzxq029m071nehy60a6v",
+    ]
+    assert items[-1]["media_uri"] is None
+    assert json.loads(items[-1]["data"])["labelbox"]["row_data"] == "Just a text."
+
+
+@pytest.mark.parametrize(
+    ("made", "workflow", "expected"),
+    [
+        ([], "TO_LABEL", "unlabeled"),
+        ([], "DONE", "done"),
+        ([False], "IN_REVIEW", "in_review"),
+        ([False], "IN_REWORK", "rework"),
+        ([False], "DONE", "done"),
+        ([False], "TO_LABEL", "partial"),
+        ([False, False], "TO_LABEL", "labeled"),
+        ([True], "DONE", "skipped"),
+        ([False, True], None, "partial"),
+    ],
+)
+def test_an_item_is_where_the_workflow_has_it(made: list[bool], workflow: str | None, expected: str) -> None:
+    submitted = [label(f"label-{number}") for number in range(len(made))]
+    for one, skipped in zip(submitted, made, strict=True):
+        one["performance_details"]["skipped"] = skipped
+    read = tables(row(*submitted, project_details={"workflow_status": workflow, "consensus_expected_label_count": 2}))
+    assert read["items"][0]["status"] == expected
+    review = expected if expected in ("done", "in_review", "rework") else "submitted"
+    assert [one["status"] for one in read["annotations"]] == ["skipped" if skipped else review for skipped in made]
+
+
+def test_items_without_labels_in_the_project_land_too() -> None:
+    elsewhere = row(label())
+    elsewhere["projects"]["another"] = elsewhere["projects"].pop(PROJECT)
+    read = tables(elsewhere)
+    assert [item["status"] for item in read["items"]] == ["unlabeled"]
+    assert read["annotations"] == read["labels"] == []
+
+
+# Annotations
+
+
+def test_every_label_of_a_row_lands_with_its_consensus_and_benchmark() -> None:
+    first, second = label("label-1"), label("label-2")
+    first["performance_details"] |= {"consensus_score": 0.5, "consensus_label_count": 2}
+    second["performance_details"] |= {
+        "consensus_score": 0.7,
+        "benchmark_reference_label": "label-1",
+        "benchmark_score": 0.9,
+    }
+    second["label_details"] |= {"updated_at": "2024-05-01T00:00:00.000+00:00", "created_by": "ben@example.com"}
+    read = tables(row(first, second))
+    assert only(read["annotations"], "annotation_id", "ground_truth", "annotator", "lead_time", "label_count") == [
+        ("label-1", True, "anna@example.com", 12.0, 0),
+        ("label-2", False, "ben@example.com", 12.0, 0),
+    ]
+    assert read["items"][0]["agreement"] == pytest.approx(0.6)
+    chosen = {
+        choice: [one["annotation_id"] for one in tables(row(first, second), annotations=choice)["annotations"]]
+        for choice in ("all", "latest", "ground_truth")
+    }
+    assert chosen == {"all": ["label-1", "label-2"], "latest": ["label-2"], "ground_truth": ["label-1"]}
+    benchmark = tables(row(label()), benchmarks=frozenset({"label-1"}))["annotations"]
+    assert benchmark[0]["ground_truth"] is True
+
+
+def test_people_can_go_by_other_names() -> None:
+    read = tables(row(label()), annotator={"anna@example.com": "u1"}.__getitem__)
+    assert read["annotations"][0]["annotator"] == "u1"
+
+
+def test_predictions_of_model_runs_land_by_choice() -> None:
+    box = annotation(
+        "ImageBoundingBox",
+        "objects: car",
+        bounding_box={"top": 0, "left": 0, "height": 250, "width": 500},
+        confidence=0.75,
+    )
+    predicted = row(label(), experiments={"m": {"name": "detector", "runs": {"r": {"name": "v2", "predictions": []}}}})
+    predicted["experiments"]["m"]["runs"]["r"]["predictions"] = [{"id": "p1", "annotations": {"objects": [box]}}]
+    assert len(tables(predicted)["annotations"]) == 1
+    read = tables(predicted, include_predictions=True)
+    assert only(read["annotations"], "annotation_id", "origin", "model_version", "label_count") == [
+        ("label-1", "person", None, 0),
+        ("p1", "prediction", "detector/v2", 1),
+    ]
+    assert json.loads(read["labels"][0]["attributes"]) == {"score": 0.75}
+    assert read["items"][0]["prediction_count"] == 1
+
+
+# Labels
+
+
+def test_shapes_land_in_parts_of_the_picture() -> None:
+    corners = [{"x": 0, "y": 0}, {"x": 500, "y": 0}, {"x": 500, "y": 250}]
+    read = labels(
+        row(
+            label(
+                objects=[
+                    annotation(
+                        "ImageBoundingBox",
+                        "objects: car",
+                        feature_schema_id="rect-car",
+                        bounding_box={"top": 100.0, "left": 250.0, "height": 50.0, "width": 125.0},
+                    ),
+                    annotation("ImagePolygon", "roof", polygon=[*corners, corners[0]]),
+                    annotation("ImagePolyline", "lane", line=corners),
+                    annotation("ImagePoint", "nose", point={"x": 10, "y": 20}),
+                ]
+            )
+        )
+    )
+    assert only(read, "ordinal", "label_id", "type", "field", "label", "bbox", "points") == [
+        (0, "f-objects: car", "detection", "objects", "car", [0.25, 0.2, 0.125, 0.1], None),
+        (1, "f-roof", "polygon", "polygon", "roof", None, [[0, 0], [0.5, 0], [0.5, 0.5]]),
+        (2, "f-lane", "polyline", "line", "lane", None, [[0, 0], [0.5, 0], [0.5, 0.5]]),
+        (3, "f-nose", "keypoint", "point", "nose", None, [[0.01, 0.04]]),
+    ]
+
+
+def test_a_polygon_of_several_parts_is_several_rows_with_one_parent() -> None:
+    parts = [
+        [{"x": x, "y": y} for x, y in corners] for corners in ([(0, 0), (10, 0), (0, 5)], [(9, 9), (9, 5), (5, 5)])
+    ]
+    read = labels(row(label(objects=[annotation("ImagePolygon", "roof", polygon=parts)])), keep_raw=True)
+    assert only(read, "label_id", "parent_label_id", "ordinal", "field") == [
+        ("f-roof.0", "f-roof", 0, "polygon"),
+        ("f-roof.1", "f-roof", 1, "polygon"),
+    ]
+    assert read[1]["points"] == [[0.009, 0.018], [0.009, 0.01], [0.005, 0.01]]
+    assert json.loads(read[0]["raw"])["polygon"] == parts
+
+
+def test_answers_land_with_what_they_led_to() -> None:
+    nested = [{"feature_id": "n", "name": "size", "value": "size", "text_answer": {"content": "big"}}]
+    box = annotation(
+        "ImageBoundingBox",
+        "objects: car",
+        bounding_box={"top": 0, "left": 0, "height": 5, "width": 5},
+        classifications=[
+            {
+                "feature_id": "q",
+                "name": "damage",
+                "radio_answer": {"feature_id": "a", "name": "dent", "value": "dent", "classifications": nested},
+            },
+            {"feature_id": "t", "name": "tags", "checklist_answers": [{"name": "day"}, {"name": "wet"}]},
+            {"feature_id": "u", "feature_schema_id": "age", "name": "age", "text_answer": {"content": "7.5"}},
+        ],
+    )
+    answers = [
+        {"feature_id": "c1", "name": "weather", "radio_answer": {"name": "rain", "classifications": nested}},
+        {"feature_id": "c2", "name": "tags", "checklist_answers": [{"name": "day"}, {"name": "wet"}]},
+        {"feature_id": "c3", "name": "note", "text_answer": {"content": "hello", "classifications": []}},
+        {"feature_id": "c4", "name": "count", "text_answer": {"content": "12"}},
+        {"feature_id": "c5", "name": "count", "text_answer": {"content": "a dozen"}},
+    ]
+    read = labels(row(label(objects=[box], classifications=answers)))
+    assert json.loads(read[0]["attributes"]) == {
+        "damage": "dent",
+        "damage/dent/size": "big",
+        "tags": ["day", "wet"],
+        "age": 7.5,
+    }
+    assert only(read[1:], "ordinal", "label_id", "type", "field", "label", "labels", "text", "number") == [
+        (1, "c1", "classification", "weather", "rain", None, None, None),
+        (2, "c2", "classifications", "tags", "day", ["day", "wet"], None, None),
+        (3, "c3", "text", "note", None, None, "hello", None),
+        (4, "c4", "scalar", "count", None, None, None, 12.0),
+        (5, "c5", "text", "count", None, None, "a dozen", None),
+    ]
+    assert json.loads(read[1]["attributes"]) == {"rain/size": "big"}
+
+
+def test_rows_of_several_labels_stay_in_order() -> None:
+    box = annotation("ImageBoundingBox", "objects: car", bounding_box={"top": 0, "left": 0, "height": 5, "width": 5})
+    answer = {"feature_id": "c", "name": "weather", "radio_answer": {"name": "sun"}}
+    one, two = label("one", objects=[box, box], classifications=[answer]), label("two", objects=[box])
+    read = labels(row(one, two), row(label("three", classifications=[answer, answer])))
+    assert only(read, "annotation_id", "ordinal", "type") == [
+        ("one", 0, "detection"),
+        ("one", 1, "detection"),
+        ("one", 2, "classification"),
+        ("two", 0, "detection"),
+        ("three", 0, "classification"),
+        ("three", 1, "classification"),
+    ]
+
+
+# Masks
+
+
+def png(pixels: npt.NDArray[Any], **settings: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels, **settings).save(file, "PNG")
+    return file.getvalue()
+
+
+def spot(height: int = 8, width: int = 6) -> npt.NDArray[np.uint8]:
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[2:5, 1:4] = 255
+    return pixels
+
+
+def test_masks_are_fetched_once_and_read_to_the_pixel() -> None:
+    composite = np.zeros((8, 6, 3), np.uint8)
+    composite[1:3, 1:3], composite[5:, 2:] = (10, 20, 30), (200, 0, 7)
+    alpha = np.dstack([spot(), spot(), spot(), np.full((8, 6), 255, np.uint8)])
+    files = {"a": png(spot()), "b": png(composite), "c": png(alpha)}
+    asked: list[Sequence[str]] = []
+
+    def fetch(urls: Sequence[str]) -> Iterable[bytes]:
+        asked.append(urls)
+        return (files[url] for url in urls)
+
+    runs = {"size": [2, 3], "counts": [1, 2, 3]}
+    read = labels(
+        row(
+            label(
+                objects=[
+                    annotation("ImageSegmentationMask", "surface: 1 = road", mask={"url": "a"}),
+                    annotation("ImageSegmentationMask", "cells: nucleus", mask={"url": "c"}),
+                    annotation("ImageSegmentationMask", "x", mask=runs),
+                    annotation("ImageSegmentationMask", "x", mask={"png": base64.b64encode(files["a"]).decode()}),
+                    *(
+                        annotation("ImageSegmentationMask", "x", composite_mask={"url": "b", "color_rgb": colour})
+                        for colour in ([10, 20, 30], [200, 0, 7], [1, 1, 1])
+                    ),
+                ]
+            )
+        ),
+        fetch_masks=fetch,
+    )
+    spotted = mask_to_rle(spot())
+    colours = [np.all(composite == colour, axis=2) for colour in ([10, 20, 30], [200, 0, 7], [1, 1, 1])]
+    inline = np.array([[0, 1, 0], [1, 0, 0]])
+    expected = [spotted, spotted, mask_to_rle(inline), spotted, *map(mask_to_rle, colours)]
+    assert [RLE((*one["mask_size"],), one["mask_counts"]) for one in read] == expected
+    assert only(read[:3], "type", "field", "label") == [
+        ("segmentation", "surface", "road"),
+        ("instance", "cells", "nucleus"),
+        ("instance", "raster-segmentation", "x"),
+    ]
+    assert sorted(map(sorted, asked)) == [["a", "c"], ["b"]]
+
+
+def test_a_mask_that_cannot_be_read_is_named() -> None:
+    masked = row(label(objects=[annotation("ImageSegmentationMask", "x", mask={"url": "https://masks/1"})]))
+    with pytest.raises(ValueError, match="'https://masks/1' is no image"):
+        labels(masked, fetch_masks=lambda urls: [b"<html>"] * len(urls))
+    with pytest.raises(ValueError, match="'https://masks/1' is in a file"):
+        labels(masked)
+    with pytest.raises(ConnectionError, match="masks/1"):
+        labels(masked, fetch_masks=_unreachable)
+
+
+def _unreachable(urls: Sequence[str]) -> Iterable[bytes]:
+    raise ConnectionError(f"Cannot reach {urls[0]}.")
+
+
+# Text, and what no rule covers
+
+
+def test_entities_of_texts_and_messages_are_spans() -> None:
+    entity = annotation("TextEntity", "city", location={"start": 112, "end": 128, "token": " sollicitudin nis"})
+    said = annotation(
+        "ConversationalTextEntity",
+        "city",
+        conversational_location={"message_id": "m0", "location": {"start": 0, "end": 8}},
+    )
+    asked = {
+        "feature_id": "c",
+        "name": "tags",
+        "message_id": "m0",
+        "conversational_checklist_answers": [{"name": "wet"}],
+    }
+    read = labels(row(label(objects=[entity, said], classifications=[asked]), media_attributes={}))
+    assert only(read, "type", "field", "label", "span_start", "span_end", "text", "target") == [
+        ("span", "named-entity", "city", 112, 129, " sollicitudin nis", None),
+        ("span", "named-entity", "city", 0, 9, None, "m0"),
+        ("classifications", "tags", "wet", None, None, None, "m0"),
+    ]
+
+
+def test_relations_name_their_objects() -> None:
+    relation = annotation(
+        "ImageRelationship", "owns", unidirectional_relationship={"source": "f-city", "target": "f-nose"}
+    )
+    (read,) = labels(row(label(relationships=[relation])))
+    assert (read["type"], read["field"], read["label"]) == ("relation", "edge", "owns")
+    assert (read["from_label_id"], read["to_label_id"]) == ("f-city", "f-nose")
+    assert json.loads(read["attributes"]) == {"direction": "right"}
+
+
+OTHERS = [
+    annotation("DocumentEntityToken", "city", location={"groups": [{"id": "g", "page_number": 1, "tokens": ["t1"]}]}),
+    annotation(
+        "DocumentBoundingBox",
+        "objects: car",
+        page_number=1,
+        bounding_box={"top": 48, "left": 58, "height": 65, "width": 12, "unit": "points"},
+        page_dimensions={"height": 792, "width": 594, "unit": "points"},
+    ),
+    annotation("GeoSpatialPolygon", "roof", polygon={"type": "Polygon", "coordinates": [[[1.5, 2.5], [3, 4], [1, 1]]]}),
+    annotation("MessageSingleSelection", "best", selected_message={"message_id": "m1", "parent_message_id": "m0"}),
+    {"feature_id": 7, "bounding_box": []},
+]
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_what_no_rule_covers_lands_with_its_record(other: dict[str, Any]) -> None:
+    box = annotation("ImageBoundingBox", "objects: car", bounding_box={"top": 0, "left": 0, "height": 5, "width": 5})
+    answer = {"feature_id": "c", "name": "rate", "slider_answer": {"value": 3}}
+    read = labels(row(label(objects=[box, other], classifications=[answer])))
+    assert [one["type"] for one in read] == ["detection", "other", "other"]
+    assert json.loads(read[1]["raw"]) == other
+    assert json.loads(read[2]["raw"]) == answer
+    assert "raw" not in read[0]
+    assert read[2]["field"] == "rate"
+
+
+def test_shapes_of_a_picture_of_unknown_size_are_not_lost() -> None:
+    box = annotation("ImageBoundingBox", "objects: car", bounding_box={"top": 0, "left": 0, "height": 5, "width": 5})
+    (read,) = labels(row(label(objects=[box]), media_attributes={}))
+    assert read["type"] == "other"
+    assert json.loads(read["raw"]) == box
+
+
+def test_a_line_that_is_no_data_row_is_named() -> None:
+    with pytest.raises(ValueError, match="no data row"):
+        list(read_export([b'{"message": "not found"}\n'], source()))
+
+
+# Reading
+
+
+def test_batches_are_the_same_however_the_bytes_are_cut() -> None:
+    box = annotation("ImageBoundingBox", "objects: car", bounding_box={"top": 0, "left": 0, "height": 5, "width": 5})
+    lines = b"\n".join(
+        json.dumps(row(label(f"l{number}", objects=[box] * (number % 3)), data_row={"id": f"r{number}"})).encode()
+        for number in range(250)
+    )
+    whole = collect_tables(read_export([lines], source()))
+    for size in (7, 1000, len(lines)):
+        pieces = [lines[start : start + size] for start in range(0, len(lines), size)]
+        batches = list(read_export(pieces, source(), batch_items=100))
+        assert [len(batch.items) for batch in batches] == [100, 100, 50]
+        assert collect_tables(batches) == whole
+    assert len(whole["items"]) == 250
+    assert [one["item_id"] for one in whole["labels"].to_pylist()[:3]] == ["r1", "r2", "r2"]
+
+
+def test_an_empty_export_has_no_batches() -> None:
+    assert list(read_export([], source())) == []
+    assert list(read_export([b"\n", b""], source())) == []
