@@ -12,7 +12,7 @@ def get_provider_info() -> dict[str, Any]:
     return {
         "package-name": "airflow-provider-annotation",
         "name": "Annotation",
-        "description": "Scheduled annotation cycles: media out to Label Studio or Labelbox, labels back as tables and datasets.",
+        "description": "Scheduled annotation cycles: media out to a labeling tool, labels back as tables and datasets.",
         "versions": [__version__],
         "integrations": [
             {

@@ -40,7 +40,9 @@ with DAG(
         poke_interval=5,
         timeout=timedelta(days=7).total_seconds(),
     )
-    dataset = AnnotationsToObjectStorageOperator(task_id="labels_to_dataset", target="{{ params.dataset }}/{{ run_id }}")
+    dataset = AnnotationsToObjectStorageOperator(
+        task_id="labels_to_dataset", target="{{ params.dataset }}/{{ run_id }}"
+    )
     tables = AnnotationsToSqlOperator(task_id="labels_to_sql", sql_conn_id="annotations_db")
 
     create >> upload >> wait >> [dataset, tables]
