@@ -88,6 +88,20 @@ def test_returns_the_progress_once_enough_is_completed(tool: Any, mode: dict[str
 
 
 @each_mode
+def test_what_counts_as_completed_is_by_choice_a_state_of_the_tools_workflow(tool: Any, mode: dict[str, Any]) -> None:
+    looks = [
+        msgspec.structs.replace(progress(done, 4), statuses={"done": done, "labeled": labeled})
+        for done, labeled in ((0, 3), (1, 4))
+    ]
+    tool(*looks)
+    result = run(completed_status="labeled", **mode)
+    assert (result["completed"], result["fraction"]) == (4, 1.0)
+    tool(*looks)
+    with pytest.raises(AnnotationError, match=r"no workflow state 'labelled'.* It has done, labeled"):
+        run(completed_status="labelled", **mode)
+
+
+@each_mode
 def test_a_project_that_is_finished_at_the_first_poke_is_not_waited_for(tool: Any, mode: dict[str, Any]) -> None:
     scripted = tool(progress(10))
     assert sensor(**mode).execute(context_of())["completed"] == 10

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,14 +12,13 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import rows_in_batch, rows_in_project, wait_until_processed
-from airflow_annotation.hooks.labelbox.tasks import repeat
+from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, pause, repeat
 
 if TYPE_CHECKING:
     from labelbox import Batch
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS: Final = 4
 _CONFLICT: Final = 409
 _NOTHING_TO_ADD: Final = "No valid data rows to add"
 
@@ -71,7 +69,7 @@ class Batches:
         wait_until_processed(self._client, row_ids)
         outcome = BatchOutcome(added=0, failed=set())
         remaining = row_ids
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             name = self._free_name()
             try:
                 self._create(name, remaining, outcome)
@@ -86,10 +84,10 @@ class Batches:
                 remaining = [row_id for row_id in remaining if row_id not in arrived]
                 if nothing_to_add or not remaining:
                     return outcome
-                if attempt == _ATTEMPTS:
+                if attempt == ATTEMPTS:
                     raise
                 log.warning("%s Batching again what is not in the project.", error)
-                time.sleep(2.0 ** (attempt - 1))
+                pause(attempt)
             else:
                 return outcome
         raise AssertionError

@@ -14,7 +14,7 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.labelbox.tasks import repeat, wait_for_task
+from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, pause, repeat, wait_for_task
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ _FILE: Final = """query ExportFile($id: ID!, $offset: UInt64!) {
         exportFileFromOffset(streamType: RESULT, offset: $offset) { offsets { start end } file }
     }
 }"""
-_ATTEMPTS: Final = 4
 _BLOCK_BYTES: Final = 1 << 20
 
 
@@ -89,7 +88,7 @@ class _File(msgspec.Struct):
 def _read_file(client: LabelboxClient, task_id: str, offset: int) -> Iterator[bytes]:
     """Yield the file that begins at an offset, in blocks. Asked for again, it goes on where it broke off."""
     done = 0
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, ATTEMPTS + 1):
         answer = client.query(_FILE, id=task_id, offset=str(offset))
         file = msgspec.convert(answer["task"]["exportFileFromOffset"], _File)
         expected = int(file.offsets["end"]) - offset + 1
@@ -105,8 +104,9 @@ def _read_file(client: LabelboxClient, task_id: str, offset: int) -> Iterator[by
             _check_complete(done, expected)
         except AnnotationError as error:
             # A signed address may also have expired while the lines before were being used.
-            if attempt == _ATTEMPTS:
+            if attempt == ATTEMPTS:
                 raise
             log.warning("%s Asking for the file again.", error)
+            pause(attempt)
         else:
             return

@@ -34,7 +34,10 @@ class MetadataFields:
             for name, value in values.items():
                 if name not in known:
                     self._make(name, value)
-            ontology.parse_upsert_metadata([{"name": name, "value": value} for name, value in values.items()])
+            try:
+                ontology.parse_upsert_metadata([{"name": name, "value": value} for name, value in values.items()])
+            except (KeyError, TypeError) as error:
+                raise ValueError(error.args[0]) from error
 
     def _make(self, name: str, value: str | float) -> None:
         try:

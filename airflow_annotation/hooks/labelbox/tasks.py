@@ -16,8 +16,11 @@ log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 
 _TASK: Final = "query TaskState($id: ID!) { task(where: {id: $id}) { status result } }"
-_WAITS: Final = (1.0, 2.0, 4.0)
-"""Seconds between the attempts. The client has waited out what it could already."""
+ATTEMPTS: Final = 4
+"""How often at most something is tried that may be tried again."""
+
+_WAIT: Final = 1.0
+"""Seconds after the first attempt, twice as many after the next. The client has waited out what it could already."""
 
 _LONGEST_TASK: Final = 2 * 60 * 60.0
 _POLLS: Final = (0.2, 5.0)
@@ -34,15 +37,23 @@ class TaskFailed(AnnotationRequestError):
 
 def repeat(ask: Callable[[], _Answer]) -> _Answer:
     """Ask for something, and again after a passing failure: only for what may be asked for twice."""
-    for wait in _WAITS:
+    for attempt in range(1, ATTEMPTS):
         try:
             return ask()
         except AnnotationError as error:  # noqa: PERF203 - asking again is what the loop is for
             if not error.is_transient:
                 raise
             log.warning("%s Asking again.", error)
-            time.sleep(wait)
+            pause(attempt)
     return ask()
+
+
+def pause(attempt: int) -> None:
+    """Wait after an attempt that failed, longer after each.
+
+    :param attempt: 1 for the first
+    """
+    time.sleep(_WAIT * 2 ** (attempt - 1))
 
 
 def polls(what: str) -> Iterator[None]:

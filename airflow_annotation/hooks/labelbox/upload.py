@@ -10,7 +10,6 @@ import copy
 import io
 import itertools
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from operator import length_hint
@@ -29,7 +28,7 @@ from airflow_annotation.hooks.labelbox.datasets import ensure_dataset
 from airflow_annotation.hooks.labelbox.metadata import MetadataFields
 from airflow_annotation.hooks.labelbox.progress import get_progress
 from airflow_annotation.hooks.labelbox.projects import MEDIA_TYPES, FoundProject
-from airflow_annotation.hooks.labelbox.tasks import wait_for_task
+from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, pause, wait_for_task
 from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.hooks.run_marker import check_settings
 from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, global_key_of, item_key_of
@@ -49,7 +48,6 @@ LARGEST_BATCH: Final = 100_000
 """Data rows that Labelbox takes in a batch."""
 
 _FILES_AT_ONCE: Final = 8
-_ATTEMPTS: Final = 4
 _IAM_SCHEMES: Final = ("gs", "gcs", "s3", "s3a")
 _ATTACHMENTS: Final = "attachments"
 _LONGEST_METADATA: Final = 4096
@@ -351,16 +349,16 @@ class _Upload:
     def _make_rows(self, rows: list[dict[str, Any]], outcome: _Outcome) -> None:
         """Make data rows; after a failure that leaves it open, find those that were made, and make the rest."""
         reasons: dict[str, str] = {}
-        for attempt in range(1, _ATTEMPTS + 1):
+        for attempt in range(1, ATTEMPTS + 1):
             if not rows:
                 return
             try:
                 reasons = self._create(rows)
             except AnnotationError as error:
-                if not error.is_transient or attempt == _ATTEMPTS:
+                if not error.is_transient or attempt == ATTEMPTS:
                     raise
                 log.warning("%s Looking which data rows were made, then making the rest.", error)
-                time.sleep(2.0 ** (attempt - 1))
+                pause(attempt)
             made = find_data_rows(self._client, [row["global_key"] for row in rows])
             for row in rows:
                 if row["global_key"] in made:

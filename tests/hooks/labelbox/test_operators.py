@@ -1,0 +1,112 @@
+"""Operators, sensor and transfers with a connection to Labelbox in place of Label Studio, and nothing else changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk import BaseHook
+from PIL import Image
+
+from airflow_annotation.exceptions import AnnotationUploadError
+from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.operators.media import UploadMediaOperator
+from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
+from airflow_annotation.sensors.annotation import AnnotationSensor
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from tests.conftest import airflow_connection
+from tests.sensors.scripted_tool import task_context
+from tests.servers.labelbox import LabelboxStandIn
+
+SCHEMA = {
+    "objects": {"type": "detections", "classes": ["person", "animal"]},
+    "scene": {"type": "classification", "classes": ["indoors", "outdoors"]},
+}
+LABELS = [
+    {"name": "objects: animal", "bbox": {"top": 1.0, "left": 2.0, "height": 5.0, "width": 10.0}},
+    {"name": "scene", "answer": {"name": "outdoors"}},
+]
+
+
+@pytest.fixture
+def arguments(labelbox_conn_id: str) -> dict[str, Any]:
+    return {"annotation_conn_id": labelbox_conn_id, "run_key": f"photos/{uuid4()}"}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / str(uuid4())
+    folder.mkdir()
+    for number in range(3):
+        Image.new("RGB", (20, 10), (number, 0, 0)).save(folder / f"{number}.png")
+    return folder
+
+
+def test_a_whole_cycle_runs(labelbox: LabelboxStandIn, arguments: dict[str, Any], photos: Path, tmp_path: Path) -> None:
+    create = CreateAnnotationProjectOperator(task_id="create", title="Photos", label_schema=SCHEMA, **arguments)
+    project = create.execute(task_context())
+    assert project["tool"] == "labelbox"
+    assert create.execute(task_context()) == {**project, "created": False}
+
+    upload = UploadMediaOperator(
+        task_id="upload", media=str(photos), upload_settings={"batch": "today", "priority": 1}, **arguments
+    )
+    uploaded = upload.execute(task_context())
+    assert (uploaded["id"], uploaded["uploaded"], uploaded["failed"]) == (project["id"], 3, 0)
+    assert upload.execute(task_context())["skipped"] == 3
+
+    sensor = AnnotationSensor(task_id="wait", deferrable=True, **arguments)
+    with pytest.raises(TaskDeferred):
+        sensor.execute(task_context())
+    for row in labelbox.control.waiting(project["id"]):
+        label = labelbox.control.submit_label(project["id"], LABELS, data_row_id=row["data_row_id"])["label_id"]
+        labelbox.control.approve(label)
+    result = AnnotationSensor(task_id="wait", **arguments).execute(task_context())
+    assert (result["completed"], result["fraction"]) == (3, 1.0)
+
+    target = str(tmp_path / "dataset")
+    dataset = AnnotationsToObjectStorageOperator(task_id="dataset", target=target, coordinates="pixels", **arguments)
+    assert dataset.execute(task_context())["rows"] == {"items": 3, "annotations": 3, "labels": 6}
+    tables = read_dataset(target)
+    assert tables["items"]["status"].to_pylist() == ["done"] * 3
+    assert {str(photos / f"{number}.png") for number in range(3)} == set(tables["items"]["media_uri"].to_pylist())
+    boxes = [row["bbox"] for row in tables["labels"].to_pylist() if row["bbox"]]
+    assert boxes == [pytest.approx([2, 1, 10, 5])] * 3
+
+    with airflow_connection(f"sqlite_{uuid4().hex}", {"conn_type": "sqlite", "host": str(tmp_path / "db")}) as conn_id:
+        sql = AnnotationsToSqlOperator(task_id="sql", sql_conn_id=conn_id, **arguments)
+        assert sql.execute(task_context())["rows"] == {"items": 3, "annotations": 3, "labels": 6}
+        labels = BaseHook.get_hook(conn_id).get_records("select label, count(*) from labels group by 1 order by 1")
+    assert labels == [("animal", 3), ("outdoors", 3)]
+
+    delete = DeleteAnnotationProjectOperator(task_id="delete", **arguments)
+    assert delete.execute(task_context())
+    assert not delete.execute(task_context())
+
+
+def test_the_sensor_waits_for_labels_or_for_their_review(
+    labelbox: LabelboxStandIn, arguments: dict[str, Any], photos: Path
+) -> None:
+    create = CreateAnnotationProjectOperator(task_id="create", title="Photos", label_schema=SCHEMA, **arguments)
+    project = create.execute(task_context())
+    UploadMediaOperator(task_id="upload", media=str(photos), **arguments).execute(task_context())
+    for row in labelbox.control.waiting(project["id"]):
+        labelbox.control.submit_label(project["id"], LABELS, data_row_id=row["data_row_id"])
+    labeled = AnnotationSensor(task_id="labeled", completed_status="labeled", deferrable=True, **arguments)
+    assert labeled.execute(task_context())["completed"] == 3
+    with pytest.raises(TaskDeferred):
+        AnnotationSensor(task_id="done", deferrable=True, **arguments).execute(task_context())
+
+
+def test_one_bad_file_fails_the_task_after_the_others_are_in(arguments: dict[str, Any], photos: Path) -> None:
+    create = CreateAnnotationProjectOperator(task_id="create", title="Photos", label_schema=SCHEMA, **arguments)
+    create.execute(task_context())
+    media = [*map(str, photos.iterdir()), f"{photos}/none.png"]
+    with pytest.raises(AnnotationUploadError, match=r"1 of 4 .*none\.png does not exist"):
+        UploadMediaOperator(task_id="upload", media=media, **arguments).execute(task_context())
+    result = UploadMediaOperator(task_id="upload", media=media, max_failures=1, **arguments).execute(task_context())
+    assert (result["uploaded"], result["skipped"], result["failed"]) == (0, 3, 1)
