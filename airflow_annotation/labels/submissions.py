@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Final
@@ -26,7 +27,7 @@ SCORE: Final = "score"
 
 _ROWS_AT_ONCE: Final = 1000
 _ROW_SCHEMA: Final = LABELS.append(pa.field(SCORE, pa.float64()))
-_SUBMISSION: Final = ("project", "item_key", "annotation_id", "origin")
+_SUBMISSION: Final = ("project", "annotation_id", "origin")
 
 _TYPES: Final = {
     "classification": "classification",
@@ -94,18 +95,24 @@ def read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
 def read_submissions(batches: Iterable[pa.RecordBatch]) -> Iterator[Submission]:
     """Yield what rows say, a submission at a time.
 
-    Rows that follow each other and agree in ``item_key``, and in ``project``, ``annotation_id`` and ``origin`` as far
-    as they have these, are one submission. A row with no ``field`` says that nothing is there.
+    An item's rows that agree in ``project``, ``annotation_id`` and ``origin``, as far as they have these, are one
+    submission, in the order of their ``ordinal``. A row with no ``field`` says that nothing is there.
 
-    :param batches: columns of the ``labels`` table, and ``score``
+    :param batches: columns of the ``labels`` table, and ``score``, with the rows of an item one after the other
     :raises LabelRowError: a row has no ``item_key``
     """
-    for key, group in itertools.groupby(_rows(batches), key=lambda row: [row.get(name) for name in _SUBMISSION]):
-        labels = [row for row in group if row.get("field") is not None]
-        if key[1] is None:
+    for item_key, item in itertools.groupby(_rows(batches), key=lambda row: row.get("item_key")):
+        if item_key is None:
             raise LabelRowError("A row of the labels has no item_key, so that nobody knows which item it is about.")
-        scores = [row[SCORE] for row in labels if row.get(SCORE) is not None]
-        yield Submission(item_key=key[1], labels=labels, score=fmean(scores) if scores else None)
+        submissions: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
+        for row in item:
+            submissions[tuple(row.get(name) for name in _SUBMISSION)].append(row)
+        for rows in submissions.values():
+            labels = sorted(
+                (row for row in rows if row.get("field") is not None), key=lambda row: row.get("ordinal") or 0
+            )
+            scores = [row[SCORE] for row in labels if row.get(SCORE) is not None]
+            yield Submission(item_key=item_key, labels=labels, score=fmean(scores) if scores else None)
 
 
 def complete_labels(
@@ -151,6 +158,8 @@ def _read_column(field: pa.Field, values: Sequence[Any]) -> pa.Array:
         read = _read_document
     elif pa.types.is_string(field.type):
         read = _read_string
+    elif pa.types.is_boolean(field.type):
+        read = bool  # databases without a type for it have 0 and 1
     try:
         return pa.array([None if value is None else read(value) for value in values], field.type)
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:

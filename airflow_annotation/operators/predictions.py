@@ -119,13 +119,16 @@ class UploadPredictionsOperator(AnnotationProjectTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the labels and return what became of them."""
+        from airflow.providers.common.sql.hooks.sql import DbApiHook
         from airflow.sdk import BaseHook
 
         from airflow_annotation.formats.label_sources import read_sql
 
         project = self.find_project(context)
         if self.sql is not None:
-            database: Any = BaseHook.get_hook(str(self.sql_conn_id))
+            database = BaseHook.get_hook(str(self.sql_conn_id))
+            if not isinstance(database, DbApiHook):
+                raise AnnotationError(f"Connection {self.sql_conn_id!r} is not of a database that speaks SQL.")
             opened = OpenedLabels(read_sql(database, self.sql, self.sql_parameters))
         else:
             opened = open_labels(self.labels, context, conn_id=self.labels_conn_id)

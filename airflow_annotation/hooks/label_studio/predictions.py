@@ -29,9 +29,10 @@ from airflow_annotation.labels.label_studio.results import UnwritableLabelError,
 from airflow_annotation.labels.submissions import LabelRowError, Submission, complete_labels
 from airflow_annotation.media.items import key_hash
 
-PREDICTIONS_PER_REQUEST: Final = 1000
+PREDICTIONS_PER_REQUEST: Final = 2000
 BYTES_PER_REQUEST: Final = 16 * 2**20
-"""Each request costs the server a look at all tasks of the project, and each prediction some milliseconds."""
+"""Each request has the server count the predictions of all tasks of the project anew, so they must not be many; and
+proxies give up on a request after a minute, of which each prediction takes some milliseconds."""
 
 ANNOTATIONS_PER_REQUEST: Final = 500
 
