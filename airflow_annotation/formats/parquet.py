@@ -19,7 +19,7 @@ import io
 import logging
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -36,6 +36,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION, LabelTables
 
 MANIFEST_NAME: Final = "manifest.json"
+PARQUET: Final = "parquet"
 
 ROW_GROUP_BYTES: Final = 16 * 2**20
 ROW_GROUP_ROWS: Final = 128 * 1024
@@ -51,10 +52,10 @@ log = logging.getLogger(__name__)
 
 
 class TableFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A Parquet file of one of the tables.
+    """A file of a dataset: a Parquet file of one of the tables, or a file of another format that has all its objects.
 
     :param path: relative to the dataset's folder
-    :param rows: rows in it
+    :param rows: rows or objects in it
     :param size: bytes
     :param sha256: of its content, hexadecimal
     """
@@ -77,8 +78,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     :param label_schema: as it is in the tool, before any renaming of fields
     :param label_schema_digest: equal for equal schemas
     :param settings: what the landing was asked for
-    :param rows: rows by table
-    :param files: files by table, relative to the dataset's folder
+    :param rows: rows by table; in other formats than Parquet, ``images`` and ``objects``
+    :param files: files by table, relative to the dataset's folder; in other formats ``images`` is the Parquet file that
+        says which image is which item, and ``objects`` those that have the objects of many images
+    :param dataset_format: ``parquet``, or another of ``formats.datasets.FORMATS``
     """
 
     tables_version: int
@@ -92,6 +95,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     rows: dict[str, int]
     files: dict[str, list[TableFile]]
+    dataset_format: str = PARQUET
 
 
 def check_target(target: str) -> None:
@@ -127,16 +131,21 @@ def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
     return path
 
 
-def read_manifest(target: str, *, conn_id: str | None = None) -> Manifest:
+def read_manifest(target: str, *, conn_id: str | None = None, dataset_format: str = PARQUET) -> Manifest:
     """Read what the dataset in a folder holds.
 
     :param target: the folder, as for :func:`dataset_path`
     :param conn_id: the connection of the object store, where the URI does not name one
-    :raises AnnotationError: there is no dataset, or a newer release of this provider wrote it
+    :param dataset_format: the format that the caller can read
+    :raises AnnotationError: there is no dataset, it is in another format, or a newer release of this provider wrote it
     """
     manifest = _find_manifest(dataset_path(target, conn_id))
     if manifest is None:
         raise AnnotationError(f"There is no dataset in {target!r}: it has no {MANIFEST_NAME}.")
+    if manifest.dataset_format != dataset_format:
+        raise AnnotationError(
+            f"The dataset in {target!r} is in the format {manifest.dataset_format}, not {dataset_format}."
+        )
     return manifest
 
 
@@ -168,29 +177,66 @@ def write_dataset(
     keep_versions: int = 2,
     replace_project: bool = False,
 ) -> Manifest:
-    """Write a version of the dataset, make it the current one, and remove those that are not kept.
+    """Write the tables as a version of the dataset, see :func:`write_version`.
 
     Streams: holds one row group of each table.
 
-    :param target: the dataset's folder, see :func:`dataset_path`
     :param batches: the whole project
+    """
+    return write_version(
+        target,
+        lambda folder: {name: [file] for name, file in write_tables(folder, batches).items()},
+        project=project,
+        run_key=run_key,
+        label_schema=label_schema,
+        settings=settings,
+        keep_versions=keep_versions,
+        replace_project=replace_project,
+    )
+
+
+def write_version(
+    target: ObjectStoragePath,
+    write: Callable[[ObjectStoragePath], dict[str, list[TableFile]]],
+    *,
+    project: str,
+    run_key: str | None,
+    label_schema: LabelSchema,
+    settings: dict[str, Any],
+    keep_versions: int = 2,
+    replace_project: bool = False,
+    dataset_format: str = PARQUET,
+) -> Manifest:
+    """Write a version of the dataset, make it the current one, and remove those that are not kept.
+
+    :param target: the dataset's folder, see :func:`dataset_path`
+    :param write: writes the version's files into a folder of their own, and returns those that the manifest is to name,
+        relative to that folder
+    :param project: the project's URI
+    :param run_key: the annotation run, None for projects that this provider did not make
+    :param label_schema: the project's, before any renaming of fields
+    :param settings: what the landing was asked for
     :param keep_versions: how many versions stay, the new one among them; readers that have read the manifest before
         it moved still find the files it named while that is more than one
-    :param replace_project: take the place of another project's dataset
-    :raises AnnotationError: the dataset is of another project, or was written by a newer release of this provider
+    :param replace_project: take the place of another project's dataset, or of one in another format
+    :param dataset_format: the format of the files
+    :raises AnnotationError: the dataset is of another project or in another format, or was written by a newer release
+        of this provider
     """
     # A target that cannot be landed in is known before the project is read.
-    _check_same_run(target, _find_manifest(target), project, run_key, replace_project)
+    if not replace_project:
+        _check_same_run(target, _find_manifest(target), project, run_key, dataset_format)
     created_at = datetime.now(timezone.utc)
     version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
     folder = target / "versions" / version
     try:
-        files = write_tables(folder, batches)
+        files = write(folder)
     except BaseException:
         _remove(folder)
         raise
     previous = _find_manifest(target)
-    _check_same_run(target, previous, project, run_key, replace_project)
+    if not replace_project:
+        _check_same_run(target, previous, project, run_key, dataset_format)
     manifest = Manifest(
         tables_version=TABLES_VERSION,
         version=version,
@@ -201,11 +247,12 @@ def write_dataset(
         label_schema=label_schema.to_dict(),
         label_schema_digest=label_schema.digest(),
         settings=settings,
-        rows={name: file.rows for name, file in files.items()},
+        rows={name: sum(file.rows for file in written) for name, written in files.items()},
         files={
-            name: [msgspec.structs.replace(file, path=f"versions/{version}/{file.path}")]
-            for name, file in files.items()
+            name: [msgspec.structs.replace(file, path=f"versions/{version}/{file.path}") for file in written]
+            for name, written in files.items()
         },
+        dataset_format=dataset_format,
     )
     # Nothing is removed if this fails: a store may have taken the manifest and lost its answer.
     _move_manifest(target, folder, manifest)
@@ -218,7 +265,7 @@ def write_tables(folder: ObjectStoragePath, batches: Iterable[LabelTables]) -> d
     """Write batches as one Parquet file a table, in a folder of their own; return the files by table."""
     folder.fs.makedirs(folder.path, exist_ok=True)
     with ExitStack() as opened:
-        writers = {name: opened.enter_context(_TableWriter(folder, name, schema)) for name, schema in SCHEMAS.items()}
+        writers = {name: opened.enter_context(TableWriter(folder, name, schema)) for name, schema in SCHEMAS.items()}
         for batch in batches:
             for name, writer in writers.items():
                 writer.write(getattr(batch, name))
@@ -232,19 +279,24 @@ def read_row_groups(source: Path | IO[bytes]) -> Iterator[pa.RecordBatch]:
             yield from file.read_row_group(index).combine_chunks().to_batches()
 
 
-class _TableWriter:
-    """Writes one table's file, a row group at a time."""
+class TableWriter:
+    """Writes one table's file, a row group at a time.
+
+    :param folder: the folder of the file
+    :param name: of the table
+    :param schema: of the table
+    """
 
     def __init__(self, folder: ObjectStoragePath, name: str, schema: pa.Schema) -> None:
         self._name = f"{name}.parquet"
         self._schema = schema
-        self._file = _HashingFile(folder.fs.open((folder / self._name).path, "wb"))
+        self._file = HashingFile(folder.fs.open((folder / self._name).path, "wb"))
         self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._rows = 0
 
-    def __enter__(self) -> _TableWriter:
+    def __enter__(self) -> TableWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -252,6 +304,7 @@ class _TableWriter:
             self._writer.close()  # or it would try when it is collected, in the middle of something else
 
     def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self._pending_bytes += batch.nbytes
@@ -259,6 +312,7 @@ class _TableWriter:
             self._write_row_group()
 
     def finish(self) -> TableFile:
+        """Write what is left, and describe the file."""
         self._write_row_group()
         self._writer.close()
         self._file.close()
@@ -273,8 +327,11 @@ class _TableWriter:
         self._pending_rows = self._pending_bytes = 0
 
 
-class _HashingFile(io.RawIOBase):
-    """Passes on what is written, and knows its size and checksum: a bucket's files are not read again for them."""
+class HashingFile(io.RawIOBase):
+    """Passes on what is written, and knows its size and checksum: a bucket's files are not read again for them.
+
+    :param file: open to write; closed with this one
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -282,15 +339,18 @@ class _HashingFile(io.RawIOBase):
         self.sha256 = hashlib.sha256()
 
     def writable(self) -> bool:
+        """Return that it is."""
         return True
 
     def write(self, data: Any) -> int:
+        """Write bytes."""
         self.sha256.update(data)
         self.size += len(data)
         self._file.write(data)
         return len(data)
 
     def close(self) -> None:
+        """Close both."""
         if not self.closed:
             super().close()
             self._file.close()
@@ -315,10 +375,17 @@ def _find_manifest(target: ObjectStoragePath) -> Manifest | None:
 
 
 def _check_same_run(
-    target: ObjectStoragePath, previous: Manifest | None, project: str, run_key: str | None, replace_project: bool
+    target: ObjectStoragePath, previous: Manifest | None, project: str, run_key: str | None, dataset_format: str
 ) -> None:
-    """Check that no other project's labels are lost: a dataset holds one project, or the projects that a run had."""
-    if previous is None or replace_project or previous.project == project:
+    """Check that no other labels are lost: a dataset has one format and one project, or the projects that a run had."""
+    if previous is None:
+        return
+    if previous.dataset_format != dataset_format:
+        raise AnnotationError(
+            f"{target} holds a dataset in the format {previous.dataset_format}, not {dataset_format}. Land each format "
+            "in a folder of its own, or pass replace_project=True."
+        )
+    if previous.project == project:
         return
     if run_key is None or previous.run_key != run_key:
         raise AnnotationError(

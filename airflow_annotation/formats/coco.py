@@ -1,0 +1,274 @@
+"""COCO: https://cocodataset.org/#format-data.
+
+::
+
+    annotations/instances_<split>.json
+    images/<split>/<file_name>           where the images belong
+    images.parquet                       which image is which item
+
+- ``bbox`` is the upright box in pixels; ``area`` is that of the shape itself.
+- ``segmentation`` is empty for upright boxes, the outline for rotated boxes, ellipses and polygons, and compressed RLE
+  for masks (``masks="polygons"`` gives their outlines, which cannot have holes: these are filled).
+- ``iscrowd`` is 1 where an attribute ``iscrowd`` says so (1, true, yes), else 0. RLE does not make it 1: a mask is of
+  one object.
+- ``keypoints`` are x, y in pixels and visibility for each point of the skeleton, 0, 0, 0 for those that are not
+  labeled.
+- ``attributes`` has the labels' attributes, as CVAT writes them.
+- For videos, ``videos`` lists them, images have ``video_id`` and ``frame_index`` (from 0), annotations ``track_id``
+  (from 1, different in all videos), and ``tracks`` lists these, as TAO has them.
+- Images also have ``item_key``, and ``coco_url`` with the media's URI.
+
+Numbers are those of the labels: nothing is rounded or clipped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import IO, Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.formats.dataset_folder import DatasetFolder, copy_spool, spool
+from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.labeled_images import FloatArray, ImageBatch, IntArray, LabeledImage, LabeledObject
+from airflow_annotation.formats.parquet import HashingFile, TableFile
+from airflow_annotation.formats.shapes import outlines
+from airflow_annotation.labels.geometry import path_area
+from airflow_annotation.labels.masks import rle_area
+
+_TRUE = (True, 1, "1", "true", "yes")
+
+
+class CocoOptions(DatasetOptions, frozen=True):
+    """What COCO is asked.
+
+    :param masks: masks as ``rle``, exact, or as ``polygons`` for readers that know nothing else
+    :param keypoints: the names of an object's points in the order of the skeleton; by default the classes of the
+        keypoints field
+    :param skeleton: pairs of points that are joined by a line, counted from 1
+    """
+
+    masks: Literal["rle", "polygons"] = "rle"
+    keypoints: list[str] | None = None
+    skeleton: tuple[tuple[int, int], ...] = ()
+
+
+def image_path(image: LabeledImage, _: DatasetOptions) -> str:
+    """Return where an image belongs."""
+    return f"images/{image.split}/{image.name}"
+
+
+def write_coco(
+    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, options: CocoOptions
+) -> list[TableFile]:
+    """Write images as one file of annotations a split; return the files.
+
+    Streams: annotations wait in a temporary file until all images are known.
+    """
+    with ExitStack() as opened:
+        files: dict[str, _CocoFile] = {}
+        for batch in batches:
+            splits = np.array([image.split for image in batch.images])
+            for split in sorted(set(splits.tolist())):
+                if split not in files:
+                    path = f"annotations/instances_{split}.json"
+                    files[split] = _CocoFile(folder.open(path), path, classes, options, opened)
+                files[split].add(batch, np.flatnonzero(splits == split))
+        return [files[split].finish() for split in sorted(files)]
+
+
+class _CocoFile:
+    """Writes the file of one split."""
+
+    def __init__(
+        self, file: HashingFile, path: str, classes: DatasetClasses, options: CocoOptions, opened: ExitStack
+    ) -> None:
+        self._path = path
+        self._classes = classes
+        self._options = options
+        self._file: HashingFile = opened.enter_context(file)
+        self._spools = {name: opened.enter_context(spool()) for name in ("annotations", "videos", "tracks")}
+        self._counts = {"images": 0, "annotations": 0, "videos": 0, "tracks": 0}
+        self._video = ""
+        self._tracks: dict[str, int] = {}
+        self._file.write(b'{"info":{"description":""},"licenses":[],"images":[')
+
+    def add(self, batch: ImageBatch, places: IntArray) -> None:
+        """Add some of a batch's images.
+
+        :param places: of the images in the batch
+        """
+        image_ids = np.zeros(len(batch.images), np.int64)
+        image_ids[places] = self._counts["images"] + 1 + np.arange(len(places))
+        owners = batch.owners()
+        rows = np.flatnonzero(image_ids[owners])
+        shaped = {row: one for row, one in batch.shaped.items() if image_ids[owners[row]]}
+        more: dict[int, bytes] = {}
+        in_image = iter(sorted(shaped))
+        row = next(in_image, None)
+        for place in places.tolist():
+            image = batch.images[place]
+            self._write("images", self._file, self._image(image))
+            while row is not None and row < batch.ends[place]:
+                more[row] = _json(self._more(image, shaped[row], batch.boxes[row]))[1:-1]
+                row = next(in_image, None)
+        self._write_annotations(batch, rows, image_ids[owners[rows]], more)
+
+    def finish(self) -> TableFile:
+        """Write what is known only now, and describe the file."""
+        named = {"keypoints": self._classes.keypoints, "skeleton": self._options.skeleton}
+        categories = [
+            {"id": number, "name": name, "supercategory": "", **(named if self._classes.keypoints else {})}
+            for number, name in enumerate(self._classes.names, 1)
+        ]
+        self._file.write(b'],"categories":' + _json(categories))
+        for name, written in self._spools.items():
+            if name == "annotations" or self._counts[name]:
+                self._file.write(f',"{name}":['.encode())
+                copy_spool(written, self._file)
+                self._file.write(b"]")
+        self._file.write(b"}\n")
+        self._file.close()
+        return TableFile(
+            path=self._path,
+            rows=self._counts["annotations"],
+            size=self._file.size,
+            sha256=self._file.sha256.hexdigest(),
+        )
+
+    def _write(self, name: str, file: IO[bytes] | HashingFile, record: Any) -> None:
+        file.write((b",\n" if self._counts[name] else b"\n") + _json(record))
+        self._counts[name] += 1
+
+    def _image(self, image: LabeledImage) -> dict[str, Any]:
+        record: dict[str, Any] = {"id": self._counts["images"] + 1, "file_name": image.name}
+        if image.width and image.height:
+            record |= {"width": image.width, "height": image.height}
+        if image.media_uri is not None:
+            record["coco_url"] = image.media_uri
+        record["item_key"] = image.item_key
+        if image.frame is not None:
+            self._enter_video(image)
+            record |= {"video_id": self._counts["videos"], "frame_index": image.frame}
+        return record
+
+    def _enter_video(self, image: LabeledImage) -> None:
+        if self._video == image.item_id:
+            return
+        self._video = image.item_id
+        self._tracks = {}
+        video = {"id": self._counts["videos"] + 1, "name": image.item_name}
+        if image.width and image.height:
+            video |= {"width": image.width, "height": image.height}
+        self._write("videos", self._spools["videos"], video)
+
+    def _track(self, one: LabeledObject) -> int:
+        track_id = str(one.track_id)
+        if track_id not in self._tracks:
+            self._tracks[track_id] = self._counts["tracks"] + 1
+            track = {
+                "id": self._tracks[track_id],
+                "category_id": one.class_index + 1,
+                "video_id": self._counts["videos"],
+                "name": track_id,
+            }
+            self._write("tracks", self._spools["tracks"], track)
+        return self._tracks[track_id]
+
+    def _write_annotations(
+        self, batch: ImageBatch, rows: IntArray, image_ids: IntArray, more: dict[int, bytes]
+    ) -> None:
+        """Write annotations as columns of text: most of them are boxes and nothing more.
+
+        :param image_ids: for each of the rows
+        :param more: JSON of what follows the box, for the rows that are more than that
+        """
+        if not len(rows):
+            return
+        first = self._counts["annotations"] + 1
+        pixels = (batch.boxes * np.tile(batch.sizes(), 2))[rows]
+        plain = '"segmentation":[],"iscrowd":0'
+        if self._classes.keypoints:
+            plain += f',"keypoints":{_json([0] * 3 * len(self._classes.keypoints)).decode()},"num_keypoints":0'
+        area = pc.binary_join_element_wise('"area":', _text(pixels[:, 2] * pixels[:, 3]), f",{plain}", "")
+        if more:
+            texts = pa.array([text.decode() for text in (more.get(row, b"") for row in rows.tolist())], pa.string())
+            area = pc.if_else(pc.equal(texts, ""), area, texts)
+        lines = pc.binary_join_element_wise(
+            ',\n{"id":',
+            _text(first + np.arange(len(rows))),
+            ',"image_id":',
+            _text(image_ids),
+            ',"category_id":',
+            _text(batch.class_index[rows] + 1),
+            ',"bbox":[',
+            *itertools.chain.from_iterable((_text(pixels[:, side]), ",") for side in range(3)),
+            _text(pixels[:, 3]),
+            "],",
+            area,
+            "}",
+            "",
+        )
+        text = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "")[0].as_py().encode()
+        self._spools["annotations"].write(text if self._counts["annotations"] else text[1:])
+        self._counts["annotations"] += len(rows)
+
+    def _more(self, image: LabeledImage, one: LabeledObject, box: FloatArray) -> dict[str, Any]:
+        """Return what an annotation has besides its box."""
+        width, height = image.size
+        attributes = msgspec.json.decode(one.attributes, type=dict[str, Any]) if one.attributes else {}
+        segmentation, area = self._segmentation(one, image)
+        more: dict[str, Any] = {
+            "area": float(box[2] * width * box[3] * height) if area is None else area,
+            "segmentation": segmentation,
+            "iscrowd": int(attributes.get("iscrowd") in _TRUE),
+        }
+        if self._classes.keypoints:
+            more |= self._keypoints(one, width, height)
+        if attributes:
+            more["attributes"] = attributes
+        if image.frame is not None and one.track_id is not None:
+            more |= {"track_id": self._track(one), "video_id": self._counts["videos"]}
+        return more
+
+    def _segmentation(self, one: LabeledObject, image: LabeledImage) -> tuple[Any, float | None]:
+        """Return the segmentation, and the area where it is not that of the upright box."""
+        width, height = image.size
+        if one.mask is not None:
+            if self._options.masks == "rle":
+                mask: Any = {"size": one.mask.size, "counts": one.mask.counts}
+            else:
+                mask = [_flat(rings[0], width, height) for rings in outlines(one, image)]
+            return mask, float(rle_area(one.mask))
+        if one.paths:
+            area = sum(path_area(path) for path in one.paths) * width * height
+            return [_flat(path, width, height) for path in one.paths if len(path) > 2], area
+        if one.bbox is None or (one.corners is None and one.type != "ellipse"):
+            return [], None
+        area = one.bbox[2] * width * one.bbox[3] * height * (math.pi / 4 if one.type == "ellipse" else 1)
+        return [_flat(rings[0], width, height) for rings in outlines(one, image)], area
+
+    def _keypoints(self, one: LabeledObject, width: int, height: int) -> dict[str, Any]:
+        points: list[float] = [0] * (3 * len(self._classes.keypoints))
+        for point in one.keypoints:
+            points[3 * point.place : 3 * point.place + 3] = [point.x * width, point.y * height, point.visibility]
+        return {"keypoints": points, "num_keypoints": sum(visibility > 0 for visibility in points[2::3])}
+
+
+def _flat(path: list[list[float]], width: int, height: int) -> list[float]:
+    return [number for x, y in path for number in (x * width, y * height)]
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _text(numbers: npt.NDArray[Any]) -> pa.Array:
+    return pa.array(numbers).cast(pa.string())

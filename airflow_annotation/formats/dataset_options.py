@@ -1,0 +1,118 @@
+"""What is asked of a dataset: which labels, which classes, which splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Literal
+
+import msgspec
+import pyarrow as pa
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.splits import check_splits
+from airflow_annotation.labels.schema import SHAPE_TYPES, LabelSchema
+
+
+class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What every format is asked.
+
+    :param label_fields: the fields that the dataset is made from; all that its format has a place for by default
+    :param classes: the classes in their order; by default the label schema's, sorted. Names may be added that no label
+        has yet, so that numbers stay as they are
+    :param unknown_classes: what to do with labels of other classes, or of none: fail with an ``error`` or ``drop``
+        them, which is counted in the log
+    :param splits: how much of the images goes to each split, ``{"train": 0.8, "val": 0.2}``, by the hash of
+        ``item_key``, so that an image stays where it is when others come; or what names the split of each: a column of
+        ``items``, or ``data.<key>``. Without it all are in ``train``
+    :param annotations: whose labels an image has, where several people submitted some: those of the ``latest``
+        submission, of ``all``, or of those marked ``ground_truth``. Drafts and skipped submissions never count
+    :param include_predictions: take the latest prediction for images that nobody has submitted anything for
+    :param include_unlabeled: keep images that nobody has submitted anything for, as images without objects. Images
+        that somebody submitted without labels are kept in any case
+    :param image_root: the folder of the media, where they are to be found under their own names; see
+        :class:`~airflow_annotation.formats.image_names.ImageNames`
+    :param frame_suffix: of the file names of videos' frames
+    """
+
+    label_fields: list[str] | None = None
+    classes: list[str] | None = None
+    unknown_classes: Literal["error", "drop"] = "error"
+    splits: dict[str, float] | str | None = None
+    annotations: Literal["latest", "all", "ground_truth"] = "latest"
+    include_predictions: bool = False
+    include_unlabeled: bool = False
+    image_root: str | None = None
+    frame_suffix: str = ".jpg"
+
+    def __post_init__(self) -> None:
+        """Check what types do not say."""
+        check_splits(self.splits)
+        for name, values in (("classes", self.classes), ("label_fields", self.label_fields)):
+            if values is not None and (not values or len(set(values)) < len(values)):
+                raise AnnotationError(f"{name} is a list of names, each one once, not {values}.")
+
+
+class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
+    """The classes of a dataset.
+
+    :param names: in their order
+    :param keypoints: the names of an object's points, in the order of the skeleton
+    :param keypoints_class: the class of points that belong to no object that is a label itself
+    """
+
+    names: tuple[str, ...]
+    keypoints: tuple[str, ...] = ()
+    keypoints_class: str | None = None
+
+    @cached_property
+    def index(self) -> dict[str | None, int]:
+        """The place of each class."""
+        return {name: place for place, name in enumerate(self.names)}
+
+    @cached_property
+    def column(self) -> pa.Array:
+        """The names, for Arrow to look up."""
+        return pa.array(self.names, pa.string())
+
+
+def find_classes(
+    options: DatasetOptions, schema: LabelSchema, field_types: Iterable[str], keypoints: list[str] | None = None
+) -> DatasetClasses:
+    """Return the classes of a dataset.
+
+    :param options: what is asked of it
+    :param schema: what was labeled
+    :param field_types: the types of fields that its format has a place for
+    :param keypoints: the names of an object's points; by default the classes of the keypoints field
+    :raises AnnotationError: the schema does not have a field that is asked for, or no classes, and none are given
+    """
+    if schema.fields and (unknown := sorted(set(options.label_fields or ()) - set(schema.fields))):
+        raise AnnotationError(
+            f"label_fields names {', '.join(map(repr, unknown))}, but the label schema has only "
+            f"{', '.join(map(repr, schema.fields)) or 'no field'}."
+        )
+    fields = {
+        name: field
+        for name, field in schema.fields.items()
+        if field.type in (*field_types, "other") and (options.label_fields is None or name in options.label_fields)
+    }
+    skeletons = [name for name, field in fields.items() if field.type == "keypoints"]
+    named = [name for name in fields if name not in skeletons] or skeletons
+    names = options.classes or sorted({class_ for name in named for class_ in fields[name].classes})
+    if not names:
+        raise AnnotationError(
+            "The label schema does not say which classes the labels have that this format takes "
+            f"({', '.join(field_types)}): give classes."
+        )
+    if len(skeletons) > 1 and keypoints is None:
+        raise AnnotationError(
+            f"The fields {', '.join(map(repr, skeletons))} have keypoints: choose one in label_fields, or name the "
+            "points in keypoints."
+        )
+    points = tuple(keypoints or (fields[skeletons[0]].classes if skeletons else ()))
+    return DatasetClasses(tuple(names), points, skeletons[0] if skeletons else None)
+
+
+AREA_FIELDS = tuple(type_ for type_ in SHAPE_TYPES if type_ not in ("polylines", "keypoints"))
+"""The types of fields whose labels cover a part of the image."""

@@ -1,0 +1,156 @@
+"""Training datasets: the formats by name, and writing one from the three tables."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import pyarrow as pa
+from airflow.sdk import ObjectStoragePath
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats import coco, yolo
+from airflow_annotation.formats.dataset_folder import DatasetFolder
+from airflow_annotation.formats.dataset_options import AREA_FIELDS, DatasetClasses, DatasetOptions, find_classes
+from airflow_annotation.formats.image_reader import ImageReader
+from airflow_annotation.formats.labeled_images import AREA_TYPES, CLASSIFICATION_TYPES, ImageBatch, LabeledImage
+from airflow_annotation.formats.parquet import TableFile, TableWriter
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import LabelTables
+
+IMAGES: Final = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("item_key", pa.string(), nullable=False),
+        pa.field("media_uri", pa.string()),
+        pa.field("frame", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+    ]
+)
+"""``images.parquet``: where in the dataset each image belongs (``file``, relative to the version's folder), and which
+item it is or, with ``frame``, of which video it is the frame."""
+
+log = logging.getLogger(__name__)
+
+
+class DatasetFormat(NamedTuple):
+    """A format of training datasets.
+
+    :param options: what can be asked of it
+    :param types: the types of labels that it has a place for
+    :param field_types: the types of fields whose classes are the dataset's
+    :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
+    :param write: writes the images into a folder; returns the files that have the objects of many images
+    """
+
+    options: type[DatasetOptions]
+    types: Callable[[Any], frozenset[str]]
+    field_types: Callable[[Any], tuple[str, ...]]
+    image_path: Callable[[LabeledImage, Any], str | None]
+    write: Callable[[DatasetFolder, Iterable[ImageBatch], DatasetClasses, Any], list[TableFile]]
+
+
+_KEYPOINT: Final = frozenset({"keypoint"})
+_CLASSIFICATION_FIELDS: Final = ("classification", "classifications")
+_YOLO_TYPES: Final = {"pose": AREA_TYPES | _KEYPOINT, "classify": CLASSIFICATION_TYPES}
+_YOLO_FIELDS: Final = {"pose": (*AREA_FIELDS, "keypoints"), "classify": _CLASSIFICATION_FIELDS}
+
+FORMATS: Final[dict[str, DatasetFormat]] = {
+    "coco": DatasetFormat(
+        coco.CocoOptions,
+        lambda _: AREA_TYPES | _KEYPOINT,
+        lambda _: (*AREA_FIELDS, "keypoints"),
+        coco.image_path,
+        coco.write_coco,
+    ),
+    "yolo": DatasetFormat(
+        yolo.YoloOptions,
+        lambda options: _YOLO_TYPES.get(options.task, AREA_TYPES),
+        lambda options: _YOLO_FIELDS.get(options.task, AREA_FIELDS),
+        yolo.image_path,
+        yolo.write_yolo,
+    ),
+}
+"""The formats by name."""
+
+
+def read_options(dataset_format: str, options: Mapping[str, Any]) -> DatasetOptions:
+    """Return what is asked of a dataset, checked.
+
+    :param dataset_format: one of :data:`FORMATS`
+    :param options: by name, see the format's options
+    :raises AnnotationError: there is no such format, or an option is none of it; the message names it
+    """
+    if dataset_format not in FORMATS:
+        raise AnnotationError(f"dataset_format is one of {', '.join(FORMATS)}, not {dataset_format!r}.")
+    type_ = FORMATS[dataset_format].options
+    if unknown := sorted(set(options) - set(type_.__struct_fields__)):
+        raise AnnotationError(
+            f"{dataset_format} has no option {', '.join(map(repr, unknown))}. Its options: "
+            f"{', '.join(sorted(type_.__struct_fields__))}."
+        )
+    try:
+        return msgspec.convert(options, type_)
+    except msgspec.ValidationError as error:
+        raise AnnotationError(f"The options of {dataset_format} are not as they should be: {error}.") from error
+
+
+def write_images(
+    folder: ObjectStoragePath,
+    batches: Iterable[LabelTables],
+    *,
+    label_schema: LabelSchema,
+    dataset_format: str,
+    options: DatasetOptions,
+) -> dict[str, list[TableFile]]:
+    """Write a training dataset into a folder of its own.
+
+    The same rows in the same order give the same bytes. Streams: holds a batch, and the objects of some hundred images.
+
+    :param folder: the folder
+    :param batches: the whole project, coordinates relative
+    :param label_schema: what was labeled, with the fields' names as the labels have them
+    :param dataset_format: one of :data:`FORMATS`
+    :param options: what is asked of the dataset
+    :returns: the files that are not of a single image: ``images.parquet``, and those with the ``objects``
+    :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
+    """
+    format_ = FORMATS[dataset_format]
+    classes = find_classes(
+        options, label_schema, format_.field_types(options), keypoints=getattr(options, "keypoints", None)
+    )
+    reader = ImageReader(options, classes, format_.types(options))
+    files = DatasetFolder(folder)
+    folder.fs.makedirs(folder.path, exist_ok=True)
+    with TableWriter(folder, "images", IMAGES) as index:
+
+        def placed() -> Iterator[ImageBatch]:
+            for batch in reader.read(batches):
+                paths = [format_.image_path(image, options) for image in batch.images]
+                reader.left_out["images without a class"] += paths.count(None)
+                index.write(_index_rows(batch.images, paths))
+                yield batch
+
+        objects = format_.write(files, placed(), classes, options)
+        files.flush()
+        images = index.finish()
+    if reader.left_out.total():
+        left_out = ", ".join(f"{count} {what}" for what, count in sorted(reader.left_out.items()) if count)
+        log.warning("Left out what %s has no place for: %s", dataset_format, left_out)
+    return {"images": [images], "objects": objects}
+
+
+def _index_rows(images: list[LabeledImage], paths: list[str | None]) -> pa.RecordBatch:
+    rows = [
+        (path, one.split, one.item_id, one.item_key, one.media_uri, one.frame, one.width, one.height)
+        for path, one in zip(paths, images, strict=True)
+        if path is not None
+    ]
+    columns = zip(*rows, strict=True) if rows else ((),) * len(IMAGES)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, IMAGES, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=IMAGES)

@@ -1,0 +1,84 @@
+"""How images are called in a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from posixpath import basename, splitext
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from airflow_annotation.exceptions import AnnotationError
+
+_ODD_CHARACTERS: Final = re.compile(r"[^\w.-]+")
+_SUFFIX: Final = re.compile(r"\.\w{1,8}")
+_STEM_LENGTH: Final = 80
+_HASH_BYTES: Final = 6
+
+
+class ImageNames:
+    """Names images after their media.
+
+    Without ``image_root``, a name is the end of ``media_uri`` and a short hash: ``cat-3f9a1c20b7e4.jpg``. It depends
+    on its item only, so it does not change when others come or go. With ``image_root`` it is the path of the media
+    below that folder, ``pets/cat.jpg``: for readers that find the media where they are. Then all names are held, to
+    find two that are the same.
+
+    :param image_root: the folder, a URI or a path, as ``media_uri`` begins
+    :param frame_suffix: of the frames of videos
+    """
+
+    def __init__(self, image_root: str | None = None, frame_suffix: str = ".jpg") -> None:
+        self._root = image_root.rstrip("/") + "/" if image_root else None
+        self._frame_suffix = frame_suffix
+        self._taken: dict[str, str] = {}
+
+    def item_name(self, item_id: str, item_key: str, media_uri: str | None) -> str:
+        """Return the name of an image, or of a video, whose frames are named after it.
+
+        :raises AnnotationError: the media is not below ``image_root``, or another one there has the same name but for
+            the suffix, so that one file of labels would be both's
+        """
+        if self._root is not None:
+            return self._path_below_root(item_key, media_uri)
+        stem, suffix = splitext(basename(_media_path(media_uri or item_key)))
+        stem = _ODD_CHARACTERS.sub("_", stem)[:_STEM_LENGTH].strip("._") or "item"
+        suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
+        # The item's id as well: in projects that were not filled by this provider, keys may be there twice.
+        digest = hashlib.blake2b(f"{item_key}\0{item_id}".encode(), digest_size=_HASH_BYTES).hexdigest()
+        return f"{stem}-{digest}{suffix}"
+
+    def frame_name(self, item_name: str, frame: int) -> str:
+        """Return the name of a video's frame, counted from 0: ``clip-3f9a1c20b7e4-000012.jpg``."""
+        return f"{image_stem(item_name)}-{frame:06d}{self._frame_suffix}"
+
+    def _path_below_root(self, item_key: str, media_uri: str | None) -> str:
+        if media_uri is None or not media_uri.startswith(self._root or ""):
+            raise AnnotationError(
+                f"The media of item {item_key!r}, {media_uri!r}, is not below image_root={self._root!r}."
+            )
+        name = unquote(media_uri[len(self._root or "") :])
+        if any(part in ("", ".", "..") for part in name.split("/")):
+            raise AnnotationError(f"The media of item {item_key!r}, {media_uri!r}, is no file below image_root.")
+        stem = image_stem(name)
+        if stem in self._taken:
+            raise AnnotationError(
+                f"The media of the items {self._taken[stem]!r} and {item_key!r} are both called {stem!r} below "
+                "image_root, so their labels would be in one file. Leave image_root out to give each a name of its own."
+            )
+        self._taken[stem] = item_key
+        return name
+
+
+def image_stem(name: str) -> str:
+    """Return an image's name without its suffix: how the files beside it are called."""
+    return splitext(name)[0]
+
+
+def _media_path(media_uri: str) -> str:
+    """Return the path in a URI. Label Studio has the path of a local file in a query: ``/data/local-files/?d=...``."""
+    if "?" not in media_uri and "%" not in media_uri and "#" not in media_uri:
+        return media_uri
+    parts = urlsplit(media_uri)
+    local = parse_qs(parts.query).get("d") if parts.path.endswith("/local-files/") else None
+    return local[0] if local else unquote(parts.path)

@@ -1,0 +1,416 @@
+"""The tables' rows as images with the objects in them."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.image_names import ImageNames
+from airflow_annotation.formats.labeled_images import (
+    CLASSIFICATION_TYPES,
+    FloatArray,
+    ImageBatch,
+    IntArray,
+    Keypoint,
+    LabeledImage,
+    LabeledObject,
+    Path,
+)
+from airflow_annotation.formats.shapes import upright_box
+from airflow_annotation.formats.splits import read_splits
+from airflow_annotation.labels.geometry import rotated_box_corners
+from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.tables import LabelTables
+
+_IMAGES_AT_ONCE: Final = 1000
+_VISUAL: Final = ("image", "video", "unknown")
+_NOT_SUBMITTED: Final = ("skipped", "draft")
+
+
+class ImageReader:
+    """Reads tables as labeled images.
+
+    :param options: what the dataset is to hold
+    :param classes: its classes
+    :param types: the types of labels that its format has a place for
+    """
+
+    def __init__(self, options: DatasetOptions, classes: DatasetClasses, types: frozenset[str]) -> None:
+        self._options = options
+        self._classes = classes
+        self._types = types
+        self._names = ImageNames(options.image_root, options.frame_suffix)
+        self.left_out: Counter[str] = Counter()
+        """What is not in the dataset, by why."""
+
+    def read(self, batches: Iterable[LabelTables]) -> Iterator[ImageBatch]:
+        """Yield the images in the order of their items, and frames in their order.
+
+        Holds one batch of the tables, and some hundred images.
+
+        :raises AnnotationError: an item is no image or video, a label has a class that the dataset has not, or what the
+            dataset needs is not known; the message names the item
+        """
+        for batch in batches:
+            submitted, chosen = _choose_annotations(batch.annotations, self._options)
+            items = _Items(batch.items, self._options, self._names)
+            rows = self._take_rows(batch.labels, chosen)
+            groups = _group_rows(items, rows, submitted, self._options)
+            for first in range(0, len(groups.item), _IMAGES_AT_ONCE):
+                part = slice(first, first + _IMAGES_AT_ONCE)
+                starts, ends = groups.start[part], groups.end[part]
+                taken = rows.take(pa.array(groups.order[starts[0] : ends[-1]]))
+                images = [
+                    items.image(item, frame)
+                    for item, frame in zip(groups.item[part].tolist(), groups.frame[part].tolist(), strict=True)
+                ]
+                yield self._read_rows(images, taken, np.repeat(np.arange(len(images)), ends - starts))
+
+    def _take_rows(self, labels: pa.RecordBatch, chosen: pa.Array) -> pa.RecordBatch:
+        """Return the rows of the chosen submissions, of the dataset's fields, and of types that it has a place for."""
+        rows = labels.filter(pc.is_in(_annotation_keys(labels), value_set=chosen))
+        if self._options.label_fields is not None:
+            fields = pa.array(self._options.label_fields, pa.string())
+            rows = rows.filter(pc.is_in(rows.column("field"), value_set=fields))
+        fits = pc.is_in(rows.column("type"), value_set=pa.array(sorted(self._types), pa.string()))
+        if not pc.all(fits).as_py():
+            self.left_out.update(
+                f"labels of type {type_}" for type_ in rows.filter(pc.invert(fits))["type"].to_pylist()
+            )
+            rows = rows.filter(fits)
+        return rows
+
+    def _read_rows(self, images: list[LabeledImage], rows: pa.RecordBatch, owners: IntArray) -> ImageBatch:
+        """Return the batch of some images and the rows in them.
+
+        :param owners: for each row, the place of its image
+        """
+        if self._types & CLASSIFICATION_TYPES:
+            answers = pc.is_in(rows.column("type"), value_set=pa.array(sorted(CLASSIFICATION_TYPES), pa.string()))
+            is_answer = answers.to_numpy(zero_copy_only=False)
+            _add_answers(images, rows.filter(answers), owners[is_answer])
+            rows, owners = rows.filter(pc.invert(answers)), owners[~is_answer]
+        class_index = pc.index_in(rows.column("label"), value_set=self._classes.column)
+        class_index = pc.fill_null(class_index, -1).to_numpy().astype(np.int64)
+        boxes = _box_array(rows.column("bbox"))
+        kept = np.ones(len(rows), np.bool_)
+        shaped: dict[int, LabeledObject] = {}
+        places = np.flatnonzero(~_are_upright_boxes(rows) | (class_index < 0))
+        if places.size:
+            objects = self._read_objects(rows.take(pa.array(places)), images, owners[places], class_index[places])
+            found = zip(places.tolist(), owners[places].tolist(), objects, strict=True)
+            for owner, group in itertools.groupby(found, key=lambda one: one[1]):
+                shaped.update(self._join_and_check(images[owner], [(place, one) for place, _, one in group]))
+            kept[places] = False
+            for place, one in list(shaped.items()):
+                box = upright_box(one, images[owners[place]])
+                if box is None:
+                    self.left_out["empty masks"] += 1
+                    del shaped[place]
+                else:
+                    kept[place], class_index[place], boxes[place] = True, one.class_index, box
+        if not np.isfinite(boxes[kept]).all():
+            wrong = owners[kept][~np.isfinite(boxes[kept]).all(axis=1)][0]
+            raise AnnotationError(f"Item {images[wrong].item_key!r} has a label whose box is not of finite numbers.")
+        new_places = np.cumsum(kept) - 1
+        counts = np.bincount(owners[kept], minlength=len(images))
+        ends = np.cumsum(counts)
+        return ImageBatch(
+            images=images,
+            starts=ends - counts,
+            ends=ends,
+            class_index=class_index[kept],
+            boxes=boxes[kept],
+            shaped={int(new_places[place]): one for place, one in shaped.items()},
+        )
+
+    def _read_objects(
+        self, rows: pa.RecordBatch, images: list[LabeledImage], owners: IntArray, class_index: IntArray
+    ) -> list[LabeledObject]:
+        count = len(rows)
+
+        def values(name: str) -> Sequence[Any]:
+            column = rows.column(name)
+            return column.to_pylist() if column.null_count < count else [None] * count
+
+        objects = [
+            LabeledObject(
+                type_,
+                label,
+                index,
+                bbox,
+                rotation or 0.0,
+                corners,
+                [path] if path and type_ == "polygon" else [],
+                RLE((size[0], size[1]), counts) if counts is not None else None,
+                [],
+                track_id,
+                attributes,
+                annotation_id,
+                label_id,
+                parent,
+            )
+            for (
+                type_,
+                label,
+                index,
+                bbox,
+                rotation,
+                corners,
+                path,
+                size,
+                counts,
+                track_id,
+                attributes,
+                annotation_id,
+                label_id,
+                parent,
+            ) in zip(
+                values("type"),
+                values("label"),
+                class_index.tolist(),
+                values("bbox"),
+                values("rotation"),
+                _corners(rows, images, owners),
+                values("points"),
+                values("mask_size"),
+                values("mask_counts"),
+                values("track_id"),
+                values("attributes"),
+                values("annotation_id"),
+                values("label_id"),
+                values("parent_label_id"),
+                strict=True,
+            )
+        ]
+        if "keypoint" in self._types:
+            names = ("points", "point_index", "visibility", "field")
+            for one, path, place, visibility, field in zip(objects, *(values(name) for name in names), strict=True):
+                if one.type == "keypoint":
+                    one.keypoints = [self._keypoint(one, path[0], place, visibility, field)]
+        return objects
+
+    def _keypoint(
+        self, point: LabeledObject, position: list[float], place: int | None, visibility: int | None, field: str
+    ) -> Keypoint:
+        if place is None:
+            place = self._classes.keypoints.index(point.label) if point.label in self._classes.keypoints else 0
+        if place >= len(self._classes.keypoints):
+            raise AnnotationError(
+                f"Field {field!r} has a point number {place + 1}, and only {len(self._classes.keypoints)} have a name "
+                "in the dataset: give all of them in keypoints."
+            )
+        return Keypoint(place, position[0], position[1], 2 if visibility is None else visibility)
+
+    def _join_and_check(
+        self, image: LabeledImage, shapes: list[tuple[int, LabeledObject]]
+    ) -> Iterator[tuple[int, LabeledObject]]:
+        """Yield the objects that an image's shapes are, each at the place of its first shape, with their classes."""
+        for place, one in _join_parts(shapes):
+            if one.class_index < 0 or one.label is None:
+                if one.label is None and one.type == "keypoint":
+                    one.label = self._classes.keypoints_class
+                one.class_index = self._classes.index.get(one.label, -1)
+            if one.class_index >= 0:
+                yield place, one
+            elif self._options.unknown_classes == "drop":
+                self.left_out["labels of unknown classes"] += 1
+            else:
+                what = "no class" if one.label is None else f"the class {one.label!r}, which the dataset does not have"
+                raise AnnotationError(
+                    f"Item {image.item_key!r} has a label ({one.type} {one.label_id!r}) of {what}: add it to classes, "
+                    'choose label_fields, or leave such labels out with unknown_classes="drop".'
+                )
+
+
+def _join_parts(shapes: list[tuple[int, LabeledObject]]) -> list[tuple[int, LabeledObject]]:
+    """Join keypoints to the objects that they are of, and the parts of a polygon to one object.
+
+    A keypoint with a parent is the parent's. A polygon with a parent is a part of it if it is of the same class or of
+    none; other shapes with a parent are objects of their own. Where the parent is no shape of the dataset, the first
+    part stands for the object, and an object of points of different classes has none of these.
+    """
+    found = {(one.annotation_id, one.label_id): one for _, one in shapes if one.type != "keypoint"}
+    joined = []
+    for place, one in shapes:
+        if one.type not in ("keypoint", "polygon") or one.parent_label_id is None:
+            joined.append((place, one))
+            continue
+        parent = found.setdefault((one.annotation_id, one.parent_label_id), one)
+        if parent is not one and one.type == "keypoint":
+            parent.keypoints = [*parent.keypoints, *one.keypoints]
+            if parent.type == "keypoint" and parent.label != one.label:
+                parent.label = None
+        elif parent is not one and one.label in (None, parent.label):
+            parent.paths = [*parent.paths, *one.paths]
+        else:
+            joined.append((place, one))
+    return joined
+
+
+class _Items:
+    """Rows of the items table, and the images that they are."""
+
+    def __init__(self, items: pa.RecordBatch, options: DatasetOptions, names: ImageNames) -> None:
+        self.item_ids = items.column("item_id")
+        self.media_type = items.column("media_type").to_pylist()
+        self.item_key = items.column("item_key").to_pylist()
+        facts = ("item_id", "media_uri", "width", "height", "frame_count", "frame_rate")
+        self._facts = list(zip(*(items.column(name).to_pylist() for name in facts), strict=True))
+        self._split = read_splits(items, options.splits)
+        self._names = names
+        self._named: tuple[int, str, str] = (-1, "", "")
+
+    def image(self, row: int, frame: int) -> LabeledImage:
+        """Return an item as an image, or its frame as one."""
+        item_id, media_uri, width, height, frame_count, frame_rate = self._facts[row]
+        if self._named[0] != row:  # frames of one video follow each other
+            name = self._names.item_name(item_id, self.item_key[row], media_uri)
+            self._named = (row, name, self._split(row))
+        _, name, split = self._named
+        return LabeledImage(
+            name if frame < 0 else self._names.frame_name(name, frame),
+            split,
+            item_id,
+            self.item_key[row],
+            name,
+            media_uri,
+            None if frame < 0 else frame,
+            width,
+            height,
+            frame_count,
+            frame_rate,
+            {},
+        )
+
+
+class _Groups(NamedTuple):
+    """Which rows are in which image.
+
+    :param order: the rows, those of one image together
+    :param item: for each image, the row of its item
+    :param frame: for each image its frame, -1 for none
+    :param start: for each image, where its rows begin in ``order``
+    :param end: for each image, where they end
+    """
+
+    order: IntArray
+    item: IntArray
+    frame: IntArray
+    start: IntArray
+    end: IntArray
+
+
+def _group_rows(items: _Items, rows: pa.RecordBatch, submitted: set[str], options: DatasetOptions) -> _Groups:
+    of_item = pc.index_in(rows.column("item_id"), value_set=items.item_ids)
+    if of_item.null_count:
+        lost = rows.column("item_id").filter(pc.is_null(of_item))[0]
+        raise AnnotationError(f"Item {lost.as_py()!r} has labels and is not in items.")
+    owners = of_item.to_numpy().astype(np.int64)
+    is_video = np.array([type_ == "video" for type_ in items.media_type], np.bool_)
+    frames = pc.fill_null(rows.column("frame"), -1).to_numpy().astype(np.int64)
+    if (unknown := np.flatnonzero(is_video[owners] & (frames < 0))).size:
+        raise AnnotationError(
+            f"Labels of the video {items.item_key[owners[unknown[0]]]!r} have no frame, since the frame rate of its "
+            "file is not known: upload the video with its frame rate."
+        )
+    images = [
+        row
+        for row, (item_id, type_) in enumerate(zip(items.item_ids.to_pylist(), items.media_type, strict=True))
+        if type_ != "video" and (options.include_unlabeled or item_id in submitted)
+    ]
+    if wrong := [row for row in images if items.media_type[row] not in _VISUAL]:
+        raise AnnotationError(
+            f"Item {items.item_key[wrong[0]]!r} is of type {items.media_type[wrong[0]]}, and training datasets here "
+            "are of images and videos."
+        )
+    keys = owners << 32 | np.where(is_video[owners], frames + 1, 0)
+    order = np.argsort(keys, kind="stable")
+    groups = np.unique(np.concatenate([keys, np.array(images, np.int64) << 32]))
+    start, end = (np.searchsorted(keys[order], groups, side=side) for side in ("left", "right"))
+    return _Groups(order, groups >> 32, (groups & 0xFFFFFFFF) - 1, start, end)
+
+
+def _annotation_keys(rows: pa.RecordBatch) -> pa.Array:
+    return pc.binary_join_element_wise(rows.column("origin"), rows.column("annotation_id"), "/")
+
+
+def _choose_annotations(annotations: pa.RecordBatch, options: DatasetOptions) -> tuple[set[str], pa.Array]:
+    """Return the items that something was submitted for, and the submissions that count, by their keys."""
+    times = pc.coalesce(annotations.column("updated_at"), annotations.column("created_at"))
+    rows = zip(
+        annotations.column("item_id").to_pylist(),
+        annotations.column("origin").to_pylist(),
+        annotations.column("status").to_pylist(),
+        annotations.column("ground_truth").to_pylist(),
+        pc.fill_null(times.cast(pa.int64()), 0).to_pylist(),
+        _annotation_keys(annotations).to_pylist(),
+        strict=True,
+    )
+    submissions: dict[str, list[tuple[int, int, str]]] = {}
+    predictions: dict[str, list[tuple[int, int, str]]] = {}
+    for place, (item_id, origin, status, ground_truth, updated_at, key) in enumerate(rows):
+        if origin == "prediction":
+            if options.include_predictions:
+                predictions.setdefault(item_id, []).append((updated_at, place, key))
+        elif status not in _NOT_SUBMITTED and (ground_truth or options.annotations != "ground_truth"):
+            submissions.setdefault(item_id, []).append((updated_at, place, key))
+    chosen: list[str] = []
+    for found in submissions.values():
+        chosen += [key for _, _, key in found] if options.annotations == "all" else [max(found)[2]]
+    chosen += [max(found)[2] for item_id, found in predictions.items() if item_id not in submissions]
+    return submissions.keys() | predictions.keys(), pa.array(chosen, pa.string())
+
+
+def _add_answers(images: list[LabeledImage], rows: pa.RecordBatch, owners: IntArray) -> None:
+    columns = (rows.column(name).to_pylist() for name in ("field", "label", "labels"))
+    for owner, field, label, several in zip(owners.tolist(), *columns, strict=True):
+        images[owner].answers.setdefault(field, []).extend(several or ([] if label is None else [label]))
+
+
+def _are_upright_boxes(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+    """Return which rows are upright boxes with a class, and nothing else is said of them, nor by other rows."""
+    upright = pc.and_(pc.equal(rows.column("type"), "detection"), pc.is_valid(rows.column("bbox")))
+    upright = pc.and_(upright, pc.equal(pc.fill_null(rows.column("rotation"), 0.0), 0.0))
+    for name in ("parent_label_id", "attributes", "track_id"):
+        upright = pc.and_(upright, pc.is_null(rows.column(name)))
+    parents = rows.column("parent_label_id").drop_null()
+    if len(parents):
+        upright = pc.and_(upright, pc.invert(pc.is_in(rows.column("label_id"), value_set=parents)))
+    are_upright: npt.NDArray[np.bool_] = upright.to_numpy(zero_copy_only=False)
+    return are_upright
+
+
+def _box_array(column: pa.ListArray) -> FloatArray:
+    """Return boxes as an array of shape (rows, 4), NaN where there is none."""
+    boxes = np.full((len(column), 4), np.nan)
+    numbers = column.flatten().to_numpy(zero_copy_only=False)
+    boxes[pc.is_valid(column).to_numpy(zero_copy_only=False)] = numbers.reshape(-1, 4)
+    return boxes
+
+
+def _corners(rows: pa.RecordBatch, images: list[LabeledImage], owners: IntArray) -> Sequence[Path | None]:
+    """Return the corners of the rotated boxes, all computed at once."""
+    turned = pc.and_(
+        pc.and_(pc.equal(rows.column("type"), "detection"), pc.is_valid(rows.column("bbox"))),
+        pc.not_equal(pc.fill_null(rows.column("rotation"), 0.0), 0.0),
+    )
+    corners: list[Path | None] = [None] * len(rows)
+    places = np.flatnonzero(turned.to_numpy(zero_copy_only=False))
+    if places.size:
+        sizes = np.array([images[owner].size for owner in owners[places].tolist()], np.float64)
+        taken = rows.take(pa.array(places))
+        boxes, rotations = _box_array(taken.column("bbox")), taken.column("rotation").to_numpy(zero_copy_only=False)
+        found = rotated_box_corners(boxes, rotations, sizes[:, 0], sizes[:, 1]).tolist()
+        for place, path in zip(places.tolist(), found, strict=True):
+            corners[place] = path
+    return corners

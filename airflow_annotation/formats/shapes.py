@@ -1,0 +1,101 @@
+"""An object's shape as boxes, outlines and masks, whatever it was drawn as. Says what is exact and what is not.
+
+=============  ====================  ==============================  ==============================
+drawn as       upright box           outline                         mask
+=============  ====================  ==============================  ==============================
+box            exact                 exact                           to the nearest pixel
+rotated box    the box around it     exact                           to the nearest pixel
+ellipse        the box around it     64 corners, 99.8 % of the area  of that outline
+polygon        the box around it     exact                           to the nearest pixel
+mask           the box around it     along the pixels' edges: exact  exact
+keypoints      the box around them   none                            none
+=============  ====================  ==============================  ==============================
+
+An object that has points and a box has that box.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from airflow_annotation.formats.labeled_images import LabeledImage, LabeledObject, Path
+from airflow_annotation.labels.geometry import ellipse_outline
+from airflow_annotation.labels.masks import RLE, rle_bbox
+from airflow_annotation.labels.outlines import polygons_to_rle, rle_to_polygons
+
+Rings = list[Path]
+
+
+def upright_box(one: LabeledObject, image: LabeledImage) -> list[float] | None:
+    """Return the smallest upright box around an object: x, y, width, height, each 0..1 of the image's size.
+
+    :returns: None for an empty mask
+    """
+    if one.corners is not None:
+        return _around(one.corners)
+    if one.bbox is not None:
+        return _around_ellipse(one, image) if one.type == "ellipse" and one.rotation else one.bbox
+    if one.mask is not None:
+        height, width = one.mask.size
+        x, y, across, down = rle_bbox(one.mask)
+        return [x / width, y / height, across / width, down / height] if across else None
+    return _around([*(point for path in one.paths for point in path), *([p.x, p.y] for p in one.keypoints)])
+
+
+def clip_box(box: list[float]) -> list[float] | None:
+    """Return the part of a relative box that is inside of the image, None if nothing is."""
+    x, y = max(box[0], 0.0), max(box[1], 0.0)
+    right, bottom = min(box[0] + box[2], 1.0), min(box[1] + box[3], 1.0)
+    return [x, y, right - x, bottom - y] if right > x and bottom > y else None
+
+
+def outlines(one: LabeledObject, image: LabeledImage) -> list[Rings]:
+    """Return an object's outlines: a polygon for each part, its outline first and then its holes; relative.
+
+    :returns: nothing for an empty mask, and for objects that have points only
+    """
+    if one.corners is not None:
+        return [[one.corners]]
+    if one.bbox is not None and one.type == "ellipse":
+        return [[ellipse_outline(one.bbox, one.rotation, *image.size).tolist()]]
+    if one.mask is not None:
+        return [[ring.tolist() for ring in rings] for rings in rle_to_polygons(one.mask)]
+    if one.bbox is not None:
+        x, y, width, height = one.bbox
+        return [[[[x, y], [x + width, y], [x + width, y + height], [x, y + height]]]]
+    return [[path] for path in one.paths if len(path) > 2]
+
+
+def object_mask(one: LabeledObject, image: LabeledImage) -> RLE:
+    """Return the pixels that an object covers."""
+    return one.mask or polygons_to_rle(outlines(one, image), *image.size)
+
+
+def box_area(box: list[float], image: LabeledImage) -> float:
+    """Return the area of a relative box in pixels."""
+    width, height = image.size
+    return box[2] * width * box[3] * height
+
+
+def _around(points: Iterable[Iterable[float]]) -> list[float] | None:
+    xs, ys = zip(*points, strict=True) if (points := list(points)) else ((), ())
+    if not xs:
+        return None
+    return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
+
+
+def _around_ellipse(one: LabeledObject, image: LabeledImage) -> list[float]:
+    """The box around an ellipse: its half sides are the lengths of the turned radii along each axis."""
+    width, height = image.size
+    x, y, across, down = one.bbox or (0.0, 0.0, 0.0, 0.0)
+    cos, sin = math.cos(math.radians(one.rotation)), math.sin(math.radians(one.rotation))
+    radius, other = across * width / 2, down * height / 2
+    middle = x * width + radius * cos - other * sin, y * height + radius * sin + other * cos
+    half = math.hypot(radius * cos, other * sin), math.hypot(radius * sin, other * cos)
+    return [
+        (middle[0] - half[0]) / width,
+        (middle[1] - half[1]) / height,
+        2 * half[0] / width,
+        2 * half[1] / height,
+    ]

@@ -1,0 +1,113 @@
+"""Training datasets written for tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from airflow_annotation.formats.datasets import read_options, write_images
+from airflow_annotation.formats.parquet import TableFile, dataset_path
+from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import LabelTables
+from tests.transfers.generated import batch_of, project_uri
+
+SCHEMA = LabelSchema.from_dict(
+    {
+        "objects": {"type": "detections", "classes": ["person", "car"]},
+        "outlines": {"type": "polygons", "classes": ["car", "tree"]},
+        "masks": {"type": "instances", "classes": ["car"]},
+        "joints": {"type": "keypoints", "classes": ["hip", "knee", "foot"]},
+        "weather": {"type": "classification", "classes": ["sun", "rain"]},
+    }
+)
+FIELDS = {
+    "detection": "objects",
+    "ellipse": "objects",
+    "polygon": "outlines",
+    "instance": "masks",
+    "segmentation": "masks",
+    "keypoint": "joints",
+    "classification": "weather",
+    "polyline": "lines",
+}
+
+
+def box(label: str | None, x: float, y: float, width: float, height: float, **more: Any) -> dict[str, Any]:
+    return {"type": "detection", "label": label, "bbox": [x, y, width, height], **more}
+
+
+def polygon(label: str | None, *points: tuple[float, float], **more: Any) -> dict[str, Any]:
+    return {"type": "polygon", "label": label, "points": [list(point) for point in points], **more}
+
+
+def mask(label: str, rle: RLE, **more: Any) -> dict[str, Any]:
+    return {"type": "instance", "label": label, "mask_size": list(rle.size), "mask_counts": rle.counts, **more}
+
+
+def point(label: str, x: float, y: float, **more: Any) -> dict[str, Any]:
+    return {"type": "keypoint", "label": label, "points": [[x, y]], **more}
+
+
+def submission(labels: Iterable[dict[str, Any]], **annotation: Any) -> dict[str, Any]:
+    return {"labels": list(labels), **annotation}
+
+
+def item(key: str, *submissions: dict[str, Any] | list[dict[str, Any]], **columns: Any) -> LabelTables:
+    """Return the rows of an item, an image of 200 x 100 pixels unless told otherwise, and of what was submitted."""
+    own = {"project": project_uri(), "item_id": f"id-{key}", "item_key": key}
+    row = {"tool": "label_studio", "media_type": "image", "width": 200, "height": 100, "status": "labeled"}
+    row |= {"media_uri": f"gs://photos/{key}.jpg", "annotation_count": len(submissions), "prediction_count": 0}
+    annotations, labels = [], []
+    for number, submitted in enumerate(submissions):
+        annotation = dict(submitted if isinstance(submitted, dict) else submission(submitted))
+        rows = annotation.pop("labels")
+        name = {"annotation_id": f"{key}-{number}", "origin": annotation.pop("origin", "person")}
+        annotations.append(own | name | {"status": "submitted", "label_count": len(rows)} | annotation)
+        labels += [
+            own | name | {"ordinal": place, "label_id": f"r{place}", "field": FIELDS[label["type"]]} | label
+            for place, label in enumerate(rows)
+        ]
+    return batch_of([own | row | columns], annotations, labels)
+
+
+def write(
+    folder: Path, batches: Iterable[LabelTables], dataset_format: str, schema: LabelSchema = SCHEMA, **options: Any
+) -> dict[str, list[TableFile]]:
+    """Write a dataset into a folder."""
+    return write_images(
+        dataset_path(str(folder)),
+        batches,
+        label_schema=schema,
+        dataset_format=dataset_format,
+        options=read_options(dataset_format, options),
+    )
+
+
+def read_coco(folder: Path, split: str = "train") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "annotations" / f"instances_{split}.json").read_text())
+    return content
+
+
+def image_index(folder: Path) -> pa.Table:
+    """Return ``images.parquet``."""
+    return pq.read_table(folder / "images.parquet")
+
+
+def add_images(folder: Path) -> None:
+    """Put an image of the right size at each place where one belongs."""
+    for row in image_index(folder).to_pylist():
+        path = folder / row["file"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (row["width"], row["height"])).save(path)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    """Return all files by their paths."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
+from tests.formats.datasets import (
+    SCHEMA,
+    add_images,
+    box,
+    image_index,
+    item,
+    mask,
+    point,
+    polygon,
+    read_coco,
+    submission,
+    write,
+)
+
+
+def coco_annotations(folder: Path, *batches: Any, **options: Any) -> list[dict[str, Any]]:
+    write(folder, batches, "coco", **options)
+    found: list[dict[str, Any]] = read_coco(folder)["annotations"]
+    return found
+
+
+def ring() -> np.ndarray[Any, Any]:
+    pixels = np.zeros((100, 200), np.uint8)
+    pixels[20:60, 40:120] = 1
+    pixels[30:50, 60:80] = 0
+    return pixels
+
+
+def test_boxes_are_in_pixels_and_categories_count_from_one(tmp_path: Path) -> None:
+    found = coco_annotations(tmp_path, item("a", [box("person", 0.1, 0.2, 0.25, 0.5), box("car", 0, 0, 1, 1)]))
+    assert found == [
+        {
+            "id": 1,
+            "image_id": 1,
+            "category_id": 3 - 1,
+            "bbox": [20, 20, 50, 50],
+            "area": 2500,
+            "segmentation": [],
+            "iscrowd": 0,
+            "keypoints": [0] * 9,
+            "num_keypoints": 0,
+        },
+        {**found[1], "id": 2, "image_id": 1, "category_id": 1, "bbox": [0, 0, 200, 100], "area": 20000},
+    ]
+    assert [category["name"] for category in read_coco(tmp_path)["categories"]] == ["car", "person", "tree"]
+
+
+def test_images_without_labels_are_kept_and_images_nobody_looked_at_by_choice(tmp_path: Path) -> None:
+    batches = [item("empty", []), item("unseen"), item("skipped", submission([], status="skipped"))]
+    write(tmp_path / "a", batches, "coco")
+    assert [image["item_key"] for image in read_coco(tmp_path / "a")["images"]] == ["empty"]
+    assert read_coco(tmp_path / "a")["annotations"] == []
+    write(tmp_path / "b", batches, "coco", include_unlabeled=True)
+    assert [image["item_key"] for image in read_coco(tmp_path / "b")["images"]] == ["empty", "unseen", "skipped"]
+
+
+def test_a_rotated_box_has_its_corners_as_segmentation_and_the_box_around_them(tmp_path: Path) -> None:
+    # 40 x 20 pixels, turned by 90 degrees clockwise about the top left corner at (100, 20).
+    (found,) = coco_annotations(tmp_path, item("a", [box("car", 0.5, 0.2, 0.2, 0.2, rotation=90)]))
+    assert found["bbox"] == pytest.approx([80, 20, 20, 40])
+    assert found["segmentation"][0] == pytest.approx([100, 20, 100, 60, 80, 60, 80, 20])
+    assert found["area"] == pytest.approx(800)
+
+
+def test_an_ellipse_has_the_box_around_it_however_it_is_turned(tmp_path: Path) -> None:
+    ellipse = {"type": "ellipse", "label": "car", "bbox": [0.5, 0.2, 0.2, 0.2], "rotation": 90}
+    (found,) = coco_annotations(tmp_path, item("a", [ellipse]))
+    assert found["bbox"] == pytest.approx([80, 20, 20, 40])
+    assert found["area"] == pytest.approx(np.pi * 20 * 10)
+    assert len(found["segmentation"][0]) == 128
+
+
+def test_polygons_with_one_parent_are_parts_of_one_object(tmp_path: Path) -> None:
+    triangle = [(0.0, 0.0), (0.1, 0.0), (0.0, 0.2)]
+    moved = [(x + 0.5, y) for x, y in triangle]
+    labels = [
+        polygon("tree", *triangle, label_id="one"),
+        polygon("tree", *moved, parent_label_id="one"),
+        polygon("car", *moved, parent_label_id="one"),
+    ]
+    found = coco_annotations(tmp_path, item("a", labels))
+    assert [len(one["segmentation"]) for one in found] == [2, 1]
+    assert found[0]["bbox"] == [0, 0, 120, 20]
+    assert found[0]["area"] == pytest.approx(400)
+
+
+def test_masks_are_exact_with_their_holes(tmp_path: Path) -> None:
+    (found,) = coco_annotations(tmp_path, item("a", [mask("car", mask_to_rle(ring()))]))
+    assert (found["bbox"], found["area"], found["iscrowd"]) == ([40, 20, 80, 40], 2800, 0)
+    read = RLE(tuple(found["segmentation"]["size"]), found["segmentation"]["counts"])
+    assert np.array_equal(rle_to_mask(read), ring())
+
+
+def test_masks_are_polygons_where_asked(tmp_path: Path) -> None:
+    (found,) = coco_annotations(tmp_path, item("a", [mask("car", mask_to_rle(ring()))]), masks="polygons")
+    assert found["segmentation"] == [[40, 20, 120, 20, 120, 60, 40, 60]]
+
+
+def test_an_empty_mask_is_left_out(tmp_path: Path) -> None:
+    assert coco_annotations(tmp_path, item("a", [mask("car", mask_to_rle(ring() * 0))])) == []
+
+
+def test_attributes_are_kept_and_one_of_them_makes_a_crowd(tmp_path: Path) -> None:
+    attributes = json.dumps({"iscrowd": "yes", "colour": ["red", "blue"]})
+    found = coco_annotations(tmp_path, item("a", [box("car", 0, 0, 0.5, 0.5, attributes=attributes)]))
+    assert found[0]["iscrowd"] == 1
+    assert found[0]["attributes"] == {"iscrowd": "yes", "colour": ["red", "blue"]}
+
+
+def test_keypoints_are_their_parents_in_the_order_of_the_skeleton(tmp_path: Path) -> None:
+    labels = [
+        box("person", 0, 0, 0.5, 1, label_id="p"),
+        point("foot", 0.25, 1, parent_label_id="p", point_index=2, visibility=1),
+        point("hip", 0.25, 0.5, parent_label_id="p", point_index=0),
+    ]
+    (found,) = coco_annotations(tmp_path, item("a", labels), skeleton=[[1, 2], [2, 3]])
+    assert found["keypoints"] == [50, 50, 2, 0, 0, 0, 50, 100, 1]
+    assert found["num_keypoints"] == 2
+    category = read_coco(tmp_path)["categories"][1]
+    assert (category["keypoints"], category["skeleton"]) == (["hip", "knee", "foot"], [[1, 2], [2, 3]])
+
+
+def test_points_of_an_object_that_is_no_shape_get_the_fields_name_as_class(tmp_path: Path) -> None:
+    labels = [point("hip", 0.1, 0.1, parent_label_id="p"), point("knee", 0.2, 0.3, parent_label_id="p")]
+    (found,) = coco_annotations(tmp_path, item("a", labels), classes=["joints"])
+    assert found["bbox"] == pytest.approx([20, 10, 20, 20])
+    assert found["keypoints"] == pytest.approx([20, 10, 2, 40, 30, 2, 0, 0, 0])
+
+
+def test_frames_of_videos_are_images_with_tracks(tmp_path: Path) -> None:
+    def frame(number: int, track: str) -> dict[str, Any]:
+        return box("car", 0.1, 0.1, 0.1, 0.1, frame=number, track_id=track)
+
+    video = item("v", [frame(7, "x"), frame(3, "x"), frame(3, "y")], media_type="video", media_uri="gs://v/clip.mp4")
+    other = item("w", [frame(0, "x")], media_type="video", media_uri="gs://v/clip.mp4")
+    write(tmp_path, [video, other], "coco")
+    coco = read_coco(tmp_path)
+    assert [(image["video_id"], image["frame_index"]) for image in coco["images"]] == [(1, 3), (1, 7), (2, 0)]
+    assert [(one["image_id"], one["track_id"]) for one in coco["annotations"]] == [(1, 1), (1, 2), (2, 1), (3, 3)]
+    assert [(track["video_id"], track["name"]) for track in coco["tracks"]] == [(1, "x"), (1, "y"), (2, "x")]
+    names = [image["file_name"] for image in coco["images"]]
+    assert names[0].startswith("clip-")
+    assert names[0].endswith("-000003.jpg")
+    assert len(set(names)) == 3
+
+
+def test_a_video_whose_frame_rate_is_not_known_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"video 'v' have no frame.*frame rate"):
+        write(tmp_path, [item("v", [box("car", 0, 0, 1, 1, tool_frame=3)], media_type="video")], "coco")
+
+
+def test_an_image_of_unknown_size_is_named_if_it_has_objects(tmp_path: Path) -> None:
+    unknown = {"width": None, "height": None}
+    write(tmp_path, [item("a", [], **unknown)], "coco")
+    assert "width" not in read_coco(tmp_path)["images"][0]
+    with pytest.raises(AnnotationError, match=r"width and height of item 'b' are not known"):
+        write(tmp_path, [item("b", [box("car", 0, 0, 1, 1)], **unknown)], "coco")
+
+
+def test_pycocotools_reads_every_kind_of_label(tmp_path: Path) -> None:
+    labels = [
+        box("car", 0.1, 0.1, 0.2, 0.2, rotation=30),
+        polygon("tree", (0.1, 0.1), (0.6, 0.1), (0.6, 0.7)),
+        mask("car", mask_to_rle(ring())),
+        {"type": "ellipse", "label": "car", "bbox": [0.5, 0.2, 0.2, 0.2], "rotation": 10.0},
+    ]
+    write(tmp_path, [item("a", labels), item("b", [])], "coco")
+    coco = COCO(str(tmp_path / "annotations" / "instances_train.json"))
+    assert coco.getImgIds() == [1, 2]
+    for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[1])):
+        assert coco.annToMask(annotation).sum() == pytest.approx(annotation["area"], rel=0.1)
+
+
+def test_supervision_agrees_on_boxes_and_masks(tmp_path: Path) -> None:
+    supervision = pytest.importorskip("supervision")
+    labels = [box("person", 0.1, 0.2, 0.25, 0.5), mask("car", mask_to_rle(ring()))]
+    write(tmp_path, [item("a", labels), item("b", [])], "coco", label_fields=["objects", "masks"])
+    add_images(tmp_path)
+    read = supervision.DetectionDataset.from_coco(
+        str(tmp_path / "images" / "train"), str(tmp_path / "annotations" / "instances_train.json"), force_masks=True
+    )
+    found = {Path(path).name: detections for path, _, detections in read}
+    a, b = (image["file_name"] for image in read_coco(tmp_path)["images"])
+    assert read.classes == ["car", "person"]
+    assert found[a].xyxy.tolist() == [[20, 20, 70, 70], [40, 20, 120, 60]]
+    assert [read.classes[one] for one in found[a].class_id] == ["person", "car"]
+    assert np.array_equal(found[a].mask[1], ring())
+    assert len(found[b]) == 0
+
+
+def test_image_names_lead_back_to_items(tmp_path: Path) -> None:
+    write(tmp_path, [item("a", []), item("b", [])], "coco")
+    rows = image_index(tmp_path).to_pylist()
+    assert [row["item_key"] for row in rows] == ["a", "b"]
+    assert rows[0]["file"] == f"images/train/{read_coco(tmp_path)['images'][0]['file_name']}"
+    assert (rows[0]["media_uri"], rows[0]["frame"], rows[0]["width"]) == ("gs://photos/a.jpg", None, 200)
+
+
+def test_the_schemas_classes_are_sorted_and_those_given_keep_their_order(tmp_path: Path) -> None:
+    write(tmp_path, [item("a", [])], "coco", schema=SCHEMA, classes=["tree", "bus", "car"])
+    names = [(category["id"], category["name"]) for category in read_coco(tmp_path)["categories"]]
+    assert names == [(1, "tree"), (2, "bus"), (3, "car")]
