@@ -107,7 +107,7 @@ def _show_object(
         begins[0] = True
         # Where a segment holds its last key frame and the next one follows at once, the way there is not straight.
         held = (filling.before == filling.after) & (np.diff(filling.before, append=filling.before[-1]) > 0)
-        kept = np.flatnonzero(is_key | begins | held)
+        kept = np.flatnonzero(is_key | begins | (held & ~np.append(begins[1:], True)))
         ends = filling.frames[np.append(kept[1:] - 1, len(filling.frames) - 1)]
         filling = Filling(filling.frames[kept], filling.before[kept], filling.after[kept], filling.weight[kept])
         is_key = is_key[kept]

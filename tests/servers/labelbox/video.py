@@ -62,7 +62,8 @@ def _fill(segment: list[Keyframe]) -> list[Keyframe]:
             share = (frame - start.frame) / (end.frame - start.frame)
             filled.append(Keyframe(frame, _between(start.geometry, end.geometry, share), answers))
     last = segment[-1]
-    filled.append(Keyframe(last.frame, last.geometry, last.classifications or answers))
+    answers = last.classifications if last.classifications is not None else answers
+    filled.append(Keyframe(last.frame, last.geometry, answers))
     return filled
 
 

@@ -1,0 +1,357 @@
+"""Rows of the ``labels`` table as the lines of a Labelbox import, for predictions and annotations to upload.
+
+The other direction of :mod:`airflow_annotation.labels.labelbox.export`. The format is that of
+https://docs.labelbox.com/reference/import-image-annotations and the pages for other media beside it, as the SDK's
+``NDJsonConverter`` writes it.
+
+What Labelbox has no words for is left out where it only says where a label came from (``parent_label_id``,
+``visibility``, the score of an object in a video), and refused otherwise.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Question, Tool
+from airflow_annotation.labels.labelbox.mask_files import rle_to_colour_png, rle_to_png
+from airflow_annotation.labels.labelbox.objects import DIRECTION, SCORE
+from airflow_annotation.labels.labelbox.tracks import Row, Segment, first_frame, last_frame, segments_of
+from airflow_annotation.labels.masks import RLE
+
+Record = dict[str, Any]
+
+_KINDS: Final = {
+    "detection": ("rectangle",),
+    "polygon": ("polygon",),
+    "polyline": ("line",),
+    "keypoint": ("point",),
+    "instance": ("raster-segmentation", "superpixel"),
+    "segmentation": ("raster-segmentation", "superpixel"),
+    "span": ("named-entity",),
+    "relation": ("edge",),
+}
+"""For each type of label the tools that can draw it."""
+
+_MASKS: Final = ("instance", "segmentation")
+_ANSWERS: Final = {
+    "classification": ("radio",),
+    "classifications": ("checklist",),
+    "scalar": ("text",),
+    "text": ("text",),
+}
+"""For each type of label the questions that it can answer."""
+
+_WHITE: Final = (255, 255, 255)
+_UUIDS: Final = uuid.UUID("5a6f6f21-3d0c-5d57-8f4e-6c61626c6278")
+_TOLERANCE: Final = 1e-6
+
+
+class UnwritableLabelError(ValueError):
+    """A label cannot be written with the project's ontology; the message names its field and says why."""
+
+
+def results_from_labels(
+    rows: Iterable[Row], ontology: Ontology, *, global_key: str, width: int | None = None, height: int | None = None
+) -> list[Record]:
+    """Return the lines of an import of one annotation or prediction.
+
+    The same labels give the same lines, with the same ``uuid``: repeating an import doubles nothing.
+
+    :param rows: the rows of one annotation in their order, as dictionaries by column; columns may be missing. Rows with
+        a ``frame`` and one ``label_id`` are one object or answer in a video
+    :param ontology: of the project that they go to
+    :param global_key: the item's
+    :param width: of the item's media, in pixels; shapes need it
+    :param height: of the item's media, in pixels
+    :raises UnwritableLabelError: the ontology has no tool or question for a field or no such class, coordinates are
+        outside the media, or Labelbox has no such labels
+    """
+    writer = _Writer(ontology, global_key, width, height)
+    groups: dict[Any, list[Row]] = {}
+    for number, row in enumerate(rows):
+        timed = row.get("frame") is not None or row.get("tool_frame") is not None
+        groups.setdefault((row["field"], row["label_id"]) if timed else number, []).append(row)
+    return [record for key, group in groups.items() for record in writer.write(group, in_video=isinstance(key, tuple))]
+
+
+class _Writer:
+    """Writes the labels of one item.
+
+    :param ontology: the project's
+    :param global_key: the item's
+    :param width: of the media, in pixels
+    :param height: of the media, in pixels
+    """
+
+    def __init__(self, ontology: Ontology, global_key: str, width: int | None, height: int | None) -> None:
+        self._ontology = ontology
+        self._global_key = global_key
+        self._size = (width, height) if width and height else None
+
+    def write(self, rows: Sequence[Row], *, in_video: bool) -> Iterator[Record]:
+        """Yield the lines of one label: a row, or the rows of a track."""
+        row = rows[0]
+        type_ = row["type"]
+        if type_ in _ANSWERS:
+            yield from self._write_answers(rows) if in_video else [self._write_answer(row)]
+        elif type_ not in _KINDS or (in_video and type_ in ("span", "relation")):
+            raise UnwritableLabelError(f"{_where(row)} is of type {type_}, which cannot be written to Labelbox.")
+        elif in_video:
+            yield self._write_masks(rows) if type_ in _MASKS else self._write_track(rows)
+        else:
+            yield self._write_object(row)
+
+    # Objects
+
+    def _write_object(self, row: Row) -> Record:
+        tool = self._tool(row)
+        if row["type"] == "relation":
+            geometry = self._relationship(row)
+        elif row["type"] == "span":
+            geometry = _entity(row)
+        else:
+            geometry = self._geometry(row)
+        attributes = _attributes(row)
+        record = {**self._head(row), **_named(tool.name, tool.feature_schema_id), **geometry}
+        record["classifications"] = _Answers(row).of_object(tool.questions)
+        return record | ({"confidence": attributes[SCORE]} if SCORE in attributes else {})
+
+    def _write_track(self, rows: Sequence[Row]) -> Record:
+        tool = self._tool(rows[0])
+        return {
+            **self._head(rows[0]),
+            **_named(tool.name, tool.feature_schema_id),
+            "segments": [self._write_segment(segment, tool) for segment in segments_of(rows)],
+        }
+
+    def _write_segment(self, segment: Segment, tool: Tool) -> Record:
+        keyframes = [
+            {
+                "frame": frame,
+                **self._geometry(row),
+                "classifications": _Answers(row).of_object(tool.questions),
+            }
+            for frame, row in segment
+        ]
+        return {"keyframes": keyframes}
+
+    def _write_masks(self, rows: Sequence[Row]) -> Record:
+        tool = self._tool(rows[0])
+        frames = []
+        for row in rows:
+            if set(_attributes(row)) - {SCORE}:
+                raise UnwritableLabelError(
+                    f"{_where(row)} has attributes, which Labelbox imports for no mask in a video."
+                )
+            image = base64.b64encode(rle_to_colour_png(self._rle(row), _WHITE)).decode()
+            frames += [{"index": frame, "imBytes": image} for frame in range(first_frame(row), last_frame(row) + 1)]
+        instance = {"colorRGB": list(_WHITE), **_named(tool.name, tool.feature_schema_id)}
+        return {**self._head(rows[0]), "masks": {"frames": frames, "instances": [instance]}}
+
+    def _tool(self, row: Row) -> Tool:
+        drawing = [tool for tool in self._ontology.tools if tool.field == row["field"]]
+        if not drawing or (row.get("label") is None and len(drawing) > 1):
+            raise UnwritableLabelError(
+                f"{_where(row)} has no class of the project's."
+                if drawing
+                else f"{_where(row)}: the project draws no such field. Fields that it draws: {self._drawn()}."
+            )
+        tool = next((tool for tool in drawing if row.get("label") in (tool.label, None)), None)
+        if tool is None:
+            raise UnwritableLabelError(
+                f"{_where(row)} has the class {row['label']!r}, which the project does not have."
+            )
+        if tool.kind not in _KINDS[row["type"]]:
+            raise UnwritableLabelError(
+                f"{_where(row)} is of type {row['type']}, and the project draws the field with the tool {tool.kind}."
+            )
+        return tool
+
+    def _drawn(self) -> str:
+        return ", ".join(sorted({tool.field for tool in self._ontology.tools})) or "none"
+
+    def _geometry(self, row: Row) -> Record:
+        if row["type"] in _MASKS:
+            return {"mask": {"png": base64.b64encode(rle_to_png(self._rle(row))).decode()}}
+        if row["type"] == "detection":
+            if row.get("rotation"):
+                raise UnwritableLabelError(
+                    f"{_where(row)} is turned by {row['rotation']} degrees; Labelbox's boxes are not."
+                )
+            left, top, width, height = self._pixels(row["bbox"], row)
+            return {"bbox": {"top": top, "left": left, "height": height, "width": width}}
+        points = [dict(zip("xy", self._pixels(point, row), strict=True)) for point in row["points"]]
+        if row["type"] == "keypoint":
+            return {"point": points[0]}
+        return {"polygon" if row["type"] == "polygon" else "line": points}
+
+    def _pixels(self, numbers: Sequence[float], row: Row) -> list[float]:
+        if self._size is None:
+            raise UnwritableLabelError(f"{_where(row)}: nobody knows the width and height of its media in pixels.")
+        reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
+        if not all(math.isfinite(number) and -_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach)):
+            raise UnwritableLabelError(
+                f"{_where(row)} has coordinates outside its media: {list(numbers)}. They are fractions of the width "
+                "and height, from 0 to 1."
+            )
+        return [number * side for number, side in zip(numbers, self._size * 2, strict=False)]
+
+    def _rle(self, row: Row) -> RLE:
+        height, width = row["mask_size"]
+        if self._size is not None and self._size != (width, height):
+            own = "{} x {}".format(*self._size)
+            raise UnwritableLabelError(f"{_where(row)} has a mask of {width} x {height} pixels; its media has {own}.")
+        return RLE((height, width), row["mask_counts"])
+
+    def _relationship(self, row: Row) -> Record:
+        ends = {"source": row["from_label_id"], "target": row["to_label_id"]}
+        kind = "bidirectional" if _attributes(row).get(DIRECTION) == "bi" else "unidirectional"
+        return {"relationship": {**{end: self._uuid(row, id_) for end, id_ in ends.items()}, "type": kind}}
+
+    # Answers
+
+    def _write_answer(self, row: Row) -> Record:
+        if row.get("time") is not None:
+            raise UnwritableLabelError(f"{_where(row)} is of some seconds, which cannot be written to Labelbox.")
+        question = self._question(row)
+        record = {
+            **self._head(row),
+            **_named(question.name, question.feature_schema_id),
+            "answer": _Answers(row).of_row(question),
+        }
+        if row.get("target") is not None:
+            record["messageId"] = row["target"]
+        attributes = _attributes(row)
+        return record | ({"confidence": attributes[SCORE]} if SCORE in attributes else {})
+
+    def _write_answers(self, rows: Sequence[Row]) -> Iterator[Record]:
+        """Yield a line for each different answer, with the frames in which it is given."""
+        question = self._question(rows[0])
+        if question.scope != "index":
+            raise UnwritableLabelError(f"{_where(rows[0])} is of some frames, and the project asks it of whole videos.")
+        answers: dict[bytes, tuple[Any, list[Record]]] = {}
+        for row in rows:
+            answer = _Answers(row).of_row(question)
+            _, frames = answers.setdefault(msgspec.json.encode(answer), (answer, []))
+            frames.append({"start": first_frame(row), "end": last_frame(row)})
+        name = _named(question.name, question.feature_schema_id)
+        if question.kind == "text":
+            texts = [{"value": answer, "frames": frames} for answer, frames in answers.values()]
+            yield {**self._head(rows[0]), **name, "answer": texts}
+            return
+        for number, (answer, frames) in enumerate(answers.values()):
+            head = self._head(rows[0], f"{rows[0]['label_id']}.{number}" if number else None)
+            yield {**head, **name, "answer": answer, "frames": frames}
+
+    def _question(self, row: Row) -> Question:
+        question = self._ontology.questions.get(row["field"])
+        if question is None:
+            raise UnwritableLabelError(
+                f"{_where(row)}: the project has no such question. "
+                f"Its questions: {', '.join(self._ontology.questions) or 'none'}."
+            )
+        if question.kind not in _ANSWERS[row["type"]]:
+            raise UnwritableLabelError(
+                f"{_where(row)} is of type {row['type']}, and the project asks for it with a {question.type}."
+            )
+        return question
+
+    # Names
+
+    def _head(self, row: Row, label_id: str | None = None) -> Record:
+        return {"uuid": self._uuid(row, label_id or row["label_id"]), "dataRow": {"globalKey": self._global_key}}
+
+    def _uuid(self, row: Row, label_id: str) -> str:
+        return str(uuid.uuid5(_UUIDS, "\n".join([self._global_key, row.get("annotation_id") or "", label_id])))
+
+
+def _where(row: Row) -> str:
+    return f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
+
+
+def _named(name: str, feature_schema_id: str | None) -> Record:
+    """Return how an import names a feature; below objects in videos only ids are understood."""
+    return {"name": name, "schemaId": feature_schema_id} if feature_schema_id else {"name": name}
+
+
+def _attributes(row: Row) -> dict[str, Any]:
+    return msgspec.json.decode(row.get("attributes") or "{}", type=dict[str, Any])
+
+
+def _entity(row: Row) -> Record:
+    """Labelbox names the last character of a span, the table the one behind it."""
+    location = {"start": row["span_start"], "end": row["span_end"] - 1}
+    message = {"messageId": row["target"]} if row.get("target") is not None else {}
+    return {"location": location, **message}
+
+
+class _Answers:
+    """Writes the answers that a row has, and what they led to.
+
+    :param row: the row; names of attributes that answers led to begin with the path there
+    """
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self._attributes = _attributes(row)
+        self._used = {SCORE, DIRECTION}
+
+    def of_row(self, question: Question) -> Any:
+        """Return the row's own answer."""
+        row = self._row
+        if row["type"] == "scalar":
+            answer: Any = row["number"]
+        elif row["type"] == "text":
+            answer = row["text"]
+        else:
+            one = [] if row.get("label") is None else [row["label"]]
+            answer = row["label"] if row["type"] == "classification" else row.get("labels") or one
+        return self._checked(self._write(question, answer, ""))
+
+    def of_object(self, questions: Sequence[Question]) -> list[Record]:
+        """Return the answers about an object."""
+        written: list[Record] = self._checked(list(self._write_below(questions, "")))
+        return written
+
+    def _checked(self, written: Any) -> Any:
+        for name, value in self._attributes.items():
+            if name not in self._used and value is not None:
+                raise UnwritableLabelError(
+                    f"{_where(self._row)} has the attribute {name!r}, which the project does not ask."
+                )
+        return written
+
+    def _write_below(self, questions: Sequence[Question], path: str) -> Iterator[Record]:
+        for question in questions:
+            name = path + question.name
+            if self._attributes.get(name) is not None:
+                self._used.add(name)
+                answer = self._write(question, self._attributes[name], name + PATH_SEPARATOR)
+                yield {**_named(question.name, question.feature_schema_id), "answer": answer}
+
+    def _write(self, question: Question, answer: Any, path: str) -> Any:
+        if question.kind == "text":
+            return _number_text(answer) if isinstance(answer, (int, float)) else str(answer)
+        options = {option.name: option for option in question.options}
+        written = []
+        for choice in answer if isinstance(answer, list) else [answer]:
+            if choice not in options:
+                raise UnwritableLabelError(
+                    f"{_where(self._row)} answers {question.name!r} with {choice!r}, which the project does not have."
+                )
+            option = options[choice]
+            below = list(self._write_below(option.options, f"{path}{choice}{PATH_SEPARATOR}"))
+            written.append(
+                _named(option.name, option.feature_schema_id) | ({"classifications": below} if below else {})
+            )
+        return written if question.kind == "checklist" else written[0]
+
+
+def _number_text(number: float) -> str:
+    return str(int(number)) if float(number).is_integer() else repr(float(number))
