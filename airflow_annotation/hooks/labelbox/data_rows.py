@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import numpy as np
 
 from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.export_stream import export_lines
 from airflow_annotation.hooks.labelbox.tasks import polls
+from airflow_annotation.media.items import key_hash
 
 FILTERED_ROWS: Final = 1000
 """Data rows that one filter names at most; Labelbox takes some more."""
@@ -32,6 +35,58 @@ class _DataRow(msgspec.Struct):
 
 class _ExportedRow(msgspec.Struct):
     data_row: _DataRow
+
+
+class _SizedDataRow(msgspec.Struct):
+    id: str
+    global_key: str | None = None
+
+
+class _MediaAttributes(msgspec.Struct):
+    width: float | None = None
+    height: float | None = None
+
+
+class _SizedRow(msgspec.Struct):
+    data_row: _SizedDataRow
+    media_attributes: _MediaAttributes = msgspec.field(default_factory=_MediaAttributes)
+
+
+class ProjectRow(NamedTuple):
+    """A data row of a project: the hash of its id, and the size of its media in pixels as far as it is known."""
+
+    id_hash: int
+    width: int | None
+    height: int | None
+
+
+class ProjectRows:
+    """A project's data rows by their global keys: 24 bytes each, however long their keys are.
+
+    :param client: of the organisation
+    :param project_id: the project
+    """
+
+    def __init__(self, client: LabelboxClient, project_id: str) -> None:
+        decoder = msgspec.json.Decoder(_SizedRow)
+        hashes, sizes = array("Q"), array("i")
+        for line in export_lines(client, project_id, filters={}):
+            row = decoder.decode(line)
+            hashes.extend((key_hash(row.data_row.global_key or row.data_row.id), key_hash(row.data_row.id)))
+            sizes.extend((round(row.media_attributes.width or 0), round(row.media_attributes.height or 0)))
+        unordered = np.frombuffer(hashes, np.uint64).reshape(-1, 2)
+        order = np.argsort(unordered[:, 0])
+        self._hashes = unordered[order]
+        self._sizes = np.frombuffer(sizes, np.intc).reshape(-1, 2)[order]
+
+    def find(self, global_key: str) -> ProjectRow | None:
+        """Return the data row with this global key, None if the project has none."""
+        wanted = np.uint64(key_hash(global_key))
+        place = int(np.searchsorted(self._hashes[:, 0], wanted))
+        if place == len(self._hashes) or self._hashes[place, 0] != wanted:
+            return None
+        width, height = self._sizes[place].tolist()
+        return ProjectRow(int(self._hashes[place, 1]), width or None, height or None)
 
 
 def find_data_rows(client: LabelboxClient, global_keys: Sequence[str]) -> dict[str, str]:

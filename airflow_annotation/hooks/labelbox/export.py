@@ -19,6 +19,7 @@ from airflow_annotation.labels.labelbox.export import ExportSource, read_export
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.mask_files import MaskFetcher
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.video import Frames
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def read_tables(
     annotations: AnnotationChoice = "all",
     include_predictions: bool = False,
     annotators: AnnotatorNames = "email",
+    frames: Frames = "keyframes",
     keep_raw: bool = False,
     namespace: str = "",
     filters: Mapping[str, Any] | None = None,
@@ -62,6 +64,7 @@ def read_tables(
     :param include_predictions: also read the predictions of model runs. Those that labelers are shown to start from
         are not exported by Labelbox
     :param annotators: name people by their ``email``, or by Labelbox's ``id``
+    :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
     :param keep_raw: fill ``labels.raw`` for every row
     :param namespace: the one that global keys were made with
     :param filters: which data rows to read, by the SDK's names (``ProjectExportFilters``); None reads all
@@ -82,6 +85,7 @@ def read_tables(
             benchmarks=frozenset(_benchmark_labels(client, project.id)),
             annotations=annotations,
             include_predictions=include_predictions,
+            frames=frames,
             keep_raw=keep_raw,
             fetch_masks=_mask_fetcher(client, pool),
         )

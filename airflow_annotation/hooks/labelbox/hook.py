@@ -36,6 +36,7 @@ from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontolo
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.items import MediaItem
 
 if TYPE_CHECKING:
@@ -239,7 +240,7 @@ class LabelboxHook(AnnotationHook):
 
         return upload_predictions(
             self.client,
-            project_id,
+            projects.read_project(self.client, project_id),
             submissions,
             model_version=model_version,
             mode=mode,
@@ -265,6 +266,7 @@ class LabelboxHook(AnnotationHook):
         annotations: AnnotationChoice = "all",
         include_predictions: bool = False,
         annotators: AnnotatorNames = "email",
+        frames: Frames = "keyframes",
         keep_raw: bool = False,
     ) -> Iterator[LabelTables]:
         """Yield the whole project as batches of whole items. See :meth:`AnnotationHook.read_tables`."""
@@ -278,6 +280,7 @@ class LabelboxHook(AnnotationHook):
             annotations=annotations,
             include_predictions=include_predictions,
             annotators=annotators,
+            frames=frames,
             keep_raw=keep_raw,
             namespace=self._namespace,
         )

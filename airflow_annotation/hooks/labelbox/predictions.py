@@ -1,0 +1,298 @@
+"""Labels for a project's data rows to start from, or as people's own work, in bounded imports.
+
+Labelbox keeps no version with a prediction. So each import is named by its version, and what an import did to which
+data row is read from its status file, which Labelbox keeps for a day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
+from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.data_rows import ProjectRow, ProjectRows
+from airflow_annotation.hooks.labelbox.projects import FoundProject
+from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, TaskFailed, pause, polls, repeat
+from airflow_annotation.hooks.progress_log import UploadProgress
+from airflow_annotation.labels.labelbox.features import Ontology
+from airflow_annotation.labels.labelbox.keys import global_key_of
+from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
+from airflow_annotation.labels.labelbox.results import UnwritableLabelError, results_from_labels
+from airflow_annotation.labels.submissions import LabelRowError, Submission, complete_labels
+from airflow_annotation.media.items import key_hash
+
+if TYPE_CHECKING:
+    from labelbox import LabelImport, MALPredictionImport
+
+log = logging.getLogger(__name__)
+
+LINES_PER_IMPORT: Final = 5000
+BYTES_PER_IMPORT: Final = 16 * 2**20
+"""Masks are in the lines themselves."""
+
+_CONFLICT: Final = 409
+
+
+class _RowReference(msgspec.Struct):
+    id: str | None = None
+
+
+class _ImportError(msgspec.Struct):
+    message: str = ""
+
+
+class _Status(msgspec.Struct, rename="camel"):
+    """What became of a line of an import."""
+
+    status: str
+    uuid: str | None = None
+    data_row: _RowReference | None = None
+    errors: list[_ImportError] = []
+
+
+class _Part(msgspec.Struct):
+    """The lines of one item."""
+
+    item_key: str
+    lines: list[dict[str, Any]]
+
+
+def upload_predictions(
+    client: LabelboxClient,
+    project: FoundProject,
+    submissions: Iterable[Submission],
+    *,
+    model_version: str,
+    mode: UploadMode = "predictions",
+    on_existing: OnExisting = "skip",
+    coordinates: Coordinates = "relative",
+    namespace: str = "",
+) -> UploadReport:
+    """Give a project's data rows predictions, or annotations.
+
+    All submissions of an item become one: Labelbox has one set of predictions, and one label, for a data row and an
+    import. Items that an import of this version gave labels to are found for a day; after that, the same labels are
+    imported again, with the same ``uuid``.
+
+    :param client: of the organisation
+    :param project: the project
+    :param submissions: those of an item one after the other
+    :param model_version: what made the labels; the imports are named by it
+    :param mode: ``predictions`` or ``annotations``; these are the connection's user's
+    :param on_existing: ``skip`` items that have labels of this version, or ``replace`` all the project has of it
+    :param coordinates: of the submissions
+    :param namespace: of the global keys
+    :return: counts of items, and the first that failed
+    :raises AnnotationError: the upload cannot go on
+    """
+    if not model_version.strip():
+        raise AnnotationError("The model_version is empty.")
+    if mode == "annotations" and on_existing == "replace":
+        raise AnnotationError(
+            "Annotations cannot be replaced, since people may have edited them. Use on_existing='skip'."
+        )
+    if project.ontology is None:
+        raise AnnotationError(f"Project {project.id} has no ontology, so that nothing can be labeled in it.")
+    imports = _Imports(client, project.id, model_version, mode)
+    if on_existing == "replace":
+        imports.delete()
+    upload = _Upload(client, project, imports, coordinates=coordinates, namespace=namespace)
+    return upload.run(submissions)
+
+
+class _Upload:
+    def __init__(
+        self,
+        client: LabelboxClient,
+        project: FoundProject,
+        imports: _Imports,
+        *,
+        coordinates: Coordinates,
+        namespace: str,
+    ) -> None:
+        normalized = (project.ontology or {})["normalized"]
+        self._ontology = Ontology(normalized)
+        self._schema = label_schema_from_ontology(normalized)
+        self._imports = imports
+        self._coordinates = coordinates
+        self._namespace = namespace
+        self._rows = ProjectRows(client, project.id)
+        self._report = UploadReport()
+        self._parts: list[_Part] = []
+        self._lines = self._bytes = 0
+
+    def run(self, submissions: Iterable[Submission]) -> UploadReport:
+        progress = UploadProgress()
+        labeled = {key_hash(row_id) for row_id in self._imports.labeled_rows()}
+        seen: set[int] = set()
+        for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):
+            row = self._rows.find(global_key_of(item_key, self._namespace))
+            if row is None:
+                self._report.fail(item_key, f"The project has no item {item_key!r}.")
+            elif row.id_hash in seen:
+                self._report.fail(
+                    item_key, f"The labels of item {item_key!r} come in several places: order the rows by item_key."
+                )
+            elif row.id_hash in labeled:
+                self._report.skipped += 1
+            else:
+                self._add(item_key, row, group)
+            if row is not None:
+                seen.add(row.id_hash)
+            progress.log(self._report)
+        self._send()
+        progress.log(self._report, last=True)
+        return self._report
+
+    def _add(self, item_key: str, row: ProjectRow, submissions: Iterable[Submission]) -> None:
+        try:
+            lines = [
+                line
+                for number, submission in enumerate(submissions)
+                for line in self._write(item_key, row, submission, number)
+            ]
+        except (LabelRowError, UnwritableLabelError) as error:
+            self._report.fail(item_key, f"Item {item_key!r}: {error}")
+            return
+        size = len(msgspec.json.encode(lines))
+        if self._parts and (self._lines + len(lines) > LINES_PER_IMPORT or self._bytes + size > BYTES_PER_IMPORT):
+            self._send()
+        self._parts.append(_Part(item_key, lines))
+        self._lines += len(lines)
+        self._bytes += size
+
+    def _write(self, item_key: str, row: ProjectRow, submission: Submission, number: int) -> list[dict[str, Any]]:
+        labels = complete_labels(
+            submission, self._schema, coordinates=self._coordinates, width=row.width, height=row.height
+        )
+        # Ids are unique within a submission, and within a version, only.
+        for label in labels:
+            label["annotation_id"] = f"{self._imports.model_version}/{number}/{label.get('annotation_id') or ''}"
+        global_key = global_key_of(item_key, self._namespace)
+        return results_from_labels(labels, self._ontology, global_key=global_key, width=row.width, height=row.height)
+
+    def _send(self) -> None:
+        parts, self._parts = self._parts, []
+        self._lines = self._bytes = 0
+        lines = [line for part in parts for line in part.lines]
+        reasons = self._imports.send(lines) if lines else {}
+        for part in parts:
+            refused = [reasons[line["uuid"]] for line in part.lines if line["uuid"] in reasons]
+            if refused:
+                self._report.fail(
+                    part.item_key,
+                    f"Labelbox does not take {len(refused)} of {len(part.lines)} labels of item {part.item_key!r}: "
+                    f"{refused[0]}",
+                )
+            else:
+                self._report.uploaded += 1
+
+
+class _Imports:
+    """The imports of one version into one project."""
+
+    def __init__(self, client: LabelboxClient, project_id: str, model_version: str, mode: UploadMode) -> None:
+        self._client = client
+        self._project_id = project_id
+        self._mode = mode
+        self.model_version = model_version
+
+    def send(self, lines: list[dict[str, Any]]) -> dict[str, str]:
+        """Import lines, and return why some were refused, by their uuid. The same lines are imported once."""
+        digest = hashlib.sha256(msgspec.json.encode(lines)).hexdigest()[:12]
+        for attempt in range(1, ATTEMPTS + 1):
+            # Labelbox gives a name once, to an import that failed as well.
+            name = f"{self._prefix}{digest}" + (f" ({attempt})" if attempt > 1 else "")
+            try:
+                statuses = self._statuses(self._wait(name, self._make(name, lines)))
+                return {
+                    status.uuid or "": "; ".join(error.message for error in status.errors) or "no reason given"
+                    for status in statuses
+                    if status.status != "SUCCESS"
+                }
+            except TaskFailed as error:
+                if attempt == ATTEMPTS:
+                    raise
+                log.warning("%s Importing again.", error)
+                pause(attempt)
+        raise AssertionError
+
+    def labeled_rows(self) -> Iterator[str]:
+        """Yield the ids of the data rows that imports of this version gave labels to, of the last day's at least."""
+        for source in self._list():
+            if source.state.value == "RUNNING":
+                source = self._wait(source.name, source)  # noqa: PLW2901 - the same import, at its end
+            if source.state.value != "FINISHED":
+                continue
+            for status in self._statuses(source):
+                if status.status == "SUCCESS" and status.data_row is not None and status.data_row.id:
+                    yield status.data_row.id
+
+    def delete(self) -> None:
+        """Delete the predictions of this version."""
+        for source in self._list():
+            with self._client.using_sdk():
+                source.delete()
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.model_version} #"
+
+    def _list(self) -> list[Any]:
+        def ask() -> list[Any]:
+            with self._client.using_sdk() as sdk:
+                project = sdk.get_project(self._project_id)
+                found = (
+                    project.get_mal_prediction_imports() if self._mode == "predictions" else project.get_label_imports()
+                )
+                return [source for source in found if source.name.startswith(self._prefix)]
+
+        return repeat(ask)
+
+    def _make(self, name: str, lines: list[dict[str, Any]]) -> MALPredictionImport | LabelImport:
+        def ask() -> MALPredictionImport | LabelImport:
+            try:
+                with self._client.using_sdk() as sdk:
+                    return self._class().create_from_objects(sdk, self._project_id, name, lines)
+            except AnnotationRequestError as error:
+                if error.status_code != _CONFLICT:
+                    raise
+                return self._find(name)
+
+        return repeat(ask)
+
+    def _find(self, name: str) -> MALPredictionImport | LabelImport:
+        with self._client.using_sdk() as sdk:
+            return self._class().from_name(sdk, self._project_id, name)
+
+    def _class(self) -> Any:
+        from labelbox import LabelImport, MALPredictionImport
+
+        return MALPredictionImport if self._mode == "predictions" else LabelImport
+
+    def _wait(self, name: str, source: Any) -> Any:
+        for _ in polls(f"the import {name!r}"):
+            if source.state.value == "FINISHED":
+                return source
+            if source.state.value == "FAILED":
+                raise TaskFailed(f"Labelbox failed at the import {name!r} into project {self._project_id}.")
+            source = repeat(lambda: self._find(name))
+        raise AssertionError
+
+    def _statuses(self, source: Any) -> list[_Status]:
+        """Return what became of each line, nothing where Labelbox does not know it any more."""
+        try:
+            content = self._client.fetch(source.status_file_url) if source.status_file_url else b""
+        except AnnotationRequestError as error:
+            if error.is_transient:
+                raise
+            log.warning("What the import %r did is not known any more: %s", source.name, error)
+            return []
+        return [msgspec.json.decode(line, type=_Status) for line in content.splitlines() if line.strip()]
