@@ -13,6 +13,7 @@ from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotF
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.items import MediaItem
 
 MediaAccess = Literal["auto", "upload", "reference"]
@@ -280,6 +281,7 @@ class AnnotationHook(BaseHook, ABC):
         annotations: AnnotationChoice = "all",
         include_predictions: bool = False,
         annotators: AnnotatorNames = "email",
+        frames: Frames = "keyframes",
         keep_raw: bool = False,
     ) -> Iterator[LabelTables]:
         """Yield the whole project as batches of whole items, every item in exactly one batch.
@@ -288,5 +290,6 @@ class AnnotationHook(BaseHook, ABC):
             left out is left out of ``annotations`` and ``labels``, never of ``items``
         :param include_predictions: also yield the models' predictions, with origin ``prediction``
         :param annotators: name people by their ``email``, or by the tool's opaque ``id``
+        :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
         :param keep_raw: fill ``labels.raw`` for every row, not only for type ``other``
         """

@@ -200,7 +200,7 @@ def track_to_sequence(
 
 def _needed(track: Track, frames_count: int) -> tuple[IntArray, BoolArray]:
     """Return the rows that the others follow from, and whether each of them leads to the next one."""
-    gaps = np.diff(track.tool_frame) > 1
+    gaps = (np.diff(track.tool_frame) > 1) | (track.is_keyframe & ~track.enabled)[:-1]
     begins, ends = np.concatenate([[True], gaps]), np.concatenate([gaps, [True]])
     numbers = np.column_stack([track.bbox, track.rotation / 360])
     middle = (numbers[:-2] + numbers[2:]) / 2

@@ -15,6 +15,7 @@ from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProj
 from airflow_annotation.labels.geometry import labels_to_pixels
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.video import Frames
 from airflow_annotation.project_task import AnnotationProjectTask
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class AnnotationsTransfer(AnnotationProjectTask):
     :param field_mapping: new names of fields, by the name in the label schema; fields may be merged. (templated)
     :param include_predictions: also land the models' predictions
     :param annotators: name people by their ``email``, or by the tool's opaque ``id``
+    :param frames: of objects in videos, land the ``keyframes`` that people set, or ``all`` frames in which they are
+        shown, those between interpolated as the tool does
     :param keep_raw: keep the tool's own record of every label in ``labels.raw``
     """
 
@@ -51,6 +54,7 @@ class AnnotationsTransfer(AnnotationProjectTask):
         field_mapping: dict[str, str] | None = None,
         include_predictions: bool = False,
         annotators: AnnotatorNames = "email",
+        frames: Frames = "keyframes",
         keep_raw: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -59,6 +63,7 @@ class AnnotationsTransfer(AnnotationProjectTask):
             ("annotations", annotations, get_args(AnnotationChoice)),
             ("coordinates", coordinates, get_args(Coordinates)),
             ("annotators", annotators, get_args(AnnotatorNames)),
+            ("frames", frames, get_args(Frames)),
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
@@ -67,6 +72,7 @@ class AnnotationsTransfer(AnnotationProjectTask):
         self.field_mapping = field_mapping
         self.include_predictions = include_predictions
         self.annotators = annotators
+        self.frames = frames
         self.keep_raw = keep_raw
 
     @abstractmethod
@@ -105,6 +111,7 @@ class AnnotationsTransfer(AnnotationProjectTask):
             "field_mapping": self.field_mapping or {},
             "include_predictions": self.include_predictions,
             "annotators": self.annotators,
+            "frames": self.frames,
             "keep_raw": self.keep_raw,
         }
 
@@ -126,6 +133,7 @@ class AnnotationsTransfer(AnnotationProjectTask):
             annotations=self.annotations,
             include_predictions=self.include_predictions,
             annotators=self.annotators,
+            frames=self.frames,
             keep_raw=self.keep_raw,
         )
         started = logged = time.monotonic()

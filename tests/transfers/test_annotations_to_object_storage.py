@@ -54,7 +54,13 @@ def test_a_mapping_of_a_field_that_is_not_there_names_it_and_the_fields(land: La
 
 def test_the_tool_is_asked_for_what_the_operator_was(tmp_path: Path) -> None:
     task = operator(
-        tmp_path, annotations="latest", include_predictions=True, annotators="id", keep_raw=True, project="1"
+        tmp_path,
+        annotations="latest",
+        include_predictions=True,
+        annotators="id",
+        frames="all",
+        keep_raw=True,
+        project="1",
     )
     hook = task.__dict__["hook"] = GeneratedHook([])
     context: Any = task_context()
@@ -63,6 +69,7 @@ def test_the_tool_is_asked_for_what_the_operator_was(tmp_path: Path) -> None:
         "annotations": "latest",
         "include_predictions": True,
         "annotators": "id",
+        "frames": "all",
         "keep_raw": True,
     }
     assert context["ti"].xcoms == {"annotation_project_url": hook.project.url}
@@ -70,7 +77,13 @@ def test_the_tool_is_asked_for_what_the_operator_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("annotations", "newest"), ("coordinates", "percent"), ("annotators", "name"), ("keep_versions", 0)],
+    [
+        ("annotations", "newest"),
+        ("coordinates", "percent"),
+        ("annotators", "name"),
+        ("frames", "some"),
+        ("keep_versions", 0),
+    ],
 )
 def test_a_wrong_parameter_fails_when_the_dag_is_parsed_and_is_named(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=name):

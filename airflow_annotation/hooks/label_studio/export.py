@@ -10,6 +10,7 @@ of the time of the export.
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
+import pyarrow.compute as pc
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
@@ -26,6 +28,7 @@ from airflow_annotation.hooks.progress_log import ReadProgress
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.video import Frames
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +101,7 @@ def read_tables(
     annotations: AnnotationChoice = "all",
     include_predictions: bool = False,
     annotators: AnnotatorNames = "email",
+    frames: Frames = "keyframes",
     keep_raw: bool = False,
     item_ids: Iterable[int] | None = None,
 ) -> Iterator[LabelTables]:
@@ -111,6 +115,7 @@ def read_tables(
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``
     :param include_predictions: also read the models' predictions
     :param annotators: name people by their ``email``, or by Label Studio's ``id``
+    :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
     :param keep_raw: fill ``labels.raw`` for every row
     :param item_ids: read these items only; None reads all
     """
@@ -122,15 +127,39 @@ def read_tables(
         annotators=annotators,
         find_email=_email_finder(client),
         annotations=annotations,
+        frames=frames,
         keep_raw=keep_raw,
     )
     reader = _PieceReader(client, project.id, include_predictions=include_predictions)
     progress = ReadProgress(project)
+    other_rates = 0
     for piece in reader.pieces(_find_ids(client, project.id) if item_ids is None else iter(sorted(set(item_ids)))):
         tables = tables_from_export(piece.export, source, unfinished=piece.unfinished, predictions=piece.predictions)
         progress.count(tables)
+        other_rates += _count_other_rates(tables, source.config)
         yield tables
     progress.report_end()
+    if other_rates:
+        log.warning(
+            "%d videos of project %s have another frame rate than the labeling config's. Label Studio's player counts "
+            "frames at the config's rate, so tool_frame is not the file's frame + 1, and some frames of the files "
+            "cannot be labeled. Set the Video tag's frameRate to that of the files.",
+            other_rates,
+            project.id,
+        )
+
+
+def _count_other_rates(tables: LabelTables, config: LabelingConfig) -> int:
+    """Count videos whose file has another frame rate than that at which the player counts."""
+    media = next((media for media in config.objects.values() if media.media_type == "video"), None)
+    if media is None:
+        return 0
+    known = tables.items.filter(pc.is_valid(tables.items["frame_rate"]))
+    rates = zip(known["frame_rate"].to_pylist(), known["data"].to_pylist(), strict=True)
+    return sum(
+        not math.isclose(rate, media.find_frame_rate(msgspec.json.decode(data) | {"frame_rate": rate}), rel_tol=1e-4)
+        for rate, data in rates
+    )
 
 
 # Requests

@@ -40,6 +40,7 @@ from airflow_annotation.labels.label_studio.config import label_config_from_sche
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.items import MediaItem
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ class LabelStudioHook(AnnotationHook):
         annotations: AnnotationChoice = "all",
         include_predictions: bool = False,
         annotators: AnnotatorNames = "email",
+        frames: Frames = "keyframes",
         keep_raw: bool = False,
     ) -> Iterator[LabelTables]:
         """Yield the whole project as batches of whole items. See :meth:`AnnotationHook.read_tables`."""
@@ -266,6 +268,7 @@ class LabelStudioHook(AnnotationHook):
             annotations=annotations,
             include_predictions=include_predictions,
             annotators=annotators,
+            frames=frames,
             keep_raw=keep_raw,
         )
 

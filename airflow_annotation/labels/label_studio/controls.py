@@ -5,9 +5,10 @@ Reads any labeling config, hand-written ones too. The tags are described at http
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from xml.etree import ElementTree
 
 import msgspec
@@ -34,6 +35,9 @@ classes; without, the classes come from a ``Labels`` tag beside them, if from an
 
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
 """Tags that can be asked for each region."""
+
+DEFAULT_FRAME_RATE: Final = 24.0
+"""Frames a second that Label Studio's player counts where the config does not say."""
 
 _MEDIA_TYPES: Final = {
     "image": "image",
@@ -98,12 +102,26 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     :param tag: the tag's name as the config spells it
     :param data_key: the key of the task's data that holds the media
     :param media_type: ``image``, ``video``, ...
+    :param frame_rate: the ``frameRate`` of a video as the config has it: a number, or ``$key`` of the task's data
     """
 
     name: str
     tag: str
     data_key: str
     media_type: str
+    frame_rate: str = ""
+
+    def find_frame_rate(self, data: Mapping[str, Any]) -> float:
+        """Return at which rate the player counts the frames of a video.
+
+        :param data: the task's
+        """
+        key = _DATA_KEY.fullmatch(self.frame_rate)
+        try:
+            rate = float(data.get(key[1], "") if key else self.frame_rate)
+        except (TypeError, ValueError):
+            return DEFAULT_FRAME_RATE
+        return rate if 0 < rate < math.inf else DEFAULT_FRAME_RATE
 
 
 class LabelingConfig:
@@ -136,6 +154,11 @@ class LabelingConfig:
         flags = {attributes["name"]: attributes["indexflag"] for _, attributes in tags if "indexflag" in attributes}
         self._repeated_controls = list(_repeated(self.controls, flags))
         self._repeated_objects = list(_repeated(self.objects, flags))
+
+    @property
+    def has_video(self) -> bool:
+        """Whether the config shows videos."""
+        return any(media.media_type == "video" for media in self.objects.values())
 
     def find_control(self, from_name: str) -> Control | None:
         """Return the control that results with this ``from_name`` came from, None where the config has none."""
@@ -178,7 +201,13 @@ def _read_media(element: ElementTree.Element, attributes: dict[str, str], target
     key = _DATA_KEY.search(attributes.get("value") or attributes.get("valuelist") or "")
     if key is None or not (tag in _MEDIA_TYPES or attributes["name"] in targets):
         return None
-    return MediaObject(name=attributes["name"], tag=element.tag, data_key=key[1], media_type=_MEDIA_TYPES.get(tag, tag))
+    return MediaObject(
+        name=attributes["name"],
+        tag=element.tag,
+        data_key=key[1],
+        media_type=_MEDIA_TYPES.get(tag, tag),
+        frame_rate=attributes.get("framerate", ""),
+    )
 
 
 def _labels_beside(attributes: dict[str, str], controls: list[tuple[ElementTree.Element, dict[str, str]]]) -> list[str]:

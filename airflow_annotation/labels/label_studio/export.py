@@ -19,8 +19,10 @@ import pyarrow.compute as pc
 from airflow_annotation.labels.columns import Columns, Portion, join_portions, time_column
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.regions import Region, read_regions
+from airflow_annotation.labels.label_studio.video import read_videos
 from airflow_annotation.labels.schema import OTHER
 from airflow_annotation.labels.tables import ITEMS, LabelTables, empty_tables
+from airflow_annotation.labels.video import Frames
 
 TOOL: Final = "label_studio"
 
@@ -53,6 +55,7 @@ class ExportSource:
     :param find_email: returns a person's e-mail for their id, which is what the export has
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. Skipped ones
         are the latest only where there is no other
+    :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
     :param keep_raw: fill ``labels.raw`` for every row
     """
 
@@ -63,6 +66,7 @@ class ExportSource:
     annotators: Literal["email", "id"] = "email"
     find_email: Callable[[int], str] = str
     annotations: Literal["all", "latest", "ground_truth"] = "all"
+    frames: Frames = "keyframes"
     keep_raw: bool = False
 
 
@@ -154,7 +158,12 @@ def _read_portion(
     entries = [entry for index, task in enumerate(tasks) for entry in _entries(index, task, source)]
     counts = [len(entry.regions) for entry in entries]
     owners = np.repeat(np.arange(len(entries)), counts)
-    rows, labels = read_regions(list(chain.from_iterable([entry.regions for entry in entries])), owners, source.config)
+    regions = list(chain.from_iterable([entry.regions for entry in entries]))
+    read = read_regions(regions, owners, source.config)
+    if source.config.has_video:
+        data = [tasks[entry.item].data for entry in entries]
+        read = read_videos(read, regions, lambda region: data[owners[region]], source.config, source.frames)
+    rows, labels = read
     others = pc.equal(labels["type"], OTHER)
     if source.keep_raw or pc.any(others).as_py():
         records = list(_raw_records(raw_tasks, predictions, source))
@@ -276,7 +285,8 @@ def _read_data(task: _Task[Region], media_keys: Sequence[str]) -> dict[str, Any]
         media = rest.pop(media_key)
         facts.setdefault("media_uri", media)
     if "width" not in facts or "height" not in facts:
-        regions = chain.from_iterable(submission.result or () for submission in task.annotations)
+        submissions = (one for one in chain(task.annotations, task.predictions) if not isinstance(one, int))
+        regions = chain.from_iterable(submission.result or () for submission in submissions)
         seen = next((region for region in regions if region.original_width and region.original_height), None)
         if seen is not None:
             facts |= {"width": round(seen.original_width or 0), "height": round(seen.original_height or 0)}

@@ -1,0 +1,188 @@
+"""What Label Studio's results say of videos: records of many frames as rows of the ``labels`` table.
+
+A ``videorectangle`` becomes a row for each of its frames, ``timelinelabels`` a row for each of their ranges. The
+formats are described at https://labelstud.io/tags/videorectangle and https://labelstud.io/tags/timelinelabels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.columns import Columns, IntArray, bbox_column, class_columns, concat_columns
+from airflow_annotation.labels.label_studio.controls import DEFAULT_FRAME_RATE, LabelingConfig
+from airflow_annotation.labels.label_studio.regions import LabelRows, Region
+from airflow_annotation.labels.video import Frames, KeyFrame, file_frames, frame_times, sequence_to_track
+
+ENABLED: Final = "enabled"
+"""Attribute that is false on a key frame after which the object is not shown until the next one."""
+
+
+class _VideoRectangle(msgspec.Struct, gc=False):
+    sequence: list[KeyFrame]
+    frames_count: float | None = msgspec.field(name="framesCount", default=None)
+    classes: list[str] | None = msgspec.field(name="labels", default=None)
+
+    def __post_init__(self) -> None:
+        """Refuse what would be no row."""
+        if not self.sequence:
+            raise ValueError("There are no key frames.")
+
+
+class _Range(msgspec.Struct, gc=False):
+    start: int
+    end: int
+
+
+class _Timeline(msgspec.Struct, gc=False):
+    ranges: list[_Range]
+    classes: list[str] | None = msgspec.field(name="timelinelabels", default=None)
+
+    def __post_init__(self) -> None:
+        """Refuse what would be no row."""
+        if not self.ranges:
+            raise ValueError("There are no ranges.")
+
+
+_DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
+    "videorectangle": msgspec.json.Decoder(_VideoRectangle),
+    "timelinelabels": msgspec.json.Decoder(_Timeline),
+}
+
+
+def read_videos(
+    rows: LabelRows,
+    regions: Sequence[Region],
+    find_data: Callable[[int], Mapping[str, Any]],
+    config: LabelingConfig,
+    frames: Frames,
+) -> LabelRows:
+    """Replace the row of each region of a video by rows of its frames or ranges.
+
+    :param rows: of the regions; those of videos are of type ``other``, and stay it where they are not what they say
+    :param regions: the records
+    :param find_data: returns the data of a region's task, by the position of the region
+    :param config: the project's labeling config
+    :param frames: of objects the key frames that people set, or ``all`` frames in which they are shown. An object
+        without such key frames has all of them in any case
+    """
+    places: list[int] = []
+    classes: list[list[str] | None] = []
+    parts: list[Columns] = []
+    for place, position in enumerate(rows.regions.tolist()):
+        region = regions[position]
+        decoder = _DECODERS.get(region.type)
+        if decoder is None:
+            continue
+        try:
+            value = decoder.decode(region.value)
+        except msgspec.ValidationError:
+            continue
+        clock = _clock(region, find_data(position), config)
+        is_timeline = isinstance(value, _Timeline)
+        parts.append(_range_columns(value, clock) if is_timeline else _frame_columns(value, region, clock, frames))
+        places.append(place)
+        classes.append(value.classes)
+    if not places:
+        return rows
+    nth = np.repeat(np.arange(len(places)), [len(part["type"]) for part in parts])
+    replaced = np.array(places)[nth]
+    kept = np.setdiff1d(np.arange(len(rows.regions)), places)
+    columns = _take(rows.columns, replaced) | concat_columns(parts)
+    for name, given in _take(class_columns(classes), nth).items():
+        columns[name] = pc.coalesce(columns[name], given) if name in columns else given
+    _add_disabled(columns)
+    order = np.argsort(np.concatenate([kept, replaced]), kind="stable")
+    return LabelRows(
+        rows.regions[np.concatenate([kept, replaced])[order]],
+        _take(concat_columns([_take(rows.columns, kept), columns]), order),
+    )
+
+
+def _take(columns: Columns, rows: IntArray) -> Columns:
+    indices = pa.array(rows)
+    return {name: column.take(indices) for name, column in columns.items()}
+
+
+# Columns
+
+
+class _Clock(NamedTuple):
+    """How the frames of a video are counted.
+
+    :param tool_frame_rate: by the player
+    :param frame_rate: of the file, None where it is not known
+    :param frame_count: of the file, None where it is not known
+    """
+
+    tool_frame_rate: float
+    frame_rate: float | None
+    frame_count: int | None
+
+    def times(self, tool_frame: IntArray) -> pa.Array:
+        """Return the seconds at which frames of the tool begin."""
+        return pa.array(frame_times(tool_frame, self.tool_frame_rate))
+
+    def file_frames(self, tool_frame: IntArray) -> pa.Array:
+        """Return frames of the file, null where its rate is not known."""
+        if self.frame_rate is None:
+            return pa.nulls(len(tool_frame), pa.int32())
+        return pa.array(
+            file_frames(tool_frame, self.tool_frame_rate, self.frame_rate, self.frame_count).astype(np.int32)
+        )
+
+
+def _clock(region: Region, data: Mapping[str, Any], config: LabelingConfig) -> _Clock:
+    media = config.find_object(region.to_name)
+    rate, count = data.get("frame_rate"), data.get("frame_count")
+    return _Clock(
+        DEFAULT_FRAME_RATE if media is None else media.find_frame_rate(data),
+        float(rate) if isinstance(rate, (int, float)) and rate > 0 else None,
+        count if isinstance(count, int) and count > 0 else None,
+    )
+
+
+def _frame_columns(value: _VideoRectangle, region: Region, clock: _Clock, frames: Frames) -> Columns:
+    has_key_frames = any(key.auto is not True for key in value.sequence)
+    track = sequence_to_track(value.sequence, int(value.frames_count or 0), frames if has_key_frames else "all")
+    return {
+        "type": pa.repeat("detection", len(track.tool_frame)),
+        "track_id": pa.repeat(pa.scalar(None if region.id is None else str(region.id), pa.string()), len(track.bbox)),
+        "bbox": bbox_column(track.bbox.ravel()),
+        "rotation": pa.array(track.rotation),
+        "tool_frame": pa.array(track.tool_frame.astype(np.int32)),
+        "frame": clock.file_frames(track.tool_frame),
+        "time": clock.times(track.tool_frame),
+        "is_keyframe": pa.array(track.is_keyframe),
+        ENABLED: pa.array(track.enabled),
+    }
+
+
+def _range_columns(value: _Timeline, clock: _Clock) -> Columns:
+    start = np.array([range_.start for range_ in value.ranges])
+    end = np.array([range_.end for range_ in value.ranges])
+    return {
+        "type": pa.repeat("classification", len(start)),
+        "tool_frame": pa.array(start.astype(np.int32)),
+        "frame": clock.file_frames(start),
+        "frame_end": clock.file_frames(end),
+        "time": clock.times(start),
+        "time_end": clock.times(end + 1),
+    }
+
+
+def _add_disabled(columns: Columns) -> None:
+    """Say in the attributes of key frames that the object disappears after them."""
+    enabled = columns.pop(ENABLED, None)
+    if enabled is None or enabled.false_count == 0:
+        return
+    attributes = columns.get("attributes", pa.nulls(len(enabled), pa.string())).to_pylist()
+    for row in np.flatnonzero(~enabled.fill_null(True).to_numpy(zero_copy_only=False)).tolist():
+        said = msgspec.json.decode(attributes[row] or "{}")
+        attributes[row] = msgspec.json.encode({**said, ENABLED: False}).decode()
+    columns["attributes"] = pa.array(attributes, pa.string())
