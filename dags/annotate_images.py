@@ -1,6 +1,6 @@
 """Have people draw boxes in photos, and land what they drew as a Parquet dataset and as SQL tables.
 
-Needs two connections: ``annotation_default`` to Label Studio, and ``annotations_db`` to a database.
+Needs two connections: ``annotation_default`` to Label Studio or Labelbox, and ``annotations_db`` to a database.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOper
 with DAG(
     "annotate_images",
     schedule=None,
+    default_args={"annotation_conn_id": "{{ params.annotation_conn_id }}"},
     params={
+        "annotation_conn_id": "annotation_default",
         "photos": str(Path(__file__).parents[1] / "demo" / "photos" / "*.jpg"),
         "dataset": "file:///tmp/annotate_images",
     },
