@@ -136,10 +136,19 @@ def complete_labels(
     :raises LabelRowError: a row lacks what its type needs, its field is not in the schema, or its media's size is not
         known and its coordinates are in pixels
     """
-    return [
-        _complete(row, number, submission.item_key, schema, _scale(coordinates, width, height))
-        for number, row in enumerate(submission.labels)
-    ]
+    rows = []
+    for number, given in enumerate(submission.labels):
+        where = f"Label {given.get('label_id') or number} of field {given['field']!r}"
+        row = {**given, "type": given.get("type") or _type_of(given["field"], schema, where), "label_origin": None}
+        if row.get("label_id") is None:
+            row["label_id"] = hashlib.blake2b(f"{submission.item_key}\n{number}".encode(), digest_size=5).hexdigest()
+        _check(row, where, width, height)
+        if coordinates == "pixels":
+            _make_relative(row, where, width, height)
+        if row.get(SCORE) is not None:
+            row["attributes"] = json.dumps({**json.loads(row.get("attributes") or "{}"), SCORE: row[SCORE]})
+        rows.append(row)
+    return rows
 
 
 def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
@@ -184,49 +193,46 @@ def _read_string(value: Any) -> str:
     return value if isinstance(value, str) else str(_plain(value))
 
 
-def _scale(coordinates: str, width: int | None, height: int | None) -> tuple[float, float] | None:
-    if coordinates == "relative":
-        return 1.0, 1.0
-    return (1 / width, 1 / height) if width and height else None
+def _check(row: Row, where: str, width: int | None, height: int | None) -> None:
+    """Check that a row has what its type needs, in the form that it needs.
 
-
-def _complete(row: Row, number: int, item_key: str, schema: LabelSchema, scale: tuple[float, float] | None) -> Row:
-    where = f"Label {row.get('label_id') or number} of field {row['field']!r}"
-    row = {**row, "type": row.get("type") or _type_of(row["field"], schema, where), "label_origin": None}
-    if row.get("label_id") is None:
-        row["label_id"] = hashlib.blake2b(f"{item_key}\n{number}".encode(), digest_size=5).hexdigest()
+    :raises LabelRowError: it does not
+    """
     missing = [name for name in _NEEDED.get(row["type"], ()) if row.get(name) is None]
     if row["type"].startswith("classification") and row.get("label") is None and not row.get("labels"):
         missing = ["label"]
     if missing:
         raise LabelRowError(f"{where} is of type {row['type']} and has no {missing[0]}.")
-    if row.get("bbox") is not None and len([side for side in row["bbox"] if side is not None]) != 4:
+    if row.get("bbox") is not None and not _has_numbers(row["bbox"], 4):
         raise LabelRowError(f"{where} has the bbox {row['bbox']}: it takes x, y, width and height.")
-    if any(
-        point is None or len([side for side in point if side is not None]) != 2 for point in row.get("points") or ()
-    ):
+    if not all(_has_numbers(point, 2) for point in row.get("points") or ()):
         raise LabelRowError(f"{where} has a point that is not x and y.")
-    if scale is None and (row.get("bbox") or row.get("points")):
-        raise LabelRowError(f"{where} is in pixels, and nobody knows the width and height of its media.")
-    if scale is not None and scale != (1.0, 1.0):
-        if row.get("bbox"):
-            row["bbox"] = [length * side for length, side in zip(row["bbox"], scale * 2, strict=True)]
-        if row.get("points"):
-            row["points"] = [[x * scale[0], y * scale[1]] for x, y in row["points"]]
-    attributes = _read_attributes(row, where)
-    if row.get(SCORE) is not None:
-        row["attributes"] = json.dumps({**attributes, SCORE: row[SCORE]})
-    return row
-
-
-def _read_attributes(row: Row, where: str) -> dict[str, Any]:
+    if row.get("mask_size") and width and height and row["mask_size"] != [height, width]:
+        mask_height, mask_width = row["mask_size"]
+        raise LabelRowError(
+            f"{where}: its mask has the size {mask_width} x {mask_height}, its media {width} x {height}."
+        )
     try:
         attributes = json.loads(row.get("attributes") or "{}")
     except json.JSONDecodeError as error:
         raise LabelRowError(f"{where} has attributes that are not JSON: {error}.") from error
     if not isinstance(attributes, dict):
         raise LabelRowError(f"{where} has attributes that are not a JSON object.")
-    return attributes
+
+
+def _has_numbers(numbers: Sequence[float | None] | None, count: int) -> bool:
+    return numbers is not None and len(numbers) == count and None not in numbers
+
+
+def _make_relative(row: Row, where: str, width: int | None, height: int | None) -> None:
+    if not row.get("bbox") and not row.get("points"):
+        return
+    if not width or not height:
+        raise LabelRowError(f"{where} is in pixels, and nobody knows the width and height of its media.")
+    if row.get("bbox"):
+        row["bbox"] = [length / side for length, side in zip(row["bbox"], (width, height) * 2, strict=True)]
+    if row.get("points"):
+        row["points"] = [[x / width, y / height] for x, y in row["points"]]
 
 
 def _type_of(field: str, schema: LabelSchema, where: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from airflow_annotation.hooks.label_studio import predictions, sending
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
 from airflow_annotation.hooks.label_studio.predictions import upload_predictions
+from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission, read_rows, read_submissions
 from airflow_annotation.labels.tables import collect_tables
@@ -40,6 +42,8 @@ SCHEMA = LabelSchema.from_dict(
         "outlines": {"type": "polygons", "classes": ["car", "person"]},
         "paths": {"type": "polylines", "classes": ["lane"]},
         "joints": {"type": "keypoints", "classes": ["head", "foot"]},
+        "things": {"type": "instances", "classes": ["car", "person"]},
+        "ground": {"type": "segmentation", "classes": ["road", "grass"]},
         "weather": {"type": "classification", "classes": ["sun", "rain"]},
         "tags": {"type": "classifications", "classes": ["day", "night", "city"]},
         "quality": {"type": "scalar"},
@@ -214,10 +218,11 @@ def test_requests_are_bounded(
     [
         (box("elsewhere"), "project has no item 'elsewhere'"),
         (box(1, label="cat"), "the class 'cat', which the project does not have"),
-        (box(1, field="things"), "no such field"),
+        (box(1, field="boats"), "no such field"),
         (box(1, bbox=[0.9, 0.2, 0.3, 0.4]), "outside its media"),
         (box(1, bbox=[0.1, 0.2]), "takes x, y, width and height"),
         (box(1, bbox=None), "is of type detection and has no bbox"),
+        (box(1, field="things", mask_size=[10, 10], mask_counts="n2"), "the size 10 x 10, its media 640 x 480"),
         (box(1, attributes="{"), "attributes that are not JSON"),
         (box(1, attributes='{"age": 3}'), "the attribute 'age', which the project does not ask"),
         (box(1, type="cuboid"), "cannot be written"),
@@ -317,11 +322,30 @@ def shapes(field: str, type_: str, classes: list[str], least: int, most: int = 6
     )
 
 
+@st.composite
+def masks(draw: st.DrawFn, field: str, type_: str, classes: list[str]) -> Row:
+    picture = np.zeros((HEIGHT, WIDTH), np.bool_)
+    for _ in range(draw(st.integers(1, 4))):
+        (x, y), (width, height) = draw(_POINT), draw(_POINT)
+        left, top = int(x * (WIDTH - 1)), int(y * (HEIGHT - 1))
+        picture[top : top + 1 + int(height * HEIGHT), left : left + 1 + int(width * WIDTH)] ^= True
+    rle = mask_to_rle(picture)
+    return {
+        "field": field,
+        "type": type_,
+        "label": draw(st.sampled_from(classes)),
+        "mask_size": list(rle.size),
+        "mask_counts": rle.counts,
+    }
+
+
 _SHAPES = st.one_of(
     boxes(),
     shapes("outlines", "polygon", ["car", "person"], 3),
     shapes("paths", "polyline", ["lane"], 2),
     shapes("joints", "keypoint", ["head", "foot"], 1, 1),
+    masks("things", "instance", ["car", "person"]),
+    masks("ground", "segmentation", ["road", "grass"]),
 )
 _TEXTS = st.text("abc é<&\"'", min_size=1, max_size=9).filter(str.strip)
 
