@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import msgspec
 
 from airflow_annotation.exceptions import MediaError
-from airflow_annotation.media.video import MATROSKA, MP4, open_video, shown_size
+from airflow_annotation.media.orientation import shown_size
+from airflow_annotation.media.video import MATROSKA, MP4, open_video
 
 _ORIENTATION: Final = 0x0112
 """EXIF's tag for how to turn the stored pixels; 5 to 8 are quarter turns, https://exiftool.org/TagNames/EXIF.html."""

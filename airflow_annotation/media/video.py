@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import heapq
-import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from itertools import chain, takewhile
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from airflow_annotation.exceptions import MediaError
 from airflow_annotation.media.packets import (
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
-    from PIL.Image import Transpose
 
     from airflow_annotation.media.packets import VideoPacket
 
@@ -44,7 +42,6 @@ _TOLERANCE: Final = Fraction(1, 10)
 """Seconds that a video may be shorter than it says."""
 
 _MICROSECONDS: Final = 1_000_000
-_MATRIX_ONE: Final = 1 << 16
 _DAMAGED: Final = "a part of the file is damaged or missing"
 
 
@@ -118,8 +115,8 @@ class VideoReader:
             yield from (frame for frame in frames if frame.is_keyframe)
             return
         position = 0
-        sought = selection.next_wanted(position)
-        frames = self._decode_from_start() if sought else iter(())
+        sought: Wanted | None = None
+        frames = self._decode_from_start() if selection.next_wanted(position) else iter(())
         while True:
             for frame in frames:
                 if frame.index < position:
@@ -209,30 +206,35 @@ class VideoReader:
         """Decode each key frame alone, and count the others."""
         from av import FFmpegError
 
-        before = 0
-        is_first = True
+        counted = 0
+        unseen = None
         index = 0
+        end = Fraction(0)
         try:
             for group in key_frame_groups(self.container.demux(self.stream)):
                 key = group[0]
-                index = before + shown_before(key.pts, group)
-                if is_first:
-                    # What is shown before the first key frame lacks what it refers to.
-                    before, index, is_first = before - index, 0, False
-                before += sum(1 for packet in group if not packet.is_discard)
-                if key.is_discard or not key.is_keyframe:
-                    continue
-                pictures = [] if key.is_corrupt else [*self.stream.decode(key), *self.stream.decode(None)]
-                if len(pictures) != 1 or pictures[0].is_corrupt:
-                    self.stopped = Stop(index, _DAMAGED)
-                    return
-                self.stream.codec_context.flush_buffers()
-                yield replace(self._frame(index, pictures[0]), is_keyframe=True)
-                if any(packet.is_corrupt for packet in group):
-                    self.stopped = Stop(index + 1, _DAMAGED)
+                index = counted + shown_before(key.pts, group) - (unseen or 0)
+                if unseen is None:
+                    # What is shown before the first key frame lacks what it refers to, and does not count.
+                    unseen, index = index, 0
+                counted += sum(1 for packet in group if not packet.is_discard)
+                end = max(end, *(self._end(packet) for packet in group))
+                if key.is_keyframe and not key.is_discard:
+                    pictures = [] if key.is_corrupt else [*self.stream.decode(key), *self.stream.decode(None)]
+                    if len(pictures) != 1 or pictures[0].is_corrupt:
+                        self.stopped = Stop(index, _DAMAGED)
+                        return
+                    self.stream.codec_context.flush_buffers()
+                    yield replace(self._frame(index, pictures[0]), is_keyframe=True)
+                whole = sum(1 for _ in takewhile(lambda packet: not packet.is_corrupt, group))
+                if whole < len(group):
+                    self.stopped = Stop(index + whole, _DAMAGED)
                     return
         except FFmpegError as error:
             self.stopped = Stop(index, f"FFmpeg says: {error.strerror}")
+        else:
+            if reason := self._missing_at_end(counted, end):
+                self.stopped = Stop(counted - (unseen or 0), reason)
 
     def _decode(self, packets: Iterable[VideoPacket], start: int, first_pts: int | None) -> Iterator[Frame]:
         """Decode packets up to the end or the first fault.
@@ -243,41 +245,48 @@ class VideoReader:
         from av import FFmpegError
 
         count = start
-        unseen = 0
+        shown = start
         fed: list[int] = []
         end = Fraction(0)
+        dts: int | None = None
+        reason: str | None = None
         try:
             for packet in packets:
-                if packet.is_corrupt:
-                    reason: str | None = _DAMAGED
+                dts = packet.dts if packet.size else dts
+                # A packet without content says that the file ends.
+                reason = (
+                    self._missing_at_end(shown, end) if not packet.size else _DAMAGED if packet.is_corrupt else None
+                )
+                if reason:
                     break
                 if packet.size and packet.pts is not None and not packet.is_discard:
                     heapq.heappush(fed, packet.pts)
-                    end = max(end, (packet.pts + (packet.duration or 0)) * self._time_base - self._origin)
+                    shown += first_pts is None or packet.pts >= first_pts
+                    end = max(end, self._end(packet))
                 for picture in packet.decode():
                     lost = take_fed(fed, picture.pts)
                     if first_pts is not None and picture.pts is not None and picture.pts < first_pts:
                         continue
                     if lost and count == 0:
-                        unseen = lost  # frames that lack what they refer to, so that packets do not count for frames
-                        self._may_seek = False
+                        self._may_seek = False  # frames that lack what they refer to: packets do not count for frames
                     elif picture.is_corrupt or (lost and self._counts_packets and count > start):
                         self.stopped = Stop(count, _DAMAGED)
                         return
                     yield self._frame(count, picture)
                     count += 1
-            else:
-                reason = self._missing_at_end(count + unseen, end)
         except FFmpegError as error:
             reason = f"FFmpeg says: {error.strerror}"
         if reason:
-            for picture in self._drain(fed, first_pts):
+            for picture in self._drain(fed, first_pts, dts):
                 yield self._frame(count, picture)
                 count += 1
             self.stopped = Stop(count, reason)
 
-    def _drain(self, fed: list[int], first_pts: int | None) -> Iterator[VideoFrame]:
-        """Yield what the decoder still holds, up to the first frame that is missing."""
+    def _drain(self, fed: list[int], first_pts: int | None, dts: int | None) -> Iterator[VideoFrame]:
+        """Yield what the decoder still holds, up to the first frame that is missing.
+
+        :param dts: of the last packet: none of those that did not come is shown before
+        """
         from av import FFmpegError
 
         try:
@@ -287,6 +296,8 @@ class VideoReader:
         for picture in pictures:
             if take_fed(fed, picture.pts) or picture.is_corrupt or picture.pts is None:
                 return
+            if dts is None or picture.pts >= dts:
+                return
             if first_pts is None or picture.pts >= first_pts:
                 yield picture
 
@@ -295,6 +306,9 @@ class VideoReader:
 
     def _time(self, pts: int | None) -> Fraction | None:
         return None if pts is None else pts * self._time_base - self._origin
+
+    def _end(self, packet: VideoPacket) -> Fraction:
+        return ((packet.pts or 0) + (packet.duration or 0)) * self._time_base - self._origin
 
     def _missing_at_end(self, count: int, end: Fraction) -> str | None:
         """Return what is missing of a file that was read to its end, None if nothing is known to be."""
@@ -343,38 +357,6 @@ def open_video(file: BinaryIO, name: str) -> Iterator[VideoReader]:
         ) from error
     with container:
         yield VideoReader(container, name)
-
-
-def transposition(picture: VideoFrame) -> Transpose | None:
-    """Return how to turn or mirror a stored picture for it to be shown, as its display matrix has it.
-
-    None if it is shown as it is stored; an angle that is no quarter turn is left as it is stored.
-    """
-    matrix: Any = picture.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return None
-    from PIL.Image import Transpose
-
-    # ISO 14496-12, 8.3.2: a point moves to (a x + c y, b x + d y); 16.16 fixed point, y downwards.
-    a, b, _, c, d = (round(number / _MATRIX_ONE) for number in struct.unpack_from("=5i", bytes(matrix)))
-    return {
-        (0, 1, -1, 0): Transpose.ROTATE_270,
-        (-1, 0, 0, -1): Transpose.ROTATE_180,
-        (0, -1, 1, 0): Transpose.ROTATE_90,
-        (-1, 0, 0, 1): Transpose.FLIP_LEFT_RIGHT,
-        (1, 0, 0, -1): Transpose.FLIP_TOP_BOTTOM,
-        (0, 1, 1, 0): Transpose.TRANSPOSE,
-        (0, -1, -1, 0): Transpose.TRANSVERSE,
-    }.get((a, b, c, d))
-
-
-def shown_size(picture: VideoFrame) -> tuple[int, int]:
-    """Return the width and height of a picture as it is shown, in its own pixels: stored ones, turned."""
-    from PIL.Image import Transpose
-
-    turns = {Transpose.ROTATE_90, Transpose.ROTATE_270, Transpose.TRANSPOSE, Transpose.TRANSVERSE}
-    size = picture.width, picture.height
-    return size[::-1] if transposition(picture) in turns else size
 
 
 def _main_stream(container: InputContainer, name: str) -> VideoStream:

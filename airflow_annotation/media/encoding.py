@@ -1,0 +1,74 @@
+"""Decoded pictures to image files."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
+
+from airflow_annotation.media.orientation import transposition
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from PIL.Image import Transpose
+
+ImageFormat = Literal["jpeg", "png", "webp"]
+
+
+class PictureEncoder:
+    """Makes image files of decoded pictures, on any number of threads at once.
+
+    :param image_format: ``jpeg``, ``png`` or ``webp``
+    :param quality: 1 to 100, of JPEG and WebP
+    """
+
+    def __init__(self, image_format: ImageFormat, quality: int) -> None:
+        self._format = image_format
+        self._quality = quality
+        self._local = threading.local()
+
+    def encode(self, picture: VideoFrame) -> bytes:
+        """Return the image file of a picture as it is shown."""
+        from av.video.reformatter import VideoReformatter
+        from PIL import Image
+
+        local = self._local
+        if not hasattr(local, "reformatter"):
+            local.reformatter = VideoReformatter()  # keeps its tables from frame to frame
+            local.file = tempfile.TemporaryFile()  # noqa: SIM115 - the thread's own, as long as it lives
+        rgb = local.reformatter.reformat(picture, format="rgb24", src_color_range=int(picture.color_range), threads=1)
+        turn = transposition(picture)
+        if self._format == "png":
+            return _encode_png(rgb if turn is None else _turned(rgb, turn))
+        plane = rgb.planes[0]
+        image = Image.frombuffer("RGB", (rgb.width, rgb.height), plane, "raw", "RGB", plane.line_size, 1)
+        if turn is not None:
+            image = image.transpose(turn)
+        # To a real file: only then does Pillow let other threads work while it encodes JPEG.
+        local.file.seek(0)
+        image.save(local.file, self._format, quality=self._quality)
+        local.file.truncate()
+        local.file.seek(0)
+        content: bytes = local.file.read()
+        return content
+
+
+def _turned(rgb: VideoFrame, turn: Transpose) -> VideoFrame:
+    import numpy as np
+    from av import VideoFrame as Picture
+
+    image = rgb.to_image()  # type: ignore[no-untyped-call] # PyAV has no types for it
+    return Picture.from_ndarray(np.asarray(image.transpose(turn)), format="rgb24")
+
+
+def _encode_png(picture: VideoFrame) -> bytes:
+    """Encode with FFmpeg: other threads work meanwhile, as they do not while Pillow encodes PNG."""
+    from av import CodecContext
+
+    encoder = CodecContext.create("png", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, picture.format.name
+    encoder.time_base = Fraction(1)
+    encoder.thread_count = 1
+    picture.pts = 0
+    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
