@@ -161,9 +161,12 @@ def _status(project: ProjectPart) -> str:
 
 def _agreement(project: ProjectPart) -> float | None:
     """Return the consensus of an item's labels; each has its own with the others."""
-    scores = [label.performance_details.consensus_score for label in project.labels if label.performance_details]
-    known = [score for score in scores if score is not None]
-    return fmean(known) if known else None
+    scores = [
+        label.performance_details.consensus_score
+        for label in project.labels
+        if label.performance_details is not None and label.performance_details.consensus_score is not None
+    ]
+    return fmean(scores) if scores else None
 
 
 def _count_predictions(row: TypedRow) -> int:
