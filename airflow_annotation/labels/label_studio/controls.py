@@ -111,6 +111,11 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str
     frame_rate: str = ""
 
+    @property
+    def has_frame_rate_in_data(self) -> bool:
+        """Whether each task's data says at which rate the player counts."""
+        return _DATA_KEY.fullmatch(self.frame_rate) is not None
+
     def find_frame_rate(self, data: Mapping[str, Any]) -> float:
         """Return at which rate the player counts the frames of a video.
 

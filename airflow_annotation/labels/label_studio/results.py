@@ -12,7 +12,22 @@ from typing import Any, Final
 
 import msgspec
 
-from airflow_annotation.labels.label_studio.controls import PATH_SEPARATOR, Control, LabelingConfig
+from airflow_annotation.labels.label_studio.controls import (
+    DEFAULT_FRAME_RATE,
+    PATH_SEPARATOR,
+    Control,
+    LabelingConfig,
+)
+from airflow_annotation.labels.label_studio.tracks import (
+    VIDEO_TAGS,
+    Group,
+    attributes_of,
+    find_tool_frame,
+    group_rows,
+    ranges_of,
+    sequence_of,
+    shared_attributes,
+)
 from airflow_annotation.labels.masks import RLE, rle_to_bitmask, rle_to_brush
 
 Row = Mapping[str, Any]
@@ -50,7 +65,8 @@ def results_from_labels(
 ) -> list[Record]:
     """Return the result of one annotation or prediction.
 
-    Regions get the rows' ``label_id``, so that labels keep their ids when they are landed again.
+    Regions get the rows' ``label_id``, so that labels keep their ids when they are landed again. The rows of one object
+    in a video become one region with their ``track_id``.
 
     :param rows: the rows of one annotation in their order, as dictionaries by column; columns may be missing
     :param config: the labeling config of the project that they go to
@@ -59,20 +75,22 @@ def results_from_labels(
     :raises UnwritableLabelError: the config has no control for a field or no such class, or coordinates are outside the
         media
     """
-    return [record for row in rows for record in _Writer(row, config, width, height).records()]
+    groups = group_rows(rows, config)
+    return [record for group in groups for record in _Writer(group, config, width, height).records()]
 
 
 class _Writer:
-    """Writes one row.
+    """Writes the rows of one record.
 
-    :param row: the row
+    :param group: the rows
     :param config: the labeling config
     :param width: of the media, in pixels
     :param height: of the media, in pixels
     """
 
-    def __init__(self, row: Row, config: LabelingConfig, width: int | None, height: int | None) -> None:
-        self._row = row
+    def __init__(self, group: Group, config: LabelingConfig, width: int | None, height: int | None) -> None:
+        self._group = group
+        self._row = row = group.rows[0]
         self._config = config
         if row.get("mask_size"):
             height, width = row["mask_size"]
@@ -83,8 +101,10 @@ class _Writer:
     def records(self) -> Iterator[Record]:
         """Yield the row's records: its own, those of its attributes, and its class's where that has one of its own."""
         type_ = self._row["type"]
-        attributes = msgspec.json.decode(self._row.get("attributes") or "{}", type=dict[str, Any])
-        if type_ == "other":
+        attributes = attributes_of(self._row)
+        if self._group.in_video:
+            yield from self._video(VIDEO_TAGS[type_])
+        elif type_ == "other":
             yield msgspec.json.decode(self._row["raw"])
         elif type_ == "relation":
             yield self._relation(attributes)
@@ -105,6 +125,48 @@ class _Writer:
             "direction": attributes.get("direction", "right"),
         }
         return {**record, "labels": self._classes()} if self._classes() else record
+
+    def _video(self, tag: str) -> Iterator[Record]:
+        control = self._control((tag,))
+        attributes = shared_attributes(self._group.rows)
+        if attributes is None or any(_classes(row) != _classes(self._row) for row in self._group.rows):
+            raise UnwritableLabelError(
+                f"{self._where} has other classes or attributes in other frames of {self._group.record_id!r}; in Label "
+                "Studio they are the same in all frames."
+            )
+        rate = self._tool_frame_rate(control)
+        rows = [(self._tool_frame(row, rate), row) for row in self._group.rows]
+        if tag == "timelinelabels":
+            value: Record = {"ranges": ranges_of(rows, rate)}
+            self._check_classes(control)
+        else:
+            for row in self._group.rows:
+                self._checked(row["bbox"])
+            value = {"sequence": sequence_of(rows, rate)}
+            self._check_classes(self._config.controls.get(control.field, control))
+        classes = {"timelinelabels" if tag == "timelinelabels" else "labels": self._classes()}
+        yield self._record(control, {**value, **classes} if self._classes() else value, attributes)
+        yield from self._attributes(control, attributes)
+
+    def _tool_frame_rate(self, control: Control) -> float:
+        media = self._config.find_object(self._row.get("target") or control.to_names[0])
+        if media is None:
+            return DEFAULT_FRAME_RATE
+        if media.has_frame_rate_in_data:
+            raise UnwritableLabelError(
+                f"{self._where} cannot be written while the project takes the frameRate of its Video tag from each "
+                "task's data. Write the frame rate into the labeling config."
+            )
+        return media.find_frame_rate({})
+
+    def _tool_frame(self, row: Row, rate: float) -> int:
+        frame = find_tool_frame(row, rate)
+        if frame is None or frame < 1:
+            raise UnwritableLabelError(
+                f"Label {row.get('label_id')!r} of field {row.get('field')!r} does not say in which frame it is. Give "
+                "it time, in seconds from 0, or tool_frame, from 1."
+            )
+        return frame
 
     def _shape(self, shapes: Sequence[str], attributes: Mapping[str, Any]) -> Iterator[Record]:
         control = self._control([tag for shape in shapes for tag in (f"{shape}labels", shape)])
@@ -140,7 +202,7 @@ class _Writer:
         target = self._row.get("target") or control.to_names[0]
         page = re.fullmatch(r"(.*)\[(\d+)\]", target)
         record: Record = {
-            "id": self._row["label_id"],
+            "id": self._group.record_id,
             "type": control.tag,
             "from_name": control.name,
             "to_name": page[1] if page else target,
@@ -172,8 +234,7 @@ class _Writer:
         return min(candidates, key=lambda control: tags.index(control.tag))
 
     def _classes(self) -> list[str]:
-        row = self._row
-        return list(row.get("labels") or ([row["label"]] if row.get("label") is not None else []))
+        return _classes(self._row)
 
     def _check_classes(self, control: Control) -> None:
         for class_ in self._classes():
@@ -229,7 +290,7 @@ class _Writer:
     def _checked(self, numbers: Sequence[float]) -> Sequence[float]:
         """Refuse what lies outside the media; a turned box may reach out of it."""
         reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
-        turned = bool(self._row.get("rotation"))
+        turned = any(row.get("rotation") for row in self._group.rows)
         inside = turned or all(-_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach))
         if not inside or not all(map(math.isfinite, numbers)):
             raise UnwritableLabelError(
@@ -237,6 +298,10 @@ class _Writer:
                 "and height, from 0 to 1."
             )
         return numbers
+
+
+def _classes(row: Row) -> list[str]:
+    return list(row.get("labels") or ([row["label"]] if row.get("label") is not None else []))
 
 
 def _answer_value(control: Control, answer: Sequence[Any]) -> Record:
