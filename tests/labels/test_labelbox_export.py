@@ -507,6 +507,13 @@ def test_what_no_rule_covers_lands_with_its_record(other: dict[str, Any]) -> Non
     assert read[2]["field"] == "rate"
 
 
+def test_annotations_of_no_known_form_land_as_a_whole() -> None:
+    foreign = {"segments": {"f": [{"from": 1.5, "to": "end"}]}, "tracks": [1, 2]}
+    read = tables(row(label() | {"annotations": foreign}))
+    assert only(read["labels"], "type", "annotation_id") == [("other", "label-1")]
+    assert json.loads(read["labels"][0]["raw"]) == foreign
+
+
 def test_shapes_of_a_picture_of_unknown_size_are_not_lost() -> None:
     box = annotation("ImageBoundingBox", "objects: car", bounding_box={"top": 0, "left": 0, "height": 5, "width": 5})
     (read,) = labels(row(label(objects=[box]), media_attributes={}))

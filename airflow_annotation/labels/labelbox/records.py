@@ -317,10 +317,7 @@ def _decode_row(line: bytes) -> TypedRow:
         return _decoder.decode(line)
     except msgspec.DecodeError:
         pass
-    try:
-        row: Any = _raw_decoder.decode(line)
-    except msgspec.DecodeError as error:
-        raise ValueError(f"The export has a line that is no data row ({error}): {line[:80]!r}…") from error
+    row: Any = _decode_raw(line)
     for label in _labels(row):
         annotations = label.annotations
         if annotations is not None:
@@ -333,10 +330,25 @@ def _decode_row(line: bytes) -> TypedRow:
     return cast("TypedRow", row)
 
 
+def _decode_raw(line: bytes) -> Row[msgspec.Raw, msgspec.Raw]:
+    """Decode a line with its records as they stand. Annotations of no known form are one record as a whole."""
+    try:
+        return _raw_decoder.decode(line)
+    except msgspec.DecodeError as error:
+        try:
+            whole = msgspec.json.decode(line)
+            labels = [label for project in whole["projects"].values() for label in project["labels"]]
+            for label in labels:
+                label["annotations"] = {"objects": [label["annotations"]]} if label.get("annotations") else None
+            return _raw_decoder.decode(msgspec.json.encode(whole))
+        except (msgspec.DecodeError, AttributeError, KeyError, TypeError):
+            raise ValueError(f"The export has a line that is no data row ({error}): {line[:80]!r}…") from error
+
+
 def raw_records(row: TypedRow, line: bytes) -> dict[int, str]:
     """Return the records of a row as they stand in its line, by the ``id()`` of the decoded ones."""
     pairs: list[tuple[object, msgspec.Raw]] = []
-    for label, raw_label in zip(_labels(row), _labels(_raw_decoder.decode(line)), strict=True):
+    for label, raw_label in zip(_labels(row), _labels(_decode_raw(line)), strict=True):
         one, other = label.annotations, raw_label.annotations
         if one is not None and other is not None:
             pairs += zip(one.objects, other.objects, strict=True)
