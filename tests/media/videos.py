@@ -53,6 +53,7 @@ def make_video(
     cover: bool = False,
     sound: bool = False,
     full_range: bool = False,
+    noisy: bool = False,
 ) -> bytes:
     """Encode numbered frames.
 
@@ -60,6 +61,7 @@ def make_video(
     :param cover: put a stream with one picture before the video, as files with cover art have it
     :param sound: put a second of silence in, which begins at 0
     :param full_range: use all values of a byte, as phones and screen recorders do
+    :param noisy: make it hard to compress, for files of some size
     """
     # Not in memory: to move its index to the front, FFmpeg opens the file once more.
     with (
@@ -79,7 +81,10 @@ def make_video(
             blank = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
             output.mux([*art.encode(blank), *art.encode(None)])
         for number in range(frames):
-            frame = av.VideoFrame.from_ndarray(picture(number, size), format="rgb24")
+            pixels = picture(number, size)
+            if noisy:
+                pixels = pixels ^ np.random.default_rng(number).integers(0, 16, pixels.shape, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             if full_range:
                 frame = frame.reformat(format=pix_fmt, dst_color_range="JPEG")
             frame.pts = pts[number] if pts else number
