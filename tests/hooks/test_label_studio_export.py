@@ -184,6 +184,21 @@ def test_a_piece_that_fails_is_asked_for_in_halves(
     assert asked == [7, 3, 1, 2, 4, 2, 2]
 
 
+def test_videos_whose_rate_is_not_the_configs_are_counted_in_the_log(
+    client: LabelStudioClient, project: AnnotationProject, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = CONFIG.replace("<Image", '<Video frameRate="29.97"')
+    rates = (25, 29.97, 30000 / 1001, None, 30)
+    add_tasks(client, project, [{"data": {"image": str(n), "frame_rate": rate}} for n, rate in enumerate(rates)])
+    with caplog.at_level(logging.WARNING, logger=export.__name__):
+        list(export.read_tables(client, project, config))
+        assert "2 videos of project" in caplog.text
+        assert caplog.text.count("another frame rate") == 1
+        caplog.clear()
+        list(export.read_tables(client, project, config.replace("29.97", "$frame_rate")))
+    assert caplog.text == ""
+
+
 def test_labels_of_no_known_type_are_counted_in_the_log(
     client: LabelStudioClient, project: AnnotationProject, caplog: pytest.LogCaptureFixture
 ) -> None:
