@@ -41,8 +41,8 @@ class UploadMediaOperator(AnnotationProjectTask):
     :param on_duplicate: what to do with an item that the project has already: ``skip`` it, count it as a failure
         (``fail``), or put it in once more (``allow``). (templated)
     :param upload_settings: the tool's own settings of an upload, for Labelbox ``dataset``, ``batch``, ``priority`` and
-        others (see :class:`~airflow_annotation.hooks.labelbox.upload.UploadSettings`); unknown ones are an error that
-        lists the known. (templated)
+        others (see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`); unknown ones are an
+        error that lists the known. (templated)
     :param predictions: labels for people to start from, as ``labels`` of
         :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`; they are uploaded after the media,
         and what became of them is returned under ``predictions``. (templated)

@@ -209,9 +209,10 @@ class LabelboxHook(AnnotationHook):
         """Put each media item that the project does not have into it. See :meth:`AnnotationHook.upload_items`.
 
         :param on_duplicate: ``skip`` or ``fail``: global keys are unique, so that no item can be there twice
-        :param upload_settings: see :class:`~airflow_annotation.hooks.labelbox.upload.UploadSettings`
+        :param upload_settings: see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`
         """
-        from airflow_annotation.hooks.labelbox.upload import read_upload_settings, upload_items
+        from airflow_annotation.hooks.labelbox.upload import upload_items
+        from airflow_annotation.hooks.labelbox.upload_settings import read_upload_settings
 
         project = projects.read_project(self.client, project_id)
         return upload_items(

@@ -131,7 +131,7 @@ def test_rate_limits_are_waited_out_in_requests_of_all_kinds(hook: LabelboxHook,
 
 def test_the_key_goes_to_labelbox_only(hook: LabelboxHook, labelbox: LabelboxStandIn) -> None:
     with fault_server(labelbox.url) as elsewhere:
-        with pytest.raises(AnnotationRequestError, match=f"{elsewhere.url}/files/1 cannot be fetched: 403"):
+        with pytest.raises(AnnotationRequestError, match=f"{elsewhere.url}/files/1 cannot be fetched: 404"):
             hook.client.fetch(f"{elsewhere.url}/files/1?signature=sesame")
         assert ["Authorization" in request.headers for request in elsewhere.requests] == [False]
         here = connection(labelbox, endpoint=f"{elsewhere.url}/graphql")

@@ -137,7 +137,7 @@ def test_metadata_and_attachments_come_of_the_items_data(hook: LabelboxHook, pro
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ({"split": "other"}, "do not fit the metadata fields"),
+        ({"split": "other"}, "do not fit Labelbox's metadata fields: .* no enum option by name 'other'"),
         ({"camera": "x" * 5000}, "longer than the 4096 characters"),
         ({"attachments": ["x"]}, "attachments of .* are no list of dictionaries"),
         ({"item_key": "x"}, "'item_key' .* is taken by the upload"),

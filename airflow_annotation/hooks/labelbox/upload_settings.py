@@ -1,0 +1,51 @@
+"""What a caller may say of how items get into Labelbox."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.labelbox.projects import FoundProject
+from airflow_annotation.hooks.run_marker import check_settings
+
+LARGEST_BATCH: Final = 100_000
+"""Data rows that Labelbox takes in a batch."""
+
+
+class UploadSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How items get into Labelbox.
+
+    :param dataset: name of the dataset that new data rows go into; the project's name by default
+    :param batch: name of the batch by which they get into the project; the next ones get a number behind it
+    :param batch_size: data rows of a batch
+    :param priority: of the batch's data rows, 1 (first) to 5
+    :param consensus_settings: ``number_of_labels`` and ``coverage_percentage`` of the batch
+    :param iam_integration: name or id of the integration by which Labelbox reads buckets; the connection's by default
+    """
+
+    dataset: str
+    batch: str = "upload"
+    batch_size: int = 10_000
+    priority: int = 5
+    consensus_settings: dict[str, Any] | None = None
+    iam_integration: str | None = None
+
+
+def read_upload_settings(settings: Mapping[str, Any], project: FoundProject) -> UploadSettings:
+    """Check the upload settings that a caller gave.
+
+    :raises AnnotationError: a name is none of :class:`UploadSettings`, or a value does not fit
+    """
+    check_settings(settings, UploadSettings.__struct_fields__, "Labelbox has no upload setting")
+    try:
+        read = msgspec.convert({"dataset": project.name, **settings}, UploadSettings, strict=False)
+    except msgspec.ValidationError as error:
+        raise AnnotationError(f"The upload settings are not as Labelbox takes them: {error}.") from error
+    if not 1 <= read.priority <= 5:
+        raise AnnotationError(f"The upload setting priority is {read.priority}: pass 1 (first) to 5.")
+    if not 1 <= read.batch_size <= LARGEST_BATCH:
+        raise AnnotationError(f"The upload setting batch_size is {read.batch_size}: pass 1 to {LARGEST_BATCH:,}.")
+    return read
