@@ -173,12 +173,16 @@ class State:
         return None if row is None or row.deleted else row
 
     def key_is_taken(self, global_key: str) -> bool:
-        return global_key in self.global_keys or self.held_keys.get(global_key, 0.0) > time.monotonic()
+        return global_key in self.global_keys or self._is_held(global_key)
 
     def release_key(self, data_row: DataRow) -> None:
         if data_row.global_key is not None:
             self.global_keys.pop(data_row.global_key, None)
-            self.held_keys[data_row.global_key] = time.monotonic() + self.settings.key_release_seconds
+            self.held_keys[data_row.global_key] = time.monotonic()
+
+    def _is_held(self, global_key: str) -> bool:
+        released = self.held_keys.get(global_key)
+        return released is not None and time.monotonic() < released + self.settings.key_release_seconds
 
 
 def find(kind: str, entities: dict[str, E], identifier: str) -> E:
