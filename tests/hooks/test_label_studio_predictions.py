@@ -97,6 +97,37 @@ def landed(hook: LabelStudioHook, project: AnnotationProject) -> dict[str, list[
     return {name: table.to_pylist() for name, table in tables.items()}
 
 
+def test_tracks_in_a_video_land_as_they_went_in(hook: LabelStudioHook) -> None:
+    config = """<View><Video name="video" value="$video" frameRate="25"/><VideoRectangle name="box" toName="video"/>
+      <Labels name="objects" toName="video"><Label value="car"/></Labels>
+      <TimelineLabels name="scenes" toName="video"><Label value="rain"/></TimelineLabels></View>"""
+    project = hook.create_project(title="tracks", run_key=f"predictions/{uuid4()}", label_config=config)
+    facts = {"item_key": "clip", "width": WIDTH, "height": HEIGHT, "frame_count": 10, "frame_rate": 25}
+    hook.client.request("POST", f"/api/projects/{project.id}/import", json=[{"video": "/clip.mp4", **facts}])
+    shared = {"track_id": "t", "is_keyframe": True, "type": "detection"}
+    rows = [
+        box("clip", label_id="t", bbox=[0, 0, 0.1, 0.1], time=0.0, **shared),
+        box("clip", label_id="t", bbox=[0.2, 0, 0.1, 0.1], time=0.08, attributes='{"enabled":false}', **shared),
+        box("clip", label_id="t", bbox=[0.5, 0, 0.1, 0.1], time=0.28, **shared),
+    ]
+    scene = {"item_key": "clip", "field": "scenes", "type": "classification", "label": "rain", "label_id": "s"}
+    rows.append({**scene, "time": 0.04, "time_end": 0.2})
+    report = hook.upload_predictions(project.id, submissions(rows), model_version="v1")
+    assert report.failures == []
+    shown = collect_tables(hook.read_tables(project.id, include_predictions=True, frames="all"))["labels"].to_pylist()
+    hook.delete_project(project.id)
+    assert [(row["label_id"], row["frame"], row["frame_end"], row["is_keyframe"]) for row in shown] == [
+        ("t", 0, None, True),
+        ("t", 1, None, False),
+        ("t", 2, None, True),
+        ("t", 7, None, True),
+        ("t", 8, None, False),
+        ("t", 9, None, False),
+        ("s", 1, 4, None),
+    ]
+    assert shown[1]["bbox"] == pytest.approx([0.1, 0, 0.1, 0.1])
+
+
 def test_predictions_arrive_once_with_their_version_and_score(
     hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
 ) -> None:

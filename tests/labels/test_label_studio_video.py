@@ -114,6 +114,7 @@ def test_frames_of_the_file_are_told_only_where_its_rate_is_known() -> None:
     [
         ('frameRate="10"', {}, 0.9),
         ("", {}, 9 / 24),
+        ('frameRate="0.1"', {}, 0.9),
         ('frameRate="$fps"', {"fps": 18}, 0.5),
         ('framerate="$frame_rate"', {"frame_rate": 90}, 0.1),
         ('frameRate="$fps"', {"fps": "fast"}, 9 / 24),
@@ -195,6 +196,18 @@ def test_videos_survive_being_written_and_read(frames: Frames, made: list[dict[s
             del row["is_keyframe"]
             row["attributes"] = json.dumps({k: v for k, v in json.loads(row["attributes"] or "{}").items() if v})
     assert_same(again, rows)
+
+
+@given(records())
+def test_where_the_video_ends_objects_stay_until_then(made: list[dict[str, Any]]) -> None:
+    for record in made:
+        if record["type"] == "videorectangle":
+            record["value"] |= {"framesCount": 50, "duration": 50 / RATE}
+    shown = columns(read(*made, frames="all"), "label_id", "tool_frame", "time_end")
+    for frames in ("keyframes", "all"):
+        rows = read(*made, frames=frames)
+        written = results_from_labels(rows, LabelingConfig(CONFIG), duration=50 / RATE)
+        assert columns(read(*written, frames="all"), "label_id", "tool_frame", "time_end") == shown
 
 
 @given(records())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -182,7 +182,7 @@ class _Upload:
             "task": item.task_id,
             "model_version": self._model_version,
             "score": submission.score,
-            "result": results_from_labels(rows, self._config, width=width, height=height),
+            "result": results_from_labels(rows, self._config, width=width, height=height, duration=item.duration),
         }
         return msgspec.json.encode(prediction)
 
@@ -309,11 +309,12 @@ class _Upload:
 
 
 class _Item(NamedTuple):
-    """A task, and the size of its media in pixels as far as it is known."""
+    """A task, and the size of its media in pixels and its duration in seconds as far as they are known."""
 
     task_id: int
     width: int | None
     height: int | None
+    duration: float | None
 
 
 class _Items:
@@ -324,12 +325,12 @@ class _Items:
         hashes, facts = array("Q"), array("i")
         for hash_, task_id, data in ItemTasks(client, project_id, data_keys=data_keys).read():
             hashes.append(hash_)
-            facts.extend((task_id, *(_pixels(data.get(side)) for side in ("width", "height"))))
+            facts.extend((task_id, *(_pixels(data.get(side)) for side in ("width", "height")), _milliseconds(data)))
         unordered = np.frombuffer(hashes, np.uint64)
         # Stable: of the tasks of one item the first is taken.
         order = np.argsort(unordered, kind="stable")
         self._hashes = unordered[order]
-        self._facts = np.frombuffer(facts, np.intc).reshape(-1, 3)[order]
+        self._facts = np.frombuffer(facts, np.intc).reshape(-1, 4)[order]
 
     def find(self, item_key: str) -> _Item | None:
         """Return the item with this key, None if the project has none."""
@@ -337,9 +338,17 @@ class _Items:
         place = int(np.searchsorted(self._hashes, hash_))
         if place == len(self._hashes) or self._hashes[place] != hash_:
             return None
-        task_id, width, height = self._facts[place].tolist()
-        return _Item(task_id, width or None, height or None)
+        task_id, width, height, milliseconds = self._facts[place].tolist()
+        return _Item(task_id, width or None, height or None, milliseconds / 1000 or None)
 
 
 def _pixels(value: Any) -> int:
     return value if isinstance(value, int) and 0 < value < 2**31 else 0
+
+
+def _milliseconds(data: Mapping[str, Any]) -> int:
+    """Return how long a task's video lasts, 0 where that is not known."""
+    count, rate = data.get("frame_count"), data.get("frame_rate")
+    if not isinstance(count, int) or not isinstance(rate, (int, float)) or rate <= 0:
+        return 0
+    return _pixels(round(count / rate * 1000))

@@ -126,7 +126,9 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
             rate = float(data.get(key[1], "") if key else self.frame_rate)
         except (TypeError, ValueError):
             return DEFAULT_FRAME_RATE
-        return rate if 0 < rate < math.inf else DEFAULT_FRAME_RATE
+        if not math.isfinite(rate) or rate <= 0:
+            return DEFAULT_FRAME_RATE
+        return rate if rate >= 1 else 1 / rate  # the player takes less than 1 for the seconds of a frame
 
 
 class LabelingConfig:

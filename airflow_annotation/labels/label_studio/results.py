@@ -61,7 +61,12 @@ class UnwritableLabelError(ValueError):
 
 
 def results_from_labels(
-    rows: Iterable[Row], config: LabelingConfig, *, width: int | None = None, height: int | None = None
+    rows: Iterable[Row],
+    config: LabelingConfig,
+    *,
+    width: int | None = None,
+    height: int | None = None,
+    duration: float | None = None,
 ) -> list[Record]:
     """Return the result of one annotation or prediction.
 
@@ -72,11 +77,12 @@ def results_from_labels(
     :param config: the labeling config of the project that they go to
     :param width: of the item's media, in pixels; Label Studio wants it with shapes
     :param height: of the item's media, in pixels
+    :param duration: of a video, in seconds: where an object is shown that does not disappear before
     :raises UnwritableLabelError: the config has no control for a field or no such class, or coordinates are outside the
         media
     """
     groups = group_rows(rows, config)
-    return [record for group in groups for record in _Writer(group, config, width, height).records()]
+    return [record for group in groups for record in _Writer(group, config, width, height, duration).records()]
 
 
 class _Writer:
@@ -86,9 +92,18 @@ class _Writer:
     :param config: the labeling config
     :param width: of the media, in pixels
     :param height: of the media, in pixels
+    :param duration: of the media, in seconds
     """
 
-    def __init__(self, group: Group, config: LabelingConfig, width: int | None, height: int | None) -> None:
+    def __init__(
+        self,
+        group: Group,
+        config: LabelingConfig,
+        width: int | None,
+        height: int | None,
+        duration: float | None,
+    ) -> None:
+        self._duration = duration
         self._group = group
         self._row = row = group.rows[0]
         self._config = config
@@ -142,7 +157,7 @@ class _Writer:
         else:
             for row in self._group.rows:
                 self._checked(row["bbox"])
-            value = {"sequence": sequence_of(rows, rate)}
+            value = sequence_of(rows, rate, self._duration)
             self._check_classes(self._config.controls.get(control.field, control))
         classes = {"timelinelabels" if tag == "timelinelabels" else "labels": self._classes()}
         yield self._record(control, {**value, **classes} if self._classes() else value, attributes)

@@ -73,14 +73,18 @@ def find_tool_frame(row: Row, tool_frame_rate: float) -> int | None:
     return frame
 
 
-def sequence_of(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> list[dict[str, Any]]:
-    """Return the ``sequence`` that shows an object in its frames.
+def sequence_of(
+    rows: Sequence[tuple[int, Row]], tool_frame_rate: float, duration: float | None = None
+) -> dict[str, Any]:
+    """Return the ``value`` that shows an object in its frames.
 
     Where all rows are key frames, each becomes one, and leads to the next one unless its attributes say that it is not
     ``enabled``. Else the rows are all frames in which the object is shown.
 
     :param rows: each with its frame as the player counts; of several for one frame the last counts
     :param tool_frame_rate: the player's
+    :param duration: of the video, in seconds; where it is not known, nobody but the player knows up to which frame the
+        last key frame holds
     """
     by_frame = dict(rows)
     frames = sorted(by_frame)
@@ -93,7 +97,11 @@ def sequence_of(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> list
         np.array([attributes_of(row).get(ENABLED) is not False for row in ordered], np.bool_),
     )
     given: Frames = "keyframes" if track.is_keyframe.all() else "all"
-    return [msgspec.to_builtins(key) for key in track_to_sequence(track, tool_frame_rate, frames=given)]
+    length = {}
+    if duration is not None:
+        length = {"framesCount": max(round(duration * tool_frame_rate), frames[-1]), "duration": duration}
+    keys = track_to_sequence(track, tool_frame_rate, int(length.get("framesCount", 0)), frames=given)
+    return {**length, "sequence": [msgspec.to_builtins(key) for key in keys]}
 
 
 def ranges_of(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> list[dict[str, int]]:
