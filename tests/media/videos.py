@@ -103,7 +103,7 @@ def make_video(
 def _add_cover(output: Any) -> Any:
     stream = output.add_stream("mjpeg", rate=1)
     stream.width, stream.height, stream.pix_fmt = 32, 32, "yuvj420p"
-    stream.disposition = av.stream.Disposition.attached_pic
+    stream.disposition = av.stream.Disposition.attached_pic.value
     return stream
 
 

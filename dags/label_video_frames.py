@@ -1,0 +1,86 @@
+"""Take a frame a second out of each video of a folder, have people draw boxes in them, and land what they drew.
+
+Needs the connection ``annotation_default`` to Label Studio, and videos in the folder that the param ``videos`` names:
+on disk, or in any bucket (``s3://aws_default@bucket/videos``).
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from airflow.sdk import DAG, task
+
+from airflow_annotation.operators.frames import ExtractFramesOperator
+from airflow_annotation.operators.media import UploadMediaOperator
+from airflow_annotation.operators.project import CreateAnnotationProjectOperator
+from airflow_annotation.sensors.annotation import AnnotationSensor
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+
+
+@task
+def list_videos(folder: str) -> list[str]:
+    """Return the videos of a folder; there is a task for each of them from here on."""
+    from airflow_annotation.media.listing import list_media
+
+    return [item.media for item in list_media(folder) if item.media_type == "video"]
+
+
+def frame_images(extracted: dict[str, Any]) -> Any:
+    """Return the frames of one video as media: rows with the file, the item key, and which frame of which video."""
+    from airflow_annotation.media.frames import read_frames_table
+
+    return read_frames_table(extracted["table"])
+
+
+@task
+def seconds_with_labels(dataset: str, extracted: Any) -> dict[str, list[float]]:
+    """Return the seconds of each video at which there is something to see.
+
+    :param extracted: what was extracted of each video
+    """
+    import pyarrow as pa
+
+    from airflow_annotation.formats.parquet import read_dataset
+    from airflow_annotation.labels.video_frames import labels_to_video
+    from airflow_annotation.media.frames import read_frames_table
+
+    frames = pa.concat_tables([read_frames_table(video["table"]) for video in extracted])
+    labels = labels_to_video(read_dataset(dataset)["labels"], frames).to_pylist()
+    return {
+        key: sorted({row["time"] for row in labels if row["item_key"] == key})
+        for key in frames["video_key"].unique().to_pylist()
+    }
+
+
+with DAG(
+    "label_video_frames",
+    schedule=None,
+    params={
+        "videos": "/tmp/label_video_frames/videos",  # noqa: S108 - an example's
+        "frames": "file:///tmp/label_video_frames/frames",
+        "dataset": "file:///tmp/label_video_frames/dataset",
+    },
+    tags=["annotation"],
+):
+    create = CreateAnnotationProjectOperator(
+        task_id="create_project",
+        label_schema={"objects": {"type": "detections", "classes": ["person", "animal", "vehicle"]}},
+    )
+    videos = list_videos("{{ params.videos }}")
+    extract = ExtractFramesOperator.partial(task_id="extract_frames", target="{{ params.frames }}", fps=1).expand(
+        video=videos
+    )
+    upload = UploadMediaOperator.partial(task_id="upload_frames", media_field="file").expand(
+        media=extract.output.map(frame_images)
+    )
+    wait = AnnotationSensor(
+        task_id="wait_for_labels",
+        count_skipped=True,
+        deferrable=True,
+        poke_interval=5,
+        timeout=timedelta(days=7).total_seconds(),
+    )
+    land = AnnotationsToObjectStorageOperator(task_id="labels_to_dataset", target="{{ params.dataset }}")
+
+    create >> upload >> wait >> land >> seconds_with_labels("{{ params.dataset }}", extract.output)
