@@ -184,6 +184,18 @@ def test_a_piece_that_fails_is_asked_for_in_halves(
     assert asked == [7, 3, 1, 2, 4, 2, 2]
 
 
+def test_of_videos_with_all_their_frames_few_are_read_at_a_time(
+    client: LabelStudioClient, project: AnnotationProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_FILLED_PIECE_ITEMS", 2)
+    add_tasks(client, project, [{"data": {"image": str(n)}} for n in range(5)])
+    config = CONFIG.replace("<Image", "<Video")
+    batches = export.read_tables(client, project, config, frames="all")
+    assert [len(batch.items) for batch in batches] == [2, 2, 1]
+    assert [len(batch.items) for batch in export.read_tables(client, project, config)] == [5]
+    assert [len(batch.items) for batch in export.read_tables(client, project, CONFIG, frames="all")] == [5]
+
+
 def test_videos_whose_rate_is_not_the_configs_are_counted_in_the_log(
     client: LabelStudioClient, project: AnnotationProject, caplog: pytest.LogCaptureFixture
 ) -> None:

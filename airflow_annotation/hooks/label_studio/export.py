@@ -39,6 +39,9 @@ _PAGE_ITEMS: Final = 1000
 _PIECE_ITEMS: Final = 900
 """Label Studio takes no more than 998 ids in a request."""
 
+_FILLED_PIECE_ITEMS: Final = 10
+"""Videos of which all frames are read, at a time: one may have a hundred thousand labels."""
+
 _PIECE_QUERY_BYTES: Final = 14_000
 """The ids go into the URL. A proxy that takes less of it gets less: see :meth:`_PieceReader._fetch`."""
 
@@ -130,7 +133,9 @@ def read_tables(
         frames=frames,
         keep_raw=keep_raw,
     )
-    reader = _PieceReader(client, project.id, include_predictions=include_predictions)
+    filled = frames == "all" and source.config.has_video
+    piece_items = _FILLED_PIECE_ITEMS if filled else _PIECE_ITEMS
+    reader = _PieceReader(client, project.id, include_predictions=include_predictions, piece_items=piece_items)
     progress = ReadProgress(project)
     other_rates = 0
     for piece in reader.pieces(_find_ids(client, project.id) if item_ids is None else iter(sorted(set(item_ids)))):
@@ -142,8 +147,8 @@ def read_tables(
     if other_rates:
         log.warning(
             "%d videos of project %s have another frame rate than the labeling config's. Label Studio's player counts "
-            "frames at the config's rate, so tool_frame is not the file's frame + 1, and some frames of the files "
-            "cannot be labeled. Set the Video tag's frameRate to that of the files.",
+            "frames at the config's rate, so tool_frame is not the file's frame + 1, and frames of the files are left "
+            "out or come twice. Set the Video tag's frameRate to that of the files.",
             other_rates,
             project.id,
         )
@@ -171,12 +176,16 @@ class _PieceReader:
     :param client: speaks to the server
     :param project_id: the project
     :param include_predictions: whether to fetch predictions too
+    :param piece_items: items of a piece, at most
     """
 
-    def __init__(self, client: LabelStudioClient, project_id: str, *, include_predictions: bool) -> None:
+    def __init__(
+        self, client: LabelStudioClient, project_id: str, *, include_predictions: bool, piece_items: int
+    ) -> None:
         self._client = client
         self._project_id = project_id
         self._include_predictions = include_predictions
+        self._piece_items = piece_items
         self._query_bytes = _PIECE_QUERY_BYTES
         self._has_unfinished = _list_page(client, project_id, _UNFINISHED, page_size=1).total > 0
 
@@ -199,7 +208,7 @@ class _PieceReader:
         query_bytes = 0
         for id_ in ids:
             id_bytes = _query_bytes([id_])
-            if piece and (len(piece) == _PIECE_ITEMS or query_bytes + id_bytes > self._query_bytes):
+            if piece and (len(piece) == self._piece_items or query_bytes + id_bytes > self._query_bytes):
                 yield piece
                 piece, query_bytes = [], 0
             piece.append(id_)
