@@ -242,6 +242,19 @@ def test_what_a_model_says_of_every_frame_needs_few_key_frames() -> None:
     assert [(one["frame"], one["enabled"]) for one in record["value"]["sequence"]] == [(1, True), (50, False)]
 
 
+def test_rows_that_say_until_when_they_hold_end_there_as_those_of_labelbox_do() -> None:
+    spans = [(0, 4, 0.0), (5, 9, 0.5), (20, 20, 0.1), (30, 39, 0.2)]
+    rows = [
+        {**ROW, "is_keyframe": first != 20, "bbox": [x, 0, 0.1, 0.1], "time": first / 5, "time_end": (last + 1) / 5}
+        for first, last, x in spans
+    ]
+    config = CONFIG.replace("25", "5")
+    written = results_from_labels(rows, LabelingConfig(config), duration=20)
+    again = read(*written, frames="all", config=config, frame_rate=5)
+    assert [row["frame"] for row in again] == [*range(10), 20, *range(30, 40)]
+    assert [row["bbox"][0] for row in again] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4, *[0.5] * 5, 0.1, *[0.2] * 10])
+
+
 ROW: dict[str, Any] = {
     "label_id": "r1",
     "track_id": "t",

@@ -5,6 +5,7 @@ The other direction of :mod:`airflow_annotation.labels.label_studio.video`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -78,8 +79,9 @@ def sequence_of(
 ) -> dict[str, Any]:
     """Return the ``value`` that shows an object in its frames.
 
-    Where all rows are key frames, each becomes one, and leads to the next one unless its attributes say that it is not
-    ``enabled``. Else the rows are all frames in which the object is shown.
+    Where all rows are key frames, or a row speaks for more than its frame (``time_end``), each becomes a key frame and
+    leads to the next one, unless the object disappears before: its attributes say that it is not ``enabled``, or its
+    ``time_end`` is before the next one. Else the rows are all frames in which the object is shown.
 
     :param rows: each with its frame as the player counts; of several for one frame the last counts
     :param tool_frame_rate: the player's
@@ -87,6 +89,17 @@ def sequence_of(
         last key frame holds
     """
     by_frame = dict(rows)
+    leads = all(row.get("is_keyframe") is True for row in by_frame.values())
+    last_shown = {frame for frame, row in by_frame.items() if attributes_of(row).get(ENABLED) is False}
+    starts = sorted(by_frame)
+    for frame, following in zip(starts, [*starts[1:], math.inf], strict=True):
+        row = by_frame[frame]
+        if row.get("time_end") is not None:
+            end = max(frame, round(row["time_end"] * tool_frame_rate))
+            leads = leads or end > frame
+            if end + 1 < following:
+                by_frame[end] = row
+                last_shown.add(end)
     frames = sorted(by_frame)
     ordered = [by_frame[frame] for frame in frames]
     track = Track(
@@ -94,9 +107,9 @@ def sequence_of(
         np.array([row["bbox"] for row in ordered], np.float64),
         np.array([row.get("rotation") or 0.0 for row in ordered], np.float64),
         np.array([row.get("is_keyframe") is True for row in ordered], np.bool_),
-        np.array([attributes_of(row).get(ENABLED) is not False for row in ordered], np.bool_),
+        np.array([frame not in last_shown for frame in frames], np.bool_),
     )
-    given: Frames = "keyframes" if track.is_keyframe.all() else "all"
+    given: Frames = "keyframes" if leads else "all"
     length = {}
     if duration is not None:
         length = {"framesCount": max(round(duration * tool_frame_rate), frames[-1]), "duration": duration}
