@@ -157,6 +157,8 @@ def test_items_that_somebody_else_uploaded_are_known_by_their_media_and_sized_by
     (row,) = read(task([box])).items.to_pylist()
     assert (row["item_key"], row["media_uri"]) == ("https://photos/1.jpg", "https://photos/1.jpg")
     assert (row["width"], row["height"]) == (640, 480)
+    (row,) = read(task(predictions=[{"id": 9, "result": [box]}])).items.to_pylist()
+    assert (row["width"], row["height"]) == (640, 480)
     (row,) = read(task(data={"photo": ["a.jpg", "b.jpg"], "width": "wide"})).items.to_pylist()
     assert (row["item_key"], row["media_uri"], row["width"]) == ("1", None, None)
     assert json.loads(row["data"]) == {"photo": ["a.jpg", "b.jpg"], "width": "wide"}
