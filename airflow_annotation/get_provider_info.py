@@ -38,6 +38,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": "Label Studio",
                 "python-modules": [
                     "airflow_annotation.operators.project",
+                    "airflow_annotation.operators.frames",
                     "airflow_annotation.operators.media",
                     "airflow_annotation.operators.predictions",
                 ],
@@ -54,6 +55,11 @@ def get_provider_info() -> dict[str, Any]:
                 "source-integration-name": "Label Studio",
                 "target-integration-name": "Common IO",
                 "python-module": "airflow_annotation.transfers.annotations_to_object_storage",
+            },
+            {
+                "source-integration-name": "Common IO",
+                "target-integration-name": "Common IO",
+                "python-module": "airflow_annotation.transfers.landed_annotations_to_object_storage",
             },
             {
                 "source-integration-name": "Label Studio",

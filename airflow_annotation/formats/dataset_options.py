@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Literal
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.splits import check_splits
-from airflow_annotation.labels.schema import SHAPE_TYPES, LabelSchema
+from airflow_annotation.labels.schema import SHAPE_TYPES, LabelField, LabelSchema
 
 
 class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -30,6 +30,8 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     :param include_predictions: take the latest prediction for images that nobody has submitted anything for
     :param include_unlabeled: keep images that nobody has submitted anything for, as images without objects. Images
         that somebody submitted without labels are kept in any case
+    :param video_frames: which frames of videos are images: ``all`` in which there are objects, or the ``keyframes`` in
+        which somebody has set one. All objects of a frame are in it, those between key frames too
     :param image_root: the folder of the media, where they are to be found under their own names; see
         :class:`~airflow_annotation.formats.image_names.ImageNames`
     :param frame_suffix: of the file names of videos' frames
@@ -42,6 +44,7 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     annotations: Literal["latest", "all", "ground_truth"] = "latest"
     include_predictions: bool = False
     include_unlabeled: bool = False
+    video_frames: Literal["all", "keyframes"] = "all"
     image_root: str | None = None
     frame_suffix: str = ".jpg"
 
@@ -52,6 +55,11 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise AnnotationError(f"{name} is a list of names, each one once, not {values}.")
 
+    @property
+    def class_names(self) -> list[str] | None:
+        """The classes that are asked for, in their order."""
+        return self.classes
+
 
 class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     """The classes of a dataset.
@@ -59,11 +67,15 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     :param names: in their order
     :param keypoints: the names of an object's points, in the order of the skeleton
     :param keypoints_class: the class of points that belong to no object that is a label itself
+    :param mask_targets: the pixel values that the label schema gives to classes
+    :param answers: the fields whose answers are of the whole image, and whether each has several
     """
 
     names: tuple[str, ...]
     keypoints: tuple[str, ...] = ()
     keypoints_class: str | None = None
+    mask_targets: dict[str, int] = {}
+    answers: dict[str, bool] = {}
 
     @cached_property
     def index(self) -> dict[str | None, int]:
@@ -74,6 +86,22 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     def column(self) -> pa.Array:
         """The names, for Arrow to look up."""
         return pa.array(self.names, pa.string())
+
+
+def rename_fields(schema: LabelSchema, field_mapping: Mapping[str, str]) -> LabelSchema:
+    """Return the schema with its fields under the names that a landing gave them. Merged fields have all classes.
+
+    :param field_mapping: new names by the schema's
+    """
+    fields: dict[str, LabelField] = {}
+    for name, field in schema.fields.items():
+        new_name = field_mapping.get(name, name)
+        if new_name in fields:
+            classes = tuple(dict.fromkeys((*fields[new_name].classes, *field.classes)))
+            fields[new_name] = msgspec.structs.replace(fields[new_name], classes=classes)
+        else:
+            fields[new_name] = field
+    return LabelSchema(fields)
 
 
 def find_classes(
@@ -99,8 +127,13 @@ def find_classes(
     }
     skeletons = [name for name, field in fields.items() if field.type == "keypoints"]
     named = [name for name in fields if name not in skeletons] or skeletons
-    names = options.classes or sorted({class_ for name in named for class_ in fields[name].classes})
-    if not names:
+    names = options.class_names or sorted({class_ for name in named for class_ in fields[name].classes})
+    answers = {
+        name: field.type == "classifications"
+        for name, field in schema.fields.items()
+        if field.type.startswith("classification") and (options.label_fields is None or name in options.label_fields)
+    }
+    if not names and not answers:
         raise AnnotationError(
             "The label schema does not say which classes the labels have that this format takes "
             f"({', '.join(field_types)}): give classes."
@@ -111,7 +144,8 @@ def find_classes(
             "points in keypoints."
         )
     points = tuple(keypoints or (fields[skeletons[0]].classes if skeletons else ()))
-    return DatasetClasses(tuple(names), points, skeletons[0] if skeletons else None)
+    mask_targets = {class_: value for field in fields.values() for value, class_ in field.mask_targets.items()}
+    return DatasetClasses(tuple(names), points, skeletons[0] if skeletons else None, mask_targets, answers)
 
 
 AREA_FIELDS = tuple(type_ for type_ in SHAPE_TYPES if type_ not in ("polylines", "keypoints"))

@@ -11,12 +11,24 @@ import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats import coco, yolo
+from airflow_annotation.formats import coco, image_folder, mot, pascal_voc, semantic_masks, yolo
 from airflow_annotation.formats.dataset_folder import DatasetFolder
-from airflow_annotation.formats.dataset_options import AREA_FIELDS, DatasetClasses, DatasetOptions, find_classes
+from airflow_annotation.formats.dataset_options import (
+    AREA_FIELDS,
+    DatasetClasses,
+    DatasetOptions,
+    find_classes,
+    rename_fields,
+)
 from airflow_annotation.formats.image_reader import ImageReader
 from airflow_annotation.formats.labeled_images import AREA_TYPES, CLASSIFICATION_TYPES, ImageBatch, LabeledImage
-from airflow_annotation.formats.parquet import TableFile, TableWriter
+from airflow_annotation.formats.parquet import (
+    PARQUET,
+    TableFile,
+    TableWriter,
+    write_dataset,
+    write_version,
+)
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 
@@ -75,6 +87,34 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         yolo.image_path,
         yolo.write_yolo,
     ),
+    "pascal_voc": DatasetFormat(
+        pascal_voc.PascalVocOptions,
+        lambda _: AREA_TYPES,
+        lambda _: AREA_FIELDS,
+        pascal_voc.image_path,
+        pascal_voc.write_pascal_voc,
+    ),
+    "semantic_masks": DatasetFormat(
+        semantic_masks.SemanticMasksOptions,
+        lambda _: AREA_TYPES,
+        lambda _: AREA_FIELDS,
+        semantic_masks.image_path,
+        semantic_masks.write_semantic_masks,
+    ),
+    "mot": DatasetFormat(
+        mot.MotOptions,
+        lambda _: AREA_TYPES,
+        lambda _: AREA_FIELDS,
+        mot.image_path,
+        mot.write_mot,
+    ),
+    "image_folder": DatasetFormat(
+        image_folder.ImageFolderOptions,
+        lambda _: AREA_TYPES | CLASSIFICATION_TYPES,
+        lambda _: AREA_FIELDS,
+        image_folder.image_path,
+        image_folder.write_image_folder,
+    ),
 }
 """The formats by name."""
 
@@ -87,7 +127,7 @@ def read_options(dataset_format: str, options: Mapping[str, Any]) -> DatasetOpti
     :raises AnnotationError: there is no such format, or an option is none of it; the message names it
     """
     if dataset_format not in FORMATS:
-        raise AnnotationError(f"dataset_format is one of {', '.join(FORMATS)}, not {dataset_format!r}.")
+        raise AnnotationError(f"dataset_format is one of {PARQUET}, {', '.join(FORMATS)}, not {dataset_format!r}.")
     type_ = FORMATS[dataset_format].options
     if unknown := sorted(set(options) - set(type_.__struct_fields__)):
         raise AnnotationError(
@@ -95,9 +135,22 @@ def read_options(dataset_format: str, options: Mapping[str, Any]) -> DatasetOpti
             f"{', '.join(sorted(type_.__struct_fields__))}."
         )
     try:
-        return msgspec.convert(options, type_)
+        return msgspec.convert(options, type_, strict=False)  # templates render to text
     except msgspec.ValidationError as error:
         raise AnnotationError(f"The options of {dataset_format} are not as they should be: {error}.") from error
+
+
+def check_format(dataset_format: str, options: Mapping[str, Any] | None) -> None:
+    """Check what a landing is asked for.
+
+    :param dataset_format: ``parquet`` or one of :data:`FORMATS`
+    :param options: what is asked of the format
+    :raises AnnotationError: there is no such format, or an option is none of it; the message names it
+    """
+    if dataset_format != PARQUET:
+        read_options(dataset_format, options or {})
+    elif options:
+        raise AnnotationError(f"A Parquet dataset has no dataset_options; these are for {', '.join(FORMATS)}.")
 
 
 def write_images(
@@ -143,6 +196,50 @@ def write_images(
         left_out = ", ".join(f"{count} {what}" for what, count in sorted(reader.left_out.items()) if count)
         log.warning("Left out what %s has no place for: %s", dataset_format, left_out)
     return {"images": [images], "objects": objects}
+
+
+def land_dataset(
+    target: ObjectStoragePath,
+    batches: Iterable[LabelTables],
+    *,
+    label_schema: LabelSchema,
+    settings: dict[str, Any],
+    dataset_format: str,
+    options: Mapping[str, Any] | None = None,
+    **landing: Any,
+) -> dict[str, Any]:
+    """Write a version of a dataset in any format, make it the current one, and return where it is.
+
+    :param target: the dataset's folder
+    :param batches: the whole project; its fields may be renamed by ``field_mapping`` in ``settings``
+    :param label_schema: the project's, before any renaming of fields
+    :param settings: what the landing was asked for
+    :param dataset_format: ``parquet`` or one of :data:`FORMATS`
+    :param options: what is asked of the format
+    :param landing: the rest of what :func:`~airflow_annotation.formats.parquet.write_version` takes
+    :returns: ``target``, ``version``, its ``path``, ``rows``
+    """
+    if dataset_format == PARQUET:
+        manifest = write_dataset(target, batches, label_schema=label_schema, settings=settings, **landing)
+    else:
+        asked = read_options(dataset_format, options or {})
+        renamed = rename_fields(label_schema, settings.get("field_mapping") or {})
+        manifest = write_version(
+            target,
+            lambda folder: write_images(
+                folder, batches, label_schema=renamed, dataset_format=dataset_format, options=asked
+            ),
+            label_schema=label_schema,
+            settings={**settings, "dataset_options": msgspec.to_builtins(asked)},
+            dataset_format=dataset_format,
+            **landing,
+        )
+    return {
+        "target": str(target),
+        "version": manifest.version,
+        "path": str(target / "versions" / manifest.version),
+        "rows": manifest.rows,
+    }
 
 
 def _index_rows(images: list[LabeledImage], paths: list[str | None]) -> pa.RecordBatch:

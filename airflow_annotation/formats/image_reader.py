@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import ImageNames
+from airflow_annotation.formats.image_rows import Items, annotation_keys, choose_annotations, group_rows
 from airflow_annotation.formats.labeled_images import (
     CLASSIFICATION_TYPES,
     FloatArray,
@@ -26,14 +27,11 @@ from airflow_annotation.formats.labeled_images import (
     Path,
 )
 from airflow_annotation.formats.shapes import upright_box
-from airflow_annotation.formats.splits import read_splits
 from airflow_annotation.labels.geometry import rotated_box_corners
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.tables import LabelTables
 
 _IMAGES_AT_ONCE: Final = 1000
-_VISUAL: Final = ("image", "video", "unknown")
-_NOT_SUBMITTED: Final = ("skipped", "draft")
 
 
 class ImageReader:
@@ -61,10 +59,10 @@ class ImageReader:
             dataset needs is not known; the message names the item
         """
         for batch in batches:
-            submitted, chosen = _choose_annotations(batch.annotations, self._options)
-            items = _Items(batch.items, self._options, self._names)
+            submitted, chosen = choose_annotations(batch.annotations, self._options)
+            items = Items(batch.items, self._options, self._names)
             rows = self._take_rows(batch.labels, chosen)
-            groups = _group_rows(items, rows, submitted, self._options)
+            groups = group_rows(items, rows, submitted, self._options)
             for first in range(0, len(groups.item), _IMAGES_AT_ONCE):
                 part = slice(first, first + _IMAGES_AT_ONCE)
                 starts, ends = groups.start[part], groups.end[part]
@@ -77,7 +75,7 @@ class ImageReader:
 
     def _take_rows(self, labels: pa.RecordBatch, chosen: pa.Array) -> pa.RecordBatch:
         """Return the rows of the chosen submissions, of the dataset's fields, and of types that it has a place for."""
-        rows = labels.filter(pc.is_in(_annotation_keys(labels), value_set=chosen))
+        rows = labels.filter(pc.is_in(annotation_keys(labels), value_set=chosen))
         if self._options.label_fields is not None:
             fields = pa.array(self._options.label_fields, pa.string())
             rows = rows.filter(pc.is_in(rows.column("field"), value_set=fields))
@@ -255,120 +253,6 @@ def _join_parts(shapes: list[tuple[int, LabeledObject]]) -> list[tuple[int, Labe
         else:
             joined.append((place, one))
     return joined
-
-
-class _Items:
-    """Rows of the items table, and the images that they are."""
-
-    def __init__(self, items: pa.RecordBatch, options: DatasetOptions, names: ImageNames) -> None:
-        self.item_ids = items.column("item_id")
-        self.media_type = items.column("media_type").to_pylist()
-        self.item_key = items.column("item_key").to_pylist()
-        facts = ("item_id", "media_uri", "width", "height", "frame_count", "frame_rate")
-        self._facts = list(zip(*(items.column(name).to_pylist() for name in facts), strict=True))
-        self._split = read_splits(items, options.splits)
-        self._names = names
-        self._named: tuple[int, str, str] = (-1, "", "")
-
-    def image(self, row: int, frame: int) -> LabeledImage:
-        """Return an item as an image, or its frame as one."""
-        item_id, media_uri, width, height, frame_count, frame_rate = self._facts[row]
-        if self._named[0] != row:  # frames of one video follow each other
-            name = self._names.item_name(item_id, self.item_key[row], media_uri)
-            self._named = (row, name, self._split(row))
-        _, name, split = self._named
-        return LabeledImage(
-            name if frame < 0 else self._names.frame_name(name, frame),
-            split,
-            item_id,
-            self.item_key[row],
-            name,
-            media_uri,
-            None if frame < 0 else frame,
-            width,
-            height,
-            frame_count,
-            frame_rate,
-            {},
-        )
-
-
-class _Groups(NamedTuple):
-    """Which rows are in which image.
-
-    :param order: the rows, those of one image together
-    :param item: for each image, the row of its item
-    :param frame: for each image its frame, -1 for none
-    :param start: for each image, where its rows begin in ``order``
-    :param end: for each image, where they end
-    """
-
-    order: IntArray
-    item: IntArray
-    frame: IntArray
-    start: IntArray
-    end: IntArray
-
-
-def _group_rows(items: _Items, rows: pa.RecordBatch, submitted: set[str], options: DatasetOptions) -> _Groups:
-    of_item = pc.index_in(rows.column("item_id"), value_set=items.item_ids)
-    if of_item.null_count:
-        lost = rows.column("item_id").filter(pc.is_null(of_item))[0]
-        raise AnnotationError(f"Item {lost.as_py()!r} has labels and is not in items.")
-    owners = of_item.to_numpy().astype(np.int64)
-    is_video = np.array([type_ == "video" for type_ in items.media_type], np.bool_)
-    frames = pc.fill_null(rows.column("frame"), -1).to_numpy().astype(np.int64)
-    if (unknown := np.flatnonzero(is_video[owners] & (frames < 0))).size:
-        raise AnnotationError(
-            f"Labels of the video {items.item_key[owners[unknown[0]]]!r} have no frame, since the frame rate of its "
-            "file is not known: upload the video with its frame rate."
-        )
-    images = [
-        row
-        for row, (item_id, type_) in enumerate(zip(items.item_ids.to_pylist(), items.media_type, strict=True))
-        if type_ != "video" and (options.include_unlabeled or item_id in submitted)
-    ]
-    if wrong := [row for row in images if items.media_type[row] not in _VISUAL]:
-        raise AnnotationError(
-            f"Item {items.item_key[wrong[0]]!r} is of type {items.media_type[wrong[0]]}, and training datasets here "
-            "are of images and videos."
-        )
-    keys = owners << 32 | np.where(is_video[owners], frames + 1, 0)
-    order = np.argsort(keys, kind="stable")
-    groups = np.unique(np.concatenate([keys, np.array(images, np.int64) << 32]))
-    start, end = (np.searchsorted(keys[order], groups, side=side) for side in ("left", "right"))
-    return _Groups(order, groups >> 32, (groups & 0xFFFFFFFF) - 1, start, end)
-
-
-def _annotation_keys(rows: pa.RecordBatch) -> pa.Array:
-    return pc.binary_join_element_wise(rows.column("origin"), rows.column("annotation_id"), "/")
-
-
-def _choose_annotations(annotations: pa.RecordBatch, options: DatasetOptions) -> tuple[set[str], pa.Array]:
-    """Return the items that something was submitted for, and the submissions that count, by their keys."""
-    times = pc.coalesce(annotations.column("updated_at"), annotations.column("created_at"))
-    rows = zip(
-        annotations.column("item_id").to_pylist(),
-        annotations.column("origin").to_pylist(),
-        annotations.column("status").to_pylist(),
-        annotations.column("ground_truth").to_pylist(),
-        pc.fill_null(times.cast(pa.int64()), 0).to_pylist(),
-        _annotation_keys(annotations).to_pylist(),
-        strict=True,
-    )
-    submissions: dict[str, list[tuple[int, int, str]]] = {}
-    predictions: dict[str, list[tuple[int, int, str]]] = {}
-    for place, (item_id, origin, status, ground_truth, updated_at, key) in enumerate(rows):
-        if origin == "prediction":
-            if options.include_predictions:
-                predictions.setdefault(item_id, []).append((updated_at, place, key))
-        elif status not in _NOT_SUBMITTED and (ground_truth or options.annotations != "ground_truth"):
-            submissions.setdefault(item_id, []).append((updated_at, place, key))
-    chosen: list[str] = []
-    for found in submissions.values():
-        chosen += [key for _, _, key in found] if options.annotations == "all" else [max(found)[2]]
-    chosen += [max(found)[2] for item_id, found in predictions.items() if item_id not in submissions]
-    return submissions.keys() | predictions.keys(), pa.array(chosen, pa.string())
 
 
 def _add_answers(images: list[LabeledImage], rows: pa.RecordBatch, owners: IntArray) -> None:

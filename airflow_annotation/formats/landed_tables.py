@@ -1,25 +1,51 @@
-"""A landed dataset as batches of the three tables, as the tool's hook yields them."""
+"""What has landed, as batches of the three tables, as the tool's hook yields them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import Manifest, dataset_path, read_manifest, read_row_groups
+from airflow_annotation.formats.parquet import dataset_path, read_manifest, read_row_groups
+from airflow_annotation.labels.geometry import bbox_to_relative, points_to_relative
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 
 _ITEMS_AT_ONCE: Final = 1000
 
 
-def read_landed_tables(target: str, *, conn_id: str | None = None) -> tuple[Manifest, Iterator[LabelTables]]:
+class Landing(NamedTuple):
+    """What a project's landing was.
+
+    :param project: the project's URI
+    :param run_key: the annotation run
+    :param label_schema: as it was in the tool, before any renaming of fields
+    :param settings: what the landing was asked for
+    """
+
+    project: str
+    run_key: str | None
+    label_schema: LabelSchema
+    settings: dict[str, Any]
+
+    @classmethod
+    def of(cls, project: str, run_key: str | None, label_schema: dict[str, Any], settings: dict[str, Any]) -> Landing:
+        """Return a landing whose schema is a dictionary, as it is stored: not checked again."""
+        schema = msgspec.convert(
+            {"fields": label_schema}, LabelSchema, strict=False
+        )  # JSON has text for numbers as keys
+        return cls(project, run_key, schema, settings)
+
+
+def read_landed_tables(target: str, *, conn_id: str | None = None) -> tuple[Landing, Iterator[LabelTables]]:
     """Return what a landed dataset holds, and an iterator of its rows, in batches of whole items.
 
-    Streams: holds some row groups.
+    Coordinates are relative, whatever they are in the dataset. Streams: holds some row groups.
 
     :param target: the dataset's folder
     :param conn_id: the connection of the object store, where the URI does not name one
@@ -33,7 +59,21 @@ def read_landed_tables(target: str, *, conn_id: str | None = None) -> tuple[Mani
             with path.fs.open(path.path) as opened:
                 yield from read_row_groups(opened)
 
-    return manifest, join_tables(*(read(table) for table in SCHEMAS))
+    batches = join_tables(*(read(table) for table in SCHEMAS))
+    if manifest.settings.get("coordinates") == "pixels":
+        batches = map(to_relative, batches)
+    return Landing.of(manifest.project, manifest.run_key, manifest.label_schema, manifest.settings), batches
+
+
+def to_relative(batch: LabelTables) -> LabelTables:
+    """Return a batch whose labels are in pixels with relative coordinates."""
+    labels = batch.labels
+    rows = pc.index_in(labels.column("item_id"), value_set=batch.items.column("item_id"))
+    width, height = (pc.take(batch.items.column(side), rows) for side in ("width", "height"))
+    for name, convert in (("bbox", bbox_to_relative), ("points", points_to_relative)):
+        column = convert(labels.column(name), width, height)
+        labels = labels.set_column(labels.schema.get_field_index(name), labels.schema.field(name), column)
+    return batch._replace(labels=labels)
 
 
 def join_tables(

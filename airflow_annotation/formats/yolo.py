@@ -132,8 +132,8 @@ def _boxes(batch: ImageBatch) -> Iterator[bytes]:
     """Yield the lines of each image: columns of text, cut where an image ends."""
     corner = np.clip(batch.boxes[:, :2], 0, 1)
     extent = np.clip(batch.boxes[:, :2] + batch.boxes[:, 2:], 0, 1) - corner
-    inside = (extent > 0).all(axis=1)
     numbers = np.round(np.column_stack([corner + extent / 2, extent]), _DECIMALS)
+    inside = (numbers[:, 2:] > 0).all(axis=1)
     columns = [pa.array(column).cast(pa.string()) for column in (batch.class_index, *numbers.T)]
     lines = pc.binary_join_element_wise(*columns, " ")
     lines = pc.if_else(pa.array(inside), pc.binary_join_element_wise(lines, "\n", ""), "")

@@ -1,0 +1,65 @@
+"""An image folder with ``metadata.jsonl``: https://huggingface.co/docs/datasets/image_dataset#imagefolder.
+
+::
+
+    <split>/metadata.jsonl     one image a line
+    <split>/<name>             where the images belong
+    images.parquet             which image is which item
+
+``datasets.load_dataset("imagefolder", data_dir=...)`` reads it once the images are there, and has as columns
+``item_key``, each classification field (its class, or the list of its classes, null where there is none), and
+``objects`` with ``bbox``, upright boxes of x, y, width, height in pixels, and ``categories``, the names of their
+classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from airflow_annotation.formats.dataset_folder import DatasetFolder
+from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
+from airflow_annotation.formats.parquet import HashingFile, TableFile
+
+
+class ImageFolderOptions(DatasetOptions, frozen=True):
+    """What an image folder is asked: nothing of its own."""
+
+
+def image_path(image: LabeledImage, _: DatasetOptions) -> str:
+    """Return where an image belongs."""
+    return f"{image.split}/{image.name}"
+
+
+def write_image_folder(
+    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: ImageFolderOptions
+) -> list[TableFile]:
+    """Write the images' metadata, a file a split; return the files."""
+    objects: dict[str, int] = {}
+    with ExitStack() as opened:
+        files: dict[str, HashingFile] = {}
+        for batch in batches:
+            pixels = batch.boxes * np.tile(batch.sizes(), 2)
+            for image, start, end in zip(batch.images, batch.starts.tolist(), batch.ends.tolist(), strict=True):
+                if image.split not in files:
+                    files[image.split] = opened.enter_context(folder.open(f"{image.split}/metadata.jsonl"))
+                record: dict[str, Any] = {"file_name": image.name, "item_key": image.item_key}
+                for field, several in classes.answers.items():
+                    answer = image.answers.get(field, [])
+                    record[field] = answer if several else next(iter(answer), None)
+                if classes.names:
+                    record["objects"] = {
+                        "bbox": pixels[start:end].tolist(),
+                        "categories": [classes.names[index] for index in batch.class_index[start:end].tolist()],
+                    }
+                files[image.split].write(msgspec.json.encode(record) + b"\n")
+                objects[image.split] = objects.get(image.split, 0) + end - start
+    return [
+        TableFile(path=f"{split}/metadata.jsonl", rows=objects[split], size=file.size, sha256=file.sha256.hexdigest())
+        for split, file in sorted(files.items())
+    ]

@@ -1,0 +1,151 @@
+"""Which rows of the tables are in which image of a dataset."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.dataset_options import DatasetOptions
+from airflow_annotation.formats.image_names import ImageNames
+from airflow_annotation.formats.labeled_images import IntArray, LabeledImage
+from airflow_annotation.formats.splits import read_splits
+
+_VISUAL: Final = ("image", "video", "unknown")
+_NOT_SUBMITTED: Final = ("skipped", "draft")
+
+
+class Items:
+    """Rows of the items table, and the images that they are.
+
+    :param items: the rows
+    :param options: what the dataset is to hold
+    :param names: names the images
+    """
+
+    def __init__(self, items: pa.RecordBatch, options: DatasetOptions, names: ImageNames) -> None:
+        self.item_ids = items.column("item_id")
+        self.media_type = items.column("media_type").to_pylist()
+        self.item_key = items.column("item_key").to_pylist()
+        facts = ("item_id", "media_uri", "width", "height", "frame_count", "frame_rate")
+        self._facts = list(zip(*(items.column(name).to_pylist() for name in facts), strict=True))
+        self._split = read_splits(items, options.splits)
+        self._names = names
+        self._named: tuple[int, str, str] = (-1, "", "")
+
+    def image(self, row: int, frame: int) -> LabeledImage:
+        """Return an item as an image, or its frame as one."""
+        item_id, media_uri, width, height, frame_count, frame_rate = self._facts[row]
+        if self._named[0] != row:  # frames of one video follow each other
+            name = self._names.item_name(item_id, self.item_key[row], media_uri)
+            self._named = (row, name, self._split(row))
+        _, name, split = self._named
+        return LabeledImage(
+            name if frame < 0 else self._names.frame_name(name, frame),
+            split,
+            item_id,
+            self.item_key[row],
+            name,
+            media_uri,
+            None if frame < 0 else frame,
+            width,
+            height,
+            frame_count,
+            frame_rate,
+            {},
+        )
+
+
+class Groups(NamedTuple):
+    """Which rows are in which image.
+
+    :param order: the rows, those of one image together
+    :param item: for each image, the row of its item
+    :param frame: for each image its frame, -1 for none
+    :param start: for each image, where its rows begin in ``order``
+    :param end: for each image, where they end
+    """
+
+    order: IntArray
+    item: IntArray
+    frame: IntArray
+    start: IntArray
+    end: IntArray
+
+
+def group_rows(items: Items, rows: pa.RecordBatch, submitted: set[str], options: DatasetOptions) -> Groups:
+    """Find the images: items of type image, and frames of videos that have labels.
+
+    :param items: the items
+    :param rows: their labels, of the submissions that count
+    :param submitted: the ids of the items that something was submitted for
+    :param options: what the dataset is to hold
+    :raises AnnotationError: an item is neither image nor video, or the frame of a label is not known
+    """
+    of_item = pc.index_in(rows.column("item_id"), value_set=items.item_ids)
+    if of_item.null_count:
+        lost = rows.column("item_id").filter(pc.is_null(of_item))[0]
+        raise AnnotationError(f"Item {lost.as_py()!r} has labels and is not in items.")
+    owners = of_item.to_numpy().astype(np.int64)
+    is_video = np.array([type_ == "video" for type_ in items.media_type], np.bool_)
+    frames = pc.fill_null(rows.column("frame"), -1).to_numpy().astype(np.int64)
+    if (unknown := np.flatnonzero(is_video[owners] & (frames < 0))).size:
+        raise AnnotationError(
+            f"Labels of the video {items.item_key[owners[unknown[0]]]!r} have no frame, since the frame rate of its "
+            "file is not known: upload the video with its frame rate."
+        )
+    images = [
+        row
+        for row, (item_id, type_) in enumerate(zip(items.item_ids.to_pylist(), items.media_type, strict=True))
+        if type_ != "video" and (options.include_unlabeled or item_id in submitted)
+    ]
+    if wrong := [row for row in images if items.media_type[row] not in _VISUAL]:
+        raise AnnotationError(
+            f"Item {items.item_key[wrong[0]]!r} is of type {items.media_type[wrong[0]]}, and training datasets here "
+            "are of images and videos."
+        )
+    keys = owners << 32 | np.where(is_video[owners], frames + 1, 0)
+    order = np.argsort(keys, kind="stable")
+    chosen = keys
+    if options.video_frames == "keyframes":
+        is_keyframe = pc.fill_null(rows.column("is_keyframe"), False).to_numpy(zero_copy_only=False)
+        chosen = keys[is_keyframe | ~is_video[owners]]
+        order = order[np.isin(keys[order], chosen)]
+    groups = np.unique(np.concatenate([chosen, np.array(images, np.int64) << 32]))
+    start, end = (np.searchsorted(keys[order], groups, side=side) for side in ("left", "right"))
+    return Groups(order, groups >> 32, (groups & 0xFFFFFFFF) - 1, start, end)
+
+
+def annotation_keys(rows: pa.RecordBatch) -> pa.Array:
+    """Return what names the submission of each row, of a person or a model."""
+    return pc.binary_join_element_wise(rows.column("origin"), rows.column("annotation_id"), "/")
+
+
+def choose_annotations(annotations: pa.RecordBatch, options: DatasetOptions) -> tuple[set[str], pa.Array]:
+    """Return the items that something was submitted for, and the submissions that count, by their keys."""
+    times = pc.coalesce(annotations.column("updated_at"), annotations.column("created_at"))
+    rows = zip(
+        annotations.column("item_id").to_pylist(),
+        annotations.column("origin").to_pylist(),
+        annotations.column("status").to_pylist(),
+        annotations.column("ground_truth").to_pylist(),
+        pc.fill_null(times.cast(pa.int64()), 0).to_pylist(),
+        annotation_keys(annotations).to_pylist(),
+        strict=True,
+    )
+    submissions: dict[str, list[tuple[int, int, str]]] = {}
+    predictions: dict[str, list[tuple[int, int, str]]] = {}
+    for place, (item_id, origin, status, ground_truth, updated_at, key) in enumerate(rows):
+        if origin == "prediction":
+            if options.include_predictions:
+                predictions.setdefault(item_id, []).append((updated_at, place, key))
+        elif status not in _NOT_SUBMITTED and (ground_truth or options.annotations != "ground_truth"):
+            submissions.setdefault(item_id, []).append((updated_at, place, key))
+    chosen: list[str] = []
+    for found in submissions.values():
+        chosen += [key for _, _, key in found] if options.annotations == "all" else [max(found)[2]]
+    chosen += [max(found)[2] for item_id, found in predictions.items() if item_id not in submissions]
+    return submissions.keys() | predictions.keys(), pa.array(chosen, pa.string())

@@ -1,0 +1,95 @@
+"""Pascal VOC: http://host.robots.ox.ac.uk/pascal/VOC/voc2012/htmldoc/.
+
+::
+
+    Annotations/<stem>.xml          one file an image
+    ImageSets/Main/<split>.txt      the stems of each split
+    JPEGImages/<name>               where the images belong
+    images.parquet                  which image is which item
+
+Boxes are upright and in whole pixels that count from 1 and belong to the box, as in the development kit: rounded to the
+nearest edge between pixels, and cut off at the edges of the image. ``pose``, ``truncated``, ``difficult`` and
+``occluded`` are taken from attributes of these names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+import msgspec
+
+from airflow_annotation.formats.dataset_folder import DatasetFolder
+from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.image_names import image_stem
+from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
+from airflow_annotation.formats.parquet import HashingFile, TableFile
+from airflow_annotation.formats.shapes import clip_box, upright_box
+
+_FLAGS: Final = ("truncated", "difficult", "occluded")
+_NO: Final = (None, False, 0, "", "0", "no", "false")
+
+
+class PascalVocOptions(DatasetOptions, frozen=True):
+    """What Pascal VOC is asked: nothing of its own."""
+
+
+def image_path(image: LabeledImage, _: DatasetOptions) -> str:
+    """Return where an image belongs."""
+    return f"JPEGImages/{image.name}"
+
+
+def write_pascal_voc(
+    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: PascalVocOptions
+) -> list[TableFile]:
+    """Write a file for each image and the lists of the splits; return the latter, with the number of objects."""
+    objects: dict[str, int] = {}
+    with ExitStack() as opened:
+        lists: dict[str, HashingFile] = {}
+        for batch in batches:
+            for place, image in enumerate(batch.images):
+                if image.split not in lists:
+                    lists[image.split] = opened.enter_context(folder.open(_list_path(image.split)))
+                written = [text for one in batch.objects(place) if (text := _object(one, image, classes)) is not None]
+                objects[image.split] = objects.get(image.split, 0) + len(written)
+                stem = image_stem(image.name)
+                lists[image.split].write(f"{stem}\n".encode())
+                folder.write(f"Annotations/{stem}.xml", _image(image, "".join(written)).encode())
+    return [
+        TableFile(path=_list_path(split), rows=objects[split], size=file.size, sha256=file.sha256.hexdigest())
+        for split, file in sorted(lists.items())
+    ]
+
+
+def _list_path(split: str) -> str:
+    return f"ImageSets/Main/{split}.txt"
+
+
+def _image(image: LabeledImage, objects: str) -> str:
+    width, height = image.width or 0, image.height or 0
+    return (
+        f"<annotation>\n<folder>JPEGImages</folder>\n<filename>{escape(image.name)}</filename>\n"
+        f"<source><database>{escape(image.item_key)}</database></source>\n"
+        f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n"
+        f"<segmented>0</segmented>\n{objects}</annotation>\n"
+    )
+
+
+def _object(one: LabeledObject, image: LabeledImage, classes: DatasetClasses) -> str | None:
+    box = upright_box(one, image)
+    box = clip_box(box) if box is not None else None
+    if box is None:
+        return None
+    width, height = image.size
+    left, top = round(box[0] * width), round(box[1] * height)
+    right, bottom = max(round((box[0] + box[2]) * width), left + 1), max(round((box[1] + box[3]) * height), top + 1)
+    attributes: dict[str, Any] = msgspec.json.decode(one.attributes, type=dict[str, Any]) if one.attributes else {}
+    flags = "".join(f"<{flag}>{int(attributes.get(flag) not in _NO)}</{flag}>" for flag in _FLAGS)
+    return (
+        f"<object><name>{escape(classes.names[one.class_index])}</name>"
+        f"<pose>{escape(str(attributes.get('pose', 'Unspecified')))}</pose>{flags}"
+        f"<bndbox><xmin>{left + 1}</xmin><ymin>{top + 1}</ymin><xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox>"
+        "</object>\n"
+    )

@@ -1,0 +1,166 @@
+"""Annotations that have landed before to a dataset in any object store, without asking the labeling tool again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator, XComArg
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.datasets import check_format, land_dataset
+from airflow_annotation.formats.landed_tables import Landing, read_landed_tables
+from airflow_annotation.formats.parquet import PARQUET, dataset_path
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.transfers.annotations_to_object_storage import check_landing
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class LandedAnnotationsToObjectStorageOperator(BaseOperator):
+    """Make a dataset to train a model with from annotations that have landed, in a bucket or in SQL tables.
+
+    One landing can be converted many times: into other formats, classes or splits. It is read as it is when the task
+    runs, and has what was landed: only its submissions, and only the fields as they were named there. Landings of
+    videos must have been made with ``frames="all"``.
+
+    Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` (``images`` and
+    ``objects``), ``label_schema_digest`` and ``seconds``.
+
+    :param source: the landed dataset, a URI or an absolute path, or what ``AnnotationsToObjectStorageOperator`` or
+        ``AnnotationsToSqlOperator`` returned. (templated)
+    :param source_conn_id: connection of the source's object store, where its URI names none. (templated)
+    :param sql_conn_id: instead of ``source``, connection of the database with the landed tables. (templated)
+    :param table_prefix: of the names of these tables. (templated)
+    :param schema: the database's schema that they are in. (templated)
+    :param source_project: the URI of the project to take, where the tables have several. (templated)
+    :param target: folder of the dataset, as for
+        :class:`~airflow_annotation.transfers.annotations_to_object_storage.AnnotationsToObjectStorageOperator`.
+        (templated)
+    :param object_storage_conn_id: connection of the target's object store, where the URI names none. (templated)
+    :param dataset_format: one of ``airflow_annotation.formats.datasets.FORMATS``
+    :param dataset_options: what is asked of the format, such as ``classes``, ``splits`` and ``annotations``: see
+        :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
+        (templated)
+    :param keep_versions: how many versions to keep, the new one among them
+    :param replace_project: take the place of a dataset of another project or in another format in ``target``
+    """
+
+    template_fields: Sequence[str] = (
+        "source",
+        "source_conn_id",
+        "sql_conn_id",
+        "table_prefix",
+        "schema",
+        "source_project",
+        "target",
+        "object_storage_conn_id",
+        "dataset_options",
+    )
+
+    _stopped = False
+
+    def __init__(
+        self,
+        *,
+        source: str | Mapping[str, Any] | XComArg | None = None,
+        source_conn_id: str | None = None,
+        sql_conn_id: str | None = None,
+        table_prefix: str = "",
+        schema: str | None = None,
+        source_project: str | None = None,
+        target: str,
+        object_storage_conn_id: str | None = None,
+        dataset_format: str,
+        dataset_options: dict[str, Any] | None = None,
+        keep_versions: int = 2,
+        replace_project: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if (source is None) == (sql_conn_id is None):
+            raise ValueError("Say where the annotations have landed: pass either source or sql_conn_id.")
+        if dataset_format == PARQUET:
+            raise ValueError("dataset_format='parquet' is what has landed already: choose another format.")
+        check_landing(target, dataset_format, dataset_options, keep_versions)
+        self.source: Any = source
+        self.source_conn_id = source_conn_id
+        self.sql_conn_id = sql_conn_id
+        self.table_prefix = table_prefix
+        self.schema = schema
+        self.source_project = source_project
+        self.target = target
+        self.object_storage_conn_id = object_storage_conn_id
+        self.dataset_format = dataset_format
+        self.dataset_options = dataset_options
+        self.keep_versions = keep_versions
+        self.replace_project = replace_project
+
+    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+        """Convert the landing, and return where the dataset is."""
+        started = time.monotonic()
+        check_format(self.dataset_format, self.dataset_options)
+        source = self.source if isinstance(self.source, Mapping) else {"target": self.source}
+        if self.sql_conn_id or source.get("sql_conn_id"):
+            return self._convert_tables(source, started)
+        if not source.get("target"):
+            raise AnnotationError(f"source is no landed dataset and no landed tables, but {self.source!r}.")
+        landing, batches = read_landed_tables(str(source["target"]), conn_id=self.source_conn_id)
+        return self._land(landing, batches, started)
+
+    def on_kill(self) -> None:
+        """Stop at the next batch; the last version stays as it is."""
+        self._stopped = True
+
+    def _convert_tables(self, source: Mapping[str, Any], started: float) -> dict[str, Any]:
+        from airflow_annotation.transfers.sql_reader import SqlReader
+
+        schema, table_prefix = self.schema, self.table_prefix
+        if "tables" in source:
+            schema, _, items = source["tables"]["items"].rpartition(".")
+            table_prefix = items.removesuffix("items")
+        with SqlReader(
+            self.sql_conn_id or source["sql_conn_id"],
+            table_prefix=table_prefix,
+            schema=schema or None,
+            project=self.source_project or source.get("project"),
+        ) as reader:
+            landing = reader.find_landing()
+            return self._land(landing, reader.read(landing), started)
+
+    def _land(self, landing: Landing, batches: Iterable[LabelTables], started: float) -> dict[str, Any]:
+        landed = land_dataset(
+            dataset_path(self.target, self.object_storage_conn_id),
+            self._checked(batches, landing.settings),
+            project=landing.project,
+            run_key=landing.run_key,
+            label_schema=landing.label_schema,
+            settings=landing.settings,
+            dataset_format=self.dataset_format,
+            options=self.dataset_options,
+            keep_versions=self.keep_versions,
+            replace_project=self.replace_project,
+        )
+        seconds = round(time.monotonic() - started, 3)
+        self.log.info("Wrote %s in %.1f s: %s", landed["path"], seconds, landed["rows"])
+        return {
+            "project": landing.project,
+            **landed,
+            "label_schema_digest": landing.label_schema.digest(),
+            "seconds": seconds,
+        }
+
+    def _checked(self, batches: Iterable[LabelTables], settings: Mapping[str, Any]) -> Iterator[LabelTables]:
+        for batch in batches:
+            if self._stopped:
+                raise AnnotationError(
+                    f"The conversion was stopped (task {self.task_id}); the last version is as it was."
+                )
+            if settings.get("frames") == "keyframes" and "video" in batch.items.column("media_type").to_pylist():
+                raise AnnotationError(
+                    "The landing has the key frames of videos only, and its objects are in other frames too, which "
+                    'would teach a model that they are not: land it with frames="all".'
+                )
+            yield batch

@@ -1,0 +1,133 @@
+"""Landed SQL tables, read back as batches of the three tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.landed_tables import Landing, to_relative
+from airflow_annotation.labels.tables import JSON_COLUMNS, KEYS, SCHEMAS, TABLES_VERSION, LabelTables
+from airflow_annotation.transfers.annotations_to_sql import find_sql_hook
+from airflow_annotation.transfers.sql_tables import LANDINGS, make_engine, sql_tables
+
+_ITEMS_AT_ONCE: Final = 1000
+
+
+class SqlReader:
+    """Reads one project out of SQL tables, in one transaction, so that a landing in between is not seen.
+
+    :param conn_id: connection of the database
+    :param table_prefix: of the tables' names
+    :param schema: the database's schema that they are in
+    :param project: the project's URI, where the tables have several
+    """
+
+    def __init__(
+        self, conn_id: str, *, table_prefix: str = "", schema: str | None = None, project: str | None = None
+    ) -> None:
+        self._conn_id = conn_id
+        self._project = project
+        self._engine = make_engine(find_sql_hook(conn_id))
+        self._tables = sql_tables(self._engine.dialect.name, table_prefix, schema)
+        # What SQLite begins holds its lock anyway; Postgres otherwise shows each query what is new.
+        isolated = {"isolation_level": "REPEATABLE READ"} if self._engine.dialect.name == "postgresql" else {}
+        self._connection = self._engine.connect().execution_options(**isolated)
+
+    def __enter__(self) -> SqlReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def find_landing(self) -> Landing:
+        """Return the project's landing.
+
+        :raises AnnotationError: there is none, there are several and nobody says which, or it is of a newer release
+        """
+        landings = self._tables[LANDINGS]
+        query = sa.select(landings).where(landings.c.landed_at.is_not(None)).order_by(landings.c.project)
+        if self._project is not None:
+            query = query.where(landings.c.project == self._project)
+        try:
+            found = self._connection.execute(query).mappings().all()
+        except sa.exc.DBAPIError as error:
+            raise AnnotationError(
+                f"Connection {self._conn_id!r} has no landed tables: {getattr(error, 'orig', None) or error}"
+            ) from error
+        if len(found) != 1:
+            what = "no landing" if not found else f"landings of {', '.join(row['project'] for row in found)}"
+            raise AnnotationError(
+                f"The tables of connection {self._conn_id!r} have {what}: say in source_project which project to take."
+            )
+        (landing,) = found
+        if landing["tables_version"] > TABLES_VERSION:
+            raise AnnotationError(
+                f"The tables of connection {self._conn_id!r} have version {landing['tables_version']}, and this "
+                f"release of airflow-provider-annotation knows {TABLES_VERSION}: upgrade it."
+            )
+        schema, settings = (_read_json(landing[name]) for name in ("label_schema", "settings"))
+        return Landing.of(landing["project"], landing["run_key"], schema, settings)
+
+    def read(self, landing: Landing) -> Iterator[LabelTables]:
+        """Yield a landing's rows in batches of whole items, in the order of their ids, coordinates relative."""
+        batches = self._read_batches(landing.project)
+        return map(to_relative, batches) if landing.settings.get("coordinates") == "pixels" else batches
+
+    def _read_batches(self, project: str) -> Iterator[LabelTables]:
+        items = self._tables["items"]
+        last = ""
+        while True:
+            query = (
+                sa.select(items)
+                .where(items.c.project == project, items.c.item_id > last)
+                .order_by(items.c.item_id)
+                .limit(_ITEMS_AT_ONCE)
+            )
+            batch = self._read("items", query)
+            if not len(batch):
+                return
+            last = batch.column("item_id")[-1].as_py()
+            first = batch.column("item_id")[0].as_py()
+            yield LabelTables(
+                batch, *(self._read_own(name, project, first, last) for name in ("annotations", "labels"))
+            )
+
+    def _read_own(self, name: str, project: str, first: str, last: str) -> pa.RecordBatch:
+        table = self._tables[name]
+        own = (table.c.project == project, table.c.item_id >= first, table.c.item_id <= last)
+        keys = [table.c[key] for key in KEYS[name] if key != "project"]
+        return self._read(name, sa.select(table).where(*own).order_by(table.c.item_id, *keys))
+
+    def _read(self, name: str, query: sa.Select[Any]) -> pa.RecordBatch:
+        schema = SCHEMAS[name]
+        rows: Sequence[Any] = self._connection.execute(query).all()
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+        arrays = [_read_column(name, field, values) for field, values in zip(schema, columns, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _read_column(table: str, field: pa.Field, values: Sequence[Any]) -> pa.Array:
+    if field.name in JSON_COLUMNS[table]:
+        values = [
+            value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for value in values
+        ]
+    elif pa.types.is_list(field.type):
+        values = [_read_json(value) for value in values]
+    elif pa.types.is_timestamp(field.type):
+        values = [_in_utc(value) for value in values]
+    return pa.array(values, field.type)
+
+
+def _read_json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _in_utc(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=timezone.utc) if time is not None and time.tzinfo is None else time

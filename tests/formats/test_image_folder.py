@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.formats.datasets import add_images, box, item, write
+
+BATCHES = [
+    item("a", [box("person", 0.1, 0.2, 0.25, 0.5), {"type": "classification", "label": "sun"}]),
+    item("b", []),
+]
+
+
+def test_a_line_has_an_images_boxes_in_pixels_and_its_classes(tmp_path: Path) -> None:
+    write(tmp_path, BATCHES, "image_folder")
+    rows = [json.loads(line) for line in (tmp_path / "train" / "metadata.jsonl").read_text().splitlines()]
+    assert [row["item_key"] for row in rows] == ["a", "b"]
+    assert rows[0]["objects"] == {"bbox": [[20, 20, 50, 50]], "categories": ["person"]}
+    assert [row["weather"] for row in rows] == ["sun", None]
+    assert rows[1]["objects"] == {"bbox": [], "categories": []}
+
+
+def test_datasets_loads_it(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    write(tmp_path / "dataset", BATCHES, "image_folder")
+    add_images(tmp_path / "dataset")
+    read = datasets.load_dataset(
+        "imagefolder", data_dir=str(tmp_path / "dataset"), split="train", cache_dir=str(tmp_path / "cache")
+    )
+    rows = {row["item_key"]: row for row in read}
+    assert rows["a"]["objects"] == {"bbox": [[20, 20, 50, 50]], "categories": ["person"]}
+    assert rows["a"]["image"].size == (200, 100)
+    assert [rows[key]["weather"] for key in ("a", "b")] == ["sun", None]

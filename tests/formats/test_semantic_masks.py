@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.masks import mask_to_rle
+from airflow_annotation.labels.schema import LabelSchema
+from tests.formats.datasets import box, item, mask, write
+
+
+def pixels_of(folder: Path) -> Any:
+    (file,) = (folder / "masks" / "train").iterdir()
+    with Image.open(file) as image:
+        return image.mode, np.asarray(image).copy()
+
+
+def test_later_shapes_cover_earlier_ones(tmp_path: Path) -> None:
+    ring = np.zeros((100, 200), np.uint8)
+    ring[20:60, 40:120] = 1
+    ring[30:50, 60:80] = 0
+    write(tmp_path, [item("a", [box("person", 0, 0, 0.5, 0.5), mask("car", mask_to_rle(ring))])], "semantic_masks")
+    expected = np.zeros((100, 200), np.uint8)
+    expected[:50, :100] = 2
+    expected[ring == 1] = 1
+    mode, pixels = pixels_of(tmp_path)
+    assert mode == "P"
+    assert np.array_equal(pixels, expected)
+    assert json.loads((tmp_path / "mask_targets.json").read_text()) == {"1": "car", "2": "person", "3": "tree"}
+
+
+def test_an_image_without_labels_is_all_background(tmp_path: Path) -> None:
+    write(tmp_path, [item("a", [])], "semantic_masks")
+    assert not pixels_of(tmp_path)[1].any()
+
+
+def test_the_schemas_mask_targets_hold_unless_others_are_given(tmp_path: Path) -> None:
+    schema = LabelSchema.from_dict({"masks": {"type": "segmentation", "mask_targets": {7: "car", 3: "road"}}})
+    batches = [item("a", [mask("car", mask_to_rle(np.ones((100, 200), np.uint8)), type="segmentation")])]
+    write(tmp_path / "a", batches, "semantic_masks", schema=schema)
+    assert set(pixels_of(tmp_path / "a")[1].flat) == {7}
+    write(tmp_path / "b", batches, "semantic_masks", schema=schema, mask_targets={"900": "car"})
+    mode, pixels = pixels_of(tmp_path / "b")
+    assert (mode, set(pixels.flat)) == ("I;16", {900})
+    assert json.loads((tmp_path / "b" / "mask_targets.json").read_text()) == {"900": "car"}
+
+
+def test_a_mask_of_another_size_than_its_image_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"Item 'a' has a mask of 5 x 4 pixels, and is itself 200 x 100"):
+        write(tmp_path, [item("a", [mask("car", mask_to_rle(np.ones((4, 5), np.uint8)))])], "semantic_masks")
+
+
+@pytest.mark.parametrize("targets", [{0: "car"}, {1: "car", 2: "car"}, {70000: "car"}])
+def test_mask_targets_that_are_no_pixel_values_are_refused(tmp_path: Path, targets: dict[int, str]) -> None:
+    with pytest.raises(AnnotationError, match="one number from 1 to 65535"):
+        write(tmp_path, [], "semantic_masks", mask_targets=targets)
