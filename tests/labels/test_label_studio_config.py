@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -16,6 +17,8 @@ from airflow_annotation.labels.label_studio.config import (
     label_schema_from_config,
     media_data_keys,
 )
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.values import LANDS_AS_OTHER, READERS
 from airflow_annotation.labels.schema import FIELD_TYPES, SHAPE_TYPES, LabelSchema, LabelSchemaError
 from tests.servers.label_studio import environment_path
 
@@ -187,18 +190,30 @@ def test_broken_xml_is_named() -> None:
 
 
 WITHOUT_A_SCHEMA_TYPE = {"chat", "ocrlabels", "pairwise", "ranker", "taxonomy", "timelinelabels"}
+VIDEO_TYPES = {"videorectangle", "timelinelabels"}
 SPANS = {"labels", "hypertextlabels", "paragraphlabels", "timeserieslabels"}
 CLASSES_FROM_TASK_DATA = {"choices", "rectanglelabels", "polygonlabels"}
 
 
+def templates() -> dict[Path, str]:
+    """The labeling configs that ship with Label Studio."""
+    paths = environment_path().glob("lib/python*/site-packages/label_studio/annotation_templates/**/config.yml")
+    return {path: yaml.safe_load(path.read_text())["config"] for path in sorted(paths)}
+
+
+def test_what_any_control_of_a_template_makes_is_read_or_known_to_land_as_other() -> None:
+    tags = {control.tag for config in templates().values() for control in LabelingConfig(config).controls.values()}
+    assert len(tags) > 15
+    assert not tags - READERS.keys() - VIDEO_TYPES - LANDS_AS_OTHER.keys()
+    assert not READERS.keys() & LANDS_AS_OTHER.keys()
+
+
 def test_every_template_that_label_studio_ships_is_read() -> None:
-    templates = sorted(
-        environment_path().glob("lib/python*/site-packages/label_studio/annotation_templates/**/config.yml")
-    )
-    assert len(templates) > 50
+    configs = templates()
+    assert len(configs) > 50
     others: set[str] = set()
-    for template in templates:
-        schema = label_schema_from_config(yaml.safe_load(template.read_text())["config"])
+    for template, config in configs.items():
+        schema = label_schema_from_config(config)
         assert not schema.fields or LabelSchema.from_dict(schema.to_dict()) == schema, template
         others |= {field.tag for field in schema.fields.values() if field.type == "other"}
     assert others == WITHOUT_A_SCHEMA_TYPE | SPANS | CLASSES_FROM_TASK_DATA

@@ -317,7 +317,16 @@ READERS: Final[dict[str, ValueReader]] = {
     "paragraphlabels": _reader("span", _Span, _spans, classes="paragraphlabels"),
     "timeserieslabels": _reader("span", _TimeRange, _time_ranges, classes="timeserieslabels"),
 }
-"""How the records of each type are read. What is not here lands as ``other``."""
+"""How the records of each type are read; those of videos in ``video.py``. What is in neither lands as ``other``."""
+
+LANDS_AS_OTHER: Final[dict[str, str]] = {
+    "chat": "messages of a conversation, edited or judged",
+    "ocrlabels": "regions that a text recognition proposed",
+    "pairwise": "which of two media was chosen",
+    "ranker": "an order of items, or their buckets",
+    "videovector": "paths that move in a video",
+}
+"""Label Studio's control tags whose records no column of the tables could say, and what they are about."""
 
 TIME_RANGES: Final = _reader("span", _TimeRange, _time_ranges, classes="labels")
 """How records of type ``labels`` are read on media that last, such as sound."""
