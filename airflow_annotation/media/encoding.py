@@ -7,8 +7,6 @@ import threading
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
-from airflow_annotation.media.orientation import transposition
-
 if TYPE_CHECKING:
     from av import VideoFrame
     from PIL.Image import Transpose
@@ -28,8 +26,11 @@ class PictureEncoder:
         self._quality = quality
         self._local = threading.local()
 
-    def encode(self, picture: VideoFrame) -> bytes:
-        """Return the image file of a picture as it is shown."""
+    def encode(self, picture: VideoFrame, turn: Transpose | None) -> bytes:
+        """Return the image file of a picture.
+
+        :param turn: how to turn it, None to leave it as it is
+        """
         from av.video.reformatter import VideoReformatter
         from PIL import Image
 
@@ -38,7 +39,6 @@ class PictureEncoder:
             local.reformatter = VideoReformatter()  # keeps its tables from frame to frame
             local.file = tempfile.TemporaryFile()  # noqa: SIM115 - the thread's own, as long as it lives
         rgb = local.reformatter.reformat(picture, format="rgb24", src_color_range=int(picture.color_range), threads=1)
-        turn = transposition(picture)
         if self._format == "png":
             return _encode_png(rgb if turn is None else _turned(rgb, turn))
         plane = rgb.planes[0]
@@ -69,6 +69,8 @@ def _encode_png(picture: VideoFrame) -> bytes:
     encoder = CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, picture.format.name
     encoder.time_base = Fraction(1)
+    # A seventh of the time of Pillow's own choice, and of FFmpeg's, for files that are an eighth larger.
+    encoder.options = {"pred": "mixed", "compression_level": "1"}
     encoder.thread_count = 1
     picture.pts = 0
     return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, get_args
+from typing import Any, BinaryIO, Final, Literal, get_args
 
 import msgspec
 import pyarrow as pa
@@ -35,9 +35,6 @@ from airflow_annotation.media.orientation import shown_size
 from airflow_annotation.media.selections import FrameSelection, Listed
 from airflow_annotation.media.storage import get_filesystem, local_path, shown
 from airflow_annotation.media.video import Frame, Stop, open_video
-
-if TYPE_CHECKING:
-    from av import VideoFrame
 
 OnError = Literal["fail", "keep"]
 
@@ -295,7 +292,7 @@ class _FrameWriter:
         name = f"{frame.index:08d}{self._extension}"
         if name not in self._folder.names:
             self.written += 1
-            self._pending.append(self._pool.submit(self._encode, name, frame.picture))
+            self._pending.append(self._pool.submit(self._encode, name, frame))
         if len(self._pending) >= self._most_pending:
             self._pending.popleft().result()
         self._add_row(frame, name)
@@ -317,11 +314,11 @@ class _FrameWriter:
         self._table.close()
         return self._buffer.getvalue()
 
-    def _encode(self, name: str, picture: VideoFrame) -> None:
-        self._folder.write(name, self._encoder.encode(picture))
+    def _encode(self, name: str, frame: Frame) -> None:
+        self._folder.write(name, self._encoder.encode(frame.picture, frame.turn))
 
     def _add_row(self, frame: Frame, name: str) -> None:
-        width, height = shown_size(frame.picture)
+        width, height = shown_size(frame.picture, frame.turn)
         self._batch.append(
             {
                 "item_key": frame_item_key(self._folder.video_key, frame.index),

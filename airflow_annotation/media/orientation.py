@@ -15,7 +15,8 @@ _MATRIX_ONE: Final = 1 << 16
 def transposition(picture: VideoFrame) -> Transpose | None:
     """Return how to turn or mirror a stored picture for it to be shown, as its display matrix has it.
 
-    None if it is shown as it is stored; an angle that is no quarter turn is left as it is stored.
+    None if it is shown as it is stored; an angle that is no quarter turn is left as it is stored. A picture that was
+    asked for its matrix is in a reference cycle with it, so its memory is not given back at once.
     """
     matrix: Any = picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -35,10 +36,10 @@ def transposition(picture: VideoFrame) -> Transpose | None:
     }.get((a, b, c, d))
 
 
-def shown_size(picture: VideoFrame) -> tuple[int, int]:
-    """Return the width and height of a picture as it is shown, in its own pixels: stored ones, turned."""
+def shown_size(picture: VideoFrame, turn: Transpose | None) -> tuple[int, int]:
+    """Return the width and height of a picture once it is turned; a pixel stays a pixel, square or not."""
     from PIL.Image import Transpose
 
-    turns = {Transpose.ROTATE_90, Transpose.ROTATE_270, Transpose.TRANSPOSE, Transpose.TRANSVERSE}
+    swaps = {Transpose.ROTATE_90, Transpose.ROTATE_270, Transpose.TRANSPOSE, Transpose.TRANSVERSE}
     size = picture.width, picture.height
-    return size[::-1] if transposition(picture) in turns else size
+    return size[::-1] if turn in swaps else size

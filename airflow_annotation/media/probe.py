@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import msgspec
 
 from airflow_annotation.exceptions import MediaError
-from airflow_annotation.media.orientation import shown_size
+from airflow_annotation.media.orientation import shown_size, transposition
 from airflow_annotation.media.video import MATROSKA, MP4, open_video
 
 _ORIENTATION: Final = 0x0112
@@ -111,7 +111,7 @@ def _probe_video(file: BinaryIO, name: str) -> MediaProbe:
                 raise MediaError(f"{name} is not a video, or of a format that FFmpeg does not read.") from error
         if picture is None:
             raise MediaError(f"{name} has no frame that can be decoded.")
-        width, height = shown_size(picture)
+        width, height = shown_size(picture, transposition(picture))
         mime_type = mimetypes.guess_type(name)[0] or _VIDEO_CONTAINERS.get(reader.container.format.name)
         return MediaProbe(
             mime_type=mime_type or "application/octet-stream",

@@ -12,6 +12,7 @@ from itertools import chain, takewhile
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from airflow_annotation.exceptions import MediaError
+from airflow_annotation.media.orientation import transposition
 from airflow_annotation.media.packets import (
     FRAME_IN_EACH_PACKET,
     PacketIndex,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
+    from PIL.Image import Transpose
 
     from airflow_annotation.media.packets import VideoPacket
 
@@ -53,7 +55,8 @@ class Frame:
     :param pts: presentation timestamp in the stream's time base, None where the file has none
     :param time: seconds from the video's beginning, where a player has its zero
     :param is_keyframe: whether a decoder can begin with it
-    :param picture: as stored, before any rotation
+    :param picture: as stored
+    :param turn: how to turn it to be shown, None if it is shown as it is stored
     """
 
     index: int
@@ -61,6 +64,7 @@ class Frame:
     time: Fraction | None
     is_keyframe: bool
     picture: VideoFrame
+    turn: Transpose | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,8 @@ class VideoReader:
             container.format.name in {MP4, MATROSKA} and self.stream.codec_context.name in FRAME_IN_EACH_PACKET
         )
         self._index: PacketIndex | None = None
+        self._rotation: int | None = None
+        self._turn: Transpose | None = None
         self._may_seek = self._counts_packets and container.format.name == MP4
 
     @property
@@ -302,7 +308,9 @@ class VideoReader:
                 yield picture
 
     def _frame(self, index: int, picture: VideoFrame) -> Frame:
-        return Frame(index, picture.pts, self._time(picture.pts), bool(picture.key_frame), picture)
+        if picture.rotation != self._rotation:  # and not for each picture, see there
+            self._rotation, self._turn = picture.rotation, transposition(picture)
+        return Frame(index, picture.pts, self._time(picture.pts), bool(picture.key_frame), picture, self._turn)
 
     def _time(self, pts: int | None) -> Fraction | None:
         return None if pts is None else pts * self._time_base - self._origin
