@@ -10,7 +10,7 @@ import pytest
 from tests.dags.conftest import DAGS
 from tests.servers.airflow import Airflow
 
-HEAVY = {"av", "label_studio_sdk", "labelbox", "pandas", "pycocotools"}
+HEAVY = {"av", "label_studio_sdk", "labelbox", "pandas"}
 PARSE = """
 import json, runpy, sys
 import airflow.sdk
