@@ -21,11 +21,11 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: .venv/ready .venv-label-studio/ready ## run a whole annotation cycle; KEEP=1 leaves the servers up
-	.venv/bin/python -m demo $(if $(KEEP),--keep)
+demo: .venv-demo/ready .venv-label-studio/ready ## run a whole annotation cycle; KEEP=1 leaves the servers up
+	.venv-demo/bin/python -m demo $(if $(KEEP),--keep)
 
 test: .venv/ready .venv-label-studio/ready ## run all tests, with the servers that they need
-	.venv/bin/pytest -n $(WORKERS) --dist worksteal
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal --no-missing-packages
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
 	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not live_airflow" --ignore tests/servers
@@ -52,6 +52,13 @@ clean: ## remove the environments and what was built
 	$(UV) venv --quiet --python "$(PYTHON)" .venv
 	$(UV) pip install --quiet --python .venv --requirement constraints.txt
 	$(UV) pip install --quiet --python .venv --no-deps --editable .
+	touch $@
+
+# Without what only the extras and the checks need, which is most of it.
+.venv-demo/ready: constraints.txt pyproject.toml | $(UV)
+	rm -rf .venv-demo
+	$(UV) venv --quiet --python "$(PYTHON)" .venv-demo
+	$(UV) pip install --quiet --python .venv-demo --constraint constraints.txt --group demo --editable .
 	touch $@
 
 .venv-oldest/ready: constraints-oldest-airflow.txt pyproject.toml | $(UV)

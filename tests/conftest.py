@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +25,23 @@ settings.register_profile("shared machine", deadline=None, suppress_health_check
 settings.load_profile("shared machine")
 
 _owned_session = pytest.StashKey[Path]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let an environment that is to have every package say so."""
+    parser.addoption("--no-missing-packages", action="store_true", help="fail tests that a missing package would skip")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that is skipped for want of a package, where none is to be missing."""
+    report = yield
+    skipped = report.skipped and call.excinfo is not None and "could not import" in str(call.excinfo.value)
+    if skipped and item.config.getoption("--no-missing-packages"):
+        report.outcome = "failed"
+    return report
 
 
 def pytest_configure(config: pytest.Config) -> None:

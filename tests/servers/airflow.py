@@ -7,12 +7,13 @@ import json
 import os
 import secrets
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -194,7 +195,8 @@ def _settings(home: Path, dags: Path, port: int) -> dict[str, str]:
             "simple_auth_manager_passwords_file": home / "passwords.json",
             "test_connection": "Enabled",
         },
-        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db"},
+        # Writers wait for their turn, however busy the machine is: after the 5 s of the default, tasks fail.
+        "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=60"},
         "api": {"base_url": url, "secret_key": secrets.token_hex(16), "workers": 1},
         "api_auth": {"jwt_secret": secrets.token_hex(32)},
         "logging": {"base_log_folder": home / "logs"},
@@ -233,6 +235,9 @@ def migrated_database() -> Path:
                 stop_groups(process.pid)
             if status:
                 raise ServerError(f"'airflow db migrate' ended with status {status}; see {log}")
+            with closing(sqlite3.connect(home / "airflow.db")) as database:
+                # Kept in the file: readers and the one writer do not wait for each other.
+                database.execute("PRAGMA journal_mode = WAL")
             (home / "airflow.db").rename(template)
     return template
 
