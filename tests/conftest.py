@@ -17,8 +17,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
+    from tests.servers.airflow import Airflow
     from tests.servers.label_studio import LabelStudio
 
+EXAMPLE_DAGS = Path(__file__).parents[1] / "dags"
 SESSION_VARIABLE = "AIRFLOW_ANNOTATION_TEST_SESSION"
 # Examples share the machine with servers and other workers: a slow one is no failure.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -119,3 +121,27 @@ def postgres_conn_id(session_path: Path) -> Iterator[str]:
 
     with airflow_connection("postgres_test", shared_server(session_path, "postgres", start_postgres)) as conn_id:
         yield conn_id
+
+
+@pytest.fixture(scope="session")
+def airflow(session_path: Path, label_studio: LabelStudio) -> Airflow:
+    """An Airflow shared by the whole session, with the example DAGs: add DAG files of your own.
+
+    Its connections: ``annotation_default`` and ``label_studio_test`` to the session's Label Studio, ``annotations_db``
+    to an empty SQLite.
+    """
+    from tests.servers.airflow import Airflow, start_airflow
+    from tests.servers.shared import shared_server
+
+    def start(home: Path) -> dict[str, Any]:
+        dags = home / "dags"
+        shutil.copytree(EXAMPLE_DAGS, dags, ignore=shutil.ignore_patterns("__pycache__"))
+        tool = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
+        connections = {
+            "annotation_default": tool,
+            "label_studio_test": tool,
+            "annotations_db": {"conn_type": "sqlite", "host": str(home / "annotations.db")},
+        }
+        return asdict(start_airflow(home, dags=dags, connections=connections))
+
+    return Airflow(**shared_server(session_path, "airflow", start))

@@ -10,21 +10,28 @@ import pytest
 
 from airflow_annotation.formats.parquet import read_dataset
 from demo.annotator import ANSWERS, annotate
-from tests.dags.conftest import IN_WORKER
+from tests.conftest import EXAMPLE_DAGS
 from tests.servers.airflow import Airflow
 from tests.servers.label_studio import LabelStudio
 from tests.servers.processes import REPOSITORY
 
 pytestmark = pytest.mark.live_airflow
 
+DAG_ID = "annotate_images"
+IN_WORKER = "annotate_images_in_worker"
+"""The same, but holding a worker while it waits."""
 PHOTOS = REPOSITORY / "demo" / "photos"
 
 
-@pytest.mark.parametrize(("dag_id", "waits_as"), [("annotate_images", "deferred"), (IN_WORKER, "running")])
+@pytest.mark.parametrize(("dag_id", "waits_as"), [(DAG_ID, "deferred"), (IN_WORKER, "running")])
 def test_a_whole_cycle_lands_what_people_drew(
     dag_id: str, waits_as: str, airflow: Airflow, label_studio: LabelStudio, tmp_path: Path
 ) -> None:
     answers = json.loads(ANSWERS.read_text())
+    if dag_id == IN_WORKER:
+        example = (EXAMPLE_DAGS / f"{DAG_ID}.py").read_text()
+        waiting = example.replace("deferrable=True", "deferrable=False").replace(f'"{DAG_ID}"', f'"{IN_WORKER}"')
+        airflow.add_dag_file(f"{IN_WORKER}.py", waiting)
     airflow.wait_for_dag(dag_id)
     run_id = airflow.trigger(dag_id, {"photos": str(PHOTOS / "*.jpg"), "dataset": tmp_path.as_uri()})
     waited_as = set()

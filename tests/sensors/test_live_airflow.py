@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 from airflow_annotation.hooks.label_studio import LabelStudioHook
-from tests.servers.airflow import running_airflow
+from tests.servers.airflow import Airflow
 from tests.servers.label_studio import LabelStudio
 
 LABELED = {"from_name": "weather", "to_name": "image", "type": "choices", "value": {"choices": ["sun"]}}
@@ -17,39 +16,35 @@ DECIDED = {"impatient": "failed", "proceeding": "success", "soft": "skipped", "o
 
 @pytest.mark.live_airflow
 def test_sensors_wait_without_a_worker_and_end_as_they_are_asked_to(
-    label_studio: LabelStudio, label_studio_conn_id: str, tmp_path: Path
+    airflow: Airflow, label_studio: LabelStudio, label_studio_conn_id: str
 ) -> None:
-    dags = tmp_path / "dags"
-    dags.mkdir()
-    shutil.copy(Path(__file__).with_name("dag_of_waits.py"), dags)
-    connection = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
+    airflow.add_dag_file("dag_of_waits.py", Path(__file__).with_name("dag_of_waits.py").read_text())
     client = LabelStudioHook(label_studio_conn_id).client
-    with running_airflow(tmp_path / "home", dags=dags, connections={label_studio_conn_id: connection}) as airflow:
-        airflow.wait_for_dag("waits")
-        run_id = airflow.trigger("waits")
-        seen: dict[str, set[str | None]] = {}
-        labeled = False
-        for states in airflow.watch("waits", run_id):
-            for task_id, state in states.items():
-                seen.setdefault(task_id, set()).add(state)
-            waiting = states.get("deferred") == "deferred" and {"up_for_reschedule"} <= seen["rescheduled"]
-            if not labeled and waiting and all(states[task_id] == state for task_id, state in DECIDED.items()):
-                project = airflow.xcom("waits", run_id, "create")
-                links = airflow.get(f"/dags/waits/dagRuns/{run_id}/taskInstances/deferred/links")
-                assert links["extra_links"] == {"Open project": project["url"]}
-                tasks = client.request("GET", "/api/tasks/", params={"project": project["id"]}).json()["tasks"]
-                for task in tasks:
-                    client.request("POST", f"/api/tasks/{task['id']}/annotations/", json={"result": [LABELED]})
-                labeled = True
-        log = {task_id: airflow.task_log("waits", run_id, task_id) for task_id in seen}
-        states = {task_id: task["state"] for task_id, task in airflow.tasks("waits", run_id).items()}
-        assert {task_id: states[task_id] for task_id in DECIDED} == DECIDED, log
-        assert states["deferred"] == states["rescheduled"] == "success", log
-        for task_id in ("deferred", "rescheduled"):
-            assert airflow.xcom("waits", run_id, task_id)["completed"] == 2
-        assert airflow.xcom("waits", run_id, "proceeding")["timed_out"] is True
-        assert "AirflowSensorTimeout: The sensor timed out after 2 s: 0 of 2 items" in log["impatient"]
-        assert "AnnotationProjectNotFound" in log["of_gone_project"]
-        assert "2 of 2 items are completed" in log["deferred"]
-        assert label_studio.api_key not in "".join(log.values())
-        client.request("DELETE", f"/api/projects/{airflow.xcom('waits', run_id, 'create')['id']}")
+    airflow.wait_for_dag("waits")
+    run_id = airflow.trigger("waits")
+    seen: dict[str, set[str | None]] = {}
+    labeled = False
+    for states in airflow.watch("waits", run_id):
+        for task_id, state in states.items():
+            seen.setdefault(task_id, set()).add(state)
+        waiting = states.get("deferred") == "deferred" and {"up_for_reschedule"} <= seen["rescheduled"]
+        if not labeled and waiting and all(states[task_id] == state for task_id, state in DECIDED.items()):
+            project = airflow.xcom("waits", run_id, "create")
+            links = airflow.get(f"/dags/waits/dagRuns/{run_id}/taskInstances/deferred/links")
+            assert links["extra_links"] == {"Open project": project["url"]}
+            tasks = client.request("GET", "/api/tasks/", params={"project": project["id"]}).json()["tasks"]
+            for task in tasks:
+                client.request("POST", f"/api/tasks/{task['id']}/annotations/", json={"result": [LABELED]})
+            labeled = True
+    log = {task_id: airflow.task_log("waits", run_id, task_id) for task_id in seen}
+    states = {task_id: task["state"] for task_id, task in airflow.tasks("waits", run_id).items()}
+    assert {task_id: states[task_id] for task_id in DECIDED} == DECIDED, log
+    assert states["deferred"] == states["rescheduled"] == "success", log
+    for task_id in ("deferred", "rescheduled"):
+        assert airflow.xcom("waits", run_id, task_id)["completed"] == 2
+    assert airflow.xcom("waits", run_id, "proceeding")["timed_out"] is True
+    assert "AirflowSensorTimeout: The sensor timed out after 2 s: 0 of 2 items" in log["impatient"]
+    assert "AnnotationProjectNotFound" in log["of_gone_project"]
+    assert "2 of 2 items are completed" in log["deferred"]
+    assert label_studio.api_key not in "".join(log.values())
+    client.request("DELETE", f"/api/projects/{airflow.xcom('waits', run_id, 'create')['id']}")

@@ -62,7 +62,14 @@ class Airflow:
         errors = self.get("/importErrors")["import_errors"]
         return {error["filename"]: error["stack_trace"] for error in errors}
 
-    def wait_for_dag(self, dag_id: str, timeout: float = 60) -> None:
+    def add_dag_file(self, name: str, source: str) -> None:
+        """Put a file into the folder of DAG files, where the DAG processor soon finds it."""
+        path = Path(self.home) / "dags" / name
+        written = path.with_suffix(f".{os.getpid()}")
+        written.write_text(source)
+        written.replace(path)
+
+    def wait_for_dag(self, dag_id: str, timeout: float = 180) -> None:
         """Wait until the DAG processor has found a DAG.
 
         :raises ServerError: a DAG file does not import, or none has this DAG
@@ -102,13 +109,13 @@ class Airflow:
         """Return what a task left for others."""
         return self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
 
-    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 300) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 600) -> str:
         """Wait until a DAG run is over and return its state."""
         for _ in self.watch(dag_id, run_id, timeout):
             pass
         return self.run_state(dag_id, run_id)
 
-    def watch(self, dag_id: str, run_id: str, timeout: float = 300) -> Iterator[dict[str, str | None]]:
+    def watch(self, dag_id: str, run_id: str, timeout: float = 600) -> Iterator[dict[str, str | None]]:
         """Yield the state of each task of a DAG run, again whenever one changes, until the run is over.
 
         :raises ServerError: the run is not over in time
@@ -124,7 +131,11 @@ class Airflow:
             if over:
                 return
             if time.monotonic() > deadline:
-                raise ServerError(f"Run {run_id} of DAG {dag_id!r} was not over after {timeout:.0f} s: {states}")
+                failed = (task_id for task_id, state in states.items() if state == "failed")
+                logs = "\n".join(f"{task_id}:\n{self.task_log(dag_id, run_id, task_id)}" for task_id in failed)
+                raise ServerError(
+                    f"Run {run_id} of DAG {dag_id!r} was not over after {timeout:.0f} s: {states}\n{logs}"
+                )
             time.sleep(0.3)
 
     def task_log(self, dag_id: str, run_id: str, task_id: str) -> str:
@@ -139,7 +150,7 @@ def start_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping[s
     """Start Airflow with an empty metadata database and wait until all of it is healthy.
 
     :param home: a folder that becomes its ``AIRFLOW_HOME``; its metadata database is in there
-    :param dags: the folder of DAG files
+    :param dags: the folder of DAG files; :meth:`Airflow.add_dag_file` needs it to be ``dags`` in ``home``
     :param connections: by connection id, as Airflow's JSON has them
     :raises ServerError: a process did not start, or ended; the message ends with its log
     """
