@@ -1,7 +1,8 @@
 """Have people correct what a model found, and land what they made of it and how far the model was off.
 
-Needs the connection ``annotation_default`` to Label Studio. The model here finds what stands out from a photo's
-background; put your own in its place.
+Needs the connection ``annotation_default`` to Label Studio or Labelbox. The model here finds what stands out from a
+photo's background; put your own in its place. Labelbox does not export the predictions that people start from, so that
+there all boxes count as added.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ def count_changes(dataset: str) -> dict[str, int]:
 with DAG(
     "correct_predictions",
     schedule=None,
+    default_args={"annotation_conn_id": "{{ params.annotation_conn_id }}"},
     params={
+        "annotation_conn_id": "annotation_default",
         "photos": str(Path(__file__).parents[1] / "demo" / "photos" / "*.jpg"),
         "dataset": "file:///tmp/correct_predictions",
     },

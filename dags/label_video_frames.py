@@ -1,7 +1,7 @@
 """Take a frame a second out of each video of a folder, have people draw boxes in them, and land what they drew.
 
-Needs the connection ``annotation_default`` to Label Studio, and videos in the folder that the param ``videos`` names:
-on disk, or in any bucket (``s3://aws_default@bucket/videos``).
+Needs the connection ``annotation_default`` to Label Studio or Labelbox, and videos in the folder that the param
+``videos`` names: on disk, or in any bucket (``s3://aws_default@bucket/videos``).
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def seconds_with_labels(dataset: str, extracted: Any) -> dict[str, list[float]]:
 with DAG(
     "label_video_frames",
     schedule=None,
+    default_args={"annotation_conn_id": "{{ params.annotation_conn_id }}"},
     params={
+        "annotation_conn_id": "annotation_default",
         "videos": "/tmp/label_video_frames/videos",  # noqa: S108 - an example's
         "frames": "file:///tmp/label_video_frames/frames",
         "dataset": "file:///tmp/label_video_frames/dataset",

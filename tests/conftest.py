@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from tests.servers.airflow import Airflow
     from tests.servers.label_studio import LabelStudio
+    from tests.servers.labelbox.process import LabelboxProcess
 
 EXAMPLE_DAGS = Path(__file__).parents[1] / "dags"
 SESSION_VARIABLE = "AIRFLOW_ANNOTATION_TEST_SESSION"
@@ -114,6 +115,15 @@ def label_studio_conn_id(label_studio: LabelStudio) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def labelbox_process(session_path: Path) -> LabelboxProcess:
+    """A stand-in for Labelbox shared by the whole session: make projects and keys of your own in it."""
+    from tests.servers.labelbox.process import LabelboxProcess, start_labelbox
+    from tests.servers.shared import shared_server
+
+    return LabelboxProcess(**shared_server(session_path, "labelbox", lambda home: asdict(start_labelbox(home))))
+
+
+@pytest.fixture(scope="session")
 def postgres_conn_id(session_path: Path) -> Iterator[str]:
     """Id of a connection to the session's Postgres: make tables of your own names in it."""
     from tests.servers.postgres import start_postgres
@@ -124,11 +134,11 @@ def postgres_conn_id(session_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def airflow(session_path: Path, label_studio: LabelStudio) -> Airflow:
+def airflow(session_path: Path, label_studio: LabelStudio, labelbox_process: LabelboxProcess) -> Airflow:
     """An Airflow shared by the whole session, with the example DAGs: add DAG files of your own.
 
-    Its connections: ``annotation_default`` and ``label_studio_test`` to the session's Label Studio, ``annotations_db``
-    to an empty SQLite.
+    Its connections: ``annotation_default`` and ``label_studio_test`` to the session's Label Studio, ``labelbox_test``
+    to the session's stand-in for Labelbox, ``annotations_db`` to an empty SQLite.
     """
     from tests.servers.airflow import Airflow, start_airflow
     from tests.servers.shared import shared_server
@@ -140,6 +150,7 @@ def airflow(session_path: Path, label_studio: LabelStudio) -> Airflow:
         connections = {
             "annotation_default": tool,
             "label_studio_test": tool,
+            "labelbox_test": labelbox_process.connection,
             "annotations_db": {"conn_type": "sqlite", "host": str(home / "annotations.db")},
         }
         return asdict(start_airflow(home, dags=dags, connections=connections))

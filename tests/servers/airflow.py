@@ -101,9 +101,14 @@ class Airflow:
         return state
 
     def tasks(self, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:
-        """Return the task instances of a DAG run as the API has them, by task id."""
+        """Return the task instances of a DAG run as the API has them, by task id, or ``task_id/map_index``."""
         instances = self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances")["task_instances"]
-        return {instance["task_id"]: instance for instance in instances}
+        return {
+            instance["task_id"]
+            if instance["map_index"] < 0
+            else f"{instance['task_id']}/{instance['map_index']}": instance
+            for instance in instances
+        }
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """Return what a task left for others."""
@@ -139,10 +144,15 @@ class Airflow:
             time.sleep(0.3)
 
     def task_log(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """Return the log of a task's last try."""
-        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
-        attempt = max(self.get(path)["try_number"], 1)
-        events = self.get(f"{path}/logs/{attempt}", full_content=True)["content"]
+        """Return the log of a task's last try.
+
+        :param task_id: as :meth:`tasks` has it
+        """
+        instances = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        attempt = max(self.get(f"{instances}/{task_id}")["try_number"], 1)
+        name, _, map_index = task_id.partition("/")
+        mapped = {"map_index": map_index} if map_index else {}
+        events = self.get(f"{instances}/{name}/logs/{attempt}", full_content=True, **mapped)["content"]
         return "\n".join(_line(event) for event in events)
 
 

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.tasks import repeat
+
+if TYPE_CHECKING:
+    from labelbox.schema.data_row_metadata import DataRowMetadataOntology
 
 
 class MetadataFields:
@@ -18,6 +23,7 @@ class MetadataFields:
     def __init__(self, client: LabelboxClient) -> None:
         self._client = client
         self._lock = threading.Lock()
+        self._ontology: DataRowMetadataOntology | None = None
 
     def check(self, values: Mapping[str, str | float]) -> None:
         """Check that data rows can have these values, and make the fields that are not there yet.
@@ -28,26 +34,42 @@ class MetadataFields:
         """
         if not values:
             return
-        with self._lock, self._client.using_sdk() as sdk:
-            ontology = sdk.get_data_row_metadata_ontology()
-            known = {field.name for field in ontology.fields}
+        with self._lock:
+            if self._ontology is None:
+                self._ontology = repeat(self._read)
+            ontology = self._ontology
             for name, value in values.items():
-                if name not in known:
-                    self._make(name, value)
+                if name not in _names(ontology):
+                    self._make(ontology, name, value)
             try:
                 ontology.parse_upsert_metadata([{"name": name, "value": value} for name, value in values.items()])
             except (KeyError, TypeError) as error:
                 raise ValueError(error.args[0]) from error
 
-    def _make(self, name: str, value: str | float) -> None:
-        try:
-            with self._client.using_sdk() as sdk:
-                from labelbox.schema.data_row_metadata import DataRowMetadataKind
+    def _read(self) -> DataRowMetadataOntology:
+        with self._client.using_sdk() as sdk:
+            return sdk.get_data_row_metadata_ontology()
 
-                kind = DataRowMetadataKind.string if isinstance(value, str) else DataRowMetadataKind.number
-                sdk.get_data_row_metadata_ontology().create_schema(name, kind)
-        except AnnotationRequestError as error:
-            raise AnnotationError(
-                f"Labelbox has no metadata field {name!r}, and does not let the connection's user make it. Ask an "
-                f"administrator for it. {error}"
-            ) from error
+    def _make(self, ontology: DataRowMetadataOntology, name: str, value: str | float) -> None:
+        from labelbox.schema.data_row_metadata import DataRowMetadataKind
+
+        kind = DataRowMetadataKind.string if isinstance(value, str) else DataRowMetadataKind.number
+        try:
+            with self._client.using_sdk():
+                ontology.create_schema(name, kind)
+        except (AnnotationConnectionError, AnnotationRequestError) as error:
+            # Another upload may have made it at the same time, and so may the request whose answer got lost.
+            repeat(lambda: self._refresh(ontology))
+            if name not in _names(ontology):
+                raise AnnotationError(
+                    f"Labelbox has no metadata field {name!r}, and does not let the connection's user make it. Ask an "
+                    f"administrator for it. {error}"
+                ) from error
+
+    def _refresh(self, ontology: DataRowMetadataOntology) -> None:
+        with self._client.using_sdk():
+            ontology.refresh_ontology()
+
+
+def _names(ontology: DataRowMetadataOntology) -> set[str]:
+    return {field.name for field in ontology.fields}

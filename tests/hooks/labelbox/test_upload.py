@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from PIL import Image
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadReport
 from airflow_annotation.hooks.labelbox import LabelboxHook, tasks, upload
+from airflow_annotation.hooks.labelbox.metadata import MetadataFields
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.media.items import MediaItem
@@ -132,6 +134,46 @@ def test_metadata_and_attachments_come_of_the_items_data(hook: LabelboxHook, pro
     }
     assert json.loads(landed["tags"]) == ["a", "b"]
     assert landed["labelbox"]["attachments"] == [attachment]
+
+
+def test_uploads_at_the_same_time_make_a_metadata_field_once(hook: LabelboxHook, labelbox_conn_id: str) -> None:
+    name = f"camera {uuid4()}"
+    start = threading.Barrier(4)
+    failures: list[BaseException] = []
+
+    def check(value: str) -> None:
+        fields = MetadataFields(LabelboxHook(labelbox_conn_id).client)
+        start.wait()
+        try:
+            fields.check({name: value})
+        except AnnotationError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=check, args=(str(number),)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    ontology = hook.get_conn().get_data_row_metadata_ontology()
+    assert [field.name for field in ontology.fields].count(name) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ({"cut": True, "after": True}, None),
+        ({"status": 403}, "does not let the connection's user make it"),
+    ],
+    ids=["answer lost", "forbidden"],
+)
+def test_a_metadata_field_that_was_not_made_is_an_error_and_one_that_was_is_used(
+    hook: LabelboxHook, labelbox: LabelboxStandIn, fault: dict[str, Any], message: str | None
+) -> None:
+    fields, name = MetadataFields(hook.client), f"camera {uuid4()}"
+    labelbox.control.fail("UpsertCustomMetadataSchema", **fault)
+    with pytest.raises(AnnotationError, match=message) if message else nullcontext():
+        fields.check({name: "front"})
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,14 @@ def waiting(state: State, data: Json) -> list[Json]:
     project = find("Project", state.projects, data["project_id"])
     found = [row for row in rows(project) if workflow_status(row) == data["status"]]
     found.sort(key=lambda row: row.priority)
-    return [{"data_row_id": row.data_row.id, "global_key": row.data_row.global_key} for row in found]
+    return [
+        {
+            "data_row_id": row.data_row.id,
+            "global_key": row.data_row.global_key,
+            "media_attributes": row.data_row.media_attributes,
+        }
+        for row in found
+    ]
 
 
 def change_settings(state: State, data: Json) -> Json:
