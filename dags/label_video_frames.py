@@ -28,7 +28,7 @@ def list_videos(folder: str) -> list[str]:
 
 def frame_images(extracted: dict[str, Any]) -> Any:
     """Return the frames of one video as media: rows with the file, the item key, and which frame of which video."""
-    from airflow_annotation.media.frames import read_frames_table
+    from airflow_annotation.media.frame_folder import read_frames_table
 
     return read_frames_table(extracted["table"])
 
@@ -43,7 +43,7 @@ def seconds_with_labels(dataset: str, extracted: Any) -> dict[str, list[float]]:
 
     from airflow_annotation.formats.parquet import read_dataset
     from airflow_annotation.labels.video_frames import labels_to_video
-    from airflow_annotation.media.frames import read_frames_table
+    from airflow_annotation.media.frame_folder import read_frames_table
 
     frames = pa.concat_tables([read_frames_table(video["table"]) for video in extracted])
     labels = labels_to_video(read_dataset(dataset)["labels"], frames).to_pylist()

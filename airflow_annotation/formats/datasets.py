@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -46,6 +46,9 @@ IMAGES: Final = pa.schema(
 )
 """``images.parquet``: where in the dataset each image belongs (``file``, relative to the version's folder), and which
 item it is or, with ``frame``, of which video it is the frame."""
+
+PlaceImages = Callable[[ObjectStoragePath, Sequence[LabeledImage], Sequence["str | None"]], None]
+"""Puts images into the folder of a dataset's version, where their paths say; None for those that belong nowhere."""
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +163,7 @@ def write_images(
     label_schema: LabelSchema,
     dataset_format: str,
     options: DatasetOptions,
+    place_images: PlaceImages | None = None,
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset into a folder of its own.
 
@@ -170,6 +174,7 @@ def write_images(
     :param label_schema: what was labeled, with the fields' names as the labels have them
     :param dataset_format: one of :data:`FORMATS`
     :param options: what is asked of the dataset
+    :param place_images: puts the images where they belong; without it they stay where they are
     :returns: the files that are not of a single image: ``images.parquet``, and those with the ``objects``
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
     """
@@ -187,6 +192,8 @@ def write_images(
                 paths = [format_.image_path(image, options) for image in batch.images]
                 reader.left_out["images without a class"] += paths.count(None)
                 index.write(_index_rows(batch.images, paths))
+                if place_images:
+                    place_images(folder, batch.images, paths)
                 yield batch
 
         objects = format_.write(files, placed(), classes, options)
@@ -206,6 +213,7 @@ def land_dataset(
     settings: dict[str, Any],
     dataset_format: str,
     options: Mapping[str, Any] | None = None,
+    place_images: PlaceImages | None = None,
     **landing: Any,
 ) -> dict[str, Any]:
     """Write a version of a dataset in any format, make it the current one, and return where it is.
@@ -216,6 +224,7 @@ def land_dataset(
     :param settings: what the landing was asked for
     :param dataset_format: ``parquet`` or one of :data:`FORMATS`
     :param options: what is asked of the format
+    :param place_images: as for :func:`write_images`
     :param landing: the rest of what :func:`~airflow_annotation.formats.parquet.write_version` takes
     :returns: ``target``, ``version``, its ``path``, ``rows``
     """
@@ -227,7 +236,12 @@ def land_dataset(
         manifest = write_version(
             target,
             lambda folder: write_images(
-                folder, batches, label_schema=renamed, dataset_format=dataset_format, options=asked
+                folder,
+                batches,
+                label_schema=renamed,
+                dataset_format=dataset_format,
+                options=asked,
+                place_images=place_images,
             ),
             label_schema=label_schema,
             settings={**settings, "dataset_options": msgspec.to_builtins(asked)},

@@ -261,6 +261,15 @@ class AnnotationHook(BaseHook, ABC):
         :param coordinates: whether ``bbox`` and ``points`` are ``relative``, or in ``pixels`` of the media
         """
 
+    # Media out
+
+    def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
+        """Return the URL to read an item's media by, and the headers to send along: those that a tool holds itself.
+
+        :param media_uri: as ``items`` has it; any other than the tool's own is returned as it is, without headers
+        """
+        return media_uri, {}
+
     # Waiting
 
     @abstractmethod

@@ -48,7 +48,7 @@ def open_media_in_place(
     if url_signer is None:
         request = (uri, dict(headers or {}))
         return _open(uri, lambda: request)
-    sign = _resolve(url_signer)
+    sign = resolve_signer(url_signer)
 
     def signed() -> tuple[str, dict[str, str]]:
         url, signed_headers = sign(uri)
@@ -57,7 +57,11 @@ def open_media_in_place(
     return _open(uri, signed)
 
 
-def _resolve(url_signer: UrlSigner | str) -> UrlSigner:
+def resolve_signer(url_signer: UrlSigner | str) -> UrlSigner:
+    """Return a signer that may be given by its dotted path.
+
+    :raises AnnotationError: there is no such function
+    """
     if not isinstance(url_signer, str):
         return url_signer
     try:

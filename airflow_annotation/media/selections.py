@@ -105,9 +105,15 @@ class Listed(FrameSelection):
         self._starts, self._ends = _union(pairs)
 
     @property
-    def ranges(self) -> list[tuple[int, int]]:
+    def ranges(self) -> list[list[int]]:
         """First and last index of each range, ascending, no two of them overlapping or adjacent."""
-        return list(zip(self._starts.tolist(), self._ends.tolist(), strict=True))
+        ranges: list[list[int]] = np.column_stack([self._starts, self._ends]).tolist()
+        return ranges
+
+    def without(self, frames: npt.NDArray[np.integer[Any]]) -> Listed:
+        """Return the frames that are not among some others."""
+        listed = [np.arange(first, last + 1) for first, last in self.ranges]
+        return Listed(np.setdiff1d(np.concatenate(listed), frames).tolist() if listed else ())
 
     def takes(self, index: int, time: Fraction | None) -> bool:  # noqa: ARG002 - the base's signature
         """Return whether the index is listed."""

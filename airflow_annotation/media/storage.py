@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -93,6 +94,34 @@ def open_media(uri: str) -> BinaryIO:
         raise MediaError(f"{shown(uri)} is empty.")
     file.seek(0)
     return file
+
+
+def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Mapping[str, str]) -> None:
+    """Copy files: as links on one disk, within a store by the store itself, else by way of the worker.
+
+    :param source: the file system that they are in
+    :param target: the file system that they go to
+    :param paths: where each one goes; folders are made
+    """
+    from fsspec.implementations.local import LocalFileSystem
+
+    for folder in {path.rpartition("/")[0] for path in paths.values()}:
+        target.makedirs(folder, exist_ok=True)
+    if isinstance(source, LocalFileSystem) and isinstance(target, LocalFileSystem):
+        for path, new_path in paths.items():
+            _link(path, new_path)
+    elif source == target:
+        source.copy(list(paths), list(paths.values()))
+    else:
+        for path, new_path in paths.items():
+            target.pipe_file(new_path, source.cat_file(path))
+
+
+def _link(path: str, new_path: str) -> None:
+    try:
+        Path(new_path).hardlink_to(path)
+    except OSError:  # on another disk, or one that has no links
+        shutil.copyfile(path, new_path)
 
 
 def shown(uri: str) -> str:

@@ -14,7 +14,8 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.parquet import check_target, dataset_path, read_manifest
 from airflow_annotation.labels.video_frames import labeled_frames
 from airflow_annotation.media.encoding import ImageFormat
-from airflow_annotation.media.frames import FrameSettings, OnError, extract_frames
+from airflow_annotation.media.frame_folder import FrameSettings
+from airflow_annotation.media.frames import OnError, extract_frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
 from airflow_annotation.media.ranges import UrlSigner, open_media_in_place

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from airflow_annotation.formats.datasets import check_format, land_dataset
@@ -21,9 +21,9 @@ class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
     current one and moves last, so that a reader sees a whole landing or the one before, whatever happens.
     ``airflow_annotation.formats.parquet.read_dataset`` reads it and checks it against the manifest; any Parquet reader
     can read the files. In the other formats ``images.parquet`` says which image is which item, and where in the
-    version's folder its file belongs; the images themselves are not copied. Lands the whole project each time. Other
-    parameters are those of
-    :class:`~airflow_annotation.transfers.base.AnnotationsTransfer` and
+    version's folder its file belongs; the images themselves are there only with ``include_media``. Lands the whole
+    project each time. Other parameters are those of :class:`~airflow_annotation.transfers.base.AnnotationsTransfer`,
+    :class:`~airflow_annotation.transfers.media.MediaTask` and
     :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` by table (``images`` and
@@ -80,10 +80,10 @@ class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
         self, project: AnnotationProject, label_schema: LabelSchema, batches: Iterable[LabelTables]
     ) -> dict[str, Any]:
         """Write a version of the dataset and make it the current one."""
-        options = self.dataset_options
+        options: Mapping[str, Any] | None = self.dataset_options
         if self.dataset_format != PARQUET:
             chosen = {"annotations": self.annotations, "include_predictions": self.include_predictions}
-            options = {**chosen, **(options or {})}
+            options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)
         return land_dataset(
             dataset_path(self.target, self.object_storage_conn_id),
@@ -94,9 +94,24 @@ class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
             settings=self.settings,
             dataset_format=self.dataset_format,
             options=options,
+            place_images=self.place_images,
             keep_versions=self.keep_versions,
             replace_project=self.replace_project,
         )
+
+    def media_folder(self) -> str:
+        """Return ``media_target``, or ``media`` in the dataset's folder."""
+        return default_media_folder(self.media_target, self.target, self.object_storage_conn_id)
+
+
+def default_media_folder(media_target: str | None, target: str, conn_id: str | None) -> str:
+    """Return where the media of a dataset go.
+
+    :param media_target: what the task says
+    :param target: the dataset's folder
+    :param conn_id: the connection of its object store, where the URI names none
+    """
+    return media_target or str(dataset_path(target, conn_id) / "media")
 
 
 def check_landing(target: Any, dataset_format: str, dataset_options: Any, keep_versions: int) -> None:

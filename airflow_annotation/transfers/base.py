@@ -17,6 +17,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.project_task import AnnotationProjectTask
+from airflow_annotation.transfers.media import MediaTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -27,8 +28,10 @@ PROGRESS_INTERVAL: Final = 30.0
 """Seconds between two lines of progress in the log."""
 
 
-class AnnotationsTransfer(AnnotationProjectTask):
+class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
     """Base of the transfers: reads the whole project as label tables, and lands them in :meth:`land`.
+
+    Parameters for media are those of :class:`~airflow_annotation.transfers.media.MediaTask`.
 
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; every item
         is landed in any case
@@ -42,7 +45,11 @@ class AnnotationsTransfer(AnnotationProjectTask):
     :param keep_raw: keep the tool's own record of every label in ``labels.raw``
     """
 
-    template_fields: Sequence[str] = (*AnnotationProjectTask.template_fields, "field_mapping")
+    template_fields: Sequence[str] = (
+        *AnnotationProjectTask.template_fields,
+        *MediaTask.template_fields,
+        "field_mapping",
+    )
 
     _stopped = False
 
@@ -92,12 +99,14 @@ class AnnotationsTransfer(AnnotationProjectTask):
         project = self.find_project(context)
         label_schema = self.hook.get_label_schema(project.id)
         mapping = _check_field_mapping(self.field_mapping, label_schema)
-        landed = self.land(project, label_schema, self._read_batches(project, mapping))
+        batches = self.with_media(self._read_batches(project, mapping), self.hook.media_request)
+        landed = self.land(project, label_schema, batches)
         seconds = round(time.monotonic() - started, 3)
         self.log.info("Landed %s in %.1f s: %s", project.uri, seconds, landed["rows"])
         return {
             "project": project.uri,
             **landed,
+            **self.landed_media,
             "label_schema_digest": label_schema.digest(),
             "seconds": seconds,
         }
@@ -118,6 +127,7 @@ class AnnotationsTransfer(AnnotationProjectTask):
     def on_kill(self) -> None:
         """Stop at the next batch; the last landing stays as it is."""
         self._stopped = True
+        super().on_kill()
 
     def check_not_stopped(self) -> None:
         """End a landing that Airflow has asked to stop.

@@ -6,25 +6,27 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, XComArg
+from airflow.sdk import XComArg
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.datasets import check_format, land_dataset
 from airflow_annotation.formats.landed_tables import Landing, read_landed_tables
 from airflow_annotation.formats.parquet import PARQUET, dataset_path
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.transfers.annotations_to_object_storage import check_landing
+from airflow_annotation.transfers.annotations_to_object_storage import check_landing, default_media_folder
+from airflow_annotation.transfers.media import MediaTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class LandedAnnotationsToObjectStorageOperator(BaseOperator):
+class LandedAnnotationsToObjectStorageOperator(MediaTask):
     """Make a dataset to train a model with from annotations that have landed, in a bucket or in SQL tables.
 
     One landing can be converted many times: into other formats, classes or splits. It is read as it is when the task
     runs, and has what was landed: only its submissions, and only the fields as they were named there. Landings of
-    videos must have been made with ``frames="all"``.
+    videos must have been made with ``frames="all"``. Parameters for media are those of
+    :class:`~airflow_annotation.transfers.media.MediaTask`.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` (``images`` and
     ``objects``), ``label_schema_digest`` and ``seconds``.
@@ -58,6 +60,7 @@ class LandedAnnotationsToObjectStorageOperator(BaseOperator):
         "target",
         "object_storage_conn_id",
         "dataset_options",
+        *MediaTask.template_fields,
     )
 
     _stopped = False
@@ -113,6 +116,11 @@ class LandedAnnotationsToObjectStorageOperator(BaseOperator):
     def on_kill(self) -> None:
         """Stop at the next batch; the last version stays as it is."""
         self._stopped = True
+        super().on_kill()
+
+    def media_folder(self) -> str:
+        """Return ``media_target``, or ``media`` in the dataset's folder."""
+        return default_media_folder(self.media_target, self.target, self.object_storage_conn_id)
 
     def _convert_tables(self, source: Mapping[str, Any], started: float) -> dict[str, Any]:
         from airflow_annotation.transfers.sql_reader import SqlReader
@@ -133,13 +141,14 @@ class LandedAnnotationsToObjectStorageOperator(BaseOperator):
     def _land(self, landing: Landing, batches: Iterable[LabelTables], started: float) -> dict[str, Any]:
         landed = land_dataset(
             dataset_path(self.target, self.object_storage_conn_id),
-            self._checked(batches, landing.settings),
+            self.with_media(self._checked(batches, landing.settings)),
             project=landing.project,
             run_key=landing.run_key,
             label_schema=landing.label_schema,
             settings=landing.settings,
             dataset_format=self.dataset_format,
-            options=self.dataset_options,
+            options=self.dataset_options_with_media(self.dataset_options or {}),
+            place_images=self.place_images,
             keep_versions=self.keep_versions,
             replace_project=self.replace_project,
         )
@@ -148,6 +157,7 @@ class LandedAnnotationsToObjectStorageOperator(BaseOperator):
         return {
             "project": landing.project,
             **landed,
+            **self.landed_media,
             "label_schema_digest": landing.label_schema.digest(),
             "seconds": seconds,
         }

@@ -23,7 +23,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from airflow_annotation.media.frames import FrameSettings, extract_frames
+from airflow_annotation.media.frame_folder import FrameSettings
+from airflow_annotation.media.frames import extract_frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.selections import EveryNth, FrameSelection, KeyFrames, Listed
 

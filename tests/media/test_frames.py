@@ -4,7 +4,7 @@ import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import av
 import numpy as np
@@ -16,7 +16,8 @@ from PIL import Image
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.video_frames import FRAMES
 from airflow_annotation.media.encoding import ImageFormat
-from airflow_annotation.media.frames import FrameSettings, FramesReport, OnError, extract_frames, read_frames_table
+from airflow_annotation.media.frame_folder import FrameSettings, read_frames_table
+from airflow_annotation.media.frames import FramesReport, OnError, add_frames, extract_frames, read_frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
 from airflow_annotation.media.probe import probe_media
@@ -49,6 +50,20 @@ def extract(
         on_error=on_error,
         stopped=stopped,
     )
+
+
+def add(target: Path | str, *frames: int, video: bytes = VIDEO, on_error: OnError = "fail") -> FramesReport:
+    return add_frames(
+        MediaItem(media="/videos/street.mp4", item_key="cams/street.mp4", media_type="video"),
+        lambda: io.BytesIO(video),
+        Listed(frames),
+        str(target),
+        on_error=on_error,
+    )
+
+
+def unread() -> BinaryIO:
+    raise AssertionError("the video was opened")
 
 
 def images(report: FramesReport) -> dict[str, bytes]:
@@ -205,7 +220,7 @@ def test_an_extraction_that_is_stopped_leaves_whole_images_and_no_table(tmp_path
 def test_a_video_that_is_cut_off_fails_or_gives_what_is_there(tmp_path: Path, container: str) -> None:
     options = {"movflags": "faststart"} if container == "mp4" else {}
     video = make_video(120, container=container, container_options=options)[:-1500]
-    with pytest.raises(MediaError, match=r"street\.mp4 cannot be decoded from frame \d+ on: .*on_error='keep'"):
+    with pytest.raises(MediaError, match=r"street\.mp4 cannot be decoded from frame \d+ on: .*Choose 'keep' on errors"):
         extract(tmp_path, EveryNth(1), video=video)
     report = extract(tmp_path, EveryNth(1), video=video, on_error="keep")
     assert report.stopped_at == report.frames == len(images(report)) > 10
@@ -261,3 +276,61 @@ def test_a_table_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
 def test_a_table_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"none\.parquet does not exist"):
         read_frames_table(f"{tmp_path}/none.parquet")
+
+
+def test_added_frames_join_those_that_are_there(tmp_path: Path) -> None:
+    assert add(tmp_path, 40, 3).written == 2
+    first = {path: path.stat().st_mtime_ns for path in Path(add(tmp_path).folder).glob("*.jpg")}
+    report = add(tmp_path, 3, 17, 59)
+    assert (report.frames, report.written, report.skipped) == (4, 2, 2)
+    rows = read_frames_table(report.table).to_pylist()
+    assert [row["frame"] for row in rows] == [3, 17, 40, 59]
+    for row in rows:
+        with Image.open(row["file"]) as image:
+            assert shown_number(image) == row["frame"]
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+
+
+def test_a_video_is_not_opened_where_all_its_frames_are_there(tmp_path: Path) -> None:
+    add(tmp_path, 3, 17)
+    video = MediaItem(media="/videos/street.mp4", item_key="cams/street.mp4", media_type="video")
+    report = add_frames(video, unread, Listed([17]), str(tmp_path))
+    assert (report.frames, report.written, report.skipped) == (2, 0, 2)
+
+
+def test_a_lost_image_is_added_again(tmp_path: Path) -> None:
+    report = add(tmp_path, 3, 17, 40)
+    lost = Path(report.folder) / "00000017.jpg"
+    lost.unlink()
+    assert add(tmp_path, 3, 17).written == 1
+    assert lost.exists()
+    assert read_frames_table(report.table)["frame"].to_pylist() == [3, 17, 40]
+
+
+def test_frames_of_another_file_take_the_place_of_all(tmp_path: Path) -> None:
+    add(tmp_path, 3, 17)
+    report = add(tmp_path, 40, video=make_video(61))
+    assert read_frames_table(report.table)["frame"].to_pylist() == [40]
+    assert images(report).keys() == {"00000040.jpg"}
+
+
+def test_a_cut_off_video_gives_what_is_there_once(tmp_path: Path) -> None:
+    video = make_video(120, container_options={"movflags": "faststart"})[:-1500]
+    with pytest.raises(MediaError, match="cannot be decoded from frame"):
+        add(tmp_path, 3, 119, video=video)
+    report = add(tmp_path, 3, 119, video=video, on_error="keep")
+    assert (report.frames, report.stopped_at is not None) == (1, True)
+    item = MediaItem(media="/videos/street.mp4", item_key="cams/street.mp4", media_type="video")
+    again = add_frames(item, unread, Listed([3, 119]), str(tmp_path), on_error="keep")
+    assert (again.frames, again.stopped_at) == (1, report.stopped_at)
+    assert add(tmp_path, 3, 30, video=video, on_error="keep").frames == 2
+
+
+def test_the_frames_of_all_videos_are_read_as_one_table(tmp_path: Path) -> None:
+    assert read_frames(str(tmp_path)).equals(FRAMES.empty_table())
+    for key in ("b.mp4", "a.mp4"):
+        extract(tmp_path, Listed([0, 5]), video_key=key)
+    (tmp_path / "photo.jpg").write_bytes(b"no video")
+    table = read_frames(f"file://{tmp_path}")
+    assert table.schema.equals(FRAMES)
+    assert sorted(table["item_key"].to_pylist()) == [f"{key}.mp4#frame={n}" for key in "ab" for n in (0, 5)]

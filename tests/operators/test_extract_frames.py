@@ -11,7 +11,8 @@ from PIL import Image
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.formats.parquet import write_dataset
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.media.frames import read_frames_table
+from airflow_annotation.media.frame_folder import read_frames_table
+from airflow_annotation.media.video import VideoReader
 from airflow_annotation.operators.frames import ExtractFramesOperator
 from tests.media.videos import make_video, shown_number
 from tests.sensors.scripted_tool import task_context
@@ -81,6 +82,14 @@ def test_each_way_to_choose_gives_its_frames(
     }
     for path in Path(result["folder"]).glob("*.jpg"):
         assert shown_number(Image.open(path)) == int(path.stem)
+
+
+def test_a_retry_where_all_is_there_does_not_decode(
+    video: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = extract(video=video, target=str(tmp_path), frames=[3, [10, 12]])
+    monkeypatch.setattr(VideoReader, "read_frames", None)
+    assert extract(video=video, target=str(tmp_path), frames=[[10, 12], 3]) == {**first, "written": 0, "skipped": 4}
 
 
 def test_labeled_frames_are_those_of_the_landed_dataset(video: str, tmp_path: Path) -> None:

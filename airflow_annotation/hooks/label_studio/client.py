@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import httpx
 import jwt
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _REPEATABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _RENEWAL_MARGIN: Final = 30.0
+
+_MEDIA_FOLDERS: Final = ("data/upload", "data/local-files", "storage-data/uploaded")
+"""Where the server has files of its own, which it gives only to those with a key."""
 
 
 class _AccessToken(msgspec.Struct):
@@ -89,6 +93,15 @@ class LabelStudioAuth(httpx.Auth):
                 outgoing = flow.send(response)
             except StopIteration:
                 return
+
+    def put_key(self, request: httpx.Request, http: httpx.Client) -> None:
+        """Put the key on a request that somebody else sends.
+
+        :param http: buys an access token, where one is needed
+        """
+        flow = self.auth_flow(request)
+        if (outgoing := next(flow)) is not request:
+            flow.send(http.send(outgoing, auth=None))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         """Drive :meth:`auth_flow`, reading the answers to token requests only: others may be streamed."""
@@ -249,6 +262,21 @@ class LabelStudioClient:
             if not response.is_success:
                 response.read()
             yield check_response(response, self.url)
+
+    def media_request(self, media_uri: str) -> tuple[str, dict[str, str]]:
+        """Return the URL of a file on the server, and the headers to send along; any other URI as it is, without.
+
+        :param media_uri: the value in a task's data
+        """
+        parts = urlsplit(self.url)
+        prefix = parts.path.rstrip("/")
+        path = media_uri.removeprefix(f"{parts.scheme}://{parts.netloc}")
+        if not path.startswith(tuple(f"{prefix}/{folder}/" for folder in _MEDIA_FOLDERS)):
+            return media_uri, {}
+        request = httpx.Request("GET", f"{parts.scheme}://{parts.netloc}{path}", headers=self._headers)
+        with connection_error(self.url):
+            self._auth.put_key(request, self._http)
+        return str(request.url), {name: request.headers[name] for name in ("Authorization", *self._headers)}
 
     @cached_property
     def sdk(self) -> LabelStudio:

@@ -238,6 +238,10 @@ class LabelStudioHook(AnnotationHook):
             coordinates=coordinates,
         )
 
+    def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
+        """Return the URL of media that the server holds itself, and the key for it; other URIs as they are."""
+        return self.client.media_request(media_uri)
+
     def get_progress(self, project_id: str) -> AnnotationProgress:
         """Ask how far the labeling is. See :func:`~airflow_annotation.hooks.label_studio.progress.get_progress`."""
         return progress.get_progress(self.client, project_id)

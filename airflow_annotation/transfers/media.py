@@ -1,0 +1,223 @@
+"""The media of landed items, written next to their labels."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from airflow.sdk import BaseOperator
+
+from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.video_frames import labeled_frames
+from airflow_annotation.media.encoding import ImageFormat
+from airflow_annotation.media.frame_folder import IMAGE_SUFFIXES, FrameFolder, image_name
+from airflow_annotation.media.frames import FramesReport, OnError, add_frames
+from airflow_annotation.media.items import MediaItem
+from airflow_annotation.media.ranges import UrlSigner, open_media_in_place, resolve_signer
+from airflow_annotation.media.selections import Listed
+from airflow_annotation.media.storage import copy_files
+from airflow_annotation.project_task import check_choice
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_annotation.formats.datasets import PlaceImages
+    from airflow_annotation.formats.labeled_images import LabeledImage
+
+log = logging.getLogger(__name__)
+
+IncludeMedia = Literal["frames"]
+
+
+class MediaTask(BaseOperator):
+    """Base of the tasks that land media along with labels.
+
+    Media are written before the labels land, once for all landings: those that are there are not read again. So a
+    landing never has labels without their media, and media of items that are gone stay until somebody removes them.
+
+    :param include_media: ``frames`` writes those frames of videos that labels are on, as images, in a folder a video
+        with a table ``frames.parquet``: its ``video_key`` and ``frame`` are the ``item_key`` and ``frame`` of the
+        labels. ``airflow_annotation.media.frames.read_frames`` reads the tables of all videos as one. In datasets to
+        train a model with, each frame is also where ``images.parquet`` says
+    :param media_target: folder of the media; for datasets in object stores, ``media`` in their own folder by default.
+        (templated)
+    :param image_format: of frames: ``jpeg``, ``png`` or ``webp``
+    :param on_media_error: where media cannot be read, or a video not as far as its labels go: ``fail``, or ``keep``
+        what can be read, and say in the log what cannot
+    :param media_url_signer: a function, or the dotted path of one, that is given an item's ``media_uri`` and returns
+        the URL to read it by and the headers to send along: ``("https://…?signature=…", {})``. It may return any other
+        URI as well, such as one with an Airflow connection. Without it, media are read as ``media_uri`` says, and those
+        that the labeling tool holds with the tool's key
+    """
+
+    template_fields: Sequence[str] = ("media_target",)
+
+    _frames: LandedFrames | None = None
+
+    def __init__(
+        self,
+        *,
+        include_media: IncludeMedia | None = None,
+        media_target: str | None = None,
+        image_format: ImageFormat = "jpeg",
+        on_media_error: OnError = "fail",
+        media_url_signer: UrlSigner | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if include_media is not None:
+            check_choice("include_media", include_media, get_args(IncludeMedia))
+        check_choice("image_format", image_format, get_args(ImageFormat))
+        check_choice("on_media_error", on_media_error, get_args(OnError))
+        self.include_media = include_media
+        self.media_target = media_target
+        self.image_format: ImageFormat = image_format
+        self.on_media_error: OnError = on_media_error
+        self.media_url_signer = media_url_signer
+
+    def media_folder(self) -> str:
+        """Return the folder of the media.
+
+        :raises AnnotationError: it is not known
+        """
+        if not self.media_target:
+            raise AnnotationError("Where shall the media go? Pass media_target along with include_media.")
+        return self.media_target
+
+    def dataset_options_with_media(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of a dataset whose frames have the suffix of the images that they are.
+
+        :raises AnnotationError: another suffix is asked for
+        """
+        if self.include_media is None:
+            return dict(options)
+        suffix = IMAGE_SUFFIXES[self.image_format]
+        if options.get("frame_suffix", suffix) != suffix:
+            raise AnnotationError(
+                f"frame_suffix is {options['frame_suffix']!r}, and frames in {self.image_format} end in {suffix}: "
+                "choose image_format alone."
+            )
+        return {**options, "frame_suffix": suffix}
+
+    def with_media(self, batches: Iterable[LabelTables], sign: UrlSigner | None = None) -> Iterable[LabelTables]:
+        """Return the batches; the media of each are written before it is yielded, if they are asked for.
+
+        :param sign: returns the URL and the headers to read media by, unless the task has a signer of its own
+        """
+        if self.include_media is None:
+            return batches
+        signer = resolve_signer(self.media_url_signer) if self.media_url_signer else sign
+        self._frames = LandedFrames(
+            self.media_folder(), sign=signer, image_format=self.image_format, on_error=self.on_media_error
+        )
+        return self._frames.add_batches(batches)
+
+    @property
+    def place_images(self) -> PlaceImages | None:
+        """Puts images where a dataset to train a model with has them."""
+        return self._frames.place if self._frames else None
+
+    @property
+    def landed_media(self) -> dict[str, Any]:
+        """What the task says of the media that it has landed."""
+        return {"media": self._frames.report()} if self._frames else {}
+
+    def on_kill(self) -> None:
+        """Stop after the frames that are being written."""
+        if self._frames:
+            self._frames.stopped.set()
+
+
+class LandedFrames:
+    """The frames of videos that labels are on, in a folder that all landings share.
+
+    :param target: the folder
+    :param sign: returns the URL and the headers to read a video by
+    :param image_format: of the images
+    :param on_error: where a video cannot be read as far as its labels go: ``fail`` or ``keep``
+    """
+
+    def __init__(self, target: str, *, sign: UrlSigner | None, image_format: ImageFormat, on_error: OnError) -> None:
+        self.target = target
+        self.stopped = threading.Event()
+        self._sign = sign
+        self._image_format: ImageFormat = image_format
+        self._on_error: OnError = on_error
+        self._counts = {"videos": 0, "frames": 0, "written": 0, "videos_not_read": 0}
+        self._folder: FrameFolder | None = None
+
+    def report(self) -> dict[str, Any]:
+        """Return where the frames are and how many: ``frames`` of these ``videos`` are there, ``written`` now."""
+        return {"target": self.target, **self._counts}
+
+    def add_batches(self, batches: Iterable[LabelTables]) -> Iterator[LabelTables]:
+        """Yield the batches, the frames of each written before.
+
+        :raises MediaError: a video cannot be read
+        :raises AnnotationError: labels of a video have no frames of the file
+        """
+        for batch in batches:
+            is_video = pc.equal(batch.items.column("media_type"), "video")
+            videos = batch.items.filter(is_video)
+            for item_key, media in zip(
+                videos.column("item_key").to_pylist(), videos.column("media_uri").to_pylist(), strict=True
+            ):
+                self._add(item_key, media, batch.labels)
+            yield batch
+
+    def _add(self, item_key: str, media: str | None, labels: pa.RecordBatch) -> None:
+        try:
+            frames = Listed(labeled_frames([labels], item_key))
+        except ValueError as error:
+            raise AnnotationError(str(error)) from error
+        if not frames.ranges:
+            return
+        self._counts["videos"] += 1
+        try:
+            report = self._write(item_key, media, frames)
+        except MediaError as error:
+            if self._on_error == "fail":
+                raise
+            self._counts["videos_not_read"] += 1
+            log.warning("The frames of %s are left out: %s", item_key, error)
+        else:
+            self._counts["frames"] += report.frames
+            self._counts["written"] += report.written
+
+    def _write(self, item_key: str, media: str | None, frames: Listed) -> FramesReport:
+        if media is None:
+            raise MediaError(f"Nobody knows where the video of item {item_key!r} is.")
+        return add_frames(
+            MediaItem(media=media, item_key=item_key, media_type="video"),
+            lambda: open_media_in_place(media, url_signer=self._sign),
+            frames,
+            self.target,
+            image_format=self._image_format,
+            on_error=self._on_error,
+            stopped=self.stopped,
+        )
+
+    def place(self, folder: ObjectStoragePath, images: Sequence[LabeledImage], paths: Sequence[str | None]) -> None:
+        """Put frames where a dataset has them: as links on the worker's disk, as copies in a store.
+
+        :param folder: of the dataset's version
+        :param images: frames of videos, and images, which are left alone
+        :param paths: where each one belongs in the folder, None for nowhere
+        """
+        copies: dict[str, str] = {}
+        frames = [(image, path) for image, path in zip(images, paths, strict=True) if image.frame is not None and path]
+        for image, path in frames:
+            if self._folder is None or self._folder.video_key != image.item_key:  # frames of a video follow each other
+                self._folder = FrameFolder(self.target, image.item_key)
+            name = image_name(image.frame or 0, self._image_format)
+            if name in self._folder.names:
+                copies[f"{self._folder.path}/{name}"] = f"{folder.path.rstrip('/')}/{path}"
+        if len(copies) < len(frames):
+            log.warning("The dataset has the labels of %d frames without the images.", len(frames) - len(copies))
+        if self._folder:
+            copy_files(self._folder.filesystem, folder.fs, copies)
