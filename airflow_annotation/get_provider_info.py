@@ -96,6 +96,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Seconds to wait for an answer",
                         "schema": {"type": ["number", "null"], "default": 60},
                     },
+                    "polls_per_minute": {
+                        "label": "Polls a minute",
+                        "description": "Requests a minute that waiting for labels may cost at most, in each triggerer",
+                        "schema": {"type": ["number", "null"], "default": 60},
+                    },
                     "headers": {
                         "label": "Headers",
                         "description": "JSON object of headers to send along, for a proxy in front of the server",
@@ -150,6 +155,11 @@ def get_provider_info() -> dict[str, Any]:
                     "timeout": {
                         "label": "Timeout",
                         "description": "Seconds to wait for an answer",
+                        "schema": {"type": ["number", "null"], "default": 60},
+                    },
+                    "polls_per_minute": {
+                        "label": "Polls a minute",
+                        "description": "Requests a minute that waiting for labels may cost at most, in each triggerer",
                         "schema": {"type": ["number", "null"], "default": 60},
                     },
                 },

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import msgspec
 from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.hooks.pacing import RequestPace
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
@@ -60,6 +61,14 @@ def project_id_of(project: str | int | Mapping[str, Any]) -> str:
             "CreateAnnotationProjectOperator (create.output; in a template, the ['id'] of its XCom)."
         )
     return str(project_id)
+
+
+def no_project_of(run_keys: Collection[str]) -> AnnotationProjectNotFound:
+    """Return the error that says that none of these runs has a project."""
+    return AnnotationProjectNotFound(
+        f"No annotation project has the run_key {' or '.join(map(repr, run_keys))}. "
+        "Create it first, or name another with project or run_key."
+    )
 
 
 class AnnotationProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,6 +140,15 @@ class AnnotationHook(BaseHook, ABC):
     tool: ClassVar[str]
     """The tool's name in the tables' ``tool`` column."""
 
+    projects_a_request: ClassVar[int] = 1
+    """How many projects :meth:`aget_progress_of` asks about in one request."""
+
+    pace: RequestPace | None = None
+    """How many requests a minute go out; set it before the first one."""
+
+    polls_per_minute: float = 60.0
+    """How many requests a minute waiting in a triggerer may cost: the connection's extra field of that name."""
+
     @classmethod
     def for_connection(cls, conn_id: str) -> AnnotationHook:
         """Return the hook of the tool that the connection's type names.
@@ -174,6 +192,10 @@ class AnnotationHook(BaseHook, ABC):
     def find_project(self, run_key: str) -> AnnotationProject | None:
         """Return the run's project, the one with the lowest id if two were made at once, or None."""
 
+    def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
+        """Return the projects of those of the runs that have one, by key, as :meth:`find_project` finds them."""
+        return {run_key: found for run_key in run_keys if (found := self.find_project(run_key)) is not None}
+
     @abstractmethod
     def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
         """Yield the projects that belong to a run whose key starts with ``prefix``."""
@@ -205,10 +227,7 @@ class AnnotationHook(BaseHook, ABC):
             found = self.find_project(run_key)
             if found is not None:
                 return found
-        raise AnnotationProjectNotFound(
-            f"No annotation project has the run_key {' or '.join(map(repr, run_keys))}. "
-            "Create it first, or name another with project or run_key."
-        )
+        raise no_project_of(run_keys)
 
     @abstractmethod
     def get_label_schema(self, project_id: str) -> LabelSchema:
@@ -279,6 +298,21 @@ class AnnotationHook(BaseHook, ABC):
     @abstractmethod
     async def aget_progress(self, project_id: str) -> AnnotationProgress:
         """Like :meth:`get_progress`, for triggers."""
+
+    async def aget_progress_of(
+        self, project_ids: Collection[str]
+    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
+        """Ask for several projects, :attr:`projects_a_request` of them in one; none that is missing fails the others.
+
+        ``skipped`` may be more than :meth:`get_progress` counts, where exact numbers would cost a request a project.
+        """
+        answers: dict[str, AnnotationProgress | AnnotationProjectNotFound] = {}
+        for project_id in project_ids:
+            try:
+                answers[project_id] = await self.aget_progress(project_id)
+            except AnnotationProjectNotFound as error:  # noqa: PERF203 - a request takes longer
+                answers[project_id] = error
+        return answers
 
     # Labels out
 

@@ -78,16 +78,28 @@ def read_timeout(extra: Mapping[str, Any]) -> float:
 
     :raises AnnotationError: it is no number above 0
     """
-    value = extra.get("timeout")
+    return _read_number(extra, "timeout", "number of seconds", default=60.0)
+
+
+def read_polls_per_minute(extra: Mapping[str, Any]) -> float:
+    """Return the extra field ``polls_per_minute``, 60 by default.
+
+    :raises AnnotationError: it is no number above 0
+    """
+    return _read_number(extra, "polls_per_minute", "number of requests", default=60.0)
+
+
+def _read_number(extra: Mapping[str, Any], name: str, what: str, *, default: float) -> float:
+    value = extra.get(name)
     if value is None or value == "":
-        return 60.0
+        return default
     try:
-        timeout = float(value)
+        number = float(value)
     except (TypeError, ValueError):
-        timeout = 0.0
-    if not 0 < timeout < float("inf"):
-        raise AnnotationError(f"The connection's extra field timeout is no number of seconds: {value!r}.")
-    return timeout
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise AnnotationError(f"The connection's extra field {name} is no {what}: {value!r}.")
+    return number
 
 
 def _connection_form(conn_type: str) -> dict[str, Any]:

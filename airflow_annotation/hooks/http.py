@@ -6,7 +6,9 @@ import urllib.request
 from typing import Final
 
 import httpx
-from httpx_retries import Retry
+from httpx_retries import Retry, RetryTransport
+
+from airflow_annotation.hooks.pacing import AsyncPacedTransport, PacedTransport, RequestPace
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds, at most, until a server that does not answer the connection counts as unreachable."""
@@ -44,3 +46,19 @@ def environment_proxy(url: str) -> str | None:
         return None
     proxies = urllib.request.getproxies()
     return proxies.get(parsed.scheme) or proxies.get("all")
+
+
+def retrying_transport(
+    transport: httpx.HTTPTransport | httpx.AsyncHTTPTransport, *, pace: RequestPace | None, retry: Retry | None = None
+) -> RetryTransport:
+    """Return a transport that sends requests again as :func:`retry_policy` says, each when it is its turn.
+
+    :param transport: what sends them
+    :param pace: whose turn it is; None for no limit
+    :param retry: the policy of requests that have none of their own
+    """
+    if pace is None:
+        return RetryTransport(transport, retry=retry)
+    if isinstance(transport, httpx.AsyncHTTPTransport):
+        return RetryTransport(AsyncPacedTransport(transport, pace), retry=retry)
+    return RetryTransport(PacedTransport(transport, pace), retry=retry)

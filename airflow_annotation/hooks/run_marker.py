@@ -18,6 +18,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationError
 
 _HASH_LENGTH: Final = 8
+_RUN_MARK: Final = re.compile(rf"#[0-9a-f]{{{_HASH_LENGTH}}}")
 _RUN_LINE: Final = re.compile(r"^[ \t]*airflow-annotation:[ \t]*(\{.*\})[ \t]*\r?$", re.MULTILINE)
 
 
@@ -28,6 +29,11 @@ class _RunLine(msgspec.Struct):
 def run_mark(run_key: str) -> str:
     """Return what the title of a run's project ends with."""
     return f"#{hashlib.sha256(run_key.encode()).hexdigest()[:_HASH_LENGTH]}"
+
+
+def find_run_marks(title: str) -> list[str]:
+    """Return what in a project's title may be the mark of a run."""
+    return _RUN_MARK.findall(title)
 
 
 def run_title(title: str, run_key: str, *, longest: int) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +14,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
@@ -25,11 +22,10 @@ from airflow_annotation.exceptions import (
     AnnotationProjectNotFound,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress
+from airflow_annotation.hooks.annotation import AnnotationProgress
+from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, ProgressLog
 
-_SHORTEST_BACKOFF = 2.0
-_LONGEST_BACKOFF = 60.0
 _ERRORS = {
     error.__name__: error
     for error in (
@@ -51,13 +47,15 @@ class AnnotationTrigger(BaseTrigger):
     ``error`` with what :func:`event_error` needs.
 
     While the tool is out of reach (no connection, 429, 5xx) it asks again, with backoff. All other errors fire at once.
+    All that wait through one connection in a triggerer share their requests: see
+    :mod:`~airflow_annotation.triggers.poller`.
 
     :param annotation_conn_id: the connection of the labeling tool
     :param project_id: the project's id, None while there is none
     :param run_keys: keys of the runs whose project it is, to find it where ``project_id`` is None or gone
     :param rule: the fields of a :class:`~airflow_annotation.triggers.progress.CompletionRule`
     :param deadline: when to give up, in seconds since the epoch, so that a triggerer's restart does not put it off
-    :param poke_interval: seconds between two looks
+    :param poke_interval: seconds between two looks at most; others who wait may make it less
     :param exponential_backoff: double the interval after each look
     :param max_wait: seconds that the interval grows to at most
     :param max_outage: seconds for which the tool may be out of reach
@@ -86,6 +84,7 @@ class AnnotationTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.max_outage = max_outage
+        self._recounted: tuple[AnnotationProgress, AnnotationProgress] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments to make this trigger again with."""
@@ -119,52 +118,57 @@ class AnnotationTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         rule = msgspec.convert(self.rule, CompletionRule)
-        # In a thread: Airflow looks up secrets and imports providers there, as it does on 3.1 for the connection.
-        hook = await sync_to_async(AnnotationHook.for_connection)(self.annotation_conn_id)
         progress_log = ProgressLog(self.log)
         interval = self.poke_interval
-        while True:
-            progress = await self._ask_through_outages(hook, rule)
-            if progress is not None:
-                progress_log.update(progress)
-                if rule.is_met(progress):
-                    return {"status": "completed", "progress": msgspec.to_builtins(progress)}
-            remaining = self.deadline - time.time()
-            if remaining <= 0:
-                return {"status": "timed_out", "progress": progress and msgspec.to_builtins(progress)}
-            await asyncio.sleep(min(interval, remaining))
-            if self.exponential_backoff:
-                interval = min(2 * interval, self.max_wait or math.inf)
+        within = 0.0
+        async with shared_poller(self.annotation_conn_id) as poller:
+            while True:
+                progress = await self._ask_through_outages(poller, rule, within)
+                if progress is not None:
+                    progress_log.update(progress)
+                    if rule.is_met(progress):
+                        return {"status": "completed", "progress": msgspec.to_builtins(progress)}
+                remaining = self.deadline - time.time()
+                if remaining <= 0:
+                    return {"status": "timed_out", "progress": progress and msgspec.to_builtins(progress)}
+                within = min(interval, remaining)
+                if self.exponential_backoff:
+                    interval = min(2 * interval, self.max_wait or math.inf)
 
-    async def _ask_through_outages(self, hook: AnnotationHook, rule: CompletionRule) -> AnnotationProgress | None:
+    async def _ask_through_outages(
+        self, poller: ProgressPoller, rule: CompletionRule, within: float
+    ) -> AnnotationProgress | None:
         """Ask for the progress; again while the tool is out of reach, until ``max_outage`` or the deadline."""
-        give_up = min(time.time() + self.max_outage, self.deadline)
-        backoff = _SHORTEST_BACKOFF
+        give_up: float | None = None
         while True:
             try:
-                return rule.count(await self._ask(hook))
+                return await self._ask(poller, rule, within)
             except AnnotationProjectNotFound as error:
                 rule.accept_missing(error)
                 return None
             except AnnotationError as error:
-                if not error.is_transient or time.time() + backoff > give_up:
+                give_up = give_up or min(time.time() + self.max_outage, self.deadline)
+                if not error.is_transient or time.time() + poller.backoff > give_up:
                     raise
-                self.log.warning("%s Asking again within %.0f s.", error, backoff)
-            # Jitter, so that a server that comes back does not meet all that wait for it at once.
-            await asyncio.sleep(random.uniform(0.5, 1) * backoff)  # noqa: S311 - no secret
-            backoff = min(2 * backoff, _LONGEST_BACKOFF)
+                self.log.warning("%s Asking again in %.0f s.", error, poller.backoff)
+            within = 0.0
 
-    async def _ask(self, hook: AnnotationHook) -> AnnotationProgress:
-        """Ask the tool for the progress: the one place where waiting costs a request."""
+    async def _ask(self, poller: ProgressPoller, rule: CompletionRule, within: float) -> AnnotationProgress:
         if self.project_id is None:
-            resolve_project = sync_to_async(hook.resolve_project, thread_sensitive=False)
-            self.project_id = (await resolve_project(None, self.run_keys)).id
+            self.project_id = (await poller.find_project(self.run_keys, within=within)).id
+            within = 0.0
         try:
-            return await hook.aget_progress(self.project_id)
+            progress = rule.count(await poller.progress(self.project_id, within=within))
+            if progress.skipped and (rule.is_met(progress) or time.time() >= self.deadline):
+                # Fewer items may be skipped than was counted.
+                if self._recounted is None or self._recounted[0] != progress:
+                    self._recounted = progress, rule.count(await poller.exact_progress(self.project_id))
+                progress = self._recounted[1]
         except AnnotationProjectNotFound:
             if self.run_keys:
                 self.project_id = None  # The run may be given another project.
             raise
+        return progress
 
 
 def event_error(event: Mapping[str, Any]) -> AirflowException:

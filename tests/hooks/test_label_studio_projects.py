@@ -273,6 +273,7 @@ def test_a_project_that_people_edited_is_found(hook: LabelStudioHook, run_key: s
     assert found is not None
     assert (found.id, found.run_key) == (made.id, run_key)
     assert found.title == changes.get("title", made.title)
+    assert hook.find_projects([run_key, f"{run_key}/none"]) == {run_key: found}
     hook.delete_project(made.id)
 
 
@@ -290,6 +291,7 @@ def test_a_project_of_another_run_is_not_taken_for_ones_own(hook: LabelStudioHoo
     made = hook.create_project(title="Cars", run_key=f"{run_key}/1", label_schema=SCHEMA)
     edit(hook, made.id, title=run_title("Misleading", f"{run_key}/2", longest=50))
     assert hook.find_project(f"{run_key}/2") is None
+    assert hook.find_projects([f"{run_key}/2"]) == {}
 
 
 def test_two_projects_of_one_run_resolve_to_the_lower_id(hook: LabelStudioHook, run_key: str) -> None:
@@ -300,6 +302,7 @@ def test_two_projects_of_one_run_resolve_to_the_lower_id(hook: LabelStudioHook, 
     found = hook.find_project(run_key)
     assert found is not None
     assert found.id == first.id
+    assert hook.find_projects([run_key]) == {run_key: found}
 
 
 def test_who_makes_a_runs_project_second_takes_the_first_and_removes_its_own(

@@ -17,9 +17,10 @@ from airflow_annotation.exceptions import (
     AnnotationProjectNotFound,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.annotation import AnnotationHook
-from airflow_annotation.triggers import annotation as trigger_module
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress
+from airflow_annotation.triggers import poller as poller_module
 from airflow_annotation.triggers.annotation import AnnotationTrigger, event_error
+from airflow_annotation.triggers.poller import ProgressPoller
 from airflow_annotation.triggers.progress import CompletionRule
 from tests.sensors.scripted_tool import Answer, ScriptedTool, progress
 
@@ -56,7 +57,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(AnnotationHook, "for_connection", lambda _: scripted)
         return scripted
 
-    monkeypatch.setattr(trigger_module, "_SHORTEST_BACKOFF", 0.01)
+    monkeypatch.setattr(poller_module, "_SHORTEST_BACKOFF", 0.01)
     return script
 
 
@@ -268,11 +269,13 @@ def test_a_cancelled_wait_ends_at_once(tool: Any) -> None:
 
 def test_the_interval_doubles_up_to_its_limit(tool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     tool(*[progress(3)] * 4, progress(10))
-    naps: list[float] = []
+    patience: list[float] = []
+    ask = ProgressPoller.progress
 
-    async def nap(seconds: float) -> None:
-        naps.append(seconds)
+    async def ask_at_once(poller: ProgressPoller, project_id: str, *, within: float = 0.0) -> AnnotationProgress:
+        patience.append(within)
+        return await ask(poller, project_id)
 
-    monkeypatch.setattr(asyncio, "sleep", nap)
+    monkeypatch.setattr(ProgressPoller, "progress", ask_at_once)
     fire(trigger(poke_interval=2, exponential_backoff=True, max_wait=6.0))
-    assert naps == [2, 4, 6, 6]
+    assert patience == [0, 2, 4, 6, 6]

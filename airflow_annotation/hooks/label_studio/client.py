@@ -18,11 +18,12 @@ from urllib.parse import urlsplit
 import httpx
 import jwt
 import msgspec
-from httpx_retries import Retry, RetryTransport
+from httpx_retries import Retry
 
 from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationProjectNotFound
-from airflow_annotation.hooks.http import CONNECT_TIMEOUT, environment_proxy, retry_policy
+from airflow_annotation.hooks.http import CONNECT_TIMEOUT, environment_proxy, retry_policy, retrying_transport
 from airflow_annotation.hooks.label_studio.errors import check_response, connection_error, decode_answer, key_refused
+from airflow_annotation.hooks.pacing import RequestPace
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
@@ -155,6 +156,7 @@ class LabelStudioClient:
     :param timeout: seconds to wait for the server to take in or give out the next bytes
     :param headers: sent with every request, for a proxy in front of the server
     :param attempts: how often a failed request is repeated at most
+    :param pace: how many requests may go out a minute; None for no limit
     """
 
     def __init__(
@@ -166,9 +168,11 @@ class LabelStudioClient:
         timeout: float = 60.0,
         headers: Mapping[str, str] | None = None,
         attempts: int = 5,
+        pace: RequestPace | None = None,
     ) -> None:
         self.url = _checked_url(url)
         self._attempts = attempts
+        self._pace = pace
         self._verify = verify
         self._timeout = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
         self._headers = dict(headers or {})
@@ -234,8 +238,8 @@ class LabelStudioClient:
         arguments = self._arguments(method, path, repeatable=repeatable, timeout=timeout)
         retry = arguments["extensions"]["retry"]
         arguments["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.aread)
-        transport = RetryTransport(
-            httpx.AsyncHTTPTransport(verify=self._ssl_context, proxy=environment_proxy(self.url))
+        transport = retrying_transport(
+            httpx.AsyncHTTPTransport(verify=self._ssl_context, proxy=environment_proxy(self.url)), pace=self._pace
         )
         with connection_error(self.url):
             async with httpx.AsyncClient(
@@ -305,8 +309,9 @@ class LabelStudioClient:
             auth=self._auth,
             headers=self._headers,
             timeout=self._timeout,
-            transport=RetryTransport(
+            transport=retrying_transport(
                 httpx.HTTPTransport(verify=self._ssl_context, proxy=environment_proxy(self.url)),
+                pace=self._pace,
                 retry=retry_policy(repeatable=True, attempts=self._attempts).copy_with(
                     allowed_methods=_REPEATABLE_METHODS
                 ),

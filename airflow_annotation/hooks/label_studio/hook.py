@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,7 +10,7 @@ import httpx
 import msgspec
 from asgiref.sync import sync_to_async
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
 from airflow_annotation.hooks.annotation import (
     AnnotationChoice,
     AnnotationHook,
@@ -31,11 +31,13 @@ from airflow_annotation.hooks.connection_fields import (
     read_bool,
     read_extra,
     read_object,
+    read_polls_per_minute,
     read_timeout,
 )
 from airflow_annotation.hooks.label_studio import progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.errors import decode_answer
+from airflow_annotation.hooks.pacing import RequestPace
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
@@ -63,7 +65,8 @@ class LabelStudioHook(AnnotationHook):
     a legacy token or a personal access token. Extras: ``verify_ssl`` (default true), ``ca_bundle`` (path of the
     certificates to trust), ``timeout`` (seconds, default 60), ``headers`` (JSON object, for a proxy in front of the
     server), ``local_files_document_root`` (the server's ``LOCAL_FILES_DOCUMENT_ROOT``, where workers see the same
-    files). A host without a scheme is asked by ``https``, unless it is this machine or the schema field says ``http``.
+    files), ``polls_per_minute`` (requests that waiting in a triggerer may cost, default 60). A host
+    without a scheme is asked by ``https``, unless it is this machine or the schema field says ``http``.
 
     :param label_studio_conn_id: the connection
     """
@@ -73,6 +76,7 @@ class LabelStudioHook(AnnotationHook):
     conn_type = "label_studio"
     hook_name = "Label Studio"
     tool: ClassVar[str] = "label_studio"
+    projects_a_request: ClassVar[int] = progress.PROJECTS_A_REQUEST
 
     def __init__(self, label_studio_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -94,11 +98,19 @@ class LabelStudioHook(AnnotationHook):
 
         :raises AnnotationError: the connection describes none
         """
-        return client_from_connection(self._connection)
+        return client_from_connection(self._connection, pace=self.pace)
 
     @cached_property
     def _connection(self) -> Connection:
         return self.get_connection(self.label_studio_conn_id)
+
+    @property
+    def polls_per_minute(self) -> float:  # type: ignore[override]  # the base class has the default
+        """How many requests a minute waiting in a triggerer may cost.
+
+        :raises AnnotationError: the connection's extra field is no such number
+        """
+        return read_polls_per_minute(read_extra(self._connection))
 
     def get_conn(self) -> LabelStudio:
         """Return Label Studio's SDK with the connection's key and retries, for all that has no method here."""
@@ -172,6 +184,10 @@ class LabelStudioHook(AnnotationHook):
     def find_project(self, run_key: str) -> AnnotationProject | None:
         """Return the run's project, the one with the lowest id if two were made at once, or None."""
         return projects.find_project(self.client, run_key)
+
+    def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
+        """Return the projects of those of the runs that have one, by key, looking through all projects once."""
+        return projects.find_projects(self.client, run_keys)
 
     def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
         """Yield the projects that belong to a run whose key starts with ``prefix``."""
@@ -252,6 +268,13 @@ class LabelStudioHook(AnnotationHook):
         client = await sync_to_async(lambda: self.client)()
         return await progress.aget_progress(client, project_id)
 
+    async def aget_progress_of(
+        self, project_ids: Collection[str]
+    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
+        """Ask for several projects at once. See :meth:`AnnotationHook.aget_progress_of`."""
+        client = await sync_to_async(lambda: self.client)()
+        return await progress.aget_progress_of(client, project_ids)
+
     def read_tables(
         self,
         project_id: str,
@@ -286,11 +309,14 @@ class LabelStudioHook(AnnotationHook):
             )
 
 
-def client_from_connection(connection: Connection, *, attempts: int = 5) -> LabelStudioClient:
+def client_from_connection(
+    connection: Connection, *, attempts: int = 5, pace: RequestPace | None = None
+) -> LabelStudioClient:
     """Return the client that an Airflow connection of type ``label_studio`` describes.
 
     :param connection: of any origin: the form, the command line, an environment variable, a URI
     :param attempts: how often a failed request is repeated at most
+    :param pace: how many requests may go out a minute; None for no limit
     :raises AnnotationError: it describes none; the message says which field is wrong
     """
     extra = read_extra(connection)
@@ -306,6 +332,7 @@ def client_from_connection(connection: Connection, *, attempts: int = 5) -> Labe
         timeout=read_timeout(extra),
         headers=headers,
         attempts=attempts,
+        pace=pace,
     )
 
 

@@ -7,7 +7,7 @@ server can search.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 import httpx
@@ -19,7 +19,14 @@ from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.label_studio.progress import get_progress
-from airflow_annotation.hooks.run_marker import read_run_key, rename_title, run_description, run_mark, run_title
+from airflow_annotation.hooks.run_marker import (
+    find_run_marks,
+    read_run_key,
+    rename_title,
+    run_description,
+    run_mark,
+    run_title,
+)
 
 log = logging.getLogger(__name__)
 
@@ -120,12 +127,26 @@ def find_project(client: LabelStudioClient, run_key: str) -> AnnotationProject |
     """
     mark = run_mark(run_key)
     # A title keeps its meaning when somebody rewrites the description, unless that names another run.
-    found = [
-        project for project in _list(client, title=mark) if read_run_key(project.description) in {run_key, None}
-    ] or [project for project in _list(client) if read_run_key(project.description) == run_key]
-    if not found:
-        return None
-    return _project(client, min(found, key=lambda project: project.id), run_key)
+    found = [project for project in _list(client, title=mark) if read_run_key(project.description) in {run_key, None}]
+    if found:
+        return _project(client, min(found, key=lambda project: project.id), run_key)
+    return find_projects(client, [run_key]).get(run_key)
+
+
+def find_projects(client: LabelStudioClient, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
+    """Return the projects of those of the runs that have one, by key, looking through all projects once."""
+    marks = {run_mark(run_key): run_key for run_key in run_keys}
+    by_title: dict[str, AnnotationProject] = {}
+    by_description: dict[str, AnnotationProject] = {}
+    for listed in _list(client):
+        named = read_run_key(listed.description)
+        marked = next((marks[mark] for mark in find_run_marks(listed.title or "") if mark in marks), None)
+        # They are listed by id: the first one stays.
+        if marked is not None and named in {marked, None}:
+            by_title.setdefault(marked, _project(client, listed, marked))
+        elif named is not None and named in run_keys:
+            by_description.setdefault(named, _project(client, listed, named))
+    return by_description | by_title
 
 
 def list_runs(client: LabelStudioClient, prefix: str = "") -> Iterator[AnnotationProject]:

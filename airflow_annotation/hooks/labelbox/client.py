@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import httpx
 import msgspec
-from httpx_retries import RetryTransport
 
 from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationRequestError
-from airflow_annotation.hooks.http import CONNECT_TIMEOUT, environment_proxy, retry_policy
-from airflow_annotation.hooks.labelbox.errors import connection_error, read_graphql, sdk_errors
+from airflow_annotation.hooks.http import CONNECT_TIMEOUT, environment_proxy, retry_policy, retrying_transport
+from airflow_annotation.hooks.labelbox.errors import connection_error, read_graphql, read_graphql_parts, sdk_errors
+from airflow_annotation.hooks.pacing import RequestPace
 
 if TYPE_CHECKING:
     import labelbox
@@ -45,6 +45,7 @@ class LabelboxClient:
     :param app_url: the application that people use, ``https://app.labelbox.com``
     :param timeout: seconds to wait for the server to take in or give out the next bytes
     :param attempts: how often a failed request is repeated at most
+    :param pace: how many requests may go out a minute; None for no limit. What goes through the SDK is not counted
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class LabelboxClient:
         app_url: str,
         timeout: float = 60.0,
         attempts: int = 5,
+        pace: RequestPace | None = None,
     ) -> None:
         self._api_key = api_key.strip()
         self.endpoint = endpoint
@@ -67,6 +69,7 @@ class LabelboxClient:
                 "characters that no key has."
             )
         self._attempts = attempts
+        self._pace = pace
         self._timeout = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
         self._own_hosts = {_origin(httpx.URL(url)) for url in (endpoint, rest_endpoint, app_url)}
         self._sdk_lock = threading.Lock()
@@ -86,14 +89,27 @@ class LabelboxClient:
 
     async def aquery(self, document: str, **variables: Any) -> dict[str, Any]:
         """Like :meth:`query`, for triggers. Opens a connection each time: they poll seldom, and have no end."""
+        return read_graphql(await self._apost(document, variables), self.endpoint)
+
+    async def aquery_parts(
+        self, document: str, **variables: Any
+    ) -> tuple[dict[str, Any], dict[str, AnnotationRequestError]]:
+        """Like :meth:`aquery`, for several questions in one document: return the data, and the errors by field.
+
+        :raises AnnotationRequestError: Labelbox refuses it as a whole
+        """
+        return read_graphql_parts(await self._apost(document, variables), self.endpoint)
+
+    async def _apost(self, document: str, variables: dict[str, Any]) -> httpx.Response:
         request = self._graphql(document, variables)
         retry = request["extensions"]["retry"]
         request["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.aread)
-        transport = RetryTransport(httpx.AsyncHTTPTransport(proxy=environment_proxy(self.endpoint)))
+        transport = retrying_transport(
+            httpx.AsyncHTTPTransport(proxy=environment_proxy(self.endpoint)), pace=self._pace
+        )
         with connection_error(self.endpoint):
             async with httpx.AsyncClient(timeout=self._timeout, transport=transport) as http:
-                response = await http.post(self.endpoint, **request)
-        return read_graphql(response, self.endpoint)
+                return await http.post(self.endpoint, **request)
 
     def upload(self, file: BinaryIO, *, name: str, mime_type: str, size: int) -> str:
         """Send a file to Labelbox's own storage, and return its URL there.
@@ -195,7 +211,7 @@ class LabelboxClient:
 
     @cached_property
     def _http(self) -> httpx.Client:
-        transport = RetryTransport(httpx.HTTPTransport(proxy=environment_proxy(self.endpoint)))
+        transport = retrying_transport(httpx.HTTPTransport(proxy=environment_proxy(self.endpoint)), pace=self._pace)
         return httpx.Client(timeout=self._timeout, transport=transport)
 
 

@@ -80,6 +80,20 @@ def read_graphql(response: httpx.Response, url: str) -> dict[str, Any]:
     :raises AnnotationConnectionError: the key is refused, or it was not Labelbox that answered
     :raises AnnotationRequestError: Labelbox refuses the request; the message is its own
     """
+    data, refused = read_graphql_parts(response, url)
+    for error in refused.values():
+        raise error
+    return data
+
+
+def read_graphql_parts(response: httpx.Response, url: str) -> tuple[dict[str, Any], dict[str, AnnotationRequestError]]:
+    """Return the data of a GraphQL answer, and what went wrong with single fields of the document, by their alias.
+
+    :param response: read
+    :param url: what was asked
+    :raises AnnotationConnectionError: the key is refused, or it was not Labelbox that answered
+    :raises AnnotationRequestError: Labelbox refuses the request as a whole; the message is its own
+    """
     try:
         body = response.json()
     except ValueError:
@@ -98,14 +112,21 @@ def read_graphql(response: httpx.Response, url: str) -> dict[str, Any]:
     message = shorten("; ".join(str(error.get("message")) for error in errors) or str(body.get("message") or ""))
     if response.status_code == httpx.codes.UNAUTHORIZED or "AUTHENTICATION_ERROR" in codes:
         raise key_refused(url, message)
-    if errors:
+    if errors and not all(error.get("path") for error in errors):
         raise AnnotationRequestError(f"Labelbox refused: {message}", status_code=_status(errors[0]))
+    if errors:
+        refused: dict[str, AnnotationRequestError] = {}
+        for error in errors:
+            # All of them in the message of each: who asked for one thing raises the first.
+            refusal = AnnotationRequestError(f"Labelbox refused: {message}", status_code=_status(error))
+            refused.setdefault(str(error["path"][0]), refusal)
+        return dict(body.get("data") or {}), refused
     if not response.is_success:
         raise AnnotationRequestError(
             f"Labelbox at {url} answered with {response.status_code}: {message or 'no reason given'}",
             status_code=response.status_code,
         )
-    return dict(body.get("data") or {})
+    return dict(body.get("data") or {}), {}
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 from asgiref.sync import sync_to_async
 
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import (
     AnnotationChoice,
     AnnotationHook,
@@ -28,10 +28,12 @@ from airflow_annotation.hooks.connection_fields import (
     connection_form_behaviour,
     connection_form_widgets,
     read_extra,
+    read_polls_per_minute,
     read_timeout,
 )
 from airflow_annotation.hooks.labelbox import progress, projects
 from airflow_annotation.hooks.labelbox.client import LabelboxClient, checked_url
+from airflow_annotation.hooks.pacing import RequestPace
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
@@ -56,7 +58,8 @@ class LabelboxHook(AnnotationHook):
     Labelbox's own by default. Extras: ``endpoint`` (GraphQL API, by default ``/graphql`` at the host),
     ``rest_endpoint`` (``/api/v1`` at the host), ``app_url`` (what people open; the host with ``app.`` for ``api.``),
     ``iam_integration`` (name or id of the integration by which Labelbox reads buckets), ``global_key_namespace`` (kept
-    in front of item keys, since global keys are unique in the organisation), ``timeout`` (seconds, default 60).
+    in front of item keys, since global keys are unique in the organisation), ``timeout`` (seconds, default 60),
+    ``polls_per_minute`` (requests that waiting in a triggerer may cost, default 60).
 
     :param labelbox_conn_id: the connection
     """
@@ -66,6 +69,7 @@ class LabelboxHook(AnnotationHook):
     conn_type = "labelbox"
     hook_name = "Labelbox"
     tool: ClassVar[str] = "labelbox"
+    projects_a_request: ClassVar[int] = progress.PROJECTS_A_REQUEST
 
     def __init__(self, labelbox_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -87,7 +91,7 @@ class LabelboxHook(AnnotationHook):
 
         :raises AnnotationError: the connection describes none
         """
-        return client_from_connection(self._connection)
+        return client_from_connection(self._connection, pace=self.pace)
 
     @cached_property
     def _connection(self) -> Connection:
@@ -96,6 +100,14 @@ class LabelboxHook(AnnotationHook):
     @property
     def _namespace(self) -> str:
         return str(read_extra(self._connection).get("global_key_namespace") or "")
+
+    @property
+    def polls_per_minute(self) -> float:  # type: ignore[override]  # the base class has the default
+        """How many requests a minute waiting in a triggerer may cost.
+
+        :raises AnnotationError: the connection's extra field is no such number
+        """
+        return read_polls_per_minute(read_extra(self._connection))
 
     def get_conn(self) -> labelbox.Client:
         """Return Labelbox's SDK with the connection's key, for all that has no method here."""
@@ -170,6 +182,11 @@ class LabelboxHook(AnnotationHook):
         """Return the run's project, the oldest if two were made at once, or None."""
         found = projects.find_project(self.client, run_key)
         return None if found is None else projects.project_of(self.client, found, run_key)
+
+    def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
+        """Return the projects of those of the runs that have one, by key, looking through all projects once."""
+        found = projects.find_projects(self.client, run_keys)
+        return {run_key: projects.project_of(self.client, project, run_key) for run_key, project in found.items()}
 
     def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
         """Yield the projects that belong to a run whose key starts with ``prefix``."""
@@ -260,6 +277,13 @@ class LabelboxHook(AnnotationHook):
         client = await sync_to_async(lambda: self.client)()
         return await progress.aget_progress(client, project_id)
 
+    async def aget_progress_of(
+        self, project_ids: Collection[str]
+    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
+        """Ask for several projects at once. See :meth:`AnnotationHook.aget_progress_of`."""
+        client = await sync_to_async(lambda: self.client)()
+        return await progress.aget_progress_of(client, project_ids)
+
     def read_tables(
         self,
         project_id: str,
@@ -331,11 +355,14 @@ class LabelboxHook(AnnotationHook):
             )
 
 
-def client_from_connection(connection: Connection, *, attempts: int = 5) -> LabelboxClient:
+def client_from_connection(
+    connection: Connection, *, attempts: int = 5, pace: RequestPace | None = None
+) -> LabelboxClient:
     """Return the client that an Airflow connection of type ``labelbox`` describes.
 
     :param connection: of any origin: the form, the command line, an environment variable, a URI
     :param attempts: how often a failed request is repeated at most
+    :param pace: how many requests may go out a minute; None for no limit
     :raises AnnotationError: it describes none; the message says which field is wrong
     """
     extra = read_extra(connection)
@@ -348,6 +375,7 @@ def client_from_connection(connection: Connection, *, attempts: int = 5) -> Labe
         app_url=checked_url(app, "extra field app_url"),
         timeout=read_timeout(extra),
         attempts=attempts,
+        pace=pace,
     )
 
 

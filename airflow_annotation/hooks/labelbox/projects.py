@@ -7,7 +7,7 @@ their whole name or description only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -154,8 +154,17 @@ def find_project(client: LabelboxClient, run_key: str) -> FoundProject | None:
     projects are looked through.
     """
     found = [one for one in _list(client, description=run_description("", run_key)) if _belongs(one, run_key)]
-    found = found or [one for one in _list(client) if _belongs(one, run_key)]
-    return min(found, key=lambda one: (one.created_at, one.id), default=None)
+    return _oldest(found) if found else find_projects(client, [run_key]).get(run_key)
+
+
+def find_projects(client: LabelboxClient, run_keys: Collection[str]) -> dict[str, FoundProject]:
+    """Return the projects of those of the runs that have one, by key, looking through all projects once."""
+    found: dict[str, list[FoundProject]] = {}
+    for listed in _list(client):
+        for run_key in run_keys:
+            if _belongs(listed, run_key):
+                found.setdefault(run_key, []).append(listed)
+    return {run_key: _oldest(projects) for run_key, projects in found.items()}
 
 
 def list_runs(client: LabelboxClient, prefix: str = "") -> Iterator[AnnotationProject]:
@@ -300,6 +309,10 @@ def _connect(sdk: labelbox.Client, project_id: str, ontology_id: str) -> None:
         sdk.get_project(project_id).connect_ontology(sdk.get_ontology(ontology_id))
     except ValueError as error:
         raise AnnotationError(f"Ontology {ontology_id} cannot be connected to project {project_id}: {error}") from error
+
+
+def _oldest(projects: Sequence[FoundProject]) -> FoundProject:
+    return min(projects, key=lambda one: (one.created_at, one.id))
 
 
 def _belongs(project: FoundProject, run_key: str) -> bool:

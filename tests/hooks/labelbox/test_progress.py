@@ -70,3 +70,25 @@ def test_a_project_that_is_not_there_is_an_error_of_its_own(hook: LabelboxHook) 
         hook.get_progress("nothing")
     with pytest.raises(AnnotationProjectNotFound, match="no project nothing"):
         asyncio.run(hook.aget_progress("nothing"))
+
+
+def test_many_projects_are_one_request_and_one_that_is_missing_fails_no_other(
+    hook: LabelboxHook, labelbox: LabelboxStandIn, project: AnnotationProject
+) -> None:
+    other = hook.create_project(title="Empty", run_key=str(uuid4()), label_schema=SCHEMA)
+    before = labelbox.control.operations()["graphql"]
+    answers = asyncio.run(hook.aget_progress_of([project.id, other.id]))
+    assert labelbox.control.operations()["graphql"] == before + 1
+    assert answers == {project.id: hook.get_progress(project.id), other.id: hook.get_progress(other.id)}
+    with_missing = asyncio.run(hook.aget_progress_of([project.id, "nothing", other.id]))
+    missing = with_missing.pop("nothing")
+    assert isinstance(missing, AnnotationProjectNotFound)
+    assert "no project nothing" in str(missing)
+    assert with_missing == answers
+
+
+def test_a_failure_of_the_whole_request_is_none_of_a_project(
+    hook: LabelboxHook, labelbox: LabelboxStandIn, project: AnnotationProject
+) -> None:
+    labelbox.control.fail("ProjectsProgress", status=503)
+    assert asyncio.run(hook.aget_progress_of([project.id, "nothing"]))[project.id] == hook.get_progress(project.id)

@@ -178,6 +178,7 @@ def test_a_project_that_people_edited_is_found(hook: LabelboxHook, run_key: str)
     edited = hook.get_conn().get_project(project.id)
     edited.update(name="Somebody's own title", description=f"Read this first.\n\n{edited.description}")
     assert hook.find_project(run_key) is not None
+    assert hook.find_projects([run_key, "nobody's"]) == {run_key: hook.find_project(run_key)}
     edited.update(name=project.title, description="")
     found = hook.find_project(run_key)
     assert found is not None

@@ -1,0 +1,280 @@
+"""One poller for all who wait through a connection, in the event loop of a triggerer.
+
+A tool counts many projects in one request, so who waits does not ask the tool, but this poller, and says how long the
+answer may take. Whenever somebody's time has come, the request takes along others, so that those who wait equally long
+soon ask together. The poller lives while somebody uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import math
+import random
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from asgiref.sync import sync_to_async
+
+from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError
+from airflow_annotation.hooks.annotation import (
+    AnnotationHook,
+    AnnotationProgress,
+    AnnotationProject,
+    no_project_of,
+)
+from airflow_annotation.hooks.pacing import RequestPace
+
+_SHORTEST_BACKOFF = 2.0
+_LONGEST_BACKOFF = 60.0
+_HOOK_LIFETIME: Final = 300.0
+"""Seconds after which the connection is read again: its key may have been changed."""
+
+log = logging.getLogger(__name__)
+
+
+class _Question:
+    """What somebody wants to know, and until when.
+
+    :param project_id: whose progress; None where it is about runs
+    :param exact: it is to be exact, and not to be asked for with others
+    :param run_keys: of which runs the projects are wanted
+    :param prefix: where all runs are wanted whose keys start with it
+    :param within: seconds that the answer may take
+    """
+
+    def __init__(
+        self,
+        *,
+        project_id: str | None = None,
+        exact: bool = False,
+        run_keys: Sequence[str] = (),
+        prefix: str | None = None,
+        within: float,
+    ) -> None:
+        self.project_id = project_id
+        self.exact = exact
+        self.run_keys = run_keys
+        self.prefix = prefix
+        now = time.monotonic()
+        self.due = now + within
+        self.early = now + within / 2
+        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    def settle(self, answer: Any) -> None:
+        """Give the answer, or the error, unless nobody waits for it any more."""
+        if self.answer.done():
+            return
+        if isinstance(answer, BaseException):
+            self.answer.set_exception(answer)
+        else:
+            self.answer.set_result(answer)
+
+
+class ProgressPoller:
+    """Answers questions of all who wait through one connection, in as few requests as the tool allows.
+
+    Requests go out one after the other, and no more of them a minute than the connection's ``polls_per_minute`` allows.
+    When one fails because the tool is out of reach, all whose time has come get the error, and the next request waits
+    for :attr:`backoff` seconds, whoever asks; other errors go to those who asked. The connection is read again every
+    few minutes, and when its key is refused.
+
+    :param conn_id: the connection
+    """
+
+    def __init__(self, conn_id: str) -> None:
+        self.conn_id = conn_id
+        self.users = 0
+        self._questions: list[_Question] = []
+        self._changed = asyncio.Event()
+        self._pace: RequestPace | None = None
+        self._hook: AnnotationHook | None = None
+        self._hook_lock = asyncio.Lock()
+        self._renew_hook_at = math.inf
+        self._failures = 0
+        self._not_before = 0.0
+        # A context of its own: whoever starts it is not to have all its log lines in the log of their task.
+        self._task = contextvars.Context().run(asyncio.create_task, self._serve())
+        self._task.add_done_callback(self._end)
+
+    @property
+    def backoff(self) -> float:
+        """In how many seconds the tool is asked again at the earliest; 0 unless it is out of reach."""
+        return max(self._not_before - time.monotonic(), 0.0)
+
+    async def progress(self, project_id: str, *, within: float = 0.0) -> AnnotationProgress:
+        """Return how far a project is, as :meth:`AnnotationHook.aget_progress_of` counts.
+
+        :param within: seconds that the answer may take, so that the question can go along with others
+        :raises AnnotationProjectNotFound: there is no such project
+        """
+        answer: AnnotationProgress = await self._ask(_Question(project_id=project_id, within=within))
+        return answer
+
+    async def find_project(self, run_keys: Sequence[str], *, within: float = 0.0) -> AnnotationProject:
+        """Return the project of the first of these runs that has one.
+
+        :raises AnnotationProjectNotFound: none has
+        """
+        found: dict[str, AnnotationProject] = await self._ask(_Question(run_keys=run_keys, within=within))
+        for run_key in run_keys:
+            if run_key in found:
+                return found[run_key]
+        raise no_project_of(run_keys)
+
+    async def list_runs(self, prefix: str, *, within: float = 0.0) -> list[AnnotationProject]:
+        """Return the projects of the runs whose keys start with ``prefix``."""
+        projects: list[AnnotationProject] = await self._ask(_Question(prefix=prefix, within=within))
+        return [project for project in projects if (project.run_key or "").startswith(prefix)]
+
+    async def exact_progress(self, project_id: str) -> AnnotationProgress:
+        """Return how far a project is, as :meth:`AnnotationHook.aget_progress` counts."""
+        answer: AnnotationProgress = await self._ask(_Question(project_id=project_id, exact=True, within=0.0))
+        return answer
+
+    def wake(self, project_ids: set[str] | None) -> None:
+        """Ask about these projects now, if somebody waits for them; about all, where None."""
+        now = time.monotonic()
+        for question in self._questions:
+            if question.project_id is not None and (project_ids is None or question.project_id in project_ids):
+                question.due = question.early = min(question.due, now)
+        self._changed.set()
+
+    def close(self) -> None:
+        """End the poller."""
+        self._task.cancel()
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """Let nobody wait for an answer that will not come."""
+        for question in self._questions:
+            question.settle(asyncio.CancelledError() if task.cancelled() else task.exception())
+
+    async def _ask(self, question: _Question) -> Any:
+        self._questions.append(question)
+        self._changed.set()
+        try:
+            return await question.answer
+        finally:
+            self._questions.remove(question)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            waiting = [question for question in self._questions if not question.answer.done()]
+            first = min((question.due for question in waiting), default=math.inf)
+            delay = max(first, self._not_before) - time.monotonic()
+            if delay <= 0:
+                await self._answer(waiting)
+                continue
+            alarm = loop.call_later(min(delay, 3600.0), self._changed.set)
+            await self._changed.wait()
+            alarm.cancel()
+
+    async def _answer(self, waiting: list[_Question]) -> None:
+        """Answer those whose time has come first, and those who go along."""
+        waiting.sort(key=lambda question: question.due)
+        answered: list[_Question] = []
+        results: list[Any]
+        try:
+            hook = await self._current_hook()
+            if waiting[0].exact:
+                answered = waiting[:1]
+                results = [await hook.aget_progress(str(waiting[0].project_id))]
+            elif waiting[0].project_id is not None:
+                answered = _together(waiting, hook.projects_a_request)
+                answers = await hook.aget_progress_of({str(question.project_id) for question in answered})
+                results = [answers[str(question.project_id)] for question in answered]
+            elif waiting[0].prefix is not None:
+                answered = [question for question in waiting if question.prefix is not None]
+                runs = await sync_to_async(lambda: list(hook.list_runs()), thread_sensitive=False)()
+                results = [runs] * len(answered)
+            else:
+                answered = [question for question in waiting if question.run_keys]
+                run_keys = {run_key for question in answered for run_key in question.run_keys}
+                found = await sync_to_async(hook.find_projects, thread_sensitive=False)(run_keys)
+                results = [found] * len(answered)
+        except Exception as error:
+            self._fail(error, answered, waiting)
+            return
+        self._failures = 0
+        for question, result in zip(answered, results, strict=True):
+            question.settle(result)
+
+    def _fail(self, error: Exception, asked: Sequence[_Question], waiting: Sequence[_Question]) -> None:
+        now = time.monotonic()
+        if isinstance(error, AnnotationError) and error.is_transient:
+            backoff = min(_SHORTEST_BACKOFF * 2**self._failures, _LONGEST_BACKOFF)
+            self._failures += 1
+            # Jitter, so that a server that comes back does not meet all triggerers at once.
+            self._not_before = now + random.uniform(0.5, 1) * backoff  # noqa: S311 - no secret
+        else:
+            self._hook = None if isinstance(error, AnnotationAuthenticationError) else self._hook
+            waiting = asked or waiting
+        for question in waiting:
+            if question.due <= now or question in asked:
+                question.settle(error)
+
+    async def _current_hook(self) -> AnnotationHook:
+        async with self._hook_lock:
+            if self._hook is None or time.monotonic() > self._renew_hook_at:
+                self._hook = await self._make_hook()
+                self._renew_hook_at = time.monotonic() + _HOOK_LIFETIME
+            return self._hook
+
+    async def _make_hook(self) -> AnnotationHook:
+        try:
+            # In a thread: Airflow looks up secrets and imports providers there, as it does on 3.1 for the connection.
+            hook = await sync_to_async(AnnotationHook.for_connection)(self.conn_id)
+            per_minute = await sync_to_async(lambda: hook.polls_per_minute)()
+        except Exception:
+            if self._hook is None:
+                raise
+            log.warning("Connection %r cannot be read; waiting goes on with what it was.", self.conn_id, exc_info=True)
+            return self._hook
+        if self._pace is None:
+            self._pace = RequestPace(per_minute)
+        self._pace.per_minute = per_minute
+        hook.pace = self._pace
+        return hook
+
+
+def _together(waiting: Sequence[_Question], projects: int) -> list[_Question]:
+    """Return the questions that go into one request: those that are due, then those that have waited half their time.
+
+    :param waiting: all of them, those that are due first in front
+    :param projects: how many projects one request asks about
+    """
+    now = time.monotonic()
+    asked: dict[str, list[_Question]] = {}
+    for question in waiting:
+        if question.project_id is None or question.exact or now < min(question.early, question.due):
+            continue
+        if question.project_id in asked or len(asked) < projects:
+            asked.setdefault(question.project_id, []).append(question)
+    return [question for questions in asked.values() for question in questions]
+
+
+_pollers: WeakKeyDictionary[AbstractEventLoop, dict[str, ProgressPoller]] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def shared_poller(conn_id: str) -> AsyncIterator[ProgressPoller]:
+    """Give the poller that all who wait through a connection share in this event loop."""
+    pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
+    poller = pollers.get(conn_id)
+    if poller is None:
+        poller = pollers[conn_id] = ProgressPoller(conn_id)
+    poller.users += 1
+    try:
+        yield poller
+    finally:
+        poller.users -= 1
+        if not poller.users:
+            del pollers[conn_id]
+            poller.close()
