@@ -48,7 +48,10 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "Label Studio", "python-modules": ["airflow_annotation.sensors.annotation"]},
         ],
         "triggers": [
-            {"integration-name": "Label Studio", "python-modules": ["airflow_annotation.triggers.annotation"]},
+            {
+                "integration-name": "Label Studio",
+                "python-modules": ["airflow_annotation.triggers.annotation", "airflow_annotation.triggers.events"],
+            },
         ],
         "transfers": [
             {

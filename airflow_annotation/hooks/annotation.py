@@ -189,6 +189,10 @@ class AnnotationHook(BaseHook, ABC):
         """Return the project with this id."""
 
     @abstractmethod
+    def project_uri(self, project_id: str) -> str:
+        """Return the asset URI of the project with this id, without asking the tool whether there is one."""
+
+    @abstractmethod
     def find_project(self, run_key: str) -> AnnotationProject | None:
         """Return the run's project, the one with the lowest id if two were made at once, or None."""
 

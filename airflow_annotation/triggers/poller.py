@@ -137,6 +137,12 @@ class ProgressPoller:
         answer: AnnotationProgress = await self._ask(_Question(project_id=project_id, exact=True, within=0.0))
         return answer
 
+    async def project_uri(self, project_id: str) -> str:
+        """Return the asset URI of a project."""
+        hook = await self._current_hook()
+        # In a thread: it may be the first to read the connection.
+        return await sync_to_async(hook.project_uri)(project_id)
+
     def wake(self, project_ids: set[str] | None) -> None:
         """Ask about these projects now, if somebody waits for them; about all, where None."""
         now = time.monotonic()

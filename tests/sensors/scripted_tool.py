@@ -54,9 +54,12 @@ class ScriptedTool(AnnotationHook):
             id=project_id,
             title="Cars",
             url=f"http://tool/projects/{project_id}",
-            uri=f"scripted://tool/projects/{project_id}",
+            uri=self.project_uri(project_id),
             tool=self.tool,
         )
+
+    def project_uri(self, project_id: str) -> str:
+        return f"scripted://tool/projects/{project_id}"
 
     def find_project(self, run_key: str) -> AnnotationProject | None:
         return self.get_project(self.runs[run_key]) if run_key in self.runs else None

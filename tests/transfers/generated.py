@@ -62,6 +62,9 @@ class GeneratedHook(AnnotationHook):
     def create_project(self, **_: Any) -> AnnotationProject:
         raise NotImplementedError
 
+    def project_uri(self, project_id: str) -> str:
+        return project_uri(project_id)
+
     def find_project(self, run_key: str) -> AnnotationProject | None:
         raise NotImplementedError
 

@@ -181,6 +181,10 @@ class LabelStudioHook(AnnotationHook):
         """Return the project with this id."""
         return projects.get_project(self.client, project_id)
 
+    def project_uri(self, project_id: str) -> str:
+        """Return the asset URI of the project with this id: ``label-studio://host/projects/12``."""
+        return projects.project_uri(self.client.url, project_id)
+
     def find_project(self, run_key: str) -> AnnotationProject | None:
         """Return the run's project, the one with the lowest id if two were made at once, or None."""
         return projects.find_project(self.client, run_key)

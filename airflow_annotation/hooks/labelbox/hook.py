@@ -178,6 +178,10 @@ class LabelboxHook(AnnotationHook):
         """Return the project with this id."""
         return projects.project_of(self.client, projects.read_project(self.client, project_id))
 
+    def project_uri(self, project_id: str) -> str:
+        """Return the asset URI of the project with this id: ``labelbox://host/projects/ck…``."""
+        return projects.project_uri(self.client.app_url, project_id)
+
     def find_project(self, run_key: str) -> AnnotationProject | None:
         """Return the run's project, the oldest if two were made at once, or None."""
         found = projects.find_project(self.client, run_key)

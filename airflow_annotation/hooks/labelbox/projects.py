@@ -121,14 +121,22 @@ def read_settings(settings: Mapping[str, Any]) -> ProjectSettings:
     )
 
 
+def project_uri(app_url: str, project_id: str) -> str:
+    """Return the asset URI of a project.
+
+    :param app_url: where people label
+    """
+    app = httpx.URL(app_url)
+    return f"labelbox://{app.netloc.decode()}{app.path.rstrip('/')}/projects/{project_id}"
+
+
 def project_of(client: LabelboxClient, found: FoundProject, run_key: str | None = None) -> AnnotationProject:
     """Return a project of Labelbox as it travels through XCom."""
-    app = httpx.URL(client.app_url)
     return AnnotationProject(
         id=found.id,
         title=found.name,
         url=f"{client.app_url}/projects/{found.id}",
-        uri=f"labelbox://{app.netloc.decode()}{app.path.rstrip('/')}/projects/{found.id}",
+        uri=project_uri(client.app_url, found.id),
         tool="labelbox",
         run_key=run_key or read_run_key(found.description),
     )

@@ -1,0 +1,30 @@
+"""How Airflow, from 3.3 on, tells a watcher which of its events have been kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+
+from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
+
+from airflow_annotation.triggers.events import Look
+
+
+class LookProducer(SharedStreamProducer):
+    """Gives looks, and confirms those whose events are in Airflow's database.
+
+    :param look: looks for ever
+    """
+
+    def __init__(self, look: Callable[[], AsyncIterator[Look]]) -> None:
+        self._look = look
+
+    async def open_stream(self) -> AsyncIterator[tuple[Look, Look]]:
+        """Give each look, once to judge it and once to confirm it."""
+        async for look in self._look():
+            yield look, look
+
+    async def advance(self, batch: Sequence[AdvanceItem]) -> None:
+        """Confirm the looks whose events have been kept."""
+        for item in batch:
+            if item.outcome.is_clean and item.broker_payload.confirm is not None:
+                await item.broker_payload.confirm()

@@ -1,0 +1,302 @@
+"""The watcher of annotation projects: events for assets, so that a DAG runs when labels are there and none waits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+from airflow.providers.common.compat.sdk import AirflowException
+from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+
+from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.hooks.annotation import AnnotationProgress
+from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
+from airflow_annotation.triggers.progress import CompletionRule, read_min_completed
+
+if TYPE_CHECKING:
+    from airflow.triggers.shared_stream import SharedStreamProducer
+
+_LONGEST_KEY = 500
+"""Characters of a key in Airflow's asset state, which takes 512."""
+
+
+class _Watched(NamedTuple):
+    project_id: str
+    project: str
+    run_key: str | None
+
+
+class Look(msgspec.Struct):
+    """What a look at a project found.
+
+    :param project_id: the tool's id
+    :param project: its URI
+    :param run_key: of its run, None where the watcher was given the project's id
+    :param progress: how far it is
+    :param confirm: what to do once Airflow has kept the event that this look led to
+    """
+
+    project_id: str
+    project: str
+    run_key: str | None
+    progress: AnnotationProgress
+    confirm: Callable[[], Awaitable[None]] | None = None
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """What has been told of a project.
+
+    :param generation: of the last event, 0 before the first one
+    :param reached: whether the threshold was reached at the last look, and none but that event tells of it
+    """
+
+    generation: int = 0
+    reached: bool = False
+
+
+class AnnotationEventTrigger(BaseEventTrigger):
+    """Makes an event of an asset when an annotation project reaches a threshold, or whenever more items are done.
+
+    It is for an ``AssetWatcher``: ``Asset("labels", watchers=[AssetWatcher("done", AnnotationEventTrigger(...))])``. A
+    DAG scheduled on the asset finds the event's payload in its extra, under ``payload``:
+
+    - ``event_id``: the same whenever the same event is delivered again, made of the next three
+    - ``project`` (URI), ``threshold`` (``{"every": 100}`` or ``{"min_completed": 0.95}``) and ``generation``
+    - ``project_id`` and ``run_key``, to work on the project
+    - ``progress``: the fields of :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`
+
+    The generation of ``every`` is how many times as many items are done; of several that were reached since the last
+    look, the last one makes an event. The generation of ``min_completed`` is how many times the project has reached it,
+    having fallen below in between, as it does when it is given more items.
+
+    Delivery is at least once. From Airflow 3.3 on, what has been delivered is kept in the asset's state, after Airflow
+    has kept the event; so an event is repeated only if the triggerer is killed within the seconds between. Before 3.3
+    there is no such state: a triggerer that starts again repeats the last event of ``every``, and that of
+    ``min_completed`` where it is still reached, for each project; and since it cannot count, the generation of
+    ``min_completed`` is how many items the project had then.
+
+    What goes wrong (the tool is out of reach, the connection or the project is missing) is in the triggerer's log, and
+    is waited out.
+
+    :param annotation_conn_id: the connection of the labeling tool
+    :param project: the project's id
+    :param run_key: instead, the key of the run whose project it is, which may be yet to come
+    :param run_key_prefix: instead, what the keys of the runs begin with, each of whose projects is watched
+    :param min_completed: how much has to be completed, as for
+        :class:`~airflow_annotation.sensors.annotation.AnnotationSensor`: all (1.0) by default
+    :param every: instead, after how many more completed items there is an event
+    :param count_skipped: count items that somebody skipped as completed
+    :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
+        tool counts as finished
+    :param poke_interval: seconds between two looks at most
+    :raises ValueError: an argument is invalid; a DAG's parameters and templates are none, since the triggerer takes
+        them as they are when the DAG is parsed
+    """
+
+    def __init__(
+        self,
+        *,
+        annotation_conn_id: str = "annotation_default",
+        project: str | int | None = None,
+        run_key: str | None = None,
+        run_key_prefix: str | None = None,
+        min_completed: float | int | None = None,
+        every: int | None = None,
+        count_skipped: bool = False,
+        completed_status: str | None = None,
+        poke_interval: float = 60.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # Airflow's is untyped
+        named = [value for value in (project, run_key, run_key_prefix) if value is not None]
+        if len(named) != 1 or str(named[0]) == "":
+            raise ValueError("Pass exactly one of project, run_key and run_key_prefix: what to watch.")
+        if "{{" in str(named[0]):
+            raise ValueError(f"{named[0]!r} is a template, and a watcher's arguments are fixed when the DAG is parsed.")
+        if min_completed is not None and every is not None:
+            raise ValueError("Pass either min_completed or every.")
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise ValueError(f"every is a count of 1 or more items, not {every!r}.")
+        if poke_interval <= 0:
+            raise ValueError(f"poke_interval is a number of seconds above 0, not {poke_interval!r}.")
+        self.annotation_conn_id = annotation_conn_id
+        self.project = None if project is None else str(project)
+        self.run_key = run_key
+        self.run_key_prefix = run_key_prefix
+        self.min_completed = (
+            None if every is not None else read_min_completed(1.0 if min_completed is None else min_completed)
+        )
+        self.every = every
+        self.count_skipped = count_skipped
+        self.completed_status = completed_status
+        self.poke_interval = poke_interval
+        self._rule = CompletionRule(
+            min_completed=self.min_completed or 1,
+            count_skipped=count_skipped,
+            completed_status=completed_status,
+            on_empty="wait",
+        )
+        self._cursors: dict[str, Cursor] = {}
+        self._has_state = True
+        self._last_problem = ""
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and the arguments to make this trigger again with."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "annotation_conn_id": self.annotation_conn_id,
+                "project": self.project,
+                "run_key": self.run_key,
+                "run_key_prefix": self.run_key_prefix,
+                "min_completed": self.min_completed,
+                "every": self.every,
+                "count_skipped": self.count_skipped,
+                "completed_status": self.completed_status,
+                "poke_interval": self.poke_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch, before Airflow 3.3: an event is as good as delivered when it is handed over."""
+        async for event in self.filter_shared_stream(self.look()):
+            yield event
+
+    # From Airflow 3.3 on, a trigger that reads a "shared stream" is told when its events have been kept. Each of ours
+    # has a stream of its own: what is shared is the poller behind them.
+
+    def shared_stream_key(self) -> Hashable:
+        """Return what tells this watcher from others."""
+        return json.dumps(self.serialize(), sort_keys=True)
+
+    @classmethod
+    def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
+        """Return what looks, and is told of the events that have been kept."""
+        from airflow_annotation.triggers.delivery import LookProducer
+
+        return LookProducer(cls(**kwargs).look)
+
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
+        """Make events of looks."""
+        async for look in shared_stream:
+            cursor = self._cursors.get(look.project)
+            if cursor is None:
+                cursor = self._cursors[look.project] = await self._read_cursor(look.project)
+            moved = self._judge(cursor, look.progress)
+            if moved == cursor:
+                continue
+            self._cursors[look.project] = moved
+            if moved.generation == cursor.generation:
+                await self._keep_cursor(look.project, moved)
+                continue
+            look.confirm = partial(self._keep_cursor, look.project, moved)
+            yield TriggerEvent(self._payload(look, moved.generation))  # type: ignore[no-untyped-call] # Airflow's
+
+    async def look(self) -> AsyncIterator[Look]:
+        """Look at the projects for ever, and give what has changed."""
+        seen: dict[str, AnnotationProgress] = {}
+        found: list[_Watched] = []
+        within = 0.0
+        async with shared_poller(self.annotation_conn_id) as poller:
+            while True:
+                results: list[Look | BaseException]
+                try:
+                    if self.run_key_prefix is not None or not found:
+                        found = await self._find(poller, within)
+                        within = within if self.project is not None else 0.0
+                    looks = [self._look_at(poller, watched, within) for watched in found]
+                    results = await asyncio.gather(*looks, return_exceptions=True)
+                except AirflowException as error:
+                    results = [error]
+                for look in results:
+                    if isinstance(look, AnnotationProjectNotFound):
+                        found = []  # The run may be given another project.
+                    if isinstance(look, BaseException):
+                        self._report(look)
+                    elif seen.get(look.project) != look.progress:
+                        seen[look.project] = look.progress
+                        yield look
+                if not any(isinstance(look, BaseException) for look in results):
+                    self._last_problem = ""
+                within = self.poke_interval
+
+    async def _find(self, poller: ProgressPoller, within: float) -> list[_Watched]:
+        if self.project is not None:
+            return [_Watched(self.project, await poller.project_uri(self.project), None)]
+        if self.run_key is not None:
+            runs = [await poller.find_project([self.run_key], within=within)]
+        else:
+            runs = await poller.list_runs(self.run_key_prefix or "", within=within)
+        return [_Watched(run.id, run.uri, run.run_key or self.run_key) for run in runs]
+
+    async def _look_at(self, poller: ProgressPoller, watched: _Watched, within: float) -> Look:
+        progress = await poller.progress(watched.project_id, within=within)
+        if self.count_skipped and progress.skipped:
+            progress = await poller.exact_progress(watched.project_id)
+        return Look(**watched._asdict(), progress=self._rule.count(progress))
+
+    def _judge(self, cursor: Cursor, progress: AnnotationProgress) -> Cursor:
+        """Return the cursor after a look; an event is due if its generation has moved."""
+        if self.every is not None:
+            done = progress.completed + (progress.skipped if self.count_skipped else 0)
+            return Cursor(generation=max(cursor.generation, done // self.every))
+        reached = self._rule.is_met(progress)
+        if not reached or cursor.reached:
+            return Cursor(cursor.generation, reached)
+        return Cursor(cursor.generation + 1 if self._state() is not None else progress.total, reached)
+
+    def _payload(self, look: Look, generation: int) -> dict[str, Any]:
+        return {
+            "event_id": f"{look.project}?{self._threshold}#{generation}",
+            "project": look.project,
+            "project_id": look.project_id,
+            "run_key": look.run_key,
+            "threshold": {"min_completed": self.min_completed} if self.every is None else {"every": self.every},
+            "generation": generation,
+            "progress": msgspec.to_builtins(look.progress),
+        }
+
+    @property
+    def _threshold(self) -> str:
+        threshold = f"min_completed={self.min_completed}" if self.every is None else f"every={self.every}"
+        status = f"&completed_status={self.completed_status}" if self.completed_status else ""
+        return f"{threshold}{'&count_skipped' if self.count_skipped else ''}{status}"
+
+    async def _read_cursor(self, project: str) -> Cursor:
+        kept = await self._use_state("get", project)
+        return msgspec.convert(kept, Cursor) if kept else Cursor()
+
+    async def _keep_cursor(self, project: str, cursor: Cursor) -> None:
+        await self._use_state("set", project, msgspec.to_builtins(cursor))
+
+    def _state(self) -> Any:
+        """Return the state of the asset that is watched for, or None where Airflow has none."""
+        return getattr(self, "asset_state_store", None) if self._has_state else None
+
+    async def _use_state(self, action: str, project: str, *value: Any) -> Any:
+        store = self._state()
+        if store is None:
+            return None
+        key = f"{project}?{self._threshold}"[-_LONGEST_KEY:]
+        try:
+            if hasattr(store, f"a{action}"):
+                return await getattr(store, f"a{action}")(key, *value)
+            return await asyncio.to_thread(getattr(store, action), key, *value)  # Airflow 3.3.0 and 3.3.1
+        except ValueError as error:
+            self._has_state = False
+            self.log.warning("Several assets have this watcher, so that what it told is not kept for any: %s", error)
+            return None
+
+    def _report(self, problem: BaseException) -> None:
+        """Log a problem when it turns up.
+
+        :raises BaseException: it is none of the tool's or of the connection, but an error in the code
+        """
+        if not isinstance(problem, AirflowException):
+            raise problem
+        if str(problem) != self._last_problem:
+            self._last_problem = str(problem)
+            self.log.warning("%s The watcher goes on waiting.", problem)
