@@ -223,9 +223,9 @@ def write_version(
     :raises AnnotationError: the dataset is of another project or in another format, or was written by a newer release
         of this provider
     """
-    # A target that cannot be landed in is known before the project is read.
+    # A target that cannot be landed in is known before anything is read.
     if not replace_project:
-        _check_same_run(target, _find_manifest(target), project, run_key, dataset_format)
+        check_same_run(target, project, run_key, dataset_format)
     created_at = datetime.now(timezone.utc)
     version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
     folder = target / "versions" / version
@@ -354,6 +354,14 @@ class HashingFile(io.RawIOBase):
         if not self.closed:
             super().close()
             self._file.close()
+
+
+def check_same_run(target: ObjectStoragePath, project: str, run_key: str | None, dataset_format: str = PARQUET) -> None:
+    """Check that a landing would not take the place of other labels: a dataset is of one run, in one format.
+
+    :raises AnnotationError: it would, or a newer release of this provider wrote the dataset
+    """
+    _check_same_run(target, _find_manifest(target), project, run_key, dataset_format)
 
 
 def _find_manifest(target: ObjectStoragePath) -> Manifest | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 import msgspec
+import pyarrow as pa
 from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
@@ -330,8 +332,9 @@ class AnnotationHook(BaseHook, ABC):
         annotators: AnnotatorNames = "email",
         frames: Frames = "keyframes",
         keep_raw: bool = False,
+        item_ids: Iterable[str] | None = None,
     ) -> Iterator[LabelTables]:
-        """Yield the whole project as batches of whole items, every item in exactly one batch.
+        """Yield the project as batches of whole items, every item in exactly one batch.
 
         :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; what is
             left out is left out of ``annotations`` and ``labels``, never of ``items``
@@ -339,4 +342,23 @@ class AnnotationHook(BaseHook, ABC):
         :param annotators: name people by their ``email``, or by the tool's opaque ``id``
         :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
         :param keep_raw: fill ``labels.raw`` for every row, not only for type ``other``
+        :param item_ids: read these items only, those of them that the project still has; None reads all
+        """
+
+    @abstractmethod
+    def list_item_states(self, project_id: str, *, include_predictions: bool = False) -> Iterator[pa.RecordBatch]:
+        """Yield the state of every item of the project in few requests, without its labels.
+
+        An item whose state is the one that landed has no row that is to be read again: the values are those that
+        :meth:`read_tables` gives for it, and one of them has moved whenever a row of the item has.
+
+        :param include_predictions: whether ``read_tables`` is asked for predictions too
+        :returns: batches with the columns of :data:`~airflow_annotation.labels.tables.ITEM_STATES`
+        """
+
+    @abstractmethod
+    def get_last_change(self, project_id: str) -> datetime | None:
+        """Ask when the project was last worked on, by the tool's clock, in one small request.
+
+        :returns: a time in UTC; whatever is asked for afterwards has all changes up to it. None if the tool cannot say
         """

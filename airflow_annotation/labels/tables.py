@@ -115,6 +115,11 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What is unique in each table. ``frame`` is null for all that is not video."""
 
+ITEM_STATES: Final = pa.schema(
+    [ITEMS.field(name) for name in ("item_id", "status", "annotation_count", "prediction_count", "updated_at")]
+)
+"""What is compared to find out which items have changed: columns of ``items``, with the same values."""
+
 JSON_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "items": ("data",),
     "annotations": (),

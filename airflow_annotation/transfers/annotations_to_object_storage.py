@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_annotation.formats.datasets import check_format, land_dataset
-from airflow_annotation.formats.parquet import PARQUET, check_target, dataset_path
+from airflow_annotation.formats.parquet import PARQUET, check_same_run, check_target, dataset_path
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.project_task import is_templated
-from airflow_annotation.transfers.base import AnnotationsTransfer
+from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
+from airflow_annotation.transfers.refresh import Landed
+from airflow_annotation.transfers.spool import Spool
 
 
 class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
@@ -76,9 +76,14 @@ class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
         self.keep_versions = keep_versions
         self.replace_project = replace_project
 
-    def land(
-        self, project: AnnotationProject, label_schema: LabelSchema, batches: Iterable[LabelTables]
-    ) -> dict[str, Any]:
+    def find_landed(self, project: AnnotationProject) -> Landed | None:
+        """Return None: every landing reads all items. Checks first that it may land there at all."""
+        if not self.replace_project:
+            target = dataset_path(self.target, self.object_storage_conn_id)
+            check_same_run(target, project.uri, project.run_key, self.dataset_format)
+        return None
+
+    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
         """Write a version of the dataset and make it the current one."""
         options: Mapping[str, Any] | None = self.dataset_options
         if self.dataset_format != PARQUET:
@@ -87,11 +92,11 @@ class AnnotationsToObjectStorageOperator(AnnotationsTransfer):
         check_format(self.dataset_format, options)
         return land_dataset(
             dataset_path(self.target, self.object_storage_conn_id),
-            batches,
-            project=project.uri,
-            run_key=project.run_key,
-            label_schema=label_schema,
-            settings=self.settings,
+            self.checked(spool.batches()),
+            project=landing.project.uri,
+            run_key=landing.project.run_key,
+            label_schema=landing.label_schema,
+            settings=landing.settings,
             dataset_format=self.dataset_format,
             options=options,
             place_images=self.place_images,

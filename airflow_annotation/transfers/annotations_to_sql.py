@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
-from airflow.sdk import BaseHook, ObjectStoragePath
+from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import read_row_groups, write_tables
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION, LabelTables
-from airflow_annotation.transfers.base import AnnotationsTransfer
+from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION
+from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
+from airflow_annotation.transfers.refresh import Landed
+from airflow_annotation.transfers.spool import Spool
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -66,61 +65,50 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         self.table_prefix = table_prefix
         self.schema = schema
 
-    def land(
-        self, project: AnnotationProject, label_schema: LabelSchema, batches: Iterable[LabelTables]
-    ) -> dict[str, Any]:
-        """Replace the project's rows."""
-        import sqlalchemy as sa
-
+    def find_landed(self, project: AnnotationProject) -> Landed | None:
+        """Create the tables if they are missing; return None: every landing reads all items."""
         from airflow_annotation.transfers import sql_tables
 
-        hook = find_sql_hook(self.sql_conn_id)
-        engine = sql_tables.make_engine(hook)
-        tables = sql_tables.sql_tables(engine.dialect.name, self.table_prefix, self.schema)
-        landings = tables[sql_tables.LANDINGS]
-        driver: Any = engine.dialect.dbapi
-        try:
+        with self._database(project) as (engine, tables):
+            landings = tables[sql_tables.LANDINGS]
             sql_tables.create_tables(engine, tables)
             if not sql_tables.has_transactions(engine, landings):
+                hook = type(find_sql_hook(self.sql_conn_id)).__name__
                 raise AnnotationError(
-                    f"{type(hook).__name__} (connection {self.sql_conn_id!r}) has no transactions, so a landing could "
-                    "be seen half done: land in an object store instead, or in a database that has them."
+                    f"{hook} (connection {self.sql_conn_id!r}) has no transactions, so a landing could be seen half "
+                    "done: land in an object store instead, or in a database that has them."
                 )
             sql_tables.claim_project(engine, landings, project.uri)
-            with TemporaryDirectory(prefix="airflow-annotation-") as folder:
-                files = write_tables(ObjectStoragePath(f"file://{folder}"), batches)
-                rows = {name: file.rows for name, file in files.items()}
-                with engine.begin() as connection:
-                    self._connection = connection
-                    landing = {
-                        "run_key": project.run_key,
-                        "tables_version": TABLES_VERSION,
-                        "label_schema": json.dumps(label_schema.to_dict(), ensure_ascii=False),
-                        "label_schema_digest": label_schema.digest(),
-                        "settings": json.dumps(self.settings, ensure_ascii=False),
-                        "landed_at": datetime.now(timezone.utc),
-                        **rows,
-                    }
-                    # First, for its lock: another landing of the project waits here.
-                    connection.execute(landings.update().where(landings.c.project == project.uri).values(landing))
-                    for name in SCHEMAS:
-                        table = tables[name]
-                        connection.execute(table.delete().where(table.c.project == project.uri))
-                        for batch in read_row_groups(Path(folder) / files[name].path):
-                            self.check_not_stopped()
-                            sql_tables.write_rows(connection, table, batch)
-        except (sa.exc.SQLAlchemyError, driver.Error) as error:
-            self.check_not_stopped()
-            raise AnnotationError(
-                f"Could not land {project.uri} through connection {self.sql_conn_id!r}, its last landing is as it was: "
-                f"{getattr(error, 'orig', None) or error}"
-            ) from error
-        finally:
-            self._connection = None
+        return None
+
+    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+        """Replace the project's rows."""
+        from airflow_annotation.transfers import sql_tables
+
+        project = landing.project
+        with self._database(project) as (engine, tables), engine.begin() as connection:
+            self._connection = connection
+            landings = tables[sql_tables.LANDINGS]
+            values = {
+                "run_key": project.run_key,
+                "tables_version": TABLES_VERSION,
+                "label_schema": json.dumps(landing.label_schema.to_dict(), ensure_ascii=False),
+                "label_schema_digest": landing.label_schema.digest(),
+                "settings": json.dumps(landing.settings, ensure_ascii=False),
+                "landed_at": datetime.now(timezone.utc),
+                **spool.rows,
+            }
+            # First, for its lock: another landing of the project waits here.
+            connection.execute(landings.update().where(landings.c.project == project.uri).values(values))
+            for name in SCHEMAS:
+                table = tables[name]
+                connection.execute(table.delete().where(table.c.project == project.uri))
+                for batch in self.checked(spool.read(name)):
+                    sql_tables.write_rows(connection, table, batch)
         return {
             "sql_conn_id": self.sql_conn_id,
             "tables": {name: table.fullname for name, table in tables.items()},
-            "rows": rows,
+            "rows": spool.rows,
         }
 
     def on_kill(self) -> None:
@@ -130,6 +118,29 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             from airflow_annotation.transfers.sql_tables import cancel
 
             cancel(self._connection)
+
+    @contextmanager
+    def _database(self, project: AnnotationProject) -> Iterator[tuple[sa.Engine, dict[str, sa.Table]]]:
+        """Give the database's engine and the tables; what fails meanwhile becomes an error that names the connection.
+
+        :raises AnnotationError: something fails
+        """
+        import sqlalchemy as sa
+
+        from airflow_annotation.transfers import sql_tables
+
+        engine = sql_tables.make_engine(find_sql_hook(self.sql_conn_id))
+        driver: Any = engine.dialect.dbapi
+        try:
+            yield engine, sql_tables.sql_tables(engine.dialect.name, self.table_prefix, self.schema)
+        except (sa.exc.SQLAlchemyError, driver.Error) as error:
+            self.check_not_stopped()
+            raise AnnotationError(
+                f"Could not land {project.uri} through connection {self.sql_conn_id!r}, its last landing is as it was: "
+                f"{getattr(error, 'orig', None) or error}"
+            ) from error
+        finally:
+            self._connection = None
 
 
 def find_sql_hook(conn_id: str) -> DbApiHook:

@@ -5,33 +5,68 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from datetime import datetime, timedelta, timezone
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
 from airflow_annotation.labels.geometry import labels_to_pixels
 from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.schema_changes import describe_changes
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
-from airflow_annotation.project_task import AnnotationProjectTask
+from airflow_annotation.project_task import AnnotationProjectTask, is_templated
 from airflow_annotation.transfers.media import MediaTask
+from airflow_annotation.transfers.refresh import Landed, LandingMoved, RefreshPlan, compare_states, full_reason
+from airflow_annotation.transfers.spool import Spool, write_spool
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+T = TypeVar("T")
+
 Coordinates = Literal["relative", "pixels"]
+OnSchemaChange = Literal["evolve", "fail"]
 
 PROGRESS_INTERVAL: Final = 30.0
 """Seconds between two lines of progress in the log."""
 
+PLANS: Final = 3
+"""How often a refresh is planned, where other landings of the project are committed meanwhile."""
+
+_FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "": False, "none": False}
+
+
+class Landing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is landed.
+
+    :param project: the project
+    :param label_schema: its schema as it is in the tool
+    :param settings: what decides which rows there are, and how they look
+    :param plan: which items are read, and what is to become of the landed rows
+    """
+
+    project: AnnotationProject
+    label_schema: LabelSchema
+    settings: dict[str, Any]
+    plan: RefreshPlan
+
 
 class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
-    """Base of the transfers: reads the whole project as label tables, and lands them in :meth:`land`.
+    """Base of the transfers: reads what has changed in a project since it landed, and lands it in :meth:`land`.
 
-    Parameters for media are those of :class:`~airflow_annotation.transfers.media.MediaTask`.
+    The unit is the item: the rows of an item that has changed are replaced, those of an item that is gone from the tool
+    are removed. All items are read where nothing has landed yet, where what is asked for has changed, and where a
+    destination cannot say what it has (:meth:`find_landed`).
+
+    A landing has three steps, which are methods of their own: :meth:`plan`, :meth:`read`, :meth:`land`. Parameters for
+    media are those of :class:`~airflow_annotation.transfers.media.MediaTask`.
 
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; every item
         is landed in any case
@@ -43,12 +78,18 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
     :param frames: of objects in videos, land the ``keyframes`` that people set, or ``all`` frames in which they are
         shown, those between interpolated as the tool does
     :param keep_raw: keep the tool's own record of every label in ``labels.raw``
+    :param full_refresh: read all items, whether they have changed or not, and replace all rows. (templated)
+    :param full_refresh_every: read all items when it is this long ago that all were read, for changes that tools show
+        nowhere, such as another e-mail of a person; None never does
+    :param on_schema_change: what to do when the project's label schema is not the one that landed: ``evolve`` reads all
+        items and says in the log what has changed, ``fail`` raises an error that says it
     """
 
     template_fields: Sequence[str] = (
         *AnnotationProjectTask.template_fields,
         *MediaTask.template_fields,
         "field_mapping",
+        "full_refresh",
     )
 
     _stopped = False
@@ -63,6 +104,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
         annotators: AnnotatorNames = "email",
         frames: Frames = "keyframes",
         keep_raw: bool = False,
+        full_refresh: bool | str = False,
+        full_refresh_every: timedelta | None = timedelta(days=30),
+        on_schema_change: OnSchemaChange = "evolve",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -71,9 +115,12 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
             ("coordinates", coordinates, get_args(Coordinates)),
             ("annotators", annotators, get_args(AnnotatorNames)),
             ("frames", frames, get_args(Frames)),
+            ("on_schema_change", on_schema_change, get_args(OnSchemaChange)),
         ):
             if value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+        if not is_templated(full_refresh):
+            _read_flag(full_refresh)
         self.annotations = annotations
         self.coordinates = coordinates
         self.field_mapping = field_mapping
@@ -81,34 +128,119 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
         self.annotators = annotators
         self.frames = frames
         self.keep_raw = keep_raw
+        self.full_refresh = full_refresh
+        self.full_refresh_every = full_refresh_every
+        self.on_schema_change = on_schema_change
+
+    def find_landed(self, project: AnnotationProject) -> Landed | None:  # noqa: ARG002 - what others override
+        """Return what has landed of the project; None if nothing has, or if the destination cannot land a refresh."""
+        return None
 
     @abstractmethod
-    def land(
-        self, project: AnnotationProject, label_schema: LabelSchema, batches: Iterable[LabelTables]
-    ) -> dict[str, Any]:
-        """Write the project's rows, all or nothing, and return where they are: ``rows`` by table, and what else helps.
+    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+        """Write what was read, all or nothing, and return where it is: ``rows`` by table, and what else helps.
 
-        :param project: the project
-        :param label_schema: its schema as it is in the tool
-        :param batches: the whole project, read while they are consumed
+        In one commit, the rows of the items in ``landing.plan.replaced`` (of a full landing: all rows of the project)
+        go, those in the spool come, and what :meth:`find_landed` returns becomes that of this landing, with a version
+        of its own. A landing of no change is committed too.
+
+        :param landing: what is landed
+        :param spool: the rows that were read
+        :raises LandingMoved: it is a refresh, and ``landing.plan.landed_version`` is not the last landing any more
         """
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Land the project and return a small dict: its URI, where it landed, rows by table, schema digest, seconds."""
+        """Land the project and return a small dict: its URI, where it landed, rows by table, what has changed."""
         started = time.monotonic()
         project = self.find_project(context)
-        label_schema = self.hook.get_label_schema(project.id)
-        mapping = _check_field_mapping(self.field_mapping, label_schema)
-        batches = self.with_media(self._read_batches(project, mapping), self.hook.media_request)
-        landed = self.land(project, label_schema, batches)
+        for attempt in range(1, PLANS + 1):
+            landing = self.plan(project)
+            try:
+                landed = self._read_and_land(landing)
+                break
+            except LandingMoved as error:
+                if attempt == PLANS:
+                    raise
+                self.log.warning("%s Planning again.", error)
         seconds = round(time.monotonic() - started, 3)
         self.log.info("Landed %s in %.1f s: %s", project.uri, seconds, landed["rows"])
+        return {**landed, "seconds": seconds}
+
+    def plan(self, project: AnnotationProject) -> Landing:
+        """Find out which items are to be read.
+
+        :raises AnnotationError: the label schema has changed and ``on_schema_change`` says to fail, or
+            ``field_mapping`` does not fit it
+        """
+        if self.include_media is not None:
+            self.media_folder()
+        watermark = self.hook.get_last_change(project.id)  # before all that is read
+        label_schema = self.hook.get_label_schema(project.id)
+        _check_field_mapping(self.field_mapping, label_schema)
+        landed = self.find_landed(project)
+        self._note_schema_change(landed, label_schema)
+        reason = full_reason(
+            landed,
+            run_key=project.run_key,
+            label_schema_digest=label_schema.digest(),
+            settings=self.settings,
+            now=datetime.now(timezone.utc),
+            full_refresh_every=self.full_refresh_every,
+        )
+        if _read_flag(self.full_refresh):
+            reason = "it was asked for"
+        version = landed.version if landed else None
+        if landed is None or reason is not None:
+            plan = RefreshPlan(reason=reason, landed_version=version, watermark=watermark)
+            self.log.info("Reading all items of %s: %s", project.uri, reason)
+        else:
+            listed = self.hook.list_item_states(project.id, include_predictions=self.include_predictions)
+            changed, vanished, unchanged = compare_states(self.checked(listed), landed.read_states())
+            plan = RefreshPlan(
+                changed=changed,
+                vanished=vanished,
+                unchanged=unchanged,
+                landed_version=version,
+                watermark=watermark,
+            )
+            self.log.info(
+                "Of %s, %d items are new or have changed, %d are gone, %d are as they landed",
+                project.uri,
+                len(changed),
+                len(vanished),
+                unchanged,
+            )
+        return Landing(project=project, label_schema=label_schema, settings=self.settings, plan=plan)
+
+    def read(self, landing: Landing, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
+        """Read the items that a plan names into a folder.
+
+        :param landing: with the plan
+        :param folder: of this reading alone
+        :param item_ids: read these only, a part of the plan's
+        """
+        ids = landing.plan.changed if item_ids is None else item_ids
+        if landing.plan.full and item_ids is None:
+            batches: Iterable[LabelTables] = self._read_batches(landing.project)
+        elif len(ids):
+            batches = self._read_batches(landing.project, ids.to_pylist())
+        else:
+            batches = ()
+        return write_spool(folder, self.with_media(batches, self.hook.media_request))
+
+    def report(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+        """Return what a landing has changed, as the task returns it."""
+        plan = landing.plan
+        items = spool.rows["items"]
         return {
-            "project": project.uri,
-            **landed,
+            "project": landing.project.uri,
+            "full": plan.full,
+            "changed_items": items,
+            "removed_items": 0 if plan.full else len(plan.replaced) - items,
+            "unchanged_items": plan.unchanged,
+            "watermark": plan.watermark.isoformat() if plan.watermark else None,
+            "label_schema_digest": landing.label_schema.digest(),
             **self.landed_media,
-            "label_schema_digest": label_schema.digest(),
-            "seconds": seconds,
         }
 
     @property
@@ -137,7 +269,33 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
         if self._stopped:
             raise AnnotationError(f"The landing was stopped (task {self.task_id}); the last landing is as it was.")
 
-    def _read_batches(self, project: AnnotationProject, mapping: dict[str, str]) -> Iterator[LabelTables]:
+    def checked(self, batches: Iterable[T]) -> Iterator[T]:
+        """Yield batches until Airflow asks to stop.
+
+        :raises AnnotationError: it has
+        """
+        for batch in batches:
+            self.check_not_stopped()
+            yield batch
+
+    def _read_and_land(self, landing: Landing) -> dict[str, Any]:
+        with TemporaryDirectory(prefix="airflow-annotation-") as folder:
+            spool = self.read(landing, ObjectStoragePath(f"file://{folder}"))
+            return {**self.report(landing, spool), **self.land(landing, spool)}
+
+    def _note_schema_change(self, landed: Landed | None, label_schema: LabelSchema) -> None:
+        if landed is None or landed.label_schema_digest == label_schema.digest():
+            return
+        changes = "; ".join(describe_changes(landed.label_schema, label_schema.to_dict()))
+        if self.on_schema_change == "fail":
+            raise AnnotationError(
+                f"The project's label schema is not the one that landed: {changes}. Pass on_schema_change='evolve' to "
+                "read all items again and land them with the new one."
+            )
+        self.log.warning("The project's label schema is not the one that landed: %s", changes)
+
+    def _read_batches(self, project: AnnotationProject, item_ids: Sequence[str] | None = None) -> Iterator[LabelTables]:
+        mapping = self.field_mapping or {}
         batches = self.hook.read_tables(
             project.id,
             annotations=self.annotations,
@@ -145,6 +303,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
             annotators=self.annotators,
             frames=self.frames,
             keep_raw=self.keep_raw,
+            item_ids=item_ids,
         )
         started = logged = time.monotonic()
         done = 0
@@ -158,14 +317,21 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
             yield batch._replace(labels=labels)
             done += batch.items.num_rows
             if (now := time.monotonic()) - logged >= PROGRESS_INTERVAL:
-                total = self.hook.get_progress(project.id).total
+                total = self.hook.get_progress(project.id).total if item_ids is None else len(item_ids)
                 self.log.info("Read %d of %d items, %.0f a second", done, total, done / (now - started))
                 logged = now
 
 
-def _check_field_mapping(mapping: dict[str, str] | None, label_schema: LabelSchema) -> dict[str, str]:
+def _read_flag(value: bool | str) -> bool:
+    flag = _FLAGS.get(str(value).strip().lower())
+    if flag is None:
+        raise ValueError(f"full_refresh must be true or false, not {value!r}.")
+    return flag
+
+
+def _check_field_mapping(mapping: dict[str, str] | None, label_schema: LabelSchema) -> None:
     if not mapping:
-        return {}
+        return
     if not isinstance(mapping, dict) or not all(isinstance(name, str) and name for name in mapping.values()):
         raise AnnotationError(f"field_mapping must be a dictionary of new names by field, not {mapping!r}.")
     if unknown := sorted(set(mapping) - set(label_schema.fields)):
@@ -173,7 +339,6 @@ def _check_field_mapping(mapping: dict[str, str] | None, label_schema: LabelSche
             f"field_mapping names {', '.join(map(repr, unknown))}, but the project's label schema has only "
             f"{', '.join(map(repr, label_schema.fields))}."
         )
-    return mapping
 
 
 def _rename_fields(labels: pa.RecordBatch, mapping: dict[str, str]) -> pa.RecordBatch:

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.hooks.label_studio import export
+from airflow_annotation.hooks.label_studio import export, task_pages
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import results_from_labels
@@ -144,7 +144,7 @@ def test_a_project_is_read_in_pieces_while_it_changes(
 ) -> None:
     monkeypatch.setattr(export, "_DENSE", dense)
     monkeypatch.setattr(export, "_PIECE_ITEMS", 5)
-    monkeypatch.setattr(export, "_PAGE_ITEMS", 10)
+    monkeypatch.setattr(task_pages, "PAGE_TASKS", 10)
     ids = add_tasks(client, project, [{"data": {"image": str(n), "item_key": str(n)}} for n in range(60)])
     batches = export.read_tables(client, project, CONFIG)
     keys = next(batches).items["item_key"].to_pylist()

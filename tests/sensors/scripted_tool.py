@@ -100,3 +100,9 @@ class ScriptedTool(AnnotationHook):
 
     def read_tables(self, *_: Any, **__: Any) -> NoReturn:
         raise NotImplementedError
+
+    def list_item_states(self, *_: Any, **__: Any) -> NoReturn:
+        raise NotImplementedError
+
+    def get_last_change(self, project_id: str) -> NoReturn:
+        raise NotImplementedError

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import strategies as st
 
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables, collect_tables, empty_tables
+from airflow_annotation.labels.tables import (
+    ITEM_STATES,
+    JSON_COLUMNS,
+    SCHEMAS,
+    LabelTables,
+    collect_tables,
+    empty_tables,
+)
 
 SCHEMA = LabelSchema.from_dict(
     {
@@ -54,10 +62,25 @@ class GeneratedHook(AnnotationHook):
     def get_progress(self, _: str) -> AnnotationProgress:
         return AnnotationProgress(total=1, completed=1)
 
-    def read_tables(self, project_id: str, **settings: Any) -> Iterator[LabelTables]:
+    def get_last_change(self, _: str) -> datetime | None:
+        return None
+
+    def read_tables(
+        self, project_id: str, *, item_ids: Iterable[str] | None = None, **settings: Any
+    ) -> Iterator[LabelTables]:
         assert project_id == self.project.id
         self.asked_for = settings
-        yield from self.batches
+        if item_ids is None:
+            yield from self.batches
+            return
+        chosen = pa.array(item_ids, pa.string())
+        for batch in self.batches:
+            yield LabelTables(*(table.filter(pc.is_in(table["item_id"], value_set=chosen)) for table in batch))
+
+    def list_item_states(self, project_id: str, **_: Any) -> Iterator[pa.RecordBatch]:
+        assert project_id == self.project.id
+        for batch in self.batches:
+            yield batch.items.select(ITEM_STATES.names)
 
     def create_project(self, **_: Any) -> AnnotationProject:
         raise NotImplementedError

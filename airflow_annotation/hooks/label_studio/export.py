@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import pyarrow.compute as pc
@@ -24,6 +24,7 @@ from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotF
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.errors import decode_answer
+from airflow_annotation.hooks.label_studio.task_pages import Task, condition, list_page
 from airflow_annotation.hooks.progress_log import ReadProgress
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 _DENSE: Final = 2
 """Ids between the first and the last, for each item, up to which they are not listed but tried."""
 
-_PAGE_ITEMS: Final = 1000
 _PIECE_ITEMS: Final = 900
 """Label Studio takes no more than 998 ids in a request."""
 
@@ -53,30 +53,23 @@ _SMALLEST_PIECE: Final = 50
 
 _PIECES_AHEAD: Final = 2
 
-
-def _condition(field: str, operator: str, type_: str, value: Any) -> dict[str, Any]:
-    return {"filter": f"filter:tasks:{field}", "operator": operator, "type": type_, "value": value}
+_PREDICTIONS: Final = "id,predictions,result,model_version,score,created_at,updated_at"
 
 
 _UNFINISHED: Final = (
-    _condition("is_labeled", "equal", "Boolean", False),
-    _condition("total_annotations", "greater", "Number", 0),
+    condition("is_labeled", "equal", "Boolean", False),
+    condition("total_annotations", "greater", "Number", 0),
 )
 
 
-class _ListedItem(msgspec.Struct, gc=False):
+class _PredictedTask(msgspec.Struct, gc=False):
     id: int
     predictions: list[msgspec.Raw] = []
 
 
-class _CountedItem(msgspec.Struct, gc=False):
+class _CountedTask(msgspec.Struct, gc=False):
     id: int
     total_predictions: int = 0
-
-
-class _ItemPage(msgspec.Struct):
-    tasks: list[_ListedItem]
-    total: int
 
 
 class _User(msgspec.Struct):
@@ -187,7 +180,7 @@ class _PieceReader:
         self._include_predictions = include_predictions
         self._piece_items = piece_items
         self._query_bytes = _PIECE_QUERY_BYTES
-        self._has_unfinished = _list_page(client, project_id, _UNFINISHED, page_size=1).total > 0
+        self._has_unfinished = list_page(client, project_id, _UNFINISHED, page_size=1).total > 0
 
     def pieces(self, ids: Iterator[int]) -> Iterator[_Piece]:
         """Yield the pieces in order, while the next ones are being fetched."""
@@ -221,9 +214,9 @@ class _PieceReader:
         try:
             params = [("exportType", "JSON"), ("download_all_tasks", "true"), *(("ids[]", str(id_)) for id_ in ids)]
             export = self._client.request("GET", f"{project_path(self._project_id)}export", params=params).content
-            unfinished = self._list(ids, *_UNFINISHED) if self._has_unfinished else ()
+            unfinished = self._list_unfinished(ids) if self._has_unfinished else frozenset()
             predictions = self._fetch_predictions(export) if self._include_predictions else {}
-            return [_Piece(export, frozenset(item.id for item in unfinished), predictions)]
+            return [_Piece(export, unfinished, predictions)]
         except AnnotationError as error:
             too_long = isinstance(error, AnnotationRequestError) and error.status_code in _TOO_LONG
             if not (error.is_transient or too_long) or len(ids) <= _SMALLEST_PIECE:
@@ -233,68 +226,36 @@ class _PieceReader:
             middle = len(ids) // 2
             return self._fetch(ids[:middle]) + self._fetch(ids[middle:])
 
+    def _list_unfinished(self, ids: list[int]) -> frozenset[int]:
+        page = list_page(self._client, self._project_id, _UNFINISHED, selected=ids)
+        return frozenset(task.id for task in page.read(Task))
+
     def _fetch_predictions(self, export: bytes) -> dict[int, list[msgspec.Raw]]:
         """Fetch the predictions of exported items. The export has their ids only."""
-        ids = [item.id for item in msgspec.json.decode(export, type=list[_CountedItem]) if item.total_predictions]
-        include = "id,predictions,result,model_version,score,created_at,updated_at"
-        return {item.id: item.predictions for item in self._list(ids, fields="all", include=include)}
-
-    def _list(
-        self, ids: Sequence[int], *conditions: dict[str, Any], fields: str = "task_only", include: str = "id"
-    ) -> Iterator[_ListedItem]:
-        """Yield the items between the first id and the last that fulfil conditions, by id."""
-        first, last = (min(ids), max(ids)) if ids else (1, 0)
-        while first <= last:
-            between = _condition("id", "in", "Number", {"min": first, "max": last})
-            page = _list_page(self._client, self._project_id, [between, *conditions], fields=fields, include=include)
-            yield from page.tasks
-            if len(page.tasks) >= page.total or not page.tasks:
-                return
-            first = page.tasks[-1].id + 1
+        ids = [task.id for task in msgspec.json.decode(export, type=list[_CountedTask]) if task.total_predictions]
+        if not ids:
+            return {}
+        page = list_page(self._client, self._project_id, selected=ids, fields="all", include=_PREDICTIONS)
+        return {task.id: task.predictions for task in page.read(_PredictedTask)}
 
 
 def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
     """Yield the ids of the project's items in ascending order, among others that are not in the project."""
-    first = _list_page(client, project_id, page_size=1)
-    last = _list_page(client, project_id, ordering="-tasks:id", page_size=1)
+    first = list_page(client, project_id, page_size=1)
+    last = list_page(client, project_id, ordering="-tasks:id", page_size=1)
     if not first.tasks or not last.tasks:
         return
-    next_id, last_id = first.tasks[0].id, last.tasks[0].id
+    next_id, last_id = first.read(Task)[0].id, last.read(Task)[0].id
     if last_id - next_id < _DENSE * first.total:
         yield from range(next_id, last_id + 1)
         return
     while True:
-        page = _list_page(client, project_id, [_condition("id", "in", "Number", {"min": next_id, "max": last_id})])
-        yield from (item.id for item in page.tasks)
-        if len(page.tasks) >= page.total or not page.tasks:
+        page = list_page(client, project_id, [condition("id", "in", "Number", {"min": next_id, "max": last_id})])
+        ids = [task.id for task in page.read(Task)]
+        yield from ids
+        if len(ids) >= page.total or not ids:
             return
-        next_id = page.tasks[-1].id + 1
-
-
-def _list_page(
-    client: LabelStudioClient,
-    project_id: str,
-    conditions: Sequence[dict[str, Any]] = (),
-    *,
-    ordering: str = "tasks:id",
-    fields: str = "task_only",
-    include: str = "id",
-    page_size: int = _PAGE_ITEMS,
-) -> _ItemPage:
-    """Return the first page of the project's items that fulfil conditions of Label Studio's data manager.
-
-    :param fields: ``task_only``, or ``all`` for predictions and the like, which is slower
-    :param include: the fields that are read, nested ones too
-    """
-    query = {"filters": {"conjunction": "and", "items": list(conditions)}, "ordering": [ordering]}
-    params = {
-        "project": project_id,
-        "query": msgspec.json.encode(query).decode(),
-        "fields": fields,
-        "include": include,
-        "page_size": str(page_size),
-    }
-    return decode_answer(client.request("GET", "/api/tasks/", params=params), _ItemPage)
+        next_id = ids[-1] + 1
 
 
 def _query_bytes(ids: Iterable[int]) -> int:

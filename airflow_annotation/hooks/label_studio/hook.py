@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 import msgspec
+import pyarrow as pa
 from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
@@ -288,8 +290,9 @@ class LabelStudioHook(AnnotationHook):
         annotators: AnnotatorNames = "email",
         frames: Frames = "keyframes",
         keep_raw: bool = False,
+        item_ids: Iterable[str] | None = None,
     ) -> Iterator[LabelTables]:
-        """Yield the whole project as batches of whole items. See :meth:`AnnotationHook.read_tables`."""
+        """Yield the project as batches of whole items. See :meth:`AnnotationHook.read_tables`."""
         from airflow_annotation.hooks.label_studio.export import read_tables
 
         return read_tables(
@@ -301,7 +304,20 @@ class LabelStudioHook(AnnotationHook):
             annotators=annotators,
             frames=frames,
             keep_raw=keep_raw,
+            item_ids=None if item_ids is None else map(int, item_ids),
         )
+
+    def list_item_states(self, project_id: str, *, include_predictions: bool = False) -> Iterator[pa.RecordBatch]:
+        """Yield the state of every task, without its labels. See :meth:`AnnotationHook.list_item_states`."""
+        from airflow_annotation.hooks.label_studio.item_states import list_item_states
+
+        return list_item_states(self.client, project_id, include_predictions=include_predictions)
+
+    def get_last_change(self, project_id: str) -> datetime | None:
+        """Ask when a task was last changed. See :meth:`AnnotationHook.get_last_change`."""
+        from airflow_annotation.hooks.label_studio.item_states import get_last_change
+
+        return get_last_change(self.client, project_id)
 
     def _warn_of_other_config(self, project: AnnotationProject, label_config: str | None) -> None:
         if label_config is not None and projects.get_label_config(self.client, project.id) != label_config:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.data_rows import FILTERED_ROWS, chunks
 from airflow_annotation.hooks.labelbox.export_stream import export_blocks
 from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.progress_log import ReadProgress
@@ -50,7 +51,7 @@ def read_tables(
     frames: Frames = "keyframes",
     keep_raw: bool = False,
     namespace: str = "",
-    filters: Mapping[str, Any] | None = None,
+    item_ids: Iterable[str] | None = None,
 ) -> Iterator[LabelTables]:
     """Yield the project as batches of whole items.
 
@@ -67,7 +68,7 @@ def read_tables(
     :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
     :param keep_raw: fill ``labels.raw`` for every row
     :param namespace: the one that global keys were made with
-    :param filters: which data rows to read, by the SDK's names (``ProjectExportFilters``); None reads all
+    :param item_ids: read these data rows only; None reads all
     :raises AnnotationError: a line of the export, or a mask, cannot be read
     """
     normalized = found.ontology["normalized"] if found.ontology else {"tools": [], "classifications": []}
@@ -90,12 +91,21 @@ def read_tables(
             fetch_masks=_mask_fetcher(client, pool),
         )
         try:
-            for tables in read_export(export_blocks(client, project.id, params=_PARAMS, filters=filters), source):
+            for tables in read_export(_blocks(client, project.id, item_ids), source):
                 progress.count(tables)
                 yield tables
         except ValueError as error:
             raise AnnotationError(f"The export of project {project.id} cannot be read: {error}") from error
     progress.report_end()
+
+
+def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | None) -> Iterator[bytes]:
+    if item_ids is None:
+        yield from export_blocks(client, project_id, params=_PARAMS)
+        return
+    for ids in chunks(item_ids, FILTERED_ROWS):
+        yield from export_blocks(client, project_id, params=_PARAMS, filters={"data_row_ids": ids})
+        yield b"\n"  # what was cut from the end of one export is not to run into the next
 
 
 def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor) -> MaskFetcher:

@@ -53,13 +53,20 @@ def export_blocks(
             yield block
 
 
-def export_lines(client: LabelboxClient, project_id: str, *, filters: Mapping[str, Any]) -> Iterator[bytes]:
+def export_lines(
+    client: LabelboxClient,
+    project_id: str,
+    *,
+    params: Mapping[str, bool] | None = None,
+    filters: Mapping[str, Any] | None = None,
+) -> Iterator[bytes]:
     """Yield the lines of a project's export, with no more than ids and labels in them.
 
+    :param params: what else is to be in them, see :func:`export_blocks`
     :param filters: see :func:`export_blocks`
     """
     rest = b""
-    for block in export_blocks(client, project_id, filters=filters):
+    for block in export_blocks(client, project_id, params=params, filters=filters):
         *lines, rest = (rest + block).split(b"\n")
         yield from filter(None, lines)
     if rest.strip():

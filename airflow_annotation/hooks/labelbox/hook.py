@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
+import pyarrow as pa
 from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
@@ -297,8 +299,9 @@ class LabelboxHook(AnnotationHook):
         annotators: AnnotatorNames = "email",
         frames: Frames = "keyframes",
         keep_raw: bool = False,
+        item_ids: Iterable[str] | None = None,
     ) -> Iterator[LabelTables]:
-        """Yield the whole project as batches of whole items. See :meth:`AnnotationHook.read_tables`."""
+        """Yield the project as batches of whole items. See :meth:`AnnotationHook.read_tables`."""
         from airflow_annotation.hooks.labelbox.export import read_tables
 
         found = projects.read_project(self.client, project_id)
@@ -312,7 +315,23 @@ class LabelboxHook(AnnotationHook):
             frames=frames,
             keep_raw=keep_raw,
             namespace=self._namespace,
+            item_ids=item_ids,
         )
+
+    def list_item_states(
+        self,
+        project_id: str,
+        *,
+        include_predictions: bool = False,  # noqa: ARG002 - they are new ones when they change
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the state of every data row, without labels. See :meth:`AnnotationHook.list_item_states`."""
+        from airflow_annotation.hooks.labelbox.item_states import list_item_states
+
+        return list_item_states(self.client, project_id)
+
+    def get_last_change(self, project_id: str) -> datetime | None:
+        """Ask when the project was last worked on. See :meth:`AnnotationHook.get_last_change`."""
+        return projects.get_last_change(self.client, project_id)
 
     def _what_to_label(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -65,6 +66,7 @@ _PAGE_SIZE: Final = 100
 _FIELDS: Final = (
     "id name description createdAt allowedMediaType isBenchmarkEnabled isConsensusEnabled ontology { id normalized }"
 )
+_LAST_CHANGE: Final = "query LastChange($id: ID!) { project(where: {id: $id}) { lastActivityTime } }"
 _LISTED: Final = "id name description createdAt"
 
 
@@ -153,6 +155,15 @@ def read_project(client: LabelboxClient, project_id: str) -> FoundProject:
     if project is None:
         raise project_not_found(client.app_url, project_id)
     return msgspec.convert(project, FoundProject)
+
+
+def get_last_change(client: LabelboxClient, project_id: str) -> datetime | None:
+    """Ask when the project was last worked on."""
+    with missing_project(client.app_url, project_id):
+        project = client.query(_LAST_CHANGE, id=project_id).get("project")
+    if project is None:
+        raise project_not_found(client.app_url, project_id)
+    return msgspec.convert(project["lastActivityTime"], datetime | None)
 
 
 def find_project(client: LabelboxClient, run_key: str) -> FoundProject | None:

@@ -6,7 +6,7 @@ objects; each portion becomes whole Arrow columns. The format is described at ht
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast
@@ -257,7 +257,7 @@ def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, unfinish
         for name in ("media_uri", "width", "height", "frame_count", "frame_rate", "data")
     }
     keys = [fact.get("item_key") or fact.get("media_uri") or id_ for fact, id_ in zip(facts, ids, strict=True)]
-    statuses = [_item_status(task, unfinished) for task in tasks]
+    statuses = [_status_of(task, unfinished) for task in tasks]
     predictions = [
         len(task.predictions) if task.total_predictions is None else task.total_predictions for task in tasks
     ]
@@ -268,7 +268,7 @@ def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, unfinish
         "annotation_count": pa.array([len(task.annotations) for task in tasks], pa.int32()),
         "prediction_count": pa.array(predictions, pa.int32()),
         "created_at": time_column([task.created_at for task in tasks]),
-        "updated_at": time_column([task.updated_at for task in tasks]),
+        "updated_at": time_column([_last_change(task) for task in tasks]),
         "item_url": pa.array([source.item_url.format(item_id=id_) for id_ in ids], pa.string()),
     }
 
@@ -294,10 +294,32 @@ def _read_data(task: _Task[Region], media_keys: Sequence[str]) -> dict[str, Any]
     return facts
 
 
-def _item_status(task: _Task[Region], unfinished: Collection[int]) -> str:
-    if all(submission.was_cancelled for submission in task.annotations):
-        return "skipped" if task.annotations else "unlabeled"
-    return "partial" if task.id in unfinished else "labeled"
+def item_status(submitted: int, skipped: int, *, unfinished: bool) -> str:
+    """Return an item's ``status``.
+
+    :param submitted: its annotations, but for the skipped ones
+    :param skipped: its skipped ones
+    :param unfinished: whether it waits for more
+    """
+    if not submitted:
+        return "skipped" if skipped else "unlabeled"
+    return "partial" if unfinished else "labeled"
+
+
+def _status_of(task: _Task[Region], unfinished: Collection[int]) -> str:
+    skipped = sum(submission.was_cancelled for submission in task.annotations)
+    return item_status(len(task.annotations) - skipped, skipped, unfinished=task.id in unfinished)
+
+
+def latest(times: Iterable[str | None]) -> str | None:
+    """Return the latest of some times as Label Studio writes them: all in UTC, some without a fraction of a second."""
+    return max(filter(None, times), key=lambda time: time.rstrip("Z"), default=None)
+
+
+def _last_change(task: _Task[Region]) -> str | None:
+    """Return when something of the item changed: drafts and predictions don't move the task's own time."""
+    parts = [one for one in chain(task.drafts, task.predictions) if not isinstance(one, int)]
+    return latest([task.updated_at, *(part.updated_at for part in parts)]) if parts else task.updated_at
 
 
 def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource) -> Columns:

@@ -18,6 +18,7 @@ from airflow_annotation.labels.labelbox.records import (
     Attachment,
     DataRowDetails,
     Object,
+    PerformanceDetails,
     Project,
     ProjectDetails,
     TypedRow,
@@ -110,7 +111,7 @@ def item_columns(
         "prediction_count": pa.array([_count_predictions(row) for row in rows], pa.int32()),
         "agreement": pa.array([_agreement(project) for project in projects], pa.float64()),
         "created_at": time_column([one.created_at for one in details]),
-        "updated_at": time_column([one.last_activity_at or one.updated_at for one in details]),
+        "updated_at": time_column([last_change(one) for one in details]),
         "item_url": pa.array([item_url.format(item_id=id_) for id_ in ids], pa.string()),
         "data": pa.array(
             [_data(*facts) for facts in zip(rows, projects, attached, references, strict=True)], pa.string()
@@ -147,16 +148,29 @@ def _whole(numbers: Sequence[float | None]) -> pa.Array:
 
 
 def _status(project: ProjectPart) -> str:
-    details = project.project_details or _NO_PLACE
-    skips = [label.performance_details is not None and label.performance_details.skipped for label in project.labels]
-    skipped = skips.count(True)
-    if skipped and skipped == len(skips):
+    return item_status([label.performance_details for label in project.labels], project.project_details)
+
+
+def item_status(labels: Sequence[PerformanceDetails | None], place: ProjectDetails | None) -> str:
+    """Return an item's ``status``.
+
+    :param labels: what the export says of each of its labels
+    :param place: where it is in the project's workflow
+    """
+    place = place or _NO_PLACE
+    skipped = sum(label is not None and bool(label.skipped) for label in labels)
+    if skipped and skipped == len(labels):
         return "skipped"
-    if details.workflow_status in REVIEW_STATUSES:
-        return REVIEW_STATUSES[details.workflow_status]
-    if not skips:
+    if place.workflow_status in REVIEW_STATUSES:
+        return REVIEW_STATUSES[place.workflow_status]
+    if not labels:
         return "unlabeled"
-    return "labeled" if len(skips) - skipped >= (details.consensus_expected_label_count or 1) else "partial"
+    return "labeled" if len(labels) - skipped >= (place.consensus_expected_label_count or 1) else "partial"
+
+
+def last_change(details: DataRowDetails) -> str | None:
+    """Return when something of an item changed."""
+    return details.last_activity_at or details.updated_at
 
 
 def _agreement(project: ProjectPart) -> float | None:

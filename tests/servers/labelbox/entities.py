@@ -223,7 +223,6 @@ class Project(Entity):
     benchmarks: list[Benchmark] = field(default_factory=list)
     resource_tags: list[ResourceTag] = field(default_factory=list)
     setup_complete: datetime | None = None
-    last_activity_time: datetime | None = None
 
 
 @dataclass(eq=False, kw_only=True)

@@ -58,7 +58,6 @@ def submit(
     state.labels[label.id] = label
     project.labels.append(label)
     row.data_row.labels.append(label)
-    project.last_activity_time = now()
     row.skipped = skipped
     row.data_row.touch()
     enough = len(labels_of(project, row)) >= row.expected_labels

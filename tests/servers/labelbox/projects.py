@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from datetime import datetime
 from typing import Any
 
 from .entities import Batch, Benchmark, Entity, Json, Label, Ontology, Project, QueuedRow, TaskQueue, User, now
@@ -149,6 +150,11 @@ def project_webhooks(_: Project, _context: Context, **_paging: Any) -> list[Enti
 def project_members(_: Project, context: Context, **paging: Any) -> list[Json]:
     members = page(alive(context.state.users.values()), **paging)
     return [{"id": one.id, "user": one, "role": one.org_role, "accessFrom": "ORGANIZATION"} for one in members]
+
+
+@resolver("Project", "lastActivityTime")
+def last_activity_time(source: Project, _context: Context) -> datetime | None:
+    return max((row.data_row.last_activity_at for row in rows(source)), default=None)
 
 
 @resolver("Project", "taskQueues")

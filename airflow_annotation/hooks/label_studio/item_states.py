@@ -1,0 +1,134 @@
+"""The states of a project's items on a Label Studio server, without their labels.
+
+Label Studio moves a task's ``updated_at`` when its data or its annotations change, and not when somebody drafts, when
+predictions are imported or deleted in bulk, when the overlap changes or when annotations are moved to other tasks. So
+the counts and the status are compared too, and what drafts and predictions say of themselves counts as the item's time.
+Pages are asked for by id: they do not shift when somebody deletes a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
+from airflow_annotation.hooks.label_studio.task_pages import (
+    Condition,
+    Task,
+    condition,
+    list_page,
+)
+from airflow_annotation.labels.columns import time_column
+from airflow_annotation.labels.label_studio.export import item_status, latest
+from airflow_annotation.labels.tables import ITEM_STATES
+
+_STATE: Final = "id,updated_at,is_labeled,total_annotations,cancelled_annotations,total_predictions"
+_HAS_DRAFTS: Final = condition("draft_exists", "equal", "Boolean", True)
+_HAS_PREDICTIONS: Final = condition("total_predictions", "greater", "Number", 0)
+_DRAFTED_TASKS: Final = 500
+"""Tasks whose drafts are asked for at a time: their ids go into the URL."""
+
+
+class _Part(msgspec.Struct, gc=False):
+    updated_at: str | None = None
+
+
+class _DraftedTask(msgspec.Struct, gc=False):
+    id: int
+    drafts: list[_Part] = []
+
+
+class _PredictedTask(msgspec.Struct, gc=False):
+    id: int
+    predictions: list[_Part] = []
+
+
+class _TaskState(msgspec.Struct, gc=False):
+    id: int
+    updated_at: str | None = None
+    is_labeled: bool = False
+    total_annotations: int = 0
+    cancelled_annotations: int = 0
+    total_predictions: int = 0
+
+
+def list_item_states(
+    client: LabelStudioClient, project_id: str, *, include_predictions: bool = False
+) -> Iterator[pa.RecordBatch]:
+    """Yield the state of every item. See :meth:`~airflow_annotation.hooks.annotation.AnnotationHook.list_item_states`.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param include_predictions: whether predictions are read too; then those of all items are looked at
+    """
+    project_path(project_id)
+    has_drafts = list_page(client, project_id, [_HAS_DRAFTS], page_size=1).total > 0
+    for first, tasks in _pages(client, project_id):
+        parts: dict[int, list[str | None]] = {}
+        between = condition("id", "in", "Number", {"min": first, "max": tasks[-1].id})
+        if has_drafts:
+            _add_drafts(client, project_id, between, parts)
+        if include_predictions and any(task.total_predictions for task in tasks):
+            page = list_page(client, project_id, [between, _HAS_PREDICTIONS], fields="all", include="id,predictions")
+            for predicted in page.read(_PredictedTask):
+                parts.setdefault(predicted.id, []).extend(part.updated_at for part in predicted.predictions)
+        yield _states(tasks, parts)
+
+
+def get_last_change(client: LabelStudioClient, project_id: str) -> datetime | None:
+    """Ask when a task of the project was last changed."""
+    project_path(project_id)
+    page = list_page(client, project_id, ordering="-tasks:updated_at", include="id,updated_at", page_size=1)
+    times = time_column([task.updated_at for task in page.read(_TaskState)])
+    return times[0].as_py() if len(times) else None
+
+
+def _pages(client: LabelStudioClient, project_id: str) -> Iterator[tuple[int, Sequence[_TaskState]]]:
+    """Yield pages of tasks by id, and the id from which on a page has all of them."""
+    first = 0
+    while True:
+        newer = condition("id", "greater", "Number", first - 1)
+        page = list_page(client, project_id, [newer] if first else [], include=_STATE)
+        tasks = page.read(_TaskState)
+        if not tasks:
+            return
+        yield first, tasks
+        if len(tasks) >= page.total:
+            return
+        first = tasks[-1].id + 1
+
+
+def _add_drafts(
+    client: LabelStudioClient, project_id: str, between: Condition, parts: dict[int, list[str | None]]
+) -> None:
+    """Add when drafts changed. Lists have those of the key's own user, so that the export has to be asked."""
+    ids = [task.id for task in list_page(client, project_id, [between, _HAS_DRAFTS]).read(Task)]
+    for start in range(0, len(ids), _DRAFTED_TASKS):
+        own = [("ids[]", str(id_)) for id_ in ids[start : start + _DRAFTED_TASKS]]
+        params = [("exportType", "JSON"), ("download_all_tasks", "true"), *own]
+        export = client.request("GET", f"{project_path(project_id)}export", params=params).content
+        for task in msgspec.json.decode(export, type=list[_DraftedTask]):
+            parts.setdefault(task.id, []).extend(draft.updated_at for draft in task.drafts)
+
+
+def _states(tasks: Sequence[_TaskState], parts: dict[int, list[str | None]]) -> pa.RecordBatch:
+    counts = [(task.total_annotations, task.cancelled_annotations) for task in tasks]
+    columns = {
+        "item_id": [str(task.id) for task in tasks],
+        "status": [
+            item_status(*count, unfinished=not task.is_labeled) for task, count in zip(tasks, counts, strict=True)
+        ],
+        "annotation_count": [sum(count) for count in counts],
+        "prediction_count": [task.total_predictions for task in tasks],
+    }
+    times = time_column([_last_change(task, parts.get(task.id, ())) for task in tasks])
+    arrays = [pa.array(values, ITEM_STATES.field(name).type) for name, values in columns.items()]
+    return pa.RecordBatch.from_arrays([*arrays, times], schema=ITEM_STATES)
+
+
+def _last_change(task: _TaskState, parts: Iterable[str | None]) -> str | None:
+    return latest([task.updated_at, *parts]) if parts else task.updated_at

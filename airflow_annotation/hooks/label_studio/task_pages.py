@@ -1,0 +1,77 @@
+"""Pages of a project's tasks, as Label Studio's data manager filters and orders them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.errors import decode_answer
+
+PAGE_TASKS: Final = 1000
+
+Condition = dict[str, Any]
+T = TypeVar("T")
+
+
+class Task(msgspec.Struct, gc=False):
+    """A task of which only the id is asked for."""
+
+    id: int
+
+
+class TaskPage(msgspec.Struct):
+    """Some tasks, and of how many they are the first."""
+
+    tasks: list[msgspec.Raw]
+    total: int
+
+    def read(self, type_: type[T]) -> list[T]:
+        """Return the tasks, decoded."""
+        return [msgspec.json.decode(task, type=type_) for task in self.tasks]
+
+
+def condition(field: str, operator: str, type_: str, value: Any) -> Condition:
+    """Return a filter of the data manager."""
+    return {"filter": f"filter:tasks:{field}", "operator": operator, "type": type_, "value": value}
+
+
+def list_page(
+    client: LabelStudioClient,
+    project_id: str,
+    conditions: Sequence[Condition] = (),
+    *,
+    selected: Sequence[int] | None = None,
+    ordering: str = "tasks:id",
+    fields: str = "task_only",
+    include: str = "id",
+    page_size: int | None = None,
+) -> TaskPage:
+    """Return the first page of the project's tasks that fulfil conditions.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param conditions: all to be fulfilled, see :func:`condition`
+    :param selected: ids of the tasks that are asked for, at least one; they go into the URL
+    :param ordering: by the data manager's names
+    :param fields: ``task_only``, or ``all`` for predictions and the like, which is slower
+    :param include: the fields that are read
+    :param page_size: how many tasks at most, :data:`PAGE_TASKS` by default
+    """
+    query: dict[str, Any] = {
+        "filters": {"conjunction": "and", "items": list(conditions)},
+        "ordering": [ordering],
+    }
+    if selected is not None:
+        query["selectedItems"] = {"all": False, "included": list(selected)}
+    params = {
+        "project": project_id,
+        "query": msgspec.json.encode(query).decode(),
+        "fields": fields,
+        "include": include,
+        "page_size": str(page_size or PAGE_TASKS),
+        "resolve_uri": "false",
+    }
+    return decode_answer(client.request("GET", "/api/tasks/", params=params), TaskPage)

@@ -1,0 +1,138 @@
+"""What a landing reads, planned from the states that the tool lists and those that have landed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.schema_changes import describe_changes
+from airflow_annotation.labels.tables import ITEM_STATES, TABLES_VERSION
+from airflow_annotation.transfers.refresh import Landed, compare_states, full_reason
+from tests.transfers.generated import SCHEMA
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
+
+State = tuple[str, int, int, datetime | None]
+STATES = st.tuples(
+    st.sampled_from(["labeled", "partial", "unlabeled"]),
+    st.integers(0, 2),
+    st.integers(0, 1),
+    st.none() | st.sampled_from([NOW, NOW + timedelta(microseconds=1), NOW - timedelta(days=1)]),
+)
+PROJECTS = st.dictionaries(st.text("ab1", min_size=1, max_size=3), STATES, max_size=8)
+
+
+def batches(states: list[tuple[str, State]], size: int = 3) -> Iterator[pa.RecordBatch]:
+    rows = [dict(zip(ITEM_STATES.names, (item_id, *state), strict=True)) for item_id, state in states]
+    for start in range(0, len(rows), size):
+        yield pa.RecordBatch.from_pylist(rows[start : start + size], schema=ITEM_STATES)
+
+
+@given(listed=PROJECTS, landed=PROJECTS, size=st.integers(1, 9))
+def test_what_differs_is_read_what_is_gone_goes_and_the_rest_stays(
+    listed: dict[str, State], landed: dict[str, State], size: int
+) -> None:
+    changed, vanished, unchanged = compare_states(batches([*listed.items()], size), batches([*landed.items()]))
+    assert changed.to_pylist() == [item_id for item_id in listed if listed[item_id] != landed.get(item_id)]
+    assert set(vanished.to_pylist()) == landed.keys() - listed.keys()
+    assert unchanged == len(listed) - len(changed)
+
+
+@given(listed=PROJECTS, landed=PROJECTS)
+def test_landing_what_a_plan_names_gives_what_is_listed(listed: dict[str, State], landed: dict[str, State]) -> None:
+    changed, vanished, _ = compare_states(batches([*listed.items()]), batches([*landed.items()]))
+    replaced = {*changed.to_pylist(), *vanished.to_pylist()}
+    after = {item_id: state for item_id, state in landed.items() if item_id not in replaced}
+    after |= {item_id: listed[item_id] for item_id in changed.to_pylist()}
+    assert after == listed
+    again = compare_states(batches([*listed.items()]), batches([*after.items()]))
+    assert (len(again[0]), len(again[1]), again[2]) == (0, 0, len(listed))
+
+
+def test_an_item_that_moved_while_it_was_listed_is_read_once() -> None:
+    state: State = ("labeled", 1, 0, NOW)
+    twice = [("1", state), ("2", state), ("1", ("labeled", 2, 0, NOW))]
+    changed, vanished, unchanged = compare_states(batches(twice), batches([("1", state), ("2", state)]))
+    assert (changed.to_pylist(), vanished.to_pylist(), unchanged) == (["1"], [], 1)
+
+
+def landed(**changes: Any) -> Landed:
+    facts: dict[str, Any] = {
+        "version": "1",
+        "run_key": "cars/1",
+        "tables_version": TABLES_VERSION,
+        "label_schema": SCHEMA.to_dict(),
+        "label_schema_digest": SCHEMA.digest(),
+        "settings": {"annotations": "all", "field_mapping": {}},
+        "full_at": NOW - timedelta(days=3),
+        "read_states": lambda: iter(()),
+    }
+    return Landed(**facts | changes)
+
+
+def reason(landed: Landed | None, **changes: Any) -> str | None:
+    asked: dict[str, Any] = {
+        "run_key": "cars/1",
+        "label_schema_digest": SCHEMA.digest(),
+        "settings": {"annotations": "all", "field_mapping": {}},
+        "now": NOW,
+        "full_refresh_every": timedelta(days=30),
+    }
+    return full_reason(landed, **asked | changes)
+
+
+@pytest.mark.parametrize(
+    ("last", "asked", "says"),
+    [
+        (None, {}, "nothing has landed yet"),
+        (landed(tables_version=0), {}, "version 0"),
+        (landed(run_key="cars/0"), {}, "'cars/0'"),
+        (landed(label_schema_digest="x"), {}, "label schema"),
+        (landed(), {"settings": {"annotations": "latest", "field_mapping": {}}}, "annotations='latest'"),
+        (landed(), {"settings": {"annotations": "all"}}, "field_mapping=None"),
+        (landed(full_at=None), {}, "nobody knows when"),
+        (landed(), {"full_refresh_every": timedelta(days=3)}, "3 days, 0:00:00 ago"),
+        (landed(full_at=NOW + timedelta(days=31)), {}, "ago"),
+    ],
+)
+def test_all_items_are_read_where_what_landed_is_not_what_is_asked_for(
+    last: Landed | None, asked: dict[str, Any], says: str
+) -> None:
+    assert says in str(reason(last, **asked))
+
+
+def test_changed_items_are_enough_after_a_landing_of_the_same_kind() -> None:
+    assert reason(landed()) is None
+    assert reason(landed(full_at=NOW - timedelta(days=3650)), full_refresh_every=None) is None
+
+
+def test_tables_of_a_newer_release_are_left_alone() -> None:
+    with pytest.raises(AnnotationError, match="newer release"):
+        reason(landed(tables_version=TABLES_VERSION + 1))
+
+
+def test_changes_of_a_label_schema_are_named() -> None:
+    before = {
+        "objects": {"type": "detections", "classes": ["car", "person"], "attributes": {"far": {"type": "checkbox"}}},
+        "weather": {"type": "classification", "classes": ["sun"]},
+        "sky": {"type": "segmentation", "mask_targets": {"1": "sky"}},
+    }
+    after = {
+        "objects": {"type": "instances", "classes": ["person", "bus"], "attributes": {"far": {"type": "text"}}},
+        "sky": {"type": "segmentation", "mask_targets": {"1": "sky", "2": "sun"}},
+        "note": {"type": "text"},
+    }
+    assert describe_changes(before, after) == [
+        "field 'weather' was removed",
+        "field 'note' was added",
+        "field 'objects': type 'detections' became 'instances', classes +'bus', classes -'car', other attributes 'far'",
+        "field 'sky': mask_targets +'2'",
+    ]
+    assert describe_changes(before, before) == []
