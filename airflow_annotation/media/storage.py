@@ -24,8 +24,8 @@ IN_MEMORY_BYTES: Final = 1 << 20
 _PACKAGES: Final = {
     "gs": "airflow-provider-annotation[google]",
     "gcs": "airflow-provider-annotation[google]",
-    "s3": "apache-airflow-providers-amazon[s3fs]",
-    "s3a": "apache-airflow-providers-amazon[s3fs]",
+    "s3": "airflow-provider-annotation[s3]",
+    "s3a": "airflow-provider-annotation[s3]",
     "abfs": "apache-airflow-providers-microsoft-azure",
     "abfss": "apache-airflow-providers-microsoft-azure",
     "adl": "apache-airflow-providers-microsoft-azure",

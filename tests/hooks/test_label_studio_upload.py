@@ -234,8 +234,8 @@ def test_a_server_that_serves_no_such_folder_is_one_clear_error(
 
 
 def test_a_missing_provider_stops_the_upload(client: LabelStudioClient, project: str) -> None:
-    with pytest.raises(AnnotationError, match=r"gs://bucket/a.jpg .* airflow-provider-annotation\[google\]"):
-        upload_items(client, project, list_media(["gs://bucket/a.jpg"]))
+    with pytest.raises(AnnotationError, match=r"abfs://box/a.jpg .* apache-airflow-providers-microsoft-azure"):
+        upload_items(client, project, list_media(["abfs://box/a.jpg"]))
 
 
 def test_the_callers_data_go_along_and_must_not_collide(client: LabelStudioClient, project: str) -> None:

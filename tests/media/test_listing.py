@@ -113,8 +113,8 @@ def test_listed_paths_come_back_in_their_order_each_with_its_own_key(paths: list
         ([{"media": "a.jpg", "width": "wide"}], r"Media item 1 \(a.jpg\)"),
         ([7], "Media item 1 is of type int"),
         (7, "media is of type int"),
-        ("gs://bucket/photos", r"gs://bucket/photos cannot be read: install airflow-provider-annotation\[google\]"),
-        ("s3://c@bucket/x/*.jpg", r"s3://bucket/x/\*.jpg cannot be read: install apache-airflow-providers-amazon"),
+        ("abfs://box/photos", "abfs://box/photos cannot be read: install apache-airflow-providers-microsoft-azure"),
+        ("hdfs://c@box/x/*.jpg", r"hdfs://box/x/\*.jpg cannot be read: install apache-airflow-providers-apache-hdfs"),
         ("nosuch://x/y", "nosuch://"),
     ],
 )

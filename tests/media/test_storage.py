@@ -60,7 +60,7 @@ def test_a_file_that_cannot_be_read_is_named_without_what_may_be_secret(tmp_path
 
 
 def test_a_scheme_that_nothing_installed_knows_names_what_to_install() -> None:
-    with pytest.raises(AnnotationError, match=r"install airflow-provider-annotation\[google\]") as raised:
-        open_media("gs://my_conn@bucket/a.jpg")
+    with pytest.raises(AnnotationError, match="install apache-airflow-providers-microsoft-azure") as raised:
+        open_media("abfs://my_conn@box/a.jpg")
     assert not isinstance(raised.value, MediaError)
     assert "my_conn" not in str(raised.value)
