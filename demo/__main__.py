@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import sqlite3
@@ -116,14 +117,15 @@ def print_report(home: Path, airflow: Airflow, run_id: str, seconds: Mapping[str
     print(f"\nWhat landed\n{labels.fillna('').to_string(index=False)}\n\nSeconds")
     tasks = airflow.tasks(DAG_ID, run_id)
     dataset = airflow.xcom(DAG_ID, run_id, "labels_to_dataset")["target"]
+    python = os.path.relpath(sys.executable)
     for name, duration in {**seconds, **{task_id: task["duration"] for task_id, task in tasks.items()}}.items():
         print(f"{name:<20} {duration:>6.1f}")
     print(f"""
 The dataset (Parquet) is in {dataset}:
-  .venv/bin/python -c 'from airflow_annotation.formats.parquet import read_dataset
+  {python} -c 'from airflow_annotation.formats.parquet import read_dataset
 print(read_dataset("{dataset}")["labels"].to_pandas())'
 The SQL tables (SQLite) are in {home / DATABASE}:
-  .venv/bin/python -c 'import sqlite3
+  {python} -c 'import sqlite3
 print(*sqlite3.connect("{home / DATABASE}").execute("SELECT label, count(*) FROM labels GROUP BY 1"), sep="\\n")'
 """)
 

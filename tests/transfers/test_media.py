@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from airflow.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
@@ -164,7 +165,7 @@ def test_frames_go_to_any_object_storage_with_the_dataset(land: Land, clip: Path
     attach("memory", fs=filesystem)
     try:
         landed = land_frames(land, "memory://frames/yolo", video(clip, 3, 17), dataset_format="yolo")
-        assert landed["media"]["target"] == "memory://frames/yolo/media"
+        assert landed["media"]["target"] == str(ObjectStoragePath("memory://frames/yolo") / "media")
         assert read_frames(landed["media"]["target"]).num_rows == 2
         images = filesystem.glob(f"{landed['path'].removeprefix('memory:/')}/images/train/*.jpg")
         assert len(images) == 2
