@@ -13,7 +13,7 @@ from typing import IO, Final
 from airflow.sdk import ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_annotation.formats.parquet import HashingFile, TableFile
+from airflow_annotation.formats.versions import HashingFile, TableFile
 
 _FILES_AT_ONCE: Final = 256
 _BYTES_AT_ONCE: Final = 8 * 2**20

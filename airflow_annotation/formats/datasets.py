@@ -22,13 +22,8 @@ from airflow_annotation.formats.dataset_options import (
 )
 from airflow_annotation.formats.image_reader import ImageReader
 from airflow_annotation.formats.labeled_images import AREA_TYPES, CLASSIFICATION_TYPES, ImageBatch, LabeledImage
-from airflow_annotation.formats.parquet import (
-    PARQUET,
-    TableFile,
-    TableWriter,
-    write_dataset,
-    write_version,
-)
+from airflow_annotation.formats.parquet import TableWriter, write_dataset
+from airflow_annotation.formats.versions import PARQUET, TableFile, write_version
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 
@@ -225,7 +220,7 @@ def land_dataset(
     :param dataset_format: ``parquet`` or one of :data:`FORMATS`
     :param options: what is asked of the format
     :param place_images: as for :func:`write_images`
-    :param landing: the rest of what :func:`~airflow_annotation.formats.parquet.write_version` takes
+    :param landing: the rest of what :func:`~airflow_annotation.formats.versions.write_version` takes
     :returns: ``target``, ``version``, its ``path``, ``rows``
     """
     if dataset_format == PARQUET:

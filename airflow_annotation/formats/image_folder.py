@@ -24,7 +24,7 @@ import numpy as np
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
-from airflow_annotation.formats.parquet import HashingFile, TableFile
+from airflow_annotation.formats.versions import HashingFile, TableFile
 
 
 class ImageFolderOptions(DatasetOptions, frozen=True):

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import dataset_path, read_manifest, read_row_groups
+from airflow_annotation.formats.parquet import read_row_groups
+from airflow_annotation.formats.versions import dataset_path, read_manifest
 from airflow_annotation.labels.geometry import bbox_to_relative, points_to_relative
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables

@@ -23,7 +23,7 @@ from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
-from airflow_annotation.formats.parquet import HashingFile, TableFile
+from airflow_annotation.formats.versions import HashingFile, TableFile
 
 
 class MotOptions(DatasetOptions, frozen=True):

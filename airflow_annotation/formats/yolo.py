@@ -35,8 +35,8 @@ from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject, Path
-from airflow_annotation.formats.parquet import TableFile
 from airflow_annotation.formats.shapes import clip_box, outlines, upright_box
+from airflow_annotation.formats.versions import TableFile
 
 _SPLITS: Final = ("train", "val", "test")
 _DECIMALS: Final = 6

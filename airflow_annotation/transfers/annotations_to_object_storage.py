@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from airflow_annotation.formats.datasets import check_format, land_dataset
-from airflow_annotation.formats.parquet import PARQUET, check_same_run, check_target, dataset_path
+from airflow_annotation.formats.versions import PARQUET, check_same_run, check_target, dataset_path
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.project_task import is_templated
 from airflow_annotation.transfers.base import AnnotationsTransfer, Landing

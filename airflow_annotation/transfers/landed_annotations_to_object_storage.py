@@ -11,7 +11,7 @@ from airflow.sdk import XComArg
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.datasets import check_format, land_dataset
 from airflow_annotation.formats.landed_tables import Landing, read_landed_tables
-from airflow_annotation.formats.parquet import PARQUET, dataset_path
+from airflow_annotation.formats.versions import PARQUET, dataset_path
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import check_landing, default_media_folder
 from airflow_annotation.transfers.media import MediaTask

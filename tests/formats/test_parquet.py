@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats import parquet
-from airflow_annotation.formats.parquet import Manifest, dataset_path, read_dataset, read_manifest, write_dataset
+from airflow_annotation.formats.parquet import read_dataset, write_dataset
+from airflow_annotation.formats.versions import Manifest, dataset_path, read_manifest
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables, collect_tables
 from tests.transfers.generated import SCHEMA, boxes, label_tables, project_uri
 

@@ -1,0 +1,317 @@
+"""Versions of a dataset in a folder of any object store, and the manifest that says which one is current.
+
+::
+
+    target/
+      manifest.json                        which version is current, its files and their checksums
+      versions/20261122T171532Z-5f0c2e8a/  the files of a version
+
+A version's folder never changes once the manifest names it, and the manifest moves last and at once, so a reader sees
+one whole landing or the one before it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
+from airflow.sdk import ObjectStoragePath
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import TABLES_VERSION
+
+MANIFEST_NAME: Final = "manifest.json"
+PARQUET: Final = "parquet"
+
+ABANDONED_AFTER: Final = timedelta(days=1)
+"""A folder that no manifest names may be another landing's, still being written: it is removed when this old."""
+
+_VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
+_VERSION_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+
+log = logging.getLogger(__name__)
+
+
+class TableFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a dataset: a Parquet file of one of the tables, or a file of another format that has all its objects.
+
+    :param path: relative to the dataset's folder
+    :param rows: rows or objects in it
+    :param size: bytes
+    :param sha256: of its content, hexadecimal
+    """
+
+    path: str
+    rows: int
+    size: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a dataset holds, as ``manifest.json`` says it.
+
+    :param tables_version: which columns the tables have, see ``labels.tables.TABLES_VERSION``
+    :param version: name of the current version
+    :param versions: the versions that are kept, newest first, the current one among them
+    :param created_at: when the current version was begun
+    :param project: the project's URI
+    :param run_key: the annotation run, None for projects that this provider did not make
+    :param label_schema: as it is in the tool, before any renaming of fields
+    :param label_schema_digest: equal for equal schemas
+    :param settings: what the landing was asked for
+    :param rows: rows by table; in other formats than Parquet, ``images`` and ``objects``
+    :param files: files by table, relative to the dataset's folder; in other formats ``images`` is the Parquet file that
+        says which image is which item, and ``objects`` those that have the objects of many images
+    :param dataset_format: ``parquet``, or another of ``formats.datasets.FORMATS``
+    """
+
+    tables_version: int
+    version: str
+    versions: list[str]
+    created_at: datetime
+    project: str
+    run_key: str | None
+    label_schema: dict[str, Any]
+    label_schema_digest: str
+    settings: dict[str, Any]
+    rows: dict[str, int]
+    files: dict[str, list[TableFile]]
+    dataset_format: str = PARQUET
+
+
+def check_target(target: str) -> None:
+    """Check that a target can be one, without reaching for it.
+
+    :raises AnnotationError: it is neither a URI nor an absolute path, or has characters that end a URI's path
+    """
+    if "://" not in target and not target.startswith("/"):
+        raise AnnotationError(f"The target {target!r} is neither a URI (gs://…, file:///…) nor an absolute path.")
+    if "#" in target or "?" in target:
+        raise AnnotationError(
+            f"The target {target!r} has a # or a ?, which ObjectStoragePath does not take as a name's."
+        )
+
+
+def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
+    """Return the dataset's folder.
+
+    :param target: a URI (``gs://bucket/labels``, ``file:///data/labels``) or an absolute local path
+    :param conn_id: the connection of the object store, where the URI does not name one
+    :raises AnnotationError: it is neither, or nothing that is installed serves its scheme
+    """
+    check_target(target)
+    scheme, separator, _ = target.partition("://")
+    path = ObjectStoragePath(target if separator else f"file://{target}", conn_id=conn_id)
+    try:
+        _ = path.fs
+    except ValueError as error:
+        raise AnnotationError(
+            f"No installed Airflow provider serves {scheme}:// (target {target!r}): install the store's provider, "
+            "for example apache-airflow-providers-google for gs:// or apache-airflow-providers-amazon[s3fs] for s3://."
+        ) from error
+    return path
+
+
+def read_manifest(target: str, *, conn_id: str | None = None, dataset_format: str = PARQUET) -> Manifest:
+    """Read what the dataset in a folder holds.
+
+    :param target: the folder, as for :func:`dataset_path`
+    :param conn_id: the connection of the object store, where the URI does not name one
+    :param dataset_format: the format that the caller can read
+    :raises AnnotationError: there is no dataset, it is in another format, or a newer release of this provider wrote it
+    """
+    manifest = _find_manifest(dataset_path(target, conn_id))
+    if manifest is None:
+        raise AnnotationError(f"There is no dataset in {target!r}: it has no {MANIFEST_NAME}.")
+    if manifest.dataset_format != dataset_format:
+        raise AnnotationError(
+            f"The dataset in {target!r} is in the format {manifest.dataset_format}, not {dataset_format}."
+        )
+    return manifest
+
+
+def write_version(
+    target: ObjectStoragePath,
+    write: Callable[[ObjectStoragePath], dict[str, list[TableFile]]],
+    *,
+    project: str,
+    run_key: str | None,
+    label_schema: LabelSchema,
+    settings: dict[str, Any],
+    keep_versions: int = 2,
+    replace_project: bool = False,
+    dataset_format: str = PARQUET,
+) -> Manifest:
+    """Write a version of the dataset, make it the current one, and remove those that are not kept.
+
+    :param target: the dataset's folder, see :func:`dataset_path`
+    :param write: writes the version's files into a folder of their own, and returns those that the manifest is to name,
+        relative to that folder
+    :param project: the project's URI
+    :param run_key: the annotation run, None for projects that this provider did not make
+    :param label_schema: the project's, before any renaming of fields
+    :param settings: what the landing was asked for
+    :param keep_versions: how many versions stay, the new one among them; readers that have read the manifest before
+        it moved still find the files it named while that is more than one
+    :param replace_project: take the place of another project's dataset, or of one in another format
+    :param dataset_format: the format of the files
+    :raises AnnotationError: the dataset is of another project or in another format, or was written by a newer release
+        of this provider
+    """
+    # A target that cannot be landed in is known before anything is read.
+    if not replace_project:
+        check_same_run(target, project, run_key, dataset_format)
+    created_at = datetime.now(timezone.utc)
+    version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
+    folder = target / "versions" / version
+    try:
+        files = write(folder)
+    except BaseException:
+        _remove(folder)
+        raise
+    previous = _find_manifest(target)
+    if not replace_project:
+        _check_same_run(target, previous, project, run_key, dataset_format)
+    manifest = Manifest(
+        tables_version=TABLES_VERSION,
+        version=version,
+        versions=[version, *(previous.versions if previous else ())][:keep_versions],
+        created_at=created_at,
+        project=project,
+        run_key=run_key,
+        label_schema=label_schema.to_dict(),
+        label_schema_digest=label_schema.digest(),
+        settings=settings,
+        rows={name: sum(file.rows for file in written) for name, written in files.items()},
+        files={
+            name: [msgspec.structs.replace(file, path=f"versions/{version}/{file.path}") for file in written]
+            for name, written in files.items()
+        },
+        dataset_format=dataset_format,
+    )
+    # Nothing is removed if this fails: a store may have taken the manifest and lost its answer.
+    _move_manifest(target, folder, manifest)
+    for name in _unused_versions(target, manifest, previous):
+        _remove(target / "versions" / name)
+    return manifest
+
+
+class HashingFile(io.RawIOBase):
+    """Passes on what is written, and knows its size and checksum: a bucket's files are not read again for them.
+
+    :param file: open to write; closed with this one
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+
+    def writable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write bytes."""
+        self.sha256.update(data)
+        self.size += len(data)
+        self._file.write(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close both."""
+        if not self.closed:
+            super().close()
+            self._file.close()
+
+
+def check_same_run(target: ObjectStoragePath, project: str, run_key: str | None, dataset_format: str = PARQUET) -> None:
+    """Check that a landing would not take the place of other labels: a dataset is of one run, in one format.
+
+    :raises AnnotationError: it would, or a newer release of this provider wrote the dataset
+    """
+    _check_same_run(target, _find_manifest(target), project, run_key, dataset_format)
+
+
+def _find_manifest(target: ObjectStoragePath) -> Manifest | None:
+    path = target / MANIFEST_NAME
+    try:
+        content = path.fs.cat_file(path.path)
+    except FileNotFoundError:
+        return None
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise AnnotationError(f"{path} is not the manifest of a dataset of this provider: {error}.") from error
+    if manifest.tables_version > TABLES_VERSION:
+        raise AnnotationError(
+            f"{path} was written by a newer release of airflow-provider-annotation (its tables have version "
+            f"{manifest.tables_version}, this release knows {TABLES_VERSION}): upgrade, or land in another target."
+        )
+    return manifest
+
+
+def _check_same_run(
+    target: ObjectStoragePath, previous: Manifest | None, project: str, run_key: str | None, dataset_format: str
+) -> None:
+    """Check that no other labels are lost: a dataset has one format and one project, or the projects that a run had."""
+    if previous is None:
+        return
+    if previous.dataset_format != dataset_format:
+        raise AnnotationError(
+            f"{target} holds a dataset in the format {previous.dataset_format}, not {dataset_format}. Land each format "
+            "in a folder of its own, or pass replace_project=True."
+        )
+    if previous.project == project:
+        return
+    if run_key is None or previous.run_key != run_key:
+        raise AnnotationError(
+            f"{target} holds the labels of {previous.project} (run {previous.run_key!r}), not of {project}. Land each "
+            "project in a folder of its own, for example with {{ run_id }} in the target, or pass "
+            "replace_project=True."
+        )
+
+
+def _move_manifest(target: ObjectStoragePath, folder: ObjectStoragePath, manifest: Manifest) -> None:
+    """Make the manifest the dataset's, so that a reader gets the old one or the new one, whole."""
+    content = msgspec.json.format(msgspec.json.encode(manifest))
+    path = target / MANIFEST_NAME
+    if isinstance(path.fs, LocalFileSystem):
+        # It begins in the version's folder, so that what a crash leaves goes with the folder.
+        written = folder / MANIFEST_NAME
+        written.fs.pipe_file(written.path, content)
+        Path(written.path).replace(path.path)
+    else:
+        path.fs.pipe_file(path.path, content)  # object stores show an object when it is all there
+
+
+def _unused_versions(target: ObjectStoragePath, manifest: Manifest, previous: Manifest | None) -> Iterator[str]:
+    """Yield the versions that the manifest has just dropped, and those that crashed landings left."""
+    dropped = set(previous.versions if previous else ()) - set(manifest.versions)
+    began_before = (datetime.now(timezone.utc) - ABANDONED_AFTER).strftime(_VERSION_TIME)
+    folder = target / "versions"
+    for path in folder.fs.ls(folder.path, detail=False, refresh=True):
+        name = path.rstrip("/").rpartition("/")[2]
+        abandoned = _VERSION_NAME.fullmatch(name) and name not in manifest.versions and name < began_before
+        if name in dropped or abandoned:
+            yield name
+
+
+def _remove(folder: ObjectStoragePath) -> None:
+    """Remove a folder that nothing refers to. Failing at it loses nothing: a later landing finds it again."""
+    try:
+        folder.fs.rm(folder.path, recursive=True)
+    except FileNotFoundError:
+        pass
+    except Exception as error:
+        log.warning("Could not remove %s, which is not used: %s", folder, error)
