@@ -1,4 +1,4 @@
-"""Reading a live project into tables, against the bare download of its export in one request.
+"""Landing a live project as a Parquet dataset, and only reading it, against one bare download of its export.
 
 Of its own, with another number of tasks: python tests/benchmarks/test_landing_end_to_end.py [TASKS [ROUNDS]]
 
@@ -10,9 +10,9 @@ Runs take turns, and the fastest of each counts.
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -21,7 +21,10 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.export import read_tables
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.benchmarks.test_export_to_tables import BOXES, CONFIG, task
+from tests.conftest import airflow_connection
+from tests.sensors.scripted_tool import task_context
 from tests.servers.label_studio import LabelStudio, running_label_studio
 
 IMPORTED_AT_ONCE = 500
@@ -45,8 +48,9 @@ def measure(server: LabelStudio, tasks: int, rounds: int) -> None:
     """Run the benchmark and print its table."""
     client = LabelStudioClient(url=server.url, api_key=server.api_key, timeout=600)
     project = fill_project(client, tasks)
-    bare, ours = [], []
-    for _ in range(rounds):
+    connection = {"conn_type": "label_studio", "host": server.url, "password": server.api_key}
+    bare, ours, landed = [], [], []
+    for round_ in range(rounds):
         started = time.perf_counter()
         params = {"exportType": "JSON", "download_all_tasks": "true"}
         client.request("GET", f"/api/projects/{project.id}/export", params=params)
@@ -54,10 +58,18 @@ def measure(server: LabelStudio, tasks: int, rounds: int) -> None:
         started = time.perf_counter()
         assert sum(len(tables.labels) for tables in read_tables(client, project, CONFIG)) == tasks * BOXES
         ours.append(time.perf_counter() - started)
+        with airflow_connection("landing_benchmark", connection) as conn_id, TemporaryDirectory() as folder:
+            landing = AnnotationsToObjectStorageOperator(
+                task_id=f"land_{round_}", annotation_conn_id=conn_id, project=project.id, target=folder
+            )
+            started = time.perf_counter()
+            assert landing.execute(task_context())["rows"]["labels"] == tasks * BOXES
+            landed.append(time.perf_counter() - started)
     client.request("DELETE", f"/api/projects/{project.id}/", timeout=600)
     print(f"\n{tasks:,} tasks with {BOXES} boxes each{'seconds':>12}{'ratio':>8}")
     print(f"{'bare download of the export':<31}{min(bare):>12.2f}{1:>8.2f}")
     print(f"{'read into tables':<31}{min(ours):>12.2f}{min(ours) / min(bare):>8.2f}")
+    print(f"{'landed as a Parquet dataset':<31}{min(landed):>12.2f}{min(landed) / min(bare):>8.2f}")
 
 
 @pytest.mark.benchmark
@@ -67,7 +79,7 @@ def test_landing_against_the_bare_download(label_studio: LabelStudio) -> None:
 
 def main(tasks: int = 5000, rounds: int = 3) -> None:
     """Run the benchmark on a server of its own."""
-    with tempfile.TemporaryDirectory() as home, running_label_studio(Path(home)) as server:
+    with TemporaryDirectory() as home, running_label_studio(Path(home)) as server:
         measure(server, tasks, rounds)
 
 
