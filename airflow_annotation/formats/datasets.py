@@ -23,7 +23,8 @@ from airflow_annotation.formats.dataset_options import (
 from airflow_annotation.formats.image_reader import ImageReader
 from airflow_annotation.formats.labeled_images import AREA_TYPES, CLASSIFICATION_TYPES, ImageBatch, LabeledImage
 from airflow_annotation.formats.parquet import TableWriter, write_dataset
-from airflow_annotation.formats.versions import PARQUET, TableFile, write_version
+from airflow_annotation.formats.stores import DatasetStore
+from airflow_annotation.formats.versions import PARQUET, VERSIONS, Manifest, TableFile, write_version
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 
@@ -201,7 +202,7 @@ def write_images(
 
 
 def land_dataset(
-    target: ObjectStoragePath,
+    store: DatasetStore,
     batches: Iterable[LabelTables],
     *,
     label_schema: LabelSchema,
@@ -213,7 +214,7 @@ def land_dataset(
 ) -> dict[str, Any]:
     """Write a version of a dataset in any format, make it the current one, and return where it is.
 
-    :param target: the dataset's folder
+    :param store: the dataset's folder
     :param batches: the whole project; its fields may be renamed by ``field_mapping`` in ``settings``
     :param label_schema: the project's, before any renaming of fields
     :param settings: what the landing was asked for
@@ -224,12 +225,12 @@ def land_dataset(
     :returns: ``target``, ``version``, its ``path``, ``rows``
     """
     if dataset_format == PARQUET:
-        manifest = write_dataset(target, batches, label_schema=label_schema, settings=settings, **landing)
+        manifest = write_dataset(store, batches, label_schema=label_schema, settings=settings, **landing)
     else:
         asked = read_options(dataset_format, options or {})
         renamed = rename_fields(label_schema, settings.get("field_mapping") or {})
         manifest = write_version(
-            target,
+            store,
             lambda folder: write_images(
                 folder,
                 batches,
@@ -243,10 +244,15 @@ def land_dataset(
             dataset_format=dataset_format,
             **landing,
         )
+    return describe_version(store, manifest)
+
+
+def describe_version(store: DatasetStore, manifest: Manifest) -> dict[str, Any]:
+    """Return where a version is, as tasks return it: ``target``, ``version``, its ``path``, ``rows``."""
     return {
-        "target": str(target),
+        "target": store.uri,
         "version": manifest.version,
-        "path": str(target / "versions" / manifest.version),
+        "path": f"{store.uri}/{VERSIONS}/{manifest.version}",
         "rows": manifest.rows,
     }
 

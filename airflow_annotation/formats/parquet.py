@@ -15,16 +15,18 @@ that the manifest names.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, Literal, overload
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.stores import DatasetStore
 from airflow_annotation.formats.versions import (
     HashingFile,
     Manifest,
@@ -33,58 +35,100 @@ from airflow_annotation.formats.versions import (
     read_manifest,
     write_version,
 )
-from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROW_GROUP_BYTES: Final = 16 * 2**20
 ROW_GROUP_ROWS: Final = 128 * 1024
 """A row group is written when either is reached: bounds memory where rows carry masks, and where they are tiny."""
 
 
-def read_dataset(target: str, *, conn_id: str | None = None) -> dict[str, pa.Table]:
-    """Read the ``items``, ``annotations`` and ``labels`` of the current version, and check that they are whole.
+@overload
+def read_dataset(
+    target: str, version: str | None = None, *, conn_id: str | None = None, as_pandas: Literal[False] = False
+) -> dict[str, pa.Table]: ...
 
-    Holds everything in memory; :func:`read_manifest` names the files, for readers that scan.
 
-    :param target: the folder, as for :func:`dataset_path`
+@overload
+def read_dataset(
+    target: str, version: str | None = None, *, conn_id: str | None = None, as_pandas: Literal[True]
+) -> dict[str, pd.DataFrame]: ...
+
+
+def read_dataset(
+    target: str, version: str | None = None, *, conn_id: str | None = None, as_pandas: bool = False
+) -> dict[str, pa.Table] | dict[str, pd.DataFrame]:
+    """Read the ``items``, ``annotations`` and ``labels`` of a version, and check that they are whole.
+
+    Holds everything in memory; :func:`~airflow_annotation.formats.versions.read_manifest` names the files, for readers
+    that scan.
+
+    :param target: the folder, as for :func:`~airflow_annotation.formats.versions.dataset_path`
+    :param version: one of the versions that are kept, the current one by default
     :param conn_id: the connection of the object store, where the URI does not name one
-    :raises AnnotationError: there is no dataset, or a file is not the one that was landed
+    :param as_pandas: return pandas data frames instead of Arrow tables
+    :raises AnnotationError: there is no dataset, it does not keep the version, or a file is not the one that was landed
     """
-    manifest = read_manifest(target, conn_id=conn_id)
+    manifest = read_manifest(target, conn_id=conn_id, version=version)
     folder = dataset_path(target, conn_id)
-    return {
+    tables = {
         name: pa.concat_tables([_read_file(folder, file) for file in manifest.files[name]]).cast(schema)
         for name, schema in SCHEMAS.items()
     }
+    return {name: table.to_pandas() for name, table in tables.items()} if as_pandas else tables
 
 
-def write_dataset(
-    target: ObjectStoragePath,
-    batches: Iterable[LabelTables],
-    *,
-    project: str,
-    run_key: str | None,
-    label_schema: LabelSchema,
-    settings: dict[str, Any],
-    keep_versions: int = 2,
-    replace_project: bool = False,
-) -> Manifest:
-    """Write the tables as a version of the dataset, see :func:`write_version`.
+def write_dataset(store: DatasetStore, batches: Iterable[LabelTables], **landing: Any) -> Manifest:
+    """Write the tables as a version of the dataset.
 
     Streams: holds one row group of each table.
 
+    :param store: the dataset's folder
     :param batches: the whole project
+    :param landing: what :func:`~airflow_annotation.formats.versions.write_version` takes
     """
     return write_version(
-        target,
-        lambda folder: {name: [file] for name, file in write_tables(folder, batches).items()},
-        project=project,
-        run_key=run_key,
-        label_schema=label_schema,
-        settings=settings,
-        keep_versions=keep_versions,
-        replace_project=replace_project,
+        store, lambda folder: {name: [file] for name, file in write_tables(folder, batches).items()}, **landing
     )
+
+
+def refresh_dataset(
+    store: DatasetStore,
+    follows: Manifest,
+    replaced: pa.Array,
+    read: Callable[[str], Iterable[pa.RecordBatch]],
+    **landing: Any,
+) -> Manifest:
+    """Write a version that has the rows of the one before, but for those of some items, and new rows.
+
+    The rows that stay are copied a row group at a time, from the store to the store.
+
+    :param store: the dataset's folder
+    :param follows: the version before
+    :param replaced: ids of the items whose rows go
+    :param read: returns the new rows of a table
+    :param landing: what :func:`~airflow_annotation.formats.versions.write_version` takes
+    :raises DatasetMoved: the current version is another one by now
+    """
+
+    def rows(table: str) -> Iterator[pa.RecordBatch]:
+        for batch in read_rows(store, follows, table):
+            yield batch.filter(pc.invert(pc.is_in(batch.column("item_id"), value_set=replaced)))
+        yield from read(table)
+
+    def write(folder: ObjectStoragePath) -> dict[str, list[TableFile]]:
+        folder.fs.makedirs(folder.path, exist_ok=True)
+        files = {}
+        for name, schema in SCHEMAS.items():
+            with TableWriter(folder, name, schema) as writer:
+                for batch in rows(name):
+                    writer.write(batch)
+                files[name] = [writer.finish()]
+        return files
+
+    return write_version(store, write, follows=follows, **landing)
 
 
 def write_tables(folder: ObjectStoragePath, batches: Iterable[LabelTables]) -> dict[str, TableFile]:
@@ -98,11 +142,30 @@ def write_tables(folder: ObjectStoragePath, batches: Iterable[LabelTables]) -> d
         return {name: writer.finish() for name, writer in writers.items()}
 
 
-def read_row_groups(source: Path | IO[bytes]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a Parquet file, local or open, as much at a time as was written at a time."""
-    with pq.ParquetFile(source) as file:
+def read_rows(
+    store: DatasetStore, manifest: Manifest, table: str, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield a version's rows, as much at a time as was written at a time.
+
+    :param store: the dataset's folder
+    :param manifest: of the version
+    :param table: name of the table
+    :param columns: read these only
+    """
+    for file in manifest.files[table]:
+        with store.open(file.path) as opened:
+            yield from read_row_groups(opened, columns)
+
+
+def read_row_groups(source: Path | IO[bytes], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a Parquet file, local or open, as much at a time as was written at a time.
+
+    :param source: the file
+    :param columns: read these only
+    """
+    with pq.ParquetFile(source, page_checksum_verification=True) as file:
         for index in range(file.num_row_groups):
-            yield from file.read_row_group(index).combine_chunks().to_batches()
+            yield from file.read_row_group(index, columns).combine_chunks().to_batches()
 
 
 class TableWriter:
@@ -117,7 +180,7 @@ class TableWriter:
         self._name = f"{name}.parquet"
         self._schema = schema
         self._file = HashingFile(folder.fs.open((folder / self._name).path, "wb"))
-        self._writer = pq.ParquetWriter(self._file, schema, compression="zstd")
+        self._writer = pq.ParquetWriter(self._file, schema, compression="zstd", write_page_checksum=True)
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._rows = 0

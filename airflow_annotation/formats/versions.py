@@ -4,7 +4,7 @@
 
     target/
       manifest.json                        which version is current, its files and their checksums
-      versions/20261122T171532Z-5f0c2e8a/  the files of a version
+      versions/20261122T171532Z-5f0c2e8a/  the files of a version, and its manifest as it was when it landed
 
 A version's folder never changes once the manifest names it, and the manifest moves last and at once, so a reader sees
 one whole landing or the one before it.
@@ -14,32 +14,32 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import re
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import IO, Any, Final
 
 import msgspec
 from airflow.sdk import ObjectStoragePath
-from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.stores import DatasetMoved, DatasetStore, FolderStore
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import TABLES_VERSION
 
 MANIFEST_NAME: Final = "manifest.json"
+VERSIONS: Final = "versions"
 PARQUET: Final = "parquet"
 
 ABANDONED_AFTER: Final = timedelta(days=1)
 """A folder that no manifest names may be another landing's, still being written: it is removed when this old."""
 
+MOVES: Final = 5
+"""How often the manifest is tried to be moved, where others move it meanwhile."""
+
 _VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
 _VERSION_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-
-log = logging.getLogger(__name__)
 
 
 class TableFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +73,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     :param files: files by table, relative to the dataset's folder; in other formats ``images`` is the Parquet file that
         says which image is which item, and ``objects`` those that have the objects of many images
     :param dataset_format: ``parquet``, or another of ``formats.datasets.FORMATS``
+    :param full_at: when all items were read the last time; the others were taken over from the version before
+    :param watermark: by the tool's clock: all changes up to it are in the version. None if the tool cannot say
+    :param changes: how many items the version replaced or added, and removed, ``changed_items`` and ``removed_items``
+    :param landed_at: when the version was last found to have what the tool has
     """
 
     tables_version: int
@@ -87,6 +91,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[str, int]
     files: dict[str, list[TableFile]]
     dataset_format: str = PARQUET
+    full_at: datetime | None = None
+    watermark: datetime | None = None
+    changes: dict[str, int] | None = None
+    landed_at: datetime | None = None
 
 
 def check_target(target: str) -> None:
@@ -122,15 +130,26 @@ def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
     return path
 
 
-def read_manifest(target: str, *, conn_id: str | None = None, dataset_format: str = PARQUET) -> Manifest:
+def read_manifest(
+    target: str, *, conn_id: str | None = None, dataset_format: str = PARQUET, version: str | None = None
+) -> Manifest:
     """Read what the dataset in a folder holds.
 
     :param target: the folder, as for :func:`dataset_path`
     :param conn_id: the connection of the object store, where the URI does not name one
     :param dataset_format: the format that the caller can read
-    :raises AnnotationError: there is no dataset, it is in another format, or a newer release of this provider wrote it
+    :param version: one of the versions that are kept, instead of the current one
+    :raises AnnotationError: there is no dataset, it is in another format, the version is not kept, or a newer release
+        of this provider wrote it
     """
-    manifest = _find_manifest(dataset_path(target, conn_id))
+    store = FolderStore(dataset_path(target, conn_id))
+    current = manifest = find_current(store)
+    if current is not None and version not in (None, current.version):
+        manifest = find_version(store, str(version)) if version in current.versions else None
+        if manifest is None:
+            raise AnnotationError(
+                f"The dataset in {target!r} has no version {version!r}: it keeps {', '.join(current.versions)}."
+            )
     if manifest is None:
         raise AnnotationError(f"There is no dataset in {target!r}: it has no {MANIFEST_NAME}.")
     if manifest.dataset_format != dataset_format:
@@ -140,8 +159,23 @@ def read_manifest(target: str, *, conn_id: str | None = None, dataset_format: st
     return manifest
 
 
+def find_version(store: DatasetStore, version: str) -> Manifest | None:
+    """Return what a version held when it landed, None if it is not there any more."""
+    found = store.find(f"{VERSIONS}/{version}/{MANIFEST_NAME}")
+    return _decode(store, found.content) if found else None
+
+
+def find_current(store: DatasetStore) -> Manifest | None:
+    """Return what the dataset holds, None if there is none.
+
+    :raises AnnotationError: what is there is not a dataset, or a newer release of this provider wrote it
+    """
+    found = store.find(MANIFEST_NAME)
+    return _decode(store, found.content) if found else None
+
+
 def write_version(
-    target: ObjectStoragePath,
+    store: DatasetStore,
     write: Callable[[ObjectStoragePath], dict[str, list[TableFile]]],
     *,
     project: str,
@@ -151,10 +185,14 @@ def write_version(
     keep_versions: int = 2,
     replace_project: bool = False,
     dataset_format: str = PARQUET,
+    follows: Manifest | None = None,
+    watermark: datetime | None = None,
+    changes: dict[str, int] | None = None,
+    is_kept: Callable[[Manifest, Manifest], bool] | None = None,
 ) -> Manifest:
     """Write a version of the dataset, make it the current one, and remove those that are not kept.
 
-    :param target: the dataset's folder, see :func:`dataset_path`
+    :param store: the dataset's folder
     :param write: writes the version's files into a folder of their own, and returns those that the manifest is to name,
         relative to that folder
     :param project: the project's URI
@@ -165,44 +203,114 @@ def write_version(
         it moved still find the files it named while that is more than one
     :param replace_project: take the place of another project's dataset, or of one in another format
     :param dataset_format: the format of the files
+    :param follows: the version that unchanged rows are taken over from; None where all items were read
+    :param watermark: by the tool's clock: all changes up to it are in the version
+    :param changes: as the manifest has it
+    :param is_kept: whether an older version, the first of the two, stays beside the new one where there is room
     :raises AnnotationError: the dataset is of another project or in another format, or was written by a newer release
         of this provider
+    :raises DatasetMoved: the current version is not the one that the new one follows
     """
     # A target that cannot be landed in is known before anything is read.
     if not replace_project:
-        check_same_run(target, project, run_key, dataset_format)
+        check_same_run(store, project, run_key, dataset_format)
+
+    def check(current: Manifest | None) -> None:
+        if follows is not None and (current is None or current.version != follows.version):
+            raise DatasetMoved(f"{store.uri} has another version than {follows.version}, which this landing follows.")
+        if not replace_project:
+            _check_same_run(store.uri, current, project, run_key, dataset_format)
+
     created_at = datetime.now(timezone.utc)
     version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
-    folder = target / "versions" / version
+    with store.write(f"{VERSIONS}/{version}") as folder:
+        try:
+            files = write(folder)
+        except FileNotFoundError:
+            check(find_current(store))  # the version that it follows may have been removed under it
+            raise
+        manifest = Manifest(
+            tables_version=TABLES_VERSION,
+            version=version,
+            versions=[version],
+            created_at=created_at,
+            project=project,
+            run_key=run_key,
+            label_schema=label_schema.to_dict(),
+            label_schema_digest=label_schema.digest(),
+            settings=settings,
+            rows={name: sum(file.rows for file in written) for name, written in files.items()},
+            files={
+                name: [msgspec.structs.replace(file, path=f"{VERSIONS}/{version}/{file.path}") for file in written]
+                for name, written in files.items()
+            },
+            dataset_format=dataset_format,
+            full_at=follows.full_at if follows else created_at,
+            watermark=watermark,
+            changes=changes,
+            landed_at=created_at,
+        )
+        copy = folder / MANIFEST_NAME
+        copy.fs.pipe_file(copy.path, _encode(manifest))
+
     try:
-        files = write(folder)
-    except BaseException:
-        _remove(folder)
+        return _move(store, manifest, check, keep_versions, is_kept)
+    except DatasetMoved:
+        store.remove(f"{VERSIONS}/{version}")
         raise
-    previous = _find_manifest(target)
-    if not replace_project:
-        _check_same_run(target, previous, project, run_key, dataset_format)
-    manifest = Manifest(
-        tables_version=TABLES_VERSION,
-        version=version,
-        versions=[version, *(previous.versions if previous else ())][:keep_versions],
-        created_at=created_at,
-        project=project,
-        run_key=run_key,
-        label_schema=label_schema.to_dict(),
-        label_schema_digest=label_schema.digest(),
-        settings=settings,
-        rows={name: sum(file.rows for file in written) for name, written in files.items()},
-        files={
-            name: [msgspec.structs.replace(file, path=f"versions/{version}/{file.path}") for file in written]
-            for name, written in files.items()
-        },
-        dataset_format=dataset_format,
-    )
-    # Nothing is removed if this fails: a store may have taken the manifest and lost its answer.
-    _move_manifest(target, folder, manifest)
-    for name in _unused_versions(target, manifest, previous):
-        _remove(target / "versions" / name)
+
+
+def keep_version(
+    store: DatasetStore,
+    current: Manifest,
+    *,
+    watermark: datetime | None,
+    keep_versions: int,
+    is_kept: Callable[[Manifest, Manifest], bool] | None = None,
+) -> Manifest:
+    """Say of the current version that it still has what the tool has.
+
+    :param current: the version
+    :param watermark: as for :func:`write_version`, as the other parameters are
+    :raises DatasetMoved: it is not the current version any more
+    """
+    now = datetime.now(timezone.utc)
+
+    def check(found: Manifest | None) -> None:
+        if found is None or found.version != current.version:
+            raise DatasetMoved(f"{store.uri} has another version than {current.version} meanwhile.")
+
+    manifest = msgspec.structs.replace(current, watermark=watermark, landed_at=now)
+    return _move(store, manifest, check, keep_versions, is_kept)
+
+
+def _move(
+    store: DatasetStore,
+    manifest: Manifest,
+    check: Callable[[Manifest | None], None],
+    keep_versions: int,
+    is_kept: Callable[[Manifest, Manifest], bool] | None,
+) -> Manifest:
+    """Make a manifest the current one, and remove the versions that it does not keep."""
+    for attempt in range(1, MOVES + 1):
+        found = store.find(MANIFEST_NAME)
+        previous = _decode(store, found.content) if found else None
+        try:
+            check(previous)
+            older = [name for name in (previous.versions if previous else ()) if name != manifest.version]
+            if is_kept:
+                kept = [(name, find_version(store, name)) for name in older[: keep_versions - 1]]
+                older = [name for name, old in kept if old and is_kept(old, manifest)]
+            manifest = msgspec.structs.replace(manifest, versions=[manifest.version, *older][:keep_versions])
+            store.replace(MANIFEST_NAME, _encode(manifest), found)
+            break
+        except DatasetMoved:
+            # A landing of all items takes the place of whatever is there.
+            if attempt == MOVES:
+                raise
+    # Nothing is removed if that fails in any other way: a store may have taken the manifest and lost its answer.
+    for name in _unused_versions(store, manifest, previous):
+        store.remove(f"{VERSIONS}/{name}")
     return manifest
 
 
@@ -235,20 +343,20 @@ class HashingFile(io.RawIOBase):
             self._file.close()
 
 
-def check_same_run(target: ObjectStoragePath, project: str, run_key: str | None, dataset_format: str = PARQUET) -> None:
+def check_same_run(store: DatasetStore, project: str, run_key: str | None, dataset_format: str = PARQUET) -> None:
     """Check that a landing would not take the place of other labels: a dataset is of one run, in one format.
 
     :raises AnnotationError: it would, or a newer release of this provider wrote the dataset
     """
-    _check_same_run(target, _find_manifest(target), project, run_key, dataset_format)
+    _check_same_run(store.uri, find_current(store), project, run_key, dataset_format)
 
 
-def _find_manifest(target: ObjectStoragePath) -> Manifest | None:
-    path = target / MANIFEST_NAME
-    try:
-        content = path.fs.cat_file(path.path)
-    except FileNotFoundError:
-        return None
+def _encode(manifest: Manifest) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(manifest))
+
+
+def _decode(store: DatasetStore, content: bytes) -> Manifest:
+    path = f"{store.uri}/{MANIFEST_NAME}"
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError as error:
@@ -262,7 +370,7 @@ def _find_manifest(target: ObjectStoragePath) -> Manifest | None:
 
 
 def _check_same_run(
-    target: ObjectStoragePath, previous: Manifest | None, project: str, run_key: str | None, dataset_format: str
+    target: str, previous: Manifest | None, project: str, run_key: str | None, dataset_format: str
 ) -> None:
     """Check that no other labels are lost: a dataset has one format and one project, or the projects that a run had."""
     if previous is None:
@@ -282,36 +390,11 @@ def _check_same_run(
         )
 
 
-def _move_manifest(target: ObjectStoragePath, folder: ObjectStoragePath, manifest: Manifest) -> None:
-    """Make the manifest the dataset's, so that a reader gets the old one or the new one, whole."""
-    content = msgspec.json.format(msgspec.json.encode(manifest))
-    path = target / MANIFEST_NAME
-    if isinstance(path.fs, LocalFileSystem):
-        # It begins in the version's folder, so that what a crash leaves goes with the folder.
-        written = folder / MANIFEST_NAME
-        written.fs.pipe_file(written.path, content)
-        Path(written.path).replace(path.path)
-    else:
-        path.fs.pipe_file(path.path, content)  # object stores show an object when it is all there
-
-
-def _unused_versions(target: ObjectStoragePath, manifest: Manifest, previous: Manifest | None) -> Iterator[str]:
+def _unused_versions(store: DatasetStore, manifest: Manifest, previous: Manifest | None) -> Iterator[str]:
     """Yield the versions that the manifest has just dropped, and those that crashed landings left."""
     dropped = set(previous.versions if previous else ()) - set(manifest.versions)
     began_before = (datetime.now(timezone.utc) - ABANDONED_AFTER).strftime(_VERSION_TIME)
-    folder = target / "versions"
-    for path in folder.fs.ls(folder.path, detail=False, refresh=True):
-        name = path.rstrip("/").rpartition("/")[2]
+    for name in store.list(VERSIONS):
         abandoned = _VERSION_NAME.fullmatch(name) and name not in manifest.versions and name < began_before
         if name in dropped or abandoned:
             yield name
-
-
-def _remove(folder: ObjectStoragePath) -> None:
-    """Remove a folder that nothing refers to. Failing at it loses nothing: a later landing finds it again."""
-    try:
-        folder.fs.rm(folder.path, recursive=True)
-    except FileNotFoundError:
-        pass
-    except Exception as error:
-        log.warning("Could not remove %s, which is not used: %s", folder, error)

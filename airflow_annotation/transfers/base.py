@@ -154,8 +154,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
         started = time.monotonic()
         project = self.find_project(context)
         for attempt in range(1, PLANS + 1):
-            landing = self.plan(project)
             try:
+                landing = self.plan(project)
                 landed = self._read_and_land(landing)
                 break
             except LandingMoved as error:
@@ -245,7 +245,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides which rows a landing has, and how they look; kept with the landed data."""
+        """What decides which rows a landing has, how they look and which media it has; kept with the landed data."""
+        media = {"include_media": self.include_media, "media_target": self.media_folder()} if self.include_media else {}
         return {
             "annotations": self.annotations,
             "coordinates": self.coordinates,
@@ -254,6 +255,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
             "annotators": self.annotators,
             "frames": self.frames,
             "keep_raw": self.keep_raw,
+            **media,
         }
 
     def on_kill(self) -> None:

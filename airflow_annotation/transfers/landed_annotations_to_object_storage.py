@@ -11,9 +11,11 @@ from airflow.sdk import XComArg
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.datasets import check_format, land_dataset
 from airflow_annotation.formats.landed_tables import Landing, read_landed_tables
+from airflow_annotation.formats.stores import FolderStore
 from airflow_annotation.formats.versions import PARQUET, dataset_path
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.transfers.annotations_to_object_storage import check_landing, default_media_folder
+from airflow_annotation.transfers.annotations_to_object_storage import default_media_folder
+from airflow_annotation.transfers.dataset_transfer import check_uri, check_versions
 from airflow_annotation.transfers.media import MediaTask
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask):
             raise ValueError("Say where the annotations have landed: pass either source or sql_conn_id.")
         if dataset_format == PARQUET:
             raise ValueError("dataset_format='parquet' is what has landed already: choose another format.")
-        check_landing(target, dataset_format, dataset_options, keep_versions)
+        check_versions(dataset_format, dataset_options, keep_versions)
+        check_uri(target)
         self.source: Any = source
         self.source_conn_id = source_conn_id
         self.sql_conn_id = sql_conn_id
@@ -140,7 +143,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask):
 
     def _land(self, landing: Landing, batches: Iterable[LabelTables], started: float) -> dict[str, Any]:
         landed = land_dataset(
-            dataset_path(self.target, self.object_storage_conn_id),
+            FolderStore(dataset_path(self.target, self.object_storage_conn_id)),
             self.with_media(self._checked(batches, landing.settings)),
             project=landing.project,
             run_key=landing.run_key,

@@ -25,6 +25,7 @@ from PIL import Image
 from airflow_annotation.formats.datasets import read_options, write_images
 from airflow_annotation.formats.landed_tables import read_landed_tables
 from airflow_annotation.formats.parquet import write_dataset
+from airflow_annotation.formats.stores import FolderStore
 from airflow_annotation.formats.versions import dataset_path
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.export import tables_from_export
@@ -93,7 +94,7 @@ def test_formats_against_the_sdk(tmp_path: Path) -> None:
     logging.getLogger("label_studio_sdk").setLevel(logging.ERROR)
     export = export_with_images(tmp_path)
     files = export_files(tmp_path, TASKS)
-    landed = dataset_path(str(tmp_path / "landed"))
+    landed = FolderStore(dataset_path(str(tmp_path / "landed")))
     schema = label_schema_from_config(CONFIG)
     write_dataset(landed, tables(files), project=SOURCE.project, run_key=None, label_schema=schema, settings={})
     columns = f"{'the SDK':>12}{'export':>11}{'times':>8}{'landed':>11}{'times':>8}"
@@ -101,7 +102,7 @@ def test_formats_against_the_sdk(tmp_path: Path) -> None:
     for dataset_format in ("coco", "yolo"):
         sources: list[Callable[[], Iterable[LabelTables]]] = [
             lambda: tables(files),
-            lambda: read_landed_tables(str(landed))[1],
+            lambda: read_landed_tables(landed.uri)[1],
         ]
         export_time, landed_time = (
             min(seconds(lambda: write(source(), Path(mkdtemp(dir=tmp_path)), dataset_format)) for _ in range(3))  # noqa: B023 called at once

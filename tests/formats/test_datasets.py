@@ -20,6 +20,7 @@ from airflow_annotation.formats.datasets import FORMATS, read_options, write_ima
 from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.landed_tables import join_tables, read_landed_tables
 from airflow_annotation.formats.parquet import write_dataset
+from airflow_annotation.formats.stores import FolderStore
 from airflow_annotation.formats.versions import dataset_path
 from airflow_annotation.labels.tables import LabelTables, collect_tables
 from tests.formats.datasets import SCHEMA, box, files_in, image_index, item, read_coco, submission, write
@@ -165,11 +166,11 @@ def test_boxes_are_the_same_in_every_format(
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(batches=label_tables())
 def test_a_landed_dataset_is_read_in_whole_items(tmp_path_factory: pytest.TempPathFactory, batches: Any) -> None:
-    target = dataset_path(str(tmp_path_factory.mktemp("landed")))
+    target = FolderStore(dataset_path(str(tmp_path_factory.mktemp("landed"))))
     write_dataset(
         target, batches, project=project_uri(), run_key="r", label_schema=SCHEMA, settings={"annotations": "all"}
     )
-    landing, read = read_landed_tables(str(target))
+    landing, read = read_landed_tables(target.uri)
     assert collect_tables(read) == collect_tables(batches)
     assert (landing.project, landing.run_key, landing.label_schema) == (project_uri(), "r", SCHEMA)
 

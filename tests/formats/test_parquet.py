@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats import parquet
 from airflow_annotation.formats.parquet import read_dataset, write_dataset
+from airflow_annotation.formats.stores import FolderStore
 from airflow_annotation.formats.versions import Manifest, dataset_path, read_manifest
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables, collect_tables
 from tests.transfers.generated import SCHEMA, boxes, label_tables, project_uri
@@ -26,7 +27,7 @@ def write(
     target: str, batches: Any, *, project: str = project_uri(), run_key: str | None = "cars/1", **kwargs: Any
 ) -> Manifest:
     return write_dataset(
-        dataset_path(target),
+        FolderStore(dataset_path(target)),
         batches,
         project=project,
         run_key=run_key,

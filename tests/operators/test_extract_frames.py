@@ -10,6 +10,7 @@ from PIL import Image
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.formats.parquet import write_dataset
+from airflow_annotation.formats.stores import FolderStore
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.media.frame_folder import read_frames_table
 from airflow_annotation.media.video import VideoReader
@@ -95,7 +96,7 @@ def test_a_retry_where_all_is_there_does_not_decode(
 def test_labeled_frames_are_those_of_the_landed_dataset(video: str, tmp_path: Path) -> None:
     dataset = ObjectStoragePath(f"file://{tmp_path}/labels")
     write_dataset(
-        dataset,
+        FolderStore(dataset),
         [batch_of(labels=[label_on("the street", 4), label_on("the street", 20, 22), label_on("another video", 50)])],
         project=project_uri(),
         run_key=None,

@@ -35,8 +35,10 @@ def convert(target: Path, **kwargs: Any) -> dict[str, Any]:
 
 
 def version_of(landed: dict[str, Any]) -> dict[str, bytes]:
-    """Return the files of the version that a task has returned."""
-    return files_in(Path(landed["path"].removeprefix("file://")))
+    """Return the files of the version that a task has returned, but for its manifest."""
+    files = files_in(Path(landed["path"].removeprefix("file://")))
+    del files["manifest.json"]
+    return files
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def video(media: Path | str, *frames: int, key: str = "clip", **more: Any) -> La
 
 
 def land_frames(land: Land, target: Path | str, *batches: LabelTables, **kwargs: Any) -> dict[str, Any]:
-    kwargs = {"include_media": "frames"} | kwargs
+    kwargs = {"include_media": "frames", "full_refresh": True, **kwargs}
     return land(AnnotationsToObjectStorageOperator(task_id="land", target=str(target), **kwargs), list(batches))
 
 

@@ -1,0 +1,36 @@
+"""Which older versions of a dataset may stay, where deletions and anonymous names are to reach them too."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.formats.parquet import read_rows
+from airflow_annotation.formats.stores import DatasetStore
+from airflow_annotation.formats.versions import Manifest
+
+
+def has_nothing_that_is_gone(store: DatasetStore, old: Manifest, new: Manifest) -> bool:
+    """Return whether all items of an older version are in the new one, and people are named no other way.
+
+    :param store: the dataset's folder
+    :param old: the older version
+    :param new: the new version
+    """
+    if old.settings.get("annotators") != new.settings.get("annotators"):
+        return False
+    old_ids, new_ids = _item_ids(store, old), _item_ids(store, new)
+    if old_ids is None or new_ids is None:
+        return False  # nobody knows
+    return bool(pc.all(pc.is_in(old_ids, value_set=new_ids), min_count=0).as_py())
+
+
+def _item_ids(store: DatasetStore, manifest: Manifest) -> pa.Array | None:
+    table = next((name for name in ("items", "images") if name in manifest.files), None)
+    if table is None or not all(file.path.endswith(".parquet") for file in manifest.files[table]):
+        return None
+    try:
+        ids = [batch.column("item_id") for batch in read_rows(store, manifest, table, ["item_id"])]
+    except FileNotFoundError:
+        return None
+    return pa.concat_arrays(ids) if ids else pa.array([], pa.string())

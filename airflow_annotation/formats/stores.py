@@ -1,0 +1,162 @@
+"""Where a dataset's versions are kept, and how its pointer moves so that two writers cannot cross."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from airflow.sdk import ObjectStoragePath
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_annotation.exceptions import AnnotationError
+
+log = logging.getLogger(__name__)
+
+
+class DatasetMoved(AnnotationError):
+    """Another landing was committed to the dataset meanwhile."""
+
+
+class Found(NamedTuple):
+    """An object as it was found.
+
+    :param content: of the object
+    :param mark: differs when the object has been written again
+    """
+
+    content: bytes
+    mark: Any
+
+
+class DatasetStore(ABC):
+    """The folder of a dataset. Names are relative to it.
+
+    :param uri: of the folder
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+
+    @abstractmethod
+    def find(self, name: str) -> Found | None:
+        """Return a small object, None if there is none."""
+
+    @abstractmethod
+    def replace(self, name: str, content: bytes, found: Found | None) -> None:
+        """Put an object where another one was found, so that a reader gets the old one or the new one, whole.
+
+        :param found: what :meth:`find` returned
+        :raises DatasetMoved: something else is there now
+        """
+
+    @abstractmethod
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file to read parts of it."""
+
+    @abstractmethod
+    def write(self, folder: str) -> AbstractContextManager[ObjectStoragePath]:
+        """Give a folder to write files into. They are all in the store when it is left, and none if that fails."""
+
+    @abstractmethod
+    def list(self, folder: str) -> Iterator[str]:
+        """Yield the names of what is in a folder."""
+
+    @abstractmethod
+    def remove(self, folder: str) -> None:
+        """Remove a folder that nothing refers to. Failing at it loses nothing: a later landing finds it again."""
+
+
+class FolderStore(DatasetStore):
+    """A dataset's folder in any store that Airflow reaches.
+
+    Two writers cannot cross on a local disk (a lock) and in S3 (a conditional write). In other stores the pointer is
+    read again just before it moves, which two may do at the same moment.
+
+    :param path: the folder
+    """
+
+    def __init__(self, path: ObjectStoragePath) -> None:
+        super().__init__(str(path))
+        self.path = path
+        protocol = path.fs.protocol
+        self._is_s3 = "s3" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+    def find(self, name: str) -> Found | None:
+        """Return a small object, None if there is none."""
+        path = self.path / name
+        try:
+            # Before the content: should another one come in between, it is this mark that is not true any more.
+            mark = path.fs.info(path.path, refresh=True)["ETag"] if self._is_s3 else None
+            content = path.fs.cat_file(path.path)
+        except FileNotFoundError:
+            return None
+        return Found(content, mark or content)
+
+    def replace(self, name: str, content: bytes, found: Found | None) -> None:
+        """Put an object where another one was found."""
+        path = self.path / name
+        if self._is_s3:
+            self._replace_in_s3(path, content, found)
+        elif isinstance(path.fs, LocalFileSystem):
+            with Path(f"{path.path}.lock").open("ab") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._check_is_there(name, found)
+                written = path.parent / f"{name}.new"
+                written.fs.pipe_file(written.path, content)
+                Path(written.path).replace(path.path)
+        else:
+            self._check_is_there(name, found)
+            path.fs.pipe_file(path.path, content)  # object stores show an object when it is all there
+
+    def open(self, name: str) -> IO[bytes]:
+        """Open a file to read parts of it."""
+        path = self.path / name
+        file: IO[bytes] = path.fs.open(path.path, "rb")
+        return file
+
+    @contextmanager
+    def write(self, folder: str) -> Iterator[ObjectStoragePath]:
+        """Give a folder to write files into."""
+        try:
+            yield self.path / folder
+        except BaseException:
+            self.remove(folder)
+            raise
+
+    def list(self, folder: str) -> Iterator[str]:
+        """Yield the names of what is in a folder."""
+        path = self.path / folder
+        for name in path.fs.ls(path.path, detail=False, refresh=True):
+            yield name.rstrip("/").rpartition("/")[2]
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder that nothing refers to."""
+        path = self.path / folder
+        try:
+            path.fs.rm(path.path, recursive=True)
+        except FileNotFoundError:
+            pass
+        except Exception as error:
+            log.warning("Could not remove %s, which is not used: %s", path, error)
+
+    def _check_is_there(self, name: str, found: Found | None) -> None:
+        if self.find(name) != found:
+            raise DatasetMoved(f"Another landing was committed in {self.uri} meanwhile.")
+
+    def _replace_in_s3(self, path: ObjectStoragePath, content: bytes, found: Found | None) -> None:
+        condition = {"IfMatch": found.mark} if found else {"IfNoneMatch": "*"}
+        try:
+            path.fs.pipe_file(path.path, content, **condition)
+        except OSError as error:
+            response = getattr(error.__cause__, "response", {})
+            if response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (404, 409, 412):
+                raise
+            # The client asks again when an answer is lost, and is told then that its own object is there.
+            now = self.find(path.name)
+            if now is None or now.content != content:
+                raise DatasetMoved(f"Another landing was committed in {self.uri} meanwhile.") from error

@@ -1,0 +1,184 @@
+"""What the transfers to datasets in buckets have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+
+from airflow_annotation.formats.datasets import check_format, describe_version, land_dataset
+from airflow_annotation.formats.parquet import read_rows, refresh_dataset
+from airflow_annotation.formats.purging import has_nothing_that_is_gone
+from airflow_annotation.formats.stores import DatasetMoved, DatasetStore
+from airflow_annotation.formats.versions import (
+    PARQUET,
+    Manifest,
+    check_same_run,
+    check_target,
+    find_current,
+    keep_version,
+)
+from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.labels.tables import ITEM_STATES
+from airflow_annotation.project_task import is_templated
+from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
+from airflow_annotation.transfers.refresh import Landed, LandingMoved
+from airflow_annotation.transfers.spool import Spool
+
+
+class DatasetTransfer(AnnotationsTransfer):
+    """Base of the transfers to datasets: lands versions, in the store that a subclass gives.
+
+    :param dataset_format: ``parquet``, or one to train a model with: ``coco``, ``yolo``, ``pascal_voc``,
+        ``semantic_masks``, ``mot`` or ``image_folder``, each described in its module in ``airflow_annotation.formats``.
+        These take the ``latest`` submission of each item and ``all`` frames of videos, unless told otherwise, and
+        every landing reads all items
+    :param dataset_options: what is asked of the format, such as ``classes`` and ``splits``: see
+        :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
+        (templated)
+    :param keep_versions: how many versions to keep, the new one among them
+    :param purge_versions: keep no older version that has items which are gone from the tool, or that names people by
+        another kind of name than ``annotators`` says. Without it, they go as ``keep_versions`` says
+    :param replace_project: take the place of a dataset of another project or in another format in the target, which is
+        an error otherwise
+    """
+
+    template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "dataset_options")
+
+    def __init__(
+        self,
+        *,
+        dataset_format: str = PARQUET,
+        dataset_options: dict[str, Any] | None = None,
+        keep_versions: int = 2,
+        purge_versions: bool = False,
+        replace_project: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if dataset_format != PARQUET:
+            # A frame without the objects between their key frames would teach a model that they are not there.
+            kwargs = {"annotations": "latest", "frames": "all", **kwargs}
+        super().__init__(**kwargs)
+        check_versions(dataset_format, dataset_options, keep_versions)
+        if dataset_format != PARQUET and self.coordinates != "relative":
+            raise ValueError(f"coordinates are for Parquet: {dataset_format} has its own.")
+        self.dataset_format = dataset_format
+        self.dataset_options = dataset_options
+        self.keep_versions = keep_versions
+        self.purge_versions = purge_versions
+        self.replace_project = replace_project
+
+    @abstractmethod
+    def store(self) -> DatasetStore:
+        """Return the dataset's folder."""
+
+    def find_landed(self, project: AnnotationProject) -> Landed | None:
+        """Return the current version, if it is one that a refresh can follow. Checks first that it may land there."""
+        store = self.store()
+        if not self.replace_project:
+            check_same_run(store, project.uri, project.run_key, self.dataset_format)
+        if self.dataset_format != PARQUET:
+            return None
+        current = find_current(store)
+        if current is None or (current.project, current.dataset_format) != (project.uri, PARQUET):
+            return None
+
+        def read_states() -> Iterator[pa.RecordBatch]:
+            try:
+                for batch in read_rows(store, current, "items", ITEM_STATES.names):
+                    yield batch.select(ITEM_STATES.names).cast(ITEM_STATES)
+            except FileNotFoundError as error:
+                if find_current(store) == current:
+                    raise
+                raise LandingMoved(f"The version {current.version} in {store.uri} was replaced meanwhile.") from error
+
+        return Landed(
+            version=current.version,
+            run_key=current.run_key,
+            tables_version=current.tables_version,
+            label_schema=current.label_schema,
+            label_schema_digest=current.label_schema_digest,
+            settings=current.settings,
+            full_at=current.full_at,
+            read_states=read_states,
+        )
+
+    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+        """Write a version of the dataset and make it the current one; where nothing has changed, the version stays."""
+        store = self.store()
+        kept = {"keep_versions": self.keep_versions, "is_kept": self._is_kept(store)}
+        if landing.plan.full:
+            return self._land_all(store, landing, spool, kept)
+        try:
+            return describe_version(store, self._refresh(store, landing, spool, kept))
+        except DatasetMoved as error:
+            raise LandingMoved(str(error)) from error
+
+    def _land_all(self, store: DatasetStore, landing: Landing, spool: Spool, kept: Mapping[str, Any]) -> dict[str, Any]:
+        options: Mapping[str, Any] | None = self.dataset_options
+        if self.dataset_format != PARQUET:
+            chosen = {"annotations": self.annotations, "include_predictions": self.include_predictions}
+            options = self.dataset_options_with_media({**chosen, **(options or {})})
+        check_format(self.dataset_format, options)
+        return land_dataset(
+            store,
+            self.checked(spool.batches()),
+            dataset_format=self.dataset_format,
+            options=options,
+            place_images=self.place_images,
+            replace_project=self.replace_project,
+            **self._described(landing, spool),
+            **kept,
+        )
+
+    def _refresh(self, store: DatasetStore, landing: Landing, spool: Spool, kept: Mapping[str, Any]) -> Manifest:
+        current = find_current(store)
+        if current is None or current.version != landing.plan.landed_version:
+            raise DatasetMoved(f"{store.uri} has another version than {landing.plan.landed_version} meanwhile.")
+        if not len(landing.plan.replaced) and not any(spool.rows.values()):
+            return keep_version(store, current, watermark=landing.plan.watermark, **kept)
+        return refresh_dataset(
+            store,
+            current,
+            landing.plan.replaced,
+            lambda table: self.checked(spool.read(table)),
+            **self._described(landing, spool),
+            **kept,
+        )
+
+    def _described(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+        report = self.report(landing, spool)
+        return {
+            "project": landing.project.uri,
+            "run_key": landing.project.run_key,
+            "label_schema": landing.label_schema,
+            "settings": landing.settings,
+            "watermark": landing.plan.watermark,
+            "changes": {name: report[name] for name in ("changed_items", "removed_items")},
+        }
+
+    def _is_kept(self, store: DatasetStore) -> Callable[[Manifest, Manifest], bool] | None:
+        return partial(has_nothing_that_is_gone, store) if self.purge_versions else None
+
+
+def check_versions(dataset_format: str, dataset_options: Any, keep_versions: int) -> None:
+    """Check what a dataset is asked for when the DAG is parsed, but for what is known only when the task runs.
+
+    :raises ValueError: it cannot keep so many versions
+    :raises AnnotationError: it cannot be done; the message names what cannot
+    """
+    if keep_versions < 1:
+        raise ValueError(f"keep_versions must be at least 1, the new version itself, not {keep_versions}.")
+    check_format(dataset_format, None if is_templated(dataset_options) else dataset_options)
+
+
+def check_uri(target: Any) -> None:
+    """Check a dataset's folder when the DAG is parsed, if it is known then.
+
+    :raises AnnotationError: it cannot be one
+    """
+    if isinstance(target, str) and not is_templated(target):
+        check_target(target)
