@@ -24,7 +24,7 @@ help: ## list the targets
 demo: .venv-demo/ready .venv-label-studio/ready ## run a whole annotation cycle; KEEP=1 leaves the servers up
 	.venv-demo/bin/python -m demo $(if $(KEEP),--keep)
 
-test: .venv/ready .venv-label-studio/ready ## run all tests, with the servers that they need
+test: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## run all tests, with the servers that they need
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal --no-missing-packages
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
@@ -43,6 +43,8 @@ constraints: | $(UV) ## pin the newest releases that fit
 	$(COMPILE) pyproject.toml --group dev --output-file constraints.txt
 	$(COMPILE) pyproject.toml --group test $(OLDEST) --output-file constraints-oldest-airflow.txt
 	echo label-studio | $(COMPILE) - --output-file constraints-label-studio.txt
+	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
+		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
 
 clean: ## remove the environments and what was built
 	rm -rf .venv .venv-* .demo build dist .*_cache .hypothesis
@@ -72,6 +74,13 @@ clean: ## remove the environments and what was built
 	rm -rf .venv-label-studio
 	$(UV) venv --quiet --python "$(PYTHON)" .venv-label-studio
 	$(UV) pip install --quiet --python .venv-label-studio --requirement constraints-label-studio.txt
+	touch $@
+
+# The emulator of BigQuery wants a newer Python than this project does.
+.venv-bigquery/ready: constraints-bigquery.txt | $(UV)
+	rm -rf .venv-bigquery
+	$(UV) venv --quiet --python ">=3.11,<3.15" .venv-bigquery
+	$(UV) pip install --quiet --python .venv-bigquery --requirement constraints-bigquery.txt
 	touch $@
 
 .venv-uv/bin/uv:

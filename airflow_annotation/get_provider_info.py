@@ -69,6 +69,11 @@ def get_provider_info() -> dict[str, Any]:
                 "target-integration-name": "Common SQL",
                 "python-module": "airflow_annotation.transfers.annotations_to_sql",
             },
+            {
+                "source-integration-name": "Label Studio",
+                "target-integration-name": "Google BigQuery",
+                "python-module": "airflow_annotation.transfers.annotations_to_bigquery",
+            },
         ],
         "connection-types": [
             {

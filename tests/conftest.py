@@ -134,6 +134,20 @@ def postgres_conn_id(session_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def bigquery_conn_id(session_path: Path) -> Iterator[str]:
+    """Id of a connection to the session's emulator of BigQuery: make datasets of your own names in it."""
+    from tests.servers.bigquery import PROJECT, start_bigquery
+    from tests.servers.shared import shared_server
+
+    variable = "BIGQUERY_EMULATOR_HOST"  # Google's client looks for it
+    os.environ[variable] = shared_server(session_path, "bigquery", start_bigquery)["url"]
+    extra = {"is_anonymous": True, "project": PROJECT}
+    with airflow_connection("bigquery_test", {"conn_type": "google_cloud_platform", "extra": extra}) as conn_id:
+        yield conn_id
+    del os.environ[variable]
+
+
+@pytest.fixture(scope="session")
 def airflow(session_path: Path, label_studio: LabelStudio, labelbox_process: LabelboxProcess) -> Airflow:
     """An Airflow shared by the whole session, with the example DAGs: add DAG files of your own.
 

@@ -1,0 +1,358 @@
+"""Annotations to tables in BigQuery."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any, Final, cast
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, TABLES_VERSION
+from airflow_annotation.project_task import check_choice
+from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
+from airflow_annotation.transfers.refresh import Landed, LandingMoved
+from airflow_annotation.transfers.spool import Spool
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery import Client, LoadJob, QueryJob, SchemaField
+
+    from airflow_annotation.transfers.bigquery_tables import PointsAs
+
+LOAD_BYTES: Final = 256 << 20
+"""Arrow bytes of a load job's file, which is on the worker's disk meanwhile."""
+
+STAGING_DAYS: Final = 1
+"""After how many days BigQuery removes the staging tables of a landing that nobody could clean up after."""
+
+_DATASET: Final = re.compile(r"(?:(?:[a-z0-9.-]+:)?[A-Za-z0-9-]+\.)?[A-Za-z0-9_]+")
+
+
+class AnnotationsToBigQueryOperator(AnnotationsTransfer):
+    """Land a project's ``items``, ``annotations`` and ``labels`` in tables of a BigQuery dataset.
+
+    The tables are created if they are missing, clustered by project and item. What was read of the tool is loaded into
+    staging tables first; one script then replaces the rows, and the project's row in ``landings``, in a transaction, so
+    that readers see the last landing or the new one. Of two landings of a project at once, one waits or starts anew.
+    Staging tables are in the same dataset and removed at the end, by BigQuery after a day where a worker was killed.
+    Other parameters are those of :class:`~airflow_annotation.transfers.base.AnnotationsTransfer` and
+    :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
+
+    BigQuery has no null lists: an empty ``bbox`` is one that is not there. It has no lists of lists either, see
+    ``points``. JSON columns hold numbers as FLOAT64, rounded where they have more digits.
+
+    Needs the extra ``google``. Tested against an emulator, which shows neither quotas and prices nor what becomes of
+    two transactions that change a table at once, and does not cluster.
+
+    Returns the project's URI, ``dataset``, the names of the ``tables``, ``rows`` by table, how many items have changed,
+    ``label_schema_digest`` and ``seconds``.
+
+    :param dataset: the dataset, which must be there: ``dataset``, or ``project.dataset`` where it is not in the
+        connection's project. (templated)
+    :param gcp_conn_id: connection of Google Cloud. (templated)
+    :param location: where jobs run; by default where BigQuery finds the dataset. (templated)
+    :param impersonation_chain: service account to act as, or a chain of them, as in Google's operators. (templated)
+    :param table_prefix: put before the names of the tables. (templated)
+    :param points: ``labels.points`` as ``records`` (``UNNEST(points)`` gives ``x`` and ``y``) or as ``json``
+    :raises AnnotationError: the extra is not installed, the dataset is not there, or BigQuery fails
+    """
+
+    template_fields: Sequence[str] = (
+        *AnnotationsTransfer.template_fields,
+        "dataset",
+        "gcp_conn_id",
+        "location",
+        "impersonation_chain",
+        "table_prefix",
+    )
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        gcp_conn_id: str = "google_cloud_default",
+        location: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
+        table_prefix: str = "",
+        points: PointsAs = "records",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        check_choice("points", points, ("records", "json"))
+        self.dataset = dataset
+        self.gcp_conn_id = gcp_conn_id
+        self.location = location
+        self.impersonation_chain = impersonation_chain
+        self.table_prefix = table_prefix
+        self.points = points
+        self._jobs: list[LoadJob | QueryJob] = []
+
+    def find_landed(self, project: AnnotationProject) -> Landed | None:
+        """Create the tables if they are missing, and return what they have of the project."""
+        from airflow_annotation.transfers.bigquery_tables import LANDINGS
+
+        with self._bigquery(project) as client:
+            tables = self._create_tables(client)
+            query = f"SELECT * FROM `{tables[LANDINGS]}` WHERE project = @project"
+            rows = [dict(row) for row in client.query_and_wait(query, job_config=_for_project(project))]
+        if not rows:
+            return None
+        row = rows[0]
+        return Landed(
+            version=row["version"],
+            run_key=row["run_key"],
+            tables_version=row["tables_version"],
+            label_schema=row["label_schema"],
+            label_schema_digest=row["label_schema_digest"],
+            settings=row["settings"],
+            full_at=row["full_at"],
+            read_states=partial(self._read_states, project),
+        )
+
+    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+        """Load the rows into staging tables, and replace those of the items that were read in one transaction."""
+        from airflow_annotation.transfers import bigquery_tables
+
+        columns = bigquery_tables.table_columns(self.points)
+        version = uuid.uuid4().hex
+        with self._bigquery(landing.project) as client:
+            tables = self._table_names(client)
+            staging: dict[str, str] = {}
+            try:
+                self._stage(client, landing, spool, version, staging)
+                script = bigquery_tables.landing_script(tables, staging, columns, full=landing.plan.full)
+                answer = self._run_script(client, script, f"airflow_annotation_{version}_commit")
+            finally:
+                for name in staging.values():
+                    self._drop(client, name)
+        if answer["moved"]:
+            raise LandingMoved(f"Another landing of {landing.project.uri} was committed since this one was planned.")
+        return {
+            "dataset": self.dataset,
+            "tables": {name: tables[name] for name in columns},
+            "rows": {name: answer[name] for name in SCHEMAS},
+        }
+
+    def on_kill(self) -> None:
+        """Cancel what BigQuery is doing; the last landing stays as it is."""
+        super().on_kill()
+        for job in self._jobs:
+            job.cancel()
+
+    # Landing
+
+    def _stage(self, client: Client, landing: Landing, spool: Spool, version: str, staging: dict[str, str]) -> None:
+        """Load all that the script needs.
+
+        :param staging: gets the full name of each staging table before the table is made
+        """
+        from google.cloud.bigquery import SchemaField
+
+        from airflow_annotation.transfers import bigquery_tables
+        from airflow_annotation.transfers.bigquery_tables import LANDINGS, PREVIOUS_VERSION, REPLACED
+
+        plan = landing.plan
+        columns = bigquery_tables.table_columns(self.points)
+        staged = {name: bigquery_tables.staging_columns(columns[name]) for name in columns}
+        staged[LANDINGS].append(SchemaField(PREVIOUS_VERSION, "STRING"))
+        staged[REPLACED] = [SchemaField("item_id", "STRING")]
+        project, dataset = self._dataset(client)
+        for name, fields in staged.items():
+            staging[name] = f"{project}.{dataset}.{self.table_prefix}{name}_staging_{version}"
+            _create_staging_table(client, staging[name], fields)
+        now = datetime.now(timezone.utc)
+        row = {
+            "project": landing.project.uri,
+            "version": version,
+            "run_key": landing.project.run_key,
+            "tables_version": TABLES_VERSION,
+            "label_schema": msgspec.json.encode(landing.label_schema.to_dict()).decode(),
+            "label_schema_digest": landing.label_schema.digest(),
+            "settings": msgspec.json.encode(landing.settings).decode(),
+            "watermark": plan.watermark,
+            "full_at": now if plan.full else None,
+            "landed_at": now,
+            PREVIOUS_VERSION: plan.landed_version,
+        }
+        schema = bigquery_tables.landings_schema().append(pa.field(PREVIOUS_VERSION, pa.string()))
+        sources: dict[str, Iterator[pa.RecordBatch]] = {
+            LANDINGS: iter([pa.RecordBatch.from_pylist([row], schema=schema)]),
+            REPLACED: iter([pa.RecordBatch.from_arrays([plan.replaced], names=["item_id"])]),
+            **{name: spool.read(name) for name in SCHEMAS},
+        }
+        for name, batches in sources.items():
+            shaped = (bigquery_tables.loadable(batch, self.points) for batch in self.checked(batches))
+            for number, file in enumerate(_parquet_files(shaped)):
+                job_id = f"airflow_annotation_{version}_{name}_{number}"
+                self._jobs.append(self._load(client, file, staging[name], staged[name], job_id))
+        for job in self._jobs:
+            job.result()
+
+    def _load(
+        self, client: Client, file: IO[bytes], table: str, columns: Sequence[SchemaField], job_id: str
+    ) -> LoadJob:
+        """Start loading a file. A request that is repeated finds the job that it started, by its id."""
+        from google.api_core.exceptions import Conflict
+        from google.cloud.bigquery import LoadJobConfig, ParquetOptions
+
+        options = ParquetOptions()  # type: ignore[no-untyped-call]  # Google's
+        options.enable_list_inference = True
+        config = LoadJobConfig(
+            source_format="PARQUET",
+            write_disposition="WRITE_APPEND",
+            create_disposition="CREATE_NEVER",
+            schema=columns,
+            parquet_options=options,
+            labels=self._labels,
+        )
+        try:
+            return client.load_table_from_file(file, table, rewind=True, job_id=job_id, job_config=config)
+        except Conflict:
+            return cast("LoadJob", client.get_job(job_id))
+
+    def _run_script(self, client: Client, script: str, job_id: str) -> dict[str, Any]:
+        """Run the script once, whatever becomes of the requests about it, and return the row it answers."""
+        from google.api_core.exceptions import BadRequest, Conflict
+        from google.cloud.bigquery import QueryJobConfig
+
+        try:
+            job = client.query(script, job_id=job_id, job_retry=None, job_config=QueryJobConfig(labels=self._labels))
+        except Conflict:
+            job = cast("QueryJob", client.get_job(job_id))
+        self._jobs.append(job)
+        try:
+            return dict(next(iter(job.result(job_retry=None))))
+        except BadRequest as error:
+            # Of two transactions that change a table, BigQuery lets the first go on and cancels the other.
+            if "concurrent update" in str(error):
+                raise LandingMoved(
+                    f"Another transaction has changed the tables of {self.dataset} meanwhile."
+                ) from error
+            raise
+
+    def _read_states(self, project: AnnotationProject) -> Iterator[pa.RecordBatch]:
+        with self._bigquery(project) as client:
+            items = self._table_names(client)["items"]
+            query = f"SELECT {', '.join(ITEM_STATES.names)} FROM `{items}` WHERE project = @project"
+            for batch in client.query_and_wait(query, job_config=_for_project(project)).to_arrow_iterable():
+                yield pa.RecordBatch.from_arrays(
+                    [batch.column(field.name).cast(field.type) for field in ITEM_STATES], schema=ITEM_STATES
+                )
+
+    # Tables
+
+    def _create_tables(self, client: Client) -> dict[str, str]:
+        """Create the tables that are missing, add columns to those of an older release, and return their names."""
+        from google.api_core.exceptions import NotFound
+        from google.cloud.bigquery import Table
+
+        from airflow_annotation.transfers.bigquery_tables import LANDINGS, migration, table_columns
+
+        project, dataset = self._dataset(client)
+        try:
+            client.get_dataset(f"{project}.{dataset}")
+        except NotFound as error:
+            raise AnnotationError(
+                f"There is no dataset {project}.{dataset} in BigQuery. Make it, in the location of your choice."
+            ) from error
+        names = self._table_names(client)
+        for name, columns in table_columns(self.points).items():
+            table = Table(names[name], schema=columns)
+            table.clustering_fields = ["project"] if name == LANDINGS else ["project", "item_id"]
+            there = client.create_table(table, exists_ok=True)
+            statement = migration(columns, there.schema, names[name])
+            if statement:
+                client.query_and_wait(statement)
+        return names
+
+    def _table_names(self, client: Client) -> dict[str, str]:
+        from airflow_annotation.transfers.bigquery_tables import check_name, table_columns
+
+        project, dataset = self._dataset(client)
+        check_name("table_prefix", self.table_prefix)
+        return {name: f"{project}.{dataset}.{self.table_prefix}{name}" for name in table_columns(self.points)}
+
+    def _dataset(self, client: Client) -> tuple[str, str]:
+        from airflow_annotation.transfers.bigquery_tables import check_name
+
+        project, _, dataset = check_name("dataset", self.dataset, _DATASET).rpartition(".")
+        return project or client.project, dataset
+
+    def _drop(self, client: Client, table: str) -> None:
+        from google.api_core.exceptions import GoogleAPICallError
+
+        try:
+            client.delete_table(table, not_found_ok=True)
+        except GoogleAPICallError as error:
+            self.log.warning("Could not remove %s, which BigQuery does in a day: %s", table, error)
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        """Labels of the jobs: who looks for what they cost finds the task, as with Google's own operators."""
+        names = {"airflow-dag": self.dag_id, "airflow-task": self.task_id}
+        return {key: re.sub(r"[^a-z0-9_-]", "_", value.lower())[:63] for key, value in names.items()}
+
+    @contextmanager
+    def _bigquery(self, project: AnnotationProject) -> Iterator[Client]:
+        """Give a client; what fails meanwhile becomes an error that names the dataset.
+
+        :raises AnnotationError: the extra is not installed, or something fails
+        """
+        try:
+            from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
+            from google.api_core.exceptions import GoogleAPICallError, RetryError
+        except ImportError as error:
+            raise AnnotationError(
+                "Landing in BigQuery needs pip install 'airflow-provider-annotation[google]'."
+            ) from error
+        hook = BigQueryHook(
+            gcp_conn_id=self.gcp_conn_id,
+            location=self.location,
+            impersonation_chain=self.impersonation_chain,
+            use_legacy_sql=False,
+        )
+        try:
+            yield hook.get_client(project_id=hook.project_id, location=self.location)
+        except (GoogleAPICallError, RetryError) as error:
+            self.check_not_stopped()
+            raise AnnotationError(
+                f"Could not land {project.uri} in BigQuery's dataset {self.dataset}, its last landing is as it was: "
+                f"{getattr(error, 'message', None) or error}"
+            ) from error
+
+
+def _create_staging_table(client: Client, name: str, columns: Sequence[SchemaField]) -> None:
+    from google.cloud.bigquery import Table
+
+    table = Table(name, schema=columns)
+    table.expires = datetime.now(timezone.utc) + timedelta(days=STAGING_DAYS)
+    client.create_table(table, exists_ok=True)
+
+
+def _for_project(project: AnnotationProject) -> Any:
+    from google.cloud.bigquery import QueryJobConfig, ScalarQueryParameter
+
+    return QueryJobConfig(query_parameters=[ScalarQueryParameter("project", "STRING", project.uri)])
+
+
+def _parquet_files(batches: Iterator[pa.RecordBatch]) -> Iterator[IO[bytes]]:
+    """Yield batches as Parquet files on disk, each of some hundred megabytes, and open until the next is asked for."""
+    pending = next(batches, None)
+    while pending is not None:
+        with TemporaryFile(prefix="airflow-annotation-") as file:
+            written = 0
+            with pq.ParquetWriter(file, pending.schema, compression="zstd") as writer:
+                while pending is not None and written < LOAD_BYTES:
+                    writer.write_batch(pending)
+                    written += pending.nbytes
+                    pending = next(batches, None)
+            yield file

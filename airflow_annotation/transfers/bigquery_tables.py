@@ -1,0 +1,227 @@
+"""The three tables in BigQuery: their columns, rows as its load jobs take them, and the script that lands them.
+
+Types: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types. What has no counterpart there: lists of
+lists (``labels.points``), which become repeated records of ``x`` and ``y`` or JSON, and null lists, which become empty
+ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from google.cloud.bigquery import SchemaField
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.list_text import lists_to_json
+from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS
+
+PointsAs = Literal["records", "json"]
+
+LANDINGS: Final = "landings"
+"""The table beside the three that says, for each project, what is in them and since when."""
+
+REPLACED: Final = "replaced"
+"""The staging table of the items whose rows go."""
+
+PREVIOUS_VERSION: Final = "previous_version"
+"""The staging table's column for the landing that a refresh starts from."""
+
+_TYPES: Final[dict[pa.DataType, str]] = {
+    pa.string(): "STRING",
+    pa.bool_(): "BOOL",
+    pa.int32(): "INT64",
+    pa.int64(): "INT64",
+    pa.float64(): "FLOAT64",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP",
+}
+_POINTS: Final = pa.list_(pa.list_(pa.float64()))
+_JSON: Final = {**JSON_COLUMNS, LANDINGS: ("label_schema", "settings")}
+_LANDINGS_SCHEMA: Final = pa.schema(
+    [
+        pa.field("project", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("run_key", pa.string()),
+        pa.field("tables_version", pa.int32()),
+        pa.field("label_schema", pa.string()),
+        pa.field("label_schema_digest", pa.string()),
+        pa.field("settings", pa.string()),
+        pa.field("watermark", pa.timestamp("us", tz="UTC")),
+        pa.field("full_at", pa.timestamp("us", tz="UTC")),
+        pa.field("landed_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+_ARROW: Final[dict[str, pa.Schema]] = {**SCHEMAS, LANDINGS: _LANDINGS_SCHEMA}
+
+_SAME_TYPE: Final = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
+"""Older names of types, which the API answers with."""
+
+_PREFIX: Final = re.compile(r"[A-Za-z0-9_]*")
+
+
+def table_columns(points: PointsAs) -> dict[str, list[SchemaField]]:
+    """Return the columns of each table: of ``items``, ``annotations``, ``labels`` and ``landings``.
+
+    :param points: whether ``labels.points`` are ``records`` or ``json``
+    """
+    return {name: [_column(name, field, points) for field in schema] for name, schema in _ARROW.items()}
+
+
+def landings_schema() -> pa.Schema:
+    """Return the Arrow schema of ``landings``."""
+    return _LANDINGS_SCHEMA
+
+
+def staging_columns(columns: Iterable[SchemaField]) -> list[SchemaField]:
+    """Return columns as Parquet can fill them: JSON is text until it is in its table, and nothing is required."""
+    return [
+        SchemaField(
+            column.name,
+            "STRING" if column.field_type == "JSON" else column.field_type,
+            mode="REPEATED" if column.mode == "REPEATED" else "NULLABLE",
+            fields=column.fields,
+        )
+        for column in columns
+    ]
+
+
+def loadable(batch: pa.RecordBatch, points: PointsAs) -> pa.RecordBatch:
+    """Return rows with the columns that a load job finds in Parquet: only ``points`` change."""
+    index = batch.schema.get_field_index("points")
+    if index < 0:
+        return batch
+    column = batch.column(index)
+    changed = lists_to_json(column) if points == "json" else _points_as_records(column)
+    return batch.set_column(index, pa.field("points", changed.type), changed)
+
+
+def migration(columns: Iterable[SchemaField], present: Iterable[SchemaField], table: str) -> str | None:
+    """Return the statement that adds the columns of this release to a table that lacks some, None if it has all.
+
+    :param columns: the columns of this release
+    :param present: the table's
+    :param table: its full name
+    :raises AnnotationError: the table has a column of another type
+    """
+    there = {column.name: column for column in present}
+    missing = []
+    for column in columns:
+        found = there.get(column.name)
+        if found is None:
+            missing.append(f"ADD COLUMN IF NOT EXISTS `{column.name}` {_type_of(column)}")
+        elif _type_of(found) != _type_of(column):
+            raise AnnotationError(
+                f"The table {table} has a column {column.name} of type {_type_of(found)}, not {_type_of(column)}. "
+                "Choose another table_prefix or dataset, or for points say how they are there: points='records' or "
+                "points='json'."
+            )
+    return f"ALTER TABLE `{table}` {', '.join(missing)}" if missing else None
+
+
+def landing_script(
+    tables: Mapping[str, str], staging: Mapping[str, str], columns: Mapping[str, list[SchemaField]], *, full: bool
+) -> str:
+    """Return the script that lands what is in the staging tables, in one transaction.
+
+    It answers one row: ``moved``, whether another landing of the project was committed since the refresh was planned
+    and nothing was done, and the project's ``items``, ``annotations`` and ``labels`` as they are counted now. All
+    values come from the staging tables, so that none is part of the script. A script that fails leaves all as it was
+    (https://cloud.google.com/bigquery/docs/transactions).
+
+    :param tables: full names, by table
+    :param staging: full names of the staging tables, by table, and of :data:`REPLACED`
+    :param columns: of the tables
+    :param full: whether all rows of the project go, or those of the items in :data:`REPLACED`
+    """
+    landings, staged = f"`{tables[LANDINGS]}`", f"`{staging[LANDINGS]}`"
+    moved = (
+        "FALSE"
+        if full
+        else f"""COALESCE((SELECT version FROM {landings} WHERE project = landed_project LIMIT 1), '')
+    != COALESCE((SELECT {PREVIOUS_VERSION} FROM {staged} LIMIT 1), '')"""
+    )
+    steps = []
+    for name in SCHEMAS:
+        where = "project = landed_project"
+        if not full:
+            where += f" AND item_id IN (SELECT item_id FROM `{staging[REPLACED]}`)"
+        steps += [f"DELETE FROM `{tables[name]}` WHERE {where};", _insert(tables[name], staging[name], columns[name])]
+    steps += [
+        f"DELETE FROM {landings} WHERE project = landed_project;",
+        _insert(
+            tables[LANDINGS], staging[LANDINGS], columns[LANDINGS], full_at="COALESCE(`full_at`, last_full_landing)"
+        ),
+    ]
+    counts = ",\n  ".join(
+        f"(SELECT COUNT(*) FROM `{tables[name]}` WHERE project = landed_project) AS {name}" for name in SCHEMAS
+    )
+    body = "\n  ".join(steps)
+    return f"""DECLARE landed_project STRING DEFAULT (SELECT project FROM {staged} LIMIT 1);
+DECLARE landing_moved BOOL;
+DECLARE last_full_landing TIMESTAMP;
+BEGIN TRANSACTION;
+SET last_full_landing = (SELECT full_at FROM {landings} WHERE project = landed_project LIMIT 1);
+SET landing_moved = {moved};
+IF landing_moved THEN
+  ROLLBACK TRANSACTION;
+ELSE
+  {body}
+  COMMIT TRANSACTION;
+END IF;
+SELECT landing_moved AS moved,
+  {counts};
+"""
+
+
+def check_name(argument: str, value: str, pattern: re.Pattern[str] = _PREFIX) -> str:
+    """Return a name that becomes part of a statement.
+
+    :raises AnnotationError: it has characters that names of tables must not have
+    """
+    if not pattern.fullmatch(value):
+        raise AnnotationError(f"{argument} {value!r} has characters that BigQuery's names cannot have.")
+    return value
+
+
+def _insert(table: str, staging: str, columns: Iterable[SchemaField], **values_of: str) -> str:
+    names, values = [], []
+    for column in columns:
+        names.append(f"`{column.name}`")
+        value = values_of.get(column.name, f"`{column.name}`")
+        # A number that no FLOAT64 is exactly must not fail the landing: it is rounded.
+        values.append(f"PARSE_JSON({value}, wide_number_mode=>'round')" if column.field_type == "JSON" else value)
+    return f"INSERT INTO `{table}` ({', '.join(names)}) SELECT {', '.join(values)} FROM `{staging}`;"
+
+
+def _column(table: str, field: pa.Field, points: PointsAs) -> SchemaField:
+    if field.type == _POINTS:
+        if points == "json":
+            return SchemaField(field.name, "JSON")
+        return SchemaField(
+            field.name, "RECORD", mode="REPEATED", fields=[SchemaField("x", "FLOAT64"), SchemaField("y", "FLOAT64")]
+        )
+    if field.name in _JSON[table]:
+        return SchemaField(field.name, "JSON")
+    if pa.types.is_list(field.type):
+        return SchemaField(field.name, _TYPES[field.type.value_type], mode="REPEATED")
+    return SchemaField(field.name, _TYPES[field.type], mode="NULLABLE" if field.nullable else "REQUIRED")
+
+
+def _type_of(column: SchemaField) -> str:
+    type_ = _SAME_TYPE.get(column.field_type, column.field_type)
+    if type_ == "RECORD":
+        type_ = f"STRUCT<{', '.join(f'{field.name} {_type_of(field)}' for field in column.fields)}>"
+    return f"ARRAY<{type_}>" if column.mode == "REPEATED" else str(type_)
+
+
+def _points_as_records(column: pa.Array) -> pa.Array:
+    """Return lists of x and y as lists of records."""
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    pairs = column.flatten()
+    records = pa.StructArray.from_arrays([pc.list_element(pairs, 0), pc.list_element(pairs, 1)], names=["x", "y"])
+    return pa.ListArray.from_arrays(offsets, records, mask=pc.is_null(column))
