@@ -24,9 +24,13 @@ from airflow_annotation.formats.image_reader import ImageReader
 from airflow_annotation.formats.labeled_images import AREA_TYPES, CLASSIFICATION_TYPES, ImageBatch, LabeledImage
 from airflow_annotation.formats.parquet import TableWriter, write_dataset
 from airflow_annotation.formats.stores import DatasetStore
+from airflow_annotation.formats.text_tables import TEXT_FORMATS, write_text_tables
 from airflow_annotation.formats.versions import PARQUET, VERSIONS, Manifest, TableFile, write_version
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
+
+TABLE_FORMATS: Final = (PARQUET, *TEXT_FORMATS)
+"""The formats that have the tables as they are; the others are to train models with."""
 
 IMAGES: Final = pa.schema(
     [
@@ -126,7 +130,8 @@ def read_options(dataset_format: str, options: Mapping[str, Any]) -> DatasetOpti
     :raises AnnotationError: there is no such format, or an option is none of it; the message names it
     """
     if dataset_format not in FORMATS:
-        raise AnnotationError(f"dataset_format is one of {PARQUET}, {', '.join(FORMATS)}, not {dataset_format!r}.")
+        formats = ", ".join((*TABLE_FORMATS, *FORMATS))
+        raise AnnotationError(f"dataset_format is one of {formats}, not {dataset_format!r}.")
     type_ = FORMATS[dataset_format].options
     if unknown := sorted(set(options) - set(type_.__struct_fields__)):
         raise AnnotationError(
@@ -142,14 +147,14 @@ def read_options(dataset_format: str, options: Mapping[str, Any]) -> DatasetOpti
 def check_format(dataset_format: str, options: Mapping[str, Any] | None) -> None:
     """Check what a landing is asked for.
 
-    :param dataset_format: ``parquet`` or one of :data:`FORMATS`
+    :param dataset_format: one of :data:`TABLE_FORMATS` or of :data:`FORMATS`
     :param options: what is asked of the format
     :raises AnnotationError: there is no such format, or an option is none of it; the message names it
     """
-    if dataset_format != PARQUET:
+    if dataset_format not in TABLE_FORMATS:
         read_options(dataset_format, options or {})
     elif options:
-        raise AnnotationError(f"A Parquet dataset has no dataset_options; these are for {', '.join(FORMATS)}.")
+        raise AnnotationError(f"{dataset_format} has no dataset_options; these are for {', '.join(FORMATS)}.")
 
 
 def write_images(
@@ -218,7 +223,7 @@ def land_dataset(
     :param batches: the whole project; its fields may be renamed by ``field_mapping`` in ``settings``
     :param label_schema: the project's, before any renaming of fields
     :param settings: what the landing was asked for
-    :param dataset_format: ``parquet`` or one of :data:`FORMATS`
+    :param dataset_format: one of :data:`TABLE_FORMATS` or of :data:`FORMATS`
     :param options: what is asked of the format
     :param place_images: as for :func:`write_images`
     :param landing: the rest of what :func:`~airflow_annotation.formats.versions.write_version` takes
@@ -226,6 +231,15 @@ def land_dataset(
     """
     if dataset_format == PARQUET:
         manifest = write_dataset(store, batches, label_schema=label_schema, settings=settings, **landing)
+    elif dataset_format in TEXT_FORMATS:
+        manifest = write_version(
+            store,
+            lambda folder: write_text_tables(folder, batches, dataset_format),
+            label_schema=label_schema,
+            settings=settings,
+            dataset_format=dataset_format,
+            **landing,
+        )
     else:
         asked = read_options(dataset_format, options or {})
         renamed = rename_fields(label_schema, settings.get("field_mapping") or {})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from airflow_annotation.formats.datasets import check_format, describe_version, land_dataset
+from airflow_annotation.formats.datasets import TABLE_FORMATS, check_format, describe_version, land_dataset
 from airflow_annotation.formats.parquet import read_rows, refresh_dataset
 from airflow_annotation.formats.purging import has_nothing_that_is_gone
 from airflow_annotation.formats.stores import DatasetMoved, DatasetStore
@@ -32,10 +32,10 @@ from airflow_annotation.transfers.spool import Spool
 class DatasetTransfer(AnnotationsTransfer):
     """Base of the transfers to datasets: lands versions, in the store that a subclass gives.
 
-    :param dataset_format: ``parquet``, or one to train a model with: ``coco``, ``yolo``, ``pascal_voc``,
-        ``semantic_masks``, ``mot`` or ``image_folder``, each described in its module in ``airflow_annotation.formats``.
-        These take the ``latest`` submission of each item and ``all`` frames of videos, unless told otherwise, and
-        every landing reads all items
+    :param dataset_format: the tables as ``parquet``, ``jsonl`` or ``csv``, or a format to train a model with:
+        ``coco``, ``yolo``, ``pascal_voc``, ``semantic_masks``, ``mot`` or ``image_folder``, each described in its
+        module in ``airflow_annotation.formats``. Those to train with take the ``latest`` submission of each item and
+        ``all`` frames of videos, unless told otherwise. But for ``parquet``, every landing reads all items
     :param dataset_options: what is asked of the format, such as ``classes`` and ``splits``: see
         :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
         (templated)
@@ -58,13 +58,13 @@ class DatasetTransfer(AnnotationsTransfer):
         replace_project: bool = False,
         **kwargs: Any,
     ) -> None:
-        if dataset_format != PARQUET:
+        if dataset_format not in TABLE_FORMATS:
             # A frame without the objects between their key frames would teach a model that they are not there.
             kwargs = {"annotations": "latest", "frames": "all", **kwargs}
         super().__init__(**kwargs)
         check_versions(dataset_format, dataset_options, keep_versions)
-        if dataset_format != PARQUET and self.coordinates != "relative":
-            raise ValueError(f"coordinates are for Parquet: {dataset_format} has its own.")
+        if dataset_format not in TABLE_FORMATS and self.coordinates != "relative":
+            raise ValueError(f"coordinates are for tables: {dataset_format} has its own.")
         self.dataset_format = dataset_format
         self.dataset_options = dataset_options
         self.keep_versions = keep_versions
@@ -119,7 +119,7 @@ class DatasetTransfer(AnnotationsTransfer):
 
     def _land_all(self, store: DatasetStore, landing: Landing, spool: Spool, kept: Mapping[str, Any]) -> dict[str, Any]:
         options: Mapping[str, Any] | None = self.dataset_options
-        if self.dataset_format != PARQUET:
+        if self.dataset_format not in TABLE_FORMATS:
             chosen = {"annotations": self.annotations, "include_predictions": self.include_predictions}
             options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import XComArg
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.datasets import check_format, land_dataset
+from airflow_annotation.formats.datasets import TABLE_FORMATS, check_format, land_dataset
 from airflow_annotation.formats.landed_tables import Landing, read_landed_tables
 from airflow_annotation.formats.stores import FolderStore
 from airflow_annotation.formats.versions import PARQUET, dataset_path
@@ -44,7 +44,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask):
         :class:`~airflow_annotation.transfers.annotations_to_object_storage.AnnotationsToObjectStorageOperator`.
         (templated)
     :param object_storage_conn_id: connection of the target's object store, where the URI names none. (templated)
-    :param dataset_format: one of ``airflow_annotation.formats.datasets.FORMATS``
+    :param dataset_format: ``jsonl``, ``csv``, or one of ``airflow_annotation.formats.datasets.FORMATS``
     :param dataset_options: what is asked of the format, such as ``classes``, ``splits`` and ``annotations``: see
         :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
         (templated)
@@ -150,7 +150,9 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask):
             label_schema=landing.label_schema,
             settings=landing.settings,
             dataset_format=self.dataset_format,
-            options=self.dataset_options_with_media(self.dataset_options or {}),
+            options=None
+            if self.dataset_format in TABLE_FORMATS
+            else self.dataset_options_with_media(self.dataset_options or {}),
             place_images=self.place_images,
             keep_versions=self.keep_versions,
             replace_project=self.replace_project,

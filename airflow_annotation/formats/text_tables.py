@@ -1,0 +1,94 @@
+"""The three tables as files for people and their scripts: JSON Lines, or comma-separated values.
+
+``items``, ``annotations`` and ``labels``, a file each. JSON Lines (https://jsonlines.org) has an object a row with
+every column, JSON columns as objects, times in ISO 8601. CSV (https://datatracker.ietf.org/doc/html/rfc4180) has a
+header; lists and JSON columns are JSON text, a null is an empty field without quotes, and text is quoted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv
+from airflow.sdk import ObjectStoragePath
+
+from airflow_annotation.formats.list_text import lists_to_json
+from airflow_annotation.formats.versions import HashingFile, TableFile
+from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
+
+JSONL: Final = "jsonl"
+CSV: Final = "csv"
+
+TEXT_FORMATS: Final = (JSONL, CSV)
+"""The formats by name."""
+
+
+def write_text_tables(
+    folder: ObjectStoragePath, batches: Iterable[LabelTables], text_format: str
+) -> dict[str, list[TableFile]]:
+    """Write batches as one text file a table, in a folder of their own; return the files by table.
+
+    Streams: holds a batch.
+
+    :param folder: the folder
+    :param batches: the tables
+    :param text_format: one of :data:`TEXT_FORMATS`
+    """
+    folder.fs.makedirs(folder.path, exist_ok=True)
+    writer = _JsonLines if text_format == JSONL else _CommaSeparated
+    with ExitStack() as opened:
+        tables = {}
+        for name in SCHEMAS:
+            path = folder / f"{name}.{text_format}"
+            file = opened.enter_context(closing(HashingFile(path.fs.open(path.path, "wb"))))
+            tables[name] = writer(name, file)
+        for batch in batches:
+            for name, table in tables.items():
+                table.write(getattr(batch, name))
+    return {
+        name: [
+            TableFile(
+                path=f"{name}.{text_format}",
+                rows=table.rows,
+                size=table.file.size,
+                sha256=table.file.sha256.hexdigest(),
+            )
+        ]
+        for name, table in tables.items()
+    }
+
+
+class _JsonLines:
+    def __init__(self, table: str, file: HashingFile) -> None:
+        self.file = file
+        self.rows = 0
+        self._documents = JSON_COLUMNS[table]
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        rows = batch.to_pylist()
+        for row in rows:
+            for name in self._documents:
+                if row[name] is not None:
+                    row[name] = msgspec.Raw(row[name].encode())
+        self.file.write(self._encoder.encode_lines(rows))
+        self.rows += len(rows)
+
+
+class _CommaSeparated:
+    def __init__(self, table: str, file: HashingFile) -> None:
+        self.file = file
+        self.rows = 0
+        schema = SCHEMAS[table]
+        header: Any = pa.RecordBatch.from_pylist([], schema=pa.schema([(name, pa.string()) for name in schema.names]))
+        pa.csv.write_csv(header, file)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        columns = [lists_to_json(column) if pa.types.is_list(column.type) else column for column in batch.columns]
+        text = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        pa.csv.write_csv(text, self.file, pa.csv.WriteOptions(include_header=False))
+        self.rows += batch.num_rows
