@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
@@ -16,10 +17,12 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION
 from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
-from airflow_annotation.transfers.refresh import Landed
+from airflow_annotation.transfers.refresh import Landed, LandingMoved
 from airflow_annotation.transfers.spool import Spool
+from airflow_annotation.transfers.sql_views import check_views, create_views
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import sqlalchemy as sa
     from airflow.providers.common.sql.hooks.sql import DbApiHook
 
@@ -30,22 +33,26 @@ EXTRAS: Final = ("postgres",)
 class AnnotationsToSqlOperator(AnnotationsTransfer):
     """Land a project's ``items``, ``annotations`` and ``labels`` in the tables of a SQL database.
 
-    The tables are created if they are missing. The project's rows are replaced in one transaction, together with its
-    row in ``landings``, so that readers see the last landing or the new one; rows of other projects stay. The tool is
-    read to its end first, into a temporary folder of the worker: the transaction does not wait for it. Of two landings
-    of a project at once, one waits or fails. Lands the whole project each time. Other parameters are those of
+    The tables are created if they are missing. The rows of the items that have changed in the tool are replaced in one
+    transaction, together with the project's row in ``landings``, so that readers see the last landing or the new one;
+    rows of other projects stay. The tool is read first, into a temporary folder of the worker: the transaction does not
+    wait for it. Of two landings of a project at once, one waits, and finds out anew what has changed since the other.
+    Other parameters are those of
     :class:`~airflow_annotation.transfers.base.AnnotationsTransfer` and
     :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
 
     Any connection whose hook is a ``DbApiHook`` with an SQLAlchemy dialect will do, if its driver has transactions.
 
-    Returns the project's URI, ``sql_conn_id``, the names of the ``tables``, ``rows`` by table,
-    ``label_schema_digest`` and ``seconds``.
+    Returns what :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report` does, ``sql_conn_id``, the names
+    of the ``tables``, how many ``rows`` of the project each has now, and ``seconds``.
 
     :param sql_conn_id: connection of the database. (templated)
     :param table_prefix: put before the names of the tables, for databases that have other tables. (templated)
     :param schema: the database's schema that the tables are in, which must be there; the connection's own by default.
         (templated)
+    :param views: in Postgres and SQLite, create views beside the tables: true for all of
+        :data:`~airflow_annotation.transfers.sql_views.VIEWS`, or a list of names: ``pixel_boxes`` (boxes in pixels),
+        ``latest_labels`` (of the last submission for each item), ``class_counts``
     """
 
     template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "sql_conn_id", "table_prefix", "schema")
@@ -58,20 +65,25 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         sql_conn_id: str = "annotations_db",
         table_prefix: str = "",
         schema: str | None = None,
+        views: bool | Sequence[str] = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.views = check_views(views)
         self.sql_conn_id = sql_conn_id
         self.table_prefix = table_prefix
         self.schema = schema
 
     def find_landed(self, project: AnnotationProject) -> Landed | None:
-        """Create the tables if they are missing; return None: every landing reads all items."""
+        """Create the tables if they are missing, and return what they have of the project."""
+        import sqlalchemy as sa
+
         from airflow_annotation.transfers import sql_tables
 
         with self._database(project) as (engine, tables):
             landings = tables[sql_tables.LANDINGS]
             sql_tables.create_tables(engine, tables)
+            create_views(engine, tables, self.views, self.table_prefix)
             if not sql_tables.has_transactions(engine, landings):
                 hook = type(find_sql_hook(self.sql_conn_id)).__name__
                 raise AnnotationError(
@@ -79,36 +91,62 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
                     "done: land in an object store instead, or in a database that has them."
                 )
             sql_tables.claim_project(engine, landings, project.uri)
-        return None
+            with engine.connect() as connection:
+                row = connection.execute(sa.select(landings).where(landings.c.project == project.uri)).mappings().one()
+        if row["landed_at"] is None:
+            return None
+        return Landed(
+            version=str(row["generation"]),
+            run_key=row["run_key"],
+            tables_version=row["tables_version"],
+            label_schema=sql_tables.read_json(row["label_schema"]),
+            label_schema_digest=row["label_schema_digest"],
+            settings=sql_tables.read_json(row["settings"]),
+            full_at=sql_tables.in_utc(row["full_at"]),
+            read_states=partial(self._read_states, project),
+        )
 
     def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
-        """Replace the project's rows."""
+        """Replace the rows of the items that were read, or all rows of the project, in one transaction."""
         from airflow_annotation.transfers import sql_tables
 
-        project = landing.project
+        project, plan = landing.project, landing.plan
         with self._database(project) as (engine, tables), engine.begin() as connection:
             self._connection = connection
             landings = tables[sql_tables.LANDINGS]
+            own = landings.c.project == project.uri
+            last = self._begin(connection, landings, landing)
+            rows = {}
+            for name in SCHEMAS:
+                table = tables[name]
+                if plan.full:
+                    connection.execute(table.delete().where(table.c.project == project.uri))
+                    deleted, before = 0, 0
+                else:
+                    deleted = sql_tables.delete_items(connection, table, project.uri, plan.replaced)
+                    before = last[name]
+                for batch in self.checked(spool.read(name)):
+                    sql_tables.write_rows(connection, table, batch)
+                rows[name] = before - deleted + spool.rows[name]
+                if deleted < 0:
+                    rows[name] = sql_tables.count_rows(connection, table, project.uri)
+            now = datetime.now(timezone.utc)
             values = {
                 "run_key": project.run_key,
                 "tables_version": TABLES_VERSION,
                 "label_schema": json.dumps(landing.label_schema.to_dict(), ensure_ascii=False),
                 "label_schema_digest": landing.label_schema.digest(),
                 "settings": json.dumps(landing.settings, ensure_ascii=False),
-                "landed_at": datetime.now(timezone.utc),
-                **spool.rows,
+                "landed_at": now,
+                "watermark": plan.watermark,
+                **({"full_at": now} if plan.full else {}),
+                **rows,
             }
-            # First, for its lock: another landing of the project waits here.
-            connection.execute(landings.update().where(landings.c.project == project.uri).values(values))
-            for name in SCHEMAS:
-                table = tables[name]
-                connection.execute(table.delete().where(table.c.project == project.uri))
-                for batch in self.checked(spool.read(name)):
-                    sql_tables.write_rows(connection, table, batch)
+            connection.execute(landings.update().where(own).values(values))
         return {
             "sql_conn_id": self.sql_conn_id,
             "tables": {name: table.fullname for name, table in tables.items()},
-            "rows": spool.rows,
+            "rows": rows,
         }
 
     def on_kill(self) -> None:
@@ -118,6 +156,28 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             from airflow_annotation.transfers.sql_tables import cancel
 
             cancel(self._connection)
+
+    def _begin(self, connection: sa.Connection, landings: sa.Table, landing: Landing) -> sa.RowMapping:
+        """Lock the project's row of ``landings``, and return it as it was but for the generation.
+
+        :raises LandingMoved: a refresh was planned for another landing than the last one
+        """
+        import sqlalchemy as sa
+
+        own = landings.c.project == landing.project.uri
+        # By a change and not by a query: every database then holds the row, and another landing of the project waits.
+        generation = sa.func.coalesce(landings.c.generation, 0) + 1
+        connection.execute(landings.update().where(own).values(generation=generation))
+        row = connection.execute(sa.select(landings).where(own)).mappings().one()
+        if not landing.plan.full and str(row["generation"] - 1) != landing.plan.landed_version:
+            raise LandingMoved(f"Another landing of {landing.project.uri} was committed since this one was planned.")
+        return row
+
+    def _read_states(self, project: AnnotationProject) -> Iterator[pa.RecordBatch]:
+        from airflow_annotation.transfers import sql_tables
+
+        with self._database(project) as (engine, tables):
+            yield from sql_tables.read_states(engine, tables["items"], project.uri)
 
     @contextmanager
     def _database(self, project: AnnotationProject) -> Iterator[tuple[sa.Engine, dict[str, sa.Table]]]:

@@ -37,7 +37,7 @@ OnSchemaChange = Literal["evolve", "fail"]
 PROGRESS_INTERVAL: Final = 30.0
 """Seconds between two lines of progress in the log."""
 
-PLANS: Final = 3
+PLANS: Final = 5
 """How often a refresh is planned, where other landings of the project are committed meanwhile."""
 
 _FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "": False, "none": False}

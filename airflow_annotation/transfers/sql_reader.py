@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timezone
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pyarrow as pa
@@ -12,9 +10,9 @@ import sqlalchemy as sa
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.landed_tables import Landing, to_relative
-from airflow_annotation.labels.tables import JSON_COLUMNS, KEYS, SCHEMAS, TABLES_VERSION, LabelTables
+from airflow_annotation.labels.tables import KEYS, SCHEMAS, TABLES_VERSION, LabelTables
 from airflow_annotation.transfers.annotations_to_sql import find_sql_hook
-from airflow_annotation.transfers.sql_tables import LANDINGS, make_engine, sql_tables
+from airflow_annotation.transfers.sql_tables import LANDINGS, make_engine, read_json, rows_to_batch, sql_tables
 
 _ITEMS_AT_ONCE: Final = 1000
 
@@ -51,7 +49,12 @@ class SqlReader:
         :raises AnnotationError: there is none, there are several and nobody says which, or it is of a newer release
         """
         landings = self._tables[LANDINGS]
-        query = sa.select(landings).where(landings.c.landed_at.is_not(None)).order_by(landings.c.project)
+        names = ("project", "run_key", "tables_version", "label_schema", "settings")
+        query = (
+            sa.select(*(landings.c[name] for name in names))
+            .where(landings.c.landed_at.is_not(None))
+            .order_by(landings.c.project)
+        )
         if self._project is not None:
             query = query.where(landings.c.project == self._project)
         try:
@@ -71,7 +74,7 @@ class SqlReader:
                 f"The tables of connection {self._conn_id!r} have version {landing['tables_version']}, and this "
                 f"release of airflow-provider-annotation knows {TABLES_VERSION}: upgrade it."
             )
-        schema, settings = (_read_json(landing[name]) for name in ("label_schema", "settings"))
+        schema, settings = (read_json(landing[name]) for name in ("label_schema", "settings"))
         return Landing.of(landing["project"], landing["run_key"], schema, settings)
 
     def read(self, landing: Landing) -> Iterator[LabelTables]:
@@ -106,28 +109,4 @@ class SqlReader:
 
     def _read(self, name: str, query: sa.Select[Any]) -> pa.RecordBatch:
         schema = SCHEMAS[name]
-        rows: Sequence[Any] = self._connection.execute(query).all()
-        columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-        arrays = [_read_column(name, field, values) for field, values in zip(schema, columns, strict=True)]
-        return pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def _read_column(table: str, field: pa.Field, values: Sequence[Any]) -> pa.Array:
-    if field.name in JSON_COLUMNS[table]:
-        values = [
-            value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            for value in values
-        ]
-    elif pa.types.is_list(field.type):
-        values = [_read_json(value) for value in values]
-    elif pa.types.is_timestamp(field.type):
-        values = [_in_utc(value) for value in values]
-    return pa.array(values, field.type)
-
-
-def _read_json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
-
-
-def _in_utc(time: datetime | None) -> datetime | None:
-    return time.replace(tzinfo=timezone.utc) if time is not None and time.tzinfo is None else time
+        return rows_to_batch(name, schema, self._connection.execute(query).all())

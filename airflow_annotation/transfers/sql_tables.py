@@ -10,6 +10,9 @@ import io
 import json
 import logging
 import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -21,7 +24,7 @@ from sqlalchemy.types import TypeEngine
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.list_text import lists_to_json, lists_to_text
-from airflow_annotation.labels.tables import JSON_COLUMNS, KEYS, SCHEMAS
+from airflow_annotation.labels.tables import ITEM_STATES, JSON_COLUMNS, KEYS, SCHEMAS
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
@@ -34,6 +37,11 @@ BUSY_TIMEOUT: Final = 300.0
 
 INSERT_ROWS: Final = 2000
 
+_ADDED: Final = {LANDINGS: ("generation", "full_at", "watermark")}
+"""Columns that tables of earlier releases do not have."""
+
+_IDS_AT_ONCE: Final = 500
+_STATES_AT_ONCE: Final = 10_000
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +116,10 @@ def sql_tables(dialect_name: str, prefix: str = "", schema: str | None = None) -
         sa.Column("settings", JsonText()),
         sa.Column("landed_at", _TIMESTAMP),
         *(sa.Column(name, sa.BigInteger()) for name in SCHEMAS),
+        # Those below are added to tables of earlier releases: all may be null.
+        sa.Column("generation", sa.BigInteger()),
+        sa.Column("full_at", _TIMESTAMP),
+        sa.Column("watermark", _TIMESTAMP),
     )
     return tables
 
@@ -129,27 +141,67 @@ def make_engine(hook: DbApiHook) -> sa.Engine:
 
 
 def create_tables(engine: sa.Engine, tables: dict[str, sa.Table]) -> None:
-    """Create the tables that are missing, also while somebody else does.
+    """Create the tables that are missing, and the columns that those of earlier releases lack.
+
+    It may be done any number of times, also while somebody else does it.
 
     :raises AnnotationError: there is a table of that name with other columns
     """
-    for table in tables.values():
-        try:
-            with engine.begin() as connection:
-                table.create(connection, checkfirst=True)
-        except sa.exc.DBAPIError:
-            # Another landing may have been faster; then the table is there now.
-            with engine.connect() as connection:
-                if not sa.inspect(connection).has_table(table.name, schema=table.schema):
-                    raise
-        with engine.connect() as connection:
-            columns = sa.inspect(connection).get_columns(table.name, schema=table.schema)
-        present = {column["name"] for column in columns}
-        if missing := [column.name for column in table.columns if column.name not in present]:
+    for name, table in tables.items():
+        make_once(engine, partial(table.create, checkfirst=True), partial(_has_table, engine, table))
+        missing = _missing_columns(engine, table)
+        if missing and set(missing) <= set(_ADDED.get(name, ())):
+            _add_columns(engine, table, missing)
+            missing = _missing_columns(engine, table)
+        if missing:
             raise AnnotationError(
                 f"The table {table.fullname} is there, but is not one of this release: it has no column "
                 f"{', '.join(missing)}. Choose another table_prefix or schema, or drop it."
             )
+
+
+def make_once(engine: sa.Engine, make: str | Callable[[sa.Connection], Any], is_there: Callable[[], bool]) -> None:
+    """Make what is missing in a database, also while another landing does the same.
+
+    :param engine: of the database
+    :param make: a statement, or what makes it through a connection
+    :param is_there: returns whether it has been made
+    """
+    if is_there():
+        return
+    try:
+        with engine.begin() as connection:
+            if callable(make):
+                make(connection)
+            else:
+                connection.exec_driver_sql(make)
+    except sa.exc.DBAPIError:
+        if not is_there():  # or another landing was faster
+            raise
+
+
+def _missing_columns(engine: sa.Engine, table: sa.Table) -> list[str]:
+    with engine.connect() as connection:
+        columns = sa.inspect(connection).get_columns(table.name, schema=table.schema)
+    present = {column["name"] for column in columns}
+    return [column.name for column in table.columns if column.name not in present]
+
+
+def _has_table(engine: sa.Engine, table: sa.Table) -> bool:
+    with engine.connect() as connection:
+        return sa.inspect(connection).has_table(table.name, schema=table.schema)
+
+
+def _add_columns(engine: sa.Engine, table: sa.Table, names: list[str]) -> None:
+    prepare = engine.dialect.identifier_preparer
+
+    def is_there(name: str) -> bool:
+        return name not in _missing_columns(engine, table)
+
+    for name in names:
+        type_ = table.c[name].type.compile(dialect=engine.dialect)
+        statement = f"alter table {prepare.format_table(table)} add column {prepare.quote(name)} {type_}"
+        make_once(engine, statement, partial(is_there, name))
 
 
 def claim_project(engine: sa.Engine, landings: sa.Table, project: str) -> None:
@@ -195,6 +247,77 @@ def write_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch
         if not insert.positional:
             rows = [dict(zip(names, row, strict=True)) for row in rows]
         connection.exec_driver_sql(str(insert), rows)
+
+
+def delete_items(connection: sa.Connection, table: sa.Table, project: str, item_ids: pa.Array) -> int:
+    """Delete the rows of some items, in the connection's transaction; return how many, or -1 if the driver can't say.
+
+    :param connection: to the database
+    :param table: one of the three
+    :param project: the project's URI
+    :param item_ids: the items, whether they have rows or not
+    """
+    counts = []
+    for start in range(0, len(item_ids), _IDS_AT_ONCE):
+        ids = item_ids.slice(start, _IDS_AT_ONCE).to_pylist()
+        own = sa.and_(table.c.project == project, table.c.item_id.in_(ids))
+        counts.append(connection.execute(table.delete().where(own)).rowcount)
+    return -1 if any(count < 0 for count in counts) else sum(counts)
+
+
+def count_rows(connection: sa.Connection, table: sa.Table, project: str) -> int:
+    """Return how many rows of a project a table has."""
+    query = sa.select(sa.func.count()).select_from(table).where(table.c.project == project)
+    return int(connection.execute(query).scalar_one())
+
+
+def read_states(engine: sa.Engine, items: sa.Table, project: str) -> Iterator[pa.RecordBatch]:
+    """Yield the state of every landed item of a project, with the columns of ``ITEM_STATES``.
+
+    :param engine: of the database
+    :param items: the ``items`` table
+    :param project: the project's URI
+    """
+    query = sa.select(*(items.c[name] for name in ITEM_STATES.names)).where(items.c.project == project)
+    with engine.connect() as connection:
+        result = connection.execution_options(stream_results=True).execute(query)
+        for rows in result.partitions(_STATES_AT_ONCE):
+            yield rows_to_batch("items", ITEM_STATES, rows)
+
+
+def rows_to_batch(table: str, schema: pa.Schema, rows: Sequence[Any]) -> pa.RecordBatch:
+    """Return rows as the database gives them as Arrow.
+
+    :param table: the table that they are of
+    :param schema: their columns, which are some of the table's
+    :param rows: the rows
+    """
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    arrays = [_read_column(table, field, values) for field, values in zip(schema, columns, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _read_column(table: str, field: pa.Field, values: Sequence[Any]) -> pa.Array:
+    if field.name in JSON_COLUMNS[table]:
+        values = [
+            value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for value in values
+        ]
+    elif pa.types.is_list(field.type):
+        values = [read_json(value) for value in values]
+    elif pa.types.is_timestamp(field.type):
+        values = [in_utc(value) for value in values]
+    return pa.array(values, field.type)
+
+
+def read_json(value: Any) -> Any:
+    """Return a JSON value, which some databases give as text."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def in_utc(time: datetime | None) -> datetime | None:
+    """Return a time with its zone, which some databases do not give."""
+    return time.replace(tzinfo=timezone.utc) if time is not None and time.tzinfo is None else time
 
 
 def cancel(connection: sa.Connection) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
+from zlib import crc32
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -133,8 +134,12 @@ def boxes(
     first: int = 0,
     classes: tuple[str, ...] = ("car", "person"),
 ) -> LabelTables:
-    """Return a batch of images of 200 x 100 pixels, each with one annotation of some boxes, except for every fifth."""
+    """Return a batch of images of 200 x 100 pixels, each with one annotation of some boxes, except for every fifth.
+
+    Items with other boxes were changed at another time.
+    """
     uri = project_uri(project_id)
+    changed = datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=crc32(repr((per_item, classes)).encode()))
     rows = [{"project": uri, "item_id": str(n), "item_key": f"photo-{n}"} for n in range(first, first + items)]
     labeled = [
         row | {"annotation_id": f"a{row['item_id']}", "origin": "person"} for row in rows if int(row["item_id"]) % 5
@@ -144,6 +149,7 @@ def boxes(
             row
             | {"tool": "label_studio", "media_type": "image", "width": 200, "height": 100, "data": '{"batch": 1}'}
             | {"status": "labeled", "annotation_count": 1, "prediction_count": 0}
+            | {"updated_at": changed}
             for row in rows
         ],
         [row | {"status": "submitted", "label_count": per_item} for row in labeled],

@@ -3,14 +3,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
 from airflow.providers.postgres.hooks.postgres import PostgresHook
@@ -20,12 +21,23 @@ from airflow.sdk.exceptions import AirflowException
 from hypothesis import HealthCheck, given, settings
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.transfers import sql_tables
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from tests.conftest import airflow_connection
+from tests.sensors.scripted_tool import task_context
 from tests.transfers.conftest import Land
-from tests.transfers.generated import SCHEMA, batch_of, boxes, label_tables, project_uri, rows_of, sorted_rows
+from tests.transfers.generated import (
+    SCHEMA,
+    GeneratedHook,
+    batch_of,
+    boxes,
+    label_tables,
+    project_uri,
+    rows_of,
+    sorted_rows,
+)
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -95,7 +107,7 @@ def database(request: pytest.FixtureRequest) -> Database:
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
 @given(batches=label_tables())
 def test_rows_read_back_equal(database: Database, land: Land, batches: list[LabelTables]) -> None:
-    land(database.operator(), batches)
+    land(database.operator(full_refresh=True), batches)
     assert database.rows() == rows_of(batches)
 
 
@@ -123,6 +135,129 @@ def test_landing_again_replaces_the_projects_rows_and_leaves_those_of_others(dat
         (project_uri("1"), 3),
         (project_uri("2"), 6),
     ]
+
+
+def items_of(batches: Iterable[LabelTables], *item_ids: str) -> list[LabelTables]:
+    """Return the rows of some items."""
+    wanted = pa.array(item_ids)
+    return [
+        LabelTables(*(table.filter(pc.is_in(table["item_id"], value_set=wanted)) for table in batch))
+        for batch in batches
+    ]
+
+
+def test_only_changed_items_are_read_and_written_and_the_result_is_that_of_a_full_landing(
+    database: Database, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = land(database.operator(), [boxes(10)])
+    assert (first["full"], first["changed_items"]) == (True, 10)
+    now = [boxes(4), boxes(3, first=4, per_item=5), boxes(2, first=20)]  # 4, 5, 6 edited; 7, 8, 9 gone; 20, 21 new
+    written: list[int] = []
+
+    def count(connection: Any, table: Any, batch: pa.RecordBatch) -> None:
+        written.append(batch.num_rows)
+        write_rows(connection, table, batch)
+
+    write_rows = sql_tables.write_rows
+    monkeypatch.setattr(sql_tables, "write_rows", count)
+    landed = land(database.operator(), now)
+    assert {name: landed[name] for name in ("full", "changed_items", "removed_items", "unchanged_items")} == {
+        "full": False,
+        "changed_items": 5,
+        "removed_items": 3,
+        "unchanged_items": 4,
+    }
+    assert written == [5, 3, 12]  # items, annotations, labels
+    assert database.rows() == rows_of(now)
+    assert landed["rows"] == {name: len(rows) for name, rows in rows_of(now).items()}
+    assert database.query("select items, annotations, labels from @landings") == [tuple(landed["rows"].values())]
+    written.clear()
+    assert land(database.operator(), now)["unchanged_items"] == 9
+    assert written == []
+    assert land(database.operator(full_refresh="True"), now)["full"] is True
+
+
+def test_an_item_that_goes_while_it_is_read_is_removed(database: Database, land: Land) -> None:
+    class Vanishing(GeneratedHook):
+        def read_tables(self, project_id: str, **settings: Any) -> Iterator[LabelTables]:
+            self.batches = items_of(self.batches, "1", "3", "4")
+            return super().read_tables(project_id, **settings)
+
+    land(database.operator(), [boxes(5)])
+    operator = database.operator(project="1")
+    operator.__dict__["hook"] = Vanishing([boxes(5, per_item=1)])
+    landed = operator.execute(task_context())
+    assert (landed["changed_items"], landed["removed_items"]) == (3, 2)
+    assert database.rows() == rows_of(items_of([boxes(5, per_item=1)], "1", "3", "4"))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"annotations": "latest"}, {"annotators": "id"}, {"coordinates": "pixels"}, {"keep_raw": True}]
+)
+def test_other_settings_land_everything_anew(sqlite_database: Database, land: Land, changes: dict[str, Any]) -> None:
+    land(sqlite_database.operator(), [boxes(5)])
+    assert land(sqlite_database.operator(**changes), [boxes(5)])["full"] is True
+    assert land(sqlite_database.operator(**changes), [boxes(5)])["full"] is False
+
+
+def test_another_label_schema_is_an_error_or_lands_everything_anew(
+    database: Database, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land(database.operator(), [boxes(5)])
+    schema = LabelSchema.from_dict(SCHEMA.to_dict() | {"note": {"type": "text"}})
+    monkeypatch.setattr(GeneratedHook, "get_label_schema", lambda *_: schema)
+    with pytest.raises(AnnotationError, match=r"field 'note' was added\. Pass on_schema_change='evolve'"):
+        land(database.operator(on_schema_change="fail"), [boxes(5)])
+    landed = land(database.operator(), [boxes(5)])
+    assert (landed["full"], landed["label_schema_digest"]) == (True, schema.digest())
+    assert land(database.operator(on_schema_change="fail"), [boxes(5)])["full"] is False
+
+
+def test_tables_of_the_release_before_are_migrated_and_landed_in(database: Database, land: Land) -> None:
+    land(database.operator(), [boxes(5)])
+    for column in ("generation", "full_at", "watermark"):
+        database.hook.run(f"alter table {database.prefix}landings drop column {column}")
+    assert land(database.operator(), [boxes(6)])["full"] is True
+    assert land(database.operator(), [boxes(6)])["full"] is False
+    assert database.rows() == rows_of([boxes(6)])
+
+
+def test_views_have_boxes_in_pixels_latest_labels_and_counts(database: Database, land: Land) -> None:
+    with pytest.raises(ValueError, match="pixel_boxes, latest_labels, class_counts"):
+        database.operator(views=["nothing"])
+    land(database.operator(views=["class_counts"]), [boxes(5)])
+    land(database.operator(views=True), [boxes(5)])
+    boxed = "select item_id, x, y, width, height from @pixel_boxes order by item_id, ordinal"
+    assert database.query(boxed)[0] == ("1", 20.0, 20.0, 50.0, 50.0)
+    assert database.query("select label, labels, items from @class_counts order by label") == [
+        ("car", 4, 4),
+        ("person", 4, 4),
+    ]
+    batch = boxes(2)
+    (annotation,), labels = batch.annotations.to_pylist(), batch.labels.to_pylist()
+    later = annotation | {"annotation_id": "later", "updated_at": datetime(2030, 1, 1, tzinfo=timezone.utc)}
+    skipped = annotation | {"annotation_id": "skip", "status": "skipped", "label_count": 0}
+    edited = [labels[0] | {"annotation_id": "later", "label": "bus"}]
+    batches = [batch_of(batch.items.to_pylist(), [annotation, later, skipped], labels + edited)]
+    land(database.operator(coordinates="pixels", views=True), batches)
+    assert database.query("select label from @latest_labels") == [("bus",)]
+    assert database.query(boxed)[0] == ("1", 20.0, 20.0, 50.0, 50.0)
+
+
+def test_a_refresh_is_planned_again_where_another_landing_came_in_between(database: Database, land: Land) -> None:
+    land(database.operator(), [boxes(5)])
+    operator = database.operator()
+    land_first = operator.land
+    other: list[LabelTables] = [boxes(5, per_item=3)]
+
+    def late(landing: Any, spool: Any) -> dict[str, Any]:
+        if other:
+            land(database.operator(), [other.pop()])
+        return land_first(landing, spool)
+
+    operator.land = late  # type: ignore[method-assign]
+    land(operator, [boxes(5, per_item=1)])
+    assert database.rows() == rows_of([boxes(5, per_item=1)])
 
 
 def test_an_empty_project_gives_empty_tables(database: Database, land: Land) -> None:
@@ -312,9 +447,9 @@ def test_readers_see_the_last_landing_until_the_next_is_committed(
 
     write_rows = sql_tables.write_rows
     monkeypatch.setattr(sql_tables, "write_rows", watch)
-    land(database.operator(), [boxes(4)])
+    land(database.operator(), [boxes(4, per_item=1)])
     assert seen == [rows_of([boxes(10)])] * 3
-    assert database.rows() == rows_of([boxes(4)])
+    assert database.rows() == rows_of([boxes(4, per_item=1)])
 
 
 def test_landings_at_once_wait_for_each_other_and_neither_corrupts(database: Database, land: Land) -> None:
@@ -348,7 +483,7 @@ def test_a_killed_landing_is_taken_back(database: Database, land: Land, monkeypa
     write_rows = sql_tables.write_rows
     monkeypatch.setattr(sql_tables, "write_rows", killed)
     with pytest.raises(AnnotationError, match="stopped"):
-        land(task, [boxes(4)])
+        land(task, [boxes(4, per_item=1)])
     assert database.rows() == rows_of([boxes(10)])
 
 
