@@ -165,6 +165,10 @@ class AnnotationHook(BaseHook, ABC):
             )
         return hook
 
+    @abstractmethod
+    def test_connection(self) -> tuple[bool, str]:
+        """Say whom the connection reaches, or what is wrong with it."""
+
     # Projects and runs
 
     @abstractmethod

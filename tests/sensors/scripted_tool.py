@@ -80,6 +80,9 @@ class ScriptedTool(AnnotationHook):
             del self.runs[run_key]
         return bool(found)
 
+    def test_connection(self) -> NoReturn:
+        raise NotImplementedError
+
     def create_project(self, **_: Any) -> NoReturn:
         raise NotImplementedError
 

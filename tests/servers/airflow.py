@@ -168,7 +168,7 @@ def start_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping[s
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     (home / "passwords.json").write_text(json.dumps({USERNAME: PASSWORD}))
-    environment = _settings(home, dags, port) | {
+    environment = airflow_settings(home, dags, port) | {
         f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(connection) for conn_id, connection in connections.items()
     }
     shutil.copy(migrated_database(), home / "airflow.db")
@@ -200,7 +200,13 @@ def running_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping
         stop_groups(*server.pids)
 
 
-def _settings(home: Path, dags: Path, port: int) -> dict[str, str]:
+def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
+    """Return the environment of an Airflow's processes.
+
+    :param home: its ``AIRFLOW_HOME``, where its metadata database is
+    :param dags: the folder of its DAG files
+    :param port: of its API server, if it has one
+    """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
     url = f"http://127.0.0.1:{port}"
     sections: dict[str, dict[str, object]] = {
@@ -249,7 +255,7 @@ def migrated_database() -> Path:
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir()
             log = home / "migrate.log"
-            process = spawn([sys.executable, "-m", "airflow", "db", "migrate"], env=_settings(home, home, 0), log=log)
+            process = spawn([sys.executable, "-m", "airflow", "db", "migrate"], env=airflow_settings(home, home), log=log)
             try:
                 status = process.wait(timeout=300)
             finally:

@@ -83,6 +83,9 @@ class GeneratedHook(AnnotationHook):
         for batch in self.batches:
             yield batch.items.select(ITEM_STATES.names)
 
+    def test_connection(self) -> tuple[bool, str]:
+        raise NotImplementedError
+
     def create_project(self, **_: Any) -> AnnotationProject:
         raise NotImplementedError
 
