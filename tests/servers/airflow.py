@@ -255,7 +255,8 @@ def migrated_database() -> Path:
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir()
             log = home / "migrate.log"
-            process = spawn([sys.executable, "-m", "airflow", "db", "migrate"], env=airflow_settings(home, home), log=log)
+            command = [sys.executable, "-m", "airflow", "db", "migrate"]
+            process = spawn(command, env=airflow_settings(home, home), log=log)
             try:
                 status = process.wait(timeout=300)
             finally:
