@@ -38,16 +38,12 @@ def _command(function: Callable[[Namespace], None]) -> Callable[[Namespace], Non
 def list_runs(arguments: Namespace) -> None:
     """Print the runs whose key starts with a prefix."""
     hook = AnnotationHook.for_connection(arguments.conn_id)
-    AirflowConsole().print_as(
-        data=sorted(hook.list_runs(arguments.prefix), key=lambda project: project.run_key or ""),
-        output=arguments.output,
-        mapper=lambda project: {
-            "run_key": project.run_key,
-            "project": project.id,
-            "title": project.title,
-            "url": project.url,
-        },
-    )
+    projects = sorted(hook.list_runs(arguments.prefix), key=lambda project: project.run_key or "")
+    rows = [
+        {"run_key": project.run_key, "project": project.id, "title": project.title, "url": project.url}
+        for project in projects
+    ]
+    AirflowConsole().print_as(data=rows, output=arguments.output)
 
 
 @_command
