@@ -20,6 +20,7 @@ from airflow_annotation.formats.dataset_options import (
     find_classes,
     rename_fields,
 )
+from airflow_annotation.formats.delta import DELTA
 from airflow_annotation.formats.image_reader import ImageReader
 from airflow_annotation.formats.labeled_images import AREA_TYPES, CLASSIFICATION_TYPES, ImageBatch, LabeledImage
 from airflow_annotation.formats.parquet import TableWriter, write_dataset
@@ -29,7 +30,7 @@ from airflow_annotation.formats.versions import PARQUET, VERSIONS, Manifest, Tab
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 
-TABLE_FORMATS: Final = (PARQUET, *TEXT_FORMATS)
+TABLE_FORMATS: Final = (PARQUET, DELTA, *TEXT_FORMATS)
 """The formats that have the tables as they are; the others are to train models with."""
 
 IMAGES: Final = pa.schema(

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.stores import DatasetStore
+from airflow_annotation.formats.stores import DatasetStore, FolderStore
 from airflow_annotation.formats.versions import (
     HashingFile,
     Manifest,
@@ -71,12 +71,22 @@ def read_dataset(
     :param as_pandas: return pandas data frames instead of Arrow tables
     :raises AnnotationError: there is no dataset, it does not keep the version, or a file is not the one that was landed
     """
-    manifest = read_manifest(target, conn_id=conn_id, version=version)
+    any_format = read_manifest(target, conn_id=conn_id, version=version, dataset_format=None)
     folder = dataset_path(target, conn_id)
-    tables = {
-        name: pa.concat_tables([_read_file(folder, file) for file in manifest.files[name]]).cast(schema)
-        for name, schema in SCHEMAS.items()
-    }
+    if any_format.delta_versions:
+        from airflow_annotation.formats.delta import DeltaTables
+
+        delta = DeltaTables(FolderStore(folder))
+        tables = {
+            name: pa.Table.from_batches(delta.read(name, any_format.delta_versions[name]), schema)
+            for name, schema in SCHEMAS.items()
+        }
+    else:
+        manifest = read_manifest(target, conn_id=conn_id, version=version)
+        tables = {
+            name: pa.concat_tables([_read_file(folder, file) for file in manifest.files[name]]).cast(schema)
+            for name, schema in SCHEMAS.items()
+        }
     return {name: table.to_pandas() for name, table in tables.items()} if as_pandas else tables
 
 

@@ -77,6 +77,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     :param watermark: by the tool's clock: all changes up to it are in the version. None if the tool cannot say
     :param changes: how many items the version replaced or added, and removed, ``changed_items`` and ``removed_items``
     :param landed_at: when the version was last found to have what the tool has
+    :param delta_versions: of the format ``delta``: the version of each Delta table, which has no ``files``
     """
 
     tables_version: int
@@ -95,6 +96,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     watermark: datetime | None = None
     changes: dict[str, int] | None = None
     landed_at: datetime | None = None
+    delta_versions: dict[str, int] = {}
 
 
 def check_target(target: str) -> None:
@@ -131,13 +133,13 @@ def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
 
 
 def read_manifest(
-    target: str, *, conn_id: str | None = None, dataset_format: str = PARQUET, version: str | None = None
+    target: str, *, conn_id: str | None = None, dataset_format: str | None = PARQUET, version: str | None = None
 ) -> Manifest:
     """Read what the dataset in a folder holds.
 
     :param target: the folder, as for :func:`dataset_path`
     :param conn_id: the connection of the object store, where the URI does not name one
-    :param dataset_format: the format that the caller can read
+    :param dataset_format: the format that the caller can read, None for any
     :param version: one of the versions that are kept, instead of the current one
     :raises AnnotationError: there is no dataset, it is in another format, the version is not kept, or a newer release
         of this provider wrote it
@@ -152,7 +154,7 @@ def read_manifest(
             )
     if manifest is None:
         raise AnnotationError(f"There is no dataset in {target!r}: it has no {MANIFEST_NAME}.")
-    if manifest.dataset_format != dataset_format:
+    if dataset_format not in (None, manifest.dataset_format):
         raise AnnotationError(
             f"The dataset in {target!r} is in the format {manifest.dataset_format}, not {dataset_format}."
         )
@@ -189,6 +191,7 @@ def write_version(
     watermark: datetime | None = None,
     changes: dict[str, int] | None = None,
     is_kept: Callable[[Manifest, Manifest], bool] | None = None,
+    describe: Callable[[], dict[str, Any]] | None = None,
 ) -> Manifest:
     """Write a version of the dataset, make it the current one, and remove those that are not kept.
 
@@ -207,6 +210,7 @@ def write_version(
     :param watermark: by the tool's clock: all changes up to it are in the version
     :param changes: as the manifest has it
     :param is_kept: whether an older version, the first of the two, stays beside the new one where there is room
+    :param describe: returns fields of the manifest that only ``write`` knows
     :raises AnnotationError: the dataset is of another project or in another format, or was written by a newer release
         of this provider
     :raises DatasetMoved: the current version is not the one that the new one follows
@@ -250,6 +254,8 @@ def write_version(
             changes=changes,
             landed_at=created_at,
         )
+        if describe:
+            manifest = msgspec.structs.replace(manifest, **describe())
         copy = folder / MANIFEST_NAME
         copy.fs.pipe_file(copy.path, _encode(manifest))
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from airflow_annotation.formats.datasets import TABLE_FORMATS, check_format, describe_version, land_dataset
+from airflow_annotation.formats.delta import DELTA, DeltaTables, land_delta
 from airflow_annotation.formats.parquet import read_rows, refresh_dataset
 from airflow_annotation.formats.purging import has_nothing_that_is_gone
 from airflow_annotation.formats.stores import DatasetMoved, DatasetStore
@@ -32,10 +33,12 @@ from airflow_annotation.transfers.spool import Spool
 class DatasetTransfer(AnnotationsTransfer):
     """Base of the transfers to datasets: lands versions, in the store that a subclass gives.
 
-    :param dataset_format: the tables as ``parquet``, ``jsonl`` or ``csv``, or a format to train a model with:
+    :param dataset_format: the tables as ``parquet``, ``delta`` (Delta tables, for datasets too large to be copied into
+        each new version), ``jsonl`` or ``csv``, or a format to train a model with:
         ``coco``, ``yolo``, ``pascal_voc``, ``semantic_masks``, ``mot`` or ``image_folder``, each described in its
         module in ``airflow_annotation.formats``. Those to train with take the ``latest`` submission of each item and
-        ``all`` frames of videos, unless told otherwise. But for ``parquet``, every landing reads all items
+        ``all`` frames of videos, unless told otherwise. But for ``parquet`` and ``delta``, every landing reads all
+        items
     :param dataset_options: what is asked of the format, such as ``classes`` and ``splits``: see
         :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
         (templated)
@@ -80,15 +83,15 @@ class DatasetTransfer(AnnotationsTransfer):
         store = self.store()
         if not self.replace_project:
             check_same_run(store, project.uri, project.run_key, self.dataset_format)
-        if self.dataset_format != PARQUET:
+        if self.dataset_format not in (PARQUET, DELTA):
             return None
         current = find_current(store)
-        if current is None or (current.project, current.dataset_format) != (project.uri, PARQUET):
+        if current is None or (current.project, current.dataset_format) != (project.uri, self.dataset_format):
             return None
 
         def read_states() -> Iterator[pa.RecordBatch]:
             try:
-                for batch in read_rows(store, current, "items", ITEM_STATES.names):
+                for batch in _read_items(store, current):
                     yield batch.select(ITEM_STATES.names).cast(ITEM_STATES)
             except FileNotFoundError as error:
                 if find_current(store) == current:
@@ -119,6 +122,15 @@ class DatasetTransfer(AnnotationsTransfer):
 
     def _land_all(self, store: DatasetStore, landing: Landing, spool: Spool, kept: Mapping[str, Any]) -> dict[str, Any]:
         options: Mapping[str, Any] | None = self.dataset_options
+        if self.dataset_format == DELTA:
+            manifest = land_delta(
+                store,
+                lambda table: self.checked(spool.read(table)),
+                replace_project=self.replace_project,
+                **self._described(landing, spool),
+                **kept,
+            )
+            return describe_version(store, manifest)
         if self.dataset_format not in TABLE_FORMATS:
             chosen = {"annotations": self.annotations, "include_predictions": self.include_predictions}
             options = self.dataset_options_with_media({**chosen, **(options or {})})
@@ -140,11 +152,12 @@ class DatasetTransfer(AnnotationsTransfer):
             raise DatasetMoved(f"{store.uri} has another version than {landing.plan.landed_version} meanwhile.")
         if not len(landing.plan.replaced) and not any(spool.rows.values()):
             return keep_version(store, current, watermark=landing.plan.watermark, **kept)
-        return refresh_dataset(
+        refresh = land_delta if self.dataset_format == DELTA else refresh_dataset
+        return refresh(
             store,
-            current,
-            landing.plan.replaced,
-            lambda table: self.checked(spool.read(table)),
+            follows=current,
+            replaced=landing.plan.replaced,
+            read=lambda table: self.checked(spool.read(table)),
             **self._described(landing, spool),
             **kept,
         )
@@ -162,6 +175,12 @@ class DatasetTransfer(AnnotationsTransfer):
 
     def _is_kept(self, store: DatasetStore) -> Callable[[Manifest, Manifest], bool] | None:
         return partial(has_nothing_that_is_gone, store) if self.purge_versions else None
+
+
+def _read_items(store: DatasetStore, manifest: Manifest) -> Iterator[pa.RecordBatch]:
+    if manifest.dataset_format == DELTA:
+        return DeltaTables(store).read("items", manifest.delta_versions["items"], ITEM_STATES.names)
+    return read_rows(store, manifest, "items", ITEM_STATES.names)
 
 
 def check_versions(dataset_format: str, dataset_options: Any, keep_versions: int) -> None:

@@ -10,6 +10,7 @@ from airflow.sdk import XComArg
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.datasets import TABLE_FORMATS, check_format, land_dataset
+from airflow_annotation.formats.delta import DELTA
 from airflow_annotation.formats.landed_tables import Landing, read_landed_tables
 from airflow_annotation.formats.stores import FolderStore
 from airflow_annotation.formats.versions import PARQUET, dataset_path
@@ -87,8 +88,8 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask):
         super().__init__(**kwargs)
         if (source is None) == (sql_conn_id is None):
             raise ValueError("Say where the annotations have landed: pass either source or sql_conn_id.")
-        if dataset_format == PARQUET:
-            raise ValueError("dataset_format='parquet' is what has landed already: choose another format.")
+        if dataset_format in (PARQUET, DELTA):
+            raise ValueError(f"dataset_format={dataset_format!r} is what lands from the tool: choose another format.")
         check_versions(dataset_format, dataset_options, keep_versions)
         check_uri(target)
         self.source: Any = source

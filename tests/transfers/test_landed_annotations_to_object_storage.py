@@ -206,7 +206,7 @@ def test_wrong_arguments_fail_when_the_dag_is_parsed(arguments: dict[str, Any], 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dataset_format": "coca"}, "dataset_format is one of parquet, jsonl, csv, coco"),
+        ({"dataset_format": "coca"}, "dataset_format is one of parquet, delta, jsonl, csv, coco"),
         ({"dataset_format": "coco", "dataset_options": {"split": {}}}, "coco has no option 'split'"),
         ({"dataset_options": {"classes": ["a"]}}, "parquet has no dataset_options"),
     ],

@@ -1,0 +1,295 @@
+"""The three tables as Delta tables, for datasets too large to be taken over into each new version.
+
+::
+
+    target/
+      manifest.json                     which version of each Delta table is the current landing
+      versions/20261122T171532Z-…/      the manifest as it was when it landed
+      items/ annotations/ labels/       Delta tables (https://github.com/delta-io/delta/blob/master/PROTOCOL.md)
+
+A landing is one commit to each of the tables: a refresh is one MERGE, which writes again only the files that hold rows
+of items that have changed. The manifest names the versions of the three that belong together, and moves last; so
+:func:`~airflow_annotation.formats.parquet.read_dataset` gives a whole landing, while a reader of a single table without
+the manifest sees that table's own last commit.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from airflow.sdk import BaseHook, ObjectStoragePath
+from fsspec.implementations.local import LocalFileSystem
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.stores import DatasetMoved, DatasetStore, FolderStore
+from airflow_annotation.formats.versions import Manifest, TableFile, find_version, write_version
+from airflow_annotation.labels.tables import SCHEMAS
+
+if TYPE_CHECKING:
+    from deltalake import CommitProperties, DeltaTable
+
+DELTA: Final = "delta"
+
+_KEEPS_ITS_LOG: Final = {"delta.logRetentionDuration": "interval 36500 days"}
+"""Versions go as ``keep_versions`` says, not by their age."""
+
+_IS_GONE: Final = "_is_gone"
+"""A column of what is merged: its row says that an item's rows go, instead of being one that comes."""
+
+Rows = Callable[[str], Iterable[pa.RecordBatch]]
+"""Returns the rows of a table."""
+
+
+class DeltaTables:
+    """The Delta tables of a dataset.
+
+    :param store: the dataset's folder
+    :raises AnnotationError: the extra ``delta`` is not installed, or the store is not one that Delta tables can be in
+    """
+
+    def __init__(self, store: DatasetStore) -> None:
+        if not isinstance(store, FolderStore):
+            raise AnnotationError(
+                f"{store.uri} cannot hold Delta tables this way: land them with AnnotationsToObjectStorageOperator."
+            )
+        if importlib.util.find_spec("deltalake") is None:
+            raise AnnotationError("Delta tables need pip install 'airflow-provider-annotation[delta]'.")
+        self._root = _location(store.path)
+        self._options = _storage_options(store.path)
+
+    def overwrite(self, read: Rows) -> dict[str, int]:
+        """Replace all rows, and return the version of each table.
+
+        :param read: returns the new rows of a table
+        :raises DatasetMoved: somebody else writes to the tables
+        """
+        from deltalake import write_deltalake
+        from deltalake.exceptions import CommitFailedError
+
+        versions = {}
+        for name, schema in SCHEMAS.items():
+            before = self._find(name)
+            start = -1 if before is None else before.version()
+            try:
+                write_deltalake(
+                    self._uri(name) if before is None else before,
+                    pa.RecordBatchReader.from_batches(schema, read(name)),
+                    mode="overwrite",
+                    schema_mode="overwrite",
+                    configuration=_KEEPS_ITS_LOG,
+                    storage_options=self._options,
+                    commit_properties=self._alone,
+                )
+            except CommitFailedError as error:
+                raise DatasetMoved(f"Another landing writes to {self._uri(name)}.") from error
+            versions[name] = self._open(name).version()
+            self._check_alone(name, start, versions[name])
+        return versions
+
+    def merge(self, versions: dict[str, int], replaced: pa.Array, read: Rows) -> dict[str, int]:
+        """Replace the rows of some items, in one commit a table, and return the version of each table.
+
+        :param versions: those that the last landing left; what a crashed landing did since is undone first
+        :param replaced: ids of the items whose rows go
+        :param read: returns the rows that come
+        :raises DatasetMoved: somebody else writes to the tables
+        """
+        from deltalake.exceptions import CommitFailedError
+
+        merged = {}
+        for name, schema in SCHEMAS.items():
+            table = self._open(name)
+            try:
+                if not _holds(table, versions[name]):
+                    table.restore(versions[name], commit_properties=self._alone)
+                start = table.version()
+                merger = table.merge(
+                    _merge_source(schema, replaced, read(name)),
+                    predicate=f"target.item_id = source.item_id AND source.{_IS_GONE}",
+                    source_alias="source",
+                    target_alias="target",
+                    commit_properties=self._alone,
+                )
+                merger = merger.when_matched_delete().when_not_matched_insert(
+                    {column: f'source."{column}"' for column in schema.names}, predicate=f"NOT source.{_IS_GONE}"
+                )
+                merger.execute()
+            except CommitFailedError as error:
+                raise DatasetMoved(f"Another landing writes to {self._uri(name)}.") from error
+            merged[name] = table.version()
+            self._check_alone(name, start, merged[name])
+        return merged
+
+    def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a table's version, in no order.
+
+        :param table: its name
+        :param version: its version
+        :param columns: read these only
+        """
+        schema = SCHEMAS[table]
+        chosen = pa.schema([schema.field(name) for name in columns or schema.names])
+        opened = self._open(table, version)
+        for batch in opened.to_pyarrow_dataset().to_batches(columns=chosen.names):
+            yield from pa.Table.from_batches([batch]).cast(chosen).combine_chunks().to_batches()
+
+    def count(self, table: str, version: int) -> int:
+        """Return how many rows a table's version has."""
+        rows: int = self._open(table, version).count()
+        return rows
+
+    def remove_versions(self, kept: Sequence[dict[str, int]]) -> None:
+        """Remove the files that belong to no version of some landings.
+
+        Nothing else may write to the tables meanwhile that wants a version which is not among them.
+
+        :param kept: the versions of the tables, a dictionary a landing
+        """
+        for name in SCHEMAS:
+            self._open(name).vacuum(
+                retention_hours=0,
+                dry_run=False,
+                enforce_retention_duration=False,
+                keep_versions=sorted({versions[name] for versions in kept}),
+            )
+
+    def _uri(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _open(self, name: str, version: int | None = None) -> DeltaTable:
+        from deltalake import DeltaTable
+        from deltalake.exceptions import TableNotFoundError
+
+        try:
+            return DeltaTable(self._uri(name), version=version, storage_options=self._options)
+        except TableNotFoundError as error:
+            raise FileNotFoundError(f"There is no Delta table {self._uri(name)}.") from error
+
+    @property
+    def _alone(self) -> CommitProperties:
+        """A commit that fails instead of going on top of somebody else's."""
+        from deltalake import CommitProperties
+
+        return CommitProperties(max_commit_retries=0)
+
+    def _check_alone(self, name: str, start: int, end: int) -> None:
+        # Without anything to change there is no commit.
+        if end > start + 1:
+            raise DatasetMoved(f"Another landing has written to {self._uri(name)} meanwhile.")
+
+    def _find(self, name: str) -> DeltaTable | None:
+        try:
+            return self._open(name)
+        except FileNotFoundError:
+            return None
+
+
+def land_delta(
+    store: DatasetStore,
+    read: Rows,
+    *,
+    follows: Manifest | None = None,
+    replaced: pa.Array | None = None,
+    **landing: Any,
+) -> Manifest:
+    """Write a version of a dataset of Delta tables.
+
+    :param store: the dataset's folder
+    :param read: returns the rows of a table: all of the project, or those of the items in ``replaced``
+    :param follows: the version whose other rows stay; None where all rows are replaced
+    :param replaced: ids of the items whose rows go
+    :param landing: what :func:`~airflow_annotation.formats.versions.write_version` takes
+    :raises DatasetMoved: somebody else writes to the tables
+    """
+    tables = DeltaTables(store)
+    versions: dict[str, int] = {}
+
+    def write(folder: ObjectStoragePath) -> dict[str, list[TableFile]]:
+        folder.fs.makedirs(folder.path, exist_ok=True)
+        if follows is None or replaced is None:
+            versions.update(tables.overwrite(read))
+        else:
+            versions.update(tables.merge(follows.delta_versions, replaced, read))
+        return {}
+
+    def describe() -> dict[str, Any]:
+        rows = {name: tables.count(name, version) for name, version in versions.items()}
+        return {"delta_versions": versions, "rows": rows}
+
+    manifest = write_version(store, write, dataset_format=DELTA, follows=follows, describe=describe, **landing)
+    kept = [find_version(store, version) for version in manifest.versions]
+    tables.remove_versions([old.delta_versions for old in kept if old and old.delta_versions])
+    return manifest
+
+
+def _holds(table: DeltaTable, version: int) -> bool:
+    """Return whether a table has the rows that it had in a version: files that nobody wants may have gone since."""
+    since = table.version() - version
+    return since >= 0 and all(entry["operation"].startswith("VACUUM") for entry in table.history(since or 1)[:since])
+
+
+def _merge_source(schema: pa.Schema, replaced: pa.Array, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
+    """Return the rows that come, after a row for each item whose rows go."""
+    merged = pa.schema([*(field.with_nullable(True) for field in schema), pa.field(_IS_GONE, pa.bool_())])
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        count = len(replaced)
+        gone = [replaced if field.name == "item_id" else pa.nulls(count, field.type) for field in schema]
+        yield pa.RecordBatch.from_arrays([*gone, pa.repeat(pa.scalar(True), count)], schema=merged)
+        for batch in batches:
+            coming = pa.repeat(pa.scalar(False), batch.num_rows)
+            yield pa.RecordBatch.from_arrays([*batch.columns, coming], schema=merged)
+
+    return pa.RecordBatchReader.from_batches(merged, rows())
+
+
+def _location(path: ObjectStoragePath) -> str:
+    """Return where Delta's own storage layer finds a folder."""
+    if isinstance(path.fs, LocalFileSystem):
+        return path.path.rstrip("/")
+    parts = urlsplit(str(path))
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
+
+def _storage_options(path: ObjectStoragePath) -> dict[str, str]:
+    """Return what Delta's own storage layer needs of the Airflow connection; elsewhere it asks the environment.
+
+    Options: https://docs.rs/object_store/latest/object_store/
+    """
+    scheme = urlsplit(str(path)).scheme
+    if scheme in ("s3", "s3a"):
+        return _s3_options(path.conn_id)
+    if scheme in ("gs", "gcs") and path.conn_id:
+        return _gcs_options(path.conn_id)
+    return {}
+
+
+def _s3_options(conn_id: str | None) -> dict[str, str]:
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
+
+    hook: Any = AwsGenericHook(aws_conn_id=conn_id, client_type="s3")
+    credentials = hook.get_credentials()
+    endpoint = hook.conn_config.get_service_endpoint_url(service_name="s3")
+    options = {
+        "AWS_ACCESS_KEY_ID": credentials.access_key,
+        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
+        "AWS_SESSION_TOKEN": credentials.token,
+        "AWS_REGION": hook.region_name or "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ALLOW_HTTP": "true" if str(endpoint).startswith("http://") else None,
+    }
+    return {name: value for name, value in options.items() if value}
+
+
+def _gcs_options(conn_id: str) -> dict[str, str]:
+    extra = BaseHook.get_connection(conn_id).extra_dejson
+    options = {
+        "GOOGLE_SERVICE_ACCOUNT_PATH": extra.get("key_path"),
+        "GOOGLE_SERVICE_ACCOUNT_KEY": extra.get("keyfile_dict"),
+    }
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in options.items() if value}
