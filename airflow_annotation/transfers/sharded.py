@@ -1,0 +1,250 @@
+"""Landings of very large projects, read by as many workers as there are: a task plans, mapped tasks read, one lands."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import pyarrow as pa
+from airflow.providers.common.compat.sdk import conf
+from airflow.sdk import ObjectStoragePath, TaskGroup, XComArg
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.project_task import is_templated
+from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
+from airflow_annotation.transfers.spool import Spool
+from airflow_annotation.transfers.staging import StagedLanding, is_same
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+_STAGING_KEY: Final = "staging"
+"""The XCom with the URI of the staged landing."""
+
+
+def land_in_shards(
+    operator_class: type[AnnotationsTransfer],
+    *,
+    group_id: str,
+    staging: str,
+    staging_conn_id: str | None = None,
+    shard_items: int = 10_000,
+    shard_arguments: Mapping[str, Any] | None = None,
+    **arguments: Any,
+) -> TaskGroup:
+    """Return a group of tasks that lands what one task of a transfer lands, read by many workers.
+
+    ::
+
+        wait >> land_in_shards(
+            AnnotationsToSqlOperator, group_id="labels", staging="gs://my-bucket/staging", sql_conn_id="warehouse"
+        )
+
+    The task ``plan`` finds out which items are to be read, the mapped task ``read`` reads them, a shard each, and
+    ``land`` lands all of them in one commit and returns what the single task would. A shard that is tried again takes
+    the place of its earlier try. Items that come into the project after it was planned land the next time. If another
+    landing of the project is committed meanwhile, ``land`` plans again and reads what has changed since by itself.
+
+    Ids of items and rows go through the folder ``staging``, nothing large through XCom. ``land`` removes what is in
+    there; what a run leaves that failed is removed when it is planned again, or by another planning after a week.
+
+    The group cannot be in a mapped task group, whose tasks Airflow does not map again.
+
+    :param operator_class: the transfer, such as :class:`AnnotationsToSqlOperator`
+    :param group_id: id of the group
+    :param staging: URI of a folder that all workers reach, which may be that of other groups as well. (templated)
+    :param staging_conn_id: connection of its object store, where the URI names none. (templated)
+    :param shard_items: items of a shard; more, where there would be more shards than Airflow's ``max_map_length``
+    :param shard_arguments: of the mapped tasks alone, such as ``max_active_tis_per_dagrun``, which limits how many read
+        at once, ``pool`` or ``executor``
+    :param arguments: of the transfer, and of all three tasks: ``retries``, ``annotation_conn_id``, …; ``trigger_rule``
+        is of the first task alone, ``outlets`` of the last
+    :raises ValueError: a shard is to have no items
+    """
+    if shard_items < 1:
+        raise ValueError(f"shard_items must be at least 1, not {shard_items}.")
+    if not is_templated(staging):
+        StagedLanding(staging, staging_conn_id)
+    first = {name: arguments.pop(name) for name in ("trigger_rule",) if name in arguments}
+    last = {name: arguments.pop(name) for name in ("outlets",) if name in arguments}
+    arguments = {**arguments, "staging_conn_id": staging_conn_id}
+    with TaskGroup(group_id) as group:
+        plan = _task_class(_PlanTask, operator_class)(
+            task_id="plan", staging=staging, shard_items=shard_items, **arguments, **first
+        )
+        staged = XComArg(plan, key=_STAGING_KEY)
+        read = (
+            _task_class(_ReadTask, operator_class)
+            .partial(task_id="read", staged=staged, **{**arguments, **(shard_arguments or {})})
+            .expand(shard=plan.output)
+        )
+        _task_class(_LandTask, operator_class)(
+            task_id="land", staged=staged, shard_reports=read.output, **arguments, **last
+        )
+    return group
+
+
+def _task_class(step: type[Any], operator_class: type[AnnotationsTransfer]) -> Any:
+    """Return the transfer with one of the steps in place of the whole landing."""
+    fields = dict.fromkeys((*operator_class.template_fields, *step.template_fields))
+    namespace = {"__module__": __name__, "__doc__": step.__doc__, "template_fields": tuple(fields)}
+    name = f"{operator_class.__name__}.{step.__name__.strip('_')}"
+    return types.new_class(name, (step, operator_class), exec_body=lambda body: body.update(namespace))
+
+
+class _StagedTask(AnnotationsTransfer):
+    """Base of the steps that work on a staged landing."""
+
+    template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "staged", "staging_conn_id")
+
+    def __init__(self, *, staged: Any, staging_conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.staged = staged
+        self.staging_conn_id = staging_conn_id
+
+    def read_staged(self) -> Landing:
+        """Read what is to be landed.
+
+        :raises AnnotationError: it was planned for other settings than the task has
+        """
+        landing = StagedLanding(self.staged, self.staging_conn_id).read()
+        if not is_same(self.settings, landing.settings):
+            raise AnnotationError(
+                f"{self.task_id} is to land {self.settings}, and {landing.settings} was planned: the DAG has changed "
+                f"meanwhile. Clear the task {self._plan_task_id!r}."
+            )
+        return landing
+
+    @property
+    def _plan_task_id(self) -> str:
+        return f"{self.task_id.rpartition('.')[0]}.plan"
+
+
+class _PlanTask(AnnotationsTransfer):
+    """Plans a landing, and returns the numbers of its shards."""
+
+    template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "staging", "staging_conn_id")
+
+    def __init__(self, *, staging: str, shard_items: int, staging_conn_id: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.staging = staging
+        self.staging_conn_id = staging_conn_id
+        self.shard_items = shard_items
+
+    def execute(self, context: Context) -> Any:
+        """Plan the landing, and return the numbers of its shards."""
+        landing = self.plan(self.find_project(context))
+        item_ids = self._list_items(landing.project) if landing.plan.full else landing.plan.changed
+        run = context["dag_run"]
+        staged = StagedLanding.write(
+            self.staging,
+            landing,
+            item_ids,
+            owner=f"{run.dag_id}/{run.run_id}/{self.task_id}",
+            shard_items=self.shard_items,
+            max_shards=conf.getint("core", "max_map_length", fallback=1024),
+            conn_id=self.staging_conn_id,
+        )
+        shards = staged.shards
+        self.log.info("%d items are to be read in %d shards, from %s", len(item_ids), shards, staged.uri)
+        context["ti"].xcom_push(key=_STAGING_KEY, value=staged.uri)
+        return list(range(shards))
+
+    def _list_items(self, project: AnnotationProject) -> pa.Array:
+        states = self.hook.list_item_states(project.id, include_predictions=self.include_predictions)
+        ids = [batch.column("item_id") for batch in self.checked(states)]
+        return pa.chunked_array(ids, pa.string()).unique()
+
+
+class _ReadTask(_StagedTask):
+    """Reads the items of a shard into a folder, and returns where that is."""
+
+    template_fields: Sequence[str] = (*_StagedTask.template_fields, "shard")
+
+    def __init__(self, *, shard: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shard = shard
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read the shard, and return its folder, rows by table, and what media were written."""
+        staged = StagedLanding(self.staged, self.staging_conn_id)
+        if not staged.exists():
+            raise AnnotationError(
+                f"{staged.uri} is gone, since it has landed or was left for long. Clear the task "
+                f"{self._plan_task_id!r} to land again."
+            )
+        landing = self.read_staged()
+        self.remember_project(context, landing.project)
+        try_number = context["ti"].try_number
+        item_ids = staged.read_shard(self.shard)
+        spool = self.read(landing, staged.shard_folder(self.shard, try_number), item_ids)
+        self.log.info("Read %d of %d items of shard %d", spool.rows["items"], len(item_ids), self.shard)
+        return {
+            "staged": self.staged,
+            "shard": self.shard,
+            "try_number": try_number,
+            "rows": spool.rows,
+            **self.landed_media,
+        }
+
+
+class _LandTask(_StagedTask):
+    """Lands what the shards have read."""
+
+    template_fields: Sequence[str] = (*_StagedTask.template_fields, "shard_reports")
+
+    _landing: Landing | None = None
+    _reports: Sequence[Mapping[str, Any]] = ()
+
+    def __init__(self, *, shard_reports: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shard_reports = shard_reports
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Land the project as the transfer does, and remove what is staged."""
+        staged = StagedLanding(self.staged, self.staging_conn_id)
+        if staged.exists():
+            self._landing = self.read_staged()
+        else:
+            self.log.warning("%s has landed, in another try of this task: reading what has changed since", staged.uri)
+        landed = super().execute(context)
+        staged.remove()
+        return landed
+
+    def plan(self, project: AnnotationProject) -> Landing:
+        """Return the staged landing; a new one, if it cannot be applied any more."""
+        return self._landing or super().plan(project)
+
+    def read(self, landing: Landing, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
+        """Return what the shards have read, if it is of this landing."""
+        if landing is not self._landing:
+            self._reports = ()
+            return super().read(landing, folder, item_ids)
+        self._landing = None  # another plan is for this task alone
+        staged = StagedLanding(self.staged, self.staging_conn_id)
+        # Tries of the plan before this one may have had more shards.
+        self._reports = [report for report in self.shard_reports if report["staged"] == self.staged]
+        shards = {
+            report["shard"]: staged.shard_folder(report["shard"], report["try_number"]) for report in self._reports
+        }
+        if missing := sorted(set(range(staged.shards)) - shards.keys()):
+            self._fail_for_missing(missing)
+        self.with_media(())
+        return Spool([shards[shard] for shard in sorted(shards)])
+
+    def report(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+        """Return what the landing has changed, with the media that the shards have written."""
+        report = super().report(landing, spool)
+        media = [report["media"] for report in self._reports if "media" in report]
+        if media:
+            counts = (name for name, value in media[0].items() if isinstance(value, int))
+            report["media"] |= {name: sum(one[name] for one in media) for name in counts}
+        return report
+
+    def _fail_for_missing(self, missing: list[int]) -> NoReturn:
+        raise AnnotationError(
+            f"Shards {', '.join(map(str, missing[:20]))} of {self.staged} were not read. Clear the task "
+            f"{self._plan_task_id!r} to land again."
+        )

@@ -1,0 +1,207 @@
+"""A planned landing in a folder that all workers reach: what is to be read, in shards, and what was read of each.
+
+::
+
+    staging/20261125T171532Z-0c1f…-5f0c2e8a/items.parquet      ids of the items to read, a row group a shard
+                                            vanished.parquet   ids of the items that are gone
+                                            plan.json          the rest of the plan
+                                            shards/3-1/        what try 1 read of shard 3: a file of each table
+
+Every planning has a folder of its own, and so has every try of a shard: what outlives its task's end, as workers that
+lost their connection do, writes nothing that anybody reads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from airflow.sdk import ObjectStoragePath
+
+from airflow_annotation.formats.landed_tables import Landing as LandedProject
+from airflow_annotation.formats.versions import dataset_path
+from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.transfers.base import Landing
+from airflow_annotation.transfers.refresh import RefreshPlan
+
+KEPT_FOR: Final = timedelta(days=7)
+"""A folder that another run has left may still be read by its shards, that wait to be tried again, until it is this
+old."""
+
+_ITEMS: Final = "items.parquet"
+_VANISHED: Final = "vanished.parquet"
+_PLAN: Final = "plan.json"
+_IDS: Final = pa.schema([pa.field("item_id", pa.string(), nullable=False)])
+_TIME: Final = "%Y%m%dT%H%M%SZ"
+_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{16}-[0-9a-f]{8}")
+
+log = logging.getLogger(__name__)
+
+
+class _StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``plan.json`` has."""
+
+    project: AnnotationProject
+    label_schema: dict[str, Any]
+    settings: dict[str, Any]
+    reason: str | None
+    unchanged: int
+    landed_version: str | None
+    watermark: datetime | None
+    shards: int
+
+
+class StagedLanding:
+    """A planned landing in its folder.
+
+    :param uri: of the folder, as :meth:`write` chose it
+    :param conn_id: the connection of the object store, where the URI names none
+    """
+
+    def __init__(self, uri: str, conn_id: str | None = None) -> None:
+        self.uri = uri
+        self._folder = dataset_path(uri, conn_id)
+
+    @classmethod
+    def write(
+        cls,
+        staging: str,
+        landing: Landing,
+        item_ids: pa.Array,
+        *,
+        owner: str,
+        shard_items: int,
+        max_shards: int,
+        conn_id: str | None = None,
+    ) -> StagedLanding:
+        """Write a plan into a new folder.
+
+        Removes what earlier tries of the owner have left, and what others left long ago.
+
+        :param staging: URI of the folder of all staged landings
+        :param landing: with the plan
+        :param item_ids: of the items to read
+        :param owner: names the task and its run: two of them never plan at once
+        :param shard_items: items of a shard
+        :param max_shards: where there would be more of them, shards are larger
+        :param conn_id: the connection of the object store, where the URI names none
+        """
+        root = dataset_path(staging, conn_id)
+        digest = hashlib.sha256(owner.encode()).hexdigest()[:16]
+        now = datetime.now(timezone.utc)
+        _remove_leftovers(root, digest, now)
+        name = f"{now.strftime(_TIME)}-{digest}-{uuid.uuid4().hex[:8]}"
+        staged = cls(f"{staging.rstrip('/')}/{name}", conn_id)
+        folder = staged._folder
+        folder.fs.makedirs(folder.path, exist_ok=True)
+        items = max(shard_items, -(-len(item_ids) // max_shards))
+        _write_ids(folder / _ITEMS, item_ids, items)
+        _write_ids(folder / _VANISHED, landing.plan.vanished, max(1, len(landing.plan.vanished)))
+        plan = _StagedPlan(
+            project=landing.project,
+            label_schema=landing.label_schema.to_dict(),
+            settings=landing.settings,
+            reason=landing.plan.reason,
+            unchanged=landing.plan.unchanged,
+            landed_version=landing.plan.landed_version,
+            watermark=landing.plan.watermark,
+            shards=max(1, -(-len(item_ids) // items)),
+        )
+        path = folder / _PLAN
+        path.fs.pipe_file(path.path, msgspec.json.encode(plan))
+        return staged
+
+    def exists(self) -> bool:
+        """Return whether the plan is there: it is removed when it has landed."""
+        path = self._folder / _PLAN
+        return bool(path.fs.exists(path.path))
+
+    def read(self) -> Landing:
+        """Read what is to be landed."""
+        staged = self._read_plan()
+        changed = pa.array([], pa.string()) if staged.reason is not None else self._read_ids(_ITEMS)
+        plan = RefreshPlan(
+            reason=staged.reason,
+            changed=changed,
+            vanished=self._read_ids(_VANISHED),
+            unchanged=staged.unchanged,
+            landed_version=staged.landed_version,
+            watermark=staged.watermark,
+        )
+        project = staged.project
+        schema = LandedProject.of(project.uri, project.run_key, staged.label_schema, staged.settings).label_schema
+        return Landing(project=project, label_schema=schema, settings=staged.settings, plan=plan)
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are, at least one."""
+        return self._read_plan().shards
+
+    def read_shard(self, shard: int) -> pa.Array:
+        """Return the ids of a shard's items.
+
+        :param shard: its number, from 0
+        """
+        path = self._folder / _ITEMS
+        with path.fs.open(path.path, "rb") as opened, pq.ParquetFile(opened) as file:
+            if file.metadata.num_rows == 0:
+                return pa.array([], pa.string())
+            return file.read_row_group(shard)["item_id"].combine_chunks()
+
+    def shard_folder(self, shard: int, try_number: int) -> ObjectStoragePath:
+        """Return the folder for what a try of a shard reads."""
+        return self._folder / "shards" / f"{shard}-{try_number}"
+
+    def remove(self) -> None:
+        """Remove the folder and all that is in it. Failing at it loses nothing: a later planning finds it again."""
+        _remove(self._folder)
+
+    def _read_plan(self) -> _StagedPlan:
+        path = self._folder / _PLAN
+        return msgspec.json.decode(path.fs.cat_file(path.path), type=_StagedPlan)
+
+    def _read_ids(self, name: str) -> pa.Array:
+        path = self._folder / name
+        with path.fs.open(path.path, "rb") as opened, pq.ParquetFile(opened) as file:
+            return file.read()["item_id"].combine_chunks()
+
+
+def is_same(settings: Mapping[str, Any], staged: Mapping[str, Any]) -> bool:
+    """Return whether a task's settings are those that a landing was planned with."""
+    return bool(msgspec.json.decode(msgspec.json.encode(settings)) == staged)
+
+
+def _write_ids(path: ObjectStoragePath, ids: pa.Array, row_group: int) -> None:
+    with path.fs.open(path.path, "wb") as opened, pq.ParquetWriter(opened, _IDS, compression="zstd") as writer:
+        if len(ids):
+            writer.write_table(pa.table([ids], schema=_IDS), row_group_size=row_group)
+
+
+def _remove_leftovers(root: ObjectStoragePath, digest: str, now: datetime) -> None:
+    oldest = (now - KEPT_FOR).strftime(_TIME)
+    try:
+        paths = root.fs.ls(root.path, detail=False, refresh=True)
+    except FileNotFoundError:
+        return
+    for path in paths:
+        name = path.rstrip("/").rpartition("/")[2]
+        if _NAME.fullmatch(name) and (name < oldest or name.split("-")[1] == digest):
+            log.info("Removing %s, which a landing has left", root / name)
+            _remove(root / name)
+
+
+def _remove(folder: ObjectStoragePath) -> None:
+    try:
+        folder.fs.rm(folder.path, recursive=True)
+    except FileNotFoundError:
+        pass
+    except Exception as error:
+        log.warning("Could not remove %s, which is not used: %s", folder, error)
