@@ -98,9 +98,9 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
 
     def find_landed(self, project: AnnotationProject) -> Landed | None:
         """Create the tables if they are missing, and return what they have of the project."""
-        from airflow_annotation.transfers.bigquery_tables import LANDINGS
-
         with self._bigquery(project) as client:
+            from airflow_annotation.transfers.bigquery_tables import LANDINGS
+
             tables = self._create_tables(client)
             query = f"SELECT * FROM `{tables[LANDINGS]}` WHERE project = @project"
             rows = [dict(row) for row in client.query_and_wait(query, job_config=_for_project(project))]
@@ -120,11 +120,11 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
 
     def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
         """Load the rows into staging tables, and replace those of the items that were read in one transaction."""
-        from airflow_annotation.transfers import bigquery_tables
-
-        columns = bigquery_tables.table_columns(self.points)
         version = uuid.uuid4().hex
         with self._bigquery(landing.project) as client:
+            from airflow_annotation.transfers import bigquery_tables
+
+            columns = bigquery_tables.table_columns(self.points)
             tables = self._table_names(client)
             staging: dict[str, str] = {}
             try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,6 +219,14 @@ def test_a_target_that_cannot_be_is_one_sentence(
         setattr(operator, name, value)
     with pytest.raises(AnnotationError, match=message):
         land(operator, [boxes(5)])
+
+
+def test_the_extra_of_a_missing_client_is_named(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("google.cloud.bigquery", "airflow.providers.google.cloud.hooks.bigquery"):
+        monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, bigquery_tables.__name__)
+    with pytest.raises(AnnotationError, match=r"pip install 'airflow-provider-annotation\[google\]'"):
+        land(AnnotationsToBigQueryOperator(task_id="land", dataset="labels"), [boxes(5)])
 
 
 def test_points_must_be_of_a_known_form() -> None:
