@@ -22,8 +22,8 @@ Frames = Literal["keyframes", "all"]
 _SEEK_STEP: Final = 0.002
 """Seconds: Label Studio's player seeks to the next of these steps behind the time at which a frame begins."""
 
-_STRAIGHT: Final = 1e-12
-"""How far a box may be from the middle of its neighbours, in parts of the media or of a turn, and be interpolated."""
+STRAIGHT: Final = 1e-12
+"""How far a place may be from the middle of its neighbours, in parts of the media or of a turn, and be interpolated."""
 
 
 # Between key frames
@@ -146,13 +146,7 @@ def sequence_to_track(sequence: Sequence[KeyFrame], frames_count: int = 0, frame
         tool_frame, numbers, enabled = tool_frame[is_keyframe], numbers[is_keyframe], enabled[is_keyframe]
         return Track(tool_frame, numbers[:, :4], numbers[:, 4], np.ones(len(tool_frame), np.bool_), enabled)
 
-    # A segment begins with a key frame that the one before does not lead to, and ends with the next disabled one.
-    begins = np.flatnonzero(np.concatenate([[True], ~enabled[:-1]]))
-    ends = np.flatnonzero(np.concatenate([~enabled[:-1], [True]]))
-    last = tool_frame[ends]
-    if enabled[-1]:
-        last[-1] = max(frames_count, last[-1])
-    filling = fill_segments(tool_frame, np.column_stack([tool_frame[begins], last]))
+    filling = fill_sequence(tool_frame, enabled, frames_count)
     filled = interpolate(filling, numbers)
     is_entry = filling.frames == tool_frame[filling.before]
     return Track(
@@ -162,6 +156,22 @@ def sequence_to_track(sequence: Sequence[KeyFrame], frames_count: int = 0, frame
         is_entry & is_keyframe[filling.before],
         ~is_entry | enabled[filling.before],
     )
+
+
+def fill_sequence(tool_frame: IntArray, enabled: BoolArray, frames_count: int) -> Filling:
+    """Find the frames that an object is shown in, from the key frames of its ``sequence``.
+
+    :param tool_frame: of the key frames, ascending; at least one
+    :param enabled: of each, whether the object is shown from there to the next one
+    :param frames_count: the last frame of the video, until which a last key frame holds that is enabled
+    """
+    # A segment begins with a key frame that the one before does not lead to, and ends with the next disabled one.
+    begins = np.flatnonzero(np.concatenate([[True], ~enabled[:-1]]))
+    ends = np.flatnonzero(np.concatenate([~enabled[:-1], [True]]))
+    last = tool_frame[ends]
+    if enabled[-1]:
+        last[-1] = max(frames_count, last[-1])
+    return fill_segments(tool_frame, np.column_stack([tool_frame[begins], last]))
 
 
 def track_to_sequence(
@@ -204,11 +214,11 @@ def _needed(track: Track, frames_count: int) -> tuple[IntArray, BoolArray]:
     begins, ends = np.concatenate([[True], gaps]), np.concatenate([gaps, [True]])
     numbers = np.column_stack([track.bbox, track.rotation / 360])
     middle = (numbers[:-2] + numbers[2:]) / 2
-    bends = np.concatenate([[True], np.abs(numbers[1:-1] - middle).max(axis=1) > _STRAIGHT, [True]])
+    bends = np.concatenate([[True], np.abs(numbers[1:-1] - middle).max(axis=1) > STRAIGHT, [True]])
     kept: IntArray = np.flatnonzero(track.is_keyframe | begins | ends | bends[: len(begins)])
     enabled = ~ends[kept]
     if len(kept) > 1 and track.tool_frame[-1] >= frames_count > 0 and not begins[-1] and not track.is_keyframe[-1]:
-        held = np.abs(numbers[kept[-1]] - numbers[kept[-2]]).max() <= _STRAIGHT
+        held = np.abs(numbers[kept[-1]] - numbers[kept[-2]]).max() <= STRAIGHT
         kept, enabled = (kept[:-1], enabled[:-1]) if held else (kept, enabled)
     return kept, enabled
 

@@ -190,7 +190,7 @@ def test_broken_xml_is_named() -> None:
 
 
 WITHOUT_A_SCHEMA_TYPE = {"chat", "ocrlabels", "pairwise", "ranker", "taxonomy", "timelinelabels"}
-VIDEO_TYPES = {"videorectangle", "timelinelabels"}
+VIDEO_TYPES = {"videorectangle", "videovector", "timelinelabels"}
 SPANS = {"labels", "hypertextlabels", "paragraphlabels", "timeserieslabels"}
 CLASSES_FROM_TASK_DATA = {"choices", "rectanglelabels", "polygonlabels"}
 

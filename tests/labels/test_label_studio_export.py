@@ -8,52 +8,24 @@ import math
 from collections.abc import Collection
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
 from airflow_annotation.labels.label_studio.results import UnwritableLabelError, results_from_labels
-from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+from tests.labels.label_studio_rows import (
+    CONFIG,
+    DATA,
+    FRAME_RATE,
+    FRAMES,
+    HEIGHT,
+    WIDTH,
+    assert_same_rows,
+    submissions,
+)
 
-CONFIG = """
-<View>
-  <Image name="image" value="$photo"/>
-  <RectangleLabels name="objects" toName="image"><Label value="car"/><Label value="person"/></RectangleLabels>
-  <EllipseLabels name="rounds" toName="image"><Label value="wheel"/></EllipseLabels>
-  <PolygonLabels name="areas" toName="image"><Label value="road"/></PolygonLabels>
-  <VectorLabels name="lines" toName="image"><Label value="lane"/></VectorLabels>
-  <KeyPointLabels name="joints" toName="image">
-    <Label value="hip"/><Label value="knee"/><Label value="foot"/>
-  </KeyPointLabels>
-  <Choices name="weather" toName="image"><Choice value="sun"/><Choice value="rain"/></Choices>
-  <Choices name="tags" toName="image" choice="multiple"><Choice value="day"/><Choice value="wet"/></Choices>
-  <Taxonomy name="place" toName="image"><Choice value="EU"><Choice value="FR"/></Choice></Taxonomy>
-  <Number name="count" toName="image"/>
-  <Rating name="stars" toName="image"/>
-  <TextArea name="note" toName="image"/>
-  <DateTime name="seen" toName="image"/>
-  <Choices name="objects.occluded" toName="image" perRegion="true" whenTagName="objects"><Choice value="yes"/></Choices>
-  <Choices name="objects.parts" toName="image" perRegion="true" whenTagName="objects" choice="multiple">
-    <Choice value="door"/><Choice value="wheel"/>
-  </Choices>
-  <TextArea name="objects.plate" toName="image" perRegion="true" whenTagName="objects"/>
-  <Number name="objects.age" toName="image" perRegion="true" whenTagName="objects"/>
-  <Labels name="kind" toName="image"><Label value="old"/><Label value="new"/></Labels>
-  <Rectangle name="frame" toName="image"/>
-  <BrushLabels name="things" toName="image"><Label value="leaf"/><Label value="twig"/></BrushLabels>
-  <BrushLabels name="ground" toName="image"><Label value="grass" category="1"/></BrushLabels>
-  <BitmaskLabels name="spots" toName="image"><Label value="rust"/></BitmaskLabels>
-  <Text name="story" value="$story"/>
-  <Labels name="names" toName="story"><Label value="city"/></Labels>
-  <Audio name="sound" value="$sound"/>
-  <Labels name="voices" toName="sound"><Label value="anna"/></Labels>
-</View>
-"""
 SIZE = {"original_width": 640, "original_height": 480}
 
 
@@ -392,100 +364,14 @@ def test_an_empty_export_has_no_rows() -> None:
 
 # There and back
 
-FRACTIONS = st.floats(0, 1, allow_subnormal=False)
-POINTS = st.lists(FRACTIONS, min_size=2, max_size=2)
 
-
-@st.composite
-def boxes(draw: st.DrawFn) -> list[float]:
-    x, y = draw(FRACTIONS), draw(FRACTIONS)
-    return [x, y, draw(st.floats(0, 1 - x)), draw(st.floats(0, 1 - y))]
-
-
-@st.composite
-def label_rows(draw: st.DrawFn) -> dict[str, Any]:
-    """A row of any type that has a record of its own."""
-    field, type_ = draw(
-        st.sampled_from(
-            [
-                ("objects", "detection"),
-                ("kind", "detection"),
-                ("rounds", "ellipse"),
-                ("areas", "polygon"),
-                ("lines", "polyline"),
-                ("lines", "polygon"),
-                ("joints", "keypoint"),
-                ("things", "instance"),
-                ("ground", "segmentation"),
-                ("spots", "instance"),
-                ("weather", "classification"),
-                ("tags", "classifications"),
-                ("place", "classifications"),
-                ("count", "scalar"),
-                ("note", "text"),
-                ("seen", "text"),
-                ("names", "span"),
-                ("voices", "span"),
-            ]
-        )
-    )
-    row: dict[str, Any] = {
-        "field": field,
-        "type": type_,
-        "target": {"names": "story", "voices": "sound"}.get(field, "image"),
-    }
-    classes = list(LabelingConfig(CONFIG).controls[field].classes)
-    if classes:
-        several = draw(st.lists(st.sampled_from(classes), unique=True, min_size=1))
-        row["label"] = several[0]
-        row["labels"] = several if len(several) > 1 else None
-    if type_ in ("detection", "ellipse"):
-        row |= {"bbox": draw(boxes()), "rotation": draw(st.floats(0, 359))}
-    elif type_ in ("polygon", "polyline"):
-        row["points"] = draw(st.lists(POINTS, min_size=2, max_size=5))
-    elif type_ == "keypoint":
-        row["points"] = [draw(POINTS)]
-    elif type_ in ("instance", "segmentation"):
-        size = draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
-        mask = mask_to_rle(draw(arrays(np.bool_, size)))
-        row |= {"mask_size": list(mask.size), "mask_counts": mask.counts}
-    elif type_ == "scalar":
-        row["number"] = draw(st.floats(allow_nan=False, allow_infinity=False))
-    elif type_ == "text":
-        row["text"] = draw(st.text(st.characters(codec="utf-8")))
-    elif field == "names":
-        row |= {"span_start": draw(st.integers(0, 9)), "span_end": draw(st.integers(9, 99)), "text": "x"}
-    elif field == "voices":
-        row |= {"time": draw(st.floats(0, 9)), "time_end": draw(st.floats(9, 99))}
-    if field == "objects":
-        asked = {"occluded": "yes", "parts": ["door", "wheel"], "plate": "AB", "age": 2.5, "score": 0.25}
-        attributes = {name: asked[name] for name in draw(st.lists(st.sampled_from(sorted(asked)), unique=True))}
-        row["attributes"] = json.dumps(attributes) if attributes else None
-    return row
-
-
-def assert_same_rows(actual: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    assert len(actual) == len(expected)
-    for row, original in zip(actual, expected, strict=True):
-        for name in {"label", "labels", "text", "number", "points", "bbox", "rotation", *original}:
-            value, wanted = row[name], original.get(name)
-            if name == "attributes" and wanted is not None:
-                assert json.loads(value) == json.loads(wanted)
-            elif name == "points" and wanted is not None:
-                assert value == [pytest.approx(point, abs=1e-6) for point in wanted]
-            else:
-                assert value == (
-                    wanted
-                    if wanted is None or isinstance(wanted, str) or name == "labels"
-                    else pytest.approx(wanted, abs=1e-6)
-                ), name
-
-
-@given(st.lists(label_rows(), max_size=6))
+@given(submissions())
 def test_labels_survive_being_written_and_read(rows: list[dict[str, Any]]) -> None:
-    rows = [{**row, "label_id": f"r{n}"} for n, row in enumerate(rows)]
-    results = results_from_labels(rows, LabelingConfig(CONFIG), width=640, height=480)
-    assert_same_rows(read(task(results)).labels.to_pylist(), rows)
+    results = results_from_labels(
+        rows, LabelingConfig(CONFIG), width=WIDTH, height=HEIGHT, duration=FRAMES / FRAME_RATE
+    )
+    data = {**DATA, "frame_rate": FRAME_RATE, "frame_count": FRAMES}
+    assert_same_rows(read(task(results, data=data)).labels.to_pylist(), rows)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ CONFIG = """
   </Choices>
   <TimelineLabels name="scenes" toName="video"><Label value="rain"/><Label value="night"/></TimelineLabels>
   <Choices name="weather" toName="video"><Choice value="sun"/></Choices>
+  <VideoVectorLabels name="lanes" toName="video"><Label value="left"/><Label value="right"/></VideoVectorLabels>
 </View>
 """
 DATA = {"video": "https://videos/1.mp4"}
@@ -42,6 +43,21 @@ def track(id_: str, *sequence: dict[str, Any], frames_count: int = 0, label: str
     value = {"framesCount": frames_count, "duration": frames_count / RATE, "sequence": list(sequence)}
     record = {"id": id_, "type": "videorectangle", "from_name": "objects.box", "to_name": "video"}
     return {**record, "value": {**value, "labels": [label]}}
+
+
+def path_key(frame: int, *points: tuple[float, float], enabled: bool = True, closed: bool = False) -> dict[str, Any]:
+    names = [f"v{number}" for number in range(len(points))]
+    vertices = [
+        {"id": name, "x": x, "y": y, "isBezier": False, "prevPointId": before}
+        for name, before, (x, y) in zip(names, [None, *names], points, strict=False)
+    ]
+    return {"frame": frame, "enabled": enabled, "time": frame / RATE, "vertices": vertices, "closed": closed}
+
+
+def path(id_: str, *sequence: dict[str, Any], frames_count: int = 0, label: str = "left") -> dict[str, Any]:
+    value = {"framesCount": frames_count, "duration": frames_count / RATE, "sequence": list(sequence)}
+    record = {"id": id_, "type": "videovectorlabels", "from_name": "lanes", "to_name": "video"}
+    return {**record, "value": {**value, "videovectorlabels": [label]}}
 
 
 def timeline(id_: str, *ranges: tuple[int, int], label: str = "rain") -> dict[str, Any]:
@@ -150,12 +166,56 @@ def test_a_record_that_is_not_what_its_type_says_lands_as_it_is(record: dict[str
     assert (moving["type"], moving["raw"]) == ("detection", None)
 
 
+def test_a_path_moves_point_by_point_between_its_key_frames() -> None:
+    first = path_key(3, (20, 40), (30, 80), closed=True, enabled=False)
+    moving = path("p", first, path_key(1, (0, 0), (10, 0), (90, 90)), frames_count=9)
+    keys = read(moving)
+    names = ("type", "label", "track_id", "tool_frame", "is_keyframe", "attributes", "points")
+    assert columns(keys, *names) == [
+        ("polyline", "left", "p", 1, True, None, [[0, 0], [0.1, 0], [0.9, 0.9]]),
+        ("polygon", "left", "p", 3, True, '{"enabled":false}', [[0.2, 0.4], [0.3, 0.8]]),
+    ]
+    between = read(moving, frames="all")[1]
+    assert (between["tool_frame"], between["is_keyframe"], between["type"]) == (2, False, "polyline")
+    # The third point has no counterpart and stays.
+    assert between["points"] == [[0.1, 0.2], [0.2, 0.4], [0.9, 0.9]]
+
+
+def test_a_path_gets_its_class_from_the_labels_beside_it() -> None:
+    config = """<View><Video name="v" value="$video"/><VideoVector name="line" toName="v"/>
+      <Labels name="kind" toName="v"><Label value="left"/></Labels></View>"""
+    value = {"sequence": [path_key(1, (0, 0), (50, 50))]}
+    # As the editor writes it, and as its own name would have it.
+    merged = {"id": "a", "type": "videovectorlabels", "from_name": "kind", "to_name": "v"}
+    merged["value"] = {**value, "videovectorlabels": ["left"]}  # type: ignore[assignment]
+    plain = {
+        "id": "b",
+        "type": "videovector",
+        "from_name": "line",
+        "to_name": "v",
+        "value": {**value, "labels": ["left"]},
+    }
+    rows = read(merged, plain, config=config)
+    assert columns(rows, "track_id", "field", "type", "label") == [
+        ("a", "kind", "polyline", "left"),
+        ("b", "kind", "polyline", "left"),
+    ]
+    assert_same(read(*results_from_labels(rows, LabelingConfig(config)), config=config), rows)
+
+
+def test_a_path_of_curves_lands_as_it_is() -> None:
+    curved = path("p", path_key(1, (0, 0), (50, 50)))
+    curved["value"]["sequence"][0]["vertices"][1]["isBezier"] = True
+    (row,) = read(curved)
+    assert (row["type"], json.loads(row["raw"])) == ("other", curved)
+
+
 # There and back
 
 
 @st.composite
 def records(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """What people drew on a video: objects, some with an answer, scenes, and an answer about the whole video."""
+    """What people drew on a video: objects, some with an answer, paths, scenes, and an answer about the whole video."""
     made: list[dict[str, Any]] = []
     for number in range(draw(st.integers(0, 3))):
         numbers = draw(st.lists(st.integers(1, 40), unique=True, min_size=1, max_size=6))
@@ -166,6 +226,13 @@ def records(draw: st.DrawFn) -> list[dict[str, Any]]:
         made.append(track(f"t{number}", *keys, label=draw(st.sampled_from(["car", "person"]))))
         if draw(st.booleans()):
             made.append(choice(f"t{number}", "objects.colour", draw(st.sampled_from(["red", "blue"]))))
+    for number in range(draw(st.integers(0, 2))):
+        numbers = draw(st.lists(st.integers(1, 40), unique=True, min_size=1, max_size=4))
+        count, closed = draw(st.integers(2, 4)), draw(st.booleans())
+        sides = st.floats(0, 100)
+        points = st.lists(st.tuples(sides, sides), min_size=count, max_size=count)
+        keys = [path_key(frame, *draw(points), enabled=draw(st.booleans()), closed=closed) for frame in numbers]
+        made.append(path(f"p{number}", *keys, label=draw(st.sampled_from(["left", "right"]))))
     for number in range(draw(st.integers(0, 2))):
         starts = draw(st.lists(st.integers(1, 40), min_size=1, max_size=3))
         ranges = [(start, start + draw(st.integers(0, 9))) for start in starts]
@@ -180,6 +247,9 @@ def assert_same(rows: list[dict[str, Any]], expected: list[dict[str, Any]]) -> N
             if name == "attributes":
                 assert json.loads(row[name] or "{}") == json.loads(value or "{}")
             else:
+                if name == "points" and value is not None:
+                    assert row[name] == [pytest.approx(point, abs=1e-9) for point in value]
+                    continue
                 near = name in ("bbox", "rotation", "time", "time_end") and value is not None
                 assert row[name] == (pytest.approx(value, abs=1e-9) if near else value), name
 
@@ -201,7 +271,7 @@ def test_videos_survive_being_written_and_read(frames: Frames, made: list[dict[s
 @given(records())
 def test_where_the_video_ends_objects_stay_until_then(made: list[dict[str, Any]]) -> None:
     for record in made:
-        if record["type"] == "videorectangle":
+        if "sequence" in record["value"]:
             record["value"] |= {"framesCount": 50, "duration": 50 / RATE}
     shown = columns(read(*made, frames="all"), "label_id", "tool_frame", "time_end")
     for frames in ("keyframes", "all"):
@@ -219,8 +289,9 @@ def test_all_frames_are_written_as_what_the_server_interpolates_to_the_same(made
         (record["id"], entry["frame"], pytest.approx(entry["x"] / 100))
         for record in interpolated
         for entry in record["value"].get("sequence", ())
+        if "x" in entry
     ]
-    assert [(row["track_id"], row["tool_frame"], row["bbox"][0]) for row in rows if row["track_id"]] == shown
+    assert [(row["track_id"], row["tool_frame"], row["bbox"][0]) for row in rows if row["bbox"]] == shown
 
 
 def test_what_a_model_says_of_every_frame_needs_few_key_frames() -> None:

@@ -270,15 +270,15 @@ def _add_answers(columns: Columns, rows: Sequence[int], regions: Sequence[Region
     scores = [region.score for region in regions]
     if not answers.attributes and scores.count(None) == len(scores):
         return
-    attributes = [answers.attributes.get(row, {}) for row in rows]
-    documents = [
-        msgspec.json.encode(answered if score is None else {"score": score, **answered}).decode()
-        if answered or score is not None
-        else None
-        for answered, score in zip(attributes, scores, strict=True)
-    ]
-    column = pa.array(documents, pa.string())
-    columns["attributes"] = pc.coalesce(column, columns["attributes"]) if "attributes" in columns else column
+    places = columns["attributes"].to_pylist() if "attributes" in columns else [None] * len(rows)
+    documents = []
+    for row, score, said in zip(rows, scores, places, strict=True):
+        attributes = {} if said is None else msgspec.json.decode(said, type=dict[str, Any])
+        if score is not None:
+            attributes["score"] = score
+        attributes |= answers.attributes.get(row, {})
+        documents.append(msgspec.json.encode(attributes).decode() if attributes else None)
+    columns["attributes"] = pa.array(documents, pa.string())
 
 
 def _add_point_indexes(columns: Columns, owners: Sequence[int], regions: Sequence[Region], controls: Controls) -> None:

@@ -5,6 +5,7 @@ The other direction of :mod:`airflow_annotation.labels.label_studio.regions`; wh
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,10 +25,13 @@ from airflow_annotation.labels.label_studio.tracks import (
     attributes_of,
     find_tool_frame,
     group_rows,
+    path_sequence_of,
+    path_vertices,
     ranges_of,
     sequence_of,
     shared_attributes,
 )
+from airflow_annotation.labels.label_studio.values import PLACE_ATTRIBUTES
 from airflow_annotation.labels.masks import RLE, rle_to_bitmask, rle_to_brush
 
 Row = Mapping[str, Any]
@@ -49,7 +53,7 @@ _ANSWERS: Final = {
     "classifications": ("choices", "taxonomy"),
     "scalar": ("number", "rating"),
     "text": ("textarea", "datetime"),
-    "span": ("labels", "hypertextlabels", "timeserieslabels"),
+    "span": ("labels", "hypertextlabels", "paragraphlabels", "timeserieslabels"),
 }
 """For each type of label the tags whose records it can be."""
 
@@ -141,8 +145,8 @@ class _Writer:
         }
         return {**record, "labels": self._classes()} if self._classes() else record
 
-    def _video(self, tag: str) -> Iterator[Record]:
-        control = self._control((tag,))
+    def _video(self, tags: Sequence[str]) -> Iterator[Record]:
+        control = self._control(tags)
         attributes = shared_attributes(self._group.rows)
         if attributes is None or any(_classes(row) != _classes(self._row) for row in self._group.rows):
             raise UnwritableLabelError(
@@ -151,16 +155,21 @@ class _Writer:
             )
         rate = self._tool_frame_rate(control)
         rows = [(self._tool_frame(row, rate), row) for row in self._group.rows]
-        if tag == "timelinelabels":
+        if control.tag == "timelinelabels":
             value: Record = {"ranges": ranges_of(rows, rate)}
-            self._check_classes(control)
-        else:
+        elif control.tag == "videorectangle":
             for row in self._group.rows:
                 self._checked(row["bbox"])
             value = sequence_of(rows, rate, self._duration)
-            self._check_classes(self._config.controls.get(control.field, control))
-        classes = {"timelinelabels" if tag == "timelinelabels" else "labels": self._classes()}
-        yield self._record(control, {**value, **classes} if self._classes() else value, attributes)
+        else:
+            for point in itertools.chain.from_iterable(row["points"] for row in self._group.rows):
+                self._checked(point)
+            value = path_sequence_of(rows, rate, self._duration)
+        self._check_classes(self._config.controls.get(control.field, control))
+        # The editor looks for the classes of a vector under the tag's name, the server checks those under "labels".
+        keys = {"timelinelabels": ("timelinelabels",), "videovectorlabels": ("videovectorlabels", "labels")}
+        classes = dict.fromkeys(keys.get(control.tag, ("labels",)), self._classes()) if self._classes() else {}
+        yield self._record(control, {**value, **classes}, attributes)
         yield from self._attributes(control, attributes)
 
     def _tool_frame_rate(self, control: Control) -> float:
@@ -210,7 +219,7 @@ class _Writer:
             )
             if asked is not None:
                 yield self._record(asked, _answer_value(asked, answer if isinstance(answer, list) else [answer]), {})
-            elif name != "score":
+            elif name != "score" and (self._row["type"] != "span" or name not in PLACE_ATTRIBUTES):
                 raise UnwritableLabelError(f"{self._where} has the attribute {name!r}, which the project does not ask.")
 
     def _record(self, control: Control, value: Record, attributes: Mapping[str, Any]) -> Record:
@@ -265,11 +274,29 @@ class _Writer:
         self._check_classes(control)
         if self._row["type"] != "span":
             return _answer_value(control, self._classes())
-        if row.get("time") is not None:
-            return {"start": row["time"], "end": row["time_end"], control.tag: self._classes()}
-        place = {"start": row["span_start"], "end": row["span_end"]}
-        places: Record = {"start": "/", "end": "/", "globalOffsets": place} if control.tag != "labels" else place
-        return {**places, "text": row.get("text"), control.tag: self._classes()}
+        return {**self._place(control, attributes_of(row)), control.tag: self._classes()}
+
+    def _place(self, control: Control, attributes: Mapping[str, Any]) -> Record:
+        """Return where a span is: in characters or in time, and in the tool's own words as far as the row has them."""
+        row = self._row
+        if row.get("time") is not None or control.tag == "timeserieslabels":
+            start, end = (
+                (row["time"], row["time_end"]) if row.get("time") is not None else _ends(attributes, self._where)
+            )
+            place: Record = {"start": start, "end": end}
+            if control.tag == "timeserieslabels":
+                place["instant"] = start == end
+            return place | ({"channel": attributes["channel"]} if "channel" in attributes else {})
+        characters = {"start": row.get("span_start"), "end": row.get("span_end")}
+        text = {} if row.get("text") is None else {"text": row["text"]}
+        if control.tag != "paragraphlabels" and "start" not in attributes:
+            return {**characters, **text}
+        start, end = _ends(attributes, self._where)
+        place = {"start": start, "end": end, **text}
+        if "startOffset" in attributes:
+            offsets = {name: attributes[name] for name in ("startOffset", "endOffset")}
+            return {**place, **offsets, "globalOffsets": characters}
+        return {**place, "startOffset": characters["start"], "endOffset": characters["end"]}
 
     def _geometry(self, shape: str) -> Record:
         if shape in ("rectangle", "ellipse"):
@@ -283,12 +310,7 @@ class _Writer:
             return {"x": points[0][0], "y": points[0][1], "width": 0.5}
         if shape == "polygon":
             return {"points": points, "closed": True}
-        names = [f"{self._row['label_id']}-{number}" for number in range(len(points))]
-        vertices = [
-            {"id": name, "x": x, "y": y, "isBezier": False, "prevPointId": before}
-            for name, before, (x, y) in zip(names, [None, *names], points, strict=False)
-        ]
-        return {"vertices": vertices, "closed": self._row["type"] == "polygon"}
+        return {"vertices": path_vertices(self._row), "closed": self._row["type"] == "polygon"}
 
     def _box(self, shape: str) -> Record:
         x, y, width, height = self._checked(self._row["bbox"])
@@ -317,6 +339,15 @@ class _Writer:
 
 def _classes(row: Row) -> list[str]:
     return list(row.get("labels") or ([row["label"]] if row.get("label") is not None else []))
+
+
+def _ends(attributes: Mapping[str, Any], where: str) -> tuple[Any, Any]:
+    """Return the elements or times in which a span starts and ends."""
+    if "start" not in attributes:
+        raise UnwritableLabelError(
+            f"{where} does not say in which paragraph or at which time it is: give it attributes start and end."
+        )
+    return attributes["start"], attributes.get("end", attributes["start"])
 
 
 def _answer_value(control: Control, answer: Sequence[Any]) -> Record:

@@ -6,7 +6,7 @@ The other direction of :mod:`airflow_annotation.labels.label_studio.video`.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,16 +14,18 @@ import numpy as np
 
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.video import ENABLED
-from airflow_annotation.labels.video import Frames, Track, track_to_sequence
+from airflow_annotation.labels.video import STRAIGHT, Frames, Track, track_to_sequence
 
 Row = Mapping[str, Any]
 
 VIDEO_TAGS: Final = {
-    "detection": "videorectangle",
-    "classification": "timelinelabels",
-    "classifications": "timelinelabels",
+    "detection": ("videorectangle",),
+    "polyline": ("videovectorlabels", "videovector"),
+    "polygon": ("videovectorlabels", "videovector"),
+    "classification": ("timelinelabels",),
+    "classifications": ("timelinelabels",),
 }
-"""For each type of label the tag whose records are of many rows."""
+"""For each type of label the tags whose records are of many rows."""
 
 
 class Group(NamedTuple):
@@ -54,8 +56,9 @@ def group_rows(rows: Iterable[Row], config: LabelingConfig) -> Collection[Group]
     groups: dict[object, Group] = {}
     for place, row in enumerate(rows):
         says_when = any(row.get(name) is not None for name in ("track_id", "tool_frame", "time"))
-        group = Group([row], says_when and (row["field"], VIDEO_TAGS.get(row["type"])) in fields)
-        key = (row["field"], row["type"], group.record_id) if group.in_video else place
+        tags = VIDEO_TAGS.get(row["type"], ())
+        group = Group([row], says_when and any((row["field"], tag) in fields for tag in tags))
+        key = (row["field"], tags, group.record_id) if group.in_video else place
         if key in groups:
             groups[key].rows.append(row)
         else:
@@ -88,6 +91,65 @@ def sequence_of(
     :param duration: of the video, in seconds; where it is not known, nobody but the player knows up to which frame the
         last key frame holds
     """
+    steps, leads = _steps(rows, tool_frame_rate)
+    ordered = [step.row for step in steps]
+    track = Track(
+        np.array([step.frame for step in steps], np.int64),
+        np.array([row["bbox"] for row in ordered], np.float64),
+        np.array([row.get("rotation") or 0.0 for row in ordered], np.float64),
+        np.array([row.get("is_keyframe") is True for row in ordered], np.bool_),
+        np.array([step.enabled for step in steps], np.bool_),
+    )
+    length = _length(steps, tool_frame_rate, duration)
+    frames: Frames = "keyframes" if leads else "all"
+    keys = track_to_sequence(track, tool_frame_rate, int(length.get("framesCount", 0)), frames=frames)
+    return {**length, "sequence": [msgspec.to_builtins(key) for key in keys]}
+
+
+def path_sequence_of(
+    rows: Sequence[tuple[int, Row]], tool_frame_rate: float, duration: float | None = None
+) -> dict[str, Any]:
+    """Return the ``value`` that shows a path in its frames; see :func:`sequence_of`.
+
+    The vertices of each key frame are numbered, so that each moves to the one with its number.
+    """
+    steps, leads = _steps(rows, tool_frame_rate)
+    length = _length(steps, tool_frame_rate, duration)
+    if not leads:
+        steps = list(_needed_steps(steps, int(length.get("framesCount", 0))))
+    sequence = [
+        {
+            "frame": step.frame,
+            "enabled": step.enabled,
+            "time": step.frame / tool_frame_rate,
+            "vertices": path_vertices(step.row),
+            "closed": step.row["type"] == "polygon",
+        }
+        for step in steps
+    ]
+    return {**length, "sequence": sequence}
+
+
+def path_vertices(row: Row) -> list[dict[str, Any]]:
+    """Return the points of a row as vertices, in percent; all rows of an object give them the same names."""
+    name = row["label_id"] if row.get("track_id") is None else row["track_id"]
+    names = [f"{name}-{number}" for number in range(len(row["points"]))]
+    return [
+        {"id": name, "x": x * 100, "y": y * 100, "isBezier": False, "prevPointId": before}
+        for name, before, (x, y) in zip(names, [None, *names], row["points"], strict=False)
+    ]
+
+
+class _Step(NamedTuple):
+    """A frame of an object, and whether the object is still shown after it."""
+
+    frame: int
+    row: Row
+    enabled: bool
+
+
+def _steps(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> tuple[list[_Step], bool]:
+    """Return the frames that rows speak of, and whether each row leads to the next one."""
     by_frame = dict(rows)
     leads = all(row.get("is_keyframe") is True for row in by_frame.values())
     last_shown = {frame for frame, row in by_frame.items() if attributes_of(row).get(ENABLED) is False}
@@ -100,21 +162,35 @@ def sequence_of(
             if end + 1 < following:
                 by_frame[end] = row
                 last_shown.add(end)
-    frames = sorted(by_frame)
-    ordered = [by_frame[frame] for frame in frames]
-    track = Track(
-        np.array(frames, np.int64),
-        np.array([row["bbox"] for row in ordered], np.float64),
-        np.array([row.get("rotation") or 0.0 for row in ordered], np.float64),
-        np.array([row.get("is_keyframe") is True for row in ordered], np.bool_),
-        np.array([frame not in last_shown for frame in frames], np.bool_),
-    )
-    given: Frames = "keyframes" if leads else "all"
-    length = {}
-    if duration is not None:
-        length = {"framesCount": max(round(duration * tool_frame_rate), frames[-1]), "duration": duration}
-    keys = track_to_sequence(track, tool_frame_rate, int(length.get("framesCount", 0)), frames=given)
-    return {**length, "sequence": [msgspec.to_builtins(key) for key in keys]}
+    return [_Step(frame, by_frame[frame], frame not in last_shown) for frame in sorted(by_frame)], leads
+
+
+def _needed_steps(steps: Sequence[_Step], frames_count: int) -> Iterator[_Step]:
+    """Yield those of all frames in which a path is shown that the others follow from.
+
+    :param frames_count: the last frame of the video, where it is known: up to there the path needs no end
+    """
+    for place, step in enumerate(steps):
+        before = steps[place - 1] if place and steps[place - 1].frame == step.frame - 1 else None
+        after = steps[place + 1] if place + 1 < len(steps) and steps[place + 1].frame == step.frame + 1 else None
+        ends = after is None and not step.frame >= frames_count > 0
+        if step.row.get("is_keyframe") is True or before is None or after is None or not _between(before, step, after):
+            yield step._replace(enabled=not ends)
+
+
+def _between(before: _Step, step: _Step, after: _Step) -> bool:
+    """Whether a path is half way between its neighbours, so that it need not be said."""
+    paths = [np.array(one.row["points"], np.float64) for one in (before, step, after)]
+    if len({path.shape for path in paths}) > 1 or len({one.row["type"] for one in (before, step, after)}) > 1:
+        return False
+    return bool(np.abs(paths[1] - (paths[0] + paths[2]) / 2).max(initial=0) <= STRAIGHT)
+
+
+def _length(steps: Sequence[_Step], tool_frame_rate: float, duration: float | None) -> dict[str, float]:
+    """Return how long the video is, as far as that is known."""
+    if duration is None:
+        return {}
+    return {"framesCount": max(round(duration * tool_frame_rate), steps[-1].frame), "duration": duration}
 
 
 def ranges_of(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> list[dict[str, int]]:

@@ -6,6 +6,7 @@ the tables in fractions. The formats are described with each tag at https://labe
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -50,7 +51,9 @@ class _Polygon(msgspec.Struct, gc=False):
     classes: list[str] | None = None
 
 
-class _Vertex(msgspec.Struct, gc=False):
+class Vertex(msgspec.Struct, gc=False):
+    """A point of a path, and how the path gets there: from the point before, in a straight line or not."""
+
     x: float
     y: float
     id: str | None = None
@@ -59,17 +62,25 @@ class _Vertex(msgspec.Struct, gc=False):
 
 
 class _Vector(msgspec.Struct, gc=False):
-    vertices: list[_Vertex]
+    vertices: list[Vertex]
     closed: bool | None = False
     classes: list[str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no path of straight lines: ``points`` could not say it."""
-        for before, vertex in zip(self.vertices, self.vertices[1:], strict=False):
-            if vertex.previous is not None and vertex.previous != before.id:
-                raise ValueError("The vertices branch.")
-        if any(vertex.is_bezier for vertex in self.vertices):
-            raise ValueError("The vertices are joined by curves.")
+        """Refuse what is no path of straight lines."""
+        check_path(self.vertices)
+
+
+def check_path(vertices: Sequence[Vertex]) -> None:
+    """Check that vertices are a path of straight lines: ``points`` could not say another one.
+
+    :raises ValueError: they are not
+    """
+    for before, vertex in itertools.pairwise(vertices):
+        if vertex.previous is not None and vertex.previous != before.id:
+            raise ValueError("The vertices branch.")
+    if any(vertex.is_bezier for vertex in vertices):
+        raise ValueError("The vertices are joined by curves.")
 
 
 class _Point(msgspec.Struct, gc=False):
@@ -106,7 +117,10 @@ class _Offsets(msgspec.Struct, gc=False):
 
 
 class _Span(msgspec.Struct, gc=False):
-    """``start`` and ``end`` count the characters of plain text; in HTML and dialogues they name the elements."""
+    """``start`` and ``end`` count the characters of plain text; in HTML and dialogues they name elements.
+
+    There the offsets count the characters in these elements, and in HTML ``globalOffsets`` those of the whole text.
+    """
 
     start: int | str
     end: int | str
@@ -118,8 +132,11 @@ class _Span(msgspec.Struct, gc=False):
 
 
 class _TimeRange(msgspec.Struct, gc=False):
-    start: float
-    end: float
+    """``start`` and ``end`` are seconds of sound; of a time series what its time column has, as text if it is that."""
+
+    start: float | str
+    end: float | str
+    channel: int | None = None
     classes: list[str] | None = None
 
 
@@ -207,6 +224,7 @@ def _spans(values: Sequence[_Span], _: Sequence[Sized]) -> Columns:
         "span_start": pa.array([place[0] for place in places], pa.int64()),
         "span_end": pa.array([place[1] for place in places], pa.int64()),
         "text": pa.array([value.text for value in values], pa.string()),
+        **_places_column([_elements(value) for value in values]),
         **_classes(values),
     }
 
@@ -220,12 +238,38 @@ def _span_place(value: _Span) -> tuple[int | None, int | None]:
     return (value.start, value.end) if isinstance(value.start, int) and isinstance(value.end, int) else (None, None)
 
 
+def _elements(value: _Span) -> dict[str, Any]:
+    """Return what a span's place is besides its characters: the elements in which it starts and ends."""
+    if value.start_offset is None and isinstance(value.start, int):
+        return {}
+    elements: dict[str, Any] = {"start": value.start, "end": value.end}
+    if value.offsets is not None and value.start_offset is not None:
+        elements |= {"startOffset": value.start_offset, "endOffset": value.end_offset}
+    return elements
+
+
 def _time_ranges(values: Sequence[_TimeRange], _: Sequence[Sized]) -> Columns:
+    are_numbers = [not isinstance(value.start, str) and not isinstance(value.end, str) for value in values]
+    places = [
+        ({} if is_number else {"start": value.start, "end": value.end})
+        | ({} if value.channel is None else {"channel": value.channel})
+        for value, is_number in zip(values, are_numbers, strict=True)
+    ]
+    ranges = list(zip(values, are_numbers, strict=True))
     return {
-        "time": pa.array([value.start for value in values], pa.float64()),
-        "time_end": pa.array([value.end for value in values], pa.float64()),
+        "time": pa.array([value.start if is_number else None for value, is_number in ranges], pa.float64()),
+        "time_end": pa.array([value.end if is_number else None for value, is_number in ranges], pa.float64()),
+        **_places_column(places),
         **_classes(values),
     }
+
+
+def _places_column(places: Sequence[dict[str, Any]]) -> Columns:
+    """Return what places are in the tool's own words, as attributes: a span that is written again is there again."""
+    if not any(places):
+        return {}
+    documents = [msgspec.json.encode(place).decode() if place else None for place in places]
+    return {"attributes": pa.array(documents, pa.string())}
 
 
 # Columns
@@ -319,12 +363,20 @@ READERS: Final[dict[str, ValueReader]] = {
 }
 """How the records of each type are read; those of videos in ``video.py``. What is in neither lands as ``other``."""
 
+PLACE_ATTRIBUTES: Final = ("start", "end", "startOffset", "endOffset", "channel")
+"""Attributes of a span that say where it is, in the tool's own words, as far as no column does.
+
+In a dialogue ``start`` and ``end`` are the numbers of its paragraphs, and ``span_start`` and ``span_end`` count the
+characters in them. In HTML they are XPaths, the offsets count the characters in these elements, and ``span_start`` and
+``span_end`` those of the whole text. In a time series whose times are no numbers, they are its times. ``channel`` is
+that of a sound.
+"""
+
 LANDS_AS_OTHER: Final[dict[str, str]] = {
     "chat": "messages of a conversation, edited or judged",
     "ocrlabels": "regions that a text recognition proposed",
     "pairwise": "which of two media was chosen",
     "ranker": "an order of items, or their buckets",
-    "videovector": "paths that move in a video",
 }
 """Label Studio's control tags whose records no column of the tables could say, and what they are about."""
 

@@ -1,7 +1,8 @@
 """What Label Studio's results say of videos: records of many frames as rows of the ``labels`` table.
 
-A ``videorectangle`` becomes a row for each of its frames, ``timelinelabels`` a row for each of their ranges. The
-formats are described at https://labelstud.io/tags/videorectangle and https://labelstud.io/tags/timelinelabels.
+A ``videorectangle`` or ``videovector`` becomes a row for each of its frames, ``timelinelabels`` a row for each of their
+ranges. The formats are described at https://labelstud.io/tags/videorectangle and
+https://labelstud.io/tags/timelinelabels, and by ``VideoVectorValue`` of the label-studio-sdk.
 """
 
 from __future__ import annotations
@@ -14,10 +15,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.labels.columns import Columns, IntArray, bbox_column, class_columns, concat_columns
+from airflow_annotation.labels.columns import (
+    Columns,
+    FloatArray,
+    IntArray,
+    bbox_column,
+    class_columns,
+    concat_columns,
+    points_column,
+)
 from airflow_annotation.labels.label_studio.controls import DEFAULT_FRAME_RATE, LabelingConfig
 from airflow_annotation.labels.label_studio.regions import LabelRows, Region
-from airflow_annotation.labels.video import Frames, KeyFrame, file_frames, frame_times, sequence_to_track
+from airflow_annotation.labels.label_studio.values import Vertex, check_path
+from airflow_annotation.labels.video import (
+    BoolArray,
+    Frames,
+    KeyFrame,
+    file_frames,
+    fill_sequence,
+    frame_times,
+    sequence_to_track,
+)
 
 ENABLED: Final = "enabled"
 """Attribute that is false on a key frame after which the object is not shown until the next one."""
@@ -32,6 +50,32 @@ class _VideoRectangle(msgspec.Struct, gc=False):
         """Refuse what would be no row."""
         if not self.sequence:
             raise ValueError("There are no key frames.")
+
+
+class _PathKeyFrame(msgspec.Struct, gc=False):
+    frame: int
+    vertices: list[Vertex]
+    closed: bool | None = False
+    enabled: bool = True
+
+
+class _VideoVector(msgspec.Struct, gc=False):
+    sequence: list[_PathKeyFrame]
+    frames_count: float | None = msgspec.field(name="framesCount", default=None)
+    labels: list[str] | None = None
+    own_labels: list[str] | None = msgspec.field(name="videovectorlabels", default=None)
+
+    def __post_init__(self) -> None:
+        """Refuse what would be no row, or no path of straight lines."""
+        if not self.sequence:
+            raise ValueError("There are no key frames.")
+        for key in self.sequence:
+            check_path(key.vertices)
+
+    @property
+    def classes(self) -> list[str] | None:
+        """The classes, of the tag itself or of a ``Labels`` tag beside it."""
+        return self.own_labels if self.own_labels is not None else self.labels
 
 
 class _Range(msgspec.Struct, gc=False):
@@ -52,6 +96,8 @@ class _Timeline(msgspec.Struct, gc=False):
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     "videorectangle": msgspec.json.Decoder(_VideoRectangle),
     "timelinelabels": msgspec.json.Decoder(_Timeline),
+    "videovector": msgspec.json.Decoder(_VideoVector),
+    "videovectorlabels": msgspec.json.Decoder(_VideoVector),
 }
 
 
@@ -84,8 +130,12 @@ def read_videos(
         except msgspec.ValidationError:
             continue
         clock = _clock(region, find_data(position), config)
-        is_timeline = isinstance(value, _Timeline)
-        parts.append(_range_columns(value, clock) if is_timeline else _frame_columns(value, region, clock, frames))
+        if isinstance(value, _Timeline):
+            parts.append(_range_columns(value, clock))
+        elif isinstance(value, _VideoVector):
+            parts.append(_path_columns(value, region, clock, frames))
+        else:
+            parts.append(_frame_columns(value, region, clock, frames))
         places.append(place)
         classes.append(value.classes)
     if not places:
@@ -152,14 +202,62 @@ def _frame_columns(value: _VideoRectangle, region: Region, clock: _Clock, frames
     track = sequence_to_track(value.sequence, int(value.frames_count or 0), frames if has_key_frames else "all")
     return {
         "type": pa.repeat("detection", len(track.tool_frame)),
-        "track_id": pa.repeat(pa.scalar(None if region.id is None else str(region.id), pa.string()), len(track.bbox)),
         "bbox": bbox_column(track.bbox.ravel()),
         "rotation": pa.array(track.rotation),
-        "tool_frame": pa.array(track.tool_frame.astype(np.int32)),
-        "frame": clock.file_frames(track.tool_frame),
-        "time": clock.times(track.tool_frame),
-        "is_keyframe": pa.array(track.is_keyframe),
-        ENABLED: pa.array(track.enabled),
+        **_shown_columns(region, clock, track.tool_frame, track.is_keyframe, track.enabled),
+    }
+
+
+def _path_columns(value: _VideoVector, region: Region, clock: _Clock, frames: Frames) -> Columns:
+    latest = {key.frame: key for key in value.sequence}
+    keys = [latest[frame] for frame in sorted(latest)]
+    tool_frame = np.array([key.frame for key in keys], np.int64)
+    enabled = np.array([key.enabled for key in keys], np.bool_)
+    before: IntArray = np.arange(len(keys))
+    after = before
+    weight: FloatArray = np.zeros(len(keys))
+    if frames == "all":
+        tool_frame, before, after, weight = fill_sequence(tool_frame, enabled, int(value.frames_count or 0))
+    is_keyframe = tool_frame == np.array([key.frame for key in keys])[before]
+    steps = zip(before.tolist(), after.tolist(), weight.tolist(), strict=True)
+    paths = [_path_between(keys[start].vertices, keys[end].vertices, way) for start, end, way in steps]
+    numbers = np.concatenate(paths).ravel() / 100
+    types = ["polygon" if keys[start].closed else "polyline" for start in before.tolist()]
+    return {
+        "type": pa.array(types, pa.string()),
+        "points": points_column(numbers, [len(path) for path in paths]),
+        **_shown_columns(region, clock, tool_frame, is_keyframe, ~is_keyframe | enabled[before]),
+    }
+
+
+def _path_between(before: Sequence[Vertex], after: Sequence[Vertex], weight: float) -> FloatArray:
+    """Return a path part of the way from one key frame to the next, as the player shows it.
+
+    Vertices move towards those of the same id, and stay where they are if there is none.
+
+    :param weight: how much of the way is gone, 0..1
+    """
+    here: FloatArray = np.array([(vertex.x, vertex.y) for vertex in before], np.float64).reshape(-1, 2)
+    if not weight:
+        return here
+    places = {vertex.id: (vertex.x, vertex.y) for vertex in after}
+    there = np.array([places.get(vertex.id, (vertex.x, vertex.y)) for vertex in before]).reshape(-1, 2)
+    here += (there - here) * weight
+    return here
+
+
+def _shown_columns(
+    region: Region, clock: _Clock, tool_frame: IntArray, is_keyframe: BoolArray, enabled: BoolArray
+) -> Columns:
+    """Return which frames of which object rows are."""
+    track_id = pa.scalar(None if region.id is None else str(region.id), pa.string())
+    return {
+        "track_id": pa.repeat(track_id, len(tool_frame)),
+        "tool_frame": pa.array(tool_frame.astype(np.int32)),
+        "frame": clock.file_frames(tool_frame),
+        "time": clock.times(tool_frame),
+        "is_keyframe": pa.array(is_keyframe),
+        ENABLED: pa.array(enabled),
     }
 
 
