@@ -75,6 +75,20 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_annotation.transfers.annotations_to_bigquery",
             },
         ],
+        "asset-uris": [
+            {
+                "schemes": ["label-studio"],
+                "handler": "airflow_annotation.assets.sanitize_uri",
+                "factory": "airflow_annotation.assets.create_label_studio_asset",
+                "to_openlineage_converter": "airflow_annotation.assets.convert_asset_to_openlineage",
+            },
+            {
+                "schemes": ["labelbox"],
+                "handler": "airflow_annotation.assets.sanitize_uri",
+                "factory": "airflow_annotation.assets.create_labelbox_asset",
+                "to_openlineage_converter": "airflow_annotation.assets.convert_asset_to_openlineage",
+            },
+        ],
         "connection-types": [
             {
                 "connection-type": "label_studio",

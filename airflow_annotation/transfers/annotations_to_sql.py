@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
@@ -13,10 +13,12 @@ from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-def
 from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowException
 
+from airflow_annotation.assets import table_uri
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION
 from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
+from airflow_annotation.transfers.lineage import LandedAsset
 from airflow_annotation.transfers.refresh import Landed, LandingMoved
 from airflow_annotation.transfers.spool import Spool
 from airflow_annotation.transfers.sql_views import check_views, create_views
@@ -148,6 +150,14 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             "tables": {name: table.fullname for name, table in tables.items()},
             "rows": rows,
         }
+
+    def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:
+        """Return the assets of the tables."""
+        from airflow_annotation.transfers.sql_tables import make_engine
+
+        url = make_engine(find_sql_hook(self.sql_conn_id)).url
+        names = {name: landing["tables"][name].rpartition(".")[2] for name in SCHEMAS}
+        return [LandedAsset(table_uri(url, table, self.schema), {name: SCHEMAS[name]}) for name, table in names.items()]
 
     def on_kill(self) -> None:
         """Take the transaction back; the last landing stays as it is."""

@@ -22,6 +22,7 @@ from airflow_annotation.labels.schema_changes import describe_changes
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.project_task import AnnotationProjectTask, is_templated
+from airflow_annotation.transfers.lineage import LandingTask
 from airflow_annotation.transfers.media import MediaTask
 from airflow_annotation.transfers.refresh import Landed, LandingMoved, RefreshPlan, compare_states, full_reason
 from airflow_annotation.transfers.spool import Spool, write_spool
@@ -58,7 +59,7 @@ class Landing(msgspec.Struct, frozen=True, kw_only=True):
     plan: RefreshPlan
 
 
-class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
+class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     """Base of the transfers: reads what has changed in a project since it landed, and lands it in :meth:`land`.
 
     The unit is the item: the rows of an item that has changed are replaced, those of an item that is gone from the tool
@@ -66,7 +67,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
     destination cannot say what it has (:meth:`find_landed`).
 
     A landing has three steps, which are methods of their own: :meth:`plan`, :meth:`read`, :meth:`land`. Parameters for
-    media are those of :class:`~airflow_annotation.transfers.media.MediaTask`.
+    media are those of :class:`~airflow_annotation.transfers.media.MediaTask`; what Airflow is told of a landing is said in
+    :class:`~airflow_annotation.transfers.lineage.LandingTask`.
 
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; every item
         is landed in any case
@@ -164,7 +166,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask):
                 self.log.warning("%s Planning again.", error)
         seconds = round(time.monotonic() - started, 3)
         self.log.info("Landed %s in %.1f s: %s", project.uri, seconds, landed["rows"])
-        return {**landed, "seconds": seconds}
+        return self.announce(context, {**landed, "seconds": seconds})
 
     def plan(self, project: AnnotationProject) -> Landing:
         """Find out which items are to be read.

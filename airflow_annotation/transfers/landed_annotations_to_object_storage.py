@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import XComArg
 
+from airflow_annotation.assets import folder_uri
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.datasets import TABLE_FORMATS, check_format, land_dataset
 from airflow_annotation.formats.delta import DELTA
@@ -17,19 +18,21 @@ from airflow_annotation.formats.versions import PARQUET, dataset_path
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import default_media_folder
 from airflow_annotation.transfers.dataset_transfer import check_uri, check_versions
+from airflow_annotation.transfers.lineage import LandingTask
 from airflow_annotation.transfers.media import MediaTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class LandedAnnotationsToObjectStorageOperator(MediaTask):
+class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
     """Make a dataset to train a model with from annotations that have landed, in a bucket or in SQL tables.
 
     One landing can be converted many times: into other formats, classes or splits. It is read as it is when the task
     runs, and has what was landed: only its submissions, and only the fields as they were named there. Landings of
     videos must have been made with ``frames="all"``. Parameters for media are those of
-    :class:`~airflow_annotation.transfers.media.MediaTask`.
+    :class:`~airflow_annotation.transfers.media.MediaTask`. What it tells Airflow is said in
+    :class:`~airflow_annotation.transfers.lineage.LandingTask`.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` (``images`` and
     ``objects``), ``label_schema_digest`` and ``seconds``.
@@ -67,6 +70,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask):
     )
 
     _stopped = False
+    _sources: list[str] = []  # noqa: RUF012 - replaced, never changed
 
     def __init__(
         self,
@@ -105,17 +109,22 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask):
         self.keep_versions = keep_versions
         self.replace_project = replace_project
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
+    def execute(self, context: Context) -> dict[str, Any]:
         """Convert the landing, and return where the dataset is."""
         started = time.monotonic()
         check_format(self.dataset_format, self.dataset_options)
         source = self.source if isinstance(self.source, Mapping) else {"target": self.source}
         if self.sql_conn_id or source.get("sql_conn_id"):
-            return self._convert_tables(source, started)
+            return self.announce(context, self._convert_tables(source, started))
         if not source.get("target"):
             raise AnnotationError(f"source is no landed dataset and no landed tables, but {self.source!r}.")
         landing, batches = read_landed_tables(str(source["target"]), conn_id=self.source_conn_id)
-        return self._land(landing, batches, started)
+        self._sources = [folder_uri(str(source["target"]))]
+        return self.announce(context, self._land(landing, batches, started))
+
+    def source_uris(self, landing: Mapping[str, Any]) -> list[str]:  # noqa: ARG002 - what others look at
+        """Return the URI of the dataset, or those of the tables, that were converted."""
+        return self._sources
 
     def on_kill(self) -> None:
         """Stop at the next batch; the last version stays as it is."""
@@ -139,6 +148,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask):
             schema=schema or None,
             project=self.source_project or source.get("project"),
         ) as reader:
+            self._sources = reader.uris()
             landing = reader.find_landing()
             return self._land(landing, reader.read(landing), started)
 

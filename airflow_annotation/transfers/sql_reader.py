@@ -8,6 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 import sqlalchemy as sa
 
+from airflow_annotation.assets import table_uri
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.landed_tables import Landing, to_relative
 from airflow_annotation.labels.tables import KEYS, SCHEMAS, TABLES_VERSION, LabelTables
@@ -42,6 +43,10 @@ class SqlReader:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+    def uris(self) -> list[str]:
+        """Return the asset URIs of the tables."""
+        return [table_uri(self._engine.url, self._tables[name].name, self._tables[name].schema) for name in SCHEMAS]
 
     def find_landing(self) -> Landing:
         """Return the project's landing.

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any, NoReturn, cast
 
 from airflow.sdk import Context
+from airflow.sdk.execution_time.context import OutletEventAccessors
 
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
@@ -27,7 +28,7 @@ def task_context(*, run_id: str = "manual__1", map_index: int = -1) -> Context:
     ti = SimpleNamespace(map_index=map_index, xcoms=xcoms, xcom_push=lambda key, value: xcoms.update({key: value}))
     run_after = datetime(2026, 3, 9, 4, 5, tzinfo=timezone.utc)
     dag_run = SimpleNamespace(dag_id="cycle", run_id=run_id, run_after=run_after)
-    return cast("Context", {"ti": ti, "dag_run": dag_run})
+    return cast("Context", {"ti": ti, "dag_run": dag_run, "outlet_events": OutletEventAccessors()})
 
 
 class ScriptedTool(AnnotationHook):

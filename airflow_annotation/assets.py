@@ -1,0 +1,109 @@
+"""URIs of Airflow assets: annotation projects, and what is landed of them; and how OpenLineage calls the same things.
+
+Airflow finds these functions through the provider's metadata (``asset-uris``).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import SplitResult, quote, urlsplit
+
+from airflow.sdk import Asset
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+
+LANDED_ANNOTATIONS: Final = "landed_annotations"
+"""Name of the asset alias to which every landing adds its assets that is given no outlets."""
+
+_PROJECT_PATH: Final = re.compile(r"(/.+)?/projects/[^/]+")
+_POSTGRES_PORT: Final = 5432
+
+
+def sanitize_uri(uri: SplitResult) -> SplitResult:
+    """Return the URI of a project in the form in which the same project always has it.
+
+    :raises ValueError: it is none
+    """
+    if not uri.hostname or not _PROJECT_PATH.fullmatch(uri.path):
+        raise ValueError(f"The URI of an annotation project is {uri.scheme}://host/projects/id.")
+    netloc = uri.netloc.rpartition("@")[2].lower()
+    return uri._replace(netloc=netloc, query="", fragment="")
+
+
+def create_label_studio_asset(*, host: str, project: str | int, extra: dict[str, Any] | None = None) -> Asset:
+    """Return the asset of a project in Label Studio.
+
+    :param host: of the server, with its port and path prefix
+    :param project: its id
+    :param extra: of the asset
+    """
+    return Asset(uri=f"label-studio://{host.rstrip('/')}/projects/{project}", extra=extra)
+
+
+def create_labelbox_asset(*, host: str, project: str, extra: dict[str, Any] | None = None) -> Asset:
+    """Return the asset of a project in Labelbox.
+
+    :param host: where people label: ``app.labelbox.com``
+    :param project: its id
+    :param extra: of the asset
+    """
+    return Asset(uri=f"labelbox://{host.rstrip('/')}/projects/{project}", extra=extra)
+
+
+def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:  # noqa: ARG001 - Airflow's signature
+    """Return how OpenLineage calls the project of an asset: server and path."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+
+    uri = urlsplit(asset.uri)
+    return Dataset(namespace=f"{uri.scheme}://{uri.netloc}", name=uri.path.lstrip("/"))
+
+
+def folder_uri(target: str) -> str:
+    """Return the asset URI of a dataset's folder: without the connection that reaches it, and in ASCII.
+
+    :param target: a URI, or an absolute path of a local file system
+    """
+    scheme, separator, rest = target.partition("://")
+    if not separator:
+        scheme, rest = "file", target
+    place, slash, path = rest.partition("/")
+    return f"{scheme}://{place.rpartition('@')[2]}{slash}{quote(path, safe=_UNQUOTED)}".rstrip("/")
+
+
+def table_uri(url: sa.URL, table: str, schema: str | None) -> str:
+    """Return the asset URI of a table in a SQL database, as Airflow's provider of that database has it.
+
+    :param url: of the database
+    :param table: its name
+    :param schema: the one that it is in; the database's own by default
+    """
+    backend = url.get_backend_name()
+    database = quote(url.database or "", safe=_UNQUOTED)
+    if backend == "postgresql":
+        place = f"postgres://{url.host or 'localhost'}:{url.port or _POSTGRES_PORT}"
+        return f"{place}/{database}/{quote(schema or 'public')}/{quote(table)}"
+    port = f":{url.port}" if url.port else ""
+    inner = f"{quote(schema)}/{quote(table)}" if schema else quote(table)
+    return f"{backend}://{url.host or ''}{port}/{database.lstrip('/')}/{inner}"
+
+
+def openlineage_dataset(uri: str) -> Dataset:
+    """Return how OpenLineage calls what has an asset URI: as the URI's own provider says, where one does."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+    from airflow.providers.openlineage.utils.utils import translate_airflow_asset
+
+    found = translate_airflow_asset(Asset(uri=uri), None)
+    if found is not None:
+        return found
+    parts = urlsplit(uri)
+    path = PurePosixPath(parts.path)
+    if parts.netloc:
+        return Dataset(namespace=f"{parts.scheme}://{parts.netloc}", name=".".join(path.parts[1:]))
+    return Dataset(namespace=f"{parts.scheme}://{path.parent}", name=path.name)  # a database that is a file
+
+
+_UNQUOTED: Final = "/:@%+,;=~!$&'()*[]"

@@ -1,0 +1,122 @@
+"""What a landing tells Airflow and OpenLineage: events of the assets that have landed, and where they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pyarrow as pa
+from airflow.providers.common.compat.sdk import AssetAlias
+from airflow.sdk import Asset, BaseOperator
+
+from airflow_annotation.assets import LANDED_ANNOTATIONS, folder_uri, openlineage_dataset
+from airflow_annotation.labels.tables import SCHEMAS
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.openlineage.facet import OutputDataset
+    from airflow.providers.openlineage.extractors import OperatorLineage
+    from airflow.sdk import Context
+
+
+class LandedAsset(NamedTuple):
+    """An asset that a landing wrote.
+
+    :param uri: its asset URI
+    :param tables: the schemas of the tables in it by name; none where it has another form
+    """
+
+    uri: str
+    tables: Mapping[str, pa.Schema]
+
+
+class LandingTask(BaseOperator):
+    """Base of the tasks that land annotations, which make events of what has landed.
+
+    Each event has in its extra what the task returns: rows, version, watermark, and what has changed. ``outlets`` says
+    whose events they are: an ``Asset`` gets one, and an ``AssetAlias`` gets one of each asset that was written. Without
+    outlets it is the alias ``landed_annotations``, so that DAGs can be scheduled on all landings, or on the URI of one.
+    """
+
+    _landing: dict[str, Any] | None = None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if not self.outlets:
+            self.outlets = [AssetAlias(LANDED_ANNOTATIONS)]
+
+    def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:
+        """Return the assets that a landing wrote.
+
+        :param landing: what the task returns
+        """
+        is_parquet = landing["rows"].keys() == SCHEMAS.keys()
+        return [LandedAsset(folder_uri(landing["target"]), SCHEMAS if is_parquet else {})]
+
+    def source_uris(self, landing: Mapping[str, Any]) -> list[str]:
+        """Return the URIs of what was landed.
+
+        :param landing: what the task returns
+        """
+        return [landing["project"]]
+
+    def announce(self, context: Context, landing: dict[str, Any]) -> dict[str, Any]:
+        """Make the events of a landing, and return it.
+
+        :param landing: what the task returns
+        """
+        self._landing = landing
+        events = context["outlet_events"]
+        for outlet in self.outlets:
+            if isinstance(outlet, AssetAlias):
+                for asset in self.landed_assets(landing):
+                    events[outlet].add(Asset(uri=asset.uri), extra=dict(landing))
+            else:
+                events[outlet].extra.update(landing)
+        return landing
+
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:  # noqa: ARG002 - OpenLineage's
+        """Return the lineage of the landing: project in, tables or dataset out, with their columns and row counts."""
+        from airflow.providers.common.compat.openlineage.facet import InputDataset, OutputDataset
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        landing = self._landing
+        if landing is None:
+            return OperatorLineage()
+        sources = [openlineage_dataset(uri) for uri in self.source_uris(landing)]
+        inputs = [InputDataset(namespace=source.namespace, name=source.name) for source in sources]
+        outputs: list[OutputDataset] = []
+        for asset in self.landed_assets(landing):
+            dataset = openlineage_dataset(asset.uri)
+            outputs.append(
+                OutputDataset(
+                    namespace=dataset.namespace,
+                    name=dataset.name,
+                    facets=_schema_facet(asset.tables),
+                    outputFacets=_statistics_facet(asset.tables, landing["rows"]),
+                )
+            )
+        return OperatorLineage(inputs=inputs, outputs=outputs)
+
+
+def _schema_facet(tables: Mapping[str, pa.Schema]) -> dict[str, Any]:
+    from airflow.providers.common.compat.openlineage.facet import SchemaDatasetFacet, SchemaDatasetFacetFields
+
+    if not tables:
+        return {}
+    columns = {
+        name: [SchemaDatasetFacetFields(name=field.name, type=str(field.type)) for field in schema]
+        for name, schema in tables.items()
+    }
+    if len(columns) == 1:
+        (fields,) = columns.values()
+    else:
+        # A folder of tables: a field for each table.
+        fields = [SchemaDatasetFacetFields(name=name, type="struct", fields=columns[name]) for name in columns]
+    return {"schema": SchemaDatasetFacet(fields=fields)}
+
+
+def _statistics_facet(tables: Mapping[str, pa.Schema], rows: Mapping[str, int]) -> dict[str, Any]:
+    from airflow.providers.common.compat.openlineage.facet import OutputStatisticsOutputDatasetFacet
+
+    counted = sum(count for name, count in rows.items() if not tables or name in tables)
+    return {"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=counted)}
