@@ -83,12 +83,19 @@ def table_uri(url: sa.URL, table: str, schema: str | None) -> str:
     """
     backend = url.get_backend_name()
     database = quote(url.database or "", safe=_UNQUOTED)
+    host = url.host or ""
     if backend == "postgresql":
-        place = f"postgres://{url.host or 'localhost'}:{url.port or _POSTGRES_PORT}"
+        if not host or host.startswith("/"):  # a Unix socket's folder
+            host = "localhost"
+        place = f"postgres://{_in_brackets(host)}:{url.port or _POSTGRES_PORT}"
         return f"{place}/{database}/{quote(schema or 'public')}/{quote(table)}"
     port = f":{url.port}" if url.port else ""
     inner = f"{quote(schema)}/{quote(table)}" if schema else quote(table)
-    return f"{backend}://{url.host or ''}{port}/{database.lstrip('/')}/{inner}"
+    return f"{backend}://{_in_brackets(host)}{port}/{database.lstrip('/')}/{inner}"
+
+
+def _in_brackets(host: str) -> str:
+    return f"[{host}]" if ":" in host else host  # IPv6
 
 
 def openlineage_dataset(uri: str) -> Dataset:

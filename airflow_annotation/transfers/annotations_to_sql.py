@@ -156,8 +156,11 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         from airflow_annotation.transfers.sql_tables import make_engine
 
         url = make_engine(find_sql_hook(self.sql_conn_id)).url
-        names = {name: landing["tables"][name].rpartition(".")[2] for name in SCHEMAS}
-        return [LandedAsset(table_uri(url, table, self.schema), {name: SCHEMAS[name]}) for name, table in names.items()]
+        assets = []
+        for name, columns in SCHEMAS.items():
+            schema, _, table = landing["tables"][name].rpartition(".")
+            assets.append(LandedAsset(table_uri(url, table, schema or None), {name: columns}))
+        return assets
 
     def on_kill(self) -> None:
         """Take the transaction back; the last landing stays as it is."""

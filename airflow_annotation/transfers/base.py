@@ -67,8 +67,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     destination cannot say what it has (:meth:`find_landed`).
 
     A landing has three steps, which are methods of their own: :meth:`plan`, :meth:`read`, :meth:`land`. Parameters for
-    media are those of :class:`~airflow_annotation.transfers.media.MediaTask`; what Airflow is told of a landing is said in
-    :class:`~airflow_annotation.transfers.lineage.LandingTask`.
+    media are those of :class:`~airflow_annotation.transfers.media.MediaTask`; what Airflow is told of a landing is said
+    in :class:`~airflow_annotation.transfers.lineage.LandingTask`.
 
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; every item
         is landed in any case
