@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-from airflow.providers.common.compat.sdk import AssetAlias
-from airflow.sdk import Asset, BaseOperator
+from airflow.sdk import Asset, AssetAlias, BaseOperator
+from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_annotation.assets import LANDED_ANNOTATIONS, folder_uri, openlineage_dataset
 from airflow_annotation.labels.tables import SCHEMAS
@@ -66,12 +67,13 @@ class LandingTask(BaseOperator):
         """
         self._landing = landing
         events = context["outlet_events"]
+        extra = json.loads(json.dumps(landing))  # plain types: a worker reports events in a form that takes no others
         for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
                 for asset in self.landed_assets(landing):
-                    events[outlet].add(Asset(uri=asset.uri), extra=dict(landing))
-            else:
-                events[outlet].extra.update(landing)
+                    events[outlet].add(Asset(uri=asset.uri), extra=extra)
+            elif isinstance(outlet, Asset | AssetRef):
+                events[outlet].extra.update(extra)
         return landing
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:  # noqa: ARG002 - OpenLineage's

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from airflow.sdk import Asset, AssetAlias
@@ -75,6 +76,7 @@ def test_without_outlets_an_alias_gets_an_event_of_each_asset_by_its_uri(tmp_pat
         made = events[alias].asset_alias_events
         assert [event.dest_asset_key.uri for event in made] == [Asset(uri=uri).uri for uri in uris]
         assert all(event.extra == landed for event in made)
+        msgspec.msgpack.encode(made[0].extra)  # plain types, as a worker reports them
 
 
 def test_a_converted_dataset_makes_events_too(tmp_path: Path) -> None:
