@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -20,6 +20,7 @@ from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, TABLES_VERSION
 from airflow_annotation.project_task import check_choice
 from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
+from airflow_annotation.transfers.lineage import LandedAsset
 from airflow_annotation.transfers.refresh import Landed, LandingMoved
 from airflow_annotation.transfers.spool import Spool
 
@@ -141,6 +142,13 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             "tables": {name: tables[name] for name in columns},
             "rows": {name: answer[name] for name in SCHEMAS},
         }
+
+    def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:
+        """Return the assets of the tables."""
+        return [
+            LandedAsset(f"bigquery://{landing['tables'][name].replace('.', '/')}", {name: SCHEMAS[name]})
+            for name in SCHEMAS
+        ]
 
     def on_kill(self) -> None:
         """Cancel what BigQuery is doing; the last landing stays as it is."""

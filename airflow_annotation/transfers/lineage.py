@@ -38,7 +38,7 @@ class LandingTask(BaseOperator):
     outlets it is the alias ``landed_annotations``, so that DAGs can be scheduled on all landings, or on the URI of one.
     """
 
-    _landing: dict[str, Any] | None = None
+    _announced: dict[str, Any] | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -46,10 +46,12 @@ class LandingTask(BaseOperator):
             self.outlets = [AssetAlias(LANDED_ANNOTATIONS)]
 
     def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:
-        """Return the assets that a landing wrote.
+        """Return the assets that a landing wrote; none where it does not say where its ``target`` is.
 
         :param landing: what the task returns
         """
+        if "target" not in landing:
+            return []
         is_parquet = landing["rows"].keys() == SCHEMAS.keys()
         return [LandedAsset(folder_uri(landing["target"]), SCHEMAS if is_parquet else {})]
 
@@ -65,7 +67,7 @@ class LandingTask(BaseOperator):
 
         :param landing: what the task returns
         """
-        self._landing = landing
+        self._announced = landing
         events = context["outlet_events"]
         extra = json.loads(json.dumps(landing))  # plain types: a worker reports events in a form that takes no others
         for outlet in self.outlets:
@@ -81,7 +83,7 @@ class LandingTask(BaseOperator):
         from airflow.providers.common.compat.openlineage.facet import InputDataset, OutputDataset
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        landing = self._landing
+        landing = self._announced
         if landing is None:
             return OperatorLineage()
         sources = [openlineage_dataset(uri) for uri in self.source_uris(landing)]
