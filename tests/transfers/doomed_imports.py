@@ -1,0 +1,14 @@
+"""What landings import late, for the process that all are forked from: what providers there are takes seconds."""
+
+from __future__ import annotations
+
+import pandas as pd  # noqa: F401 - Arrow looks for it
+from airflow.models.connection import Connection
+from airflow.sdk import ObjectStoragePath
+
+from airflow_annotation.transfers import sql_reader, sql_tables, sql_views  # noqa: F401
+from tests.transfers import doomed  # noqa: F401
+
+assert ObjectStoragePath("file:///").fs
+for conn_type in ("sqlite", "postgres"):
+    Connection(conn_id="doomed", conn_type=conn_type).get_hook()  # type: ignore[no-untyped-call]
