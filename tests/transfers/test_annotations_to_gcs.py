@@ -1,0 +1,183 @@
+"""Landing in Google Cloud Storage through Google's own client, against a server of its protocol."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats import stores
+from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.formats.versions import read_manifest
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.transfers.annotations_to_gcs import AnnotationsToGCSOperator
+from tests.sensors.scripted_tool import task_context
+from tests.transfers.generated import GeneratedHook, boxes, rows_of, sorted_rows
+
+
+@pytest.fixture
+def bucket(gcs_conn_id: str) -> Any:
+    """A bucket of the test's own."""
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    return GCSHook(gcs_conn_id).get_conn().create_bucket(f"labels-{uuid4().hex}")
+
+
+def land(bucket: Any, batches: list[LabelTables], prefix: str = "cars", **kwargs: Any) -> dict[str, Any]:
+    operator = AnnotationsToGCSOperator(
+        task_id="land", project="1", bucket=bucket.name, prefix=prefix, gcp_conn_id="gcs_test", **kwargs
+    )
+    operator.__dict__["hook"] = GeneratedHook(batches)
+    context: Any = task_context()
+    return operator.execute(context)
+
+
+def landed_rows(bucket: Any, version: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    read = read_dataset(f"gs://gcs_test@{bucket.name}/cars", version)
+    return sorted_rows({name: table.to_pylist() for name, table in read.items()})
+
+
+def names(bucket: Any) -> set[str]:
+    return {blob.name for blob in bucket.list_blobs()}
+
+
+def test_versions_land_in_the_bucket_and_read_back(bucket: Any) -> None:
+    batches = [boxes(10), boxes(10, first=10)]
+    first = land(bucket, batches)
+    assert (first["target"], first["path"]) == (
+        f"gs://{bucket.name}/cars",
+        f"gs://{bucket.name}/cars/versions/{first['version']}",
+    )
+    again = land(bucket, batches)
+    assert again["version"] == first["version"]
+    second = land(bucket, [boxes(10), boxes(3, first=15)])
+    assert (second["removed_items"], second["unchanged_items"]) == (7, 13)
+    assert landed_rows(bucket) == rows_of([boxes(10), boxes(3, first=15)])
+    assert landed_rows(bucket, first["version"]) == rows_of(batches)
+    third = land(bucket, [boxes(10)])
+    folders = {name.split("/")[2] for name in names(bucket) if name.startswith("cars/versions/")}
+    assert folders == {second["version"], third["version"]}
+    assert bucket.blob("cars/manifest.json").exists()
+
+
+def test_large_files_go_up_and_come_down_in_parts(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow_annotation.formats import gcs_store
+
+    monkeypatch.setattr(gcs_store, "PART_BYTES", 2000)
+    monkeypatch.setattr(gcs_store, "MAX_PARTS", 5)
+    batches = [boxes(300, per_item=3)]
+    landed = land(bucket, batches)
+    land(bucket, [*batches, boxes(10, first=300)])
+    assert landed_rows(bucket) == rows_of([*batches, boxes(10, first=300)])
+    version = f"cars/versions/{landed['version']}"
+    assert {name for name in names(bucket) if name.startswith(version)} == {
+        f"{version}/{name}" for name in ("items.parquet", "annotations.parquet", "labels.parquet", "manifest.json")
+    }
+    file = read_manifest(f"gs://gcs_test@{bucket.name}/cars", version=landed["version"]).files["labels"][0]
+    assert bucket.get_blob(f"cars/{file.path}").size == file.size
+
+
+def test_other_formats_land_with_all_their_files(bucket: Any) -> None:
+    landed = land(bucket, [boxes(10)], dataset_format="yolo")
+    version = f"cars/versions/{landed['version']}/"
+    assert {f"{version}data.yaml", f"{version}images.parquet"} < names(bucket)
+
+
+def test_of_two_landings_at_once_each_is_whole_and_the_last_is_current(bucket: Any) -> None:
+    land(bucket, [boxes(5)])
+    start = threading.Barrier(4)
+    results: list[Any] = []
+
+    def run(number: int) -> None:
+        start.wait()
+        results.append(land(bucket, [boxes(5, per_item=number)], full_refresh=True, keep_versions=9)["version"])
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    manifest = read_manifest(f"gs://gcs_test@{bucket.name}/cars")
+    assert set(results) < set(manifest.versions)
+    assert len(manifest.versions) == 5
+
+
+def test_a_refresh_that_another_landing_overtakes_is_planned_again(bucket: Any) -> None:
+    land(bucket, [boxes(10)])
+
+    class Overtaken(GeneratedHook):
+        overtaken = False
+
+        def list_item_states(self, project_id: str, **settings: Any) -> Iterator[pa.RecordBatch]:
+            if not self.overtaken:
+                self.overtaken = True
+                land(bucket, [boxes(8)], keep_versions=1)
+            return super().list_item_states(project_id, **settings)
+
+    operator = AnnotationsToGCSOperator(
+        task_id="land", project="1", bucket=bucket.name, prefix="cars", gcp_conn_id="gcs_test"
+    )
+    operator.__dict__["hook"] = Overtaken([boxes(9)])
+    context: Any = task_context()
+    assert operator.execute(context)["unchanged_items"] == 8
+    assert landed_rows(bucket) == rows_of([boxes(9)])
+
+
+def test_a_writer_that_finds_another_pointer_is_refused(bucket: Any) -> None:
+    from airflow_annotation.formats.gcs_store import GCSStore
+
+    store = GCSStore(bucket, "x")
+    store.replace("manifest.json", b"1", None)
+    with pytest.raises(stores.DatasetMoved):
+        store.replace("manifest.json", b"2", None)
+    found = store.find("manifest.json")
+    store.replace("manifest.json", b"3", found)
+    with pytest.raises(stores.DatasetMoved):
+        store.replace("manifest.json", b"4", found)
+    store.replace("manifest.json", b"3", found)  # its own, asked again
+    now = store.find("manifest.json")
+    assert now is not None
+    assert now.content == b"3"
+
+
+def test_a_landing_that_fails_leaves_the_last_version(bucket: Any) -> None:
+    land(bucket, [boxes(5)])
+    before = names(bucket)
+
+    def failing() -> Iterator[LabelTables]:
+        yield boxes(5)
+        raise AnnotationError("The tool went away.")
+
+    with pytest.raises(AnnotationError, match="went away"):
+        land(bucket, failing(), full_refresh=True)  # type: ignore[arg-type]
+    assert names(bucket) == before
+
+
+def test_readers_are_not_given_a_pointer_from_a_cache(bucket: Any) -> None:
+    land(bucket, [boxes(5)])
+    assert bucket.get_blob("cars/manifest.json").cache_control == "no-store"
+
+
+def test_a_missing_provider_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "airflow.providers.google.cloud.hooks.gcs", None)
+    operator = AnnotationsToGCSOperator(task_id="land", project="1", bucket="b", prefix="cars")
+    with pytest.raises(AnnotationError, match=r"pip install 'airflow-provider-annotation\[google\]'"):
+        operator.store()
+
+
+@pytest.mark.parametrize("prefix", ["a#b", "a?b"])
+def test_a_wrong_folder_fails_when_the_dag_is_parsed(prefix: str) -> None:
+    with pytest.raises(AnnotationError, match="has a # or a"):
+        AnnotationsToGCSOperator(task_id="land", bucket="b", prefix=prefix)
+
+
+def test_the_manifest_is_json_that_anybody_reads(bucket: Any) -> None:
+    landed = land(bucket, [boxes(5)])
+    assert json.loads(bucket.blob("cars/manifest.json").download_as_bytes())["version"] == landed["version"]
