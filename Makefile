@@ -40,7 +40,7 @@ lint: .venv/ready ## check style, types and import contracts
 	.venv/bin/lint-imports
 
 docs: .venv/ready ## build the documentation, in build/docs
-	.venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	AIRFLOW_HOME=$(CURDIR)/build/airflow .venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
 benchmark: .venv/ready .venv-label-studio/ready ## measure, and print the ratios as tables
 	.venv/bin/pytest -m benchmark tests/benchmarks -s

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pygments.lexers.sql import PostgresLexer
+from sphinx.application import Sphinx
+
 from airflow_annotation import __version__
 
 project = "airflow-provider-annotation"
@@ -21,3 +24,8 @@ autodoc_default_options = {"members": True, "show-inheritance": True}
 python_maximum_signature_line_length = 100
 # Names of other distributions are not links: the build asks no network for where they are documented.
 nitpicky = False
+
+
+def setup(app: Sphinx) -> None:
+    """Colour BigQuery's SQL, for which the lexer of its name is not complete."""
+    app.add_lexer("bigquery", PostgresLexer)

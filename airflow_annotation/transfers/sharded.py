@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import ObjectStoragePath, TaskGroup, XComArg
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.versions import check_target
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.project_task import is_templated
 from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
@@ -62,11 +63,12 @@ def land_in_shards(
     :param arguments: of the transfer, and of all three tasks: ``retries``, ``annotation_conn_id``, …; ``trigger_rule``
         is of the first task alone, ``outlets`` of the last
     :raises ValueError: a shard is to have no items
+    :raises AnnotationError: ``staging`` is no URI
     """
     if shard_items < 1:
         raise ValueError(f"shard_items must be at least 1, not {shard_items}.")
     if not is_templated(staging):
-        StagedLanding(staging, staging_conn_id)
+        check_target(staging)
     first = {name: arguments.pop(name) for name in ("trigger_rule",) if name in arguments}
     last = {name: arguments.pop(name) for name in ("outlets",) if name in arguments}
     arguments = {**arguments, "staging_conn_id": staging_conn_id}

@@ -22,7 +22,9 @@ from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
 from airflow_annotation.transfers import bigquery_tables
 from airflow_annotation.transfers.annotations_to_bigquery import AnnotationsToBigQueryOperator
 from airflow_annotation.transfers.refresh import LandingMoved
+from tests.docs.code_blocks import code_blocks
 from tests.servers.bigquery import PROJECT
+from tests.servers.processes import REPOSITORY
 from tests.transfers.conftest import Land
 from tests.transfers.generated import SCHEMA, GeneratedHook, batch_of, boxes, label_tables, project_uri, sorted_rows
 
@@ -264,3 +266,15 @@ def test_json_columns_are_json(dataset: Dataset, land: Land) -> None:
     land(dataset.operator(), [batch])
     assert JSON_COLUMNS["items"] == ("data",)
     assert dataset.query("SELECT JSON_VALUE(data.camera.name) FROM @items") == [("north",)]
+
+
+def test_the_queries_of_the_documentation_find_rows(dataset: Dataset, land: Land) -> None:
+    batch = boxes(5)
+    labels = batch.labels.to_pylist()
+    labels[0] |= {"type": "polygon", "points": [[0.1, 0.2], [0.5, 0.2], [0.5, 0.7]]}
+    batch = batch._replace(labels=pa.RecordBatch.from_pylist(labels, schema=SCHEMAS["labels"]))
+    land(dataset.operator(), [batch])
+    page = REPOSITORY / "docs" / "systems" / "bigquery.md"
+    queries = [block.code for block in code_blocks(page) if block.language == "bigquery"]
+    for query in "".join(queries).split(";")[:-1]:
+        assert dataset.query(query.replace("street_scenes.", "@")), query
