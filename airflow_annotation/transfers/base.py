@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.exceptions import AnnotationError
@@ -25,6 +24,13 @@ from airflow_annotation.project_task import AnnotationProjectTask, is_templated
 from airflow_annotation.transfers.lineage import LandingTask
 from airflow_annotation.transfers.media import MediaTask
 from airflow_annotation.transfers.refresh import Landed, LandingMoved, RefreshPlan, compare_states, full_reason
+from airflow_annotation.transfers.shaping import (
+    Transform,
+    apply_transform,
+    check_field_mapping,
+    rename_fields,
+    transform_name,
+)
 from airflow_annotation.transfers.spool import Spool, write_spool
 
 if TYPE_CHECKING:
@@ -74,7 +80,13 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         is landed in any case
     :param coordinates: ``relative`` (0..1 of the media's width and height) or ``pixels``, for ``bbox`` and ``points``;
         pixels need the size of every item that has such labels
-    :param field_mapping: new names of fields, by the name in the label schema; fields may be merged. (templated)
+    :param field_mapping: new names of fields, by the name in the label schema or by the type of label, such as
+        ``type:segmentation``; fields may be merged. (templated)
+    :param transform: a function, or the dotted path of one, that is given each batch as it is to land, as
+        :class:`~airflow_annotation.labels.tables.LabelTables`, and returns what lands instead: other classes, labels
+        left out, more in ``items.data``. Columns and items stay as they are, and what tells whether an item has changed
+        (:data:`~airflow_annotation.labels.tables.ITEM_STATES`). Another function lands all items anew; after an edit of
+        the function, ``full_refresh`` does
     :param include_predictions: also land the models' predictions
     :param annotators: name people by their ``email``, or by the tool's opaque ``id``
     :param frames: of objects in videos, land the ``keyframes`` that people set, or ``all`` frames in which they are
@@ -102,6 +114,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         annotations: AnnotationChoice = "all",
         coordinates: Coordinates = "relative",
         field_mapping: dict[str, str] | None = None,
+        transform: Transform | str | None = None,
         include_predictions: bool = False,
         annotators: AnnotatorNames = "email",
         frames: Frames = "keyframes",
@@ -126,6 +139,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         self.annotations = annotations
         self.coordinates = coordinates
         self.field_mapping = field_mapping
+        self.transform = transform
         self.include_predictions = include_predictions
         self.annotators = annotators
         self.frames = frames
@@ -178,7 +192,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             self.media_folder()
         watermark = self.hook.get_last_change(project.id)  # before all that is read
         label_schema = self.hook.get_label_schema(project.id)
-        _check_field_mapping(self.field_mapping, label_schema)
+        check_field_mapping(self.field_mapping, label_schema)
         landed = self.find_landed(project)
         self._note_schema_change(landed, label_schema)
         reason = full_reason(
@@ -249,6 +263,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     def settings(self) -> dict[str, Any]:
         """What decides which rows a landing has, how they look and which media it has; kept with the landed data."""
         media = {"include_media": self.include_media, "media_target": self.media_folder()} if self.include_media else {}
+        transform = {"transform": transform_name(self.transform)} if self.transform else {}
         return {
             "annotations": self.annotations,
             "coordinates": self.coordinates,
@@ -257,6 +272,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             "annotators": self.annotators,
             "frames": self.frames,
             "keep_raw": self.keep_raw,
+            **transform,
             **media,
         }
 
@@ -315,10 +331,11 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             self.check_not_stopped()
             labels = batch.labels
             if mapping:
-                labels = _rename_fields(labels, mapping)
+                labels = rename_fields(labels, mapping)
             if self.coordinates == "pixels":
                 labels = labels_to_pixels(labels, batch.items)
-            yield batch._replace(labels=labels)
+            shaped = batch._replace(labels=labels)
+            yield apply_transform(self.transform, shaped) if self.transform else shaped
             done += batch.items.num_rows
             if (now := time.monotonic()) - logged >= PROGRESS_INTERVAL:
                 total = self.hook.get_progress(project.id).total if item_ids is None else len(item_ids)
@@ -331,23 +348,3 @@ def _read_flag(value: bool | str) -> bool:
     if flag is None:
         raise ValueError(f"full_refresh must be true or false, not {value!r}.")
     return flag
-
-
-def _check_field_mapping(mapping: dict[str, str] | None, label_schema: LabelSchema) -> None:
-    if not mapping:
-        return
-    if not isinstance(mapping, dict) or not all(isinstance(name, str) and name for name in mapping.values()):
-        raise AnnotationError(f"field_mapping must be a dictionary of new names by field, not {mapping!r}.")
-    if unknown := sorted(set(mapping) - set(label_schema.fields)):
-        raise AnnotationError(
-            f"field_mapping names {', '.join(map(repr, unknown))}, but the project's label schema has only "
-            f"{', '.join(map(repr, label_schema.fields))}."
-        )
-
-
-def _rename_fields(labels: pa.RecordBatch, mapping: dict[str, str]) -> pa.RecordBatch:
-    index = labels.schema.get_field_index("field")
-    fields = labels.column(index)
-    place = pc.index_in(fields, value_set=pa.array(mapping.keys(), pa.string()))
-    renamed = pc.coalesce(pc.take(pa.array(mapping.values(), pa.string()), place), fields)
-    return labels.set_column(index, labels.schema.field(index), renamed)
