@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from airflow_annotation.labels.labelbox.export import ExportSource, read_export
 from airflow_annotation.labels.labelbox.features import Ontology
@@ -14,6 +14,8 @@ from tests.servers.labelbox.export_rows import export_row
 from tests.servers.labelbox.labels import annotations_of, resolve_relationships
 from tests.servers.labelbox.ontologies import complete
 from tests.servers.labelbox.state import State
+
+T = TypeVar("T")
 
 GLOBAL_KEY = "photo-1"
 WIDTH, HEIGHT = 640, 480
@@ -83,7 +85,7 @@ class RoundTrip:
         rows: list[Json] = collect_tables(read_export([line], source))["labels"].to_pylist()
         return rows
 
-    def _fetch_masks(self, urls: Sequence[str]) -> Iterable[bytes]:
+    def _fetch_masks(self, urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
         for url in urls:
             *_, feature_id, _, index, _ = url.split("/")
-            yield self._state.masks[feature_id, int(index)]
+            yield read(url, self._state.masks[feature_id, int(index)])

@@ -6,8 +6,8 @@ import base64
 import datetime
 import io
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from airflow_annotation.labels.labelbox.keys import global_key_of
 from airflow_annotation.labels.masks import RLE, mask_to_rle
 from airflow_annotation.labels.tables import SCHEMAS, collect_tables
 
+T = TypeVar("T")
 PROJECT = "cltd3vkju021907u63w2odj69"
 MOMENT = "2024-04-08T16:21:26.000+00:00"
 ONTOLOGY = {
@@ -397,9 +398,9 @@ def test_masks_are_fetched_once_and_read_to_the_pixel() -> None:
     files = {"a": png(spot()), "b": png(composite), "c": png(alpha)}
     asked: list[Sequence[str]] = []
 
-    def fetch(urls: Sequence[str]) -> Iterable[bytes]:
+    def fetch(urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
         asked.append(urls)
-        return (files[url] for url in urls)
+        return (read(url, files[url]) for url in urls)
 
     runs = {"size": [2, 3], "counts": [1, 2, 3]}
     read = labels(
@@ -435,14 +436,15 @@ def test_masks_are_fetched_once_and_read_to_the_pixel() -> None:
 def test_a_mask_that_cannot_be_read_is_named() -> None:
     masked = row(label(objects=[annotation("ImageSegmentationMask", "x", mask={"url": "https://masks/1"})]))
     with pytest.raises(ValueError, match="'https://masks/1' is no image"):
-        labels(masked, fetch_masks=lambda urls: [b"<html>"] * len(urls))
+        labels(masked, fetch_masks=lambda urls, read: [read(url, b"<html>") for url in urls])
     with pytest.raises(ValueError, match="'https://masks/1' is in a file"):
         labels(masked)
     with pytest.raises(ConnectionError, match="masks/1"):
         labels(masked, fetch_masks=_unreachable)
 
 
-def _unreachable(urls: Sequence[str]) -> Iterable[bytes]:
+def _unreachable(urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
+    del read
     raise ConnectionError(f"Cannot reach {urls[0]}.")
 
 

@@ -186,11 +186,11 @@ def test_masks_and_answers_hold() -> None:
     rle = mask_to_rle(mask)
     fetched = []
 
-    def fetch(urls: Any) -> list[bytes]:
+    def fetch(urls: Any, read: Any) -> list[Any]:
         from tests.labels.test_labelbox_export import png
 
         fetched.extend(urls)
-        return [png(mask)] * len(urls)
+        return [read(url, png(mask)) for url in urls]
 
     seen = [{"feature_id": "q", "name": "seen", "radio_answer": {"name": "yes"}}]
     frames = {

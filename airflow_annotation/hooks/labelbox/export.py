@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
@@ -21,6 +21,8 @@ from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.mask_files import MaskFetcher
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -109,13 +111,13 @@ def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | N
 
 
 def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor) -> MaskFetcher:
-    """Return what gets the files at some URLs, in order, some of them ahead."""
+    """Return what gets and reads the files at some URLs, in order, some of them ahead."""
 
-    def fetch(urls: Sequence[str]) -> Iterable[bytes]:
-        ahead: deque[Future[bytes]] = deque()
+    def fetch(urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
+        ahead: deque[Future[T]] = deque()
         try:
             for url in urls:
-                ahead.append(pool.submit(client.fetch, url))
+                ahead.append(pool.submit(lambda url: read(url, client.fetch(url)), url))
                 if len(ahead) > _MASKS_AHEAD:
                     yield ahead.popleft().result()
             while ahead:

@@ -6,7 +6,7 @@ import base64
 import binascii
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,16 +15,29 @@ from pycocotools import mask as coco_mask
 from airflow_annotation.labels.labelbox.records import Mask
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
 
-MaskFetcher: TypeAlias = Callable[[Sequence[str]], Iterable[bytes]]
-"""Returns the files at some URLs, in their order; raises an error that names the URL of one that it cannot get."""
+T = TypeVar("T")
 
 Colour = tuple[int, int, int]
+
+
+class MaskFetcher(Protocol):
+    """Gets the files at some URLs, and returns what becomes of each of them, in the order of the URLs.
+
+    Raises an error that names the URL of a file that it cannot get.
+    """
+
+    def __call__(self, urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
+        """Get files.
+
+        :param urls: where they are
+        :param read: what to do with each, given its URL and content, in any thread
+        """
 
 
 def read_masks(masks: Sequence[Mask], fetch: MaskFetcher | None) -> list[RLE]:
     """Return masks of any kind.
 
-    Each file is fetched once, however many objects are in it, and no more than one is decoded at a time.
+    Each file is fetched once, however many objects are in it, and decoded where it is fetched.
 
     :param masks: the masks
     :param fetch: gets the files, all URLs at once so that it can do so in parallel; not called where there are none
@@ -36,12 +49,12 @@ def read_masks(masks: Sequence[Mask], fetch: MaskFetcher | None) -> list[RLE]:
             colours.setdefault(mask.url, {})[mask.color_rgb] = None
     if colours and fetch is None:
         raise ValueError(f"The mask {next(iter(colours))!r} is in a file. Pass fetch_masks, which reads such files.")
-    files: Iterable[bytes] = fetch(list(colours)) if colours and fetch is not None else ()
-    fetched = {
-        (url, colour): rle
-        for (url, wanted), content in zip(colours.items(), files, strict=True)
-        for colour, rle in _read_file(content, list(wanted), url)
-    }
+
+    def read(url: str, content: bytes) -> list[tuple[Colour | None, RLE]]:
+        return list(_read_file(content, list(colours[url]), url))
+
+    files = fetch(list(colours), read) if colours and fetch is not None else ()
+    fetched = {(url, colour): rle for url, found in zip(colours, files, strict=True) for colour, rle in found}
     return [fetched[mask.url, mask.color_rgb] if mask.url is not None else _read_inline(mask) for mask in masks]
 
 
