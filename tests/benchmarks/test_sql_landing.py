@@ -1,0 +1,116 @@
+"""Landing in Postgres, against a bare COPY of the same rows.
+
+Of its own, with another number of items: python tests/benchmarks/test_sql_landing.py [ITEMS [ROUNDS]]
+
+The batches are in memory beforehand, as is the text of the bare run, which goes into tables with the same columns, keys
+and indexes. So the ratio is what writing the text, staging the rows and committing them together cost on top of COPY.
+Runs take turns, and the fastest of each counts.
+"""
+
+# ruff: noqa: T201 - a benchmark prints its table
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+from tests.conftest import airflow_connection
+from tests.sensors.scripted_tool import task_context
+from tests.servers.postgres import start_postgres
+from tests.servers.processes import stop_groups
+from tests.transfers.databases import Database
+from tests.transfers.generated import GeneratedHook, boxes
+
+BATCH_ITEMS = 1000
+BOXES = 10
+BLOCK_BYTES = 1 << 20
+
+
+@pytest.mark.benchmark
+def test_landing_in_postgres_against_a_bare_copy(postgres_conn_id: str) -> None:
+    measure(postgres_conn_id, items=63_000, rounds=3)
+
+
+def measure(conn_id: str, *, items: int, rounds: int) -> None:
+    """Run the benchmark and print its table."""
+    batches = [varied(boxes(BATCH_ITEMS, per_item=BOXES, first=first)) for first in range(0, items, BATCH_ITEMS)]
+    labels = sum(batch.labels.num_rows for batch in batches)
+    ours, bare = [], []
+    for _ in range(rounds):
+        database = Database(conn_id)
+        ours.append(land(database, batches))
+        bare.append(copy(database))
+        drop(database)
+    print(f"\n{f'{labels:,} label rows into Postgres':<34}{'seconds':>10}{'ratio':>8}")
+    print(f"{'bare COPY of all three tables':<34}{min(bare):>10.2f}{1:>8.2f}")
+    print(f"{'AnnotationsToSqlOperator':<34}{min(ours):>10.2f}{min(ours) / min(bare):>8.2f}")
+
+
+def varied(batch: LabelTables) -> LabelTables:
+    """Give each box a place of its own."""
+    count = batch.labels.num_rows
+    places = [[number % 997 / 1000, number % 991 / 1000, number % 89 / 97, number % 83 / 89] for number in range(count)]
+    index = batch.labels.schema.get_field_index("bbox")
+    schema = batch.labels.schema
+    return batch._replace(
+        labels=batch.labels.set_column(index, schema.field(index), pa.array(places, schema.field(index).type))
+    )
+
+
+def land(database: Database, batches: list[LabelTables]) -> float:
+    """Land all batches in empty tables, and return how long it took."""
+    operator = database.operator(project="1")
+    operator.__dict__["hook"] = GeneratedHook(batches)
+    started = time.perf_counter()
+    operator.execute(task_context())
+    return time.perf_counter() - started
+
+
+def copy(database: Database) -> float:
+    """Copy the rows that have landed into empty tables of the same shape, and return how long that took."""
+    with closing(database.hook.get_conn()) as connection, connection.cursor() as cursor:
+        texts: dict[str, list[bytes]] = {}
+        for name in SCHEMAS:
+            with cursor.copy(f"COPY {database.prefix}{name} TO STDOUT") as rows:
+                texts[name] = [bytes(block) for block in rows]
+            cursor.execute(f"CREATE TABLE {database.prefix}bare_{name} (LIKE {database.prefix}{name} INCLUDING ALL)")
+        connection.commit()
+        ready = {name: b"".join(blocks) for name, blocks in texts.items()}
+        started = time.perf_counter()
+        for name, text in ready.items():
+            with cursor.copy(f"COPY {database.prefix}bare_{name} FROM STDIN") as rows:
+                for start in range(0, len(text), BLOCK_BYTES):
+                    rows.write(text[start : start + BLOCK_BYTES])
+        connection.commit()
+        return time.perf_counter() - started
+
+
+def drop(database: Database) -> None:
+    """Drop the tables of a round."""
+    for name in SCHEMAS:
+        database.hook.run([f"DROP TABLE {database.prefix}{name}", f"DROP TABLE {database.prefix}bare_{name}"])
+
+
+def main(items: int = 63_000, rounds: int = 3) -> None:
+    """Run the benchmark with a Postgres of its own."""
+    with tempfile.TemporaryDirectory() as home:
+        connection: dict[str, Any] = start_postgres(Path(home))
+        try:
+            with airflow_connection("sql_benchmark", connection) as conn_id:
+                measure(conn_id, items=items, rounds=rounds)
+        finally:
+            stop_groups(int((Path(home) / "postgres.pid").read_text()))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
