@@ -1,0 +1,119 @@
+"""Landing what has changed in a live project, 1 percent of its items, against landing all of it.
+
+Of its own, with another number of tasks: python tests/benchmarks/test_refresh.py [TASKS]
+
+Requests are told apart: those that read items (exports), and all others, most of which are the light listing that finds
+out what has changed.
+"""
+
+# ruff: noqa: T201 - a benchmark prints its table
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from airflow_annotation.transfers.base import AnnotationsTransfer
+from tests.benchmarks.test_export_to_tables import BOXES
+from tests.benchmarks.test_landing_end_to_end import fill_project
+from tests.conftest import airflow_connection
+from tests.sensors.scripted_tool import task_context
+from tests.servers.label_studio import LabelStudio, running_label_studio
+
+CHANGED = 0.01
+
+
+@pytest.mark.benchmark
+def test_a_refresh_against_a_full_landing(
+    label_studio: LabelStudio, postgres_conn_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(label_studio, {"Postgres": postgres_conn_id}, tmp_path, monkeypatch, tasks=50_000)
+
+
+def measure(
+    server: LabelStudio, databases: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch, *, tasks: int
+) -> None:
+    """Run the benchmark and print its table."""
+    requests = count_requests(monkeypatch)
+    client = LabelStudioClient(url=server.url, api_key=server.api_key, timeout=600)
+    project = fill_project(client, tasks)
+    connection = {"conn_type": "label_studio", "host": server.url, "password": server.api_key}
+    rows = []
+    with airflow_connection("refresh_benchmark", connection) as annotation_conn_id:
+        shared: dict[str, Any] = {"annotation_conn_id": annotation_conn_id, "project": project.id}
+        transfers: dict[str, AnnotationsTransfer] = {
+            "Parquet": AnnotationsToObjectStorageOperator(task_id="dataset", target=str(home / "dataset"), **shared)
+        } | {
+            name: AnnotationsToSqlOperator(task_id="sql", sql_conn_id=conn_id, table_prefix="refresh_", **shared)
+            for name, conn_id in databases.items()
+        }
+        full = {name: land(transfer, requests, changed=tasks) for name, transfer in transfers.items()}
+        changed = change(client, project.id, round(tasks * CHANGED))
+        refreshed = {name: land(transfer, requests, changed=changed) for name, transfer in transfers.items()}
+        rows = [(name, full[name], refreshed[name]) for name in transfers]
+    client.request("DELETE", f"/api/projects/{project.id}/", timeout=600)
+    title = f"{changed:,} of {tasks:,} items with {BOXES} boxes"
+    print(f"\n{title:<38}{'seconds':>10}{'ratio':>8}{'reads of items':>16}{'ratio':>8}{'other requests':>16}")
+    for name, (seconds, reads, others), (later, few, listing) in rows:
+        print(f"{name + ', all of it':<38}{seconds:>10.2f}{1:>8.2f}{reads:>16}{1:>8.3f}{others:>16}")
+        ratios = later / seconds, few / reads
+        print(
+            f"{name + ', what has changed':<38}{later:>10.2f}{ratios[0]:>8.2f}{few:>16}{ratios[1]:>8.3f}{listing:>16}"
+        )
+
+
+def count_requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Count the requests that go out from now on, as ``reads`` of items and ``others``."""
+    counts: Counter[str] = Counter()
+    send = httpx.Client.send
+
+    def counted(client: httpx.Client, request: httpx.Request, **arguments: Any) -> httpx.Response:
+        counts["reads" if request.url.path.endswith("/export") else "others"] += 1
+        return send(client, request, **arguments)
+
+    monkeypatch.setattr(httpx.Client, "send", counted)
+    return counts
+
+
+def land(transfer: AnnotationsTransfer, requests: Counter[str], *, changed: int) -> tuple[float, int, int]:
+    """Land, and return how long it took, and how many requests read items and did other things."""
+    requests.clear()
+    started = time.perf_counter()
+    landed = transfer.execute(task_context())
+    seconds = time.perf_counter() - started
+    assert landed["changed_items"] == changed, landed
+    return seconds, requests["reads"], requests["others"]
+
+
+def change(client: LabelStudioClient, project_id: str, count: int) -> int:
+    """Submit an annotation to some tasks all over the project, and return to how many."""
+    export = client.request(
+        "GET", "/api/tasks/", params={"project": project_id, "page_size": "1", "fields": "task_only", "include": "id"}
+    ).json()
+    total, first = export["total"], export["tasks"][0]["id"]
+    for number in range(count):
+        task_id = first + number * total // count
+        body = {"result": [], "lead_time": 1.0}
+        client.request("POST", f"/api/tasks/{task_id}/annotations/", json=body)
+    return count
+
+
+if __name__ == "__main__":
+    with (
+        TemporaryDirectory() as folder,
+        running_label_studio(Path(folder)) as live,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        measure(live, {}, Path(folder), patch, tasks=int(sys.argv[1]) if len(sys.argv) > 1 else 50_000)
