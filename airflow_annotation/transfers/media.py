@@ -22,6 +22,7 @@ from airflow_annotation.media.ranges import UrlSigner, open_media_in_place, reso
 from airflow_annotation.media.selections import Listed
 from airflow_annotation.media.storage import copy_files
 from airflow_annotation.project_task import check_choice
+from airflow_annotation.transfers.landed_files import LandedFiles
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-IncludeMedia = Literal["frames"]
+IncludeMedia = Literal["files", "frames"]
 
 
 class MediaTask(BaseOperator):
@@ -40,10 +41,12 @@ class MediaTask(BaseOperator):
     Media are written before the labels land, once for all landings: those that are there are not read again. So a
     landing never has labels without their media, and media of items that are gone stay until somebody removes them.
 
-    :param include_media: ``frames`` writes those frames of videos that labels are on, as images, in a folder a video
-        with a table ``frames.parquet``: its ``video_key`` and ``frame`` are the ``item_key`` and ``frame`` of the
-        labels. ``airflow_annotation.media.frames.read_frames`` reads the tables of all videos as one. In datasets to
-        train a model with, each frame is also where ``images.parquet`` says
+    :param include_media: ``files`` copies the file of every item, once by its ``item_key``;
+        :func:`~airflow_annotation.transfers.landed_files.media_files` says where each is. ``frames`` writes those
+        frames of videos that labels are on, as images, in a folder a video with a table ``frames.parquet``: its
+        ``video_key`` and ``frame`` are the ``item_key`` and ``frame`` of the labels, and
+        :func:`~airflow_annotation.media.frames.read_frames` reads the tables of all videos as one. In datasets to train
+        a model with, each image or frame is also where ``images.parquet`` says
     :param media_target: folder of the media; for datasets in object stores, ``media`` in their own folder by default.
         (templated)
     :param image_format: of frames: ``jpeg``, ``png`` or ``webp``
@@ -57,7 +60,7 @@ class MediaTask(BaseOperator):
 
     template_fields: Sequence[str] = ("media_target",)
 
-    _frames: LandedFrames | None = None
+    _media: LandedFiles | LandedFrames | None = None
 
     def __init__(
         self,
@@ -94,7 +97,7 @@ class MediaTask(BaseOperator):
 
         :raises AnnotationError: another suffix is asked for
         """
-        if self.include_media is None:
+        if self.include_media != "frames":
             return dict(options)
         suffix = IMAGE_SUFFIXES[self.image_format]
         if options.get("frame_suffix", suffix) != suffix:
@@ -112,25 +115,27 @@ class MediaTask(BaseOperator):
         if self.include_media is None:
             return batches
         signer = resolve_signer(self.media_url_signer) if self.media_url_signer else sign
-        self._frames = LandedFrames(
-            self.media_folder(), sign=signer, image_format=self.image_format, on_error=self.on_media_error
-        )
-        return self._frames.add_batches(batches)
+        target, on_error = self.media_folder(), self.on_media_error
+        if self.include_media == "files":
+            self._media = LandedFiles(target, sign=signer, on_error=on_error)
+        else:
+            self._media = LandedFrames(target, sign=signer, image_format=self.image_format, on_error=on_error)
+        return self._media.add_batches(batches)
 
     @property
     def place_images(self) -> PlaceImages | None:
         """Puts images where a dataset to train a model with has them."""
-        return self._frames.place if self._frames else None
+        return self._media.place if self._media else None
 
     @property
     def landed_media(self) -> dict[str, Any]:
         """What the task says of the media that it has landed."""
-        return {"media": self._frames.report()} if self._frames else {}
+        return {"media": self._media.report()} if self._media else {}
 
     def on_kill(self) -> None:
-        """Stop after the frames that are being written."""
-        if self._frames:
-            self._frames.stopped.set()
+        """Stop after the files or frames that are being written."""
+        if self._media:
+            self._media.stopped.set()
 
 
 class LandedFrames:

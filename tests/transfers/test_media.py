@@ -220,8 +220,8 @@ def test_a_killed_landing_stops_at_the_next_frame(land: Land, tmp_path: Path, cl
 
     def batches() -> Iterator[LabelTables]:
         yield video(clip, 3)
-        assert operator._frames is not None
-        operator._frames.stopped.set()
+        assert operator._media is not None
+        operator._media.stopped.set()
         yield video(clip, 17, key="later")
 
     with pytest.raises(AnnotationError, match="was stopped"):
@@ -232,7 +232,7 @@ def test_a_killed_landing_stops_at_the_next_frame(land: Land, tmp_path: Path, cl
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"include_media": "all"}, "include_media is one of 'frames'"),
+        ({"include_media": "all"}, "include_media is one of 'files', 'frames'"),
         ({"image_format": "gif"}, "image_format is one of"),
         ({"on_media_error": "ignore"}, "on_media_error is one of"),
     ],

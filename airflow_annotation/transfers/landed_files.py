@@ -1,0 +1,174 @@
+"""The media files of items, copied next to their labels."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from uuid import uuid4
+
+import pyarrow as pa
+
+from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.formats.image_names import ImageNames
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.media.frames import OnError
+from airflow_annotation.media.ranges import UrlSigner, open_media_in_place
+from airflow_annotation.media.storage import copy_files, get_filesystem, local_path
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+    from airflow_annotation.formats.labeled_images import LabeledImage
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE: Final = 16
+_IN_MEMORY_BYTES: Final = 8 << 20
+_MEDIA_TYPES: Final = frozenset({"image", "video", "audio", "document"})
+"""Items of other types may be without a file: their data is what is labeled."""
+
+
+def media_files(items: pa.Table, target: str) -> list[str | None]:
+    """Return where the files of landed items are, that ``include_media="files"`` has copied; None for items without.
+
+    :param items: the landed table ``items``
+    :param target: the folder of the media
+    """
+    columns = (items.column(name).to_pylist() for name in ("item_id", "item_key", "media_uri"))
+    return [
+        f"{target.rstrip('/')}/{file_name(item_id, item_key, media)}" if media else None
+        for item_id, item_key, media in zip(*columns, strict=True)
+    ]
+
+
+def file_name(item_id: str, item_key: str, media_uri: str) -> str:
+    """Return the name of an item's file: the end of its media's URI, and a short hash of the item's key and id."""
+    return ImageNames().item_name(item_id, item_key, media_uri)
+
+
+class LandedFiles:
+    """The files of items, in a folder that all landings share: each is copied once, and is there whole or not at all.
+
+    :param target: the folder
+    :param sign: returns the URL and the headers to read a file by
+    :param on_error: where a file cannot be read: ``fail`` or ``keep`` the others
+    """
+
+    def __init__(self, target: str, *, sign: UrlSigner | None, on_error: OnError) -> None:
+        self.target = target
+        self.stopped = threading.Event()
+        self._sign = sign
+        self._on_error: OnError = on_error
+        self._counts = {"files": 0, "written": 0, "bytes_written": 0, "files_not_read": 0}
+        self._not_read: set[str] = set()
+        self._filesystem, self._path = get_filesystem(target)
+        self._is_local = local_path(target) is not None
+
+    def report(self) -> dict[str, Any]:
+        """Return where the files are and how many: all ``files`` of these items, and what was ``written`` now."""
+        return {"target": self.target, **self._counts}
+
+    def add_batches(self, batches: Iterable[LabelTables]) -> Iterator[LabelTables]:
+        """Yield the batches, the files of each written before.
+
+        :raises MediaError: a file cannot be read
+        """
+        self._filesystem.makedirs(self._path, exist_ok=True)
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="landed-files") as pool:
+            for batch in batches:
+                self._add(batch.items, pool)
+                yield batch
+
+    def _add(self, items: pa.RecordBatch, pool: ThreadPoolExecutor) -> None:
+        columns = (items.column(name).to_pylist() for name in ("item_id", "item_key", "media_uri", "media_type"))
+        copies: dict[Future[int | None], tuple[str, str]] = {}
+        for item_id, item_key, media, media_type in zip(*columns, strict=True):
+            if media is not None:
+                name = file_name(item_id, item_key, media)
+                copies[pool.submit(self._copy, media, name)] = item_key, name
+            elif media_type in _MEDIA_TYPES:
+                self._note(MediaError(f"Nobody knows where the {media_type} of item {item_key!r} is."), item_key)
+        try:
+            for copy, (item_key, name) in copies.items():
+                try:
+                    written = copy.result()
+                except MediaError as error:
+                    self._note(error, item_key)
+                    self._not_read.add(name)
+                    continue
+                self._counts["files"] += 1
+                if written is not None:
+                    self._counts["written"] += 1
+                    self._counts["bytes_written"] += written
+        except BaseException:
+            for copy in copies:
+                copy.cancel()
+            raise
+
+    def _note(self, error: MediaError, item_key: str) -> None:
+        if self._on_error == "fail":
+            raise error
+        self._counts["files_not_read"] += 1
+        log.warning("The file of item %s is left out: %s", item_key, error)
+
+    def _copy(self, media: str, name: str) -> int | None:
+        """Copy a file unless it is there, and return its size."""
+        if self.stopped.is_set():
+            raise AnnotationError("The landing was stopped while files were being copied.")
+        path = f"{self._path.rstrip('/')}/{name}"
+        if self._filesystem.exists(path):
+            return None
+        with closing(open_media_in_place(media, url_signer=self._sign)) as file:
+            return self._write_local(file, Path(path)) if self._is_local else self._write(file, path)
+
+    def _write(self, file: BinaryIO, path: str) -> int:
+        # Read to its end before anything goes out: a store would keep as much as it was given.
+        with SpooledTemporaryFile(_IN_MEMORY_BYTES) as whole:
+            shutil.copyfileobj(file, whole)
+            size = whole.tell()
+            whole.seek(0)
+            if size <= _IN_MEMORY_BYTES:
+                self._filesystem.pipe_file(path, whole.read())
+            else:
+                with self._filesystem.open(path, "wb") as stored:
+                    shutil.copyfileobj(whole, stored, _IN_MEMORY_BYTES)
+        return size
+
+    def _write_local(self, file: BinaryIO, path: Path) -> int:
+        written = path.with_name(f".{path.name}.{uuid4().hex}")
+        try:
+            with written.open("wb") as copy:
+                shutil.copyfileobj(file, copy)
+                size = copy.tell()
+            written.replace(path)
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
+        return size
+
+    def place(self, folder: ObjectStoragePath, images: Sequence[LabeledImage], paths: Sequence[str | None]) -> None:
+        """Put images where a dataset has them: as links on the worker's disk, as copies in a store.
+
+        :param folder: of the dataset's version
+        :param images: images, and frames of videos, which are left alone
+        :param paths: where each one belongs in the folder, None for nowhere
+        """
+        copies: dict[str, str] = {}
+        wanted = 0
+        for image, path in zip(images, paths, strict=True):
+            if path is None or image.frame is not None or image.media_uri is None:
+                continue
+            wanted += 1
+            name = file_name(image.item_id, image.item_key, image.media_uri)
+            if name not in self._not_read:
+                copies[f"{self._path.rstrip('/')}/{name}"] = f"{folder.path.rstrip('/')}/{path}"
+        if len(copies) < wanted:
+            log.warning("The dataset has the labels of %d images without the images.", wanted - len(copies))
+        copy_files(self._filesystem, folder.fs, copies)

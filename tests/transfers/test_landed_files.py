@@ -1,0 +1,178 @@
+"""The files of items land with their labels, once and whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from airflow.sdk.io import attach
+from fsspec.implementations.memory import MemoryFileSystem
+
+from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.formats.versions import read_manifest
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.transfers import landed_files
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.landed_files import media_files
+from tests.conftest import airflow_connection
+from tests.formats.datasets import box, image_index, item
+from tests.sensors.scripted_tool import task_context
+from tests.servers.label_studio import LabelStudio
+from tests.servers.processes import REPOSITORY
+from tests.transfers.conftest import Land
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<RectangleLabels name="objects" toName="image"><Label value="car"/></RectangleLabels></View>'
+)
+
+
+def signed(uri: str) -> tuple[str, dict[str, str]]:
+    return uri.replace("https://private.example/", "file:///"), {}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in "abc":
+        (folder / f"{name}.jpg").write_bytes(name.encode() * 1000)
+    return folder
+
+
+def photo(folder: Path | str, name: str, **columns: Any) -> LabelTables:
+    return item(name, [box("car", 0, 0, 1, 1)], media_uri=f"{folder}/{name}.jpg", **columns)
+
+
+def land_files(land: Land, target: Path | str, *batches: LabelTables, **kwargs: Any) -> dict[str, Any]:
+    kwargs = {"include_media": "files", "full_refresh": True, **kwargs}
+    return land(AnnotationsToObjectStorageOperator(task_id="land", target=str(target), **kwargs), list(batches))
+
+
+def landed_contents(target: Path | str, media: str) -> dict[str, bytes]:
+    items = read_dataset(str(target))["items"]
+    files = media_files(items, media.removeprefix("file://"))
+    return {
+        key: Path(file).read_bytes()
+        for key, file in zip(items["item_key"].to_pylist(), files, strict=True)
+        if file is not None
+    }
+
+
+def test_the_file_of_every_item_lands_once(land: Land, tmp_path: Path, photos: Path) -> None:
+    batches = [photo(photos, "a"), item("b", media_uri=f"{photos}/b.jpg")]
+    landed = land_files(land, tmp_path / "d", *batches)
+    assert landed["media"] == {
+        "target": f"file://{tmp_path}/d/media",
+        "files": 2,
+        "written": 2,
+        "bytes_written": 2000,
+        "files_not_read": 0,
+    }
+    assert landed_contents(tmp_path / "d", landed["media"]["target"]) == {"a": b"a" * 1000, "b": b"b" * 1000}
+    (photos / "a.jpg").unlink()
+    again = land_files(land, tmp_path / "d", *batches, photo(photos, "c"))
+    assert (again["media"]["files"], again["media"]["written"]) == (3, 1)
+    assert landed_contents(tmp_path / "d", landed["media"]["target"])["a"] == b"a" * 1000
+
+
+def test_only_the_files_of_items_that_have_changed_are_looked_at(land: Land, tmp_path: Path, photos: Path) -> None:
+    land_files(land, tmp_path / "d", photo(photos, "a"), photo(photos, "b"))
+    refreshed = land_files(
+        land, tmp_path / "d", photo(photos, "a"), photo(photos, "b"), photo(photos, "c"), full_refresh=False
+    )
+    assert (refreshed["media"]["files"], refreshed["media"]["written"]) == (1, 1)
+
+
+@pytest.mark.parametrize("in_memory", [10, 1 << 20])
+def test_files_go_to_any_object_storage(
+    land: Land, photos: Path, in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(landed_files, "_IN_MEMORY_BYTES", in_memory)
+    filesystem = MemoryFileSystem()
+    attach("memory", fs=filesystem)
+    try:
+        landed = land_files(land, "memory://files/coco", photo(photos, "a"), dataset_format="coco")
+        (stored,) = filesystem.glob("/files/coco/media/*.jpg")
+        assert filesystem.cat_file(stored) == b"a" * 1000
+        (image,) = filesystem.glob(f"{landed['path'].removeprefix('memory:/')}/**/*.jpg")
+        assert filesystem.cat_file(image) == b"a" * 1000
+    finally:
+        filesystem.rm("/files", recursive=True)
+
+
+@pytest.mark.parametrize("dataset_format", ["coco", "yolo", "pascal_voc", "image_folder"])
+def test_a_dataset_to_train_with_has_its_images_where_it_says(
+    land: Land, tmp_path: Path, photos: Path, dataset_format: str
+) -> None:
+    landed = land_files(land, tmp_path / "a", photo(photos, "a"), photo(photos, "b"), include_media=None)
+    operator = LandedAnnotationsToObjectStorageOperator(
+        task_id="convert",
+        source=landed,
+        target=str(tmp_path / "b"),
+        dataset_format=dataset_format,
+        include_media="files",
+    )
+    context: Any = task_context()
+    folder = Path(operator.execute(context)["path"].removeprefix("file://"))
+    rows = image_index(folder).to_pylist()
+    assert {row["item_key"]: (folder / row["file"]).read_bytes() for row in rows} == {
+        "a": b"a" * 1000,
+        "b": b"b" * 1000,
+    }
+
+
+def test_private_files_are_read_by_signed_urls(land: Land, tmp_path: Path, photos: Path) -> None:
+    batch = photo(f"https://private.example{photos}", "a")
+    landed = land_files(land, tmp_path / "d", batch, media_url_signer=f"{signed.__module__}:signed")
+    assert landed_contents(tmp_path / "d", landed["media"]["target"]) == {"a": b"a" * 1000}
+
+
+@pytest.mark.parametrize(
+    ("media", "message"), [("none", "none does not exist"), (None, "Nobody knows where the image of item 'x' is")]
+)
+def test_a_file_that_cannot_be_read_fails_the_landing_or_is_left_out(
+    land: Land, tmp_path: Path, photos: Path, media: str | None, message: str
+) -> None:
+    missing = item("x", [box("car", 0, 0, 1, 1)], media_uri=media and str(tmp_path / media))
+    with pytest.raises(MediaError, match=message):
+        land_files(land, tmp_path / "d", photo(photos, "a"), missing)
+    with pytest.raises(AnnotationError, match="There is no dataset"):
+        read_manifest(str(tmp_path / "d"))
+    landed = land_files(land, tmp_path / "d", photo(photos, "a"), missing, on_media_error="keep")
+    assert (landed["media"]["files"], landed["media"]["files_not_read"]) == (1, 1)
+    assert landed["rows"]["items"] == 2
+    trained = land_files(
+        land, tmp_path / "t", photo(photos, "a"), missing, on_media_error="keep", dataset_format="yolo"
+    )
+    assert len(list(Path(trained["path"].removeprefix("file://")).rglob("*.jpg"))) == 1
+
+
+def test_items_that_are_text_need_no_file(land: Land, tmp_path: Path) -> None:
+    landed = land_files(land, tmp_path / "d", item("words", media_uri=None, media_type="text", width=None, height=None))
+    assert landed["media"]["files"] == landed["media"]["files_not_read"] == 0
+
+
+def test_files_that_the_tool_holds_are_read_with_its_key(label_studio: LabelStudio, tmp_path: Path) -> None:
+    client = LabelStudioClient(url=label_studio.url, api_key=label_studio.api_key)
+    project = client.request(
+        "POST", "/api/projects/", json={"title": f"by hand {uuid4().hex[:8]}", "label_config": CONFIG}
+    ).json()["id"]
+    content = sorted((REPOSITORY / "demo" / "photos").glob("*.jpg"))[0].read_bytes()
+    client.request("POST", f"/api/projects/{project}/import", files={"file": ("mine.jpg", content)}, repeatable=False)
+    connection = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
+    with airflow_connection(f"tool_{uuid4().hex}", connection) as conn_id:
+        landed = AnnotationsToObjectStorageOperator(
+            task_id="land",
+            annotation_conn_id=conn_id,
+            project=str(project),
+            target=str(tmp_path),
+            include_media="files",
+        ).execute(task_context())
+    assert list(landed_contents(tmp_path, landed["media"]["target"]).values()) == [content]
+    client.request("DELETE", f"/api/projects/{project}/")
