@@ -1,4 +1,6 @@
-"""Take a frame a second out of each video of a folder, have people draw boxes in them, and land what they drew.
+"""Take a frame a second out of each video of a folder, have people draw boxes in them, land what they drew, and train.
+
+The labels land as tables, and from there, with the frames, as a YOLO dataset, on whose asset a second DAG is scheduled.
 
 Needs the connection ``annotation_default`` to Label Studio or Labelbox, and videos in the folder that the param
 ``videos`` names: on disk, or in any bucket (``s3://aws_default@bucket/videos``).
@@ -9,13 +11,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, task
+from airflow.sdk import DAG, Asset, task
 
 from airflow_annotation.operators.frames import ExtractFramesOperator
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.sensors.annotation import AnnotationSensor
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
+
+YOLO = Asset("yolo_of_video_frames")
 
 
 @task
@@ -62,6 +67,7 @@ with DAG(
         "videos": "/tmp/label_video_frames/videos",  # noqa: S108 - an example's
         "frames": "file:///tmp/label_video_frames/frames",
         "dataset": "file:///tmp/label_video_frames/dataset",
+        "yolo": "file:///tmp/label_video_frames/yolo",
     },
     tags=["annotation"],
 ):
@@ -85,4 +91,32 @@ with DAG(
     )
     land = AnnotationsToObjectStorageOperator(task_id="labels_to_dataset", target="{{ params.dataset }}")
 
-    create >> upload >> wait >> land >> seconds_with_labels("{{ params.dataset }}", extract.output)
+    yolo = LandedAnnotationsToObjectStorageOperator(
+        task_id="dataset_to_yolo",
+        source=land.output,
+        target="{{ params.yolo }}",
+        dataset_format="yolo",
+        dataset_options={"splits": {"train": 0.8, "val": 0.2}},
+        include_media="files",
+        outlets=[YOLO],
+    )
+
+    create >> upload >> wait >> land >> [yolo, seconds_with_labels("{{ params.dataset }}", extract.output)]
+
+
+@task
+def train(triggering_asset_events: Any = None) -> dict[str, Any]:
+    """Stand for a training with YOLO, and return what it would have been given."""
+    from airflow.sdk import ObjectStoragePath
+
+    landing = triggering_asset_events[YOLO][-1].extra
+    folder = ObjectStoragePath(landing["path"])
+    return {
+        "data": str(folder / "data.yaml"),
+        "images": len([path for split in ("train", "val") for path in (folder / "images" / split).glob("*")]),
+        "objects": landing["rows"]["objects"],
+    }
+
+
+with DAG("train_on_video_frames", schedule=[YOLO], max_active_runs=1, tags=["annotation"]):
+    train()

@@ -35,6 +35,7 @@ def test_frames_of_videos_are_labeled_and_labels_are_on_the_timeline(
         "videos": f"{tmp_path}/videos",
         "frames": f"{tmp_path}/frames",
         "dataset": f"{tmp_path.as_uri()}/dataset",
+        "yolo": f"{tmp_path.as_uri()}/yolo",
     }
     run_id = airflow.trigger(DAG_ID, {"annotation_conn_id": people.conn_id, **folders})
     labeled = False
@@ -50,3 +51,7 @@ def test_frames_of_videos_are_labeled_and_labels_are_on_the_timeline(
     a, b = videos
     assert sorted(keys) == [f"{a}#frame={frame}" for frame in (0, 30, 60, 90)] + [f"{b}#frame={n}" for n in (0, 30)]
     assert airflow.xcom(DAG_ID, run_id, "seconds_with_labels") == {a: [1.0, 3.0], b: [1.0]}
+
+    landing = airflow.xcom(DAG_ID, run_id, "dataset_to_yolo")
+    trained = airflow.xcom_of_a_run("train_on_video_frames", "train", lambda value: landing["path"] in value["data"])
+    assert trained == {"data": f"{landing['path']}/data.yaml", "images": 6, "objects": 3}

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,6 +113,25 @@ class Airflow:
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
         """Return what a task left for others."""
         return self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
+
+    def xcom_of_a_run(self, dag_id: str, task_id: str, is_it: Callable[[Any], bool], timeout: float = 180) -> Any:
+        """Wait until a task of any run of a DAG has returned a certain value, and return that.
+
+        :param is_it: whether the value is the one
+        :raises ServerError: none has in time
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            runs = self.get(f"/dags/{dag_id}/dagRuns", order_by="-run_after", limit=100)["dag_runs"]
+            for run in runs:
+                entry = f"/dags/{dag_id}/dagRuns/{run['dag_run_id']}/taskInstances/{task_id}/xcomEntries/return_value"
+                answer = self.client.get(entry)
+                if answer.is_success and is_it(value := answer.json()["value"]):
+                    return value
+            if time.monotonic() > deadline:
+                states = {run["dag_run_id"]: run["state"] for run in runs}
+                raise ServerError(f"Task {task_id!r} of DAG {dag_id!r} did not return it in {timeout:.0f} s: {states}")
+            time.sleep(0.3)
 
     def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 600) -> str:
         """Wait until a DAG run is over and return its state."""

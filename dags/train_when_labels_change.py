@@ -1,0 +1,43 @@
+"""Train on what ``refresh_nightly`` has landed, as soon as it has landed something new.
+
+The event of the landing says where the dataset is, which version of it is the new one, and how much has changed. The
+training reads that version, whatever lands in the meantime.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Asset, task
+
+LABELS = Asset("nightly_labels")
+
+
+@task.short_circuit
+def has_changed(triggering_asset_events: Any = None) -> bool:
+    """Let nights pass in which nobody labeled anything."""
+    return any(
+        event.extra["full"] or event.extra["changed_items"] or event.extra["removed_items"]
+        for event in triggering_asset_events[LABELS]
+    )
+
+
+@task
+def train(triggering_asset_events: Any = None) -> dict[str, Any]:
+    """Stand for a training, and return what it would have been done with."""
+    from airflow_annotation.formats.parquet import read_dataset
+
+    landing = triggering_asset_events[LABELS][-1].extra
+    tables = read_dataset(landing["target"], landing["version"])
+    classes = tables["labels"]["label"].value_counts().to_pylist()
+    return {
+        "target": landing["target"],
+        "version": landing["version"],
+        "labeled_until": landing["watermark"],
+        "images": tables["items"].num_rows,
+        "labels": {count["values"]: count["counts"] for count in classes},
+    }
+
+
+with DAG("train_when_labels_change", schedule=[LABELS], max_active_runs=1, tags=["annotation"]):
+    has_changed() >> train()
