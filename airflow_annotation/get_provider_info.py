@@ -194,4 +194,21 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "cli": ["airflow_annotation.cli.definition.get_annotation_commands"],
         "extra-links": ["airflow_annotation.project_task.AnnotationProjectLink"],
+        "config": {
+            "annotation": {
+                "description": "The page of annotation runs.",
+                "options": {
+                    "connections": {
+                        "description": (
+                            "Ids of the connections to labeling tools that are in a secrets backend, with commas "
+                            "between them: backends do not list what they have, and the page shows no others of theirs."
+                        ),
+                        "type": "string",
+                        "version_added": "0.1.0",
+                        "example": "label_studio,labelbox",
+                        "default": "",
+                    },
+                },
+            },
+        },
     }

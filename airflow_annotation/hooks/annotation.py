@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 import pyarrow as pa
@@ -18,6 +20,9 @@ from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.items import MediaItem
+
+if TYPE_CHECKING:
+    from airflow.sdk import Connection
 
 MediaAccess = Literal["auto", "upload", "reference"]
 OnDuplicate = Literal["skip", "fail", "allow"]
@@ -39,6 +44,7 @@ class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
     :param tool: ``label_studio`` or ``labelbox``
     :param run_key: name of the annotation run, None for projects that this provider did not make
     :param created: whether the call that returned it made it
+    :param created_at: when the tool made it
     """
 
     id: str
@@ -48,6 +54,7 @@ class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
     tool: str
     run_key: str | None = None
     created: bool = False
+    created_at: datetime | None = None
 
 
 def project_id_of(project: str | int | Mapping[str, Any]) -> str:
@@ -150,6 +157,15 @@ class AnnotationHook(BaseHook, ABC):
 
     polls_per_minute: float = 60.0
     """How many requests a minute waiting in a triggerer may cost: the connection's extra field of that name."""
+
+    attempts: int = 5
+    """How often a failed request is repeated at most; set it before the first one."""
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The hook's connection. Set it where a process reads connections otherwise than tasks do."""
+        name: str = type(self).conn_name_attr  # type: ignore[attr-defined]  # Airflow's, of each hook
+        return self.get_connection(getattr(self, name))
 
     @classmethod
     def for_connection(cls, conn_id: str) -> AnnotationHook:
@@ -299,6 +315,17 @@ class AnnotationHook(BaseHook, ABC):
         """
         return media_uri, {}
 
+    def find_media(self, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
+        """Return the URL at which the tool shows an item's media to people, and the headers to send along, or None.
+
+        The default knows those that are on the web.
+        """
+        for tables in self.read_tables(project_id, item_ids=[item_id]):
+            for media in tables.items.column("media_uri").to_pylist():
+                if media and media.startswith(("http://", "https://")):
+                    return self.media_request(media)
+        return None
+
     # Waiting
 
     @abstractmethod
@@ -359,6 +386,19 @@ class AnnotationHook(BaseHook, ABC):
         :param include_predictions: whether ``read_tables`` is asked for predictions too
         :returns: batches with the columns of :data:`~airflow_annotation.labels.tables.ITEM_STATES`
         """
+
+    def list_last_labeled(self, project_id: str, count: int) -> list[str]:
+        """Return the ids of the items with submissions that were changed last, the latest first.
+
+        :param count: how many at most
+        """
+        labeled = (
+            state
+            for batch in self.list_item_states(project_id)
+            for state in batch.select(["item_id", "annotation_count", "updated_at"]).to_pylist()
+            if state["annotation_count"] and state["updated_at"]
+        )
+        return [state["item_id"] for state in heapq.nlargest(count, labeled, key=lambda state: state["updated_at"])]
 
     @abstractmethod
     def get_last_change(self, project_id: str) -> datetime | None:

@@ -87,7 +87,9 @@ def test_a_project_is_made_of_a_label_schema(hook: LabelStudioHook, run_key: str
         tool="label_studio",
         run_key=run_key,
         created=True,
+        created_at=project.created_at,
     )
+    assert project.created_at is not None
     assert hook.get_label_schema(project.id) == SCHEMA
     assert fields(hook, project.id)["description"].startswith("Street photos\n\nairflow-annotation: {")
 

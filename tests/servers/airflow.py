@@ -27,6 +27,8 @@ from tests.servers.processes import ServerError, free_port, spawn, stop_groups, 
 
 USERNAME = "admin"
 PASSWORD = "admin"
+VIEWER = "viewer"
+"""Name and password of a user who may read DAGs, and no connections."""
 FINAL_STATES = frozenset({"success", "failed"})
 
 
@@ -46,9 +48,13 @@ class Airflow:
     @cached_property
     def client(self) -> httpx.Client:
         """An HTTP client that is logged in, relative to the API's root."""
-        login = {"username": USERNAME, "password": PASSWORD}
+        return httpx.Client(base_url=f"{self.url}/api/v2", headers=self.login(), timeout=30)
+
+    def login(self, username: str = USERNAME, password: str = PASSWORD) -> dict[str, str]:
+        """Return the headers of requests of a user."""
+        login = {"username": username, "password": password}
         token = httpx.post(f"{self.url}/auth/token", json=login, timeout=30).raise_for_status().json()["access_token"]
-        return httpx.Client(base_url=f"{self.url}/api/v2", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        return {"Authorization": f"Bearer {token}"}
 
     def get(self, path: str, **params: Any) -> Any:
         """Return what the API answers to a GET request.
@@ -186,7 +192,7 @@ def start_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping[s
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    (home / "passwords.json").write_text(json.dumps({USERNAME: PASSWORD}))
+    (home / "passwords.json").write_text(json.dumps({USERNAME: PASSWORD, VIEWER: VIEWER}))
     environment = airflow_settings(home, dags, port) | {
         f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(connection) for conn_id, connection in connections.items()
     }
@@ -237,7 +243,7 @@ def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
             "dags_are_paused_at_creation": False,
             "execution_api_server_url": f"{url}/execution/",
             "fernet_key": urlsafe_b64encode(secrets.token_bytes(32)).decode(),
-            "simple_auth_manager_users": f"{USERNAME}:admin",
+            "simple_auth_manager_users": f"{USERNAME}:admin,{VIEWER}:viewer",
             "simple_auth_manager_passwords_file": home / "passwords.json",
             "test_connection": "Enabled",
         },

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _REPEATABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _RENEWAL_MARGIN: Final = 30.0
 
-_MEDIA_FOLDERS: Final = ("data/upload", "data/local-files", "storage-data/uploaded")
-"""Where the server has files of its own, which it gives only to those with a key."""
+_MEDIA_FOLDERS: Final = ("data/upload", "data/local-files", "storage-data/uploaded", "tasks")
+"""Where the server has files of its own, or leads to those in its storages, for those with a key."""
 
 
 class _AccessToken(msgspec.Struct):

@@ -36,7 +36,7 @@ from airflow_annotation.hooks.connection_fields import (
     read_polls_per_minute,
     read_timeout,
 )
-from airflow_annotation.hooks.label_studio import progress, projects
+from airflow_annotation.hooks.label_studio import item_states, media_files, progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.pacing import RequestPace
@@ -100,11 +100,7 @@ class LabelStudioHook(AnnotationHook):
 
         :raises AnnotationError: the connection describes none
         """
-        return client_from_connection(self._connection, pace=self.pace)
-
-    @cached_property
-    def _connection(self) -> Connection:
-        return self.get_connection(self.label_studio_conn_id)
+        return client_from_connection(self.connection, attempts=self.attempts, pace=self.pace)
 
     @property
     def polls_per_minute(self) -> float:  # type: ignore[override]  # the base class has the default
@@ -112,7 +108,7 @@ class LabelStudioHook(AnnotationHook):
 
         :raises AnnotationError: the connection's extra field is no such number
         """
-        return read_polls_per_minute(read_extra(self._connection))
+        return read_polls_per_minute(read_extra(self.connection))
 
     def get_conn(self) -> LabelStudio:
         """Return Label Studio's SDK with the connection's key and retries, for all that has no method here."""
@@ -122,7 +118,7 @@ class LabelStudioHook(AnnotationHook):
         """Say which server and which user the connection reaches, or what is wrong with it."""
         try:
             # Somebody waits for it: fewer tries, and shorter ones.
-            client = client_from_connection(self._connection, attempts=1)
+            client = client_from_connection(self.connection, attempts=1)
             version = decode_answer(client.request("GET", "/api/version", timeout=10), _Version)
             user = decode_answer(client.request("GET", "/api/current-user/whoami", timeout=10), _User)
         except AnnotationRequestError as error:
@@ -234,7 +230,7 @@ class LabelStudioHook(AnnotationHook):
             items,
             media_access=media_access,
             on_duplicate=on_duplicate,
-            local_files_document_root=read_extra(self._connection).get("local_files_document_root"),
+            local_files_document_root=read_extra(self.connection).get("local_files_document_root"),
         )
 
     def upload_predictions(
@@ -263,6 +259,14 @@ class LabelStudioHook(AnnotationHook):
     def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
         """Return the URL of media that the server holds itself, and the key for it; other URIs as they are."""
         return self.client.media_request(media_uri)
+
+    def find_media(self, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
+        """Return the URL of what the server shows of an item, and the key where the server has it itself."""
+        return media_files.find_media(self.client, project_id, item_id)
+
+    def list_last_labeled(self, project_id: str, count: int) -> list[str]:
+        """Return the ids of the labeled items that were changed last, in one request."""
+        return item_states.list_last_labeled(self.client, project_id, count)
 
     def get_progress(self, project_id: str) -> AnnotationProgress:
         """Ask how far the labeling is. See :func:`~airflow_annotation.hooks.label_studio.progress.get_progress`."""

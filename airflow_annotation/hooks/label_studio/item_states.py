@@ -28,6 +28,7 @@ from airflow_annotation.labels.tables import ITEM_STATES
 
 _STATE: Final = "id,updated_at,is_labeled,total_annotations,cancelled_annotations,total_predictions"
 _HAS_DRAFTS: Final = condition("draft_exists", "equal", "Boolean", True)
+_HAS_ANNOTATIONS: Final = condition("total_annotations", "greater", "Number", 0)
 _HAS_PREDICTIONS: Final = condition("total_predictions", "greater", "Number", 0)
 _DRAFTED_TASKS: Final = 500
 """Tasks whose drafts are asked for at a time: their ids go into the URL."""
@@ -85,6 +86,18 @@ def get_last_change(client: LabelStudioClient, project_id: str) -> datetime | No
     page = list_page(client, project_id, ordering="-tasks:updated_at", include="id,updated_at", page_size=1)
     times = time_column([task.updated_at for task in page.read(_TaskState)])
     return times[0].as_py() if len(times) else None
+
+
+def list_last_labeled(client: LabelStudioClient, project_id: str, count: int) -> list[str]:
+    """Return the ids of the tasks with annotations that were changed last, the latest first.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param count: how many at most
+    """
+    project_path(project_id)
+    page = list_page(client, project_id, [_HAS_ANNOTATIONS], ordering="-tasks:updated_at", page_size=count)
+    return [str(task.id) for task in page.read(Task)]
 
 
 def _pages(client: LabelStudioClient, project_id: str) -> Iterator[tuple[int, Sequence[_TaskState]]]:

@@ -6,14 +6,17 @@ import hashlib
 import json
 import logging
 import re
-from typing import BinaryIO, Final
+from collections.abc import Mapping
+from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
+from airflow_annotation.labels.label_studio.export import RESERVED_KEYS
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,11 @@ EXTENSIONS: Final = {
 _NAME: Final = re.compile(r"-([0-9a-f]{16})([0-9a-f]{16})-[\w-]*\.\w+$")
 _IDS_IN_URL: Final = 200
 _HASHED_AT_ONCE: Final = 1 << 20
+
+
+class _ShownTask(msgspec.Struct):
+    project: int
+    data: dict[str, Any] = {}
 
 
 class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,3 +164,23 @@ def file_name(key: int, file: BinaryIO, stem: str, extension: str) -> str:
         content.update(chunk)
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", stem)[:24]
     return f"{key:016x}{content.hexdigest()}-{readable}{extension}"
+
+
+def find_media(client: LabelStudioClient, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
+    """Return the URL of the first media file of a task, and the headers to read it with; None if it has none.
+
+    :param client: speaks to the server
+    :param project_id: the project that the task must be in
+    :param item_id: the task
+    :raises AnnotationError: it is not in the project
+    """
+    if not item_id.isdecimal():
+        raise AnnotationError(f"{item_id!r} is not the id of a task.")
+    task = decode_answer(client.request("GET", f"/api/tasks/{item_id}/"), _ShownTask)
+    if str(task.project) != project_id:
+        raise AnnotationError(f"Task {item_id} is not in project {project_id}.")
+    for key, value in task.data.items():
+        if key not in RESERVED_KEYS and isinstance(value, str) and value.startswith(("/", "http://", "https://")):
+            server = urlsplit(client.url)
+            return client.media_request(f"{server.scheme}://{server.netloc}{value}" if value[0] == "/" else value)
+    return None

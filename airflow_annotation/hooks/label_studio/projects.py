@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import httpx
@@ -64,13 +65,14 @@ _NOT_COPIED: Final = frozenset({"is_draft", "model_version", "pinned_at", "start
 
 _TITLE_LENGTHS: Final = (3, 50)
 _PAGE_SIZE: Final = 100
-_LISTED: Final = "id,title,description"
+_LISTED: Final = "id,title,description,created_at"
 
 
 class _ListedProject(msgspec.Struct):
     id: int
     title: str | None = None
     description: str | None = None
+    created_at: datetime | None = None
 
 
 class _ProjectPage(msgspec.Struct):
@@ -280,6 +282,7 @@ def _project(client: LabelStudioClient, listed: _ListedProject, run_key: str | N
         uri=project_uri(client.url, listed.id),
         tool="label_studio",
         run_key=run_key or read_run_key(listed.description),
+        created_at=listed.created_at,
     )
 
 

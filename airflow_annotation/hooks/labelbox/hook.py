@@ -93,15 +93,11 @@ class LabelboxHook(AnnotationHook):
 
         :raises AnnotationError: the connection describes none
         """
-        return client_from_connection(self._connection, pace=self.pace)
-
-    @cached_property
-    def _connection(self) -> Connection:
-        return self.get_connection(self.labelbox_conn_id)
+        return client_from_connection(self.connection, attempts=self.attempts, pace=self.pace)
 
     @property
     def _namespace(self) -> str:
-        return str(read_extra(self._connection).get("global_key_namespace") or "")
+        return str(read_extra(self.connection).get("global_key_namespace") or "")
 
     @property
     def polls_per_minute(self) -> float:  # type: ignore[override]  # the base class has the default
@@ -109,7 +105,7 @@ class LabelboxHook(AnnotationHook):
 
         :raises AnnotationError: the connection's extra field is no such number
         """
-        return read_polls_per_minute(read_extra(self._connection))
+        return read_polls_per_minute(read_extra(self.connection))
 
     def get_conn(self) -> labelbox.Client:
         """Return Labelbox's SDK with the connection's key, for all that has no method here."""
@@ -119,7 +115,7 @@ class LabelboxHook(AnnotationHook):
         """Say which organisation and which user the connection reaches, or what is wrong with it."""
         try:
             # Somebody waits for it: fewer tries.
-            client = client_from_connection(self._connection, attempts=1)
+            client = client_from_connection(self.connection, attempts=1)
             who = client.query(_WHO)
             return True, f"{who['organization']['name']} at {client.app_url}, as {who['user']['email']}"
         except AnnotationError as error:
@@ -245,7 +241,7 @@ class LabelboxHook(AnnotationHook):
             media_access=media_access,
             on_duplicate=on_duplicate,
             settings=read_upload_settings(upload_settings or {}, project),
-            iam_integration=read_extra(self._connection).get("iam_integration"),
+            iam_integration=read_extra(self.connection).get("iam_integration"),
             namespace=self._namespace,
         )
 

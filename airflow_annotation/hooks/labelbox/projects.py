@@ -141,6 +141,7 @@ def project_of(client: LabelboxClient, found: FoundProject, run_key: str | None 
         uri=project_uri(client.app_url, found.id),
         tool="labelbox",
         run_key=run_key or read_run_key(found.description),
+        created_at=msgspec.convert(found.created_at, datetime, strict=False),
     )
 
 

@@ -1,0 +1,144 @@
+"""Who may see what: connections of labeling tools, and the DAG runs that annotation runs belong to.
+
+Airflow's plugins are mounted without any access checks. These ask the same auth manager as Airflow's own routes.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Collection, Iterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import ConnectionDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user
+from airflow.configuration import conf
+from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # it is there
+from airflow.models import Connection, DagRun
+from airflow.secrets.environment_variables import EnvironmentVariablesBackend
+from airflow.utils.session import create_session
+from fastapi import Depends, HTTPException, Query
+from sqlalchemy import select
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import AnnotationHook
+
+log = logging.getLogger(__name__)
+
+TOOLS: Final = ("label_studio", "labelbox")
+"""Connection types of labeling tools."""
+
+COOKIE_LOGINS: Final = "request" in inspect.signature(get_user).parameters
+"""Whether this Airflow takes its login cookie for a login. Older ones want a header, which no navigation sends."""
+
+_VARIABLE_PREFIX: Final = "AIRFLOW_CONN_"
+
+
+class SeenConnection(msgspec.Struct, frozen=True):
+    """A connection that a user may see.
+
+    :param conn_id: its id
+    :param tool: its type, None where only its secrets backend knows it
+    """
+
+    conn_id: str
+    tool: str | None = None
+
+
+class SeenDagRun(msgspec.Struct, frozen=True):
+    """A DAG run that a user may see."""
+
+    dag_id: str
+    run_id: str
+    state: str
+
+
+def is_permitted(conn_id: str, user: Any) -> bool:
+    """Return whether a user may read a connection."""
+    details = ConnectionDetails(conn_id=conn_id, team_name=Connection.get_team_name(conn_id))
+    return get_auth_manager().is_authorized_connection(method="GET", details=details, user=user)
+
+
+def list_connections(user: GetUserDep) -> list[SeenConnection]:
+    """Return the connections of labeling tools that a user may read.
+
+    Secrets backends do not list what they have: the configuration ``[annotation] connections`` names what is there.
+    """
+    found = {conn_id.strip(): None for conn_id in conf.get("annotation", "connections", fallback="").split(",")}
+    found.pop("", None)
+    with create_session() as session:
+        rows = session.execute(select(Connection.conn_id, Connection.conn_type).where(Connection.conn_type.in_(TOOLS)))
+        stored = [(str(conn_id), str(conn_type)) for conn_id, conn_type in rows]
+    known: dict[str, str | None] = {**found, **dict(_environment_connections()), **dict(stored)}
+    return [SeenConnection(conn_id, tool) for conn_id, tool in sorted(known.items()) if is_permitted(conn_id, user)]
+
+
+def permitted_connection(conn_id: Annotated[str, Query(max_length=250)], user: GetUserDep) -> Connection:
+    """Return the connection that a request names.
+
+    :raises HTTPException: the user may not read it, or there is none
+    """
+    if not is_permitted(conn_id, user):
+        raise HTTPException(403, "Forbidden")
+    try:
+        connection = Connection.get_connection_from_secrets(conn_id)
+    except AirflowNotFoundException as error:
+        raise HTTPException(404, f"There is no connection {conn_id!r}.") from error
+    if connection.conn_type not in TOOLS:
+        raise HTTPException(404, f"Connection {conn_id!r} is not of a labeling tool.")
+    return connection
+
+
+PermittedConnection = Annotated[Connection, Depends(permitted_connection)]
+
+
+def hook_of(connection: Connection) -> AnnotationHook:
+    """Return the hook of a connection, which asks just once more where a request fails: somebody waits for it.
+
+    :raises AnnotationError: the connection is of a type that is no labeling tool
+    """
+    hook = connection.get_hook()  # type: ignore[no-untyped-call]
+    if not isinstance(hook, AnnotationHook):
+        raise AnnotationError(f"Connection {connection.conn_id!r} is not of a labeling tool.")
+    # Hooks read connections as tasks do, which an API server of Airflow 3.1 cannot.
+    hook.connection = connection
+    hook.attempts = 1
+    return hook
+
+
+def find_dag_runs(run_keys: Collection[str], user: Any) -> dict[str, SeenDagRun]:
+    """Return the DAG runs that annotation runs belong to, by run key: those that there are and the user may see.
+
+    :param run_keys: ``<dag_id>/<run_id>``, in mapped tasks with the map index after another slash; any others have none
+    """
+    parts = {run_key: run_key.split("/") for run_key in run_keys}
+    named = {run_key: (names[0], names[1]) for run_key, names in parts.items() if len(names) in {2, 3}}
+    dag_ids = {dag_id for dag_id, _ in named.values()}
+    seen = get_auth_manager().filter_authorized_dag_ids(dag_ids=dag_ids, user=user, method="GET") if dag_ids else set()
+    wanted = {pair for pair in named.values() if pair[0] in seen}
+    if not wanted:
+        return {}
+    query = select(DagRun.dag_id, DagRun.run_id, DagRun.state).where(
+        DagRun.dag_id.in_({dag_id for dag_id, _ in wanted}), DagRun.run_id.in_({run_id for _, run_id in wanted})
+    )
+    with create_session() as session:
+        states = {(dag_id, run_id): str(state) for dag_id, run_id, state in session.execute(query)}
+    return {key: SeenDagRun(*pair, states[pair]) for key, pair in named.items() if pair in wanted and pair in states}
+
+
+def _environment_connections() -> Iterator[tuple[str, str]]:
+    for name in os.environ:
+        if not name.startswith(_VARIABLE_PREFIX):
+            continue
+        conn_id = name.removeprefix(_VARIABLE_PREFIX).lower()
+        try:
+            connection = EnvironmentVariablesBackend().get_connection(conn_id)
+        except Exception:
+            # What it holds may be a secret.
+            log.warning("The environment variable %s describes no connection.", name)
+            continue
+        if connection is not None and connection.conn_type in TOOLS:
+            yield conn_id, connection.conn_type

@@ -1,0 +1,156 @@
+"""The FastAPI app: files of the page, and what it shows as JSON. It only ever reads."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import msgspec
+from airflow.api_fastapi.core_api.security import GetUserDep, get_user
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import RedirectResponse
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.plugins.page.access import (
+    COOKIE_LOGINS,
+    PermittedConnection,
+    SeenConnection,
+    find_dag_runs,
+    hook_of,
+    list_connections,
+)
+from airflow_annotation.plugins.page.runs import AnnotationRun, read_run, read_runs
+from airflow_annotation.plugins.page.samples import Sample, find_image, read_sample
+from airflow_annotation.plugins.page.shared_reads import SharedReads, StillReadingError
+
+_STATIC: Final = Path(__file__).with_name("static")
+_MEDIA_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_FILES: Final = {path.name: _MEDIA_TYPES[path.suffix] for path in _STATIC.iterdir() if path.suffix in _MEDIA_TYPES}
+_HEADERS: Final = {
+    # Media of other hosts are pictures only; nothing else comes from anywhere but here.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' blob: http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
+
+_login = [Depends(get_user)]
+app = FastAPI(title="Annotation", openapi_url=None, docs_url=None, redoc_url=None)
+# Airflow before its login cookie counted everywhere: the files are those of the wheel, and ask with the login's header.
+_pages = APIRouter(dependencies=_login if COOKIE_LOGINS else [])
+_api = APIRouter(prefix="/api", dependencies=_login)
+_runs: SharedReads[list[AnnotationRun]] = SharedReads()
+_one_run: SharedReads[AnnotationRun] = SharedReads()
+_samples: SharedReads[Sample] = SharedReads(fresh=60.0)
+_images: SharedReads[str | tuple[bytes, str]] = SharedReads()
+
+ProjectId = Annotated[str, Query(max_length=100)]
+
+
+@app.exception_handler(AnnotationError)
+async def _tool_error(_: Request, error: Exception) -> Response:
+    return _json({"detail": str(error)}, status=502)
+
+
+@app.exception_handler(StillReadingError)
+async def _still_reading(_: Request, __: Exception) -> Response:
+    return _json({"detail": "The labeling tool has not answered yet. Still waiting for it."}, status=503)
+
+
+@_pages.get("/")
+async def show_runs() -> Response:
+    """Serve the page of all runs."""
+    return _file("runs.html")
+
+
+@_pages.get("/run")
+async def show_run() -> Response:
+    """Serve the page of one run."""
+    return _file("run.html")
+
+
+@_pages.get("/static/{name}")
+async def get_file(name: str) -> Response:
+    """Serve a file of the page."""
+    if name not in _FILES or _FILES[name] == "text/html":
+        raise HTTPException(404, "Not Found")
+    return _file(name)
+
+
+@_api.get("/connections")
+def get_connections(connections: Annotated[list[SeenConnection], Depends(list_connections)]) -> Response:
+    """Return the connections of labeling tools that the user may read."""
+    return _json({"connections": connections})
+
+
+@_api.get("/runs")
+async def get_runs(connection: PermittedConnection, user: GetUserDep) -> Response:
+    """Return the annotation runs of a connection, with the DAG runs that the user may see."""
+    runs = await _runs.get(connection.conn_id, lambda: _read_runs(connection))
+    dag_runs = await run_in_threadpool(find_dag_runs, [run.run_key for run in runs if run.run_key], user)
+    listed = [msgspec.to_builtins(run) | {"dag_run": dag_runs.get(run.run_key or "")} for run in runs]
+    return _json({"tool": connection.conn_type, "now": datetime.now(timezone.utc), "runs": listed})
+
+
+@_api.get("/run")
+async def get_run(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
+    """Return one run."""
+    run = await _one_run.get((connection.conn_id, project), lambda: _read_run(connection, project))
+    dag_runs = await run_in_threadpool(find_dag_runs, [run.run_key] if run.run_key else [], user)
+    listed = msgspec.to_builtins(run) | {"dag_run": dag_runs.get(run.run_key or "")}
+    return _json({"now": datetime.now(timezone.utc), "run": listed})
+
+
+@_api.get("/sample")
+async def get_sample(connection: PermittedConnection, project: ProjectId) -> Response:
+    """Return what the items of a run show that were labeled last."""
+    sample = await _samples.get((connection.conn_id, project), lambda: _read_sample(connection, project))
+    return _json(sample)
+
+
+@_api.get("/image")
+async def get_image(connection: PermittedConnection, project: ProjectId, item: ProjectId) -> Response:
+    """Return the image of an item, or lead to where it is on the web."""
+    found = await _images.get((connection.conn_id, project, item), lambda: _find_image(connection, project, item))
+    if isinstance(found, str):
+        return RedirectResponse(found, 307, {"Referrer-Policy": "no-referrer"})
+    content, media_type = found
+    headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
+    return Response(content, headers=headers, media_type=media_type)
+
+
+async def _read_run(connection: PermittedConnection, project_id: str) -> AnnotationRun:
+    return await read_run(await run_in_threadpool(hook_of, connection), project_id)
+
+
+async def _read_sample(connection: PermittedConnection, project_id: str) -> Sample:
+    return await run_in_threadpool(lambda: read_sample(hook_of(connection), project_id))
+
+
+async def _find_image(connection: PermittedConnection, project_id: str, item_id: str) -> str | tuple[bytes, str]:
+    return await run_in_threadpool(lambda: find_image(hook_of(connection), project_id, item_id))
+
+
+async def _read_runs(connection: PermittedConnection) -> list[AnnotationRun]:
+    return await read_runs(await run_in_threadpool(hook_of, connection))
+
+
+def _json(value: Any, *, status: int = 200) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return Response(msgspec.json.encode(value), status, headers, "application/json")
+
+
+def _file(name: str) -> Response:
+    content = (_STATIC / name).read_bytes()
+    if name.endswith(".html"):
+        content = content.replace(b"<html ", b'<html data-login="%s" ' % (b"cookie" if COOKIE_LOGINS else b"header"))
+    return Response(content, headers=_HEADERS, media_type=_FILES[name])
+
+
+app.include_router(_pages)
+app.include_router(_api)

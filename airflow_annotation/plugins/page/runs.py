@@ -1,0 +1,111 @@
+"""The annotation runs of a connection, with how far each is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from itertools import islice
+from typing import Literal
+
+import msgspec
+
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
+
+RunState = Literal["empty", "waiting", "labeling", "finished"]
+
+
+class AnnotationRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as the page shows it.
+
+    :param state: ``empty`` without items, ``waiting`` until the first is completed, ``labeling``, ``finished``
+    :param per_hour: completed items an hour since the project was made, None where that says nothing
+    :param expected_end: when the rest is completed if it goes on like that
+    :param in_review: items that wait for a reviewer, None where the tool does not say
+    """
+
+    project_id: str
+    tool: str
+    title: str
+    url: str
+    run_key: str | None
+    created_at: datetime | None
+    state: RunState
+    total: int
+    completed: int
+    skipped: int
+    annotations: int
+    statuses: dict[str, int]
+    per_hour: float | None
+    expected_end: datetime | None
+    in_review: int | None
+
+
+async def read_runs(hook: AnnotationHook) -> list[AnnotationRun]:
+    """Return all runs of a connection: few requests, however many runs there are."""
+    projects = await asyncio.to_thread(lambda: list(hook.list_runs()))
+    runs = []
+    for some in _chunks(projects, hook.projects_a_request):
+        counted = await hook.aget_progress_of([project.id for project in some])
+        for project in some:
+            progress = counted.get(project.id)
+            # One may be deleted meanwhile.
+            if isinstance(progress, AnnotationProgress):
+                runs.append(run_of(project, progress))
+    return runs
+
+
+async def read_run(hook: AnnotationHook, project_id: str) -> AnnotationRun:
+    """Return one run, or a project that belongs to none."""
+    project = await asyncio.to_thread(hook.get_project, project_id)
+    return run_of(project, await hook.aget_progress(project_id))
+
+
+def run_of(project: AnnotationProject, progress: AnnotationProgress) -> AnnotationRun:
+    """Return a project and its progress as the page shows it."""
+    now = datetime.now(timezone.utc)
+    # Tools that take a skip for an answer count it as completed.
+    left = max(progress.total - progress.completed, 0)
+    per_hour = expected_end = None
+    if project.created_at is not None and progress.completed and left:
+        hours = max((now - project.created_at) / timedelta(hours=1), 1 / 60)
+        per_hour = progress.completed / hours
+        expected_end = _later(now, left / per_hour)
+    return AnnotationRun(
+        project_id=project.id,
+        tool=project.tool,
+        title=project.title,
+        url=project.url,
+        run_key=project.run_key,
+        created_at=project.created_at,
+        state=_state(progress),
+        total=progress.total,
+        completed=progress.completed,
+        skipped=progress.skipped,
+        annotations=progress.annotations,
+        statuses=progress.statuses,
+        per_hour=per_hour,
+        expected_end=expected_end,
+        in_review=progress.statuses.get("in_review"),
+    )
+
+
+def _state(progress: AnnotationProgress) -> RunState:
+    if not progress.total:
+        return "empty"
+    if progress.completed >= progress.total:
+        return "finished"
+    return "labeling" if progress.completed or progress.annotations else "waiting"
+
+
+def _later(now: datetime, hours: float) -> datetime | None:
+    try:
+        return now + timedelta(hours=hours)
+    except OverflowError:
+        return None
+
+
+def _chunks(projects: Sequence[AnnotationProject], size: int) -> Iterator[list[AnnotationProject]]:
+    remaining = iter(projects)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

@@ -1,0 +1,152 @@
+"""The items of a run that were labeled last: who labeled them, as what, and what was drawn on some of them."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import closing
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.exceptions import MediaError
+from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.outlines import rle_to_polygons
+from airflow_annotation.labels.tables import collect_tables
+from airflow_annotation.media.ranges import open_media_in_place
+
+COUNTED: Final = 200
+"""Items that people and classes are counted in: the last ones, so that the page stays quick however large a run is."""
+
+SHOWN: Final = 12
+"""Items that are shown with what was drawn on them."""
+
+_SHAPES: Final = 200
+"""Labels that are drawn on an item."""
+
+_LARGEST_IMAGE: Final = 25 << 20
+_IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+_COLUMNS: Final = ("type", "label", "labels", "field", "bbox", "rotation", "points", "text", "number", "frame")
+
+
+class Count(msgspec.Struct, frozen=True):
+    """How often something is there."""
+
+    name: str
+    count: int
+
+
+class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item as the page draws it; coordinates are 0..1 of its width and height.
+
+    :param labels: of the latest submission: columns of the table ``labels``, and ``polygons`` in place of a mask
+    """
+
+    item_id: str
+    item_key: str
+    url: str | None
+    media_type: str
+    width: int | None
+    height: int | None
+    status: str
+    annotators: list[str]
+    labels: list[dict[str, Any]]
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """What the items show that were labeled last.
+
+    :param counted: how many items that is
+    :param people: submissions by who made them
+    :param classes: labels by class, those without one by their type
+    :param waiting_for_review: submissions whose item waits for a reviewer
+    :param items: some of the items
+    """
+
+    counted: int
+    people: list[Count]
+    classes: list[Count]
+    waiting_for_review: int
+    items: list[ShownItem]
+
+
+def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
+    """Read the items of a project that were labeled last: few requests, however large it is.
+
+    :param hook: of the tool
+    :param project_id: the project
+    """
+    item_ids = hook.list_last_labeled(project_id, COUNTED)
+    tables = collect_tables(hook.read_tables(project_id, annotations="latest", item_ids=item_ids) if item_ids else ())
+    items = {row["item_id"]: row for row in tables["items"].to_pylist()}
+    submissions = [row for row in tables["annotations"].to_pylist() if row["status"] != "draft"]
+    labels = tables["labels"].to_pylist()
+    people = Counter(row["annotator"] or "unknown" for row in submissions)
+    classes = Counter(row["label"] or row["type"] for row in labels)
+    shown = [items[id_] for id_ in item_ids if id_ in items][:SHOWN]
+    return Sample(
+        counted=len(items),
+        people=_counts(people),
+        classes=_counts(classes),
+        waiting_for_review=sum(items[row["item_id"]]["status"] == "in_review" for row in submissions),
+        items=[
+            ShownItem(
+                item_id=item["item_id"],
+                item_key=item["item_key"],
+                url=item["item_url"],
+                media_type=item["media_type"],
+                width=item["width"],
+                height=item["height"],
+                status=item["status"],
+                annotators=[row["annotator"] or "unknown" for row in submissions if row["item_id"] == item["item_id"]],
+                labels=[_drawn(row) for row in labels if row["item_id"] == item["item_id"]][:_SHAPES],
+            )
+            for item in shown
+        ],
+    )
+
+
+def find_image(hook: AnnotationHook, project_id: str, item_id: str) -> str | tuple[bytes, str]:
+    """Return the image of an item with its media type where the tool holds it, else the URL that browsers get it from.
+
+    Only from the tool itself anything is read: whoever makes items may put any URL there.
+
+    :param hook: of the tool, which says where the image is and with what key it is read
+    :param project_id: the project
+    :param item_id: the item
+    :raises MediaError: it has none, it is too large, or it is no image
+    """
+    from PIL import Image
+
+    found = hook.find_media(project_id, item_id)
+    if found is None:
+        raise MediaError("The tool does not say where the media of this item is.")
+    url, headers = found
+    if not headers:
+        return url
+    with closing(open_media_in_place(url, headers=headers)) as file:
+        content = file.read(_LARGEST_IMAGE + 1)
+    if len(content) > _LARGEST_IMAGE:
+        raise MediaError("The media of this item is too large to be shown here.")
+    try:
+        with Image.open(io.BytesIO(content), formats=list(_IMAGE_TYPES)) as image:
+            return content, _IMAGE_TYPES[image.format or ""]
+    except (OSError, KeyError) as error:
+        raise MediaError("The media of this item is no image that is shown here.") from error
+
+
+def _counts(counter: Counter[str]) -> list[Count]:
+    return [Count(name, count) for name, count in sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))]
+
+
+def _drawn(row: dict[str, Any]) -> dict[str, Any]:
+    drawn = {name: row[name] for name in _COLUMNS if row[name] is not None}
+    if row["mask_counts"] is not None:
+        height, width = row["mask_size"]
+        polygons: Iterable[Any] = rle_to_polygons(RLE((height, width), row["mask_counts"]))
+        drawn["polygons"] = [
+            [[[round(float(x), 4), round(float(y), 4)] for x, y in ring] for ring in rings] for rings in polygons
+        ]
+    return drawn

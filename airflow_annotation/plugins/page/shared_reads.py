@@ -1,0 +1,61 @@
+"""Reads that all who ask at about the same time share."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+FRESH: Final = 15.0
+"""Seconds that an answer is given to others too."""
+PATIENCE: Final = 20.0
+"""Seconds that one request waits. The read goes on: whoever asks again may find it done."""
+
+
+class StillReadingError(Exception):
+    """The labeling tool has not answered yet."""
+
+
+class SharedReads(Generic[T]):
+    """Reads each thing once for all who ask for it within some seconds, errors too. For one event loop.
+
+    :param fresh: seconds for which an answer is kept
+    """
+
+    def __init__(self, fresh: float = FRESH) -> None:
+        self._fresh = fresh
+        self._reads: dict[Hashable, asyncio.Task[T]] = {}
+        self._ended: dict[Hashable, float] = {}
+
+    async def get(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
+        """Return what ``read`` returns or has returned lately.
+
+        :param key: names what is read
+        :param read: reads it
+        :raises StillReadingError: it takes longer than :data:`PATIENCE`
+        """
+        self._forget()
+        if key not in self._reads:
+            task = self._reads[key] = asyncio.ensure_future(self._run(read))
+            task.add_done_callback(lambda done: self._note_end(key, done))
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._reads[key]), PATIENCE)
+        except asyncio.TimeoutError as error:
+            raise StillReadingError from error
+
+    @staticmethod
+    async def _run(read: Callable[[], Awaitable[T]]) -> T:
+        return await read()
+
+    def _note_end(self, key: Hashable, task: asyncio.Task[T]) -> None:
+        self._ended[key] = time.monotonic()
+        if not task.cancelled():
+            task.exception()  # Whoever asked may be gone.
+
+    def _forget(self) -> None:
+        oldest = time.monotonic() - self._fresh
+        for key in [key for key, ended in self._ended.items() if ended < oldest]:
+            del self._ended[key], self._reads[key]

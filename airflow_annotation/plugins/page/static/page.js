@@ -1,0 +1,145 @@
+/* What both pages share: Airflow's theme and login, requests, links that work inside of Airflow's page. */
+
+/** The window that Airflow's page is in, where it is of the same origin. */
+const outer = (() => {
+  try {
+    return window.parent.document ? window.parent : window;
+  } catch {
+    return window;
+  }
+})();
+
+function applyTheme() {
+  const classes = outer.document.documentElement.classList;
+  const stored = window.localStorage.getItem("theme");
+  const system = window.matchMedia("(prefers-color-scheme: dark)").matches;
+  const framed = outer !== window && (classes.contains("dark") || classes.contains("light"));
+  const dark = framed ? classes.contains("dark") : stored === "dark" || (stored !== "light" && system);
+  document.documentElement.classList.toggle("dark", dark);
+}
+
+applyTheme();
+window.addEventListener("storage", applyTheme);
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
+if (outer !== window) {
+  new MutationObserver(applyTheme).observe(outer.document.documentElement, { attributes: true, attributeFilter: ["class"] });
+}
+
+/** Airflow before 3.2 keeps its login where scripts read it, and wants it in a header. */
+function loginHeader() {
+  const token = document.documentElement.dataset.login === "header" && window.localStorage.getItem("token");
+  return token ? { Authorization: `Bearer ${token}` } : {};
+}
+
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+/** Ask for JSON, and again while the labeling tool takes its time. Throws an Error that says what is wrong. */
+export async function ask(path, parameters = {}) {
+  const url = `api/${path}?${new URLSearchParams(parameters)}`;
+  for (;;) {
+    const answer = await fetch(url, { headers: loginHeader() });
+    if (answer.status === 503) {
+      await pause(1000);
+      continue;
+    }
+    if (answer.status === 401) throw new Error("You are not logged in to Airflow any more. Log in, and load this page again.");
+    if (answer.status === 403) throw new Error("You may not read this connection.");
+    const body = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(body.detail || `The server answered ${answer.status}.`);
+    return body;
+  }
+}
+
+/** Show an image that Airflow gives to those who are logged in. */
+export async function loadImage(image, parameters) {
+  const url = `api/image?${new URLSearchParams(parameters)}`;
+  const headers = loginHeader();
+  if (!Object.keys(headers).length) {
+    image.src = url;
+    return;
+  }
+  const answer = await fetch(url, { headers });
+  if (!answer.ok) throw new Error();
+  image.src = URL.createObjectURL(await answer.blob());
+}
+
+/** Make an element: text is text, whatever is in it. */
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value !== null && value !== undefined) made.setAttribute(key, value);
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function drawing(name, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+/** A link out of this page. Airflow's frame lets none of its pages open others: the page around it does. */
+export function link(href, text, { sameTab = false } = {}) {
+  if (!/^https?:\/\//.test(new URL(href, outer.location.href).href)) return element("span", {}, text);
+  const target = sameTab ? "_top" : "_blank";
+  const made = element("a", { href, target, rel: "noopener noreferrer" }, text);
+  made.addEventListener("click", (event) => {
+    if (outer === window) return;
+    event.preventDefault();
+    const helper = outer.document.createElement("a");
+    Object.assign(helper, { href: made.href, rel: made.rel, target: sameTab ? "_self" : "_blank" });
+    outer.document.body.append(helper);
+    helper.click();
+    helper.remove();
+  });
+  return made;
+}
+
+/** Where Airflow is served below its host: this page is at <root>/annotation/. */
+const root = new URL("..", document.baseURI).href.replace(/annotation\/$/, "");
+
+export function dagRunLink(run) {
+  if (!run) return null;
+  const path = `dags/${encodeURIComponent(run.dag_id)}/runs/${encodeURIComponent(run.run_id)}`;
+  return element("span", {}, link(root + path, run.dag_id, { sameTab: true }), " ", badge(run.state));
+}
+
+export const badge = (text) => element("span", { class: `badge ${/^\w+$/.test(text) ? text : ""}` }, text.replaceAll("_", " "));
+
+export const whole = (number) => number.toLocaleString("en");
+
+export function bar(done, skipped, total) {
+  const part = (count) => (total ? (100 * count) / total : 0);
+  const answered = Math.max(done - skipped, 0);
+  return element("span", { class: "bar", role: "img", "aria-label": `${done} of ${total}` },
+    drawing("svg", { viewBox: "0 0 100 1", preserveAspectRatio: "none" },
+      drawing("rect", { class: "done", x: 0, y: 0, width: part(answered), height: 1 }),
+      drawing("rect", { class: "skipped", x: part(answered), y: 0, width: part(Math.min(skipped, done)), height: 1 })));
+}
+
+export function progressText(run) {
+  const percent = run.total ? Math.floor((100 * run.completed) / run.total) : 0;
+  const skipped = run.skipped ? `, ${whole(run.skipped)} skipped` : "";
+  return `${whole(run.completed)} of ${whole(run.total)} (${percent} %)${skipped}`;
+}
+
+export function perHour(run) {
+  if (run.per_hour === null) return "–";
+  return run.per_hour >= 10 ? whole(Math.round(run.per_hour)) : run.per_hour.toPrecision(2);
+}
+
+/** How long from now, in the largest unit that says something. */
+export function fromNow(time, now) {
+  if (!time) return "–";
+  const hours = (new Date(time) - new Date(now)) / 3600000;
+  if (hours < 1) return "within the hour";
+  if (hours < 48) return `in ${Math.round(hours)} hours`;
+  if (hours < 24 * 365 * 2) return `in ${whole(Math.round(hours / 24))} days`;
+  return "in years";
+}
+
+export const problem = (error) => element("p", { class: "error", role: "alert" }, error.message);

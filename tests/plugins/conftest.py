@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.operators.media import UploadMediaOperator
+from demo.annotator import annotate
+from tests.conftest import airflow_connection
+from tests.sensors.scripted_tool import task_context
+from tests.servers.label_studio import LabelStudio
+from tests.servers.processes import REPOSITORY
+
+SCHEMA = LabelSchema.from_dict(
+    {
+        "objects": {"type": "detections", "classes": ["cup", "<b>bold</b>"]},
+        "scene": {"type": "classification", "classes": ["indoors", "outdoors"]},
+    }
+)
+ANSWER: dict[str, Any] = {
+    "objects": [{"label": "<b>bold</b>", "x": 10, "y": 20, "width": 30, "height": 40}],
+    "scene": "indoors",
+}
+
+
+@pytest.fixture(scope="module")
+def page_hook(label_studio: LabelStudio) -> Iterator[AnnotationHook]:
+    connection = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
+    with airflow_connection("page_test", connection) as conn_id:
+        yield AnnotationHook.for_connection(conn_id)
+
+
+@pytest.fixture(scope="module")
+def run(label_studio: LabelStudio, page_hook: AnnotationHook) -> Iterator[AnnotationProject]:
+    """A run with three photos, of which one is labeled."""
+    run_key = f"page/{uuid4().hex[:8]}"
+    project = page_hook.create_project(title="The page", run_key=run_key, label_schema=SCHEMA)
+    photos = str(REPOSITORY / "demo" / "photos" / "c*.jpg")
+    UploadMediaOperator(
+        task_id="upload", annotation_conn_id="page_test", run_key=run_key, media=photos, media_access="upload"
+    ).execute(task_context())
+    next(annotate(label_studio.url, label_studio.api_key, project.id, lambda _: ANSWER))
+    yield project
+    page_hook.delete_project(project.id)
