@@ -114,11 +114,12 @@ export const whole = (number) => number.toLocaleString("en");
 
 export function bar(done, skipped, total) {
   const part = (count) => (total ? (100 * count) / total : 0);
-  const answered = Math.max(done - skipped, 0);
+  // Where a skip counts as an answer, it is among those that are done.
+  const open = Math.max(total - done, 0);
   return element("span", { class: "bar", role: "img", "aria-label": `${done} of ${total}` },
     drawing("svg", { viewBox: "0 0 100 1", preserveAspectRatio: "none" },
-      drawing("rect", { class: "done", x: 0, y: 0, width: part(answered), height: 1 }),
-      drawing("rect", { class: "skipped", x: part(answered), y: 0, width: part(Math.min(skipped, done)), height: 1 })));
+      drawing("rect", { class: "done", x: 0, y: 0, width: part(done), height: 1 }),
+      drawing("rect", { class: "skipped", x: part(done), y: 0, width: part(Math.min(skipped, open)), height: 1 })));
 }
 
 export function progressText(run) {
