@@ -1,6 +1,7 @@
 """Landings in processes of their own, to which something happens at a step of theirs.
 
-A step is a call of a function of the landing, or is before or after a call of the database's driver.
+A step is a call of a function of the landing or of the client of a store, or is before or after a call of the
+database's driver.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterable
 from multiprocessing.context import ForkServerProcess
 from stat import S_ISSOCK
@@ -18,17 +21,25 @@ from types import FrameType
 from typing import Any, Literal
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats import parquet, stores, versions
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.transfers import annotations_to_sql, base, spool
-from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from airflow_annotation.transfers import annotations_to_sql, base, dataset_transfer, spool
+from airflow_annotation.transfers.base import AnnotationsTransfer
 from tests.sensors.scripted_tool import task_context
-from tests.transfers.databases import Database
 from tests.transfers.generated import GeneratedHook
 
 Doom = Literal["kill", "cut"]
 """Ends the process as the kernel does when memory is short, or closes its connections to the database."""
 
-_FILES = frozenset(str(module.__file__) for module in (annotations_to_sql, base, spool))
+_MODULES = (annotations_to_sql, base, dataset_transfer, parquet, spool, stores, versions)
+_FILES = frozenset(str(module.__file__) for module in _MODULES)
+_CLIENTS = (
+    "/formats/gcs_store.py",
+    "/fsspec/implementations/local.py",
+    "/google/cloud/storage/blob.py",
+    "/s3fs/core.py",
+)
+_ENVIRONMENT = ("AIRFLOW_CONN_", "STORAGE_EMULATOR_HOST", "GCSFS_")
 _DRIVERS = ("sqlite3", "psycopg", "psycopg2")
 _DRIVER_CALLS = frozenset({"connect", "execute", "executemany", "copy", "copy_expert", "commit", "rollback", "close"})
 _CONTEXT = multiprocessing.get_context("forkserver")  # what this module imports is imported once
@@ -38,27 +49,35 @@ _CONTEXT.set_forkserver_preload(["tests.transfers.doomed_imports"])
 class DoomedLanding:
     """A landing in a process of its own.
 
-    :param database: where to land
+    :param operator: what lands
     :param batches: the project
     :param doom: what happens
     :param step: at which step; None for nowhere
+    :param largest_file: bytes of the largest file that it may write on any disk, as if that was full then
     :param kwargs: of the operator
     """
 
     def __init__(
         self,
-        database: Database,
+        operator: type[AnnotationsTransfer],
         batches: Iterable[LabelTables],
         *,
         doom: Doom = "kill",
         step: int | None = None,
+        largest_file: int | None = None,
         **kwargs: Any,
     ) -> None:
         self._steps = _CONTEXT.Value("q", 0)
-        variable = f"AIRFLOW_CONN_{database.conn_id.upper()}"
-        environment = {variable: os.environ[variable]}
-        kwargs = {"table_prefix": database.prefix, "sql_conn_id": database.conn_id, "project": "1"} | kwargs
-        arguments = (environment, kwargs, [*batches], (doom, step), self._steps)
+        environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+        arguments = (
+            operator,
+            environment,
+            {"project": "1"} | kwargs,
+            [*batches],
+            (doom, step),
+            largest_file,
+            self._steps,
+        )
         self.process: ForkServerProcess = _CONTEXT.Process(target=_land, args=arguments, daemon=True)
         self.process.start()
 
@@ -74,11 +93,13 @@ class DoomedLanding:
         return self.process.exitcode == 0
 
 
-def _land(
+def _land(  # noqa: PLR0917 - as the process is given them
+    operator_class: type[AnnotationsTransfer],
     environment: dict[str, str],
     kwargs: dict[str, Any],
     batches: list[LabelTables],
     fate: tuple[Doom, int | None],
+    largest_file: int | None,
     steps: Any,
 ) -> None:
     os.environ |= environment
@@ -86,30 +107,37 @@ def _land(
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):
         os.dup2(nowhere, output)
-    operator = AnnotationsToSqlOperator(task_id="land", **kwargs)
+    operator = operator_class(task_id="land", **kwargs)
     operator.__dict__["hook"] = GeneratedHook(batches)
     others = _sockets()
 
     def watch(frame: FrameType, event: str, argument: Any) -> None:
         if event == "call":
-            counts = frame.f_code.co_filename in _FILES and frame.f_code.co_name.isidentifier()
+            file = frame.f_code.co_filename
+            counts = (file in _FILES or file.endswith(_CLIENTS)) and frame.f_code.co_name.isidentifier()
         elif event in {"c_call", "c_return"} and argument.__name__ in _DRIVER_CALLS:
             counts = type(argument.__self__).__module__.startswith(_DRIVERS)
         else:
             return
         if not counts:
             return
-        steps.value += 1
-        if steps.value == step and doom == "kill":
+        with steps.get_lock():
+            steps.value += 1
+            reached = steps.value == step
+        if reached and doom == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        elif steps.value == step:
+        elif reached:
             for descriptor in _sockets() - others:
                 _shut(descriptor)
 
+    if largest_file is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    threading.setprofile(watch)
     sys.setprofile(watch)
     try:
         operator.execute(task_context())
-    except AnnotationError:
+    except (AnnotationError, OSError):
         os._exit(1)
     finally:
         sys.setprofile(None)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pandas as pd  # noqa: F401 - Arrow looks for it
 from airflow.models.connection import Connection
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.transfers import sql_reader, sql_tables, sql_views  # noqa: F401
+from airflow_annotation.transfers import annotations_to_object_storage, sql_reader, sql_tables, sql_views  # noqa: F401
 from tests.transfers import doomed  # noqa: F401
 
 assert ObjectStoragePath("file:///").fs
 for conn_type in ("sqlite", "postgres"):
     Connection(conn_id="doomed", conn_type=conn_type).get_hook()  # type: ignore[no-untyped-call]
+with contextlib.suppress(ImportError):  # extras
+    from airflow.providers.google.cloud.hooks import gcs  # noqa: F401
+
+    from airflow_annotation.formats import gcs_store  # noqa: F401

@@ -14,6 +14,7 @@ from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from tests.transfers.conftest import Land
 from tests.transfers.databases import Database
 from tests.transfers.doomed import Doom, DoomedLanding
@@ -66,9 +67,14 @@ def reader(database: Database) -> Iterator[list[list[tuple[Any, ...]]]]:
         thread.join()
 
 
+def doomed(database: Database, batches: list[LabelTables], **kwargs: Any) -> DoomedLanding:
+    own: dict[str, Any] = {"table_prefix": database.prefix, "sql_conn_id": database.conn_id}
+    return DoomedLanding(AnnotationsToSqlOperator, batches, **own | kwargs)
+
+
 def count_steps(database: Database, land: Land, kind: str) -> int:
     land(database.operator(), OLD)
-    landing = DoomedLanding(database, NEW, **KINDS[kind])
+    landing = doomed(database, NEW, **KINDS[kind])
     assert landing.wait()
     assert database.rows() == rows_of(NEW)
     return landing.steps
@@ -78,7 +84,7 @@ def die_at(database: Database, land: Land, kind: str, step: int, doom: Doom) -> 
     """Let a landing die at a step, look, and land again. Return whether it had landed."""
     land(database.operator(), OLD)
     with reader(database) as states:
-        landed = DoomedLanding(database, NEW, step=step, doom=doom, **KINDS[kind]).wait()
+        landed = doomed(database, NEW, step=step, doom=doom, **KINDS[kind]).wait()
         after = database.rows()
         assert after in (rows_of(OLD), rows_of(NEW)), step
         assert not landed or after == rows_of(NEW), step
@@ -138,13 +144,13 @@ def test_landings_killed_at_random_moments_leave_whole_landings(database: Databa
     land(database.operator(), projects[0])
     last = projects[0]
     started = monotonic()
-    assert DoomedLanding(database, projects[1]).wait()
+    assert doomed(database, projects[1]).wait()
     seconds = monotonic() - started
     last, states_seen = projects[1], [seen(project) for project in projects]
     with reader(database) as states:
         for number in range(60):
             project = random.choice(projects)
-            landing = DoomedLanding(database, project, full_refresh=bool(number % 2))
+            landing = doomed(database, project, full_refresh=bool(number % 2))
             landing.process.join(random.uniform(0, seconds * 1.2))
             landing.process.kill()
             landed = landing.wait()
@@ -162,7 +168,7 @@ def test_first_landings_killed_at_every_step_land_at_the_next_try(sqlite_databas
     while not landed:
         step += 1
         sqlite_database.prefix = f"first{step}_"
-        landed = DoomedLanding(sqlite_database, NEW, step=step, views=True).wait()
+        landed = doomed(sqlite_database, NEW, step=step, views=True).wait()
         land(sqlite_database.operator(views=True), NEW)
         assert sqlite_database.rows() == rows_of(NEW)
     assert step > 50
