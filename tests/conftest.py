@@ -168,6 +168,25 @@ def gcs_conn_id(session_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def s3_conn_id(session_path: Path) -> Iterator[str]:
+    """Id of an AWS connection to the session's S3: make buckets of your own in it."""
+    pytest.importorskip("airflow.providers.amazon")
+    pytest.importorskip("moto")
+    from tests.servers.s3 import start_s3
+    from tests.servers.shared import shared_server
+
+    url = shared_server(session_path, "s3", start_s3)["url"]
+    connection = {
+        "conn_type": "aws",
+        "login": "test",
+        "password": "test",
+        "extra": {"endpoint_url": url, "region_name": "us-east-1"},
+    }
+    with airflow_connection("s3_test", connection) as conn_id:
+        yield conn_id
+
+
+@pytest.fixture(scope="session")
 def airflow(session_path: Path, label_studio: LabelStudio, labelbox_process: LabelboxProcess) -> Airflow:
     """An Airflow shared by the whole session, with the example DAGs: add DAG files of your own.
 

@@ -15,6 +15,7 @@ assert ObjectStoragePath("file:///").fs
 for conn_type in ("sqlite", "postgres"):
     Connection(conn_id="doomed", conn_type=conn_type).get_hook()  # type: ignore[no-untyped-call]
 with contextlib.suppress(ImportError):  # extras
+    from airflow.providers.amazon.aws.fs import s3  # noqa: F401
     from airflow.providers.google.cloud.hooks import gcs  # noqa: F401
 
     from airflow_annotation.formats import gcs_store  # noqa: F401

@@ -19,6 +19,7 @@ from airflow_annotation.transfers.base import AnnotationsTransfer
 from tests.transfers.conftest import Land
 from tests.transfers.doomed import DoomedLanding
 from tests.transfers.generated import boxes, rows_of, sorted_rows
+from tests.transfers.test_s3 import make_bucket
 
 OLD = [boxes(10)]
 NEW = [boxes(4), boxes(3, first=4, per_item=5), boxes(2, first=20)]  # 4, 5, 6 edited; 7, 8, 9 gone; 20, 21 new
@@ -56,11 +57,16 @@ class Destinations:
 
             self._bucket = f"labels-{uuid4().hex}"
             GCSHook(conn_id).get_conn().create_bucket(self._bucket)
+        elif kind == "s3":
+            self._bucket = make_bucket(request.getfixturevalue("s3_conn_id"))
 
     def make(self) -> Destination:
         name = uuid4().hex
         if self._kind == "file":
             target = str(self._home / name)
+            return Destination(AnnotationsToObjectStorageOperator, {"target": target}, target)
+        if self._kind == "s3":
+            target = f"s3://s3_test@{self._bucket}/{name}"
             return Destination(AnnotationsToObjectStorageOperator, {"target": target}, target)
         from airflow_annotation.transfers.annotations_to_gcs import AnnotationsToGCSOperator
 
@@ -68,7 +74,7 @@ class Destinations:
         return Destination(AnnotationsToGCSOperator, arguments, f"gs://gcs_test@{self._bucket}/{name}")
 
 
-@pytest.fixture(params=["file", "gcs"])
+@pytest.fixture
 def destinations(request: pytest.FixtureRequest, tmp_path: Path) -> Destinations:
     return Destinations(request, request.param, tmp_path)
 
@@ -117,6 +123,7 @@ def die_at(destination: Destination, land: Land, kind: str, step: int) -> None:
     assert all(state in (rows_of(OLD), rows_of(NEW)) for state in states), step
 
 
+@pytest.mark.parametrize("destinations", ["file", "gcs"], indirect=True)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_landing_killed_at_some_steps_is_whole_or_not_there_and_lands_at_the_next_try(
     destinations: Destinations, land: Land, kind: str
@@ -128,6 +135,7 @@ def test_a_landing_killed_at_some_steps_is_whole_or_not_there_and_lands_at_the_n
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("destinations", ["file", "gcs", "s3"], indirect=True)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_landing_killed_at_every_step_is_whole_or_not_there_and_lands_at_the_next_try(
     destinations: Destinations, land: Land, kind: str

@@ -1,0 +1,122 @@
+"""Landing in S3 through ObjectStoragePath, against a server of its protocol."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+from airflow.sdk import ObjectStoragePath
+
+from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.formats.stores import DatasetMoved, FolderStore
+from airflow_annotation.formats.versions import read_manifest
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from tests.sensors.scripted_tool import task_context
+from tests.transfers.generated import GeneratedHook, boxes, rows_of, sorted_rows
+
+
+def make_bucket(conn_id: str) -> str:
+    """Make a bucket of the test's own."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    name = f"labels-{uuid4().hex}"
+    S3Hook(conn_id).create_bucket(name)
+    return name
+
+
+@pytest.fixture
+def target(s3_conn_id: str) -> str:
+    return f"s3://{s3_conn_id}@{make_bucket(s3_conn_id)}/cars"
+
+
+def land(target: str, batches: list[LabelTables], **kwargs: Any) -> dict[str, Any]:
+    operator = AnnotationsToObjectStorageOperator(task_id="land", project="1", target=target, **kwargs)
+    operator.__dict__["hook"] = kwargs.pop("hook", None) or GeneratedHook(batches)
+    context: Any = task_context()
+    return operator.execute(context)
+
+
+def landed_rows(target: str, version: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    return sorted_rows({name: table.to_pylist() for name, table in read_dataset(target, version).items()})
+
+
+def names(target: str) -> set[str]:
+    path = ObjectStoragePath(target)
+    return {name.removeprefix(path.path.lstrip("/")).lstrip("/") for name in path.fs.find(path.path, refresh=True)}
+
+
+def test_versions_land_in_the_bucket_and_read_back(target: str) -> None:
+    batches = [boxes(10), boxes(10, first=10)]
+    first = land(target, batches)
+    assert land(target, batches)["version"] == first["version"]
+    second = land(target, [boxes(10), boxes(3, first=15)])
+    assert (second["removed_items"], second["unchanged_items"]) == (7, 13)
+    assert landed_rows(target) == rows_of([boxes(10), boxes(3, first=15)])
+    assert landed_rows(target, first["version"]) == rows_of(batches)
+    third = land(target, [boxes(10)])
+    folders = {name.split("/")[1] for name in names(target) if name.startswith("versions/")}
+    assert folders == {second["version"], third["version"]}
+
+
+@pytest.mark.parametrize("dataset_format", ["jsonl", "yolo"])
+def test_other_formats_land_with_all_their_files(target: str, dataset_format: str) -> None:
+    landed = land(target, [boxes(10)], dataset_format=dataset_format)
+    assert any(name.startswith(f"versions/{landed['version']}/") for name in names(target))
+
+
+def test_of_two_landings_at_once_each_is_whole_and_the_last_is_current(target: str) -> None:
+    land(target, [boxes(5)])
+    start = threading.Barrier(4)
+    results: list[Any] = []
+
+    def run(number: int) -> None:
+        start.wait()
+        results.append(land(target, [boxes(5, per_item=number)], full_refresh=True, keep_versions=9)["version"])
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    manifest = read_manifest(target)
+    assert set(results) < set(manifest.versions)
+    assert len(manifest.versions) == 5
+
+
+def test_a_refresh_that_another_landing_overtakes_is_planned_again(target: str) -> None:
+    land(target, [boxes(10)])
+
+    class Overtaken(GeneratedHook):
+        overtaken = False
+
+        def list_item_states(self, project_id: str, **settings: Any) -> Iterator[pa.RecordBatch]:
+            if not self.overtaken:
+                self.overtaken = True
+                land(target, [boxes(8)], keep_versions=1)
+            return super().list_item_states(project_id, **settings)
+
+    operator = AnnotationsToObjectStorageOperator(task_id="land", project="1", target=target)
+    operator.__dict__["hook"] = Overtaken([boxes(9)])
+    context: Any = task_context()
+    assert operator.execute(context)["unchanged_items"] == 8
+    assert landed_rows(target) == rows_of([boxes(9)])
+
+
+def test_a_writer_that_finds_another_pointer_is_refused(target: str) -> None:
+    store = FolderStore(ObjectStoragePath(target))
+    store.replace("manifest.json", b"1", None)
+    with pytest.raises(DatasetMoved):
+        store.replace("manifest.json", b"2", None)
+    found = store.find("manifest.json")
+    store.replace("manifest.json", b"3", found)
+    with pytest.raises(DatasetMoved):
+        store.replace("manifest.json", b"4", found)
+    store.replace("manifest.json", b"3", found)  # its own, asked again
+    now = store.find("manifest.json")
+    assert now is not None
+    assert now.content == b"3"
