@@ -27,6 +27,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.stores import DatasetMoved, DatasetStore, FolderStore
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import TABLES_VERSION
+from airflow_annotation.storage_providers import provider_of_scheme
 
 MANIFEST_NAME: Final = "manifest.json"
 VERSIONS: Final = "versions"
@@ -126,8 +127,8 @@ def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
         _ = path.fs
     except ValueError as error:
         raise AnnotationError(
-            f"No installed Airflow provider serves {scheme}:// (target {target!r}): install the store's provider, "
-            "for example apache-airflow-providers-google for gs:// or apache-airflow-providers-amazon[s3fs] for s3://."
+            f"No installed Airflow provider serves {scheme}:// (target {target!r}): install "
+            f"{provider_of_scheme(scheme)}."
         ) from error
     return path
 

@@ -14,24 +14,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.storage_providers import provider_of_scheme
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 IN_MEMORY_BYTES: Final = 1 << 20
 """Files up to this size are held in memory while they are on their way, larger ones on disk."""
-
-_PACKAGES: Final = {
-    "gs": "airflow-provider-annotation[google]",
-    "gcs": "airflow-provider-annotation[google]",
-    "s3": "airflow-provider-annotation[s3]",
-    "s3a": "airflow-provider-annotation[s3]",
-    "abfs": "apache-airflow-providers-microsoft-azure",
-    "abfss": "apache-airflow-providers-microsoft-azure",
-    "adl": "apache-airflow-providers-microsoft-azure",
-    "hdfs": "apache-airflow-providers-apache-hdfs",
-}
-"""What to install for a URI scheme to be known to ``ObjectStoragePath``."""
 
 
 def uri_scheme(uri: str) -> str:
@@ -72,9 +61,9 @@ def get_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         path = ObjectStoragePath(uri)
         filesystem = path.fs
     except (ImportError, ValueError) as error:
-        package = _PACKAGES.get(scheme)
-        remedy = f"install {package}" if package else f"install an Airflow provider that knows {scheme}://"
-        raise AnnotationError(f"{without_connection(uri)} cannot be read: {remedy} ({error}).") from error
+        raise AnnotationError(
+            f"{without_connection(uri)} cannot be read: install {provider_of_scheme(scheme)} ({error})."
+        ) from error
     return filesystem, path.path
 
 
