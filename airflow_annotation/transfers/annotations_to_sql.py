@@ -127,8 +127,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
                 else:
                     deleted = sql_tables.delete_items(connection, table, project.uri, plan.replaced)
                     before = last[name]
-                for batch in self.checked(spool.read(name)):
-                    sql_tables.write_rows(connection, table, batch)
+                sql_tables.write_rows(connection, table, self.checked(spool.read(name)))
                 rows[name] = before - deleted + spool.rows[name]
                 if deleted < 0:
                     rows[name] = sql_tables.count_rows(connection, table, project.uri)

@@ -1,30 +1,29 @@
 """The three tables in SQL databases, and all that differs between databases.
 
 SQLAlchemy's dialects quote names and spell types. What they leave open is decided here: Postgres gets ``jsonb``, arrays
-and COPY; SQLite locks before it writes; every other database gets JSON as text, and rows by ``executemany``.
+and COPY (:mod:`~airflow_annotation.transfers.sql_copy`); SQLite locks before it writes; every other database gets JSON
+as text, and rows by ``executemany``.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.list_text import lists_to_json, lists_to_text
+from airflow_annotation.formats.list_text import lists_to_json
 from airflow_annotation.labels.tables import ITEM_STATES, JSON_COLUMNS, KEYS, SCHEMAS
+from airflow_annotation.transfers.sql_copy import JsonText, copy_rows
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook
@@ -44,21 +43,6 @@ _IDS_AT_ONCE: Final = 500
 _STATES_AT_ONCE: Final = 10_000
 
 log = logging.getLogger(__name__)
-
-
-class JsonText(sa.types.TypeDecorator):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
-    """JSON, given as text: ``jsonb`` in Postgres, text elsewhere."""
-
-    impl = sa.Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
-        """Return the type that the database has for it."""
-        return dialect.type_descriptor(postgresql.JSONB() if dialect.name == "postgresql" else sa.Text())
-
-    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:
-        """Return what the database's own type takes: SQLAlchemy's ``JSONB`` writes objects, not text."""
-        return json.loads(value) if value is not None and dialect.name == "postgresql" else value
 
 
 _TEXT: Final = sa.Text()
@@ -233,20 +217,21 @@ def has_transactions(engine: sa.Engine, landings: sa.Table) -> bool:
         return False
 
 
-def write_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch) -> None:
-    """Add a batch's rows to a table, in the connection's transaction."""
+def write_rows(connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
+    """Add rows to a table, in the connection's transaction."""
     if connection.dialect.name == "postgresql":
-        _copy_rows(connection, table, batch)
+        copy_rows(connection, table, batches)
         return
-    names = batch.schema.names
+    names = table.columns.keys()
     insert = table.insert().compile(dialect=connection.dialect, column_keys=names)
-    for start in range(0, batch.num_rows, INSERT_ROWS):
-        part = batch.slice(start, INSERT_ROWS)
-        columns = [_bound_values(part.column(name), table.c[name].type, connection.dialect) for name in names]
-        rows: list[Any] = list(zip(*columns, strict=True))
-        if not insert.positional:
-            rows = [dict(zip(names, row, strict=True)) for row in rows]
-        connection.exec_driver_sql(str(insert), rows)
+    for batch in batches:
+        for start in range(0, batch.num_rows, INSERT_ROWS):
+            part = batch.slice(start, INSERT_ROWS)
+            columns = [_bound_values(part.column(name), table.c[name].type, connection.dialect) for name in names]
+            rows: list[Any] = list(zip(*columns, strict=True))
+            if not insert.positional:
+                rows = [dict(zip(names, row, strict=True)) for row in rows]
+            connection.exec_driver_sql(str(insert), rows)
 
 
 def delete_items(connection: sa.Connection, table: sa.Table, project: str, item_ids: pa.Array) -> int:
@@ -356,46 +341,3 @@ def _bound_values(column: pa.Array, type_: TypeEngine[Any], dialect: sa.Dialect)
     values = (lists_to_json(column) if pa.types.is_list(column.type) else column).to_pylist()
     convert = type_.dialect_impl(dialect).bind_processor(dialect)
     return values if convert is None else [convert(value) for value in values]
-
-
-def _copy_rows(connection: sa.Connection, table: sa.Table, batch: pa.RecordBatch) -> None:
-    columns = [_copy_text(batch.column(name), table.c[name].type) for name in batch.schema.names]
-    content = io.BytesIO()
-    pa.csv.write_csv(
-        pa.RecordBatch.from_arrays(columns, names=batch.schema.names),
-        content,
-        pa.csv.WriteOptions(include_header=False),  # strings are quoted and nulls are not, as COPY tells them apart
-    )
-    prepare = connection.dialect.identifier_preparer
-    names = ", ".join(prepare.quote(name) for name in batch.schema.names)
-    statement = f"COPY {prepare.format_table(table)} ({names}) FROM STDIN WITH (FORMAT csv)"
-    cursor: Any = connection.connection.cursor()
-    try:
-        if hasattr(cursor, "copy_expert"):  # psycopg2
-            content.seek(0)
-            cursor.copy_expert(statement, content)
-        else:
-            with cursor.copy(statement) as copy:
-                copy.write(content.getbuffer())
-    finally:
-        cursor.close()
-
-
-def _copy_text(column: pa.Array, type_: TypeEngine[Any]) -> pa.Array:
-    """Return a column as COPY reads it."""
-    if pa.types.is_list(column.type):
-        is_array = not pa.types.is_list(column.type.value_type)
-        column = lists_to_text(column, "{}", _array_strings) if is_array else lists_to_json(column)
-    if not pa.types.is_string(column.type):
-        return column
-    # Postgres has one character in no text and in no jsonb: U+FFFD takes its place.
-    if isinstance(type_, JsonText):
-        return pc.replace_substring_regex(column, r"((?:^|[^\\])(?:\\\\)*)(?:\\u0000)+", "\\1\ufffd")
-    return pc.replace_substring(column, "\0", "\ufffd")
-
-
-def _array_strings(column: pa.Array) -> pa.Array:
-    """Quote strings within an array literal, where a backslash takes the next character as it is."""
-    for character in ("\\", '"'):
-        column = pc.replace_substring(column, character, "\\" + character)
-    return pc.binary_join_element_wise('"', column, '"', "")

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
-from airflow_annotation.transfers import sql_tables
+from airflow_annotation.transfers import sql_copy, sql_tables
 from tests.conftest import airflow_connection
 from tests.sensors.scripted_tool import task_context
 from tests.transfers.conftest import Land
@@ -89,12 +89,14 @@ def test_only_changed_items_are_read_and_written_and_the_result_is_that_of_a_ful
     now = [boxes(4), boxes(3, first=4, per_item=5), boxes(2, first=20)]  # 4, 5, 6 edited; 7, 8, 9 gone; 20, 21 new
     written: list[int] = []
 
-    def count(connection: Any, table: Any, batch: pa.RecordBatch) -> None:
-        written.append(batch.num_rows)
-        write_rows(connection, table, batch)
+    def count(connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
+        rows = pa.Table.from_batches(batches, SCHEMAS[table.name.removeprefix(database.prefix)])
+        written.extend([rows.num_rows] if rows.num_rows else [])
+        write_rows(connection, table, rows.to_batches())
 
     write_rows = sql_tables.write_rows
     monkeypatch.setattr(sql_tables, "write_rows", count)
+    monkeypatch.setattr(sql_copy, "COPY_ROWS", 5)
     landed = land(database.operator(), now)
     assert {name: landed[name] for name in ("full", "changed_items", "removed_items", "unchanged_items")} == {
         "full": False,
@@ -338,13 +340,13 @@ def test_postgres_readers_see_the_last_landing_when_the_connection_is_cut(
     land(database.operator(), old)
     written = 0
 
-    def cut(connection: Any, table: Any, batch: pa.RecordBatch) -> None:
+    def cut(connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
         nonlocal written
         written += 1
         if written == step:
             pid = connection.connection.driver_connection.info.backend_pid
             database.query(f"select pg_terminate_backend({pid})")
-        write_rows(connection, table, batch)
+        write_rows(connection, table, batches)
         if step == 4 and written == 3:  # all is written, and not committed
             pid = connection.connection.driver_connection.info.backend_pid
             database.query(f"select pg_terminate_backend({pid})")
@@ -376,8 +378,8 @@ def test_readers_see_the_last_landing_until_the_next_is_committed(
     land(database.operator(), [boxes(10)])
     seen: list[Rows] = []
 
-    def watch(connection: Any, table: Any, batch: pa.RecordBatch) -> None:
-        write_rows(connection, table, batch)
+    def watch(connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
+        write_rows(connection, table, batches)
         seen.append(database.rows())
 
     write_rows = sql_tables.write_rows
@@ -411,9 +413,9 @@ def test_a_killed_landing_is_taken_back(database: Database, land: Land, monkeypa
     land(database.operator(), [boxes(10)])
     task = database.operator()
 
-    def killed(connection: Any, table: Any, batch: pa.RecordBatch) -> None:
+    def killed(connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
         task.on_kill()
-        write_rows(connection, table, batch)
+        write_rows(connection, table, batches)
 
     write_rows = sql_tables.write_rows
     monkeypatch.setattr(sql_tables, "write_rows", killed)
