@@ -39,6 +39,22 @@ _CLIENTS = (
     "/google/cloud/storage/blob.py",
     "/s3fs/core.py",
 )
+_SMALL_STEPS = frozenset(
+    [
+        "__getattr__",
+        "_strip_protocol",
+        "closed",
+        "info",
+        "make_path_posix",
+        "read",
+        "readable",
+        "seek",
+        "tell",
+        "writable",
+        "write",
+    ]
+)
+"""Calls that leave nothing behind that others see, by the hundred."""
 _ENVIRONMENT = ("AIRFLOW_CONN_", "STORAGE_EMULATOR_HOST", "GCSFS_")
 _DRIVERS = ("sqlite3", "psycopg", "psycopg2")
 _DRIVER_CALLS = frozenset({"connect", "execute", "executemany", "copy", "copy_expert", "commit", "rollback", "close"})
@@ -114,7 +130,8 @@ def _land(  # noqa: PLR0917 - as the process is given them
     def watch(frame: FrameType, event: str, argument: Any) -> None:
         if event == "call":
             file = frame.f_code.co_filename
-            counts = (file in _FILES or file.endswith(_CLIENTS)) and frame.f_code.co_name.isidentifier()
+            name = frame.f_code.co_name
+            counts = (file in _FILES or file.endswith(_CLIENTS)) and name.isidentifier() and name not in _SMALL_STEPS
         elif event in {"c_call", "c_return"} and argument.__name__ in _DRIVER_CALLS:
             counts = type(argument.__self__).__module__.startswith(_DRIVERS)
         else:
