@@ -123,6 +123,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Seconds to wait for an answer",
                         "schema": {"type": ["number", "null"], "default": 60},
                     },
+                    "webhook_secret": {
+                        "label": "Webhook secret",
+                        "description": "What the tool's webhooks have to know, where the deployment takes them",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
                     "polls_per_minute": {
                         "label": "Polls a minute",
                         "description": "Requests a minute that waiting for labels may cost at most, in each triggerer",
@@ -184,6 +189,11 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Seconds to wait for an answer",
                         "schema": {"type": ["number", "null"], "default": 60},
                     },
+                    "webhook_secret": {
+                        "label": "Webhook secret",
+                        "description": "What the tool's webhooks have to know, where the deployment takes them",
+                        "schema": {"type": ["string", "null"], "format": "password"},
+                    },
                     "polls_per_minute": {
                         "label": "Polls a minute",
                         "description": "Requests a minute that waiting for labels may cost at most, in each triggerer",
@@ -196,7 +206,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": ["airflow_annotation.project_task.AnnotationProjectLink"],
         "config": {
             "annotation": {
-                "description": "The page of annotation runs.",
+                "description": "The page of annotation runs, and webhooks.",
                 "options": {
                     "connections": {
                         "description": (
@@ -207,6 +217,24 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "example": "label_studio,labelbox",
                         "default": "",
+                    },
+                    "webhooks_enabled": {
+                        "description": (
+                            "Whether API servers take the webhooks of labeling tools (/annotation-webhooks/<conn_id>) "
+                            "and triggerers look for them, so that waits end seconds after the label that they wait "
+                            "for. A connection takes webhooks if its extra field webhook_secret is set."
+                        ),
+                        "type": "boolean",
+                        "version_added": "0.1.0",
+                        "example": None,
+                        "default": "False",
+                    },
+                    "webhook_check_interval": {
+                        "description": "Seconds between two looks of a triggerer for webhooks that have come.",
+                        "type": "float",
+                        "version_added": "0.1.0",
+                        "example": None,
+                        "default": "5.0",
                     },
                 },
             },

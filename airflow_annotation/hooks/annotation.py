@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
 import pyarrow as pa
@@ -23,6 +23,9 @@ from airflow_annotation.media.items import MediaItem
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+
+TOOLS: Final = ("label_studio", "labelbox")
+"""Connection types of labeling tools."""
 
 MediaAccess = Literal["auto", "upload", "reference"]
 OnDuplicate = Literal["skip", "fail", "allow"]

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def connection_form_widgets(conn_type: str) -> dict[str, Any]:
     """Return the extra fields of a connection type's form, for Airflow 3.1. Later ones read the provider's metadata."""
-    from wtforms import BooleanField, IntegerField, StringField
+    from wtforms import BooleanField, IntegerField, PasswordField, StringField
 
-    kinds = {"boolean": BooleanField, "number": IntegerField}
+    kinds = {"boolean": BooleanField, "number": IntegerField, "password": PasswordField}
     return {
-        name: kinds.get(field["schema"]["type"][0], StringField)(
+        name: kinds.get(field["schema"].get("format", field["schema"]["type"][0]), StringField)(
             field["label"], description=field.get("description", ""), default=field["schema"].get("default")
         )
         for name, field in _connection_form(conn_type)["conn-fields"].items()

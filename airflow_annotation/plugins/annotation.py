@@ -36,11 +36,16 @@ _ROOT = urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/"
 
 
 class AnnotationPlugin(AirflowPlugin):
-    """Adds the page "Annotation" to Airflow's navigation."""
+    """Adds the page "Annotation" to Airflow's navigation, and the address of webhooks."""
 
     name = "annotation"
     fastapi_apps: list[Any] = [  # noqa: RUF012 - as Airflow declares it
         {"name": "Annotation", "app": LazyApp("airflow_annotation.plugins.page.app"), "url_prefix": "/annotation"},
+        {
+            "name": "Annotation webhooks",
+            "app": LazyApp("airflow_annotation.plugins.webhooks"),
+            "url_prefix": "/annotation-webhooks",
+        },
     ]
     external_views: list[Any] = [  # noqa: RUF012 - as Airflow declares it
         {

@@ -29,6 +29,7 @@ from airflow_annotation.hooks.annotation import (
     no_project_of,
 )
 from airflow_annotation.hooks.pacing import RequestPace
+from airflow_annotation.triggers.wakeups import check_interval, read_news, webhooks_enabled
 
 _SHORTEST_BACKOFF = 2.0
 _LONGEST_BACKOFF = 60.0
@@ -101,6 +102,7 @@ class ProgressPoller:
         # A context of its own: whoever starts it is not to have all its log lines in the log of their task.
         self._task = contextvars.Context().run(asyncio.create_task, self._serve())
         self._task.add_done_callback(self._end)
+        self._listening = contextvars.Context().run(asyncio.create_task, self._listen()) if webhooks_enabled() else None
 
     @property
     def backoff(self) -> float:
@@ -154,6 +156,23 @@ class ProgressPoller:
     def close(self) -> None:
         """End the poller."""
         self._task.cancel()
+        if self._listening:
+            self._listening.cancel()
+
+    async def _listen(self) -> None:
+        """Wake up whenever a webhook has come."""
+        last: str | None = None
+        first = True
+        while True:
+            try:
+                news = await sync_to_async(read_news)(self.conn_id)
+            except Exception:
+                log.warning("It is not known whether webhooks of %r have come.", self.conn_id, exc_info=True)
+            else:
+                if news != last and not first:
+                    self.wake(None)
+                last, first = news, False
+            await asyncio.sleep(check_interval())
 
     def _end(self, task: asyncio.Task[None]) -> None:
         """Let nobody wait for an answer that will not come."""

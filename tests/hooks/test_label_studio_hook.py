@@ -216,8 +216,8 @@ import sys, types, json
 class Field:
     def __init__(self, label, description="", default=None): self.label, self.default = label, default
 wtforms = types.ModuleType("wtforms")
-wtforms.BooleanField, wtforms.IntegerField, wtforms.StringField = (
-    type(name, (Field,), {}) for name in ("BooleanField", "IntegerField", "StringField"))
+for name in ("BooleanField", "IntegerField", "PasswordField", "StringField"):
+    setattr(wtforms, name, type(name, (Field,), {}))
 sys.modules["wtforms"] = wtforms
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 widgets = LabelStudioHook.get_connection_form_widgets()
@@ -233,6 +233,7 @@ print(json.dumps([shown, LabelStudioHook.get_ui_field_behaviour()]))
     assert widgets["verify_ssl"][0] == "BooleanField"
     assert widgets["timeout"][0] == "IntegerField"
     assert widgets["ca_bundle"][0] == "StringField"
+    assert widgets["webhook_secret"][0] == "PasswordField"
     assert behaviour == {
         "hidden_fields": form["ui-field-behaviour"]["hidden-fields"],
         "relabeling": form["ui-field-behaviour"]["relabeling"],

@@ -1,30 +1,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
-from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.media import UploadMediaOperator
 from demo.annotator import annotate
 from tests.conftest import airflow_connection
+from tests.plugins.answers import ANSWER, SCHEMA
 from tests.sensors.scripted_tool import task_context
 from tests.servers.label_studio import LabelStudio
 from tests.servers.processes import REPOSITORY
-
-SCHEMA = LabelSchema.from_dict(
-    {
-        "objects": {"type": "detections", "classes": ["cup", "<b>bold</b>"]},
-        "scene": {"type": "classification", "classes": ["indoors", "outdoors"]},
-    }
-)
-ANSWER: dict[str, Any] = {
-    "objects": [{"label": "<b>bold</b>", "x": 10, "y": 20, "width": 30, "height": 40}],
-    "scene": "indoors",
-}
 
 
 @pytest.fixture(scope="module")

@@ -250,7 +250,8 @@ def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
         # Writers wait for their turn, however busy the machine is: after the 5 s of the default, tasks fail.
         "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=60"},
         "api": {"base_url": url, "secret_key": secrets.token_hex(16), "workers": 1},
-        "api_auth": {"jwt_secret": secrets.token_hex(32)},
+        # The issuer: without one, Airflow 3.1 and the newest PyJWT do not go together.
+        "api_auth": {"jwt_secret": secrets.token_hex(32), "jwt_issuer": "airflow"},
         "logging": {"base_log_folder": home / "logs"},
         "scheduler": {
             "scheduler_heartbeat_sec": 1,
@@ -259,6 +260,7 @@ def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
         },
         "dag_processor": {"refresh_interval": 1, "bundle_refresh_check_interval": 1, "min_file_process_interval": 30},
         "triggerer": {"job_heartbeat_sec": 1},
+        "annotation": {"webhooks_enabled": True, "webhook_check_interval": 1},
         "usage_data_collection": {"enabled": False},
     }
     settings = {

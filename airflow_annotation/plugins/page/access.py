@@ -24,12 +24,9 @@ from fastapi import Depends, HTTPException, Query
 from sqlalchemy import select
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.hooks.annotation import TOOLS, AnnotationHook
 
 log = logging.getLogger(__name__)
-
-TOOLS: Final = ("label_studio", "labelbox")
-"""Connection types of labeling tools."""
 
 COOKIE_LOGINS: Final = "request" in inspect.signature(get_user).parameters
 """Whether this Airflow takes its login cookie for a login. Older ones want a header, which no navigation sends."""

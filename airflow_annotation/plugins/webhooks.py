@@ -1,0 +1,81 @@
+"""The address that labeling tools send their webhooks to: ``/annotation-webhooks/<connection id>``.
+
+Tools have no login to Airflow. Each connection that takes webhooks has an extra field ``webhook_secret``. A request
+has it in the header ``X-Webhook-Secret``, since Label Studio sends whatever headers a webhook is given, or is signed
+with it as Labelbox signs (``X-Hub-Signature``: HMAC-SHA1 of the body, https://docs.labelbox.com/docs/webhooks). Nothing
+is taken from the body: a webhook only says that it is time to ask the tool.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import time
+from datetime import datetime, timezone
+from typing import Final
+
+from airflow.models import Connection, Variable
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+
+from airflow_annotation.hooks.annotation import TOOLS
+from airflow_annotation.triggers.wakeups import variable_key, webhooks_enabled
+
+log = logging.getLogger(__name__)
+
+_LARGEST_BODY: Final = 10 << 20
+_WRITTEN_EVERY: Final = 1.0
+"""Seconds between two notes of a connection: people label faster than anybody has to look."""
+
+app = FastAPI(title="Annotation webhooks", openapi_url=None, docs_url=None, redoc_url=None)
+_noted: dict[str, float] = {}
+
+
+@app.post("/{conn_id}", status_code=202)
+async def take_webhook(conn_id: str, request: Request) -> dict[str, str]:
+    """Note that there is news of a connection's projects.
+
+    :raises HTTPException: webhooks are off (404), or the request does not know the connection's secret (401)
+    """
+    if not webhooks_enabled():
+        raise HTTPException(404, "Not Found")
+    secret = await run_in_threadpool(_find_secret, conn_id)
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_BODY:
+            raise HTTPException(413, "Content Too Large")
+    # The same answer whatever is wrong, and the same work: nobody learns which connections there are.
+    if not _knows(secret or "", request, body) or not secret:
+        raise HTTPException(401, "Unauthorized")
+    if time.monotonic() - _noted.get(conn_id, -_WRITTEN_EVERY) >= _WRITTEN_EVERY:
+        _noted[conn_id] = time.monotonic()
+        await run_in_threadpool(_note, conn_id)
+    return {"status": "noted"}
+
+
+def _find_secret(conn_id: str) -> str | None:
+    try:
+        connection = Connection.get_connection_from_secrets(conn_id)
+        extra = json.loads(connection.extra or "{}")
+    except Exception:
+        return None
+    if connection.conn_type not in TOOLS or not isinstance(extra, dict):
+        return None
+    secret = extra.get("webhook_secret")
+    return secret if isinstance(secret, str) and secret else None
+
+
+def _knows(secret: str, request: Request, body: bytes) -> bool:
+    sent = request.headers.get("X-Webhook-Secret", "")
+    signed = request.headers.get("X-Hub-Signature", "").removeprefix("sha1=")
+    signature = hmac.new(secret.encode(), body, "sha1").hexdigest()
+    same = hmac.compare_digest(sent.encode(), secret.encode())
+    return hmac.compare_digest(signed.encode(), signature.encode()) or same
+
+
+def _note(conn_id: str) -> None:
+    now = datetime.now(timezone.utc).isoformat()
+    Variable.set(variable_key(conn_id), now, description="When a labeling tool's webhook last came.")
+    log.info("A webhook of connection %s came.", conn_id)
