@@ -56,7 +56,6 @@ with DAG(
         task_id="approve",
         subject="May these labels go into the database?",
         body=QUESTION,
-        response_timeout=timedelta(days=7),
     )
     tables = AnnotationsToSqlOperator(task_id="labels_to_sql", sql_conn_id="annotations_db", table_prefix="approved_")
 
