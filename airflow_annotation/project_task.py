@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import XCom
 from airflow.sdk import BaseOperator, BaseOperatorLink, XComArg
 
+from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 
 if TYPE_CHECKING:
@@ -77,15 +78,21 @@ class AnnotationTask(BaseOperator):
     :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
     :param run_key: the key of the annotation run; without it, the run that belongs to this DAG run and, in a mapped
         task, to the map index. (templated)
+    :param multiple_outputs: let other tasks take what this one returns by its keys, as in ``create.output["url"]``
     """
 
     template_fields: Sequence[str] = ("annotation_conn_id", "run_key")
     operator_extra_links: Collection[BaseOperatorLink] = (AnnotationProjectLink(),)
 
     def __init__(
-        self, *, annotation_conn_id: str = "annotation_default", run_key: str | None = None, **kwargs: Any
+        self,
+        *,
+        annotation_conn_id: str = "annotation_default",
+        run_key: str | None = None,
+        multiple_outputs: bool = True,
+        **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.annotation_conn_id = annotation_conn_id
         self.run_key = run_key
 
@@ -112,11 +119,20 @@ class AnnotationProjectTask(AnnotationTask):
     def __init__(self, *, project: str | int | Mapping[str, Any] | XComArg | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.project: Any = project
+        self._names_project = project is not None
 
     def run_keys(self, context: Context) -> list[str]:
-        """Return the keys of the runs whose project it may be, in order; none where ``project`` is given."""
+        """Return the keys of the runs whose project it may be, in order; none where ``project`` is given.
+
+        :raises AnnotationProjectNotFound: ``project`` is given as what another task returned, and that is nothing
+        """
         if self.project:
             return []
+        if self.project is None and self._names_project:  # not to be taken for the project of this DAG run
+            raise AnnotationProjectNotFound(
+                f"The project of task {self.task_id!r} is what another task returns, which returned none: it failed or "
+                "was skipped."
+            )
         return [self.run_key] if self.run_key else default_run_keys(context)
 
     def find_project(self, context: Context) -> AnnotationProject:

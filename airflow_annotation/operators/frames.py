@@ -97,9 +97,10 @@ class ExtractFramesOperator(BaseOperator):
         object_storage_conn_id: str | None = None,
         headers: Mapping[str, str] | None = None,
         media_url_signer: UrlSigner | str | None = None,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.video = video
         self.target = target
         self.every_n = every_n

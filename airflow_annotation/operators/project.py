@@ -36,8 +36,8 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     A retried or cleared task finds the project that it made. A mapped task makes a project for each map index. A DAG
     with several of these operators tells their runs apart by ``run_key``.
 
-    Returns the project as a small dictionary with ``id``, ``title``, ``url``, ``uri``, ``tool``, ``run_key`` and
-    ``created``.
+    Returns the project as a small dictionary with ``id``, ``title``, ``url``, ``uri``, ``tool``, ``run_key``,
+    ``created`` and ``created_at``.
 
     :param title: the project's title, 3 characters or more; without it, the DAG's id and the run's date. (templated)
     :param label_schema: what to label, as :class:`~airflow_annotation.labels.schema.LabelSchema`, as its dictionary,
@@ -88,7 +88,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         self,
         *,
         title: str | None = None,
-        label_schema: LabelSchema | Mapping[str, Any] | str | None = None,
+        label_schema: LabelSchema | Mapping[str, Any] | str | XComArg | None = None,
         label_config: str | None = None,
         copy_from: str | int | Mapping[str, Any] | XComArg | None = None,
         labels: Any = None,
@@ -103,7 +103,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     ) -> None:
         super().__init__(**kwargs)
         self.title = title
-        self.label_schema = label_schema.to_dict() if isinstance(label_schema, LabelSchema) else label_schema
+        self.label_schema: Any = label_schema.to_dict() if isinstance(label_schema, LabelSchema) else label_schema
         self.label_config = label_config
         self.copy_from: Any = copy_from
         self.labels = keep_callable(labels)
@@ -162,12 +162,10 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         """Two operators with one run would share a project without a word, whatever their titles and schemas are."""
         if self.run_key is not None or not self.has_dag():  # type: ignore[no-untyped-call] # Airflow's is untyped
             return
+        # While Airflow makes this task of a mapped one, it is the mapped one that is in the DAG.
+        mapped = _has_map_index(self.dag.get_task(self.task_id))
         for task in self.dag.tasks:
-            if (
-                isinstance(task, CreateAnnotationProjectOperator)
-                and task.task_id != self.task_id
-                and task.run_key is None
-            ):
+            if task.task_id != self.task_id and _makes_default_run(task) and _has_map_index(task) == mapped:
                 raise ValueError(
                     f"Tasks {task.task_id!r} and {self.task_id!r} both make the project of this DAG's annotation run. "
                     "Give them a run_key each, and project=<task>.output to the tasks after them."
@@ -213,6 +211,9 @@ class DeleteAnnotationProjectOperator(AnnotationProjectTask):
 
     operator_extra_links: Collection[BaseOperatorLink] = ()
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(multiple_outputs=False, **kwargs)
+
     def execute(self, context: Context) -> bool:
         """Delete the project."""
         try:
@@ -223,3 +224,19 @@ class DeleteAnnotationProjectOperator(AnnotationProjectTask):
         deleted = self.hook.delete_project(project.id)
         self.log.info("%s project %s (%s)", "Deleted" if deleted else "Already gone:", project.title, project.uri)
         return deleted
+
+
+def _has_map_index(task: Any) -> bool:
+    """Return whether a task of a DAG is mapped, by itself or in a group."""
+    return bool(task.is_mapped) or task.get_closest_mapped_task_group() is not None
+
+
+def _makes_default_run(task: Any) -> bool:
+    """Return whether a task of a DAG makes a project, and is given no ``run_key``."""
+    if not task.is_mapped:
+        return isinstance(task, CreateAnnotationProjectOperator) and task.run_key is None
+    if not issubclass(task.operator_class, CreateAnnotationProjectOperator):
+        return False
+    over = task.expand_input.value  # lists by argument, or a list of arguments, or what another task returns
+    named = [over] if isinstance(over, Mapping) else over if isinstance(over, Sequence) else ["run_key"]
+    return task.partial_kwargs.get("run_key") is None and not any("run_key" in arguments for arguments in named)

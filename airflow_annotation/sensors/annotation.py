@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred, conf
@@ -25,7 +25,7 @@ from airflow_annotation.triggers.progress import (
 )
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, XComArg
 
 OnTimeout = Literal["fail", "proceed"]
 
@@ -76,7 +76,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     def __init__(
         self,
         *,
-        min_completed: float | str = 1.0,
+        min_completed: float | str | XComArg = 1.0,
         count_skipped: bool = False,
         completed_status: str | None = None,
         on_timeout: OnTimeout = "fail",
@@ -87,7 +87,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.min_completed = min_completed
+        self.min_completed: Any = min_completed
         self.count_skipped = count_skipped
         self.completed_status = completed_status
         self.on_timeout = on_timeout
@@ -96,7 +96,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self.max_outage = _seconds(max_outage)
         self.deferrable = deferrable
         if not is_templated(min_completed):
-            read_min_completed(min_completed)
+            read_min_completed(cast("float | str", min_completed))
         check_choice("on_timeout", on_timeout, get_args(OnTimeout))
         check_choice("on_empty", on_empty, get_args(OnEmpty))
         check_choice("on_missing", on_missing, get_args(OnMissing))
@@ -166,6 +166,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     def _look(self, context: Context) -> dict[str, Any] | None:
         self._unfinished = None
         rule = self._rule()
+        self.run_keys(context)  # a project that no task has named is none to wait for
         try:
             self._project = self._project or self.find_project(context)
             progress = rule.count(self.hook.get_progress(self._project.id))

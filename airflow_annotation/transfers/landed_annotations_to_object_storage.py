@@ -87,9 +87,10 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         dataset_options: dict[str, Any] | None = None,
         keep_versions: int = 2,
         replace_project: bool = False,
+        multiple_outputs: bool = True,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         if (source is None) == (sql_conn_id is None):
             raise ValueError("Say where the annotations have landed: pass either source or sql_conn_id.")
         if dataset_format in (PARQUET, DELTA):

@@ -130,7 +130,7 @@ class _PlanTask(AnnotationsTransfer):
     template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "staging", "staging_conn_id")
 
     def __init__(self, *, staging: str, shard_items: int, staging_conn_id: str | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "multiple_outputs": False})
         self.staging = staging
         self.staging_conn_id = staging_conn_id
         self.shard_items = shard_items
@@ -166,7 +166,7 @@ class _ReadTask(_StagedTask):
     template_fields: Sequence[str] = (*_StagedTask.template_fields, "shard")
 
     def __init__(self, *, shard: Any, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "multiple_outputs": False})
         self.shard = shard
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, task_group
 
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.schema import LabelSchema, LabelSchemaError
+from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
 from airflow_annotation.project_task import PROJECT_URL_KEY, AnnotationProjectLink, default_run_key
 from tests.sensors.scripted_tool import task_context
@@ -102,7 +103,7 @@ def test_makes_the_project_of_the_run_and_finds_it_when_run_again(label_studio_c
     arguments = {"annotation_conn_id": label_studio_conn_id, "run_key": run_key, "label_schema": SCHEMA}
     context: Any = task_context()
     made = create(title="Cars in the rain", **arguments).execute(context)
-    assert set(made) == {"id", "title", "url", "uri", "tool", "run_key", "created"}
+    assert set(made) == {"id", "title", "url", "uri", "tool", "run_key", "created", "created_at"}
     assert (made["tool"], made["run_key"], made["created"]) == ("label_studio", run_key, True)
     assert made["title"].startswith("Cars in the rain")
     assert json.loads(json.dumps(made)) == made
@@ -196,10 +197,11 @@ def test_two_creating_tasks_of_a_dag_must_not_share_a_run_unawares() -> None:
 
 def test_maps_over_schemas_and_within_task_groups() -> None:
     with DAG("mapped", schedule=None):
-        mapped = CreateAnnotationProjectOperator.partial(task_id="create", title="Cars").expand(
-            label_schema=[SCHEMA, SCHEMA]
+        create(task_id="one", label_schema=SCHEMA)
+        mapped = CreateAnnotationProjectOperator.partial(task_id="create", title="Cars", run_key="{{ ti.map_index }}")
+        deleted = DeleteAnnotationProjectOperator.partial(task_id="delete").expand(
+            project=mapped.expand(label_schema=[SCHEMA, SCHEMA]).output
         )
-        deleted = DeleteAnnotationProjectOperator.partial(task_id="delete").expand(project=mapped.output)
 
         @task_group
         def cycle(title: str) -> None:
@@ -207,6 +209,30 @@ def test_maps_over_schemas_and_within_task_groups() -> None:
 
         cycle.expand(title=["Cars", "People"])
     assert deleted.upstream_task_ids == {"create"}
+
+
+@pytest.mark.parametrize("others", [{"title": ["Cars"]}, {"title": ["Cars"], "run_key": ["cars"]}])
+def test_mapped_creators_without_run_keys_are_told_apart_before_they_share_projects(others: dict[str, Any]) -> None:
+    with DAG("two", schedule=None) as dag:
+        create(task_id="one", label_schema=SCHEMA)
+        mapped = CreateAnnotationProjectOperator.partial(label_schema=SCHEMA, task_id="cars").expand(**others)
+        people = CreateAnnotationProjectOperator.partial(label_schema=SCHEMA, task_id="people").expand(title=["People"])
+    assert mapped.task_id in dag.task_ids
+    if "run_key" in others:
+        people.unmap({"title": "People"})
+        return
+    with pytest.raises(ValueError, match=r"'cars' and 'people' both make .* run_key"):
+        people.unmap({"title": "People"})
+
+
+def test_a_project_that_another_task_was_to_return_is_not_taken_for_the_dag_runs() -> None:
+    with DAG("none", schedule=None):
+        first = create(task_id="first", label_schema=SCHEMA)
+        upload = UploadMediaOperator(task_id="upload", media="/photos", project=first.output)
+    assert upload.multiple_outputs
+    upload.project = None  # what Airflow renders where there is no XCom
+    with pytest.raises(AnnotationProjectNotFound, match="'upload' is what another task returns, which returned none"):
+        upload.run_keys(task_context())
 
 
 def test_the_link_is_of_the_extra_links_that_airflow_shows() -> None:

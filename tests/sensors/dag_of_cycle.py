@@ -1,8 +1,7 @@
-"""A DAG of this provider's tasks that runs itself with ``dag.test()`` and prints what became of it as JSON."""
+"""A DAG of this provider's tasks that runs itself with ``dag.test()`` and prints what became of it."""
 
 from __future__ import annotations
 
-import json
 import threading
 from typing import Any
 
@@ -58,23 +57,6 @@ with DAG(
     wait_each >> delete_each
 
 if __name__ == "__main__":
-    from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
+    from tests.sensors.dag_outcome import print_outcome
 
-    from tests.sensors.stored_dag import store_and_read_back
-
-    run = dag.test()
-    stored = store_and_read_back(dag)
-    with create_session() as session:
-        xcoms = session.query(XComModel).filter_by(run_id=run.run_id, key="return_value").all()
-        outcome = {
-            "state": str(run.state),
-            "tasks": {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in run.get_task_instances()},
-            "returned": {f"{xcom.task_id}[{xcom.map_index}]": xcom.value for xcom in xcoms},
-            "links": {
-                f"{ti.task_id}[{ti.map_index}]": stored.get_task(ti.task_id).get_extra_links(ti, "Open project")
-                for ti in run.get_task_instances()
-                if "Open project" in stored.get_task(ti.task_id).extra_links
-            },
-        }
-    print(f"OUTCOME {json.dumps(outcome)}")  # noqa: T201
+    print_outcome(dag)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +10,9 @@ from airflow.sdk import DAG
 
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
 from airflow_annotation.sensors.annotation import AnnotationSensor
+from tests.sensors.dag_outcome import find_outcome
 from tests.sensors.stored_dag import store_and_read_back
-from tests.servers.airflow import migrated_database
 from tests.servers.label_studio import LabelStudio
-from tests.servers.processes import REPOSITORY
 
 DAG_FILE = Path(__file__).with_name("dag_of_cycle.py")
 
@@ -26,21 +20,7 @@ DAG_FILE = Path(__file__).with_name("dag_of_cycle.py")
 @pytest.fixture(scope="session")
 def outcome(label_studio: LabelStudio, label_studio_conn_id: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What became of ``dag_of_cycle``, run by ``dag.test()`` in an Airflow home of its own."""
-    home = tmp_path_factory.mktemp("airflow")
-    (home / "dags").mkdir()
-    dag_file = shutil.copy(DAG_FILE, home / "dags")
-    env = os.environ | {
-        "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
-        "AIRFLOW__CORE__UNIT_TEST_MODE": "false",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
-        "PYTHONPATH": str(REPOSITORY),
-    }
-    shutil.copy(migrated_database(), home / "airflow.db")
-    run = subprocess.run([sys.executable, dag_file], env=env, check=False, capture_output=True, text=True)
-    outcomes = [line for line in run.stdout.splitlines() if line.startswith("OUTCOME ")]
-    assert outcomes, run.stdout[-5000:] + run.stderr[-5000:]
-    return json.loads(outcomes[0].removeprefix("OUTCOME ")) | {"log": run.stdout + run.stderr}
+    return find_outcome(DAG_FILE, tmp_path_factory.mktemp("airflow"))
 
 
 @pytest.mark.live_airflow

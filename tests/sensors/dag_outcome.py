@@ -1,0 +1,60 @@
+"""DAG files that run their DAG with ``dag.test()``, in a process and an Airflow home of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG
+
+from tests.sensors.stored_dag import store_and_read_back
+from tests.servers.airflow import migrated_database
+from tests.servers.processes import REPOSITORY
+
+
+def find_outcome(dag_file: Path, home: Path) -> Any:
+    """Run a DAG file that ends in :func:`print_outcome`, and return the outcome with the run's ``log``.
+
+    :param home: an empty folder
+    """
+    (home / "dags").mkdir()
+    copy = shutil.copy(dag_file, home / "dags")
+    env = os.environ | {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
+        "AIRFLOW__CORE__UNIT_TEST_MODE": "false",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "PYTHONPATH": str(REPOSITORY),
+    }
+    shutil.copy(migrated_database(), home / "airflow.db")
+    run = subprocess.run([sys.executable, copy], env=env, check=False, capture_output=True, text=True)
+    outcomes = [line for line in run.stdout.splitlines() if line.startswith("OUTCOME ")]
+    assert outcomes, run.stdout[-5000:] + run.stderr[-5000:]
+    return json.loads(outcomes[0].removeprefix("OUTCOME ")) | {"log": run.stdout + run.stderr}
+
+
+def print_outcome(dag: DAG) -> None:
+    """Run a DAG and print what became of it, by ``task_id[map_index]`` (-1 of what is not mapped)."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    run = dag.test()
+    stored = store_and_read_back(dag)
+    with create_session() as session:
+        xcoms = session.query(XComModel).filter_by(run_id=run.run_id, key="return_value").all()
+        outcome = {
+            "state": str(run.state),
+            "tasks": {f"{ti.task_id}[{ti.map_index}]": str(ti.state) for ti in run.get_task_instances()},
+            "returned": {f"{xcom.task_id}[{xcom.map_index}]": xcom.value for xcom in xcoms},
+            "links": {
+                f"{ti.task_id}[{ti.map_index}]": stored.get_task(ti.task_id).get_extra_links(ti, "Open project")
+                for ti in run.get_task_instances()
+                if "Open project" in stored.get_task(ti.task_id).extra_links
+            },
+        }
+    print(f"OUTCOME {json.dumps(outcome)}")  # noqa: T201
