@@ -19,7 +19,7 @@ PATHS += [f"api/{name}?conn_id=label_studio_test&project=1&item=1" for name in (
 
 
 def page(airflow: Airflow, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
-    return httpx.get(f"{airflow.url}/annotation/{path}", headers=headers or {}, timeout=60)
+    return httpx.get(f"{airflow.url}/annotation/{path}", headers=headers or {}, timeout=120)
 
 
 def api(airflow: Airflow, path: str, **parameters: str) -> Any:

@@ -48,12 +48,12 @@ class Airflow:
     @cached_property
     def client(self) -> httpx.Client:
         """An HTTP client that is logged in, relative to the API's root."""
-        return httpx.Client(base_url=f"{self.url}/api/v2", headers=self.login(), timeout=30)
+        return httpx.Client(base_url=f"{self.url}/api/v2", headers=self.login(), timeout=120)
 
     def login(self, username: str = USERNAME, password: str = PASSWORD) -> dict[str, str]:
         """Return the headers of requests of a user."""
         login = {"username": username, "password": password}
-        token = httpx.post(f"{self.url}/auth/token", json=login, timeout=30).raise_for_status().json()["access_token"]
+        token = httpx.post(f"{self.url}/auth/token", json=login, timeout=120).raise_for_status().json()["access_token"]
         return {"Authorization": f"Bearer {token}"}
 
     def get(self, path: str, **params: Any) -> Any:
