@@ -18,6 +18,7 @@ from airflow_annotation.exceptions import (
     AnnotationError,
     AnnotationProjectNotFound,
     AnnotationRequestError,
+    MediaError,
 )
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from tests.servers.faults import Fault, FaultServer, fault_server
@@ -52,6 +53,26 @@ both = pytest.mark.parametrize("ask", [ask, aask], ids=["sync", "async"])
 def test_both_kinds_of_key_are_told_apart_and_work(label_studio: LabelStudio, kind: str, ask: Ask) -> None:
     client = LabelStudioClient(url=label_studio.url, api_key=getattr(label_studio, kind))
     assert ask(client).json()["email"] == USERNAME
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/data/upload/../../api/current-user/token",
+        "/data/upload/%2e%2e/%2E%2E/api/current-user/token",
+        "/data/upload/..%2f..%2fapi/current-user/token",
+        "/data/local-files/..\\..\\api/current-user/token",
+        "/tasks/1/../../api/current-user/token",
+    ],
+)
+def test_media_that_lead_elsewhere_on_the_server_are_not_read_with_the_key(path: str) -> None:
+    client = LabelStudioClient(url="http://labels.example/studio", api_key=KEY)
+    for uri in (f"/studio{path}", f"http://labels.example/studio{path}"):
+        with pytest.raises(MediaError, match="leads out of the folder"):
+            client.media_request(uri)
+    url, headers = client.media_request("/studio/data/upload/1/a..b.jpg?d=../x")
+    assert url == "http://labels.example/studio/data/upload/1/a..b.jpg?d=../x"
+    assert headers == {"Authorization": f"Token {KEY}"}
 
 
 @pytest.mark.parametrize("kind", ["api_key", "personal_access_token"])

@@ -13,14 +13,19 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import jwt
 import msgspec
 from httpx_retries import Retry
 
-from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.exceptions import (
+    AnnotationAuthenticationError,
+    AnnotationError,
+    AnnotationProjectNotFound,
+    MediaError,
+)
 from airflow_annotation.hooks.http import CONNECT_TIMEOUT, environment_proxy, retry_policy, retrying_transport
 from airflow_annotation.hooks.label_studio.errors import check_response, connection_error, decode_answer, key_refused
 from airflow_annotation.hooks.pacing import RequestPace
@@ -271,12 +276,17 @@ class LabelStudioClient:
         """Return the URL of a file on the server, and the headers to send along; any other URI as it is, without.
 
         :param media_uri: the value in a task's data
+        :raises MediaError: it leads out of the folders of files, where the key would open whatever the server has
         """
         parts = urlsplit(self.url)
         prefix = parts.path.rstrip("/")
         path = media_uri.removeprefix(f"{parts.scheme}://{parts.netloc}")
         if not path.startswith(tuple(f"{prefix}/{folder}/" for folder in _MEDIA_FOLDERS)):
             return media_uri, {}
+        if ".." in re.split(r"[/\\]", unquote(urlsplit(path).path)):
+            raise MediaError(
+                f"{media_uri[:200]!r} is no media of Label Studio: it leads out of the folder that it names."
+            )
         request = httpx.Request("GET", f"{parts.scheme}://{parts.netloc}{path}", headers=self._headers)
         with connection_error(self.url):
             self._auth.put_key(request, self._http)
