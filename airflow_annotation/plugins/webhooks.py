@@ -8,10 +8,10 @@ is taken from the body: a webhook only says that it is time to ask the tool.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
-import time
 from datetime import datetime, timezone
 from typing import Final
 
@@ -29,7 +29,7 @@ _WRITTEN_EVERY: Final = 1.0
 """Seconds between two notes of a connection: people label faster than anybody has to look."""
 
 app = FastAPI(title="Annotation webhooks", openapi_url=None, docs_url=None, redoc_url=None)
-_noted: dict[str, float] = {}
+_notes: dict[str, asyncio.Task[None]] = {}
 
 
 @app.post("/{conn_id}", status_code=202)
@@ -49,10 +49,19 @@ async def take_webhook(conn_id: str, request: Request) -> dict[str, str]:
     # The same answer whatever is wrong, and the same work: nobody learns which connections there are.
     if not _knows(secret or "", request, body) or not secret:
         raise HTTPException(401, "Unauthorized")
-    if time.monotonic() - _noted.get(conn_id, -_WRITTEN_EVERY) >= _WRITTEN_EVERY:
-        _noted[conn_id] = time.monotonic()
-        await run_in_threadpool(_note, conn_id)
+    if conn_id not in _notes:
+        _notes[conn_id] = asyncio.create_task(_note_soon(conn_id))
     return {"status": "noted"}
+
+
+async def _note_soon(conn_id: str) -> None:
+    """Note once for all that come meanwhile. Whichever comes last has a note after it: none is lost in a burst."""
+    await asyncio.sleep(_WRITTEN_EVERY)
+    del _notes[conn_id]
+    try:
+        await run_in_threadpool(_note, conn_id)
+    except Exception:
+        log.exception("A webhook of connection %s came, and could not be noted.", conn_id)
 
 
 def _find_secret(conn_id: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ from demo.annotator import annotate
 from tests.plugins.answers import ANSWER
 from tests.servers.airflow import Airflow
 from tests.servers.label_studio import LabelStudio
+from tests.servers.processes import wait_until
 
 pytestmark = pytest.mark.live_airflow
 
@@ -73,6 +75,18 @@ def test_requests_that_are_signed_as_labelbox_signs_are_taken(webhooks: str) -> 
     signature = hmac.new(SECRET.encode(), b'{"event": 1}', "sha1").hexdigest()
     headers = {"X-Hub-Signature": f"sha1={signature}"}
     assert httpx.post(webhooks, content=b'{"event": 1}', headers=headers, timeout=120).status_code == 202
+
+
+def test_the_last_of_many_webhooks_is_noted_too(airflow: Airflow, webhooks: str) -> None:
+    for _ in range(3):
+        before = datetime.now(timezone.utc)
+        httpx.post(webhooks, content=b"{}", headers={"X-Webhook-Secret": SECRET}, timeout=30).raise_for_status()
+
+    def is_noted() -> bool:
+        answer = airflow.client.get("/variables/annotation_webhook.with_webhooks")
+        return answer.is_success and datetime.fromisoformat(answer.json()["value"]) > before
+
+    wait_until(is_noted, processes={}, what="The note of the last webhook", timeout=30)
 
 
 def test_a_label_ends_a_wait_that_would_look_again_in_an_hour(
