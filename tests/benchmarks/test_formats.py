@@ -8,9 +8,7 @@ come from there. The converter finds every image on the disk, where it looks for
 
 from __future__ import annotations
 
-import json
 import logging
-import resource
 import subprocess
 import sys
 import time
@@ -30,6 +28,7 @@ from airflow_annotation.formats.versions import dataset_path
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.export import tables_from_export
 from airflow_annotation.labels.tables import LabelTables
+from tests.benchmarks.memory import peak_megabytes
 from tests.benchmarks.test_export_to_tables import BOXES, CONFIG, SOURCE, export_bytes
 
 pytestmark = pytest.mark.benchmark
@@ -120,14 +119,16 @@ def test_memory_does_not_grow_with_the_project() -> None:
     print(f"\n{'':35}{'10,000':>10}{'100,000 boxes, peak memory':>34}")
     for dataset_format in ("coco", "yolo"):
         small, large = (
-            int(subprocess.check_output([sys.executable, __file__, dataset_format, str(tasks)], text=True).split()[-1])
+            float(
+                subprocess.check_output([sys.executable, __file__, dataset_format, str(tasks)], text=True).split()[-1]
+            )
             for tasks in (1000, 10_000)
         )
-        print(f"{dataset_format:35}{small / 1024:7.0f} MB{large / 1024:31.0f} MB")
+        print(f"{dataset_format:35}{small:7.0f} MB{large:31.0f} MB")
         assert large < small * 1.2
 
 
 if __name__ == "__main__":
     with TemporaryDirectory() as temporary:
         write(tables(export_files(Path(temporary), int(sys.argv[2]))), Path(temporary) / "dataset", sys.argv[1])
-    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+    print(peak_megabytes())

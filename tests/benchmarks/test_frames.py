@@ -8,7 +8,6 @@ otherwise); its generator decodes every frame to RGB, and its integration stores
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Container
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +26,7 @@ from airflow_annotation.media.frame_folder import FrameSettings
 from airflow_annotation.media.frames import extract_frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.selections import EveryNth, FrameSelection, KeyFrames, Listed
+from tests.benchmarks.memory import peak_megabytes
 
 pytestmark = pytest.mark.benchmark
 
@@ -165,7 +165,7 @@ def test_frames_a_second_against_deep_lake(video: Path, tmp_path: Path) -> None:
 def peak_memory(video: Path, folder: Path, frames: int) -> float:
     """Return the MiB that a process needs at most which writes the first frames of a video and does nothing else."""
     here(video, folder, Listed([(0, frames - 1)]), "jpeg")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_megabytes()
 
 
 def test_memory_does_not_grow_with_the_video(video: Path, tmp_path: Path) -> None:

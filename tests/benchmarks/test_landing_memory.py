@@ -9,7 +9,6 @@ be the same, to within 20 percent.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import threading
@@ -27,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.export import read_tables
+from tests.benchmarks.memory import peak_megabytes
 from tests.benchmarks.test_export_to_tables import CONFIG, task
 
 RECORDED = 1000
@@ -104,10 +104,10 @@ def read_project(url: str) -> None:
     client = LabelStudioClient(url=url, api_key="replayed")
     project = AnnotationProject(id="1", title="", url=url, uri="label-studio://replay/projects/1", tool="label_studio")
     labels = sum(len(tables.labels) for tables in read_tables(client, project, CONFIG))
-    print(labels, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(labels, peak_megabytes())
 
 
-def peak_megabytes(tasks: int) -> float:
+def peak_of_reading(tasks: int) -> float:
     """Return the peak memory of a process that reads a project of so many tasks."""
     with replayed(tasks) as url:
         done = subprocess.run([sys.executable, __file__, url], capture_output=True, text=True, check=True)
@@ -118,7 +118,7 @@ def peak_megabytes(tasks: int) -> float:
 
 @pytest.mark.benchmark
 def test_memory_does_not_grow_with_the_project() -> None:
-    peaks = {tasks: peak_megabytes(tasks) for tasks in (10_000, 100_000)}
+    peaks = {tasks: peak_of_reading(tasks) for tasks in (10_000, 100_000)}
     print(f"\n{'tasks':>10}{'peak memory':>16}{'ratio':>8}")
     for tasks, peak in peaks.items():
         print(f"{tasks:>10,}{peak:>13.0f} MB{peak / peaks[10_000]:>8.2f}")
