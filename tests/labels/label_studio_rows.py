@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -220,6 +221,15 @@ def _boxes(draw: st.DrawFn) -> Row:
     return {"bbox": bbox, "rotation": draw(st.just(0.0) | st.floats(0, 359))}
 
 
+def _has_its_middle_inside(box: Row) -> bool:
+    """Return whether Label Studio takes a box as an ellipse: not if turning it moves its middle out of the image."""
+    x, y, width, height = box["bbox"]
+    cos, sin = math.cos(math.radians(box["rotation"])), math.sin(math.radians(box["rotation"]))
+    middle_x = x + width / 2 * cos - height / 2 * sin * HEIGHT / WIDTH
+    middle_y = y + width / 2 * sin * WIDTH / HEIGHT + height / 2 * cos
+    return bool(middle_x <= 1 and middle_y <= 1)
+
+
 @st.composite
 def _masks(draw: st.DrawFn) -> Row:
     mask = mask_to_rle(draw(arrays(np.bool_, (HEIGHT, WIDTH), fill=st.booleans())))
@@ -241,7 +251,7 @@ def _shapes_and_answers(field: str, type_: str) -> st.SearchStrategy[Row]:
     path = st.fixed_dictionaries({"points": st.lists(_POINTS, min_size=least, max_size=5)})
     by_type: dict[str, st.SearchStrategy[Row]] = {
         "detection": _boxes(),
-        "ellipse": _boxes(),
+        "ellipse": _boxes().filter(_has_its_middle_inside),
         "polygon": path,
         "polyline": path,
         "keypoint": st.fixed_dictionaries({"points": _POINTS.map(lambda point: [point])}),

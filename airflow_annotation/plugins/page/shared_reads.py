@@ -20,7 +20,9 @@ class StillReadingError(Exception):
 
 
 class SharedReads(Generic[T]):
-    """Reads each thing once for all who ask for it within some seconds, errors too. For one event loop.
+    """Reads each thing once for all who ask for it within some seconds. For one event loop.
+
+    Those who wait for a read that fails all get its error, and who asks after that reads anew.
 
     :param fresh: seconds for which an answer is kept
     """
@@ -51,9 +53,10 @@ class SharedReads(Generic[T]):
         return await read()
 
     def _note_end(self, key: Hashable, task: asyncio.Task[T]) -> None:
-        self._ended[key] = time.monotonic()
-        if not task.cancelled():
-            task.exception()  # Whoever asked may be gone.
+        if task.cancelled() or task.exception() is not None:  # which is looked at: whoever asked may be gone
+            del self._reads[key]
+        else:
+            self._ended[key] = time.monotonic()
 
     def _forget(self) -> None:
         oldest = time.monotonic() - self._fresh
