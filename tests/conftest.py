@@ -191,9 +191,11 @@ def airflow(session_path: Path, label_studio: LabelStudio, labelbox_process: Lab
     """An Airflow shared by the whole session, with the example DAGs: add DAG files of your own.
 
     Its connections: ``annotation_default`` and ``label_studio_test`` to the session's Label Studio, ``labelbox_test``
-    to the session's stand-in for Labelbox, ``annotations_db`` to an empty SQLite.
+    to the session's stand-in for Labelbox, ``annotations_db`` to an empty SQLite. Its metadata database is Postgres:
+    DAG runs of several tests at a time would lock each other out of an SQLite.
     """
     from tests.servers.airflow import Airflow, start_airflow
+    from tests.servers.postgres import sqlalchemy_url, start_postgres
     from tests.servers.shared import shared_server
 
     def start(home: Path) -> dict[str, Any]:
@@ -206,6 +208,7 @@ def airflow(session_path: Path, label_studio: LabelStudio, labelbox_process: Lab
             "labelbox_test": labelbox_process.connection,
             "annotations_db": {"conn_type": "sqlite", "host": str(home / "annotations.db")},
         }
-        return asdict(start_airflow(home, dags=dags, connections=connections))
+        database = sqlalchemy_url(shared_server(session_path, "airflow-database", start_postgres))
+        return asdict(start_airflow(home, dags=dags, connections=connections, database=database))
 
     return Airflow(**shared_server(session_path, "airflow", start))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, inspect, text
 
 from tests.servers.airflow import Airflow
 from tests.servers.label_studio import LabelStudio
@@ -71,17 +72,26 @@ def test_no_secret_leaves_its_connection_whether_tasks_succeed_or_fail(
     told |= {f"log of {task_id}": log for task_id, log in logs.items()}
     for path in [path for folder in (Path(airflow.home), tmp_path) for path in folder.rglob("*") if path.is_file()]:
         told[str(path)] = path.read_bytes().decode("latin-1")
+    told |= {f"table {name}": rows for name, rows in tables(airflow.database)}
     # What a task itself says is masked in its log, and not where the executor repeats it.
     scheduler = str(Path(airflow.home) / "scheduler.log")
     told[scheduler] = "\n".join(line for line in told[scheduler].splitlines() if not any(map(line.count, TOLD)))
     found = {(what, where) for what, secret in hidden.items() for where, text in told.items() if inner(secret) in text}
     assert not found
     assert any(where.startswith(airflow.home) and "secrets" in where for where in told)
+    assert "with_secrets" in told["table connection"]
 
 
 def inner(secret: str) -> str:
     """Return the middle of a secret, of which masking may have left the ends."""
     return secret[len(secret) // 4 : -len(secret) // 4]
+
+
+def tables(database: str) -> Iterator[tuple[str, str]]:
+    """Yield all rows of a database as text, by table."""
+    with create_engine(database).connect() as connection:
+        for name in inspect(connection).get_table_names():
+            yield name, str(connection.execute(text(f'SELECT * FROM "{name}"')).fetchall())
 
 
 def answers(airflow: Airflow, run_id: str, task_ids: list[str]) -> Iterator[tuple[str, str]]:

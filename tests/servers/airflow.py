@@ -29,6 +29,7 @@ USERNAME = "admin"
 PASSWORD = "admin"
 VIEWER = "viewer"
 """Name and password of a user who may read DAGs, and no connections."""
+DATABASE_VARIABLE = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
 FINAL_STATES = frozenset({"success", "failed"})
 
 
@@ -38,11 +39,13 @@ class Airflow:
 
     :param url: of its API server and user interface, without a slash at its end
     :param home: its ``AIRFLOW_HOME``, with a log file for each of its processes
+    :param database: address of its metadata database, as SQLAlchemy has it
     :param pids: leaders of its processes' groups
     """
 
     url: str
     home: str
+    database: str
     pids: list[int]
 
     @cached_property
@@ -181,12 +184,16 @@ class Airflow:
         return "\n".join(_line(event) for event in events)
 
 
-def start_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping[str, Any]]) -> Airflow:
-    """Start Airflow with an empty metadata database and wait until all of it is healthy.
+def start_airflow(
+    home: Path, *, dags: Path, connections: Mapping[str, Mapping[str, Any]], database: str | None = None
+) -> Airflow:
+    """Start Airflow and wait until all of it is healthy.
 
-    :param home: a folder that becomes its ``AIRFLOW_HOME``; its metadata database is in there
+    :param home: a folder that becomes its ``AIRFLOW_HOME``
     :param dags: the folder of DAG files; :meth:`Airflow.add_dag_file` needs it to be ``dags`` in ``home``
     :param connections: by connection id, as Airflow's JSON has them
+    :param database: address of an empty metadata database, as SQLAlchemy has it; without one, it is an SQLite in
+        ``home``, which serves one DAG run well and many at a time badly
     :raises ServerError: a process did not start, or ended; the message ends with its log
     """
     home.mkdir(parents=True, exist_ok=True)
@@ -196,7 +203,11 @@ def start_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping[s
     environment = airflow_settings(home, dags, port) | {
         f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(connection) for conn_id, connection in connections.items()
     }
-    shutil.copy(migrated_database(), home / "airflow.db")
+    if database is None:
+        shutil.copy(migrated_database(), home / "airflow.db")
+    else:
+        environment |= {DATABASE_VARIABLE: database}
+        _migrate(environment, home / "migrate.log")
     commands = {
         "api-server": ["api-server", "--host", "127.0.0.1", "--port", str(port)],
         "scheduler": ["scheduler", "--skip-serve-logs"],
@@ -212,7 +223,8 @@ def start_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping[s
     except BaseException:
         stop_groups(*(process.pid for process in processes.values()))
         raise
-    return Airflow(url=url, home=str(home), pids=[process.pid for process in processes.values()])
+    pids = [process.pid for process in processes.values()]
+    return Airflow(url=url, home=str(home), database=environment[DATABASE_VARIABLE], pids=pids)
 
 
 @contextmanager
@@ -272,7 +284,7 @@ def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
 
 
 def migrated_database() -> Path:
-    """Return a metadata database with all migrations applied, which is made once for an environment."""
+    """Return an SQLite with all migrations applied, which is made once for an environment."""
     template = Path(sys.prefix) / "build" / f"airflow-{version('apache-airflow')}.db"
     template.parent.mkdir(exist_ok=True)
     with template.with_suffix(".lock").open("w") as lock:
@@ -281,20 +293,22 @@ def migrated_database() -> Path:
             home = template.parent / "airflow"
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir()
-            log = home / "migrate.log"
-            command = [sys.executable, "-m", "airflow", "db", "migrate"]
-            process = spawn(command, env=airflow_settings(home, home), log=log)
-            try:
-                status = process.wait(timeout=300)
-            finally:
-                stop_groups(process.pid)
-            if status:
-                raise ServerError(f"'airflow db migrate' ended with status {status}; see {log}")
+            _migrate(airflow_settings(home, home), home / "migrate.log")
             with closing(sqlite3.connect(home / "airflow.db")) as database:
                 # Kept in the file: readers and the one writer do not wait for each other.
                 database.execute("PRAGMA journal_mode = WAL")
             (home / "airflow.db").rename(template)
     return template
+
+
+def _migrate(environment: Mapping[str, str], log: Path) -> None:
+    process = spawn([sys.executable, "-m", "airflow", "db", "migrate"], env=environment, log=log)
+    try:
+        status = process.wait(timeout=300)
+    finally:
+        stop_groups(process.pid)
+    if status:
+        raise ServerError(f"'airflow db migrate' ended with status {status}:\n{log.read_text()}")
 
 
 def _is_healthy(url: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 
 def start_postgres(home: Path) -> dict[str, Any]:
@@ -24,3 +25,8 @@ def start_postgres(home: Path) -> dict[str, Any]:
         "login": "postgres",
         "schema": "postgres",
     }
+
+
+def sqlalchemy_url(connection: dict[str, Any]) -> str:
+    """Return a connection that :func:`start_postgres` returned as the address that SQLAlchemy takes."""
+    return f"postgresql+psycopg2://{connection['login']}@/{connection['schema']}?host={quote(connection['host'])}"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.schema import LabelSchema
@@ -56,9 +55,9 @@ def test_a_dag_runs_whenever_more_items_are_labeled_and_none_waits(airflow: Airf
     assert {(payload["project_id"], payload["run_key"]) for payload in payloads} == {(project.id, run_key)}
     # What has been told is kept where a triggerer that starts again finds it.
     deadline = time.monotonic() + 60
-    with closing(sqlite3.connect(Path(airflow.home) / "airflow.db", timeout=60)) as database:
-        query = "SELECT value FROM asset_state_store WHERE key LIKE ?"
-        while '"generation": 2' not in str(kept := database.execute(query, [f"{project.uri}?%"]).fetchall()):
+    query = text("SELECT value FROM asset_state_store WHERE key LIKE :key")
+    with create_engine(airflow.database, isolation_level="AUTOCOMMIT").connect() as database:
+        while '"generation": 2' not in str(kept := database.execute(query, {"key": f"{project.uri}?%"}).fetchall()):
             assert time.monotonic() < deadline, kept
             time.sleep(0.3)
     hook.delete_project(project.id)
