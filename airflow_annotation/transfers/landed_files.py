@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from uuid import uuid4
 
 import pyarrow as pa
+from fsspec.spec import AbstractBufferedFile
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.formats.image_names import ImageNames
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 16
 _IN_MEMORY_BYTES: Final = 8 << 20
+_PART_BYTES: Final = 16 << 20
+"""Of larger files: what a store is sent at a time, and each thread holds. S3 takes 10,000 parts."""
 _MEDIA_TYPES: Final = frozenset({"image", "video", "audio", "document"})
 """Items of other types may be without a file: their data is what is labeled."""
 
@@ -137,9 +140,23 @@ class LandedFiles:
             if size <= _IN_MEMORY_BYTES:
                 self._filesystem.pipe_file(path, whole.read())
             else:
-                with self._filesystem.open(path, "wb") as stored:
+                stored = self._filesystem.open(path, "wb", block_size=_PART_BYTES)
+                try:
                     shutil.copyfileobj(whole, stored, _IN_MEMORY_BYTES)
+                    stored.close()
+                except BaseException:
+                    self._discard(stored, path)
+                    raise
         return size
+
+    def _discard(self, stored: Any, path: str) -> None:
+        if isinstance(stored, AbstractBufferedFile):
+            # Closing it, as its end does too, would keep the parts that have arrived as if they were all.
+            stored.closed = True
+            stored.discard()
+        else:
+            stored.close()
+            self._filesystem.rm_file(path)
 
     def _write_local(self, file: BinaryIO, path: Path) -> int:
         written = path.with_name(f".{path.name}.{uuid4().hex}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,7 +17,10 @@ from airflow_annotation.formats.stores import DatasetMoved, FolderStore
 from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from tests.conftest import airflow_connection
+from tests.formats.datasets import box, item
 from tests.sensors.scripted_tool import task_context
+from tests.servers.faults import Fault, fault_server
 from tests.transfers.generated import GeneratedHook, boxes, rows_of, sorted_rows
 
 
@@ -120,3 +124,27 @@ def test_a_writer_that_finds_another_pointer_is_refused(target: str) -> None:
     now = store.find("manifest.json")
     assert now is not None
     assert now.content == b"3"
+
+
+def test_a_large_file_of_which_a_part_is_refused_is_not_there_and_lands_whole_at_the_next_try(
+    s3_conn_id: str, tmp_path: Path
+) -> None:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    bucket = make_bucket(s3_conn_id)
+    content = bytes(range(256)) * (40 << 12)  # more than two parts
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(content)
+    batch = item("clip", [box("car", 0, 0, 1, 1)], media_uri=str(clip))
+    with fault_server(S3Hook(s3_conn_id).conn_config.endpoint_url) as server:
+        extra = {"endpoint_url": server.url, "region_name": "us-east-1"}
+        connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
+        with airflow_connection(f"s3_{uuid4().hex}", connection) as conn_id:
+            target = f"s3://{conn_id}@{bucket}/clips"
+            server.faults.append(Fault(method="PUT", path="clip-", status=403))
+            with pytest.raises(PermissionError):
+                land(target, [batch], include_media="files")
+            assert names(target) == set()
+            assert land(target, [batch], include_media="files")["media"]["bytes_written"] == len(content)
+            (name,) = (name for name in names(target) if name.startswith("media/"))
+            assert ObjectStoragePath(f"{target}/{name}").read_bytes() == content
