@@ -136,7 +136,9 @@ def test_a_large_file_of_which_a_part_is_refused_is_not_there_and_lands_whole_at
     clip = tmp_path / "clip.mp4"
     clip.write_bytes(content)
     batch = item("clip", [box("car", 0, 0, 1, 1)], media_uri=str(clip))
-    with fault_server(S3Hook(s3_conn_id).conn_config.endpoint_url) as server:
+    moto = S3Hook(s3_conn_id).conn_config.endpoint_url
+    assert moto is not None
+    with fault_server(moto) as server:
         extra = {"endpoint_url": server.url, "region_name": "us-east-1"}
         connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
         with airflow_connection(f"s3_{uuid4().hex}", connection) as conn_id:
