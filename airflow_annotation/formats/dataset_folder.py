@@ -6,11 +6,13 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from types import TracebackType
 from typing import IO, Final
 
 from airflow.sdk import ObjectStoragePath
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.formats.versions import HashingFile, TableFile
@@ -22,7 +24,8 @@ _BYTES_AT_ONCE: Final = 8 * 2**20
 class DatasetFolder:
     """A folder that a dataset is written into: many small files, and a few large ones that grow while others do.
 
-    Small files are collected and written together, which object stores do at the same time.
+    Small files are collected and written together, which object stores do at the same time, in a thread, while the
+    next ones are made. A context manager: when it ends, all are written.
 
     :param folder: the folder
     """
@@ -33,29 +36,44 @@ class DatasetFolder:
         self._small: dict[str, bytes] = {}
         self._small_bytes = 0
         self._made: set[str] = set()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write-dataset")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> DatasetFolder:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Write what was collected, unless something went wrong, and wait until all is written."""
+        with self._writer:
+            if kind is None:
+                self._flush()
+                self._wait()
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a small file, soon.
+        """Write a small file, soon. What goes wrong is raised by a later call, or at the end.
 
         :param path: relative to the folder
         """
         self._small[path] = content
         self._small_bytes += len(content)
         if len(self._small) >= _FILES_AT_ONCE or self._small_bytes >= _BYTES_AT_ONCE:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
-        """Write what was collected."""
+    def _flush(self) -> None:
         for path in self._small:
             self._make_parent(path)
         contents = {self._prefix + path: content for path, content in self._small.items()}
-        if isinstance(self.folder.fs, LocalFileSystem):
-            for path, content in contents.items():  # in half the time that pipe takes for it
-                Path(path).write_bytes(content)
-        else:
-            self.folder.fs.pipe(contents)
+        self._wait()
+        self._writing = self._writer.submit(_write_files, self.folder.fs, contents)
         self._small = {}
         self._small_bytes = 0
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
 
     def open(self, path: str) -> HashingFile:
         """Open a file to write; it knows its size and checksum when it is closed.
@@ -76,6 +94,15 @@ class DatasetFolder:
         if parent not in self._made:
             self.folder.fs.makedirs(self._prefix + parent, exist_ok=True)
             self._made.add(parent)
+
+
+def _write_files(filesystem: AbstractFileSystem, contents: dict[str, bytes]) -> None:
+    if isinstance(filesystem, LocalFileSystem):
+        for path, content in contents.items():  # in half the time that pipe takes for it
+            with open(path, "wb") as file:  # noqa: PTH123 - a Path for each costs as much as the file
+                file.write(content)
+    else:
+        filesystem.pipe(contents)
 
 
 @contextmanager

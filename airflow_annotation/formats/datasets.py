@@ -185,9 +185,8 @@ def write_images(
         options, label_schema, format_.field_types(options), keypoints=getattr(options, "keypoints", None)
     )
     reader = ImageReader(options, classes, format_.types(options))
-    files = DatasetFolder(folder)
     folder.fs.makedirs(folder.path, exist_ok=True)
-    with TableWriter(folder, "images", IMAGES) as index:
+    with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder) as files:
 
         def placed() -> Iterator[ImageBatch]:
             for batch in reader.read(batches):
@@ -199,7 +198,6 @@ def write_images(
                 yield batch
 
         objects = format_.write(files, placed(), classes, options)
-        files.flush()
         images = index.finish()
     if reader.left_out.total():
         left_out = ", ".join(f"{count} {what}" for what, count in sorted(reader.left_out.items()) if count)

@@ -54,6 +54,19 @@ def test_images_without_objects_have_an_empty_file(tmp_path: Path) -> None:
     assert file.read_bytes() == b""
 
 
+@pytest.mark.parametrize("full", [0, 599])
+def test_a_disk_that_is_full_at_any_file_fails_the_dataset(tmp_path: Path, full: int) -> None:
+    items = [item(str(number), []) for number in range(600)]
+    write(tmp_path / "whole", items, "yolo")
+    paths = image_index(tmp_path / "whole")["file"].to_pylist()
+    assert len(paths) == 600
+    labels = tmp_path / "full" / "labels" / "train"
+    labels.mkdir(parents=True)
+    (labels / Path(paths[full]).with_suffix(".txt").name).symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "full", [item(str(number), [box("car", 0, 0, 1, 1)]) for number in range(600)], "yolo")
+
+
 def test_oriented_boxes_are_their_corners_clockwise(tmp_path: Path) -> None:
     turned, upright = lines(
         tmp_path, [box("car", 0.5, 0.2, 0.2, 0.2, rotation=90), box("car", 0.1, 0.2, 0.3, 0.4)], task="obb"
