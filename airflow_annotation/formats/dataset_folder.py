@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.formats.versions import HashingFile, TableFile
 
-_FILES_AT_ONCE: Final = 256
+_FILES_AT_ONCE: Final = 1024
 _BYTES_AT_ONCE: Final = 8 * 2**20
 
 
@@ -98,11 +99,21 @@ class DatasetFolder:
 
 def _write_files(filesystem: AbstractFileSystem, contents: dict[str, bytes]) -> None:
     if isinstance(filesystem, LocalFileSystem):
-        for path, content in contents.items():  # in half the time that pipe takes for it
-            with open(path, "wb") as file:  # noqa: PTH123 - a Path for each costs as much as the file
-                file.write(content)
+        for path, content in contents.items():
+            _write_local(path, content)
     else:
         filesystem.pipe(contents)
+
+
+def _write_local(path: str, content: bytes) -> None:
+    """Write a file in the three system calls that it needs: Python's own open makes seven, and these are the time."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    try:
+        written = os.write(file, content)
+        while written < len(content):  # a disk that is nearly full takes a part, and raises for the next
+            written += os.write(file, content[written:])
+    finally:
+        os.close(file)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -10,7 +11,9 @@ from airflow_annotation.operators.media import UploadMediaOperator
 from demo.annotator import annotate
 from tests.conftest import airflow_connection
 from tests.plugins.answers import ANSWER, SCHEMA
+from tests.plugins.browser import logged_in_tab, running_browser
 from tests.sensors.scripted_tool import task_context
+from tests.servers.airflow import Airflow
 from tests.servers.label_studio import LabelStudio
 from tests.servers.processes import REPOSITORY
 
@@ -34,3 +37,16 @@ def run(label_studio: LabelStudio, page_hook: AnnotationHook) -> Iterator[Annota
     next(annotate(label_studio.url, label_studio.api_key, project.id, lambda _: ANSWER))
     yield project
     page_hook.delete_project(project.id)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(params=["light", "dark"])
+def tab(request: pytest.FixtureRequest, browser: Any, airflow: Airflow) -> Iterator[Any]:
+    """A tab in each theme."""
+    with logged_in_tab(browser, airflow, request.param) as tab:
+        yield tab

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from airflow_annotation.hooks.annotation import AnnotationProject
+from tests.plugins.browser import screenshot
 from tests.servers.airflow import Airflow
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.live_airflow
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]
 CONTRAST = """element => {
     const part = (c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4);
     const light = (colour) => {
@@ -31,34 +26,6 @@ CONTRAST = """element => {
     return (Math.max(ours, page) + 0.05) / (Math.min(ours, page) + 0.05);
 }"""
 """WCAG's contrast of a text to the page, https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio: 4.5 is enough."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"There is no browser: install one of {', '.join(BROWSERS)}.")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=path, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(params=["light", "dark"])
-def tab(request: pytest.FixtureRequest, browser: Any, airflow: Airflow) -> Iterator[Any]:
-    """A tab of somebody who is logged in, in each theme; nothing may go wrong in its scripts."""
-    context = browser.new_context(viewport={"width": 1280, "height": 860})
-    token = airflow.login()["Authorization"].removeprefix("Bearer ")
-    context.add_cookies([{"name": "_token", "value": token, "url": airflow.url}])
-    context.add_init_script(f"localStorage.setItem('theme', '{request.param}')")
-    tab = context.new_page()
-    tab.set_default_timeout(180_000)
-    wrong: list[str] = []
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.theme = request.param
-    yield tab
-    context.close()
-    assert wrong == []
 
 
 def show_run(page: Any, run: AnnotationProject) -> None:
@@ -74,12 +41,6 @@ def show_run(page: Any, run: AnnotationProject) -> None:
             page.get_by_role("button", name="Refresh").click()
         else:
             return
-
-
-def screenshot(tab: Any, name: str) -> None:
-    """Keep a picture for whoever wants to look: in the folder that ``SCREENSHOTS`` names."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        tab.screenshot(path=Path(folder) / f"{name}_{tab.theme}.png")
 
 
 def test_the_page_in_the_navigation_leads_to_the_run_and_into_the_tool(
