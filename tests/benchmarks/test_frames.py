@@ -113,23 +113,22 @@ def header(theirs: str) -> None:
     print(f"\n{'720p, H.264':20}{'frames':>8}{theirs:>12}{'here':>11}{'times':>8}{'processor time':>18}")
 
 
-def row(name: str, theirs: Taken, ours: Taken) -> float:
-    """Print a row, and return how many times less the processors worked: others may be using them."""
+def row(name: str, theirs: Taken, ours: Taken) -> None:
+    """Print a row, with how many times less the processors worked: others may be using them."""
     rates = f"{theirs.frames / theirs.seconds:10.1f}/s{ours.frames / ours.seconds:9.1f}/s"
     saved = theirs.processor / ours.processor
     print(f"{name:20}{ours.frames:8}{rates}{theirs.seconds / ours.seconds:7.1f}x{saved:16.1f}x less")
-    return saved
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted", "selection", "image_format", "least"),
+    ("name", "wanted", "selection", "image_format"),
     [
-        ("all, JPEG", range(FRAMES), EveryNth(1), "jpeg", 1),
-        ("every 10th, JPEG", range(0, FRAMES, 10), EveryNth(10), "jpeg", 0.9),
-        ("every 120th, JPEG", range(0, FRAMES, 120), EveryNth(120), "jpeg", 1.5),
-        ("4 listed, JPEG", FEW, Listed(FEW), "jpeg", 1.5),
-        ("key frames, JPEG", range(0, FRAMES, 60), KeyFrames(), "jpeg", 3),
-        ("every 10th, PNG", range(0, FRAMES, 10), EveryNth(10), "png", 2),
+        ("all, JPEG", range(FRAMES), EveryNth(1), "jpeg"),
+        ("every 10th, JPEG", range(0, FRAMES, 10), EveryNth(10), "jpeg"),
+        ("every 120th, JPEG", range(0, FRAMES, 120), EveryNth(120), "jpeg"),
+        ("4 listed, JPEG", FEW, Listed(FEW), "jpeg"),
+        ("key frames, JPEG", range(0, FRAMES, 60), KeyFrames(), "jpeg"),
+        ("every 10th, PNG", range(0, FRAMES, 10), EveryNth(10), "png"),
     ],
 )
 def test_frames_a_second_against_a_bare_loop(  # noqa: PLR0917 - pytest passes them by name
@@ -137,7 +136,6 @@ def test_frames_a_second_against_a_bare_loop(  # noqa: PLR0917 - pytest passes t
     wanted: Container[int],
     selection: FrameSelection,
     image_format: Literal["jpeg", "png"],
-    least: float,
     video: Path,
     tmp_path: Path,
 ) -> None:
@@ -148,7 +146,7 @@ def test_frames_a_second_against_a_bare_loop(  # noqa: PLR0917 - pytest passes t
         3,
     )
     header("bare loop")
-    assert row(name, *taken) > least
+    row(name, *taken)
 
 
 def test_frames_a_second_against_deep_lake(video: Path, tmp_path: Path) -> None:
@@ -159,7 +157,7 @@ def test_frames_a_second_against_deep_lake(video: Path, tmp_path: Path) -> None:
         2,
     )
     header("Deep Lake")
-    assert row("the first, PNG", *taken) > 2
+    row("the first, PNG", *taken)
 
 
 def peak_memory(video: Path, folder: Path, frames: int) -> float:
