@@ -206,7 +206,7 @@ def get_provider_info() -> dict[str, Any]:
         "extra-links": ["airflow_annotation.project_task.AnnotationProjectLink"],
         "config": {
             "annotation": {
-                "description": "The page of annotation runs, and webhooks.",
+                "description": "Masks, the page of annotation runs, and webhooks.",
                 "options": {
                     "connections": {
                         "description": (
@@ -217,6 +217,18 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "example": "label_studio,labelbox",
                         "default": "",
+                    },
+                    "max_mask_pixels": {
+                        "description": (
+                            "Pixels that a mask may have which is read. It may have as many bytes, and go on and off "
+                            "as often, as the 128th part of it. One with more lands as type other with its raw record, "
+                            "since decoding it could take more memory than the worker has: by default at most 200 MB. "
+                            "Formats that draw masks leave out what is on larger images."
+                        ),
+                        "type": "integer",
+                        "version_added": "0.1.0",
+                        "example": "1073741824",
+                        "default": "268435456",
                     },
                     "webhooks_enabled": {
                         "description": (

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 import msgspec
 import pyarrow as pa
+from airflow.providers.common.compat.sdk import conf
 from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
 from airflow_annotation.hooks.pacing import RequestPace
+from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
@@ -160,6 +162,11 @@ class AnnotationHook(BaseHook, ABC):
 
     polls_per_minute: float = 60.0
     """How many requests a minute waiting in a triggerer may cost: the connection's extra field of that name."""
+
+    @cached_property
+    def mask_budget(self) -> MaskBudget:
+        """What a mask may cost: the configuration's ``max_mask_pixels``. Assign another to read with that."""
+        return MaskBudget.of_pixels(conf.getint("annotation", "max_mask_pixels", fallback=MAX_MASK_PIXELS))
 
     attempts: int = 5
     """How often a failed request is repeated at most; set it before the first one."""

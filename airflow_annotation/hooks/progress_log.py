@@ -10,6 +10,7 @@ from typing import Final
 import pyarrow.compute as pc
 
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadReport
+from airflow_annotation.labels.odd_values import OddValues
 from airflow_annotation.labels.schema import OTHER
 from airflow_annotation.labels.tables import LabelTables
 
@@ -69,9 +70,20 @@ class ReadProgress:
         if time.monotonic() - self._reported >= _READ_SECONDS:
             self._report()
 
-    def report_end(self) -> None:
-        """Say how much it was, and what of it has no type of ours."""
+    def report_end(self, odd: OddValues) -> None:
+        """Say how much it was, what of it has no type of ours, and what no column can hold.
+
+        :param odd: the values that were left out of columns
+        """
         self._report()
+        if odd.total():
+            log.warning(
+                "%d values of project %s do not fit their columns, which are null there: %s. "
+                "What is attached to an item stays in its data.",
+                odd.total(),
+                self._project.id,
+                odd,
+            )
         if self._others:
             log.warning(
                 "%d labels of project %s have no type of ours and land as type other with their raw record: %s.",

@@ -7,8 +7,9 @@ tables only.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.odd_values import OddValues
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 
 Columns = dict[str, pa.Array]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+_INT_MAX: Final = (1 << 31) - 1
+_FLOAT_MAX: Final = sys.float_info.max
+_NUMBERS: Final = ("bbox", "points", "rotation", "number", "time", "time_end")
 
 
 # Columns
@@ -33,9 +40,70 @@ def string_column(strings: Sequence[str | None]) -> pa.Array:
     return pa.array(strings, pa.string())
 
 
-def time_column(texts: Sequence[str | None]) -> pa.Array:
-    """Return a column of times from ISO 8601 with offsets."""
-    return pa.array(texts, pa.string()).cast(pa.timestamp("us", tz="UTC"))
+def time_column(texts: Sequence[str | None], name: str = "", odd: OddValues | None = None) -> pa.Array:
+    """Return a column of times from ISO 8601 with offsets; what is no time becomes null.
+
+    :param texts: the times
+    :param name: of the column
+    :param odd: counts what is no time
+    """
+    column = pa.array(texts, pa.string())
+    try:
+        return column.cast(_TIME)
+    except pa.ArrowInvalid:
+        return pa.array([_read_time(text, name, odd) for text in texts], _TIME)
+
+
+def _read_time(text: str | None, name: str, odd: OddValues | None) -> Any:
+    try:
+        return pa.scalar(text, pa.string()).cast(_TIME).cast(pa.int64()).as_py()
+    except pa.ArrowInvalid:
+        if odd is not None:
+            odd.note(name)
+        return None
+
+
+def int_column(numbers: Sequence[int | None], type_: pa.DataType) -> pa.Array:
+    """Return a column of whole numbers.
+
+    :raises ValueError: one does not fit the type
+    """
+    try:
+        return pa.array(numbers, type_)
+    except OverflowError as error:
+        raise ValueError(f"A number is too large for {type_}.") from error
+
+
+def check_finite(columns: Columns) -> None:
+    """Check that columns have no infinite numbers, which JSON and most destinations cannot have.
+
+    :raises ValueError: one has
+    """
+    for name in _NUMBERS:
+        if name in columns:
+            numbers = columns[name]
+            while pa.types.is_list(numbers.type):
+                numbers = numbers.flatten()
+            if not np.isfinite(numbers.drop_null().to_numpy(zero_copy_only=False)).all():
+                raise ValueError(f"{name} has a number that is not finite.")
+
+
+def whole_number(value: object, lowest: int = 0) -> int | None:
+    """Return a number as a column of 32-bit integers holds it, None if it does not.
+
+    :param value: any JSON value; a fraction is rounded, a boolean is no number
+    :param lowest: the lowest number that makes sense
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value < 1 << 31:
+        return None
+    return round(value) if value <= _INT_MAX else None
+
+
+def positive_number(value: object) -> float | None:
+    """Return a number above 0 as a column of doubles holds it, None if the value is none."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _FLOAT_MAX:
+        return None
+    return float(value)
 
 
 def bbox_column(numbers: FloatArray) -> pa.Array:

@@ -19,6 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
+from airflow_annotation.labels.png import opaque, read_png
+
 IntArray = npt.NDArray[np.int64]
 UIntArray = npt.NDArray[np.uint32]
 
@@ -48,6 +51,18 @@ def mask_to_rle(mask: npt.NDArray[np.generic]) -> RLE:
     return RLE((height, width), encoded["counts"].decode())
 
 
+def check_rle(rle: RLE, budget: MaskBudget) -> RLE:
+    """Return a mask that another program has encoded, checked.
+
+    :raises ValueError: the counts are not those of a mask of this size, or it is beyond the budget
+    """
+    height, width = rle.size
+    budget.check_size(width, height)
+    budget.check_toggles(len(rle.counts))
+    _counts(rle)
+    return rle
+
+
 def rle_to_mask(rle: RLE) -> npt.NDArray[np.bool_]:
     """Decode to an array of shape (height, width).
 
@@ -56,6 +71,16 @@ def rle_to_mask(rle: RLE) -> npt.NDArray[np.bool_]:
     counts = _counts(rle)
     height, width = rle.size
     return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape((width, height)).T
+
+
+def columns_of(rle: RLE, left: int, width: int) -> RLE:
+    """Return some columns of a mask, as a mask of their own."""
+    height = rle.size[0]
+    first, last = left * height, (left + width) * height
+    toggles = rle_to_toggles(rle)
+    before = int(np.searchsorted(toggles, first, side="right"))
+    inside = toggles[before : np.searchsorted(toggles, last)]
+    return toggles_to_rle((np.concatenate([[first], inside]) if before % 2 else inside) - first, width, height)
 
 
 def rle_area(rle: RLE) -> int:
@@ -81,7 +106,7 @@ def merge_rles(rles: Sequence[RLE]) -> RLE:
 # Brush strokes
 
 
-def brush_to_rle(brush: Sequence[int], width: int, height: int) -> RLE:
+def brush_to_rle(brush: Sequence[int], width: int, height: int, budget: MaskBudget = DEFAULT_BUDGET) -> RLE:
     """Convert the ``rle`` of one of Label Studio's brush regions.
 
     The format is that of https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack around the RGBA pixels of
@@ -92,8 +117,11 @@ def brush_to_rle(brush: Sequence[int], width: int, height: int) -> RLE:
     :param brush: the bytes, as numbers
     :param width: the region's ``original_width``
     :param height: the region's ``original_height``
-    :raises ValueError: this is not such a stream, or not one of an image of this size
+    :param budget: what the mask may cost
+    :raises ValueError: this is not such a stream, not one of an image of this size, or beyond the budget
     """
+    budget.check_size(width, height)
+    budget.check_toggles(len(brush))
     try:
         data = np.frombuffer(bytes(brush), np.uint8)
     except (TypeError, ValueError) as error:
@@ -111,7 +139,7 @@ def brush_to_rle(brush: Sequence[int], width: int, height: int) -> RLE:
     if value_bits > 8:
         raise ValueError(f"The brush RLE has values of {value_bits} bits, colours have 8.")
     pixels = _pixel_toggles(data, total, value_bits, sizes)
-    return toggles_to_rle(_transpose(pixels, width, height), width, height)
+    return toggles_to_rle(_transpose(pixels, width, height, budget), width, height)
 
 
 def rle_to_brush(rle: RLE) -> list[int]:
@@ -209,24 +237,63 @@ def _block_heads(heads: UIntArray, sizes: IntArray) -> tuple[npt.NDArray[np.bool
 # Bitmasks
 
 
-def bitmask_to_rle(data_url: str) -> RLE:
+def bitmask_to_rle(data_url: str, budget: MaskBudget = DEFAULT_BUDGET) -> RLE:
     """Convert the ``imageDataURL`` of one of Label Studio's bitmask regions, a PNG whose alpha channel is the mask.
 
     As in the editor, an image without transparency is all mask.
 
-    :raises ValueError: this is not a data URL of a PNG image
+    :param budget: what the mask may cost
+    :raises ValueError: this is not a data URL of a PNG image, or one beyond the budget
     """
-    from PIL import Image
-
     if not data_url.startswith(_DATA_URL):
         raise ValueError(f"A bitmask is a PNG as a data URL ({_DATA_URL}…), this one begins with {data_url[:30]!r}.")
     try:
-        png = io.BytesIO(base64.b64decode(data_url[len(_DATA_URL) :], validate=True))
-        with Image.open(png, formats=["PNG"]) as image:
-            alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-    except (ValueError, OSError, SyntaxError) as error:
-        raise ValueError(f"The PNG in a bitmask's data URL cannot be read: {error}.") from error
-    return mask_to_rle(alpha)
+        header, strips = read_png(base64.b64decode(data_url[len(_DATA_URL) :], validate=True), budget)
+        encoder = MaskEncoder(header.width, header.height, budget)
+        for samples in strips:
+            encoder.add(opaque(samples, header))
+        return encoder.finish()
+    except ValueError as error:
+        raise ValueError(f"The PNG in a bitmask's data URL cannot be read: {error}") from error
+
+
+class MaskEncoder:
+    """Encodes a mask of which a strip of rows comes after the other.
+
+    :param width: of the mask in pixels
+    :param height: of the mask
+    :param budget: what the mask may cost
+    """
+
+    def __init__(self, width: int, height: int, budget: MaskBudget = DEFAULT_BUDGET) -> None:
+        self._size = width, height
+        self._budget = budget
+        self._toggles: list[IntArray] = []
+        self._count = self._place = 0
+        self._is_on = False
+
+    def add(self, strip: npt.NDArray[np.bool_]) -> None:
+        """Add a strip, an array of shape (rows, width).
+
+        :raises ValueError: the mask is beyond the budget
+        """
+        pixels = strip.ravel()
+        toggles = np.flatnonzero(pixels[1:] != pixels[:-1]) + (self._place + 1)
+        if pixels[0] != self._is_on:
+            toggles = np.concatenate([[self._place], toggles])
+        self._is_on = bool(pixels[-1])
+        self._place += len(pixels)
+        self._count += len(toggles)
+        self._budget.check_toggles(self._count)
+        self._toggles.append(toggles)
+
+    def finish(self) -> RLE:
+        """Return the mask.
+
+        :raises ValueError: it is beyond the budget
+        """
+        toggles = _transpose(np.concatenate(self._toggles), *self._size, self._budget)
+        return toggles_to_rle(toggles, *self._size)
 
 
 def rle_to_bitmask(rle: RLE) -> str:
@@ -244,12 +311,13 @@ def rle_to_bitmask(rle: RLE) -> str:
 # Toggles
 
 
-def _transpose(toggles: IntArray, line: int, lines: int) -> IntArray:
+def _transpose(toggles: IntArray, line: int, lines: int, budget: MaskBudget | None = None) -> IntArray:
     """Return the toggles of a mask in the other scan order: by columns if these are by rows, by rows if by columns.
 
     :param toggles: ascending
     :param line: the length of a line in the order that the toggles are in
     :param lines: how many lines
+    :param budget: what the mask may cost, where it comes from elsewhere
     """
     total = line * lines
     if len(toggles) % 2:
@@ -258,6 +326,8 @@ def _transpose(toggles: IntArray, line: int, lines: int) -> IntArray:
     # places, from one line before the first to one after the last, are the toggles of the other order.
     edges = _odd(np.sort(np.concatenate([toggles, toggles + line]), kind="stable"))
     lengths = edges[1::2] - edges[::2]
+    if budget is not None:
+        budget.check_toggles(int(lengths.sum()))
     places = np.arange(lengths.sum()) + np.repeat(edges[::2] - (np.cumsum(lengths) - lengths), lengths)
     across, along = np.divmod(places, line)
     # What ends with one line and begins with the next goes on: the two toggles fall on one place.

@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 from airflow_annotation.labels.masks import (
     RLE,
     IntArray,
+    columns_of,
     merge_rles,
     rle_bbox,
     rle_to_mask,
@@ -62,7 +63,7 @@ def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:
     :raises ValueError: the counts are not those of a mask of this size
     """
     left, top, width, height = (int(number) for number in rle_bbox(rle))
-    mask = rle_to_mask(rle)[top : top + height, left : left + width]
+    mask = rle_to_mask(columns_of(rle, left, width))[top : top + height]
     if not mask.size:
         return []
     # Whoever walks along an edge has the mask on the right: to the right where it begins below, to the left where it

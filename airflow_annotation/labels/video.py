@@ -19,6 +19,13 @@ BoolArray = npt.NDArray[np.bool_]
 
 Frames = Literal["keyframes", "all"]
 
+MAX_FRAMES: Final = 1 << 19
+"""Frames of one object that are read, which is five hours at 29 frames a second. One with more lands as it stands: a
+few bytes can say that an object is shown in thousands of millions of frames."""
+
+_FRAME_MAX: Final = 1 << 31
+"""More than columns of frames hold, so that what is beyond it is noticed there."""
+
 _SEEK_STEP: Final = 0.002
 """Seconds: Label Studio's player seeks to the next of these steps behind the time at which a frame begins."""
 
@@ -52,9 +59,17 @@ def fill_segments(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> Filling:
 
     :param keyframes: frame numbers, ascending, each one once
     :param segments: array of shape (segments, 2): first and last frame of each; a frame in two of them is there once
+    :raises ValueError: there are more than :data:`MAX_FRAMES` frames, or numbers of frames that no column holds
     """
-    keys = np.asarray(keyframes, np.int64)
-    starts, ends = np.asarray(segments, np.int64).reshape(-1, 2).T
+    try:
+        keys = np.asarray(keyframes, np.int64)
+        starts, ends = np.asarray(segments, np.int64).reshape(-1, 2).T
+    except OverflowError as error:
+        raise ValueError("A frame's number is too large.") from error
+    if max((np.abs(numbers).max(initial=0) for numbers in (keys, starts, ends)), default=0) >= 1 << 31:
+        raise ValueError("A frame's number is too large.")
+    if np.maximum(ends - starts + 1, 0).sum() > MAX_FRAMES:
+        raise ValueError(f"An object is shown in more than {MAX_FRAMES:,} frames.")
     last = np.searchsorted(keys, ends, side="right") - 1
     first = np.minimum(np.searchsorted(keys, starts), last)
     lengths = np.where(last < 0, 0, np.maximum(ends - starts + 1, 0))
@@ -271,8 +286,9 @@ def file_frames(
     :param frame_count: of the file; the player's last frames may lie behind its end and show the last one
     """
     step = np.floor(frame_times(tool_frame, tool_frame_rate) / _SEEK_STEP + 0.5) + 1
-    frames = np.floor(step * _SEEK_STEP * frame_rate).astype(np.int64)
-    return np.clip(frames, 0, None if frame_count is None else max(frame_count - 1, 0))
+    frames = np.floor(step * _SEEK_STEP * frame_rate)
+    last = _FRAME_MAX if frame_count is None else max(frame_count - 1, 0)
+    return np.clip(frames, 0, last).astype(np.int64)
 
 
 def frames_to_span(

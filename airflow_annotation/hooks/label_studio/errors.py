@@ -17,6 +17,7 @@ from airflow_annotation.exceptions import (
     AnnotationProjectNotFound,
     AnnotationRequestError,
 )
+from airflow_annotation.labels.json_repair import repair_json
 
 _LONGEST_MESSAGE = 1000
 
@@ -96,12 +97,19 @@ def decode_answer(response: httpx.Response, type_: type[Answer]) -> Answer:
     :raises AnnotationConnectionError: it is something else, so that another server must have answered
     """
     try:
-        return msgspec.json.decode(response.content, type=type_)
+        return _decode(response.content, type_)
     except msgspec.DecodeError as error:
         raise AnnotationConnectionError(
             f"{response.request.method} {response.request.url.copy_with(query=None)} was not answered as Label Studio "
             f"answers it ({error}). Is the connection's host right, with its path prefix?"
         ) from error
+
+
+def _decode(content: bytes, type_: type[Answer]) -> Answer:
+    try:
+        return msgspec.json.decode(content, type=type_)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # what people typed may be no strict JSON
+        return msgspec.json.decode(repair_json(content), type=type_)
 
 
 def key_refused(url: str, reason: str) -> AnnotationAuthenticationError:

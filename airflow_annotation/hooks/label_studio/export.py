@@ -26,8 +26,11 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient, proj
 from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.label_studio.task_pages import Task, condition, list_page
 from airflow_annotation.hooks.progress_log import ReadProgress
+from airflow_annotation.labels.json_repair import split_records
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
+from airflow_annotation.labels.lenient import decode_lenient
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 
@@ -99,6 +102,7 @@ def read_tables(
     annotators: AnnotatorNames = "email",
     frames: Frames = "keyframes",
     keep_raw: bool = False,
+    mask_budget: MaskBudget = DEFAULT_BUDGET,
     item_ids: Iterable[int] | None = None,
 ) -> Iterator[LabelTables]:
     """Yield the project as batches of whole items, in the order of their ids.
@@ -113,6 +117,7 @@ def read_tables(
     :param annotators: name people by their ``email``, or by Label Studio's ``id``
     :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
     :param keep_raw: fill ``labels.raw`` for every row
+    :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
     :param item_ids: read these items only; None reads all
     """
     source = ExportSource(
@@ -125,6 +130,7 @@ def read_tables(
         annotations=annotations,
         frames=frames,
         keep_raw=keep_raw,
+        mask_budget=mask_budget,
     )
     filled = frames == "all" and source.config.has_video
     piece_items = _FILLED_PIECE_ITEMS if filled else _PIECE_ITEMS
@@ -132,11 +138,16 @@ def read_tables(
     progress = ReadProgress(project)
     other_rates = 0
     for piece in reader.pieces(_find_ids(client, project.id) if item_ids is None else iter(sorted(set(item_ids)))):
-        tables = tables_from_export(piece.export, source, unfinished=piece.unfinished, predictions=piece.predictions)
+        try:
+            tables = tables_from_export(
+                piece.export, source, unfinished=piece.unfinished, predictions=piece.predictions
+            )
+        except ValueError as error:
+            raise AnnotationError(f"The export of project {project.id} cannot be read: {error}") from error
         progress.count(tables)
         other_rates += _count_other_rates(tables, source.config)
         yield tables
-    progress.report_end()
+    progress.report_end(source.odd)
     if other_rates:
         log.warning(
             "%d videos of project %s have another frame rate than the labeling config's. Label Studio's player counts "
@@ -232,11 +243,15 @@ class _PieceReader:
 
     def _fetch_predictions(self, export: bytes) -> dict[int, list[msgspec.Raw]]:
         """Fetch the predictions of exported items. The export has their ids only."""
-        ids = [task.id for task in msgspec.json.decode(export, type=list[_CountedTask]) if task.total_predictions]
+        ids = [task.id for task in _decode_counts(export) if task.total_predictions]
         if not ids:
             return {}
         page = list_page(self._client, self._project_id, selected=ids, fields="all", include=_PREDICTIONS)
         return {task.id: task.predictions for task in page.read(_PredictedTask)}
+
+
+def _decode_counts(export: bytes) -> list[_CountedTask]:
+    return [decode_lenient(task, _CountedTask) for task in split_records(export)]
 
 
 def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:

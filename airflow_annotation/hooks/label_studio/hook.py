@@ -308,6 +308,7 @@ class LabelStudioHook(AnnotationHook):
             annotators=annotators,
             frames=frames,
             keep_raw=keep_raw,
+            mask_budget=self.mask_budget,
             item_ids=None if item_ids is None else map(int, item_ids),
         )
 

@@ -23,7 +23,9 @@ from airflow_annotation.hooks.label_studio.task_pages import (
     list_page,
 )
 from airflow_annotation.labels.columns import time_column
+from airflow_annotation.labels.json_repair import split_records
 from airflow_annotation.labels.label_studio.export import item_status, latest
+from airflow_annotation.labels.lenient import decode_lenient
 from airflow_annotation.labels.tables import ITEM_STATES
 
 _STATE: Final = "id,updated_at,is_labeled,total_annotations,cancelled_annotations,total_predictions"
@@ -124,7 +126,8 @@ def _add_drafts(
         own = [("ids[]", str(id_)) for id_ in ids[start : start + _DRAFTED_TASKS]]
         params = [("exportType", "JSON"), ("download_all_tasks", "true"), *own]
         export = client.request("GET", f"{project_path(project_id)}export", params=params).content
-        for task in msgspec.json.decode(export, type=list[_DraftedTask]):
+        for record in split_records(export):
+            task = decode_lenient(record, _DraftedTask)
             parts.setdefault(task.id, []).extend(draft.updated_at for draft in task.drafts)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.errors import decode_answer
+from airflow_annotation.labels.lenient import decode_lenient
 
 PAGE_TASKS: Final = 1000
 
@@ -30,7 +31,7 @@ class TaskPage(msgspec.Struct):
 
     def read(self, type_: type[T]) -> list[T]:
         """Return the tasks, decoded."""
-        return [msgspec.json.decode(task, type=type_) for task in self.tasks]
+        return [decode_lenient(task, type_) for task in self.tasks]
 
 
 def condition(field: str, operator: str, type_: str, value: Any) -> Condition:

@@ -19,6 +19,7 @@ from airflow_annotation.hooks.progress_log import ReadProgress
 from airflow_annotation.labels.labelbox.export import ExportSource, read_export
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.mask_files import MaskFetcher
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 
@@ -52,6 +53,7 @@ def read_tables(
     annotators: AnnotatorNames = "email",
     frames: Frames = "keyframes",
     keep_raw: bool = False,
+    mask_budget: MaskBudget = DEFAULT_BUDGET,
     namespace: str = "",
     item_ids: Iterable[str] | None = None,
 ) -> Iterator[LabelTables]:
@@ -69,6 +71,7 @@ def read_tables(
     :param annotators: name people by their ``email``, or by Labelbox's ``id``
     :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
     :param keep_raw: fill ``labels.raw`` for every row
+    :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
     :param namespace: the one that global keys were made with
     :param item_ids: read these data rows only; None reads all
     :raises AnnotationError: a line of the export, or a mask, cannot be read
@@ -90,7 +93,8 @@ def read_tables(
             include_predictions=include_predictions,
             frames=frames,
             keep_raw=keep_raw,
-            fetch_masks=_mask_fetcher(client, pool),
+            fetch_masks=_mask_fetcher(client, pool, mask_budget),
+            mask_budget=mask_budget,
         )
         try:
             for tables in read_export(_blocks(client, project.id, item_ids), source):
@@ -98,7 +102,7 @@ def read_tables(
                 yield tables
         except ValueError as error:
             raise AnnotationError(f"The export of project {project.id} cannot be read: {error}") from error
-    progress.report_end()
+    progress.report_end(source.odd)
 
 
 def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | None) -> Iterator[bytes]:
@@ -110,14 +114,14 @@ def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | N
         yield b"\n"  # what was cut from the end of one export is not to run into the next
 
 
-def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor) -> MaskFetcher:
-    """Return what gets and reads the files at some URLs, in order, some of them ahead."""
+def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: MaskBudget) -> MaskFetcher:
+    """Return what gets and reads the files at some URLs, in order, some of them ahead; none when the time is over."""
 
     def fetch(urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
         ahead: deque[Future[T]] = deque()
         try:
             for url in urls:
-                ahead.append(pool.submit(lambda url: read(url, client.fetch(url)), url))
+                ahead.append(pool.submit(lambda url: read(url, b"" if budget.is_spent else client.fetch(url)), url))
                 if len(ahead) > _MASKS_AHEAD:
                     yield ahead.popleft().result()
             while ahead:

@@ -310,6 +310,7 @@ class LabelboxHook(AnnotationHook):
             annotators=annotators,
             frames=frames,
             keep_raw=keep_raw,
+            mask_budget=self.mask_budget,
             namespace=self._namespace,
             item_ids=item_ids,
         )

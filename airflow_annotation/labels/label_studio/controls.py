@@ -124,11 +124,12 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
         key = _DATA_KEY.fullmatch(self.frame_rate)
         try:
             rate = float(data.get(key[1], "") if key else self.frame_rate)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return DEFAULT_FRAME_RATE
         if not math.isfinite(rate) or rate <= 0:
             return DEFAULT_FRAME_RATE
-        return rate if rate >= 1 else 1 / rate  # the player takes less than 1 for the seconds of a frame
+        rate = rate if rate >= 1 else 1 / rate  # the player takes less than 1 for the seconds of a frame
+        return rate if math.isfinite(rate) else DEFAULT_FRAME_RATE
 
 
 class LabelingConfig:
@@ -187,13 +188,15 @@ def _walk(
 
     The conditions of a surrounding ``View`` and the index flag of a ``Repeater`` hold for what is inside.
     """
-    own = {name.lower(): value for name, value in element.attrib.items()}
-    if element.tag.lower() == "repeater":
-        inherited = {**inherited, "indexflag": own.get("indexflag", "{{idx}}")}
-    yield element, {**inherited, **own}
-    inherited = {**inherited, **{name: own[name] for name in ("whentagname", "whenlabelvalue") if name in own}}
-    for child in element:
-        yield from _walk(child, inherited)
+    waiting = [(element, inherited)]  # not a recursion: Views are nested as deep as somebody likes
+    while waiting:
+        element, inherited = waiting.pop()
+        own = {name.lower(): value for name, value in element.attrib.items()}
+        if element.tag.lower() == "repeater":
+            inherited = {**inherited, "indexflag": own.get("indexflag", "{{idx}}")}
+        yield element, {**inherited, **own}
+        inherited = {**inherited, **{name: own[name] for name in ("whentagname", "whenlabelvalue") if name in own}}
+        waiting.extend((child, inherited) for child in reversed(element))
 
 
 def _repeated(tags: Mapping[str, T], flags: Mapping[str, str]) -> Iterator[tuple[re.Pattern[str], T]]:
@@ -251,12 +254,13 @@ def _read_control(element: ElementTree.Element, attributes: dict[str, str], labe
 
 def _read_classes(element: ElementTree.Element, path: str) -> Iterator[tuple[str, str]]:
     """Yield each class as results have it, and its category; ``$key`` takes them from the task's data, unknown here."""
-    for child in element:
-        if child.tag.lower() not in ("label", "choice"):
-            yield from _read_classes(child, path)
-            continue
-        attributes = {name.lower(): value for name, value in child.attrib.items()}
-        class_ = attributes.get("alias") or attributes.get("value") or ""
-        if class_ and not _DATA_KEY.fullmatch(class_):
-            yield path + class_, attributes.get("category", "")
-        yield from _read_classes(child, f"{path}{class_}{PATH_SEPARATOR}")
+    waiting = [(child, path) for child in reversed(element)]
+    while waiting:
+        child, path = waiting.pop()
+        if child.tag.lower() in ("label", "choice"):
+            attributes = {name.lower(): value for name, value in child.attrib.items()}
+            class_ = attributes.get("alias") or attributes.get("value") or ""
+            if class_ and not _DATA_KEY.fullmatch(class_):
+                yield path + class_, attributes.get("category", "")
+            path = f"{path}{class_}{PATH_SEPARATOR}"
+        waiting.extend((below, path) for below in reversed(child))

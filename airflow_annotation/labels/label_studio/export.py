@@ -7,7 +7,7 @@ objects; each portion becomes whole Arrow columns. The format is described at ht
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast
 
@@ -16,10 +16,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.labels.columns import Columns, Portion, join_portions, time_column
+from airflow_annotation.labels.columns import (
+    Columns,
+    Portion,
+    join_portions,
+    positive_number,
+    time_column,
+    whole_number,
+)
+from airflow_annotation.labels.json_repair import repair_json, split_records
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.regions import Region, read_regions
 from airflow_annotation.labels.label_studio.video import read_videos
+from airflow_annotation.labels.lenient import decode_lenient
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
+from airflow_annotation.labels.odd_values import OddValues
 from airflow_annotation.labels.schema import OTHER
 from airflow_annotation.labels.tables import ITEMS, LabelTables, empty_tables
 from airflow_annotation.labels.video import Frames
@@ -57,6 +68,8 @@ class ExportSource:
         are the latest only where there is no other
     :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
     :param keep_raw: fill ``labels.raw`` for every row
+    :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
+    :param odd: counts the values that columns cannot hold
     """
 
     project: str
@@ -68,6 +81,8 @@ class ExportSource:
     annotations: Literal["all", "latest", "ground_truth"] = "all"
     frames: Frames = "keyframes"
     keep_raw: bool = False
+    mask_budget: MaskBudget = DEFAULT_BUDGET
+    odd: OddValues = field(default_factory=OddValues)
 
 
 class _User(msgspec.Struct, gc=False):
@@ -104,7 +119,11 @@ class _Task(msgspec.Struct, Generic[R], gc=False):
 
 _decode_task = msgspec.json.Decoder(_Task[Region]).decode
 _decode_task_raw = msgspec.json.Decoder(_Task[msgspec.Raw]).decode
+_decode_submission = msgspec.json.Decoder(_Submission[Region]).decode
+_decode_submission_raw = msgspec.json.Decoder(_Submission[msgspec.Raw]).decode
 _decode_region = msgspec.json.Decoder(Region).decode
+
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
 
 def tables_from_export(
@@ -126,11 +145,15 @@ def tables_from_export(
         their ids only
     :raises msgspec.DecodeError: the bytes are no such export
     """
-    tasks = msgspec.json.decode(data, type=list[msgspec.Raw])
-    portions = [
-        _read_portion(tasks[start : start + _PORTION], predictions or {}, source, unfinished)
-        for start in range(0, len(tasks), _PORTION)
-    ]
+    tasks = split_records(data)
+    portions = []
+    for start in range(0, len(tasks), _PORTION):
+        portion = tasks[start : start + _PORTION]
+        try:
+            portions.append(_read_portion(portion, predictions or {}, source, unfinished))
+        except RecursionError:  # nested so deep that some decoders get to the end of it, and others do not
+            portion = [msgspec.Raw(repair_json(raw)) for raw in portion]
+            portions.append(_read_portion(portion, predictions or {}, source, unfinished))
     return join_portions(portions, _constants(source)) if portions else empty_tables()
 
 
@@ -151,23 +174,21 @@ def _read_portion(
     source: ExportSource,
     unfinished: Collection[int],
 ) -> Portion:
-    tasks = [_read_task(raw) for raw in raw_tasks]
-    if predictions:
-        for task in tasks:
-            task.predictions = [_read_submission(raw) for raw in predictions.get(task.id, ())]
+    records = _Records(raw_tasks, predictions, source)
+    tasks = records.tasks
     entries = [entry for index, task in enumerate(tasks) for entry in _entries(index, task, source)]
     counts = [len(entry.regions) for entry in entries]
     owners = np.repeat(np.arange(len(entries)), counts)
     regions = list(chain.from_iterable([entry.regions for entry in entries]))
-    read = read_regions(regions, owners, source.config)
+    read = read_regions(regions, owners, source.config, source.mask_budget)
     if source.config.has_video:
         data = [tasks[entry.item].data for entry in entries]
         read = read_videos(read, regions, lambda region: data[owners[region]], source.config, source.frames)
     rows, labels = read
     others = pc.equal(labels["type"], OTHER)
     if source.keep_raw or pc.any(others).as_py():
-        records = list(_raw_records(raw_tasks, predictions, source))
-        raw = pa.array([records[row] for row in rows.tolist()], pa.string())
+        texts = list(records.regions())
+        raw = pa.array([texts[row] for row in rows.tolist()], pa.string())
         labels["raw"] = raw if source.keep_raw else pc.if_else(others, raw, None)
     return Portion(
         _item_columns(tasks, source, unfinished),
@@ -178,58 +199,94 @@ def _read_portion(
     )
 
 
-def _read_task(raw: msgspec.Raw) -> _Task[Region]:
-    """Decode a task; a region that is no such record becomes one of no type, whose raw record lands."""
-    try:
-        return _decode_task(raw)
-    except msgspec.ValidationError:
-        task = cast("_Task[Any]", _decode_task_raw(raw))
-        for submission in chain(task.annotations, task.drafts, task.predictions):
+class _Records:
+    """The tasks of a portion, decoded, and as they stand in the export."""
+
+    def __init__(
+        self,
+        raw_tasks: Sequence[msgspec.Raw],
+        predictions: Mapping[int, Sequence[msgspec.Raw]],
+        source: ExportSource,
+    ) -> None:
+        self._source = source
+        self._raw: list[bytes] = []
+        self._raw_predictions: list[list[bytes]] = []
+        self.tasks = [self._read_task(raw) for raw in raw_tasks]
+        for task in self.tasks if predictions else ():
+            self._raw_predictions.append([])
+            task.predictions = [self._read_prediction(raw) for raw in predictions.get(task.id, ())]
+
+    def regions(self) -> Iterator[str]:
+        """Yield the records of all regions that land as they stand in the export, in the order of the regions."""
+        for place, raw in enumerate(self._raw):
+            task = _decode_task_raw(raw)
+            if self._raw_predictions:
+                task.predictions = [_decode_submission_raw(prediction) for prediction in self._raw_predictions[place]]
+            for entry in _entries(0, task, self._source):
+                yield from (bytes(record).decode() for record in entry.regions)
+
+    def _read_task(self, raw: msgspec.Raw) -> _Task[Region]:
+        try:
+            task = _decode_task(raw)
+        except _UNREADABLE:
+            pass
+        else:
+            self._raw.append(raw)
+            return task
+        mended = decode_lenient(repair_json(raw), _Task[msgspec.Raw], self._source.odd.note)
+        self._raw.append(msgspec.json.encode(mended))
+        read = cast("_Task[Any]", mended)
+        for submission in chain(read.annotations, read.drafts, read.predictions):
             if not isinstance(submission, int):
                 submission.result = [_read_region(record) for record in submission.result or ()]
-        return task
+        return read
 
-
-def _read_submission(raw: msgspec.Raw) -> _Submission[Region]:
-    try:
-        return msgspec.json.decode(raw, type=_Submission[Region])
-    except msgspec.ValidationError:
-        submission = cast("_Submission[Any]", msgspec.json.decode(raw, type=_Submission[msgspec.Raw]))
-        submission.result = [_read_region(record) for record in submission.result or ()]
-        return submission
+    def _read_prediction(self, raw: msgspec.Raw) -> _Submission[Region]:
+        try:
+            prediction = _decode_submission(raw)
+        except _UNREADABLE:
+            pass
+        else:
+            self._raw_predictions[-1].append(raw)
+            return prediction
+        mended = decode_lenient(repair_json(raw), _Submission[msgspec.Raw], self._source.odd.note)
+        self._raw_predictions[-1].append(msgspec.json.encode(mended))
+        read = cast("_Submission[Any]", mended)
+        read.result = [_read_region(record) for record in read.result or ()]
+        return read
 
 
 def _read_region(record: msgspec.Raw) -> Region:
+    """Decode a region; one that is no such record becomes one of no type, whose raw record lands."""
     try:
         return _decode_region(record)
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
+        pass
+    try:
+        region = decode_lenient(record, Region)
+    except msgspec.DecodeError:
         return Region()
-
-
-def _raw_records(
-    raw_tasks: Sequence[msgspec.Raw], predictions: Mapping[int, Sequence[msgspec.Raw]], source: ExportSource
-) -> Iterator[str]:
-    """Yield the records of all regions that land as they stand in the export, in the order of the regions."""
-    for raw in raw_tasks:
-        task = _decode_task_raw(raw)
-        task.predictions = [
-            msgspec.json.decode(prediction, type=_Submission[msgspec.Raw])
-            for prediction in predictions.get(task.id, ())
-        ]
-        for entry in _entries(0, task, source):
-            yield from (bytes(record).decode() for record in entry.regions)
+    region.from_name = region.from_name or region.type
+    region.type = ""
+    return region
 
 
 def _entries(item: int, task: _Task[R], source: ExportSource) -> Iterator[_Entry[R]]:
-    for submission in _chosen(task.annotations, source):
+    for place, submission in enumerate(_chosen(task.annotations, source)):
         status = "skipped" if submission.was_cancelled else "submitted"
-        yield _Entry(item, str(submission.id), "person", status, submission, submission.result or [])
-    for draft in task.drafts if source.annotations == "all" else ():
+        yield _Entry(item, _id_of(submission, task, place), "person", status, submission, submission.result or [])
+    for place, draft in enumerate(task.drafts if source.annotations == "all" else ()):
         if not isinstance(draft, int):
-            yield _Entry(item, f"draft-{draft.id}", "person", "draft", draft, [])
-    for prediction in task.predictions:
+            yield _Entry(item, f"draft-{_id_of(draft, task, place)}", "person", "draft", draft, [])
+    for place, prediction in enumerate(task.predictions):
         if not isinstance(prediction, int):
-            yield _Entry(item, str(prediction.id), "prediction", "submitted", prediction, prediction.result or [])
+            id_ = _id_of(prediction, task, place)
+            yield _Entry(item, id_, "prediction", "submitted", prediction, prediction.result or [])
+
+
+def _id_of(submission: _Submission[R], task: _Task[R], place: int) -> str:
+    """Return a submission's id; one without an id is known by its place in its task."""
+    return f"{task.id}.{place}" if submission.id is None else str(submission.id)
 
 
 def _chosen(submissions: list[_Submission[R]], source: ExportSource) -> list[_Submission[R]]:
@@ -250,7 +307,7 @@ def _constants(source: ExportSource) -> dict[str, str | None]:
 
 def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, unfinished: Collection[int]) -> Columns:
     media_keys = [media.data_key for media in source.config.objects.values()]
-    facts = [_read_data(task, media_keys) for task in tasks]
+    facts = [_read_data(task, media_keys, source.odd) for task in tasks]
     ids = [str(task.id) for task in tasks]
     columns = {
         name: pa.array([fact.get(name) for fact in facts], ITEMS.field(name).type)
@@ -259,7 +316,7 @@ def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, unfinish
     keys = [fact.get("item_key") or fact.get("media_uri") or id_ for fact, id_ in zip(facts, ids, strict=True)]
     statuses = [_status_of(task, unfinished) for task in tasks]
     predictions = [
-        len(task.predictions) if task.total_predictions is None else task.total_predictions for task in tasks
+        len(task.predictions) if (total := whole_number(task.total_predictions)) is None else total for task in tasks
     ]
     return columns | {
         "item_id": pa.array(ids, pa.string()),
@@ -267,19 +324,25 @@ def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, unfinish
         "status": pa.array(statuses, pa.string()),
         "annotation_count": pa.array([len(task.annotations) for task in tasks], pa.int32()),
         "prediction_count": pa.array(predictions, pa.int32()),
-        "created_at": time_column([task.created_at for task in tasks]),
-        "updated_at": time_column([_last_change(task) for task in tasks]),
+        "created_at": time_column([task.created_at for task in tasks], "created_at", source.odd),
+        "updated_at": time_column([_last_change(task) for task in tasks], "updated_at", source.odd),
         "item_url": pa.array([source.item_url.format(item_id=id_) for id_ in ids], pa.string()),
     }
 
 
-def _read_data(task: _Task[Region], media_keys: Sequence[str]) -> dict[str, Any]:
+def _read_data(task: _Task[Region], media_keys: Sequence[str], odd: OddValues) -> dict[str, Any]:
     """Take from a task's data what has columns of its own; what is left is what the caller attached."""
     facts: dict[str, Any] = {}
     rest: dict[str, Any] = {}
     for name, value in task.data.items():
-        known = RESERVED_KEYS.get(name)
-        (rest if known is None or not isinstance(value, known) else facts)[name] = value
+        if name not in RESERVED_KEYS:
+            rest[name] = value
+        elif _fits(name, value):
+            facts[name] = value
+        else:
+            rest[name] = value
+            if value is not None:
+                odd.note(f"data.{name}")
     media_key = next((key for key in media_keys if key in rest), None)
     if media_key is not None and isinstance(rest[media_key], str):
         media = rest.pop(media_key)
@@ -288,10 +351,22 @@ def _read_data(task: _Task[Region], media_keys: Sequence[str]) -> dict[str, Any]
         submissions = (one for one in chain(task.annotations, task.predictions) if not isinstance(one, int))
         regions = chain.from_iterable(submission.result or () for submission in submissions)
         seen = next((region for region in regions if region.original_width and region.original_height), None)
-        if seen is not None:
-            facts |= {"width": round(seen.original_width or 0), "height": round(seen.original_height or 0)}
+        sides = (whole_number(seen.original_width, 1), whole_number(seen.original_height, 1)) if seen else ()
+        if None in sides:
+            odd.note("original_width, original_height")
+        elif sides:
+            facts |= zip(("width", "height"), sides, strict=True)
     facts["data"] = msgspec.json.encode(rest).decode() if rest else "{}"
     return facts
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Return whether the column of a reserved key holds a value."""
+    if not isinstance(value, RESERVED_KEYS[name]):
+        return False
+    if name == "frame_rate":
+        return positive_number(value) is not None
+    return isinstance(value, str) or whole_number(value, 0 if name == "frame_count" else 1) is not None
 
 
 def item_status(submitted: int, skipped: int, *, unfinished: bool) -> str:
@@ -333,8 +408,8 @@ def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource)
         "status": pa.array([entry.status for entry in entries], pa.string()),
         "ground_truth": pa.array([one.ground_truth for one in submissions], pa.bool_()),
         "lead_time": pa.array([one.lead_time for one in submissions], pa.float64()),
-        "created_at": time_column([one.created_at for one in submissions]),
-        "updated_at": time_column([one.updated_at for one in submissions]),
+        "created_at": time_column([one.created_at for one in submissions], "created_at", source.odd),
+        "updated_at": time_column([one.updated_at for one in submissions], "updated_at", source.odd),
     }
 
 

@@ -21,9 +21,11 @@ from airflow_annotation.labels.label_studio.controls import SHAPES, Control, Lab
 from airflow_annotation.labels.label_studio.values import (
     READERS,
     TIME_RANGES,
+    Pictures,
     ValueReader,
     read_answer,
 )
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.schema import OTHER
 
 Controls = Mapping[str, Control | None]
@@ -63,7 +65,9 @@ class LabelRows(NamedTuple):
     columns: Columns
 
 
-def read_regions(regions: Sequence[Region], owners: IntArray, config: LabelingConfig) -> LabelRows:
+def read_regions(
+    regions: Sequence[Region], owners: IntArray, config: LabelingConfig, budget: MaskBudget = DEFAULT_BUDGET
+) -> LabelRows:
     """Turn regions into label rows.
 
     A region that no rule covers becomes a row of type ``other``, for the caller to add its raw record.
@@ -71,6 +75,7 @@ def read_regions(regions: Sequence[Region], owners: IntArray, config: LabelingCo
     :param regions: the records of any number of results, one result after the other
     :param owners: for each record, the number of the result that it is in
     :param config: the project's labeling config
+    :param budget: what a mask may cost
     """
     controls = {name: config.find_control(name) for name in {region.from_name for region in regions}}
     rows: IntArray = np.arange(len(regions))
@@ -79,7 +84,7 @@ def read_regions(regions: Sequence[Region], owners: IntArray, config: LabelingCo
         answers, joined = _join_answers(regions, owners.tolist(), controls)
         rows = np.setdiff1d(rows, joined)
         regions = [regions[row] for row in rows.tolist()]
-    columns = _read_values(regions, controls, config)
+    columns = _read_values(regions, _Project(controls, config, budget))
     columns["label_id"] = _label_ids(regions)
     columns["parent_label_id"] = string_column([region.parent_id for region in regions])
     columns["field"] = _fields(regions, controls)
@@ -127,6 +132,18 @@ def _targets(regions: Sequence[Region]) -> pa.Array:
 # Values
 
 
+class _Project(NamedTuple):
+    """What is known of all regions of a project.
+
+    :param controls: by the name that regions have them by
+    :param budget: what a mask may cost
+    """
+
+    controls: Controls
+    config: LabelingConfig
+    budget: MaskBudget
+
+
 class _Group(NamedTuple):
     """Regions of one type: their rows and columns."""
 
@@ -134,7 +151,7 @@ class _Group(NamedTuple):
     columns: Columns
 
 
-def _read_values(regions: Sequence[Region], controls: Controls, config: LabelingConfig) -> Columns:
+def _read_values(regions: Sequence[Region], project: _Project) -> Columns:
     types, to_names = {region.type for region in regions}, {region.to_name for region in regions}
     kinds = {(type_, to_name) for type_ in types for to_name in to_names}
     if len(kinds) > 1:
@@ -144,10 +161,10 @@ def _read_values(regions: Sequence[Region], controls: Controls, config: Labeling
         groups = [
             group
             for kind, rows in rows_by_kind.items()
-            for group in _read_kind(kind, rows, [regions[row] for row in rows], controls, config)
+            for group in _read_kind(kind, rows, [regions[row] for row in rows], project)
         ]
     else:
-        groups = [group for kind in kinds for group in _read_kind(kind, range(len(regions)), regions, controls, config)]
+        groups = [group for kind in kinds for group in _read_kind(kind, range(len(regions)), regions, project)]
     columns = concat_columns([group.columns for group in groups])
     if len(groups) > 1:
         order = pa.array(np.argsort(np.concatenate([group.rows for group in groups])))
@@ -157,25 +174,25 @@ def _read_values(regions: Sequence[Region], controls: Controls, config: Labeling
 
 
 def _read_kind(
-    kind: tuple[str, str], rows: Sequence[int], regions: Sequence[Region], controls: Controls, config: LabelingConfig
+    kind: tuple[str, str], rows: Sequence[int], regions: Sequence[Region], project: _Project
 ) -> Iterator[_Group]:
     """Yield the group of regions that are what their type says, and the group of the others."""
     type_, to_name = kind
     if type_ == _RELATION:
         yield _Group(rows, _relation_columns(regions))
         return
-    media = config.find_object(to_name)
+    media = project.config.find_object(to_name)
     lasting = type_ == "labels" and media is not None and media.media_type in _LASTING_MEDIA
     reader = TIME_RANGES if lasting else READERS.get(type_)
     unread: Sequence[int] = range(len(rows)) if reader is None else ()
     if reader is not None:
         try:
-            columns = _value_columns(reader, regions, controls)
+            columns = _value_columns(reader, regions, project)
         except ValueError:
-            accepted = [reader.accepts(region.value, region) for region in regions]
+            accepted = [reader.accepts(region.value, region, project.budget) for region in regions]
             unread = [place for place, good in enumerate(accepted) if not good]
             read = [place for place, good in enumerate(accepted) if good]
-            columns = _value_columns(reader, [regions[place] for place in read], controls)
+            columns = _value_columns(reader, [regions[place] for place in read], project)
             yield _Group([rows[place] for place in read], columns)
         else:
             yield _Group(rows, columns)
@@ -183,10 +200,10 @@ def _read_kind(
         yield _Group([rows[place] for place in unread], {"type": pa.repeat(OTHER, len(unread))})
 
 
-def _value_columns(reader: ValueReader, regions: Sequence[Region], controls: Controls) -> Columns:
-    columns = reader.read([region.value for region in regions], regions)
+def _value_columns(reader: ValueReader, regions: Sequence[Region], project: _Project) -> Columns:
+    columns = reader.read([region.value for region in regions], Pictures(regions, project.budget))
     if "type" not in columns:
-        types = {name: _field_type(reader.type, control) for name, control in controls.items()}
+        types = {name: _field_type(reader.type, control) for name, control in project.controls.items()}
         columns["type"] = string_column([types[region.from_name] for region in regions])
     return columns
 

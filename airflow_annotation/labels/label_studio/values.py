@@ -18,11 +18,13 @@ from airflow_annotation.labels.columns import (
     Columns,
     FloatArray,
     bbox_column,
+    check_finite,
     class_columns,
     mask_columns,
     points_column,
 )
 from airflow_annotation.labels.label_studio.controls import PATH_SEPARATOR
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.masks import bitmask_to_rle, brush_to_rle
 
 _PERCENT: Final = 100
@@ -147,19 +149,30 @@ class Sized(Protocol):
     original_height: float | None
 
 
-def _boxes(values: Sequence[_Box], _: Sequence[Sized]) -> Columns:
+class Pictures(NamedTuple):
+    """What values are drawn on.
+
+    :param records: the values' records
+    :param budget: what a mask may cost
+    """
+
+    records: Sequence[Sized]
+    budget: MaskBudget = DEFAULT_BUDGET
+
+
+def _boxes(values: Sequence[_Box], _: Pictures) -> Columns:
     sides = [side for value in values for side in (value.x, value.y, value.width, value.height)]
     numbers = pa.array(sides, pa.float64()).to_numpy()
     rotation = pa.array([value.rotation or 0.0 for value in values], pa.float64())
     return {"bbox": bbox_column(numbers / _PERCENT), "rotation": rotation, **_classes(values)}
 
 
-def _ellipses(values: Sequence[_Ellipse], records: Sequence[Sized]) -> Columns:
+def _ellipses(values: Sequence[_Ellipse], pictures: Pictures) -> Columns:
     """Label Studio turns an ellipse about its middle; the table's boxes turn about their top left corner."""
     middle = np.array([(value.x, value.y) for value in values]).reshape(-1, 2) / _PERCENT
     radius = np.array([(value.radius_x, value.radius_y) for value in values]).reshape(-1, 2) / _PERCENT
     degrees = np.array([value.rotation or 0.0 for value in values])
-    corner = middle - _turn(radius, degrees, records)
+    corner = middle - _turn(radius, degrees, pictures.records)
     return {
         "bbox": bbox_column(np.concatenate([corner, 2 * radius], axis=1).ravel()),
         "rotation": pa.array(degrees),
@@ -175,41 +188,45 @@ def _turn(vectors: FloatArray, degrees: FloatArray, records: Sequence[Sized]) ->
     return np.stack([x * cos - y * sin / aspect, x * sin * aspect + y * cos], axis=1)
 
 
-def _polygons(values: Sequence[_Polygon], _: Sequence[Sized]) -> Columns:
+def _polygons(values: Sequence[_Polygon], _: Pictures) -> Columns:
     return {"points": _points_column([value.points for value in values]), **_classes(values)}
 
 
-def _vectors(values: Sequence[_Vector], _: Sequence[Sized]) -> Columns:
+def _vectors(values: Sequence[_Vector], _: Pictures) -> Columns:
     points = [[(vertex.x, vertex.y) for vertex in value.vertices] for value in values]
     types = pa.array(["polygon" if value.closed else "polyline" for value in values], pa.string())
     return {"points": _points_column(points), "type": types, **_classes(values)}
 
 
-def _keypoints(values: Sequence[_Point], _: Sequence[Sized]) -> Columns:
+def _keypoints(values: Sequence[_Point], _: Pictures) -> Columns:
     return {"points": _points_column([[(value.x, value.y)] for value in values]), **_classes(values)}
 
 
-def _brushes(values: Sequence[_Brush], records: Sequence[Sized]) -> Columns:
+def _brushes(values: Sequence[_Brush], pictures: Pictures) -> Columns:
     masks = [
-        brush_to_rle(value.rle, round(record.original_width or 0), round(record.original_height or 0))
-        for value, record in zip(values, records, strict=True)
+        brush_to_rle(value.rle, round(record.original_width or 0), round(record.original_height or 0), pictures.budget)
+        for value, record in zip(values, pictures.records, strict=True)
     ]
     return {**mask_columns(masks), **_classes(values)}
 
 
-def _bitmasks(values: Sequence[_Bitmask], _: Sequence[Sized]) -> Columns:
-    return {**mask_columns([bitmask_to_rle(value.url) for value in values]), **_classes(values)}
+def _bitmasks(values: Sequence[_Bitmask], pictures: Pictures) -> Columns:
+    masks = [
+        bitmask_to_rle(value.url, pictures.budget.of_item(record.original_width, record.original_height))
+        for value, record in zip(values, pictures.records, strict=True)
+    ]
+    return {**mask_columns(masks), **_classes(values)}
 
 
-def _choices(values: Sequence[_Choices], _: Sequence[Sized]) -> Columns:
+def _choices(values: Sequence[_Choices], _: Pictures) -> Columns:
     return class_columns([_join_paths(value.classes) for value in values])
 
 
-def _numbers(values: Sequence[_Number], _: Sequence[Sized]) -> Columns:
+def _numbers(values: Sequence[_Number], _: Pictures) -> Columns:
     return {"number": pa.array([value.number for value in values], pa.float64())}
 
 
-def _texts(values: Sequence[_Text], _: Sequence[Sized]) -> Columns:
+def _texts(values: Sequence[_Text], _: Pictures) -> Columns:
     """Several texts in one area are joined by line ends in ``text``, and kept apart in ``labels``."""
     texts = [[value.text] if isinstance(value.text, str) else value.text for value in values]
     return {
@@ -218,7 +235,7 @@ def _texts(values: Sequence[_Text], _: Sequence[Sized]) -> Columns:
     }
 
 
-def _spans(values: Sequence[_Span], _: Sequence[Sized]) -> Columns:
+def _spans(values: Sequence[_Span], _: Pictures) -> Columns:
     places = [_span_place(value) for value in values]
     return {
         "span_start": pa.array([place[0] for place in places], pa.int64()),
@@ -248,7 +265,7 @@ def _elements(value: _Span) -> dict[str, Any]:
     return elements
 
 
-def _time_ranges(values: Sequence[_TimeRange], _: Sequence[Sized]) -> Columns:
+def _time_ranges(values: Sequence[_TimeRange], _: Pictures) -> Columns:
     are_numbers = [not isinstance(value.start, str) and not isinstance(value.end, str) for value in values]
     places = [
         ({} if is_number else {"start": value.start, "end": value.end})
@@ -301,28 +318,34 @@ class ValueReader(NamedTuple):
 
     type: str
     decoder: msgspec.json.Decoder[list[Any]]
-    columns: Callable[[Sequence[Any], Sequence[Sized]], Columns]
+    columns: Callable[[Sequence[Any], Pictures], Columns]
 
-    def read(self, values: Sequence[msgspec.Raw], records: Sequence[Sized]) -> Columns:
+    def read(self, values: Sequence[msgspec.Raw], pictures: Pictures) -> Columns:
         """Return the columns of values, all at once.
 
         :param values: the values
-        :param records: the records that they are from
-        :raises ValueError: one of the values is not what its type says
+        :param pictures: what they are drawn on
+        :raises ValueError: one of the values is not what its type says, or no column can hold it
         """
-        return self.columns(self.decoder.decode(b"[" + b",".join(values) + b"]"), records)
+        try:
+            with np.errstate(all="ignore"):
+                columns = self.columns(self.decoder.decode(b"[" + b",".join(values) + b"]"), pictures)
+        except OverflowError as error:
+            raise ValueError("A number does not fit its column.") from error
+        check_finite(columns)
+        return columns
 
-    def accepts(self, value: msgspec.Raw, record: Sized) -> bool:
+    def accepts(self, value: msgspec.Raw, record: Sized, budget: MaskBudget) -> bool:
         """Return whether a value is what its type says."""
         try:
-            self.read([value], [record])
+            self.read([value], Pictures([record], budget))
         except ValueError:
             return False
         return True
 
 
 def _reader(
-    type_: str, value: type[msgspec.Struct], columns: Callable[[Sequence[Any], Sequence[Sized]], Columns], **names: str
+    type_: str, value: type[msgspec.Struct], columns: Callable[[Sequence[Any], Pictures], Columns], **names: str
 ) -> ValueReader:
     """Make the reader of a record type whose values call a field by another name, most often the classes."""
     renamed = [
@@ -335,7 +358,7 @@ def _reader(
 
 
 def _shape_readers(
-    tag: str, type_: str, value: type[msgspec.Struct], columns: Callable[[Sequence[Any], Sequence[Sized]], Columns]
+    tag: str, type_: str, value: type[msgspec.Struct], columns: Callable[[Sequence[Any], Pictures], Columns]
 ) -> dict[str, ValueReader]:
     named = f"{tag}labels"
     return {tag: _reader(type_, value, columns), named: _reader(type_, value, columns, classes=named)}
@@ -400,8 +423,11 @@ def read_answer(type_: str, value: msgspec.Raw) -> list[str] | list[float] | Non
     :param type_: the record's type
     :param value: the record's value; it repeats the region's coordinates, which are left out
     """
+    name = "text" if type_ == "textarea" else type_
+    if name not in _Answer.__struct_fields__:
+        return None
     try:
-        answer = getattr(msgspec.json.decode(value, type=_Answer), "text" if type_ == "textarea" else type_, None)
+        answer = getattr(msgspec.json.decode(value, type=_Answer), name)
     except msgspec.ValidationError:
         return None
     if isinstance(answer, float):

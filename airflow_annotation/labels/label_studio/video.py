@@ -20,9 +20,12 @@ from airflow_annotation.labels.columns import (
     FloatArray,
     IntArray,
     bbox_column,
+    check_finite,
     class_columns,
     concat_columns,
     points_column,
+    positive_number,
+    whole_number,
 )
 from airflow_annotation.labels.label_studio.controls import DEFAULT_FRAME_RATE, LabelingConfig
 from airflow_annotation.labels.label_studio.regions import LabelRows, Region
@@ -127,15 +130,9 @@ def read_videos(
             continue
         try:
             value = decoder.decode(region.value)
-        except msgspec.ValidationError:
+            parts.append(_columns(value, region, _clock(region, find_data(position), config), frames))
+        except (ValueError, OverflowError):  # what no column can hold, too
             continue
-        clock = _clock(region, find_data(position), config)
-        if isinstance(value, _Timeline):
-            parts.append(_range_columns(value, clock))
-        elif isinstance(value, _VideoVector):
-            parts.append(_path_columns(value, region, clock, frames))
-        else:
-            parts.append(_frame_columns(value, region, clock, frames))
         places.append(place)
         classes.append(value.classes)
     if not places:
@@ -162,6 +159,18 @@ def _take(columns: Columns, rows: IntArray) -> Columns:
 # Columns
 
 
+def _columns(value: Any, region: Region, clock: _Clock, frames: Frames) -> Columns:
+    with np.errstate(all="ignore"):
+        if isinstance(value, _Timeline):
+            columns = _range_columns(value, clock)
+        elif isinstance(value, _VideoVector):
+            columns = _path_columns(value, region, clock, frames)
+        else:
+            columns = _frame_columns(value, region, clock, frames)
+    check_finite(columns)
+    return columns
+
+
 class _Clock(NamedTuple):
     """How the frames of a video are counted.
 
@@ -182,9 +191,7 @@ class _Clock(NamedTuple):
         """Return frames of the file, null where its rate is not known."""
         if self.frame_rate is None:
             return pa.nulls(len(tool_frame), pa.int32())
-        return pa.array(
-            file_frames(tool_frame, self.tool_frame_rate, self.frame_rate, self.frame_count).astype(np.int32)
-        )
+        return pa.array(file_frames(tool_frame, self.tool_frame_rate, self.frame_rate, self.frame_count), pa.int32())
 
 
 def _clock(region: Region, data: Mapping[str, Any], config: LabelingConfig) -> _Clock:
@@ -192,8 +199,8 @@ def _clock(region: Region, data: Mapping[str, Any], config: LabelingConfig) -> _
     rate, count = data.get("frame_rate"), data.get("frame_count")
     return _Clock(
         DEFAULT_FRAME_RATE if media is None else media.find_frame_rate(data),
-        float(rate) if isinstance(rate, (int, float)) and rate > 0 else None,
-        count if isinstance(count, int) and count > 0 else None,
+        positive_number(rate),
+        whole_number(count, 1) if isinstance(count, int) else None,
     )
 
 
@@ -253,7 +260,7 @@ def _shown_columns(
     track_id = pa.scalar(None if region.id is None else str(region.id), pa.string())
     return {
         "track_id": pa.repeat(track_id, len(tool_frame)),
-        "tool_frame": pa.array(tool_frame.astype(np.int32)),
+        "tool_frame": pa.array(tool_frame, pa.int32()),
         "frame": clock.file_frames(tool_frame),
         "time": clock.times(tool_frame),
         "is_keyframe": pa.array(is_keyframe),
@@ -262,11 +269,11 @@ def _shown_columns(
 
 
 def _range_columns(value: _Timeline, clock: _Clock) -> Columns:
-    start = np.array([range_.start for range_ in value.ranges])
-    end = np.array([range_.end for range_ in value.ranges])
+    start = np.array([range_.start for range_ in value.ranges], np.int64)
+    end = np.array([range_.end for range_ in value.ranges], np.int64)
     return {
         "type": pa.repeat("classification", len(start)),
-        "tool_frame": pa.array(start.astype(np.int32)),
+        "tool_frame": pa.array(start, pa.int32()),
         "frame": clock.file_frames(start),
         "frame_end": clock.file_frames(end),
         "time": clock.times(start),

@@ -6,8 +6,9 @@ each portion becomes whole Arrow columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, count
 from typing import Any, Final, Literal, NamedTuple
 
@@ -25,8 +26,9 @@ from airflow_annotation.labels.columns import (
     string_column,
     time_column,
 )
+from airflow_annotation.labels.json_repair import repair_json
 from airflow_annotation.labels.labelbox.features import Ontology
-from airflow_annotation.labels.labelbox.items import REVIEW_STATUSES, item_columns, item_sizes
+from airflow_annotation.labels.labelbox.items import REVIEW_STATUSES, frame_rate, item_columns, item_sizes
 from airflow_annotation.labels.labelbox.mask_files import MaskFetcher
 from airflow_annotation.labels.labelbox.objects import read_answers, read_objects, take_apart
 from airflow_annotation.labels.labelbox.records import (
@@ -41,7 +43,9 @@ from airflow_annotation.labels.labelbox.records import (
     decode_rows,
     raw_records,
 )
-from airflow_annotation.labels.labelbox.video import Shown, read_timeline
+from airflow_annotation.labels.labelbox.video import Shown, read_timeline, without_content
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
+from airflow_annotation.labels.odd_values import OddValues
 from airflow_annotation.labels.schema import OTHER
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
@@ -77,6 +81,8 @@ class ExportSource:
     :param keep_raw: fill ``labels.raw`` for every row
     :param frames: of objects in videos, the key frames or all frames
     :param fetch_masks: gets the files that masks are in
+    :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
+    :param odd: counts the values that columns cannot hold
     """
 
     project: str
@@ -93,6 +99,8 @@ class ExportSource:
     keep_raw: bool = False
     frames: Frames = "keyframes"
     fetch_masks: MaskFetcher | None = None
+    mask_budget: MaskBudget = DEFAULT_BUDGET
+    odd: OddValues = field(default_factory=OddValues)
 
 
 def read_export(chunks: Iterable[bytes], source: ExportSource, *, batch_items: int = 1000) -> Iterator[LabelTables]:
@@ -106,7 +114,10 @@ def read_export(chunks: Iterable[bytes], source: ExportSource, *, batch_items: i
     portions: list[Portion] = []
     items = labels = 0
     for lines in _portions(chunks, min(_PORTION, batch_items)):
-        portion = _read_portion(lines, source)
+        try:
+            portion = _read_portion(lines, source)
+        except RecursionError:  # nested so deep that some decoders get to the end of it, and others do not
+            portion = _read_portion([repair_json(line) for line in lines], source)
         portions.append(portion)
         items += len(lines)
         labels += len(portion.label_annotations)
@@ -148,6 +159,7 @@ class _Content(NamedTuple):
     :param sources: the records of the export that ``objects`` and ``answers`` come from
     :param shown: when each of them holds, None for what holds all the time; empty where the item does not last
     :param rate: frames (or milliseconds) in a second
+    :param first_timed: ordinal of the first feature that does not hold all the time
     """
 
     objects: Sequence[Object] = ()
@@ -155,6 +167,7 @@ class _Content(NamedTuple):
     sources: Sequence[Object | Answer] = ()
     shown: Sequence[Shown[Any] | None] = ()
     rate: float | None = None
+    first_timed: int = 0
 
 
 class _Entry(NamedTuple):
@@ -170,7 +183,8 @@ class _Entry(NamedTuple):
 
 
 def _read_portion(lines: Sequence[bytes], source: ExportSource) -> Portion:
-    rows = decode_rows(lines)
+    lines = list(lines)
+    rows = decode_rows(lines, source.odd.note)
     projects = [row.projects.get(source.project_id) or Project() for row in rows]
     entries = [
         entry
@@ -186,7 +200,7 @@ def _read_portion(lines: Sequence[bytes], source: ExportSource) -> Portion:
             records |= raw_records(row, line)
         raw = pa.array([records[id(one)] for entry in entries for one in entry.content.sources], pa.string())
         labels["raw"] = raw if source.keep_raw else pc.if_else(others, raw, None)
-    items = item_columns(rows, projects, source.item_url, source.media_type, source.namespace)
+    items = item_columns(rows, projects, source.item_url, source.media_type, source.namespace, odd=source.odd)
     return Portion(items, _annotation_columns(entries, source), annotation_items, labels, owners)
 
 
@@ -200,7 +214,7 @@ def _entries(item: int, row: TypedRow, project: Project[Object, Answer], source:
     ]
     if compared.count(None) < len(compared):
         truths = truths.union(filter(None, compared))
-    details, rate = project.project_details, row.media_attributes.frame_rate
+    details, rate = project.project_details, frame_rate(row)
     status = REVIEW_STATUSES.get(details.workflow_status or "", "submitted") if details else "submitted"
     for label in _chosen(project.labels, truths, source):
         skipped = label.performance_details is not None and label.performance_details.skipped
@@ -249,13 +263,19 @@ def _read_content(label: TypedLabel, rate: float | None, wanted: Frames) -> _Con
         frames, rate = annotations.timestamp, _MILLISECONDS
     if not frames:
         return _Content(objects, answers, [*sources, *answers] if answers else sources)
-    timeline = read_timeline(frames, annotations, wanted, len(objects) + len(answers))
+    timeline = read_timeline(frames, annotations, wanted)
+    sources = [*sources, *timeline.odd_objects]
+    objects = [*objects, *map(without_content, timeline.odd_objects)]
+    answer_sources = [*answers, *timeline.odd_answers]
+    answers = [*answers, *map(without_content, timeline.odd_answers)]
+    sources = [*sources, *(one.source for one in timeline.objects)]
     return _Content(
         [*objects, *(one.record for one in timeline.objects)],
         [*answers, *(one.record for one in timeline.answers)],
-        [*sources, *(one.source for one in timeline.objects), *answers, *(one.source for one in timeline.answers)],
+        [*sources, *answer_sources, *(one.source for one in timeline.answers)],
         [*[None] * len(objects), *timeline.objects, *[None] * len(answers), *timeline.answers],
         rate,
+        first_timed=len(objects) + len(answers),
     )
 
 
@@ -272,7 +292,9 @@ def _label_columns(entries: Sequence[_Entry], sizes: FloatArray, source: ExportS
     answer_owners = np.repeat(places, [len(content.answers) for content in contents])
     parts = []
     if objects:
-        parts.append(read_objects(objects, sizes[object_owners], source.ontology, source.fetch_masks))
+        parts.append(
+            read_objects(objects, sizes[object_owners], source.ontology, source.fetch_masks, source.mask_budget)
+        )
     if answers:
         parts.append(read_answers(answers, source.ontology))
     if not parts:
@@ -300,9 +322,10 @@ def _time_columns(contents: Sequence[_Content]) -> Columns:
                 rows.append({"ordinal": next(untimed)})
             elif content.rate == _MILLISECONDS:
                 start, end = shown.start / _MILLISECONDS, shown.end / _MILLISECONDS
-                rows.append({"ordinal": shown.ordinal, "time": start, "time_end": end})
+                rows.append({"ordinal": content.first_timed + shown.ordinal, "time": start, "time_end": end})
             else:
-                rows.append(_frame_row(shown, content.rate))
+                ordinal = content.first_timed + shown.ordinal
+                rows.append({"ordinal": ordinal, **_frame_row(shown, content.rate)})
     types = {"ordinal": pa.int32(), "is_keyframe": pa.bool_(), "track_id": pa.string()}
     types |= dict.fromkeys(("tool_frame", "frame", "frame_end"), pa.int32())
     types |= dict.fromkeys(("time", "time_end"), pa.float64())
@@ -312,15 +335,19 @@ def _time_columns(contents: Sequence[_Content]) -> Columns:
 def _frame_row(shown: Shown[Any], rate: float | None) -> dict[str, Any]:
     """Labelbox counts the frames of the file from 1."""
     return {
-        "ordinal": shown.ordinal,
         "track_id": shown.source.feature_id,
         "tool_frame": shown.start,
         "frame": shown.start - 1,
         "frame_end": shown.end - 1,
-        "time": (shown.start - 1) / rate if rate else None,
-        "time_end": shown.end / rate if rate else None,
+        "time": _seconds(shown.start - 1, rate),
+        "time_end": _seconds(shown.end, rate),
         "is_keyframe": shown.is_keyframe,
     }
+
+
+def _seconds(frames: int, rate: float | None) -> float | None:
+    seconds = frames / rate if rate else math.inf
+    return seconds if math.isfinite(seconds) else None
 
 
 def _annotation_columns(entries: Sequence[_Entry], source: ExportSource) -> Columns:
@@ -335,6 +362,6 @@ def _annotation_columns(entries: Sequence[_Entry], source: ExportSource) -> Colu
         "status": string_column([entry.status for entry in entries]),
         "ground_truth": pa.array([entry.ground_truth for entry in entries], pa.bool_()),
         "lead_time": pa.array([one.seconds_to_create for one in performances], pa.float64()),
-        "created_at": time_column([one.created_at for one in details]),
-        "updated_at": time_column([one.updated_at for one in details]),
+        "created_at": time_column([one.created_at for one in details], "created_at", source.odd),
+        "updated_at": time_column([one.updated_at for one in details], "updated_at", source.odd),
     }

@@ -11,18 +11,27 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from airflow_annotation.labels.columns import Columns, FloatArray, string_column, time_column
+from airflow_annotation.labels.columns import (
+    Columns,
+    FloatArray,
+    positive_number,
+    string_column,
+    time_column,
+    whole_number,
+)
 from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, item_key_of
 from airflow_annotation.labels.labelbox.records import (
     Answer,
     Attachment,
     DataRowDetails,
+    MediaAttributes,
     Object,
     PerformanceDetails,
     Project,
     ProjectDetails,
     TypedRow,
 )
+from airflow_annotation.labels.odd_values import OddValues
 
 LABELBOX: Final = "labelbox"
 """Key in ``items.data`` of what Labelbox says of an item and the table has no column for."""
@@ -67,16 +76,29 @@ class _Facts(msgspec.Struct, omit_defaults=True, gc=False):
     priority: int | None = None
     selected_label_id: str | None = None
     attachments: list[Attachment] | None = None
+    media_attributes: dict[str, Any] | None = None
 
 
 def item_sizes(rows: Sequence[TypedRow]) -> FloatArray:
     """Return width and height of each row's media in pixels, NaN where they are not known."""
-    sizes = [(row.media_attributes.width or np.nan, row.media_attributes.height or np.nan) for row in rows]
+    media = [row.media_attributes for row in rows]
+    sizes = [(positive_number(one.width) or np.nan, positive_number(one.height) or np.nan) for one in media]
     return np.array(sizes, np.float64).reshape(-1, 2)
 
 
+def frame_rate(row: TypedRow) -> float | None:
+    """Return the frames a second of a row's media, None where they are not known."""
+    return positive_number(row.media_attributes.frame_rate)
+
+
 def item_columns(
-    rows: Sequence[TypedRow], projects: Sequence[ProjectPart], item_url: str, media_type: str, namespace: str
+    rows: Sequence[TypedRow],
+    projects: Sequence[ProjectPart],
+    item_url: str,
+    media_type: str,
+    namespace: str,
+    *,
+    odd: OddValues,
 ) -> Columns:
     """Turn data rows into columns, a row for each.
 
@@ -85,15 +107,16 @@ def item_columns(
     :param item_url: where an item opens, with ``{item_id}`` in it
     :param media_type: of items whose own the export does not tell
     :param namespace: the one that global keys were made with
+    :param odd: counts the values that columns cannot hold
     """
     attached = [_attached(row) if row.metadata_fields or row.attachments else {} for row in rows]
     ids = [row.data_row.id for row in rows]
     media = [row.media_attributes for row in rows]
     details = [row.data_row.details or _NO_DETAILS for row in rows]
     references = [_uri(row) for row in rows]
-    uris = [facts.get(MEDIA_URI) or uri for facts, uri in zip(attached, references, strict=True)]
+    uris = [_text(facts, MEDIA_URI) or uri for facts, uri in zip(attached, references, strict=True)]
     keys = [
-        facts.get(ITEM_KEY) or _item_key(row, namespace) or uri or row.data_row.id
+        _text(facts, ITEM_KEY) or _item_key(row, namespace) or uri or row.data_row.id
         for row, facts, uri in zip(rows, attached, uris, strict=True)
     ]
     types = [_media_type(one.mime_type or one.asset_type) or media_type for one in media]
@@ -102,19 +125,19 @@ def item_columns(
         "item_key": pa.array(keys, pa.string()),
         "media_uri": pa.array(uris, pa.string()),
         "media_type": string_column(types),
-        "width": _whole([one.width for one in media]),
-        "height": _whole([one.height for one in media]),
-        "frame_count": _whole([one.frame_count for one in media]),
-        "frame_rate": pa.array([one.frame_rate for one in media], pa.float64()),
+        "width": pa.array([whole_number(one.width, 1) for one in media], pa.int32()),
+        "height": pa.array([whole_number(one.height, 1) for one in media], pa.int32()),
+        "frame_count": pa.array([whole_number(one.frame_count) for one in media], pa.int32()),
+        "frame_rate": pa.array([positive_number(one.frame_rate) for one in media], pa.float64()),
         "status": string_column([_status(project) for project in projects]),
         "annotation_count": pa.array([len(project.labels) for project in projects], pa.int32()),
         "prediction_count": pa.array([_count_predictions(row) for row in rows], pa.int32()),
         "agreement": pa.array([_agreement(project) for project in projects], pa.float64()),
-        "created_at": time_column([one.created_at for one in details]),
-        "updated_at": time_column([last_change(one) for one in details]),
+        "created_at": time_column([one.created_at for one in details], "created_at", odd),
+        "updated_at": time_column([last_change(one) for one in details], "updated_at", odd),
         "item_url": pa.array([item_url.format(item_id=id_) for id_ in ids], pa.string()),
         "data": pa.array(
-            [_data(*facts) for facts in zip(rows, projects, attached, references, strict=True)], pa.string()
+            [_data(*facts, odd) for facts in zip(rows, projects, attached, references, strict=True)], pa.string()
         ),
     }
 
@@ -143,8 +166,20 @@ def _media_type(mime_type: str | None) -> str | None:
     return _MEDIA_TYPES.get(mime_type or "") or _MEDIA_TYPES.get((mime_type or "").partition("/")[0])
 
 
-def _whole(numbers: Sequence[float | None]) -> pa.Array:
-    return pa.array([None if number is None else round(number) for number in numbers], pa.int32())
+def _text(facts: Mapping[str, Any], name: str) -> str | None:
+    text = facts.get(name)
+    return text if isinstance(text, str) else None
+
+
+def _unfit(media: MediaAttributes, odd: OddValues) -> dict[str, Any] | None:
+    """Return what Labelbox says of the media and no column can hold."""
+    lowest = {"width": 1, "height": 1, "frame_count": 0}
+    fits = {name: whole_number(getattr(media, name), least) is not None for name, least in lowest.items()}
+    fits["frame_rate"] = positive_number(media.frame_rate) is not None
+    unfit = {name: value for name, fit in fits.items() if not fit and (value := getattr(media, name)) is not None}
+    for name in unfit:
+        odd.note(f"media_attributes.{name}")
+    return unfit or None
 
 
 def _status(project: ProjectPart) -> str:
@@ -189,7 +224,9 @@ def _count_predictions(row: TypedRow) -> int:
     return sum(len(run.predictions) for experiment in row.experiments.values() for run in experiment.runs.values())
 
 
-def _data(row: TypedRow, project: ProjectPart, attached: Mapping[str, Any], reference: str | None) -> str:
+def _data(
+    row: TypedRow, project: ProjectPart, attached: Mapping[str, Any], reference: str | None, odd: OddValues
+) -> str:
     """Return what else the caller attached, and what else Labelbox says."""
     details, place = row.data_row.details or _NO_DETAILS, project.project_details or _NO_PLACE
     facts = _Facts(
@@ -205,8 +242,9 @@ def _data(row: TypedRow, project: ProjectPart, attached: Mapping[str, Any], refe
         place.priority,
         place.selected_label_id,
         [one for one in row.attachments if one.name not in _OURS] or None if row.attachments else None,
+        _unfit(row.media_attributes, odd),
     )
-    data = {name: value for name, value in attached.items() if name not in _OURS} if attached else {}
+    data = {name: value for name, value in attached.items() if name not in _OURS or not isinstance(value, str)}
     return _encoder.encode({**data, LABELBOX: facts}).decode()
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools import mask as coco_mask
 
 from airflow_annotation.labels.labelbox.records import Mask
-from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget, MaskBudgetError
+from airflow_annotation.labels.masks import RLE, MaskEncoder, check_rle, mask_to_rle, rle_to_mask, toggles_to_rle
+from airflow_annotation.labels.png import RGBA, SIGNATURE, WHOLE_PIXELS, PngHeader, Samples, colored, read_png
 
 T = TypeVar("T")
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 class MaskFetcher(Protocol):
@@ -34,28 +34,37 @@ class MaskFetcher(Protocol):
         """
 
 
-def read_masks(masks: Sequence[Mask], fetch: MaskFetcher | None) -> list[RLE]:
-    """Return masks of any kind.
+def read_masks(
+    masks: Sequence[Mask], fetch: MaskFetcher | None, budgets: Sequence[MaskBudget] | None = None
+) -> list[RLE | None]:
+    """Return masks of any kind, None for those that are damaged or beyond their budget.
 
     Each file is fetched once, however many objects are in it, and decoded where it is fetched.
 
     :param masks: the masks
     :param fetch: gets the files, all URLs at once so that it can do so in parallel; not called where there are none
-    :raises ValueError: one is no mask, or is in a file and there is nothing to fetch it with; the message names it
+    :param budgets: what each mask may cost
+    :raises ValueError: a file is no image, or there is nothing to fetch it with; the message names it
     """
-    colours: dict[str, dict[Colour | None, None]] = {}
-    for mask in masks:
+    budgets = budgets or [DEFAULT_BUDGET] * len(masks)
+    colors: dict[str, dict[Color | None, None]] = {}
+    allowed: dict[str, MaskBudget] = {}
+    for mask, budget in zip(masks, budgets, strict=True):
         if mask.url is not None:
-            colours.setdefault(mask.url, {})[mask.color_rgb] = None
-    if colours and fetch is None:
-        raise ValueError(f"The mask {next(iter(colours))!r} is in a file. Pass fetch_masks, which reads such files.")
+            colors.setdefault(mask.url, {})[mask.color_rgb] = None
+            allowed.setdefault(mask.url, budget)
+    if colors and fetch is None:
+        raise ValueError(f"The mask {next(iter(colors))!r} is in a file. Pass fetch_masks, which reads such files.")
 
-    def read(url: str, content: bytes) -> list[tuple[Colour | None, RLE]]:
-        return list(_read_file(content, list(colours[url]), url))
+    def read(url: str, content: bytes) -> list[tuple[Color | None, RLE | None]]:
+        return _read_file(content, list(colors[url]), url, allowed[url])
 
-    files = fetch(list(colours), read) if colours and fetch is not None else ()
-    fetched = {(url, colour): rle for url, found in zip(colours, files, strict=True) for colour, rle in found}
-    return [fetched[mask.url, mask.color_rgb] if mask.url is not None else _read_inline(mask) for mask in masks]
+    files = fetch(list(colors), read) if colors and fetch is not None else ()
+    fetched = {(url, color): rle for url, found in zip(colors, files, strict=True) for color, rle in found}
+    return [
+        fetched[mask.url, mask.color_rgb] if mask.url is not None else _read_inline(mask, budget)
+        for mask, budget in zip(masks, budgets, strict=True)
+    ]
 
 
 def rle_to_png(rle: RLE) -> bytes:
@@ -63,9 +72,9 @@ def rle_to_png(rle: RLE) -> bytes:
     return _png(rle_to_mask(rle).astype(np.uint8))
 
 
-def rle_to_colour_png(rle: RLE, colour: Colour) -> bytes:
-    """Return a PNG with the mask in a colour on black, which is what imports of videos take."""
-    return _png(rle_to_mask(rle).astype(np.uint8)[..., None] * np.array(colour, np.uint8))
+def rle_to_colour_png(rle: RLE, color: Color) -> bytes:
+    """Return a PNG with the mask in a color on black, which is what imports of videos take."""
+    return _png(rle_to_mask(rle).astype(np.uint8)[..., None] * np.array(color, np.uint8))
 
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -76,42 +85,62 @@ def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _read_file(content: bytes, colours: Sequence[Colour | None], name: str) -> Iterator[tuple[Colour | None, RLE]]:
+def _read_file(
+    content: bytes, colors: Sequence[Color | None], name: str, budget: MaskBudget
+) -> list[tuple[Color | None, RLE | None]]:
+    if budget.is_spent:
+        return [(color, None) for color in colors]
+    if not content.startswith(SIGNATURE):
+        return _read_other_image(content, colors, name, budget)
+    try:
+        header, strips = read_png(content, budget)
+        return list(zip(colors, _color_rles(strips, header, colors, budget), strict=True))
+    except ValueError:
+        return [(color, None) for color in colors]
+
+
+def _color_rles(
+    strips: Iterable[Samples], header: PngHeader, colors: Sequence[Color | None], budget: MaskBudget
+) -> list[RLE]:
+    encoders = [MaskEncoder(header.width, header.height, budget) for _ in colors]
+    for samples in strips:
+        for color, encoder in zip(colors, encoders, strict=True):
+            encoder.add(colored(samples, header, color))
+    return [encoder.finish() for encoder in encoders]
+
+
+def _read_other_image(
+    content: bytes, colors: Sequence[Color | None], name: str, budget: MaskBudget
+) -> list[tuple[Color | None, RLE | None]]:
+    """Read an image of another format: as a whole, so that it may not be as large as a PNG."""
     from PIL import Image
 
+    header = PngHeader(1, 1, 8, RGBA, None, None)
     try:
         with Image.open(io.BytesIO(content)) as image:
-            painted = image.convert("RGBA") if image.mode in ("P", "PA", "LA", "CMYK") else image
-            pixels = np.asarray(painted)
+            MaskBudget(min(budget.pixels, WHOLE_PIXELS)).check_size(*image.size)
+            pixels = np.asarray(image.convert("RGBA"))
+    except (MaskBudgetError, Image.DecompressionBombError):
+        return [(color, None) for color in colors]
     except (OSError, ValueError, SyntaxError) as error:
         raise ValueError(f"The mask {name!r} is no image: {error}.") from error
-    for colour in colours:
-        yield colour, mask_to_rle(_inside(pixels, colour))
+    return [(color, mask_to_rle(colored(pixels, header, color))) for color in colors]
 
 
-def _inside(pixels: npt.NDArray[Any], colour: Colour | None) -> npt.NDArray[Any]:
-    """Return what has the colour, or without one what is neither black nor transparent."""
-    if pixels.ndim == 2:
-        return pixels if colour is None else pixels == colour[0]
-    inside = np.all(pixels[..., :3] == np.array(colour), axis=2) if colour else np.any(pixels[..., :3], axis=2)
-    opaque: npt.NDArray[Any] = inside & (pixels[..., 3] != 0) if pixels.shape[2] == 4 else inside
-    return opaque
-
-
-def _read_inline(mask: Mask) -> RLE:
-    if mask.png is not None:
-        try:
-            content = base64.b64decode(mask.png, validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"The PNG of a mask is not base64: {error}.") from error
-        ((_, rle),) = _read_file(content, [mask.color_rgb], f"{mask.png[:30]}…")
-        return rle
-    if mask.size is None or mask.counts is None:
-        raise ValueError("A mask has neither a file nor an image nor RLE.")
-    if isinstance(mask.counts, str):
-        return RLE(mask.size, mask.counts)
-    height, width = mask.size
-    if sum(mask.counts) != height * width or min(mask.counts) < 0:
-        raise ValueError(f"The counts of a mask are not those of {width} x {height} pixels.")
-    encoded = coco_mask.frPyObjects({"size": [height, width], "counts": mask.counts}, height, width)
-    return RLE(mask.size, encoded["counts"].decode())
+def _read_inline(mask: Mask, budget: MaskBudget) -> RLE | None:
+    try:
+        if mask.png is not None:
+            header, strips = read_png(base64.b64decode(mask.png, validate=True), budget)
+            return _color_rles(strips, header, [mask.color_rgb], budget)[0]
+        if mask.size is None or mask.counts is None:
+            return None
+        if isinstance(mask.counts, str):
+            return check_rle(RLE(mask.size, mask.counts), budget)
+        height, width = mask.size
+        budget.check_size(width, height)
+        budget.check_toggles(len(mask.counts))
+        if sum(mask.counts) != height * width or min(mask.counts) < 0:
+            return None
+        return toggles_to_rle(np.cumsum(mask.counts[:-1]), width, height)
+    except ValueError:
+        return None

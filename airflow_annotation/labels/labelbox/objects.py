@@ -6,8 +6,9 @@ order at the end. Labelbox counts in pixels, the table in parts of the media's s
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -21,6 +22,7 @@ from airflow_annotation.labels.columns import (
     Columns,
     FloatArray,
     bbox_column,
+    check_finite,
     class_columns,
     concat_columns,
     mask_columns,
@@ -30,6 +32,8 @@ from airflow_annotation.labels.columns import (
 from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Tool
 from airflow_annotation.labels.labelbox.mask_files import MaskFetcher, read_masks
 from airflow_annotation.labels.labelbox.records import Answer, Choice, Object, Point
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
+from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.schema import OTHER
 
 DIRECTION: Final = "direction"
@@ -64,6 +68,8 @@ _SHAPES: Final[dict[str, _Shape]] = {
 }
 """By the key of an object that holds its geometry."""
 
+_MASKS: Final = ("mask", "composite_mask")
+
 _FLAT: Final = {
     "bounding_box": "ImageBoundingBox",
     "polygon": "ImagePolygon",
@@ -74,7 +80,11 @@ _FLAT: Final = {
 
 
 def read_objects(
-    objects: Sequence[Object], sizes: FloatArray, ontology: Ontology, fetch: MaskFetcher | None
+    objects: Sequence[Object],
+    sizes: FloatArray,
+    ontology: Ontology,
+    fetch: MaskFetcher | None,
+    budget: MaskBudget = DEFAULT_BUDGET,
 ) -> Columns:
     """Turn objects into columns, a row for each.
 
@@ -84,13 +94,20 @@ def read_objects(
     :param sizes: width and height of each one's media in pixels, NaN where they are not known
     :param ontology: the project's
     :param fetch: gets the files that masks are in
-    :raises ValueError: a mask cannot be read; the message names it
+    :param budget: what a mask may cost
+    :raises ValueError: what should be a mask is no image; the message names it
     """
     groups = _group(objects, np.isnan(sizes[:, 0] + sizes[:, 1]))
-    parts = [_read_group(shape, [objects[row] for row in rows], sizes[rows], fetch) for shape, rows in groups.items()]
-    columns = concat_columns(parts)
-    if len(groups) > 1:
-        order = pa.array(np.argsort(np.concatenate(list(groups.values()))))
+    read: list[tuple[Sequence[int], Columns]] = []
+    for shape, rows in groups.items():
+        if shape in _MASKS:
+            masks = read_masks([getattr(objects[row], shape) for row in rows], fetch, _budgets(sizes[rows], budget))
+            read.extend(_mask_group(shape, rows, masks))
+        else:
+            read.extend(_shape_group(shape, rows, objects, sizes))
+    columns = concat_columns([columns for _, columns in read])
+    if len(read) > 1:
+        order = pa.array(np.argsort(np.concatenate([rows for rows, _ in read])))
         columns = {name: column.take(order) for name, column in columns.items()}
     columns |= _tool_columns(objects, columns["type"], ontology)
     columns["label_id"] = pa.array([one.feature_id for one in objects], pa.string())
@@ -129,14 +146,52 @@ def _group(objects: Sequence[Object], unsized: npt.NDArray[np.bool_]) -> dict[st
     return dict(groups)
 
 
-def _read_group(shape: str, objects: Sequence[Object], sizes: FloatArray, fetch: MaskFetcher | None) -> Columns:
-    if shape == OTHER:
-        return {"type": pa.repeat(OTHER, len(objects))}
-    type_ = {"type": pa.repeat(_SHAPES[shape].type, len(objects))}
-    values = list(map(attrgetter(shape), objects))
-    if shape in ("mask", "composite_mask"):
-        return type_ | mask_columns(read_masks(values, fetch))
-    return type_ | _COLUMNS[shape](values, sizes)
+def _budgets(sizes: FloatArray, budget: MaskBudget) -> list[MaskBudget]:
+    return [budget if np.isnan(width + height) else budget.of_item(width, height) for width, height in sizes.tolist()]
+
+
+def _mask_group(
+    shape: str, rows: Sequence[int], masks: Sequence[RLE | None]
+) -> Iterator[tuple[Sequence[int], Columns]]:
+    """Yield the rows of the masks that could be read with their columns, and the rows of the others."""
+    read = [(row, mask) for row, mask in zip(rows, masks, strict=True) if mask is not None]
+    odd = [row for row, mask in zip(rows, masks, strict=True) if mask is None]
+    columns = mask_columns([mask for _, mask in read])
+    yield [row for row, _ in read], {"type": pa.repeat(_SHAPES[shape].type, len(read)), **columns}
+    if odd:
+        yield odd, {"type": pa.repeat(OTHER, len(odd))}
+
+
+def _shape_group(
+    shape: str, rows: Sequence[int], objects: Sequence[Object], sizes: FloatArray
+) -> Iterator[tuple[Sequence[int], Columns]]:
+    """Yield the rows of a group with their columns, and the rows of those that no column can hold."""
+    odd: Sequence[int] = rows
+    if shape != OTHER:
+        try:
+            yield rows, _shape_columns(shape, rows, objects, sizes)
+            odd = ()
+        except (ValueError, OverflowError):
+            fit = [row for row in rows if _fits(shape, row, objects, sizes)]
+            odd = sorted(set(rows) - set(fit))
+            yield fit, _shape_columns(shape, fit, objects, sizes)
+    if odd:
+        yield odd, {"type": pa.repeat(OTHER, len(odd))}
+
+
+def _shape_columns(shape: str, rows: Sequence[int], objects: Sequence[Object], sizes: FloatArray) -> Columns:
+    with np.errstate(all="ignore"):
+        columns = _COLUMNS[shape]([getattr(objects[row], shape) for row in rows], sizes[rows])
+    check_finite(columns)
+    return {"type": pa.repeat(_SHAPES[shape].type, len(rows)), **columns}
+
+
+def _fits(shape: str, row: int, objects: Sequence[Object], sizes: FloatArray) -> bool:
+    try:
+        _shape_columns(shape, [row], objects, sizes)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def _boxes(values: Sequence[Any], sizes: FloatArray) -> Columns:
@@ -286,11 +341,17 @@ def _read_value(answer: Answer, path: str, ontology: Ontology) -> tuple[str | fl
         return None, {}
     further = read_attributes(answer.text.classifications, ontology, path + PATH_SEPARATOR if path else "")
     if ontology.is_number(answer.feature_schema_id, answer.name):
-        try:
-            return float(answer.text.content), further
-        except ValueError:
-            return answer.text.content, further
+        number = _read_number(answer.text.content)
+        return answer.text.content if number is None else number, further
     return answer.text.content, further
+
+
+def _read_number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def read_attributes(answers: Iterable[Answer], ontology: Ontology, path: str = "") -> dict[str, Any]:

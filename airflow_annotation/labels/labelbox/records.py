@@ -6,10 +6,13 @@ https://docs.labelbox.com/reference/export-quick-reference and the pages for eac
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Iterator
+from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
+
+from airflow_annotation.labels.json_repair import repair_json
+from airflow_annotation.labels.lenient import Note, decode_lenient
 
 
 class Point(msgspec.Struct, gc=False):
@@ -256,14 +259,14 @@ class DataRow(msgspec.Struct, gc=False):
 
 
 class MediaAttributes(msgspec.Struct, gc=False):
-    """What Labelbox found out about the media."""
+    """What Labelbox found out about the media: numbers, or what somebody wrote there."""
 
-    width: float | None = None
-    height: float | None = None
+    width: Any = None
+    height: Any = None
     mime_type: str | None = None
     asset_type: str | None = None
-    frame_rate: float | None = None
-    frame_count: float | None = None
+    frame_rate: Any = None
+    frame_count: Any = None
 
 
 class MetadataField(msgspec.Struct, gc=False):
@@ -299,25 +302,31 @@ _decoder = msgspec.json.Decoder(Row[Object, Answer])
 _raw_decoder = msgspec.json.Decoder(Row[msgspec.Raw, msgspec.Raw])
 
 
-def decode_rows(lines: Sequence[bytes]) -> list[TypedRow]:
+_UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
+
+
+def decode_rows(lines: list[bytes], note: Note) -> list[TypedRow]:
     """Decode lines of an export.
 
     An annotation that is no such record becomes one of no kind, with its name and ids.
 
+    :param lines: the lines; one of which a part could not be decoded is replaced by what was
+    :param note: called with the name of each value that is left out
     :raises ValueError: a line is no data row; the message has its beginning
     """
     try:
         return _decoder.decode_lines(b"\n".join(lines))
-    except msgspec.DecodeError:
-        return [_decode_row(line) for line in lines]
+    except _UNREADABLE:
+        return [_decode_row(lines, place, note) for place in range(len(lines))]
 
 
-def _decode_row(line: bytes) -> TypedRow:
+def _decode_row(lines: list[bytes], place: int, note: Note) -> TypedRow:
     try:
-        return _decoder.decode(line)
-    except msgspec.DecodeError:
+        return _decoder.decode(lines[place])
+    except _UNREADABLE:
         pass
-    row: Any = _decode_raw(line)
+    row: Any = _mend(lines[place], note)
+    lines[place] = msgspec.json.encode(row)
     for label in _labels(row):
         annotations = label.annotations
         if annotations is not None:
@@ -330,25 +339,22 @@ def _decode_row(line: bytes) -> TypedRow:
     return cast("TypedRow", row)
 
 
-def _decode_raw(line: bytes) -> Row[msgspec.Raw, msgspec.Raw]:
+def _mend(line: bytes, note: Note) -> Row[msgspec.Raw, msgspec.Raw]:
     """Decode a line with its records as they stand. Annotations of no known form are one record as a whole."""
+
+    def keep_whole(raw: msgspec.Raw) -> Annotations[msgspec.Raw, msgspec.Raw]:
+        return Annotations(objects=[raw])
+
     try:
-        return _raw_decoder.decode(line)
+        return decode_lenient(repair_json(line), Row[msgspec.Raw, msgspec.Raw], note, {Annotations: keep_whole})
     except msgspec.DecodeError as error:
-        try:
-            whole = msgspec.json.decode(line)
-            labels = [label for project in whole["projects"].values() for label in project["labels"]]
-            for label in labels:
-                label["annotations"] = {"objects": [label["annotations"]]} if label.get("annotations") else None
-            return _raw_decoder.decode(msgspec.json.encode(whole))
-        except (msgspec.DecodeError, AttributeError, KeyError, TypeError):
-            raise ValueError(f"The export has a line that is no data row ({error}): {line[:80]!r}…") from error
+        raise ValueError(f"The export has a line that is no data row ({error}): {line[:80]!r}…") from error
 
 
 def raw_records(row: TypedRow, line: bytes) -> dict[int, str]:
     """Return the records of a row as they stand in its line, by the ``id()`` of the decoded ones."""
     pairs: list[tuple[object, msgspec.Raw]] = []
-    for label, raw_label in zip(_labels(row), _labels(_decode_raw(line)), strict=True):
+    for label, raw_label in zip(_labels(row), _labels(_raw_decoder.decode(line)), strict=True):
         one, other = label.annotations, raw_label.annotations
         if one is not None and other is not None:
             pairs += zip(one.objects, other.objects, strict=True)
@@ -375,10 +381,10 @@ R = TypeVar("R", Object, Answer)
 def _decode_record(raw: msgspec.Raw, type_: type[R]) -> R:
     try:
         return msgspec.json.decode(raw, type=type_)
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         pass
     try:
-        head = msgspec.json.decode(raw, type=_Head)
-    except msgspec.ValidationError:
+        head = decode_lenient(raw, _Head)
+    except msgspec.DecodeError:
         return type_()
     return type_(feature_id=head.feature_id, feature_schema_id=head.feature_schema_id, name=head.name)

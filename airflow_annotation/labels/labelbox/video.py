@@ -7,7 +7,7 @@ and polygons move in straight lines from key frame to key frame; masks and answe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -41,14 +41,25 @@ class Shown(NamedTuple, Generic[R]):
 
 
 class Timeline(NamedTuple):
-    """The rows of a label of something that lasts."""
+    """The rows of a label of something that lasts.
+
+    :param odd_objects: records of objects whose frames no column can hold, or that are shown in too many
+    :param odd_answers: records of such answers
+    """
 
     objects: list[Shown[Object]]
     answers: list[Shown[Answer]]
+    odd_objects: list[Object]
+    odd_answers: list[Answer]
+
+
+def without_content(record: R) -> R:
+    """Return a record of no kind, with the name and the ids of another."""
+    return type(record)(feature_id=record.feature_id, feature_schema_id=record.feature_schema_id, name=record.name)
 
 
 def read_timeline(
-    frames: Mapping[int, Frame[Object, Answer]], annotations: Annotations[Object, Answer], wanted: Frames, first: int
+    frames: Mapping[int, Frame[Object, Answer]], annotations: Annotations[Object, Answer], wanted: Frames
 ) -> Timeline:
     """Return what holds when.
 
@@ -59,7 +70,6 @@ def read_timeline(
     :param frames: of the label, or its times
     :param annotations: of the label
     :param wanted: key frames of objects only, or ``all`` frames in which an object is there
-    :param first: ordinal of the first feature
     """
     objects: dict[str, dict[int, Object]] = {}
     answers: dict[str, dict[int, Answer]] = {}
@@ -68,17 +78,18 @@ def read_timeline(
             objects.setdefault(feature_id, {})[number] = one
         for place, answer in enumerate(frames[number].classifications):
             answers.setdefault(answer.feature_id or f"{number}.{place}", {})[number] = answer
-    shown_objects = [
-        shown
-        for ordinal, (feature_id, records) in enumerate(objects.items(), first)
-        for shown in _show_object(records, annotations, feature_id, wanted, ordinal)
-    ]
-    shown_answers = [
-        shown
-        for ordinal, (feature_id, records) in enumerate(answers.items(), first + len(objects))
-        for shown in _show_answer(records, annotations, feature_id, ordinal)
-    ]
-    return Timeline(shown_objects, shown_answers)
+    timeline = Timeline([], [], [], [])
+    for ordinal, (feature_id, records) in enumerate(objects.items()):
+        try:
+            timeline.objects.extend(_show_object(records, annotations, feature_id, wanted, ordinal))
+        except (ValueError, OverflowError):  # noqa: PERF203
+            timeline.odd_objects.extend(records.values())
+    for ordinal, (feature_id, said) in enumerate(answers.items(), len(objects)):
+        try:
+            timeline.answers.extend(_show_answer(said, annotations, feature_id, ordinal))
+        except (ValueError, OverflowError):  # noqa: PERF203
+            timeline.odd_answers.extend(said.values())
+    return timeline
 
 
 def _fill(records: Mapping[int, Any], annotations: Annotations[Object, Answer], feature_id: str) -> Filling:
@@ -96,7 +107,7 @@ def _show_object(
     feature_id: str,
     wanted: Frames,
     ordinal: int,
-) -> Iterator[Shown[Object]]:
+) -> list[Shown[Object]]:
     filling = _fill(records, annotations, feature_id)
     named = annotations.key_frame_feature_map.get(feature_id, list(records))
     keys = [frame for frame, is_key in named.items() if is_key] if isinstance(named, dict) else named
@@ -115,13 +126,14 @@ def _show_object(
     places = zip(
         _move(anchors, filling), filling.before.tolist(), filling.frames.tolist(), ends.tolist(), is_key, strict=True
     )
-    for record, before, start, end, key in places:
-        yield Shown(record, anchors[before], ordinal, start, end, bool(key))
+    return [
+        Shown(record, anchors[before], ordinal, start, end, bool(key)) for record, before, start, end, key in places
+    ]
 
 
 def _show_answer(
     records: Mapping[int, Answer], annotations: Annotations[Object, Answer], feature_id: str, ordinal: int
-) -> Iterator[Shown[Answer]]:
+) -> list[Shown[Answer]]:
     filling = _fill(records, annotations, feature_id)
     anchors = list(records.values())
     said = [_content(anchor) for anchor in anchors]
@@ -131,9 +143,11 @@ def _show_answer(
     changes = np.diff(filling.frames, prepend=-1) > 1
     changes |= np.diff(np.array(same)[filling.before], prepend=-1) != 0
     starts = np.flatnonzero(changes)
+    shown = []
     for start, end in zip(starts.tolist(), [*(starts[1:] - 1).tolist(), len(changes) - 1], strict=False):
         anchor = anchors[filling.before[start]]
-        yield Shown(anchor, anchor, ordinal, int(filling.frames[start]), int(filling.frames[end]), None)
+        shown.append(Shown(anchor, anchor, ordinal, int(filling.frames[start]), int(filling.frames[end]), None))
+    return shown
 
 
 def _content(answer: Answer) -> Any:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+import time
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
@@ -12,7 +14,8 @@ import msgspec
 
 from airflow_annotation.exceptions import MediaError
 from airflow_annotation.hooks.annotation import AnnotationHook
-from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.mask_budget import MaskBudget
+from airflow_annotation.labels.masks import RLE, rle_bbox
 from airflow_annotation.labels.outlines import rle_to_polygons
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.media.ranges import open_media_in_place
@@ -25,6 +28,14 @@ SHOWN: Final = 12
 
 _SHAPES: Final = 200
 """Labels that are drawn on an item."""
+
+_MASK_PIXELS: Final = 1 << 26
+_OUTLINE_PIXELS: Final = 1 << 22
+_OUTLINE_BYTES: Final = 1 << 16
+"""A mask that is larger, or divided more finely, is shown as its box."""
+
+_MASK_SECONDS: Final = 5.0
+"""After so long a page decodes no more masks: an API server has others to answer."""
 
 _LARGEST_IMAGE: Final = 25 << 20
 _IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
@@ -78,6 +89,8 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
     :param hook: of the tool
     :param project_id: the project
     """
+    deadline = time.monotonic() + _MASK_SECONDS
+    hook.mask_budget = MaskBudget.of_pixels(_MASK_PIXELS)._replace(deadline=deadline)
     item_ids = hook.list_last_labeled(project_id, COUNTED)
     tables = collect_tables(hook.read_tables(project_id, annotations="latest", item_ids=item_ids) if item_ids else ())
     items = {row["item_id"]: row for row in tables["items"].to_pylist()}
@@ -101,7 +114,10 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
                 height=item["height"],
                 status=item["status"],
                 annotators=[row["annotator"] or "unknown" for row in submissions if row["item_id"] == item["item_id"]],
-                labels=[_drawn(row) for row in labels if row["item_id"] == item["item_id"]][:_SHAPES],
+                labels=[
+                    _drawn(row, deadline)
+                    for row in itertools.islice((row for row in labels if row["item_id"] == item["item_id"]), _SHAPES)
+                ],
             )
             for item in shown
         ],
@@ -141,11 +157,15 @@ def _counts(counter: Counter[str]) -> list[Count]:
     return [Count(name, count) for name, count in sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))]
 
 
-def _drawn(row: dict[str, Any]) -> dict[str, Any]:
+def _drawn(row: dict[str, Any], deadline: float) -> dict[str, Any]:
     drawn = {name: row[name] for name in _COLUMNS if row[name] is not None}
     if row["mask_counts"] is not None:
         height, width = row["mask_size"]
-        polygons: Iterable[Any] = rle_to_polygons(RLE((height, width), row["mask_counts"]))
+        rle = RLE((height, width), row["mask_counts"])
+        x, y, across, down = rle_bbox(rle)
+        if len(rle.counts) > _OUTLINE_BYTES or across * down > _OUTLINE_PIXELS or time.monotonic() > deadline:
+            return {**drawn, "bbox": [x / width, y / height, across / width, down / height], "rotation": 0.0}
+        polygons: Iterable[Any] = rle_to_polygons(rle)
         drawn["polygons"] = [
             [[[round(float(x), 4), round(float(y), 4)] for x, y in ring] for ring in rings] for rings in polygons
         ]
