@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.splits import check_splits
-from airflow_annotation.labels.schema import SHAPE_TYPES, LabelField, LabelSchema
+from airflow_annotation.labels.schema import LabelField, LabelSchema
+from airflow_annotation.labels.types import CLASSIFICATION_TYPES
 
 
 class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -131,7 +132,7 @@ def find_classes(
     answers = {
         name: field.type == "classifications"
         for name, field in schema.fields.items()
-        if field.type.startswith("classification") and (options.label_fields is None or name in options.label_fields)
+        if field.type in CLASSIFICATION_TYPES and (options.label_fields is None or name in options.label_fields)
     }
     if not names and not answers:
         raise AnnotationError(
@@ -146,7 +147,3 @@ def find_classes(
     points = tuple(keypoints or (fields[skeletons[0]].classes if skeletons else ()))
     mask_targets = {class_: value for field in fields.values() for value, class_ in field.mask_targets.items()}
     return DatasetClasses(tuple(names), points, skeletons[0] if skeletons else None, mask_targets, answers)
-
-
-AREA_FIELDS = tuple(type_ for type_ in SHAPE_TYPES if type_ not in ("polylines", "keypoints"))
-"""The types of fields whose labels cover a part of the image."""

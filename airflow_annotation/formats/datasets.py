@@ -14,7 +14,6 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats import coco, image_folder, mot, pascal_voc, semantic_masks, yolo
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import (
-    AREA_FIELDS,
     DatasetClasses,
     DatasetOptions,
     find_classes,
@@ -22,13 +21,14 @@ from airflow_annotation.formats.dataset_options import (
 )
 from airflow_annotation.formats.delta import DELTA
 from airflow_annotation.formats.image_reader import ImageReader
-from airflow_annotation.formats.labeled_images import AREA_TYPES, CLASSIFICATION_TYPES, ImageBatch, LabeledImage
+from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.formats.parquet import TableWriter, write_dataset
 from airflow_annotation.formats.stores import DatasetStore
 from airflow_annotation.formats.text_tables import TEXT_FORMATS, write_text_tables
 from airflow_annotation.formats.versions import PARQUET, VERSIONS, Manifest, TableFile, write_version
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.types import AREA_FIELDS, AREA_TYPES, CLASSIFICATION_TYPES
 
 TABLE_FORMATS: Final = (PARQUET, DELTA, *TEXT_FORMATS)
 """The formats that have the tables as they are; the others are to train models with."""
@@ -72,9 +72,8 @@ class DatasetFormat(NamedTuple):
 
 
 _KEYPOINT: Final = frozenset({"keypoint"})
-_CLASSIFICATION_FIELDS: Final = ("classification", "classifications")
 _YOLO_TYPES: Final = {"pose": AREA_TYPES | _KEYPOINT, "classify": CLASSIFICATION_TYPES}
-_YOLO_FIELDS: Final = {"pose": (*AREA_FIELDS, "keypoints"), "classify": _CLASSIFICATION_FIELDS}
+_YOLO_FIELDS: Final = {"pose": (*AREA_FIELDS, "keypoints"), "classify": tuple(sorted(CLASSIFICATION_TYPES))}
 
 FORMATS: Final[dict[str, DatasetFormat]] = {
     "coco": DatasetFormat(

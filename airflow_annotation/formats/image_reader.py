@@ -17,7 +17,6 @@ from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOp
 from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.image_rows import Items, annotation_keys, choose_annotations, group_rows
 from airflow_annotation.formats.labeled_images import (
-    CLASSIFICATION_TYPES,
     FloatArray,
     ImageBatch,
     IntArray,
@@ -30,6 +29,7 @@ from airflow_annotation.formats.shapes import upright_box
 from airflow_annotation.labels.geometry import rotated_box_corners
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.types import CLASSIFICATION_TYPES
 
 _IMAGES_AT_ONCE: Final = 1000
 

@@ -5,7 +5,7 @@ An image is an item of type image, or a frame of a video that has labels. Coordi
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,11 +18,6 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 Point = list[float]
 Path = list[Point]
-
-AREA_TYPES: Final = frozenset({"detection", "ellipse", "polygon", "instance", "segmentation"})
-"""Types of labels that cover a part of the image."""
-
-CLASSIFICATION_TYPES: Final = frozenset({"classification", "classifications"})
 
 
 class Keypoint(NamedTuple):

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadReport
 from airflow_annotation.labels.odd_values import OddValues
-from airflow_annotation.labels.schema import OTHER
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.types import OTHER
 
 log = logging.getLogger(__name__)
 

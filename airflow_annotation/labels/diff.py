@@ -19,29 +19,13 @@ BoolArray = npt.NDArray[np.bool_]
 TOLERANCE: Final = 1e-6
 """How far two numbers may be apart and still count as equal: coordinates pass through a tool's percent."""
 
-COMPARED: Final = (
-    "parent_label_id",
-    "type",
-    "label",
-    "labels",
-    "number",
-    "text",
-    "bbox",
-    "rotation",
-    "points",
-    "point_index",
-    "visibility",
-    "mask_size",
-    "mask_counts",
-    "frame_end",
-    "time",
-    "time_end",
-    "span_start",
-    "span_end",
-    "from_label_id",
-    "to_label_id",
-    "attributes",
+_ORIGIN: Final = frozenset(
+    (
+        *("project", "item_id", "item_key", "annotation_id", "origin", "ordinal", "label_id", "field", "target"),
+        *("track_id", "frame", "tool_frame", "is_keyframe", "label_origin", "raw"),
+    )
 )
+COMPARED: Final = tuple(name for name in LABELS.names if name not in _ORIGIN)
 """The columns that say what a label is; the others say where it came from and what it is called."""
 
 DIFFERENCES: Final = pa.schema(

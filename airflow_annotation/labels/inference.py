@@ -9,28 +9,18 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from airflow_annotation.labels.schema import LabelSchemaError
+from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.types import LABEL_TYPES, OTHER, WITHOUT_CLASSES
 
 RADIO_VALUES_MAX: Final = 20
 """Different answers up to which an attribute of strings is taken for a choice, not for free text."""
 
-_FIELD_TYPES: Final[dict[frozenset[str], str]] = {
-    frozenset({"classification"}): "classification",
-    frozenset({"classifications"}): "classifications",
+_MIXED: Final = {
     frozenset({"classification", "classifications"}): "classifications",
-    frozenset({"detection"}): "detections",
-    frozenset({"instance"}): "instances",
-    frozenset({"polygon"}): "polygons",
-    frozenset({"polyline"}): "polylines",
     frozenset({"polygon", "polyline"}): "polylines",
-    frozenset({"keypoint"}): "keypoints",
-    frozenset({"segmentation"}): "segmentation",
-    frozenset({"scalar"}): "scalar",
-    frozenset({"text"}): "text",
 }
-"""The type of a field by the types of its labels. A polyline can be closed, so it can be a polygon."""
+"""The type of a field whose labels are of several types. A polyline can be closed, so it can be a polygon."""
 
-_WITHOUT_CLASSES: Final = ("scalar", "text")
 _NO_QUESTION: Final = "score"
 _NO_FIELD: Final = "relation"
 
@@ -76,13 +66,13 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
                 continue
             seen = fields.setdefault(row["field"], _Seen())
             seen.types.add(row["type"])
-            if row["type"] not in _WITHOUT_CLASSES and row.get("label") is not None:
+            if row["type"] not in WITHOUT_CLASSES and row.get("label") is not None:
                 seen.classes.add(row["label"])
             _add_attributes(json.loads(row.get("attributes") or "{}"), seen)
     if "labels" in labels.column_names:
         several = labels.filter(labels["labels"].is_valid()).select(["field", "type", "labels"])
         for row in several.to_pylist():
-            if row["field"] in fields and row["type"] not in (*_WITHOUT_CLASSES, _NO_FIELD):
+            if row["field"] in fields and row["type"] not in (*WITHOUT_CLASSES, _NO_FIELD):
                 fields[row["field"]].classes.update(row["labels"])
 
 
@@ -100,9 +90,11 @@ def _add_attributes(attributes: dict[str, Any], seen: _Seen) -> None:
 
 
 def _describe(seen: _Seen) -> dict[str, Any]:
-    type_ = _FIELD_TYPES.get(frozenset(seen.types), "other")
+    first = LABEL_TYPES.get(min(seen.types))
+    one = first.field_type if first is not None and len(seen.types) == 1 else None
+    type_ = one or _MIXED.get(frozenset(seen.types), OTHER)
     field: dict[str, Any] = {"type": type_}
-    if type_ == "other":
+    if type_ == OTHER:
         field["tag"] = ", ".join(sorted(seen.types))
     classes = sorted(seen.classes)
     if type_ == "segmentation":

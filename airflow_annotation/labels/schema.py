@@ -9,46 +9,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.types import FIELD_TYPES, OF_FIELD, OTHER, SHAPE_TYPES, WITHOUT_CLASSES
+
 if TYPE_CHECKING:
     import pyarrow as pa
-
-FIELD_TYPES: Final = (
-    "classification",
-    "classifications",
-    "detections",
-    "instances",
-    "polygons",
-    "polylines",
-    "keypoints",
-    "segmentation",
-    "scalar",
-    "text",
-)
-"""What a field can ask for, in FiftyOne's words."""
 
 ATTRIBUTE_TYPES: Final = ("radio", "select", "checkbox", "text", "number")
 """How an attribute is answered: one of its values (``radio``, ``select``), any of them (``checkbox``), or freely."""
 
-SHAPE_TYPES: Final = ("detections", "instances", "polygons", "polylines", "keypoints", "segmentation")
-"""The field types that are drawn, so that their labels can have attributes."""
-
-OTHER: Final = "other"
-"""Type of a field that was read from a tool and that no type of ours describes; ``tag`` says what the tool calls it."""
-
-_SINGULAR: Final = {
-    "detection": "detections",
-    "instance": "instances",
-    "polygon": "polygons",
-    "polyline": "polylines",
-    "keypoint": "keypoints",
-}
-_WITHOUT_CLASSES: Final = ("scalar", "text")
+_SINGULAR: Final = {type_.name: field_type for field_type, type_ in OF_FIELD.items()}
 _ATTRIBUTES_WITH_VALUES: Final = ("radio", "select", "checkbox")
 _MASK_TARGET_MAX: Final = 65535
-
-
-class LabelSchemaError(ValueError):
-    """A label schema says something that cannot be labeled; the message names the field."""
 
 
 class LabelAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,7 +39,8 @@ class LabelAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that is asked for in each item.
 
-    :param type: one of :data:`FIELD_TYPES`, or ``other`` for what was read from a tool and has no type of ours
+    :param type: one of :data:`~airflow_annotation.labels.types.FIELD_TYPES`, or ``other`` for what was read from a
+        tool and has no type of ours
     :param classes: what can be chosen, in order
     :param attributes: questions about each label, by name
     :param mask_targets: for ``segmentation``, the class of each pixel value; 0 is the background
@@ -179,9 +152,9 @@ def _read_field(name: str, field: Any) -> LabelField:
         elif classes and set(classes) != set(mask_targets.values()):
             raise LabelSchemaError(f"{where} names other classes than mask_targets does. Leave classes out.")
         classes = tuple(mask_targets.values())
-    if type_ in _WITHOUT_CLASSES and classes:
+    if type_ in WITHOUT_CLASSES and classes:
         raise LabelSchemaError(f"{where} is of type {type_} and cannot have classes.")
-    if type_ not in (*_WITHOUT_CLASSES, OTHER) and not classes:
+    if type_ not in (*WITHOUT_CLASSES, OTHER) and not classes:
         raise LabelSchemaError(f"{where} is of type {type_} and has no classes. List at least one.")
     attributes = _read_attributes(field.get("attributes") or {}, type_, classes, where)
     tag = field.get("tag", "")

@@ -17,8 +17,10 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
+from airflow_annotation.labels.errors import LabelRowError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import JSON_COLUMNS, LABELS
+from airflow_annotation.labels.types import LABEL_TYPES, OF_FIELD
 
 Row = dict[str, Any]
 
@@ -28,39 +30,6 @@ SCORE: Final = "score"
 _ROWS_AT_ONCE: Final = 1000
 _ROW_SCHEMA: Final = LABELS.append(pa.field(SCORE, pa.float64()))
 _SUBMISSION: Final = ("project", "annotation_id", "origin")
-
-_TYPES: Final = {
-    "classification": "classification",
-    "classifications": "classifications",
-    "detections": "detection",
-    "instances": "instance",
-    "polygons": "polygon",
-    "polylines": "polyline",
-    "keypoints": "keypoint",
-    "segmentation": "segmentation",
-    "scalar": "scalar",
-    "text": "text",
-}
-"""The type of a label in a field of each type, where its row does not say it."""
-
-_NEEDED: Final[dict[str, tuple[str, ...]]] = {
-    "detection": ("bbox",),
-    "ellipse": ("bbox",),
-    "polygon": ("points",),
-    "polyline": ("points",),
-    "keypoint": ("points",),
-    "instance": ("mask_size", "mask_counts"),
-    "segmentation": ("mask_size", "mask_counts"),
-    "scalar": ("number",),
-    "text": ("text",),
-    "relation": ("from_label_id", "to_label_id"),
-    "other": ("raw",),
-}
-"""What a label of each type must have."""
-
-
-class LabelRowError(ValueError):
-    """A row does not say what a label needs; the message names the row's field and column."""
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,9 +167,8 @@ def _check(row: Row, where: str, width: int | None, height: int | None) -> None:
 
     :raises LabelRowError: it does not
     """
-    missing = [name for name in _NEEDED.get(row["type"], ()) if row.get(name) is None]
-    if row["type"].startswith("classification") and row.get("label") is None and not row.get("labels"):
-        missing = ["label"]
+    needs = LABEL_TYPES[row["type"]].needs if row["type"] in LABEL_TYPES else ()
+    missing = [name for name in needs if row.get(name) is None and not (name == "label" and row.get("labels"))]
     if missing:
         raise LabelRowError(f"{where} is of type {row['type']} and has no {missing[0]}.")
     if row.get("bbox") is not None and not _has_numbers(row["bbox"], 4):
@@ -241,6 +209,6 @@ def _type_of(field: str, schema: LabelSchema, where: str) -> str:
             f"{where}: the project has no such field. Its fields: {', '.join(schema.fields) or 'none'}."
         )
     type_ = schema.fields[field].type
-    if type_ not in _TYPES:
+    if type_ not in OF_FIELD:
         raise LabelRowError(f"{where} has no type, and the field does not tell it.")
-    return _TYPES[type_]
+    return OF_FIELD[type_].name

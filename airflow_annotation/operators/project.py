@@ -10,7 +10,8 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import IfExists, project_id_of
-from airflow_annotation.labels.schema import LabelSchema, LabelSchemaError
+from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.predictions import keep_callable, open_labels
 from airflow_annotation.project_task import (
     AnnotationProjectTask,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
-from airflow_annotation.labels.label_studio.values import LANDS_AS_OTHER, READERS
+from airflow_annotation.labels.label_studio.tags import LANDS_AS_OTHER, READERS
 from airflow_annotation.labels.submissions import read_rows, read_submissions
 from airflow_annotation.labels.tables import collect_tables
 from tests.labels.label_studio_rows import (

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.inference import RADIO_VALUES_MAX
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
-from airflow_annotation.labels.schema import LabelSchema, LabelSchemaError
+from airflow_annotation.labels.schema import LabelSchema
 
 Row = dict[str, Any]
 SCHEMA = pa.schema(

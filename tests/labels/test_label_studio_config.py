@@ -12,14 +12,15 @@ import yaml  # type: ignore[import-untyped]  # its stubs are a package of their 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio.config import (
     label_config_from_schema,
     label_schema_from_config,
-    media_data_keys,
 )
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
-from airflow_annotation.labels.label_studio.values import LANDS_AS_OTHER, READERS
-from airflow_annotation.labels.schema import FIELD_TYPES, SHAPE_TYPES, LabelSchema, LabelSchemaError
+from airflow_annotation.labels.label_studio.tags import LANDS_AS_OTHER, READERS
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.types import FIELD_TYPES, SHAPE_TYPES
 from tests.servers.label_studio import environment_path
 
 if TYPE_CHECKING:
@@ -90,8 +91,12 @@ def test_other_media_can_be_classified(media_type: str, tag: str) -> None:
     schema = LabelSchema.from_dict({"topic": {"type": "classification", "classes": ["a"]}, "note": {"type": "text"}})
     config = label_config_from_schema(schema, media_type=media_type)
     assert ElementTree.fromstring(config).find(tag) is not None
-    assert media_data_keys(config) == {media_type: media_type}
+    assert _media_keys(config) == {media_type: media_type}
     assert label_schema_from_config(config) == schema
+
+
+def _media_keys(config: str) -> dict[str, str]:
+    return {name: media.data_key for name, media in LabelingConfig(config).objects.items()}
 
 
 def test_objects_in_videos_are_tracked_at_the_files_frame_rate() -> None:
@@ -123,7 +128,7 @@ def test_a_field_may_be_called_like_the_media() -> None:
     schema = LabelSchema.from_dict({"image": {"type": "text"}, "image_1": {"type": "scalar"}})
     config = label_config_from_schema(schema)
     assert label_schema_from_config(config) == schema
-    assert media_data_keys(config) == {"image_2": "image"}
+    assert _media_keys(config) == {"image_2": "image"}
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
-from airflow_annotation.labels.label_studio.results import UnwritableLabelError, results_from_labels
+from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from tests.labels.label_studio_rows import (
     CONFIG,

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from label_studio_sdk._extensions.label_studio_tools.postprocessing.video import extract_key_frames
 
+from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
-from airflow_annotation.labels.label_studio.results import UnwritableLabelError, results_from_labels
+from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.video import Frames
 from tests.servers.label_studio import LabelStudio
 

@@ -9,9 +9,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from labelbox import Classification, OntologyBuilder, Option, Tool
 
+from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology, ontology_from_schema
-from airflow_annotation.labels.schema import FIELD_TYPES, SHAPE_TYPES, LabelSchema, LabelSchemaError
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.types import FIELD_TYPES, SHAPE_TYPES
 
 NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=9)
 TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=20).filter(

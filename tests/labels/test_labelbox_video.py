@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.labelbox.export import ExportSource, read_export
 from airflow_annotation.labels.labelbox.features import Ontology
-from airflow_annotation.labels.labelbox.results import UnwritableLabelError, results_from_labels
+from airflow_annotation.labels.labelbox.results import results_from_labels
 from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.tables import collect_tables
 from tests.labels.labelbox_round_trip import GLOBAL_KEY, HEIGHT, WIDTH, RoundTrip

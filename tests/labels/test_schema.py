@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from airflow_annotation.labels.schema import LabelSchema, LabelSchemaError
+from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.schema import LabelSchema
 
 SCHEMA: dict[str, Any] = {
     "objects": {

@@ -10,7 +10,8 @@ from airflow.sdk import DAG, task_group
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationHook
-from airflow_annotation.labels.schema import LabelSchema, LabelSchemaError
+from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
 from airflow_annotation.project_task import PROJECT_URL_KEY, AnnotationProjectLink, default_run_key

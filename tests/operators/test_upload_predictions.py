@@ -16,8 +16,8 @@ from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.formats.parquet import read_dataset
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.labels.diff import diff_labels
+from airflow_annotation.labels.errors import LabelRowError
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.submissions import LabelRowError
 from airflow_annotation.labels.tables import LABELS, collect_tables
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.predictions import UploadPredictionsOperator

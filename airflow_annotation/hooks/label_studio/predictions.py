@@ -23,10 +23,11 @@ from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
 from airflow_annotation.hooks.progress_log import UploadProgress
+from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
-from airflow_annotation.labels.label_studio.results import UnwritableLabelError, results_from_labels
-from airflow_annotation.labels.submissions import LabelRowError, Submission, complete_labels
+from airflow_annotation.labels.label_studio.results import results_from_labels
+from airflow_annotation.labels.submissions import Submission, complete_labels
 from airflow_annotation.media.items import key_hash
 
 PREDICTIONS_PER_REQUEST: Final = 2000
@@ -162,7 +163,7 @@ class _Upload:
     def _add(self, item_key: str, item: _Item, submissions: Iterable[Submission]) -> None:
         try:
             predictions = [self._write(item, submission) for submission in submissions]
-        except (LabelRowError, UnwritableLabelError) as error:
+        except LabelError as error:
             self._report.fail(item_key, f"Item {item_key!r}: {error}")
             return
         size = sum(map(len, predictions))

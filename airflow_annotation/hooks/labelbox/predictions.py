@@ -21,11 +21,12 @@ from airflow_annotation.hooks.labelbox.data_rows import ProjectRow, ProjectRows
 from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, TaskFailed, pause, polls, repeat
 from airflow_annotation.hooks.progress_log import UploadProgress
+from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.keys import global_key_of
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
-from airflow_annotation.labels.labelbox.results import UnwritableLabelError, results_from_labels
-from airflow_annotation.labels.submissions import LabelRowError, Submission, complete_labels
+from airflow_annotation.labels.labelbox.results import results_from_labels
+from airflow_annotation.labels.submissions import Submission, complete_labels
 from airflow_annotation.media.items import key_hash
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class _Upload:
                 for number, submission in enumerate(submissions)
                 for line in self._write(item_key, row, submission, number)
             ]
-        except (LabelRowError, UnwritableLabelError) as error:
+        except LabelError as error:
             self._report.fail(item_key, f"Item {item_key!r}: {error}")
             return
         size = len(msgspec.json.encode(lines))

@@ -5,22 +5,18 @@ The tags are described at https://labelstud.io/tags/.
 
 from __future__ import annotations
 
-import colorsys
 import itertools
 import re
 from collections.abc import Iterator
 from typing import Final
 from xml.etree import ElementTree
 
-from airflow_annotation.labels.label_studio.controls import SHAPES, Control, LabelingConfig
-from airflow_annotation.labels.schema import (
-    OTHER,
-    SHAPE_TYPES,
-    LabelAttribute,
-    LabelField,
-    LabelSchema,
-    LabelSchemaError,
-)
+from airflow_annotation.labels.colors import color
+from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
+from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, find_tag, tags_of
+from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
+from airflow_annotation.labels.types import LABEL_TYPES, OF_FIELD, OTHER, SHAPE_TYPES, WITHOUT_CLASSES
 
 _OBJECT_TAGS: Final = {
     "image": "Image",
@@ -30,14 +26,9 @@ _OBJECT_TAGS: Final = {
     "html": "HyperText",
     "pdf": "Pdf",
 }
-_SHAPE_TAGS: Final = {
-    "detections": "RectangleLabels",
-    "instances": "BrushLabels",
-    "polygons": "PolygonLabels",
-    "polylines": "VectorLabels",
-    "keypoints": "KeyPointLabels",
-    "segmentation": "BrushLabels",
-}
+_WITHOUT_FIELD_TYPE: Final = ("taxonomy", "timelinelabels")
+"""Tags whose fields are of type ``other``, whatever their labels are."""
+
 _HOTKEYS: Final = "1234567890qwetasdfgzxcvbyiopjklnm"
 """Keys for classes in the order in which Label Studio itself hands them out; the rest are its own commands."""
 
@@ -93,15 +84,6 @@ def label_schema_from_config(xml: str) -> LabelSchema:
         if control.attribute is None and not (gives_classes_elsewhere and control.field in config.controls):
             fields[control.field] = _read_field(control, config)
     return LabelSchema(fields)
-
-
-def media_data_keys(xml: str) -> dict[str, str]:
-    """Return the keys of a task's data that hold its media, by the name of the tag that shows them.
-
-    :param xml: the labeling config
-    :raises LabelSchemaError: it is not well-formed XML
-    """
-    return {name: media.data_key for name, media in LabelingConfig(xml).objects.items()}
 
 
 # Writing
@@ -167,7 +149,8 @@ def _write_field(
         ElementTree.SubElement(view, "VideoRectangle", {**names, "name": shape_control_name(name)})
         _write_classes(ElementTree.SubElement(view, "Labels", names), "Label", name, field, hotkeys)
     else:
-        control = ElementTree.SubElement(view, _SHAPE_TAGS[field.type], names)
+        spelling = TAGS[tags_of(OF_FIELD[field.type].name)[1]].name
+        control = ElementTree.SubElement(view, f"{spelling}Labels", names)
         if field.type == "polylines":
             control.set("closable", "false")
         _write_classes(control, "Label", name, field, hotkeys)
@@ -180,7 +163,7 @@ def _write_classes(
     for index, class_ in enumerate(field.classes):
         element = ElementTree.SubElement(control, tag, value=_checked_value(class_, f"Label schema, field {name!r}"))
         if tag == "Label":
-            element.set("background", _colour(index))
+            element.set("background", color(index))
         if hotkey := next(hotkeys, None):
             element.set("hotkey", hotkey)
         if class_ in categories:
@@ -219,12 +202,6 @@ def _checked_value(value: str, where: str) -> str:
     return value
 
 
-def _colour(index: int) -> str:
-    """Return a colour that differs from its neighbours': hues go round by the golden ratio."""
-    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 0.9)
-    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
-
-
 # Reading
 
 
@@ -235,7 +212,7 @@ def _read_field(control: Control, config: LabelingConfig) -> LabelField:
     if type_ == "instances" and control.numbers_classes:
         mask_targets = {int(category): class_ for class_, category in control.classes.items()}
         type_ = "segmentation"
-    if type_ == OTHER or (type_ not in ("scalar", "text") and not classes):
+    if type_ == OTHER or (type_ not in WITHOUT_CLASSES and not classes):
         type_, tag = OTHER, control.tag
     attributes = {
         asked.attribute: _read_attribute(asked, classes)
@@ -251,17 +228,16 @@ def _field_type(control: Control, config: LabelingConfig) -> str:
     if control.tag == "choices":
         single = control.attributes.get("choice", "single") != "multiple"
         return "classification" if single else "classifications"
-    if control.tag in ("number", "rating"):
-        return "scalar"
-    if control.tag in ("textarea", "datetime"):
-        return "text"
     shapes = {
-        SHAPES[shape.tag]
+        SHAPES[shape.tag].types[0]
         for shape in config.controls.values()
         if control.tag == "labels" and shape.tag in SHAPES and shape.field == control.name
-    } or {SHAPES.get(control.tag.removesuffix("labels"), OTHER)}
-    shape = shapes.pop()
-    return OTHER if shapes or shape not in SHAPE_TYPES else shape
+    }
+    tag = find_tag(control.tag)
+    if not shapes and tag is not None and control.tag not in _WITHOUT_FIELD_TYPE:
+        shapes = {tag.types[0]}
+    types = {LABEL_TYPES[shape].field_type for shape in shapes}
+    return types.pop() or OTHER if len(types) == 1 else OTHER
 
 
 def _read_attribute(asked: Control, field_classes: tuple[str, ...]) -> LabelAttribute:

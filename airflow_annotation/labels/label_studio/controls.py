@@ -13,25 +13,9 @@ from xml.etree import ElementTree
 
 import msgspec
 
-from airflow_annotation.labels.schema import LabelSchemaError
-
-PATH_SEPARATOR: Final = "/"
-"""Between the levels of a taxonomy or a nested choice, where a path is one class."""
-
-SHAPES: Final = {
-    "rectangle": "detections",
-    "ellipse": "ellipses",
-    "polygon": "polygons",
-    "vector": "polylines",
-    "keypoint": "keypoints",
-    "brush": "instances",
-    "magicwand": "instances",
-    "bitmask": "instances",
-    "videorectangle": "detections",
-    "videovector": "polylines",
-}
-"""Tags that draw without classes of their own, and the type of what they draw. With ``labels`` at the end they have
-classes; without, the classes come from a ``Labels`` tag beside them, if from anywhere."""
+from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.label_studio.tags import SHAPES
+from airflow_annotation.labels.label_studio.values import PATH_SEPARATOR
 
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
 """Tags that can be asked for each region."""

@@ -31,8 +31,8 @@ from airflow_annotation.labels.label_studio.video import read_videos
 from airflow_annotation.labels.lenient import decode_lenient
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.odd_values import OddValues
-from airflow_annotation.labels.schema import OTHER
 from airflow_annotation.labels.tables import ITEMS, LabelTables, empty_tables
+from airflow_annotation.labels.types import OTHER
 from airflow_annotation.labels.video import Frames
 
 TOOL: Final = "label_studio"

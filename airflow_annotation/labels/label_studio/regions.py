@@ -17,16 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.labels.columns import Columns, IntArray, class_columns, concat_columns, string_column
-from airflow_annotation.labels.label_studio.controls import SHAPES, Control, LabelingConfig
-from airflow_annotation.labels.label_studio.values import (
-    READERS,
-    TIME_RANGES,
-    Pictures,
-    ValueReader,
-    read_answer,
-)
+from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
+from airflow_annotation.labels.label_studio.tags import READERS, SHAPES, TIME_RANGES
+from airflow_annotation.labels.label_studio.values import Pictures, ValueReader, read_answer
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
-from airflow_annotation.labels.schema import OTHER
+from airflow_annotation.labels.types import OTHER
 
 Controls = Mapping[str, Control | None]
 

@@ -13,55 +13,30 @@ from typing import Any, Final
 
 import msgspec
 
+from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.label_studio.controls import (
     DEFAULT_FRAME_RATE,
-    PATH_SEPARATOR,
     Control,
     LabelingConfig,
 )
+from airflow_annotation.labels.label_studio.tags import SHAPES, tags_of
 from airflow_annotation.labels.label_studio.tracks import (
-    VIDEO_TAGS,
     Group,
     attributes_of,
     find_tool_frame,
     group_rows,
     path_sequence_of,
-    path_vertices,
     ranges_of,
     sequence_of,
     shared_attributes,
 )
-from airflow_annotation.labels.label_studio.values import PLACE_ATTRIBUTES
-from airflow_annotation.labels.masks import RLE, rle_to_bitmask, rle_to_brush
+from airflow_annotation.labels.label_studio.values import PATH_SEPARATOR, PLACE_ATTRIBUTES
+from airflow_annotation.labels.types import LABEL_TYPES, OTHER
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
 
-_SHAPES: Final = {
-    "detection": ("rectangle",),
-    "ellipse": ("ellipse",),
-    "polygon": ("polygon", "vector"),
-    "polyline": ("vector",),
-    "keypoint": ("keypoint",),
-    "instance": ("brush", "bitmask", "magicwand"),
-    "segmentation": ("brush", "bitmask", "magicwand"),
-}
-"""For each type of label the shapes that can draw it."""
-
-_ANSWERS: Final = {
-    "classification": ("choices", "taxonomy"),
-    "classifications": ("choices", "taxonomy"),
-    "scalar": ("number", "rating"),
-    "text": ("textarea", "datetime"),
-    "span": ("labels", "hypertextlabels", "paragraphlabels", "timeserieslabels"),
-}
-"""For each type of label the tags whose records it can be."""
-
 _TOLERANCE: Final = 1e-6
-
-
-class UnwritableLabelError(ValueError):
-    """A label cannot be written with the project's labeling config; the message names its field and says why."""
 
 
 def results_from_labels(
@@ -122,15 +97,16 @@ class _Writer:
         type_ = self._row["type"]
         attributes = attributes_of(self._row)
         if self._group.in_video:
-            yield from self._video(VIDEO_TAGS[type_])
-        elif type_ == "other":
+            yield from self._video(tags_of(type_, in_video=True))
+        elif type_ == OTHER:
             yield msgspec.json.decode(self._row["raw"])
         elif type_ == "relation":
             yield self._relation(attributes)
-        elif type_ in _SHAPES:
-            yield from self._shape(_SHAPES[type_], attributes)
-        elif type_ in _ANSWERS:
-            control = self._control(_ANSWERS[type_])
+        elif tags := tags_of(type_):
+            if LABEL_TYPES[type_].is_shape:
+                yield from self._shape(tags, attributes)
+                return
+            control = self._control(tags)
             yield self._record(control, self._answer(control), attributes)
             yield from self._attributes(control, attributes)
         else:
@@ -192,8 +168,8 @@ class _Writer:
             )
         return frame
 
-    def _shape(self, shapes: Sequence[str], attributes: Mapping[str, Any]) -> Iterator[Record]:
-        control = self._control([tag for shape in shapes for tag in (f"{shape}labels", shape)])
+    def _shape(self, tags: Sequence[str], attributes: Mapping[str, Any]) -> Iterator[Record]:
+        control = self._control(tags)
         value = self._geometry(control.tag.removesuffix("labels"))
         if control.tag.endswith("labels"):
             self._check_classes(control)
@@ -299,30 +275,13 @@ class _Writer:
         return {**place, "startOffset": characters["start"], "endOffset": characters["end"]}
 
     def _geometry(self, shape: str) -> Record:
-        if shape in ("rectangle", "ellipse"):
-            return self._box(shape)
-        if shape in ("brush", "magicwand", "bitmask"):
-            mask = RLE(tuple(self._row["mask_size"]), self._row["mask_counts"])
-            is_image = shape == "bitmask"
-            return {"imageDataURL": rle_to_bitmask(mask)} if is_image else {"format": "rle", "rle": rle_to_brush(mask)}
-        points = [[number * 100 for number in self._checked(point)] for point in self._row["points"]]
-        if shape == "keypoint":
-            return {"x": points[0][0], "y": points[0][1], "width": 0.5}
-        if shape == "polygon":
-            return {"points": points, "closed": True}
-        return {"vertices": path_vertices(self._row), "closed": self._row["type"] == "polygon"}
-
-    def _box(self, shape: str) -> Record:
-        x, y, width, height = self._checked(self._row["bbox"])
-        rotation = self._row.get("rotation") or 0.0
-        if shape == "rectangle":
-            return {"x": x * 100, "y": y * 100, "width": width * 100, "height": height * 100, "rotation": rotation}
-        # Label Studio turns an ellipse about its middle, the table about the top left corner of its box.
-        cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
-        middle_x = x + width / 2 * cos - height / 2 * sin / self._aspect
-        middle_y = y + width / 2 * sin * self._aspect + height / 2 * cos
-        radii = {"radiusX": width * 50, "radiusY": height * 50}
-        return {"x": middle_x * 100, "y": middle_y * 100, **radii, "rotation": rotation}
+        for numbers in (self._row.get("bbox"), *(self._row.get("points") or ())):
+            if numbers is not None:
+                self._checked(numbers)
+        write = SHAPES[shape].write
+        if write is None:
+            raise UnwritableLabelError(f"{self._where} cannot be drawn with {shape} outside of a video.")
+        return write(self._row, self._aspect)
 
     def _checked(self, numbers: Sequence[float]) -> Sequence[float]:
         """Refuse what lies outside the media; a turned box may reach out of it."""

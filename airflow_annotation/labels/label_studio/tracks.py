@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.shapes import path_vertices
+from airflow_annotation.labels.label_studio.tags import tags_of
 from airflow_annotation.labels.label_studio.video import ENABLED
 from airflow_annotation.labels.video import STRAIGHT, Frames, Track, track_to_sequence
 
 Row = Mapping[str, Any]
-
-VIDEO_TAGS: Final = {
-    "detection": ("videorectangle",),
-    "polyline": ("videovectorlabels", "videovector"),
-    "polygon": ("videovectorlabels", "videovector"),
-    "classification": ("timelinelabels",),
-    "classifications": ("timelinelabels",),
-}
-"""For each type of label the tags whose records are of many rows."""
 
 
 class Group(NamedTuple):
@@ -56,7 +49,7 @@ def group_rows(rows: Iterable[Row], config: LabelingConfig) -> Collection[Group]
     groups: dict[object, Group] = {}
     for place, row in enumerate(rows):
         says_when = any(row.get(name) is not None for name in ("track_id", "tool_frame", "time"))
-        tags = VIDEO_TAGS.get(row["type"], ())
+        tags = tags_of(row["type"], in_video=True)
         group = Group([row], says_when and any((row["field"], tag) in fields for tag in tags))
         key = (row["field"], tags, group.record_id) if group.in_video else place
         if key in groups:
@@ -128,16 +121,6 @@ def path_sequence_of(
         for step in steps
     ]
     return {**length, "sequence": sequence}
-
-
-def path_vertices(row: Row) -> list[dict[str, Any]]:
-    """Return the points of a row as vertices, in percent; all rows of an object give them the same names."""
-    name = row["label_id"] if row.get("track_id") is None else row["track_id"]
-    names = [f"{name}-{number}" for number in range(len(row["points"]))]
-    return [
-        {"id": name, "x": x * 100, "y": y * 100, "isBezier": False, "prevPointId": before}
-        for name, before, (x, y) in zip(names, [None, *names], row["points"], strict=False)
-    ]
 
 
 class _Step(NamedTuple):

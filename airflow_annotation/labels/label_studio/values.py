@@ -23,11 +23,13 @@ from airflow_annotation.labels.columns import (
     mask_columns,
     points_column,
 )
-from airflow_annotation.labels.label_studio.controls import PATH_SEPARATOR
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.masks import bitmask_to_rle, brush_to_rle
 
 _PERCENT: Final = 100
+
+PATH_SEPARATOR: Final = "/"
+"""Between the levels of a taxonomy or a nested choice, where a path is one class."""
 
 
 class _Box(msgspec.Struct, gc=False):
@@ -308,6 +310,33 @@ def _join_paths(classes: list[str | list[str]]) -> list[str]:
 # Types
 
 
+class ReadValues(NamedTuple):
+    """How the values of some tags are read.
+
+    :param struct: what each of them is
+    :param columns: turns decoded values into columns
+    :param answer: the member of ``struct`` that the tags call by names of their own
+    """
+
+    struct: type[msgspec.Struct]
+    columns: Callable[[Sequence[Any], Pictures], Columns]
+    answer: str = "classes"
+
+
+BOXES: Final = ReadValues(_Box, _boxes)
+ELLIPSES: Final = ReadValues(_Ellipse, _ellipses)
+POLYGONS: Final = ReadValues(_Polygon, _polygons)
+VECTORS: Final = ReadValues(_Vector, _vectors)
+POINTS: Final = ReadValues(_Point, _keypoints)
+BRUSHES: Final = ReadValues(_Brush, _brushes)
+BITMASKS: Final = ReadValues(_Bitmask, _bitmasks)
+CHOICES: Final = ReadValues(_Choices, _choices)
+NUMBERS: Final = ReadValues(_Number, _numbers, "number")
+TEXTS: Final = ReadValues(_Text, _texts, "text")
+SPANS: Final = ReadValues(_Span, _spans)
+TIME_RANGES: Final = ReadValues(_TimeRange, _time_ranges)
+
+
 class ValueReader(NamedTuple):
     """How values of one record type are read.
 
@@ -344,47 +373,21 @@ class ValueReader(NamedTuple):
         return True
 
 
-def _reader(
-    type_: str, value: type[msgspec.Struct], columns: Callable[[Sequence[Any], Pictures], Columns], **names: str
-) -> ValueReader:
-    """Make the reader of a record type whose values call a field by another name, most often the classes."""
-    renamed = [
-        (field.name, field.type, msgspec.field(name=names[field.name], default=field.default))
-        for field in msgspec.structs.fields(value)
-        if field.name in names
-    ]
-    struct = msgspec.defstruct(value.__name__, renamed, bases=(value,), kw_only=True, gc=False)
-    return ValueReader(type_, msgspec.json.Decoder(list[struct]), columns)  # type: ignore[valid-type]
+def make_reader(type_: str, values: ReadValues, answer: str) -> ValueReader:
+    """Make the reader of a record type.
 
+    :param type_: the ``labels`` table's type of such a record
+    :param values: how its values are read
+    :param answer: what they call the classes, or whatever is the answer
+    """
+    (renamed,) = (
+        (field.name, field.type, msgspec.field(name=answer, default=field.default))
+        for field in msgspec.structs.fields(values.struct)
+        if field.name == values.answer
+    )
+    struct = msgspec.defstruct(values.struct.__name__, [renamed], bases=(values.struct,), kw_only=True, gc=False)
+    return ValueReader(type_, msgspec.json.Decoder(list[struct]), values.columns)  # type: ignore[valid-type]
 
-def _shape_readers(
-    tag: str, type_: str, value: type[msgspec.Struct], columns: Callable[[Sequence[Any], Pictures], Columns]
-) -> dict[str, ValueReader]:
-    named = f"{tag}labels"
-    return {tag: _reader(type_, value, columns), named: _reader(type_, value, columns, classes=named)}
-
-
-READERS: Final[dict[str, ValueReader]] = {
-    **_shape_readers("rectangle", "detection", _Box, _boxes),
-    **_shape_readers("ellipse", "ellipse", _Ellipse, _ellipses),
-    **_shape_readers("polygon", "polygon", _Polygon, _polygons),
-    **_shape_readers("vector", "polyline", _Vector, _vectors),
-    **_shape_readers("keypoint", "keypoint", _Point, _keypoints),
-    **_shape_readers("brush", "instance", _Brush, _brushes),
-    "magicwand": _reader("instance", _Brush, _brushes),
-    **_shape_readers("bitmask", "instance", _Bitmask, _bitmasks),
-    "choices": _reader("classification", _Choices, _choices, classes="choices"),
-    "taxonomy": _reader("classifications", _Choices, _choices, classes="taxonomy"),
-    "number": _reader("scalar", _Number, _numbers),
-    "rating": _reader("scalar", _Number, _numbers, number="rating"),
-    "textarea": _reader("text", _Text, _texts),
-    "datetime": _reader("text", _Text, _texts, text="datetime"),
-    "labels": _reader("span", _Span, _spans, classes="labels"),
-    "hypertextlabels": _reader("span", _Span, _spans, classes="hypertextlabels"),
-    "paragraphlabels": _reader("span", _Span, _spans, classes="paragraphlabels"),
-    "timeserieslabels": _reader("span", _TimeRange, _time_ranges, classes="timeserieslabels"),
-}
-"""How the records of each type are read; those of videos in ``video.py``. What is in neither lands as ``other``."""
 
 PLACE_ATTRIBUTES: Final = ("start", "end", "startOffset", "endOffset", "channel")
 """Attributes of a span that say where it is, in the tool's own words, as far as no column does.
@@ -394,17 +397,6 @@ characters in them. In HTML they are XPaths, the offsets count the characters in
 ``span_end`` those of the whole text. In a time series whose times are no numbers, they are its times. ``channel`` is
 that of a sound.
 """
-
-LANDS_AS_OTHER: Final[dict[str, str]] = {
-    "chat": "messages of a conversation, edited or judged",
-    "ocrlabels": "regions that a text recognition proposed",
-    "pairwise": "which of two media was chosen",
-    "ranker": "an order of items, or their buckets",
-}
-"""Label Studio's control tags whose records no column of the tables could say, and what they are about."""
-
-TIME_RANGES: Final = _reader("span", _TimeRange, _time_ranges, classes="labels")
-"""How records of type ``labels`` are read on media that last, such as sound."""
 
 
 class _Answer(msgspec.Struct, gc=False):

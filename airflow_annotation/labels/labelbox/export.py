@@ -46,8 +46,8 @@ from airflow_annotation.labels.labelbox.records import (
 from airflow_annotation.labels.labelbox.video import Shown, read_timeline, without_content
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.odd_values import OddValues
-from airflow_annotation.labels.schema import OTHER
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.types import OTHER
 from airflow_annotation.labels.video import Frames
 
 TOOL: Final = "labelbox"

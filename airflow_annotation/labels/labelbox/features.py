@@ -12,16 +12,14 @@ from typing import Any, Final
 
 import msgspec
 
-from airflow_annotation.labels.schema import LabelSchemaError
+from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.labelbox.kinds import MASK_TOOLS
 
 CLASS_SEPARATOR: Final = ": "
 """Between field and class in the name of a tool: a Labelbox tool is one class, and has no other place for the field."""
 
 MASK_TARGET_SEPARATOR: Final = " = "
 """Between pixel value and class in the name of a segmentation tool: ``surface: 1 = road``."""
-
-MASK_TOOLS: Final = ("raster-segmentation", "superpixel")
-"""Tools whose objects are masks."""
 
 NUMBER_HINT: Final = " (a number)"
 """End of the instructions of a text question that asks for a number: Labelbox has no questions for numbers."""

@@ -72,7 +72,7 @@ def rle_to_png(rle: RLE) -> bytes:
     return _png(rle_to_mask(rle).astype(np.uint8))
 
 
-def rle_to_colour_png(rle: RLE, color: Color) -> bytes:
+def rle_to_color_png(rle: RLE, color: Color) -> bytes:
     """Return a PNG with the mask in a color on black, which is what imports of videos take."""
     return _png(rle_to_mask(rle).astype(np.uint8)[..., None] * np.array(color, np.uint8))
 

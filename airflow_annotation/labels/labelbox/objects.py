@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -21,62 +21,25 @@ import pyarrow.compute as pc
 from airflow_annotation.labels.columns import (
     Columns,
     FloatArray,
-    bbox_column,
     check_finite,
     class_columns,
     concat_columns,
     mask_columns,
-    points_column,
     string_column,
 )
 from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Tool
+from airflow_annotation.labels.labelbox.kinds import GEOMETRIES, KIND_OF_GEOMETRY
 from airflow_annotation.labels.labelbox.mask_files import MaskFetcher, read_masks
 from airflow_annotation.labels.labelbox.records import Answer, Choice, Object, Point
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.masks import RLE
-from airflow_annotation.labels.schema import OTHER
+from airflow_annotation.labels.types import OTHER
 
 DIRECTION: Final = "direction"
 """Attribute of a relation: ``right`` from its first object to its second, ``bi`` both ways."""
 
 SCORE: Final = "score"
 """Attribute with how sure a model is of a label, which Labelbox calls its confidence."""
-
-
-class _Shape(NamedTuple):
-    """Something that can be drawn.
-
-    :param kind: the kind of tool that draws it
-    :param type: of its rows
-    """
-
-    kind: str
-    type: str
-
-
-_SHAPES: Final[dict[str, _Shape]] = {
-    "bounding_box": _Shape("rectangle", "detection"),
-    "polygon": _Shape("polygon", "polygon"),
-    "line": _Shape("line", "polyline"),
-    "point": _Shape("point", "keypoint"),
-    "mask": _Shape("raster-segmentation", "instance"),
-    "composite_mask": _Shape("raster-segmentation", "instance"),
-    "location": _Shape("named-entity", "span"),
-    "conversational_location": _Shape("named-entity", "span"),
-    "unidirectional_relationship": _Shape("edge", "relation"),
-    "bidirectional_relationship": _Shape("edge", "relation"),
-}
-"""By the key of an object that holds its geometry."""
-
-_MASKS: Final = ("mask", "composite_mask")
-
-_FLAT: Final = {
-    "bounding_box": "ImageBoundingBox",
-    "polygon": "ImagePolygon",
-    "line": "ImagePolyline",
-    "point": "ImagePoint",
-}
-"""Shapes in pixels, which nothing can be said of without the size of the picture, and what exports call them."""
 
 
 def read_objects(
@@ -100,7 +63,7 @@ def read_objects(
     groups = _group(objects, np.isnan(sizes[:, 0] + sizes[:, 1]))
     read: list[tuple[Sequence[int], Columns]] = []
     for shape, rows in groups.items():
-        if shape in _MASKS:
+        if shape != OTHER and GEOMETRIES[shape].read is None:
             masks = read_masks([getattr(objects[row], shape) for row in rows], fetch, _budgets(sizes[rows], budget))
             read.extend(_mask_group(shape, rows, masks))
         else:
@@ -134,13 +97,13 @@ def _group(objects: Sequence[Object], unsized: npt.NDArray[np.bool_]) -> dict[st
     kinds = {one.annotation_kind for one in objects}
     if len(kinds) == 1 and not unsized.any():
         (kind,) = kinds
-        shape = next((name for name, called in _FLAT.items() if kind == called), OTHER)
+        shape = next((name for name, geometry in GEOMETRIES.items() if kind and kind == geometry.kind), OTHER)
         if shape != OTHER and None not in map(attrgetter(shape), objects):
             return {shape: range(len(objects))}
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for row, one in enumerate(objects):
         shape = _shape_of(one)
-        lacking = one.page_number is not None or (shape in _FLAT and unsized[row])
+        lacking = one.page_number is not None or (shape != OTHER and GEOMETRIES[shape].is_flat and unsized[row])
         lacking |= shape == "polygon" and not all(isinstance(point, Point) for point in one.polygon or ())
         groups[OTHER if lacking else shape].append(row)
     return dict(groups)
@@ -157,7 +120,7 @@ def _mask_group(
     read = [(row, mask) for row, mask in zip(rows, masks, strict=True) if mask is not None]
     odd = [row for row, mask in zip(rows, masks, strict=True) if mask is None]
     columns = mask_columns([mask for _, mask in read])
-    yield [row for row, _ in read], {"type": pa.repeat(_SHAPES[shape].type, len(read)), **columns}
+    yield [row for row, _ in read], {"type": pa.repeat(GEOMETRIES[shape].type, len(read)), **columns}
     if odd:
         yield odd, {"type": pa.repeat(OTHER, len(odd))}
 
@@ -180,10 +143,13 @@ def _shape_group(
 
 
 def _shape_columns(shape: str, rows: Sequence[int], objects: Sequence[Object], sizes: FloatArray) -> Columns:
+    read = GEOMETRIES[shape].read
+    if read is None:
+        raise ValueError(f"{shape} is read from files.")
     with np.errstate(all="ignore"):
-        columns = _COLUMNS[shape]([getattr(objects[row], shape) for row in rows], sizes[rows])
+        columns = read([getattr(objects[row], shape) for row in rows], sizes[rows])
     check_finite(columns)
-    return {"type": pa.repeat(_SHAPES[shape].type, len(rows)), **columns}
+    return {"type": pa.repeat(GEOMETRIES[shape].type, len(rows)), **columns}
 
 
 def _fits(shape: str, row: int, objects: Sequence[Object], sizes: FloatArray) -> bool:
@@ -194,66 +160,6 @@ def _fits(shape: str, row: int, objects: Sequence[Object], sizes: FloatArray) ->
     return True
 
 
-def _boxes(values: Sequence[Any], sizes: FloatArray) -> Columns:
-    numbers = np.empty((len(values), 4))
-    numbers[:, 0] = [box.left for box in values]
-    numbers[:, 1] = [box.top for box in values]
-    numbers[:, 2] = [box.width for box in values]
-    numbers[:, 3] = [box.height for box in values]
-    numbers[:, :2] /= sizes
-    numbers[:, 2:] /= sizes
-    return {"bbox": bbox_column(numbers.ravel()), "rotation": pa.repeat(0.0, len(values))}
-
-
-def _polygons(values: Sequence[Any], sizes: FloatArray) -> Columns:
-    """Labelbox repeats the first corner at the end."""
-    return _lines([path[:-1] if len(path) > 1 and path[0] == path[-1] else path for path in values], sizes)
-
-
-def _lines(values: Sequence[Any], sizes: FloatArray) -> Columns:
-    lengths = [len(path) for path in values]
-    numbers = np.array([(point.x, point.y) for path in values for point in path], np.float64).reshape(-1, 2)
-    numbers /= np.repeat(sizes, lengths, axis=0)
-    return {"points": points_column(numbers.ravel(), lengths)}
-
-
-def _points(values: Sequence[Any], sizes: FloatArray) -> Columns:
-    return _lines([[value] for value in values], sizes)
-
-
-def _spans(values: Sequence[Any], _: FloatArray) -> Columns:
-    """Labelbox names the last character of a span, the table the one behind it."""
-    return {
-        "span_start": pa.array([value.start for value in values], pa.int64()),
-        "span_end": pa.array([value.end + 1 for value in values], pa.int64()),
-        "text": pa.array([value.token for value in values], pa.string()),
-    }
-
-
-def _message_spans(values: Sequence[Any], sizes: FloatArray) -> Columns:
-    target = pa.array([value.message_id for value in values], pa.string())
-    return {**_spans([value.location for value in values], sizes), "target": target}
-
-
-def _relations(values: Sequence[Any], _: FloatArray) -> Columns:
-    return {
-        "from_label_id": pa.array([value.source for value in values], pa.string()),
-        "to_label_id": pa.array([value.target for value in values], pa.string()),
-    }
-
-
-_COLUMNS: Final[dict[str, Callable[[Sequence[Any], FloatArray], Columns]]] = {
-    "bounding_box": _boxes,
-    "polygon": _polygons,
-    "line": _lines,
-    "point": _points,
-    "location": _spans,
-    "conversational_location": _message_spans,
-    "unidirectional_relationship": _relations,
-    "bidirectional_relationship": _relations,
-}
-
-
 def _tool_columns(objects: Sequence[Object], types: pa.Array, ontology: Ontology) -> Columns:
     """Return what the tool tells: field and class, and whether masks are instances or a segmentation."""
     names = [one.feature_schema_id or one.name for one in objects]
@@ -262,8 +168,7 @@ def _tool_columns(objects: Sequence[Object], types: pa.Array, ontology: Ontology
     for name in encoded.dictionary.to_pylist():
         one = objects[names.index(name)]
         tool = ontology.find_tool(one.feature_schema_id, one.name)
-        shape = _SHAPES.get(_shape_of(one))
-        kind = shape.kind if shape else one.annotation_kind or OTHER
+        kind = KIND_OF_GEOMETRY.get(_shape_of(one)) or one.annotation_kind or OTHER
         tools.append(tool or Tool(kind=kind, name=one.name, field=kind, label=one.name))
     columns = {
         "field": pa.array([tool.field for tool in tools], pa.string()).take(encoded.indices),
@@ -277,7 +182,7 @@ def _tool_columns(objects: Sequence[Object], types: pa.Array, ontology: Ontology
 
 
 def _shape_of(one: Object) -> str:
-    return next((name for name in _SHAPES if getattr(one, name) is not None), OTHER)
+    return next((name for name in GEOMETRIES if getattr(one, name) is not None), OTHER)
 
 
 # Answers

@@ -8,10 +8,11 @@ ontologies of any origin are read, too.
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from airflow_annotation.labels.colors import color
+from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.labelbox.features import (
     CLASS_SEPARATOR,
     MASK_TARGET_SEPARATOR,
@@ -21,44 +22,14 @@ from airflow_annotation.labels.labelbox.features import (
     Question,
     Tool,
 )
-from airflow_annotation.labels.schema import (
-    OTHER,
-    SHAPE_TYPES,
-    LabelAttribute,
-    LabelField,
-    LabelSchema,
-    LabelSchemaError,
-)
+from airflow_annotation.labels.labelbox.kinds import FIELD_TYPES, QUESTIONS, TOOLS, kinds_of
+from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
+from airflow_annotation.labels.types import OF_FIELD, OTHER, SHAPE_TYPES
 
 Json = dict[str, Any]
 
-_TOOLS: Final = {
-    "detections": "rectangle",
-    "instances": "raster-segmentation",
-    "polygons": "polygon",
-    "polylines": "line",
-    "keypoints": "point",
-    "segmentation": "raster-segmentation",
-}
-_FIELD_TYPES: Final = {
-    "rectangle": "detections",
-    "raster-segmentation": "instances",
-    "superpixel": "instances",
-    "polygon": "polygons",
-    "line": "polylines",
-    "point": "keypoints",
-}
-_QUESTIONS: Final = {
-    "classification": "radio",
-    "classifications": "checklist",
-    "scalar": "text",
-    "text": "text",
-    "radio": "radio",
-    "select": "radio",
-    "checkbox": "checklist",
-    "number": "text",
-}
-"""Type of the classification that asks for a field or an attribute."""
+_ATTRIBUTES: Final = {"radio": "radio", "select": "radio", "checkbox": "checklist", "number": "text"}
+"""Type of the classification that asks for an attribute of each type."""
 
 _NUMBERS: Final = ("scalar", "number")
 
@@ -87,7 +58,7 @@ def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] =
             question = _write_question(name, field.type, field.classes)
             classifications.append({**question, "scope": "index" if name in index_fields else "global"})
     for number, tool in enumerate(tools):
-        tool["color"] = _colour(number)
+        tool["color"] = color(number)
     normalized = {"tools": tools, "classifications": classifications}
     _check_names(tools)
     read = label_schema_from_ontology(normalized).fields
@@ -96,7 +67,7 @@ def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] =
             raise LabelSchemaError(
                 f"Label schema, field {name!r}: the names of its tools in Labelbox would be read as something else. "
                 f"Leave {CLASS_SEPARATOR!r} and {MASK_TARGET_SEPARATOR!r} out of its name and classes, and do not "
-                f"name it like a kind of tool ({', '.join(sorted(_FIELD_TYPES))})."
+                f"name it like a kind of tool ({', '.join(sorted(FIELD_TYPES))})."
             )
     return normalized
 
@@ -123,7 +94,7 @@ def label_schema_from_ontology(normalized: Mapping[str, Any]) -> LabelSchema:
 
 
 def _write_tools(name: str, field: LabelField) -> Iterator[Json]:
-    kind = _TOOLS[field.type]
+    kind = kinds_of(OF_FIELD[field.type].name, TOOLS)[0]
     targets = {class_: value for value, class_ in field.mask_targets.items()}
     plain = name == kind and not any(CLASS_SEPARATOR in class_ for class_ in field.classes)
     for class_ in field.classes:
@@ -142,7 +113,7 @@ def _write_tools(name: str, field: LabelField) -> Iterator[Json]:
 
 def _write_question(name: str, type_: str, answers: Iterable[str]) -> Json:
     question: Json = {
-        "type": _QUESTIONS[type_],
+        "type": _ATTRIBUTES.get(type_) or kinds_of(type_, QUESTIONS)[0],
         "name": name,
         "instructions": f"{name}{NUMBER_HINT}" if type_ in _NUMBERS else name,
         "required": False,
@@ -177,12 +148,6 @@ def _meaning(field: LabelField) -> LabelField:
     )
 
 
-def _colour(index: int) -> str:
-    """Return a colour that differs from its neighbours': hues go round by the golden ratio."""
-    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.75, 0.9)
-    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
-
-
 # Reading
 
 
@@ -190,7 +155,7 @@ def _read_tools(tools: list[Tool]) -> LabelField:
     kind = tools[0].kind
     classes = tuple(dict.fromkeys(tool.label for tool in tools))
     mask_targets = {tool.mask_target: tool.label for tool in tools if tool.mask_target is not None}
-    type_ = "segmentation" if mask_targets else _FIELD_TYPES.get(kind, OTHER)
+    type_ = "segmentation" if mask_targets else FIELD_TYPES.get(kind, OTHER)
     asked: dict[str, list[tuple[str, Question]]] = {}
     for tool in tools:
         for name, question in _questions(tool.questions, ""):
@@ -231,7 +196,7 @@ def _read_attribute(askings: list[tuple[str, Question]], tools: int) -> LabelAtt
 def _read_question(question: Question) -> LabelField:
     classes = tuple(option.name for option in question.options)
     if question.kind in ("radio", "checklist") and classes:
-        return LabelField(type="classification" if question.kind == "radio" else "classifications", classes=classes)
+        return LabelField(type=QUESTIONS[question.kind].types[0], classes=classes)
     if question.kind == "text":
         return LabelField(type="scalar" if question.is_number else "text")
     return LabelField(type=OTHER, classes=classes, tag=question.type)

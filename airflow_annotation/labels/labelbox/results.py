@@ -18,42 +18,20 @@ from typing import Any, Final
 
 import msgspec
 
+from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Question, Tool
-from airflow_annotation.labels.labelbox.mask_files import rle_to_colour_png, rle_to_png
+from airflow_annotation.labels.labelbox.kinds import QUESTIONS, TOOLS, kinds_of, row_name
+from airflow_annotation.labels.labelbox.mask_files import rle_to_color_png
 from airflow_annotation.labels.labelbox.objects import DIRECTION, SCORE
 from airflow_annotation.labels.labelbox.tracks import Row, Segment, first_frame, last_frame, segments_of
 from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.types import LABEL_TYPES
 
 Record = dict[str, Any]
-
-_KINDS: Final = {
-    "detection": ("rectangle",),
-    "polygon": ("polygon",),
-    "polyline": ("line",),
-    "keypoint": ("point",),
-    "instance": ("raster-segmentation", "superpixel"),
-    "segmentation": ("raster-segmentation", "superpixel"),
-    "span": ("named-entity",),
-    "relation": ("edge",),
-}
-"""For each type of label the tools that can draw it."""
-
-_MASKS: Final = ("instance", "segmentation")
-_ANSWERS: Final = {
-    "classification": ("radio",),
-    "classifications": ("checklist",),
-    "scalar": ("text",),
-    "text": ("text",),
-}
-"""For each type of label the questions that it can answer."""
 
 _WHITE: Final = (255, 255, 255)
 _UUIDS: Final = uuid.UUID("5a6f6f21-3d0c-5d57-8f4e-6c61626c6278")
 _TOLERANCE: Final = 1e-6
-
-
-class UnwritableLabelError(ValueError):
-    """A label cannot be written with the project's ontology; the message names its field and says why."""
 
 
 def results_from_labels(
@@ -98,12 +76,12 @@ class _Writer:
         """Yield the lines of one label: a row, or the rows of a track."""
         row = rows[0]
         type_ = row["type"]
-        if type_ in _ANSWERS:
+        if kinds_of(type_, QUESTIONS):
             yield from self._write_answers(rows) if in_video else [self._write_answer(row)]
-        elif type_ not in _KINDS or (in_video and type_ in ("span", "relation")):
-            raise UnwritableLabelError(f"{_where(row)} is of type {type_}, which cannot be written to Labelbox.")
+        elif not kinds_of(type_, TOOLS) or (in_video and type_ in ("span", "relation")):
+            raise UnwritableLabelError(f"{row_name(row)} is of type {type_}, which cannot be written to Labelbox.")
         elif in_video:
-            yield self._write_masks(rows) if type_ in _MASKS else self._write_track(rows)
+            yield self._write_masks(rows) if "mask_counts" in LABEL_TYPES[type_].needs else self._write_track(rows)
         else:
             yield self._write_object(row)
 
@@ -147,9 +125,9 @@ class _Writer:
         for row in rows:
             if set(_attributes(row)) - {SCORE}:
                 raise UnwritableLabelError(
-                    f"{_where(row)} has attributes, which Labelbox imports for no mask in a video."
+                    f"{row_name(row)} has attributes, which Labelbox imports for no mask in a video."
                 )
-            image = base64.b64encode(rle_to_colour_png(self._rle(row), _WHITE)).decode()
+            image = base64.b64encode(rle_to_color_png(self._rle(row), _WHITE)).decode()
             frames += [{"index": frame, "imBytes": image} for frame in range(first_frame(row), last_frame(row) + 1)]
         instance = {"colorRGB": list(_WHITE), **_named(tool.name, tool.feature_schema_id)}
         return {**self._head(rows[0]), "masks": {"frames": frames, "instances": [instance]}}
@@ -158,18 +136,18 @@ class _Writer:
         drawing = [tool for tool in self._ontology.tools if tool.field == row["field"]]
         if not drawing or (row.get("label") is None and len(drawing) > 1):
             raise UnwritableLabelError(
-                f"{_where(row)} has no class of the project's."
+                f"{row_name(row)} has no class of the project's."
                 if drawing
-                else f"{_where(row)}: the project draws no such field. Fields that it draws: {self._drawn()}."
+                else f"{row_name(row)}: the project draws no such field. Fields that it draws: {self._drawn()}."
             )
         tool = next((tool for tool in drawing if row.get("label") in (tool.label, None)), None)
         if tool is None:
             raise UnwritableLabelError(
-                f"{_where(row)} has the class {row['label']!r}, which the project does not have."
+                f"{row_name(row)} has the class {row['label']!r}, which the project does not have."
             )
-        if tool.kind not in _KINDS[row["type"]]:
+        if tool.kind not in kinds_of(row["type"], TOOLS):
             raise UnwritableLabelError(
-                f"{_where(row)} is of type {row['type']}, and the project draws the field with the tool {tool.kind}."
+                f"{row_name(row)} is of type {row['type']}, and the project draws the field with the tool {tool.kind}."
             )
         return tool
 
@@ -177,27 +155,20 @@ class _Writer:
         return ", ".join(sorted({tool.field for tool in self._ontology.tools})) or "none"
 
     def _geometry(self, row: Row) -> Record:
-        if row["type"] in _MASKS:
-            return {"mask": {"png": base64.b64encode(rle_to_png(self._rle(row))).decode()}}
-        if row["type"] == "detection":
-            if row.get("rotation"):
-                raise UnwritableLabelError(
-                    f"{_where(row)} is turned by {row['rotation']} degrees; Labelbox's boxes are not."
-                )
-            left, top, width, height = self._pixels(row["bbox"], row)
-            return {"bbox": {"top": top, "left": left, "height": height, "width": width}}
-        points = [dict(zip("xy", self._pixels(point, row), strict=True)) for point in row["points"]]
-        if row["type"] == "keypoint":
-            return {"point": points[0]}
-        return {"polygon" if row["type"] == "polygon" else "line": points}
+        if row.get("mask_size"):
+            self._rle(row)
+        write = TOOLS[kinds_of(row["type"], TOOLS)[0]].write
+        if write is None:
+            raise UnwritableLabelError(f"{row_name(row)} is of type {row['type']}, which is not drawn in Labelbox.")
+        return write(row, lambda numbers: self._pixels(numbers, row))
 
     def _pixels(self, numbers: Sequence[float], row: Row) -> list[float]:
         if self._size is None:
-            raise UnwritableLabelError(f"{_where(row)}: nobody knows the width and height of its media in pixels.")
+            raise UnwritableLabelError(f"{row_name(row)}: nobody knows the width and height of its media in pixels.")
         reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
         if not all(math.isfinite(number) and -_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach)):
             raise UnwritableLabelError(
-                f"{_where(row)} has coordinates outside its media: {list(numbers)}. They are fractions of the width "
+                f"{row_name(row)} has coordinates outside its media: {list(numbers)}. They are fractions of the width "
                 "and height, from 0 to 1."
             )
         return [number * side for number, side in zip(numbers, self._size * 2, strict=False)]
@@ -206,7 +177,7 @@ class _Writer:
         height, width = row["mask_size"]
         if self._size is not None and self._size != (width, height):
             own = "{} x {}".format(*self._size)
-            raise UnwritableLabelError(f"{_where(row)} has a mask of {width} x {height} pixels; its media has {own}.")
+            raise UnwritableLabelError(f"{row_name(row)} has a mask of {width} x {height} pixels; its media has {own}.")
         return RLE((height, width), row["mask_counts"])
 
     def _relationship(self, row: Row) -> Record:
@@ -218,7 +189,7 @@ class _Writer:
 
     def _write_answer(self, row: Row) -> Record:
         if row.get("time") is not None:
-            raise UnwritableLabelError(f"{_where(row)} is of some seconds, which cannot be written to Labelbox.")
+            raise UnwritableLabelError(f"{row_name(row)} is of some seconds, which cannot be written to Labelbox.")
         question = self._question(row)
         record = {
             **self._head(row),
@@ -234,7 +205,9 @@ class _Writer:
         """Yield a line for each different answer, with the frames in which it is given."""
         question = self._question(rows[0])
         if question.scope != "index":
-            raise UnwritableLabelError(f"{_where(rows[0])} is of some frames, and the project asks it of whole videos.")
+            raise UnwritableLabelError(
+                f"{row_name(rows[0])} is of some frames, and the project asks it of whole videos."
+            )
         answers: dict[bytes, tuple[Any, list[Record]]] = {}
         for row in rows:
             answer = _Answers(row).of_row(question)
@@ -253,12 +226,12 @@ class _Writer:
         question = self._ontology.questions.get(row["field"])
         if question is None:
             raise UnwritableLabelError(
-                f"{_where(row)}: the project has no such question. "
+                f"{row_name(row)}: the project has no such question. "
                 f"Its questions: {', '.join(self._ontology.questions) or 'none'}."
             )
-        if question.kind not in _ANSWERS[row["type"]]:
+        if question.kind not in kinds_of(row["type"], QUESTIONS):
             raise UnwritableLabelError(
-                f"{_where(row)} is of type {row['type']}, and the project asks for it with a {question.type}."
+                f"{row_name(row)} is of type {row['type']}, and the project asks for it with a {question.type}."
             )
         return question
 
@@ -269,10 +242,6 @@ class _Writer:
 
     def _uuid(self, row: Row, label_id: str) -> str:
         return str(uuid.uuid5(_UUIDS, "\n".join([self._global_key, row.get("annotation_id") or "", label_id])))
-
-
-def _where(row: Row) -> str:
-    return f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
 
 
 def _named(name: str, feature_schema_id: str | None) -> Record:
@@ -323,7 +292,7 @@ class _Answers:
         for name, value in self._attributes.items():
             if name not in self._used and value is not None:
                 raise UnwritableLabelError(
-                    f"{_where(self._row)} has the attribute {name!r}, which the project does not ask."
+                    f"{row_name(self._row)} has the attribute {name!r}, which the project does not ask."
                 )
         return written
 
@@ -343,7 +312,7 @@ class _Answers:
         for choice in answer if isinstance(answer, list) else [answer]:
             if choice not in options:
                 raise UnwritableLabelError(
-                    f"{_where(self._row)} answers {question.name!r} with {choice!r}, which the project does not have."
+                    f"{row_name(self._row)} answers {question.name!r} with {choice!r}, which the project does not have."
                 )
             option = options[choice]
             below = list(self._write_below(option.options, f"{path}{choice}{PATH_SEPARATOR}"))

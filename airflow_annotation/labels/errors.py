@@ -1,0 +1,19 @@
+"""What can be wrong with labels and label schemas; hooks and transfers turn it into an ``AnnotationError``."""
+
+from __future__ import annotations
+
+
+class LabelError(ValueError):
+    """Labels, or a label schema, are not as they must be."""
+
+
+class LabelSchemaError(LabelError):
+    """A label schema says something that cannot be labeled; the message names the field."""
+
+
+class LabelRowError(LabelError):
+    """A row does not say what a label needs; the message names the row's field and column."""
+
+
+class UnwritableLabelError(LabelError):
+    """The project has no place for a label; the message names its field and says why."""

@@ -1,0 +1,126 @@
+"""How Label Studio spells the types of labels: one row a tag, with its reader and its writer.
+
+The tags are described at https://labelstud.io/tags/.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from airflow_annotation.labels.label_studio import shapes, values
+from airflow_annotation.labels.label_studio.shapes import WriteShape
+from airflow_annotation.labels.label_studio.values import ReadValues, ValueReader, make_reader
+
+
+class Tag(NamedTuple):
+    """A tag that people label with.
+
+    :param name: as a config has it. With ``Labels`` at the end, a shape's tag has classes of its own; without, classes
+        come from a ``Labels`` tag beside it, if from anywhere
+    :param types: the types of label that its records can be; records are of the first where they do not say more
+    :param value: what a record of it holds, and what makes columns of that; None for records of many frames, see
+        :mod:`airflow_annotation.labels.label_studio.video`
+    :param classes: the key of the value that holds the answer, where it is not the one that the tag's name says
+    :param write: makes the value of a shape's record from a row
+    :param has_named: whether there is a tag of a shape with ``Labels`` at its end
+    :param in_video: whether one record of it is many rows
+    :param is_shape: whether it draws
+    """
+
+    name: str
+    types: tuple[str, ...]
+    value: ReadValues | None = None
+    classes: str | None = None
+    write: WriteShape | None = None
+    has_named: bool = True
+    in_video: bool = False
+    is_shape: bool = False
+
+    @property
+    def spellings(self) -> list[str]:
+        """The tag's names in lower case, as records have them; the one with classes of its own first."""
+        name = self.name.lower()
+        return [f"{name}labels", name] if self.is_shape and self.has_named else [name]
+
+
+def _shape(
+    name: str, types: tuple[str, ...], value: ReadValues, write: WriteShape, *, has_named: bool = True
+) -> tuple[str, Tag]:
+    return name.lower(), Tag(name, types, value, write=write, has_named=has_named, is_shape=True)
+
+
+def _answer(name: str, types: tuple[str, ...], value: ReadValues, classes: str | None = None) -> tuple[str, Tag]:
+    return name.lower(), Tag(name, types, value, classes)
+
+
+def _video(name: str, types: tuple[str, ...], *, is_shape: bool = True, has_named: bool = False) -> tuple[str, Tag]:
+    return name.lower(), Tag(name, types, has_named=has_named, in_video=True, is_shape=is_shape)
+
+
+TAGS: Final[dict[str, Tag]] = dict(
+    (
+        _shape("Rectangle", ("detection",), values.BOXES, shapes.write_rectangle),
+        _shape("Ellipse", ("ellipse",), values.ELLIPSES, shapes.write_ellipse),
+        _shape("Polygon", ("polygon",), values.POLYGONS, shapes.write_polygon),
+        _shape("Vector", ("polyline", "polygon"), values.VECTORS, shapes.write_vector),
+        _shape("KeyPoint", ("keypoint",), values.POINTS, shapes.write_keypoint),
+        _shape("Brush", ("instance", "segmentation"), values.BRUSHES, shapes.write_brush),
+        _shape("Bitmask", ("instance", "segmentation"), values.BITMASKS, shapes.write_bitmask),
+        _shape("MagicWand", ("instance", "segmentation"), values.BRUSHES, shapes.write_brush, has_named=False),
+        _answer("Choices", ("classification", "classifications"), values.CHOICES, "choices"),
+        _answer("Taxonomy", ("classifications", "classification"), values.CHOICES, "taxonomy"),
+        _answer("Number", ("scalar",), values.NUMBERS, "number"),
+        _answer("Rating", ("scalar",), values.NUMBERS, "rating"),
+        _answer("TextArea", ("text",), values.TEXTS, "text"),
+        _answer("DateTime", ("text",), values.TEXTS, "datetime"),
+        _answer("Labels", ("span",), values.SPANS),
+        _answer("HyperTextLabels", ("span",), values.SPANS),
+        _answer("ParagraphLabels", ("span",), values.SPANS),
+        _answer("TimeSeriesLabels", ("span",), values.TIME_RANGES),
+        _video("VideoRectangle", ("detection",)),
+        _video("VideoVector", ("polyline", "polygon"), has_named=True),
+        _video("TimelineLabels", ("classification", "classifications"), is_shape=False),
+    )
+)
+"""By name in lower case; of several tags for one type the first is preferred. What is not here lands as ``other``."""
+
+SHAPES: Final = {name: tag for name, tag in TAGS.items() if tag.is_shape}
+"""The tags that draw."""
+
+READERS: Final[dict[str, ValueReader]] = {
+    spelling: make_reader(tag.types[0], tag.value, tag.classes or spelling)
+    for tag in TAGS.values()
+    if tag.value is not None
+    for spelling in tag.spellings
+}
+"""How the records of each type are read; those of videos in ``video.py``."""
+
+TIME_RANGES: Final = make_reader("span", values.TIME_RANGES, "labels")
+"""How records of type ``labels`` are read on media that last, such as sound."""
+
+LANDS_AS_OTHER: Final[dict[str, str]] = {
+    "chat": "messages of a conversation, edited or judged",
+    "ocrlabels": "regions that a text recognition proposed",
+    "pairwise": "which of two media was chosen",
+    "ranker": "an order of items, or their buckets",
+}
+"""Label Studio's control tags whose records no column of the tables could say, and what they are about."""
+
+
+def find_tag(spelling: str) -> Tag | None:
+    """Return the tag with this name in lower case, with ``labels`` at its end or without; None if it is unknown."""
+    return TAGS.get(spelling) or SHAPES.get(spelling.removesuffix("labels"))
+
+
+def tags_of(label_type: str, *, in_video: bool = False) -> tuple[str, ...]:
+    """Return the names of the tags that records of a type of label can be of, the preferred one first.
+
+    :param label_type: the type
+    :param in_video: ask for the tags whose records are of many rows
+    """
+    return tuple(
+        spelling
+        for tag in TAGS.values()
+        if tag.in_video == in_video and label_type in tag.types
+        for spelling in tag.spellings
+    )

@@ -1,0 +1,194 @@
+"""How Labelbox spells the types of labels: one row a kind of tool or question, with its readers and its writer.
+
+Labelbox counts in pixels, the tables in parts of the media's size.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from airflow_annotation.labels.columns import Columns, FloatArray, bbox_column, points_column
+from airflow_annotation.labels.errors import UnwritableLabelError
+from airflow_annotation.labels.labelbox.mask_files import rle_to_png
+from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.types import LABEL_TYPES
+
+Row = Mapping[str, Any]
+Record = dict[str, Any]
+Pixels = Callable[[Sequence[float]], list[float]]
+"""Turns coordinates of a row into pixels, checked."""
+
+
+def row_name(row: Row) -> str:
+    """Return what errors call a row."""
+    return f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
+
+
+# Reading
+
+
+def _read_boxes(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    numbers = np.empty((len(values), 4))
+    numbers[:, 0] = [box.left for box in values]
+    numbers[:, 1] = [box.top for box in values]
+    numbers[:, 2] = [box.width for box in values]
+    numbers[:, 3] = [box.height for box in values]
+    numbers[:, :2] /= sizes
+    numbers[:, 2:] /= sizes
+    return {"bbox": bbox_column(numbers.ravel()), "rotation": pa.repeat(0.0, len(values))}
+
+
+def _read_polygons(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    """Labelbox repeats the first corner at the end."""
+    return _read_lines([path[:-1] if len(path) > 1 and path[0] == path[-1] else path for path in values], sizes)
+
+
+def _read_lines(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    lengths = [len(path) for path in values]
+    numbers = np.array([(point.x, point.y) for path in values for point in path], np.float64).reshape(-1, 2)
+    numbers /= np.repeat(sizes, lengths, axis=0)
+    return {"points": points_column(numbers.ravel(), lengths)}
+
+
+def _read_points(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    return _read_lines([[value] for value in values], sizes)
+
+
+def _read_spans(values: Sequence[Any], _: FloatArray) -> Columns:
+    """Labelbox names the last character of a span, the table the one behind it."""
+    return {
+        "span_start": pa.array([value.start for value in values], pa.int64()),
+        "span_end": pa.array([value.end + 1 for value in values], pa.int64()),
+        "text": pa.array([value.token for value in values], pa.string()),
+    }
+
+
+def _read_message_spans(values: Sequence[Any], sizes: FloatArray) -> Columns:
+    target = pa.array([value.message_id for value in values], pa.string())
+    return {**_read_spans([value.location for value in values], sizes), "target": target}
+
+
+def _read_relations(values: Sequence[Any], _: FloatArray) -> Columns:
+    return {
+        "from_label_id": pa.array([value.source for value in values], pa.string()),
+        "to_label_id": pa.array([value.target for value in values], pa.string()),
+    }
+
+
+# Writing
+
+
+def _write_box(row: Row, pixels: Pixels) -> Record:
+    if row.get("rotation"):
+        raise UnwritableLabelError(f"{row_name(row)} is turned by {row['rotation']} degrees; Labelbox's boxes are not.")
+    left, top, width, height = pixels(row["bbox"])
+    return {"bbox": {"top": top, "left": left, "height": height, "width": width}}
+
+
+def _write_polygon(row: Row, pixels: Pixels) -> Record:
+    return {"polygon": _write_points(row, pixels)}
+
+
+def _write_line(row: Row, pixels: Pixels) -> Record:
+    return {"line": _write_points(row, pixels)}
+
+
+def _write_point(row: Row, pixels: Pixels) -> Record:
+    return {"point": _write_points(row, pixels)[0]}
+
+
+def _write_points(row: Row, pixels: Pixels) -> list[Record]:
+    return [dict(zip("xy", pixels(point), strict=True)) for point in row["points"]]
+
+
+def _write_mask(row: Row, _: Pixels) -> Record:
+    return {"mask": {"png": base64.b64encode(rle_to_png(RLE(tuple(row["mask_size"]), row["mask_counts"]))).decode()}}
+
+
+# Kinds
+
+
+class Geometry(NamedTuple):
+    """A key of an object that holds its geometry.
+
+    :param type: the type of its labels, where they do not say more
+    :param read: makes columns of geometries and the sizes of their media, in pixels; None for masks, which are in files
+    :param kind: what exports call an object that has it, where it is in pixels of a picture
+    """
+
+    type: str
+    read: Callable[[Sequence[Any], FloatArray], Columns] | None
+    kind: str | None = None
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether nothing can be said of it without the size of the picture."""
+        return self.kind is not None
+
+
+class Kind(NamedTuple):
+    """A kind of tool or question.
+
+    :param types: the types of label that it makes; labels are of the first where they do not say more
+    :param geometries: by the key of an object
+    :param write: makes the geometry of an import; None where that takes more than a row
+    """
+
+    types: tuple[str, ...]
+    geometries: Mapping[str, Geometry] = {}
+    write: Callable[[Row, Pixels], Record] | None = None
+
+
+TOOLS: Final[dict[str, Kind]] = {
+    "rectangle": Kind(
+        ("detection",), {"bounding_box": Geometry("detection", _read_boxes, "ImageBoundingBox")}, _write_box
+    ),
+    "polygon": Kind(("polygon",), {"polygon": Geometry("polygon", _read_polygons, "ImagePolygon")}, _write_polygon),
+    "line": Kind(("polyline",), {"line": Geometry("polyline", _read_lines, "ImagePolyline")}, _write_line),
+    "point": Kind(("keypoint",), {"point": Geometry("keypoint", _read_points, "ImagePoint")}, _write_point),
+    "raster-segmentation": Kind(
+        ("instance", "segmentation"),
+        {"mask": Geometry("instance", None), "composite_mask": Geometry("instance", None)},
+        _write_mask,
+    ),
+    "superpixel": Kind(("instance", "segmentation"), {}, _write_mask),
+    "named-entity": Kind(
+        ("span",),
+        {"location": Geometry("span", _read_spans), "conversational_location": Geometry("span", _read_message_spans)},
+    ),
+    "edge": Kind(
+        ("relation",),
+        {
+            "unidirectional_relationship": Geometry("relation", _read_relations),
+            "bidirectional_relationship": Geometry("relation", _read_relations),
+        },
+    ),
+}
+"""Tools, which draw. Of those that can make one type the first is preferred."""
+
+QUESTIONS: Final[dict[str, Kind]] = {
+    "radio": Kind(("classification",)),
+    "checklist": Kind(("classifications",)),
+    "text": Kind(("scalar", "text")),
+}
+"""Classifications, which ask."""
+
+GEOMETRIES: Final = {key: geometry for kind in TOOLS.values() for key, geometry in kind.geometries.items()}
+KIND_OF_GEOMETRY: Final = {key: name for name, kind in TOOLS.items() for key in kind.geometries}
+MASK_TOOLS: Final = tuple(name for name, kind in TOOLS.items() if "instance" in kind.types)
+"""Tools whose objects are masks."""
+
+FIELD_TYPES: Final = {
+    name: field_type for name, kind in TOOLS.items() if (field_type := LABEL_TYPES[kind.types[0]].field_type)
+}
+"""The type of the fields that tools draw."""
+
+
+def kinds_of(label_type: str, kinds: Mapping[str, Kind]) -> list[str]:
+    """Return the names of the tools or questions that make labels of a type, the preferred one first."""
+    return [name for name, kind in kinds.items() if label_type in kind.types]

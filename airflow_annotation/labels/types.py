@@ -1,0 +1,81 @@
+"""The types of labels: what each one is, said once. What other modules know about types is derived from here.
+
+A tool's package has one table more, of how the tool spells the types:
+:mod:`airflow_annotation.labels.label_studio.tags` and :mod:`airflow_annotation.labels.labelbox.kinds`.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class LabelType(NamedTuple):
+    """A type of label, in the column ``type`` of the ``labels`` table.
+
+    :param name: the type
+    :param field_type: the type of the schema's fields that ask for such labels, in FiftyOne's words; None if no field
+        of a generated project can
+    :param needs: the columns that such a label must have
+    :param has_classes: whether such labels have classes
+    :param is_shape: whether such labels are drawn, so that they can have attributes
+    :param covers_area: whether such labels cover a part of an image
+    :param is_answer: whether such labels are answers about the whole item
+    """
+
+    name: str
+    field_type: str | None
+    needs: tuple[str, ...] = ()
+    has_classes: bool = True
+    is_shape: bool = False
+    covers_area: bool = False
+    is_answer: bool = False
+
+
+_MASK: Final = ("mask_size", "mask_counts")
+
+OTHER: Final = "other"
+"""Type of a label that no rule covers, and of a field that was read from a tool and that no type of ours describes."""
+
+LABEL_TYPES: Final[dict[str, LabelType]] = {
+    type_.name: type_
+    for type_ in (
+        LabelType("classification", "classification", ("label",), is_answer=True),
+        LabelType("classifications", "classifications", ("label",), is_answer=True),
+        LabelType("detection", "detections", ("bbox",), is_shape=True, covers_area=True),
+        LabelType("ellipse", None, ("bbox",), is_shape=True, covers_area=True),
+        LabelType("instance", "instances", _MASK, is_shape=True, covers_area=True),
+        LabelType("polygon", "polygons", ("points",), is_shape=True, covers_area=True),
+        LabelType("polyline", "polylines", ("points",), is_shape=True),
+        LabelType("keypoint", "keypoints", ("points",), is_shape=True),
+        LabelType("segmentation", "segmentation", _MASK, is_shape=True, covers_area=True),
+        LabelType("scalar", "scalar", ("number",), has_classes=False, is_answer=True),
+        LabelType("text", "text", ("text",), has_classes=False, is_answer=True),
+        LabelType("span", None),
+        LabelType("relation", None, ("from_label_id", "to_label_id")),
+        LabelType(OTHER, None, ("raw",)),
+    )
+}
+"""All types by name, in the order in which they are listed for people."""
+
+OF_FIELD: Final = {type_.field_type: type_ for type_ in LABEL_TYPES.values() if type_.field_type is not None}
+"""The type of the labels that each type of field asks for."""
+
+FIELD_TYPES: Final = tuple(OF_FIELD)
+"""What a field can ask for, in FiftyOne's words."""
+
+SHAPE_TYPES: Final = tuple(name for name, type_ in OF_FIELD.items() if type_.is_shape)
+"""The field types that are drawn, so that their labels can have attributes."""
+
+AREA_FIELDS: Final = tuple(name for name, type_ in OF_FIELD.items() if type_.covers_area)
+"""The field types whose labels cover a part of the image."""
+
+AREA_TYPES: Final = frozenset(name for name, type_ in LABEL_TYPES.items() if type_.covers_area)
+"""The types of labels that cover a part of the image."""
+
+CLASSIFICATION_TYPES: Final = frozenset(
+    name for name, type_ in LABEL_TYPES.items() if type_.is_answer and type_.has_classes
+)
+"""The types of labels that are classes of the whole item; fields that ask for them have the same names."""
+
+WITHOUT_CLASSES: Final = frozenset(name for name, type_ in LABEL_TYPES.items() if not type_.has_classes)
+"""The types that have no classes; fields that ask for them have the same names."""
