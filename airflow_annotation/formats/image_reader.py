@@ -16,16 +16,9 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.image_rows import Items, annotation_keys, choose_annotations, group_rows
-from airflow_annotation.formats.labeled_images import (
-    FloatArray,
-    ImageBatch,
-    IntArray,
-    Keypoint,
-    LabeledImage,
-    LabeledObject,
-    Path,
-)
+from airflow_annotation.formats.labeled_images import ImageBatch, Keypoint, LabeledImage, LabeledObject, Path
 from airflow_annotation.formats.shapes import upright_box
+from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.geometry import rotated_box_corners
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.tables import LabelTables

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_options import DatasetOptions
 from airflow_annotation.formats.image_names import ImageNames
-from airflow_annotation.formats.labeled_images import IntArray, LabeledImage
+from airflow_annotation.formats.labeled_images import LabeledImage
 from airflow_annotation.formats.splits import read_splits
+from airflow_annotation.labels.arrays import IntArray
 
 _VISUAL: Final = ("image", "video", "unknown")
 _NOT_SUBMITTED: Final = ("skipped", "draft")

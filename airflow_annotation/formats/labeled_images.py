@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.masks import RLE
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 Point = list[float]
 Path = list[Point]
 

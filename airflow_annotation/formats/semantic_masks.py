@@ -8,7 +8,7 @@
     images.parquet                  which image is which item
 
 PNGs are indexed, 8 bits a pixel, with Pascal VOC's palette for people to see; where a number is above 255, 16 bits of
-grey. Every shape is painted, in the order in which they were labeled, so that later ones cover earlier ones. What is
+gray. Every shape is painted, in the order in which they were labeled, so that later ones cover earlier ones. What is
 exact is said in :mod:`airflow_annotation.formats.shapes`.
 """
 
@@ -109,10 +109,10 @@ def _mask(image: LabeledImage, shapes: list[LabeledObject], values: list[int]) -
 
 @cache
 def _palette() -> bytes:
-    """Return Pascal VOC's colours: the bits of a number are dealt out to red, green and blue, highest first."""
+    """Return Pascal VOC's colors: the bits of a number are dealt out to red, green and blue, highest first."""
     numbers = np.arange(256)
-    colours = np.zeros((256, 3), np.uint8)
+    colors = np.zeros((256, 3), np.uint8)
     for shift in range(8):
         for channel in range(3):
-            colours[:, channel] |= ((numbers >> 3 * shift + channel & 1) << 7 - shift).astype(np.uint8)
-    return colours.tobytes()
+            colors[:, channel] |= ((numbers >> 3 * shift + channel & 1) << 7 - shift).astype(np.uint8)
+    return colors.tobytes()

@@ -72,12 +72,6 @@ def object_mask(one: LabeledObject, image: LabeledImage) -> RLE:
     return one.mask or polygons_to_rle(outlines(one, image), *image.size)
 
 
-def box_area(box: list[float], image: LabeledImage) -> float:
-    """Return the area of a relative box in pixels."""
-    width, height = image.size
-    return box[2] * width * box[3] * height
-
-
 def _around(points: Iterable[Iterable[float]]) -> list[float] | None:
     xs, ys = zip(*points, strict=True) if (points := list(points)) else ((), ())
     if not xs:

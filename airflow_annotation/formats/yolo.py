@@ -10,7 +10,7 @@
 Classes count from 0. Coordinates are 0..1 with six decimals, so the error is below half a millionth of the image, and
 what lies outside of the image is cut off, since Ultralytics refuses it.
 
-- ``detect``: class, centre x, centre y, width, height of the upright box.
+- ``detect``: class, center x, center y, width, height of the upright box.
 - ``obb``: class and four corners, clockwise. Exact for boxes, rotated or not, inside of the image; corners outside are
   moved to its edge. Polygons, masks and ellipses get their upright box.
 - ``segment``: class and an outline, see :mod:`airflow_annotation.formats.shapes`. The format has one path an object:

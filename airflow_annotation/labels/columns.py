@@ -12,17 +12,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.odd_values import OddValues
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 
 Columns = dict[str, pa.Array]
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
 _INT_MAX: Final = (1 << 31) - 1

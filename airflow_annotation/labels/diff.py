@@ -11,10 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.labels.arrays import BoolArray, IntArray
 from airflow_annotation.labels.tables import JSON_COLUMNS, LABELS
-
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 TOLERANCE: Final = 1e-6
 """How far two numbers may be apart and still count as equal: coordinates pass through a tool's percent."""

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-FloatArray = npt.NDArray[np.float64]
+from airflow_annotation.labels.arrays import FloatArray
 
 _BBOX_AXES: Final = (0, 1, 0, 1)
 """Which side of the media each number of a bbox (x, y, width, height) is measured along."""
@@ -105,59 +105,24 @@ def rotated_box_corners(
     return corners / size[:, None]
 
 
-def corners_to_rotated_boxes(
-    corners: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike
-) -> tuple[FloatArray, FloatArray]:
-    """Return the boxes that have these corners, and their rotations; the inverse of :func:`rotated_box_corners`.
-
-    Exact for rectangles. Of other shapes the first three corners are taken: the first side, and the distance of the
-    third corner from it.
-
-    :param corners: array of shape (boxes, 4, 2), relative, clockwise
-    :returns: relative bbox of shape (boxes, 4), and degrees clockwise, above -180 and up to 180
-    """
-    size = _sizes(width, height)
-    pixels = np.asarray(corners, np.float64).reshape(-1, 4, 2) * size[:, None]
-    side, across = pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 1]
-    angle = np.arctan2(side[:, 1], side[:, 0])
-    length = np.hypot(side[:, 0], side[:, 1])
-    depth = across[:, 1] * np.cos(angle) - across[:, 0] * np.sin(angle)
-    box = np.column_stack([pixels[:, 0], length, depth]) / np.tile(size, 2)
-    return box, np.degrees(angle)
-
-
 def rotated_to_oriented_boxes(
     bbox: npt.ArrayLike, rotation: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike
 ) -> FloatArray:
-    """Return boxes as centre, size and angle, as YOLO's oriented boxes have them.
+    """Return boxes as center, size and angle, as YOLO's oriented boxes have them.
 
     :param bbox: array of shape (boxes, 4): relative x, y, width, height of the box before it is rotated
     :param rotation: degrees clockwise about the top left corner, one for each box
     :param width: of the media in pixels, one for all boxes or one for each
     :param height: of the media in pixels
-    :returns: array of shape (boxes, 5): centre x, centre y, width and height in pixels, and degrees clockwise
+    :returns: array of shape (boxes, 5): center x, center y, width and height in pixels, and degrees clockwise
     """
     size = _sizes(width, height)
     corner, extent = np.split(np.asarray(bbox, np.float64).reshape(-1, 4) * np.tile(size, 2), 2, axis=1)
-    centre = corner + _to_centre(extent, rotation)
-    return np.column_stack([centre, extent, np.broadcast_to(rotation, len(centre))])
+    center = corner + _to_center(extent, rotation)
+    return np.column_stack([center, extent, np.broadcast_to(rotation, len(center))])
 
 
-def oriented_to_rotated_boxes(boxes: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike) -> FloatArray:
-    """Return the relative bbox of boxes that turn about their centre; their rotation stays.
-
-    The inverse of :func:`rotated_to_oriented_boxes`. It is also how an ellipse gets a bbox that turns about its corner:
-    Label Studio has the centre, the radii (half of the sizes) and a rotation about the centre.
-
-    :param boxes: array of shape (boxes, 5): centre x, centre y, width and height in pixels, and degrees clockwise
-    """
-    numbers = np.asarray(boxes, np.float64).reshape(-1, 5)
-    centre, extent = numbers[:, :2], numbers[:, 2:4]
-    corner = centre - _to_centre(extent, numbers[:, 4])
-    return np.column_stack([corner, extent]) / np.tile(_sizes(width, height), 2)
-
-
-def _to_centre(extent: FloatArray, rotation: npt.ArrayLike) -> FloatArray:
+def _to_center(extent: FloatArray, rotation: npt.ArrayLike) -> FloatArray:
     along, down = _axes(rotation)
     return (extent[:, :1] * along + extent[:, 1:] * down) / 2
 
@@ -179,14 +144,6 @@ def path_area(points: npt.ArrayLike) -> float:
     """Return the area inside a closed path of shape (points, 2), in the square of its unit."""
     x, y = np.asarray(points, np.float64).reshape(-1, 2).T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
-
-
-def path_bbox(points: npt.ArrayLike) -> list[float]:
-    """Return the smallest upright box around a path of shape (points, 2): x, y, width, height in its unit."""
-    path = np.asarray(points, np.float64).reshape(-1, 2)
-    corner = path.min(axis=0)
-    box: list[float] = np.concatenate([corner, path.max(axis=0) - corner]).tolist()
-    return box
 
 
 def ellipse_outline(bbox: npt.ArrayLike, rotation: float, width: float, height: float, corners: int = 64) -> FloatArray:

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.png import opaque, read_png
 
-IntArray = npt.NDArray[np.int64]
 UIntArray = npt.NDArray[np.uint32]
 
 _HEADER_BITS: Final = 53
@@ -137,7 +137,7 @@ def brush_to_rle(brush: Sequence[int], width: int, height: int, budget: MaskBudg
             f"The brush RLE has {total} values, an image of {width} x {height} pixels has {width * height * 4}."
         )
     if value_bits > 8:
-        raise ValueError(f"The brush RLE has values of {value_bits} bits, colours have 8.")
+        raise ValueError(f"The brush RLE has values of {value_bits} bits, colors have 8.")
     pixels = _pixel_toggles(data, total, value_bits, sizes)
     return toggles_to_rle(_transpose(pixels, width, height, budget), width, height)
 
@@ -322,7 +322,7 @@ def _transpose(toggles: IntArray, line: int, lines: int, budget: MaskBudget | No
     total = line * lines
     if len(toggles) % 2:
         toggles = np.append(toggles, total)
-    # A place differs from its neighbour in the line before where the mask and the mask one line later differ. Those
+    # A place differs from its neighbor in the line before where the mask and the mask one line later differ. Those
     # places, from one line before the first to one after the last, are the toggles of the other order.
     edges = _odd(np.sort(np.concatenate([toggles, toggles + line]), kind="stable"))
     lengths = edges[1::2] - edges[::2]

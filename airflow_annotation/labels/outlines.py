@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
+from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.masks import (
     RLE,
-    IntArray,
     columns_of,
     merge_rles,
     rle_bbox,
@@ -19,8 +19,6 @@ from airflow_annotation.labels.masks import (
     rle_to_toggles,
     toggles_to_rle,
 )
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def polygons_to_rle(polygons: Sequence[Sequence[npt.ArrayLike]], width: int, height: int) -> RLE:

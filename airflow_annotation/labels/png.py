@@ -26,10 +26,10 @@ _ROW_BYTES: Final = 1 << 24
 WHOLE_PIXELS: Final = 1 << 24
 """Pixels of an image that is decoded as a whole."""
 
-GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
+GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
 _HEADER: Final = struct.Struct(">IIBBBBB")
-_CHANNELS: Final = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGBA: 4}
-_COLOR_OF_BYTES: Final = {1: GREY, 2: GREY_ALPHA, 3: RGB, 4: RGBA}
+_CHANNELS: Final = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGBA: 4}
+_COLOR_OF_BYTES: Final = {1: GRAY, 2: GRAY_ALPHA, 3: RGB, 4: RGBA}
 """The kind of image whose pixels of 8 bits a channel have so many bytes: filters look back by as many."""
 
 
@@ -107,7 +107,7 @@ def _read_palette(chunks: dict[bytes, bytes], color: int) -> npt.NDArray[np.uint
 
 def _read_transparent(chunks: dict[bytes, bytes], color: int) -> tuple[int, ...] | None:
     known = chunks.get(b"tRNS", b"")
-    if color not in (GREY, RGB) or len(known) != 2 * _CHANNELS[color]:
+    if color not in (GRAY, RGB) or len(known) != 2 * _CHANNELS[color]:
         return None
     return struct.unpack(f">{_CHANNELS[color]}H", known)
 
@@ -199,7 +199,7 @@ def _whole(content: bytes, header: PngHeader) -> Iterator[Samples]:
 def opaque(samples: Samples, header: PngHeader) -> npt.NDArray[np.bool_]:
     """Return which pixels of a strip are not wholly transparent."""
     seen: npt.NDArray[np.bool_]
-    if header.color in (RGBA, GREY_ALPHA):
+    if header.color in (RGBA, GRAY_ALPHA):
         return np.not_equal(samples[..., -1], 0)
     if header.palette is not None:
         seen = (header.palette[:, 3] != 0)[samples[..., 0]]
@@ -213,15 +213,15 @@ def opaque(samples: Samples, header: PngHeader) -> npt.NDArray[np.bool_]:
 def colored(samples: Samples, header: PngHeader, color: tuple[int, int, int] | None) -> npt.NDArray[np.bool_]:
     """Return which pixels of a strip have a color, or without one which are neither black nor transparent.
 
-    Of an image of grey the first channel of the color counts.
+    Of an image of gray the first channel of the color counts.
     """
-    if header.color == GREY:
+    if header.color == GRAY:
         scale = {2: 85, 4: 17}.get(header.depth, 1)
-        grey = samples[..., 0].astype(np.uint16) * scale
-        return np.not_equal(grey, 0) if color is None else np.equal(grey, color[0])
+        gray = samples[..., 0].astype(np.uint16) * scale
+        return np.not_equal(gray, 0) if color is None else np.equal(gray, color[0])
     if header.palette is not None:
         samples = header.palette[samples[..., 0]]
-    elif header.color == GREY_ALPHA:
+    elif header.color == GRAY_ALPHA:
         samples = samples[..., [0, 0, 0, 1]]
     if color is None:
         inside = (samples[..., 0] | samples[..., 1] | samples[..., 2]) != 0

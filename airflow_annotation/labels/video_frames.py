@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.labels.video import IntArray
+from airflow_annotation.labels.arrays import IntArray
 
 _SEPARATOR: Final = "#frame="
 

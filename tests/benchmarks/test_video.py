@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from label_studio_sdk._extensions.label_studio_tools.postprocessing.video import extract_key_frames
 
-from airflow_annotation.labels.video import KeyFrame, sequence_to_track, track_to_sequence
+from airflow_annotation.labels.label_studio.sequences import KeyFrame, sequence_to_track, track_to_sequence
 
 FRAMES, TRACKS, KEY_FRAMES = 2000, 50, 40
 

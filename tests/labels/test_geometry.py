@@ -11,12 +11,9 @@ from hypothesis import strategies as st
 from airflow_annotation.labels.geometry import (
     bbox_to_pixels,
     bbox_to_relative,
-    corners_to_rotated_boxes,
     ellipse_outline,
     labels_to_pixels,
-    oriented_to_rotated_boxes,
     path_area,
-    path_bbox,
     points_to_pixels,
     points_to_relative,
     rotated_box_corners,
@@ -127,15 +124,6 @@ def test_a_quarter_turn_on_a_wide_image_turns_pixels_not_relative_axes() -> None
 
 
 @given(rotated)
-def test_corners_go_back_to_the_rotated_box(values: list[Any]) -> None:
-    bbox, rotation, width, height = columns_of(values)
-    corners = rotated_box_corners(bbox, rotation, width, height)
-    back, angle = corners_to_rotated_boxes(corners, width, height)
-    np.testing.assert_allclose(back, bbox, atol=1e-6)
-    np.testing.assert_allclose(np.cos(np.radians(angle - rotation)), 1, atol=1e-9)
-
-
-@given(rotated)
 def test_corners_keep_the_sides_and_area_of_the_box_in_pixels(values: list[Any]) -> None:
     bbox, rotation, width, height = columns_of(values)
     size = np.column_stack([width, height])
@@ -148,10 +136,9 @@ def test_corners_keep_the_sides_and_area_of_the_box_in_pixels(values: list[Any])
 
 
 @given(rotated)
-def test_oriented_boxes_go_back_and_have_the_centre_of_the_corners(values: list[Any]) -> None:
+def test_oriented_boxes_have_the_centre_of_the_corners(values: list[Any]) -> None:
     bbox, rotation, width, height = columns_of(values)
     oriented = rotated_to_oriented_boxes(bbox, rotation, width, height)
-    np.testing.assert_allclose(oriented_to_rotated_boxes(oriented, width, height), bbox, atol=1e-9)
     centres = rotated_box_corners(bbox, rotation, width, height).mean(axis=1) * np.column_stack([width, height])
     np.testing.assert_allclose(oriented[:, :2], centres, atol=1e-6)
     np.testing.assert_allclose(oriented[:, 4], rotation)
@@ -164,10 +151,3 @@ def test_an_ellipse_touches_the_sides_of_its_rotated_box(box: Any, rotation: flo
     corners = rotated_box_corners([box], rotation, width, height)[0] * (width, height)
     middles = (corners + np.roll(corners, -1, axis=0)) / 2
     np.testing.assert_allclose(path[[48, 0, 16, 32]], middles, atol=1e-6)
-
-
-@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=6))
-def test_the_box_of_a_path_is_the_smallest_around_it(path: list[tuple[float, float]]) -> None:
-    x, y, width, height = path_bbox(path)
-    assert (x, y) == (min(p[0] for p in path), min(p[1] for p in path))
-    assert (x + width, y + height) == pytest.approx((max(p[0] for p in path), max(p[1] for p in path)))

@@ -10,17 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from label_studio_sdk._extensions.label_studio_tools.postprocessing.video import extract_key_frames
 
-from airflow_annotation.labels.video import (
+from airflow_annotation.labels.label_studio.sequences import (
     KeyFrame,
     Track,
     file_frames,
-    fill_segments,
     frame_times,
-    frames_to_span,
-    interpolate,
     sequence_to_track,
     track_to_sequence,
 )
+from airflow_annotation.labels.video import fill_segments, interpolate
 
 if TYPE_CHECKING:
     from tests.servers.label_studio import LabelStudio
@@ -263,8 +261,3 @@ def test_frames_behind_the_end_of_the_file_show_its_last_one() -> None:
 
 def test_a_player_at_24_frames_skips_some_of_a_file_with_30() -> None:
     assert file_frames(range(1, 10), 24, 30).tolist() == [0, 1, 2, 3, 5, 6, 7, 8, 10]
-
-
-def test_a_span_includes_its_last_frame() -> None:
-    assert frames_to_span(25, 48, 24, frame_rate=30, frame_count=300) == (25, 30, 58, 1.0, 2.0)
-    assert frames_to_span(3, 3, 24) == (3, None, None, 2 / 24, 3 / 24)

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.labels.columns import Columns, IntArray, class_columns, concat_columns, string_column
+from airflow_annotation.labels.arrays import IntArray
+from airflow_annotation.labels.columns import Columns, class_columns, concat_columns, string_column
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
 from airflow_annotation.labels.label_studio.tags import READERS, SHAPES, TIME_RANGES
 from airflow_annotation.labels.label_studio.values import Pictures, ValueReader, read_answer

@@ -13,10 +13,11 @@ import msgspec
 import numpy as np
 
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.sequences import STRAIGHT, Track, track_to_sequence
 from airflow_annotation.labels.label_studio.shapes import path_vertices
 from airflow_annotation.labels.label_studio.tags import tags_of
 from airflow_annotation.labels.label_studio.video import ENABLED
-from airflow_annotation.labels.video import STRAIGHT, Frames, Track, track_to_sequence
+from airflow_annotation.labels.video import Frames
 
 Row = Mapping[str, Any]
 
@@ -162,7 +163,7 @@ def _needed_steps(steps: Sequence[_Step], frames_count: int) -> Iterator[_Step]:
 
 
 def _between(before: _Step, step: _Step, after: _Step) -> bool:
-    """Whether a path is half way between its neighbours, so that it need not be said."""
+    """Whether a path is half way between its neighbors, so that it need not be said."""
     paths = [np.array(one.row["points"], np.float64) for one in (before, step, after)]
     if len({path.shape for path in paths}) > 1 or len({one.row["type"] for one in (before, step, after)}) > 1:
         return False

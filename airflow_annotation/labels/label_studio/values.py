@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.labels.columns import (
     Columns,
-    FloatArray,
     bbox_column,
     check_finite,
     class_columns,

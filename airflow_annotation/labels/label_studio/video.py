@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
 from airflow_annotation.labels.columns import (
     Columns,
-    FloatArray,
-    IntArray,
     bbox_column,
     check_finite,
     class_columns,
@@ -29,16 +28,15 @@ from airflow_annotation.labels.columns import (
 )
 from airflow_annotation.labels.label_studio.controls import DEFAULT_FRAME_RATE, LabelingConfig
 from airflow_annotation.labels.label_studio.regions import LabelRows, Region
-from airflow_annotation.labels.label_studio.values import Vertex, check_path
-from airflow_annotation.labels.video import (
-    BoolArray,
-    Frames,
+from airflow_annotation.labels.label_studio.sequences import (
     KeyFrame,
     file_frames,
     fill_sequence,
     frame_times,
     sequence_to_track,
 )
+from airflow_annotation.labels.label_studio.values import Vertex, check_path
+from airflow_annotation.labels.video import Frames
 
 ENABLED: Final = "enabled"
 """Attribute that is false on a key frame after which the object is not shown until the next one."""

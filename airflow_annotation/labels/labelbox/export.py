@@ -16,10 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.columns import (
     Columns,
-    FloatArray,
-    IntArray,
     Portion,
     concat_columns,
     join_portions,

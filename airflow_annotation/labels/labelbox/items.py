@@ -11,14 +11,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from airflow_annotation.labels.columns import (
-    Columns,
-    FloatArray,
-    positive_number,
-    string_column,
-    time_column,
-    whole_number,
-)
+from airflow_annotation.labels.arrays import FloatArray
+from airflow_annotation.labels.columns import Columns, positive_number, string_column, time_column, whole_number
 from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, item_key_of
 from airflow_annotation.labels.labelbox.records import (
     Answer,

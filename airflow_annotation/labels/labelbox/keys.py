@@ -1,6 +1,6 @@
 """The names that items have in Labelbox.
 
-A data row's global key is unique in the whole organisation and has 200 characters at most. So an item's key becomes
+A data row's global key is unique in the whole organization and has 200 characters at most. So an item's key becomes
 the global key behind an optional namespace, or a hash of it where it is too long; the key itself then stays with the
 data row as metadata.
 """
@@ -28,7 +28,7 @@ def global_key_of(item_key: str, namespace: str = "") -> str:
     """Return the global key of an item's data row.
 
     :param item_key: the item's own key
-    :param namespace: keeps the items of one team or purpose apart from those of others in the organisation
+    :param namespace: keeps the items of one team or purpose apart from those of others in the organization
     :raises ValueError: the namespace leaves no room for a key
     """
     if len(namespace) > _NAMESPACE_LENGTH:

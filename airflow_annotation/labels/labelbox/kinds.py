@@ -12,7 +12,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from airflow_annotation.labels.columns import Columns, FloatArray, bbox_column, points_column
+from airflow_annotation.labels.arrays import FloatArray
+from airflow_annotation.labels.columns import Columns, bbox_column, points_column
 from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.labelbox.mask_files import rle_to_png
 from airflow_annotation.labels.masks import RLE

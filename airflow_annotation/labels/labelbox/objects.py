@@ -18,9 +18,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.labels.columns import (
     Columns,
-    FloatArray,
     check_finite,
     class_columns,
     concat_columns,

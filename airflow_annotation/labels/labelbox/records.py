@@ -32,10 +32,10 @@ class Box(msgspec.Struct, gc=False):
 
 
 class Mask(msgspec.Struct, gc=False):
-    """Where a mask is: a file, which is the object's own or has a colour for each object, or the mask itself.
+    """Where a mask is: a file, which is the object's own or has a color for each object, or the mask itself.
 
     :param url: of an image
-    :param color_rgb: the object's colour in it, None where all that is not black is the object
+    :param color_rgb: the object's color in it, None where all that is not black is the object
     :param png: an image as base64
     :param size: height and width, with ``counts``
     :param counts: COCO's RLE, compressed or not

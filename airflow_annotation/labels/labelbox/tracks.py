@@ -15,7 +15,7 @@ Segment = list[tuple[int, Row]]
 """Key frames, by frames from 1, and the row that says what is shown there."""
 
 _STRAIGHT: Final = 1e-12
-"""How far a coordinate may be from the middle of its neighbours, in parts of the media, and be interpolated."""
+"""How far a coordinate may be from the middle of its neighbors, in parts of the media, and be interpolated."""
 
 
 def first_frame(row: Row) -> int:
@@ -66,7 +66,7 @@ def _segment(run: Sequence[Row]) -> Segment:
 
 
 def _is_straight(before: Row, row: Row, after: Row) -> bool:
-    """Return whether a row follows from its neighbours. Answers and paths whose number of points changes hold."""
+    """Return whether a row follows from its neighbors. Answers and paths whose number of points changes hold."""
     if before.get("attributes") != row.get("attributes"):
         return False
     start, middle, end = (_numbers(one) for one in (before, row, after))

@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from airflow_annotation.labels.columns import FloatArray
+from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.labels.labelbox.records import Annotations, Answer, Box, Frame, Object, Point
 from airflow_annotation.labels.video import Filling, Frames, fill_segments, interpolate
 
