@@ -35,11 +35,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder, copy_spool, spool
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
 from airflow_annotation.formats.shapes import outlines
-from airflow_annotation.formats.versions import HashingFile, TableFile
 from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.geometry import path_area
 from airflow_annotation.labels.masks import rle_area

@@ -16,7 +16,7 @@ from airflow.sdk import ObjectStoragePath
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_annotation.formats.versions import HashingFile, TableFile
+from airflow_annotation.datasets.versions import HashingFile, TableFile
 
 _FILES_AT_ONCE: Final = 1024
 _BYTES_AT_ONCE: Final = 8 * 2**20

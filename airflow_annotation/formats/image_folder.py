@@ -21,10 +21,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
-from airflow_annotation.formats.versions import HashingFile, TableFile
 
 
 class ImageFolderOptions(DatasetOptions, frozen=True):

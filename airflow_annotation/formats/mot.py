@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 
+from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
-from airflow_annotation.formats.versions import HashingFile, TableFile
 
 
 class MotOptions(DatasetOptions, frozen=True):

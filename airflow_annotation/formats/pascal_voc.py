@@ -21,12 +21,12 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
+from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
 from airflow_annotation.formats.shapes import clip_box, upright_box
-from airflow_annotation.formats.versions import HashingFile, TableFile
 
 _FLAGS: Final = ("truncated", "difficult", "occluded")
 _NO: Final = (None, False, 0, "", "0", "no", "false")

@@ -21,13 +21,13 @@ from functools import cache
 import msgspec
 import numpy as np
 
+from airflow_annotation.datasets.versions import TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
 from airflow_annotation.formats.shapes import object_mask
-from airflow_annotation.formats.versions import TableFile
 from airflow_annotation.labels.masks import rle_to_mask
 
 

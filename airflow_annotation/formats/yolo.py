@@ -30,13 +30,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.datasets.versions import TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject, Path
 from airflow_annotation.formats.shapes import clip_box, outlines, upright_box
-from airflow_annotation.formats.versions import TableFile
 
 _SPLITS: Final = ("train", "val", "test")
 _DECIMALS: Final = 6

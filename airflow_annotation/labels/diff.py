@@ -58,7 +58,7 @@ def diff_labels(before: Mapping[str, pa.Table], after: Mapping[str, pa.Table]) -
     Numbers are compared to within :data:`TOLERANCE`. Scores and other attributes count as parts of a label.
 
     :param before: the tables ``labels`` and ``annotations`` of a landing, as
-        :func:`~airflow_annotation.formats.parquet.read_dataset` returns them. Without ``annotations``, or for
+        :func:`~airflow_annotation.datasets.parquet.read_dataset` returns them. Without ``annotations``, or for
         predictions, nobody knows the annotators
     :param after: those of a later landing, of the same project or another one with the same items
     """

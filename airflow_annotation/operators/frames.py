@@ -10,8 +10,8 @@ import msgspec
 import pyarrow.parquet as pq
 from airflow.sdk import BaseOperator
 
+from airflow_annotation.datasets.versions import check_target, dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.versions import check_target, dataset_path, read_manifest
 from airflow_annotation.labels.video_frames import labeled_frames
 from airflow_annotation.media.encoding import ImageFormat
 from airflow_annotation.media.frame_folder import FrameSettings

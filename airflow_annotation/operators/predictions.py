@@ -122,7 +122,7 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         from airflow.providers.common.sql.hooks.sql import DbApiHook
         from airflow.sdk import BaseHook
 
-        from airflow_annotation.formats.label_sources import read_sql
+        from airflow_annotation.datasets.label_sources import read_sql
 
         project = self.find_project(context)
         if self.sql is not None:
@@ -178,7 +178,7 @@ def open_labels(labels: Any, context: Context, *, conn_id: str | None = None) ->
     :param conn_id: the connection of a dataset's object store
     :raises AnnotationError: they are nothing that labels can come from, or there is no such dataset
     """
-    from airflow_annotation.formats.label_sources import find_dataset, read_given, read_landed
+    from airflow_annotation.datasets.label_sources import find_dataset, read_given, read_landed
 
     if isinstance(labels, str) and _DOTTED_PATH.fullmatch(labels):
         try:

@@ -18,16 +18,17 @@ import pyarrow.parquet as pq
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, TABLES_VERSION
+from airflow_annotation.landing.lineage import LandedAsset
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import Landed, LandingMoved
+from airflow_annotation.landing.spool import Spool
 from airflow_annotation.project_task import check_choice
-from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
-from airflow_annotation.transfers.lineage import LandedAsset
-from airflow_annotation.transfers.refresh import Landed, LandingMoved
-from airflow_annotation.transfers.spool import Spool
+from airflow_annotation.transfers.base import AnnotationsTransfer
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, LoadJob, QueryJob, SchemaField
 
-    from airflow_annotation.transfers.bigquery_tables import PointsAs
+    from airflow_annotation.warehouses.bigquery import PointsAs
 
 LOAD_BYTES: Final = 256 << 20
 """Arrow bytes of a load job's file, which is on the worker's disk meanwhile."""
@@ -100,7 +101,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
     def find_landed(self, project: AnnotationProject) -> Landed | None:
         """Create the tables if they are missing, and return what they have of the project."""
         with self._bigquery(project) as client:
-            from airflow_annotation.transfers.bigquery_tables import LANDINGS
+            from airflow_annotation.warehouses.bigquery import LANDINGS
 
             tables = self._create_tables(client)
             query = f"SELECT * FROM `{tables[LANDINGS]}` WHERE project = @project"
@@ -119,11 +120,11 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             read_states=partial(self._read_states, project),
         )
 
-    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Load the rows into staging tables, and replace those of the items that were read in one transaction."""
         version = uuid.uuid4().hex
         with self._bigquery(landing.project) as client:
-            from airflow_annotation.transfers import bigquery_tables
+            from airflow_annotation.warehouses import bigquery as bigquery_tables
 
             columns = bigquery_tables.table_columns(self.points)
             tables = self._table_names(client)
@@ -156,17 +157,17 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         for job in self._jobs:
             job.cancel()
 
-    # Landing
+    # LandingPlan
 
-    def _stage(self, client: Client, landing: Landing, spool: Spool, version: str, staging: dict[str, str]) -> None:
+    def _stage(self, client: Client, landing: LandingPlan, spool: Spool, version: str, staging: dict[str, str]) -> None:
         """Load all that the script needs.
 
         :param staging: gets the full name of each staging table before the table is made
         """
         from google.cloud.bigquery import SchemaField
 
-        from airflow_annotation.transfers import bigquery_tables
-        from airflow_annotation.transfers.bigquery_tables import LANDINGS, PREVIOUS_VERSION, REPLACED
+        from airflow_annotation.warehouses import bigquery as bigquery_tables
+        from airflow_annotation.warehouses.bigquery import LANDINGS, PREVIOUS_VERSION, REPLACED
 
         plan = landing.plan
         columns = bigquery_tables.table_columns(self.points)
@@ -263,7 +264,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         from google.api_core.exceptions import NotFound
         from google.cloud.bigquery import Table
 
-        from airflow_annotation.transfers.bigquery_tables import LANDINGS, migration, table_columns
+        from airflow_annotation.warehouses.bigquery import LANDINGS, migration, table_columns
 
         project, dataset = self._dataset(client)
         try:
@@ -283,14 +284,14 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         return names
 
     def _table_names(self, client: Client) -> dict[str, str]:
-        from airflow_annotation.transfers.bigquery_tables import check_name, table_columns
+        from airflow_annotation.warehouses.bigquery import check_name, table_columns
 
         project, dataset = self._dataset(client)
         check_name("table_prefix", self.table_prefix)
         return {name: f"{project}.{dataset}.{self.table_prefix}{name}" for name in table_columns(self.points)}
 
     def _dataset(self, client: Client) -> tuple[str, str]:
-        from airflow_annotation.transfers.bigquery_tables import check_name
+        from airflow_annotation.warehouses.bigquery import check_name
 
         project, _, dataset = check_name("dataset", self.dataset, _DATASET).rpartition(".")
         return project or client.project, dataset

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.stores import DatasetStore
 from airflow_annotation.transfers.dataset_transfer import DatasetTransfer, check_uri
 
 
@@ -19,7 +19,7 @@ class AnnotationsToGCSOperator(DatasetTransfer):
     parts, all are checked, and two landings at once cannot cross. A version is written on the worker's disk first.
     Other parameters are those of :class:`~airflow_annotation.transfers.dataset_transfer.DatasetTransfer`,
     :class:`~airflow_annotation.transfers.base.AnnotationsTransfer`,
-    :class:`~airflow_annotation.transfers.media.MediaTask` and
+    :class:`~airflow_annotation.landing.media.MediaTask` and
     :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` by table (``images`` and
@@ -64,7 +64,7 @@ class AnnotationsToGCSOperator(DatasetTransfer):
         try:
             from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
-            from airflow_annotation.formats.gcs_store import GCSStore
+            from airflow_annotation.datasets.gcs_store import GCSStore
         except ImportError as error:
             raise AnnotationError(
                 "AnnotationsToGCSOperator needs the Google provider: pip install 'airflow-provider-annotation[google]'."

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from airflow_annotation.formats.stores import FolderStore
-from airflow_annotation.formats.versions import dataset_path
+from airflow_annotation.datasets.stores import FolderStore
+from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.transfers.dataset_transfer import DatasetTransfer, check_uri
 
 
@@ -16,13 +16,13 @@ class AnnotationsToObjectStorageOperator(DatasetTransfer):
     Each landing that has something new is a version of the dataset, in a folder of its own that never changes;
     ``manifest.json`` names the current one and moves last, so that a reader sees a whole landing or the one before,
     whatever happens. Parquet datasets take the rows of items that have not changed over from the version before,
-    without asking the tool for them. ``airflow_annotation.formats.parquet.read_dataset`` reads a version and checks it
+    without asking the tool for them. ``airflow_annotation.datasets.parquet.read_dataset`` reads a version and checks it
     against its manifest; any Parquet reader can read the files. In the other formats ``images.parquet`` says which
     image is which item, and where in the version's folder its file belongs; the images themselves are there only with
     ``include_media``. Other parameters are those of
     :class:`~airflow_annotation.transfers.dataset_transfer.DatasetTransfer`,
     :class:`~airflow_annotation.transfers.base.AnnotationsTransfer`,
-    :class:`~airflow_annotation.transfers.media.MediaTask` and
+    :class:`~airflow_annotation.landing.media.MediaTask` and
     :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` by table (``images`` and

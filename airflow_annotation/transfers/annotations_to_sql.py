@@ -7,29 +7,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-
-from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowException
+from typing import TYPE_CHECKING, Any
 
 from airflow_annotation.assets import table_uri
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.hooks.sql import find_sql_hook
 from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION
-from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
-from airflow_annotation.transfers.lineage import LandedAsset
-from airflow_annotation.transfers.refresh import Landed, LandingMoved
-from airflow_annotation.transfers.spool import Spool
-from airflow_annotation.transfers.sql_views import check_views, create_views
+from airflow_annotation.landing.lineage import LandedAsset
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import Landed, LandingMoved
+from airflow_annotation.landing.spool import Spool
+from airflow_annotation.transfers.base import AnnotationsTransfer
+from airflow_annotation.warehouses.sql_views import check_views, create_views
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-EXTRAS: Final = ("postgres",)
-"""Connection types that an extra of this distribution serves."""
 
 
 class AnnotationsToSqlOperator(AnnotationsTransfer):
@@ -53,7 +47,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
     :param schema: the database's schema that the tables are in, which must be there; the connection's own by default.
         (templated)
     :param views: in Postgres and SQLite, create views beside the tables: true for all of
-        :data:`~airflow_annotation.transfers.sql_views.VIEWS`, or a list of names: ``pixel_boxes`` (boxes in pixels),
+        :data:`~airflow_annotation.warehouses.sql_views.VIEWS`, or a list of names: ``pixel_boxes`` (boxes in pixels),
         ``latest_labels`` (of the last submission for each item), ``class_counts``
     """
 
@@ -80,7 +74,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         """Create the tables if they are missing, and return what they have of the project."""
         import sqlalchemy as sa
 
-        from airflow_annotation.transfers import sql_tables
+        from airflow_annotation.warehouses import sql_tables
 
         with self._database(project) as (engine, tables):
             landings = tables[sql_tables.LANDINGS]
@@ -108,9 +102,9 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             read_states=partial(self._read_states, project),
         )
 
-    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Replace the rows of the items that were read, or all rows of the project, in one transaction."""
-        from airflow_annotation.transfers import sql_tables
+        from airflow_annotation.warehouses import sql_tables
 
         project, plan = landing.project, landing.plan
         with self._database(project) as (engine, tables), engine.begin() as connection:
@@ -152,7 +146,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
 
     def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:
         """Return the assets of the tables."""
-        from airflow_annotation.transfers.sql_tables import make_engine
+        from airflow_annotation.warehouses.sql_tables import make_engine
 
         url = make_engine(find_sql_hook(self.sql_conn_id)).url
         assets = []
@@ -165,11 +159,11 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         """Take the transaction back; the last landing stays as it is."""
         super().on_kill()
         if self._connection is not None:
-            from airflow_annotation.transfers.sql_tables import cancel
+            from airflow_annotation.warehouses.sql_tables import cancel
 
             cancel(self._connection)
 
-    def _begin(self, connection: sa.Connection, landings: sa.Table, landing: Landing) -> sa.RowMapping:
+    def _begin(self, connection: sa.Connection, landings: sa.Table, landing: LandingPlan) -> sa.RowMapping:
         """Lock the project's row of ``landings``, and return it as it was but for the generation.
 
         :raises LandingMoved: a refresh was planned for another landing than the last one
@@ -186,7 +180,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         return row
 
     def _read_states(self, project: AnnotationProject) -> Iterator[pa.RecordBatch]:
-        from airflow_annotation.transfers import sql_tables
+        from airflow_annotation.warehouses import sql_tables
 
         with self._database(project) as (engine, tables):
             yield from sql_tables.read_states(engine, tables["items"], project.uri)
@@ -199,7 +193,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         """
         import sqlalchemy as sa
 
-        from airflow_annotation.transfers import sql_tables
+        from airflow_annotation.warehouses import sql_tables
 
         engine = sql_tables.make_engine(find_sql_hook(self.sql_conn_id))
         driver: Any = engine.dialect.dbapi
@@ -213,35 +207,3 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             ) from error
         finally:
             self._connection = None
-
-
-def find_sql_hook(conn_id: str) -> DbApiHook:
-    """Return the hook of a SQL database's connection.
-
-    :raises AnnotationError: there is no such connection, nothing that is installed serves its type, or it is no SQL
-        database; the message says what to do
-    """
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
-
-    try:
-        connection = BaseHook.get_connection(conn_id)
-    except AirflowNotFoundException as error:
-        raise AnnotationError(
-            f"There is no connection {conn_id!r}. Make one, for example a SQLite file: "
-            f"airflow connections add {conn_id} --conn-type sqlite --conn-host /path/to/annotations.db"
-        ) from error
-    try:
-        hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's
-    except (AirflowException, ImportError) as error:
-        package = f"apache-airflow-providers-{connection.conn_type}"
-        if connection.conn_type in EXTRAS:
-            package = f"airflow-provider-annotation[{connection.conn_type}]"
-        raise AnnotationError(
-            f"No installed provider serves connection {conn_id!r}, of type {connection.conn_type!r}: "
-            f"pip install '{package}'."
-        ) from error
-    if not isinstance(hook, DbApiHook):
-        raise AnnotationError(
-            f"Connection {conn_id!r} is not of a SQL database: its type gives {type(hook).__name__}, not a DbApiHook."
-        )
-    return hook

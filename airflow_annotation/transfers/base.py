@@ -9,7 +9,6 @@ from datetime import datetime, timedelta, timezone
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
-import msgspec
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
@@ -20,18 +19,19 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.schema_changes import describe_changes
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
-from airflow_annotation.project_task import AnnotationProjectTask, is_templated
-from airflow_annotation.transfers.lineage import LandingTask
-from airflow_annotation.transfers.media import MediaTask
-from airflow_annotation.transfers.refresh import Landed, LandingMoved, RefreshPlan, compare_states, full_reason
-from airflow_annotation.transfers.shaping import (
+from airflow_annotation.landing.lineage import LandingTask
+from airflow_annotation.landing.media import MediaTask
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import Landed, LandingMoved, RefreshPlan, compare_states, full_reason
+from airflow_annotation.landing.shaping import (
     Transform,
     apply_transform,
     check_field_mapping,
     rename_fields,
     transform_name,
 )
-from airflow_annotation.transfers.spool import Spool, write_spool
+from airflow_annotation.landing.spool import Spool, write_spool
+from airflow_annotation.project_task import AnnotationProjectTask, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -50,21 +50,6 @@ PLANS: Final = 5
 _FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "": False, "none": False}
 
 
-class Landing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is landed.
-
-    :param project: the project
-    :param label_schema: its schema as it is in the tool
-    :param settings: what decides which rows there are, and how they look
-    :param plan: which items are read, and what is to become of the landed rows
-    """
-
-    project: AnnotationProject
-    label_schema: LabelSchema
-    settings: dict[str, Any]
-    plan: RefreshPlan
-
-
 class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     """Base of the transfers: reads what has changed in a project since it landed, and lands it in :meth:`land`.
 
@@ -73,8 +58,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     destination cannot say what it has (:meth:`find_landed`).
 
     A landing has three steps, which are methods of their own: :meth:`plan`, :meth:`read`, :meth:`land`. Parameters for
-    media are those of :class:`~airflow_annotation.transfers.media.MediaTask`; what Airflow is told of a landing is said
-    in :class:`~airflow_annotation.transfers.lineage.LandingTask`.
+    media are those of :class:`~airflow_annotation.landing.media.MediaTask`; what Airflow is told of a landing is said
+    in :class:`~airflow_annotation.landing.lineage.LandingTask`.
 
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; every item
         is landed in any case
@@ -153,7 +138,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         return None
 
     @abstractmethod
-    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Write what was read, all or nothing, and return where it is: ``rows`` by table, and what else helps.
 
         In one commit, the rows of the items in ``landing.plan.replaced`` (of a full landing: all rows of the project)
@@ -182,7 +167,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         self.log.info("Landed %s in %.1f s: %s", project.uri, seconds, landed["rows"])
         return self.announce(context, {**landed, "seconds": seconds})
 
-    def plan(self, project: AnnotationProject) -> Landing:
+    def plan(self, project: AnnotationProject) -> LandingPlan:
         """Find out which items are to be read.
 
         :raises AnnotationError: the label schema has changed and ``on_schema_change`` says to fail, or
@@ -226,9 +211,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
                 len(vanished),
                 unchanged,
             )
-        return Landing(project=project, label_schema=label_schema, settings=self.settings, plan=plan)
+        return LandingPlan(project=project, label_schema=label_schema, settings=self.settings, plan=plan)
 
-    def read(self, landing: Landing, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
+    def read(self, landing: LandingPlan, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
         """Read the items that a plan names into a folder.
 
         :param landing: with the plan
@@ -244,7 +229,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             batches = ()
         return write_spool(folder, self.with_media(batches, self.hook.media_request))
 
-    def report(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+    def report(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Return what a landing has changed, as the task returns it."""
         plan = landing.plan
         items = spool.rows["items"]
@@ -298,7 +283,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             self.check_not_stopped()
             yield batch
 
-    def _read_and_land(self, landing: Landing) -> dict[str, Any]:
+    def _read_and_land(self, landing: LandingPlan) -> dict[str, Any]:
         with TemporaryDirectory(prefix="airflow-annotation-") as folder:
             spool = self.read(landing, ObjectStoragePath(f"file://{folder}"))
             return {**self.report(landing, spool), **self.land(landing, spool)}

@@ -9,12 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from airflow_annotation.formats.datasets import TABLE_FORMATS, check_format, describe_version, land_dataset
-from airflow_annotation.formats.delta import DELTA, DeltaTables, land_delta
-from airflow_annotation.formats.parquet import read_rows, refresh_dataset
-from airflow_annotation.formats.purging import has_nothing_that_is_gone
-from airflow_annotation.formats.stores import DatasetMoved, DatasetStore
-from airflow_annotation.formats.versions import (
+from airflow_annotation.datasets.delta import DELTA, DeltaTables, land_delta
+from airflow_annotation.datasets.parquet import read_rows, refresh_dataset
+from airflow_annotation.datasets.purging import has_nothing_that_is_gone
+from airflow_annotation.datasets.stores import DatasetMoved, DatasetStore
+from airflow_annotation.datasets.versions import (
     PARQUET,
     Manifest,
     check_same_run,
@@ -22,12 +21,14 @@ from airflow_annotation.formats.versions import (
     find_current,
     keep_version,
 )
+from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, describe_version, land_dataset
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import Landed, LandingMoved
+from airflow_annotation.landing.spool import Spool
 from airflow_annotation.project_task import is_templated
-from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
-from airflow_annotation.transfers.refresh import Landed, LandingMoved
-from airflow_annotation.transfers.spool import Spool
+from airflow_annotation.transfers.base import AnnotationsTransfer
 
 
 class DatasetTransfer(AnnotationsTransfer):
@@ -109,7 +110,7 @@ class DatasetTransfer(AnnotationsTransfer):
             read_states=read_states,
         )
 
-    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Write a version of the dataset and make it the current one; where nothing has changed, the version stays."""
         store = self.store()
         kept = {"keep_versions": self.keep_versions, "is_kept": self._is_kept(store)}
@@ -120,7 +121,9 @@ class DatasetTransfer(AnnotationsTransfer):
         except DatasetMoved as error:
             raise LandingMoved(str(error)) from error
 
-    def _land_all(self, store: DatasetStore, landing: Landing, spool: Spool, kept: Mapping[str, Any]) -> dict[str, Any]:
+    def _land_all(
+        self, store: DatasetStore, landing: LandingPlan, spool: Spool, kept: Mapping[str, Any]
+    ) -> dict[str, Any]:
         options: Mapping[str, Any] | None = self.dataset_options
         if self.dataset_format == DELTA:
             manifest = land_delta(
@@ -146,7 +149,7 @@ class DatasetTransfer(AnnotationsTransfer):
             **kept,
         )
 
-    def _refresh(self, store: DatasetStore, landing: Landing, spool: Spool, kept: Mapping[str, Any]) -> Manifest:
+    def _refresh(self, store: DatasetStore, landing: LandingPlan, spool: Spool, kept: Mapping[str, Any]) -> Manifest:
         current = find_current(store)
         if current is None or current.version != landing.plan.landed_version:
             raise DatasetMoved(f"{store.uri} has another version than {landing.plan.landed_version} meanwhile.")
@@ -162,7 +165,7 @@ class DatasetTransfer(AnnotationsTransfer):
             **kept,
         )
 
-    def _described(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+    def _described(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         report = self.report(landing, spool)
         return {
             "project": landing.project.uri,

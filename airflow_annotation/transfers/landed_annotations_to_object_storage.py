@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import XComArg
 
 from airflow_annotation.assets import folder_uri
+from airflow_annotation.datasets.delta import DELTA
+from airflow_annotation.datasets.landed import LandedProject, read_landed_tables
+from airflow_annotation.datasets.stores import FolderStore
+from airflow_annotation.datasets.versions import PARQUET, dataset_path
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.datasets import TABLE_FORMATS, check_format, land_dataset
-from airflow_annotation.formats.delta import DELTA
-from airflow_annotation.formats.landed_tables import Landing, read_landed_tables
-from airflow_annotation.formats.stores import FolderStore
-from airflow_annotation.formats.versions import PARQUET, dataset_path
+from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, land_dataset
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.landing.lineage import LandingTask
+from airflow_annotation.landing.media import MediaTask
 from airflow_annotation.transfers.annotations_to_object_storage import default_media_folder
 from airflow_annotation.transfers.dataset_transfer import check_uri, check_versions
-from airflow_annotation.transfers.lineage import LandingTask
-from airflow_annotation.transfers.media import MediaTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,8 +31,8 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
     One landing can be converted many times: into other formats, classes or splits. It is read as it is when the task
     runs, and has what was landed: only its submissions, and only the fields as they were named there. Landings of
     videos must have been made with ``frames="all"``. Parameters for media are those of
-    :class:`~airflow_annotation.transfers.media.MediaTask`. What it tells Airflow is said in
-    :class:`~airflow_annotation.transfers.lineage.LandingTask`.
+    :class:`~airflow_annotation.landing.media.MediaTask`. What it tells Airflow is said in
+    :class:`~airflow_annotation.landing.lineage.LandingTask`.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` (``images`` and
     ``objects``), ``label_schema_digest`` and ``seconds``.
@@ -48,7 +48,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         :class:`~airflow_annotation.transfers.annotations_to_object_storage.AnnotationsToObjectStorageOperator`.
         (templated)
     :param object_storage_conn_id: connection of the target's object store, where the URI names none. (templated)
-    :param dataset_format: ``jsonl``, ``csv``, or one of ``airflow_annotation.formats.datasets.FORMATS``
+    :param dataset_format: ``jsonl``, ``csv``, or one of ``airflow_annotation.formats.registry.FORMATS``
     :param dataset_options: what is asked of the format, such as ``classes``, ``splits`` and ``annotations``: see
         :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
         (templated)
@@ -137,7 +137,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         return default_media_folder(self.media_target, self.target, self.object_storage_conn_id)
 
     def _convert_tables(self, source: Mapping[str, Any], started: float) -> dict[str, Any]:
-        from airflow_annotation.transfers.sql_reader import SqlReader
+        from airflow_annotation.landing.sql_reader import SqlReader
 
         schema, table_prefix = self.schema, self.table_prefix
         if "tables" in source:
@@ -153,7 +153,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
             landing = reader.find_landing()
             return self._land(landing, reader.read(landing), started)
 
-    def _land(self, landing: Landing, batches: Iterable[LabelTables], started: float) -> dict[str, Any]:
+    def _land(self, landing: LandedProject, batches: Iterable[LabelTables], started: float) -> dict[str, Any]:
         landed = land_dataset(
             FolderStore(dataset_path(self.target, self.object_storage_conn_id)),
             self.with_media(self._checked(batches, landing.settings)),

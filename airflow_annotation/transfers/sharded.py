@@ -10,13 +10,14 @@ import pyarrow as pa
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import ObjectStoragePath, TaskGroup, XComArg
 
+from airflow_annotation.datasets.versions import check_target
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.versions import check_target
 from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.spool import Spool
+from airflow_annotation.landing.staging import StagedLanding, is_same
 from airflow_annotation.project_task import is_templated
-from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
-from airflow_annotation.transfers.spool import Spool
-from airflow_annotation.transfers.staging import StagedLanding, is_same
+from airflow_annotation.transfers.base import AnnotationsTransfer
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -106,7 +107,7 @@ class _StagedTask(AnnotationsTransfer):
         self.staged = staged
         self.staging_conn_id = staging_conn_id
 
-    def read_staged(self) -> Landing:
+    def read_staged(self) -> LandingPlan:
         """Read what is to be landed.
 
         :raises AnnotationError: it was planned for other settings than the task has
@@ -197,7 +198,7 @@ class _LandTask(_StagedTask):
 
     template_fields: Sequence[str] = (*_StagedTask.template_fields, "shard_reports")
 
-    _landing: Landing | None = None
+    _landing: LandingPlan | None = None
     _reports: Sequence[Mapping[str, Any]] = ()
 
     def __init__(self, *, shard_reports: Any, **kwargs: Any) -> None:
@@ -215,11 +216,11 @@ class _LandTask(_StagedTask):
         staged.remove()
         return landed
 
-    def plan(self, project: AnnotationProject) -> Landing:
+    def plan(self, project: AnnotationProject) -> LandingPlan:
         """Return the staged landing; a new one, if it cannot be applied any more."""
         return self._landing or super().plan(project)
 
-    def read(self, landing: Landing, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
+    def read(self, landing: LandingPlan, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
         """Return what the shards have read, if it is of this landing."""
         if landing is not self._landing:
             self._reports = ()
@@ -236,7 +237,7 @@ class _LandTask(_StagedTask):
         self.with_media(())
         return Spool([shards[shard] for shard in sorted(shards)])
 
-    def report(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+    def report(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Return what the landing has changed, with the media that the shards have written."""
         report = super().report(landing, spool)
         media = [report["media"] for report in self._reports if "media" in report]

@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from airflow_annotation.formats.datasets import read_options, write_images
-from airflow_annotation.formats.landed_tables import read_landed_tables
-from airflow_annotation.formats.parquet import write_dataset
-from airflow_annotation.formats.stores import FolderStore
-from airflow_annotation.formats.versions import dataset_path
+from airflow_annotation.datasets.landed import read_landed_tables
+from airflow_annotation.datasets.parquet import write_dataset
+from airflow_annotation.datasets.stores import FolderStore
+from airflow_annotation.datasets.versions import dataset_path
+from airflow_annotation.formats.registry import read_options, write_images
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.export import tables_from_export
 from airflow_annotation.labels.tables import LabelTables

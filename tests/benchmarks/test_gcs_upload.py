@@ -28,7 +28,7 @@ ITEMS, BOXES, ROUNDS = 60_000, 10, 3
 def test_uploading_a_version_against_the_bare_client(gcs_conn_id: str, tmp_path: Path) -> None:
     from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
-    from airflow_annotation.formats.gcs_store import GCSStore
+    from airflow_annotation.datasets.gcs_store import GCSStore
 
     bucket = GCSHook(gcs_conn_id).get_conn().create_bucket(f"benchmark-{uuid4().hex}")
     files = write_files(tmp_path)

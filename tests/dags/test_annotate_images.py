@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.datasets.parquet import read_dataset
 from demo.annotator import ANSWERS, photo_answer
 from tests.conftest import EXAMPLE_DAGS
 from tests.dags.people import LabelStudioPeople, People

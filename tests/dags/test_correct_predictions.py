@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pytest
 
-from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.datasets.parquet import read_dataset
 from tests.dags.people import LabelStudioPeople, People
 from tests.servers.airflow import Airflow
 from tests.servers.processes import REPOSITORY

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.datasets.parquet import read_dataset
 from tests.dags.people import People
 from tests.media.videos import make_video
 from tests.servers.airflow import Airflow

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.media import UploadMediaOperator

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from airflow_annotation.formats.datasets import read_options, write_images
-from airflow_annotation.formats.versions import TableFile, dataset_path
+from airflow_annotation.datasets.versions import TableFile, dataset_path
+from airflow_annotation.formats.registry import read_options, write_images
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables

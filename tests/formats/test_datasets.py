@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from airflow_annotation.datasets.landed import join_tables, read_landed_tables
+from airflow_annotation.datasets.parquet import write_dataset
+from airflow_annotation.datasets.stores import FolderStore
+from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.datasets import FORMATS, read_options, write_images
 from airflow_annotation.formats.image_names import ImageNames
-from airflow_annotation.formats.landed_tables import join_tables, read_landed_tables
-from airflow_annotation.formats.parquet import write_dataset
-from airflow_annotation.formats.stores import FolderStore
-from airflow_annotation.formats.versions import dataset_path
+from airflow_annotation.formats.registry import FORMATS, read_options, write_images
 from airflow_annotation.labels.tables import LabelTables, collect_tables
 from tests.formats.datasets import SCHEMA, box, files_in, image_index, item, read_coco, submission, write
 from tests.transfers.generated import boxes, label_tables, project_uri

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_annotation.formats.list_text import lists_to_json
+from airflow_annotation.datasets.list_text import lists_to_json
 
 TEXTS = st.text(st.characters(codec="utf-8"))
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)

@@ -14,11 +14,11 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 
+from airflow_annotation.datasets import parquet
+from airflow_annotation.datasets.parquet import read_dataset, write_dataset
+from airflow_annotation.datasets.stores import FolderStore
+from airflow_annotation.datasets.versions import Manifest, dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats import parquet
-from airflow_annotation.formats.parquet import read_dataset, write_dataset
-from airflow_annotation.formats.stores import FolderStore
-from airflow_annotation.formats.versions import Manifest, dataset_path, read_manifest
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables, collect_tables
 from tests.transfers.generated import SCHEMA, boxes, label_tables, project_uri
 

@@ -8,9 +8,9 @@ import pytest
 from airflow.sdk import DAG, ObjectStoragePath
 from PIL import Image
 
+from airflow_annotation.datasets.parquet import write_dataset
+from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.exceptions import AnnotationError, MediaError
-from airflow_annotation.formats.parquet import write_dataset
-from airflow_annotation.formats.stores import FolderStore
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.media.frame_folder import read_frames_table
 from airflow_annotation.media.video import VideoReader

@@ -12,8 +12,8 @@ import pytest
 from airflow.sdk import DAG, XComArg
 from PIL import Image
 
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
-from airflow_annotation.formats.parquet import read_dataset
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.labels.diff import diff_labels
 from airflow_annotation.labels.errors import LabelRowError

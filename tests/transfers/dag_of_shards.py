@@ -10,17 +10,17 @@ from typing import Any
 import pyarrow as pa
 from airflow.sdk import DAG, ObjectStoragePath, get_current_context
 
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.spool import Spool
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
-from airflow_annotation.transfers.base import Landing
 from airflow_annotation.transfers.sharded import land_in_shards
-from airflow_annotation.transfers.spool import Spool
 
 
 class KilledOnceOperator(AnnotationsToSqlOperator):
     """Lands in SQL; the worker's process that reads shard 1 dies the first time."""
 
-    def read(self, landing: Landing, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
+    def read(self, landing: LandingPlan, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
         spool = super().read(landing, folder, item_ids)
         ti: Any = get_current_context()["ti"]
         if ti.map_index == 1 and ti.try_number == 1:

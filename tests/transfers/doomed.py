@@ -20,10 +20,11 @@ from stat import S_ISSOCK
 from types import FrameType
 from typing import Any, Literal
 
+from airflow_annotation.datasets import parquet, stores, versions
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats import parquet, stores, versions
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.transfers import annotations_to_sql, base, dataset_transfer, spool
+from airflow_annotation.landing import spool
+from airflow_annotation.transfers import annotations_to_sql, base, dataset_transfer
 from airflow_annotation.transfers.base import AnnotationsTransfer
 from tests.sensors.scripted_tool import task_context
 from tests.transfers.generated import GeneratedHook

@@ -8,7 +8,9 @@ import pandas as pd  # noqa: F401 - Arrow looks for it
 from airflow.models.connection import Connection
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.transfers import annotations_to_object_storage, sql_reader, sql_tables, sql_views  # noqa: F401
+from airflow_annotation.landing import sql_reader  # noqa: F401
+from airflow_annotation.transfers import annotations_to_object_storage  # noqa: F401
+from airflow_annotation.warehouses import sql_tables, sql_views  # noqa: F401
 from tests.transfers import doomed  # noqa: F401
 
 assert ObjectStoragePath("file:///").fs
@@ -18,4 +20,4 @@ with contextlib.suppress(ImportError):  # extras
     from airflow.providers.amazon.aws.fs import s3  # noqa: F401
     from airflow.providers.google.cloud.hooks import gcs  # noqa: F401
 
-    from airflow_annotation.formats import gcs_store  # noqa: F401
+    from airflow_annotation.datasets import gcs_store  # noqa: F401

@@ -19,9 +19,9 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
-from airflow_annotation.transfers import bigquery_tables
+from airflow_annotation.landing.refresh import LandingMoved
 from airflow_annotation.transfers.annotations_to_bigquery import AnnotationsToBigQueryOperator
-from airflow_annotation.transfers.refresh import LandingMoved
+from airflow_annotation.warehouses import bigquery as bigquery_tables
 from tests.docs.code_blocks import code_blocks
 from tests.servers.bigquery import PROJECT
 from tests.servers.processes import REPOSITORY

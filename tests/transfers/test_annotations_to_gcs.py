@@ -12,10 +12,10 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from airflow_annotation.datasets import stores
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats import stores
-from airflow_annotation.formats.parquet import read_dataset
-from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_gcs import AnnotationsToGCSOperator
 from tests.sensors.scripted_tool import task_context
@@ -68,7 +68,7 @@ def test_versions_land_in_the_bucket_and_read_back(bucket: Any) -> None:
 
 
 def test_large_files_go_up_and_come_down_in_parts(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from airflow_annotation.formats import gcs_store
+    from airflow_annotation.datasets import gcs_store
 
     monkeypatch.setattr(gcs_store, "PART_BYTES", 2000)
     monkeypatch.setattr(gcs_store, "MAX_PARTS", 5)
@@ -131,7 +131,7 @@ def test_a_refresh_that_another_landing_overtakes_is_planned_again(bucket: Any) 
 
 
 def test_a_writer_that_finds_another_pointer_is_refused(bucket: Any) -> None:
-    from airflow_annotation.formats.gcs_store import GCSStore
+    from airflow_annotation.datasets.gcs_store import GCSStore
 
     store = GCSStore(bucket, "x")
     store.replace("manifest.json", b"1", None)

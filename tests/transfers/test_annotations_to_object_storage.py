@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import read_dataset
-from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.sensors.scripted_tool import task_context
 from tests.transfers.conftest import Land

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
-from airflow_annotation.transfers import sql_copy, sql_tables
+from airflow_annotation.warehouses import sql_copy, sql_tables
 from tests.conftest import airflow_connection
 from tests.sensors.scripted_tool import task_context
 from tests.transfers.conftest import Land

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.base import AnnotationsTransfer

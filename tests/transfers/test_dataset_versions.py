@@ -14,13 +14,13 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
+from airflow_annotation.datasets import parquet
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats import parquet
-from airflow_annotation.formats.parquet import read_dataset
-from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.labels.tables import LabelTables, collect_tables
+from airflow_annotation.landing.refresh import LandingMoved
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
-from airflow_annotation.transfers.refresh import LandingMoved
 from tests.sensors.scripted_tool import task_context
 from tests.transfers.generated import GeneratedHook, boxes, rows_of, sorted_rows
 
@@ -163,7 +163,7 @@ def test_a_refresh_whose_version_is_removed_under_it_leaves_nothing(tmp_path: Pa
 
 
 def folder_of(path: Path) -> Any:
-    from airflow_annotation.formats.versions import dataset_path
+    from airflow_annotation.datasets.versions import dataset_path
 
     return dataset_path(str(path))
 
@@ -270,7 +270,7 @@ def test_collected_tables_are_in_the_order_of_their_items(tmp_path: Path) -> Non
     land(tool, tmp_path)
     tool.change(changed(boxes(3, per_item=1), 1), boxes(7, first=3))
     land(tool, tmp_path)
-    from airflow_annotation.formats.landed_tables import read_landed_tables
+    from airflow_annotation.datasets.landed import read_landed_tables
 
     read = collect_tables(read_landed_tables(str(tmp_path))[1])
     assert sorted_rows({name: table.to_pylist() for name, table in read.items()}) == rows_of(tool.batches)

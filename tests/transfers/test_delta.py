@@ -17,12 +17,12 @@ pytest.importorskip("deltalake")
 
 import deltalake
 
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import read_dataset
-from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+from airflow_annotation.landing.refresh import LandingMoved
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
-from airflow_annotation.transfers.refresh import LandingMoved
 from tests.servers.processes import REPOSITORY
 from tests.transfers.conftest import Land
 from tests.transfers.generated import GeneratedHook, boxes, label_tables, rows_of, sorted_rows
@@ -103,7 +103,7 @@ def test_a_year_of_landings_keeps_the_versions_asked_for_and_no_other_files(land
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from airflow_annotation.formats import delta
+from airflow_annotation.datasets import delta
 from tests.sensors.scripted_tool import task_context
 from tests.transfers.generated import GeneratedHook, boxes
 from tests.transfers.test_delta import operator, relabeled

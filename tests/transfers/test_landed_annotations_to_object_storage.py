@@ -8,9 +8,9 @@ from uuid import uuid4
 
 import pytest
 
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import read_dataset
-from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator

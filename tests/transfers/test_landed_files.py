@@ -10,15 +10,15 @@ import pytest
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError, MediaError
-from airflow_annotation.formats.parquet import read_dataset
-from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.transfers import landed_files
+from airflow_annotation.landing import landed_files
+from airflow_annotation.landing.landed_files import media_files
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
-from airflow_annotation.transfers.landed_files import media_files
 from tests.conftest import airflow_connection
 from tests.formats.datasets import box, image_index, item
 from tests.sensors.scripted_tool import task_context

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from airflow.sdk import BaseHook
 
-from airflow_annotation.formats.parquet import read_dataset
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from tests.conftest import airflow_connection

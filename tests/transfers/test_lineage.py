@@ -22,10 +22,10 @@ from airflow_annotation.assets import (
     table_uri,
 )
 from airflow_annotation.labels.tables import SCHEMAS
+from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
-from airflow_annotation.transfers.lineage import LandingTask
 from tests.conftest import airflow_connection
 from tests.sensors.scripted_tool import task_context
 from tests.transfers.generated import GeneratedHook, boxes, project_uri

@@ -12,9 +12,9 @@ from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
 
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError, MediaError
-from airflow_annotation.formats.parquet import read_dataset
-from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video_frames import labels_to_frames
 from airflow_annotation.media.frames import read_frames

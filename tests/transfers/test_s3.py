@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.formats.parquet import read_dataset
-from airflow_annotation.formats.stores import DatasetMoved, FolderStore
-from airflow_annotation.formats.versions import read_manifest
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.stores import DatasetMoved, FolderStore
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.conftest import airflow_connection

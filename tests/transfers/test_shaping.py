@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import read_dataset
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.transfers.conftest import Land

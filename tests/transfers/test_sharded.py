@@ -15,17 +15,18 @@ import pyarrow as pa
 import pytest
 from airflow.sdk import DAG
 
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import read_dataset
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, TABLES_VERSION, LabelTables
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import Landed, LandingMoved
+from airflow_annotation.landing.spool import Spool
+from airflow_annotation.landing.sql_reader import SqlReader
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
-from airflow_annotation.transfers.base import AnnotationsTransfer, Landing
-from airflow_annotation.transfers.refresh import Landed, LandingMoved
+from airflow_annotation.transfers.base import AnnotationsTransfer
 from airflow_annotation.transfers.sharded import land_in_shards
-from airflow_annotation.transfers.spool import Spool
-from airflow_annotation.transfers.sql_reader import SqlReader
 from tests.conftest import airflow_connection
 from tests.sensors.scripted_tool import task_context
 from tests.sensors.stored_dag import store_and_read_back
@@ -99,7 +100,7 @@ class Shelf(AnnotationsTransfer):
     def find_landed(self, _: AnnotationProject) -> Landed | None:
         return self.landed
 
-    def land(self, landing: Landing, spool: Spool) -> dict[str, Any]:
+    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         plan = landing.plan
         version = Shelf.landed.version if Shelf.landed else None
         if not plan.full and version != plan.landed_version:

@@ -11,9 +11,9 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 from hypothesis import HealthCheck, given, settings
 
+from airflow_annotation.datasets.text_tables import write_text_tables
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.text_tables import write_text_tables
-from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator

@@ -11,8 +11,8 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import BaseHook
 from PIL import Image
 
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationUploadError
-from airflow_annotation.formats.parquet import read_dataset
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
 from airflow_annotation.sensors.annotation import AnnotationSensor

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
-from airflow_annotation.formats.list_text import lists_to_json, lists_to_text
+from airflow_annotation.datasets.list_text import lists_to_json, lists_to_text
 
 COPY_ROWS: Final = 20_000
 """Rows of one COPY: enough for it to be all of the time, few enough to begin with it soon."""

@@ -9,8 +9,8 @@
 
 A landing is one commit to each of the tables: a refresh is one MERGE, which writes again only the files that hold rows
 of items that have changed. The manifest names the versions of the three that belong together, and moves last; so
-:func:`~airflow_annotation.formats.parquet.read_dataset` gives a whole landing, while a reader of a single table without
-the manifest sees that table's own last commit.
+:func:`~airflow_annotation.datasets.parquet.read_dataset` gives a whole landing, while a reader of a single table
+without the manifest sees that table's own last commit.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import pyarrow as pa
 from airflow.sdk import BaseHook, ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_annotation.datasets.stores import DatasetMoved, DatasetStore, FolderStore
+from airflow_annotation.datasets.versions import Manifest, TableFile, find_version, write_version
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.stores import DatasetMoved, DatasetStore, FolderStore
-from airflow_annotation.formats.versions import Manifest, TableFile, find_version, write_version
 from airflow_annotation.labels.tables import SCHEMAS
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def land_delta(
     :param read: returns the rows of a table: all of the project, or those of the items in ``replaced``
     :param follows: the version whose other rows stay; None where all rows are replaced
     :param replaced: ids of the items whose rows go
-    :param landing: what :func:`~airflow_annotation.formats.versions.write_version` takes
+    :param landing: what :func:`~airflow_annotation.datasets.versions.write_version` takes
     :raises DatasetMoved: somebody else writes to the tables
     """
     tables = DeltaTables(store)

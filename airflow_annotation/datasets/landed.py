@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.datasets.parquet import read_row_groups
+from airflow_annotation.datasets.versions import dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import read_row_groups
-from airflow_annotation.formats.versions import dataset_path, read_manifest
 from airflow_annotation.labels.geometry import bbox_to_relative, points_to_relative
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
@@ -20,7 +20,7 @@ from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 _ITEMS_AT_ONCE: Final = 1000
 
 
-class Landing(NamedTuple):
+class LandedProject(NamedTuple):
     """What a project's landing was.
 
     :param project: the project's URI
@@ -35,7 +35,9 @@ class Landing(NamedTuple):
     settings: dict[str, Any]
 
     @classmethod
-    def of(cls, project: str, run_key: str | None, label_schema: dict[str, Any], settings: dict[str, Any]) -> Landing:
+    def of(
+        cls, project: str, run_key: str | None, label_schema: dict[str, Any], settings: dict[str, Any]
+    ) -> LandedProject:
         """Return a landing whose schema is a dictionary, as it is stored: not checked again."""
         schema = msgspec.convert(
             {"fields": label_schema}, LabelSchema, strict=False
@@ -43,7 +45,7 @@ class Landing(NamedTuple):
         return cls(project, run_key, schema, settings)
 
 
-def read_landed_tables(target: str, *, conn_id: str | None = None) -> tuple[Landing, Iterator[LabelTables]]:
+def read_landed_tables(target: str, *, conn_id: str | None = None) -> tuple[LandedProject, Iterator[LabelTables]]:
     """Return what a landed dataset holds, and an iterator of its rows, in batches of whole items.
 
     Coordinates are relative, whatever they are in the dataset. Streams: holds some row groups.
@@ -63,7 +65,7 @@ def read_landed_tables(target: str, *, conn_id: str | None = None) -> tuple[Land
     batches = join_tables(*(read(table) for table in SCHEMAS))
     if manifest.settings.get("coordinates") == "pixels":
         batches = map(to_relative, batches)
-    return Landing.of(manifest.project, manifest.run_key, manifest.label_schema, manifest.settings), batches
+    return LandedProject.of(manifest.project, manifest.run_key, manifest.label_schema, manifest.settings), batches
 
 
 def to_relative(batch: LabelTables) -> LabelTables:

@@ -10,6 +10,11 @@ import msgspec
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
+from airflow_annotation.datasets.delta import DELTA
+from airflow_annotation.datasets.parquet import TableWriter, write_dataset
+from airflow_annotation.datasets.stores import DatasetStore
+from airflow_annotation.datasets.text_tables import TEXT_FORMATS, write_text_tables
+from airflow_annotation.datasets.versions import PARQUET, VERSIONS, Manifest, TableFile, write_version
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats import coco, image_folder, mot, pascal_voc, semantic_masks, yolo
 from airflow_annotation.formats.dataset_folder import DatasetFolder
@@ -19,13 +24,8 @@ from airflow_annotation.formats.dataset_options import (
     find_classes,
     rename_fields,
 )
-from airflow_annotation.formats.delta import DELTA
 from airflow_annotation.formats.image_reader import ImageReader
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
-from airflow_annotation.formats.parquet import TableWriter, write_dataset
-from airflow_annotation.formats.stores import DatasetStore
-from airflow_annotation.formats.text_tables import TEXT_FORMATS, write_text_tables
-from airflow_annotation.formats.versions import PARQUET, VERSIONS, Manifest, TableFile, write_version
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import AREA_FIELDS, AREA_TYPES, CLASSIFICATION_TYPES
@@ -224,7 +224,7 @@ def land_dataset(
     :param dataset_format: one of :data:`TABLE_FORMATS` or of :data:`FORMATS`
     :param options: what is asked of the format
     :param place_images: as for :func:`write_images`
-    :param landing: the rest of what :func:`~airflow_annotation.formats.versions.write_version` takes
+    :param landing: the rest of what :func:`~airflow_annotation.datasets.versions.write_version` takes
     :returns: ``target``, ``version``, its ``path``, ``rows``
     """
     if dataset_format == PARQUET:

@@ -1,7 +1,7 @@
 """The three tables in SQL databases, and all that differs between databases.
 
 SQLAlchemy's dialects quote names and spell types. What they leave open is decided here: Postgres gets ``jsonb``, arrays
-and COPY (:mod:`~airflow_annotation.transfers.sql_copy`); SQLite locks before it writes; every other database gets JSON
+and COPY (:mod:`~airflow_annotation.warehouses.sql_copy`); SQLite locks before it writes; every other database gets JSON
 as text, and rows by ``executemany``.
 """
 
@@ -20,10 +20,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.types import TypeEngine
 
+from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.list_text import lists_to_json
 from airflow_annotation.labels.tables import ITEM_STATES, JSON_COLUMNS, KEYS, SCHEMAS
-from airflow_annotation.transfers.sql_copy import JsonText, copy_rows
+from airflow_annotation.warehouses.sql_copy import JsonText, copy_rows
 
 if TYPE_CHECKING:
     from airflow.providers.common.sql.hooks.sql import DbApiHook

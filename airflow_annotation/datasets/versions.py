@@ -23,8 +23,8 @@ from typing import IO, Any, Final
 import msgspec
 from airflow.sdk import ObjectStoragePath
 
+from airflow_annotation.datasets.stores import DatasetMoved, DatasetStore, FolderStore
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.stores import DatasetMoved, DatasetStore, FolderStore
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import TABLES_VERSION
 from airflow_annotation.storage_providers import provider_of_scheme
@@ -73,7 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     :param rows: rows by table; in other formats than Parquet, ``images`` and ``objects``
     :param files: files by table, relative to the dataset's folder; in other formats ``images`` is the Parquet file that
         says which image is which item, and ``objects`` those that have the objects of many images
-    :param dataset_format: ``parquet``, or another of ``formats.datasets.FORMATS``
+    :param dataset_format: ``parquet``, or another of ``formats.registry.FORMATS``
     :param full_at: when all items were read the last time; the others were taken over from the version before
     :param watermark: by the tool's clock: all changes up to it are in the version. None if the tool cannot say
     :param changes: how many items the version replaced or added, and removed, ``changed_items`` and ``removed_items``

@@ -99,7 +99,7 @@ def create_views(engine: sa.Engine, tables: Mapping[str, sa.Table], views: Seque
         return
     import sqlalchemy as sa
 
-    from airflow_annotation.transfers.sql_tables import make_once
+    from airflow_annotation.warehouses.sql_tables import make_once
 
     dialect = _DIALECTS.get(engine.dialect.name)
     if dialect is None:

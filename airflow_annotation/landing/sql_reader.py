@@ -9,11 +9,11 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from airflow_annotation.assets import table_uri
+from airflow_annotation.datasets.landed import LandedProject, to_relative
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.landed_tables import Landing, to_relative
+from airflow_annotation.hooks.sql import find_sql_hook
 from airflow_annotation.labels.tables import KEYS, SCHEMAS, TABLES_VERSION, LabelTables
-from airflow_annotation.transfers.annotations_to_sql import find_sql_hook
-from airflow_annotation.transfers.sql_tables import LANDINGS, make_engine, read_json, rows_to_batch, sql_tables
+from airflow_annotation.warehouses.sql_tables import LANDINGS, make_engine, read_json, rows_to_batch, sql_tables
 
 _ITEMS_AT_ONCE: Final = 1000
 
@@ -48,7 +48,7 @@ class SqlReader:
         """Return the asset URIs of the tables."""
         return [table_uri(self._engine.url, self._tables[name].name, self._tables[name].schema) for name in SCHEMAS]
 
-    def find_landing(self) -> Landing:
+    def find_landing(self) -> LandedProject:
         """Return the project's landing.
 
         :raises AnnotationError: there is none, there are several and nobody says which, or it is of a newer release
@@ -80,9 +80,9 @@ class SqlReader:
                 f"release of airflow-provider-annotation knows {TABLES_VERSION}: upgrade it."
             )
         schema, settings = (read_json(landing[name]) for name in ("label_schema", "settings"))
-        return Landing.of(landing["project"], landing["run_key"], schema, settings)
+        return LandedProject.of(landing["project"], landing["run_key"], schema, settings)
 
-    def read(self, landing: Landing) -> Iterator[LabelTables]:
+    def read(self, landing: LandedProject) -> Iterator[LabelTables]:
         """Yield a landing's rows in batches of whole items, in the order of their ids, coordinates relative."""
         batches = self._read_batches(landing.project)
         return map(to_relative, batches) if landing.settings.get("coordinates") == "pixels" else batches

@@ -23,8 +23,8 @@ from google.api_core.exceptions import GoogleAPICallError, NotFound, Preconditio
 from google.cloud.storage import transfer_manager
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from airflow_annotation.datasets.stores import DatasetMoved, DatasetStore, Found
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.stores import DatasetMoved, DatasetStore, Found
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket

@@ -26,11 +26,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.formats.landed_tables import Landing as LandedProject
-from airflow_annotation.formats.versions import dataset_path
+from airflow_annotation.datasets.landed import LandedProject
+from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.transfers.base import Landing
-from airflow_annotation.transfers.refresh import RefreshPlan
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import RefreshPlan
 
 KEPT_FOR: Final = timedelta(days=7)
 """A folder that another run has left may still be read by its shards, that wait to be tried again, until it is this
@@ -74,7 +74,7 @@ class StagedLanding:
     def write(
         cls,
         staging: str,
-        landing: Landing,
+        landing: LandingPlan,
         item_ids: pa.Array,
         *,
         owner: str,
@@ -124,7 +124,7 @@ class StagedLanding:
         path = self._folder / _PLAN
         return bool(path.fs.exists(path.path))
 
-    def read(self) -> Landing:
+    def read(self) -> LandingPlan:
         """Read what is to be landed."""
         staged = self._read_plan()
         changed = pa.array([], pa.string()) if staged.reason is not None else self._read_ids(_ITEMS)
@@ -138,7 +138,7 @@ class StagedLanding:
         )
         project = staged.project
         schema = LandedProject.of(project.uri, project.run_key, staged.label_schema, staged.settings).label_schema
-        return Landing(project=project, label_schema=schema, settings=staged.settings, plan=plan)
+        return LandingPlan(project=project, label_schema=schema, settings=staged.settings, plan=plan)
 
     @property
     def shards(self) -> int:

@@ -8,8 +8,8 @@
                                          annotations.parquet
                                          labels.parquet
 
-How versions come and go is :mod:`~airflow_annotation.formats.versions`' business. Any Parquet reader can read the files
-that the manifest names.
+How versions come and go is :mod:`~airflow_annotation.datasets.versions`' business. Any Parquet reader can read the
+files that the manifest names.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.stores import DatasetStore, FolderStore
-from airflow_annotation.formats.versions import (
+from airflow_annotation.datasets.stores import DatasetStore, FolderStore
+from airflow_annotation.datasets.versions import (
     HashingFile,
     Manifest,
     TableFile,
@@ -35,6 +34,7 @@ from airflow_annotation.formats.versions import (
     read_manifest,
     write_version,
 )
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ def read_dataset(
 ) -> dict[str, pa.Table] | dict[str, pd.DataFrame]:
     """Read the ``items``, ``annotations`` and ``labels`` of a version, and check that they are whole.
 
-    Holds everything in memory; :func:`~airflow_annotation.formats.versions.read_manifest` names the files, for readers
+    Holds everything in memory; :func:`~airflow_annotation.datasets.versions.read_manifest` names the files, for readers
     that scan.
 
-    :param target: the folder, as for :func:`~airflow_annotation.formats.versions.dataset_path`
+    :param target: the folder, as for :func:`~airflow_annotation.datasets.versions.dataset_path`
     :param version: one of the versions that are kept, the current one by default
     :param conn_id: the connection of the object store, where the URI does not name one
     :param as_pandas: return pandas data frames instead of Arrow tables
@@ -74,7 +74,7 @@ def read_dataset(
     any_format = read_manifest(target, conn_id=conn_id, version=version, dataset_format=None)
     folder = dataset_path(target, conn_id)
     if any_format.delta_versions:
-        from airflow_annotation.formats.delta import DeltaTables
+        from airflow_annotation.datasets.delta import DeltaTables
 
         delta = DeltaTables(FolderStore(folder))
         tables = {
@@ -97,7 +97,7 @@ def write_dataset(store: DatasetStore, batches: Iterable[LabelTables], **landing
 
     :param store: the dataset's folder
     :param batches: the whole project
-    :param landing: what :func:`~airflow_annotation.formats.versions.write_version` takes
+    :param landing: what :func:`~airflow_annotation.datasets.versions.write_version` takes
     """
     return write_version(
         store, lambda folder: {name: [file] for name, file in write_tables(folder, batches).items()}, **landing
@@ -119,7 +119,7 @@ def refresh_dataset(
     :param follows: the version before
     :param replaced: ids of the items whose rows go
     :param read: returns the new rows of a table
-    :param landing: what :func:`~airflow_annotation.formats.versions.write_version` takes
+    :param landing: what :func:`~airflow_annotation.datasets.versions.write_version` takes
     :raises DatasetMoved: the current version is another one by now
     """
 

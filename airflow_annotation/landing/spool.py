@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.formats.landed_tables import join_tables
-from airflow_annotation.formats.parquet import read_row_groups, write_tables
+from airflow_annotation.datasets.landed import join_tables
+from airflow_annotation.datasets.parquet import read_row_groups, write_tables
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 
 _SUFFIX: Final = ".parquet"

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.csv
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.formats.list_text import lists_to_json
-from airflow_annotation.formats.versions import HashingFile, TableFile
+from airflow_annotation.datasets.list_text import lists_to_json
+from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
 
 JSONL: Final = "jsonl"

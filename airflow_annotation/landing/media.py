@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperator
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video_frames import labeled_frames
+from airflow_annotation.landing.landed_files import LandedFiles
 from airflow_annotation.media.encoding import ImageFormat
 from airflow_annotation.media.frame_folder import IMAGE_SUFFIXES, FrameFolder, image_name
 from airflow_annotation.media.frames import FramesReport, OnError, add_frames
@@ -22,13 +23,12 @@ from airflow_annotation.media.ranges import UrlSigner, open_media_in_place, reso
 from airflow_annotation.media.selections import Listed
 from airflow_annotation.media.storage import copy_files
 from airflow_annotation.project_task import check_choice
-from airflow_annotation.transfers.landed_files import LandedFiles
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
-    from airflow_annotation.formats.datasets import PlaceImages
     from airflow_annotation.formats.labeled_images import LabeledImage
+    from airflow_annotation.formats.registry import PlaceImages
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class MediaTask(BaseOperator):
     landing never has labels without their media, and media of items that are gone stay until somebody removes them.
 
     :param include_media: ``files`` copies the file of every item, once by its ``item_key``;
-        :func:`~airflow_annotation.transfers.landed_files.media_files` says where each is. ``frames`` writes those
+        :func:`~airflow_annotation.landing.landed_files.media_files` says where each is. ``frames`` writes those
         frames of videos that labels are on, as images, in a folder a video with a table ``frames.parquet``: its
         ``video_key`` and ``frame`` are the ``item_key`` and ``frame`` of the labels, and
         :func:`~airflow_annotation.media.frames.read_frames` reads the tables of all videos as one. In datasets to train

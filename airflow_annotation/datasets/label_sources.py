@@ -8,9 +8,9 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
+from airflow_annotation.datasets.parquet import read_row_groups
+from airflow_annotation.datasets.versions import Manifest, dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.parquet import read_row_groups
-from airflow_annotation.formats.versions import Manifest, dataset_path, read_manifest
 from airflow_annotation.labels.submissions import Row, Submission, read_rows, read_submissions
 
 if TYPE_CHECKING:

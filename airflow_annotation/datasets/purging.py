@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.formats.parquet import read_rows
-from airflow_annotation.formats.stores import DatasetStore
-from airflow_annotation.formats.versions import Manifest
+from airflow_annotation.datasets.parquet import read_rows
+from airflow_annotation.datasets.stores import DatasetStore
+from airflow_annotation.datasets.versions import Manifest
 
 
 def has_nothing_that_is_gone(store: DatasetStore, old: Manifest, new: Manifest) -> bool:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from google.cloud.bigquery import SchemaField
 
+from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.list_text import lists_to_json
 from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS
 
 PointsAs = Literal["records", "json"]

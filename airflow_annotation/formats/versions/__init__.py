@@ -1,0 +1,5 @@
+"""What a landed dataset is: see :mod:`airflow_annotation.datasets.versions`."""
+
+from airflow_annotation.datasets.versions import Manifest, read_manifest
+
+__all__ = ["Manifest", "read_manifest"]

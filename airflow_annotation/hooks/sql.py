@@ -1,0 +1,49 @@
+"""Connections of SQL databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
+from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowException
+
+from airflow_annotation.exceptions import AnnotationError
+
+if TYPE_CHECKING:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+EXTRAS: Final = ("postgres",)
+"""Connection types that an extra of this distribution serves."""
+
+
+def find_sql_hook(conn_id: str) -> DbApiHook:
+    """Return the hook of a SQL database's connection.
+
+    :raises AnnotationError: there is no such connection, nothing that is installed serves its type, or it is no SQL
+        database; the message says what to do
+    """
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+    try:
+        connection = BaseHook.get_connection(conn_id)
+    except AirflowNotFoundException as error:
+        raise AnnotationError(
+            f"There is no connection {conn_id!r}. Make one, for example a SQLite file: "
+            f"airflow connections add {conn_id} --conn-type sqlite --conn-host /path/to/annotations.db"
+        ) from error
+    try:
+        hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's
+    except (AirflowException, ImportError) as error:
+        package = f"apache-airflow-providers-{connection.conn_type}"
+        if connection.conn_type in EXTRAS:
+            package = f"airflow-provider-annotation[{connection.conn_type}]"
+        raise AnnotationError(
+            f"No installed provider serves connection {conn_id!r}, of type {connection.conn_type!r}: "
+            f"pip install '{package}'."
+        ) from error
+    if not isinstance(hook, DbApiHook):
+        raise AnnotationError(
+            f"Connection {conn_id!r} is not of a SQL database: its type gives {type(hook).__name__}, not a DbApiHook."
+        )
+    return hook
