@@ -17,11 +17,11 @@ from typing import NoReturn
 import pandas as pd
 
 from demo.annotator import annotate
-from tests.servers import airflow as airflow_server
-from tests.servers import label_studio as label_studio_server
-from tests.servers.airflow import Airflow, running_airflow
-from tests.servers.label_studio import LabelStudio, running_label_studio
-from tests.servers.processes import REPOSITORY, ServerError
+from devtools import airflow as airflow_server
+from devtools import label_studio as label_studio_server
+from devtools.airflow import Airflow, running_airflow
+from devtools.label_studio import LabelStudio, running_label_studio
+from devtools.processes import REPOSITORY, ServerError
 
 DAG_ID = "annotate_images"
 DATASET = "dataset"

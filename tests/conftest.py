@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from devtools.processes import REPOSITORY
+from tests.support.connections import airflow_connection
+
 if TYPE_CHECKING:
-    from tests.servers.airflow import Airflow
-    from tests.servers.label_studio import LabelStudio
+    from devtools.airflow import Airflow
+    from devtools.label_studio import LabelStudio
     from tests.servers.labelbox.process import LabelboxProcess
 
-EXAMPLE_DAGS = Path(__file__).parents[1] / "dags"
 SESSION_VARIABLE = "AIRFLOW_ANNOTATION_TEST_SESSION"
 # Examples share the machine with servers and other workers: a slow one is no failure.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -87,19 +87,10 @@ def session_path() -> Path:
     return Path(os.environ[SESSION_VARIABLE])
 
 
-@contextmanager
-def airflow_connection(conn_id: str, connection: dict[str, Any]) -> Iterator[str]:
-    """Give Airflow a connection through its environment variable."""
-    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
-    os.environ[variable] = json.dumps(connection)
-    yield conn_id
-    del os.environ[variable]
-
-
 @pytest.fixture(scope="session")
 def label_studio(session_path: Path) -> LabelStudio:
     """A Label Studio shared by the whole session: make projects of your own, and count on nothing else in it."""
-    from tests.servers.label_studio import LabelStudio, start_label_studio
+    from devtools.label_studio import LabelStudio, start_label_studio
     from tests.servers.shared import shared_server
 
     def start(home: Path) -> dict[str, Any]:
@@ -194,13 +185,13 @@ def airflow(session_path: Path, label_studio: LabelStudio, labelbox_process: Lab
     to the session's stand-in for Labelbox, ``annotations_db`` to an empty SQLite. Its metadata database is Postgres:
     DAG runs of several tests at a time would lock each other out of an SQLite.
     """
-    from tests.servers.airflow import Airflow, start_airflow
+    from devtools.airflow import Airflow, start_airflow
     from tests.servers.postgres import sqlalchemy_url, start_postgres
     from tests.servers.shared import shared_server
 
     def start(home: Path) -> dict[str, Any]:
         dags = home / "dags"
-        shutil.copytree(EXAMPLE_DAGS, dags, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPOSITORY / "dags", dags, ignore=shutil.ignore_patterns("__pycache__"))
         tool = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
         connections = {
             "annotation_default": tool,

@@ -19,7 +19,7 @@ from uuid import uuid4
 import pytest
 from airflow.sdk import ObjectStoragePath
 
-from tests.transfers.generated import GeneratedHook, boxes
+from tests.support.generated import GeneratedHook, boxes
 
 ITEMS, BOXES, ROUNDS = 60_000, 10, 3
 
@@ -54,7 +54,7 @@ def test_uploading_a_version_against_the_bare_client(gcs_conn_id: str, tmp_path:
 def write_files(folder: Path) -> list[Path]:
     """Write a dataset, and return its files of data."""
     from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
-    from tests.sensors.scripted_tool import task_context
+    from tests.support.task_context import task_context
 
     operator = AnnotationsToObjectStorageOperator(task_id="land", project="1", target=str(folder))
     operator.__dict__["hook"] = GeneratedHook(

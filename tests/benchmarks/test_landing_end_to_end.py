@@ -22,10 +22,10 @@ from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.export import read_tables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from devtools.label_studio import LabelStudio, running_label_studio
 from tests.benchmarks.test_export_to_tables import BOXES, CONFIG, task
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
-from tests.servers.label_studio import LabelStudio, running_label_studio
+from tests.support.connections import airflow_connection
+from tests.support.task_context import task_context
 
 IMPORTED_AT_ONCE = 500
 

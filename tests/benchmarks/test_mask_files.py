@@ -35,9 +35,9 @@ from airflow_annotation.hooks.labelbox import LabelboxHook
 from airflow_annotation.hooks.labelbox.export_stream import export_blocks
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.media.items import MediaItem
-from tests.conftest import airflow_connection
+from devtools.processes import stop_groups
 from tests.servers.labelbox.process import LabelboxProcess, start_labelbox
-from tests.servers.processes import stop_groups
+from tests.support.connections import airflow_connection
 
 WIDTH, HEIGHT = 1280, 720
 THREADS = 16

@@ -18,10 +18,10 @@ import pytest
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
 from airflow_annotation.plugins.page.runs import read_runs
+from devtools.label_studio import running_label_studio
 from tests.benchmarks.test_waits import make_project
-from tests.conftest import airflow_connection
 from tests.servers.faults import fault_server
-from tests.servers.label_studio import running_label_studio
+from tests.support.connections import airflow_connection
 
 RUNS = (10, 300)
 

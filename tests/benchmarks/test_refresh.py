@@ -26,11 +26,11 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.base import AnnotationsTransfer
+from devtools.label_studio import LabelStudio, running_label_studio
 from tests.benchmarks.test_export_to_tables import BOXES
 from tests.benchmarks.test_landing_end_to_end import fill_project
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
-from tests.servers.label_studio import LabelStudio, running_label_studio
+from tests.support.connections import airflow_connection
+from tests.support.task_context import task_context
 
 CHANGED = 0.01
 

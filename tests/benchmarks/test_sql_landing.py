@@ -24,12 +24,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
+from devtools.processes import stop_groups
 from tests.servers.postgres import start_postgres
-from tests.servers.processes import stop_groups
-from tests.transfers.databases import Database
-from tests.transfers.generated import GeneratedHook, boxes
+from tests.support.connections import airflow_connection
+from tests.support.databases import Database
+from tests.support.generated import GeneratedHook, boxes
+from tests.support.task_context import task_context
 
 BATCH_ITEMS = 1000
 BOXES = 10

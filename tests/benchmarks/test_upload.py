@@ -36,7 +36,7 @@ from airflow_annotation.hooks.label_studio.upload import (
     upload_items,
 )
 from airflow_annotation.media.listing import list_media
-from tests.servers.label_studio import LabelStudio, running_label_studio
+from devtools.label_studio import LabelStudio, running_label_studio
 
 LABEL_CONFIG = (
     '<View><Image name="image" value="$image"/>'

@@ -37,8 +37,8 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.triggers.annotation import AnnotationTrigger
 from airflow_annotation.triggers.events import AnnotationEventTrigger
 from airflow_annotation.triggers.progress import CompletionRule
+from devtools.label_studio import LabelStudio, running_label_studio
 from tests.servers.faults import FaultServer, fault_server
-from tests.servers.label_studio import LabelStudio, running_label_studio
 
 WAITS = (1, 100, 1000)
 INTERVAL = 60.0

@@ -13,10 +13,10 @@ from airflow.providers_manager import ProvidersManager
 
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.labels.schema import LabelSchema
-from tests.conftest import airflow_connection
+from devtools.label_studio import LabelStudio
 from tests.servers.airflow_command import AirflowCommand
-from tests.servers.label_studio import LabelStudio
 from tests.servers.labelbox.process import LabelboxProcess
+from tests.support.connections import airflow_connection
 
 pytestmark = pytest.mark.skipif(
     not hasattr(ProvidersManager, "cli_command_functions"), reason="This Airflow has no commands of providers."

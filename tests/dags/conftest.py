@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from devtools.label_studio import LabelStudio
 from tests.dags.people import LabelboxPeople, LabelStudioPeople, People
-from tests.servers.label_studio import LabelStudio
 from tests.servers.labelbox.process import LabelboxProcess
 
 

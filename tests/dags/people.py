@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import httpx
 
 from demo.annotator import annotate
-from tests.servers.label_studio import LabelStudio
+from devtools.label_studio import LabelStudio
 from tests.servers.labelbox.process import LabelboxProcess
 
 

@@ -10,12 +10,11 @@ import pytest
 
 from airflow_annotation.datasets.parquet import read_dataset
 from demo.annotator import ANSWERS, photo_answer
-from tests.conftest import EXAMPLE_DAGS
+from devtools.airflow import Airflow
+from devtools.label_studio import LabelStudio
+from devtools.processes import REPOSITORY
 from tests.dags.people import LabelStudioPeople, People
-from tests.servers.airflow import Airflow
-from tests.servers.label_studio import LabelStudio
 from tests.servers.labelbox.process import LabelboxProcess
-from tests.servers.processes import REPOSITORY
 
 pytestmark = pytest.mark.live_airflow
 
@@ -30,7 +29,7 @@ def test_a_whole_cycle_lands_what_people_drew_in_any_tool(airflow: Airflow, peop
 
 
 def test_a_cycle_may_hold_a_worker_while_it_waits(airflow: Airflow, label_studio: LabelStudio, tmp_path: Path) -> None:
-    example = (EXAMPLE_DAGS / f"{DAG_ID}.py").read_text()
+    example = (REPOSITORY / "dags" / f"{DAG_ID}.py").read_text()
     waiting = example.replace("deferrable=True", "deferrable=False").replace(f'"{DAG_ID}"', f'"{IN_WORKER}"')
     airflow.add_dag_file(f"{IN_WORKER}.py", waiting)
     check_cycle(IN_WORKER, "running", airflow, LabelStudioPeople(label_studio), tmp_path)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from devtools.airflow import Airflow
+from devtools.processes import REPOSITORY, wait_until
 from tests.dags.people import People
-from tests.servers.airflow import Airflow
-from tests.servers.processes import REPOSITORY, wait_until
 
 pytestmark = pytest.mark.live_airflow
 

@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 import pytest
 
 from airflow_annotation.datasets.parquet import read_dataset
+from devtools.airflow import Airflow
+from devtools.processes import REPOSITORY
 from tests.dags.people import LabelStudioPeople, People
-from tests.servers.airflow import Airflow
-from tests.servers.processes import REPOSITORY
 
 pytestmark = pytest.mark.live_airflow
 

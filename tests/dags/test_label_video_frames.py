@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from airflow_annotation.datasets.parquet import read_dataset
+from devtools.airflow import Airflow
 from tests.dags.people import People
-from tests.media.videos import make_video
-from tests.servers.airflow import Airflow
+from tests.support.videos import make_video
 
 pytestmark = pytest.mark.live_airflow
 

@@ -10,11 +10,11 @@ from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.media import UploadMediaOperator
 from demo.annotator import annotate
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
-from tests.servers.airflow import Airflow
-from tests.servers.label_studio import LabelStudio
-from tests.servers.processes import REPOSITORY
+from devtools.airflow import Airflow
+from devtools.label_studio import LabelStudio
+from devtools.processes import REPOSITORY
+from tests.support.connections import airflow_connection
+from tests.support.task_context import task_context
 
 pytestmark = pytest.mark.live_airflow
 

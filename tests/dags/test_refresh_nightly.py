@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import EXAMPLE_DAGS
+from devtools.airflow import Airflow
+from devtools.processes import REPOSITORY
 from tests.dags.people import People
-from tests.servers.airflow import Airflow
-from tests.servers.processes import REPOSITORY
 
 pytestmark = pytest.mark.live_airflow
 
@@ -19,7 +18,7 @@ PHOTOS = REPOSITORY / "demo" / "photos"
 @pytest.fixture
 def nightly(airflow: Airflow) -> str:
     """The example, without the night, which comes too seldom."""
-    source = (EXAMPLE_DAGS / "refresh_nightly.py").read_text()
+    source = (REPOSITORY / "dags" / "refresh_nightly.py").read_text()
     for found, instead in (
         ('    "refresh_nightly",\n    schedule="@daily"', f'    "{DAG_ID}",\n    schedule=None'),
         ("is_paused_upon_creation=True", "is_paused_upon_creation=False"),

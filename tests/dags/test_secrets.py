@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, inspect, text
 
-from tests.servers.airflow import Airflow
-from tests.servers.label_studio import LabelStudio
+from devtools.airflow import Airflow
+from devtools.label_studio import LabelStudio
+from devtools.processes import REPOSITORY
 from tests.servers.labelbox.process import LabelboxProcess
-from tests.servers.processes import REPOSITORY
 
 FAILING = {
     "tell",

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.servers.processes import REPOSITORY
+from devtools.processes import REPOSITORY
 
 
 @pytest.mark.live_airflow

@@ -22,13 +22,13 @@ from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from demo.annotator import annotate
-from tests.conftest import airflow_connection
+from devtools.label_studio import LabelStudio
+from devtools.processes import REPOSITORY
 from tests.docs.code_blocks import CodeBlock, code_blocks
-from tests.sensors.scripted_tool import task_context
-from tests.sensors.stored_dag import store_and_read_back
-from tests.servers.label_studio import LabelStudio
 from tests.servers.labelbox.process import LabelboxProcess
-from tests.servers.processes import REPOSITORY
+from tests.support.connections import airflow_connection
+from tests.support.stored_dag import store_and_read_back
+from tests.support.task_context import task_context
 
 PAGES = {
     str(page.relative_to(REPOSITORY)): list(code_blocks(page))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.processes import REPOSITORY
+from devtools.processes import REPOSITORY
 
 
 def test_the_site_builds_without_a_warning_and_has_every_page(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pycocotools.coco import COCO
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
-from tests.formats.datasets import (
+from tests.support.datasets import (
     SCHEMA,
     add_images,
     box,

@@ -23,8 +23,8 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.registry import FORMATS, read_options, write_images
 from airflow_annotation.labels.tables import LabelTables, collect_tables
-from tests.formats.datasets import SCHEMA, box, files_in, image_index, item, read_coco, submission, write
-from tests.transfers.generated import boxes, label_tables, project_uri
+from tests.support.datasets import SCHEMA, box, files_in, image_index, item, read_coco, submission, write
+from tests.support.generated import boxes, label_tables, project_uri
 
 PHOTOS = Path(__file__).parents[2] / "demo" / "photos"
 

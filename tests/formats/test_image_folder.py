@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.formats.datasets import add_images, box, item, write
+from tests.support.datasets import add_images, box, item, write
 
 BATCHES = [
     item("a", [box("person", 0.1, 0.2, 0.25, 0.5), {"type": "classification", "label": "sun"}]),

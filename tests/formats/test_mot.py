@@ -8,7 +8,7 @@ import pytest
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
-from tests.formats.datasets import box, image_index, item, write
+from tests.support.datasets import box, image_index, item, write
 
 
 def clip(key: str, *labels: dict[str, Any]) -> LabelTables:

@@ -20,7 +20,7 @@ from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import Manifest, dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables, collect_tables
-from tests.transfers.generated import SCHEMA, boxes, label_tables, project_uri
+from tests.support.generated import SCHEMA, boxes, label_tables, project_uri
 
 
 def write(

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.formats.datasets import add_images, box, image_index, item, polygon, write
+from tests.support.datasets import add_images, box, image_index, item, polygon, write
 
 
 def test_boxes_are_whole_pixels_that_count_from_one_and_belong_to_the_box(tmp_path: Path) -> None:

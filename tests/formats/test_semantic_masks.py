@@ -11,7 +11,7 @@ from PIL import Image
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.schema import LabelSchema
-from tests.formats.datasets import box, item, mask, write
+from tests.support.datasets import box, item, mask, write
 
 
 def pixels_of(folder: Path) -> Any:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.splits import check_splits, read_splits
-from tests.formats.datasets import image_index, item, write
-from tests.transfers.generated import boxes
+from tests.support.datasets import image_index, item, write
+from tests.support.generated import boxes
 
 RATIOS = {"train": 0.7, "val": 0.2, "test": 0.1}
 

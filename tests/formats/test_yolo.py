@@ -9,7 +9,7 @@ import yaml  # type: ignore[import-untyped]  # comes with Airflow, its types do 
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.masks import mask_to_rle
-from tests.formats.datasets import add_images, box, files_in, image_index, item, mask, point, polygon, write
+from tests.support.datasets import add_images, box, files_in, image_index, item, mask, point, polygon, write
 
 
 def lines(folder: Path, labels: list[dict[str, Any]], **options: Any) -> list[list[float]]:

@@ -21,9 +21,9 @@ from airflow_annotation.exceptions import (
     MediaError,
 )
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from devtools.label_studio import USERNAME, LabelStudio
+from devtools.processes import free_port
 from tests.servers.faults import Fault, FaultServer, fault_server
-from tests.servers.label_studio import USERNAME, LabelStudio
-from tests.servers.processes import free_port
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 WHOAMI = "/api/current-user/whoami"

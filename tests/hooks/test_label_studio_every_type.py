@@ -16,7 +16,7 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.tags import LANDS_AS_OTHER, READERS
 from airflow_annotation.labels.submissions import read_rows, read_submissions
 from airflow_annotation.labels.tables import collect_tables
-from tests.labels.label_studio_rows import (
+from tests.support.label_studio_rows import (
     CONFIG,
     DATA,
     FIELDS,

@@ -17,7 +17,7 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.tables import collect_tables
-from tests.servers.label_studio import USERNAME, LabelStudio
+from devtools.label_studio import USERNAME, LabelStudio
 
 CONFIG = """
 <View>

@@ -21,10 +21,10 @@ from airflow_annotation.get_provider_info import get_provider_info
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.hooks.label_studio.hook import client_from_connection
-from tests.conftest import airflow_connection
+from devtools.label_studio import USERNAME, LabelStudio
+from devtools.processes import free_port
 from tests.servers.faults import Fault, fault_server
-from tests.servers.label_studio import USERNAME, LabelStudio
-from tests.servers.processes import free_port
+from tests.support.connections import airflow_connection
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 HTML = {"Content-Type": "text/html"}

@@ -23,7 +23,7 @@ from airflow_annotation.labels.tables import collect_tables
 from tests.servers.faults import Fault, fault_server
 
 if TYPE_CHECKING:
-    from tests.servers.label_studio import LabelStudio
+    from devtools.label_studio import LabelStudio
 
 Row = dict[str, Any]
 

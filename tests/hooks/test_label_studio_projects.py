@@ -19,9 +19,9 @@ from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationPr
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.hooks.run_marker import read_run_key, run_description, run_title
 from airflow_annotation.labels.schema import LabelSchema
-from tests.conftest import airflow_connection
+from devtools.label_studio import LabelStudio
 from tests.servers.faults import Fault, fault_server
-from tests.servers.label_studio import LabelStudio
+from tests.support.connections import airflow_connection
 
 SCHEMA = LabelSchema.from_dict({"objects": {"type": "detections", "classes": ["car", "person"]}})
 OTHER_SCHEMA = LabelSchema.from_dict({"weather": {"type": "classification", "classes": ["sun", "rain"]}})

@@ -21,7 +21,7 @@ from airflow_annotation.media.listing import list_media
 from tests.servers.faults import Fault, fault_server
 
 if TYPE_CHECKING:
-    from tests.servers.label_studio import LabelStudio
+    from devtools.label_studio import LabelStudio
 
 IMAGE_CONFIG = (
     '<View><Image name="img" value="$photo"/>'

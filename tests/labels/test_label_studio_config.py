@@ -21,10 +21,10 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.tags import LANDS_AS_OTHER, READERS
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.types import FIELD_TYPES, SHAPE_TYPES
-from tests.servers.label_studio import environment_path
+from devtools.label_studio import environment_path
 
 if TYPE_CHECKING:
-    from tests.servers.label_studio import LabelStudio
+    from devtools.label_studio import LabelStudio
 
 NAMES = st.text(
     st.characters(codec="utf-8", categories=["L", "N", "Pd", "Sm", "So", "Po"], exclude_characters="$,."),

@@ -16,7 +16,7 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
 from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
-from tests.labels.label_studio_rows import (
+from tests.support.label_studio_rows import (
     CONFIG,
     DATA,
     FRAME_RATE,

@@ -16,7 +16,7 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
 from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.video import Frames
-from tests.servers.label_studio import LabelStudio
+from devtools.label_studio import LabelStudio
 
 RATE = 25
 CONFIG = """

@@ -21,7 +21,7 @@ from airflow_annotation.labels.label_studio.sequences import (
 from airflow_annotation.labels.video import fill_segments, interpolate
 
 if TYPE_CHECKING:
-    from tests.servers.label_studio import LabelStudio
+    from devtools.label_studio import LabelStudio
 
 percents = st.floats(-10, 110)
 rates = st.sampled_from([1.0, 10.0, 12.5, 24.0, 25.0, 24_000 / 1001, 29.97, 30_000 / 1001, 30.0, 60.0, 120.0, 240.0])

@@ -22,7 +22,7 @@ from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
 from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.selections import EveryNth, FrameSelection, KeyFrames, Listed
-from tests.media.videos import make_video, picture, shown_number, with_matrix
+from tests.support.videos import make_video, picture, shown_number, with_matrix
 
 VIDEO = make_video()
 

@@ -17,7 +17,7 @@ from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.ranges import open_media_in_place
 from airflow_annotation.media.selections import Listed
 from airflow_annotation.media.video import open_video
-from tests.media.videos import make_video, number_of
+from tests.support.videos import make_video, number_of
 
 CONTENT = bytes(range(256)) * 8000
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.media.selections import EveryNth, FrameSelection, FramesPerSecond, KeyFrames, Listed
 from airflow_annotation.media.video import Frame, Stop, open_video
-from tests.media.videos import decoded, make_video, number_of, with_edit
+from tests.support.videos import decoded, make_video, number_of, with_edit
 
 FASTSTART = {"movflags": "faststart"}
 UNEVEN = [0, 1, 2, 30, 31, 33, 60, 200, 201, 202, 203, 300, 301, 310, 320, 330, 340, 345, 346, 400]

@@ -19,7 +19,7 @@ from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.sensors.annotation import AnnotationSensor
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
-from tests.servers.processes import REPOSITORY
+from devtools.processes import REPOSITORY
 
 PHOTOS = REPOSITORY / "demo" / "photos"
 
@@ -107,6 +107,6 @@ with DAG(
     DeleteAnnotationProjectOperator(task_id="delete_none", project=create_none.output, trigger_rule="all_done")
 
 if __name__ == "__main__":
-    from tests.sensors.dag_outcome import print_outcome
+    from tests.support.dag_outcome import print_outcome
 
     print_outcome(dag)

@@ -15,9 +15,9 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.media.frame_folder import read_frames_table
 from airflow_annotation.media.video import VideoReader
 from airflow_annotation.operators.frames import ExtractFramesOperator
-from tests.media.videos import make_video, shown_number
-from tests.sensors.scripted_tool import task_context
-from tests.transfers.generated import batch_of, project_uri
+from tests.support.generated import batch_of, project_uri
+from tests.support.task_context import task_context
+from tests.support.videos import make_video, shown_number
 
 
 @pytest.fixture(scope="module")

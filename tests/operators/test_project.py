@@ -15,7 +15,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
 from airflow_annotation.project_task import PROJECT_URL_KEY, AnnotationProjectLink, default_run_key
-from tests.sensors.scripted_tool import task_context
+from tests.support.task_context import task_context
 
 SCHEMA = {"objects": {"type": "detections", "classes": ["car", "person"]}}
 CONFIG = (

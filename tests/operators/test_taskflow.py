@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from airflow_annotation.hooks.annotation import AnnotationHook
-from tests.sensors.dag_outcome import find_outcome
-from tests.servers.label_studio import LabelStudio
+from devtools.label_studio import LabelStudio
+from tests.support.dag_outcome import find_outcome
 
 DAG_FILE = Path(__file__).with_name("dag_of_taskflow.py")
 

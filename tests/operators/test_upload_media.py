@@ -15,7 +15,7 @@ from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProjec
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.project_task import PROJECT_URL_KEY
-from tests.sensors.scripted_tool import task_context
+from tests.support.task_context import task_context
 
 SCHEMA = LabelSchema.from_dict({"objects": {"type": "detections", "classes": ["car"]}})
 

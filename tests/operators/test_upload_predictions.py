@@ -24,8 +24,8 @@ from airflow_annotation.operators.predictions import UploadPredictionsOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
+from tests.support.connections import airflow_connection
+from tests.support.task_context import task_context
 
 Row = dict[str, Any]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.servers.airflow import Airflow
+from devtools.airflow import Airflow
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"]

@@ -9,13 +9,13 @@ import pytest
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.operators.media import UploadMediaOperator
 from demo.annotator import annotate
-from tests.conftest import airflow_connection
+from devtools.airflow import Airflow
+from devtools.label_studio import LabelStudio
+from devtools.processes import REPOSITORY
 from tests.plugins.answers import ANSWER, SCHEMA
 from tests.plugins.browser import logged_in_tab, running_browser
-from tests.sensors.scripted_tool import task_context
-from tests.servers.airflow import Airflow
-from tests.servers.label_studio import LabelStudio
-from tests.servers.processes import REPOSITORY
+from tests.support.connections import airflow_connection
+from tests.support.task_context import task_context
 
 
 @pytest.fixture(scope="module")

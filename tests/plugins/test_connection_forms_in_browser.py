@@ -9,9 +9,9 @@ import pytest
 from airflow import __version__ as airflow_version
 
 from airflow_annotation.get_provider_info import get_provider_info
+from devtools.airflow import Airflow
+from devtools.label_studio import LabelStudio
 from tests.plugins.browser import screenshot
-from tests.servers.airflow import Airflow
-from tests.servers.label_studio import LabelStudio
 from tests.servers.labelbox.process import LabelboxProcess
 
 pytestmark = pytest.mark.live_airflow

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.servers.airflow import VIEWER, Airflow
-from tests.servers.label_studio import LabelStudio
+from devtools.airflow import VIEWER, Airflow
+from devtools.label_studio import LabelStudio
 
 pytestmark = pytest.mark.live_airflow
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from airflow_annotation.hooks.annotation import AnnotationProject
+from devtools.airflow import Airflow
 from tests.plugins.browser import screenshot
-from tests.servers.airflow import Airflow
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.live_airflow

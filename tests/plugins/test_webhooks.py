@@ -12,10 +12,10 @@ import pytest
 
 from airflow_annotation.hooks.annotation import AnnotationProject
 from demo.annotator import annotate
+from devtools.airflow import Airflow
+from devtools.label_studio import LabelStudio
+from devtools.processes import wait_until
 from tests.plugins.answers import ANSWER
-from tests.servers.airflow import Airflow
-from tests.servers.label_studio import LabelStudio
-from tests.servers.processes import wait_until
 
 pytestmark = pytest.mark.live_airflow
 

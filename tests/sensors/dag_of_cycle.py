@@ -57,6 +57,6 @@ with DAG(
     wait_each >> delete_each
 
 if __name__ == "__main__":
-    from tests.sensors.dag_outcome import print_outcome
+    from tests.support.dag_outcome import print_outcome
 
     print_outcome(dag)

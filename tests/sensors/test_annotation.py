@@ -26,7 +26,8 @@ from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.project_task import PROJECT_URL_KEY
 from airflow_annotation.sensors.annotation import AnnotationSensor
 from airflow_annotation.triggers.annotation import AnnotationTrigger
-from tests.sensors.scripted_tool import Answer, ScriptedTool, progress, task_context
+from tests.support.scripted_tool import Answer, ScriptedTool, progress
+from tests.support.task_context import task_context
 
 MODES: list[dict[str, Any]] = [
     {"mode": "poke", "deferrable": False},

@@ -10,9 +10,9 @@ from airflow.sdk import DAG
 
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
 from airflow_annotation.sensors.annotation import AnnotationSensor
-from tests.sensors.dag_outcome import find_outcome
-from tests.sensors.stored_dag import store_and_read_back
-from tests.servers.label_studio import LabelStudio
+from devtools.label_studio import LabelStudio
+from tests.support.dag_outcome import find_outcome
+from tests.support.stored_dag import store_and_read_back
 
 DAG_FILE = Path(__file__).with_name("dag_of_cycle.py")
 

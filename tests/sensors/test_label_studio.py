@@ -21,10 +21,10 @@ from airflow_annotation.exceptions import (
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.sensors.annotation import AnnotationSensor
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
+from devtools.label_studio import LabelStudio
 from tests.servers.faults import Fault, fault_server
-from tests.servers.label_studio import LabelStudio
+from tests.support.connections import airflow_connection
+from tests.support.task_context import task_context
 
 SCHEMA = LabelSchema.for_field("weather", "classification", ["sun", "rain"])
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from airflow_annotation.hooks.label_studio import LabelStudioHook
-from tests.servers.airflow import Airflow
-from tests.servers.label_studio import LabelStudio
+from devtools.airflow import Airflow
+from devtools.label_studio import LabelStudio
 
 LABELED = {"from_name": "weather", "to_name": "image", "type": "choices", "value": {"choices": ["sun"]}}
 DECIDED = {"impatient": "failed", "proceeding": "success", "soft": "skipped", "of_gone_project": "failed"}

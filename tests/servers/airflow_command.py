@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.servers.airflow import airflow_settings, migrated_database
+from devtools.airflow import airflow_settings, migrated_database
 
 
 class AirflowCommand:

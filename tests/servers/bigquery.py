@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from tests.servers.processes import REPOSITORY, ServerError, free_port, spawn, stop_groups, wait_until
+from devtools.processes import REPOSITORY, ServerError, free_port, spawn, stop_groups, wait_until
 
 PROJECT = "test-project"
 ENVIRONMENT = REPOSITORY / ".venv-bigquery"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.servers.processes import answers, free_port, spawn, stop_groups, wait_until
+from devtools.processes import answers, free_port, spawn, stop_groups, wait_until
 
 
 def start_gcs(home: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.servers.processes import answers, free_port, spawn, stop_groups, wait_until
+from devtools.processes import answers, free_port, spawn, stop_groups, wait_until
 
 
 def start_s3(home: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.servers.processes import ServerError, stop_groups
+from devtools.processes import ServerError, stop_groups
 
 
 def shared_server(directory: Path, name: str, start: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.servers.label_studio import LabelStudio
+from devtools.label_studio import LabelStudio
 
 
 def test_label_studio_accepts_both_kinds_of_key(label_studio: LabelStudio) -> None:

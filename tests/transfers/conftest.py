@@ -11,10 +11,10 @@ import pytest
 
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.base import AnnotationsTransfer
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
-from tests.transfers.databases import Database
-from tests.transfers.generated import GeneratedHook
+from tests.support.connections import airflow_connection
+from tests.support.databases import Database
+from tests.support.generated import GeneratedHook
+from tests.support.task_context import task_context
 
 Land = Callable[..., dict[str, Any]]
 

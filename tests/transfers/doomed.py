@@ -26,8 +26,8 @@ from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing import spool
 from airflow_annotation.transfers import annotations_to_sql, base, dataset_transfer
 from airflow_annotation.transfers.base import AnnotationsTransfer
-from tests.sensors.scripted_tool import task_context
-from tests.transfers.generated import GeneratedHook
+from tests.support.generated import GeneratedHook
+from tests.support.task_context import task_context
 
 Doom = Literal["kill", "cut"]
 """Ends the process as the kernel does when memory is short, or closes its connections to the database."""

@@ -22,11 +22,11 @@ from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
 from airflow_annotation.landing.refresh import LandingMoved
 from airflow_annotation.transfers.annotations_to_bigquery import AnnotationsToBigQueryOperator
 from airflow_annotation.warehouses import bigquery as bigquery_tables
+from devtools.processes import REPOSITORY
 from tests.docs.code_blocks import code_blocks
 from tests.servers.bigquery import PROJECT
-from tests.servers.processes import REPOSITORY
+from tests.support.generated import SCHEMA, GeneratedHook, batch_of, boxes, label_tables, project_uri, sorted_rows
 from tests.transfers.conftest import Land
-from tests.transfers.generated import SCHEMA, GeneratedHook, batch_of, boxes, label_tables, project_uri, sorted_rows
 
 Rows = dict[str, list[dict[str, Any]]]
 

@@ -18,8 +18,8 @@ from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_gcs import AnnotationsToGCSOperator
-from tests.sensors.scripted_tool import task_context
-from tests.transfers.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.task_context import task_context
 
 
 @pytest.fixture

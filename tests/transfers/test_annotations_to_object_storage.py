@@ -10,9 +10,9 @@ from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
-from tests.sensors.scripted_tool import task_context
+from tests.support.generated import SCHEMA, GeneratedHook, batch_of, boxes, project_uri
+from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
-from tests.transfers.generated import SCHEMA, GeneratedHook, batch_of, boxes, project_uri
 
 
 def operator(target: Path | str, **kwargs: Any) -> AnnotationsToObjectStorageOperator:

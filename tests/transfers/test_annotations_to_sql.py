@@ -24,11 +24,9 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.warehouses import sql_copy, sql_tables
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
-from tests.transfers.conftest import Land
-from tests.transfers.databases import Database, Rows
-from tests.transfers.generated import (
+from tests.support.connections import airflow_connection
+from tests.support.databases import Database, Rows
+from tests.support.generated import (
     SCHEMA,
     GeneratedHook,
     batch_of,
@@ -37,6 +35,8 @@ from tests.transfers.generated import (
     project_uri,
     rows_of,
 )
+from tests.support.task_context import task_context
+from tests.transfers.conftest import Land
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)

@@ -16,9 +16,9 @@ from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.base import AnnotationsTransfer
+from tests.support.generated import boxes, rows_of, sorted_rows
 from tests.transfers.conftest import Land
 from tests.transfers.doomed import DoomedLanding
-from tests.transfers.generated import boxes, rows_of, sorted_rows
 from tests.transfers.test_s3 import make_bucket
 
 OLD = [boxes(10)]

@@ -21,8 +21,8 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables, collect_tables
 from airflow_annotation.landing.refresh import LandingMoved
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
-from tests.sensors.scripted_tool import task_context
-from tests.transfers.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.task_context import task_context
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 

@@ -23,9 +23,9 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.landing.refresh import LandingMoved
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
-from tests.servers.processes import REPOSITORY
+from devtools.processes import REPOSITORY
+from tests.support.generated import GeneratedHook, boxes, label_tables, rows_of, sorted_rows
 from tests.transfers.conftest import Land
-from tests.transfers.generated import GeneratedHook, boxes, label_tables, rows_of, sorted_rows
 
 
 def operator(target: Path, **kwargs: Any) -> AnnotationsToObjectStorageOperator:
@@ -104,8 +104,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from airflow_annotation.datasets import delta
-from tests.sensors.scripted_tool import task_context
-from tests.transfers.generated import GeneratedHook, boxes
+from tests.support.task_context import task_context
+from tests.support.generated import GeneratedHook, boxes
 from tests.transfers.test_delta import operator, relabeled
 
 step, target = sys.argv[1], Path(sys.argv[2])

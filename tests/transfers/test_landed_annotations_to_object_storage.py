@@ -15,11 +15,11 @@ from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
-from tests.conftest import airflow_connection
-from tests.formats.datasets import box, files_in, item
-from tests.sensors.scripted_tool import task_context
+from tests.support.connections import airflow_connection
+from tests.support.datasets import box, files_in, item
+from tests.support.generated import SCHEMA, GeneratedHook, boxes, project_uri
+from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
-from tests.transfers.generated import SCHEMA, GeneratedHook, boxes, project_uri
 
 
 def land_format(land: Land, target: Path, batches: list[LabelTables], **kwargs: Any) -> dict[str, Any]:

@@ -19,11 +19,11 @@ from airflow_annotation.landing import landed_files
 from airflow_annotation.landing.landed_files import media_files
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
-from tests.conftest import airflow_connection
-from tests.formats.datasets import box, image_index, item
-from tests.sensors.scripted_tool import task_context
-from tests.servers.label_studio import LabelStudio
-from tests.servers.processes import REPOSITORY
+from devtools.label_studio import LabelStudio
+from devtools.processes import REPOSITORY
+from tests.support.connections import airflow_connection
+from tests.support.datasets import box, image_index, item
+from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
 
 CONFIG = (

@@ -12,11 +12,11 @@ from airflow.sdk import BaseHook
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
+from tests.support.connections import airflow_connection
+from tests.support.task_context import task_context
 
 if TYPE_CHECKING:
-    from tests.servers.label_studio import LabelStudio
+    from devtools.label_studio import LabelStudio
 
 CONFIG = """
 <View>

@@ -26,9 +26,9 @@ from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
-from tests.transfers.generated import GeneratedHook, boxes, project_uri
+from tests.support.connections import airflow_connection
+from tests.support.generated import GeneratedHook, boxes, project_uri
+from tests.support.task_context import task_context
 
 
 def land(operator: LandingTask) -> tuple[dict[str, Any], Any]:

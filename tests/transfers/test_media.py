@@ -22,9 +22,9 @@ from airflow_annotation.media.video import VideoReader
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
-from tests.formats.datasets import box, image_index, item
-from tests.media.videos import make_video, shown_number
-from tests.sensors.scripted_tool import task_context
+from tests.support.datasets import box, image_index, item
+from tests.support.task_context import task_context
+from tests.support.videos import make_video, shown_number
 from tests.transfers.conftest import Land
 
 SIGNED: list[str] = []

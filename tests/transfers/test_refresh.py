@@ -15,7 +15,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema_changes import describe_changes
 from airflow_annotation.labels.tables import ITEM_STATES, TABLES_VERSION
 from airflow_annotation.landing.refresh import Landed, compare_states, full_reason
-from tests.transfers.generated import SCHEMA
+from tests.support.generated import SCHEMA
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
 

@@ -17,11 +17,11 @@ from airflow_annotation.datasets.stores import DatasetMoved, FolderStore
 from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
-from tests.conftest import airflow_connection
-from tests.formats.datasets import box, item
-from tests.sensors.scripted_tool import task_context
 from tests.servers.faults import Fault, fault_server
-from tests.transfers.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.connections import airflow_connection
+from tests.support.datasets import box, item
+from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.task_context import task_context
 
 
 def make_bucket(conn_id: str) -> str:

@@ -13,8 +13,8 @@ from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from tests.support.generated import batch_of, boxes
 from tests.transfers.conftest import Land
-from tests.transfers.generated import batch_of, boxes
 
 
 def operator(target: Path, **kwargs: Any) -> AnnotationsToObjectStorageOperator:

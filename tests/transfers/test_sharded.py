@@ -27,13 +27,13 @@ from airflow_annotation.transfers.annotations_to_object_storage import Annotatio
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.base import AnnotationsTransfer
 from airflow_annotation.transfers.sharded import land_in_shards
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import task_context
-from tests.sensors.stored_dag import store_and_read_back
-from tests.servers.airflow import Airflow
-from tests.servers.label_studio import LabelStudio
+from devtools.airflow import Airflow
+from devtools.label_studio import LabelStudio
+from tests.support.connections import airflow_connection
+from tests.support.generated import SCHEMA, GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.stored_dag import store_and_read_back
+from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
-from tests.transfers.generated import SCHEMA, GeneratedHook, boxes, rows_of, sorted_rows
 
 
 @dataclass

@@ -15,10 +15,10 @@ from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from tests.support.databases import Database
+from tests.support.generated import boxes, rows_of
 from tests.transfers.conftest import Land
-from tests.transfers.databases import Database
 from tests.transfers.doomed import Doom, DoomedLanding
-from tests.transfers.generated import boxes, rows_of
 
 OLD = [boxes(10)]
 NEW = [boxes(4), boxes(3, first=4, per_item=5), boxes(2, first=20)]  # 4, 5, 6 edited; 7, 8, 9 gone; 20, 21 new

@@ -17,9 +17,9 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
-from tests.sensors.scripted_tool import task_context
+from tests.support.generated import boxes, label_tables, rows_of, sorted_rows
+from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
-from tests.transfers.generated import boxes, label_tables, rows_of, sorted_rows
 
 
 def read_jsonl(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -22,7 +22,7 @@ from airflow_annotation.triggers import poller as poller_module
 from airflow_annotation.triggers.annotation import AnnotationTrigger, event_error
 from airflow_annotation.triggers.poller import ProgressPoller
 from airflow_annotation.triggers.progress import CompletionRule
-from tests.sensors.scripted_tool import Answer, ScriptedTool, progress
+from tests.support.scripted_tool import Answer, ScriptedTool, progress
 
 
 def trigger(

@@ -13,7 +13,7 @@ from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationP
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.triggers import poller as poller_module
 from airflow_annotation.triggers.events import AnnotationEventTrigger
-from tests.sensors.scripted_tool import Answer, ScriptedTool, progress
+from tests.support.scripted_tool import Answer, ScriptedTool, progress
 
 URI = "scripted://tool/projects/12"
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.schema import LabelSchema
-from tests.servers.airflow import Airflow
+from devtools.airflow import Airflow
 
 SCHEMA = LabelSchema.for_field("weather", "classification", ["sun", "rain"])
 LABELED = {"from_name": "weather", "to_name": "image", "type": "choices", "value": {"choices": ["sun"]}}

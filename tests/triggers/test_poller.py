@@ -25,10 +25,10 @@ from airflow_annotation.triggers import poller as poller_module
 from airflow_annotation.triggers.annotation import AnnotationTrigger
 from airflow_annotation.triggers.poller import shared_poller
 from airflow_annotation.triggers.progress import CompletionRule
-from tests.conftest import airflow_connection
-from tests.sensors.scripted_tool import ScriptedTool, progress
+from devtools.label_studio import LabelStudio
 from tests.servers.faults import FaultServer, fault_server
-from tests.servers.label_studio import LabelStudio
+from tests.support.connections import airflow_connection
+from tests.support.scripted_tool import ScriptedTool, progress
 
 SCHEMA = LabelSchema.for_field("weather", "classification", ["sun", "rain"])
 COUNTS = "/api/projects/counts/"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.triggers.progress import CompletionRule, OnEmpty, progress_result, read_min_completed
-from tests.sensors.scripted_tool import progress
+from tests.support.scripted_tool import progress
 
 
 @given(st.integers(1, 10_000), st.integers(1, 100))

@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 
 from airflow_annotation.hooks.labelbox import LabelboxHook
-from tests.conftest import airflow_connection
 from tests.servers.labelbox import LabelboxStandIn
+from tests.support.connections import airflow_connection
 
 
 @pytest.fixture(scope="module")

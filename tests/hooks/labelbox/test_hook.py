@@ -18,11 +18,11 @@ from airflow_annotation.get_provider_info import get_provider_info
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.hooks.labelbox import LabelboxHook
 from airflow_annotation.hooks.labelbox.hook import client_from_connection
-from tests.conftest import airflow_connection
+from devtools.processes import free_port
 from tests.hooks.labelbox.conftest import connection
 from tests.servers.faults import fault_server
 from tests.servers.labelbox import LabelboxStandIn
-from tests.servers.processes import free_port
+from tests.support.connections import airflow_connection
 
 
 def written(extra: dict[str, Any] | str | None = None, **fields: Any) -> Connection:

@@ -22,9 +22,9 @@ from airflow_annotation.hooks.labelbox.metadata import MetadataFields
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.media.items import MediaItem
-from tests.conftest import airflow_connection
 from tests.hooks.labelbox.conftest import connection
 from tests.servers.labelbox import LabelboxStandIn
+from tests.support.connections import airflow_connection
 
 STEPS = ("CreateDataset", "UpsertDataRows", "createBatchV2", "UploadFile", "FindDataRows")
 SCHEMA = LabelSchema.from_dict({"objects": {"type": "detections", "classes": ["car"]}})

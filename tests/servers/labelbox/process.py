@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tests.servers.processes import REPOSITORY, free_port, spawn, stop_groups, wait_until
+from devtools.processes import REPOSITORY, free_port, spawn, stop_groups, wait_until
 
 from . import LabelboxStandIn
 from .control import Control

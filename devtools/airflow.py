@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import httpx
 
-from tests.servers.processes import ServerError, free_port, spawn, stop_groups, wait_until
+from devtools.processes import ServerError, free_port, spawn, stop_groups, wait_until
 
 USERNAME = "admin"
 PASSWORD = "admin"

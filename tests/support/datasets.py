@@ -16,7 +16,7 @@ from airflow_annotation.formats.registry import read_options, write_images
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
-from tests.transfers.generated import batch_of, project_uri
+from tests.support.generated import batch_of, project_uri
 
 SCHEMA = LabelSchema.from_dict(
     {

@@ -12,9 +12,9 @@ from typing import Any
 
 from airflow.sdk import DAG
 
-from tests.sensors.stored_dag import store_and_read_back
-from tests.servers.airflow import migrated_database
-from tests.servers.processes import REPOSITORY
+from devtools.airflow import migrated_database
+from devtools.processes import REPOSITORY
+from tests.support.stored_dag import store_and_read_back
 
 
 def find_outcome(dag_file: Path, home: Path) -> Any:

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class ServerError(RuntimeError):

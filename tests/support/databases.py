@@ -12,7 +12,7 @@ from airflow.sdk import BaseHook
 
 from airflow_annotation.labels.tables import SCHEMAS
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
-from tests.transfers.generated import project_uri, sorted_rows
+from tests.support.generated import project_uri, sorted_rows
 
 Rows = dict[str, list[dict[str, Any]]]
 

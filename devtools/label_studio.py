@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.servers.processes import REPOSITORY, answers, free_port, spawn, stop_groups, wait_until
+from devtools.processes import REPOSITORY, answers, free_port, spawn, stop_groups, wait_until
 
 USERNAME = "annotator@example.com"
 PASSWORD = "annotate"

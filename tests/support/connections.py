@@ -1,0 +1,18 @@
+"""Connections of Airflow that tests make."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+@contextmanager
+def airflow_connection(conn_id: str, connection: dict[str, Any]) -> Iterator[str]:
+    """Give Airflow a connection through its environment variable."""
+    variable = f"AIRFLOW_CONN_{conn_id.upper()}"
+    os.environ[variable] = json.dumps(connection)
+    yield conn_id
+    del os.environ[variable]
