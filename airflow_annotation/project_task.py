@@ -7,14 +7,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import XCom
-from airflow.sdk import BaseOperator, BaseOperatorLink, XComArg
+from airflow.sdk import BaseOperatorLink, XComArg
 
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
+from airflow_annotation.parameters import OperatorParameters, VisibleParameters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from airflow.sdk.types import TaskInstanceKey
+    from typing_extensions import Unpack
 
 PROJECT_URL_KEY = "annotation_project_url"
 
@@ -72,13 +74,20 @@ def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"{argument} is one of {', '.join(map(repr, choices))}, not {value!r}.")
 
 
-class AnnotationTask(BaseOperator):
+class TaskParameters(OperatorParameters, total=False):
+    """Parameters of :class:`AnnotationTask`, for type checkers and editors."""
+
+    annotation_conn_id: str
+    run_key: str | None
+    multiple_outputs: bool
+
+
+class AnnotationTask(VisibleParameters):
     """Base of the tasks that talk to a labeling tool on behalf of an annotation run.
 
     :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
     :param run_key: the key of the annotation run; without it, the run that belongs to this DAG run and, in a mapped
         task, to the map index. (templated)
-    :param multiple_outputs: let other tasks take what this one returns by its keys, as in ``create.output["url"]``
     """
 
     template_fields: Sequence[str] = ("annotation_conn_id", "run_key")
@@ -90,7 +99,7 @@ class AnnotationTask(BaseOperator):
         annotation_conn_id: str = "annotation_default",
         run_key: str | None = None,
         multiple_outputs: bool = True,
-        **kwargs: Any,
+        **kwargs: Unpack[OperatorParameters],
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.annotation_conn_id = annotation_conn_id
@@ -106,6 +115,12 @@ class AnnotationTask(BaseOperator):
         context["ti"].xcom_push(key=PROJECT_URL_KEY, value=project.url)
 
 
+class ProjectTaskParameters(TaskParameters, total=False):
+    """Parameters of :class:`AnnotationProjectTask`, for type checkers and editors."""
+
+    project: str | int | Mapping[str, Any] | XComArg | None
+
+
 class AnnotationProjectTask(AnnotationTask):
     """Base of the tasks that work on one annotation project.
 
@@ -116,7 +131,9 @@ class AnnotationProjectTask(AnnotationTask):
 
     template_fields: Sequence[str] = (*AnnotationTask.template_fields, "project")
 
-    def __init__(self, *, project: str | int | Mapping[str, Any] | XComArg | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, project: str | int | Mapping[str, Any] | XComArg | None = None, **kwargs: Unpack[TaskParameters]
+    ) -> None:
         super().__init__(**kwargs)
         self.project: Any = project
         self._names_project = project is not None

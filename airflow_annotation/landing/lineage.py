@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-from airflow.sdk import Asset, AssetAlias, BaseOperator
+from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_annotation.assets import LANDED_ANNOTATIONS, folder_uri, openlineage_dataset
 from airflow_annotation.labels.tables import SCHEMAS
+from airflow_annotation.parameters import VisibleParameters
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset
@@ -30,7 +31,7 @@ class LandedAsset(NamedTuple):
     tables: Mapping[str, pa.Schema]
 
 
-class LandingTask(BaseOperator):
+class LandingTask(VisibleParameters):
     """Base of the tasks that land annotations, which make events of what has landed.
 
     Each event has in its extra what the task returns: rows, version, watermark, and what has changed. ``outlets`` says

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from airflow.sdk import BaseOperator
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.tables import LabelTables
@@ -22,6 +21,7 @@ from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.ranges import UrlSigner, open_media_in_place, resolve_signer
 from airflow_annotation.media.selections import Listed
 from airflow_annotation.media.storage import copy_files
+from airflow_annotation.parameters import OperatorParameters, VisibleParameters
 from airflow_annotation.project_task import check_choice
 
 if TYPE_CHECKING:
@@ -35,7 +35,17 @@ log = logging.getLogger(__name__)
 IncludeMedia = Literal["files", "frames"]
 
 
-class MediaTask(BaseOperator):
+class MediaParameters(OperatorParameters, total=False):
+    """Parameters of :class:`MediaTask`, for type checkers and editors."""
+
+    include_media: IncludeMedia | None
+    media_target: str | None
+    image_format: ImageFormat
+    on_media_error: OnError
+    media_url_signer: UrlSigner | str | None
+
+
+class MediaTask(VisibleParameters):
     """Base of the tasks that land media along with labels.
 
     Media are written before the labels land, once for all landings: those that are there are not read again. So a

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pyarrow.parquet as pq
-from airflow.sdk import BaseOperator
 
 from airflow_annotation.datasets.versions import check_target, dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError
@@ -20,15 +19,17 @@ from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
 from airflow_annotation.media.ranges import UrlSigner, open_media_in_place
 from airflow_annotation.media.selections import EveryNth, FrameSelection, FramesPerSecond, KeyFrames, Listed
+from airflow_annotation.parameters import OperatorParameters, VisibleParameters
 from airflow_annotation.project_task import check_choice, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from typing_extensions import Unpack
 
 _SELECTIONS = ("every_n", "fps", "frames", "keyframes_only", "labeled_only")
 
 
-class ExtractFramesOperator(BaseOperator):
+class ExtractFramesOperator(VisibleParameters):
     """Write frames of a video as images, and a frames table that says which frame of which video each of them is.
 
     One task a video: ``ExtractFramesOperator.partial(...).expand(video=[...])``. The images are in a folder of the
@@ -98,7 +99,7 @@ class ExtractFramesOperator(BaseOperator):
         headers: Mapping[str, str] | None = None,
         media_url_signer: UrlSigner | str | None = None,
         multiple_outputs: bool = True,
-        **kwargs: Any,
+        **kwargs: Unpack[OperatorParameters],
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         self.video = video

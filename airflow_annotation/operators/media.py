@@ -14,10 +14,11 @@ from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate, Upload
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
 from airflow_annotation.operators.predictions import check_labels_report, keep_callable, open_labels, until_killed
-from airflow_annotation.project_task import AnnotationProjectTask
+from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from typing_extensions import Unpack
 
 
 class UploadMediaOperator(AnnotationProjectTask):
@@ -75,7 +76,7 @@ class UploadMediaOperator(AnnotationProjectTask):
         predictions: Any = None,
         model_version: str | None = None,
         max_failures: int | str | None = 0,
-        **kwargs: Any,
+        **kwargs: Unpack[ProjectTaskParameters],
     ) -> None:
         super().__init__(**kwargs)
         self.media = media

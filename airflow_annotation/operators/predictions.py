@@ -16,10 +16,11 @@ from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission, read_rows
-from airflow_annotation.project_task import AnnotationProjectTask, check_choice, is_templated
+from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters, check_choice, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from typing_extensions import Unpack
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         on_existing: OnExisting = "skip",
         coordinates: Coordinates | None = None,
         max_failures: int | str | None = 0,
-        **kwargs: Any,
+        **kwargs: Unpack[ProjectTaskParameters],
     ) -> None:
         super().__init__(**kwargs)
         self.labels = keep_callable(labels)

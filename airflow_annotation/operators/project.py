@@ -16,6 +16,8 @@ from airflow_annotation.operators.predictions import keep_callable, open_labels
 from airflow_annotation.project_task import (
     AnnotationProjectTask,
     AnnotationTask,
+    ProjectTaskParameters,
+    TaskParameters,
     check_choice,
     default_run_key,
     is_templated,
@@ -23,6 +25,7 @@ from airflow_annotation.project_task import (
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperatorLink, Context, XComArg
+    from typing_extensions import Unpack
 
 SHORTEST_TITLE = 3
 """Characters. Label Studio takes no shorter title."""
@@ -100,7 +103,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         description: str = "",
         project_settings: Mapping[str, Any] | None = None,
         if_exists: IfExists = "reuse",
-        **kwargs: Any,
+        **kwargs: Unpack[TaskParameters],
     ) -> None:
         super().__init__(**kwargs)
         self.title = title
@@ -212,8 +215,9 @@ class DeleteAnnotationProjectOperator(AnnotationProjectTask):
 
     operator_extra_links: Collection[BaseOperatorLink] = ()
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(multiple_outputs=False, **kwargs)
+    def __init__(self, **kwargs: Unpack[ProjectTaskParameters]) -> None:
+        kwargs.setdefault("multiple_outputs", False)
+        super().__init__(**kwargs)
 
     def execute(self, context: Context) -> bool:
         """Delete the project."""

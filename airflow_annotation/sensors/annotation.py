@@ -13,7 +13,8 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
-from airflow_annotation.project_task import AnnotationProjectTask, check_choice, is_templated
+from airflow_annotation.parameters import SensorParameters
+from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters, check_choice, is_templated
 from airflow_annotation.triggers.annotation import AnnotationTrigger, event_error
 from airflow_annotation.triggers.progress import (
     CompletionRule,
@@ -26,11 +27,16 @@ from airflow_annotation.triggers.progress import (
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
+    from typing_extensions import Unpack
 
 OnTimeout = Literal["fail", "proceed"]
 
 TRIGGER_GRACE = timedelta(minutes=5)
 """How long after the timeout Airflow's scheduler ends the wait, should no triggerer be there to end it in time."""
+
+
+class AnnotationSensorParameters(ProjectTaskParameters, SensorParameters, total=False):
+    """Parameters that :class:`AnnotationSensor` inherits, for type checkers and editors."""
 
 
 class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
@@ -84,9 +90,9 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         on_missing: OnMissing = "fail",
         max_outage: timedelta | float = timedelta(minutes=10),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        **kwargs: Any,
+        **kwargs: Unpack[AnnotationSensorParameters],
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[misc] # the first base hands the sensor's on to the second
         self.min_completed: Any = min_completed
         self.count_skipped = count_skipped
         self.completed_status = completed_status

@@ -23,10 +23,11 @@ from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed, LandingMoved
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.project_task import check_choice
-from airflow_annotation.transfers.base import AnnotationsTransfer
+from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, LoadJob, QueryJob, SchemaField
+    from typing_extensions import Unpack
 
     from airflow_annotation.warehouses.bigquery import PointsAs
 
@@ -46,8 +47,6 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
     staging tables first; one script then replaces the rows, and the project's row in ``landings``, in a transaction, so
     that readers see the last landing or the new one. Of two landings of a project at once, one waits or starts anew.
     Staging tables are in the same dataset and removed at the end, by BigQuery after a day where a worker was killed.
-    Other parameters are those of :class:`~airflow_annotation.transfers.base.AnnotationsTransfer` and
-    :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
 
     BigQuery has no null lists: an empty ``bbox`` is one that is not there. It has no lists of lists either, see
     ``points``. JSON columns hold numbers as FLOAT64, rounded where they have more digits.
@@ -86,7 +85,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         impersonation_chain: str | Sequence[str] | None = None,
         table_prefix: str = "",
         points: PointsAs = "records",
-        **kwargs: Any,
+        **kwargs: Unpack[TransferParameters],
     ) -> None:
         super().__init__(**kwargs)
         check_choice("points", points, ("records", "json"))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.transfers.dataset_transfer import DatasetTransfer, check_uri
+from airflow_annotation.transfers.dataset_transfer import DatasetParameters, DatasetTransfer, check_uri
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class AnnotationsToGCSOperator(DatasetTransfer):
@@ -17,10 +20,6 @@ class AnnotationsToGCSOperator(DatasetTransfer):
     :class:`~airflow_annotation.transfers.annotations_to_object_storage.AnnotationsToObjectStorageOperator`, reached
     through the Google provider (``pip install 'airflow-provider-annotation[google]'``): files go up in parallel and in
     parts, all are checked, and two landings at once cannot cross. A version is written on the worker's disk first.
-    Other parameters are those of :class:`~airflow_annotation.transfers.dataset_transfer.DatasetTransfer`,
-    :class:`~airflow_annotation.transfers.base.AnnotationsTransfer`,
-    :class:`~airflow_annotation.landing.media.MediaTask` and
-    :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` by table (``images`` and
     ``objects`` in other formats than Parquet), what has changed, ``label_schema_digest`` and ``seconds``.
@@ -47,7 +46,7 @@ class AnnotationsToGCSOperator(DatasetTransfer):
         prefix: str,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[DatasetParameters],
     ) -> None:
         super().__init__(**kwargs)
         check_uri(f"gs://{bucket}/{prefix}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import dataset_path
-from airflow_annotation.transfers.dataset_transfer import DatasetTransfer, check_uri
+from airflow_annotation.transfers.dataset_transfer import DatasetParameters, DatasetTransfer, check_uri
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class AnnotationsToObjectStorageOperator(DatasetTransfer):
@@ -19,11 +22,7 @@ class AnnotationsToObjectStorageOperator(DatasetTransfer):
     without asking the tool for them. ``airflow_annotation.datasets.parquet.read_dataset`` reads a version and checks it
     against its manifest; any Parquet reader can read the files. In the other formats ``images.parquet`` says which
     image is which item, and where in the version's folder its file belongs; the images themselves are there only with
-    ``include_media``. Other parameters are those of
-    :class:`~airflow_annotation.transfers.dataset_transfer.DatasetTransfer`,
-    :class:`~airflow_annotation.transfers.base.AnnotationsTransfer`,
-    :class:`~airflow_annotation.landing.media.MediaTask` and
-    :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
+    ``include_media``.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` by table (``images`` and
     ``objects`` in other formats than Parquet), what has changed, ``label_schema_digest`` and ``seconds``.
@@ -36,7 +35,9 @@ class AnnotationsToObjectStorageOperator(DatasetTransfer):
 
     template_fields: Sequence[str] = (*DatasetTransfer.template_fields, "target", "object_storage_conn_id")
 
-    def __init__(self, *, target: str, object_storage_conn_id: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *, target: str, object_storage_conn_id: str | None = None, **kwargs: Unpack[DatasetParameters]
+    ) -> None:
         super().__init__(**kwargs)
         check_uri(target)
         self.target = target

@@ -18,12 +18,13 @@ from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed, LandingMoved
 from airflow_annotation.landing.spool import Spool
-from airflow_annotation.transfers.base import AnnotationsTransfer
+from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
 from airflow_annotation.warehouses.sql_views import check_views, create_views
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
+    from typing_extensions import Unpack
 
 
 class AnnotationsToSqlOperator(AnnotationsTransfer):
@@ -33,9 +34,6 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
     transaction, together with the project's row in ``landings``, so that readers see the last landing or the new one;
     rows of other projects stay. The tool is read first, into a temporary folder of the worker: the transaction does not
     wait for it. Of two landings of a project at once, one waits, and finds out anew what has changed since the other.
-    Other parameters are those of
-    :class:`~airflow_annotation.transfers.base.AnnotationsTransfer` and
-    :class:`~airflow_annotation.project_task.AnnotationProjectTask`.
 
     Any connection whose hook is a ``DbApiHook`` with an SQLAlchemy dialect will do, if its driver has transactions.
 
@@ -62,7 +60,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         table_prefix: str = "",
         schema: str | None = None,
         views: bool | Sequence[str] = False,
-        **kwargs: Any,
+        **kwargs: Unpack[TransferParameters],
     ) -> None:
         super().__init__(**kwargs)
         self.views = check_views(views)

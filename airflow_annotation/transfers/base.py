@@ -20,7 +20,7 @@ from airflow_annotation.labels.schema_changes import describe_changes
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.landing.lineage import LandingTask
-from airflow_annotation.landing.media import MediaTask
+from airflow_annotation.landing.media import MediaParameters, MediaTask
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed, LandingMoved, RefreshPlan, compare_states, full_reason
 from airflow_annotation.landing.shaping import (
@@ -31,7 +31,7 @@ from airflow_annotation.landing.shaping import (
     transform_name,
 )
 from airflow_annotation.landing.spool import Spool, write_spool
-from airflow_annotation.project_task import AnnotationProjectTask, is_templated
+from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -48,6 +48,22 @@ PLANS: Final = 5
 """How often a refresh is planned, where other landings of the project are committed meanwhile."""
 
 _FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "": False, "none": False}
+
+
+class TransferParameters(ProjectTaskParameters, MediaParameters, total=False):
+    """Parameters of :class:`AnnotationsTransfer`, for type checkers and editors."""
+
+    annotations: AnnotationChoice
+    coordinates: Coordinates
+    field_mapping: dict[str, str] | None
+    transform: Transform | str | None
+    include_predictions: bool
+    annotators: AnnotatorNames
+    frames: Frames
+    keep_raw: bool
+    full_refresh: bool | str
+    full_refresh_every: timedelta | None
+    on_schema_change: OnSchemaChange
 
 
 class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):

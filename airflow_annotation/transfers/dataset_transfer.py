@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -28,7 +28,20 @@ from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed, LandingMoved
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.project_task import is_templated
-from airflow_annotation.transfers.base import AnnotationsTransfer
+from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class DatasetParameters(TransferParameters, total=False):
+    """Parameters of :class:`DatasetTransfer`, for type checkers and editors."""
+
+    dataset_format: str
+    dataset_options: dict[str, Any] | None
+    keep_versions: int
+    purge_versions: bool
+    replace_project: bool
 
 
 class DatasetTransfer(AnnotationsTransfer):
@@ -60,11 +73,12 @@ class DatasetTransfer(AnnotationsTransfer):
         keep_versions: int = 2,
         purge_versions: bool = False,
         replace_project: bool = False,
-        **kwargs: Any,
+        **kwargs: Unpack[TransferParameters],
     ) -> None:
         if dataset_format not in TABLE_FORMATS:
             # A frame without the objects between their key frames would teach a model that they are not there.
-            kwargs = {"annotations": "latest", "frames": "all", **kwargs}
+            kwargs.setdefault("annotations", "latest")
+            kwargs.setdefault("frames", "all")
         super().__init__(**kwargs)
         check_versions(dataset_format, dataset_options, keep_versions)
         if dataset_format not in TABLE_FORMATS and self.coordinates != "relative":

@@ -17,12 +17,13 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, land_dataset
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing.lineage import LandingTask
-from airflow_annotation.landing.media import MediaTask
+from airflow_annotation.landing.media import MediaParameters, MediaTask
 from airflow_annotation.transfers.annotations_to_object_storage import default_media_folder
 from airflow_annotation.transfers.dataset_transfer import check_uri, check_versions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from typing_extensions import Unpack
 
 
 class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
@@ -88,7 +89,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         keep_versions: int = 2,
         replace_project: bool = False,
         multiple_outputs: bool = True,
-        **kwargs: Any,
+        **kwargs: Unpack[MediaParameters],
     ) -> None:
         super().__init__(multiple_outputs=multiple_outputs, **kwargs)
         if (source is None) == (sql_conn_id is None):

@@ -14,7 +14,12 @@ from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
-from airflow_annotation.project_task import PROJECT_URL_KEY, AnnotationProjectLink, default_run_key
+from airflow_annotation.project_task import (
+    PROJECT_URL_KEY,
+    AnnotationProjectLink,
+    ProjectTaskParameters,
+    default_run_key,
+)
 from tests.support.task_context import task_context
 
 SCHEMA = {"objects": {"type": "detections", "classes": ["car", "person"]}}
@@ -165,11 +170,13 @@ def test_an_unknown_project_setting_is_an_error_that_names_it(label_studio_conn_
 
 
 def test_deletes_the_project_of_the_run_and_gone_already_is_success(label_studio_conn_id: str, run_key: str) -> None:
-    conn = {"annotation_conn_id": label_studio_conn_id}
-    made = create(run_key=run_key, label_schema=SCHEMA, **conn).execute(task_context())
-    assert DeleteAnnotationProjectOperator(task_id="delete", run_key=run_key, **conn).execute(task_context()) is True
-    for named in ({"run_key": run_key}, {"project": made}, {"project": made["id"]}):
-        delete = DeleteAnnotationProjectOperator(task_id="delete", **conn, **named)
+    made = create(run_key=run_key, label_schema=SCHEMA, annotation_conn_id=label_studio_conn_id).execute(task_context())
+    delete = DeleteAnnotationProjectOperator(task_id="delete", run_key=run_key, annotation_conn_id=label_studio_conn_id)
+    assert delete.execute(task_context()) is True
+    named: list[ProjectTaskParameters] = [{"run_key": run_key}, {"project": made}, {"project": made["id"]}]
+    for arguments in named:
+        arguments |= {"task_id": "delete", "annotation_conn_id": label_studio_conn_id}
+        delete = DeleteAnnotationProjectOperator(**arguments)
         assert delete.execute(task_context()) is False
 
 

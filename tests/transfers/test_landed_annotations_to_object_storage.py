@@ -14,6 +14,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from airflow_annotation.transfers.base import Coordinates
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
 from tests.support.connections import airflow_connection
 from tests.support.datasets import box, files_in, item
@@ -110,7 +111,7 @@ def test_a_landing_that_fails_leaves_the_last_version(land: Land, tmp_path: Path
 
 @pytest.mark.parametrize("coordinates", ["relative", "pixels"])
 def test_a_landed_dataset_converts_to_what_the_tool_would_have_given(
-    land: Land, tmp_path: Path, coordinates: str
+    land: Land, tmp_path: Path, coordinates: Coordinates
 ) -> None:
     batches = [boxes(10), boxes(10, first=10)]
     directly = land_format(land, tmp_path / "coco", batches, dataset_format="coco")
@@ -124,7 +125,7 @@ def test_a_landed_dataset_converts_to_what_the_tool_would_have_given(
 
 @pytest.mark.parametrize("coordinates", ["relative", "pixels"])
 def test_landed_tables_convert_to_what_the_tool_would_have_given(
-    land: Land, tmp_path: Path, database: str, coordinates: str
+    land: Land, tmp_path: Path, database: str, coordinates: Coordinates
 ) -> None:
     prefix = f"t{uuid4().hex[:12]}_"
     batches = [boxes(7), boxes(3, first=7), item("x", [box("car", 0, 0, 0.5, 0.5, rotation=45, attributes='{"a": 1}')])]

@@ -1,0 +1,129 @@
+"""Parameters that editors, type checkers and ``help()`` see: those that a task inherits among them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, MutableMapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final, TypedDict
+
+from airflow.sdk import BaseOperator
+
+_ENTRY: Final = re.compile(r"^:param (\w+):.*?(?=^:|^\S|\Z)", re.MULTILINE | re.DOTALL)
+
+
+class OperatorParameters(TypedDict, total=False):
+    """Airflow's own parameters of every task."""
+
+    task_id: str
+    owner: str
+    email: str | Sequence[str] | None
+    email_on_retry: bool
+    email_on_failure: bool
+    retries: int | None
+    retry_delay: timedelta | float
+    retry_exponential_backoff: float
+    max_retry_delay: timedelta | float | None
+    retry_policy: Any
+    start_date: datetime | None
+    end_date: datetime | None
+    depends_on_past: bool
+    ignore_first_depends_on_past: bool
+    wait_for_past_depends_before_skipping: bool
+    wait_for_downstream: bool
+    dag: Any
+    params: MutableMapping[str, Any] | None
+    default_args: dict[str, Any] | None
+    priority_weight: int
+    weight_rule: Any
+    queue: str
+    pool: str | None
+    pool_slots: int
+    sla: timedelta | None
+    execution_timeout: timedelta | None
+    on_execute_callback: Any
+    on_failure_callback: Any
+    on_success_callback: Any
+    on_retry_callback: Any
+    on_skipped_callback: Any
+    pre_execute: Any
+    post_execute: Any
+    trigger_rule: str
+    resources: dict[str, Any] | None
+    run_as_user: str | None
+    map_index_template: str | None
+    max_active_tis_per_dag: int | None
+    max_active_tis_per_dagrun: int | None
+    executor: str | None
+    executor_config: dict[str, Any] | None
+    do_xcom_push: bool
+    inlets: Any
+    outlets: Any
+    task_group: Any
+    doc: str | None
+    doc_md: str | None
+    doc_json: str | None
+    doc_yaml: str | None
+    doc_rst: str | None
+    task_display_name: str | None
+    logger_name: str | None
+    allow_nested_operators: bool
+    render_template_as_native_obj: bool | None
+
+
+class SensorParameters(TypedDict, total=False):
+    """Airflow's own parameters of every sensor, beside those of every task."""
+
+    poke_interval: timedelta | float
+    timeout: timedelta | float | None
+    soft_fail: bool
+    mode: str
+    exponential_backoff: bool
+    max_wait: timedelta | float | None
+    silent_fail: bool
+    never_fail: bool
+
+
+class VisibleParameters(BaseOperator):
+    """Base of the tasks whose signature and docstring have the parameters that they inherit, too.
+
+    Type checkers and editors read them from ``**kwargs: Unpack[...]``; this makes ``help()``, notebooks and the
+    generated documentation show the same. Airflow's own parameters stay in ``**kwargs``.
+
+    :param multiple_outputs: let other tasks take what this one returns by its keys, as in ``create.output["url"]``
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        parameters: dict[str, inspect.Parameter] = {}
+        texts: dict[str, str] = {}
+        for base in cls.__mro__:
+            if not issubclass(base, VisibleParameters):
+                continue
+            if "__init__" in vars(base):
+                for parameter in list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]:
+                    if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                        parameters.setdefault(parameter.name, parameter)
+            for found in _ENTRY.finditer(inspect.cleandoc(vars(base).get("__doc__") or "")):
+                texts.setdefault(found[1], found[0].rstrip())
+        airflow = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD, annotation="Any")
+        cls.__signature__ = inspect.Signature([*parameters.values(), airflow])  # type: ignore[attr-defined]
+        cls.__doc__ = _with_entries(
+            inspect.cleandoc(cls.__doc__ or ""), {name: texts[name] for name in parameters if name in texts}
+        )
+
+
+def _with_entries(doc: str, entries: Mapping[str, str]) -> str:
+    """Return a docstring that has these entries of parameters besides its own, behind them."""
+    own = list(_ENTRY.finditer(doc))
+    missing = [text for name, text in entries.items() if name not in {found[1] for found in own}]
+    if not missing:
+        return doc
+    if own:
+        place = own[-1].start() + len(own[-1][0].rstrip())
+    else:
+        raises = re.search(r"^:", doc, re.MULTILINE)
+        place = raises.start() if raises else len(doc)
+    head, tail = doc[:place].rstrip(), doc[place:].strip()
+    return "\n".join([head, *([] if own else [""]), *missing, *([tail] if tail else [])])
