@@ -1,8 +1,11 @@
-"""A server between a client and Label Studio that does what networks do: refuse, stall, cut off, lie."""
+"""A server between a client and a labeling tool that does what networks do: refuse, stall, cut off, lie."""
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -14,6 +17,8 @@ import httpx
 
 _NOT_FORWARDED = {"host", "connection", "accept-encoding", "content-length", "transfer-encoding"}
 _NOT_RETURNED = {"connection", "content-length", "content-encoding", "transfer-encoding", "date", "server"}
+_NO_TLS = httpx.create_ssl_context(verify=False)
+"""Made once: httpx reads the certificates for each request otherwise."""
 
 
 @dataclass(kw_only=True)
@@ -27,7 +32,14 @@ class Fault:
     :param headers: of that answer
     :param body: of that answer
     :param delay: seconds until anything happens
-    :param cut: close the connection before the answer, or half way through its body
+    :param cut: close the connection before the answer, half way through its body, or by a reset before the answer
+    :param deliver: how many times the request is passed on; by default once, and not where ``status`` is the answer
+        or ``cut`` comes before it
+    :param late: seconds after the cut until the request is passed on
+    :param garble: makes the answer's body another one
+    :param trickle: seconds that the body takes, a piece at a time
+    :param promise: bytes of the body that are promised, besides those that come
+    :param raw: sent instead of an answer that is HTTP
     :param before: called before the request is passed on
     :param after: called when the answer is there and not yet returned
     """
@@ -39,7 +51,13 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     delay: float = 0.0
-    cut: Literal["before", "body"] | None = None
+    cut: Literal["before", "body", "reset"] | None = None
+    deliver: int | None = None
+    late: float = 0.0
+    garble: Callable[[bytes], bytes] | None = None
+    trickle: float = 0.0
+    promise: int = 0
+    raw: bytes | None = None
     before: Callable[[], object] | None = None
     after: Callable[[], object] | None = None
 
@@ -61,15 +79,27 @@ class FaultServer:
     :param url: where it listens, with its path prefix
     :param faults: what is to happen, to the first requests that match; changed by tests as they like
     :param requests: what arrived, in order
+    :param choose: gives the fault of a request that none of ``faults`` matches, None for none
+    :param late: how many requests are still to be passed on late
     """
 
     url: str
     faults: list[Fault] = field(default_factory=list)
     requests: list[SeenRequest] = field(default_factory=list)
+    choose: Callable[[SeenRequest], Fault | None] | None = None
+    late: int = 0
 
     def seen(self, method: str, path: str) -> int:
         """Count the requests of this method with this in their path."""
         return sum(request.method == method and path in request.path for request in self.requests)
+
+
+class _Listener(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 100
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Keep quiet: clients that are killed, and connections that are cut, are what this is for."""
 
 
 @contextmanager
@@ -90,56 +120,92 @@ def fault_server(upstream: str = "", *, prefix: str = "", faults: list[Fault] | 
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             fault = self._take_fault(body)
             stopping.wait(fault.delay)
-            if fault.cut == "before":
-                self.close_connection = True
-                return
+            deliver = fault.deliver
+            if deliver is None:
+                deliver = int(fault.cut in {None, "body"} and fault.status is None)
             if fault.before:
                 fault.before()
-            status, headers, answer = self._answer(fault, body)
+            if fault.late:
+                with lock:
+                    server.late += 1
+                threading.Thread(target=self._pass_on_late, args=(fault.late, body), daemon=True).start()
+            answers = [self._pass_on(body) for _ in range(deliver)]
             if fault.after:
                 fault.after()
+            if fault.raw is not None:
+                self.wfile.write(fault.raw)
+            if fault.cut == "reset":
+                # Closed at once and without a word of what was still to come.
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if fault.cut in {"before", "reset"} or fault.raw is not None:
+                self.close_connection = True
+                if fault.cut == "reset":
+                    self.connection.close()
+                return
+            if fault.status is not None or not answers:
+                answers = [(fault.status or 404, list(fault.headers.items()), fault.body)]
+            status, headers, answer = answers[0]
+            self._give(fault, status, [*headers, *(() if fault.status else fault.headers.items())], answer)
+
+        def _give(self, fault: Fault, status: int, headers: list[tuple[str, str]], answer: bytes) -> None:
+            if fault.garble:
+                answer = fault.garble(answer)
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer)))
+            self.send_header("Content-Length", str(max(len(answer) + fault.promise, 0)))
             self.end_headers()
-            if fault.cut == "body":
-                answer = answer[: len(answer) // 2]
+            if fault.cut == "body" or fault.promise:
+                answer = answer[: len(answer) // 2] if fault.cut else answer
                 self.close_connection = True
-            with suppress(BrokenPipeError):  # a client that does not wait for slow answers
-                self.wfile.write(b"" if self.command == "HEAD" else answer)
+            pieces = max(min(len(answer), 8), 1) if fault.trickle else 1
+            size = -(-len(answer) // pieces)
+            with suppress(BrokenPipeError, ConnectionResetError):  # a client that does not wait for slow answers
+                for start in range(0, 0 if self.command == "HEAD" else len(answer), size or 1):
+                    self.wfile.write(answer[start : start + size])
+                    self.wfile.flush()
+                    if fault.trickle:
+                        stopping.wait(fault.trickle / pieces)
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_request  # noqa: N815 - http.server's names
 
         def _take_fault(self, body: bytes) -> Fault:
             path = urlsplit(self.path).path
+            seen = SeenRequest(method=self.command, path=self.path, headers=dict(self.headers), body=body)
             with lock:
-                server.requests.append(
-                    SeenRequest(method=self.command, path=self.path, headers=dict(self.headers), body=body)
-                )
+                server.requests.append(seen)
                 for fault in server.faults:
                     if fault.times and fault.method in {"", self.command} and fault.path in path:
                         fault.times -= 1
                         return fault
-            return Fault()
+                chosen = server.choose(seen) if server.choose else None
+            return chosen or Fault()
 
-        def _answer(self, fault: Fault, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-            if fault.status is not None or not upstream or not self.path.startswith(prefix):
-                return fault.status or 404, list(fault.headers.items()), fault.body
+        def _pass_on(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+            if not upstream or not self.path.startswith(prefix):
+                return 404, [], b""
             answer = httpx.request(
                 self.command,
                 upstream + self.path.removeprefix(prefix),
                 headers=[(name, value) for name, value in self.headers.items() if name.lower() not in _NOT_FORWARDED],
                 content=body,
                 timeout=60,
+                verify=_NO_TLS,
             )
             headers = [(name, value) for name, value in answer.headers.multi_items() if name not in _NOT_RETURNED]
             return answer.status_code, headers, answer.content
 
+        def _pass_on_late(self, seconds: float, body: bytes) -> None:
+            time.sleep(seconds)
+            with suppress(httpx.HTTPError):
+                self._pass_on(body)
+            with lock:
+                server.late -= 1
+
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Keep quiet."""
 
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    listener = _Listener(("127.0.0.1", 0), Handler)
     server = FaultServer(f"http://127.0.0.1:{listener.server_port}{prefix}", faults or [])
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

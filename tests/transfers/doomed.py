@@ -1,4 +1,4 @@
-"""Landings in processes of their own, to which something happens at a step of theirs.
+"""Tasks in processes of their own, to which something happens: at a step of theirs, or from outside.
 
 A step is a call of a function of the landing or of the client of a store, or is before or after a call of the
 database's driver.
@@ -14,7 +14,10 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterable
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, tzinfo
 from multiprocessing.context import ForkServerProcess
 from stat import S_ISSOCK
 from types import FrameType
@@ -63,7 +66,59 @@ _CONTEXT = multiprocessing.get_context("forkserver")  # what this module imports
 _CONTEXT.set_forkserver_preload(["tests.transfers.doomed_imports"])
 
 
-class DoomedLanding:
+class DoomedProcess:
+    """A job in a process of its own.
+
+    :param job: a function of a module
+    :param arguments: of the function
+    :param doom: what happens
+    :param step: at which step; None for nowhere
+    :param counts_steps: count its steps, which takes a process some time
+    :param largest_file: bytes of the largest file that it may write on any disk, as if that was full then
+    :param clock: seconds by which its clock is ahead of the servers'
+    :param user: id of the user that it becomes, who may be one that may write nowhere
+    """
+
+    def __init__(
+        self,
+        job: Callable[..., Any],
+        *arguments: Any,
+        doom: Doom = "kill",
+        step: int | None = None,
+        counts_steps: bool = True,
+        largest_file: int | None = None,
+        clock: float = 0.0,
+        user: int | None = None,
+    ) -> None:
+        self._steps = _CONTEXT.Value("q", 0)
+        self._outcome, outcome = _CONTEXT.Pipe(duplex=False)
+        environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+        settings = ((doom, step) if counts_steps else None, largest_file, clock, user)
+        self.process: ForkServerProcess = _CONTEXT.Process(
+            target=_run, args=(job, arguments, environment, settings, outcome, self._steps), daemon=True
+        )
+        self.process.start()
+        outcome.close()
+        self.result: Any = None
+        self.error: str | None = None
+        self.is_own_error = False
+        """Whether the error that ended it is one that this provider raises."""
+
+    @property
+    def steps(self) -> int:
+        """How many steps it has done."""
+        return int(self._steps.value)
+
+    def wait(self) -> bool:
+        """Wait for its end, and return whether it did its job; if so :attr:`result` is set, else :attr:`error`."""
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            self.result, self.error, self.is_own_error = self._outcome.recv()
+        self.process.join()
+        assert self.process.exitcode in {0, 1, -signal.SIGKILL}
+        return self.process.exitcode == 0
+
+
+class DoomedLanding(DoomedProcess):
     """A landing in a process of its own.
 
     :param operator: what lands
@@ -84,48 +139,50 @@ class DoomedLanding:
         largest_file: int | None = None,
         **kwargs: Any,
     ) -> None:
-        self._steps = _CONTEXT.Value("q", 0)
-        environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
-        arguments = (
-            operator,
-            environment,
-            {"project": "1"} | kwargs,
-            [*batches],
-            (doom, step),
-            largest_file,
-            self._steps,
-        )
-        self.process: ForkServerProcess = _CONTEXT.Process(target=_land, args=arguments, daemon=True)
-        self.process.start()
-
-    @property
-    def steps(self) -> int:
-        """How many steps it has done."""
-        return int(self._steps.value)
-
-    def wait(self) -> bool:
-        """Wait for its end, and return whether it landed."""
-        self.process.join()
-        assert self.process.exitcode in {0, 1, -signal.SIGKILL}
-        return self.process.exitcode == 0
+        arguments = {"project": "1"} | kwargs
+        super().__init__(land, operator, arguments, [*batches], doom=doom, step=step, largest_file=largest_file)
 
 
-def _land(  # noqa: PLR0917 - as the process is given them
-    operator_class: type[AnnotationsTransfer],
+def land(operator_class: type[AnnotationsTransfer], kwargs: dict[str, Any], batches: list[LabelTables]) -> Any:
+    """Land batches as a task does."""
+    operator = operator_class(task_id="land", **kwargs)
+    operator.__dict__["hook"] = GeneratedHook(batches)
+    return operator.execute(task_context())
+
+
+def _run(  # noqa: PLR0917 - as the process is given them
+    job: Callable[..., Any],
+    arguments: tuple[Any, ...],
     environment: dict[str, str],
-    kwargs: dict[str, Any],
-    batches: list[LabelTables],
-    fate: tuple[Doom, int | None],
-    largest_file: int | None,
+    settings: tuple[tuple[Doom, int | None] | None, int | None, float, int | None],
+    outcome: Any,
     steps: Any,
 ) -> None:
     os.environ |= environment
-    doom, step = fate
+    fate, largest_file, clock, user = settings
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):
         os.dup2(nowhere, output)
-    operator = operator_class(task_id="land", **kwargs)
-    operator.__dict__["hook"] = GeneratedHook(batches)
+    if clock:
+        _set_clock(clock)
+    if largest_file is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    if user is not None:
+        os.setuid(user)
+    if fate is not None:
+        _watch_steps(*fate, steps)
+    try:
+        result = job(*arguments)
+    except Exception as error:
+        sys.setprofile(None)
+        outcome.send((None, "".join(traceback.format_exception(error)), isinstance(error, AnnotationError)))
+        os._exit(1)
+    sys.setprofile(None)
+    outcome.send((result, None, False))
+
+
+def _watch_steps(doom: Doom, step: int | None, steps: Any) -> None:
     others = _sockets()
 
     def watch(frame: FrameType, event: str, argument: Any) -> None:
@@ -148,17 +205,23 @@ def _land(  # noqa: PLR0917 - as the process is given them
             for descriptor in _sockets() - others:
                 _shut(descriptor)
 
-    if largest_file is not None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     threading.setprofile(watch)
     sys.setprofile(watch)
-    try:
-        operator.execute(task_context())
-    except (AnnotationError, OSError):
-        os._exit(1)
-    finally:
-        sys.setprofile(None)
+
+
+def _set_clock(ahead: float) -> None:
+    """Let this package's code have another time than the rest of the machine."""
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=ahead)
+
+    now = time.time
+    time.time = lambda: now() + ahead
+    for name, module in list(sys.modules.items()):
+        if name.startswith("airflow_annotation.") and vars(module).get("datetime") is datetime:
+            vars(module)["datetime"] = Clock
 
 
 def _sockets() -> set[int]:
