@@ -10,11 +10,28 @@ from uuid import uuid4
 import pyarrow as pa
 from airflow.sdk import BaseHook
 
-from airflow_annotation.labels.tables import SCHEMAS
+from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
-from tests.support.generated import project_uri, sorted_rows
+from tests.support.generated import project_uri, rows_of, sorted_rows
 
 Rows = dict[str, list[dict[str, Any]]]
+
+# One statement sees one state of all tables.
+SEEN = """select 'item', item_id, status, annotation_count from @items
+    union all select 'annotation', annotation_id, item_id, label_count from @annotations
+    union all select 'label', annotation_id, label, ordinal from @labels"""
+
+
+def seen(batches: list[LabelTables]) -> list[tuple[Any, ...]]:
+    """Return what a reader is to see of a project."""
+    rows = rows_of(batches)
+    items = [("item", row["item_id"], row["status"], row["annotation_count"]) for row in rows["items"]]
+    annotations = [
+        ("annotation", row["annotation_id"], row["item_id"], row["label_count"]) for row in rows["annotations"]
+    ]
+    return sorted(
+        [*items, *annotations, *(("label", r["annotation_id"], r["label"], r["ordinal"]) for r in rows["labels"])]
+    )
 
 
 class Database:

@@ -15,7 +15,7 @@ from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
-from tests.support.databases import Database
+from tests.support.databases import SEEN, Database, seen
 from tests.support.generated import boxes, rows_of
 from tests.transfers.conftest import Land
 from tests.transfers.doomed import Doom, DoomedLanding
@@ -23,23 +23,6 @@ from tests.transfers.doomed import Doom, DoomedLanding
 OLD = [boxes(10)]
 NEW = [boxes(4), boxes(3, first=4, per_item=5), boxes(2, first=20)]  # 4, 5, 6 edited; 7, 8, 9 gone; 20, 21 new
 KINDS: dict[str, dict[str, Any]] = {"refresh": {}, "full": {"full_refresh": True}}
-
-# One statement sees one state of all tables.
-SEEN = """select 'item', item_id, status, annotation_count from @items
-    union all select 'annotation', annotation_id, item_id, label_count from @annotations
-    union all select 'label', annotation_id, label, ordinal from @labels"""
-
-
-def seen(batches: list[LabelTables]) -> list[tuple[Any, ...]]:
-    """Return what a reader is to see of a project."""
-    rows = rows_of(batches)
-    items = [("item", row["item_id"], row["status"], row["annotation_count"]) for row in rows["items"]]
-    annotations = [
-        ("annotation", row["annotation_id"], row["item_id"], row["label_count"]) for row in rows["annotations"]
-    ]
-    return sorted(
-        [*items, *annotations, *(("label", r["annotation_id"], r["label"], r["ordinal"]) for r in rows["labels"])]
-    )
 
 
 @contextmanager
