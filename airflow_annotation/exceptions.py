@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from airflow.sdk.exceptions import AirflowException
 
 
@@ -49,3 +52,19 @@ class AnnotationUploadError(AnnotationError):
 
 class MediaError(AnnotationError, ValueError):
     """A media file is missing, empty, or not what it says it is; the message names the file."""
+
+
+@contextmanager
+def storage_errors(subject: str) -> Iterator[None]:
+    """Turn the errors of disks and object stores into errors of this provider.
+
+    :param subject: what is read or written, as the message begins
+    :raises AnnotationError: a disk is full, a target may not be written, a file is gone
+    """
+    try:
+        yield
+    except OSError as error:
+        raise AnnotationError(
+            f"{subject} failed, and what was there before is as it was: {error}. Make room, or give the task's user "
+            "the right to write there, and run the task again."
+        ) from error

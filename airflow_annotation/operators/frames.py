@@ -10,7 +10,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from airflow_annotation.datasets.versions import check_target, dataset_path, read_manifest
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, storage_errors
 from airflow_annotation.labels.video_frames import labeled_frames
 from airflow_annotation.media.encoding import ImageFormat
 from airflow_annotation.media.frame_folder import FrameSettings
@@ -122,6 +122,10 @@ class ExtractFramesOperator(VisibleParameters):
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
         """Write the frames and the table, and return what became of them."""
         self._check()
+        with storage_errors(f"The extraction of frames into {self.target} (task {self.task_id})"):
+            return self._extract()
+
+    def _extract(self) -> dict[str, Any]:
         video = self._video()
         selection, selected = self._selection(video)
         report = extract_frames(

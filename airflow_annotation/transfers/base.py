@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, storage_errors
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
 from airflow_annotation.labels.geometry import labels_to_pixels
 from airflow_annotation.labels.schema import LabelSchema
@@ -172,8 +172,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         project = self.find_project(context)
         for attempt in range(1, PLANS + 1):
             try:
-                landing = self.plan(project)
-                landed = self._read_and_land(landing)
+                with storage_errors(f"The landing of {project.uri} (task {self.task_id})"):
+                    landing = self.plan(project)
+                    landed = self._read_and_land(landing)
                 break
             except LandingMoved as error:
                 if attempt == PLANS:

@@ -13,7 +13,7 @@ from airflow_annotation.datasets.delta import DELTA
 from airflow_annotation.datasets.landed import LandedProject, read_landed_tables
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import PARQUET, dataset_path
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, storage_errors
 from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, land_dataset
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing.lineage import LandingTask
@@ -113,6 +113,10 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Convert the landing, and return where the dataset is."""
+        with storage_errors(f"The conversion to {self.target} (task {self.task_id})"):
+            return self._convert(context)
+
+    def _convert(self, context: Context) -> dict[str, Any]:
         started = time.monotonic()
         check_format(self.dataset_format, self.dataset_options)
         source = self.source if isinstance(self.source, Mapping) else {"target": self.source}

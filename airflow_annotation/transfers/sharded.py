@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import ObjectStoragePath, TaskGroup, XComArg
 
 from airflow_annotation.datasets.versions import check_target
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, storage_errors
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.spool import Spool
@@ -138,6 +138,10 @@ class _PlanTask(AnnotationsTransfer):
 
     def execute(self, context: Context) -> Any:
         """Plan the landing, and return the numbers of its shards."""
+        with storage_errors(f"The planning of a landing in {self.staging} (task {self.task_id})"):
+            return self._plan_shards(context)
+
+    def _plan_shards(self, context: Context) -> list[int]:
         landing = self.plan(self.find_project(context))
         item_ids = self._list_items(landing.project) if landing.plan.full else landing.plan.changed
         run = context["dag_run"]
@@ -172,6 +176,10 @@ class _ReadTask(_StagedTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read the shard, and return its folder, rows by table, and what media were written."""
+        with storage_errors(f"The reading of shard {self.shard} into {self.staged} (task {self.task_id})"):
+            return self._read_shard(context)
+
+    def _read_shard(self, context: Context) -> dict[str, Any]:
         staged = StagedLanding(self.staged, self.staging_conn_id)
         if not staged.exists():
             raise AnnotationError(
@@ -207,6 +215,10 @@ class _LandTask(_StagedTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Land the project as the transfer does, and remove what is staged."""
+        with storage_errors(f"The landing of {self.staged} (task {self.task_id})"):
+            return self._land_staged(context)
+
+    def _land_staged(self, context: Context) -> dict[str, Any]:
         staged = StagedLanding(self.staged, self.staging_conn_id)
         if staged.exists():
             self._landing = self.read_staged()

@@ -68,6 +68,8 @@ class Report:
     :param kinds: faults by kind
     :param errors: those that ended tries, by class, and how often
     :param findings: what went wrong, with the scene's round
+    :param job_seconds: how long jobs took that nothing happened to
+    :param job_steps: how many steps these had
     """
 
     seed: int
@@ -75,6 +77,8 @@ class Report:
     kinds: Counter[str] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
+    job_seconds: dict[str, float] = field(default_factory=dict)
+    job_steps: dict[str, int] = field(default_factory=dict)
 
     def total(self) -> Figures:
         """Add up all scenes."""

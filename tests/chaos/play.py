@@ -52,8 +52,8 @@ class Play:
         self.home = home
         self.kinds = sorted(kinds)
         self.figures = report.by_scene.setdefault(scene, Figures())
-        self._seconds: dict[str, float] = {}
-        self._steps: dict[str, int] = {}
+        self._seconds = report.job_seconds
+        self._steps = report.job_steps
 
     def note(self, finding: str) -> None:
         """Say what went wrong."""
@@ -75,27 +75,27 @@ class Play:
         :param proxy: it talks to a tool through this, where faults happen
         """
         for number in range(1, 40):
-            fates = ["nothing"] if number > WILD_TRIES else self._fates(what, on_disk, proxy)
+            fates = ["nothing"] if number > WILD_TRIES else self._fates(on_disk, proxy)
             fate = self.random.choice(fates)
             process = self._try(what, fate, job, arguments, proxy)
             if process.error is None and process.process.exitcode == 0:
                 return process.result
         raise AssertionError(f"{self.scene}, round {self.number}: {what} never ends")
 
-    def _fates(self, what: str, on_disk: bool, proxy: FaultServer | None) -> list[str]:
+    def _fates(self, on_disk: bool, proxy: FaultServer | None) -> list[str]:
         fates = ["nothing", "killed", "killed", "killed"]
         if proxy is not None:
             return [*fates, *["nothing", "killed at a request"] * 3, "key refused", "no tool"]
-        fates += ["killed at a step"] * 4 if what in self._steps else ["nothing"]
+        fates += ["killed at a step"] * 4
         return [*fates, "full disk", *(["read-only"] if os.getuid() == 0 else [])] if on_disk else fates
 
     def _try(
         self, what: str, fate: str, job: Callable[..., Any], arguments: tuple[Any, ...], proxy: FaultServer | None
     ) -> DoomedProcess:
-        figures = self.figures
+        figures, job_name = self.figures, f"{self.scene}/{what}"
         figures.tries += 1
         figures.obstacles += fate in OBSTACLES
-        options = self._options(what, fate, counts_steps=proxy is None)
+        options = self._options(job_name, fate, counts_steps=proxy is None)
         started = time.monotonic()
         process: DoomedProcess | None = None
         ready = threading.Event()
@@ -110,7 +110,7 @@ class Play:
         process = DoomedProcess(job, *arguments, **options)
         ready.set()
         if fate == "killed":
-            process.process.join(self.random.uniform(0, self._seconds.get(what, 0.5) * 1.1))
+            process.process.join(self.random.uniform(0, self._seconds.get(job_name, 0.5)))
             process.process.kill()
         hanging = threading.Timer(PATIENCE, process.process.kill)
         hanging.start()
@@ -125,20 +125,20 @@ class Play:
         if process.process.exitcode == -signal.SIGKILL:
             figures.kills += 1
         elif process.process.exitcode == 0 and fate == "nothing":
-            self._seconds[what] = seconds
+            self._seconds[job_name] = seconds
             if proxy is None:
-                self._steps[what] = process.steps
+                self._steps[job_name] = process.steps
         if process.error is not None:
             self._note_error(f"{what} ({fate})", process)
         return process
 
-    def _options(self, what: str, fate: str, *, counts_steps: bool) -> dict[str, Any]:
+    def _options(self, job: str, fate: str, *, counts_steps: bool) -> dict[str, Any]:
         random = self.random
         options: dict[str, Any] = {"clock": random.choice(CLOCKS), "counts_steps": False}
         if fate == "nothing":
             options["counts_steps"] = counts_steps
         elif fate == "killed at a step":
-            options |= {"counts_steps": True, "step": random.randint(1, self._steps[what])}
+            options |= {"counts_steps": True, "step": 1 + int(random.random() * self._steps.get(job, 300))}
         elif fate == "full disk":
             options["largest_file"] = random.randint(100, 8_000)
         elif fate == "read-only":

@@ -23,9 +23,9 @@ from tests.chaos.cycles import Cycle, play_frames
 from tests.chaos.figures import Figures, Report
 from tests.chaos.landings import BigQuery, Destination, Files, Sql, Tables, play_landings
 from tests.chaos.play import Play
-from tests.conftest import airflow_connection
 from tests.servers.fault_kinds import FAULT_KINDS, GARBLED_KINDS, RESENT_KINDS
 from tests.servers.faults import fault_server
+from tests.support.connections import airflow_connection
 from tests.transfers.test_s3 import make_bucket
 
 Scene = Callable[[Play], None]

@@ -38,7 +38,7 @@ Doom = Literal["kill", "cut"]
 _MODULES = (annotations_to_sql, base, dataset_transfer, parquet, spool, stores, versions)
 _FILES = frozenset(str(module.__file__) for module in _MODULES)
 _CLIENTS = (
-    "/formats/gcs_store.py",
+    "/datasets/gcs_store.py",
     "/fsspec/implementations/local.py",
     "/google/cloud/storage/blob.py",
     "/s3fs/core.py",

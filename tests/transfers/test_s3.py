@@ -15,6 +15,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.stores import DatasetMoved, FolderStore
 from airflow_annotation.datasets.versions import read_manifest
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.servers.faults import Fault, fault_server
@@ -144,7 +145,7 @@ def test_a_large_file_of_which_a_part_is_refused_is_not_there_and_lands_whole_at
         with airflow_connection(f"s3_{uuid4().hex}", connection) as conn_id:
             target = f"s3://{conn_id}@{bucket}/clips"
             server.faults.append(Fault(method="PUT", path="clip-", status=403))
-            with pytest.raises(PermissionError):
+            with pytest.raises(AnnotationError, match="the right to write"):
                 land(target, [batch], include_media="files")
             assert names(target) == set()
             assert land(target, [batch], include_media="files")["media"]["bytes_written"] == len(content)
