@@ -15,13 +15,13 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
-from airflow_annotation.hooks.pacing import RequestPace
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.items import MediaItem
+from airflow_annotation.transport.pacing import RequestPace
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

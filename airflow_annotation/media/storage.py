@@ -15,12 +15,20 @@ import httpx
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.storage_providers import provider_of_scheme
+from airflow_annotation.transport.clients import make_client
+from airflow_annotation.transport.retries import retry_policy
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 IN_MEMORY_BYTES: Final = 1 << 20
 """Files up to this size are held in memory while they are on their way, larger ones on disk."""
+
+_TIMEOUT: Final = 60.0
+"""Seconds to wait for the next bytes of a media host."""
+
+_ATTEMPTS: Final = 5
+"""How often a request to a media host is repeated at most."""
 
 
 def uri_scheme(uri: str) -> str:
@@ -180,7 +188,9 @@ def _http_chunks(url: str) -> Iterator[bytes]:
 
 @cache
 def get_http_client() -> httpx.Client:
-    """Return a client for media hosts. It knows no credentials: a labeling tool's key is not for them."""
-    from httpx_retries import RetryTransport
+    """Return the client for media hosts. It knows no credentials: a labeling tool's key is not for them.
 
-    return httpx.Client(transport=RetryTransport(), follow_redirects=True, timeout=60)
+    A process has one and never closes it: files that are read in place hold its connections for as long as they are
+    open. Idle connections close after some seconds, and the rest with the process.
+    """
+    return make_client(retry=retry_policy(repeatable=True, attempts=_ATTEMPTS), timeout=_TIMEOUT, follow_redirects=True)

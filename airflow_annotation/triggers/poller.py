@@ -28,7 +28,7 @@ from airflow_annotation.hooks.annotation import (
     AnnotationProject,
     no_project_of,
 )
-from airflow_annotation.hooks.pacing import RequestPace
+from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.triggers.wakeups import check_interval, read_news, webhooks_enabled
 
 _SHORTEST_BACKOFF = 2.0

@@ -26,9 +26,10 @@ from airflow_annotation.exceptions import (
     AnnotationProjectNotFound,
     MediaError,
 )
-from airflow_annotation.hooks.http import CONNECT_TIMEOUT, environment_proxy, retry_policy, retrying_transport
 from airflow_annotation.hooks.label_studio.errors import check_response, connection_error, decode_answer, key_refused
-from airflow_annotation.hooks.pacing import RequestPace
+from airflow_annotation.transport.clients import make_async_client, make_client, timeout_of
+from airflow_annotation.transport.pacing import RequestPace
+from airflow_annotation.transport.retries import retry_policy
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
@@ -179,7 +180,7 @@ class LabelStudioClient:
         self._attempts = attempts
         self._pace = pace
         self._verify = verify
-        self._timeout = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
+        self._timeout = timeout
         self._headers = dict(headers or {})
         self._auth = LabelStudioAuth(
             url=self.url,
@@ -243,12 +244,13 @@ class LabelStudioClient:
         arguments = self._arguments(method, path, repeatable=repeatable, timeout=timeout)
         retry = arguments["extensions"]["retry"]
         arguments["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.aread)
-        transport = retrying_transport(
-            httpx.AsyncHTTPTransport(verify=self._ssl_context, proxy=environment_proxy(self.url)), pace=self._pace
-        )
         with connection_error(self.url):
-            async with httpx.AsyncClient(
-                auth=self._auth, headers=self._headers, timeout=self._timeout, transport=transport
+            async with make_async_client(
+                auth=self._auth,
+                headers=self._headers,
+                timeout=self._timeout,
+                verify=self._ssl_context,
+                pace=self._pace,
             ) as http:
                 response = await http.request(
                     **arguments, params=params, json=json, content=content, files=files, headers=headers
@@ -307,25 +309,19 @@ class LabelStudioClient:
         return {
             "method": method,
             "url": f"{self.url}/{path.lstrip('/')}",
-            "timeout": self._timeout
-            if timeout is None
-            else httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT)),
+            "timeout": timeout_of(self._timeout if timeout is None else timeout),
             "extensions": {"retry": retry_policy(repeatable=repeatable, attempts=self._attempts)},
         }
 
     @cached_property
     def _http(self) -> httpx.Client:
-        return httpx.Client(
+        return make_client(
             auth=self._auth,
             headers=self._headers,
             timeout=self._timeout,
-            transport=retrying_transport(
-                httpx.HTTPTransport(verify=self._ssl_context, proxy=environment_proxy(self.url)),
-                pace=self._pace,
-                retry=retry_policy(repeatable=True, attempts=self._attempts).copy_with(
-                    allowed_methods=_REPEATABLE_METHODS
-                ),
-            ),
+            verify=self._ssl_context,
+            pace=self._pace,
+            retry=retry_policy(repeatable=True, attempts=self._attempts).copy_with(allowed_methods=_REPEATABLE_METHODS),
         )
 
     @cached_property

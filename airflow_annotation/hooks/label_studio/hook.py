@@ -39,13 +39,13 @@ from airflow_annotation.hooks.connection_fields import (
 from airflow_annotation.hooks.label_studio import item_states, media_files, progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.errors import decode_answer
-from airflow_annotation.hooks.pacing import RequestPace
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.items import MediaItem
+from airflow_annotation.transport.pacing import RequestPace
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection

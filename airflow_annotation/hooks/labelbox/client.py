@@ -17,9 +17,10 @@ import httpx
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationRequestError
-from airflow_annotation.hooks.http import CONNECT_TIMEOUT, environment_proxy, retry_policy, retrying_transport
 from airflow_annotation.hooks.labelbox.errors import connection_error, read_graphql, read_graphql_parts, sdk_errors
-from airflow_annotation.hooks.pacing import RequestPace
+from airflow_annotation.transport.clients import make_async_client, make_client
+from airflow_annotation.transport.pacing import RequestPace
+from airflow_annotation.transport.retries import retry_policy, sdk_retry_policy
 
 if TYPE_CHECKING:
     import labelbox
@@ -70,7 +71,7 @@ class LabelboxClient:
             )
         self._attempts = attempts
         self._pace = pace
-        self._timeout = httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT))
+        self._timeout = timeout
         self._own_hosts = {_origin(httpx.URL(url)) for url in (endpoint, rest_endpoint, app_url)}
         self._sdk_lock = threading.Lock()
 
@@ -104,11 +105,8 @@ class LabelboxClient:
         request = self._graphql(document, variables)
         retry = request["extensions"]["retry"]
         request["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.aread)
-        transport = retrying_transport(
-            httpx.AsyncHTTPTransport(proxy=environment_proxy(self.endpoint)), pace=self._pace
-        )
         with connection_error(self.endpoint):
-            async with httpx.AsyncClient(timeout=self._timeout, transport=transport) as http:
+            async with make_async_client(timeout=self._timeout, pace=self._pace) as http:
                 return await http.post(self.endpoint, **request)
 
     def upload(self, file: BinaryIO, *, name: str, mime_type: str, size: int) -> str:
@@ -174,22 +172,12 @@ class LabelboxClient:
     def _sdk(self) -> labelbox.Client:
         import labelbox
         from requests.adapters import HTTPAdapter
-        from urllib3.util import Retry
 
         client = labelbox.Client(
             api_key=self._api_key, endpoint=self.endpoint, rest_endpoint=self.rest_endpoint, app_url=self.app_url
         )
         # The SDK gives up at once where Labelbox asks to come back later, or cannot be reached.
-        retry = Retry(
-            total=self._attempts,
-            read=0,
-            other=0,
-            allowed_methods=None,
-            status_forcelist=(429,),
-            backoff_factor=0.5,
-            backoff_jitter=0.5,
-            raise_on_status=False,
-        )
+        retry = sdk_retry_policy(attempts=self._attempts)
         for scheme in ("https://", "http://"):
             client.connection.mount(scheme, HTTPAdapter(max_retries=retry))
         return client
@@ -211,8 +199,9 @@ class LabelboxClient:
 
     @cached_property
     def _http(self) -> httpx.Client:
-        transport = retrying_transport(httpx.HTTPTransport(proxy=environment_proxy(self.endpoint)), pace=self._pace)
-        return httpx.Client(timeout=self._timeout, transport=transport)
+        return make_client(
+            timeout=self._timeout, pace=self._pace, retry=retry_policy(repeatable=True, attempts=self._attempts)
+        )
 
 
 def checked_url(url: str, field: str) -> str:

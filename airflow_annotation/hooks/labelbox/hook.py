@@ -35,13 +35,13 @@ from airflow_annotation.hooks.connection_fields import (
 )
 from airflow_annotation.hooks.labelbox import progress, projects
 from airflow_annotation.hooks.labelbox.client import LabelboxClient, checked_url
-from airflow_annotation.hooks.pacing import RequestPace
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.items import MediaItem
+from airflow_annotation.transport.pacing import RequestPace
 
 if TYPE_CHECKING:
     import labelbox

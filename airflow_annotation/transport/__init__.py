@@ -1,0 +1,23 @@
+"""How requests leave this machine: through which proxy, at which pace, and when they are sent again.
+
+What sends a request again, from the inside out:
+
+===================================  ============================================  =====================================
+Where                                What is sent again                            When, and how often
+===================================  ============================================  =====================================
+:func:`~.retries.retry_policy`       one request of httpx: the tools' APIs and     No connection, 429; if it is
+                                     media hosts                                   repeatable, also a cut connection, a
+                                                                                   time-out, 5xx. ``attempts`` times,
+                                                                                   300 s at most, as Retry-After says
+:func:`~.retries.sdk_retry_policy`   one request of an SDK that uses requests      No connection, 429. ``attempts``
+                                     (Labelbox's)                                  times, as Retry-After says
+a loop that looks first              work that must not arrive twice: bulk         A passing failure of the request
+                                     requests (``label_studio/sending.py``), the   above; then the tool is asked what
+                                     tools' own jobs (``labelbox/tasks.py``),      has arrived, or the read goes on
+                                     media read in parts (``media/ranges.py``)     where it broke. 3 to 5 times
+Airflow's ``retries``                the task                                      All of the above has failed
+===================================  ============================================  =====================================
+
+A wait for what people or a tool's job do is no retry: it polls, at the pace of
+:class:`~airflow_annotation.transport.pacing.RequestPace`.
+"""

@@ -1,0 +1,154 @@
+"""The one maker of HTTP clients: of the labeling tools, and of the hosts that media are on."""
+
+from __future__ import annotations
+
+import ssl
+import urllib.request
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar
+
+import httpx
+from httpx_retries import Retry, RetryTransport
+
+from airflow_annotation.transport.pacing import AsyncPacedTransport, PacedTransport, RequestPace
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds, at most, until a server that does not answer the connection counts as unreachable."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+_Transport = TypeVar("_Transport")
+
+
+def make_client(
+    *,
+    retry: Retry,
+    timeout: float,
+    verify: ssl.SSLContext | None = None,
+    pace: RequestPace | None = None,
+    auth: httpx.Auth | None = None,
+    headers: Mapping[str, str] | None = None,
+    follow_redirects: bool = False,
+    make_transport: Callable[[str | None], httpx.BaseTransport] | None = None,
+) -> httpx.Client:
+    """Return a client that goes through the proxies of the environment, and repeats requests.
+
+    :param retry: the policy of requests that have none of their own
+    :param timeout: seconds to wait for the server to take in or give out the next bytes
+    :param verify: which certificates to trust
+    :param pace: how many requests may go out a minute, repeated ones too; None for no limit
+    :param auth: puts the key on requests
+    :param headers: sent with every request
+    :param follow_redirects: whether to follow them; each hop goes through its own proxy
+    :param make_transport: returns what sends requests through a proxy, or directly for None
+    """
+    context = verify or httpx.create_ssl_context()
+    make_transport = make_transport or (lambda proxy: httpx.HTTPTransport(verify=context, proxy=proxy))
+    transport: httpx.BaseTransport = ProxyTransport(make_transport)
+    if pace is not None:
+        transport = PacedTransport(transport, pace)
+    return httpx.Client(
+        auth=auth,
+        headers=headers,
+        timeout=timeout_of(timeout),
+        follow_redirects=follow_redirects,
+        transport=RetryTransport(transport, retry=retry),
+    )
+
+
+def make_async_client(
+    *,
+    timeout: float,
+    verify: ssl.SSLContext | None = None,
+    pace: RequestPace | None = None,
+    auth: httpx.Auth | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> httpx.AsyncClient:
+    """Like :func:`make_client`, for coroutines, whose requests have each a policy of their own."""
+    context = verify or httpx.create_ssl_context()
+    transport: httpx.AsyncBaseTransport = AsyncProxyTransport(
+        lambda proxy: httpx.AsyncHTTPTransport(verify=context, proxy=proxy)
+    )
+    if pace is not None:
+        transport = AsyncPacedTransport(transport, pace)
+    return httpx.AsyncClient(
+        auth=auth, headers=headers, timeout=timeout_of(timeout), transport=RetryTransport(transport)
+    )
+
+
+def timeout_of(seconds: float) -> httpx.Timeout:
+    """Return the time-outs of a request.
+
+    :param seconds: to wait for the server to take in or give out the next bytes
+    """
+    return httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT))
+
+
+def environment_proxy(url: httpx.URL) -> str | None:
+    """Return the proxy that ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` name for a URL."""
+    hosts = (url.host, f"{url.host}:{url.port or _PORTS.get(url.scheme)}")
+    if any(urllib.request.proxy_bypass(host) for host in hosts):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+class _Ways(Generic[_Transport]):
+    """The transports to each proxy, and to no proxy. httpx reads the environment only for transports that it makes.
+
+    :param make_transport: returns what sends requests through a proxy, or directly for None
+    """
+
+    def __init__(self, make_transport: Callable[[str | None], _Transport]) -> None:
+        self._make_transport = make_transport
+        self._transports: dict[str | None, _Transport] = {}
+        self._proxies: dict[tuple[Any, ...], str | None] = {}
+
+    def find(self, url: httpx.URL) -> _Transport:
+        origin = (url.scheme, url.host, url.port)
+        if origin not in self._proxies:
+            self._proxies[origin] = environment_proxy(url)
+        proxy = self._proxies[origin]
+        if proxy not in self._transports:
+            # Two threads may make one each: setdefault keeps the first, and nothing is connected yet.
+            self._transports.setdefault(proxy, self._make_transport(proxy))
+        return self._transports[proxy]
+
+    def all(self) -> list[_Transport]:
+        return list(self._transports.values())
+
+
+class ProxyTransport(httpx.BaseTransport):
+    """Sends each request through the proxy that the environment names for its URL, or directly.
+
+    :param make_transport: returns what sends requests through a proxy, or directly for None
+    """
+
+    def __init__(self, make_transport: Callable[[str | None], httpx.BaseTransport]) -> None:
+        self._ways = _Ways(make_transport)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request."""
+        return self._ways.find(request.url).handle_request(request)
+
+    def close(self) -> None:
+        """Close the connections."""
+        for transport in self._ways.all():
+            transport.close()
+
+
+class AsyncProxyTransport(httpx.AsyncBaseTransport):
+    """Like :class:`ProxyTransport`, for coroutines."""
+
+    def __init__(self, make_transport: Callable[[str | None], httpx.AsyncBaseTransport]) -> None:
+        self._ways = _Ways(make_transport)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request."""
+        return await self._ways.find(request.url).handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for transport in self._ways.all():
+            await transport.aclose()

@@ -1,0 +1,55 @@
+"""When a request is sent again. The package's docstring has the whole table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from httpx_retries import Retry
+
+if TYPE_CHECKING:
+    import urllib3
+
+_METHODS: Final = ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE")
+
+
+def retry_policy(*, repeatable: bool, attempts: int) -> Retry:
+    """Return when and how often a request is sent again.
+
+    :param repeatable: whether sending it twice does no harm; if not, it is repeated only where the server cannot have
+        acted on it
+    :param attempts: how often at most
+    """
+    return Retry(
+        total=attempts,
+        allowed_methods=_METHODS,
+        backoff_factor=0.25,
+        backoff_jitter=0.5,
+        max_backoff_wait=120,
+        total_timeout=300,
+        status_forcelist=(429, 500, 502, 503, 504) if repeatable else (429,),
+        retry_on_exceptions=(
+            (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
+            if repeatable
+            else (httpx.ConnectError, httpx.ConnectTimeout)
+        ),
+    )
+
+
+def sdk_retry_policy(*, attempts: int) -> urllib3.Retry:
+    """Return the same for an SDK that uses requests: its requests are repeated where the server has not acted on them.
+
+    :param attempts: how often at most
+    """
+    import urllib3
+
+    return urllib3.Retry(
+        total=attempts,
+        read=0,
+        other=0,
+        allowed_methods=None,
+        status_forcelist=(429,),
+        backoff_factor=0.5,
+        backoff_jitter=0.5,
+        raise_on_status=False,
+    )
