@@ -253,7 +253,7 @@ class _CocoFile:
             return [_flat(path, width, height) for path in one.paths if len(path) > 2], area
         if one.bbox is None or (one.corners is None and one.type != "ellipse"):
             return [], None
-        area = one.bbox[2] * width * one.bbox[3] * height * (math.pi / 4 if one.type == "ellipse" else 1)
+        area = abs(one.bbox[2] * width * one.bbox[3] * height) * (math.pi / 4 if one.type == "ellipse" else 1)
         return [_flat(rings[0], width, height) for rings in outlines(one, image)], area
 
     def _keypoints(self, one: LabeledObject, width: int, height: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from typing import Literal
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.splits import check_splits
 from airflow_annotation.labels.schema import LabelField, LabelSchema
-from airflow_annotation.labels.types import CLASSIFICATION_TYPES
+from airflow_annotation.labels.types import CLASSIFICATION_TYPES, OTHER
 
 
 class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -22,7 +22,9 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     :param classes: the classes in their order; by default the label schema's, sorted. Names may be added that no label
         has yet, so that numbers stay as they are
     :param unknown_classes: what to do with labels of other classes, or of none: fail with an ``error`` or ``drop``
-        them, which is counted in the log
+        them, which is counted in the log and in ``left_out`` of what the task returns
+    :param loose_keypoints: what to do with keypoints that belong to no object where the format has a place for points
+        of objects only: fail with an ``error`` or ``drop`` them, which is counted
     :param splits: how much of the images goes to each split, ``{"train": 0.8, "val": 0.2}``, by the hash of
         ``item_key``, so that an image stays where it is when others come; or what names the split of each: a column of
         ``items``, or ``data.<key>``. Without it all are in ``train``
@@ -41,6 +43,7 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     label_fields: list[str] | None = None
     classes: list[str] | None = None
     unknown_classes: Literal["error", "drop"] = "error"
+    loose_keypoints: Literal["error", "drop"] = "error"
     splits: dict[str, float] | str | None = None
     annotations: Literal["latest", "all", "ground_truth"] = "latest"
     include_predictions: bool = False
@@ -106,13 +109,18 @@ def rename_fields(schema: LabelSchema, field_mapping: Mapping[str, str]) -> Labe
 
 
 def find_classes(
-    options: DatasetOptions, schema: LabelSchema, field_types: Iterable[str], keypoints: list[str] | None = None
+    options: DatasetOptions,
+    schema: LabelSchema,
+    field_types: Collection[str],
+    types: Collection[str],
+    keypoints: list[str] | None = None,
 ) -> DatasetClasses:
     """Return the classes of a dataset.
 
     :param options: what is asked of it
     :param schema: what was labeled
     :param field_types: the types of fields that its format has a place for
+    :param types: the types of labels that its format has a place for
     :param keypoints: the names of an object's points; by default the classes of the keypoints field
     :raises AnnotationError: the schema does not have a field that is asked for, or no classes, and none are given
     """
@@ -124,7 +132,8 @@ def find_classes(
     fields = {
         name: field
         for name, field in schema.fields.items()
-        if field.type in (*field_types, "other") and (options.label_fields is None or name in options.label_fields)
+        if (name in options.label_fields if options.label_fields is not None else _has_objects(field, types))
+        and field.type in (*field_types, OTHER)
     }
     skeletons = [name for name, field in fields.items() if field.type == "keypoints"]
     named = [name for name in fields if name not in skeletons] or skeletons
@@ -147,3 +156,8 @@ def find_classes(
     points = tuple(keypoints or (fields[skeletons[0]].classes if skeletons else ()))
     mask_targets = {class_: value for field in fields.values() for value, class_ in field.mask_targets.items()}
     return DatasetClasses(tuple(names), points, skeletons[0] if skeletons else None, mask_targets, answers)
+
+
+def _has_objects(field: LabelField, types: Collection[str]) -> bool:
+    """Whether a field's labels can be among the objects of a dataset: answers and spans of text are none."""
+    return field.type != OTHER or any(type_ in types for type_ in field.label_types)

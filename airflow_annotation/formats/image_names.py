@@ -12,6 +12,7 @@ from airflow_annotation.exceptions import AnnotationError
 
 _ODD_CHARACTERS: Final = re.compile(r"[^\w.-]+")
 _SUFFIX: Final = re.compile(r"\.\w{1,8}")
+_WEB: Final = re.compile(r"https?://", re.IGNORECASE)
 _STEM_LENGTH: Final = 80
 _HASH_BYTES: Final = 6
 
@@ -57,7 +58,8 @@ class ImageNames:
             raise AnnotationError(
                 f"The media of item {item_key!r}, {media_uri!r}, is not below image_root={self._root!r}."
             )
-        name = unquote(media_uri[len(self._root or "") :])
+        name = media_uri[len(self._root or "") :]
+        name = unquote(name) if _WEB.match(media_uri) else name
         if any(part in ("", ".", "..") for part in name.split("/")):
             raise AnnotationError(f"The media of item {item_key!r}, {media_uri!r}, is no file below image_root.")
         stem = image_stem(name)
@@ -76,9 +78,10 @@ def image_stem(name: str) -> str:
 
 
 def _media_path(media_uri: str) -> str:
-    """Return the path in a URI. Label Studio has the path of a local file in a query: ``/data/local-files/?d=...``."""
-    if "?" not in media_uri and "%" not in media_uri and "#" not in media_uri:
-        return media_uri
-    parts = urlsplit(media_uri)
-    local = parse_qs(parts.query).get("d") if parts.path.endswith("/local-files/") else None
-    return local[0] if local else unquote(parts.path)
+    """Return the path in a URI. Only URLs of the web have queries and escapes; elsewhere ``#`` and ``?`` are names.
+
+    Label Studio has the path of a local file in a query: ``/data/local-files/?d=...``.
+    """
+    if "/local-files/?" in media_uri and (local := parse_qs(urlsplit(media_uri).query).get("d")):
+        return local[0]
+    return unquote(urlsplit(media_uri).path) if _WEB.match(media_uri) else media_uri

@@ -18,13 +18,15 @@ from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.image_rows import Items, annotation_keys, choose_annotations, group_rows
 from airflow_annotation.formats.labeled_images import ImageBatch, Keypoint, LabeledImage, LabeledObject, Path
 from airflow_annotation.formats.shapes import upright_box
-from airflow_annotation.labels.arrays import FloatArray, IntArray
+from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
 from airflow_annotation.labels.geometry import rotated_box_corners
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.labels.types import CLASSIFICATION_TYPES
+from airflow_annotation.labels.types import AREA_TYPES, CLASSIFICATION_TYPES
 
 _IMAGES_AT_ONCE: Final = 1000
+_LEAST_SIDE: Final = 5e-7
+"""What is narrower, in parts of the image, is nothing in a file of six decimals."""
 
 
 class ImageReader:
@@ -33,12 +35,16 @@ class ImageReader:
     :param options: what the dataset is to hold
     :param classes: its classes
     :param types: the types of labels that its format has a place for
+    :param clips: whether its format has no place for what is outside of the image, or has no size
     """
 
-    def __init__(self, options: DatasetOptions, classes: DatasetClasses, types: frozenset[str]) -> None:
+    def __init__(
+        self, options: DatasetOptions, classes: DatasetClasses, types: frozenset[str], *, clips: bool = False
+    ) -> None:
         self._options = options
         self._classes = classes
         self._types = types
+        self._clips = clips
         self._names = ImageNames(options.image_root, options.frame_suffix)
         self.left_out: Counter[str] = Counter()
         """What is not in the dataset, by why."""
@@ -78,7 +84,7 @@ class ImageReader:
                 f"labels of type {type_}" for type_ in rows.filter(pc.invert(fits))["type"].to_pylist()
             )
             rows = rows.filter(fits)
-        return rows
+        return _one_class_each(rows)
 
     def _read_rows(self, images: list[LabeledImage], rows: pa.RecordBatch, owners: IntArray) -> ImageBatch:
         """Return the batch of some images and the rows in them.
@@ -90,10 +96,11 @@ class ImageReader:
             is_answer = answers.to_numpy(zero_copy_only=False)
             _add_answers(images, rows.filter(answers), owners[is_answer])
             rows, owners = rows.filter(pc.invert(answers)), owners[~is_answer]
+        rows = _turn_round(rows)
         class_index = pc.index_in(rows.column("label"), value_set=self._classes.column)
         class_index = pc.fill_null(class_index, -1).to_numpy().astype(np.int64)
         boxes = _box_array(rows.column("bbox"))
-        kept = np.ones(len(rows), np.bool_)
+        kept: BoolArray = np.ones(len(rows), np.bool_)
         shaped: dict[int, LabeledObject] = {}
         places = np.flatnonzero(~_are_upright_boxes(rows) | (class_index < 0))
         if places.size:
@@ -112,6 +119,8 @@ class ImageReader:
         if not np.isfinite(boxes[kept]).all():
             wrong = owners[kept][~np.isfinite(boxes[kept]).all(axis=1)][0]
             raise AnnotationError(f"Item {images[wrong].item_key!r} has a label whose box is not of finite numbers.")
+        if self._clips:
+            kept = self._leave_out_unseen(images, owners, boxes, kept, shaped)
         new_places = np.cumsum(kept) - 1
         counts = np.bincount(owners[kept], minlength=len(images))
         ends = np.cumsum(counts)
@@ -123,6 +132,36 @@ class ImageReader:
             boxes=boxes[kept],
             shaped={int(new_places[place]): one for place, one in shaped.items()},
         )
+
+    def _leave_out_unseen(
+        self,
+        images: list[LabeledImage],
+        owners: IntArray,
+        boxes: FloatArray,
+        kept: BoolArray,
+        shaped: dict[int, LabeledObject],
+    ) -> BoolArray:
+        """Count and leave out the objects that a format cannot say which cuts boxes off at the edges of the image."""
+        corner, end = np.clip(boxes[:, :2], 0, 1), np.clip(boxes[:, :2] + boxes[:, 2:], 0, 1)
+        has_size = np.all(boxes[:, 2:] > _LEAST_SIDE, axis=1)
+        is_seen: BoolArray = has_size & np.all(end - corner > _LEAST_SIDE, axis=1)
+        for place in np.flatnonzero(kept & ~is_seen).tolist():
+            one = shaped.pop(place, None)
+            if one is not None and one.type == "keypoint":
+                self._leave_out_point(images[owners[place]], one)
+            else:
+                self.left_out["labels outside of their image" if has_size[place] else "boxes of no size"] += 1
+        seen: BoolArray = kept & is_seen
+        return seen
+
+    def _leave_out_point(self, image: LabeledImage, one: LabeledObject) -> None:
+        if self._options.loose_keypoints == "error":
+            raise AnnotationError(
+                f"Item {image.item_key!r} has a keypoint, {one.label_id!r} of class {one.label!r}, that belongs to no "
+                "object. Make it a part of one in the tool, or leave such points out with "
+                'dataset_options={"loose_keypoints": "drop"}.'
+            )
+        self.left_out["keypoints of no object"] += 1
 
     def _read_objects(
         self, rows: pa.RecordBatch, images: list[LabeledImage], owners: IntArray, class_index: IntArray
@@ -213,6 +252,8 @@ class ImageReader:
                 one.class_index = self._classes.index.get(one.label, -1)
             if one.class_index >= 0:
                 yield place, one
+            elif one.type == "keypoint" and one.parent_label_id is None:
+                self._leave_out_point(image, one)
             elif self._options.unknown_classes == "drop":
                 self.left_out["labels of unknown classes"] += 1
             else:
@@ -254,6 +295,38 @@ def _add_answers(images: list[LabeledImage], rows: pa.RecordBatch, owners: IntAr
         images[owner].answers.setdefault(field, []).extend(several or ([] if label is None else [label]))
 
 
+def _one_class_each(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a row for each class of a shape that has several, as the tools' own exports have it."""
+    counts = pc.fill_null(pc.list_value_length(rows.column("labels")), 0).to_numpy()
+    several = (counts > 1) & pc.is_in(rows.column("type"), value_set=pa.array(sorted(AREA_TYPES))).to_numpy(
+        zero_copy_only=False
+    )
+    if not several.any():
+        return rows
+    times = np.where(several, counts, 1)
+    pairs = zip(rows.column("label").to_pylist(), rows.column("labels").to_pylist(), several.tolist(), strict=True)
+    names = [name for label, labels, has_several in pairs for name in (labels if has_several else [label])]
+    rows = rows.take(pa.array(np.repeat(np.arange(len(rows)), times)))
+    return _with_column(rows, "label", pa.array(names, pa.string()))
+
+
+def _turn_round(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows whose upright boxes begin at their top left corner, in whatever direction they were drawn."""
+    column = rows.column("bbox")
+    boxes = _box_array(column)
+    is_upright = pc.equal(pc.fill_null(rows.column("rotation"), 0.0), 0.0).to_numpy(zero_copy_only=False)
+    if not ((boxes[:, 2:] < 0).any(axis=1) & is_upright).any():
+        return rows
+    turned = np.column_stack([boxes[:, :2] + np.minimum(boxes[:, 2:], 0), np.abs(boxes[:, 2:])])
+    boxes = np.where(is_upright[:, None], turned, boxes)
+    given = zip(boxes.tolist(), column.is_valid().to_pylist(), strict=True)
+    return _with_column(rows, "bbox", pa.array([box if is_given else None for box, is_given in given], column.type))
+
+
+def _with_column(rows: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:
+    return rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), column)
+
+
 def _are_upright_boxes(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
     """Return which rows are upright boxes with a class, and nothing else is said of them, nor by other rows."""
     upright = pc.and_(pc.equal(rows.column("type"), "detection"), pc.is_valid(rows.column("bbox")))
@@ -288,6 +361,7 @@ def _corners(rows: pa.RecordBatch, images: list[LabeledImage], owners: IntArray)
         taken = rows.take(pa.array(places))
         boxes, rotations = _box_array(taken.column("bbox")), taken.column("rotation").to_numpy(zero_copy_only=False)
         found = rotated_box_corners(boxes, rotations, sizes[:, 0], sizes[:, 1]).tolist()
-        for place, path in zip(places.tolist(), found, strict=True):
-            corners[place] = path
+        mirrored = (boxes[:, 2] * boxes[:, 3] < 0).tolist()
+        for place, path, is_mirrored in zip(places.tolist(), found, mirrored, strict=True):
+            corners[place] = [path[0], *path[:0:-1]] if is_mirrored else path  # clockwise in any case
     return corners

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -61,6 +62,7 @@ class DatasetFormat(NamedTuple):
     :param types: the types of labels that it has a place for
     :param field_types: the types of fields whose classes are the dataset's
     :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
+    :param clips: whether it cuts boxes off at the edges of the image, so that some are nothing
     :param write: writes the images into a folder; returns the files that have the objects of many images
     """
 
@@ -69,6 +71,7 @@ class DatasetFormat(NamedTuple):
     field_types: Callable[[Any], tuple[str, ...]]
     image_path: Callable[[LabeledImage, Any], str | None]
     write: Callable[[DatasetFolder, Iterable[ImageBatch], DatasetClasses, Any], list[TableFile]]
+    clips: bool = False
 
 
 _KEYPOINT: Final = frozenset({"keypoint"})
@@ -89,6 +92,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         lambda options: _YOLO_FIELDS.get(options.task, AREA_FIELDS),
         yolo.image_path,
         yolo.write_yolo,
+        clips=True,
     ),
     "pascal_voc": DatasetFormat(
         pascal_voc.PascalVocOptions,
@@ -96,6 +100,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         lambda _: AREA_FIELDS,
         pascal_voc.image_path,
         pascal_voc.write_pascal_voc,
+        clips=True,
     ),
     "semantic_masks": DatasetFormat(
         semantic_masks.SemanticMasksOptions,
@@ -165,6 +170,7 @@ def write_images(
     dataset_format: str,
     options: DatasetOptions,
     place_images: PlaceImages | None = None,
+    left_out: Counter[str] | None = None,
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset into a folder of its own.
 
@@ -176,14 +182,19 @@ def write_images(
     :param dataset_format: one of :data:`FORMATS`
     :param options: what is asked of the dataset
     :param place_images: puts the images where they belong; without it they stay where they are
+    :param left_out: is filled with what is not in the dataset: counts by reason
     :returns: the files that are not of a single image: ``images.parquet``, and those with the ``objects``
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
     """
     format_ = FORMATS[dataset_format]
     classes = find_classes(
-        options, label_schema, format_.field_types(options), keypoints=getattr(options, "keypoints", None)
+        options,
+        label_schema,
+        format_.field_types(options),
+        format_.types(options),
+        keypoints=getattr(options, "keypoints", None),
     )
-    reader = ImageReader(options, classes, format_.types(options))
+    reader = ImageReader(options, classes, format_.types(options), clips=format_.clips)
     folder.fs.makedirs(folder.path, exist_ok=True)
     with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder) as files:
 
@@ -198,9 +209,11 @@ def write_images(
 
         objects = format_.write(files, placed(), classes, options)
         images = index.finish()
+    if left_out is not None:
+        left_out.update(+reader.left_out)
     if reader.left_out.total():
-        left_out = ", ".join(f"{count} {what}" for what, count in sorted(reader.left_out.items()) if count)
-        log.warning("Left out what %s has no place for: %s", dataset_format, left_out)
+        counts = ", ".join(f"{count} {what}" for what, count in sorted(reader.left_out.items()) if count)
+        log.warning("Left out what %s has no place for: %s", dataset_format, counts)
     return {"images": [images], "objects": objects}
 
 
@@ -225,8 +238,10 @@ def land_dataset(
     :param options: what is asked of the format
     :param place_images: as for :func:`write_images`
     :param landing: the rest of what :func:`~airflow_annotation.datasets.versions.write_version` takes
-    :returns: ``target``, ``version``, its ``path``, ``rows``
+    :returns: ``target``, ``version``, its ``path``, ``rows``, and ``left_out``, counts by reason of what a training
+        format has no place for
     """
+    left_out: Counter[str] = Counter()
     if dataset_format == PARQUET:
         manifest = write_dataset(store, batches, label_schema=label_schema, settings=settings, **landing)
     elif dataset_format in TEXT_FORMATS:
@@ -250,13 +265,14 @@ def land_dataset(
                 dataset_format=dataset_format,
                 options=asked,
                 place_images=place_images,
+                left_out=left_out,
             ),
             label_schema=label_schema,
             settings={**settings, "dataset_options": msgspec.to_builtins(asked)},
             dataset_format=dataset_format,
             **landing,
         )
-    return describe_version(store, manifest)
+    return describe_version(store, manifest) | ({"left_out": dict(left_out)} if left_out else {})
 
 
 def describe_version(store: DatasetStore, manifest: Manifest) -> dict[str, Any]:

@@ -96,6 +96,7 @@ def _describe(seen: _Seen) -> dict[str, Any]:
     field: dict[str, Any] = {"type": type_}
     if type_ == OTHER:
         field["tag"] = ", ".join(sorted(seen.types))
+        field["label_types"] = sorted(seen.types)
     classes = sorted(seen.classes)
     if type_ == "segmentation":
         field["mask_targets"] = dict(enumerate(classes, 1))

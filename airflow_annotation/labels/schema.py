@@ -45,6 +45,7 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     :param attributes: questions about each label, by name
     :param mask_targets: for ``segmentation``, the class of each pixel value; 0 is the background
     :param tag: for ``other``, what the tool calls the field's type
+    :param label_types: for ``other``, the types of its labels, as far as the tool's words for them are known
     """
 
     type: str
@@ -52,6 +53,7 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attributes: dict[str, LabelAttribute] = {}
     mask_targets: dict[int, str] = {}
     tag: str = ""
+    label_types: tuple[str, ...] = ()
 
 
 class LabelSchema(msgspec.Struct, frozen=True):
@@ -160,7 +162,17 @@ def _read_field(name: str, field: Any) -> LabelField:
     tag = field.get("tag", "")
     if (type_ == OTHER) != bool(tag) or not isinstance(tag, str):
         raise LabelSchemaError(f"{where}: tag names the tool's own type of a field of type other, and only there.")
-    return LabelField(type=type_, classes=classes, attributes=attributes, mask_targets=mask_targets, tag=tag)
+    label_types = _read_strings(field.get("label_types", ()), "label type", where)
+    if label_types and type_ != OTHER:
+        raise LabelSchemaError(f"{where}: label_types is for fields of type other.")
+    return LabelField(
+        type=type_,
+        classes=classes,
+        attributes=attributes,
+        mask_targets=mask_targets,
+        tag=tag,
+        label_types=label_types,
+    )
 
 
 def _read_attributes(

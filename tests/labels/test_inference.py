@@ -62,7 +62,7 @@ EXPECTED = {
     "remark": {"type": "text"},
     "tags": {"type": "classifications", "classes": ["city", "night"]},
     "weather": {"type": "classification", "classes": ["sun"]},
-    "wheels": {"type": "other", "classes": ["wheel"], "tag": "ellipse"},
+    "wheels": {"type": "other", "classes": ["wheel"], "tag": "ellipse", "label_types": ["ellipse"]},
 }
 
 

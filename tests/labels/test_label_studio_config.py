@@ -185,7 +185,7 @@ def test_hand_written_configs_are_read() -> None:
         "kind": {"type": "detections", "classes": ["a", "bee"], "attributes": {"transcription": {"type": "text"}}},
         "rank": {"type": "other", "tag": "ranker"},
         "from_data": {"type": "other", "tag": "choices"},
-        "tree": {"type": "other", "tag": "taxonomy", "classes": ["x", "x/y"]},
+        "tree": {"type": "classifications", "classes": ["x", "x/y"]},
     }
 
 
@@ -194,7 +194,7 @@ def test_broken_xml_is_named() -> None:
         label_schema_from_config("<View>")
 
 
-WITHOUT_A_SCHEMA_TYPE = {"chat", "ocrlabels", "pairwise", "ranker", "taxonomy", "timelinelabels"}
+WITHOUT_A_SCHEMA_TYPE = {"chat", "ocrlabels", "pairwise", "ranker", "timelinelabels"}
 VIDEO_TYPES = {"videorectangle", "videovector", "timelinelabels"}
 SPANS = {"labels", "hypertextlabels", "paragraphlabels", "timeserieslabels"}
 CLASSES_FROM_TASK_DATA = {"choices", "rectanglelabels", "polygonlabels"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,12 @@ def item(key: str, *submissions: dict[str, Any] | list[dict[str, Any]], **column
 
 
 def write(
-    folder: Path, batches: Iterable[LabelTables], dataset_format: str, schema: LabelSchema = SCHEMA, **options: Any
+    folder: Path,
+    batches: Iterable[LabelTables],
+    dataset_format: str,
+    schema: LabelSchema = SCHEMA,
+    left_out: Counter[str] | None = None,
+    **options: Any,
 ) -> dict[str, list[TableFile]]:
     """Write a dataset into a folder."""
     return write_images(
@@ -87,6 +93,7 @@ def write(
         label_schema=schema,
         dataset_format=dataset_format,
         options=read_options(dataset_format, options),
+        left_out=left_out,
     )
 
 

@@ -16,7 +16,14 @@ from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
 from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, find_tag, tags_of
 from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
-from airflow_annotation.labels.types import LABEL_TYPES, OF_FIELD, OTHER, SHAPE_TYPES, WITHOUT_CLASSES
+from airflow_annotation.labels.types import (
+    CLASSIFICATION_TYPES,
+    LABEL_TYPES,
+    OF_FIELD,
+    OTHER,
+    SHAPE_TYPES,
+    WITHOUT_CLASSES,
+)
 
 _OBJECT_TAGS: Final = {
     "image": "Image",
@@ -26,9 +33,6 @@ _OBJECT_TAGS: Final = {
     "html": "HyperText",
     "pdf": "Pdf",
 }
-_WITHOUT_FIELD_TYPE: Final = ("taxonomy", "timelinelabels")
-"""Tags whose fields are of type ``other``, whatever their labels are."""
-
 _HOTKEYS: Final = "1234567890qwetasdfgzxcvbyiopjklnm"
 """Keys for classes in the order in which Label Studio itself hands them out; the rest are its own commands."""
 
@@ -207,7 +211,8 @@ def _checked_value(value: str, where: str) -> str:
 
 def _read_field(control: Control, config: LabelingConfig) -> LabelField:
     classes = tuple(control.classes)
-    type_, tag = _field_type(control, config), ""
+    label_types = _label_types(control, config)
+    type_, tag = _field_type(control, label_types), ""
     mask_targets: dict[int, str] = {}
     if type_ == "instances" and control.numbers_classes:
         mask_targets = {int(category): class_ for class_, category in control.classes.items()}
@@ -221,22 +226,37 @@ def _read_field(control: Control, config: LabelingConfig) -> LabelField:
         and (control.is_shape or control.tag.endswith("labels"))
         and (control.name in asked.asked_for if asked.asked_for else set(asked.to_names) & set(control.to_names))
     }
-    return LabelField(type=type_, classes=classes, attributes=attributes, mask_targets=mask_targets, tag=tag)
+    return LabelField(
+        type=type_,
+        classes=classes,
+        attributes=attributes,
+        mask_targets=mask_targets,
+        tag=tag,
+        label_types=tuple(label_types) if type_ == OTHER else (),
+    )
 
 
-def _field_type(control: Control, config: LabelingConfig) -> str:
-    if control.tag == "choices":
-        single = control.attributes.get("choice", "single") != "multiple"
-        return "classification" if single else "classifications"
+def _label_types(control: Control, config: LabelingConfig) -> list[str]:
+    """Return the types of the labels that a control makes, nothing where its tag is unknown."""
     shapes = {
         SHAPES[shape.tag].types[0]
         for shape in config.controls.values()
         if control.tag == "labels" and shape.tag in SHAPES and shape.field == control.name
     }
     tag = find_tag(control.tag)
-    if not shapes and tag is not None and control.tag not in _WITHOUT_FIELD_TYPE:
-        shapes = {tag.types[0]}
-    types = {LABEL_TYPES[shape].field_type for shape in shapes}
+    if shapes or tag is None:
+        return sorted(shapes)
+    if control.labels_text:
+        return ["span"]
+    if tag.types[0] in CLASSIFICATION_TYPES:
+        return ["classifications" if control.takes_several else "classification"]
+    return [tag.types[0]]
+
+
+def _field_type(control: Control, label_types: list[str]) -> str:
+    if control.tag == "timelinelabels":  # says when, which no field of ours does
+        return OTHER
+    types = {LABEL_TYPES[type_].field_type for type_ in label_types}
     return types.pop() or OTHER if len(types) == 1 else OTHER
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio.tags import SHAPES
-from airflow_annotation.labels.label_studio.values import PATH_SEPARATOR
+from airflow_annotation.labels.label_studio.values import join_path
 
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
 """Tags that can be asked for each region."""
@@ -72,6 +72,11 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     def takes_several(self) -> bool:
         """Whether several classes can be chosen at once."""
         return self.tag == "taxonomy" or self.attributes.get("choice") == "multiple"
+
+    @property
+    def labels_text(self) -> bool:
+        """Whether it is a taxonomy that classes parts of a text, and not the whole item."""
+        return self.tag == "taxonomy" and self.attributes.get("labeling", "").lower() == "true"
 
     @property
     def numbers_classes(self) -> bool:
@@ -232,19 +237,32 @@ def _read_control(element: ElementTree.Element, attributes: dict[str, str], labe
         attribute=attribute,
         asked_for=asked_for,
         asked_for_classes=attributes.get("whenlabelvalue", ""),
-        classes=dict(_read_classes(element, "")),
+        classes=_read_classes(element, tag == "taxonomy" or attributes.get("allownested", "").lower() == "true"),
     )
 
 
-def _read_classes(element: ElementTree.Element, path: str) -> Iterator[tuple[str, str]]:
-    """Yield each class as results have it, and its category; ``$key`` takes them from the task's data, unknown here."""
-    waiting = [(child, path) for child in reversed(element)]
+def _read_classes(element: ElementTree.Element, have_paths: bool) -> dict[str, str]:
+    """Return the classes as results have them, each with its category, in the order of their ``model_index`` if given.
+
+    ``$key`` takes classes from the task's data, unknown here.
+
+    :param have_paths: whether results have each class as its path
+    """
+    found: dict[str, str] = {}
+    indexes: list[str] = []
+    waiting: list[tuple[ElementTree.Element, tuple[str, ...]]] = [(child, ()) for child in reversed(element)]
     while waiting:
         child, path = waiting.pop()
         if child.tag.lower() in ("label", "choice"):
             attributes = {name.lower(): value for name, value in child.attrib.items()}
             class_ = attributes.get("alias") or attributes.get("value") or ""
-            if class_ and not _DATA_KEY.fullmatch(class_):
-                yield path + class_, attributes.get("category", "")
-            path = f"{path}{class_}{PATH_SEPARATOR}"
+            path = (*path, class_)
+            name = join_path(path) if have_paths or len(path) > 1 else class_
+            if class_ and not _DATA_KEY.fullmatch(class_) and name not in found:
+                found[name] = attributes.get("category", "")
+                indexes.append(attributes.get("model_index", ""))
         waiting.extend((below, path) for below in reversed(child))
+    if len(set(indexes)) == len(found) and all(index.isdecimal() for index in indexes):
+        places = dict(zip(found, map(int, indexes), strict=True))
+        return {name: found[name] for name in sorted(found, key=places.__getitem__)}
+    return found

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.columns import Columns, class_columns, concat_columns, string_column
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
-from airflow_annotation.labels.label_studio.tags import READERS, SHAPES, TIME_RANGES
-from airflow_annotation.labels.label_studio.values import Pictures, ValueReader, read_answer
+from airflow_annotation.labels.label_studio.tags import PATH_SPANS, READERS, SHAPES, TIME_RANGES
+from airflow_annotation.labels.label_studio.values import NOTE, Pictures, ValueReader, read_answer
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.types import OTHER
 
@@ -28,6 +28,8 @@ Controls = Mapping[str, Control | None]
 
 _LASTING_MEDIA: Final = ("audio", "video")
 _RELATION: Final = "relation"
+_TAXONOMY_SPAN: Final = "taxonomy of text"
+"""What the records of a taxonomy that labels text are grouped as: their type is that of answers about the item."""
 
 
 class Region(msgspec.Struct, gc=False):
@@ -48,6 +50,7 @@ class Region(msgspec.Struct, gc=False):
     to_id: str | None = None
     direction: str | None = None
     labels: list[str] | None = None
+    meta: dict[str, Any] | None = None
 
 
 class LabelRows(NamedTuple):
@@ -148,12 +151,14 @@ class _Group(NamedTuple):
 
 
 def _read_values(regions: Sequence[Region], project: _Project) -> Columns:
+    labels_text = {name for name, control in project.controls.items() if control is not None and control.labels_text}
     types, to_names = {region.type for region in regions}, {region.to_name for region in regions}
     kinds = {(type_, to_name) for type_ in types for to_name in to_names}
-    if len(kinds) > 1:
+    if len(kinds) > 1 or labels_text:
         rows_by_kind: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for row, region in enumerate(regions):
-            rows_by_kind[region.type, region.to_name].append(row)
+            is_span = region.type == "taxonomy" and region.from_name in labels_text
+            rows_by_kind[_TAXONOMY_SPAN if is_span else region.type, region.to_name].append(row)
         groups = [
             group
             for kind, rows in rows_by_kind.items()
@@ -179,7 +184,7 @@ def _read_kind(
         return
     media = project.config.find_object(to_name)
     lasting = type_ == "labels" and media is not None and media.media_type in _LASTING_MEDIA
-    reader = TIME_RANGES if lasting else READERS.get(type_)
+    reader = TIME_RANGES if lasting else PATH_SPANS if type_ == _TAXONOMY_SPAN else READERS.get(type_)
     unread: Sequence[int] = range(len(rows)) if reader is None else ()
     if reader is not None:
         try:
@@ -281,17 +286,27 @@ def _add_answers(columns: Columns, rows: Sequence[int], regions: Sequence[Region
             elif name in given:
                 columns[name] = given[name]
     scores = [region.score for region in regions]
-    if not answers.attributes and scores.count(None) == len(scores):
+    notes = [_note_of(region) for region in regions]
+    if not answers.attributes and scores.count(None) == notes.count(None) == len(scores):
         return
     places = columns["attributes"].to_pylist() if "attributes" in columns else [None] * len(rows)
     documents = []
-    for row, score, said in zip(rows, scores, places, strict=True):
+    for row, score, note, said in zip(rows, scores, notes, places, strict=True):
         attributes = {} if said is None else msgspec.json.decode(said, type=dict[str, Any])
         if score is not None:
             attributes["score"] = score
+        if note is not None:
+            attributes[NOTE] = note
         attributes |= answers.attributes.get(row, {})
         documents.append(msgspec.json.encode(attributes).decode() if attributes else None)
     columns["attributes"] = pa.array(documents, pa.string())
+
+
+def _note_of(region: Region) -> str | None:
+    """Return what somebody wrote about a region beside all questions."""
+    text = region.meta.get("text") if region.meta else None
+    lines = text if isinstance(text, list) else [text]
+    return "\n".join(line for line in lines if isinstance(line, str) and line) or None
 
 
 def _add_point_indexes(columns: Columns, owners: Sequence[int], regions: Sequence[Region], controls: Controls) -> None:

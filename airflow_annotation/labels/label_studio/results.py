@@ -30,7 +30,7 @@ from airflow_annotation.labels.label_studio.tracks import (
     sequence_of,
     shared_attributes,
 )
-from airflow_annotation.labels.label_studio.values import PATH_SEPARATOR, PLACE_ATTRIBUTES
+from airflow_annotation.labels.label_studio.values import NOTE, PLACE_ATTRIBUTES, split_path
 from airflow_annotation.labels.types import LABEL_TYPES, OTHER
 
 Row = Mapping[str, Any]
@@ -184,18 +184,10 @@ class _Writer:
 
     def _attributes(self, control: Control, attributes: Mapping[str, Any]) -> Iterator[Record]:
         for name, answer in attributes.items():
-            asked = next(
-                (
-                    other
-                    for other in self._config.controls.values()
-                    if (other.attribute == name or (other.tag == "labels" and other.field == name))
-                    and (not other.asked_for or control.field in other.asked_for)
-                ),
-                None,
-            )
+            asked = self._find_question(control, name)
             if asked is not None:
                 yield self._record(asked, _answer_value(asked, answer if isinstance(answer, list) else [answer]), {})
-            elif name != "score" and (self._row["type"] != "span" or name not in PLACE_ATTRIBUTES):
+            elif name not in ("score", NOTE) and (self._row["type"] != "span" or name not in PLACE_ATTRIBUTES):
                 raise UnwritableLabelError(f"{self._where} has the attribute {name!r}, which the project does not ask.")
 
     def _record(self, control: Control, value: Record, attributes: Mapping[str, Any]) -> Record:
@@ -215,9 +207,25 @@ class _Writer:
             record["parentID"] = self._row["parent_label_id"]
         if self._row.get("label_origin") is not None:
             record["origin"] = self._row["label_origin"]
+        if NOTE in attributes and not self._asks(control, NOTE):
+            record["meta"] = {"text": [str(attributes[NOTE])]}
         if "score" in attributes:
             record["score"] = attributes["score"]
         return record
+
+    def _asks(self, control: Control, name: str) -> bool:
+        return self._find_question(control, name) is not None
+
+    def _find_question(self, control: Control, name: str) -> Control | None:
+        return next(
+            (
+                other
+                for other in self._config.controls.values()
+                if (other.attribute == name or (other.tag == "labels" and other.field == name))
+                and (not other.asked_for or control.field in other.asked_for)
+            ),
+            None,
+        )
 
     def _control(self, tags: Sequence[str]) -> Control:
         candidates = [
@@ -250,7 +258,7 @@ class _Writer:
         self._check_classes(control)
         if self._row["type"] != "span":
             return _answer_value(control, self._classes())
-        return {**self._place(control, attributes_of(row)), control.tag: self._classes()}
+        return {**self._place(control, attributes_of(row)), **_answer_value(control, self._classes())}
 
     def _place(self, control: Control, attributes: Mapping[str, Any]) -> Record:
         """Return where a span is: in characters or in time, and in the tool's own words as far as the row has them."""
@@ -313,5 +321,5 @@ def _answer_value(control: Control, answer: Sequence[Any]) -> Record:
     if control.tag in ("number", "rating", "datetime"):
         return {control.tag: answer[0]}
     if control.tag == "taxonomy":
-        return {"taxonomy": [str(class_).split(PATH_SEPARATOR) for class_ in answer]}
+        return {"taxonomy": [split_path(str(class_)) for class_ in answer]}
     return {{"textarea": "text"}.get(control.tag, control.tag): list(answer)}

@@ -68,7 +68,7 @@ TAGS: Final[dict[str, Tag]] = dict(
         _shape("Bitmask", ("instance", "segmentation"), values.BITMASKS, shapes.write_bitmask),
         _shape("MagicWand", ("instance", "segmentation"), values.BRUSHES, shapes.write_brush, has_named=False),
         _answer("Choices", ("classification", "classifications"), values.CHOICES, "choices"),
-        _answer("Taxonomy", ("classifications", "classification"), values.CHOICES, "taxonomy"),
+        _answer("Taxonomy", ("classifications", "classification", "span"), values.CHOICES, "taxonomy"),
         _answer("Number", ("scalar",), values.NUMBERS, "number"),
         _answer("Rating", ("scalar",), values.NUMBERS, "rating"),
         _answer("TextArea", ("text",), values.TEXTS, "text"),
@@ -97,6 +97,9 @@ READERS: Final[dict[str, ValueReader]] = {
 
 TIME_RANGES: Final = make_reader("span", values.TIME_RANGES, "labels")
 """How records of type ``labels`` are read on media that last, such as sound."""
+
+PATH_SPANS: Final = make_reader("span", values.PATH_SPANS, "taxonomy")
+"""How records of type ``taxonomy`` are read where they are about a part of a text."""
 
 LANDS_AS_OTHER: Final[dict[str, str]] = {
     "chat": "messages of a conversation, edited or judged",

@@ -7,6 +7,7 @@ the tables in fractions. The formats are described with each tag at https://labe
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -30,6 +31,8 @@ _PERCENT: Final = 100
 
 PATH_SEPARATOR: Final = "/"
 """Between the levels of a taxonomy or a nested choice, where a path is one class."""
+
+_NAMES: Final = re.compile(r"(?:[^\\/]|\\.|\\$)+", re.DOTALL)
 
 
 class _Box(msgspec.Struct, gc=False):
@@ -248,6 +251,16 @@ def _spans(values: Sequence[_Span], _: Pictures) -> Columns:
     }
 
 
+class _PathSpan(_Span, gc=False):
+    """A span whose classes are paths."""
+
+    classes: list[str | list[str]] | None = None  # type: ignore[assignment]  # those of a span are names
+
+    def __post_init__(self) -> None:
+        """Make names of the paths."""
+        self.classes = list(_join_paths(self.classes or []))
+
+
 def _span_place(value: _Span) -> tuple[int | None, int | None]:
     """Return where a span starts and ends in characters: of the whole text, or of its paragraph in a dialogue."""
     if value.offsets is not None:
@@ -304,7 +317,17 @@ def _classes(values: Sequence[Any]) -> Columns:
 
 
 def _join_paths(classes: list[str | list[str]]) -> list[str]:
-    return [class_ if isinstance(class_, str) else PATH_SEPARATOR.join(class_) for class_ in classes]
+    return [class_ if isinstance(class_, str) else join_path(class_) for class_ in classes]
+
+
+def join_path(path: Sequence[str]) -> str:
+    """Return the class that a path of names is: ``EU/FR``. In a name, ``/`` and a backslash get a backslash before."""
+    return PATH_SEPARATOR.join(re.sub(r"([\\/])", r"\\\1", name) for name in path)
+
+
+def split_path(class_: str) -> list[str]:
+    """Return the path of names that a class is, the inverse of :func:`join_path`."""
+    return [re.sub(r"\\(.)", r"\1", name) for name in _NAMES.findall(class_)]
 
 
 # Types
@@ -334,6 +357,7 @@ CHOICES: Final = ReadValues(_Choices, _choices)
 NUMBERS: Final = ReadValues(_Number, _numbers, "number")
 TEXTS: Final = ReadValues(_Text, _texts, "text")
 SPANS: Final = ReadValues(_Span, _spans)
+PATH_SPANS: Final = ReadValues(_PathSpan, _spans)
 TIME_RANGES: Final = ReadValues(_TimeRange, _time_ranges)
 
 
@@ -388,6 +412,9 @@ def make_reader(type_: str, values: ReadValues, answer: str) -> ValueReader:
     struct = msgspec.defstruct(values.struct.__name__, [renamed], bases=(values.struct,), kw_only=True, gc=False)
     return ValueReader(type_, msgspec.json.Decoder(list[struct]), values.columns)  # type: ignore[valid-type]
 
+
+NOTE: Final = "note"
+"""Attribute with what somebody wrote about a region beside all questions, ``meta.text``."""
 
 PLACE_ATTRIBUTES: Final = ("start", "end", "startOffset", "endOffset", "channel")
 """Attributes of a span that say where it is, in the tool's own words, as far as no column does.

@@ -166,6 +166,7 @@ def _read_tools(tools: list[Tool]) -> LabelField:
         attributes={name: _read_attribute(askings, len(tools)) for name, askings in asked.items()},
         mask_targets=mask_targets,
         tag=kind if type_ == OTHER else "",
+        label_types=TOOLS[kind].types[:1] if type_ == OTHER and kind in TOOLS else (),
     )
 
 

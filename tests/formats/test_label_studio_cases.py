@@ -1,0 +1,198 @@
+"""Projects as people make them in Label Studio, in ``tests/labels/cases``: what is in a dataset made of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.label_studio.config import label_schema_from_config
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
+from airflow_annotation.labels.label_studio.results import results_from_labels
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import LabelTables
+from tests.support.datasets import write
+
+CASES = Path(__file__).parents[1] / "labels" / "cases"
+
+
+def read_case(name: str, change: Any = None) -> tuple[LabelTables, LabelSchema, str]:
+    case = json.loads((CASES / f"{name}.json").read_text())
+    if change is not None:
+        change(case)
+    config = LabelingConfig(case["label_config"])
+    source = ExportSource(project="label-studio://host/projects/1", config=config, item_url="")
+    tables = tables_from_export(json.dumps(case["tasks"]).encode(), source)
+    return tables, label_schema_from_config(case["label_config"]), case["label_config"]
+
+
+def write_case(folder: Path, name: str, dataset_format: str, change: Any = None, **options: Any) -> Path:
+    tables, schema, _ = read_case(name, change)
+    write(folder, [tables], dataset_format, schema=schema, **options)
+    return folder
+
+
+def lines_of(folder: Path) -> list[str]:
+    (file,) = (folder / "labels" / "train").glob("*.txt")
+    return file.read_text().splitlines()
+
+
+def coco_of(folder: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads((folder / "annotations" / "instances_train.json").read_text())
+    return read
+
+
+def result_of(case: dict[str, Any]) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = case["tasks"][0]["annotations"][0]["result"]
+    return result
+
+
+def test_the_classes_of_questions_are_no_classes_of_objects(tmp_path: Path) -> None:
+    def ask(case: dict[str, Any]) -> None:
+        text = '<Text name="t" value="$t"/><Labels name="words" toName="t"><Label value="a_word"/></Labels></View>'
+        case["label_config"] = case["label_config"].replace("</View>", text)
+
+    folder = write_case(tmp_path, "F2_taxonomy_classes", "yolo", ask)
+    assert 'names:\n  0: "car"\n  1: "truck"\n' in (folder / "data.yaml").read_text()
+    assert lines_of(folder) == ["0 0.15 0.2 0.1 0.2"]
+
+
+def test_an_image_folder_has_the_answers_of_a_taxonomy(tmp_path: Path) -> None:
+    def answer(case: dict[str, Any]) -> None:
+        asked = {"id": "q1", "type": "taxonomy", "from_name": "q", "to_name": "image"}
+        result_of(case).append({**asked, "value": {"taxonomy": [["a_day", "sunny"]]}})
+
+    folder = write_case(tmp_path, "F2_taxonomy_classes", "image_folder", answer)
+    assert json.loads((folder / "train" / "metadata.jsonl").read_text())["q"] == ["a_day/sunny"]
+
+
+def test_a_box_that_was_drawn_upwards_is_the_same_box(tmp_path: Path) -> None:
+    (line,) = lines_of(write_case(tmp_path / "yolo", "F3_negative_height", "yolo"))
+    assert line == "0 0.4275 0.6585 0.529 0.607"
+    (one,) = coco_of(write_case(tmp_path / "coco", "F3_negative_height", "coco"))["annotations"]
+    assert one["bbox"] == pytest.approx([104.32, 170.4, 338.56, 291.36], abs=0.01)
+    assert one["area"] == pytest.approx(98642.8, abs=0.1)
+    (voc,) = (write_case(tmp_path / "voc", "F3_negative_height", "pascal_voc") / "Annotations").glob("*.xml")
+    assert "<xmin>105</xmin><ymin>171</ymin><xmax>443</xmax><ymax>462</ymax>" in voc.read_text()
+
+
+def test_a_turned_box_that_was_drawn_upwards_has_the_same_corners_clockwise(tmp_path: Path) -> None:
+    def turn(case: dict[str, Any]) -> None:
+        result_of(case)[0]["value"] |= {"x": 50, "y": 50, "width": 10, "height": -20, "rotation": 90}
+
+    (line,) = lines_of(write_case(tmp_path, "F3_negative_height", "yolo", turn, task="obb"))
+    corners = [float(number) for number in line.split()[1:]]
+    pixels = [(x * 640, y * 480) for x, y in zip(corners[::2], corners[1::2], strict=True)]
+    expected = [(320, 240), (416, 240), (416, 304), (320, 304)]
+    assert [tuple(round(number) for number in pixel) for pixel in pixels] == expected
+
+
+@pytest.mark.parametrize(
+    ("dataset_format", "options"),
+    [("yolo", {}), ("yolo", {"task": "segment"}), ("yolo", {"task": "obb"}), ("pascal_voc", {})],
+)
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ({"x": 20, "width": 0, "height": 10}, "boxes of no size"),
+        ({"x": 130, "width": 10, "height": 10}, "labels outside of their image"),
+    ],
+)
+def test_boxes_that_are_nothing_in_the_image_are_counted(
+    tmp_path: Path, dataset_format: str, options: dict[str, Any], value: dict[str, Any], reason: str
+) -> None:
+    def spoil(case: dict[str, Any]) -> None:
+        (region,) = result_of(case)
+        nothing = {**region, "id": "r2", "value": {**region["value"], **value}}
+        result_of(case).append(nothing)
+
+    tables, schema, _ = read_case("F3_negative_height", spoil)
+    left_out: Counter[str] = Counter()
+    (file, *_) = write(tmp_path, [tables], dataset_format, schema, left_out, **options)["objects"]
+    assert file.rows == 1
+    assert left_out == {reason: 1}
+
+
+def test_a_region_of_two_classes_is_an_object_of_each(tmp_path: Path) -> None:
+    name = "F4_two_labels_on_a_box"
+    expected = ["0 0.15 0.2 0.1 0.2", "1 0.15 0.2 0.1 0.2"]
+    assert lines_of(write_case(tmp_path / "yolo", name, "yolo")) == expected
+    annotations = coco_of(write_case(tmp_path / "coco", name, "coco"))["annotations"]
+    assert [(one["category_id"], one["bbox"]) for one in annotations] == [(1, [64, 48, 64, 96]), (2, [64, 48, 64, 96])]
+    (voc,) = (write_case(tmp_path / "voc", name, "pascal_voc") / "Annotations").glob("*.xml")
+    assert [name in voc.read_text() for name in ("<name>car</name>", "<name>truck</name>")] == [True, True]
+
+
+@pytest.mark.parametrize(("dataset_format", "options"), [("coco", {}), ("yolo", {"task": "pose"})])
+def test_a_keypoint_of_no_object_is_an_error_or_is_counted(
+    tmp_path: Path, dataset_format: str, options: dict[str, Any]
+) -> None:
+    tables, schema, _ = read_case("F5_keypoints_beside_boxes")
+    with pytest.raises(AnnotationError, match=r"keypoint, 'n' of class 'nose', that belongs to no object.*drop"):
+        write(tmp_path / "error", [tables], dataset_format, schema, **options)
+    left_out: Counter[str] = Counter()
+    (file,) = write(tmp_path / "drop", [tables], dataset_format, schema, left_out, loose_keypoints="drop", **options)[
+        "objects"
+    ]
+    assert (file.rows, left_out) == (1, {"keypoints of no object": 1})
+
+
+def test_points_alone_make_no_empty_files_for_pose(tmp_path: Path) -> None:
+    def without_box(case: dict[str, Any]) -> None:
+        del result_of(case)[0]
+
+    with pytest.raises(AnnotationError, match="belongs to no object"):
+        write_case(tmp_path, "F5_keypoints_beside_boxes", "yolo", without_box, task="pose", label_fields=["kp"])
+
+
+def test_model_index_is_the_order_of_points(tmp_path: Path) -> None:
+    def number(case: dict[str, Any]) -> None:
+        labels = '<Label value="tail" model_index="1"/><Label value="nose" model_index="0"/>'
+        case["label_config"] = case["label_config"].replace('<Label value="nose"/>', labels)
+
+    _, schema, _ = read_case("F5_keypoints_beside_boxes", number)
+    assert schema.fields["kp"].classes == ("nose", "tail")
+
+
+def test_a_taxonomy_of_text_is_a_span_and_goes_back(tmp_path: Path) -> None:
+    tables, schema, config = read_case("F6_taxonomy_labeling")
+    (row,) = tables.labels.to_pylist()
+    assert (row["type"], row["span_start"], row["span_end"]) == ("span", 0, 17)
+    assert (row["label"], row["text"]) == ("Animal/Moth", "Adela caeruleella")
+    assert schema.fields["t"].label_types == ("span",)
+    (record,) = results_from_labels([row], LabelingConfig(config))
+    assert (
+        record["value"]
+        == json.loads((CASES / "F6_taxonomy_labeling.json").read_text())["tasks"][0]["annotations"][0]["result"][0][
+            "value"
+        ]
+    )
+
+
+def test_a_note_on_a_region_lands_and_goes_back() -> None:
+    tables, _, config = read_case("F7_region_notes")
+    (row,) = tables.labels.to_pylist()
+    assert json.loads(row["attributes"]) == {"note": "blurred, ask the botanist"}
+    (record,) = results_from_labels([row], LabelingConfig(config), width=640, height=480)
+    assert record["meta"] == {"text": ["blurred, ask the botanist"]}
+
+
+@pytest.mark.parametrize("path", [["N/A"], ["a/b", "c"], ["a", "b/c"], ["a\\", "b"]])
+def test_a_separator_in_a_name_of_a_taxonomy_is_part_of_the_name(path: list[str]) -> None:
+    def rename(case: dict[str, Any]) -> None:
+        choices = "".join(f'<Choice value="{name}">' for name in path) + "</Choice>" * len(path)
+        config = '<View><Image name="image" value="$image"/><Taxonomy name="q" toName="image">{}</Taxonomy></View>'
+        case["label_config"] = config.format(choices)
+        answer = {"id": "q1", "type": "taxonomy", "from_name": "q", "to_name": "image", "value": {"taxonomy": [path]}}
+        case["tasks"][0]["annotations"][0]["result"] = [answer]
+
+    tables, schema, config = read_case("F2_taxonomy_classes", rename)
+    (row,) = tables.labels.to_pylist()
+    assert row["label"] in schema.fields["q"].classes
+    (record,) = results_from_labels([row], LabelingConfig(config))
+    assert record["value"] == {"taxonomy": [path]}
