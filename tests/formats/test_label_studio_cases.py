@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
@@ -196,3 +197,23 @@ def test_a_separator_in_a_name_of_a_taxonomy_is_part_of_the_name(path: list[str]
     assert row["label"] in schema.fields["q"].classes
     (record,) = results_from_labels([row], LabelingConfig(config))
     assert record["value"] == {"taxonomy": [path]}
+
+
+@pytest.mark.parametrize(
+    ("media_uri", "stem", "suffix"),
+    [
+        ("gs://b/shot#12.png", "shot_12", ".png"),
+        ("/data/why?.jpg", "why", ".jpg"),
+        ("s3://b/50%20off.jpg", "50_20off", ".jpg"),
+        ("https://h/50%20off.jpg?v=2#top", "50_off", ".jpg"),
+        ("/data/local-files/?d=pets/cat%231.jpg", "cat_1", ".jpg"),
+    ],
+)
+def test_only_urls_of_the_web_have_queries_and_escapes(media_uri: str, stem: str, suffix: str) -> None:
+    name = ImageNames().item_name("1", "key", media_uri)
+    assert (name.rpartition("-")[0], name[-len(suffix) :]) == (stem, suffix)
+
+
+def test_names_below_an_image_root_are_those_of_the_files() -> None:
+    assert ImageNames("gs://b").item_name("1", "key", "gs://b/50%20off.jpg") == "50%20off.jpg"
+    assert ImageNames("https://h").item_name("1", "key", "https://h/50%20off.jpg") == "50 off.jpg"

@@ -184,7 +184,7 @@ def test_hand_written_configs_are_read() -> None:
     assert schema.to_dict() == {
         "kind": {"type": "detections", "classes": ["a", "bee"], "attributes": {"transcription": {"type": "text"}}},
         "rank": {"type": "other", "tag": "ranker"},
-        "from_data": {"type": "other", "tag": "choices"},
+        "from_data": {"type": "other", "tag": "choices", "label_types": ["classification"]},
         "tree": {"type": "classifications", "classes": ["x", "x/y"]},
     }
 
