@@ -54,6 +54,10 @@ class MediaError(AnnotationError, ValueError):
     """A media file is missing, empty, or not what it says it is; the message names the file."""
 
 
+class LandingMovedError(AnnotationError):
+    """Another landing was committed since this one was planned, which must not be applied any more."""
+
+
 @contextmanager
 def storage_errors(subject: str) -> Iterator[None]:
     """Turn the errors of disks and object stores into errors of this provider.

@@ -25,9 +25,9 @@ import pyarrow as pa
 from airflow.sdk import BaseHook, ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_annotation.datasets.stores import DatasetMoved, DatasetStore, FolderStore
+from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.datasets.versions import Manifest, TableFile, find_version, write_version
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import SCHEMAS
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class DeltaTables:
         """Replace all rows, and return the version of each table.
 
         :param read: returns the new rows of a table
-        :raises DatasetMoved: somebody else writes to the tables
+        :raises LandingMovedError: somebody else writes to the tables
         """
         from deltalake import write_deltalake
         from deltalake.exceptions import CommitFailedError
@@ -86,7 +86,7 @@ class DeltaTables:
                     commit_properties=self._alone,
                 )
             except CommitFailedError as error:
-                raise DatasetMoved(f"Another landing writes to {self._uri(name)}.") from error
+                raise LandingMovedError(f"Another landing writes to {self._uri(name)}.") from error
             versions[name] = self._open(name).version()
             self._check_alone(name, start, versions[name])
         return versions
@@ -97,7 +97,7 @@ class DeltaTables:
         :param versions: those that the last landing left; what a crashed landing did since is undone first
         :param replaced: ids of the items whose rows go
         :param read: returns the rows that come
-        :raises DatasetMoved: somebody else writes to the tables
+        :raises LandingMovedError: somebody else writes to the tables
         """
         from deltalake.exceptions import CommitFailedError
 
@@ -120,7 +120,7 @@ class DeltaTables:
                 )
                 merger.execute()
             except CommitFailedError as error:
-                raise DatasetMoved(f"Another landing writes to {self._uri(name)}.") from error
+                raise LandingMovedError(f"Another landing writes to {self._uri(name)}.") from error
             merged[name] = table.version()
             self._check_alone(name, start, merged[name])
         return merged
@@ -180,7 +180,7 @@ class DeltaTables:
     def _check_alone(self, name: str, start: int, end: int) -> None:
         # Without anything to change there is no commit.
         if end > start + 1:
-            raise DatasetMoved(f"Another landing has written to {self._uri(name)} meanwhile.")
+            raise LandingMovedError(f"Another landing has written to {self._uri(name)} meanwhile.")
 
     def _find(self, name: str) -> DeltaTable | None:
         try:
@@ -204,7 +204,7 @@ def land_delta(
     :param follows: the version whose other rows stay; None where all rows are replaced
     :param replaced: ids of the items whose rows go
     :param landing: what :func:`~airflow_annotation.datasets.versions.write_version` takes
-    :raises DatasetMoved: somebody else writes to the tables
+    :raises LandingMovedError: somebody else writes to the tables
     """
     tables = DeltaTables(store)
     versions: dict[str, int] = {}

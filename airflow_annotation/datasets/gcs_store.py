@@ -23,8 +23,8 @@ from google.api_core.exceptions import GoogleAPICallError, NotFound, Preconditio
 from google.cloud.storage import transfer_manager
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from airflow_annotation.datasets.stores import DatasetMoved, DatasetStore, Found
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.datasets.stores import DatasetStore, Found
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
@@ -81,7 +81,7 @@ class GCSStore(DatasetStore):
             # The client asks again when an answer is lost, and is told then that its own object is there.
             now = self.find(name)
             if now is None or now.content != content:
-                raise DatasetMoved(f"Another landing was committed in {self.uri} meanwhile.") from error
+                raise LandingMovedError(f"Another landing was committed in {self.uri} meanwhile.") from error
 
     def open(self, name: str) -> IO[bytes]:
         """Download a file, and open it.

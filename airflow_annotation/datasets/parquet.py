@@ -120,7 +120,7 @@ def refresh_dataset(
     :param replaced: ids of the items whose rows go
     :param read: returns the new rows of a table
     :param landing: what :func:`~airflow_annotation.datasets.versions.write_version` takes
-    :raises DatasetMoved: the current version is another one by now
+    :raises LandingMovedError: the current version is another one by now
     """
 
     def rows(table: str) -> Iterator[pa.RecordBatch]:
@@ -141,11 +141,21 @@ def refresh_dataset(
     return write_version(store, write, follows=follows, **landing)
 
 
-def write_tables(folder: ObjectStoragePath, batches: Iterable[LabelTables]) -> dict[str, TableFile]:
-    """Write batches as one Parquet file a table, in a folder of their own; return the files by table."""
+def write_tables(
+    folder: ObjectStoragePath, batches: Iterable[LabelTables], *, hashed: bool = True
+) -> dict[str, TableFile]:
+    """Write batches as one Parquet file a table, in a folder of their own; return the files by table.
+
+    :param folder: the folder
+    :param batches: the tables
+    :param hashed: False for files that no manifest will name: their ``sha256`` is of nothing then
+    """
     folder.fs.makedirs(folder.path, exist_ok=True)
     with ExitStack() as opened:
-        writers = {name: opened.enter_context(TableWriter(folder, name, schema)) for name, schema in SCHEMAS.items()}
+        writers = {
+            name: opened.enter_context(TableWriter(folder, name, schema, hashed=hashed))
+            for name, schema in SCHEMAS.items()
+        }
         for batch in batches:
             for name, writer in writers.items():
                 writer.write(getattr(batch, name))
@@ -184,12 +194,13 @@ class TableWriter:
     :param folder: the folder of the file
     :param name: of the table
     :param schema: of the table
+    :param hashed: whether the checksum is asked for
     """
 
-    def __init__(self, folder: ObjectStoragePath, name: str, schema: pa.Schema) -> None:
+    def __init__(self, folder: ObjectStoragePath, name: str, schema: pa.Schema, *, hashed: bool = True) -> None:
         self._name = f"{name}.parquet"
         self._schema = schema
-        self._file = HashingFile(folder.fs.open((folder / self._name).path, "wb"))
+        self._file = HashingFile(folder.fs.open((folder / self._name).path, "wb"), hashed=hashed)
         self._writer = pq.ParquetWriter(self._file, schema, compression="zstd", write_page_checksum=True)
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0

@@ -13,13 +13,9 @@ from typing import IO, Any, NamedTuple
 from airflow.sdk import ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import LandingMovedError
 
 log = logging.getLogger(__name__)
-
-
-class DatasetMoved(AnnotationError):
-    """Another landing was committed to the dataset meanwhile."""
 
 
 class Found(NamedTuple):
@@ -51,7 +47,7 @@ class DatasetStore(ABC):
         """Put an object where another one was found, so that a reader gets the old one or the new one, whole.
 
         :param found: what :meth:`find` returned
-        :raises DatasetMoved: something else is there now
+        :raises LandingMovedError: something else is there now
         """
 
     @abstractmethod
@@ -146,7 +142,7 @@ class FolderStore(DatasetStore):
 
     def _check_is_there(self, name: str, found: Found | None) -> None:
         if self.find(name) != found:
-            raise DatasetMoved(f"Another landing was committed in {self.uri} meanwhile.")
+            raise LandingMovedError(f"Another landing was committed in {self.uri} meanwhile.")
 
     def _replace_in_s3(self, path: ObjectStoragePath, content: bytes, found: Found | None) -> None:
         condition = {"IfMatch": found.mark} if found else {"IfNoneMatch": "*"}
@@ -159,4 +155,4 @@ class FolderStore(DatasetStore):
             # The client asks again when an answer is lost, and is told then that its own object is there.
             now = self.find(path.name)
             if now is None or now.content != content:
-                raise DatasetMoved(f"Another landing was committed in {self.uri} meanwhile.") from error
+                raise LandingMovedError(f"Another landing was committed in {self.uri} meanwhile.") from error

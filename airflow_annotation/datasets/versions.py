@@ -23,8 +23,8 @@ from typing import IO, Any, Final
 import msgspec
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.datasets.stores import DatasetMoved, DatasetStore, FolderStore
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.datasets.stores import DatasetStore, FolderStore
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import TABLES_VERSION
 from airflow_annotation.storage_providers import provider_of_scheme
@@ -214,7 +214,7 @@ def write_version(
     :param describe: returns fields of the manifest that only ``write`` knows
     :raises AnnotationError: the dataset is of another project or in another format, or was written by a newer release
         of this provider
-    :raises DatasetMoved: the current version is not the one that the new one follows
+    :raises LandingMovedError: the current version is not the one that the new one follows
     """
     # A target that cannot be landed in is known before anything is read.
     if not replace_project:
@@ -222,7 +222,9 @@ def write_version(
 
     def check(current: Manifest | None) -> None:
         if follows is not None and (current is None or current.version != follows.version):
-            raise DatasetMoved(f"{store.uri} has another version than {follows.version}, which this landing follows.")
+            raise LandingMovedError(
+                f"{store.uri} has another version than {follows.version}, which this landing follows."
+            )
         if not replace_project:
             _check_same_run(store.uri, current, project, run_key, dataset_format)
 
@@ -262,7 +264,7 @@ def write_version(
 
     try:
         return _move(store, manifest, check, keep_versions, is_kept)
-    except DatasetMoved:
+    except LandingMovedError:
         store.remove(f"{VERSIONS}/{version}")
         raise
 
@@ -279,13 +281,13 @@ def keep_version(
 
     :param current: the version
     :param watermark: as for :func:`write_version`, as the other parameters are
-    :raises DatasetMoved: it is not the current version any more
+    :raises LandingMovedError: it is not the current version any more
     """
     now = datetime.now(timezone.utc)
 
     def check(found: Manifest | None) -> None:
         if found is None or found.version != current.version:
-            raise DatasetMoved(f"{store.uri} has another version than {current.version} meanwhile.")
+            raise LandingMovedError(f"{store.uri} has another version than {current.version} meanwhile.")
 
     manifest = msgspec.structs.replace(current, watermark=watermark, landed_at=now)
     return _move(store, manifest, check, keep_versions, is_kept)
@@ -311,7 +313,7 @@ def _move(
             manifest = msgspec.structs.replace(manifest, versions=[manifest.version, *older][:keep_versions])
             store.replace(MANIFEST_NAME, _encode(manifest), found)
             break
-        except DatasetMoved:
+        except LandingMovedError:
             # A landing of all items takes the place of whatever is there.
             if attempt == MOVES:
                 raise
@@ -325,12 +327,14 @@ class HashingFile(io.RawIOBase):
     """Passes on what is written, and knows its size and checksum: a bucket's files are not read again for them.
 
     :param file: open to write; closed with this one
+    :param hashed: False for a file whose checksum nobody asks for
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: IO[bytes], *, hashed: bool = True) -> None:
         self._file = file
         self.size = 0
         self.sha256 = hashlib.sha256()
+        self._hashed = hashed
 
     def writable(self) -> bool:
         """Return that it is."""
@@ -338,7 +342,8 @@ class HashingFile(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         """Write bytes."""
-        self.sha256.update(data)
+        if self._hashed:
+            self.sha256.update(data)
         self.size += len(data)
         self._file.write(data)
         return len(data)

@@ -20,10 +20,6 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import ITEM_STATES, TABLES_VERSION
 
 
-class LandingMoved(AnnotationError):
-    """Another landing of the project was committed since a refresh was planned, which must not be applied any more."""
-
-
 class Landed(msgspec.Struct, frozen=True, kw_only=True):
     """The last landing of a project, as the destination has it.
 

@@ -15,12 +15,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, TABLES_VERSION
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed, LandingMoved
+from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.project_task import check_choice
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
@@ -136,7 +136,9 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
                 for name in staging.values():
                     self._drop(client, name)
         if answer["moved"]:
-            raise LandingMoved(f"Another landing of {landing.project.uri} was committed since this one was planned.")
+            raise LandingMovedError(
+                f"Another landing of {landing.project.uri} was committed since this one was planned."
+            )
         return {
             "dataset": self.dataset,
             "tables": {name: tables[name] for name in columns},
@@ -242,7 +244,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         except BadRequest as error:
             # Of two transactions that change a table, BigQuery lets the first go on and cancels the other.
             if "concurrent update" in str(error):
-                raise LandingMoved(
+                raise LandingMovedError(
                     f"Another transaction has changed the tables of {self.dataset} meanwhile."
                 ) from error
             raise

@@ -10,13 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_annotation.assets import table_uri
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.sql import find_sql_hook
 from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed, LandingMoved
+from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
 from airflow_annotation.warehouses.sql_views import check_views, create_views
@@ -164,7 +164,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
     def _begin(self, connection: sa.Connection, landings: sa.Table, landing: LandingPlan) -> sa.RowMapping:
         """Lock the project's row of ``landings``, and return it as it was but for the generation.
 
-        :raises LandingMoved: a refresh was planned for another landing than the last one
+        :raises LandingMovedError: a refresh was planned for another landing than the last one
         """
         import sqlalchemy as sa
 
@@ -174,7 +174,9 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         connection.execute(landings.update().where(own).values(generation=generation))
         row = connection.execute(sa.select(landings).where(own)).mappings().one()
         if not landing.plan.full and str(row["generation"] - 1) != landing.plan.landed_version:
-            raise LandingMoved(f"Another landing of {landing.project.uri} was committed since this one was planned.")
+            raise LandingMovedError(
+                f"Another landing of {landing.project.uri} was committed since this one was planned."
+            )
         return row
 
     def _read_states(self, project: AnnotationProject) -> Iterator[pa.RecordBatch]:

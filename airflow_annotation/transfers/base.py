@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.exceptions import AnnotationError, storage_errors
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError, storage_errors
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
 from airflow_annotation.labels.geometry import labels_to_pixels
 from airflow_annotation.labels.schema import LabelSchema
@@ -22,7 +22,7 @@ from airflow_annotation.labels.video import Frames
 from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.landing.media import MediaParameters, MediaTask
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed, LandingMoved, RefreshPlan, compare_states, full_reason
+from airflow_annotation.landing.refresh import Landed, RefreshPlan, compare_states, full_reason
 from airflow_annotation.landing.shaping import (
     Transform,
     apply_transform,
@@ -107,6 +107,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         "full_refresh",
     )
 
+    keeps_spool = False
+    """Whether :meth:`land` makes the files of the spool its own in a landing of all items."""
+
     _stopped = False
 
     def __init__(
@@ -163,7 +166,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
 
         :param landing: what is landed
         :param spool: the rows that were read
-        :raises LandingMoved: it is a refresh, and ``landing.plan.landed_version`` is not the last landing any more
+        :raises LandingMovedError: it is a refresh, and ``landing.plan.landed_version`` is not the last landing any more
         """
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -176,7 +179,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
                     landing = self.plan(project)
                     landed = self._read_and_land(landing)
                 break
-            except LandingMoved as error:
+            except LandingMovedError as error:
                 if attempt == PLANS:
                     raise
                 self.log.warning("%s Planning again.", error)
@@ -244,7 +247,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             batches = self._read_batches(landing.project, ids.to_pylist())
         else:
             batches = ()
-        return write_spool(folder, self.with_media(batches, self.hook.media_request))
+        movable = self.keeps_spool and landing.plan.full and item_ids is None
+        return write_spool(folder, self.with_media(batches, self.hook.media_request), movable=movable)
 
     def report(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Return what a landing has changed, as the task returns it."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 from airflow_annotation.datasets.delta import DELTA, DeltaTables, land_delta
 from airflow_annotation.datasets.parquet import read_rows, refresh_dataset
 from airflow_annotation.datasets.purging import has_nothing_that_is_gone
-from airflow_annotation.datasets.stores import DatasetMoved, DatasetStore
+from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.datasets.versions import (
     PARQUET,
     Manifest,
@@ -20,12 +20,14 @@ from airflow_annotation.datasets.versions import (
     check_target,
     find_current,
     keep_version,
+    write_version,
 )
+from airflow_annotation.exceptions import LandingMovedError
 from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, describe_version, land_dataset
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed, LandingMoved
+from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.project_task import is_templated
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
@@ -84,6 +86,7 @@ class DatasetTransfer(AnnotationsTransfer):
         if dataset_format not in TABLE_FORMATS and self.coordinates != "relative":
             raise ValueError(f"coordinates are for tables: {dataset_format} has its own.")
         self.dataset_format = dataset_format
+        self.keeps_spool = dataset_format == PARQUET
         self.dataset_options = dataset_options
         self.keep_versions = keep_versions
         self.purge_versions = purge_versions
@@ -111,7 +114,9 @@ class DatasetTransfer(AnnotationsTransfer):
             except FileNotFoundError as error:
                 if find_current(store) == current:
                     raise
-                raise LandingMoved(f"The version {current.version} in {store.uri} was replaced meanwhile.") from error
+                raise LandingMovedError(
+                    f"The version {current.version} in {store.uri} was replaced meanwhile."
+                ) from error
 
         return Landed(
             version=current.version,
@@ -130,15 +135,18 @@ class DatasetTransfer(AnnotationsTransfer):
         kept = {"keep_versions": self.keep_versions, "is_kept": self._is_kept(store)}
         if landing.plan.full:
             return self._land_all(store, landing, spool, kept)
-        try:
-            return describe_version(store, self._refresh(store, landing, spool, kept))
-        except DatasetMoved as error:
-            raise LandingMoved(str(error)) from error
+        return describe_version(store, self._refresh(store, landing, spool, kept))
 
     def _land_all(
         self, store: DatasetStore, landing: LandingPlan, spool: Spool, kept: Mapping[str, Any]
     ) -> dict[str, Any]:
         options: Mapping[str, Any] | None = self.dataset_options
+        if spool.can_move:
+            check_format(self.dataset_format, options)
+            manifest = write_version(
+                store, spool.move_into, replace_project=self.replace_project, **self._described(landing, spool), **kept
+            )
+            return describe_version(store, manifest)
         if self.dataset_format == DELTA:
             manifest = land_delta(
                 store,
@@ -166,7 +174,7 @@ class DatasetTransfer(AnnotationsTransfer):
     def _refresh(self, store: DatasetStore, landing: LandingPlan, spool: Spool, kept: Mapping[str, Any]) -> Manifest:
         current = find_current(store)
         if current is None or current.version != landing.plan.landed_version:
-            raise DatasetMoved(f"{store.uri} has another version than {landing.plan.landed_version} meanwhile.")
+            raise LandingMovedError(f"{store.uri} has another version than {landing.plan.landed_version} meanwhile.")
         if not len(landing.plan.replaced) and not any(spool.rows.values()):
             return keep_version(store, current, watermark=landing.plan.watermark, **kept)
         refresh = land_delta if self.dataset_format == DELTA else refresh_dataset

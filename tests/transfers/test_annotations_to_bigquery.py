@@ -17,9 +17,8 @@ pytest.importorskip("airflow.providers.google")
 from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
-from airflow_annotation.landing.refresh import LandingMoved
 from airflow_annotation.transfers.annotations_to_bigquery import AnnotationsToBigQueryOperator
 from airflow_annotation.warehouses import bigquery as bigquery_tables
 from devtools.processes import REPOSITORY
@@ -171,7 +170,7 @@ def test_a_refresh_is_not_applied_to_another_landing_than_it_was_planned_for(
     land(dataset.operator(), [boxes(7)])
     before = dataset.rows()
     spool = late.read(landing, ObjectStoragePath(tmp_path.as_uri()))
-    with pytest.raises(LandingMoved, match="was committed since"):
+    with pytest.raises(LandingMovedError, match="was committed since"):
         late.land(landing, spool)
     assert dataset.rows() == before
     assert len(dataset.tables()) == 4

@@ -12,10 +12,9 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
-from airflow_annotation.datasets import stores
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.versions import read_manifest
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_gcs import AnnotationsToGCSOperator
 from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
@@ -135,11 +134,11 @@ def test_a_writer_that_finds_another_pointer_is_refused(bucket: Any) -> None:
 
     store = GCSStore(bucket, "x")
     store.replace("manifest.json", b"1", None)
-    with pytest.raises(stores.DatasetMoved):
+    with pytest.raises(LandingMovedError):
         store.replace("manifest.json", b"2", None)
     found = store.find("manifest.json")
     store.replace("manifest.json", b"3", found)
-    with pytest.raises(stores.DatasetMoved):
+    with pytest.raises(LandingMovedError):
         store.replace("manifest.json", b"4", found)
     store.replace("manifest.json", b"3", found)  # its own, asked again
     now = store.find("manifest.json")

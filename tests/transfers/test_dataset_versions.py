@@ -17,9 +17,8 @@ import pytest
 from airflow_annotation.datasets import parquet
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.versions import read_manifest
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import LabelTables, collect_tables
-from airflow_annotation.landing.refresh import LandingMoved
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
 from tests.support.task_context import task_context
@@ -157,7 +156,7 @@ def test_a_refresh_whose_version_is_removed_under_it_leaves_nothing(tmp_path: Pa
     landing = operator.plan(tool.project)
     spool = operator.read(landing, folder_of(tmp_path / "spool"))
     newer = land(ChangingTool(changed(boxes(10, per_item=1), 5)), tmp_path, keep_versions=1)
-    with pytest.raises(LandingMoved):
+    with pytest.raises(LandingMovedError):
         operator.land(landing, spool)
     assert [path.name for path in (tmp_path / "versions").iterdir()] == [newer["version"]]
 

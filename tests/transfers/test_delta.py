@@ -19,9 +19,8 @@ import deltalake
 
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.versions import read_manifest
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
-from airflow_annotation.landing.refresh import LandingMoved
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from devtools.processes import REPOSITORY
 from tests.support.generated import GeneratedHook, boxes, label_tables, rows_of, sorted_rows
@@ -155,7 +154,7 @@ def test_a_refresh_is_not_applied_to_another_landing_than_it_was_planned_for(lan
     landing = late.plan(late.hook.get_project("1"))
     spool = late.read(landing, ObjectStoragePath((tmp_path / "spool").as_uri()))
     land(operator(target), [boxes(7)])
-    with pytest.raises(LandingMoved):
+    with pytest.raises(LandingMovedError):
         late.land(landing, spool)
     assert landed_rows(target) == rows_of([boxes(7)])
 

@@ -13,9 +13,9 @@ import pytest
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.parquet import read_dataset
-from airflow_annotation.datasets.stores import DatasetMoved, FolderStore
+from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import read_manifest
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.servers.faults import Fault, fault_server
@@ -115,11 +115,11 @@ def test_a_refresh_that_another_landing_overtakes_is_planned_again(target: str) 
 def test_a_writer_that_finds_another_pointer_is_refused(target: str) -> None:
     store = FolderStore(ObjectStoragePath(target))
     store.replace("manifest.json", b"1", None)
-    with pytest.raises(DatasetMoved):
+    with pytest.raises(LandingMovedError):
         store.replace("manifest.json", b"2", None)
     found = store.find("manifest.json")
     store.replace("manifest.json", b"3", found)
-    with pytest.raises(DatasetMoved):
+    with pytest.raises(LandingMovedError):
         store.replace("manifest.json", b"4", found)
     store.replace("manifest.json", b"3", found)  # its own, asked again
     now = store.find("manifest.json")

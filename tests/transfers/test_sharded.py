@@ -16,11 +16,11 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_annotation.datasets.parquet import read_dataset
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, TABLES_VERSION, LabelTables
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed, LandingMoved
+from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.landing.sql_reader import SqlReader
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
@@ -104,7 +104,7 @@ class Shelf(AnnotationsTransfer):
         plan = landing.plan
         version = Shelf.landed.version if Shelf.landed else None
         if not plan.full and version != plan.landed_version:
-            raise LandingMoved("Another landing was committed.")
+            raise LandingMovedError("Another landing was committed.")
         replaced = set(plan.replaced.to_pylist())
         for name, rows in Shelf.rows.items():
             kept = [] if plan.full else [row for row in rows if row["item_id"] not in replaced]
