@@ -203,7 +203,7 @@ def test_a_corrupt_version_is_not_carried_over(tmp_path: Path) -> None:
     content[column.dictionary_page_offset + column.total_compressed_size - 1] ^= 1
     path.write_bytes(content)
     tool.change(boxes(199))
-    with pytest.raises(OSError, match="CRC"):
+    with pytest.raises(AnnotationError, match="CRC"):
         land(tool, tmp_path)
 
 
