@@ -46,6 +46,10 @@ class AnnotationProjectNotFound(AnnotationError):
     """The labeling tool has no such project, or does not show it to the connection's user."""
 
 
+class AnnotationArgumentError(AnnotationError, ValueError):
+    """A task cannot work with an argument, or with what it was given; the message names the task and the argument."""
+
+
 class AnnotationUploadError(AnnotationError):
     """More items failed to upload than ``max_failures`` allows; the message lists the first ones by name."""
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypedDict
 
 from airflow.sdk import BaseOperator
+
+from airflow_annotation.arguments import checked_argument, parsing, running
 
 _ENTRY: Final = re.compile(r"^:param (\w+):.*?(?=^:|^\S|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -96,6 +99,10 @@ class VisibleParameters(BaseOperator):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = _checked_init(vars(cls)["__init__"])  # type: ignore[method-assign] # before Airflow wraps it
+        if "execute" in vars(cls):
+            cls.execute = _checked_execute(vars(cls)["execute"])  # type: ignore[method-assign] # around Airflow's own
         parameters: dict[str, inspect.Parameter] = {}
         texts: dict[str, str] = {}
         for base in cls.__mro__:
@@ -112,6 +119,43 @@ class VisibleParameters(BaseOperator):
         cls.__doc__ = _with_entries(
             inspect.cleandoc(cls.__doc__ or ""), {name: texts[name] for name in parameters if name in texts}
         )
+
+
+def _checked_init(init: Callable[..., None]) -> Callable[..., None]:
+    """Check the kinds of the arguments that are this class's own, and name the task where one is wrong."""
+    kinds = _kinds(init)
+
+    @functools.wraps(init)
+    def checked(self: Any, **arguments: Any) -> None:
+        with parsing(arguments.get("task_id")):
+            for name in arguments.keys() & kinds.keys():
+                arguments[name] = checked_argument(name, arguments[name], kinds[name])
+            init(self, **arguments)
+
+    return checked
+
+
+def _checked_execute(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """Check the arguments that were templates, and name the task where something is wrong."""
+
+    @functools.wraps(execute)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with running(self.task_id):
+            for name, parameter in inspect.signature(type(self)).parameters.items():
+                if name in self.template_fields:
+                    value = checked_argument(name, getattr(self, name), str(parameter.annotation), rendered=True)
+                    setattr(self, name, value)
+            return execute(self, *args, **kwargs)
+
+    return checked
+
+
+def _kinds(init: Callable[..., None]) -> dict[str, str]:
+    return {
+        name: str(parameter.annotation)
+        for name, parameter in inspect.signature(init).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
 
 
 def _with_entries(doc: str, entries: Mapping[str, str]) -> str:

@@ -54,26 +54,6 @@ def default_run_keys(context: Context) -> list[str]:
     return [run_key] if map_index is None or map_index < 0 else [f"{run_key}/{map_index}", run_key]
 
 
-def is_templated(value: Any) -> bool:
-    """Return whether an argument is known only when the task runs: it has a Jinja template or an XComArg in it."""
-    if isinstance(value, str):
-        return "{{" in value or "{%" in value
-    if isinstance(value, Mapping):
-        return any(map(is_templated, value.values()))
-    if isinstance(value, (list, tuple, set)):
-        return any(map(is_templated, value))
-    return hasattr(value, "resolve")
-
-
-def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
-    """Check an argument that takes one of a few words.
-
-    :raises ValueError: it is none of them
-    """
-    if value not in choices:
-        raise ValueError(f"{argument} is one of {', '.join(map(repr, choices))}, not {value!r}.")
-
-
 class TaskParameters(OperatorParameters, total=False):
     """Parameters of :class:`AnnotationTask`, for type checkers and editors."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.arguments import check_choice
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video_frames import labeled_frames
@@ -22,7 +23,6 @@ from airflow_annotation.media.ranges import UrlSigner, open_media_in_place, reso
 from airflow_annotation.media.selections import Listed
 from airflow_annotation.media.storage import copy_files
 from airflow_annotation.parameters import OperatorParameters, VisibleParameters
-from airflow_annotation.project_task import check_choice
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import msgspec
 import pyarrow.parquet as pq
 
+from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.datasets.versions import check_target, dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError, storage_errors
 from airflow_annotation.labels.video_frames import labeled_frames
@@ -20,7 +21,6 @@ from airflow_annotation.media.listing import list_media
 from airflow_annotation.media.ranges import UrlSigner, open_media_in_place
 from airflow_annotation.media.selections import EveryNth, FrameSelection, FramesPerSecond, KeyFrames, Listed
 from airflow_annotation.parameters import OperatorParameters, VisibleParameters
-from airflow_annotation.project_task import check_choice, is_templated
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, get_args
 
 import msgspec
 
+from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission, read_rows
-from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters, check_choice, is_templated
+from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import msgspec
 
+from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import IfExists, project_id_of
 from airflow_annotation.labels.errors import LabelSchemaError
@@ -18,9 +19,7 @@ from airflow_annotation.project_task import (
     AnnotationTask,
     ProjectTaskParameters,
     TaskParameters,
-    check_choice,
     default_run_key,
-    is_templated,
 )
 
 if TYPE_CHECKING:
@@ -150,7 +149,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
                 if value is not None:
                     raise ValueError(f"{name} describes label_field, which is missing.")
         elif self.label_type is None:
-            raise ValueError(f"The field {self.label_field!r} needs its label_type, for example 'detections'.")
+            raise ValueError(f"label_field {self.label_field!r} needs its label_type, for example 'detections'.")
         ways = ("label_schema", "label_config", "copy_from", "labels", "label_field")
         given = [name for name in ways if getattr(self, name) is not None]
         if len(given) != 1:

@@ -11,10 +11,11 @@ import msgspec
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred, conf
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
+from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
 from airflow_annotation.parameters import SensorParameters
-from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters, check_choice, is_templated
+from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 from airflow_annotation.triggers.annotation import AnnotationTrigger, event_error
 from airflow_annotation.triggers.progress import (
     CompletionRule,

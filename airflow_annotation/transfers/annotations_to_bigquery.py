@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from airflow_annotation.arguments import check_choice
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, TABLES_VERSION
@@ -22,7 +23,6 @@ from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
-from airflow_annotation.project_task import check_choice
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
+from airflow_annotation.arguments import is_templated
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError, storage_errors
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
 from airflow_annotation.labels.geometry import labels_to_pixels
@@ -31,7 +32,7 @@ from airflow_annotation.landing.shaping import (
     transform_name,
 )
 from airflow_annotation.landing.spool import Spool, write_spool
-from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters, is_templated
+from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.delta import DELTA, DeltaTables, land_delta
 from airflow_annotation.datasets.parquet import read_rows, refresh_dataset
 from airflow_annotation.datasets.purging import has_nothing_that_is_gone
@@ -29,7 +30,6 @@ from airflow_annotation.labels.tables import ITEM_STATES
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
-from airflow_annotation.project_task import is_templated
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ import pyarrow as pa
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import ObjectStoragePath, TaskGroup, XComArg
 
+from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.versions import check_target
 from airflow_annotation.exceptions import AnnotationError, storage_errors
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.landing.staging import StagedLanding, is_same
-from airflow_annotation.project_task import is_templated
 from airflow_annotation.transfers.base import AnnotationsTransfer
 
 if TYPE_CHECKING:

@@ -1,0 +1,130 @@
+"""Checks of arguments: the kinds of values that parameters are declared with, and the one rule for what is wrong.
+
+A mistake seen when the DAG is parsed is a ``ValueError``, at run time an ``AnnotationError``; both name the task.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import PurePath
+from typing import Any, Final
+
+from airflow.sdk import ObjectStoragePath
+
+from airflow_annotation.exceptions import AnnotationArgumentError, AnnotationError
+
+_IS_KIND: Final[dict[str, Callable[[Any], bool]]] = {
+    "None": lambda value: value is None,
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
+    "float": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
+    "timedelta": lambda value: isinstance(value, timedelta),
+    "dict": lambda value: isinstance(value, Mapping),
+    "Mapping": lambda value: isinstance(value, Mapping),
+    "Sequence": lambda value: isinstance(value, Sequence) and not isinstance(value, (str, bytes)),
+    "Iterable": lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes)),
+    "XComArg": lambda value: hasattr(value, "resolve"),
+    "LabelSchema": lambda value: hasattr(value, "to_dict"),
+}
+_NAMES: Final = {
+    "None": "None",
+    "str": "text",
+    "bool": "True or False",
+    "int": "a whole number",
+    "float": "a number",
+    "timedelta": "a timedelta",
+    "dict": "a dictionary",
+    "Mapping": "a dictionary",
+    "Sequence": "a list",
+    "Iterable": "a list",
+    "XComArg": "another task's output",
+    "LabelSchema": "a LabelSchema",
+}
+
+
+def is_templated(value: Any) -> bool:
+    """Return whether an argument is known only when the task runs: it has a Jinja template or an XComArg in it."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    if isinstance(value, Mapping):
+        return any(map(is_templated, value.values()))
+    if isinstance(value, (list, tuple, set)):
+        return any(map(is_templated, value))
+    return hasattr(value, "resolve")
+
+
+def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
+    """Check an argument that takes one of a few words.
+
+    :raises ValueError: it is none of them
+    """
+    if value not in choices:
+        raise ValueError(f"{argument} is one of {', '.join(map(repr, choices))}, not {value!r}.")
+
+
+def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bool = False) -> Any:
+    """Return an argument as the task takes it: paths as text, and text that Airflow has rendered as a value, too.
+
+    With ``render_template_as_native_obj``, Airflow makes a number of text such as ``"20261129"``. Where only text is
+    taken, it is text again.
+
+    :param argument: its name
+    :param value: its value
+    :param annotation: the kinds of values that the parameter takes, as source text; kinds unknown here are not checked
+    :param rendered: whether templates have been rendered
+    :raises ValueError: the value is of another kind
+    """
+    kinds = _kinds(annotation)
+    if "str" in kinds and isinstance(value, (PurePath, ObjectStoragePath)):
+        return str(value)
+    if not rendered and is_templated(value):
+        return value
+    if rendered and annotation.startswith("Sequence[str]") and isinstance(value, (list, tuple)):
+        return [str(one) if isinstance(one, (bool, int, float, date)) else one for one in value]
+    if any(kind not in _IS_KIND for kind in kinds) or any(_IS_KIND[kind](value) for kind in kinds):
+        return value
+    if rendered and "str" in kinds and isinstance(value, (bool, int, float, date)):
+        return str(value)
+    taken = " or ".join(dict.fromkeys(_NAMES[kind] for kind in kinds))
+    raise ValueError(f"{argument} takes {taken}, not {value!r}.")
+
+
+def _kinds(annotation: str) -> list[str]:
+    while "[" in annotation:
+        annotation = re.sub(r"\[[^\[\]]*\]", "", annotation)
+    return annotation.split(" | ")
+
+
+@contextmanager
+def parsing(task_id: object) -> Iterator[None]:
+    """Let what is wrong with arguments when a DAG is parsed be a ``ValueError`` that names the task.
+
+    :raises ValueError: an argument is wrong
+    """
+    subject = f"Task {task_id!r}: "
+    try:
+        yield
+    except ValueError as error:
+        if len(error.args) == 1 and isinstance(error.args[0], str) and not error.args[0].startswith(subject):
+            error.args = (subject + error.args[0],)
+        raise
+    except AnnotationError as error:
+        raise AnnotationArgumentError(f"{subject}{error}") from error
+
+
+@contextmanager
+def running(task_id: object) -> Iterator[None]:
+    """Let what is wrong with arguments or labels when a task runs be an ``AnnotationError`` that names the task.
+
+    :raises AnnotationError: something is wrong
+    """
+    try:
+        yield
+    except AnnotationError:
+        raise
+    except ValueError as error:
+        raise AnnotationArgumentError(f"Task {task_id!r}: {error}") from error

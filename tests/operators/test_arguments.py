@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, ObjectStoragePath
+
+from airflow_annotation.arguments import checked_argument
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.operators.project import CreateAnnotationProjectOperator
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from tests.operators.test_parameters import TASKS
+from tests.support.task_context import task_context
+
+NEEDED: dict[str, dict[str, Any]] = {
+    "ExtractFramesOperator": {"video": "/videos/a.mp4", "target": "/frames", "every_n": 2},
+    "UploadMediaOperator": {"media": "/photos/*.jpg"},
+    "UploadPredictionsOperator": {"labels": [{"item_key": "a"}], "model_version": "m"},
+    "CreateAnnotationProjectOperator": {"label_config": "<View/>"},
+    "AnnotationsToBigQueryOperator": {"dataset": "labels"},
+    "AnnotationsToGCSOperator": {"bucket": "b", "prefix": "labels"},
+    "AnnotationsToObjectStorageOperator": {"target": "file:///labels"},
+    "LandedAnnotationsToObjectStorageOperator": {
+        "source": "file:///landed",
+        "target": "file:///coco",
+        "dataset_format": "coco",
+    },
+}
+WRONG: tuple[Any, ...] = (None, "", "no such thing", -1, 2.5, True, ["x"], {"x": 1}, date(2026, 3, 9), object())
+ARGUMENTS = [
+    (task, name) for task in TASKS for name in inspect.signature(task).parameters if name not in {"kwargs", "labels"}
+]
+
+
+@contextmanager
+def named_errors(name: str, value: object) -> Iterator[None]:
+    """Let only errors through that name the task, and the argument or its words."""
+    try:
+        yield
+    except ValueError as error:
+        message = str(error)
+        if "'the_task'" not in message or not any(word in message for word in (name, "one of", "target", "option")):
+            raise AssertionError(f"{value!r}: {message}") from error
+        raise
+
+
+def make(task: type[Any], **arguments: Any) -> Any:
+    return task(**{"task_id": "the_task", **NEEDED.get(task.__name__, {}), **arguments})
+
+
+@pytest.mark.parametrize(("task", "name"), ARGUMENTS, ids=lambda value: getattr(value, "__name__", value))
+def test_what_is_wrong_when_a_dag_is_parsed_is_a_value_error_that_names_task_and_argument(
+    task: type[Any], name: str
+) -> None:
+    for value in WRONG:
+        with suppress(ValueError), named_errors(name, value):
+            make(task, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [(task, name) for task, name in ARGUMENTS if name in task.template_fields],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_what_templates_become_is_never_a_raw_error_when_a_task_runs(task: type[Any], name: str) -> None:
+    for value in WRONG:
+        operator = (
+            make(task, annotation_conn_id="no_such_connection")
+            if "Frames" not in task.__name__ and ("Landed" not in task.__name__)
+            else make(task)
+        )
+        setattr(operator, name, value)
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - the connection is missing in any case
+            operator.execute(task_context())
+        assert not isinstance(raised.value, (TypeError, AttributeError, KeyError)), (value, raised.value)
+        assert isinstance(raised.value, AnnotationError) or not isinstance(raised.value, ValueError), value
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "expected"),
+    [
+        (20260309, "str | None", "20260309"),
+        (True, "str", "True"),
+        (date(2026, 3, 9), "str", "2026-03-09"),
+        ([0, 1], "Sequence[str] | None", ["0", "1"]),
+        (3, "int | str | None", 3),
+        (1.5, "str | int | Mapping[str, Any] | XComArg | None", "1.5"),
+        (None, "str | None", None),
+    ],
+)
+def test_what_was_text_stays_text(value: object, annotation: str, expected: object) -> None:
+    assert checked_argument("argument", value, annotation, rendered=True) == expected
+
+
+@pytest.mark.parametrize("target", [Path("/data/labels"), ObjectStoragePath("file:///data/labels")])
+def test_a_target_may_be_a_path(target: Any) -> None:
+    assert make(AnnotationsToObjectStorageOperator, target=target).target == str(target)
+
+
+def test_days_as_a_number_are_no_timedelta() -> None:
+    wrong: Any = 30
+    with pytest.raises(ValueError, match=r"Task 'land': full_refresh_every takes a timedelta or None, not 30\."):
+        AnnotationsToSqlOperator(task_id="land", full_refresh_every=wrong)
+    assert AnnotationsToSqlOperator(task_id="land", full_refresh_every=timedelta(days=30)).full_refresh_every
+
+
+def test_a_dag_s_default_args_are_checked_as_well() -> None:
+    with (
+        DAG("labels", default_args={"keep_raw": "no"}),
+        pytest.raises(ValueError, match=r"Task 'land': keep_raw takes True or False, not 'no'\."),
+    ):
+        AnnotationsToSqlOperator(task_id="land")
+
+
+def test_a_list_of_classes_is_no_text() -> None:
+    wrong: Any = "car"
+    with pytest.raises(ValueError, match="classes takes a list or None, not 'car'"):
+        CreateAnnotationProjectOperator(task_id="make", label_field="a", label_type="detections", classes=wrong)
