@@ -90,7 +90,10 @@ def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bo
     if rendered and "str" in kinds and isinstance(value, (bool, int, float, date)):
         return str(value)
     taken = " or ".join(dict.fromkeys(_NAMES[kind] for kind in kinds))
-    raise ValueError(f"{argument} takes {taken}, not {value!r}.")
+    way_out = ""
+    if isinstance(value, str) and value.startswith(("[", "{")):
+        way_out = " Pass the other task's output itself, or set render_template_as_native_obj on the DAG."
+    raise ValueError(f"{argument} takes {taken}, not {value!r}.{way_out}")
 
 
 def _kinds(annotation: str) -> list[str]:
