@@ -14,7 +14,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.submissions import Row, Submission, read_rows, read_submissions
 
 if TYPE_CHECKING:
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
+    import sqlalchemy as sa
 
 _SQL_ROWS_AT_ONCE: Final = 1000
 
@@ -70,17 +70,13 @@ def read_given(labels: Any) -> Iterator[Submission]:
     return read_submissions(read_rows(itertools.chain.from_iterable(_rows_of(part) for part in labels)))
 
 
-def read_sql(hook: DbApiHook, sql: str, parameters: Any = None) -> Iterator[Submission]:
+def read_sql(engine: sa.Engine, sql: str, parameters: Any = None) -> Iterator[Submission]:
     """Yield the submissions that a query returns, each item's rows together. Streams where the driver does.
 
-    :param hook: of the database
+    :param engine: of the database
     :param sql: returns columns of the ``labels`` table; lists and JSON may be text
     :param parameters: of the query, in the driver's own style
     """
-    import sqlalchemy as sa
-
-    # The hook's own connections, since its extras hold for these only.
-    engine = hook.get_sqlalchemy_engine(engine_kwargs={"creator": hook.get_conn, "poolclass": sa.pool.NullPool})
     with engine.connect() as connection:
         options = {"stream_results": True, "max_row_buffer": _SQL_ROWS_AT_ONCE}
         result = connection.execution_options(**options).exec_driver_sql(sql, parameters)

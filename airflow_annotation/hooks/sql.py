@@ -1,4 +1,4 @@
-"""Connections of SQL databases."""
+"""Connections of SQL databases, for landings and for queries."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowException
 from airflow_annotation.exceptions import AnnotationError
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
     from airflow.providers.common.sql.hooks.sql import DbApiHook
 
 EXTRAS: Final = ("postgres",)
@@ -47,3 +48,22 @@ def find_sql_hook(conn_id: str) -> DbApiHook:
             f"Connection {conn_id!r} is not of a SQL database: its type gives {type(hook).__name__}, not a DbApiHook."
         )
     return hook
+
+
+def make_engine(conn_id: str) -> sa.Engine:
+    """Return an engine for the connections of a SQL database's hook.
+
+    :raises AnnotationError: as :func:`find_sql_hook` does
+    """
+    import sqlalchemy as sa
+
+    hook = find_sql_hook(conn_id)
+    engine: sa.Engine = hook.get_sqlalchemy_engine(
+        engine_kwargs={
+            "creator": hook.get_conn,  # what the connection's extras say holds for these connections too
+            "poolclass": sa.pool.NullPool,
+            "hide_parameters": True,  # rows do not belong in error messages
+            "future": True,  # SQLAlchemy 1.4, which Airflow 3.1 has, then works like 2
+        }
+    )
+    return engine

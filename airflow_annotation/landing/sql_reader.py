@@ -11,9 +11,15 @@ import sqlalchemy as sa
 from airflow_annotation.assets import table_uri
 from airflow_annotation.datasets.landed import LandedProject, to_relative
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.hooks.sql import find_sql_hook
+from airflow_annotation.hooks.sql import make_engine
 from airflow_annotation.labels.tables import KEYS, SCHEMAS, TABLES_VERSION, LabelTables
-from airflow_annotation.warehouses.sql_tables import LANDINGS, make_engine, read_json, rows_to_batch, sql_tables
+from airflow_annotation.warehouses.sql_tables import (
+    LANDINGS,
+    lock_before_writing,
+    read_json,
+    rows_to_batch,
+    sql_tables,
+)
 
 _ITEMS_AT_ONCE: Final = 1000
 
@@ -32,7 +38,8 @@ class SqlReader:
     ) -> None:
         self._conn_id = conn_id
         self._project = project
-        self._engine = make_engine(find_sql_hook(conn_id))
+        self._engine = make_engine(conn_id)
+        lock_before_writing(self._engine)
         self._tables = sql_tables(self._engine.dialect.name, table_prefix, schema)
         # What SQLite begins holds its lock anyway; Postgres otherwise shows each query what is new.
         isolated = {"isolation_level": "REPEATABLE READ"} if self._engine.dialect.name == "postgresql" else {}

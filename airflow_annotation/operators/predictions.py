@@ -121,17 +121,13 @@ class UploadPredictionsOperator(AnnotationProjectTask):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the labels and return what became of them."""
-        from airflow.providers.common.sql.hooks.sql import DbApiHook
-        from airflow.sdk import BaseHook
-
         from airflow_annotation.datasets.label_sources import read_sql
+        from airflow_annotation.hooks.sql import make_engine
 
         project = self.find_project(context)
         if self.sql is not None:
-            database = BaseHook.get_hook(str(self.sql_conn_id))
-            if not isinstance(database, DbApiHook):
-                raise AnnotationError(f"Connection {self.sql_conn_id!r} is not of a database that speaks SQL.")
-            opened = OpenedLabels(read_sql(database, self.sql, self.sql_parameters))
+            engine = make_engine(str(self.sql_conn_id))
+            opened = OpenedLabels(read_sql(engine, self.sql, self.sql_parameters))
         else:
             opened = open_labels(self.labels, context, conn_id=self.labels_conn_id)
         report = self.hook.upload_predictions(

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_annotation.assets import table_uri
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.hooks.sql import find_sql_hook
+from airflow_annotation.hooks.sql import find_sql_hook, make_engine
 from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
@@ -144,9 +144,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
 
     def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:
         """Return the assets of the tables."""
-        from airflow_annotation.warehouses.sql_tables import make_engine
-
-        url = make_engine(find_sql_hook(self.sql_conn_id)).url
+        url = self._engine.url
         assets = []
         for name, columns in SCHEMAS.items():
             schema, _, table = landing["tables"][name].rpartition(".")
@@ -185,6 +183,15 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         with self._database(project) as (engine, tables):
             yield from sql_tables.read_states(engine, tables["items"], project.uri)
 
+    @cached_property
+    def _engine(self) -> sa.Engine:
+        """The one engine of all that a landing does; it keeps no connection."""
+        from airflow_annotation.warehouses.sql_tables import lock_before_writing
+
+        engine = make_engine(self.sql_conn_id)
+        lock_before_writing(engine)
+        return engine
+
     @contextmanager
     def _database(self, project: AnnotationProject) -> Iterator[tuple[sa.Engine, dict[str, sa.Table]]]:
         """Give the database's engine and the tables; what fails meanwhile becomes an error that names the connection.
@@ -195,7 +202,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
 
         from airflow_annotation.warehouses import sql_tables
 
-        engine = sql_tables.make_engine(find_sql_hook(self.sql_conn_id))
+        engine = self._engine
         driver: Any = engine.dialect.dbapi
         try:
             yield engine, sql_tables.sql_tables(engine.dialect.name, self.table_prefix, self.schema)

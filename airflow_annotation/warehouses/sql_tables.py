@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -24,9 +24,6 @@ from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import ITEM_STATES, JSON_COLUMNS, KEYS, SCHEMAS
 from airflow_annotation.warehouses.sql_copy import JsonText, copy_rows
-
-if TYPE_CHECKING:
-    from airflow.providers.common.sql.hooks.sql import DbApiHook
 
 LANDINGS: Final = "landings"
 """The table beside the three that says, for each project, what is in them and since when."""
@@ -108,20 +105,11 @@ def sql_tables(dialect_name: str, prefix: str = "", schema: str | None = None) -
     return tables
 
 
-def make_engine(hook: DbApiHook) -> sa.Engine:
-    """Return an engine for the hook's own connections, whose transactions lock before they write."""
-    engine: sa.Engine = hook.get_sqlalchemy_engine(
-        engine_kwargs={
-            "creator": hook.get_conn,  # what the connection's extras say holds for these connections too
-            "poolclass": sa.pool.NullPool,
-            "hide_parameters": True,  # rows do not belong in error messages
-            "future": True,  # SQLAlchemy 1.4, which Airflow 3.1 has, then works like 2
-        }
-    )
+def lock_before_writing(engine: sa.Engine) -> None:
+    """Let the transactions of an engine hold their lock from the start, where they would otherwise fail later on."""
     if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
-    return engine
 
 
 def create_tables(engine: sa.Engine, tables: dict[str, sa.Table]) -> None:

@@ -359,5 +359,5 @@ def test_the_text_of_a_callable_is_the_same_in_each_process() -> None:
 
 
 def test_a_query_to_what_is_no_database_is_an_error(label_studio_conn_id: str, project: AnnotationProject) -> None:
-    with pytest.raises(AnnotationError, match="not of a database"):
+    with pytest.raises(AnnotationError, match="not of a SQL database"):
         run(project, label_studio_conn_id, sql="SELECT 1", sql_conn_id=label_studio_conn_id)

@@ -72,6 +72,20 @@ def test_landing_again_replaces_the_projects_rows_and_leaves_those_of_others(dat
     ]
 
 
+def test_a_landing_makes_one_engine(database: Database, land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for hook in (SqliteHook, PostgresHook):
+
+        def make(self: Any, engine_kwargs: Any = None, make: Any = hook.get_sqlalchemy_engine) -> Any:
+            made.append(engine_kwargs)
+            return make(self, engine_kwargs)
+
+        monkeypatch.setattr(hook, "get_sqlalchemy_engine", make)
+    land(database.operator(), [boxes(3)])
+    land(database.operator(), [boxes(4)])
+    assert len(made) == 2  # of two landings, the second a refresh
+
+
 def items_of(batches: Iterable[LabelTables], *item_ids: str) -> list[LabelTables]:
     """Return the rows of some items."""
     wanted = pa.array(item_ids)
