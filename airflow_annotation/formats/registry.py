@@ -25,7 +25,7 @@ from airflow_annotation.formats.dataset_options import (
     find_classes,
     rename_fields,
 )
-from airflow_annotation.formats.image_reader import ImageReader
+from airflow_annotation.formats.image_reader import DrawnAs, ImageReader
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
@@ -64,6 +64,7 @@ class DatasetFormat(NamedTuple):
     :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
     :param clips: whether it cuts boxes off at the edges of the image, so that some are nothing
     :param write: writes the images into a folder; returns the files that have the objects of many images
+    :param drawn_as: what becomes of masks, see :class:`~airflow_annotation.formats.image_reader.ImageReader`
     """
 
     options: type[DatasetOptions]
@@ -72,6 +73,7 @@ class DatasetFormat(NamedTuple):
     image_path: Callable[[LabeledImage, Any], str | None]
     write: Callable[[DatasetFolder, Iterable[ImageBatch], DatasetClasses, Any], list[TableFile]]
     clips: bool = False
+    drawn_as: Callable[[Any], DrawnAs] = lambda _: "boxes"
 
 
 _KEYPOINT: Final = frozenset({"keypoint"})
@@ -85,6 +87,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         lambda _: (*AREA_FIELDS, "keypoints"),
         coco.image_path,
         coco.write_coco,
+        drawn_as=lambda options: "outlines" if options.masks == "polygons" else "boxes",
     ),
     "yolo": DatasetFormat(
         yolo.YoloOptions,
@@ -93,6 +96,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         yolo.image_path,
         yolo.write_yolo,
         clips=True,
+        drawn_as=lambda options: "outlines" if options.task == "segment" else "boxes",
     ),
     "pascal_voc": DatasetFormat(
         pascal_voc.PascalVocOptions,
@@ -108,6 +112,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         lambda _: AREA_FIELDS,
         semantic_masks.image_path,
         semantic_masks.write_semantic_masks,
+        drawn_as=lambda _: "pixels",
     ),
     "mot": DatasetFormat(
         mot.MotOptions,
@@ -194,7 +199,9 @@ def write_images(
         format_.types(options),
         keypoints=getattr(options, "keypoints", None),
     )
-    reader = ImageReader(options, classes, format_.types(options), clips=format_.clips)
+    reader = ImageReader(
+        options, classes, format_.types(options), clips=format_.clips, drawn_as=format_.drawn_as(options)
+    )
     folder.fs.makedirs(folder.path, exist_ok=True)
     with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder) as files:
 

@@ -26,9 +26,10 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import image_stem
+from airflow_annotation.formats.image_reader import MAX_DRAWN_PIXELS
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
 from airflow_annotation.formats.shapes import object_mask
-from airflow_annotation.labels.masks import rle_to_mask
+from airflow_annotation.labels.masks import columns_of, rle_bbox, rle_to_mask
 
 
 class SemanticMasksOptions(DatasetOptions, frozen=True):
@@ -70,7 +71,8 @@ def write_semantic_masks(
         for place, image in enumerate(batch.images):
             shapes = batch.objects(place)
             objects += len(shapes)
-            folder.write(f"masks/{image.split}/{image_stem(image.name)}.png", _mask(image, shapes, values))
+            if image.size[0] * image.size[1] <= MAX_DRAWN_PIXELS:
+                folder.write(f"masks/{image.split}/{image_stem(image.name)}.png", _mask(image, shapes, values))
     targets = {str(value): name for value, name in sorted(zip(values, classes.names, strict=True))}
     return [folder.write_file("mask_targets.json", msgspec.json.encode(targets) + b"\n", objects)]
 
@@ -92,12 +94,9 @@ def _mask(image: LabeledImage, shapes: list[LabeledObject], values: list[int]) -
     pixels = np.zeros((height, width), np.uint16 if wide else np.uint8)
     for one in shapes:
         rle = object_mask(one, image)
-        if rle.size != (height, width):
-            raise AnnotationError(
-                f"Item {image.item_key!r} has a mask of {rle.size[1]} x {rle.size[0]} pixels, and is itself "
-                f"{width} x {height}."
-            )
-        pixels[rle_to_mask(rle)] = values[one.class_index]
+        left, _, across, _ = map(int, rle_bbox(rle))
+        if across:
+            pixels[:, left : left + across][rle_to_mask(columns_of(rle, left, across))] = values[one.class_index]
     picture = Image.fromarray(pixels)
     if not wide:
         picture = Image.frombytes("P", (width, height), pixels.tobytes())

@@ -43,12 +43,37 @@ def polygons_to_rle(polygons: Sequence[Sequence[npt.ArrayLike]], width: int, hei
                 raise ValueError(
                     f"A polygon has three corners or more, each with x and y; this one: {corners.tolist()}."
                 )
-            flat.append((corners * (width, height)).ravel().tolist())
+            flat.append((_clip(corners) * (width, height)).ravel().tolist())
         filled = [RLE((height, width), ring["counts"].decode()) for ring in coco_mask.frPyObjects(flat, height, width)]
         # What is inside of a hole is inside of two rings: its toggles are there twice.
         places, times = np.unique(np.concatenate([rle_to_toggles(ring) for ring in filled]), return_counts=True)
         masks.append(toggles_to_rle(places[times % 2 == 1], width, height))
     return merge_rles(masks)
+
+
+def _clip(corners: FloatArray) -> FloatArray:
+    """Return the part of a polygon that is near the image: COCO's rasterisation takes memory for all of an edge.
+
+    Edge by edge, as Sutherland and Hodgman do; what is cut off becomes edges along the border, outside of the image.
+    """
+    for axis in (0, 1):
+        for border, side in ((-1.0, 1.0), (2.0, -1.0)):
+            inside = (corners[:, axis] - border) * side >= 0
+            if inside.all() or not len(corners):
+                continue
+            clipped = []
+            for here, there, is_in, goes_in in zip(
+                corners, np.roll(corners, -1, axis=0), inside, np.roll(inside, -1), strict=True
+            ):
+                if is_in:
+                    clipped.append(here)
+                if is_in != goes_in:
+                    way = (border - here[axis]) / (there[axis] - here[axis])
+                    crossing = here + (there - here) * way
+                    crossing[axis] = border
+                    clipped.append(crossing)
+            corners = np.array(clipped, np.float64).reshape(-1, 2)
+    return corners if len(corners) > 2 else np.full((3, 2), -1.0)
 
 
 def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:

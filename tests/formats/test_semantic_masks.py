@@ -50,9 +50,20 @@ def test_the_schemas_mask_targets_hold_unless_others_are_given(tmp_path: Path) -
     assert json.loads((tmp_path / "b" / "mask_targets.json").read_text()) == {"900": "car"}
 
 
-def test_a_mask_of_another_size_than_its_image_is_named(tmp_path: Path) -> None:
-    with pytest.raises(AnnotationError, match=r"Item 'a' has a mask of 5 x 4 pixels, and is itself 200 x 100"):
-        write(tmp_path, [item("a", [mask("car", mask_to_rle(np.ones((4, 5), np.uint8)))])], "semantic_masks")
+def test_what_cannot_be_drawn_is_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other_size = mask("car", mask_to_rle(np.ones((4, 5), np.uint8)))
+    far = box("car", 1e300, 0.5, 0.5, 0.5)
+    large = item("b", [box("car", 0.5, 0.5, 0.5, 0.5)], width=2**31 - 1, height=2**31 - 1)
+    written = write(
+        tmp_path, [item("a", [other_size, far, box("car", 0, 0, 0.5, 1)]), large], "semantic_masks", classes=["car"]
+    )
+    assert [file.rows for file in written["objects"]] == [1]
+    assert (
+        "1 labels far outside of their image, 1 labels of images that are too large, "
+        "1 masks of another size than their image"
+    ) in caplog.text
+    (png,) = (tmp_path / "masks").rglob("*.png")
+    assert np.asarray(Image.open(png)).sum() == 100 * 100
 
 
 @pytest.mark.parametrize("targets", [{0: "car"}, {1: "car", 2: "car"}, {70000: "car"}])

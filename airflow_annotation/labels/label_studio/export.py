@@ -108,7 +108,7 @@ class _Submission(msgspec.Struct, Generic[R], gc=False):
 
 class _Task(msgspec.Struct, Generic[R], gc=False):
     id: int
-    data: dict[str, Any]
+    data: dict[str, Any] = {}
     annotations: list[_Submission[R]] = []
     drafts: list[int | _Submission[R]] = []
     predictions: list[int | _Submission[R]] = []
@@ -338,7 +338,7 @@ def _read_data(task: _Task[Region], media_keys: Sequence[str], odd: OddValues) -
         if name not in RESERVED_KEYS:
             rest[name] = value
         elif _fits(name, value):
-            facts[name] = value
+            facts[name] = float(value) if name == "frame_rate" else value
         else:
             rest[name] = value
             if value is not None:
