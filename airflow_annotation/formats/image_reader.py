@@ -21,7 +21,7 @@ from airflow_annotation.formats.shapes import upright_box
 from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
 from airflow_annotation.labels.geometry import rotated_box_corners
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS
-from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.masks import RLE, outline_length
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import AREA_TYPES, CLASSIFICATION_TYPES
 
@@ -37,8 +37,8 @@ _LEAST_SIDE: Final = 5e-7
 _FARTHEST: Final = 1e6
 """How far from the image a label may be, in sizes of the image: products of larger numbers are not finite."""
 
-_OUTLINE_BYTES: Final = 1 << 16
-"""Bytes of a mask's RLE from which on it has too many outlines to be joined."""
+_OUTLINE_LENGTH: Final = 1 << 18
+"""Ends of a mask's runs from which on its outlines are too many to be written."""
 
 
 class ImageReader:
@@ -195,7 +195,7 @@ class ImageReader:
     def _box_of(self, one: LabeledObject, image: LabeledImage) -> tuple[list[float] | None, str]:
         """Return the box of an object, or None and why it has no place in the dataset."""
         if one.mask is not None:
-            if self._drawn_as == "outlines" and len(one.mask.counts) > _OUTLINE_BYTES:
+            if self._drawn_as == "outlines" and outline_length(one.mask) > _OUTLINE_LENGTH:
                 return None, "masks of too many parts"
             if self._drawn_as == "pixels" and one.mask.size != (image.height, image.width):
                 return None, "masks of another size than their image"

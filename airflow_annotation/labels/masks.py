@@ -5,7 +5,7 @@ the mask, as its editor draws it.
 
 Nothing here loops over pixels. A mask is handled as its *toggles*: the places, in the order of a scan, where it goes
 from off to on and from on to off (it is off before the first). Brush strokes are scanned row by row, COCO's RLE column
-by column; :func:`_transpose` goes from one to the other at the cost of the mask's outline, not of its area.
+by column; :func:`transpose_toggles` goes from one to the other at the cost of the mask's outline, not of its area.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ def brush_to_rle(brush: Sequence[int], width: int, height: int, budget: MaskBudg
     if value_bits > 8:
         raise ValueError(f"The brush RLE has values of {value_bits} bits, colors have 8.")
     pixels = _pixel_toggles(data, total, value_bits, sizes)
-    return toggles_to_rle(_transpose(pixels, width, height, budget), width, height)
+    return toggles_to_rle(transpose_toggles(pixels, width, height, budget), width, height)
 
 
 def rle_to_brush(rle: RLE) -> list[int]:
@@ -152,7 +152,7 @@ def rle_to_brush(rle: RLE) -> list[int]:
     total = width * height * 4
     if total >= 1 << 32:
         raise ValueError(f"A brush RLE cannot hold {width} x {height} pixels.")
-    toggles = _transpose(rle_to_toggles(rle), height, width)
+    toggles = transpose_toggles(rle_to_toggles(rle), height, width)
     runs = np.diff(toggles * 4, prepend=0, append=total)
     values = (np.arange(len(runs)) % 2 * 255)[runs > 0]
     runs = runs[runs > 0]
@@ -292,7 +292,7 @@ class MaskEncoder:
 
         :raises ValueError: it is beyond the budget
         """
-        toggles = _transpose(np.concatenate(self._toggles), *self._size, self._budget)
+        toggles = transpose_toggles(np.concatenate(self._toggles), *self._size, self._budget)
         return toggles_to_rle(toggles, *self._size)
 
 
@@ -311,7 +311,7 @@ def rle_to_bitmask(rle: RLE) -> str:
 # Toggles
 
 
-def _transpose(toggles: IntArray, line: int, lines: int, budget: MaskBudget | None = None) -> IntArray:
+def transpose_toggles(toggles: IntArray, line: int, lines: int, budget: MaskBudget | None = None) -> IntArray:
     """Return the toggles of a mask in the other scan order: by columns if these are by rows, by rows if by columns.
 
     :param toggles: ascending
@@ -322,9 +322,7 @@ def _transpose(toggles: IntArray, line: int, lines: int, budget: MaskBudget | No
     total = line * lines
     if len(toggles) % 2:
         toggles = np.append(toggles, total)
-    # A place differs from its neighbor in the line before where the mask and the mask one line later differ. Those
-    # places, from one line before the first to one after the last, are the toggles of the other order.
-    edges = _odd(np.sort(np.concatenate([toggles, toggles + line]), kind="stable"))
+    edges = _edges_across(toggles, line)
     lengths = edges[1::2] - edges[::2]
     if budget is not None:
         budget.check_toggles(int(lengths.sum()))
@@ -333,6 +331,24 @@ def _transpose(toggles: IntArray, line: int, lines: int, budget: MaskBudget | No
     # What ends with one line and begins with the next goes on: the two toggles fall on one place.
     toggles = _odd(np.sort(along * lines + across))
     return toggles[:-1] if len(toggles) and toggles[-1] == total else toggles
+
+
+def _edges_across(toggles: IntArray, line: int) -> IntArray:
+    """Return where stretches begin and end in which a mask differs from itself one line before.
+
+    A place differs from its neighbor in the line before where the mask and the mask one line later differ. Those
+    places, from one line before the first to one after the last, are the toggles of the other order.
+    """
+    return _odd(np.sort(np.concatenate([toggles, toggles + line]), kind="stable"))
+
+
+def outline_length(rle: RLE) -> int:
+    """Return how many pieces a mask's outline has: the ends of its runs down, and of its runs across."""
+    toggles = rle_to_toggles(rle)
+    if len(toggles) % 2:
+        toggles = np.append(toggles, rle.size[0] * rle.size[1])
+    edges = _edges_across(toggles, rle.size[0])
+    return len(toggles) + int((edges[1::2] - edges[::2]).sum())
 
 
 def _odd(places: IntArray) -> IntArray:

@@ -12,12 +12,10 @@ from pycocotools import mask as coco_mask
 from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.masks import (
     RLE,
-    columns_of,
     merge_rles,
-    rle_bbox,
-    rle_to_mask,
     rle_to_toggles,
     toggles_to_rle,
+    transpose_toggles,
 )
 
 
@@ -85,13 +83,15 @@ def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:
         seen, then its holes, counterclockwise
     :raises ValueError: the counts are not those of a mask of this size
     """
-    left, top, width, height = (int(number) for number in rle_bbox(rle))
-    mask = rle_to_mask(columns_of(rle, left, width))[top : top + height]
-    if not mask.size:
+    height, width = rle.size
+    toggles = rle_to_toggles(rle)
+    runs_down = _runs(toggles, height, width)
+    runs_across = _runs(transpose_toggles(toggles, height, width), width, height)
+    if not len(runs_down.line):
         return []
     # Whoever walks along an edge has the mask on the right: to the right where it begins below, to the left where it
     # begins above, up where it begins to the right, down where it begins to the left.
-    rows, columns = _edges(mask), _edges(mask.T)
+    rows, columns = _edges(runs_down), _edges(runs_across)
     row_start, row_end = (x + rows.line * (width + 1) for x in _directed(rows, rows.sign > 0))
     column_start, column_end = (y * (width + 1) + columns.line for y in _directed(columns, columns.sign < 0))
     # Where two pixels touch at a corner, two edges come in and two go out: stay with the pixel that is walked around.
@@ -112,7 +112,7 @@ def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:
     holes = np.flatnonzero(areas < 0)
     tops = np.array([rings[number][np.argmin(rows.line[rings[number]])] for number in holes], np.int64)
     holes, tops = holes[np.argsort(rows.line[tops])], tops[np.argsort(rows.line[tops])]
-    run_starts = np.flatnonzero(np.diff(mask, axis=1, prepend=False) & mask)
+    run_starts = runs_across.line * width + runs_across.begin
     above = (rows.line[tops] - 1) * width + rows.begin[tops]
     y, x = np.divmod(run_starts[np.searchsorted(run_starts, above, side="right") - 1], width)
     sides = np.searchsorted(columns.line * (height + 1) + columns.begin, x * (height + 1) + y, side="right") - 1
@@ -121,8 +121,33 @@ def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:
         owners[hole] = owners[around]
         polygons[owners[hole]].append(_corners(rings[hole], row_start, row_end, width))
 
-    corner, size = np.array([left, top]), np.array(rle.size[::-1])
-    return [[(ring + corner) / size for ring in polygon] for polygon in polygons.values()]
+    size = np.array([width, height])
+    return [[ring / size for ring in polygon] for polygon in polygons.values()]
+
+
+class _Runs(NamedTuple):
+    """The runs of a mask, line by line: from ``begin`` to before ``end`` in column (or row) ``line``."""
+
+    line: IntArray
+    begin: IntArray
+    end: IntArray
+
+
+def _runs(toggles: IntArray, length: int, lines: int) -> _Runs:
+    """Return runs that end with their line.
+
+    :param toggles: of a mask of so many lines of this length, in the order of the lines
+    """
+    if len(toggles) % 2:
+        toggles = np.append(toggles, length * lines)
+    start, stop = toggles[::2], toggles[1::2]
+    first, last = start // length, (stop - 1) // length
+    parts = last - first + 1
+    nth = np.arange(parts.sum()) - np.repeat(np.cumsum(parts) - parts, parts)
+    line = np.repeat(first, parts) + nth
+    begin = np.where(nth == 0, np.repeat(start, parts) - line * length, 0)
+    end = np.minimum(np.repeat(stop, parts) - line * length, length)
+    return _Runs(line, begin, end)
 
 
 class _Edges(NamedTuple):
@@ -138,14 +163,16 @@ class _Edges(NamedTuple):
     sign: IntArray
 
 
-def _edges(mask: npt.NDArray[np.bool_]) -> _Edges:
-    steps = np.diff(np.pad(mask.view(np.int8), ((1, 1), (0, 0))), axis=0)
-    changes = np.diff(np.pad(steps, ((0, 0), (1, 1))), axis=1)
-    places = np.flatnonzero(changes != 0)
-    line, place = np.divmod(places, changes.shape[1])
-    sign = np.cumsum(changes.ravel()[places])
-    first = np.flatnonzero(sign)
-    return _Edges(line[first], place[first], place[first + 1], sign[first])
+def _edges(runs: _Runs) -> _Edges:
+    """Return the edges at the two ends of runs; those of neighboring runs are one."""
+    line, place = np.concatenate([runs.begin, runs.end]), np.concatenate([runs.line, runs.line])
+    sign = np.repeat(np.array([1, -1]), len(runs.line))
+    order = np.lexsort((place, line))
+    line, place, sign = line[order], place[order], sign[order]
+    breaks = (np.diff(line) != 0) | (np.diff(place) != 1) | (np.diff(sign) != 0)
+    first = np.flatnonzero(np.concatenate([[True], breaks]))
+    last = np.append(first[1:] - 1, len(line) - 1)
+    return _Edges(line[first], place[first], place[last] + 1, sign[first])
 
 
 def _directed(edges: _Edges, forward: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:

@@ -20,12 +20,12 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.datasets.parquet import write_tables
+from airflow_annotation.datasets.text_tables import TEXT_FORMATS, write_text_tables
+from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats import datasets
+from airflow_annotation.formats import registry
 from airflow_annotation.formats.image_rows import annotation_keys, choose_annotations
-from airflow_annotation.formats.parquet import write_tables
-from airflow_annotation.formats.text_tables import TEXT_FORMATS, write_text_tables
-from airflow_annotation.formats.versions import dataset_path
 from airflow_annotation.labels.json_repair import repair_json
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
@@ -296,11 +296,11 @@ class _Writer:
     def _write_training(self, tables: list[LabelTables], kind: _Kind, figures: Figures) -> None:
         """Write a training dataset, of half of the items where an item is refused."""
         name, options = self.format
-        asked = datasets.read_options(name, {"unknown_classes": "drop", **options})
+        asked = registry.read_options(name, {"unknown_classes": "drop", **options})
         self._log.clear()
         try:
             with self._empty_folder() as folder:
-                files = datasets.write_images(
+                files = registry.write_images(
                     folder, tables, label_schema=kind.schema, dataset_format=name, options=asked
                 )
         except AnnotationError as error:
@@ -367,11 +367,11 @@ def _left_out_log() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(record.getMessage().partition(": ")[2])
 
-    handler, propagate = Collect(), datasets.log.propagate
-    datasets.log.addHandler(handler)
-    datasets.log.propagate = False
+    handler, propagate = Collect(), registry.log.propagate
+    registry.log.addHandler(handler)
+    registry.log.propagate = False
     try:
         yield lines
     finally:
-        datasets.log.removeHandler(handler)
-        datasets.log.propagate = propagate
+        registry.log.removeHandler(handler)
+        registry.log.propagate = propagate

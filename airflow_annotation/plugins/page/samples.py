@@ -15,7 +15,7 @@ import msgspec
 from airflow_annotation.exceptions import MediaError
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.mask_budget import MaskBudget
-from airflow_annotation.labels.masks import RLE, rle_bbox
+from airflow_annotation.labels.masks import RLE, outline_length, rle_bbox
 from airflow_annotation.labels.outlines import rle_to_polygons
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.media.ranges import open_media_in_place
@@ -30,9 +30,8 @@ _SHAPES: Final = 200
 """Labels that are drawn on an item."""
 
 _MASK_PIXELS: Final = 1 << 26
-_OUTLINE_PIXELS: Final = 1 << 22
-_OUTLINE_BYTES: Final = 1 << 16
-"""A mask that is larger, or divided more finely, is shown as its box."""
+_OUTLINE_LENGTH: Final = 1 << 16
+"""Ends of a mask's runs: one that is divided more finely is shown as its box."""
 
 _MASK_SECONDS: Final = 5.0
 """After so long a page decodes no more masks: an API server has others to answer."""
@@ -149,7 +148,7 @@ def find_image(hook: AnnotationHook, project_id: str, item_id: str) -> str | tup
     try:
         with Image.open(io.BytesIO(content), formats=list(_IMAGE_TYPES)) as image:
             return content, _IMAGE_TYPES[image.format or ""]
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, Image.DecompressionBombError) as error:
         raise MediaError("The media of this item is no image that is shown here.") from error
 
 
@@ -163,7 +162,7 @@ def _drawn(row: dict[str, Any], deadline: float) -> dict[str, Any]:
         height, width = row["mask_size"]
         rle = RLE((height, width), row["mask_counts"])
         x, y, across, down = rle_bbox(rle)
-        if len(rle.counts) > _OUTLINE_BYTES or across * down > _OUTLINE_PIXELS or time.monotonic() > deadline:
+        if time.monotonic() > deadline or outline_length(rle) > _OUTLINE_LENGTH:
             return {**drawn, "bbox": [x / width, y / height, across / width, down / height], "rotation": 0.0}
         polygons: Iterable[Any] = rle_to_polygons(rle)
         drawn["polygons"] = [
