@@ -188,6 +188,7 @@ class ImageReader:
                 'dataset_options={"loose_keypoints": "drop"}.'
             )
         self.left_out["keypoints of no object"] += 1
+
     def _leave_out(self, what: str, kept: npt.NDArray[np.bool_], odd: npt.NDArray[np.bool_]) -> None:
         self.left_out[what] += int((kept & odd).sum())
         kept &= ~odd

@@ -30,6 +30,7 @@ _LASTING_MEDIA: Final = ("audio", "video")
 _RELATION: Final = "relation"
 _TAXONOMY_SPAN: Final = "taxonomy of text"
 """What the records of a taxonomy that labels text are grouped as: their type is that of answers about the item."""
+_MASK: Final = "instance"
 
 
 class Region(msgspec.Struct, gc=False):
@@ -177,7 +178,7 @@ def _read_values(regions: Sequence[Region], project: _Project) -> Columns:
 def _read_kind(
     kind: tuple[str, str], rows: Sequence[int], regions: Sequence[Region], project: _Project
 ) -> Iterator[_Group]:
-    """Yield the group of regions that are what their type says, and the group of the others."""
+    """Yield groups of the regions: those that are what their type says, and those that land as they stand."""
     type_, to_name = kind
     if type_ == _RELATION:
         yield _Group(rows, _relation_columns(regions))
@@ -185,20 +186,27 @@ def _read_kind(
     media = project.config.find_object(to_name)
     lasting = type_ == "labels" and media is not None and media.media_type in _LASTING_MEDIA
     reader = TIME_RANGES if lasting else PATH_SPANS if type_ == _TAXONOMY_SPAN else READERS.get(type_)
-    unread: Sequence[int] = range(len(rows)) if reader is None else ()
-    if reader is not None:
+    if reader is None:
+        yield _Group(rows, {"type": pa.repeat(OTHER, len(rows))})
+        return
+    if reader.type != _MASK:  # these are decoded one by one, so that none is decoded twice
         try:
-            columns = _value_columns(reader, regions, project)
+            yield _Group(rows, _value_columns(reader, regions, project))
         except ValueError:
-            accepted = [reader.accepts(region.value, region, project.budget) for region in regions]
-            unread = [place for place, good in enumerate(accepted) if not good]
-            read = [place for place, good in enumerate(accepted) if good]
-            columns = _value_columns(reader, [regions[place] for place in read], project)
-            yield _Group([rows[place] for place in read], columns)
+            pass
         else:
-            yield _Group(rows, columns)
-    if unread:
-        yield _Group([rows[place] for place in unread], {"type": pa.repeat(OTHER, len(unread))})
+            return
+    for row, region in zip(rows, regions, strict=True):
+        columns = _try_value(reader, region, project)
+        yield _Group([row], {"type": pa.repeat(OTHER, 1)} if columns is None else columns)
+
+
+def _try_value(reader: ValueReader, region: Region, project: _Project) -> Columns | None:
+    """Return the columns of a region, None if it is not what its type says."""
+    try:
+        return _value_columns(reader, [region], project)
+    except ValueError:
+        return None
 
 
 def _value_columns(reader: ValueReader, regions: Sequence[Region], project: _Project) -> Columns:

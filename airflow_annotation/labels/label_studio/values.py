@@ -388,14 +388,6 @@ class ValueReader(NamedTuple):
         check_finite(columns)
         return columns
 
-    def accepts(self, value: msgspec.Raw, record: Sized, budget: MaskBudget) -> bool:
-        """Return whether a value is what its type says."""
-        try:
-            self.read([value], Pictures([record], budget))
-        except ValueError:
-            return False
-        return True
-
 
 def make_reader(type_: str, values: ReadValues, answer: str) -> ValueReader:
     """Make the reader of a record type.

@@ -34,7 +34,7 @@ _OUTLINE_LENGTH: Final = 1 << 16
 """Ends of a mask's runs: one that is divided more finely is shown as its box."""
 
 _MASK_SECONDS: Final = 5.0
-"""After so long a page decodes no more masks: an API server has others to answer."""
+"""After so long no more masks are decoded, or outlined: an API server has others to answer."""
 
 _LARGEST_IMAGE: Final = 25 << 20
 _IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
@@ -88,13 +88,13 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
     :param hook: of the tool
     :param project_id: the project
     """
-    deadline = time.monotonic() + _MASK_SECONDS
-    hook.mask_budget = MaskBudget.of_pixels(_MASK_PIXELS)._replace(deadline=deadline)
+    hook.mask_budget = MaskBudget.of_pixels(_MASK_PIXELS)._replace(deadline=time.monotonic() + _MASK_SECONDS)
     item_ids = hook.list_last_labeled(project_id, COUNTED)
     tables = collect_tables(hook.read_tables(project_id, annotations="latest", item_ids=item_ids) if item_ids else ())
     items = {row["item_id"]: row for row in tables["items"].to_pylist()}
     submissions = [row for row in tables["annotations"].to_pylist() if row["status"] != "draft"]
     labels = tables["labels"].to_pylist()
+    deadline = time.monotonic() + _MASK_SECONDS
     people = Counter(row["annotator"] or "unknown" for row in submissions)
     classes = Counter(row["label"] or row["type"] for row in labels)
     shown = [items[id_] for id_ in item_ids if id_ in items][:SHOWN]
