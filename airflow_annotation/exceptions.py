@@ -21,6 +21,10 @@ class AnnotationConnectionError(AnnotationError):
     is_transient = True
 
 
+class AnnotationAnswerError(AnnotationConnectionError):
+    """An answer that the tool never gives: a login page, a body that is cut off, JSON of another shape."""
+
+
 class AnnotationAuthenticationError(AnnotationConnectionError):
     """The labeling tool refuses the connection's key."""
 

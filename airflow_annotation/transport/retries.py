@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 import httpx
 from httpx_retries import Retry
 
+from airflow_annotation.exceptions import AnnotationAnswerError
+
 if TYPE_CHECKING:
     import urllib3
 
@@ -29,7 +31,13 @@ def retry_policy(*, repeatable: bool, attempts: int) -> Retry:
         total_timeout=300,
         status_forcelist=(429, 500, 502, 503, 504) if repeatable else (429,),
         retry_on_exceptions=(
-            (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
+            (
+                httpx.TimeoutException,
+                httpx.NetworkError,
+                httpx.RemoteProtocolError,
+                httpx.DecodingError,
+                AnnotationAnswerError,
+            )
             if repeatable
             else (httpx.ConnectError, httpx.ConnectTimeout)
         ),

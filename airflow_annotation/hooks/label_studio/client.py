@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, overload
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -26,7 +25,8 @@ from airflow_annotation.exceptions import (
     AnnotationProjectNotFound,
     MediaError,
 )
-from airflow_annotation.hooks.label_studio.errors import check_response, connection_error, decode_answer, key_refused
+from airflow_annotation.hooks.answers import Answer, decode_json
+from airflow_annotation.hooks.label_studio.errors import check_response, connection_error, key_refused
 from airflow_annotation.transport.clients import make_async_client, make_client, timeout_of
 from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.transport.retries import retry_policy
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
 
 _REPEATABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+T = TypeVar("T")
+
 _RENEWAL_MARGIN: Final = 30.0
 
 _MEDIA_FOLDERS: Final = ("data/upload", "data/local-files", "storage-data/uploaded", "tasks")
@@ -42,7 +44,7 @@ _MEDIA_FOLDERS: Final = ("data/upload", "data/local-files", "storage-data/upload
 
 
 class _AccessToken(msgspec.Struct):
-    access: str
+    access: Annotated[str, msgspec.Meta(pattern="^[!-~]+$")]
 
 
 class LabelStudioAuth(httpx.Auth):
@@ -93,6 +95,8 @@ class LabelStudioAuth(httpx.Auth):
         flow = self.auth_flow(request)
         outgoing = next(flow)
         while True:
+            if outgoing is not request:
+                outgoing.extensions["retry"] = _token_answer().within(self._retry)
             response = yield outgoing
             if outgoing is not request:
                 response.read()
@@ -108,6 +112,7 @@ class LabelStudioAuth(httpx.Auth):
         """
         flow = self.auth_flow(request)
         if (outgoing := next(flow)) is not request:
+            outgoing.extensions["retry"] = _token_answer().within(self._retry)
             flow.send(http.send(outgoing, auth=None))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -115,6 +120,8 @@ class LabelStudioAuth(httpx.Auth):
         flow = self.auth_flow(request)
         outgoing = next(flow)
         while True:
+            if outgoing is not request:
+                outgoing.extensions["retry"] = _token_answer().within_async(self._retry)
             response = yield outgoing
             if outgoing is not request:
                 await response.aread()
@@ -129,19 +136,23 @@ class LabelStudioAuth(httpx.Auth):
             f"{self._url}/api/token/refresh/",
             headers=self._headers,
             json={"refresh": self._api_key},
-            extensions={"timeout": request.extensions.get("timeout", {}), "retry": self._retry},
+            extensions={"timeout": request.extensions.get("timeout", {})},
         )
 
     def _keep_access_token(self, response: httpx.Response) -> None:
         if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.BAD_REQUEST}:
             raise key_refused(self._url, "the personal access token is expired, revoked, or of another server")
         check_response(response, self._url)
-        token = decode_answer(response, _AccessToken).access
+        token = decode_json(response, _AccessToken).access
         claims = _jwt_claims(token) or {}
         # The token's own lifetime, on our clock: the server's clock may be off.
-        lifetime = float(claims.get("exp", 0)) - float(claims.get("iat", 0))
+        lifetime = _seconds(claims, "exp") - _seconds(claims, "iat")
         self._renew_at = time.monotonic() + max(lifetime - _RENEWAL_MARGIN, lifetime / 2)
         self._access_token = token
+
+
+def _token_answer() -> Answer[_AccessToken]:
+    return Answer(lambda response: decode_json(response, _AccessToken))
 
 
 class LabelStudioClient:
@@ -217,33 +228,67 @@ class LabelStudioClient:
         :param repeatable: whether sending it twice does no harm; by default what HTTP says of the method
         :param timeout: seconds, in place of the client's
         """
-        arguments = self._arguments(method, path, repeatable=repeatable, timeout=timeout)
-        retry = arguments["extensions"]["retry"]
-        # Read inside the retry: an answer that is cut off half way is asked for again.
-        arguments["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.read)
-        with connection_error(self.url):
-            response = self._http.request(
-                **arguments, params=params, json=json, content=content, files=files, headers=headers
-            )
-            return check_response(response, self.url)
+        return self._request(
+            lambda response: response,
+            self._arguments(method, path, repeatable=repeatable, timeout=timeout)
+            | {"params": params, "json": json, "content": content, "files": files, "headers": headers},
+        )
 
-    async def arequest(
+    @overload
+    def read(self, method: str, path: str, type_: type[T], **arguments: Any) -> T: ...
+    @overload
+    def read(self, method: str, path: str, type_: Any, **arguments: Any) -> Any: ...
+    def read(self, method: str, path: str, type_: Any, **arguments: Any) -> Any:
+        """Send a request and return the JSON of its answer. One that cannot be read is asked for again where it may be.
+
+        :param method: ``GET``, ``POST``, ...
+        :param path: below the server's URL
+        :param type_: what Label Studio answers there
+        :param arguments: as :meth:`request` takes them
+        :raises AnnotationAnswerError: the answer is something else
+        """
+        return self.read_with(method, path, lambda response: decode_json(response, type_), **arguments)
+
+    def read_with(
         self,
         method: str,
         path: str,
+        read: Callable[[httpx.Response], T],
         *,
-        params: Any = None,
-        json: Any = None,
-        content: bytes | None = None,
-        files: Any = None,
-        headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
         timeout: float | None = None,
-    ) -> httpx.Response:
-        """Like :meth:`request`, for triggers. Opens a connection each time: they poll seldom, and have no end."""
-        arguments = self._arguments(method, path, repeatable=repeatable, timeout=timeout)
-        retry = arguments["extensions"]["retry"]
-        arguments["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.aread)
+        **arguments: Any,
+    ) -> T:
+        """Like :meth:`read`, for what one type does not tell.
+
+        :param read: returns what a successful answer says, or raises
+            :class:`~airflow_annotation.exceptions.AnnotationAnswerError`
+        """
+        return self._request(read, self._arguments(method, path, repeatable=repeatable, timeout=timeout) | arguments)
+
+    def _request(self, read: Callable[[httpx.Response], T], arguments: dict[str, Any]) -> T:
+        answer = Answer(lambda response: read(check_response(response, self.url)))
+        # Read inside the retry: an answer that is cut off half way, or garbled, is asked for again.
+        arguments["extensions"]["retry"] = answer.within(arguments["extensions"]["retry"])
+        with connection_error(self.url):
+            return answer.of(self._http.request(**arguments))
+
+    @overload
+    async def aread(self, method: str, path: str, type_: type[T], *, params: Any = None) -> T: ...
+    @overload
+    async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any: ...
+    async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any:
+        """Like :meth:`read`, for triggers. Opens a connection each time: they poll seldom, and have no end."""
+        return await self._arequest(lambda response: decode_json(response, type_), method, path, params=params)
+
+    async def arequest(self, method: str, path: str, *, params: Any = None) -> httpx.Response:
+        """Like :meth:`request`, for triggers."""
+        return await self._arequest(lambda response: response, method, path, params=params)
+
+    async def _arequest(self, read: Callable[[httpx.Response], T], method: str, path: str, *, params: Any) -> T:
+        answer = Answer(lambda response: read(check_response(response, self.url)))
+        arguments = self._arguments(method, path, repeatable=None, timeout=None)
+        arguments["extensions"]["retry"] = answer.within_async(arguments["extensions"]["retry"])
         with connection_error(self.url):
             async with make_async_client(
                 auth=self._auth,
@@ -252,27 +297,7 @@ class LabelStudioClient:
                 verify=self._ssl_context,
                 pace=self._pace,
             ) as http:
-                response = await http.request(
-                    **arguments, params=params, json=json, content=content, files=files, headers=headers
-                )
-            return check_response(response, self.url)
-
-    @contextmanager
-    def stream(
-        self, method: str, path: str, *, params: Any = None, json: Any = None, timeout: float | None = None
-    ) -> Iterator[httpx.Response]:
-        """Send a request and give its successful answer while it comes in, for bodies that are too large to hold.
-
-        What goes wrong before the body begins is repeated where that is safe; a body that is cut off is an error.
-        """
-        arguments = self._arguments(method, path, repeatable=None, timeout=timeout)
-        with (
-            connection_error(self.url),
-            self._http.stream(**arguments, params=params, json=json) as response,
-        ):
-            if not response.is_success:
-                response.read()
-            yield check_response(response, self.url)
+                return answer.of(await http.request(**arguments, params=params))
 
     def media_request(self, media_uri: str) -> tuple[str, dict[str, str]]:
         """Return the URL of a file on the server, and the headers to send along; any other URI as it is, without.
@@ -367,3 +392,8 @@ def _jwt_claims(token: str) -> dict[str, Any] | None:
         return dict(jwt.decode(token, options={"verify_signature": False}))
     except jwt.InvalidTokenError:
         return None
+
+
+def _seconds(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
-import msgspec
 
 from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
@@ -17,11 +16,9 @@ from airflow_annotation.exceptions import (
     AnnotationProjectNotFound,
     AnnotationRequestError,
 )
-from airflow_annotation.labels.json_repair import repair_json
+from airflow_annotation.hooks.answers import garbled, is_web_page, page_name
 
 _LONGEST_MESSAGE = 1000
-
-Answer = TypeVar("Answer")
 
 
 @contextmanager
@@ -66,7 +63,7 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
     :raises AnnotationProjectNotFound: there is no such project
     :raises AnnotationRequestError: Label Studio refuses the request; the message is its own
     """
-    is_html = response.headers.get("content-type", "").startswith("text/html")
+    is_html = is_web_page(response)
     if response.is_success and not is_html:
         return response
     asked = f"{response.request.method} {response.request.url.path}"
@@ -74,10 +71,7 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
     if response.is_redirect:
         raise AnnotationConnectionError(_redirected(response, url))
     if response.is_success:
-        raise AnnotationConnectionError(
-            f"{url} answered {asked} with a web page instead of JSON: that is not Label Studio's API. Is the "
-            "connection's host right, with its path prefix, and is there a proxy in front that wants a login?"
-        )
+        raise garbled(response, page_name(response))
     body = None if is_html else _json(response)
     if status == httpx.codes.UNAUTHORIZED:
         raise key_refused(url, tool_message(body))
@@ -89,27 +83,6 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
     raise AnnotationRequestError(
         f"Label Studio at {url} refused {asked} with {status}: {message or 'no reason given'}", status_code=status
     )
-
-
-def decode_answer(response: httpx.Response, type_: type[Answer]) -> Answer:
-    """Return a successful answer's JSON as what Label Studio answers there.
-
-    :raises AnnotationConnectionError: it is something else, so that another server must have answered
-    """
-    try:
-        return _decode(response.content, type_)
-    except msgspec.DecodeError as error:
-        raise AnnotationConnectionError(
-            f"{response.request.method} {response.request.url.copy_with(query=None)} was not answered as Label Studio "
-            f"answers it ({error}). Is the connection's host right, with its path prefix?"
-        ) from error
-
-
-def _decode(content: bytes, type_: type[Answer]) -> Answer:
-    try:
-        return msgspec.json.decode(content, type=type_)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # what people typed may be no strict JSON
-        return msgspec.json.decode(repair_json(content), type=type_)
 
 
 def key_refused(url: str, reason: str) -> AnnotationAuthenticationError:

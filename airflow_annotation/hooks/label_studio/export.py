@@ -17,13 +17,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Final, NamedTuple
 
+import httpx
 import msgspec
 import pyarrow.compute as pc
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
+from airflow_annotation.hooks.answers import reading
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.label_studio.task_pages import Task, condition, list_page
 from airflow_annotation.hooks.progress_log import ReadProgress
 from airflow_annotation.labels.json_repair import split_records
@@ -191,7 +192,7 @@ class _PieceReader:
         self._include_predictions = include_predictions
         self._piece_items = piece_items
         self._query_bytes = _PIECE_QUERY_BYTES
-        self._has_unfinished = list_page(client, project_id, _UNFINISHED, page_size=1).total > 0
+        self._has_unfinished = list_page(client, project_id, Task, _UNFINISHED, page_size=1).total > 0
 
     def pieces(self, ids: Iterator[int]) -> Iterator[_Piece]:
         """Yield the pieces in order, while the next ones are being fetched."""
@@ -224,7 +225,7 @@ class _PieceReader:
         """Fetch items, in halves where the server fails on all of them at once; then what follows is halved too."""
         try:
             params = [("exportType", "JSON"), ("download_all_tasks", "true"), *(("ids[]", str(id_)) for id_ in ids)]
-            export = self._client.request("GET", f"{project_path(self._project_id)}export", params=params).content
+            export = self._client.read_with("GET", f"{project_path(self._project_id)}export", _export, params=params)
             unfinished = self._list_unfinished(ids) if self._has_unfinished else frozenset()
             predictions = self._fetch_predictions(export) if self._include_predictions else {}
             return [_Piece(export, unfinished, predictions)]
@@ -238,16 +239,18 @@ class _PieceReader:
             return self._fetch(ids[:middle]) + self._fetch(ids[middle:])
 
     def _list_unfinished(self, ids: list[int]) -> frozenset[int]:
-        page = list_page(self._client, self._project_id, _UNFINISHED, selected=ids)
-        return frozenset(task.id for task in page.read(Task))
+        page = list_page(self._client, self._project_id, Task, _UNFINISHED, selected=ids)
+        return frozenset(task.id for task in page.tasks)
 
     def _fetch_predictions(self, export: bytes) -> dict[int, list[msgspec.Raw]]:
         """Fetch the predictions of exported items. The export has their ids only."""
         ids = [task.id for task in _decode_counts(export) if task.total_predictions]
         if not ids:
             return {}
-        page = list_page(self._client, self._project_id, selected=ids, fields="all", include=_PREDICTIONS)
-        return {task.id: task.predictions for task in page.read(_PredictedTask)}
+        page = list_page(
+            self._client, self._project_id, _PredictedTask, selected=ids, fields="all", include=_PREDICTIONS
+        )
+        return {task.id: task.predictions for task in page.tasks}
 
 
 def _decode_counts(export: bytes) -> list[_CountedTask]:
@@ -256,21 +259,28 @@ def _decode_counts(export: bytes) -> list[_CountedTask]:
 
 def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
     """Yield the ids of the project's items in ascending order, among others that are not in the project."""
-    first = list_page(client, project_id, page_size=1)
-    last = list_page(client, project_id, ordering="-tasks:id", page_size=1)
+    first = list_page(client, project_id, Task, page_size=1)
+    last = list_page(client, project_id, Task, ordering="-tasks:id", page_size=1)
     if not first.tasks or not last.tasks:
         return
-    next_id, last_id = first.read(Task)[0].id, last.read(Task)[0].id
+    next_id, last_id = first.tasks[0].id, last.tasks[0].id
     if last_id - next_id < _DENSE * first.total:
         yield from range(next_id, last_id + 1)
         return
     while True:
-        page = list_page(client, project_id, [condition("id", "in", "Number", {"min": next_id, "max": last_id})])
-        ids = [task.id for task in page.read(Task)]
+        page = list_page(client, project_id, Task, [condition("id", "in", "Number", {"min": next_id, "max": last_id})])
+        ids = [task.id for task in page.tasks]
         yield from ids
         if len(ids) >= page.total or not ids:
             return
         next_id = ids[-1] + 1
+
+
+def _export(response: httpx.Response) -> bytes:
+    """Return an export as it is, once it is certain that it is one and whole."""
+    with reading(response):
+        _decode_counts(response.content)
+    return response.content
 
 
 def _query_bytes(ids: Iterable[int]) -> int:
@@ -283,7 +293,7 @@ def _email_finder(client: LabelStudioClient) -> Callable[[int], str]:
     @cache
     def find_email(user_id: int) -> str:
         try:
-            return decode_answer(client.request("GET", f"/api/users/{user_id}/"), _User).email or str(user_id)
+            return client.read("GET", f"/api/users/{user_id}/", _User).email or str(user_id)
         except (AnnotationProjectNotFound, AnnotationRequestError) as error:
             if error.is_transient:
                 raise

@@ -38,7 +38,6 @@ from airflow_annotation.hooks.connection_fields import (
 )
 from airflow_annotation.hooks.label_studio import item_states, media_files, progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
@@ -119,8 +118,8 @@ class LabelStudioHook(AnnotationHook):
         try:
             # Somebody waits for it: fewer tries, and shorter ones.
             client = client_from_connection(self.connection, attempts=1)
-            version = decode_answer(client.request("GET", "/api/version", timeout=10), _Version)
-            user = decode_answer(client.request("GET", "/api/current-user/whoami", timeout=10), _User)
+            version = client.read("GET", "/api/version", _Version, timeout=10)
+            user = client.read("GET", "/api/current-user/whoami", _User, timeout=10)
         except AnnotationRequestError as error:
             if error.status_code == httpx.codes.NOT_FOUND:
                 return False, f"There is no Label Studio at {client.url}: something else answers there. {error}"

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
+import httpx
 import msgspec
 import pyarrow as pa
 
+from airflow_annotation.hooks.answers import reading
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.task_pages import (
     Condition,
@@ -69,15 +71,16 @@ def list_item_states(
     :param include_predictions: whether predictions are read too; then those of all items are looked at
     """
     project_path(project_id)
-    has_drafts = list_page(client, project_id, [_HAS_DRAFTS], page_size=1).total > 0
+    has_drafts = list_page(client, project_id, Task, [_HAS_DRAFTS], page_size=1).total > 0
     for first, tasks in _pages(client, project_id):
         parts: dict[int, list[str | None]] = {}
         between = condition("id", "in", "Number", {"min": first, "max": tasks[-1].id})
         if has_drafts:
             _add_drafts(client, project_id, between, parts)
         if include_predictions and any(task.total_predictions for task in tasks):
-            page = list_page(client, project_id, [between, _HAS_PREDICTIONS], fields="all", include="id,predictions")
-            for predicted in page.read(_PredictedTask):
+            conditions = [between, _HAS_PREDICTIONS]
+            page = list_page(client, project_id, _PredictedTask, conditions, fields="all", include="id,predictions")
+            for predicted in page.tasks:
                 parts.setdefault(predicted.id, []).extend(part.updated_at for part in predicted.predictions)
         yield _states(tasks, parts)
 
@@ -85,8 +88,8 @@ def list_item_states(
 def get_last_change(client: LabelStudioClient, project_id: str) -> datetime | None:
     """Ask when a task of the project was last changed."""
     project_path(project_id)
-    page = list_page(client, project_id, ordering="-tasks:updated_at", include="id,updated_at", page_size=1)
-    times = time_column([task.updated_at for task in page.read(_TaskState)])
+    page = list_page(client, project_id, _TaskState, ordering="-tasks:updated_at", include="id,updated_at", page_size=1)
+    times = time_column([task.updated_at for task in page.tasks])
     return times[0].as_py() if len(times) else None
 
 
@@ -98,8 +101,8 @@ def list_last_labeled(client: LabelStudioClient, project_id: str, count: int) ->
     :param count: how many at most
     """
     project_path(project_id)
-    page = list_page(client, project_id, [_HAS_ANNOTATIONS], ordering="-tasks:updated_at", page_size=count)
-    return [str(task.id) for task in page.read(Task)]
+    page = list_page(client, project_id, Task, [_HAS_ANNOTATIONS], ordering="-tasks:updated_at", page_size=count)
+    return [str(task.id) for task in page.tasks]
 
 
 def _pages(client: LabelStudioClient, project_id: str) -> Iterator[tuple[int, Sequence[_TaskState]]]:
@@ -107,8 +110,8 @@ def _pages(client: LabelStudioClient, project_id: str) -> Iterator[tuple[int, Se
     first = 0
     while True:
         newer = condition("id", "greater", "Number", first - 1)
-        page = list_page(client, project_id, [newer] if first else [], include=_STATE)
-        tasks = page.read(_TaskState)
+        page = list_page(client, project_id, _TaskState, [newer] if first else [], include=_STATE)
+        tasks = page.tasks
         if not tasks:
             return
         yield first, tasks
@@ -121,14 +124,17 @@ def _add_drafts(
     client: LabelStudioClient, project_id: str, between: Condition, parts: dict[int, list[str | None]]
 ) -> None:
     """Add when drafts changed. Lists have those of the key's own user, so that the export has to be asked."""
-    ids = [task.id for task in list_page(client, project_id, [between, _HAS_DRAFTS]).read(Task)]
+    ids = [task.id for task in list_page(client, project_id, Task, [between, _HAS_DRAFTS]).tasks]
     for start in range(0, len(ids), _DRAFTED_TASKS):
         own = [("ids[]", str(id_)) for id_ in ids[start : start + _DRAFTED_TASKS]]
         params = [("exportType", "JSON"), ("download_all_tasks", "true"), *own]
-        export = client.request("GET", f"{project_path(project_id)}export", params=params).content
-        for record in split_records(export):
-            task = decode_lenient(record, _DraftedTask)
+        for task in client.read_with("GET", f"{project_path(project_id)}export", _drafted, params=params):
             parts.setdefault(task.id, []).extend(draft.updated_at for draft in task.drafts)
+
+
+def _drafted(response: httpx.Response) -> list[_DraftedTask]:
+    with reading(response):
+        return [decode_lenient(record, _DraftedTask) for record in split_records(response.content)]
 
 
 def _states(tasks: Sequence[_TaskState], parts: dict[int, list[str | None]]) -> pa.RecordBatch:

@@ -33,6 +33,10 @@ class _Task(msgspec.Struct):
         return self.total_annotations + self.cancelled_annotations > 0
 
 
+class _Imported(msgspec.Struct):
+    task_ids: list[int]
+
+
 class _TaskPage(msgspec.Struct):
     total: int
     tasks: list[_Task]
@@ -123,15 +127,16 @@ class ItemTasks:
         return key_hash(str(next((data[name] for name in names if data.get(name)), "")))
 
     def _import(self, tasks: list[TaskData]) -> None:
-        answer = self._client.request(
+        answer = self._client.read(
             "POST",
             f"/api/projects/{self._project_id}/import",
+            _Imported,
             params={"return_task_ids": "true"},
             content=msgspec.json.encode([{"data": data} for data in tasks]),
             headers={"Content-Type": "application/json"},
             repeatable=False,
         )
-        self._last_id = max(self._last_id, *answer.json()["task_ids"])
+        self._last_id = max(self._last_id, *answer.task_ids)
 
     def _find_created(self, tasks: list[TaskData]) -> list[TaskData]:
         created = {self._key(task.data) for task in self._tasks_after(self._last_id)}
@@ -149,9 +154,10 @@ class ItemTasks:
             task_id = page.tasks[-1].id
 
     def _page(self, query: dict[str, Any], *, page_size: int) -> _TaskPage:
-        answer = self._client.request(
+        return self._client.read(
             "GET",
             "/api/tasks/",
+            _TaskPage,
             params={
                 "project": self._project_id,
                 "include": "id,data,total_annotations,cancelled_annotations",
@@ -160,4 +166,3 @@ class ItemTasks:
                 "query": json.dumps(query),
             },
         )
-        return msgspec.json.decode(answer.content, type=_TaskPage)

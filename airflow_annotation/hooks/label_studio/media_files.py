@@ -14,7 +14,6 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
 from airflow_annotation.labels.label_studio.export import RESERVED_KEYS
 
@@ -65,6 +64,10 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     file: BinaryIO
     mime_type: str
+
+
+class _Sent(msgspec.Struct):
+    file_upload_ids: list[int]
 
 
 class _FileUpload(msgspec.Struct):
@@ -127,20 +130,21 @@ class MediaFiles:
     def _post(self, files: list[MediaFile]) -> None:
         for file in files:
             file.file.seek(0)
-        answer = self._client.request(
+        answer = self._client.read(
             "POST",
             f"/api/projects/{self._project_id}/import",
+            _Sent,
             params={"commit_to_project": "false"},
             # Of parts with the same field name the server keeps one, silently.
             files=[(f"file{number}", (file.name, file.file, file.mime_type)) for number, file in enumerate(files)],
             repeatable=False,
         )
-        self._sent += answer.json()["file_upload_ids"]
+        self._sent += answer.file_upload_ids
 
     def _list(self, params: dict[str, str]) -> dict[str, str]:
-        answer = self._client.request("GET", f"/api/projects/{self._project_id}/file-uploads", params=params)
+        path = f"/api/projects/{self._project_id}/file-uploads"
+        uploads: list[_FileUpload] = self._client.read("GET", path, list[_FileUpload], params=params)
         prefix = urlsplit(self._client.url).path.rstrip("/")
-        uploads = msgspec.json.decode(answer.content, type=list[_FileUpload])
         return {
             upload.file[match.start() + 1 :]: f"{prefix}/data/{upload.file}"
             for upload in uploads
@@ -176,7 +180,7 @@ def find_media(client: LabelStudioClient, project_id: str, item_id: str) -> tupl
     """
     if not item_id.isdecimal():
         raise AnnotationError(f"{item_id!r} is not the id of a task.")
-    task = decode_answer(client.request("GET", f"/api/tasks/{item_id}/"), _ShownTask)
+    task = client.read("GET", f"/api/tasks/{item_id}/", _ShownTask)
     if str(task.project) != project_id:
         raise AnnotationError(f"Task {item_id} is not in project {project_id}.")
     for key, value in task.data.items():

@@ -18,7 +18,6 @@ import numpy as np
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
@@ -209,15 +208,16 @@ class _Upload:
     def _import(self, parts: list[_Part]) -> list[tuple[_Part, str]]:
         """Send predictions; return those that the server dropped, which it says by their number only, and why."""
         predictions = [prediction for part in parts for prediction in part.predictions]
-        answer = self._client.request(
+        answer = self._client.read(
             "POST",
             f"{project_path(self._project_id)}import/predictions",
+            _Created,
             content=b"[" + b",".join(predictions) + b"]",
             headers={"Content-Type": "application/json"},
             repeatable=False,
             timeout=_REQUEST_SECONDS,
         )
-        dropped = len(predictions) - decode_answer(answer, _Created).created
+        dropped = len(predictions) - answer.created
         if not dropped:
             return []
         from label_studio_sdk.label_interface.interface import LabelInterface
@@ -245,7 +245,9 @@ class _Upload:
     def _tasks_with_version(self, *, first: int = 1, last: int = 2**31 - 1) -> Iterator[int]:
         """Yield the ids of the tasks that have predictions of this version."""
         # The server looks for versions that have this one's letters in them, so others may have to be told apart.
-        versions = self._client.request("GET", f"{project_path(self._project_id)}model-versions/").json()
+        versions: Any = self._client.read(
+            "GET", f"{project_path(self._project_id)}model-versions/", list[Any] | dict[str, Any]
+        )
         alike = [version for version in versions if self._model_version.lower() in str(version).lower()]
         if not alike:
             return
@@ -265,7 +267,7 @@ class _Upload:
                 "include": "id" if is_exact else "id,predictions,model_version",
                 "page_size": _PAGE_SIZE,
             }
-            page = decode_answer(self._client.request("GET", "/api/tasks/", params=params), _TaskPage)
+            page = self._client.read("GET", "/api/tasks/", _TaskPage, params=params)
             for task in page.tasks:
                 if is_exact or any(one.model_version == self._model_version for one in task.predictions):
                     yield task.id

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
-import httpx
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.label_studio.errors import decode_answer, project_not_found
+from airflow_annotation.hooks.label_studio.errors import project_not_found
 
 _COUNTS_PATH: Final = "/api/projects/counts/"
 _TASKS_PATH: Final = "/api/tasks/"
@@ -42,21 +41,21 @@ def get_progress(client: LabelStudioClient, project_id: str) -> AnnotationProgre
     ``skipped`` counts the items that somebody skipped and that are not finished: where Label Studio is set to take a
     skip for an answer (``skip_queue`` ``IGNORE_SKIPPED``), a skipped item is finished, and counts as ``completed``.
     """
-    counts = _read_counts(client.request("GET", _COUNTS_PATH, params=_counts_query(project_id)), client, project_id)
+    page = client.read("GET", _COUNTS_PATH, _CountsPage, params=_counts_query(project_id))
+    counts = _one_of(page, client, project_id)
     skipped = None
     if counts.skipped_annotations_number:
-        skipped = client.request("GET", _TASKS_PATH, params=_skipped_query(project_id))
+        skipped = client.read("GET", _TASKS_PATH, _TaskTotal, params=_skipped_query(project_id))
     return _progress(counts, skipped)
 
 
 async def aget_progress(client: LabelStudioClient, project_id: str) -> AnnotationProgress:
     """Like :func:`get_progress`, for triggers."""
-    counts = _read_counts(
-        await client.arequest("GET", _COUNTS_PATH, params=_counts_query(project_id)), client, project_id
-    )
+    page = await client.aread("GET", _COUNTS_PATH, _CountsPage, params=_counts_query(project_id))
+    counts = _one_of(page, client, project_id)
     skipped = None
     if counts.skipped_annotations_number:
-        skipped = await client.arequest("GET", _TASKS_PATH, params=_skipped_query(project_id))
+        skipped = await client.aread("GET", _TASKS_PATH, _TaskTotal, params=_skipped_query(project_id))
     return _progress(counts, skipped)
 
 
@@ -77,8 +76,8 @@ async def aget_progress_of(
             answers[project_id] = error
     if not asked:
         return answers
-    response = await client.arequest("GET", _COUNTS_PATH, params=_counts_query(*asked))
-    counted = {counts.id: counts for counts in decode_answer(response, _CountsPage).results}
+    page = await client.aread("GET", _COUNTS_PATH, _CountsPage, params=_counts_query(*asked))
+    counted = {counts.id: counts for counts in page.results}
     for project_id in asked:
         counts = counted.get(int(project_id))
         answers[project_id] = (
@@ -96,12 +95,11 @@ def _counts_query(*project_ids: str) -> dict[str, Any]:
     return {"ids": ",".join(project_ids), "include": fields, "page_size": len(project_ids)}
 
 
-def _read_counts(response: httpx.Response, client: LabelStudioClient, project_id: str) -> _ProjectCounts:
-    results = decode_answer(response, _CountsPage).results
-    if not results:
+def _one_of(page: _CountsPage, client: LabelStudioClient, project_id: str) -> _ProjectCounts:
+    if not page.results:
         # Unknown ids are left out of the answer instead of being an error.
         raise project_not_found(client.url, project_id)
-    return results[0]
+    return page.results[0]
 
 
 def _skipped_query(project_id: str) -> dict[str, Any]:
@@ -114,10 +112,10 @@ def _skipped_query(project_id: str) -> dict[str, Any]:
     return {"project": project_id, "page_size": 1, "include": "id", "query": query}
 
 
-def _progress(counts: _ProjectCounts, skipped: httpx.Response | None) -> AnnotationProgress:
+def _progress(counts: _ProjectCounts, skipped: _TaskTotal | None) -> AnnotationProgress:
     return AnnotationProgress(
         total=counts.task_number,
         completed=counts.finished_task_number,
-        skipped=decode_answer(skipped, _TaskTotal).total if skipped is not None else 0,
+        skipped=skipped.total if skipped is not None else 0,
         annotations=counts.total_annotations_number,
     )

@@ -18,7 +18,6 @@ from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotF
 from airflow_annotation.hooks import run_marker
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.hooks.label_studio.progress import get_progress
 from airflow_annotation.hooks.run_marker import (
     find_run_marks,
@@ -75,6 +74,10 @@ class _ListedProject(msgspec.Struct):
     created_at: datetime | None = None
 
 
+class _Config(msgspec.Struct):
+    label_config: str | None
+
+
 class _ProjectPage(msgspec.Struct):
     results: list[_ListedProject]
     next: str | None = None
@@ -112,14 +115,13 @@ def project_uri(url: str, project_id: str | int) -> str:
 
 def get_project(client: LabelStudioClient, project_id: str) -> AnnotationProject:
     """Return the project with this id."""
-    response = client.request("GET", project_path(project_id), params={"include": _LISTED})
-    return _project(client, decode_answer(response, _ListedProject))
+    return _project(client, _read(client, project_id))
 
 
 def get_label_config(client: LabelStudioClient, project_id: str) -> str:
     """Return the labeling config (XML) of a project."""
-    response = client.request("GET", project_path(project_id), params={"include": "id,label_config"})
-    return response.json()["label_config"] or ""
+    params = {"include": "id,label_config"}
+    return client.read("GET", project_path(project_id), _Config, params=params).label_config or ""
 
 
 def find_project(client: LabelStudioClient, run_key: str) -> AnnotationProject | None:
@@ -178,7 +180,7 @@ def validate_label_config(client: LabelStudioClient, label_config: str) -> None:
 
 def read_template(client: LabelStudioClient, project_id: str) -> dict[str, Any]:
     """Return the labeling config and the settings of a project, as another one can be made with them."""
-    template = client.request("GET", project_path(project_id)).json()
+    template: dict[str, Any] = client.read("GET", project_path(project_id), dict[str, Any])
     return {
         name: template[name]
         for name in ("label_config", *PROJECT_SETTINGS)
@@ -200,8 +202,7 @@ def create_project(
         "title": run_title(title, run_key, longest=_TITLE_LENGTHS[1]),
         "description": run_description(description, run_key),
     }
-    answer = client.request("POST", "/api/projects/", json=body)
-    made = decode_answer(answer, _ListedProject)
+    made = client.read("POST", "/api/projects/", _ListedProject, json=body)
     first = find_project(client, run_key)
     if first is not None and int(first.id) < made.id:
         log.info("Project %s of the run %r was made at the same time; project %s goes.", first.id, run_key, made.id)
@@ -239,10 +240,10 @@ def rename_run(client: LabelStudioClient, run_key: str, new_run_key: str) -> Ann
     other = find_project(client, new_run_key)
     if other is not None:
         raise AnnotationError(f"The run_key {new_run_key!r} is taken by project {other.id} ({other.title!r}).")
-    old = client.request("GET", project_path(project.id), params={"include": _LISTED}).json()
+    old = _read(client, project.id)
     body = {
-        "title": rename_title(old["title"] or "", run_key, new_run_key, longest=_TITLE_LENGTHS[1]),
-        "description": run_description(old["description"] or "", new_run_key),
+        "title": rename_title(old.title or "", run_key, new_run_key, longest=_TITLE_LENGTHS[1]),
+        "description": run_description(old.description or "", new_run_key),
     }
     return _patch(client, project.id, body, new_run_key)
 
@@ -262,16 +263,19 @@ def _list(client: LabelStudioClient, title: str | None = None) -> Iterator[_List
         query["title"] = title
     while True:
         try:
-            response = client.request("GET", "/api/projects/", params=query)
+            page = client.read("GET", "/api/projects/", _ProjectPage, params=query)
         except AnnotationRequestError as error:
             if error.status_code == 404 and query["page"] > 1:
                 return  # The last page went while we read: projects were deleted.
             raise
-        page = decode_answer(response, _ProjectPage)
         yield from page.results
         if page.next is None:
             return
         query["page"] += 1
+
+
+def _read(client: LabelStudioClient, project_id: str) -> _ListedProject:
+    return client.read("GET", project_path(project_id), _ListedProject, params={"include": _LISTED})
 
 
 def _project(client: LabelStudioClient, listed: _ListedProject, run_key: str | None = None) -> AnnotationProject:
@@ -287,5 +291,5 @@ def _project(client: LabelStudioClient, listed: _ListedProject, run_key: str | N
 
 
 def _patch(client: LabelStudioClient, project_id: str, body: dict[str, Any], run_key: str) -> AnnotationProject:
-    answer = client.request("PATCH", project_path(project_id), json=body, repeatable=True)
-    return _project(client, decode_answer(answer, _ListedProject), run_key)
+    patched = client.read("PATCH", project_path(project_id), _ListedProject, json=body, repeatable=True)
+    return _project(client, patched, run_key)

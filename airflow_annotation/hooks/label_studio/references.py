@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
+
+import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
@@ -14,6 +16,15 @@ from airflow_annotation.media.storage import local_path, uri_scheme, without_con
 
 _STORAGES: Final = {"s3": ("s3", "bucket"), "gs": ("gcs", "bucket"), "azure-blob": ("azure", "container")}
 """Label Studio's storage type for a URI scheme, and the storage's attribute that holds the bucket's name."""
+
+
+class _Storage(msgspec.Struct):
+    """A storage that a project is connected to."""
+
+    type: str
+    path: str | None = None
+    bucket: str | None = None
+    container: str | None = None
 
 
 class MediaReferences:
@@ -44,9 +55,9 @@ class MediaReferences:
         if path is not None:
             return self._find_local(Path(os.path.normpath(path.absolute())))
         bucket = urlsplit(without_connection(uri)).netloc
-        storage_type, attribute = _STORAGES.get(scheme, ("", ""))
+        storage_type, attribute = _STORAGES.get(scheme, ("", "bucket"))
         connected = any(
-            storage["type"] == storage_type and storage.get(attribute) == bucket for storage in self._storages
+            storage.type == storage_type and getattr(storage, attribute) == bucket for storage in self._storages
         )
         return without_connection(uri) if connected else None
 
@@ -55,7 +66,7 @@ class MediaReferences:
         if self._root is None or self._root not in path.parent.parents:
             return None
         relative = path.relative_to(self._root)
-        connected = {Path(storage["path"]) for storage in self._storages if storage["type"] == "localfiles"}
+        connected = {Path(storage.path) for storage in self._storages if storage.type == "localfiles" and storage.path}
         if not connected.intersection(path.parents):
             self._connect(self._root / relative.parts[0])
         return f"{urlsplit(self._client.url).path.rstrip('/')}/data/local-files/?d={quote(relative.as_posix())}"
@@ -63,15 +74,16 @@ class MediaReferences:
     def _connect(self, folder: Path) -> None:
         storage = {"project": self._project_id, "title": folder.name, "path": str(folder), "use_blob_urls": True}
         try:
-            answer = self._client.request("POST", "/api/storages/localfiles", json=storage)
+            made = self._client.read("POST", "/api/storages/localfiles", _Storage, json=storage)
         except AnnotationRequestError as error:
             raise AnnotationError(
                 f"Label Studio cannot be referred to the files in {folder}. Use media_access='upload', or mend what it "
                 f"says: {error}"
             ) from error
-        self._storages.append(answer.json())
+        self._storages.append(made)
 
     @cached_property
-    def _storages(self) -> list[dict[str, Any]]:
-        answer = self._client.request("GET", "/api/storages/", params={"project": self._project_id})
-        return list(answer.json())
+    def _storages(self) -> list[_Storage]:
+        params = {"project": self._project_id}
+        found: list[_Storage] = self._client.read("GET", "/api/storages/", list[_Storage], params=params)
+        return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
+import httpx
 import msgspec
 
+from airflow_annotation.hooks.answers import decode_json, reading
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.errors import decode_answer
 from airflow_annotation.labels.lenient import decode_lenient
 
 PAGE_TASKS: Final = 1000
@@ -23,15 +24,11 @@ class Task(msgspec.Struct, gc=False):
     id: int
 
 
-class TaskPage(msgspec.Struct):
+class TaskPage(msgspec.Struct, Generic[T]):
     """Some tasks, and of how many they are the first."""
 
-    tasks: list[msgspec.Raw]
+    tasks: list[T]
     total: int
-
-    def read(self, type_: type[T]) -> list[T]:
-        """Return the tasks, decoded."""
-        return [decode_lenient(task, type_) for task in self.tasks]
 
 
 def condition(field: str, operator: str, type_: str, value: Any) -> Condition:
@@ -42,6 +39,7 @@ def condition(field: str, operator: str, type_: str, value: Any) -> Condition:
 def list_page(
     client: LabelStudioClient,
     project_id: str,
+    type_: type[T],
     conditions: Sequence[Condition] = (),
     *,
     selected: Sequence[int] | None = None,
@@ -49,11 +47,12 @@ def list_page(
     fields: str = "task_only",
     include: str = "id",
     page_size: int | None = None,
-) -> TaskPage:
+) -> TaskPage[T]:
     """Return the first page of the project's tasks that fulfil conditions.
 
     :param client: speaks to the server
     :param project_id: the project
+    :param type_: a task, with the fields that are included
     :param conditions: all to be fulfilled, see :func:`condition`
     :param selected: ids of the tasks that are asked for, at least one; they go into the URL
     :param ordering: by the data manager's names
@@ -75,4 +74,10 @@ def list_page(
         "page_size": str(page_size or PAGE_TASKS),
         "resolve_uri": "false",
     }
-    return decode_answer(client.request("GET", "/api/tasks/", params=params), TaskPage)
+
+    def read(response: httpx.Response) -> TaskPage[T]:
+        page = decode_json(response, TaskPage[msgspec.Raw])
+        with reading(response):
+            return TaskPage([decode_lenient(task, type_) for task in page.tasks], page.total)
+
+    return client.read_with("GET", "/api/tasks/", read, params=params)

@@ -8,22 +8,31 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, overload
 
 import httpx
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationRequestError
-from airflow_annotation.hooks.labelbox.errors import connection_error, read_graphql, read_graphql_parts, sdk_errors
+from airflow_annotation.hooks.answers import Answer, garbled, is_web_page, reading
+from airflow_annotation.hooks.labelbox.errors import (
+    connection_error,
+    read_field,
+    read_graphql,
+    read_graphql_parts,
+    sdk_errors,
+)
 from airflow_annotation.transport.clients import make_async_client, make_client
 from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.transport.retries import retry_policy, sdk_retry_policy
 
 if TYPE_CHECKING:
     import labelbox
+
+T = TypeVar("T")
 
 _UPLOAD: Final = """mutation UploadFile($file: Upload!, $contentLength: Int!, $sign: Boolean) {
     uploadFile(file: $file, contentLength: $contentLength, sign: $sign) { url }
@@ -78,36 +87,61 @@ class LabelboxClient:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(endpoint={self.endpoint!r})"
 
-    def query(self, document: str, **variables: Any) -> dict[str, Any]:
-        """Send a GraphQL query and return the answer's data.
+    @overload
+    def query(self, document: str, field: str, type_: type[T], **variables: Any) -> T: ...
+    @overload
+    def query(self, document: str, field: str, type_: Any, **variables: Any) -> Any: ...
+    def query(self, document: str, field: str, type_: Any, **variables: Any) -> Any:
+        """Send a GraphQL query and return a field of the answer. One that cannot be read is asked for again.
 
         :param document: one that changes nothing: it may be sent several times
+        :param field: its names from the answer's data on, with dots between them
+        :param type_: what Labelbox answers there
         :param variables: of the document
+        :raises AnnotationAnswerError: the answer is something else
         """
-        with connection_error(self.endpoint):
-            response = self._http.post(self.endpoint, **self._graphql(document, variables))
-        return read_graphql(response, self.endpoint)
+        return self._post(self._reader(field, type_), **self._graphql(document, variables))
 
-    async def aquery(self, document: str, **variables: Any) -> dict[str, Any]:
+    @overload
+    async def aquery(self, document: str, field: str, type_: type[T], **variables: Any) -> T: ...
+    @overload
+    async def aquery(self, document: str, field: str, type_: Any, **variables: Any) -> Any: ...
+    async def aquery(self, document: str, field: str, type_: Any, **variables: Any) -> Any:
         """Like :meth:`query`, for triggers. Opens a connection each time: they poll seldom, and have no end."""
-        return read_graphql(await self._apost(document, variables), self.endpoint)
+        return await self._apost(self._reader(field, type_), document, variables)
 
     async def aquery_parts(
-        self, document: str, **variables: Any
+        self, document: str, type_: Any, **variables: Any
     ) -> tuple[dict[str, Any], dict[str, AnnotationRequestError]]:
         """Like :meth:`aquery`, for several questions in one document: return the data, and the errors by field.
 
+        :param type_: of the fields, all of which may be null
         :raises AnnotationRequestError: Labelbox refuses it as a whole
         """
-        return read_graphql_parts(await self._apost(document, variables), self.endpoint)
 
-    async def _apost(self, document: str, variables: dict[str, Any]) -> httpx.Response:
+        def read(response: httpx.Response) -> tuple[dict[str, Any], dict[str, AnnotationRequestError]]:
+            data, refused = read_graphql_parts(response, self.endpoint)
+            return read_field(response, data, "", dict[str, type_ | None]), refused
+
+        return await self._apost(read, document, variables)
+
+    def _reader(self, field: str, type_: Any) -> Callable[[httpx.Response], Any]:
+        return lambda response: read_field(response, read_graphql(response, self.endpoint), field, type_)
+
+    def _post(self, read: Callable[[httpx.Response], T], **request: Any) -> T:
+        answer = Answer(read)
+        # Read inside the retry: an answer that is cut off half way, or garbled, is asked for again.
+        request["extensions"]["retry"] = answer.within(request["extensions"]["retry"])
+        with connection_error(self.endpoint):
+            return answer.of(self._http.post(self.endpoint, **request))
+
+    async def _apost(self, read: Callable[[httpx.Response], T], document: str, variables: dict[str, Any]) -> T:
+        answer = Answer(read)
         request = self._graphql(document, variables)
-        retry = request["extensions"]["retry"]
-        request["extensions"]["retry"] = retry.copy_with(validate_response=httpx.Response.aread)
+        request["extensions"]["retry"] = answer.within_async(request["extensions"]["retry"])
         with connection_error(self.endpoint):
             async with make_async_client(timeout=self._timeout, pace=self._pace) as http:
-                return await http.post(self.endpoint, **request)
+                return answer.of(await http.post(self.endpoint, **request))
 
     def upload(self, file: BinaryIO, *, name: str, mime_type: str, size: int) -> str:
         """Send a file to Labelbox's own storage, and return its URL there.
@@ -120,16 +154,15 @@ class LabelboxClient:
         # Labelbox reads the GraphQL multipart request specification's map in this form, as its SDK sends it.
         variables = {"file": None, "contentLength": size, "sign": False}
         operations = msgspec.json.encode({"query": _UPLOAD, "variables": variables}).decode()
-        with connection_error(self.endpoint):
-            response = self._http.post(
-                self.endpoint,
-                headers=self._headers(self.endpoint),
-                data={"operations": operations, "map": '{"1": ["variables.file"]}'},
-                files={"1": (name, file, mime_type)},
-                # A file that arrives twice is one that nobody refers to, and no harm.
-                extensions=self._extensions(),
-            )
-        return str(read_graphql(response, self.endpoint)["uploadFile"]["url"])
+        url: str = self._post(
+            self._reader("uploadFile.url", str),
+            headers=self._headers(self.endpoint),
+            data={"operations": operations, "map": '{"1": ["variables.file"]}'},
+            files={"1": (name, file, mime_type)},
+            # A file that arrives twice is one that nobody refers to, and no harm.
+            extensions=self._extensions(),
+        )
+        return url
 
     @contextmanager
     def stream(self, url: str) -> Iterator[httpx.Response]:
@@ -141,16 +174,25 @@ class LabelboxClient:
         ):
             yield _found(response, url)
 
-    def fetch(self, url: str) -> bytes:
-        """Return what is behind a URL that Labelbox gave: a mask, a part of an export.
+    def fetch(self, url: str, read: Callable[[bytes], T]) -> T:
+        """Return what is behind a URL that Labelbox gave: a mask, what became of an import.
 
+        :param read: reads the file, and raises a ValueError where it is none: then it is asked for again
         :raises AnnotationRequestError: it is not there; the message names the URL without its query
+        :raises AnnotationAnswerError: it cannot be read
         """
+
+        def read_file(response: httpx.Response) -> T:
+            with reading(_found(response, url)):
+                return read(response.content)
+
+        answer = Answer(read_file)
+        extensions = self._extensions()
+        extensions["retry"] = answer.within(extensions["retry"])
         with connection_error(_shown(url)):
-            response = self._http.get(
-                url, headers=self._headers(url), extensions=self._extensions(), follow_redirects=True
+            return answer.of(
+                self._http.get(url, headers=self._headers(url), extensions=extensions, follow_redirects=True)
             )
-        return _found(response, url).content
 
     def is_own(self, url: str) -> bool:
         """Return whether a URL is of this Labelbox, so that the key may go there."""
@@ -171,7 +213,8 @@ class LabelboxClient:
     @cached_property
     def _sdk(self) -> labelbox.Client:
         import labelbox
-        from requests.adapters import HTTPAdapter
+
+        from airflow_annotation.hooks.labelbox.sdk_answers import sdk_adapter
 
         client = labelbox.Client(
             api_key=self._api_key, endpoint=self.endpoint, rest_endpoint=self.rest_endpoint, app_url=self.app_url
@@ -179,7 +222,7 @@ class LabelboxClient:
         # The SDK gives up at once where Labelbox asks to come back later, or cannot be reached.
         retry = sdk_retry_policy(attempts=self._attempts)
         for scheme in ("https://", "http://"):
-            client.connection.mount(scheme, HTTPAdapter(max_retries=retry))
+            client.connection.mount(scheme, sdk_adapter(retry, attempts=self._attempts))
         return client
 
     def _graphql(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -190,9 +233,7 @@ class LabelboxClient:
         }
 
     def _extensions(self) -> dict[str, Any]:
-        # Read inside the retry: an answer that is cut off half way is asked for again.
-        retry: Any = retry_policy(repeatable=True, attempts=self._attempts)
-        return {"retry": retry.copy_with(validate_response=httpx.Response.read)}
+        return {"retry": retry_policy(repeatable=True, attempts=self._attempts)}
 
     def _headers(self, url: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"} if self.is_own(url) else {}
@@ -227,6 +268,8 @@ def _found(response: httpx.Response, url: str) -> httpx.Response:
             f"{_shown(url)} cannot be fetched: {response.status_code} {response.reason_phrase}.",
             status_code=response.status_code,
         )
+    if is_web_page(response):
+        raise garbled(response, "a web page that wants a login, or another that is no file")
     return response
 
 

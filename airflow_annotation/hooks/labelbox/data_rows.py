@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from airflow_annotation.exceptions import AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.labelbox.export_stream import export_lines
+from airflow_annotation.hooks.labelbox.export_stream import export_rows
 from airflow_annotation.hooks.labelbox.tasks import polls
 from airflow_annotation.media.items import key_hash
 
@@ -26,11 +26,25 @@ _FOUND: Final = """query FoundDataRows($id: ID!) {
 _PROCESSED: Final = """query AllProcessed($ids: [ID!]) {
     queryAllDataRowsHaveBeenProcessed(dataRowIds: $ids) { allDataRowsHaveBeenProcessed }
 }"""
+_PROCESSED_FIELD: Final = "queryAllDataRowsHaveBeenProcessed"
 _DELETE: Final = "mutation DeleteDataRows($ids: [ID!]!) { deleteDataRows(where: {dataRowIds: $ids}) { id } }"
 
 
 class _DataRow(msgspec.Struct):
     id: str
+
+
+class _FetchedRow(msgspec.Struct):
+    id: str | None = None
+
+
+class _FetchedRows(msgspec.Struct, rename="camel"):
+    fetched_data_rows: list[_FetchedRow]
+
+
+class _FoundRows(msgspec.Struct, rename="camel"):
+    job_status: str
+    data: _FetchedRows | None = None
 
 
 class _ExportedRow(msgspec.Struct):
@@ -68,10 +82,8 @@ class ProjectRows:
     """
 
     def __init__(self, client: LabelboxClient, project_id: str) -> None:
-        decoder = msgspec.json.Decoder(_SizedRow)
         hashes, sizes = array("Q"), array("i")
-        for line in export_lines(client, project_id, filters={}):
-            row = decoder.decode(line)
+        for row in export_rows(client, project_id, _SizedRow, filters={}):
             hashes.extend((key_hash(row.data_row.global_key or row.data_row.id), key_hash(row.data_row.id)))
             sizes.extend((round(row.media_attributes.width or 0), round(row.media_attributes.height or 0)))
         unordered = np.frombuffer(hashes, np.uint64).reshape(-1, 2)
@@ -93,13 +105,15 @@ def find_data_rows(client: LabelboxClient, global_keys: Sequence[str]) -> dict[s
     """Return the ids of the data rows that have these global keys, by the key; those that there are."""
     if not global_keys:
         return {}
-    job = client.query(_FIND, keys=list(global_keys))["dataRowsForGlobalKeys"]["jobId"]
+    job = client.query(_FIND, "dataRowsForGlobalKeys.jobId", str, keys=list(global_keys))
     for _ in polls("the look-up of global keys"):
-        answer: dict[str, Any] = client.query(_FOUND, id=job)["dataRowsForGlobalKeysResult"]
-        if answer["jobStatus"] == "FAILED":
+        found = client.query(_FOUND, "dataRowsForGlobalKeysResult", _FoundRows, id=job)
+        if found.job_status == "FAILED":
             break
-        if answer["jobStatus"] == "COMPLETE":
-            ids = (row["id"] for row in answer["data"]["fetchedDataRows"])
+        if found.job_status == "COMPLETE":
+            ids = [row.id for row in found.data.fetched_data_rows] if found.data else []
+            if len(ids) != len(global_keys):
+                raise AnnotationAnswerError(f"Labelbox answered {len(global_keys)} global keys with {len(ids)} ids.")
             return {key: row_id for key, row_id in zip(global_keys, ids, strict=True) if row_id}
     raise AnnotationRequestError("Labelbox failed at the look-up of global keys.", status_code=500)
 
@@ -120,8 +134,7 @@ def rows_in_batch(client: LabelboxClient, project_id: str, batch_id: str) -> set
 def wait_until_processed(client: LabelboxClient, row_ids: Sequence[str]) -> None:
     """Wait until Labelbox has looked at the media of new data rows, which cannot be batched before."""
     for _ in polls("the processing of data rows"):
-        answer = client.query(_PROCESSED, ids=list(row_ids))
-        if answer["queryAllDataRowsHaveBeenProcessed"]["allDataRowsHaveBeenProcessed"]:
+        if client.query(_PROCESSED, f"{_PROCESSED_FIELD}.allDataRowsHaveBeenProcessed", bool, ids=list(row_ids)):
             return
 
 
@@ -140,6 +153,5 @@ def chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def _exported_ids(client: LabelboxClient, project_id: str, filters: dict[str, Any]) -> Iterator[str]:
-    decoder = msgspec.json.Decoder(_ExportedRow)
-    for line in export_lines(client, project_id, filters=filters):
-        yield decoder.decode(line).data_row.id
+    for row in export_rows(client, project_id, _ExportedRow, filters=filters):
+        yield row.data_row.id

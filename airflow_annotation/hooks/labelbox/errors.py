@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx
+import msgspec
 
 from airflow_annotation.exceptions import (
+    AnnotationAnswerError,
     AnnotationAuthenticationError,
     AnnotationConnectionError,
     AnnotationError,
     AnnotationProjectNotFound,
     AnnotationRequestError,
 )
+from airflow_annotation.hooks.answers import answer_kind, garbled, is_web_page, page_name, reading
 
 _LONGEST_MESSAGE: Final = 1000
 
@@ -103,11 +106,16 @@ def read_graphql_parts(response: httpx.Response, url: str) -> tuple[dict[str, An
             raise AnnotationConnectionError(
                 f"{url} answered with {response.status_code} {response.reason_phrase}: it is down or overloaded."
             )
+        if response.is_success:
+            raise garbled(response, page_name(response) if is_web_page(response) else answer_kind(response))
         raise AnnotationConnectionError(
             f"{url} answered with {response.status_code} and no JSON: that is not Labelbox's API. Is the connection's "
             "host right?"
         )
-    errors = [error for error in body.get("errors") or [] if isinstance(error, dict)]
+    if response.is_success and not ({"errors", "message"} & body.keys() or isinstance(body.get("data"), dict)):
+        raise garbled(response, "JSON that has neither data nor errors")
+    listed = body.get("errors")
+    errors = [error for error in listed if isinstance(error, dict)] if isinstance(listed, list) else []
     codes = [(error.get("extensions") or {}).get("code") for error in errors]
     message = shorten("; ".join(str(error.get("message")) for error in errors) or str(body.get("message") or ""))
     if response.status_code == httpx.codes.UNAUTHORIZED or "AUTHENTICATION_ERROR" in codes:
@@ -120,13 +128,34 @@ def read_graphql_parts(response: httpx.Response, url: str) -> tuple[dict[str, An
             # All of them in the message of each: who asked for one thing raises the first.
             refusal = AnnotationRequestError(f"Labelbox refused: {message}", status_code=_status(error))
             refused.setdefault(str(error["path"][0]), refusal)
-        return dict(body.get("data") or {}), refused
+        return _data(body), refused
     if not response.is_success:
         raise AnnotationRequestError(
             f"Labelbox at {url} answered with {response.status_code}: {message or 'no reason given'}",
             status_code=response.status_code,
         )
-    return dict(body.get("data") or {}), {}
+    return _data(body), {}
+
+
+def _data(body: dict[str, Any]) -> dict[str, Any]:
+    data = body.get("data")
+    return data if isinstance(data, dict) else {}
+
+
+def read_field(response: httpx.Response, data: dict[str, Any], field: str, type_: Any) -> Any:
+    """Return a field of a GraphQL answer's data.
+
+    :param field: its names with dots between them; empty for the data themselves
+    :param type_: what Labelbox answers there
+    :raises AnnotationAnswerError: it is something else
+    """
+    value: Any = data
+    with reading(response):
+        for name in filter(None, field.split(".")):
+            if not isinstance(value, dict) or name not in value:
+                raise ValueError(f"its data have no {field}")
+            value = value[name]
+        return msgspec.convert(value, type_, strict=False)
 
 
 @contextmanager
@@ -143,7 +172,7 @@ def sdk_errors(url: str, api_key: str) -> Iterator[None]:
     except AnnotationError:
         raise
     except Exception as error:
-        mapped = _mapped(error, url, api_key)
+        mapped = _mapped(error, url, api_key) or _unread(error, url)
         if mapped is None:
             raise
         raise mapped from error
@@ -193,6 +222,22 @@ def _status(error: dict[str, Any]) -> int | None:
     # Most of what is called an internal error is the caller's; its status says so, where it has one.
     status = (extensions.get("exception") or {}).get("status")
     return status if isinstance(status, int) else 500 if extensions.get("code") == "INTERNAL_SERVER_ERROR" else None
+
+
+def _unread(error: Exception, url: str) -> AnnotationError | None:
+    """Return the error for an answer of another shape than the SDK reads, None for a mistake that is not in there."""
+    frame = error.__traceback__
+    module = ""
+    while frame is not None:
+        module = str(frame.tb_frame.f_globals.get("__name__", ""))
+        frame = frame.tb_next
+    unread = isinstance(error, (AttributeError, IndexError, KeyError, TypeError, ValueError))
+    if not unread or module.partition(".")[0] not in {"lbox", "labelbox", "pydantic", "json"}:
+        return None
+    return AnnotationAnswerError(
+        f"Labelbox at {url} gave an answer that its SDK cannot read, in {module}: {type(error).__name__}: "
+        f"{shorten(str(error))}. Is the connection's host right, and is there a proxy in front of it?"
+    )
 
 
 def _mapped(error: Exception, url: str, api_key: str) -> AnnotationError | None:

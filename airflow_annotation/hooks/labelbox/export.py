@@ -7,7 +7,10 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
+
+import msgspec
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
@@ -41,6 +44,14 @@ _BENCHMARKS: Final = """query ListBenchmarks($id: ID!) {
 _PAGE_SIZE: Final = 100
 _MASKS_AT_ONCE: Final = 16
 _MASKS_AHEAD: Final = 64
+
+
+class _ReferenceLabel(msgspec.Struct):
+    id: str
+
+
+class _Benchmark(msgspec.Struct, rename="camel"):
+    reference_label: _ReferenceLabel
 
 
 def read_tables(
@@ -118,10 +129,13 @@ def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: Mask
     """Return what gets and reads the files at some URLs, in order, some of them ahead; none when the time is over."""
 
     def fetch(urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
+        def read_file(url: str) -> T:
+            return read(url, b"") if budget.is_spent else client.fetch(url, partial(read, url))
+
         ahead: deque[Future[T]] = deque()
         try:
             for url in urls:
-                ahead.append(pool.submit(lambda url: read(url, b"" if budget.is_spent else client.fetch(url)), url))
+                ahead.append(pool.submit(read_file, url))
                 if len(ahead) > _MASKS_AHEAD:
                     yield ahead.popleft().result()
             while ahead:
@@ -137,9 +151,9 @@ def _benchmark_labels(client: LabelboxClient, project_id: str) -> Iterator[str]:
     """Yield the labels that others are compared with: the export names them only where they were."""
     skip = 0
     while True:
-        page = client.query(_BENCHMARKS % (skip, _PAGE_SIZE), id=project_id)["project"]["benchmarks"]
+        page = client.query(_BENCHMARKS % (skip, _PAGE_SIZE), "project.benchmarks", list[_Benchmark], id=project_id)
         for benchmark in page:
-            yield benchmark["referenceLabel"]["id"]
+            yield benchmark.reference_label.id
         if len(page) < _PAGE_SIZE:
             return
         skip += _PAGE_SIZE

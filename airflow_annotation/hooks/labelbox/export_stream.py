@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import httpx
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError
+from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationConnectionError, AnnotationError
+from airflow_annotation.hooks.answers import garbled
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, pause, repeat, wait_for_task
+from airflow_annotation.labels.lenient import decode_lenient
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +49,8 @@ def export_blocks(
     :param filters: which data rows to export, by the SDK's names (``ProjectExportFilters``)
     """
     task_id = repeat(lambda: _export(client, project_id, params, filters))
-    header = client.query(_SIZE, id=task_id)["task"]["exportMetadataHeader"]
-    total = int(header["totalSize"]) if header else 0
+    header = client.query(_SIZE, "task.exportMetadataHeader", _Header | None, id=task_id)
+    total = int(header.total_size) if header else 0
     offset = 0
     while offset < total:
         for block in _read_file(client, task_id, offset):
@@ -53,18 +58,34 @@ def export_blocks(
             yield block
 
 
-def export_lines(
+def export_rows(
     client: LabelboxClient,
     project_id: str,
+    type_: type[T],
     *,
     params: Mapping[str, bool] | None = None,
     filters: Mapping[str, Any] | None = None,
-) -> Iterator[bytes]:
-    """Yield the lines of a project's export, with no more than ids and labels in them.
+) -> Iterator[T]:
+    """Yield the data rows of a project's export, with no more than ids and labels in them.
 
+    :param type_: what is read of each
+    :raises AnnotationAnswerError: a line is no data row
     :param params: what else is to be in them, see :func:`export_blocks`
     :param filters: see :func:`export_blocks`
     """
+    for number, line in enumerate(_lines(client, project_id, params, filters), 1):
+        try:
+            row = decode_lenient(line, type_)
+        except (ValueError, RecursionError) as error:
+            raise AnnotationAnswerError(
+                f"Line {number} of the export of project {project_id} is no data row of Labelbox: {error}"
+            ) from error
+        yield row
+
+
+def _lines(
+    client: LabelboxClient, project_id: str, params: Mapping[str, bool] | None, filters: Mapping[str, Any] | None
+) -> Iterator[bytes]:
     rest = b""
     for block in export_blocks(client, project_id, params=params, filters=filters):
         *lines, rest = (rest + block).split(b"\n")
@@ -87,21 +108,36 @@ def _check_complete(done: int, expected: int) -> None:
         raise AnnotationConnectionError(f"Of a file of the export, {done} of {expected} bytes came.")
 
 
+def _check_whole(response: httpx.Response, expected: int) -> None:
+    """Check, before a byte of it is used, that a file is as long as Labelbox said it is."""
+    length = response.headers.get("content-length", "")
+    if length.isdecimal() and "content-encoding" not in response.headers and int(length) != expected:
+        raise garbled(response, f"{int(length):,} bytes instead of {expected:,}")
+
+
+class _Header(msgspec.Struct, rename="camel"):
+    total_size: float
+
+
+class _Offsets(msgspec.Struct):
+    end: float
+
+
 class _File(msgspec.Struct):
     file: str
-    offsets: dict[str, int | float]
+    offsets: _Offsets
 
 
 def _read_file(client: LabelboxClient, task_id: str, offset: int) -> Iterator[bytes]:
     """Yield the file that begins at an offset, in blocks. Asked for again, it goes on where it broke off."""
     done = 0
     for attempt in range(1, ATTEMPTS + 1):
-        answer = client.query(_FILE, id=task_id, offset=str(offset))
-        file = msgspec.convert(answer["task"]["exportFileFromOffset"], _File)
-        expected = int(file.offsets["end"]) - offset + 1
+        file = client.query(_FILE, "task.exportFileFromOffset", _File, id=task_id, offset=str(offset))
+        expected = int(file.offsets.end) - offset + 1
         skipped = 0
         try:
             with client.stream(file.file) as response:
+                _check_whole(response, expected)
                 for block in response.iter_bytes(_BLOCK_BYTES):
                     fresh = block[max(0, done - skipped) :]
                     skipped = min(done, skipped + len(block))

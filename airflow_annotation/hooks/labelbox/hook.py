@@ -53,6 +53,19 @@ CLOUD: Final = "https://api.labelbox.com"
 _WHO: Final = "query WhoAmI { organization { name } user { email } }"
 
 
+class _Organization(msgspec.Struct):
+    name: str
+
+
+class _User(msgspec.Struct):
+    email: str
+
+
+class _Who(msgspec.Struct):
+    organization: _Organization
+    user: _User
+
+
 class LabelboxHook(AnnotationHook):
     """Works with projects in Labelbox.
 
@@ -116,10 +129,10 @@ class LabelboxHook(AnnotationHook):
         try:
             # Somebody waits for it: fewer tries.
             client = client_from_connection(self.connection, attempts=1)
-            who = client.query(_WHO)
-            return True, f"{who['organization']['name']} at {client.app_url}, as {who['user']['email']}"
+            who = client.query(_WHO, "", _Who)
         except AnnotationError as error:
             return False, str(error)
+        return True, f"{who.organization.name} at {client.app_url}, as {who.user.email}"
 
     def create_project(
         self,

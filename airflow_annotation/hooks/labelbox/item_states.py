@@ -15,11 +15,10 @@ import msgspec
 import pyarrow as pa
 
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.labelbox.export_stream import export_lines
+from airflow_annotation.hooks.labelbox.export_stream import export_rows
 from airflow_annotation.labels.columns import time_column
 from airflow_annotation.labels.labelbox.items import item_status, last_change
 from airflow_annotation.labels.labelbox.records import DataRowDetails, PerformanceDetails, ProjectDetails
-from airflow_annotation.labels.lenient import decode_lenient
 from airflow_annotation.labels.tables import ITEM_STATES
 
 _PARAMS: Final = {"data_row_details": True, "project_details": True, "performance_details": True}
@@ -60,7 +59,7 @@ def list_item_states(client: LabelboxClient, project_id: str) -> Iterator[pa.Rec
     :param client: of the organisation
     :param project_id: the project
     """
-    rows = (decode_lenient(line, _Row) for line in export_lines(client, project_id, params=_PARAMS))
+    rows = export_rows(client, project_id, _Row, params=_PARAMS)
     while batch := list(islice(rows, _BATCH)):
         yield _states(batch, project_id)
 

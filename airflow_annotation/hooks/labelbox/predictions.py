@@ -290,10 +290,13 @@ class _Imports:
     def _statuses(self, source: Any) -> list[_Status]:
         """Return what became of each line, nothing where Labelbox does not know it any more."""
         try:
-            content = self._client.fetch(source.status_file_url) if source.status_file_url else b""
+            return self._client.fetch(source.status_file_url, _read_statuses) if source.status_file_url else []
         except AnnotationRequestError as error:
             if error.is_transient:
                 raise
             log.warning("What the import %r did is not known any more: %s", source.name, error)
             return []
-        return [msgspec.json.decode(line, type=_Status) for line in content.splitlines() if line.strip()]
+
+
+def _read_statuses(content: bytes) -> list[_Status]:
+    return [msgspec.json.decode(line, type=_Status) for line in content.splitlines() if line.strip()]

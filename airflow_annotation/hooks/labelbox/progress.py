@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 import httpx
+import msgspec
 
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationProgress
@@ -23,6 +24,16 @@ _NO_STATES: Final = ("All", "NotInTaskQueue")
 """What is counted beside the states of the workflow."""
 
 
+class _StateCount(msgspec.Struct):
+    state: str
+    count: int
+
+
+class _Counts(msgspec.Struct, rename="camel"):
+    label_count: int
+    workstream_state_counts: list[_StateCount]
+
+
 def get_progress(client: LabelboxClient, project_id: str) -> AnnotationProgress:
     """Ask how far the labeling is, in one request: the numbers of the project's overview page.
 
@@ -31,15 +42,15 @@ def get_progress(client: LabelboxClient, project_id: str) -> AnnotationProgress:
     rows that have a label, wherever they are in the workflow.
     """
     with missing_project(client.app_url, project_id):
-        data = client.query(_COUNTS, projectId=project_id)
-    return _progress(data.get("project"), client, project_id)
+        counted = client.query(_COUNTS, "project", _Counts | None, projectId=project_id)
+    return _progress(counted, client, project_id)
 
 
 async def aget_progress(client: LabelboxClient, project_id: str) -> AnnotationProgress:
     """Like :func:`get_progress`, for triggers."""
     with missing_project(client.app_url, project_id):
-        data = await client.aquery(_COUNTS, projectId=project_id)
-    return _progress(data.get("project"), client, project_id)
+        counted = await client.aquery(_COUNTS, "project", _Counts | None, projectId=project_id)
+    return _progress(counted, client, project_id)
 
 
 async def aget_progress_of(
@@ -52,7 +63,9 @@ async def aget_progress_of(
         names = {f"project{number}": project_id for number, project_id in enumerate(left)}
         parameters = ", ".join(f"${name}: ID!" for name in names)
         fields = " ".join(f"{name}: project(where: {{id: ${name}}}) {{ {_COUNTED} }}" for name in names)
-        data, refused = await client.aquery_parts(f"query ProjectsProgress({parameters}) {{ {fields} }}", **names)
+        data, refused = await client.aquery_parts(
+            f"query ProjectsProgress({parameters}) {{ {fields} }}", _Counts, **names
+        )
         for name, error in refused.items():
             if name not in names or error.status_code != httpx.codes.NOT_FOUND:
                 raise error
@@ -66,17 +79,17 @@ async def aget_progress_of(
     return answers
 
 
-def _progress(project: dict[str, Any] | None, client: LabelboxClient, project_id: str) -> AnnotationProgress:
+def _progress(project: _Counts | None, client: LabelboxClient, project_id: str) -> AnnotationProgress:
     if project is None:
         raise project_not_found(client.app_url, project_id)
-    counts = {state["state"]: int(state["count"]) for state in project["workstreamStateCounts"]}
+    counts = {state.state: int(state.count) for state in project.workstream_state_counts}
     statuses = {_snake_case(state): count for state, count in counts.items() if state not in _NO_STATES}
     statuses["to_label"] = statuses.pop("unlabeled", 0)
     return AnnotationProgress(
         total=counts.get("All", 0),
         completed=statuses.get("done", 0),
         skipped=statuses.get("skipped", 0),
-        annotations=project["labelCount"],
+        annotations=project.label_count,
         statuses=statuses,
     )
 

@@ -83,6 +83,10 @@ class FoundProject(msgspec.Struct, rename="camel"):
     ontology: dict[str, Any] | None = None
 
 
+class _Activity(msgspec.Struct, rename="camel"):
+    last_activity_time: datetime | None
+
+
 class ProjectSettings(msgspec.Struct, frozen=True):
     """Checked settings of a project.
 
@@ -152,19 +156,19 @@ def read_project(client: LabelboxClient, project_id: str) -> FoundProject:
     """
     document = f"query ReadProject($id: ID!) {{ project(where: {{id: $id}}) {{ {_FIELDS} }} }}"
     with missing_project(client.app_url, project_id):
-        project = client.query(document, id=project_id).get("project")
+        project = client.query(document, "project", FoundProject | None, id=project_id)
     if project is None:
         raise project_not_found(client.app_url, project_id)
-    return msgspec.convert(project, FoundProject)
+    return project
 
 
 def get_last_change(client: LabelboxClient, project_id: str) -> datetime | None:
     """Ask when the project was last worked on."""
     with missing_project(client.app_url, project_id):
-        project = client.query(_LAST_CHANGE, id=project_id).get("project")
+        project = client.query(_LAST_CHANGE, "project", _Activity | None, id=project_id)
     if project is None:
         raise project_not_found(client.app_url, project_id)
-    return msgspec.convert(project["lastActivityTime"], datetime | None)
+    return project.last_activity_time
 
 
 def find_project(client: LabelboxClient, run_key: str) -> FoundProject | None:
@@ -353,7 +357,7 @@ def _list(client: LabelboxClient, description: str | None = None) -> Iterator[Fo
             f"query ListProjects{parameters} "
             f"{{ projects(where: {conditions} skip: {skip} first: {_PAGE_SIZE}) {{ {_LISTED} }} }}"
         )
-        page = msgspec.convert(client.query(document, **variables)["projects"], list[FoundProject])
+        page = client.query(document, "projects", list[FoundProject], **variables)
         yield from page
         if len(page) < _PAGE_SIZE:
             return

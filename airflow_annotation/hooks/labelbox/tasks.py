@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.errors import shorten
@@ -25,6 +27,11 @@ _WAIT: Final = 1.0
 _LONGEST_TASK: Final = 2 * 60 * 60.0
 _POLLS: Final = (0.2, 5.0)
 """Seconds between two looks, at first and at most."""
+
+
+class _TaskState(msgspec.Struct):
+    status: str
+    result: Any = None
 
 
 class TaskFailed(AnnotationRequestError):
@@ -78,9 +85,9 @@ def wait_for_task(client: LabelboxClient, task_id: str, what: str) -> None:
     :raises TaskFailed: Labelbox failed at it; the message is its own
     """
     for _ in polls(what):
-        task: dict[str, Any] = client.query(_TASK, id=task_id).get("task") or {}
-        if task.get("status") == "COMPLETE":
+        task = client.query(_TASK, "task", _TaskState, id=task_id)
+        if task.status == "COMPLETE":
             return
-        if task.get("status") != "IN_PROGRESS":
-            reason = shorten(str(task.get("result") or "no reason given"))
-            raise TaskFailed(f"Labelbox failed at {what} ({task.get('status')}): {reason}")
+        if task.status != "IN_PROGRESS":
+            reason = shorten(str(task.result or "no reason given"))
+            raise TaskFailed(f"Labelbox failed at {what} ({task.status}): {reason}")

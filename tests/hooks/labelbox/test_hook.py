@@ -126,7 +126,7 @@ def test_a_refused_key_is_an_authentication_error_of_the_sdk_too(labelbox: Label
 
 def test_rate_limits_are_waited_out_in_requests_of_all_kinds(hook: LabelboxHook, labelbox: LabelboxStandIn) -> None:
     labelbox.control.fail("WhoAmI", status=429, retry_after=0)
-    assert hook.client.query("query WhoAmI { user { email } }") == {"user": {"email": "owner@example.com"}}
+    assert hook.client.query("query WhoAmI { user { email } }", "user.email", str) == "owner@example.com"
     labelbox.control.fail("GetProjects", status=429, retry_after=0, times=2)
     assert list(hook.get_conn().get_projects(where=Project.name == "nothing of that name")) == []
 
@@ -134,7 +134,7 @@ def test_rate_limits_are_waited_out_in_requests_of_all_kinds(hook: LabelboxHook,
 def test_the_key_goes_to_labelbox_only(hook: LabelboxHook, labelbox: LabelboxStandIn) -> None:
     with fault_server(labelbox.url) as elsewhere:
         with pytest.raises(AnnotationRequestError, match=f"{elsewhere.url}/files/1 cannot be fetched: 404"):
-            hook.client.fetch(f"{elsewhere.url}/files/1?signature=sesame")
+            hook.client.fetch(f"{elsewhere.url}/files/1?signature=sesame", bytes)
         assert ["Authorization" in request.headers for request in elsewhere.requests] == [False]
         here = connection(labelbox, endpoint=f"{elsewhere.url}/graphql")
         with airflow_connection("labelbox_here", here) as conn_id:

@@ -1,0 +1,118 @@
+"""The one decoder of the tools' answers: what cannot be read becomes one kind of error, and is asked for again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar, overload
+
+import httpx
+import msgspec
+from httpx_retries import Retry
+
+from airflow_annotation.exceptions import AnnotationAnswerError
+from airflow_annotation.labels.json_repair import repair_json
+
+T = TypeVar("T")
+
+
+@overload
+def decode_json(response: httpx.Response, type_: type[T]) -> T: ...
+@overload
+def decode_json(response: httpx.Response, type_: Any) -> Any: ...
+def decode_json(response: httpx.Response, type_: Any) -> Any:
+    """Return a successful answer's JSON.
+
+    :param response: read
+    :param type_: what the tool answers there
+    :raises AnnotationAnswerError: it is something else; the message names the path and what came
+    """
+    with reading(response):
+        try:
+            return msgspec.json.decode(response.content, type=type_)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # what people typed may be no strict JSON
+            return msgspec.json.decode(repair_json(response.content), type=type_)
+
+
+@contextmanager
+def reading(response: httpx.Response) -> Iterator[None]:
+    """Turn what keeps a successful answer from being read into one kind of error.
+
+    :raises AnnotationAnswerError: it cannot be read; the message names the path and what came
+    """
+    if is_web_page(response):
+        raise garbled(response, page_name(response))
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        raise garbled(response, f"{answer_kind(response)} that cannot be read: {error}") from error
+
+
+def is_web_page(response: httpx.Response) -> bool:
+    """Return whether an answer is made for people, such as the login page of a proxy."""
+    return bool(response.headers.get("content-type", "").startswith("text/html"))
+
+
+def garbled(response: httpx.Response, what: str) -> AnnotationAnswerError:
+    """Return the error for an answer that cannot be read.
+
+    :param what: came. Never the body itself, which may hold a secret
+    """
+    request = response.request
+    return AnnotationAnswerError(
+        f"{request.method} {request.url.copy_with(query=None, fragment=None)} was answered with {what}. Is the "
+        "connection's host right, with its path prefix, and is there a proxy in front that wants a login?"
+    )
+
+
+class Answer(Generic[T]):
+    """Reads the answer to one request inside its retries, so that one that cannot be read is asked for again.
+
+    :param read: returns what a successful answer says, or raises :class:`AnnotationAnswerError`
+    """
+
+    def __init__(self, read: Callable[[httpx.Response], T]) -> None:
+        self._read = read
+        self._found: list[T] = []
+
+    def within(self, retry: Retry) -> Retry:
+        """Return retries that read the answer too. Those of coroutines are made by :meth:`within_async`."""
+
+        def validate(response: httpx.Response) -> None:
+            response.read()
+            self._keep(response)
+
+        return retry.copy_with(validate_response=validate)
+
+    def within_async(self, retry: Retry) -> Retry:
+        """Like :meth:`within`."""
+
+        async def validate(response: httpx.Response) -> None:
+            await response.aread()
+            self._keep(response)
+
+        return retry.copy_with(validate_response=validate)
+
+    def of(self, response: httpx.Response) -> T:
+        """Return what the answer says.
+
+        :param response: the last one, read
+        """
+        # After the last try it is not read inside the retries.
+        return self._found[0] if self._found else self._read(response)
+
+    def _keep(self, response: httpx.Response) -> None:
+        if response.is_success:
+            self._found[:] = [self._read(response)]
+
+
+def page_name(response: httpx.Response) -> str:
+    """Return what a web page is called in errors."""
+    title = re.search(r"(?is)<title[^>]*>(.{0,100}?)</title>", response.text)
+    return "a web page" + (f" ({title[1].strip()!r})" if title else "") + " instead of JSON"
+
+
+def answer_kind(response: httpx.Response) -> str:
+    """Return what an answer that is no web page is called in errors."""
+    return f"{len(response.content):,} bytes of {response.headers.get('content-type') or 'no type'}"
