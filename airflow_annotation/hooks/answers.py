@@ -66,6 +66,15 @@ def garbled(response: httpx.Response, what: str) -> AnnotationAnswerError:
     )
 
 
+def undecodable(error: httpx.DecodingError) -> AnnotationAnswerError:
+    """Return the error for an answer that cannot be decompressed."""
+    request = error.request
+    return AnnotationAnswerError(
+        f"{request.method} {request.url.copy_with(query=None, fragment=None)} was answered with a body that cannot be "
+        f"decompressed: {error}."
+    )
+
+
 class Answer(Generic[T]):
     """Reads the answer to one request inside its retries, so that one that cannot be read is asked for again.
 

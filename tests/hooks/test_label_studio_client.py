@@ -297,12 +297,12 @@ def test_the_access_token_is_not_bought_through_a_redirect(label_studio: LabelSt
 
 @both
 def test_a_web_page_from_a_proxy_is_called_one(ask: Ask) -> None:
-    page = Fault(status=200, headers=HTML, body=b"<html><form>Log in</form></html>")
+    page = Fault(times=9, status=200, headers=HTML, body=b"<html><form>Log in</form></html>")
     with (
         fault_server(faults=[page]) as server,
         pytest.raises(AnnotationConnectionError, match=r"web page instead of JSON.*a proxy in front"),
     ):
-        ask(LabelStudioClient(url=server.url, api_key=KEY))
+        ask(LabelStudioClient(url=server.url, api_key=KEY, attempts=1))
 
 
 def test_a_host_without_label_studios_api_is_named(label_studio: LabelStudio) -> None:

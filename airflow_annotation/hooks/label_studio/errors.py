@@ -16,7 +16,7 @@ from airflow_annotation.exceptions import (
     AnnotationProjectNotFound,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.answers import garbled, is_web_page, page_name
+from airflow_annotation.hooks.answers import garbled, is_web_page, page_name, undecodable
 
 _LONGEST_MESSAGE = 1000
 
@@ -48,6 +48,8 @@ def connection_error(url: str) -> Iterator[None]:
         raise AnnotationConnectionError(
             f"The request to Label Studio at {url} cannot be sent: a header of the connection has illegal characters."
         ) from None
+    except httpx.DecodingError as error:
+        raise undecodable(error) from error
     except httpx.RequestError as error:
         raise AnnotationConnectionError(
             f"The connection to Label Studio at {url} broke: {type(error).__name__}: {error}."

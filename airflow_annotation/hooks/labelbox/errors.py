@@ -18,7 +18,7 @@ from airflow_annotation.exceptions import (
     AnnotationProjectNotFound,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.answers import answer_kind, garbled, is_web_page, page_name, reading
+from airflow_annotation.hooks.answers import answer_kind, garbled, is_web_page, page_name, reading, undecodable
 
 _LONGEST_MESSAGE: Final = 1000
 
@@ -69,6 +69,8 @@ def connection_error(url: str) -> Iterator[None]:
         raise AnnotationConnectionError(
             f"Labelbox at {url} cannot be reached: {error}. Is the connection's host right?"
         ) from error
+    except httpx.DecodingError as error:
+        raise undecodable(error) from error
     except httpx.RequestError as error:
         raise AnnotationConnectionError(
             f"The connection to Labelbox at {url} broke: {type(error).__name__}: {error}."
