@@ -52,13 +52,16 @@ class Play:
         self.home = home
         self.kinds = sorted(kinds)
         self.figures = report.by_scene.setdefault(scene, Figures())
+        self.findings: list[str] = []
         self._seconds = report.job_seconds
         self._steps = report.job_steps
 
     def note(self, finding: str) -> None:
         """Say what went wrong."""
         if finding:
-            self.report.findings.append(f"{self.scene}, round {self.number}: {finding}")
+            self.findings.append(f"{self.scene}, round {self.number}: {finding}")
+            self.report.findings.append(self.findings[-1])
+            print(self.findings[-1], flush=True)  # noqa: T201 - it may be hours until the end
 
     def until_done(
         self,
