@@ -24,6 +24,7 @@ class Figures:
     :param doubled: those that are there more than once, or should not be there
     :param torn: states that readers saw and nobody landed
     :param raw: errors that ended a try and are not the provider's own
+    :param failed: tries that ended with an error though nothing was in their way
     :param seconds: that it took
     """
 
@@ -38,6 +39,7 @@ class Figures:
     doubled: int = 0
     torn: int = 0
     raw: int = 0
+    failed: int = 0
     seconds: float = 0.0
 
     def __iadd__(self, other: Figures) -> Figures:
@@ -48,7 +50,7 @@ class Figures:
     @property
     def is_clean(self) -> bool:
         """Whether nothing went wrong."""
-        return not (self.lost or self.doubled or self.torn or self.raw)
+        return not (self.lost or self.doubled or self.torn or self.raw or self.failed)
 
     def compare(self, expected: Iterable[Hashable], found: Iterable[Hashable]) -> str:
         """Count what is lost and doubled, and return what differs; nothing if all is as it should be."""

@@ -132,7 +132,7 @@ class Play:
             if proxy is None:
                 self._steps[job_name] = process.steps
         if process.error is not None:
-            self._note_error(f"{what} ({fate})", process)
+            self._note_error(f"{what} ({fate})", process, is_hindered=proxy is not None or fate in OBSTACLES)
         return process
 
     def _options(self, job: str, fate: str, *, counts_steps: bool) -> dict[str, Any]:
@@ -148,11 +148,14 @@ class Play:
             options["user"] = NOBODY
         return options
 
-    def _note_error(self, what: str, process: DoomedProcess) -> None:
+    def _note_error(self, what: str, process: DoomedProcess, *, is_hindered: bool) -> None:
         lines = (process.error or "").splitlines()
         named = [line.partition(":")[0] for line in lines if _ERROR_LINE.match(line)]
         self.report.errors[named[-1].rpartition(".")[2] if named else "?"] += 1
-        if not process.is_own_error:
+        if process.is_own_error and not is_hindered:
+            self.figures.failed += 1
+            self.note(f"{what} failed, though nothing was in its way:\n{(process.error or '')[-1500:]}")
+        elif not process.is_own_error:
             self.figures.raw += 1
             self.note(f"{what} ended with a raw error:\n{(process.error or '')[-1500:]}")
 
