@@ -23,6 +23,8 @@ from stat import S_ISSOCK
 from types import FrameType
 from typing import Any, Literal
 
+import msgspec
+
 from airflow_annotation.datasets import parquet, stores, versions
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
@@ -221,6 +223,9 @@ def _set_clock(ahead: float) -> None:
     time.time = lambda: now() + ahead
     for name, module in list(sys.modules.items()):
         if name.startswith("airflow_annotation.") and vars(module).get("datetime") is datetime:
+            for value in list(vars(module).values()):
+                if isinstance(value, type) and issubclass(value, msgspec.Struct):
+                    msgspec.json.Decoder(value)  # looks up the names in its annotations once, here
             vars(module)["datetime"] = Clock
 
 
