@@ -325,6 +325,19 @@ class AnnotationHook(BaseHook, ABC):
         """
         return media_uri, {}
 
+    @property
+    def media_roots(self) -> Sequence[str]:
+        """Folders of the worker's that the connection says the tool serves: media below them may be read."""
+        return ()
+
+    def is_own_url(self, url: str) -> bool:  # noqa: ARG002 - what tools override
+        """Return whether a URL is of the tool's own server."""
+        return False
+
+    def find_own_copy(self, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
+        """Return the URL at which the tool has the media of an item that a landing read, and the headers, or None."""
+        return self.find_media(project_id, item_id)
+
     def find_media(self, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
         """Return the URL at which the tool shows an item's media to people, and the headers to send along, or None.
 

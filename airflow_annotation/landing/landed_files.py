@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -19,8 +20,8 @@ from fsspec.spec import AbstractBufferedFile
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.frames import OnError
-from airflow_annotation.media.ranges import UrlSigner, open_media_in_place
 from airflow_annotation.media.storage import copy_files, get_filesystem, local_path
 
 if TYPE_CHECKING:
@@ -36,6 +37,24 @@ _PART_BYTES: Final = 16 << 20
 """Of larger files: what a store is sent at a time, and each thread holds. S3 takes 10,000 parts."""
 _MEDIA_TYPES: Final = frozenset({"image", "video", "audio", "document"})
 """Items of other types may be without a file: their data is what is labeled."""
+
+
+FindCopy = Callable[[str], "tuple[str, Mapping[str, str]] | None"]
+"""Returns, for an item's id, the URL at which the labeling tool has its media, and the headers to send along."""
+
+
+def open_item(
+    allowed: AllowedMedia, find_copy: FindCopy | None, item_id: str, item_key: str, media_uri: str
+) -> BinaryIO:
+    """Open the media of an item; the caller closes it.
+
+    :raises MediaError: they may not be read, or cannot; the message names the item
+    """
+    own_copy = None if find_copy is None else partial(find_copy, item_id)
+    try:
+        return allowed.open(media_uri, own_copy=own_copy)
+    except MediaError as error:
+        raise MediaError(f"Item {item_key!r}: {error}") from error
 
 
 def media_files(items: pa.Table, target: str) -> list[str | None]:
@@ -60,14 +79,16 @@ class LandedFiles:
     """The files of items, in a folder that all landings share: each is copied once, and is there whole or not at all.
 
     :param target: the folder
-    :param sign: returns the URL and the headers to read a file by
+    :param allowed: opens what may be read
+    :param find_copy: returns where the labeling tool has the media of an item, by its id
     :param on_error: where a file cannot be read: ``fail`` or ``keep`` the others
     """
 
-    def __init__(self, target: str, *, sign: UrlSigner | None, on_error: OnError) -> None:
+    def __init__(self, target: str, *, allowed: AllowedMedia, find_copy: FindCopy | None, on_error: OnError) -> None:
         self.target = target
         self.stopped = threading.Event()
-        self._sign = sign
+        self._allowed = allowed
+        self._find_copy = find_copy
         self._on_error: OnError = on_error
         self._counts = {"files": 0, "written": 0, "bytes_written": 0, "files_not_read": 0}
         self._not_read: set[str] = set()
@@ -95,7 +116,7 @@ class LandedFiles:
         for item_id, item_key, media, media_type in zip(*columns, strict=True):
             if media is not None:
                 name = file_name(item_id, item_key, media)
-                copies[pool.submit(self._copy, media, name)] = item_key, name
+                copies[pool.submit(self._copy, item_id, item_key, media, name)] = item_key, name
             elif media_type in _MEDIA_TYPES:
                 self._note(MediaError(f"Nobody knows where the {media_type} of item {item_key!r} is."), item_key)
         try:
@@ -121,14 +142,14 @@ class LandedFiles:
         self._counts["files_not_read"] += 1
         log.warning("The file of item %s is left out: %s", item_key, error)
 
-    def _copy(self, media: str, name: str) -> int | None:
+    def _copy(self, item_id: str, item_key: str, media: str, name: str) -> int | None:
         """Copy a file unless it is there, and return its size."""
         if self.stopped.is_set():
             raise AnnotationError("The landing was stopped while files were being copied.")
         path = f"{self._path.rstrip('/')}/{name}"
         if self._filesystem.exists(path):
             return None
-        with closing(open_media_in_place(media, url_signer=self._sign)) as file:
+        with closing(open_item(self._allowed, self._find_copy, item_id, item_key, media)) as file:
             return self._write_local(file, Path(path)) if self._is_local else self._write(file, path)
 
     def _write(self, file: BinaryIO, path: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import pyarrow as pa
@@ -12,14 +13,16 @@ import pyarrow.compute as pc
 
 from airflow_annotation.arguments import check_choice
 from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video_frames import labeled_frames
-from airflow_annotation.landing.landed_files import LandedFiles
+from airflow_annotation.landing.landed_files import FindCopy, LandedFiles, open_item
+from airflow_annotation.media.access import AllowedMedia, check_roots
 from airflow_annotation.media.encoding import ImageFormat
 from airflow_annotation.media.frame_folder import IMAGE_SUFFIXES, FrameFolder, image_name
 from airflow_annotation.media.frames import FramesReport, OnError, add_frames
 from airflow_annotation.media.items import MediaItem
-from airflow_annotation.media.ranges import UrlSigner, open_media_in_place, resolve_signer
+from airflow_annotation.media.ranges import UrlSigner, resolve_signer
 from airflow_annotation.media.selections import Listed
 from airflow_annotation.media.storage import copy_files
 from airflow_annotation.parameters import OperatorParameters, VisibleParameters
@@ -43,6 +46,7 @@ class MediaParameters(OperatorParameters, total=False):
     image_format: ImageFormat
     on_media_error: OnError
     media_url_signer: UrlSigner | str | None
+    media_roots: Sequence[str] | str
 
 
 class MediaTask(VisibleParameters):
@@ -64,11 +68,15 @@ class MediaTask(VisibleParameters):
         what can be read, and say in the log what cannot
     :param media_url_signer: a function, or the dotted path of one, that is given an item's ``media_uri`` and returns
         the URL to read it by and the headers to send along: ``("https://…?signature=…", {})``. It may return any other
-        URI as well, such as one with an Airflow connection. Without it, media are read as ``media_uri`` says, and those
-        that the labeling tool holds with the tool's key
+        URI as well, such as one with an Airflow connection. Without it, media are read as ``media_roots`` says
+    :param media_roots: where media may be read from as ``media_uri`` says: folders, URIs and URLs such as
+        ``["/data/photos", "s3://conn@bucket/photos/", "https://media.internal/"]``; a connection in one reads what is
+        below it. Whoever edits items in the labeling tool can write any ``media_uri``, so other local files, buckets
+        and hosts of private networks are not read: the labeling tool's own copy is, where it has one. Public URLs and
+        the tool's own media need no root. (templated)
     """
 
-    template_fields: Sequence[str] = ("media_target",)
+    template_fields: Sequence[str] = ("media_target", "media_roots")
 
     _media: LandedFiles | LandedFrames | None = None
 
@@ -80,6 +88,7 @@ class MediaTask(VisibleParameters):
         image_format: ImageFormat = "jpeg",
         on_media_error: OnError = "fail",
         media_url_signer: UrlSigner | str | None = None,
+        media_roots: Sequence[str] | str = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -92,6 +101,7 @@ class MediaTask(VisibleParameters):
         self.image_format: ImageFormat = image_format
         self.on_media_error: OnError = on_media_error
         self.media_url_signer = media_url_signer
+        self.media_roots = media_roots
 
     def media_folder(self) -> str:
         """Return the folder of the media.
@@ -117,19 +127,32 @@ class MediaTask(VisibleParameters):
             )
         return {**options, "frame_suffix": suffix}
 
-    def with_media(self, batches: Iterable[LabelTables], sign: UrlSigner | None = None) -> Iterable[LabelTables]:
+    def with_media(
+        self, batches: Iterable[LabelTables], hook: AnnotationHook | None = None, project_id: str = ""
+    ) -> Iterable[LabelTables]:
         """Return the batches; the media of each are written before it is yielded, if they are asked for.
 
-        :param sign: returns the URL and the headers to read media by, unless the task has a signer of its own
+        :param hook: of the labeling tool, where it is asked
+        :param project_id: the project in the tool
         """
         if self.include_media is None:
             return batches
-        signer = resolve_signer(self.media_url_signer) if self.media_url_signer else sign
+        signer = resolve_signer(self.media_url_signer) if self.media_url_signer else None
+        roots = check_roots(self.media_roots)
+        if hook is None:
+            allowed = AllowedMedia(roots, signer=signer)
+        else:
+            allowed = AllowedMedia(
+                [*roots, *hook.media_roots], signer=signer, request=hook.media_request, is_own=hook.is_own_url
+            )
+        find_copy = None if hook is None else partial(hook.find_own_copy, project_id)
         target, on_error = self.media_folder(), self.on_media_error
         if self.include_media == "files":
-            self._media = LandedFiles(target, sign=signer, on_error=on_error)
+            self._media = LandedFiles(target, allowed=allowed, find_copy=find_copy, on_error=on_error)
         else:
-            self._media = LandedFrames(target, sign=signer, image_format=self.image_format, on_error=on_error)
+            self._media = LandedFrames(
+                target, allowed=allowed, find_copy=find_copy, image_format=self.image_format, on_error=on_error
+            )
         return self._media.add_batches(batches)
 
     @property
@@ -152,15 +175,25 @@ class LandedFrames:
     """The frames of videos that labels are on, in a folder that all landings share.
 
     :param target: the folder
-    :param sign: returns the URL and the headers to read a video by
+    :param allowed: opens what may be read
+    :param find_copy: returns where the labeling tool has the media of an item, by its id
     :param image_format: of the images
     :param on_error: where a video cannot be read as far as its labels go: ``fail`` or ``keep``
     """
 
-    def __init__(self, target: str, *, sign: UrlSigner | None, image_format: ImageFormat, on_error: OnError) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        allowed: AllowedMedia,
+        find_copy: FindCopy | None,
+        image_format: ImageFormat,
+        on_error: OnError,
+    ) -> None:
         self.target = target
         self.stopped = threading.Event()
-        self._sign = sign
+        self._allowed = allowed
+        self._find_copy = find_copy
         self._image_format: ImageFormat = image_format
         self._on_error: OnError = on_error
         self._counts = {"videos": 0, "frames": 0, "written": 0, "videos_not_read": 0}
@@ -179,13 +212,12 @@ class LandedFrames:
         for batch in batches:
             is_video = pc.equal(batch.items.column("media_type"), "video")
             videos = batch.items.filter(is_video)
-            for item_key, media in zip(
-                videos.column("item_key").to_pylist(), videos.column("media_uri").to_pylist(), strict=True
-            ):
-                self._add(item_key, media, batch.labels)
+            columns = (videos.column(name).to_pylist() for name in ("item_id", "item_key", "media_uri"))
+            for item_id, item_key, media in zip(*columns, strict=True):
+                self._add(item_id, item_key, media, batch.labels)
             yield batch
 
-    def _add(self, item_key: str, media: str | None, labels: pa.RecordBatch) -> None:
+    def _add(self, item_id: str, item_key: str, media: str | None, labels: pa.RecordBatch) -> None:
         try:
             frames = Listed(labeled_frames([labels], item_key))
         except ValueError as error:
@@ -194,7 +226,7 @@ class LandedFrames:
             return
         self._counts["videos"] += 1
         try:
-            report = self._write(item_key, media, frames)
+            report = self._write(item_id, item_key, media, frames)
         except MediaError as error:
             if self._on_error == "fail":
                 raise
@@ -204,12 +236,12 @@ class LandedFrames:
             self._counts["frames"] += report.frames
             self._counts["written"] += report.written
 
-    def _write(self, item_key: str, media: str | None, frames: Listed) -> FramesReport:
+    def _write(self, item_id: str, item_key: str, media: str | None, frames: Listed) -> FramesReport:
         if media is None:
             raise MediaError(f"Nobody knows where the video of item {item_key!r} is.")
         return add_frames(
             MediaItem(media=media, item_key=item_key, media_type="video"),
-            lambda: open_media_in_place(media, url_signer=self._sign),
+            lambda: open_item(self._allowed, self._find_copy, item_id, item_key, media),
             frames,
             self.target,
             image_format=self._image_format,

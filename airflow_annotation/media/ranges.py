@@ -30,8 +30,16 @@ _REDIRECTS: Final = 10
 log = logging.getLogger(__name__)
 
 
+FindClient = Callable[[httpx.URL], httpx.Client]
+"""Returns the client to ask for a URL with."""
+
+
 def open_media_in_place(
-    uri: str, *, headers: Mapping[str, str] | None = None, url_signer: UrlSigner | str | None = None
+    uri: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    url_signer: UrlSigner | str | None = None,
+    find_client: FindClient | None = None,
 ) -> BinaryIO:
     """Open a media file for reading and seeking where it is; the caller closes it.
 
@@ -42,19 +50,21 @@ def open_media_in_place(
     :param headers: sent to the host of a URL, and to no other that it redirects to
     :param url_signer: returns the URL and the headers to read the file with, or the dotted path of a function that
         does. It is asked again when the server takes a URL no longer.
+    :param find_client: returns the client for each URL, those of redirects too; without it, the one for media hosts
     :raises MediaError: the file is missing, empty or cannot be read; reading can raise it, too
     :raises AnnotationError: nothing that is installed knows the URI's scheme, or there is no such signer
     """
+    find_client = find_client or (lambda _: get_http_client())
     if url_signer is None:
         request = (uri, dict(headers or {}))
-        return _open(uri, lambda: request)
+        return _open(uri, lambda: request, find_client)
     sign = resolve_signer(url_signer)
 
     def signed() -> tuple[str, dict[str, str]]:
         url, signed_headers = sign(uri)
         return url, {**(headers or {}), **signed_headers}
 
-    return _open(uri, signed)
+    return _open(uri, signed, find_client)
 
 
 def resolve_signer(url_signer: UrlSigner | str) -> UrlSigner:
@@ -70,12 +80,12 @@ def resolve_signer(url_signer: UrlSigner | str) -> UrlSigner:
         raise AnnotationError(f"There is no function {url_signer!r} to sign media URLs with: {error}.") from error
 
 
-def _open(uri: str, sign: Callable[[], tuple[str, dict[str, str]]]) -> BinaryIO:
+def _open(uri: str, sign: Callable[[], tuple[str, dict[str, str]]], find_client: FindClient) -> BinaryIO:
     url, _ = request = sign()
     name = shown(uri)
     file: BinaryIO
     if uri_scheme(url) in {"http", "https"}:
-        file = cast("BinaryIO", HttpFile(name, request, sign))
+        file = cast("BinaryIO", HttpFile(name, request, sign, find_client))
     else:
         file = _open_file(url, name)
     if not file.seek(0, io.SEEK_END):
@@ -107,13 +117,19 @@ class HttpFile(io.RawIOBase):
     :param name: for errors
     :param request: the URL and the headers to begin with
     :param sign: returns others when the server takes these no longer
+    :param find_client: returns the client for each URL
     :raises MediaError: the server does not give the file
     """
 
     def __init__(
-        self, name: str, request: tuple[str, dict[str, str]], sign: Callable[[], tuple[str, dict[str, str]]]
+        self,
+        name: str,
+        request: tuple[str, dict[str, str]],
+        sign: Callable[[], tuple[str, dict[str, str]]],
+        find_client: FindClient,
     ) -> None:
         self._name = name
+        self._find_client = find_client
         self._request = request
         self._sign = sign
         self._position = self._received_from = 0
@@ -223,13 +239,12 @@ class HttpFile(io.RawIOBase):
                 raise MediaError(f"{self._name} cannot be read: its server answered {answer}.")
 
     def _get(self) -> httpx.Response:
-        client = get_http_client()
         url, headers = self._request
         part = {"Range": f"bytes={self._received_from}-", "Accept-Encoding": "identity"}
-        request = client.build_request("GET", url, headers={**headers, **part})
+        request = self._find_client(httpx.URL(url)).build_request("GET", url, headers={**headers, **part})
         origin = _origin(request)
         for _ in range(_REDIRECTS):
-            response = client.send(request, stream=True, follow_redirects=False)
+            response = self._find_client(request.url).send(request, stream=True, follow_redirects=False)
             if response.next_request is None:
                 return response
             response.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -193,4 +193,17 @@ def get_http_client() -> httpx.Client:
     A process has one and never closes it: files that are read in place hold its connections for as long as they are
     open. Idle connections close after some seconds, and the rest with the process.
     """
-    return make_client(retry=retry_policy(repeatable=True, attempts=_ATTEMPTS), timeout=_TIMEOUT, follow_redirects=True)
+    return make_media_client()
+
+
+def make_media_client(make_transport: Callable[[str | None], httpx.BaseTransport] | None = None) -> httpx.Client:
+    """Return a client for media hosts.
+
+    :param make_transport: returns what sends requests through a proxy, or directly for None
+    """
+    return make_client(
+        retry=retry_policy(repeatable=True, attempts=_ATTEMPTS),
+        timeout=_TIMEOUT,
+        follow_redirects=True,
+        make_transport=make_transport,
+    )

@@ -249,7 +249,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         else:
             batches = ()
         movable = self.keeps_spool and landing.plan.full and item_ids is None
-        return write_spool(folder, self.with_media(batches, self.hook.media_request), movable=movable)
+        return write_spool(folder, self.with_media(batches, self.hook, landing.project.id), movable=movable)
 
     def report(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Return what a landing has changed, as the task returns it."""

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
+from PIL import Image
 
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.versions import read_manifest
@@ -17,6 +18,8 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing import landed_files
 from airflow_annotation.landing.landed_files import media_files
+from airflow_annotation.operators.media import UploadMediaOperator
+from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
 from devtools.label_studio import LabelStudio
@@ -50,7 +53,7 @@ def photo(folder: Path | str, name: str, **columns: Any) -> LabelTables:
 
 
 def land_files(land: Land, target: Path | str, *batches: LabelTables, **kwargs: Any) -> dict[str, Any]:
-    kwargs = {"include_media": "files", "full_refresh": True, **kwargs}
+    kwargs = {"include_media": "files", "media_roots": ["/"], "full_refresh": True, **kwargs}
     return land(AnnotationsToObjectStorageOperator(task_id="land", target=str(target), **kwargs), list(batches))
 
 
@@ -117,6 +120,7 @@ def test_a_dataset_to_train_with_has_its_images_where_it_says(
         target=str(tmp_path / "b"),
         dataset_format=dataset_format,
         include_media="files",
+        media_roots=["/"],
     )
     context: Any = task_context()
     folder = Path(operator.execute(context)["path"].removeprefix("file://"))
@@ -173,6 +177,49 @@ def test_files_that_the_tool_holds_are_read_with_its_key(label_studio: LabelStud
             project=str(project),
             target=str(tmp_path),
             include_media="files",
+            media_roots=["/"],
         ).execute(task_context())
     assert list(landed_contents(tmp_path, landed["media"]["target"]).values()) == [content]
     client.request("DELETE", f"/api/projects/{project}/")
+
+
+def test_an_item_that_names_files_of_the_worker_does_not_get_them(label_studio: LabelStudio, tmp_path: Path) -> None:
+    client = LabelStudioClient(url=label_studio.url, api_key=label_studio.api_key)
+    secret = tmp_path / "airflow.cfg"
+    secret.write_bytes(b"fernet_key")
+    photo_file = tmp_path / "mine.jpg"
+    Image.new("RGB", (8, 8), "red").save(photo_file)
+    connection = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
+    with airflow_connection(f"label_studio_{uuid4().hex}", connection) as conn_id:
+        context: Any = task_context(run_id=uuid4().hex)
+        CreateAnnotationProjectOperator(task_id="create", annotation_conn_id=conn_id, label_config=CONFIG).execute(
+            context
+        )
+        UploadMediaOperator(task_id="upload", annotation_conn_id=conn_id, media=[str(photo_file)]).execute(context)
+        target = tmp_path / "d"
+        transfer = AnnotationsToObjectStorageOperator(
+            task_id="land", annotation_conn_id=conn_id, target=str(target), include_media="files"
+        )
+        landed = transfer.execute(context)
+        assert list(landed_contents(target, landed["media"]["target"]).values()) == [photo_file.read_bytes()]
+        project = transfer.find_project(context)
+        image = next(iter(read_dataset(str(target))["items"]["item_id"].to_pylist()))
+        shown = client.request("GET", f"/api/tasks/{image}/").json()["data"]["image"]
+        forged = [
+            {"image": "https://8.8.8.8/cat.jpg", "item_key": "forged", "media_uri": uri}
+            for uri in (f"file://{secret}", str(secret), "s3://prod_secrets@private/key.bin", label_studio.url + "/x")
+        ]
+        client.request("POST", f"/api/projects/{project.id}/import", json=forged[:1])
+        with pytest.raises(MediaError, match=r"Item 'forged': .*not by the DAG.*media_roots"):
+            transfer.execute(context)
+        client.request("POST", f"/api/projects/{project.id}/import", json=[{**one, "image": shown} for one in forged])
+        kept = AnnotationsToObjectStorageOperator(
+            task_id="keep",
+            annotation_conn_id=conn_id,
+            target=str(target),
+            include_media="files",
+            on_media_error="keep",
+        ).execute(context)
+        assert kept["media"]["files_not_read"] >= 1
+        for file in Path(kept["media"]["target"].removeprefix("file://")).iterdir():
+            assert b"fernet_key" not in file.read_bytes()

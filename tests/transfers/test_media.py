@@ -50,7 +50,7 @@ def video(media: Path | str, *frames: int, key: str = "clip", **more: Any) -> La
 
 
 def land_frames(land: Land, target: Path | str, *batches: LabelTables, **kwargs: Any) -> dict[str, Any]:
-    kwargs = {"include_media": "frames", "full_refresh": True, **kwargs}
+    kwargs = {"include_media": "frames", "media_roots": ["/"], "full_refresh": True, **kwargs}
     return land(AnnotationsToObjectStorageOperator(task_id="land", target=str(target), **kwargs), list(batches))
 
 
@@ -146,6 +146,7 @@ def test_a_landing_converts_to_a_dataset_with_frames(land: Land, tmp_path: Path,
         target=str(tmp_path / "b"),
         dataset_format="yolo",
         include_media="frames",
+        media_roots=["/"],
         media_url_signer="tests.transfers.test_media.signed",
     )
     context: Any = task_context()
@@ -156,7 +157,7 @@ def test_a_landing_converts_to_a_dataset_with_frames(land: Land, tmp_path: Path,
 
 
 def test_rows_in_a_database_have_their_frames_in_a_folder(land: Land, tmp_path: Path, clip: Path) -> None:
-    arguments: dict[str, Any] = {"task_id": "land", "include_media": "frames"}
+    arguments: dict[str, Any] = {"task_id": "land", "include_media": "frames", "media_roots": ["/"]}
     with pytest.raises(AnnotationError, match="Pass media_target"):
         land(AnnotationsToSqlOperator(**arguments), [video(clip, 3)])
 
@@ -216,7 +217,9 @@ def test_labels_whose_frames_nobody_knows_are_named(land: Land, tmp_path: Path, 
 
 
 def test_a_killed_landing_stops_at_the_next_frame(land: Land, tmp_path: Path, clip: Path) -> None:
-    operator = AnnotationsToObjectStorageOperator(task_id="land", target=str(tmp_path), include_media="frames")
+    operator = AnnotationsToObjectStorageOperator(
+        task_id="land", target=str(tmp_path), include_media="frames", media_roots=["/"]
+    )
 
     def batches() -> Iterator[LabelTables]:
         yield video(clip, 3)

@@ -146,8 +146,10 @@ def test_a_large_file_of_which_a_part_is_refused_is_not_there_and_lands_whole_at
             target = f"s3://{conn_id}@{bucket}/clips"
             server.faults.append(Fault(method="PUT", path="clip-", status=403))
             with pytest.raises(AnnotationError, match="the right to write"):
-                land(target, [batch], include_media="files")
+                land(target, [batch], include_media="files", media_roots=[str(tmp_path)])
             assert names(target) == set()
-            assert land(target, [batch], include_media="files")["media"]["bytes_written"] == len(content)
+            assert land(target, [batch], include_media="files", media_roots=[str(tmp_path)])["media"][
+                "bytes_written"
+            ] == len(content)
             (name,) = (name for name in names(target) if name.startswith("media/"))
             assert ObjectStoragePath(f"{target}/{name}").read_bytes() == content

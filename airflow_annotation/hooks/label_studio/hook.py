@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -43,6 +43,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
+from airflow_annotation.media.access import same_origin
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.transport.pacing import RequestPace
 
@@ -258,6 +259,16 @@ class LabelStudioHook(AnnotationHook):
     def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
         """Return the URL of media that the server holds itself, and the key for it; other URIs as they are."""
         return self.client.media_request(media_uri)
+
+    @property
+    def media_roots(self) -> Sequence[str]:
+        """The folder that the server serves as local files, as the connection names it."""
+        root = read_extra(self.connection).get("local_files_document_root")
+        return (root,) if root else ()
+
+    def is_own_url(self, url: str) -> bool:
+        """Return whether a URL is of the connection's server."""
+        return same_origin(url, self.client.url)
 
     def find_media(self, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
         """Return the URL of what the server shows of an item, and the key where the server has it itself."""

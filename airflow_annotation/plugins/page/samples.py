@@ -18,6 +18,7 @@ from airflow_annotation.labels.mask_budget import MaskBudget
 from airflow_annotation.labels.masks import RLE, outline_length, rle_bbox
 from airflow_annotation.labels.outlines import rle_to_polygons
 from airflow_annotation.labels.tables import collect_tables
+from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.ranges import open_media_in_place
 
 COUNTED: Final = 200
@@ -126,7 +127,8 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
 def find_image(hook: AnnotationHook, project_id: str, item_id: str) -> str | tuple[bytes, str]:
     """Return the image of an item with its media type where the tool holds it, else the URL that browsers get it from.
 
-    Only from the tool itself anything is read: whoever makes items may put any URL there.
+    Only from the tool itself anything is read: whoever makes items may put any URL there. Browsers are sent to no host
+    of a private network either.
 
     :param hook: of the tool, which says where the image is and with what key it is read
     :param project_id: the project
@@ -139,9 +141,11 @@ def find_image(hook: AnnotationHook, project_id: str, item_id: str) -> str | tup
     if found is None:
         raise MediaError("The tool does not say where the media of this item is.")
     url, headers = found
+    allowed = AllowedMedia(is_own=hook.is_own_url)
     if not headers:
+        allowed.check_url(url)
         return url
-    with closing(open_media_in_place(url, headers=headers)) as file:
+    with closing(open_media_in_place(url, headers=headers, find_client=allowed.client_for)) as file:
         content = file.read(_LARGEST_IMAGE + 1)
     if len(content) > _LARGEST_IMAGE:
         raise MediaError("The media of this item is too large to be shown here.")
