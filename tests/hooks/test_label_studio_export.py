@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from airflow_annotation.exceptions import AnnotationRequestError
@@ -170,16 +169,16 @@ def test_a_piece_that_fails_is_asked_for_in_halves(
 ) -> None:
     monkeypatch.setattr(export, "_SMALLEST_PIECE", 2)
     add_tasks(client, project, [{"data": {"image": str(n)}} for n in range(7)])
-    request, asked = client.request, []
+    read_with, asked = client.read_with, []
 
-    def fail_on_large_pieces(method: str, path: str, **arguments: Any) -> httpx.Response:
+    def fail_on_large_pieces(method: str, path: str, reader: Any, **arguments: Any) -> Any:
         if path.endswith("export"):
             asked.append(len(arguments["params"]) - 2)
             if asked[-1] > 2:
                 raise AnnotationRequestError("The proxy gave up.", status_code=status_code)
-        return request(method, path, **arguments)
+        return read_with(method, path, reader, **arguments)
 
-    monkeypatch.setattr(client, "request", fail_on_large_pieces)
+    monkeypatch.setattr(client, "read_with", fail_on_large_pieces)
     assert len(read(client, project)["items"]) == 7
     assert asked == [7, 3, 1, 2, 4, 2, 2]
 

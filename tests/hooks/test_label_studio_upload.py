@@ -297,10 +297,10 @@ class Killed(BaseException):
 
 
 class ClientKilledBeforeImport(LabelStudioClient):
-    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def read_with(self, method: str, path: str, *args: Any, **arguments: Any) -> Any:
         if path.endswith("/import") and arguments.get("content"):
             raise Killed
-        return super().request(method, path, **arguments)
+        return super().read_with(method, path, *args, **arguments)
 
 
 def test_files_orphaned_by_a_crash_are_found_again(
