@@ -42,16 +42,18 @@ class Cycle:
     """An annotation cycle on a tool, through a proxy.
 
     :param play: the round
-    :param conn_id: connection to the proxy
+    :param conn_id: connection of the tasks, to the proxy, which gives up soon
+    :param patient_conn_id: connection to the proxy for who counts, however busy the machine is
     :param proxy: where faults happen
     """
 
-    def __init__(self, play: Play, conn_id: str, proxy: FaultServer) -> None:
+    def __init__(self, play: Play, conn_id: str, patient_conn_id: str, proxy: FaultServer) -> None:
         self._play = play
         self._proxy = proxy
+        self._patient = patient_conn_id
         self._run = uuid4().hex
         self._arguments = {"annotation_conn_id": conn_id, "run_key": f"chaos/{self._run}"}
-        self._hook = AnnotationHook.for_connection(conn_id)
+        self._hook = AnnotationHook.for_connection(patient_conn_id)
 
     def play(self) -> None:
         """Make a project, fill it, land it and delete it; count after each step."""
@@ -83,7 +85,7 @@ class Cycle:
         found = sorted(map(str, count()))
         if found != wanted and sum(self._play.report.kinds[kind] for kind in RESENT_KINDS) > resent:
             figures.healed += 1
-            run_operator(operator, arguments)
+            run_operator(operator, {**arguments, "annotation_conn_id": self._patient})
             found = sorted(map(str, count()))
         if difference := figures.compare(wanted, found):
             self._play.note(f"after {name}: {difference}")
