@@ -108,8 +108,8 @@ class Scenes:
             with fault_server(server.url) as proxy:
                 connection = {"conn_type": tool, "host": proxy.url, "password": server.api_key}
                 hasty = {**connection, "extra": {"timeout": 3}}
-                conn_ids = [self._connect(f"{tool}_{uuid4().hex}", one) for one in (hasty, connection)]
-                Cycle(play, *conn_ids, proxy).play()
+                conn_id, patient = (self._connect(f"{tool}_{uuid4().hex}", one) for one in (hasty, connection))
+                Cycle(play, conn_id, patient, proxy).play()
 
         return play_cycle
 
