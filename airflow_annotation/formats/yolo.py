@@ -22,13 +22,14 @@ what lies outside of the image is cut off, since Ultralytics refuses it.
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml  # type: ignore[import-untyped]  # comes with Airflow, its types do not
 
 from airflow_annotation.datasets.versions import TableFile
 from airflow_annotation.exceptions import AnnotationError
@@ -104,6 +105,12 @@ def _one_class(image: LabeledImage, options: YoloOptions) -> str | None:
     return found[0] if found else None
 
 
+def _quoted(text: str) -> str:
+    """Return a text as YAML has it on one line, with escapes for what YAML does not print."""
+    quoted: str = yaml.dump(text, Dumper=yaml.SafeDumper, default_style='"', allow_unicode=True, width=math.inf)
+    return quoted.rstrip("\n")
+
+
 def _data_yaml(splits: set[str], classes: DatasetClasses, options: YoloOptions) -> str:
     if splits and (splits - set(_SPLITS) or "train" not in splits):
         raise AnnotationError(
@@ -118,13 +125,9 @@ def _data_yaml(splits: set[str], classes: DatasetClasses, options: YoloOptions) 
         lines.append(f"kpt_shape: [{len(classes.keypoints)}, 3]")
         if options.flip_idx is not None:
             lines.append(f"flip_idx: {options.flip_idx}")
-        names = json.dumps(list(classes.keypoints), ensure_ascii=False)
-        lines += ["kpt_names:", *(f"  {number}: {names}" for number in range(len(classes.names)))]
-    # JSON strings are YAML strings, whatever is in them.
-    lines += [
-        "names:",
-        *(f"  {number}: {json.dumps(name, ensure_ascii=False)}" for number, name in enumerate(classes.names)),
-    ]
+        names = ", ".join(map(_quoted, classes.keypoints))
+        lines += ["kpt_names:", *(f"  {number}: [{names}]" for number in range(len(classes.names)))]
+    lines += ["names:", *(f"  {number}: {_quoted(name)}" for number, name in enumerate(classes.names))]
     return "\n".join(lines) + "\n"
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
@@ -108,8 +110,17 @@ def sql_tables(dialect_name: str, prefix: str = "", schema: str | None = None) -
 def lock_before_writing(engine: sa.Engine) -> None:
     """Let the transactions of an engine hold their lock from the start, where they would otherwise fail later on."""
     if engine.dialect.name == "sqlite":
+        _make_private_file(engine.url.database)
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
+
+
+def _make_private_file(path: str | None) -> None:
+    """Make the file of a database that is not there, for its owner alone; SQLite's files beside it follow its mode."""
+    if path and path != ":memory:" and not path.startswith("file:"):
+        # One that cannot be made is an error of the first connection, which says so for all databases alike.
+        with suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def create_tables(engine: sa.Engine, tables: dict[str, sa.Table]) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml  # type: ignore[import-untyped]  # comes with Airflow, its types do not
+from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.masks import mask_to_rle
@@ -141,6 +144,13 @@ def test_class_names_survive_whatever_is_in_them(tmp_path: Path) -> None:
     names = ["yes", "a: b", '"quoted" \\', "#1", "Straße 🚲", "3"]
     write(tmp_path, [item("a", [])], "yolo", classes=names)
     assert list(data_yaml(tmp_path)["names"].values()) == names
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lambda name: name.strip() == name))
+def test_every_class_name_survives(name: str) -> None:
+    with TemporaryDirectory() as folder:
+        write(Path(folder), [item("a", [])], "yolo", classes=[name])
+        assert data_yaml(Path(folder))["names"] == {0: name}
 
 
 def test_frames_of_videos_have_files_of_their_own(tmp_path: Path) -> None:

@@ -142,6 +142,17 @@ def test_an_item_that_goes_while_it_is_read_is_removed(database: Database, land:
     assert database.rows() == rows_of(items_of([boxes(5, per_item=1)], "1", "3", "4"))
 
 
+def test_a_sqlite_file_is_for_its_owner_alone_and_one_that_is_there_keeps_its_mode(
+    sqlite_database: Database, land: Land, tmp_path: Path
+) -> None:
+    land(sqlite_database.operator(), [boxes(5)])
+    file = tmp_path / "annotations.db"
+    assert file.stat().st_mode & 0o777 == 0o600
+    file.chmod(0o640)
+    land(sqlite_database.operator(), [boxes(6)])
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize(
     "changes", [{"annotations": "latest"}, {"annotators": "id"}, {"coordinates": "pixels"}, {"keep_raw": True}]
 )
