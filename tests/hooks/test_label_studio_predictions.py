@@ -81,6 +81,7 @@ def make_project(hook: LabelStudioHook) -> Iterator[Callable[..., AnnotationProj
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "_WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(sending, "_LATE_LOOKS", (0.01, 0.01))
 
 
 def box(item: int | str, **columns: Any) -> Row:

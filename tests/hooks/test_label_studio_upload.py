@@ -57,6 +57,7 @@ def project(make_project: Callable[..., str]) -> str:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "_WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(sending, "_LATE_LOOKS", (0.01, 0.01))
 
 
 def images(folder: Path, count: int, name: str = "image {:03}.png") -> list[str]:

@@ -19,6 +19,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
+from airflow_annotation.hooks.label_studio.prediction_doubles import remove_prediction_doubles
 from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
 from airflow_annotation.hooks.progress_log import UploadProgress
@@ -55,7 +56,9 @@ def upload_predictions(
     """Give a project's tasks predictions, or annotations.
 
     Annotations are made of predictions, which stay beside them: they tell what has an annotation already, and what it
-    was before people edited it. After predictions the project shows those of this version to people.
+    was before people edited it. Predictions that a request brought twice, in this call or an earlier one, are removed
+    down to one, before annotations are made of them and at the end. After predictions the project shows those of this
+    version to people.
 
     :param client: of the server
     :param project_id: the project
@@ -88,6 +91,7 @@ class _Prediction(msgspec.Struct):
 class _Task(msgspec.Struct):
     id: int
     predictions: list[_Prediction] = []
+    total_predictions: int = 0
 
 
 class _TaskPage(msgspec.Struct):
@@ -124,13 +128,19 @@ class _Upload:
         self._report = UploadReport()
         self._request: list[_Part] = []
         self._request_predictions = self._request_bytes = 0
-        self._unannotated: list[int] = []
+        self._count = 0
+        """How many predictions of this version the project had when it was asked last."""
+        self._unannotated: dict[int, int] = {}
+        """How many predictions the tasks were given of which annotations are still to make."""
+        self._doubtful: dict[int, int] = {}
+        """How many predictions tasks were given that may have more."""
 
     def run(self, submissions: Iterable[Submission], *, on_existing: OnExisting) -> UploadReport:
         progress = UploadProgress()
         if on_existing == "replace":
             self._delete_version()
-        predicted = set(self._tasks_with_version())
+        predicted = dict(self._tasks_with_version())
+        has_several = self._count > len(predicted)
         seen: set[int] = set()
         for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):
             item = self._items.find(item_key)
@@ -142,7 +152,9 @@ class _Upload:
                 )
             elif item.task_id in predicted:
                 self._report.skipped += 1
-                self._unannotated.append(item.task_id)
+                given = self._unannotated[item.task_id] = sum(1 for _ in group)
+                if has_several and predicted[item.task_id] > given:
+                    self._doubtful[item.task_id] = given
             else:
                 self._add(item_key, item, group)
             if item is not None:
@@ -152,6 +164,7 @@ class _Upload:
             progress.log(self._report)
         self._send_request()
         self._annotate()
+        self._remove_doubles()
         if self._mode == "predictions" and self._report.uploaded + self._report.skipped:
             self._show_version()
         progress.log(self._report, last=True)
@@ -192,18 +205,21 @@ class _Upload:
         if not parts:
             return
         invalid: list[tuple[_Part, str]] = []
-        refused = send_without_refused(
-            parts,
-            lambda some: send_until_taken(some, lambda rest: invalid.extend(self._import(rest)), self._find_taken),
-        )
+        doubtful: list[_Part] = []
+
+        def send(some: list[_Part]) -> None:
+            doubtful.extend(send_until_taken(some, lambda rest: invalid.extend(self._import(rest)), self._find_taken))
+
+        refused = send_without_refused(parts, send)
+        self._doubtful |= {part.task_id: len(part.predictions) for part in doubtful}
         failures = {id(part): (part, reason) for part, reason in [*((p, str(e)) for p, e in refused), *invalid]}
         for part, reason in failures.values():
             self._report.fail(
                 part.item_key, f"Label Studio does not take the labels of item {part.item_key!r}: {reason}"
             )
-        taken = [part.task_id for part in parts if id(part) not in failures]
+        taken = {part.task_id: len(part.predictions) for part in parts if id(part) not in failures}
         self._report.uploaded += len(taken)
-        self._unannotated += taken
+        self._unannotated |= taken
 
     def _import(self, parts: list[_Part]) -> list[tuple[_Part, str]]:
         """Send predictions; return those that the server dropped, which it says by their number only, and why."""
@@ -239,15 +255,17 @@ class _Upload:
 
     def _find_taken(self, parts: list[_Part]) -> list[_Part]:
         task_ids = [part.task_id for part in parts]
-        taken = set(self._tasks_with_version(first=min(task_ids), last=max(task_ids)))
+        taken = {task_id for task_id, _ in self._tasks_with_version(first=min(task_ids), last=max(task_ids))}
         return [part for part in parts if part.task_id in taken]
 
-    def _tasks_with_version(self, *, first: int = 1, last: int = 2**31 - 1) -> Iterator[int]:
-        """Yield the ids of the tasks that have predictions of this version."""
+    def _tasks_with_version(self, *, first: int = 1, last: int = 2**31 - 1) -> Iterator[tuple[int, int]]:
+        """Yield the ids of the tasks that have predictions of this version, and how many each has at most."""
         # The server looks for versions that have this one's letters in them, so others may have to be told apart.
         versions: Any = self._client.read(
             "GET", f"{project_path(self._project_id)}model-versions/", list[Any] | dict[str, Any]
         )
+        # Releases that list the versions without their counts cannot show doubles of earlier uploads this way.
+        self._count = int(versions.get(self._model_version) or 0) if isinstance(versions, dict) else 0
         alike = [version for version in versions if self._model_version.lower() in str(version).lower()]
         if not alike:
             return
@@ -264,13 +282,14 @@ class _Upload:
                 "project": self._project_id,
                 "query": json.dumps(query),
                 "fields": "task_only" if is_exact else "all",
-                "include": "id" if is_exact else "id,predictions,model_version",
+                "include": "id,total_predictions" if is_exact else "id,predictions,model_version",
                 "page_size": _PAGE_SIZE,
             }
             page = self._client.read("GET", "/api/tasks/", _TaskPage, params=params)
             for task in page.tasks:
-                if is_exact or any(one.model_version == self._model_version for one in task.predictions):
-                    yield task.id
+                count = sum(one.model_version == self._model_version for one in task.predictions)
+                if is_exact or count:
+                    yield task.id, task.total_predictions if is_exact else count
             if not page.tasks:
                 return
             first = page.tasks[-1].id + 1
@@ -292,9 +311,18 @@ class _Upload:
 
     def _annotate(self) -> None:
         """Make annotations of the predictions that have none; the server skips the others."""
-        task_ids, self._unannotated = self._unannotated, []
+        if self._mode == "annotations":
+            self._remove_doubles()
+        given, self._unannotated = self._unannotated, {}
+        task_ids = list(given)
         for start in range(0, len(task_ids) if self._mode == "annotations" else 0, ANNOTATIONS_PER_REQUEST):
-            send_until_taken(task_ids[start : start + ANNOTATIONS_PER_REQUEST], self._annotate_tasks, lambda _: [])
+            chunk = task_ids[start : start + ANNOTATIONS_PER_REQUEST]
+            doubtful = send_until_taken(chunk, self._annotate_tasks, lambda _: [])
+            self._doubtful |= {task_id: given[task_id] for task_id in doubtful}
+
+    def _remove_doubles(self) -> None:
+        if self._doubtful:
+            remove_prediction_doubles(self._client, self._project_id, self._model_version, self._doubtful)
 
     def _annotate_tasks(self, task_ids: list[int]) -> None:
         self._client.request(

@@ -1,0 +1,152 @@
+"""Predictions that a project has twice, since a request arrived late or was delivered twice."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationRequestError
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.task_pages import list_page
+
+log = logging.getLogger(__name__)
+
+_TASKS_A_REQUEST: Final = 200
+"""Their ids go into the URL."""
+
+_AT_ONCE: Final = timedelta(seconds=1)
+"""Label Studio sets an annotation's two times one after the other when it makes the annotation."""
+
+_INCLUDED: Final = (
+    "id,predictions,annotations,drafts,result,model_version,score,parent_prediction,lead_time,ground_truth,"
+    "created_at,updated_at"
+)
+
+
+class _Prediction(msgspec.Struct):
+    id: int
+    model_version: str | None = None
+    score: float | None = None
+    result: Any = None
+
+
+class _Annotation(msgspec.Struct):
+    id: int
+    created_at: datetime
+    updated_at: datetime
+    parent_prediction: int | None = None
+    result: Any = None
+    lead_time: float | None = None
+    ground_truth: bool = False
+
+
+class _Task(msgspec.Struct):
+    id: int
+    predictions: list[_Prediction] = []
+    annotations: list[_Annotation] = []
+    drafts: list[Any] = []
+
+
+def remove_prediction_doubles(
+    client: LabelStudioClient, project_id: str, model_version: str, expected: Mapping[int, int]
+) -> int:
+    """Remove equal predictions that a task has more of than it was given, with the annotations made of them.
+
+    The younger one goes, unless somebody worked with it and not with the older one. What a person touched stays: a
+    prediction of which a person made an annotation, an annotation that was edited. So one double may stay beside the
+    other; the log says so.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param model_version: of the predictions
+    :param expected: how many predictions of this version each task was given, by the task's id
+    :return: how many predictions and annotations were removed
+    """
+    removed = left = 0
+    task_ids = iter(expected)
+    while chunk := list(itertools.islice(task_ids, _TASKS_A_REQUEST)):
+        page = list_page(
+            client, project_id, _Task, selected=chunk, fields="all", include=_INCLUDED, page_size=_TASKS_A_REQUEST
+        )
+        for task in page.tasks:
+            found = _Doubles(task, model_version, expected.get(task.id, 0))
+            # Annotations first: one whose prediction is gone no longer says where it comes from.
+            for kind, id_ in itertools.chain(found.annotations(), found.predictions()):
+                _delete(client, f"/api/{kind}/{id_}/")
+                removed += 1
+            left += found.surplus
+    if removed:
+        log.info("Removed %d predictions and annotations that the project had twice.", removed)
+    if left:
+        log.warning("%d predictions are there twice and stay, since people worked with both or they differ.", left)
+    return removed
+
+
+class _Doubles:
+    """What of one task is there twice.
+
+    :param expected: how many predictions of this version the task was given
+    """
+
+    def __init__(self, task: _Task, model_version: str, expected: int) -> None:
+        self._has_drafts = bool(task.drafts)
+        mine = sorted((one for one in task.predictions if one.model_version == model_version), key=lambda one: one.id)
+        self._children: dict[int, list[_Annotation]] = {one.id: [] for one in mine}
+        for annotation in sorted(task.annotations, key=lambda one: one.id):
+            if annotation.parent_prediction in self._children:
+                self._children[annotation.parent_prediction].append(annotation)
+        self._mine = {one.id: one for one in mine}
+        self.surplus = max(len(mine) - expected, 0)
+        self._removed = list(self._choose())
+
+    def predictions(self) -> Iterator[tuple[str, int]]:
+        """Yield the predictions to remove."""
+        for prediction in self._removed:
+            yield "predictions", prediction.id
+
+    def annotations(self) -> Iterator[tuple[str, int]]:
+        """Yield the annotations to remove: those of removed predictions, and all but one of the others."""
+        removed = {prediction.id for prediction in self._removed}
+        for prediction_id, children in self._children.items():
+            untouched = [one for one in children if self._is_untouched(one)]
+            for annotation in untouched if prediction_id in removed else untouched[1:]:
+                yield "annotations", annotation.id
+
+    def _choose(self) -> Iterator[_Prediction]:
+        alike: dict[bytes, list[_Prediction]] = {}
+        for prediction in self._mine.values():
+            key = msgspec.json.encode((prediction.result, prediction.score), order="sorted")
+            alike.setdefault(key, []).append(prediction)
+        for group in alike.values():
+            # The kept one comes first: one that a person worked with, one with an annotation, the oldest.
+            group.sort(key=lambda one: (not self._is_touched(one), not self._children[one.id], one.id))
+            for prediction in reversed(group[1:]):
+                if self.surplus and not self._is_touched(prediction):
+                    self.surplus -= 1
+                    yield prediction
+
+    def _is_touched(self, prediction: _Prediction) -> bool:
+        return not all(map(self._is_untouched, self._children[prediction.id]))
+
+    def _is_untouched(self, annotation: _Annotation) -> bool:
+        """Return whether an annotation is as the server made it of a prediction."""
+        return (
+            annotation.lead_time is None
+            and not annotation.ground_truth
+            and not self._has_drafts
+            and annotation.updated_at - annotation.created_at < _AT_ONCE
+            and annotation.result == self._mine[annotation.parent_prediction or 0].result
+        )
+
+
+def _delete(client: LabelStudioClient, path: str) -> None:
+    try:
+        client.request("DELETE", path)
+    except AnnotationRequestError as error:
+        if error.status_code != 404:
+            raise
