@@ -98,6 +98,7 @@ with DAG(
         dataset_format="yolo",
         dataset_options={"splits": {"train": 0.8, "val": 0.2}},
         include_media="files",
+        media_roots="{{ params.frames }}",
         outlets=[YOLO],
     )
 

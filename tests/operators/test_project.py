@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, task_group
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationArgumentError, AnnotationError, AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationHook
-from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
@@ -100,7 +99,7 @@ def test_a_rendered_schema_that_is_wrong_fails_the_task_by_field_name(label_stud
     )
     rendering: Any = {"params": {"type": "boxes"}}
     operator.render_template_fields(rendering)
-    with pytest.raises(LabelSchemaError, match=r"field 'objects' .*'boxes'"):
+    with pytest.raises(AnnotationArgumentError, match=r"Task 'create': .*field 'objects' .*'boxes'"):
         operator.execute(task_context())
     assert operator.hook.find_project(run_key) is None
 
