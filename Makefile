@@ -36,7 +36,7 @@ test-fast: .venv/ready ## run the tests of labels, formats and arguments, which 
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal --no-servers tests/labels tests/formats tests/operators
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
-	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not faults and not live_airflow" --ignore tests/servers
+	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not faults and not live_airflow" --ignore tests/servers --ignore tests/chaos
 
 test-faults: .venv/ready .venv-label-studio/ready ## let landings fail at every step there is
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m faults
