@@ -339,15 +339,18 @@ def _add_answers(images: list[LabeledImage], rows: pa.RecordBatch, owners: IntAr
 
 def _one_class_each(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Return a row for each class of a shape that has several, as the tools' own exports have it."""
-    counts = pc.fill_null(pc.list_value_length(rows.column("labels")), 0).to_numpy()
+    if rows.column("labels").null_count == len(rows):
+        return rows
+    classes = [list(dict.fromkeys(named or ())) for named in rows.column("labels").to_pylist()]
+    counts = np.array([len(named) for named in classes], np.int64)
     several = (counts > 1) & pc.is_in(rows.column("type"), value_set=pa.array(sorted(AREA_TYPES))).to_numpy(
         zero_copy_only=False
     )
     if not several.any():
         return rows
     times = np.where(several, counts, 1)
-    pairs = zip(rows.column("label").to_pylist(), rows.column("labels").to_pylist(), several.tolist(), strict=True)
-    names = [name for label, labels, has_several in pairs for name in (labels if has_several else [label])]
+    pairs = zip(rows.column("label").to_pylist(), classes, several.tolist(), strict=True)
+    names = [name for label, named, has_several in pairs for name in (named if has_several else [label])]
     rows = rows.take(pa.array(np.repeat(np.arange(len(rows)), times)))
     return _with_column(rows, "label", pa.array(names, pa.string()))
 
