@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -17,9 +18,10 @@ from airflow.api_fastapi.auth.managers.models.resource_details import Connection
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
 from airflow.configuration import conf
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # it is there
-from airflow.models import Connection, DagRun
+from airflow.models import Connection, DagModel, DagRun
 from airflow.secrets.environment_variables import EnvironmentVariablesBackend
 from airflow.utils.session import create_session
+from airflow.utils.types import DagRunType
 from fastapi import Depends, HTTPException, Query
 from sqlalchemy import select
 
@@ -106,24 +108,58 @@ def hook_of(connection: Connection) -> AnnotationHook:
     return hook
 
 
-def find_dag_runs(run_keys: Collection[str], user: Any) -> dict[str, SeenDagRun]:
-    """Return the DAG runs that annotation runs belong to, by run key: those that there are and the user may see.
+def see_runs(run_keys: Collection[str], user: Any) -> dict[str, SeenDagRun | None]:
+    """Return the annotation runs that a user may see, by run key, with the DAG run of each where there is one.
 
-    :param run_keys: ``<dag_id>/<run_id>``, in mapped tasks with the map index after another slash; any others have none
+    Runs of a DAG are for those who may read that DAG. Others are for all who may use the connection.
+
+    :param run_keys: ``<dag_id>/<run_id>``, in mapped tasks with the map index after another slash, or what a DAG author
+        has chosen
     """
     parts = {run_key: run_key.split("/") for run_key in run_keys}
-    named = {run_key: (names[0], names[1]) for run_key, names in parts.items() if len(names) in {2, 3}}
-    dag_ids = {dag_id for dag_id, _ in named.values()}
-    seen = get_auth_manager().filter_authorized_dag_ids(dag_ids=dag_ids, user=user, method="GET") if dag_ids else set()
-    wanted = {pair for pair in named.values() if pair[0] in seen}
-    if not wanted:
-        return {}
+    readable, hidden = _sort_dags({names[0]: _is_generated(names) for names in parts.values()}, user)
+    seen = {run_key: names for run_key, names in parts.items() if names[0] not in hidden}
+    wanted = {run_key: (names[0], names[1]) for run_key, names in seen.items() if len(names) in {2, 3}}
+    pairs = {pair for pair in wanted.values() if pair[0] in readable}
+    states = _find_states(pairs) if pairs else {}
+    return {
+        run_key: SeenDagRun(*pair, states[pair]) if (pair := wanted.get(run_key)) in states else None
+        for run_key in seen
+    }
+
+
+def _is_generated(names: Sequence[str]) -> bool:
+    """Return whether a run key is made of a run id as Airflow makes them: its first part is a DAG for sure."""
+    return len(names) > 1 and names[1].startswith(tuple(f"{kind.value}__" for kind in DagRunType))
+
+
+def _sort_dags(dag_ids: Mapping[str, bool], user: Any) -> tuple[set[str], set[str]]:
+    """Return the DAGs that a user may read, and those that the user may not.
+
+    :param dag_ids: whether each is a DAG for sure, even if Airflow does not know it any more
+    """
+    with create_session() as session:
+        known = set(session.scalars(select(DagModel.dag_id).where(DagModel.dag_id.in_(dag_ids))))
+    dags = known | {dag_id for dag_id, is_dag in dag_ids.items() if is_dag}
+    teams: dict[str | None, set[str]] = defaultdict(set)
+    # Airflow 3.1 takes no team here, and has none.
+    has_teams = conf.getboolean("core", "multi_team", fallback=False)
+    for dag_id in dags:
+        teams[DagModel.get_team_name(dag_id) if has_teams else None].add(dag_id)
+    readable: set[str] = set()
+    for team, of_team in teams.items():
+        named = {"team_name": team} if team else {}
+        readable |= get_auth_manager().filter_authorized_dag_ids(dag_ids=of_team, user=user, method="GET", **named)
+    return readable, dags - readable
+
+
+def _find_states(pairs: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
     query = select(DagRun.dag_id, DagRun.run_id, DagRun.state).where(
-        DagRun.dag_id.in_({dag_id for dag_id, _ in wanted}), DagRun.run_id.in_({run_id for _, run_id in wanted})
+        DagRun.dag_id.in_({dag_id for dag_id, _ in pairs}), DagRun.run_id.in_({run_id for _, run_id in pairs})
     )
     with create_session() as session:
-        states = {(dag_id, run_id): str(state) for dag_id, run_id, state in session.execute(query)}
-    return {key: SeenDagRun(*pair, states[pair]) for key, pair in named.items() if pair in wanted and pair in states}
+        found = {(str(dag_id), str(run_id)): str(state) for dag_id, run_id, state in session.execute(query)}
+    return {pair: found[pair] for pair in pairs if pair in found}
 
 
 def _environment_connections() -> Iterator[tuple[str, str]]:

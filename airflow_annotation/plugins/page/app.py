@@ -17,9 +17,10 @@ from airflow_annotation.plugins.page.access import (
     COOKIE_LOGINS,
     PermittedConnection,
     SeenConnection,
-    find_dag_runs,
+    SeenDagRun,
     hook_of,
     list_connections,
+    see_runs,
 )
 from airflow_annotation.plugins.page.runs import AnnotationRun, read_run, read_runs
 from airflow_annotation.plugins.page.samples import Sample, find_image, read_sample
@@ -45,6 +46,7 @@ app = FastAPI(title="Annotation", openapi_url=None, docs_url=None, redoc_url=Non
 _pages = APIRouter(dependencies=_login if COOKIE_LOGINS else [])
 _api = APIRouter(prefix="/api", dependencies=_login)
 _runs: SharedReads[list[AnnotationRun]] = SharedReads()
+_run_keys: SharedReads[str | None] = SharedReads()
 _one_run: SharedReads[AnnotationRun] = SharedReads()
 _samples: SharedReads[Sample] = SharedReads(fresh=60.0)
 _images: SharedReads[str | tuple[bytes, str]] = SharedReads()
@@ -90,38 +92,61 @@ def get_connections(connections: Annotated[list[SeenConnection], Depends(list_co
 
 @_api.get("/runs")
 async def get_runs(connection: PermittedConnection, user: GetUserDep) -> Response:
-    """Return the annotation runs of a connection, with the DAG runs that the user may see."""
+    """Return the annotation runs of a connection that the user may see, with their DAG runs."""
     runs = await _runs.get(connection.conn_id, lambda: _read_runs(connection))
-    dag_runs = await run_in_threadpool(find_dag_runs, [run.run_key for run in runs if run.run_key], user)
-    listed = [msgspec.to_builtins(run) | {"dag_run": dag_runs.get(run.run_key or "")} for run in runs]
+    seen = await run_in_threadpool(see_runs, [run.run_key for run in runs if run.run_key], user)
+    listed = [_with_dag_run(run, seen) for run in runs if not run.run_key or run.run_key in seen]
     return _json({"tool": connection.conn_type, "now": datetime.now(timezone.utc), "runs": listed})
 
 
 @_api.get("/run")
 async def get_run(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
     """Return one run."""
+    seen = await _check_run(connection, project, user)
     run = await _one_run.get((connection.conn_id, project), lambda: _read_run(connection, project))
-    dag_runs = await run_in_threadpool(find_dag_runs, [run.run_key] if run.run_key else [], user)
-    listed = msgspec.to_builtins(run) | {"dag_run": dag_runs.get(run.run_key or "")}
-    return _json({"now": datetime.now(timezone.utc), "run": listed})
+    return _json({"now": datetime.now(timezone.utc), "run": _with_dag_run(run, seen)})
 
 
 @_api.get("/sample")
-async def get_sample(connection: PermittedConnection, project: ProjectId) -> Response:
+async def get_sample(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
     """Return what the items of a run show that were labeled last."""
+    await _check_run(connection, project, user)
     sample = await _samples.get((connection.conn_id, project), lambda: _read_sample(connection, project))
     return _json(sample)
 
 
 @_api.get("/image")
-async def get_image(connection: PermittedConnection, project: ProjectId, item: ProjectId) -> Response:
+async def get_image(connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep) -> Response:
     """Return the image of an item, or lead to where it is on the web."""
+    await _check_run(connection, project, user)
     found = await _images.get((connection.conn_id, project, item), lambda: _find_image(connection, project, item))
     if isinstance(found, str):
         return RedirectResponse(found, 307, {"Referrer-Policy": "no-referrer"})
     content, media_type = found
     headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
     return Response(content, headers=headers, media_type=media_type)
+
+
+async def _check_run(
+    connection: PermittedConnection, project_id: str, user: GetUserDep
+) -> dict[str, SeenDagRun | None]:
+    """Return the DAG run of a project's run key, as :func:`see_runs` does.
+
+    :raises HTTPException: the run is of a DAG that the user may not read
+    """
+    run_key = await _run_keys.get((connection.conn_id, project_id), lambda: _read_run_key(connection, project_id))
+    seen = await run_in_threadpool(see_runs, [run_key] if run_key else [], user)
+    if run_key and run_key not in seen:
+        raise HTTPException(403, "Forbidden")
+    return seen
+
+
+def _with_dag_run(run: AnnotationRun, seen: dict[str, SeenDagRun | None]) -> dict[str, Any]:
+    return {**msgspec.to_builtins(run), "dag_run": seen.get(run.run_key or "")}
+
+
+async def _read_run_key(connection: PermittedConnection, project_id: str) -> str | None:
+    return await run_in_threadpool(lambda: hook_of(connection).get_project(project_id).run_key)
 
 
 async def _read_run(connection: PermittedConnection, project_id: str) -> AnnotationRun:
