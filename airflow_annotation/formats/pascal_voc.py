@@ -5,15 +5,20 @@
     Annotations/<stem>.xml          one file an image
     ImageSets/Main/<split>.txt      the stems of each split
     JPEGImages/<name>               where the images belong
+    labelmap.txt                    the classes in their order, with Pascal VOC's colors, as CVAT and Datumaro have it
     images.parquet                  which image is which item
 
 Boxes are upright and in whole pixels that count from 1 and belong to the box, as in the development kit: rounded to the
 nearest edge between pixels, and cut off at the edges of the image. ``pose``, ``truncated``, ``difficult`` and
 ``occluded`` are taken from attributes of these names.
+
+``labelmap.txt`` cannot say names with a colon or a line's end, or that begin with ``#``: then it is left out, and the
+log says so.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any, Final
@@ -26,10 +31,14 @@ from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
+from airflow_annotation.formats.palette import voc_palette
 from airflow_annotation.formats.shapes import clip_box, upright_box
 
 _FLAGS: Final = ("truncated", "difficult", "occluded")
 _NO: Final = (None, False, 0, "", "0", "no", "false")
+_BACKGROUND: Final = "background"
+
+log = logging.getLogger(__name__)
 
 
 class PascalVocOptions(DatasetOptions, frozen=True):
@@ -57,10 +66,23 @@ def write_pascal_voc(
                 stem = image_stem(image.name)
                 lists[image.split].write(f"{stem}\n".encode())
                 folder.write(f"Annotations/{stem}.xml", _image(image, "".join(written)).encode())
+    if labelmap := _labelmap(classes):
+        folder.write("labelmap.txt", labelmap.encode())
     return [
         TableFile(path=_list_path(split), rows=objects[split], size=file.size, sha256=file.sha256.hexdigest())
         for split, file in sorted(lists.items())
     ]
+
+
+def _labelmap(classes: DatasetClasses) -> str | None:
+    """Return the classes and their colors, ``name:red,green,blue:parts:actions``; None where that cannot say a name."""
+    if odd := [name for name in classes.names if ":" in name or name.startswith("#") or len(name.splitlines()) != 1]:
+        log.warning("labelmap.txt is left out: it cannot have a class that is called %s.", ", ".join(map(repr, odd)))
+        return None
+    names = [_BACKGROUND, *(name for name in classes.names if name != _BACKGROUND)]
+    colors = voc_palette().tolist()
+    lines = [f"{name}:{','.join(map(str, colors[number % len(colors)]))}::" for number, name in enumerate(names)]
+    return "\n".join(["# label:color_rgb:parts:actions", *lines, ""])
 
 
 def _list_path(split: str) -> str:

@@ -7,8 +7,9 @@
     mask_targets.json               the class of each number
     images.parquet                  which image is which item
 
-PNGs are indexed, 8 bits a pixel, with Pascal VOC's palette for people to see; where a number is above 255, 16 bits of
-gray. Every shape is painted, in the order in which they were labeled, so that later ones cover earlier ones. What is
+PNGs are gray, 8 bits a pixel, or 16 bits where a number is above 255. ``mask_palette=True`` writes indexed PNGs with
+Pascal VOC's colors instead: people see the classes, and Pillow still reads the numbers, but OpenCV and FiftyOne read
+colors. Every shape is painted, in the order in which they were labeled, so that later ones cover earlier ones. What is
 exact is said in :mod:`airflow_annotation.formats.shapes`.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from functools import cache
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -28,8 +29,11 @@ from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOp
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.image_reader import MAX_DRAWN_PIXELS
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
+from airflow_annotation.formats.palette import voc_palette
 from airflow_annotation.formats.shapes import object_mask
 from airflow_annotation.labels.masks import columns_of, rle_bbox, rle_to_mask
+
+_PALETTE_SIZE: Final = 256
 
 
 class SemanticMasksOptions(DatasetOptions, frozen=True):
@@ -37,9 +41,12 @@ class SemanticMasksOptions(DatasetOptions, frozen=True):
 
     :param mask_targets: the class of each number, from 1 to 65535; by default the label schema's, else the classes are
         counted from 1
+    :param mask_palette: write indexed PNGs with Pascal VOC's colors, which not all readers read as numbers. The numbers
+        go to 255 then
     """
 
     mask_targets: dict[int, str] | None = None
+    mask_palette: bool = False
 
     def __post_init__(self) -> None:
         """Check what types do not say."""
@@ -72,7 +79,7 @@ def write_semantic_masks(
             shapes = batch.objects(place)
             objects += len(shapes)
             if image.size[0] * image.size[1] <= MAX_DRAWN_PIXELS:
-                folder.write(f"masks/{image.split}/{image_stem(image.name)}.png", _mask(image, shapes, values))
+                folder.write(f"masks/{image.split}/{image_stem(image.name)}.png", _mask(image, shapes, values, options))
     targets = {str(value): name for value, name in sorted(zip(values, classes.names, strict=True))}
     return [folder.write_file("mask_targets.json", msgspec.json.encode(targets) + b"\n", objects)]
 
@@ -81,37 +88,29 @@ def _pixel_values(classes: DatasetClasses, options: SemanticMasksOptions) -> lis
     """Return the number of each class."""
     targets = {name: value for value, name in (options.mask_targets or {}).items()} or classes.mask_targets
     values = [targets[name] for name in classes.names if name in targets]
-    if len(set(values)) == len(classes.names):
-        return values
-    return list(range(1, len(classes.names) + 1))
+    if len(set(values)) < len(classes.names):
+        values = list(range(1, len(classes.names) + 1))
+    if options.mask_palette and max(values, default=0) >= _PALETTE_SIZE:
+        raise AnnotationError(
+            f"The classes have numbers up to {max(values)}, and mask_palette takes numbers to 255: leave it out."
+        )
+    return values
 
 
-def _mask(image: LabeledImage, shapes: list[LabeledObject], values: list[int]) -> bytes:
+def _mask(image: LabeledImage, shapes: list[LabeledObject], values: list[int], options: SemanticMasksOptions) -> bytes:
     from PIL import Image
 
     width, height = image.size
-    wide = max(values, default=0) > 255
-    pixels = np.zeros((height, width), np.uint16 if wide else np.uint8)
+    pixels = np.zeros((height, width), np.uint16 if max(values, default=0) >= _PALETTE_SIZE else np.uint8)
     for one in shapes:
         rle = object_mask(one, image)
         left, _, across, _ = map(int, rle_bbox(rle))
         if across:
             pixels[:, left : left + across][rle_to_mask(columns_of(rle, left, across))] = values[one.class_index]
     picture = Image.fromarray(pixels)
-    if not wide:
+    if options.mask_palette:
         picture = Image.frombytes("P", (width, height), pixels.tobytes())
-        picture.putpalette(_palette())
+        picture.putpalette(voc_palette().tobytes())
     png = io.BytesIO()
     picture.save(png, "PNG")
     return png.getvalue()
-
-
-@cache
-def _palette() -> bytes:
-    """Return Pascal VOC's colors: the bits of a number are dealt out to red, green and blue, highest first."""
-    numbers = np.arange(256)
-    colors = np.zeros((256, 3), np.uint8)
-    for shift in range(8):
-        for channel in range(3):
-            colors[:, channel] |= ((numbers >> 3 * shift + channel & 1) << 7 - shift).astype(np.uint8)
-    return colors.tobytes()

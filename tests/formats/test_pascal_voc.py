@@ -36,6 +36,20 @@ def test_splits_are_lists_of_stems(tmp_path: Path) -> None:
     }
 
 
+def test_labelmap_has_the_classes_with_their_colors(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "a", [item("a", [])], "pascal_voc")
+    assert (tmp_path / "a" / "labelmap.txt").read_text().splitlines() == [
+        "# label:color_rgb:parts:actions",
+        "background:0,0,0::",
+        "car:128,0,0::",
+        "person:0,128,0::",
+        "tree:128,128,0::",
+    ]
+    write(tmp_path / "b", [item("a", [])], "pascal_voc", classes=["car:red"])
+    assert not (tmp_path / "b" / "labelmap.txt").exists()
+    assert "cannot have a class that is called 'car:red'" in caplog.text
+
+
 def test_supervision_agrees(tmp_path: Path) -> None:
     supervision = pytest.importorskip("supervision")
     write(

@@ -29,9 +29,31 @@ def test_later_shapes_cover_earlier_ones(tmp_path: Path) -> None:
     expected[:50, :100] = 2
     expected[ring == 1] = 1
     mode, pixels = pixels_of(tmp_path)
-    assert mode == "P"
+    assert mode == "L"
     assert np.array_equal(pixels, expected)
     assert json.loads((tmp_path / "mask_targets.json").read_text()) == {"1": "car", "2": "person", "3": "tree"}
+
+
+def test_opencv_reads_the_numbers_of_gray_masks_and_pillow_those_of_a_palette(tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    batches = [item("a", [box("person", 0, 0, 0.5, 0.5), box("tree", 0.5, 0.5, 0.5, 0.5)])]
+    expected = np.zeros((100, 200), np.uint8)
+    expected[:50, :100], expected[50:, 100:] = 2, 3
+    write(tmp_path / "gray", batches, "semantic_masks")
+    (gray,) = (tmp_path / "gray" / "masks" / "train").iterdir()
+    for flag in (cv2.IMREAD_UNCHANGED, cv2.IMREAD_GRAYSCALE):
+        assert np.array_equal(cv2.imread(str(gray), flag), expected)
+    write(tmp_path / "palette", batches, "semantic_masks", mask_palette=True)
+    mode, pixels = pixels_of(tmp_path / "palette")
+    assert (mode, np.array_equal(pixels, expected)) == ("P", True)
+    (indexed,) = (tmp_path / "palette" / "masks" / "train").iterdir()
+    with Image.open(indexed) as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == (0, 128, 0)
+
+
+def test_a_palette_has_256_colors(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match="numbers up to 900, and mask_palette takes numbers to 255"):
+        write(tmp_path, [], "semantic_masks", mask_targets={"900": "car"}, mask_palette=True)
 
 
 def test_an_image_without_labels_is_all_background(tmp_path: Path) -> None:
