@@ -7,12 +7,15 @@
     images.parquet                       which image is which item
 
 - ``bbox`` is the upright box in pixels; ``area`` is that of the shape itself.
-- ``segmentation`` is empty for upright boxes, the outline for rotated boxes, ellipses and polygons, and compressed RLE
-  for masks (``masks="polygons"`` gives their outlines, which cannot have holes: these are filled).
+- ``segmentation`` is the outline for rotated boxes, ellipses and polygons, and compressed RLE for masks
+  (``masks="polygons"`` gives their outlines, which cannot have holes: these are filled). Upright boxes have none,
+  unless ``box_polygons=True`` gives them their outline: ``COCOeval`` wants one of each object when it scores ``segm``.
 - ``iscrowd`` is 1 where an attribute ``iscrowd`` says so (1, true, yes), else 0. RLE does not make it 1: a mask is of
   one object.
 - ``keypoints`` are x, y in pixels and visibility for each point of the skeleton, 0, 0, 0 for those that are not
-  labeled.
+  labeled. Objects without any point have none, unless ``empty_keypoints=True`` gives them ``num_keypoints`` 0 and
+  zeros: ``COCOeval`` wants them of each object when it scores ``keypoints``.
+- ``annotation_id`` and ``label_id`` are those of the ``labels`` table.
 - ``attributes`` has the labels' attributes, as CVAT writes them.
 - For videos, ``videos`` lists them, images have ``video_id`` and ``frame_index`` (from 0), annotations ``track_id``
   (from 1, different in all videos), and ``tracks`` lists these, as TAO has them.
@@ -23,7 +26,6 @@ Numbers are those of the labels: nothing is rounded or clipped.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -51,12 +53,16 @@ class CocoOptions(DatasetOptions, frozen=True):
     """What COCO is asked.
 
     :param masks: masks as ``rle``, exact, or as ``polygons`` for readers that know nothing else
+    :param box_polygons: give upright boxes their outline as ``segmentation``
+    :param empty_keypoints: give objects without points ``keypoints`` of zeros
     :param keypoints: the names of an object's points in the order of the skeleton; by default the classes of the
         keypoints field
     :param skeleton: pairs of points that are joined by a line, counted from 1
     """
 
     masks: Literal["rle", "polygons"] = "rle"
+    box_polygons: bool = False
+    empty_keypoints: bool = False
     keypoints: list[str] | None = None
     skeleton: tuple[tuple[int, int], ...] = ()
 
@@ -195,10 +201,12 @@ class _CocoFile:
             return
         first = self._counts["annotations"] + 1
         pixels = (batch.boxes * np.tile(batch.sizes(), 2))[rows]
-        plain = '"segmentation":[],"iscrowd":0'
-        if self._classes.keypoints:
+        plain = '"iscrowd":0'
+        if self._classes.keypoints and self._options.empty_keypoints:
             plain += f',"keypoints":{_json([0] * 3 * len(self._classes.keypoints)).decode()},"num_keypoints":0'
         area = pc.binary_join_element_wise('"area":', _text(pixels[:, 2] * pixels[:, 3]), f",{plain}", "")
+        if self._options.box_polygons:
+            area = pc.binary_join_element_wise(area, ',"segmentation":', _box_polygons(pixels), "")
         if more:
             texts = pa.array([text.decode() for text in (more.get(row, b"") for row in rows.tolist())], pa.string())
             area = pc.if_else(pc.equal(texts, ""), area, texts)
@@ -210,10 +218,13 @@ class _CocoFile:
             ',"category_id":',
             _text(batch.class_index[rows] + 1),
             ',"bbox":[',
-            *itertools.chain.from_iterable((_text(pixels[:, side]), ",") for side in range(3)),
-            _text(pixels[:, 3]),
+            *_between(",", map(_text, pixels.T)),
             "],",
             area,
+            ',"annotation_id":',
+            _json_texts(batch.annotation_ids.take(pa.array(rows))),
+            ',"label_id":',
+            _json_texts(batch.label_ids.take(pa.array(rows))),
             "}",
             "",
         )
@@ -228,10 +239,11 @@ class _CocoFile:
         segmentation, area = self._segmentation(one, image)
         more: dict[str, Any] = {
             "area": float(box[2] * width * box[3] * height) if area is None else area,
-            "segmentation": segmentation,
             "iscrowd": int(attributes.get("iscrowd") in _TRUE),
         }
-        if self._classes.keypoints:
+        if segmentation:
+            more["segmentation"] = segmentation
+        if self._classes.keypoints and (one.keypoints or self._options.empty_keypoints):
             more |= self._keypoints(one, width, height)
         if attributes:
             more["attributes"] = attributes
@@ -251,8 +263,11 @@ class _CocoFile:
         if one.paths:
             area = sum(path_area(path) for path in one.paths) * width * height
             return [_flat(path, width, height) for path in one.paths if len(path) > 2], area
-        if one.bbox is None or (one.corners is None and one.type != "ellipse"):
+        if one.bbox is None:
             return [], None
+        if one.corners is None and one.type != "ellipse":
+            outline = outlines(one, image)[0][0] if self._options.box_polygons else []
+            return [_flat(outline, width, height)] if outline else [], None
         area = abs(one.bbox[2] * width * one.bbox[3] * height) * (math.pi / 4 if one.type == "ellipse" else 1)
         return [_flat(rings[0], width, height) for rings in outlines(one, image)], area
 
@@ -269,6 +284,28 @@ def _flat(path: list[list[float]], width: int, height: int) -> list[float]:
 
 def _json(value: Any) -> bytes:
     return msgspec.json.encode(value)
+
+
+def _box_polygons(boxes: FloatArray) -> pa.Array:
+    """Return the corners of boxes as JSON.
+
+    :param boxes: array of shape (boxes, 4): x, y, width, height
+    """
+    left, top, right, bottom = map(_text, (*boxes[:, :2].T, *(boxes[:, :2] + boxes[:, 2:]).T))
+    return pc.binary_join_element_wise(
+        "[[", *_between(",", (left, top, right, top, right, bottom, left, bottom)), "]]", ""
+    )
+
+
+def _between(separator: str, columns: Iterable[pa.Array]) -> list[pa.Array | str]:
+    return [part for column in columns for part in (column, separator)][:-1]
+
+
+def _json_texts(texts: pa.Array) -> pa.Array:
+    """Return texts as JSON."""
+    if pc.any(pc.match_substring_regex(texts, r'["\\\x00-\x1f]')).as_py():
+        return pa.array([_json(text).decode() for text in texts.to_pylist()], pa.string())
+    return pc.binary_join_element_wise('"', texts, '"', "")
 
 
 def _text(numbers: npt.NDArray[Any]) -> pa.Array:

@@ -157,6 +157,8 @@ class ImageReader:
             class_index=class_index[kept],
             boxes=boxes[kept],
             shaped={int(new_places[place]): one for place, one in shaped.items()},
+            annotation_ids=rows.column("annotation_id").filter(pa.array(kept)),
+            label_ids=rows.column("label_id").filter(pa.array(kept)),
         )
 
     def _leave_out_unseen(

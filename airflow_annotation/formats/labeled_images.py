@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.arrays import FloatArray, IntArray
@@ -123,6 +124,8 @@ class ImageBatch(msgspec.Struct, gc=False):
     :param class_index: the objects' classes
     :param boxes: the smallest upright boxes around the objects, array of shape (objects, 4): x, y, width, height
     :param shaped: the objects that are more than an upright box, by their row
+    :param annotation_ids: the submissions that the objects are from; array of strings
+    :param label_ids: the objects' labels, the first one of an object that several make; array of strings
     """
 
     images: list[LabeledImage]
@@ -131,6 +134,8 @@ class ImageBatch(msgspec.Struct, gc=False):
     class_index: IntArray
     boxes: FloatArray
     shaped: dict[int, LabeledObject]
+    annotation_ids: pa.Array
+    label_ids: pa.Array
 
     def owners(self) -> IntArray:
         """Return for each object the place of its image."""

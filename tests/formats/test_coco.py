@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
@@ -47,14 +48,69 @@ def test_boxes_are_in_pixels_and_categories_count_from_one(tmp_path: Path) -> No
             "category_id": 3 - 1,
             "bbox": [20, 20, 50, 50],
             "area": 2500,
-            "segmentation": [],
             "iscrowd": 0,
-            "keypoints": [0] * 9,
-            "num_keypoints": 0,
+            "annotation_id": "a-0",
+            "label_id": "r0",
         },
-        {**found[1], "id": 2, "image_id": 1, "category_id": 1, "bbox": [0, 0, 200, 100], "area": 20000},
+        {**found[0], "id": 2, "category_id": 1, "bbox": [0, 0, 200, 100], "area": 20000, "label_id": "r1"},
     ]
     assert [category["name"] for category in read_coco(tmp_path)["categories"]] == ["car", "person", "tree"]
+
+
+def test_objects_lead_back_to_their_labels_whatever_these_are_called(tmp_path: Path) -> None:
+    names = ["plain", 'a "quoted" one', "back\\slash", "line\nend", "Stra\u00dfe"]
+    labels = [box("car", 0, 0, 0.5, 0.5, label_id=name) for name in names]
+    labels += [polygon("tree", (0, 0), (1, 0), (1, 1), label_id="outline")]
+    found = coco_annotations(tmp_path, item("a", labels))
+    assert [(one["annotation_id"], one["label_id"]) for one in found] == [("a-0", name) for name in (*names, "outline")]
+
+
+def score(folder: Path, kind: str, category: int) -> float:
+    """Return the average precision of a model that finds just what is labeled."""
+    coco = COCO(str(folder / "annotations" / "instances_train.json"))
+    found = coco.loadAnns(coco.getAnnIds(catIds=[category]))
+    scoring = COCOeval(coco, coco.loadRes([{**one, "score": 0.9} for one in found]), kind)
+    scoring.params.catIds = [category]
+    scoring.evaluate()
+    scoring.accumulate()
+    scoring.summarize()
+    return float(scoring.stats[0])
+
+
+@pytest.mark.parametrize("attributes", [None, '{"truncated": "yes"}'])
+def test_cocoeval_scores_boxes_by_their_outlines_where_asked(tmp_path: Path, attributes: str | None) -> None:
+    labels = [box("car", 0.1, 0.2, 0.25, 0.5, attributes=attributes), mask("car", mask_to_rle(ring()))]
+    write(tmp_path / "a", [item("a", labels)], "coco")
+    assert score(tmp_path / "a", "bbox", 1) == pytest.approx(1)
+    assert ["segmentation" in one for one in read_coco(tmp_path / "a")["annotations"]] == [False, True]
+    write(tmp_path / "b", [item("a", labels)], "coco", box_polygons=True)
+    assert score(tmp_path / "b", "segm", 1) == pytest.approx(1)
+    assert read_coco(tmp_path / "b")["annotations"][0]["segmentation"] == [[20, 20, 70, 20, 70, 70, 20, 70]]
+
+
+@pytest.mark.parametrize("attributes", [None, '{"truncated": "yes"}'])
+def test_cocoeval_scores_keypoints_where_objects_without_any_have_zeros(tmp_path: Path, attributes: str | None) -> None:
+    labels = [
+        box("person", 0, 0, 0.5, 1, label_id="p"),
+        point("hip", 0.25, 0.5, parent_label_id="p", point_index=0),
+        box("person", 0.5, 0, 0.5, 1, attributes=attributes),
+    ]
+    write(tmp_path / "a", [item("a", labels)], "coco")
+    assert ["keypoints" in one for one in read_coco(tmp_path / "a")["annotations"]] == [True, False]
+    write(tmp_path / "b", [item("a", labels)], "coco", empty_keypoints=True)
+    found = read_coco(tmp_path / "b")["annotations"]
+    assert [(one["num_keypoints"], one["keypoints"]) for one in found] == [
+        (1, [50, 50, 2, 0, 0, 0, 0, 0, 0]),
+        (0, [0] * 9),
+    ]
+    scoring = COCOeval(*[COCO(str(tmp_path / "b" / "annotations" / "instances_train.json"))] * 2, "keypoints")
+    for one in scoring.cocoDt.anns.values():
+        one["score"] = 0.9
+    scoring.params.kpt_oks_sigmas = np.full(3, 0.05)
+    scoring.evaluate()
+    scoring.accumulate()
+    scoring.summarize()
+    assert scoring.stats[0] == pytest.approx(1)
 
 
 def test_images_without_labels_are_kept_and_images_nobody_looked_at_by_choice(tmp_path: Path) -> None:
