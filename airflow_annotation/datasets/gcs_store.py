@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 import google_crc32c
@@ -24,6 +23,7 @@ from google.cloud.storage import transfer_manager
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from airflow_annotation.datasets.stores import DatasetStore, Found
+from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 
 if TYPE_CHECKING:
@@ -88,30 +88,27 @@ class GCSStore(DatasetStore):
 
         :raises FileNotFoundError: it is not there
         """
-        file = NamedTemporaryFile(prefix="airflow-annotation-")  # noqa: SIM115 - the caller closes it
-        try:
-            transfer_manager.download_chunks_concurrently(
-                self._bucket.blob(self._prefix + name),
-                file.name,
-                chunk_size=PART_BYTES,
-                worker_type=transfer_manager.THREAD,
-                max_workers=WORKERS,
-            )
-        except NotFound as error:
-            file.close()
-            raise FileNotFoundError(f"{self.uri}/{name}") from error
-        except BaseException:
-            file.close()
-            raise
-        return file
+        with working_folder() as folder:
+            path = folder / "file"
+            try:
+                transfer_manager.download_chunks_concurrently(
+                    self._bucket.blob(self._prefix + name),
+                    str(path),
+                    chunk_size=PART_BYTES,
+                    worker_type=transfer_manager.THREAD,
+                    max_workers=WORKERS,
+                )
+            except NotFound as error:
+                raise FileNotFoundError(f"{self.uri}/{name}") from error
+            return path.open("rb")  # which is there until it is closed, without a name
 
     @contextmanager
     def write(self, folder: str) -> Iterator[ObjectStoragePath]:
         """Give a folder on the worker's disk; its files go up when it is left."""
-        with TemporaryDirectory(prefix="airflow-annotation-") as directory:
+        with working_folder() as directory:
             yield ObjectStoragePath(f"file://{directory}")
             try:
-                self._upload(Path(directory), folder)
+                self._upload(directory, folder)
             except BaseException:
                 self.remove(folder)
                 raise

@@ -6,13 +6,13 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.arguments import is_templated
+from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError, storage_errors
 from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
 from airflow_annotation.labels.geometry import labels_to_pixels
@@ -306,7 +306,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             yield batch
 
     def _read_and_land(self, landing: LandingPlan) -> dict[str, Any]:
-        with TemporaryDirectory(prefix="airflow-annotation-") as folder:
+        with working_folder() as folder:
             spool = self.read(landing, ObjectStoragePath(f"file://{folder}"))
             return {**self.report(landing, spool), **self.land(landing, spool)}
 

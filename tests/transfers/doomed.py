@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -61,7 +62,7 @@ _SMALL_STEPS = frozenset(
     ]
 )
 """Calls that leave nothing behind that others see, by the hundred."""
-_ENVIRONMENT = ("AIRFLOW_CONN_", "STORAGE_EMULATOR_HOST", "GCSFS_")
+_ENVIRONMENT = ("AIRFLOW_CONN_", "STORAGE_EMULATOR_HOST", "GCSFS_", "TMPDIR")
 _DRIVERS = ("sqlite3", "psycopg", "psycopg2")
 _DRIVER_CALLS = frozenset({"connect", "execute", "executemany", "copy", "copy_expert", "commit", "rollback", "close"})
 _CONTEXT = multiprocessing.get_context("forkserver")  # what this module imports is imported once
@@ -161,6 +162,7 @@ def _run(  # noqa: PLR0917 - as the process is given them
     steps: Any,
 ) -> None:
     os.environ |= environment
+    tempfile.tempdir = None  # the process that this one was forked from may have another
     fate, largest_file, clock, user = settings
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):
