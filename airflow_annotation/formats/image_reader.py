@@ -47,6 +47,7 @@ class ImageReader:
     :param options: what the dataset is to hold
     :param classes: its classes
     :param types: the types of labels that its format has a place for
+    :param all_frames: whether its format has all frames of a video, not only those with objects
     :param clips: whether its format has no place for what is outside of the image, or has no size
     :param drawn_as: what becomes of masks: ``boxes`` or what they are, ``outlines``, or ``pixels`` of the image. What
         cannot be drawn so is left out: masks of very many parts, and what is on very large images
@@ -58,6 +59,7 @@ class ImageReader:
         classes: DatasetClasses,
         types: frozenset[str],
         *,
+        all_frames: bool = False,
         clips: bool = False,
         drawn_as: DrawnAs = "boxes",
     ) -> None:
@@ -65,6 +67,7 @@ class ImageReader:
         self._options = options
         self._classes = classes
         self._types = types
+        self._all_frames = all_frames
         self._clips = clips
         self._names = ImageNames(options.image_root, options.frame_suffix)
         self.left_out: Counter[str] = Counter()
@@ -82,7 +85,7 @@ class ImageReader:
             submitted, chosen = choose_annotations(batch.annotations, self._options)
             items = Items(batch.items, self._options, self._names)
             rows = self._take_rows(batch.labels, chosen)
-            groups = group_rows(items, rows, submitted, self._options)
+            groups = group_rows(items, rows, submitted, self._options, all_frames=self._all_frames)
             for first in range(0, len(groups.item), _IMAGES_AT_ONCE):
                 part = slice(first, first + _IMAGES_AT_ONCE)
                 starts, ends = groups.start[part], groups.end[part]

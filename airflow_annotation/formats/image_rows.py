@@ -32,6 +32,7 @@ class Items:
         self.media_type = items.column("media_type").to_pylist()
         self.item_key = items.column("item_key").to_pylist()
         facts = ("item_id", "media_uri", "width", "height", "frame_count", "frame_rate")
+        self.frame_count = items.column("frame_count").to_pylist()
         self._facts = list(zip(*(items.column(name).to_pylist() for name in facts), strict=True))
         self._split = read_splits(items, options.splits)
         self._names = names
@@ -77,13 +78,16 @@ class Groups(NamedTuple):
     end: IntArray
 
 
-def group_rows(items: Items, rows: pa.RecordBatch, submitted: set[str], options: DatasetOptions) -> Groups:
+def group_rows(
+    items: Items, rows: pa.RecordBatch, submitted: set[str], options: DatasetOptions, *, all_frames: bool = False
+) -> Groups:
     """Find the images: items of type image, and frames of videos that have labels.
 
     :param items: the items
     :param rows: their labels, of the submissions that count
     :param submitted: the ids of the items that something was submitted for
     :param options: what the dataset is to hold
+    :param all_frames: whether the other frames of these videos are images too, where their number is known
     :raises AnnotationError: an item is neither image nor video, or the frame of a label is not known
     """
     of_item = pc.index_in(rows.column("item_id"), value_set=items.item_ids)
@@ -115,7 +119,11 @@ def group_rows(items: Items, rows: pa.RecordBatch, submitted: set[str], options:
         is_keyframe = pc.fill_null(rows.column("is_keyframe"), False).to_numpy(zero_copy_only=False)
         chosen = keys[is_keyframe | ~is_video[owners]]
         order = order[np.isin(keys[order], chosen)]
-    groups = np.unique(np.concatenate([chosen, np.array(images, np.int64) << 32]))
+    found = [chosen, np.array(images, np.int64) << 32]
+    if all_frames:
+        counts = [(row, items.frame_count[row] or 0) for row in np.unique(chosen >> 32).tolist() if is_video[row]]
+        found += [(row << 32) + 1 + np.arange(count) for row, count in counts]
+    groups = np.unique(np.concatenate(found))
     start, end = (np.searchsorted(keys[order], groups, side=side) for side in ("left", "right"))
     return Groups(order, groups >> 32, (groups & 0xFFFFFFFF) - 1, start, end)
 

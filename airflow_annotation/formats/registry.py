@@ -62,6 +62,7 @@ class DatasetFormat(NamedTuple):
     :param types: the types of labels that it has a place for
     :param field_types: the types of fields whose classes are the dataset's
     :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
+    :param all_frames: whether it has all frames of a video, not only those with objects
     :param clips: whether it cuts boxes off at the edges of the image, so that some are nothing
     :param write: writes the images into a folder; returns the files that have the objects of many images
     :param drawn_as: what becomes of masks, see :class:`~airflow_annotation.formats.image_reader.ImageReader`
@@ -72,6 +73,7 @@ class DatasetFormat(NamedTuple):
     field_types: Callable[[Any], tuple[str, ...]]
     image_path: Callable[[LabeledImage, Any], str | None]
     write: Callable[[DatasetFolder, Iterable[ImageBatch], DatasetClasses, Any], list[TableFile]]
+    all_frames: bool = False
     clips: bool = False
     drawn_as: Callable[[Any], DrawnAs] = lambda _: "boxes"
 
@@ -120,6 +122,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         lambda _: AREA_FIELDS,
         mot.image_path,
         mot.write_mot,
+        all_frames=True,
     ),
     "image_folder": DatasetFormat(
         image_folder.ImageFolderOptions,
@@ -167,6 +170,11 @@ def check_format(dataset_format: str, options: Mapping[str, Any] | None) -> None
         raise AnnotationError(f"{dataset_format} has no dataset_options; these are for {', '.join(FORMATS)}.")
 
 
+def has_all_frames(dataset_format: str) -> bool:
+    """Return whether a format has the frames of videos that no label is on, too."""
+    return dataset_format in FORMATS and FORMATS[dataset_format].all_frames
+
+
 def write_images(
     folder: ObjectStoragePath,
     batches: Iterable[LabelTables],
@@ -200,7 +208,12 @@ def write_images(
         keypoints=getattr(options, "keypoints", None),
     )
     reader = ImageReader(
-        options, classes, format_.types(options), clips=format_.clips, drawn_as=format_.drawn_as(options)
+        options,
+        classes,
+        format_.types(options),
+        all_frames=format_.all_frames,
+        clips=format_.clips,
+        drawn_as=format_.drawn_as(options),
     )
     folder.fs.makedirs(folder.path, exist_ok=True)
     with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder) as files:

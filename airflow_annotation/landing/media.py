@@ -59,8 +59,9 @@ class MediaTask(VisibleParameters):
         :func:`~airflow_annotation.landing.landed_files.media_files` says where each is. ``frames`` writes those
         frames of videos that labels are on, as images, in a folder a video with a table ``frames.parquet``: its
         ``video_key`` and ``frame`` are the ``item_key`` and ``frame`` of the labels, and
-        :func:`~airflow_annotation.media.frames.read_frames` reads the tables of all videos as one. In datasets to train
-        a model with, each image or frame is also where ``images.parquet`` says
+        :func:`~airflow_annotation.media.frames.read_frames` reads the tables of all videos as one. For ``mot`` they are
+        all frames of these videos. In datasets to train a model with, each image or frame is also where
+        ``images.parquet`` says
     :param media_target: folder of the media; for datasets in object stores, ``media`` in their own folder by default.
         (templated)
     :param image_format: of frames: ``jpeg``, ``png`` or ``webp``
@@ -151,9 +152,19 @@ class MediaTask(VisibleParameters):
             self._media = LandedFiles(target, allowed=allowed, find_copy=find_copy, on_error=on_error)
         else:
             self._media = LandedFrames(
-                target, allowed=allowed, find_copy=find_copy, image_format=self.image_format, on_error=on_error
+                target,
+                allowed=allowed,
+                find_copy=find_copy,
+                image_format=self.image_format,
+                on_error=on_error,
+                all_frames=self.needs_all_frames,
             )
         return self._media.add_batches(batches)
+
+    @property
+    def needs_all_frames(self) -> bool:
+        """Whether those frames of videos land too that no label is on, because the dataset has them."""
+        return False
 
     @property
     def place_images(self) -> PlaceImages | None:
@@ -179,6 +190,7 @@ class LandedFrames:
     :param find_copy: returns where the labeling tool has the media of an item, by its id
     :param image_format: of the images
     :param on_error: where a video cannot be read as far as its labels go: ``fail`` or ``keep``
+    :param all_frames: write the other frames of these videos too, where their number is known
     """
 
     def __init__(
@@ -189,6 +201,7 @@ class LandedFrames:
         find_copy: FindCopy | None,
         image_format: ImageFormat,
         on_error: OnError,
+        all_frames: bool = False,
     ) -> None:
         self.target = target
         self.stopped = threading.Event()
@@ -196,6 +209,7 @@ class LandedFrames:
         self._find_copy = find_copy
         self._image_format: ImageFormat = image_format
         self._on_error: OnError = on_error
+        self._all_frames = all_frames
         self._counts = {"videos": 0, "frames": 0, "written": 0, "videos_not_read": 0}
         self._folder: FrameFolder | None = None
 
@@ -212,18 +226,22 @@ class LandedFrames:
         for batch in batches:
             is_video = pc.equal(batch.items.column("media_type"), "video")
             videos = batch.items.filter(is_video)
-            columns = (videos.column(name).to_pylist() for name in ("item_id", "item_key", "media_uri"))
-            for item_id, item_key, media in zip(*columns, strict=True):
-                self._add(item_id, item_key, media, batch.labels)
+            columns = (videos.column(name).to_pylist() for name in ("item_id", "item_key", "media_uri", "frame_count"))
+            for item_id, item_key, media, frame_count in zip(*columns, strict=True):
+                self._add(item_id, item_key, media, frame_count if self._all_frames else None, batch.labels)
             yield batch
 
-    def _add(self, item_id: str, item_key: str, media: str | None, labels: pa.RecordBatch) -> None:
+    def _add(
+        self, item_id: str, item_key: str, media: str | None, all_frames: int | None, labels: pa.RecordBatch
+    ) -> None:
         try:
             frames = Listed(labeled_frames([labels], item_key))
         except ValueError as error:
             raise AnnotationError(str(error)) from error
         if not frames.ranges:
             return
+        if all_frames:
+            frames = Listed([*frames.ranges, (0, all_frames - 1)])
         self._counts["videos"] += 1
         try:
             report = self._write(item_id, item_key, media, frames)

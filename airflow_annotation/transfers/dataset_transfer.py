@@ -24,7 +24,13 @@ from airflow_annotation.datasets.versions import (
     write_version,
 )
 from airflow_annotation.exceptions import LandingMovedError
-from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, describe_version, land_dataset
+from airflow_annotation.formats.registry import (
+    TABLE_FORMATS,
+    check_format,
+    describe_version,
+    has_all_frames,
+    land_dataset,
+)
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES
 from airflow_annotation.landing.plan import LandingPlan
@@ -91,6 +97,11 @@ class DatasetTransfer(AnnotationsTransfer):
         self.keep_versions = keep_versions
         self.purge_versions = purge_versions
         self.replace_project = replace_project
+
+    @property
+    def needs_all_frames(self) -> bool:
+        """Whether the dataset has the frames of videos that no label is on, too."""
+        return has_all_frames(self.dataset_format)
 
     @abstractmethod
     def store(self) -> DatasetStore:

@@ -14,7 +14,7 @@ from airflow_annotation.datasets.landed import LandedProject, read_landed_tables
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import PARQUET, dataset_path
 from airflow_annotation.exceptions import AnnotationError, storage_errors
-from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, land_dataset
+from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, has_all_frames, land_dataset
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.landing.media import MediaParameters, MediaTask
@@ -136,6 +136,11 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         """Stop at the next batch; the last version stays as it is."""
         self._stopped = True
         super().on_kill()
+
+    @property
+    def needs_all_frames(self) -> bool:
+        """Whether the dataset has the frames of videos that no label is on, too."""
+        return has_all_frames(self.dataset_format)
 
     def media_folder(self) -> str:
         """Return ``media_target``, or ``media`` in the dataset's folder."""

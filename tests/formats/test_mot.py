@@ -30,7 +30,9 @@ def test_every_video_has_its_tracks_counted_from_one(tmp_path: Path) -> None:
     assert (tmp_path / "train" / b / "gt" / "gt.txt").read_text() == "10,1,1,1,200,100,1,1,1\n"
     assert (tmp_path / "train" / a / "gt" / "labels.txt").read_text().split() == ["car", "person", "tree"]
     assert (tmp_path / "seqmaps" / "train.txt").read_text().splitlines() == ["name", a, b]
-    assert [row["file"] for row in image_index(tmp_path).to_pylist()][1] == f"train/{a}/img1/000005.jpg"
+    assert [row["file"] for row in image_index(tmp_path).to_pylist()] == [
+        f"train/{name}/img1/{number:06d}.jpg" for name in (a, b) for number in range(1, 101)
+    ]
     info = configparser.ConfigParser()
     info.read(tmp_path / "train" / a / "seqinfo.ini")
     assert {name: info["Sequence"][name] for name in ("frameRate", "seqLength", "imWidth", "imHeight", "imExt")} == {
@@ -40,6 +42,14 @@ def test_every_video_has_its_tracks_counted_from_one(tmp_path: Path) -> None:
         "imHeight": "100",
         "imExt": ".jpg",
     }
+
+
+def test_a_video_of_unknown_length_has_the_frames_with_boxes(tmp_path: Path) -> None:
+    unknown = {"media_type": "video", "frame_rate": 25.0, "frame_count": None}
+    labels = [box("car", 0, 0, 1, 1, frame=frame, track_id="x") for frame in (3, 7)]
+    write(tmp_path, [item("a", labels, **unknown)], "mot")
+    assert [row["frame"] for row in image_index(tmp_path).to_pylist()] == [3, 7]
+    assert "seqLength" not in next(tmp_path.glob("train/*/seqinfo.ini")).read_text()
 
 
 def test_all_frames_of_a_video_are_in_one_split(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import configparser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -117,11 +118,22 @@ def test_a_dataset_to_train_with_has_its_frames_where_it_says(
     )
     folder = Path(landed["path"].removeprefix("file://"))
     rows = image_index(folder).to_pylist()
-    assert len(rows) == 8
+    assert len(rows) == (7 * 60 if dataset_format == "mot" else 8)
     for row in rows:
         assert row["file"].endswith(".png")
         with Image.open(folder / row["file"]) as image:
             assert shown_number(image) == row["frame"]
+
+
+def test_a_sequence_of_mot_has_all_frames_of_its_length(land: Land, tmp_path: Path, clip: Path) -> None:
+    landed = land_frames(land, tmp_path, video(clip, 3, 17), dataset_format="mot")
+    (sequence,) = (Path(landed["path"].removeprefix("file://")) / "train").iterdir()
+    info = configparser.ConfigParser()
+    info.read(sequence / "seqinfo.ini")
+    images = sorted((sequence / info["Sequence"]["imDir"]).iterdir())
+    assert len(images) == int(info["Sequence"]["seqLength"]) == 60
+    assert [shown_number(Image.open(image)) for image in images] == list(range(60))
+    assert [line.split(",")[0] for line in (sequence / "gt" / "gt.txt").read_text().splitlines()] == ["4", "18"]
 
 
 def test_supervision_trains_from_what_has_landed_of_a_video(land: Land, tmp_path: Path, clip: Path) -> None:
