@@ -56,7 +56,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
 
     :param min_completed: how much has to be completed: a float is a fraction of the project's items (``0.9``; ``1.0``,
         the default, is all), an int is a count of items (``1`` is one). (templated)
-    :param count_skipped: count items that somebody skipped as completed
+    :param count_skipped: count items that somebody skipped as completed. Without it a single skipped item keeps
+        ``min_completed=1.0`` from being reached; the log warns when only skipped items are left.
     :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
         tool counts as finished: in Labelbox ``labeled``, to wait for labels and not for their review. (templated)
     :param on_timeout: what to do after ``timeout``: ``fail``, or ``proceed`` with what there is. A timeout in which no
@@ -119,11 +120,13 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             return self.resume_execution("poke_or_defer", None, context)  # type: ignore[no-any-return] # Airflow's
         try:
             return super().execute(context)  # type: ignore[no-any-return] # Airflow's is untyped
-        except (AirflowSensorTimeout, AirflowSkipException):
+        except (AirflowSensorTimeout, AirflowSkipException) as error:
             # What is raised after a poke that came back unfinished is the base class's timeout.
-            if self.on_timeout == "proceed" and self._unfinished is not None:
+            if self._unfinished is None:
+                raise
+            if self.on_timeout == "proceed":
                 return self._proceed(self._unfinished)
-            raise
+            raise type(error)(self._timeout_message(self._unfinished)) from error
 
     def poke(self, context: Context) -> PokeReturnValue:
         """Look at the progress once."""
@@ -147,6 +150,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
                 exponential_backoff=self.exponential_backoff,
                 max_wait=_seconds(self.max_wait) if self.max_wait else None,
                 max_outage=self.max_outage,
+                seen=msgspec.to_builtins(self._unfinished),
             ),
             method_name="execute_complete",
             timeout=None if self.on_timeout == "proceed" else timedelta(seconds=self.timeout) + TRIGGER_GRACE,
@@ -162,13 +166,12 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             raise event_error(event)
         progress = event["progress"] and msgspec.convert(event["progress"], AnnotationProgress)
         if progress is not None:
-            self._progress_log.update(progress)
+            self._progress_log.update(progress, self._rule())
         if event["status"] == "completed":
             return progress_result(progress)
         if self.on_timeout == "proceed" and progress is not None:
             return self._proceed(progress)
-        seen = f"{progress.completed} of {progress.total} items were completed" if progress else "there was no project"
-        raise AirflowSensorTimeout(f"The sensor timed out after {self.timeout:.0f} s: {seen}.")
+        raise AirflowSensorTimeout(self._timeout_message(progress))
 
     def _look(self, context: Context) -> dict[str, Any] | None:
         self._unfinished = None
@@ -182,7 +185,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             rule.accept_missing(error)
             self.log.info("%s Waiting for it.", error)
             return None
-        self._progress_log.update(progress)
+        self._progress_log.update(progress, rule)
         if rule.is_met(progress):
             return progress_result(progress)
         self._unfinished = progress
@@ -198,10 +201,14 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         )
 
     def _proceed(self, progress: AnnotationProgress) -> dict[str, Any]:
-        self.log.warning(
-            "Timed out; proceeding with %d of %d items, as on_timeout says.", progress.completed, progress.total
-        )
+        self.log.warning("Timed out; proceeding, as on_timeout says: %s.", self._rule().describe(progress))
         return progress_result(progress, timed_out=True)
+
+    def _timeout_message(self, progress: AnnotationProgress | None) -> str:
+        rule = self._rule()
+        seen = "there was no project" if progress is None else rule.describe(progress)
+        obstacle = progress and rule.find_obstacle(progress)
+        return f"The sensor timed out after {self.timeout:.0f} s: {seen}.{f' {obstacle}' if obstacle else ''}"
 
 
 def _seconds(duration: timedelta | float) -> float:

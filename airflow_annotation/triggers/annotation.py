@@ -59,6 +59,7 @@ class AnnotationTrigger(BaseTrigger):
     :param exponential_backoff: double the interval after each look
     :param max_wait: seconds that the interval grows to at most
     :param max_outage: seconds for which the tool may be out of reach
+    :param seen: the progress that the task has logged before it deferred, as its fields
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class AnnotationTrigger(BaseTrigger):
         exponential_backoff: bool = False,
         max_wait: float | None = None,
         max_outage: float = 600.0,
+        seen: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's is untyped
         self.annotation_conn_id = annotation_conn_id
@@ -84,6 +86,7 @@ class AnnotationTrigger(BaseTrigger):
         self.exponential_backoff = exponential_backoff
         self.max_wait = max_wait
         self.max_outage = max_outage
+        self.seen = seen and dict(seen)
         self._recounted: tuple[AnnotationProgress, AnnotationProgress] | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -100,6 +103,7 @@ class AnnotationTrigger(BaseTrigger):
                 "exponential_backoff": self.exponential_backoff,
                 "max_wait": self.max_wait,
                 "max_outage": self.max_outage,
+                "seen": self.seen,
             },
         )
 
@@ -118,14 +122,14 @@ class AnnotationTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         rule = msgspec.convert(self.rule, CompletionRule)
-        progress_log = ProgressLog(self.log)
+        progress_log = ProgressLog(self.log, msgspec.convert(self.seen, AnnotationProgress | None))
         interval = self.poke_interval
         within = 0.0
         async with shared_poller(self.annotation_conn_id) as poller:
             while True:
                 progress = await self._ask_through_outages(poller, rule, within)
                 if progress is not None:
-                    progress_log.update(progress)
+                    progress_log.update(progress, rule)
                     if rule.is_met(progress):
                         return {"status": "completed", "progress": msgspec.to_builtins(progress)}
                 remaining = self.deadline - time.time()
@@ -159,7 +163,8 @@ class AnnotationTrigger(BaseTrigger):
             within = 0.0
         try:
             progress = rule.count(await poller.progress(self.project_id, within=within))
-            if progress.skipped and (rule.is_met(progress) or time.time() >= self.deadline):
+            ends = rule.is_met(progress) or rule.find_obstacle(progress) is not None or time.time() >= self.deadline
+            if progress.skipped and ends:
                 # Fewer items may be skipped than was counted.
                 if self._recounted is None or self._recounted[0] != progress:
                     self._recounted = progress, rule.count(await poller.exact_progress(self.project_id))

@@ -140,6 +140,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
             on_empty="wait",
         )
         self._cursors: dict[str, Cursor] = {}
+        self._warned: set[str] = set()
         self._has_state = True
         self._last_problem = ""
 
@@ -218,6 +219,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
                         self._report(look)
                     elif seen.get(look.project) != look.progress:
                         seen[look.project] = look.progress
+                        self._warn(look)
                         yield look
                 if not any(isinstance(look, BaseException) for look in results):
                     self._last_problem = ""
@@ -234,9 +236,19 @@ class AnnotationEventTrigger(BaseEventTrigger):
 
     async def _look_at(self, poller: ProgressPoller, watched: _Watched, within: float) -> Look:
         progress = await poller.progress(watched.project_id, within=within)
-        if self.count_skipped and progress.skipped:
+        if progress.skipped and (self.count_skipped or self._obstacle(progress)):
             progress = await poller.exact_progress(watched.project_id)
         return Look(**watched._asdict(), progress=self._rule.count(progress))
+
+    def _obstacle(self, progress: AnnotationProgress) -> str | None:
+        return self._rule.find_obstacle(progress) if self.every is None else None
+
+    def _warn(self, look: Look) -> None:
+        """Say once of a project that its goal is out of reach."""
+        obstacle = self._obstacle(look.progress)
+        if obstacle is not None and look.project not in self._warned:
+            self.log.warning("%s: %s", look.project, obstacle)
+            self._warned.add(look.project)
 
     def _judge(self, cursor: Cursor, progress: AnnotationProgress) -> Cursor:
         """Return the cursor after a look; an event is due if its generation has moved."""

@@ -225,7 +225,9 @@ class ProgressPoller:
                 found = await sync_to_async(hook.find_projects, thread_sensitive=False)(run_keys)
                 results = [found] * len(answered)
         except Exception as error:
-            self._fail(error, answered, waiting)
+            problem = await self._read_key_again(error) if isinstance(error, AnnotationAuthenticationError) else error
+            if problem is not None:
+                self._fail(problem, answered, waiting)
             return
         self._failures = 0
         for question, result in zip(answered, results, strict=True):
@@ -244,6 +246,18 @@ class ProgressPoller:
         for question in waiting:
             if question.due <= now or question in asked:
                 question.settle(error)
+
+    async def _read_key_again(self, error: AnnotationAuthenticationError) -> Exception | None:
+        """Return None where the connection has another key by now than the one that was refused, else what is wrong."""
+        refused, self._hook = self._hook, None
+        if refused is None:
+            return error
+        try:
+            hook = await self._current_hook()
+            keys = await sync_to_async(lambda: [hook.connection.password, refused.connection.password])()
+        except Exception as problem:
+            return problem
+        return error if keys[0] == keys[1] else None
 
     async def _current_hook(self) -> AnnotationHook:
         async with self._hook_lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any, Literal, Protocol
 
@@ -58,10 +59,45 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
                 return True
             message = "The annotation project has no items. Upload some first, or choose another on_empty."
             raise AirflowSkipException(message) if self.on_empty == "skip" else AnnotationError(message)
-        completed = progress.completed + (progress.skipped if self.count_skipped else 0)
+        return self.done(progress) >= self.goal(progress)
+
+    def done(self, progress: AnnotationProgress) -> int:
+        """Return how many items count as completed."""
+        return progress.completed + (progress.skipped if self.count_skipped else 0)
+
+    def goal(self, progress: AnnotationProgress) -> int:
+        """Return how many items have to be completed: 1 or more."""
         if isinstance(self.min_completed, int):
-            return completed >= self.min_completed
-        return bool(progress.total) and completed / progress.total >= self.min_completed
+            return self.min_completed
+        goal = max(math.ceil(self.min_completed * progress.total), 1)
+        # The product is rounded: 0.07 * 100 is more than 7, and 7 of 100 are 0.07.
+        return goal - 1 if goal > 1 and (goal - 1) / progress.total >= self.min_completed else goal
+
+    def describe(self, progress: AnnotationProgress) -> str:
+        """Return how far a project is and what the goal is, as a clause: ``3 of 4 items are completed, ...``."""
+        skipped = f", {progress.skipped} skipped" if progress.skipped else ""
+        counted = " (counted as completed)" if skipped and self.count_skipped else ""
+        status = f" in state {self.completed_status!r}" if self.completed_status else ""
+        return (
+            f"{progress.completed} of {progress.total} items are completed{status} ({100 * progress.fraction:.1f}%)"
+            f"{skipped}{counted}; the goal is {self.goal(progress)}"
+        )
+
+    def find_obstacle(self, progress: AnnotationProgress) -> str | None:
+        """Return why the goal cannot be reached with the items as they are, and the way out. None if it can."""
+        if not progress.total or self.done(progress) >= self.goal(progress):
+            return None
+        if self.goal(progress) > progress.total:
+            return (
+                f"The goal is out of reach: min_completed is {self.min_completed}, and the project has "
+                f"{progress.total} items. The wait ends when enough items are added, or with a lower min_completed."
+            )
+        if self.completed_status is None and progress.completed + progress.skipped >= progress.total:
+            return (
+                f"Only skipped items are left ({progress.skipped}). The wait ends when somebody labels them after all, "
+                "or with count_skipped=True."
+            )
+        return None
 
     def accept_missing(self, error: AnnotationProjectNotFound) -> None:
         """Return if a project that does not exist is to be waited for.
@@ -106,31 +142,43 @@ class InfoLogger(Protocol):
     def info(self, event: str, *args: Any) -> Any:
         """Log a message."""
 
+    def warning(self, event: str, *args: Any) -> Any:
+        """Log a warning."""
+
 
 class ProgressLog:
-    """Logs the progress of one project, and the rate since the first look, whenever it has changed.
+    """Logs the progress of one project whenever it has changed, with the goal and the rate since the first look.
+
+    Warns once when the goal comes to be out of reach.
 
     :param log: where to
+    :param seen: the progress that another process has logged before
     """
 
-    def __init__(self, log: InfoLogger) -> None:
+    def __init__(self, log: InfoLogger, seen: AnnotationProgress | None = None) -> None:
         self._log = log
         self._first: tuple[float, AnnotationProgress] | None = None
-        self._last: AnnotationProgress | None = None
+        self._last = seen
+        self._obstacle: str | None = None
 
-    def update(self, progress: AnnotationProgress) -> None:
-        """Log the progress, unless it is what it was."""
+    def update(self, progress: AnnotationProgress, rule: CompletionRule) -> None:
+        """Log the progress, unless it is what it was.
+
+        :param progress: the progress, as the rule counts it
+        :param rule: says the goal
+        """
+        if self._last is not None and self._first is None:
+            self._first = time.monotonic(), self._last
+            self._obstacle = rule.find_obstacle(self._last)
         if progress == self._last:
             return
         self._last = progress
         now = time.monotonic()
         began, first = self._first = self._first or (now, progress)
         gained = progress.completed - first.completed
-        self._log.info(
-            "%d of %d items are completed (%.1f%%), %d skipped%s",
-            progress.completed,
-            progress.total,
-            100 * progress.fraction,
-            progress.skipped,
-            f"; {3600 * gained / (now - began):.1f} items an hour" if gained > 0 and now > began else "",
-        )
+        rate = f"; {3600 * gained / (now - began):.1f} items an hour" if gained > 0 and now > began else ""
+        self._log.info("%s%s.", rule.describe(progress), rate)
+        obstacle = rule.find_obstacle(progress)
+        if obstacle is not None and obstacle != self._obstacle:
+            self._log.warning("%s", obstacle)
+        self._obstacle = obstacle

@@ -123,6 +123,33 @@ def test_a_timeout_in_the_triggerer_says_how_far_it_was(tool: Any) -> None:
 
 
 @each_mode
+@pytest.mark.parametrize(
+    ("arguments", "seen", "told"),
+    [
+        ({}, progress(3), r"3 of 10 items are completed \(30.0%\); the goal is 10\.$"),
+        ({"min_completed": 20}, progress(10), r"10 of 10 items .* goal is 20. The goal is out of reach: .* 10 items"),
+        ({}, progress(9, skipped=1), r"9 of 10 .*, 1 skipped; the goal is 10. Only skipped .* count_skipped=True"),
+    ],
+)
+def test_the_timeout_says_the_goal_and_why_it_was_out_of_reach(
+    tool: Any, mode: dict[str, Any], arguments: dict[str, Any], seen: Any, told: str
+) -> None:
+    tool(seen)
+    with pytest.raises(AirflowSensorTimeout, match=told):
+        run(timeout=0.1, **arguments, **mode)
+
+
+def test_what_keeps_the_goal_out_of_reach_is_warned_of_once_in_the_task_and_its_trigger(
+    tool: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tool(progress(9, skipped=1), progress(9, skipped=1), progress(9, skipped=1), progress(10))
+    assert run(deferrable=True)["completed"] == 10
+    told = caplog.text + capfd.readouterr().out
+    assert told.count("Only skipped items are left (1)") == 1
+    assert told.count("9 of 10 items are completed") == 1
+
+
+@each_mode
 def test_the_timeout_skips_the_task_with_soft_fail(tool: Any, mode: dict[str, Any]) -> None:
     tool(progress(3))
     with pytest.raises(AirflowSkipException):

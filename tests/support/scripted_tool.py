@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
+from airflow.sdk import Connection
+
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
 
@@ -28,6 +30,7 @@ class ScriptedTool(AnnotationHook):
 
     def __init__(self, *answers: Answer, runs: dict[str, str] | None = None) -> None:
         super().__init__()
+        self.connection = Connection(conn_id="scripted", password="key")
         self.answers = deque(answers)
         self.runs = {"cycle/manual__1": "12"} if runs is None else runs
         self.questions: list[str] = []

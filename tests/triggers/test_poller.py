@@ -26,7 +26,7 @@ from airflow_annotation.triggers.annotation import AnnotationTrigger
 from airflow_annotation.triggers.poller import shared_poller
 from airflow_annotation.triggers.progress import CompletionRule
 from devtools.label_studio import LabelStudio
-from tests.servers.faults import FaultServer, fault_server
+from tests.servers.faults import Fault, FaultServer, SeenRequest, fault_server
 from tests.support.connections import airflow_connection
 from tests.support.scripted_tool import ScriptedTool, progress
 
@@ -176,6 +176,44 @@ def test_a_changed_key_is_read_again(
             return await poller.progress(projects[2])
 
     set_key("0" * 40)
+    assert asyncio.run(wait()).total == 1
+
+
+def test_a_wait_that_begins_after_the_key_was_replaced_uses_the_new_key(
+    proxy: FaultServer, label_studio: LabelStudio, projects: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def set_key(key: str) -> None:
+        connection = {"conn_type": "label_studio", "host": proxy.url, "password": key}
+        monkeypatch.setenv("AIRFLOW_CONN_REPLACED", json.dumps(connection))
+
+    old = "0" * 40
+    revoked = False
+    counted = {"id": int(projects[2]), "task_number": 5, "finished_task_number": 0}
+    counts = json.dumps({"results": [counted | {"total_annotations_number": 0, "skipped_annotations_number": 0}]})
+
+    def choose(request: SeenRequest) -> Fault | None:
+        if old not in request.headers.get("Authorization", ""):
+            return None
+        headers = {"Content-Type": "application/json"}
+        if revoked:
+            return Fault(status=401, headers=headers, body=b'{"detail": "Invalid token."}')
+        return Fault(status=200, headers=headers, body=counts.encode())
+
+    async def wait() -> Any:
+        nonlocal revoked
+        async with shared_poller("replaced") as poller:
+            assert (await poller.progress(projects[2])).total == 5
+            revoked = True
+            with pytest.raises(AnnotationAuthenticationError):  # the connection has it still
+                await poller.progress(projects[2])
+            revoked = False
+            assert (await poller.progress(projects[2])).total == 5
+            revoked = True
+            set_key(label_studio.api_key)
+            return await poller.progress(projects[2])
+
+    proxy.choose = choose
+    set_key(old)
     assert asyncio.run(wait()).total == 1
 
 

@@ -27,6 +27,40 @@ def test_a_count_is_met_by_as_many_items_whatever_the_total(wanted: int, complet
     assert CompletionRule(min_completed=wanted, count_skipped=True).is_met(answer) == (completed + skipped >= wanted)
 
 
+def test_the_goal_is_said_as_a_count_of_items() -> None:
+    assert CompletionRule(min_completed=0.07).goal(progress(0, 100)) == 7
+    assert CompletionRule(min_completed=0.5).describe(progress(1, 4)) == (
+        "1 of 4 items are completed (25.0%); the goal is 2"
+    )
+    rule = CompletionRule(count_skipped=True, completed_status="labeled")
+    assert rule.describe(progress(1, 4, skipped=1)) == (
+        "1 of 4 items are completed in state 'labeled' (25.0%), 1 skipped (counted as completed); the goal is 4"
+    )
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50), st.booleans())
+def test_an_obstacle_is_told_only_while_no_labeling_of_open_items_can_reach_the_goal(
+    completed: int, skipped: int, still_open: int, count_skipped: bool
+) -> None:
+    total = completed + skipped + still_open
+    for min_completed in (1.0, 0.5, 20):
+        rule = CompletionRule(min_completed=min_completed, count_skipped=count_skipped, on_empty="wait")
+        now = progress(completed, total, skipped=skipped)
+        if not total or rule.is_met(now):
+            assert rule.find_obstacle(now) is None
+            continue
+        told = rule.find_obstacle(now) or ""
+        all_done = rule.is_met(progress(completed + still_open, total, skipped=skipped))
+        if not still_open:
+            assert ("out of reach" in told) or ("Only skipped items are left" in told)
+        if "out of reach" in told:
+            assert not all_done
+            assert min_completed > total
+        if "Only skipped" in told:
+            assert not all_done
+            assert rule.is_met(progress(total, total))
+
+
 def test_skipped_items_count_by_choice_only() -> None:
     assert not CompletionRule().is_met(progress(8, 10, skipped=2))
     assert CompletionRule(count_skipped=True).is_met(progress(8, 10, skipped=2))

@@ -82,6 +82,11 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
     message = tool_message(body)
     if status == httpx.codes.NOT_FOUND and "No Project matches" in message:
         raise project_not_found(url, _project_id(response))
+    if status == httpx.codes.NOT_FOUND and not _is_label_studios(body):
+        raise AnnotationConnectionError(
+            f"{url} answered {asked} with 404: {message or 'no reason given'}. That is not how Label Studio answers. "
+            "Is the connection's host right, with its path prefix?"
+        )
     raise AnnotationRequestError(
         f"Label Studio at {url} refused {asked} with {status}: {message or 'no reason given'}", status_code=status
     )
@@ -155,9 +160,15 @@ def _not_label_studio(response: httpx.Response, url: str, asked: str) -> Annotat
     )
 
 
+def _is_label_studios(body: Any) -> bool:
+    """Return whether an error has the form that Label Studio gives to all of its API's errors."""
+    return isinstance(body, dict) and {"status_code", "detail", "version"} <= body.keys()
+
+
 def _project_id(response: httpx.Response) -> str:
-    found = re.search(r"/api/projects/(\d+)", response.request.url.path)
-    return found[1] if found else ""
+    asked = response.request.url
+    found = re.search(r"/api/projects/(\d+)", asked.path)
+    return found[1] if found else asked.params.get("project", "")
 
 
 def _json(response: httpx.Response) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from itertools import islice
 from typing import Literal
 
@@ -19,8 +19,7 @@ class AnnotationRun(msgspec.Struct, frozen=True, kw_only=True):
     """A run as the page shows it.
 
     :param state: ``empty`` without items, ``waiting`` until the first is completed, ``labeling``, ``finished``
-    :param per_hour: completed items an hour since the project was made, None where that says nothing
-    :param expected_end: when the rest is completed if it goes on like that
+    :param left: items that are open: neither completed nor skipped
     :param in_review: items that wait for a reviewer, None where the tool does not say
     """
 
@@ -36,8 +35,7 @@ class AnnotationRun(msgspec.Struct, frozen=True, kw_only=True):
     skipped: int
     annotations: int
     statuses: dict[str, int]
-    per_hour: float | None
-    expected_end: datetime | None
+    left: int
     in_review: int | None
 
 
@@ -63,14 +61,6 @@ async def read_run(hook: AnnotationHook, project_id: str) -> AnnotationRun:
 
 def run_of(project: AnnotationProject, progress: AnnotationProgress) -> AnnotationRun:
     """Return a project and its progress as the page shows it."""
-    now = datetime.now(timezone.utc)
-    # Tools that take a skip for an answer count it as completed.
-    left = max(progress.total - progress.completed, 0)
-    per_hour = expected_end = None
-    if project.created_at is not None and progress.completed and left:
-        hours = max((now - project.created_at) / timedelta(hours=1), 1 / 60)
-        per_hour = progress.completed / hours
-        expected_end = _later(now, left / per_hour)
     return AnnotationRun(
         project_id=project.id,
         tool=project.tool,
@@ -84,8 +74,8 @@ def run_of(project: AnnotationProject, progress: AnnotationProgress) -> Annotati
         skipped=progress.skipped,
         annotations=progress.annotations,
         statuses=progress.statuses,
-        per_hour=per_hour,
-        expected_end=expected_end,
+        # Where a skip counts as an answer, it is among those that are completed.
+        left=max(progress.total - progress.completed - progress.skipped, 0),
         in_review=progress.statuses.get("in_review"),
     )
 
@@ -96,13 +86,6 @@ def _state(progress: AnnotationProgress) -> RunState:
     if progress.completed >= progress.total:
         return "finished"
     return "labeling" if progress.completed or progress.annotations else "waiting"
-
-
-def _later(now: datetime, hours: float) -> datetime | None:
-    try:
-        return now + timedelta(hours=hours)
-    except OverflowError:
-        return None
 
 
 def _chunks(projects: Sequence[AnnotationProject], size: int) -> Iterator[list[AnnotationProject]]:

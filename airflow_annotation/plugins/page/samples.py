@@ -6,8 +6,9 @@ import io
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +37,9 @@ _OUTLINE_LENGTH: Final = 1 << 16
 
 _MASK_SECONDS: Final = 5.0
 """After so long no more masks are decoded, or outlined: an API server has others to answer."""
+
+_PAUSE: Final = timedelta(hours=1)
+"""After so long without a completed item nobody was at work."""
 
 _LARGEST_IMAGE: Final = 25 << 20
 _IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
@@ -66,6 +70,21 @@ class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
     labels: list[dict[str, Any]]
 
 
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How fast people complete items while they work: a pause of more than an hour is no work.
+
+    :param items: how many items it was seen of, those that were completed last
+    :param hours: of work in which they were completed
+    :param since: when the first of them was completed
+    :param per_hour: items an hour of work
+    """
+
+    items: int
+    hours: float
+    since: datetime
+    per_hour: float
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """What the items show that were labeled last.
 
@@ -73,6 +92,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     :param people: submissions by who made them
     :param classes: labels by class, those without one by their type
     :param waiting_for_review: submissions whose item waits for a reviewer
+    :param pace: None where too few items were completed to tell
     :param items: some of the items
     """
 
@@ -80,6 +100,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     people: list[Count]
     classes: list[Count]
     waiting_for_review: int
+    pace: Pace | None
     items: list[ShownItem]
 
 
@@ -104,6 +125,7 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
         people=_counts(people),
         classes=_counts(classes),
         waiting_for_review=sum(items[row["item_id"]]["status"] == "in_review" for row in submissions),
+        pace=find_pace(_completion_times(items, submissions)),
         items=[
             ShownItem(
                 item_id=item["item_id"],
@@ -122,6 +144,21 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
             for item in shown
         ],
     )
+
+
+def find_pace(times: Iterable[datetime]) -> Pace | None:
+    """Return how fast items were completed while somebody worked, None where they are too few to tell.
+
+    :param times: when each of the items was completed
+    """
+    ordered = sorted(times)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(ordered)]
+    worked = [gap for gap in gaps if gap <= _PAUSE]
+    hours = sum(worked, timedelta()) / timedelta(hours=1)
+    if not hours:
+        return None
+    # The item after a pause is left out with the pause: how long it took is not known.
+    return Pace(items=len(worked), hours=hours, since=ordered[0], per_hour=len(worked) / hours)
 
 
 def find_image(hook: AnnotationHook, project_id: str, item_id: str) -> str | tuple[bytes, str]:
@@ -154,6 +191,16 @@ def find_image(hook: AnnotationHook, project_id: str, item_id: str) -> str | tup
             return content, _IMAGE_TYPES[image.format or ""]
     except (OSError, KeyError, Image.DecompressionBombError) as error:
         raise MediaError("The media of this item is no image that is shown here.") from error
+
+
+def _completion_times(items: Mapping[str, Any], submissions: Iterable[Mapping[str, Any]]) -> list[datetime]:
+    """Return when each of the completed items was: an item of several people when the last of them had finished."""
+    times: dict[str, datetime] = {}
+    for row in submissions:
+        made, item = row["created_at"], items[row["item_id"]]
+        if made is not None and row["status"] != "skipped" and item["status"] not in {"partial", "skipped"}:
+            times[row["item_id"]] = max(made, times.get(row["item_id"], made))
+    return list(times.values())
 
 
 def _counts(counter: Counter[str]) -> list[Count]:

@@ -128,19 +128,7 @@ export function progressText(run) {
   return `${whole(run.completed)} of ${whole(run.total)} (${percent} %)${skipped}`;
 }
 
-export function perHour(run) {
-  if (run.per_hour === null) return "–";
-  return run.per_hour >= 10 ? whole(Math.round(run.per_hour)) : run.per_hour.toPrecision(2);
-}
-
-/** How long from now, in the largest unit that says something. */
-export function fromNow(time, now) {
-  if (!time) return "–";
-  const hours = (new Date(time) - new Date(now)) / 3600000;
-  if (hours < 1) return "within the hour";
-  if (hours < 48) return `in ${Math.round(hours)} hours`;
-  if (hours < 24 * 365 * 2) return `in ${whole(Math.round(hours / 24))} days`;
-  return "in years";
-}
+/** A number that is an estimate: two digits are enough. */
+export const about = (number) => (number >= 10 ? whole(Math.round(number)) : String(Number(number.toPrecision(2))));
 
 export const problem = (error) => element("p", { class: "error", role: "alert" }, error.message);

@@ -1,4 +1,4 @@
-import { ask, badge, bar, dagRunLink, drawing, element, fromNow, link, loadImage, perHour, problem, progressText, whole } from "./page.js";
+import { about, ask, badge, bar, dagRunLink, drawing, element, link, loadImage, problem, progressText, whole } from "./page.js";
 
 const asked = Object.fromEntries(new URLSearchParams(window.location.search));
 const COLOURS = ["#e4572e", "#2e86ab", "#f2b134", "#5aae61", "#9b5de5", "#00a6a6", "#d1495b", "#6b7a8f"];
@@ -13,7 +13,7 @@ function fact(name, value) {
   return element("li", {}, element("b", {}, value), element("span", {}, name));
 }
 
-function showRun({ run, now }) {
+function showRun({ run }) {
   document.getElementById("title").textContent = run.run_key || run.title;
   document.title = `${run.run_key || run.title} · Annotation`;
   const links = element("p", {}, badge(run.state), " ", link(run.url, "Open project"));
@@ -24,8 +24,7 @@ function showRun({ run, now }) {
     element("p", {}, progressText(run), bar(run.completed, run.skipped, run.total)),
     element("ul", { class: "facts" },
       fact("submissions", whole(run.annotations)),
-      fact("completed per hour", perHour(run)),
-      fact("expected end", run.state === "labeling" ? fromNow(run.expected_end, now) : "–"),
+      fact("left to label", whole(run.left)),
       ...Object.entries(run.statuses).sort().map(([name, count]) => fact(name.replaceAll("_", " "), whole(count)))));
 }
 
@@ -99,14 +98,25 @@ function card(item) {
     element("small", {}, `${item.status.replaceAll("_", " ")} · ${item.annotators.join(", ")}`)));
 }
 
-function showSample(sample) {
+/** How fast it goes, and how much work is left at that pace. */
+function paceText(pace, run) {
+  if (!run || !run.left) return run && run.skipped && run.completed < run.total ? "Only skipped items are left." : "";
+  if (!pace) return "Too few items are completed yet to say how fast it goes.";
+  const since = new Date(pace.since).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  return `About ${about(run.left / pace.per_hour)} hours of work are left, at ${about(pace.per_hour)} items an hour. `
+    + `That is the pace of ${whole(pace.items)} items completed in ${about(pace.hours)} hours of work since ${since}, pauses of over an hour left out.`;
+}
+
+async function showSample(sample) {
   const place = document.getElementById("sample");
   if (!sample.counted) {
     place.replaceChildren(element("p", { class: "note" }, "Nobody has labeled anything yet."));
     return;
   }
+  const run = await reading.then((answer) => answer?.run);
   const review = sample.waiting_for_review ? ` ${whole(sample.waiting_for_review)} of them wait for a reviewer.` : "";
   place.replaceChildren(
+    element("p", { id: "pace" }, paceText(sample.pace, run)),
     element("p", { class: "note" }, `Of ${sample.counted === 1 ? "the item that was" : `the ${whole(sample.counted)} items that were`} labeled last.${review}`),
     element("div", { class: "columns" }, counts("Who labels", sample.people, false), counts("What is labeled", sample.classes, true)),
     element("h2", {}, "Labeled last"),
@@ -115,12 +125,15 @@ function showSample(sample) {
 
 async function fill(path, show, place) {
   try {
-    show(await ask(path, asked));
+    const answer = await ask(path, asked);
+    await show(answer);
+    return answer;
   } catch (error) {
     document.getElementById(place).replaceChildren(problem(error));
+    return null;
   }
 }
 
 document.getElementById("sample").replaceChildren(element("p", { class: "note" }, "Reading what was labeled last…"));
-fill("run", showRun, "run");
+const reading = fill("run", showRun, "run");
 fill("sample", showSample, "sample");

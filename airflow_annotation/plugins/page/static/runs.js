@@ -1,4 +1,4 @@
-import { ask, badge, bar, dagRunLink, element, fromNow, link, perHour, problem, progressText, whole } from "./page.js";
+import { ask, badge, bar, dagRunLink, element, link, problem, progressText, whole } from "./page.js";
 
 const SHOWN = 100;
 const place = document.getElementById("connections");
@@ -12,15 +12,14 @@ function matches(run) {
   return (!words || text.includes(words)) && (!state.value || run.state === state.value);
 }
 
-function row(connection, run, now) {
+function row(connection, run) {
   const details = `run?${new URLSearchParams({ conn_id: connection, project: run.project_id })}`;
   return element("tr", {},
     element("td", {}, element("a", { href: details }, run.run_key || run.title),
       run.run_key ? element("span", { class: "key" }, run.title) : null),
     element("td", {}, badge(run.state)),
     element("td", { class: "progress" }, progressText(run), bar(run.completed, run.skipped, run.total)),
-    element("td", { class: "number" }, perHour(run)),
-    element("td", {}, run.state === "labeling" ? fromNow(run.expected_end, now) : "–"),
+    element("td", { class: "number" }, whole(run.left)),
     element("td", { class: "number" }, run.in_review === null ? "–" : whole(run.in_review)),
     element("td", {}, dagRunLink(run.dag_run) || "–"),
     element("td", {}, link(run.url, "Open project")));
@@ -30,13 +29,13 @@ function table(connection, answer) {
   const runs = answer.runs.filter(matches);
   if (!answer.runs.length) return element("p", { class: "note" }, "No annotation runs yet: a DAG with CreateAnnotationProjectOperator makes the first.");
   if (!runs.length) return element("p", { class: "note" }, "None of the runs is like that.");
-  const headings = ["Run", "State", "Completed", ["Per hour"], "Expected end", ["In review"], "DAG run", ""];
+  const headings = ["Run", "State", "Completed", ["Left"], ["In review"], "DAG run", ""];
   const head = headings.map((text) => element("th", Array.isArray(text) ? { class: "number" } : {}, String(text)));
   const rest = runs.length > SHOWN
     ? element("p", { class: "note" }, `The latest ${SHOWN} of ${whole(runs.length)} runs. Find the others by their name.`) : null;
   return element("div", { class: "scroll" },
     element("table", {}, element("thead", {}, element("tr", {}, ...head)),
-      element("tbody", {}, ...runs.slice(0, SHOWN).map((run) => row(connection, run, answer.now)))), ...(rest ? [rest] : []));
+      element("tbody", {}, ...runs.slice(0, SHOWN).map((run) => row(connection, run)))), ...(rest ? [rest] : []));
 }
 
 function show(section, connection) {
