@@ -16,10 +16,10 @@ from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.transport.pacing import RequestPace
 
@@ -35,8 +35,6 @@ IfExists = Literal["reuse", "fail", "update"]
 UploadMode = Literal["predictions", "annotations"]
 OnExisting = Literal["skip", "replace"]
 Coordinates = Literal["relative", "pixels"]
-AnnotationChoice = Literal["all", "latest", "ground_truth"]
-AnnotatorNames = Literal["email", "id"]
 
 
 class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
@@ -334,16 +332,12 @@ class AnnotationHook(BaseHook, ABC):
         """Return whether a URL is of the tool's own server."""
         return False
 
-    def find_own_copy(self, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
-        """Return the URL at which the tool has the media of an item that a landing read, and the headers, or None."""
-        return self.find_media(project_id, item_id)
-
     def find_media(self, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
         """Return the URL at which the tool shows an item's media to people, and the headers to send along, or None.
 
         The default knows those that are on the web.
         """
-        for tables in self.read_tables(project_id, item_ids=[item_id]):
+        for tables in self.read_tables(self.get_project(project_id), item_ids=[item_id]):
             for media in tables.items.column("media_uri").to_pylist():
                 if media and media.startswith(("http://", "https://")):
                     return self.media_request(media)
@@ -379,23 +373,16 @@ class AnnotationHook(BaseHook, ABC):
     @abstractmethod
     def read_tables(
         self,
-        project_id: str,
-        *,
-        annotations: AnnotationChoice = "all",
-        include_predictions: bool = False,
-        annotators: AnnotatorNames = "email",
-        frames: Frames = "keyframes",
-        keep_raw: bool = False,
+        project: AnnotationProject,
+        options: ReadOptions = ReadOptions(),
         item_ids: Iterable[str] | None = None,
     ) -> Iterator[LabelTables]:
         """Yield the project as batches of whole items, every item in exactly one batch.
 
-        :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; what is
-            left out is left out of ``annotations`` and ``labels``, never of ``items``
-        :param include_predictions: also yield the models' predictions, with origin ``prediction``
-        :param annotators: name people by their ``email``, or by the tool's opaque ``id``
-        :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
-        :param keep_raw: fill ``labels.raw`` for every row, not only for type ``other``
+        What :meth:`get_label_schema` has read of the project is used, once: rows fit the schema that it returned.
+
+        :param project: as another method of the hook returned it
+        :param options: what is read of it
         :param item_ids: read these items only, those of them that the project still has; None reads all
         """
 

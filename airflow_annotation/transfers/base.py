@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
+from msgspec.structs import asdict
 
 from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError, storage_errors
-from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
+from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.geometry import labels_to_pixels
+from airflow_annotation.labels.reading import AnnotationChoice, AnnotatorNames, ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.schema_changes import describe_changes
 from airflow_annotation.labels.tables import LabelTables
@@ -141,14 +143,16 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
         if not is_templated(full_refresh):
             _read_flag(full_refresh)
-        self.annotations = annotations
+        self.read_options = ReadOptions(
+            annotations=annotations,
+            include_predictions=include_predictions,
+            annotators=annotators,
+            frames=frames,
+            keep_raw=keep_raw,
+        )
         self.coordinates = coordinates
         self.field_mapping = field_mapping
         self.transform = transform
-        self.include_predictions = include_predictions
-        self.annotators = annotators
-        self.frames = frames
-        self.keep_raw = keep_raw
         self.full_refresh = full_refresh
         self.full_refresh_every = full_refresh_every
         self.on_schema_change = on_schema_change
@@ -216,7 +220,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             plan = RefreshPlan(reason=reason, landed_version=version, watermark=watermark)
             self.log.info("Reading all items of %s: %s", project.uri, reason)
         else:
-            listed = self.hook.list_item_states(project.id, include_predictions=self.include_predictions)
+            listed = self.hook.list_item_states(project.id, include_predictions=self.read_options.include_predictions)
             changed, vanished, unchanged = compare_states(self.checked(listed), landed.read_states())
             plan = RefreshPlan(
                 changed=changed,
@@ -272,13 +276,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         media = {"include_media": self.include_media, "media_target": self.media_folder()} if self.include_media else {}
         transform = {"transform": transform_name(self.transform)} if self.transform else {}
         return {
-            "annotations": self.annotations,
+            **asdict(self.read_options),
             "coordinates": self.coordinates,
             "field_mapping": self.field_mapping or {},
-            "include_predictions": self.include_predictions,
-            "annotators": self.annotators,
-            "frames": self.frames,
-            "keep_raw": self.keep_raw,
             **transform,
             **media,
         }
@@ -323,15 +323,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
 
     def _read_batches(self, project: AnnotationProject, item_ids: Sequence[str] | None = None) -> Iterator[LabelTables]:
         mapping = self.field_mapping or {}
-        batches = self.hook.read_tables(
-            project.id,
-            annotations=self.annotations,
-            include_predictions=self.include_predictions,
-            annotators=self.annotators,
-            frames=self.frames,
-            keep_raw=self.keep_raw,
-            item_ids=item_ids,
-        )
+        batches = self.hook.read_tables(project, self.read_options, item_ids)
         started = logged = time.monotonic()
         done = 0
         for batch in batches:

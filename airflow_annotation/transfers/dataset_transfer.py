@@ -168,7 +168,7 @@ class DatasetTransfer(AnnotationsTransfer):
             )
             return describe_version(store, manifest)
         if self.dataset_format not in TABLE_FORMATS:
-            chosen = {"annotations": self.annotations, "include_predictions": self.include_predictions}
+            chosen = {name: self.settings[name] for name in ("annotations", "include_predictions")}
             options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)
         return land_dataset(

@@ -160,7 +160,7 @@ class _PlanTask(AnnotationsTransfer):
         return list(range(shards))
 
     def _list_items(self, project: AnnotationProject) -> pa.Array:
-        states = self.hook.list_item_states(project.id, include_predictions=self.include_predictions)
+        states = self.hook.list_item_states(project.id, include_predictions=self.read_options.include_predictions)
         ids = [batch.column("item_id") for batch in self.checked(states)]
         return pa.chunked_array(ids, pa.string()).unique()
 

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.export import read_tables
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from devtools.label_studio import LabelStudio, running_label_studio
 from tests.benchmarks.test_export_to_tables import BOXES, CONFIG, task
@@ -56,7 +57,8 @@ def measure(server: LabelStudio, tasks: int, rounds: int) -> None:
         client.request("GET", f"/api/projects/{project.id}/export", params=params)
         bare.append(time.perf_counter() - started)
         started = time.perf_counter()
-        assert sum(len(tables.labels) for tables in read_tables(client, project, CONFIG)) == tasks * BOXES
+        batches = read_tables(client, project, LabelingConfig(CONFIG))
+        assert sum(len(tables.labels) for tables in batches) == tasks * BOXES
         ours.append(time.perf_counter() - started)
         with airflow_connection("landing_benchmark", connection) as conn_id, TemporaryDirectory() as folder:
             landing = AnnotationsToObjectStorageOperator(

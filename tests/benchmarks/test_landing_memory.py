@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.export import read_tables
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from tests.benchmarks.memory import peak_megabytes
 from tests.benchmarks.test_export_to_tables import CONFIG, task
 
@@ -103,7 +104,7 @@ def read_project(url: str) -> None:
     """Read the whole project; print the number of its labels and the process's peak memory in megabytes."""
     client = LabelStudioClient(url=url, api_key="replayed")
     project = AnnotationProject(id="1", title="", url=url, uri="label-studio://replay/projects/1", tool="label_studio")
-    labels = sum(len(tables.labels) for tables in read_tables(client, project, CONFIG))
+    labels = sum(len(tables.labels) for tables in read_tables(client, project, LabelingConfig(CONFIG)))
     print(labels, peak_megabytes())
 
 

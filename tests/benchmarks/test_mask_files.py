@@ -55,6 +55,7 @@ def measure(server: LabelboxProcess, count: int) -> None:
         hook = LabelboxHook(conn_id)
         project = fill(hook, server, count)
         try:
+            found = hook.get_project(project)
             urls = mask_urls(hook, project)
             assert len(urls) == count
             headers = {"Authorization": f"Bearer {server.api_key}"}
@@ -62,7 +63,7 @@ def measure(server: LabelboxProcess, count: int) -> None:
                 runs: dict[str, Callable[[], Any]] = {
                     "bare download": lambda: download(client, urls),
                     "bare download and decode": lambda: download(client, urls, decode),
-                    "read_tables": lambda: sum(tables.labels.num_rows for tables in hook.read_tables(project)),
+                    "read_tables": lambda: sum(tables.labels.num_rows for tables in hook.read_tables(found)),
                 }
                 fastest = {name: float("inf") for name in runs}
                 for _ in range(ROUNDS):

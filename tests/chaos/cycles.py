@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from airflow_annotation.formats.parquet import read_dataset
 from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.media.frame_folder import read_frames_table
 from airflow_annotation.operators.frames import ExtractFramesOperator
@@ -96,7 +97,7 @@ class Cycle:
         self._play.until_done("land", run_operator, AnnotationsToObjectStorageOperator, arguments, proxy=self._proxy)
         project = self._hook.find_project(self._arguments["run_key"])
         assert project is not None
-        has = collect_tables(self._hook.read_tables(project.id, include_predictions=True))
+        has = collect_tables(self._hook.read_tables(project, ReadOptions(include_predictions=True)))
         self._play.note(self._play.figures.compare(*(_lines(tables) for tables in (has, read_dataset(target)))))
 
     def _media(self) -> list[dict[str, Any]]:
@@ -136,7 +137,7 @@ class Cycle:
         project = self._hook.find_project(self._arguments["run_key"])
         if project is None:
             return {"items": [], "annotations": []}
-        tables = collect_tables(self._hook.read_tables(project.id, include_predictions=True))
+        tables = collect_tables(self._hook.read_tables(project, ReadOptions(include_predictions=True)))
         return {name: table.to_pylist() for name, table in tables.items()}
 
 

@@ -33,6 +33,7 @@ from airflow_annotation.labels.label_studio.export import ExportSource, tables_f
 from airflow_annotation.labels.labelbox import export as labelbox
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from tests.fuzz import records
@@ -120,7 +121,7 @@ class _LabelStudio(_Kind):
             project="label-studio://host/projects/1",
             config=self._config,
             item_url="http://host/{item_id}",
-            frames=frames,
+            options=ReadOptions(frames=frames),
         )
         return [tables_from_export(f"[{','.join(texts)}]".encode(), source)], source.odd.total()
 
@@ -154,7 +155,7 @@ class _Labelbox(_Kind):
             project_id="p",
             ontology=self._ontology,
             item_url="http://host/{item_id}",
-            frames=frames,
+            options=ReadOptions(frames=frames),
         )
         lines = [text.encode().replace(b"\n", b"\\n") + b"\n" for text in texts]
         return list(labelbox.read_export(lines, source)), source.odd.total()

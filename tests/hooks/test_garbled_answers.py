@@ -44,7 +44,7 @@ READS: dict[str, Callable[[AnnotationHook, str], Any]] = {
     "get_last_change": lambda hook, project: hook.get_last_change(project),
     "list_item_states": lambda hook, project: [batch.to_pylist() for batch in hook.list_item_states(project)],
     "read_tables": lambda hook, project: {
-        name: table.to_pylist() for name, table in collect_tables(hook.read_tables(project)).items()
+        name: table.to_pylist() for name, table in collect_tables(hook.read_tables(hook.get_project(project))).items()
     },
 }
 

@@ -77,7 +77,7 @@ def test_labels_of_every_type_come_back_equal_after_people_accepted_them(
     assert [failure.reason for failure in report.failures] == []
     assert report.uploaded == len(items)
     accept(hook, project, run)
-    tables = collect_tables(hook.read_tables(project.id))
+    tables = collect_tables(hook.read_tables(project))
     received: dict[str, list[Row]] = {key: [] for key in keys}
     for row in tables["labels"].to_pylist():
         if row["item_key"] in received:

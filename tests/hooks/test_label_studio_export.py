@@ -15,8 +15,10 @@ from airflow_annotation.hooks.label_studio import export, task_pages
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import results_from_labels
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
 from devtools.label_studio import USERNAME, LabelStudio
+from tests.support.read_options import with_options
 
 CONFIG = """
 <View>
@@ -76,7 +78,7 @@ def results() -> list[dict[str, Any]]:
 
 
 def read(client: LabelStudioClient, project: AnnotationProject, **choices: Any) -> dict[str, list[dict[str, Any]]]:
-    tables = collect_tables(export.read_tables(client, project, CONFIG, **choices))
+    tables = collect_tables(export.read_tables(client, project, LabelingConfig(CONFIG), **with_options(choices)))
     return {name: table.to_pylist() for name, table in tables.items()}
 
 
@@ -145,7 +147,7 @@ def test_a_project_is_read_in_pieces_while_it_changes(
     monkeypatch.setattr(export, "_PIECE_ITEMS", 5)
     monkeypatch.setattr(task_pages, "PAGE_TASKS", 10)
     ids = add_tasks(client, project, [{"data": {"image": str(n), "item_key": str(n)}} for n in range(60)])
-    batches = export.read_tables(client, project, CONFIG)
+    batches = export.read_tables(client, project, LabelingConfig(CONFIG))
     keys = next(batches).items["item_key"].to_pylist()
     client.request("DELETE", f"/api/tasks/{ids[0]}/")
     client.request("DELETE", f"/api/tasks/{ids[50]}/")
@@ -188,11 +190,12 @@ def test_of_videos_with_all_their_frames_few_are_read_at_a_time(
 ) -> None:
     monkeypatch.setattr(export, "_FILLED_PIECE_ITEMS", 2)
     add_tasks(client, project, [{"data": {"image": str(n)}} for n in range(5)])
-    config = CONFIG.replace("<Image", "<Video")
-    batches = export.read_tables(client, project, config, frames="all")
+    config = LabelingConfig(CONFIG.replace("<Image", "<Video"))
+    batches = export.read_tables(client, project, config, ReadOptions(frames="all"))
     assert [len(batch.items) for batch in batches] == [2, 2, 1]
     assert [len(batch.items) for batch in export.read_tables(client, project, config)] == [5]
-    assert [len(batch.items) for batch in export.read_tables(client, project, CONFIG, frames="all")] == [5]
+    images = export.read_tables(client, project, LabelingConfig(CONFIG), ReadOptions(frames="all"))
+    assert [len(batch.items) for batch in images] == [5]
 
 
 def test_videos_whose_rate_is_not_the_configs_are_counted_in_the_log(
@@ -202,11 +205,11 @@ def test_videos_whose_rate_is_not_the_configs_are_counted_in_the_log(
     rates = (25, 29.97, 30000 / 1001, None, 30)
     add_tasks(client, project, [{"data": {"image": str(n), "frame_rate": rate}} for n, rate in enumerate(rates)])
     with caplog.at_level(logging.WARNING, logger=export.__name__):
-        list(export.read_tables(client, project, config))
+        list(export.read_tables(client, project, LabelingConfig(config)))
         assert "2 videos of project" in caplog.text
         assert caplog.text.count("another frame rate") == 1
         caplog.clear()
-        list(export.read_tables(client, project, config.replace("29.97", "$frame_rate")))
+        list(export.read_tables(client, project, LabelingConfig(config.replace("29.97", "$frame_rate"))))
     assert caplog.text == ""
 
 

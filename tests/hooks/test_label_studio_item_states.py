@@ -11,6 +11,7 @@ import pytest
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook, item_states, task_pages
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import ITEM_STATES, collect_tables
 from tests.hooks.test_label_studio_export import CONFIG, add_tasks, results
 
@@ -60,7 +61,7 @@ def listed(hook: LabelStudioHook, project: AnnotationProject, **choices: Any) ->
 
 def read(hook: LabelStudioHook, project: AnnotationProject, **choices: Any) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = (
-        collect_tables(hook.read_tables(project.id, **choices))["items"].select(ITEM_STATES.names).to_pylist()
+        collect_tables(hook.read_tables(project, ReadOptions(**choices)))["items"].select(ITEM_STATES.names).to_pylist()
     )
     return rows
 
@@ -173,7 +174,7 @@ def test_chosen_items_are_read_and_those_that_are_not_there_are_left_out(
     hook: LabelStudioHook, project: AnnotationProject, filled: list[int]
 ) -> None:
     chosen = [filled[4], filled[1], filled[-1] + 1000]
-    tables = collect_tables(hook.read_tables(project.id, include_predictions=True, item_ids=map(str, chosen)))
+    tables = collect_tables(hook.read_tables(project, ReadOptions(include_predictions=True), map(str, chosen)))
     assert [row["item_id"] for row in tables["items"].to_pylist()] == [str(filled[1]), str(filled[4])]
     assert [row["status"] for row in tables["items"].to_pylist()] == ["partial", "unlabeled"]
     assert {row["item_id"] for row in tables["labels"].to_pylist()} == {str(filled[1]), str(filled[4])}

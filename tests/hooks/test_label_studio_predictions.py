@@ -17,6 +17,7 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
 from airflow_annotation.hooks.label_studio.predictions import upload_predictions
 from airflow_annotation.labels.masks import mask_to_rle
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission, read_rows, read_submissions
 from airflow_annotation.labels.tables import collect_tables
@@ -94,7 +95,7 @@ def submissions(rows: Iterable[Row]) -> Iterator[Submission]:
 
 
 def landed(hook: LabelStudioHook, project: AnnotationProject) -> dict[str, list[Row]]:
-    tables = collect_tables(hook.read_tables(project.id, include_predictions=True))
+    tables = collect_tables(hook.read_tables(project, ReadOptions(include_predictions=True)))
     return {name: table.to_pylist() for name, table in tables.items()}
 
 
@@ -115,7 +116,8 @@ def test_tracks_in_a_video_land_as_they_went_in(hook: LabelStudioHook) -> None:
     rows.append({**scene, "time": 0.04, "time_end": 0.2})
     report = hook.upload_predictions(project.id, submissions(rows), model_version="v1")
     assert report.failures == []
-    shown = collect_tables(hook.read_tables(project.id, include_predictions=True, frames="all"))["labels"].to_pylist()
+    options = ReadOptions(include_predictions=True, frames="all")
+    shown = collect_tables(hook.read_tables(project, options))["labels"].to_pylist()
     hook.delete_project(project.id)
     assert [(row["label_id"], row["frame"], row["frame_end"], row["is_keyframe"]) for row in shown] == [
         ("t", 0, None, True),

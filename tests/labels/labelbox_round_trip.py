@@ -14,6 +14,7 @@ from tests.servers.labelbox.export_rows import export_row
 from tests.servers.labelbox.labels import annotations_of, resolve_relationships
 from tests.servers.labelbox.ontologies import complete
 from tests.servers.labelbox.state import State
+from tests.support.read_options import with_options
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ class RoundTrip:
             ontology=self.ontology,
             item_url="https://labelbox.test/{item_id}",
             fetch_masks=self._fetch_masks,
-            **settings,
+            **with_options(settings),
         )
         rows: list[Json] = collect_tables(read_export([line], source))["labels"].to_pylist()
         return rows

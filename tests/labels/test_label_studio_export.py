@@ -26,6 +26,7 @@ from tests.support.label_studio_rows import (
     assert_same_rows,
     submissions,
 )
+from tests.support.read_options import with_options
 
 SIZE = {"original_width": 640, "original_height": 480}
 
@@ -35,7 +36,7 @@ def source(**settings: Any) -> ExportSource:
         project="label-studio://studio/projects/7",
         config=LabelingConfig(settings.pop("config", CONFIG)),
         item_url="https://studio/projects/7/data?task={item_id}",
-        **settings,
+        **with_options(settings),
     )
 
 

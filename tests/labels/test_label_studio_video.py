@@ -15,6 +15,7 @@ from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
 from airflow_annotation.labels.label_studio.results import results_from_labels
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.video import Frames
 from devtools.label_studio import LabelStudio
 
@@ -74,7 +75,7 @@ def choice(id_: str, from_name: str, class_: str) -> dict[str, Any]:
 def read(
     *records: dict[str, Any], frames: Frames = "keyframes", config: str = CONFIG, **data: Any
 ) -> list[dict[str, Any]]:
-    source = ExportSource(project="p", config=LabelingConfig(config), item_url="", frames=frames)
+    source = ExportSource(project="p", config=LabelingConfig(config), item_url="", options=ReadOptions(frames=frames))
     tasks = [{"id": 1, "data": DATA | data, "annotations": [{"id": 1, "result": records}]}]
     labels = tables_from_export(json.dumps(tasks).encode(), source).labels
     labels.validate(full=True)

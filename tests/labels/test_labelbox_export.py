@@ -19,6 +19,7 @@ from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.keys import global_key_of
 from airflow_annotation.labels.masks import RLE, mask_to_rle
 from airflow_annotation.labels.tables import SCHEMAS, collect_tables
+from tests.support.read_options import with_options
 
 T = TypeVar("T")
 PROJECT = "cltd3vkju021907u63w2odj69"
@@ -61,7 +62,7 @@ def source(**settings: Any) -> ExportSource:
         project_id=PROJECT,
         ontology=Ontology(settings.pop("ontology", ONTOLOGY)),
         item_url=f"https://app.labelbox.com/projects/{PROJECT}/data-rows/{{item_id}}",
-        **settings,
+        **with_options(settings),
     )
 
 

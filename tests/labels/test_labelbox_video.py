@@ -15,6 +15,7 @@ from airflow_annotation.labels.labelbox.export import ExportSource, read_export
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.results import results_from_labels
 from airflow_annotation.labels.masks import mask_to_rle
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
 from tests.labels.labelbox_round_trip import GLOBAL_KEY, HEIGHT, WIDTH, RoundTrip
 
@@ -80,7 +81,7 @@ def labels(annotations: dict[str, Any], **settings: Any) -> list[dict[str, Any]]
         ontology=Ontology(NORMALIZED),
         item_url="{item_id}",
         fetch_masks=settings.pop("fetch_masks", None),
-        frames=settings.pop("frames", "keyframes"),
+        options=ReadOptions(frames=settings.pop("frames", "keyframes")),
     )
     rows: list[dict[str, Any]] = collect_tables(read_export([line(annotations, **settings)], source))[
         "labels"

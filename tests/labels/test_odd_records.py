@@ -13,6 +13,7 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.labelbox import export as labelbox
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.tables import collect_tables
+from tests.support.read_options import with_options
 
 CONFIG = """
 <View><Image name="image" value="$image"/>
@@ -35,7 +36,7 @@ def read(text: str, config: str = CONFIG, **settings: Any) -> tuple[dict[str, li
         project="label-studio://host/projects/1",
         config=LabelingConfig(config),
         item_url="http://host/{item_id}",
-        **settings,
+        **with_options(settings),
     )
     tables = collect_tables([label_studio.tables_from_export(f"[{text}]".encode(), source)])
     return {name: table.to_pylist() for name, table in tables.items()}, str(source.odd)
@@ -210,7 +211,7 @@ def read_labelbox(line: str, **settings: Any) -> tuple[dict[str, list[dict[str, 
         project_id="p",
         ontology=Ontology(ontology),
         item_url="http://host/{item_id}",
-        **settings,
+        **with_options(settings),
     )
     tables = collect_tables(labelbox.read_export([line.encode()], source))
     return {name: table.to_pylist() for name, table in tables.items()}, str(source.odd)

@@ -92,5 +92,5 @@ def test_default_args_reach_inherited_parameters() -> None:
     with DAG("labels", default_args={"annotations": "latest", "annotation_conn_id": "tool", "include_media": "files"}):
         task = AnnotationsToObjectStorageOperator(task_id="land", target="file:///labels")
         mapped = AnnotationsToObjectStorageOperator.partial(task_id="mapped").expand(target=["file:///a", "file:///b"])
-    assert (task.annotations, task.annotation_conn_id, task.include_media) == ("latest", "tool", "files")
+    assert (task.read_options.annotations, task.annotation_conn_id, task.include_media) == ("latest", "tool", "files")
     assert mapped.operator_class is AnnotationsToObjectStorageOperator

@@ -17,6 +17,7 @@ from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.labels.diff import diff_labels
 from airflow_annotation.labels.errors import LabelRowError
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LABELS, collect_tables
 from airflow_annotation.operators.media import UploadMediaOperator
@@ -87,7 +88,7 @@ def run(project: AnnotationProject, conn_id: str, **arguments: Any) -> dict[str,
 
 
 def landed(hook: AnnotationHook, project: AnnotationProject) -> list[Row]:
-    labels = collect_tables(hook.read_tables(project.id, include_predictions=True))["labels"]
+    labels = collect_tables(hook.read_tables(project, ReadOptions(include_predictions=True)))["labels"]
     return sorted(labels.to_pylist(), key=lambda row: (row["item_key"], row["field"], row["label"]))
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from hypothesis import strategies as st
 
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import (
     ITEM_STATES,
@@ -51,7 +52,7 @@ class GeneratedHook(AnnotationHook):
             tool=self.tool,
             run_key="cars/1",
         )
-        self.asked_for: dict[str, Any] = {}
+        self.asked_for = ReadOptions()
 
     def get_project(self, project_id: str) -> AnnotationProject:
         assert project_id == self.project.id
@@ -67,10 +68,13 @@ class GeneratedHook(AnnotationHook):
         return None
 
     def read_tables(
-        self, project_id: str, *, item_ids: Iterable[str] | None = None, **settings: Any
+        self,
+        project: AnnotationProject,
+        options: ReadOptions = ReadOptions(),
+        item_ids: Iterable[str] | None = None,
     ) -> Iterator[LabelTables]:
-        assert project_id == self.project.id
-        self.asked_for = settings
+        assert project.id == self.project.id
+        self.asked_for = options
         if item_ids is None:
             yield from self.batches
             return

@@ -9,6 +9,7 @@ import pytest
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.support.generated import SCHEMA, GeneratedHook, batch_of, boxes, project_uri
 from tests.support.task_context import task_context
@@ -66,13 +67,9 @@ def test_the_tool_is_asked_for_what_the_operator_was(tmp_path: Path) -> None:
     hook = task.__dict__["hook"] = GeneratedHook([])
     context: Any = task_context()
     task.execute(context)
-    assert hook.asked_for == {
-        "annotations": "latest",
-        "include_predictions": True,
-        "annotators": "id",
-        "frames": "all",
-        "keep_raw": True,
-    }
+    assert hook.asked_for == ReadOptions(
+        annotations="latest", include_predictions=True, annotators="id", frames="all", keep_raw=True
+    )
     assert context["ti"].xcoms == {"annotation_project_url": hook.project.url}
 
 

@@ -130,9 +130,9 @@ def test_only_changed_items_are_read_and_written_and_the_result_is_that_of_a_ful
 
 def test_an_item_that_goes_while_it_is_read_is_removed(database: Database, land: Land) -> None:
     class Vanishing(GeneratedHook):
-        def read_tables(self, project_id: str, **settings: Any) -> Iterator[LabelTables]:
+        def read_tables(self, *arguments: Any, **named: Any) -> Iterator[LabelTables]:
             self.batches = items_of(self.batches, "1", "3", "4")
-            return super().read_tables(project_id, **settings)
+            return super().read_tables(*arguments, **named)
 
     land(database.operator(), [boxes(5)])
     operator = database.operator(project="1")

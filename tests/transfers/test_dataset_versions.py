@@ -18,6 +18,8 @@ from airflow_annotation.datasets import parquet
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables, collect_tables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
@@ -34,11 +36,14 @@ class ChangingTool(GeneratedHook):
         self.read: list[list[str] | None] = []
 
     def read_tables(
-        self, project_id: str, *, item_ids: Iterable[str] | None = None, **settings: Any
+        self,
+        project: AnnotationProject,
+        options: ReadOptions = ReadOptions(),
+        item_ids: Iterable[str] | None = None,
     ) -> Iterator[LabelTables]:
         ids = None if item_ids is None else list(item_ids)
         self.read.append(ids)
-        return super().read_tables(project_id, item_ids=ids, **settings)
+        return super().read_tables(project, options, ids)
 
     def get_last_change(self, _: str) -> datetime | None:
         return START + timedelta(days=len(self.read))

@@ -74,7 +74,7 @@ def test_a_format_takes_the_latest_submissions_and_all_frames_unless_told_otherw
         hook = operator.__dict__["hook"] = GeneratedHook([])
         context: Any = task_context()
         operator.execute(context)
-        return hook.asked_for["annotations"], hook.asked_for["frames"]
+        return hook.asked_for.annotations, hook.asked_for.frames
 
     assert asked_for() == ("all", "keyframes")
     assert asked_for(dataset_format="coco", replace_project=True) == ("latest", "all")

@@ -72,3 +72,23 @@ def test_a_project_made_by_hand_lands_whole_in_files_and_in_a_database(
         assert to_sql.execute(task_context())["rows"] == {"items": 3, "annotations": 3, "labels": 3}
         rows = BaseHook.get_hook(conn_id).get_records("select origin, label from labels order by 1, 2")
     assert rows == [("person", "car"), ("person", "person"), ("prediction", "car")]
+
+
+def test_a_landing_asks_for_the_project_and_its_label_config_once(
+    label_studio_conn_id: str, project_by_hand: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    send = httpx.Client.send
+
+    def counted(client: httpx.Client, request: httpx.Request, **arguments: Any) -> httpx.Response:
+        asked.append(str(request.url))
+        return send(client, request, **arguments)
+
+    monkeypatch.setattr(httpx.Client, "send", counted)
+    land = AnnotationsToObjectStorageOperator(
+        task_id="land", annotation_conn_id=label_studio_conn_id, project=project_by_hand, target=str(tmp_path)
+    )
+    assert land.execute(task_context())["rows"]["items"] == 3
+    of_project = [url for url in asked if httpx.URL(url).path == f"/api/projects/{project_by_hand}/"]
+    assert len(of_project) == 2
+    assert sum("label_config" in url for url in of_project) == 1

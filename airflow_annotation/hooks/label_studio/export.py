@@ -22,7 +22,7 @@ import msgspec
 import pyarrow.compute as pc
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
-from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
+from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.answers import reading
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.task_pages import Task, condition, list_page
@@ -32,8 +32,8 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
 from airflow_annotation.labels.lenient import decode_lenient
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.labels.video import Frames
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +96,9 @@ class _Piece(NamedTuple):
 def read_tables(
     client: LabelStudioClient,
     project: AnnotationProject,
-    label_config: str,
+    config: LabelingConfig,
+    options: ReadOptions = ReadOptions(),
     *,
-    annotations: AnnotationChoice = "all",
-    include_predictions: bool = False,
-    annotators: AnnotatorNames = "email",
-    frames: Frames = "keyframes",
-    keep_raw: bool = False,
     mask_budget: MaskBudget = DEFAULT_BUDGET,
     item_ids: Iterable[int] | None = None,
 ) -> Iterator[LabelTables]:
@@ -112,30 +108,23 @@ def read_tables(
 
     :param client: speaks to the server
     :param project: the project
-    :param label_config: its labeling config
-    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``
-    :param include_predictions: also read the models' predictions
-    :param annotators: name people by their ``email``, or by Label Studio's ``id``
-    :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
-    :param keep_raw: fill ``labels.raw`` for every row
+    :param config: its labeling config
+    :param options: what is read
     :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
     :param item_ids: read these items only; None reads all
     """
     source = ExportSource(
         project=project.uri,
-        config=LabelingConfig(label_config),
+        config=config,
         item_url=f"{client.url}/projects/{project.id}/data?task={{item_id}}",
         run_key=project.run_key,
-        annotators=annotators,
+        options=options,
         find_email=_email_finder(client),
-        annotations=annotations,
-        frames=frames,
-        keep_raw=keep_raw,
         mask_budget=mask_budget,
     )
-    filled = frames == "all" and source.config.has_video
+    filled = options.frames == "all" and config.has_video
     piece_items = _FILLED_PIECE_ITEMS if filled else _PIECE_ITEMS
-    reader = _PieceReader(client, project.id, include_predictions=include_predictions, piece_items=piece_items)
+    reader = _PieceReader(client, project.id, include_predictions=options.include_predictions, piece_items=piece_items)
     progress = ReadProgress(project)
     other_rates = 0
     for piece in reader.pieces(_find_ids(client, project.id) if item_ids is None else iter(sorted(set(item_ids)))):
@@ -146,7 +135,7 @@ def read_tables(
         except ValueError as error:
             raise AnnotationError(f"The export of project {project.id} cannot be read: {error}") from error
         progress.count(tables)
-        other_rates += _count_other_rates(tables, source.config)
+        other_rates += _count_other_rates(tables, config)
         yield tables
     progress.report_end(source.odd)
     if other_rates:

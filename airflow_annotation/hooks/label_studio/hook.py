@@ -14,11 +14,9 @@ from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
 from airflow_annotation.hooks.annotation import (
-    AnnotationChoice,
     AnnotationHook,
     AnnotationProgress,
     AnnotationProject,
-    AnnotatorNames,
     Coordinates,
     IfExists,
     MediaAccess,
@@ -39,10 +37,11 @@ from airflow_annotation.hooks.connection_fields import (
 from airflow_annotation.hooks.label_studio import item_states, media_files, progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.access import same_origin
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.transport.pacing import RequestPace
@@ -83,6 +82,7 @@ class LabelStudioHook(AnnotationHook):
     def __init__(self, label_studio_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.label_studio_conn_id = label_studio_conn_id
+        self._configs: dict[str, LabelingConfig] = {}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -205,7 +205,8 @@ class LabelStudioHook(AnnotationHook):
 
     def get_label_schema(self, project_id: str) -> LabelSchema:
         """Read the label schema back from the project's labeling config."""
-        return label_schema_from_config(projects.get_label_config(self.client, project_id))
+        config = self._configs[project_id] = self._read_config(project_id)
+        return label_schema_from_config(config)
 
     def upload_items(
         self,
@@ -297,27 +298,19 @@ class LabelStudioHook(AnnotationHook):
 
     def read_tables(
         self,
-        project_id: str,
-        *,
-        annotations: AnnotationChoice = "all",
-        include_predictions: bool = False,
-        annotators: AnnotatorNames = "email",
-        frames: Frames = "keyframes",
-        keep_raw: bool = False,
+        project: AnnotationProject,
+        options: ReadOptions = ReadOptions(),
         item_ids: Iterable[str] | None = None,
     ) -> Iterator[LabelTables]:
         """Yield the project as batches of whole items. See :meth:`AnnotationHook.read_tables`."""
         from airflow_annotation.hooks.label_studio.export import read_tables
 
+        config = self._configs.pop(project.id, None)
         return read_tables(
             self.client,
-            projects.get_project(self.client, project_id),
-            projects.get_label_config(self.client, project_id),
-            annotations=annotations,
-            include_predictions=include_predictions,
-            annotators=annotators,
-            frames=frames,
-            keep_raw=keep_raw,
+            project,
+            config or self._read_config(project.id),
+            options,
             mask_budget=self.mask_budget,
             item_ids=None if item_ids is None else map(int, item_ids),
         )
@@ -333,6 +326,9 @@ class LabelStudioHook(AnnotationHook):
         from airflow_annotation.hooks.label_studio.item_states import get_last_change
 
         return get_last_change(self.client, project_id)
+
+    def _read_config(self, project_id: str) -> LabelingConfig:
+        return LabelingConfig(projects.get_label_config(self.client, project_id))
 
     def _warn_of_other_config(self, project: AnnotationProject, label_config: str | None) -> None:
         if label_config is not None and projects.get_label_config(self.client, project.id) != label_config:

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.hooks.annotation import AnnotationChoice, AnnotationProject, AnnotatorNames
+from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import FILTERED_ROWS, chunks
 from airflow_annotation.hooks.labelbox.export_stream import export_blocks
@@ -23,8 +23,8 @@ from airflow_annotation.labels.labelbox.export import ExportSource, read_export
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.mask_files import MaskFetcher
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.labels.video import Frames
 
 T = TypeVar("T")
 
@@ -58,12 +58,8 @@ def read_tables(
     client: LabelboxClient,
     found: FoundProject,
     project: AnnotationProject,
+    options: ReadOptions,
     *,
-    annotations: AnnotationChoice = "all",
-    include_predictions: bool = False,
-    annotators: AnnotatorNames = "email",
-    frames: Frames = "keyframes",
-    keep_raw: bool = False,
     mask_budget: MaskBudget = DEFAULT_BUDGET,
     namespace: str = "",
     item_ids: Iterable[str] | None = None,
@@ -76,12 +72,8 @@ def read_tables(
     :param client: of the organisation
     :param found: the project as Labelbox describes it
     :param project: the same project
-    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``: benchmarks
-    :param include_predictions: also read the predictions of model runs. Those that labelers are shown to start from
-        are not exported by Labelbox
-    :param annotators: name people by their ``email``, or by Labelbox's ``id``
-    :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
-    :param keep_raw: fill ``labels.raw`` for every row
+    :param options: what is read. Ground truth is benchmarks. Predictions are those of model runs: Labelbox does not
+        export those that labelers are shown to start from
     :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
     :param namespace: the one that global keys were made with
     :param item_ids: read these data rows only; None reads all
@@ -98,12 +90,9 @@ def read_tables(
             run_key=project.run_key,
             media_type=(found.allowed_media_type or "unknown").lower(),
             namespace=namespace,
-            annotator=str if annotators == "email" else _id_finder(client),
+            annotator=str if options.annotators == "email" else _id_finder(client),
             benchmarks=frozenset(_benchmark_labels(client, project.id)),
-            annotations=annotations,
-            include_predictions=include_predictions,
-            frames=frames,
-            keep_raw=keep_raw,
+            options=options,
             fetch_masks=_mask_fetcher(client, pool, mask_budget),
             mask_budget=mask_budget,
         )

@@ -13,11 +13,9 @@ from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import (
-    AnnotationChoice,
     AnnotationHook,
     AnnotationProgress,
     AnnotationProject,
-    AnnotatorNames,
     Coordinates,
     IfExists,
     MediaAccess,
@@ -36,10 +34,10 @@ from airflow_annotation.hooks.connection_fields import (
 from airflow_annotation.hooks.labelbox import progress, projects
 from airflow_annotation.hooks.labelbox.client import LabelboxClient, checked_url
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.labels.video import Frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.transport.pacing import RequestPace
 
@@ -89,6 +87,7 @@ class LabelboxHook(AnnotationHook):
     def __init__(self, labelbox_conn_id: str = default_conn_name, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.labelbox_conn_id = labelbox_conn_id
+        self._found: dict[str, projects.FoundProject] = {}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
@@ -226,8 +225,8 @@ class LabelboxHook(AnnotationHook):
 
     def get_label_schema(self, project_id: str) -> LabelSchema:
         """Read the label schema back from the project's ontology."""
-        ontology = projects.read_project(self.client, project_id).ontology
-        return label_schema_from_ontology(ontology["normalized"] if ontology else {})
+        found = self._found[project_id] = projects.read_project(self.client, project_id)
+        return label_schema_from_ontology(found.ontology["normalized"] if found.ontology else {})
 
     def upload_items(
         self,
@@ -301,28 +300,19 @@ class LabelboxHook(AnnotationHook):
 
     def read_tables(
         self,
-        project_id: str,
-        *,
-        annotations: AnnotationChoice = "all",
-        include_predictions: bool = False,
-        annotators: AnnotatorNames = "email",
-        frames: Frames = "keyframes",
-        keep_raw: bool = False,
+        project: AnnotationProject,
+        options: ReadOptions = ReadOptions(),
         item_ids: Iterable[str] | None = None,
     ) -> Iterator[LabelTables]:
         """Yield the project as batches of whole items. See :meth:`AnnotationHook.read_tables`."""
         from airflow_annotation.hooks.labelbox.export import read_tables
 
-        found = projects.read_project(self.client, project_id)
+        found = self._found.pop(project.id, None)
         return read_tables(
             self.client,
-            found,
-            projects.project_of(self.client, found),
-            annotations=annotations,
-            include_predictions=include_predictions,
-            annotators=annotators,
-            frames=frames,
-            keep_raw=keep_raw,
+            found or projects.read_project(self.client, project.id),
+            project,
+            options,
             mask_budget=self.mask_budget,
             namespace=self._namespace,
             item_ids=item_ids,

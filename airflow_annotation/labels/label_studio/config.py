@@ -73,15 +73,15 @@ def label_config_from_schema(schema: LabelSchema, *, media_type: str = "image", 
     return ElementTree.tostring(view, encoding="unicode")
 
 
-def label_schema_from_config(xml: str) -> LabelSchema:
+def label_schema_from_config(config: str | LabelingConfig) -> LabelSchema:
     """Read the label schema back from a labeling config.
 
     Any config can be read: what no type of ours describes becomes a field of type ``other`` with the name of its tag.
 
-    :param xml: the labeling config
+    :param config: the labeling config
     :raises LabelSchemaError: it is not well-formed XML
     """
-    config = LabelingConfig(xml)
+    config = config if isinstance(config, LabelingConfig) else LabelingConfig(config)
     fields: dict[str, LabelField] = {}
     for control in config.controls.values():
         gives_classes_elsewhere = control.tag in SHAPES and control.field != control.name

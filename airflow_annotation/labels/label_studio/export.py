@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -31,9 +31,9 @@ from airflow_annotation.labels.label_studio.video import read_videos
 from airflow_annotation.labels.lenient import decode_lenient
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.odd_values import OddValues
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import ITEMS, LabelTables, empty_tables
 from airflow_annotation.labels.types import OTHER
-from airflow_annotation.labels.video import Frames
 
 TOOL: Final = "label_studio"
 
@@ -62,12 +62,8 @@ class ExportSource:
     :param config: the project's labeling config
     :param item_url: where an item opens in the tool, with ``{item_id}`` in it
     :param run_key: the annotation run's name, if the project has one
-    :param annotators: name people by their ``email``, or by the tool's ``id``
+    :param options: what is read; predictions are where :func:`tables_from_export` is given them
     :param find_email: returns a person's e-mail for their id, which is what the export has
-    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. Skipped ones
-        are the latest only where there is no other
-    :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
-    :param keep_raw: fill ``labels.raw`` for every row
     :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
     :param odd: counts the values that columns cannot hold
     """
@@ -76,11 +72,8 @@ class ExportSource:
     config: LabelingConfig
     item_url: str
     run_key: str | None = None
-    annotators: Literal["email", "id"] = "email"
+    options: ReadOptions = ReadOptions()
     find_email: Callable[[int], str] = str
-    annotations: Literal["all", "latest", "ground_truth"] = "all"
-    frames: Frames = "keyframes"
-    keep_raw: bool = False
     mask_budget: MaskBudget = DEFAULT_BUDGET
     odd: OddValues = field(default_factory=OddValues)
 
@@ -183,13 +176,13 @@ def _read_portion(
     read = read_regions(regions, owners, source.config, source.mask_budget)
     if source.config.has_video:
         data = [tasks[entry.item].data for entry in entries]
-        read = read_videos(read, regions, lambda region: data[owners[region]], source.config, source.frames)
+        read = read_videos(read, regions, lambda region: data[owners[region]], source.config, source.options.frames)
     rows, labels = read
     others = pc.equal(labels["type"], OTHER)
-    if source.keep_raw or pc.any(others).as_py():
+    if source.options.keep_raw or pc.any(others).as_py():
         texts = list(records.regions())
         raw = pa.array([texts[row] for row in rows.tolist()], pa.string())
-        labels["raw"] = raw if source.keep_raw else pc.if_else(others, raw, None)
+        labels["raw"] = raw if source.options.keep_raw else pc.if_else(others, raw, None)
     return Portion(
         _item_columns(tasks, source, unfinished),
         _annotation_columns(entries, source),
@@ -275,7 +268,7 @@ def _entries(item: int, task: _Task[R], source: ExportSource) -> Iterator[_Entry
     for place, submission in enumerate(_chosen(task.annotations, source)):
         status = "skipped" if submission.was_cancelled else "submitted"
         yield _Entry(item, _id_of(submission, task, place), "person", status, submission, submission.result or [])
-    for place, draft in enumerate(task.drafts if source.annotations == "all" else ()):
+    for place, draft in enumerate(task.drafts if source.options.annotations == "all" else ()):
         if not isinstance(draft, int):
             yield _Entry(item, f"draft-{_id_of(draft, task, place)}", "person", "draft", draft, [])
     for place, prediction in enumerate(task.predictions):
@@ -290,9 +283,9 @@ def _id_of(submission: _Submission[R], task: _Task[R], place: int) -> str:
 
 
 def _chosen(submissions: list[_Submission[R]], source: ExportSource) -> list[_Submission[R]]:
-    if source.annotations == "ground_truth":
+    if source.options.annotations == "ground_truth":
         return [submission for submission in submissions if submission.ground_truth]
-    if source.annotations == "latest" and len(submissions) > 1:
+    if source.options.annotations == "latest" and len(submissions) > 1:
         return [max(submissions, key=lambda one: (not one.was_cancelled, one.updated_at or "", one.id or 0))]
     return submissions
 
@@ -416,7 +409,7 @@ def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource)
 def _annotator(submission: _Submission[R], source: ExportSource) -> str | None:
     user = submission.completed_by if submission.completed_by is not None else submission.user
     if isinstance(user, str):  # drafts have the e-mail, and no id to stand for it
-        return user if source.annotators == "email" else None
+        return user if source.options.annotators == "email" else None
     if isinstance(user, _User):
         user = user.id
-    return user if user is None else source.find_email(user) if source.annotators == "email" else str(user)
+    return user if user is None else source.find_email(user) if source.options.annotators == "email" else str(user)

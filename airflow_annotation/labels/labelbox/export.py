@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, count
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,7 @@ from airflow_annotation.labels.labelbox.records import (
 from airflow_annotation.labels.labelbox.video import Shown, read_timeline, without_content
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.odd_values import OddValues
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import OTHER
 from airflow_annotation.labels.video import Frames
@@ -74,11 +75,7 @@ class ExportSource:
     :param annotator: returns the name to land of a person, for the e-mail that the export has
     :param benchmarks: ids of the labels that are ground truth, as far as the export does not tell: it does where other
         labels of the same item were compared with them
-    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. Skipped ones
-        are the latest only where there is no other
-    :param include_predictions: read the predictions of model runs too, where the export has them
-    :param keep_raw: fill ``labels.raw`` for every row
-    :param frames: of objects in videos, the key frames or all frames
+    :param options: what is read; predictions are those of model runs, where the export has them
     :param fetch_masks: gets the files that masks are in
     :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
     :param odd: counts the values that columns cannot hold
@@ -93,10 +90,7 @@ class ExportSource:
     namespace: str = ""
     annotator: Callable[[str], str] = str
     benchmarks: frozenset[str] = frozenset()
-    annotations: Literal["all", "latest", "ground_truth"] = "all"
-    include_predictions: bool = False
-    keep_raw: bool = False
-    frames: Frames = "keyframes"
+    options: ReadOptions = ReadOptions()
     fetch_masks: MaskFetcher | None = None
     mask_budget: MaskBudget = DEFAULT_BUDGET
     odd: OddValues = field(default_factory=OddValues)
@@ -193,12 +187,12 @@ def _read_portion(lines: Sequence[bytes], source: ExportSource) -> Portion:
     annotation_items = np.array([entry.item for entry in entries], dtype=np.int64)
     owners, labels = _label_columns(entries, item_sizes(rows)[annotation_items], source)
     others = pc.equal(labels["type"], OTHER)
-    if source.keep_raw or pc.any(others).as_py():
+    if source.options.keep_raw or pc.any(others).as_py():
         records: dict[int, str] = {}
         for row, line in zip(rows, lines, strict=True):
             records |= raw_records(row, line)
         raw = pa.array([records[id(one)] for entry in entries for one in entry.content.sources], pa.string())
-        labels["raw"] = raw if source.keep_raw else pc.if_else(others, raw, None)
+        labels["raw"] = raw if source.options.keep_raw else pc.if_else(others, raw, None)
     items = item_columns(rows, projects, source.item_url, source.media_type, source.namespace, odd=source.odd)
     return Portion(items, _annotation_columns(entries, source), annotation_items, labels, owners)
 
@@ -220,22 +214,22 @@ def _entries(item: int, row: TypedRow, project: Project[Object, Answer], source:
         yield _Entry(
             item,
             label,
-            _read_content(label, rate, source.frames),
+            _read_content(label, rate, source.options.frames),
             status="skipped" if skipped else status,
             ground_truth=label.id in truths,
         )
-    for experiment in row.experiments.values() if source.include_predictions else ():
+    for experiment in row.experiments.values() if source.options.include_predictions else ():
         for run in experiment.runs.values():
             version = "/".join(name for name in (experiment.name, run.name) if name)
             for label in run.predictions:
-                content = _read_content(label, rate, source.frames)
+                content = _read_content(label, rate, source.options.frames)
                 yield _Entry(item, label, content, origin="prediction", model_version=version)
 
 
 def _chosen(labels: Sequence[TypedLabel], truths: frozenset[str], source: ExportSource) -> Sequence[TypedLabel]:
-    if source.annotations == "ground_truth":
+    if source.options.annotations == "ground_truth":
         return [label for label in labels if label.id in truths]
-    if source.annotations == "latest" and len(labels) > 1:
+    if source.options.annotations == "latest" and len(labels) > 1:
         return [max(labels, key=_recency)]
     return labels
 

@@ -18,6 +18,7 @@ from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.mask_budget import MaskBudget
 from airflow_annotation.labels.masks import RLE, outline_length, rle_bbox
 from airflow_annotation.labels.outlines import rle_to_polygons
+from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.ranges import open_media_in_place
@@ -112,7 +113,8 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
     """
     hook.mask_budget = MaskBudget.of_pixels(_MASK_PIXELS)._replace(deadline=time.monotonic() + _MASK_SECONDS)
     item_ids = hook.list_last_labeled(project_id, COUNTED)
-    tables = collect_tables(hook.read_tables(project_id, annotations="latest", item_ids=item_ids) if item_ids else ())
+    options = ReadOptions(annotations="latest")
+    tables = collect_tables(hook.read_tables(hook.get_project(project_id), options, item_ids) if item_ids else ())
     items = {row["item_id"]: row for row in tables["items"].to_pylist()}
     submissions = [row for row in tables["annotations"].to_pylist() if row["status"] != "draft"]
     labels = tables["labels"].to_pylist()

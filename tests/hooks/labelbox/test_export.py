@@ -21,6 +21,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.media.items import MediaItem
 from tests.servers.labelbox import LabelboxStandIn
+from tests.support.read_options import with_options
 
 SCHEMA = LabelSchema.from_dict(
     {
@@ -55,7 +56,7 @@ def mask_line(mask: Any) -> dict[str, Any]:
 
 
 def read(hook: LabelboxHook, project: AnnotationProject, **arguments: Any) -> dict[str, pa.Table]:
-    return collect_tables(hook.read_tables(project.id, **arguments))
+    return collect_tables(hook.read_tables(project, **with_options(arguments)))
 
 
 def test_all_items_and_all_labels_of_all_people_are_read(hook: LabelboxHook, labelbox: LabelboxStandIn) -> None:
@@ -172,7 +173,7 @@ def test_memory_does_not_grow_with_the_project(hook: LabelboxHook, labelbox: Lab
     for key in keys[:200]:
         labelbox.control.submit_label(project.id, [BOX] * 10, global_key=key)
     labelbox.control.settings(export_chunk_bytes=50_000)
-    batches = hook.read_tables(project.id)
+    batches = hook.read_tables(project)
     next(batches)
     tracemalloc.start()
     rest = sum(batch.items.num_rows for batch in batches)

@@ -110,3 +110,15 @@ def test_one_bad_file_fails_the_task_after_the_others_are_in(arguments: dict[str
         UploadMediaOperator(task_id="upload", media=media, **arguments).execute(task_context())
     result = UploadMediaOperator(task_id="upload", media=media, max_failures=1, **arguments).execute(task_context())
     assert (result["uploaded"], result["skipped"], result["failed"]) == (0, 3, 1)
+
+
+def test_a_landing_asks_for_the_ontology_once(
+    labelbox: LabelboxStandIn, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    CreateAnnotationProjectOperator(task_id="create", title="Photos", label_schema=SCHEMA, **arguments).execute(
+        task_context()
+    )
+    land = AnnotationsToObjectStorageOperator(task_id="land", target=str(tmp_path / "dataset"), **arguments)
+    before = labelbox.control.operations()["ReadProject"]
+    land.execute(task_context())
+    assert labelbox.control.operations()["ReadProject"] == before + 1

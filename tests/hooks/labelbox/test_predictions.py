@@ -70,7 +70,7 @@ def accept(labelbox: LabelboxStandIn, project: AnnotationProject, *keys: str) ->
 
 
 def labels(hook: LabelboxHook, project: AnnotationProject) -> list[Row]:
-    rows: list[Row] = collect_tables(hook.read_tables(project.id))["labels"].to_pylist()
+    rows: list[Row] = collect_tables(hook.read_tables(project))["labels"].to_pylist()
     return rows
 
 

@@ -56,7 +56,7 @@ def counts(report: UploadReport) -> tuple[int, int, int]:
 
 
 def rows(hook: LabelboxHook, project: AnnotationProject) -> dict[str, dict[str, Any]]:
-    items = collect_tables(hook.read_tables(project.id))["items"].to_pylist()
+    items = collect_tables(hook.read_tables(project))["items"].to_pylist()
     return {row["item_key"]: {**row, "data": json.loads(row["data"])} for row in items}
 
 
