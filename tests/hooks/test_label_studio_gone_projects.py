@@ -11,16 +11,24 @@ from uuid import uuid4
 import pytest
 
 from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.schema import LabelSchema
 
 SCHEMA = LabelSchema.for_field("weather", "classification", ["sun", "rain"])
+
+
+def project_of(hook: LabelStudioHook, id_: str) -> AnnotationProject:
+    """Return the project as a caller still holds it."""
+    return AnnotationProject(id=id_, title="Gone", url="", uri=hook.project_uri(id_), tool=hook.tool)
+
+
 ASKED: dict[str, Callable[[LabelStudioHook, str], Any]] = {
     "get_project": lambda hook, id_: hook.get_project(id_),
     "get_label_schema": lambda hook, id_: hook.get_label_schema(id_),
     "get_progress": lambda hook, id_: hook.get_progress(id_),
     "aget_progress": lambda hook, id_: asyncio.run(hook.aget_progress(id_)),
-    "read_tables": lambda hook, id_: list(hook.read_tables(id_)),
+    "read_tables": lambda hook, id_: list(hook.read_tables(project_of(hook, id_))),
     "list_item_states": lambda hook, id_: list(hook.list_item_states(id_)),
     "get_last_change": lambda hook, id_: hook.get_last_change(id_),
     "list_last_labeled": lambda hook, id_: hook.list_last_labeled(id_, 5),
