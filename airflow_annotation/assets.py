@@ -13,14 +13,12 @@ from urllib.parse import SplitResult, quote, urlsplit
 from airflow.sdk import Asset
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
 LANDED_ANNOTATIONS: Final = "landed_annotations"
 """Name of the asset alias to which every landing adds its assets that is given no outlets."""
 
 _PROJECT_PATH: Final = re.compile(r"(/.+)?/projects/[^/]+")
-_POSTGRES_PORT: Final = 5432
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
@@ -72,30 +70,6 @@ def folder_uri(target: str) -> str:
         scheme, rest = "file", target
     place, slash, path = rest.partition("/")
     return f"{scheme}://{place.rpartition('@')[2]}{slash}{quote(path, safe=_UNQUOTED)}".rstrip("/")
-
-
-def table_uri(url: sa.URL, table: str, schema: str | None) -> str:
-    """Return the asset URI of a table in a SQL database, as Airflow's provider of that database has it.
-
-    :param url: of the database
-    :param table: its name
-    :param schema: the one that it is in; the database's own by default
-    """
-    backend = url.get_backend_name()
-    database = quote(url.database or "", safe=_UNQUOTED)
-    host = url.host or ""
-    if backend == "postgresql":
-        if not host or host.startswith("/"):  # a Unix socket's folder
-            host = "localhost"
-        place = f"postgres://{_in_brackets(host)}:{url.port or _POSTGRES_PORT}"
-        return f"{place}/{database}/{quote(schema or 'public')}/{quote(table)}"
-    port = f":{url.port}" if url.port else ""
-    inner = f"{quote(schema)}/{quote(table)}" if schema else quote(table)
-    return f"{backend}://{_in_brackets(host)}{port}/{database.lstrip('/')}/{inner}"
-
-
-def _in_brackets(host: str) -> str:
-    return f"[{host}]" if ":" in host else host  # IPv6
 
 
 def openlineage_dataset(uri: str) -> Dataset:

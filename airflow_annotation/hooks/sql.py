@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from importlib.metadata import metadata
+from typing import TYPE_CHECKING
 
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
 from airflow.sdk import BaseHook
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from airflow.providers.common.sql.hooks.sql import DbApiHook
 
-EXTRAS: Final = ("postgres",)
-"""Connection types that an extra of this distribution serves."""
+_DISTRIBUTION = "airflow-provider-annotation"
 
 
 def find_sql_hook(conn_id: str) -> DbApiHook:
@@ -37,8 +37,8 @@ def find_sql_hook(conn_id: str) -> DbApiHook:
         hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's
     except (AirflowException, ImportError) as error:
         package = f"apache-airflow-providers-{connection.conn_type}"
-        if connection.conn_type in EXTRAS:
-            package = f"airflow-provider-annotation[{connection.conn_type}]"
+        if connection.conn_type in (metadata(_DISTRIBUTION).get_all("Provides-Extra") or ()):
+            package = f"{_DISTRIBUTION}[{connection.conn_type}]"
         raise AnnotationError(
             f"No installed provider serves connection {conn_id!r}, of type {connection.conn_type!r}: "
             f"pip install '{package}'."

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
 
-from airflow_annotation.assets import table_uri
 from airflow_annotation.datasets.landed import LandedProject, to_relative
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.sql import make_engine
 from airflow_annotation.labels.tables import KEYS, SCHEMAS, TABLES_VERSION, LabelTables
-from airflow_annotation.warehouses.sql_tables import (
-    LANDINGS,
-    lock_before_writing,
-    read_json,
-    rows_to_batch,
-    sql_tables,
-)
+from airflow_annotation.warehouses.registry import open_warehouse
 
 _ITEMS_AT_ONCE: Final = 1000
 
@@ -38,40 +33,28 @@ class SqlReader:
     ) -> None:
         self._conn_id = conn_id
         self._project = project
-        self._engine = make_engine(conn_id)
-        lock_before_writing(self._engine)
-        self._tables = sql_tables(self._engine.dialect.name, table_prefix, schema)
-        # What SQLite begins holds its lock anyway; Postgres otherwise shows each query what is new.
-        isolated = {"isolation_level": "REPEATABLE READ"} if self._engine.dialect.name == "postgresql" else {}
-        self._connection = self._engine.connect().execution_options(**isolated)
+        self._warehouse = open_warehouse(make_engine(conn_id), table_prefix, schema)
+        self._opened = ExitStack()
 
     def __enter__(self) -> SqlReader:
+        self._connection = self._opened.enter_context(self._warehouse.reader())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        self._opened.close()
 
     def uris(self) -> list[str]:
         """Return the asset URIs of the tables."""
-        return [table_uri(self._engine.url, self._tables[name].name, self._tables[name].schema) for name in SCHEMAS]
+        return [self._warehouse.asset_uri(name) for name in SCHEMAS]
 
     def find_landing(self) -> LandedProject:
         """Return the project's landing.
 
         :raises AnnotationError: there is none, there are several and nobody says which, or it is of a newer release
         """
-        landings = self._tables[LANDINGS]
-        names = ("project", "run_key", "tables_version", "label_schema", "settings")
-        query = (
-            sa.select(*(landings.c[name] for name in names))
-            .where(landings.c.landed_at.is_not(None))
-            .order_by(landings.c.project)
-        )
-        if self._project is not None:
-            query = query.where(landings.c.project == self._project)
         try:
-            found = self._connection.execute(query).mappings().all()
-        except sa.exc.DBAPIError as error:
+            found = self._warehouse.read_landings(self._connection, self._project)
+        except self._warehouse.errors as error:
             raise AnnotationError(
                 f"Connection {self._conn_id!r} has no landed tables: {getattr(error, 'orig', None) or error}"
             ) from error
@@ -86,7 +69,7 @@ class SqlReader:
                 f"The tables of connection {self._conn_id!r} have version {landing['tables_version']}, and this "
                 f"release of airflow-provider-annotation knows {TABLES_VERSION}: upgrade it."
             )
-        schema, settings = (read_json(landing[name]) for name in ("label_schema", "settings"))
+        schema, settings = (json.loads(landing[name]) for name in ("label_schema", "settings"))
         return LandedProject.of(landing["project"], landing["run_key"], schema, settings)
 
     def read(self, landing: LandedProject) -> Iterator[LabelTables]:
@@ -95,7 +78,7 @@ class SqlReader:
         return map(to_relative, batches) if landing.settings.get("coordinates") == "pixels" else batches
 
     def _read_batches(self, project: str) -> Iterator[LabelTables]:
-        items = self._tables["items"]
+        items = self._warehouse.tables["items"]
         last = ""
         while True:
             query = (
@@ -114,11 +97,12 @@ class SqlReader:
             )
 
     def _read_own(self, name: str, project: str, first: str, last: str) -> pa.RecordBatch:
-        table = self._tables[name]
+        table = self._warehouse.tables[name]
         own = (table.c.project == project, table.c.item_id >= first, table.c.item_id <= last)
         keys = [table.c[key] for key in KEYS[name] if key != "project"]
         return self._read(name, sa.select(table).where(*own).order_by(table.c.item_id, *keys))
 
     def _read(self, name: str, query: sa.Select[Any]) -> pa.RecordBatch:
         schema = SCHEMAS[name]
-        return rows_to_batch(name, schema, self._connection.execute(query).all())
+        batches = [*self._warehouse.read(self._connection, name, schema, query)]
+        return pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema)

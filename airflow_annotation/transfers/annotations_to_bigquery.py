@@ -11,19 +11,20 @@ from functools import partial
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, Final, cast
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_annotation.arguments import check_choice
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, TABLES_VERSION
+from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS
+from airflow_annotation.landing.landings_row import landed_of, landings_row
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
+from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, LoadJob, QueryJob, SchemaField
@@ -97,27 +98,36 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         self.points = points
         self._jobs: list[LoadJob | QueryJob] = []
 
-    def find_landed(self, project: AnnotationProject) -> Landed | None:
-        """Create the tables if they are missing, and return what they have of the project."""
+    def prepare(self, project: AnnotationProject) -> None:
+        """Create the tables that are missing, and add columns to those of an older release."""
         with self._bigquery(project) as client:
-            from airflow_annotation.warehouses.bigquery import LANDINGS
+            from google.api_core.exceptions import NotFound
+            from google.cloud.bigquery import Table
 
-            tables = self._create_tables(client)
-            query = f"SELECT * FROM `{tables[LANDINGS]}` WHERE project = @project"
+            from airflow_annotation.warehouses.bigquery import migration, table_columns
+
+            own, dataset = self._dataset(client)
+            try:
+                client.get_dataset(f"{own}.{dataset}")
+            except NotFound as error:
+                raise AnnotationError(
+                    f"There is no dataset {own}.{dataset} in BigQuery. Make it, in the location of your choice."
+                ) from error
+            names = self._table_names(client)
+            for name, columns in table_columns(self.points).items():
+                table = Table(names[name], schema=columns)
+                table.clustering_fields = ["project"] if name == LANDINGS else ["project", "item_id"]
+                there = client.create_table(table, exists_ok=True)
+                statement = migration(columns, there.schema, names[name])
+                if statement:
+                    client.query_and_wait(statement)
+
+    def find_landed(self, project: AnnotationProject) -> Landed | None:
+        """Return what the tables have of the project."""
+        with self._bigquery(project) as client:
+            query = f"SELECT * FROM `{self._table_names(client)[LANDINGS]}` WHERE project = @project"
             rows = [dict(row) for row in client.query_and_wait(query, job_config=_for_project(project))]
-        if not rows:
-            return None
-        row = rows[0]
-        return Landed(
-            version=row["version"],
-            run_key=row["run_key"],
-            tables_version=row["tables_version"],
-            label_schema=row["label_schema"],
-            label_schema_digest=row["label_schema_digest"],
-            settings=row["settings"],
-            full_at=row["full_at"],
-            read_states=partial(self._read_states, project),
-        )
+        return landed_of(rows[0], partial(self._read_states, project)) if rows else None
 
     def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Load the rows into staging tables, and replace those of the items that were read in one transaction."""
@@ -168,7 +178,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         from google.cloud.bigquery import SchemaField
 
         from airflow_annotation.warehouses import bigquery as bigquery_tables
-        from airflow_annotation.warehouses.bigquery import LANDINGS, PREVIOUS_VERSION, REPLACED
+        from airflow_annotation.warehouses.bigquery import PREVIOUS_VERSION, REPLACED
 
         plan = landing.plan
         columns = bigquery_tables.table_columns(self.points)
@@ -179,21 +189,8 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         for name, fields in staged.items():
             staging[name] = f"{project}.{dataset}.{self.table_prefix}{name}_staging_{version}"
             _create_staging_table(client, staging[name], fields)
-        now = datetime.now(timezone.utc)
-        row = {
-            "project": landing.project.uri,
-            "version": version,
-            "run_key": landing.project.run_key,
-            "tables_version": TABLES_VERSION,
-            "label_schema": msgspec.json.encode(landing.label_schema.to_dict()).decode(),
-            "label_schema_digest": landing.label_schema.digest(),
-            "settings": msgspec.json.encode(landing.settings).decode(),
-            "watermark": plan.watermark,
-            "full_at": now if plan.full else None,
-            "landed_at": now,
-            PREVIOUS_VERSION: plan.landed_version,
-        }
-        schema = bigquery_tables.landings_schema().append(pa.field(PREVIOUS_VERSION, pa.string()))
+        row = landings_row(landing, version) | {PREVIOUS_VERSION: plan.landed_version}
+        schema = LANDINGS_SCHEMA.append(pa.field(PREVIOUS_VERSION, pa.string()))
         sources: dict[str, Iterator[pa.RecordBatch]] = {
             LANDINGS: iter([pa.RecordBatch.from_pylist([row], schema=schema)]),
             REPLACED: iter([pa.RecordBatch.from_arrays([plan.replaced], names=["item_id"])]),
@@ -259,30 +256,6 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
                 )
 
     # Tables
-
-    def _create_tables(self, client: Client) -> dict[str, str]:
-        """Create the tables that are missing, add columns to those of an older release, and return their names."""
-        from google.api_core.exceptions import NotFound
-        from google.cloud.bigquery import Table
-
-        from airflow_annotation.warehouses.bigquery import LANDINGS, migration, table_columns
-
-        project, dataset = self._dataset(client)
-        try:
-            client.get_dataset(f"{project}.{dataset}")
-        except NotFound as error:
-            raise AnnotationError(
-                f"There is no dataset {project}.{dataset} in BigQuery. Make it, in the location of your choice."
-            ) from error
-        names = self._table_names(client)
-        for name, columns in table_columns(self.points).items():
-            table = Table(names[name], schema=columns)
-            table.clustering_fields = ["project"] if name == LANDINGS else ["project", "item_id"]
-            there = client.create_table(table, exists_ok=True)
-            statement = migration(columns, there.schema, names[name])
-            if statement:
-                client.query_and_wait(statement)
-        return names
 
     def _table_names(self, client: Client) -> dict[str, str]:
         from airflow_annotation.warehouses.bigquery import check_name, table_columns

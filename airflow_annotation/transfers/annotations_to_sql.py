@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_annotation.assets import table_uri
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.hooks.sql import find_sql_hook, make_engine
-from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION
+from airflow_annotation.hooks.sql import make_engine
+from airflow_annotation.labels.tables import SCHEMAS
+from airflow_annotation.landing.landings_row import landed_of, landings_row
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
-from airflow_annotation.warehouses.sql_views import check_views, create_views
+from airflow_annotation.warehouses.views import check_views
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import sqlalchemy as sa
     from typing_extensions import Unpack
+
+    from airflow_annotation.warehouses.base import Warehouse
 
 
 class AnnotationsToSqlOperator(AnnotationsTransfer):
@@ -45,7 +46,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
     :param schema: the database's schema that the tables are in, which must be there; the connection's own by default.
         (templated)
     :param views: in Postgres and SQLite, create views beside the tables: true for all of
-        :data:`~airflow_annotation.warehouses.sql_views.VIEWS`, or a list of names: ``pixel_boxes`` (boxes in pixels),
+        :data:`~airflow_annotation.warehouses.views.VIEWS`, or a list of names: ``pixel_boxes`` (boxes in pixels),
         ``latest_labels`` (of the last submission for each item), ``class_counts``
     """
 
@@ -68,149 +69,84 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         self.table_prefix = table_prefix
         self.schema = schema
 
+    def prepare(self, project: AnnotationProject) -> None:
+        """Create the tables and views that are missing."""
+        with self._database(project) as warehouse:
+            try:
+                warehouse.prepare(project.uri, self.views)
+            except AnnotationError as error:
+                raise AnnotationError(f"Connection {self.sql_conn_id!r}: {error}") from error
+
     def find_landed(self, project: AnnotationProject) -> Landed | None:
-        """Create the tables if they are missing, and return what they have of the project."""
-        import sqlalchemy as sa
-
-        from airflow_annotation.warehouses import sql_tables
-
-        with self._database(project) as (engine, tables):
-            landings = tables[sql_tables.LANDINGS]
-            sql_tables.create_tables(engine, tables)
-            create_views(engine, tables, self.views, self.table_prefix)
-            if not sql_tables.has_transactions(engine, landings):
-                hook = type(find_sql_hook(self.sql_conn_id)).__name__
-                raise AnnotationError(
-                    f"{hook} (connection {self.sql_conn_id!r}) has no transactions, so a landing could be seen half "
-                    "done: land in an object store instead, or in a database that has them."
-                )
-            sql_tables.claim_project(engine, landings, project.uri)
-            with engine.connect() as connection:
-                row = connection.execute(sa.select(landings).where(landings.c.project == project.uri)).mappings().one()
-        if row["landed_at"] is None:
-            return None
-        return Landed(
-            version=str(row["generation"]),
-            run_key=row["run_key"],
-            tables_version=row["tables_version"],
-            label_schema=sql_tables.read_json(row["label_schema"]),
-            label_schema_digest=row["label_schema_digest"],
-            settings=sql_tables.read_json(row["settings"]),
-            full_at=sql_tables.in_utc(row["full_at"]),
-            read_states=partial(self._read_states, project),
-        )
+        """Return what the tables have of the project."""
+        with self._database(project) as warehouse, warehouse.reader() as connection:
+            rows = warehouse.read_landings(connection, project.uri)
+        return landed_of(rows[0], partial(self._read_states, project)) if rows else None
 
     def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
         """Replace the rows of the items that were read, or all rows of the project, in one transaction."""
-        from airflow_annotation.warehouses import sql_tables
-
         project, plan = landing.project, landing.plan
-        with self._database(project) as (engine, tables), engine.begin() as connection:
+        with self._database(project) as warehouse, warehouse.engine.begin() as connection:
             self._connection = connection
-            landings = tables[sql_tables.LANDINGS]
-            own = landings.c.project == project.uri
-            last = self._begin(connection, landings, landing)
+            last = warehouse.lock(connection, project.uri)
+            if not plan.full and last["version"] != plan.landed_version:
+                raise LandingMovedError(f"Another landing of {project.uri} was committed since this one was planned.")
             rows = {}
             for name in SCHEMAS:
-                table = tables[name]
-                if plan.full:
-                    connection.execute(table.delete().where(table.c.project == project.uri))
-                    deleted, before = 0, 0
-                else:
-                    deleted = sql_tables.delete_items(connection, table, project.uri, plan.replaced)
-                    before = last[name]
-                sql_tables.write_rows(connection, table, self.checked(spool.read(name)))
-                rows[name] = before - deleted + spool.rows[name]
-                if deleted < 0:
-                    rows[name] = sql_tables.count_rows(connection, table, project.uri)
-            now = datetime.now(timezone.utc)
-            values = {
-                "run_key": project.run_key,
-                "tables_version": TABLES_VERSION,
-                "label_schema": json.dumps(landing.label_schema.to_dict(), ensure_ascii=False),
-                "label_schema_digest": landing.label_schema.digest(),
-                "settings": json.dumps(landing.settings, ensure_ascii=False),
-                "landed_at": now,
-                "watermark": plan.watermark,
-                **({"full_at": now} if plan.full else {}),
-                **rows,
-            }
-            connection.execute(landings.update().where(own).values(values))
+                table = warehouse.tables[name]
+                deleted = warehouse.delete_rows(connection, table, project.uri, None if plan.full else plan.replaced)
+                warehouse.write_rows(connection, table, self.checked(spool.read(name)))
+                rows[name] = spool.rows[name] if plan.full else last[name] - deleted + spool.rows[name]
+                if deleted < 0 and not plan.full:
+                    rows[name] = warehouse.count_rows(connection, table, project.uri)
+            warehouse.save_landing(connection, {**landings_row(landing, uuid.uuid4().hex), **rows})
         return {
             "sql_conn_id": self.sql_conn_id,
-            "tables": {name: table.fullname for name, table in tables.items()},
+            "tables": {name: table.fullname for name, table in warehouse.tables.items()},
             "rows": rows,
         }
 
-    def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:
+    def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:  # noqa: ARG002 - the tables are known
         """Return the assets of the tables."""
-        url = self._engine.url
-        assets = []
-        for name, columns in SCHEMAS.items():
-            schema, _, table = landing["tables"][name].rpartition(".")
-            assets.append(LandedAsset(table_uri(url, table, schema or None), {name: columns}))
-        return assets
+        return [LandedAsset(self._warehouse.asset_uri(name), {name: columns}) for name, columns in SCHEMAS.items()]
 
     def on_kill(self) -> None:
         """Take the transaction back; the last landing stays as it is."""
         super().on_kill()
         if self._connection is not None:
-            from airflow_annotation.warehouses.sql_tables import cancel
-
-            cancel(self._connection)
-
-    def _begin(self, connection: sa.Connection, landings: sa.Table, landing: LandingPlan) -> sa.RowMapping:
-        """Lock the project's row of ``landings``, and return it as it was but for the generation.
-
-        :raises LandingMovedError: a refresh was planned for another landing than the last one
-        """
-        import sqlalchemy as sa
-
-        own = landings.c.project == landing.project.uri
-        # By a change and not by a query: every database then holds the row, and another landing of the project waits.
-        generation = sa.func.coalesce(landings.c.generation, 0) + 1
-        connection.execute(landings.update().where(own).values(generation=generation))
-        row = connection.execute(sa.select(landings).where(own)).mappings().one()
-        if not landing.plan.full and str(row["generation"] - 1) != landing.plan.landed_version:
-            raise LandingMovedError(
-                f"Another landing of {landing.project.uri} was committed since this one was planned."
-            )
-        return row
+            self._warehouse.cancel(self._connection)
 
     def _read_states(self, project: AnnotationProject) -> Iterator[pa.RecordBatch]:
-        from airflow_annotation.warehouses import sql_tables
-
-        with self._database(project) as (engine, tables):
-            yield from sql_tables.read_states(engine, tables["items"], project.uri)
+        with self._database(project) as warehouse:
+            yield from warehouse.read_states(project.uri)
 
     @cached_property
-    def _engine(self) -> sa.Engine:
-        """The one engine of all that a landing does; it keeps no connection."""
-        from airflow_annotation.warehouses.sql_tables import lock_before_writing
+    def _warehouse(self) -> Warehouse:
+        """The one database of all that a landing does; it keeps no connection."""
+        from airflow_annotation.warehouses.registry import open_warehouse
 
-        engine = make_engine(self.sql_conn_id)
-        lock_before_writing(engine)
-        return engine
+        return open_warehouse(make_engine(self.sql_conn_id), self.table_prefix, self.schema)
 
     @contextmanager
-    def _database(self, project: AnnotationProject) -> Iterator[tuple[sa.Engine, dict[str, sa.Table]]]:
-        """Give the database's engine and the tables; what fails meanwhile becomes an error that names the connection.
+    def _database(self, project: AnnotationProject) -> Iterator[Warehouse]:
+        """Give the database; what fails meanwhile becomes an error that names the connection.
 
+        :raises LandingMovedError: another transaction has changed the same rows
         :raises AnnotationError: something fails
         """
-        import sqlalchemy as sa
-
-        from airflow_annotation.warehouses import sql_tables
-
-        engine = self._engine
-        driver: Any = engine.dialect.dbapi
+        warehouse = self._warehouse
         try:
-            yield engine, sql_tables.sql_tables(engine.dialect.name, self.table_prefix, self.schema)
-        except (sa.exc.SQLAlchemyError, driver.Error) as error:
+            yield warehouse
+        except warehouse.errors as error:
             self.check_not_stopped()
+            reason = getattr(error, "orig", None) or error
+            if warehouse.is_conflict(error):
+                raise LandingMovedError(
+                    f"Another landing has changed the tables of connection {self.sql_conn_id!r}: {reason}"
+                ) from error
             raise AnnotationError(
                 f"Could not land {project.uri} through connection {self.sql_conn_id!r}, its last landing is as it was: "
-                f"{getattr(error, 'orig', None) or error}"
+                f"{reason}"
             ) from error
         finally:
             self._connection = None

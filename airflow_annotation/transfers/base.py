@@ -157,6 +157,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         self.full_refresh_every = full_refresh_every
         self.on_schema_change = on_schema_change
 
+    def prepare(self, project: AnnotationProject) -> None:
+        """Make what landings need: tables, views. It may be done any number of times, also by two tasks at once."""
+
     def find_landed(self, project: AnnotationProject) -> Landed | None:  # noqa: ARG002 - what others override
         """Return what has landed of the project; None if nothing has, or if the destination cannot land a refresh."""
         return None
@@ -203,6 +206,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         watermark = self.hook.get_last_change(project.id)  # before all that is read
         label_schema = self.hook.get_label_schema(project.id)
         check_field_mapping(self.field_mapping, label_schema)
+        self.prepare(project)
         landed = self.find_landed(project)
         self._note_schema_change(landed, label_schema)
         reason = full_reason(

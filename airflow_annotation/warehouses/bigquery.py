@@ -18,12 +18,10 @@ from google.cloud.bigquery import SchemaField
 
 from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS
+from airflow_annotation.labels.tables import SCHEMAS
+from airflow_annotation.warehouses.landings import LANDINGS, TABLE_JSON, TABLES
 
 PointsAs = Literal["records", "json"]
-
-LANDINGS: Final = "landings"
-"""The table beside the three that says, for each project, what is in them and since when."""
 
 REPLACED: Final = "replaced"
 """The staging table of the items whose rows go."""
@@ -40,23 +38,6 @@ _TYPES: Final[dict[pa.DataType, str]] = {
     pa.timestamp("us", tz="UTC"): "TIMESTAMP",
 }
 _POINTS: Final = pa.list_(pa.list_(pa.float64()))
-_JSON: Final = {**JSON_COLUMNS, LANDINGS: ("label_schema", "settings")}
-_LANDINGS_SCHEMA: Final = pa.schema(
-    [
-        pa.field("project", pa.string(), nullable=False),
-        pa.field("version", pa.string(), nullable=False),
-        pa.field("run_key", pa.string()),
-        pa.field("tables_version", pa.int32()),
-        pa.field("label_schema", pa.string()),
-        pa.field("label_schema_digest", pa.string()),
-        pa.field("settings", pa.string()),
-        pa.field("watermark", pa.timestamp("us", tz="UTC")),
-        pa.field("full_at", pa.timestamp("us", tz="UTC")),
-        pa.field("landed_at", pa.timestamp("us", tz="UTC")),
-    ]
-)
-_ARROW: Final[dict[str, pa.Schema]] = {**SCHEMAS, LANDINGS: _LANDINGS_SCHEMA}
-
 _SAME_TYPE: Final = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
 """Older names of types, which the API answers with."""
 
@@ -68,12 +49,7 @@ def table_columns(points: PointsAs) -> dict[str, list[SchemaField]]:
 
     :param points: whether ``labels.points`` are ``records`` or ``json``
     """
-    return {name: [_column(name, field, points) for field in schema] for name, schema in _ARROW.items()}
-
-
-def landings_schema() -> pa.Schema:
-    """Return the Arrow schema of ``landings``."""
-    return _LANDINGS_SCHEMA
+    return {name: [_column(name, field, points) for field in schema] for name, schema in TABLES.items()}
 
 
 def staging_columns(columns: Iterable[SchemaField]) -> list[SchemaField]:
@@ -150,14 +126,16 @@ def landing_script(
         if not full:
             where += f" AND item_id IN (SELECT item_id FROM `{staging[REPLACED]}`)"
         steps += [f"DELETE FROM `{tables[name]}` WHERE {where};", _insert(tables[name], staging[name], columns[name])]
-    steps += [
-        f"DELETE FROM {landings} WHERE project = landed_project;",
-        _insert(
-            tables[LANDINGS], staging[LANDINGS], columns[LANDINGS], full_at="COALESCE(`full_at`, last_full_landing)"
-        ),
-    ]
+    landing = _insert(
+        tables[LANDINGS],
+        staging[LANDINGS],
+        columns[LANDINGS],
+        full_at="COALESCE(`full_at`, last_full_landing)",
+        **{name: f"(SELECT COUNT(*) FROM `{tables[name]}` WHERE project = landed_project)" for name in SCHEMAS},
+    )
+    steps += [f"DELETE FROM {landings} WHERE project = landed_project;", landing]
     counts = ",\n  ".join(
-        f"(SELECT COUNT(*) FROM `{tables[name]}` WHERE project = landed_project) AS {name}" for name in SCHEMAS
+        f"(SELECT {name} FROM {landings} WHERE project = landed_project) AS {name}" for name in SCHEMAS
     )
     body = "\n  ".join(steps)
     return f"""DECLARE landed_project STRING DEFAULT (SELECT project FROM {staged} LIMIT 1);
@@ -204,7 +182,7 @@ def _column(table: str, field: pa.Field, points: PointsAs) -> SchemaField:
         return SchemaField(
             field.name, "RECORD", mode="REPEATED", fields=[SchemaField("x", "FLOAT64"), SchemaField("y", "FLOAT64")]
         )
-    if field.name in _JSON[table]:
+    if field.name in TABLE_JSON[table]:
         return SchemaField(field.name, "JSON")
     if pa.types.is_list(field.type):
         return SchemaField(field.name, _TYPES[field.type.value_type], mode="REPEATED")

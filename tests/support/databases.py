@@ -10,8 +10,11 @@ from uuid import uuid4
 import pyarrow as pa
 from airflow.sdk import BaseHook
 
+from airflow_annotation.hooks.sql import make_engine
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from airflow_annotation.warehouses.base import Warehouse
+from airflow_annotation.warehouses.registry import WAREHOUSES
 from tests.support.generated import project_uri, rows_of, sorted_rows
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -40,6 +43,10 @@ class Database:
     def __init__(self, conn_id: str) -> None:
         self.conn_id = conn_id
         self.prefix = f"t{uuid4().hex[:12]}_"
+
+    @property
+    def warehouse_class(self) -> type[Warehouse]:
+        return WAREHOUSES[make_engine(self.conn_id).dialect.name]
 
     @property
     def hook(self) -> Any:

@@ -10,7 +10,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.landing import sql_reader  # noqa: F401
 from airflow_annotation.transfers import annotations_to_object_storage  # noqa: F401
-from airflow_annotation.warehouses import sql_tables, sql_views  # noqa: F401
+from airflow_annotation.warehouses import registry  # noqa: F401
 from tests.transfers import doomed  # noqa: F401
 
 assert ObjectStoragePath("file:///").fs

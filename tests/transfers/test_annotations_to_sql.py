@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
-from airflow_annotation.warehouses import sql_copy, sql_tables
+from airflow_annotation.warehouses import postgres
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database, Rows
 from tests.support.generated import (
@@ -103,14 +103,14 @@ def test_only_changed_items_are_read_and_written_and_the_result_is_that_of_a_ful
     now = [boxes(4), boxes(3, first=4, per_item=5), boxes(2, first=20)]  # 4, 5, 6 edited; 7, 8, 9 gone; 20, 21 new
     written: list[int] = []
 
-    def count(connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
+    def count(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
         rows = pa.Table.from_batches(batches, SCHEMAS[table.name.removeprefix(database.prefix)])
         written.extend([rows.num_rows] if rows.num_rows else [])
-        write_rows(connection, table, rows.to_batches())
+        write_rows(warehouse, connection, table, rows.to_batches())
 
-    write_rows = sql_tables.write_rows
-    monkeypatch.setattr(sql_tables, "write_rows", count)
-    monkeypatch.setattr(sql_copy, "COPY_ROWS", 5)
+    write_rows = database.warehouse_class.write_rows
+    monkeypatch.setattr(database.warehouse_class, "write_rows", count)
+    monkeypatch.setattr(postgres, "COPY_ROWS", 5)
     landed = land(database.operator(), now)
     assert {name: landed[name] for name in ("full", "changed_items", "removed_items", "unchanged_items")} == {
         "full": False,
@@ -177,7 +177,7 @@ def test_another_label_schema_is_an_error_or_lands_everything_anew(
 
 def test_tables_of_the_release_before_are_migrated_and_landed_in(database: Database, land: Land) -> None:
     land(database.operator(), [boxes(5)])
-    for column in ("generation", "full_at", "watermark"):
+    for column in ("version", "full_at", "watermark"):
         database.hook.run(f"alter table {database.prefix}landings drop column {column}")
     assert land(database.operator(), [boxes(6)])["full"] is True
     assert land(database.operator(), [boxes(6)])["full"] is False
@@ -365,23 +365,23 @@ def test_postgres_readers_see_the_last_landing_when_the_connection_is_cut(
     land(database.operator(), old)
     written = 0
 
-    def cut(connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
+    def cut(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
         nonlocal written
         written += 1
         if written == step:
             pid = connection.connection.driver_connection.info.backend_pid
             database.query(f"select pg_terminate_backend({pid})")
-        write_rows(connection, table, batches)
+        write_rows(warehouse, connection, table, batches)
         if step == 4 and written == 3:  # all is written, and not committed
             pid = connection.connection.driver_connection.info.backend_pid
             database.query(f"select pg_terminate_backend({pid})")
 
-    write_rows = sql_tables.write_rows
-    monkeypatch.setattr(sql_tables, "write_rows", cut)
+    write_rows = database.warehouse_class.write_rows
+    monkeypatch.setattr(database.warehouse_class, "write_rows", cut)
     with pytest.raises(AnnotationError, match="its last landing is as it was"):
         land(database.operator(), new)
     assert database.rows() == rows_of(old)
-    monkeypatch.setattr(sql_tables, "write_rows", write_rows)
+    monkeypatch.setattr(database.warehouse_class, "write_rows", write_rows)
     land(database.operator(), new)
     assert database.rows() == rows_of(new)
 
@@ -403,12 +403,12 @@ def test_readers_see_the_last_landing_until_the_next_is_committed(
     land(database.operator(), [boxes(10)])
     seen: list[Rows] = []
 
-    def watch(connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
-        write_rows(connection, table, batches)
+    def watch(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
+        write_rows(warehouse, connection, table, batches)
         seen.append(database.rows())
 
-    write_rows = sql_tables.write_rows
-    monkeypatch.setattr(sql_tables, "write_rows", watch)
+    write_rows = database.warehouse_class.write_rows
+    monkeypatch.setattr(database.warehouse_class, "write_rows", watch)
     land(database.operator(), [boxes(4, per_item=1)])
     assert seen == [rows_of([boxes(10)])] * 3
     assert database.rows() == rows_of([boxes(4, per_item=1)])
@@ -438,12 +438,12 @@ def test_a_killed_landing_is_taken_back(database: Database, land: Land, monkeypa
     land(database.operator(), [boxes(10)])
     task = database.operator()
 
-    def killed(connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
+    def killed(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
         task.on_kill()
-        write_rows(connection, table, batches)
+        write_rows(warehouse, connection, table, batches)
 
-    write_rows = sql_tables.write_rows
-    monkeypatch.setattr(sql_tables, "write_rows", killed)
+    write_rows = database.warehouse_class.write_rows
+    monkeypatch.setattr(database.warehouse_class, "write_rows", killed)
     with pytest.raises(AnnotationError, match="stopped"):
         land(task, [boxes(4, per_item=1)])
     assert database.rows() == rows_of([boxes(10)])
@@ -518,7 +518,7 @@ def test_a_driver_without_transactions_is_refused_by_name_and_nothing_is_read(
     def unread() -> Any:
         yield pytest.fail("was read")
 
-    with pytest.raises(AnnotationError, match=r"SqliteHook \(connection 'sqlite_\w+'\) has no transactions"):
+    with pytest.raises(AnnotationError, match=r"Connection 'sqlite_\w+': pysqlite has no transactions"):
         land(sqlite_database.operator(), unread())
     assert sqlite_database.query("select * from @landings") == []
 
@@ -534,7 +534,7 @@ def test_a_connection_that_commits_by_itself_is_refused(
         return connection
 
     monkeypatch.setattr(PostgresHook, "get_conn", get_autocommit_conn)
-    with pytest.raises(AnnotationError, match=r"PostgresHook \(connection 'postgres_test'\) has no transactions"):
+    with pytest.raises(AnnotationError, match=r"Connection 'postgres_test': psycopg\w* has no transactions"):
         land(Database(postgres_conn_id).operator(), [boxes(5)])
 
 

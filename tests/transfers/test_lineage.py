@@ -19,13 +19,14 @@ from airflow_annotation.assets import (
     create_labelbox_asset,
     folder_uri,
     sanitize_uri,
-    table_uri,
 )
 from airflow_annotation.labels.tables import SCHEMAS
 from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
+from airflow_annotation.warehouses.base import Warehouse
+from airflow_annotation.warehouses.registry import WAREHOUSES
 from tests.support.connections import airflow_connection
 from tests.support.generated import GeneratedHook, boxes, project_uri
 from tests.support.task_context import task_context
@@ -118,7 +119,8 @@ def test_a_folders_uri_names_no_connection_and_is_ascii(target: str, uri: str) -
 def test_a_tables_uri_is_that_of_the_databases_provider_and_has_no_secrets(
     url: str, schema: str | None, uri: str
 ) -> None:
-    assert table_uri(sa.engine.make_url(url), "t", schema) == uri
+    made = sa.engine.make_url(url)
+    assert WAREHOUSES.get(made.get_backend_name(), Warehouse).table_uri(made, "t", schema) == uri
     assert Asset(uri=Asset(uri=uri).uri).uri == Asset(uri=uri).uri  # Airflow takes it, and has a form of its own
 
 

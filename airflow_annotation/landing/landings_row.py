@@ -1,0 +1,57 @@
+"""A landing as its row in the table ``landings``, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+
+from airflow_annotation.labels.tables import TABLES_VERSION
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import Landed
+
+
+def landings_row(landing: LandingPlan, version: str) -> dict[str, Any]:
+    """Return the row of a landing, without its counts of rows; ``full_at`` is null where not all items were read.
+
+    :param landing: what lands
+    :param version: names the landing
+    """
+    now = datetime.now(timezone.utc)
+    return {
+        "project": landing.project.uri,
+        "version": version,
+        "run_key": landing.project.run_key,
+        "tables_version": TABLES_VERSION,
+        "label_schema": json.dumps(landing.label_schema.to_dict(), ensure_ascii=False),
+        "label_schema_digest": landing.label_schema.digest(),
+        "settings": json.dumps(landing.settings, ensure_ascii=False),
+        "watermark": landing.plan.watermark,
+        "full_at": now if landing.plan.full else None,
+        "landed_at": now,
+    }
+
+
+def landed_of(row: Mapping[str, Any], read_states: Callable[[], Iterator[pa.RecordBatch]]) -> Landed:
+    """Return the landing that a row is of.
+
+    :param row: of ``landings``; JSON is text or what it means
+    :param read_states: yields the landed state of every item
+    """
+    return Landed(
+        version=row["version"],
+        run_key=row["run_key"],
+        tables_version=row["tables_version"],
+        label_schema=_read_json(row["label_schema"]),
+        label_schema_digest=row["label_schema_digest"],
+        settings=_read_json(row["settings"]),
+        full_at=row["full_at"],
+        read_states=read_states,
+    )
+
+
+def _read_json(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value

@@ -1,0 +1,127 @@
+"""Postgres: its types, and rows by COPY.
+
+The text of rows is made in a thread, while the server takes in what came before.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
+
+from airflow_annotation.datasets.list_text import lists_to_json, lists_to_text
+from airflow_annotation.warehouses.base import Warehouse, quoted_database, quoted_host
+from airflow_annotation.warehouses.views import ViewSql
+
+COPY_ROWS: Final = 20_000
+"""Rows of one COPY: enough for it to be all of the time, few enough to begin with it soon."""
+
+_PORT: Final = 5432
+
+
+class JsonbText(sa.types.TypeDecorator):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
+    """``jsonb`` that is given as text."""
+
+    impl = postgresql.JSONB
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's
+        """Return what SQLAlchemy's ``JSONB`` takes, which are objects and no text."""
+        return None if value is None else json.loads(value)
+
+
+class PostgresWarehouse(Warehouse):
+    """Postgres: ``jsonb``, arrays, and rows by COPY. Through psycopg or psycopg2."""
+
+    json_type = JsonbText()
+    key_text = sa.Text()
+    types = {  # noqa: RUF012 - declared by the base
+        **Warehouse.types,
+        pa.list_(pa.string()): postgresql.ARRAY(sa.Text()),
+        pa.list_(pa.float64()): postgresql.ARRAY(sa.Float(53)),
+        pa.list_(pa.int32()): postgresql.ARRAY(sa.Integer()),
+    }
+    has_indexes = True
+    isolation = {"isolation_level": "REPEATABLE READ"}  # noqa: RUF012
+    view_sql = ViewSql(number="l.bbox[{number}]", setting="s.settings ->> 'coordinates'")
+
+    @classmethod
+    def table_uri(cls, url: sa.URL, table: str, schema: str | None) -> str:
+        """Return the asset URI of a table; its schema is always part of it."""
+        host = url.host or ""
+        place = "localhost" if not host or host.startswith("/") else quoted_host(url)  # or a Unix socket's folder
+        inner = f"{quote(schema or 'public')}/{quote(table)}"
+        return f"postgres://{place}:{url.port or _PORT}/{quoted_database(url)}/{inner}"
+
+    def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
+        """Copy rows into a table; their batches are read in another thread."""
+        names = connection.dialect.identifier_preparer
+        columns = ", ".join(names.quote(column.name) for column in table.columns)
+        # Names have their % doubled, for statements that have parameters.
+        name = names.format_table(table).replace("%%", "%")
+        statement = f"COPY {name} ({columns}) FROM STDIN WITH (FORMAT csv)"
+        cursor: Any = connection.connection.cursor()
+        try:
+            for content in _made_ahead(_copy_texts(table, batches)):
+                if hasattr(cursor, "copy_expert"):  # psycopg2
+                    content.seek(0)
+                    cursor.copy_expert(statement, content)
+                else:
+                    with cursor.copy(statement) as copy:
+                        copy.write(content.getbuffer())
+        finally:
+            cursor.close()
+
+
+def _made_ahead(contents: Iterator[io.BytesIO]) -> Iterator[io.BytesIO]:
+    """Yield each content while the next one is being made."""
+    with ThreadPoolExecutor(1, thread_name_prefix="copy-rows") as maker:
+        ahead = maker.submit(next, contents, None)
+        while (content := ahead.result()) is not None:
+            ahead = maker.submit(next, contents, None)
+            yield content
+
+
+def _copy_texts(table: sa.Table, batches: Iterable[pa.RecordBatch]) -> Iterator[io.BytesIO]:
+    names = table.columns.keys()
+    for batch in batches:
+        for start in range(0, batch.num_rows, COPY_ROWS):
+            part = batch.slice(start, COPY_ROWS)
+            columns = [_copy_text(part.column(name), table.c[name].type) for name in names]
+            content = io.BytesIO()
+            pa.csv.write_csv(
+                pa.RecordBatch.from_arrays(columns, names=names),
+                content,
+                pa.csv.WriteOptions(include_header=False),  # strings are quoted and nulls are not: COPY's distinction
+            )
+            yield content
+
+
+def _copy_text(column: pa.Array, type_: TypeEngine[Any]) -> pa.Array:
+    """Return a column as COPY reads it."""
+    if pa.types.is_list(column.type):
+        is_array = not pa.types.is_list(column.type.value_type)
+        column = lists_to_text(column, "{}", _array_strings) if is_array else lists_to_json(column)
+    if not pa.types.is_string(column.type):
+        return column
+    # Postgres has one character in no text and in no jsonb: U+FFFD takes its place.
+    if isinstance(type_, JsonbText):
+        return pc.replace_substring_regex(column, r"((?:^|[^\\])(?:\\\\)*)(?:\\u0000)+", "\\1\ufffd")
+    return pc.replace_substring(column, "\0", "\ufffd")
+
+
+def _array_strings(column: pa.Array) -> pa.Array:
+    """Quote strings within an array literal, where a backslash takes the next character as it is."""
+    for character in ("\\", '"'):
+        column = pc.replace_substring(column, character, "\\" + character)
+    return pc.binary_join_element_wise('"', column, '"', "")

@@ -1,0 +1,28 @@
+"""The databases that landings know more of than what all have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from airflow_annotation.warehouses.base import Warehouse
+from airflow_annotation.warehouses.postgres import PostgresWarehouse
+from airflow_annotation.warehouses.sqlite import SqliteWarehouse
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+WAREHOUSES: Final[dict[str, type[Warehouse]]] = {
+    "postgresql": PostgresWarehouse,
+    "sqlite": SqliteWarehouse,
+}
+"""By the name that SQLAlchemy's dialect has."""
+
+
+def open_warehouse(engine: sa.Engine, table_prefix: str = "", schema: str | None = None) -> Warehouse:
+    """Return the database behind an engine, as landings use it.
+
+    :param engine: keeps no connection
+    :param table_prefix: put before the tables' names
+    :param schema: the database's schema that they are in; None for the connection's own
+    """
+    return WAREHOUSES.get(engine.dialect.name, Warehouse)(engine, table_prefix, schema)

@@ -1,0 +1,62 @@
+"""SQLite: its types, and locks that no landing finds too late and no reader waits for."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any, Final
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
+
+from airflow_annotation.warehouses.base import Warehouse
+from airflow_annotation.warehouses.views import ViewSql
+
+BUSY_TIMEOUT: Final = 300.0
+"""Seconds that a landing waits for another one to leave a SQLite file."""
+
+_READS: Final = "annotation_reads"
+"""The option of a connection that only reads."""
+
+# There is no type for a time: ISO 8601 with its zone, which SQLite's own functions read and which sorts.
+_TIMESTAMP: Final = sqlite.DATETIME(  # type: ignore[no-untyped-call]  # SQLAlchemy's
+    storage_format="%(year)04d-%(month)02d-%(day)02d %(hour)02d:%(minute)02d:%(second)02d.%(microsecond)06d+00:00"
+)
+
+
+class SqliteWarehouse(Warehouse):
+    """A SQLite file. Landings lock it before they write; who reads it sees the last landing, and does not wait."""
+
+    key_text = sa.Text()
+    types = {**Warehouse.types, pa.timestamp("us", tz="UTC"): _TIMESTAMP}  # noqa: RUF012 - declared by the base
+    has_indexes = True
+    isolation = {_READS: True}  # noqa: RUF012
+    view_sql = ViewSql(
+        number="json_extract(l.bbox, '$[' || ({number} - 1) || ']')",
+        setting="json_extract(s.settings, '$.coordinates')",
+    )
+
+    def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:
+        super().__init__(engine, prefix, schema)
+        _make_private_file(engine.url.database)
+        sa.event.listen(engine, "connect", _connect)
+        sa.event.listen(engine, "begin", _begin)
+
+
+def _make_private_file(path: str | None) -> None:
+    """Make the file of a database that is not there, for its owner alone; SQLite's files beside it follow its mode."""
+    if path and path != ":memory:" and not path.startswith("file:"):
+        # One that cannot be made is an error of the first connection, which says so for all databases alike.
+        with suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _connect(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # or the driver would begin by itself, too late and without a lock
+    connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    reads = connection.get_execution_options().get(_READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

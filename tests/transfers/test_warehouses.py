@@ -1,0 +1,61 @@
+"""What a database is to landings: a class in a module of its own, and nobody else knows its name."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+
+import airflow_annotation
+from airflow_annotation.warehouses import registry
+from airflow_annotation.warehouses.registry import WAREHOUSES
+from airflow_annotation.warehouses.sqlite import SqliteWarehouse
+from tests.support.databases import Database
+from tests.support.generated import boxes, rows_of
+from tests.transfers.conftest import Land
+
+PACKAGE = Path(str(airflow_annotation.__file__)).parent
+OWN = {PACKAGE / f"{kind.__module__.partition('.')[2].replace('.', '/')}.py" for kind in WAREHOUSES.values()}
+
+
+def dialects_named(module: Path) -> Iterator[str]:
+    """Yield where a module asks which database it has, or names one as SQLAlchemy does."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Constant) and node.value in WAREHOUSES:
+            yield f"{module.relative_to(PACKAGE)}:{node.lineno} {node.value!r}"
+        if isinstance(node, ast.Compare) and "dialect" in ast.unparse(node):
+            yield f"{module.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}"
+
+
+def test_only_a_databases_own_module_and_the_registry_know_its_name() -> None:
+    others = set(PACKAGE.rglob("*.py")) - OWN - {Path(registry.__file__)}
+    assert len(others) > 100
+    assert [found for module in sorted(others) for found in dialects_named(module)] == []
+
+
+def test_a_database_gets_a_fast_path_by_a_class_and_a_line_in_the_registry(
+    sqlite_database: Database, land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    class Staged(SqliteWarehouse):
+        """Loads rows into a staging table, and merges that."""
+
+        def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
+            stage = table.to_metadata(sa.MetaData(), name="stage")
+            stage.indexes.clear()
+            stage.create(connection)
+            super().write_rows(connection, stage, batches)
+            connection.execute(table.insert().from_select(stage.columns.keys(), sa.select(stage)))
+            stage.drop(connection)
+            loaded.append(table.name.removeprefix(self.prefix))
+
+    monkeypatch.setitem(WAREHOUSES, "sqlite", Staged)
+    land(sqlite_database.operator(), [boxes(5)])
+    land(sqlite_database.operator(), [boxes(6)])
+    assert loaded == ["items", "annotations", "labels"] * 2
+    assert sqlite_database.rows() == rows_of([boxes(6)])
