@@ -25,7 +25,7 @@ from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotF
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.answers import reading
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.label_studio.task_pages import Task, condition, list_page
+from airflow_annotation.hooks.label_studio.task_pages import Task, condition, list_page, list_pages
 from airflow_annotation.hooks.progress_log import ReadProgress
 from airflow_annotation.labels.json_repair import split_records
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
@@ -256,13 +256,8 @@ def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
     if last_id - next_id < _DENSE * first.total:
         yield from range(next_id, last_id + 1)
         return
-    while True:
-        page = list_page(client, project_id, Task, [condition("id", "in", "Number", {"min": next_id, "max": last_id})])
-        ids = [task.id for task in page.tasks]
-        yield from ids
-        if len(ids) >= page.total or not ids:
-            return
-        next_id = ids[-1] + 1
+    for tasks in list_pages(client, project_id, Task, first=next_id, last=last_id):
+        yield from (task.id for task in tasks)
 
 
 def _export(response: httpx.Response) -> bytes:

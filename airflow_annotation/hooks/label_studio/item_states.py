@@ -23,6 +23,7 @@ from airflow_annotation.hooks.label_studio.task_pages import (
     Task,
     condition,
     list_page,
+    list_pages,
 )
 from airflow_annotation.labels.columns import time_column
 from airflow_annotation.labels.json_repair import split_records
@@ -72,7 +73,8 @@ def list_item_states(
     """
     project_path(project_id)
     has_drafts = list_page(client, project_id, Task, [_HAS_DRAFTS], page_size=1).total > 0
-    for first, tasks in _pages(client, project_id):
+    first = 0
+    for tasks in list_pages(client, project_id, _TaskState, include=_STATE):
         parts: dict[int, list[str | None]] = {}
         between = condition("id", "in", "Number", {"min": first, "max": tasks[-1].id})
         if has_drafts:
@@ -83,6 +85,7 @@ def list_item_states(
             for predicted in page.tasks:
                 parts.setdefault(predicted.id, []).extend(part.updated_at for part in predicted.predictions)
         yield _states(tasks, parts)
+        first = tasks[-1].id + 1
 
 
 def get_last_change(client: LabelStudioClient, project_id: str) -> datetime | None:
@@ -103,21 +106,6 @@ def list_last_labeled(client: LabelStudioClient, project_id: str, count: int) ->
     project_path(project_id)
     page = list_page(client, project_id, Task, [_HAS_ANNOTATIONS], ordering="-tasks:updated_at", page_size=count)
     return [str(task.id) for task in page.tasks]
-
-
-def _pages(client: LabelStudioClient, project_id: str) -> Iterator[tuple[int, Sequence[_TaskState]]]:
-    """Yield pages of tasks by id, and the id from which on a page has all of them."""
-    first = 0
-    while True:
-        newer = condition("id", "greater", "Number", first - 1)
-        page = list_page(client, project_id, _TaskState, [newer] if first else [], include=_STATE)
-        tasks = page.tasks
-        if not tasks:
-            return
-        yield first, tasks
-        if len(tasks) >= page.total:
-            return
-        first = tasks[-1].id + 1
 
 
 def _add_drafts(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -12,11 +12,12 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
+from airflow_annotation.hooks.label_studio.task_pages import Task, list_page, list_pages
 from airflow_annotation.media.items import key_hash
 
 log = logging.getLogger(__name__)
 
-_PAGE_SIZE: Final = 1000
+_INCLUDED: Final = "id,data,total_annotations,cancelled_annotations"
 _DELETED_AT_ONCE: Final = 500
 
 TaskData = dict[str, Any]
@@ -35,11 +36,6 @@ class _Task(msgspec.Struct):
 
 class _Imported(msgspec.Struct):
     task_ids: list[int]
-
-
-class _TaskPage(msgspec.Struct):
-    total: int
-    tasks: list[_Task]
 
 
 class ItemTasks:
@@ -73,7 +69,7 @@ class ItemTasks:
 
     def skip_keys(self) -> None:
         """Do without the project's item keys: note only where its tasks end."""
-        newest = self._page({"ordering": ["-tasks:id"]}, page_size=1)
+        newest = list_page(self._client, self._project_id, Task, ordering="-tasks:id", page_size=1)
         self._first_id = self._last_id = max((task.id for task in newest.tasks), default=0)
 
     def create(self, tasks: list[TaskData]) -> list[tuple[TaskData, AnnotationRequestError]]:
@@ -95,7 +91,7 @@ class ItemTasks:
         :param keys: hashes of the item keys that were to be in the project once
         :return: how many were removed
         """
-        if self._page({}, page_size=1).total <= self._expected:
+        if list_page(self._client, self._project_id, Task, page_size=1).total <= self._expected:
             return 0
         kept: dict[int, _Task] = {}
         doubles: list[int] = []
@@ -143,26 +139,6 @@ class ItemTasks:
         return [data for data in tasks if self._key(data) in created]
 
     def _tasks_after(self, task_id: int) -> Iterator[_Task]:
-        # By id and not by page number: pages shift when somebody deletes a task.
-        while True:
-            newer = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
-            query = {"filters": {"conjunction": "and", "items": [newer]}, "ordering": ["tasks:id"]}
-            page = self._page(query, page_size=_PAGE_SIZE)
-            yield from page.tasks
-            if page.total <= len(page.tasks):
-                return
-            task_id = page.tasks[-1].id
-
-    def _page(self, query: dict[str, Any], *, page_size: int) -> _TaskPage:
-        return self._client.read(
-            "GET",
-            "/api/tasks/",
-            _TaskPage,
-            params={
-                "project": self._project_id,
-                "include": "id,data,total_annotations,cancelled_annotations",
-                "page_size": page_size,
-                "resolve_uri": "false",
-                "query": json.dumps(query),
-            },
+        return chain.from_iterable(
+            list_pages(self._client, self._project_id, _Task, first=task_id + 1, include=_INCLUDED)
         )

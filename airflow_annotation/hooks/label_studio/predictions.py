@@ -7,7 +7,6 @@ no other way to make annotations in bulk, and one by one they take it a hundred 
 from __future__ import annotations
 
 import itertools
-import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
@@ -22,6 +21,7 @@ from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.prediction_doubles import remove_prediction_doubles
 from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
+from airflow_annotation.hooks.label_studio.task_pages import condition, list_pages
 from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
@@ -39,8 +39,6 @@ ANNOTATIONS_PER_REQUEST: Final = 500
 
 _REQUEST_SECONDS: Final = 300.0
 """A request that is given up while the server still works on it would be sent again, and be in the project twice."""
-
-_PAGE_SIZE: Final = 1000
 
 
 def upload_predictions(
@@ -92,10 +90,6 @@ class _Task(msgspec.Struct):
     id: int
     predictions: list[_Prediction] = []
     total_predictions: int = 0
-
-
-class _TaskPage(msgspec.Struct):
-    tasks: list[_Task]
 
 
 class _Part(msgspec.Struct, eq=False):
@@ -258,7 +252,7 @@ class _Upload:
         taken = {task_id for task_id, _ in self._tasks_with_version(first=min(task_ids), last=max(task_ids))}
         return [part for part in parts if part.task_id in taken]
 
-    def _tasks_with_version(self, *, first: int = 1, last: int = 2**31 - 1) -> Iterator[tuple[int, int]]:
+    def _tasks_with_version(self, *, first: int = 0, last: int | None = None) -> Iterator[tuple[int, int]]:
         """Yield the ids of the tasks that have predictions of this version, and how many each has at most."""
         # The server looks for versions that have this one's letters in them, so others may have to be told apart.
         versions: Any = self._client.read(
@@ -270,29 +264,20 @@ class _Upload:
         if not alike:
             return
         is_exact = alike == [self._model_version]
-        with_version = {"filter": "filter:tasks:predictions_model_versions", "operator": "contains", "type": "List"}
-        in_range = {"filter": "filter:tasks:id", "operator": "in", "type": "Number"}
-        while True:
-            conditions = [
-                {**with_version, "value": [self._model_version]},
-                {**in_range, "value": {"min": first, "max": last}},
-            ]
-            query = {"filters": {"conjunction": "and", "items": conditions}, "ordering": ["tasks:id"]}
-            params = {
-                "project": self._project_id,
-                "query": json.dumps(query),
-                "fields": "task_only" if is_exact else "all",
-                "include": "id,total_predictions" if is_exact else "id,predictions,model_version",
-                "page_size": _PAGE_SIZE,
-            }
-            page = self._client.read("GET", "/api/tasks/", _TaskPage, params=params)
-            for task in page.tasks:
-                count = sum(one.model_version == self._model_version for one in task.predictions)
-                if is_exact or count:
-                    yield task.id, task.total_predictions if is_exact else count
-            if not page.tasks:
-                return
-            first = page.tasks[-1].id + 1
+        pages = list_pages(
+            self._client,
+            self._project_id,
+            _Task,
+            [condition("predictions_model_versions", "contains", "List", [self._model_version])],
+            first=first,
+            last=last,
+            fields="task_only" if is_exact else "all",
+            include="id,total_predictions" if is_exact else "id,predictions,model_version",
+        )
+        for task in itertools.chain.from_iterable(pages):
+            count = sum(one.model_version == self._model_version for one in task.predictions)
+            if is_exact or count:
+                yield task.id, task.total_predictions if is_exact else count
 
     def _delete_version(self) -> None:
         self._client.request(

@@ -11,9 +11,9 @@ from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.errors import project_not_found
+from airflow_annotation.hooks.label_studio.task_pages import TASKS_PATH, condition, task_query
 
 _COUNTS_PATH: Final = "/api/projects/counts/"
-_TASKS_PATH: Final = "/api/tasks/"
 
 PROJECTS_A_REQUEST: Final = 100
 """How many projects the server counts at once: it answers no longer page."""
@@ -45,7 +45,7 @@ def get_progress(client: LabelStudioClient, project_id: str) -> AnnotationProgre
     counts = _one_of(page, client, project_id)
     skipped = None
     if counts.skipped_annotations_number:
-        skipped = client.read("GET", _TASKS_PATH, _TaskTotal, params=_skipped_query(project_id))
+        skipped = client.read("GET", TASKS_PATH, _TaskTotal, params=_skipped_query(project_id))
     return _progress(counts, skipped)
 
 
@@ -55,7 +55,7 @@ async def aget_progress(client: LabelStudioClient, project_id: str) -> Annotatio
     counts = _one_of(page, client, project_id)
     skipped = None
     if counts.skipped_annotations_number:
-        skipped = await client.aread("GET", _TASKS_PATH, _TaskTotal, params=_skipped_query(project_id))
+        skipped = await client.aread("GET", TASKS_PATH, _TaskTotal, params=_skipped_query(project_id))
     return _progress(counts, skipped)
 
 
@@ -102,14 +102,13 @@ def _one_of(page: _CountsPage, client: LabelStudioClient, project_id: str) -> _P
     return page.results[0]
 
 
-def _skipped_query(project_id: str) -> dict[str, Any]:
+def _skipped_query(project_id: str) -> dict[str, str]:
     # The counters count skips, of which an item can have several; and a skipped item may be finished by now.
-    items = [
-        {"filter": "filter:tasks:cancelled_annotations", "operator": "greater", "type": "Number", "value": 0},
-        {"filter": "filter:tasks:completed_at", "operator": "empty", "type": "Datetime", "value": True},
+    conditions = [
+        condition("cancelled_annotations", "greater", "Number", 0),
+        condition("completed_at", "empty", "Datetime", True),
     ]
-    query = msgspec.json.encode({"filters": {"conjunction": "and", "items": items}}).decode()
-    return {"project": project_id, "page_size": 1, "include": "id", "query": query}
+    return task_query(project_id, conditions, page_size=1)
 
 
 def _progress(counts: _ProjectCounts, skipped: _TaskTotal | None) -> AnnotationProgress:

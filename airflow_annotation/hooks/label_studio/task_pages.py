@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import httpx
 import msgspec
@@ -15,13 +15,21 @@ from airflow_annotation.labels.lenient import decode_lenient
 PAGE_TASKS: Final = 1000
 
 Condition = dict[str, Any]
-T = TypeVar("T")
+TASKS_PATH: Final = "/api/tasks/"
 
 
 class Task(msgspec.Struct, gc=False):
     """A task of which only the id is asked for."""
 
     id: int
+
+
+class _HasId(Protocol):
+    id: int
+
+
+T = TypeVar("T")
+TaskT = TypeVar("TaskT", bound=_HasId)
 
 
 class TaskPage(msgspec.Struct, Generic[T]):
@@ -36,10 +44,8 @@ def condition(field: str, operator: str, type_: str, value: Any) -> Condition:
     return {"filter": f"filter:tasks:{field}", "operator": operator, "type": type_, "value": value}
 
 
-def list_page(
-    client: LabelStudioClient,
+def task_query(
     project_id: str,
-    type_: type[T],
     conditions: Sequence[Condition] = (),
     *,
     selected: Sequence[int] | None = None,
@@ -47,12 +53,10 @@ def list_page(
     fields: str = "task_only",
     include: str = "id",
     page_size: int | None = None,
-) -> TaskPage[T]:
-    """Return the first page of the project's tasks that fulfil conditions.
+) -> dict[str, str]:
+    """Return the query for the first page of the project's tasks that fulfil conditions.
 
-    :param client: speaks to the server
     :param project_id: the project
-    :param type_: a task, with the fields that are included
     :param conditions: all to be fulfilled, see :func:`condition`
     :param selected: ids of the tasks that are asked for, at least one; they go into the URL
     :param ordering: by the data manager's names
@@ -66,7 +70,7 @@ def list_page(
     }
     if selected is not None:
         query["selectedItems"] = {"all": False, "included": list(selected)}
-    params = {
+    return {
         "project": project_id,
         "query": msgspec.json.encode(query).decode(),
         "fields": fields,
@@ -75,9 +79,58 @@ def list_page(
         "resolve_uri": "false",
     }
 
+
+def list_page(
+    client: LabelStudioClient,
+    project_id: str,
+    type_: type[T],
+    conditions: Sequence[Condition] = (),
+    **choices: Any,
+) -> TaskPage[T]:
+    """Return the first page of the project's tasks that fulfil conditions.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param type_: a task, with the fields that are included
+    :param conditions: all to be fulfilled
+    :param choices: see :func:`task_query`
+    """
+
     def read(response: httpx.Response) -> TaskPage[T]:
         page = decode_json(response, TaskPage[msgspec.Raw])
         with reading(response):
             return TaskPage([decode_lenient(task, type_) for task in page.tasks], page.total)
 
-    return client.read_with("GET", "/api/tasks/", read, params=params)
+    return client.read_with("GET", TASKS_PATH, read, params=task_query(project_id, conditions, **choices))
+
+
+def list_pages(
+    client: LabelStudioClient,
+    project_id: str,
+    type_: type[TaskT],
+    conditions: Sequence[Condition] = (),
+    *,
+    first: int = 0,
+    last: int | None = None,
+    **choices: Any,
+) -> Iterator[list[TaskT]]:
+    """Yield pages of all of the project's tasks that fulfil conditions, by id.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param type_: a task, with the fields that are included
+    :param conditions: all to be fulfilled
+    :param first: the lowest id
+    :param last: the highest id, None for all that there are
+    :param choices: see :func:`task_query`
+    """
+    # By id and not by page number: pages shift when somebody deletes a task.
+    while True:
+        newer = condition("id", "greater", "Number", first - 1)
+        in_range = newer if last is None else condition("id", "in", "Number", {"min": first, "max": last})
+        page = list_page(client, project_id, type_, [*conditions, in_range], **choices)
+        if page.tasks:
+            yield page.tasks
+        if len(page.tasks) >= page.total or not page.tasks:
+            return
+        first = page.tasks[-1].id + 1
