@@ -45,18 +45,15 @@ def find_subjects(params: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 @task
 def count_changes(dataset: str) -> dict[str, int]:
-    """Return how many of the model's boxes people left unchanged, changed and deleted, and how many they added."""
-    import pyarrow.compute as pc
+    """Return how many of the model's boxes people left unchanged, changed and deleted, and how many they added.
 
+    Boxes on photos that were skipped count as ``unreviewed``.
+    """
     from airflow_annotation.formats.parquet import read_dataset
-    from airflow_annotation.labels.diff import diff_labels
+    from airflow_annotation.labels.diff import diff_predictions
 
-    tables = read_dataset(dataset)
-    before, after = (
-        {**tables, "labels": tables["labels"].filter(pc.field("origin") == origin)}
-        for origin in ("prediction", "person")
-    )
-    return {row["values"]: row["counts"] for row in diff_labels(before, after)["change"].value_counts().to_pylist()}
+    changes = diff_predictions(read_dataset(dataset))["change"]
+    return {row["values"]: row["counts"] for row in changes.value_counts().to_pylist()}
 
 
 with DAG(

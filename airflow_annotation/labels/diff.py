@@ -1,4 +1,4 @@
-"""What became of labels from one landing to another: added, changed, deleted, unchanged."""
+"""What became of labels from one landing to another: added, changed, deleted, unchanged, or still unreviewed."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ DIFFERENCES: Final = pa.schema(
         pa.field("row_after", pa.int64()),
     ]
 )
-"""``change`` is ``added``, ``changed``, ``deleted``, ``unchanged`` or ``ambiguous``; ``columns`` are those that differ;
-``row_before`` and ``row_after`` are the label's rows in the two ``labels`` tables."""
+"""``change`` is ``added``, ``changed``, ``deleted``, ``unchanged``, ``unreviewed`` or ``ambiguous``; ``columns`` are
+those that differ; ``row_before`` and ``row_after`` are the label's rows in the two ``labels`` tables."""
 
 _KEY: Final = ("item_key", "label_id", "field", "frame")
 _ANNOTATION: Final = ("project", "annotation_id", "origin")
+_NOT_SUBMITTED: Final = ("skipped", "draft")
 _NOWHERE: Final = -1
+_ROW: Final = "row"
 
 
 def diff_labels(before: Mapping[str, pa.Table], after: Mapping[str, pa.Table]) -> pa.Table:
@@ -55,14 +57,20 @@ def diff_labels(before: Mapping[str, pa.Table], after: Mapping[str, pa.Table]) -
     annotation: where several people's labels share one, because they all started from one prediction, the annotator
     has to agree as well. What still has no one counterpart is ``ambiguous``, on either side, and never guessed at.
 
+    Labels of submissions that are drafts or were skipped are left out. A label that is not in ``after`` is
+    ``unreviewed`` while nobody has submitted anything for its item there: the item was not opened, or was skipped. It
+    is ``deleted`` where somebody did, or where the submission that it was in is gone from its project.
+
     Numbers are compared to within :data:`TOLERANCE`. Scores and other attributes count as parts of a label.
 
     :param before: the tables ``labels`` and ``annotations`` of a landing, as
         :func:`~airflow_annotation.datasets.parquet.read_dataset` returns them. Without ``annotations``, or for
-        predictions, nobody knows the annotators
-    :param after: those of a later landing, of the same project or another one with the same items
+        predictions, the annotators are not known
+    :param after: those of a later landing, of the same project or another one with the same items. Without
+        ``annotations``, what is not in ``labels`` is deleted. Where it has no labels of predictions, leave their
+        ``annotations`` out too, as :func:`diff_predictions` does
     """
-    sides = (_with_all_columns(before["labels"]), _with_all_columns(after["labels"]))
+    sides = (_submitted_labels(before), _submitted_labels(after))
     annotators = tuple(
         _annotators(labels, tables.get("annotations")) for labels, tables in zip(sides, (before, after), strict=True)
     )
@@ -80,13 +88,57 @@ def diff_labels(before: Mapping[str, pa.Table], after: Mapping[str, pa.Table]) -
     changes = np.concatenate(
         [
             np.where([bool(names) for names in columns], "changed", "unchanged"),
-            np.where(ambiguous[0], "ambiguous", "deleted"),
+            np.where(ambiguous[0], "ambiguous", _missing(sides[0].take(pa.array(left[0])), after)),
             np.where(ambiguous[1], "ambiguous", "added"),
         ]
     )
     none = [np.full(len(one), _NOWHERE) for one in left]
     places = (np.concatenate([rows[0], left[0], none[1]]), np.concatenate([rows[1], none[0], left[1]]))
     return _table(sides, annotators, places, changes.astype(object), [*columns, *[None] * sum(map(len, left))])
+
+
+def diff_predictions(landing: Mapping[str, pa.Table]) -> pa.Table:
+    """Tell what people made of the predictions that they started from: one row for each label, see :func:`diff_labels`.
+
+    :param landing: the tables ``labels`` and ``annotations`` of a landing with ``include_predictions=True``
+    """
+    before, after = (
+        {name: landing[name].filter(pc.field("origin") == origin) for name in ("labels", "annotations")}
+        for origin in ("prediction", "person")
+    )
+    return diff_labels(before, {**landing, **after})
+
+
+def _missing(rows: pa.Table, after: Mapping[str, pa.Table]) -> npt.NDArray[Any]:
+    """Return for each label that is not in the later landing whether it is ``deleted`` or ``unreviewed``."""
+    annotations = after.get("annotations")
+    if annotations is None:
+        return np.full(len(rows), "deleted")
+    counts = annotations.filter(pc.invert(_is_in(annotations["status"], pa.array(_NOT_SUBMITTED))))
+    deleted = _is_in(rows["item_key"], counts["item_key"])
+    theirs, ours = _codes([[table[name] for name in _ANNOTATION] for table in (annotations, rows)])
+    projects = pa.chunked_array(
+        [chunk for name in ("items", "annotations") if name in after for chunk in after[name]["project"].chunks],
+        pa.string(),
+    )
+    gone = pc.and_(pc.equal(rows["origin"], "person"), _is_in(rows["project"], projects))
+    gone = pc.and_(gone, pa.array(~np.isin(ours, theirs)))
+    return np.where(pc.or_(deleted, gone).to_numpy(), "deleted", "unreviewed")
+
+
+def _submitted_labels(tables: Mapping[str, pa.Table]) -> pa.Table:
+    """Return the labels, but for those of drafts and skipped submissions, with their rows in the table."""
+    labels, annotations = _with_all_columns(tables["labels"]), tables.get("annotations")
+    labels = labels.append_column(_ROW, pa.array(np.arange(len(labels))))
+    if annotations is None:
+        return labels
+    annotations = annotations.filter(_is_in(annotations["status"], pa.array(_NOT_SUBMITTED)))
+    ours, theirs = _codes([[table[name] for name in _ANNOTATION] for table in (labels, annotations)])
+    return labels.filter(pa.array(~np.isin(ours, theirs))).combine_chunks()
+
+
+def _is_in(column: pa.ChunkedArray, values: Any) -> pa.ChunkedArray:
+    return pc.is_in(column, value_set=values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values)
 
 
 def _with_all_columns(labels: pa.Table) -> pa.Table:
@@ -201,7 +253,7 @@ def _table(
         "annotator_before": annotators[0].take(rows[0]),
         "annotator_after": annotators[1].take(rows[1]),
         "columns": pa.array(columns, pa.list_(pa.string())),
-        "row_before": rows[0],
-        "row_after": rows[1],
+        "row_before": taken[0][_ROW],
+        "row_after": taken[1][_ROW],
     }
     return pa.table({name: values[name] for name in DIFFERENCES.names}).cast(DIFFERENCES)

@@ -7,11 +7,13 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_annotation.labels.diff import DIFFERENCES, diff_labels
+from airflow_annotation.labels.diff import DIFFERENCES, diff_labels, diff_predictions
 from airflow_annotation.labels.tables import LABELS, empty_tables
 
 Row = dict[str, Any]
 Tables = dict[str, pa.Table]
+
+_ANNOTATION_COLUMNS = ("project", "annotation_id", "origin", "item_key", "annotator", "status")
 
 
 def tables(*rows: Row, project: str = "p") -> Tables:
@@ -19,15 +21,23 @@ def tables(*rows: Row, project: str = "p") -> Tables:
     labels, annotations = [], {}
     for row in rows:
         columns = dict(row)
-        annotator = columns.pop("annotator", "alice")
-        key = {"project": project, "annotation_id": f"{columns['item_key']}-{annotator}", "origin": "person"}
-        annotations[key["annotation_id"]] = {**key, "annotator": annotator}
+        annotator, status = columns.pop("annotator", "alice"), columns.pop("status", "submitted")
+        key = {"project": project, "annotation_id": f"{columns['item_key']}-{annotator}"}
+        key["origin"] = columns.pop("origin", "person")
+        annotations[key["annotation_id"], key["origin"]] = {
+            **key,
+            "item_key": columns["item_key"],
+            "annotator": annotator,
+            "status": status,
+        }
+        if "label_id" not in columns:  # an empty submission
+            continue
         labels.append({"item_id": "1", "ordinal": 0, "field": "objects", "type": "detection", **columns, **key})
     return {
         "labels": pa.Table.from_pylist(labels, schema=LABELS),
         "annotations": pa.Table.from_pylist(
             list(annotations.values()),
-            schema=pa.schema([(name, pa.string()) for name in ("project", "annotation_id", "origin", "annotator")]),
+            schema=pa.schema([(name, pa.string()) for name in _ANNOTATION_COLUMNS]),
         ),
     }
 
@@ -101,6 +111,46 @@ def test_what_may_be_either_of_two_is_reported_and_not_guessed() -> None:
     assert changes(prediction, after) == [("a", "1", "ambiguous")] * 3 + [("b", "1", "added")]
 
 
+def test_labels_of_items_that_nobody_has_done_are_unreviewed() -> None:
+    predictions = tables(*(label(key, origin="prediction") for key in ("accepted", "emptied", "unopened", "skipped")))
+    after = tables(
+        label("accepted"),
+        {"item_key": "emptied"},
+        label("skipped", status="skipped"),
+        {"item_key": "d", "status": "draft"},
+    )
+    assert changes(predictions, after) == [
+        ("accepted", "1", "unchanged"),
+        ("emptied", "1", "deleted"),
+        ("skipped", "1", "unreviewed"),
+        ("unopened", "1", "unreviewed"),
+    ]
+    landing = {name: pa.concat_tables([predictions[name], after[name]]) for name in ("labels", "annotations")}
+    assert diff_predictions(landing).select(["item_key", "change"]).to_pylist() == [
+        {"item_key": "accepted", "change": "unchanged"},
+        {"item_key": "emptied", "change": "deleted"},
+        {"item_key": "unopened", "change": "unreviewed"},
+        {"item_key": "skipped", "change": "unreviewed"},
+    ]
+
+
+def test_labels_of_a_submission_that_is_gone_from_its_project_are_deleted() -> None:
+    before = tables(label("a"), label("b"), label("c", annotator="alice"))
+    after = tables(label("b"), {"item_key": "c", "annotator": "alice", "status": "skipped"})
+    assert changes(before, after) == [("a", "1", "deleted"), ("b", "1", "unchanged"), ("c", "1", "unreviewed")]
+    elsewhere = tables(label("b"), project="q")
+    assert changes(before, elsewhere) == [("a", "1", "unreviewed"), ("b", "1", "unchanged"), ("c", "1", "unreviewed")]
+    items = {"items": pa.table({"project": ["p"]})}
+    assert {change for *_, change in changes(before, {**tables(), **items})} == {"deleted"}
+
+
+def test_rows_are_those_of_the_tables_that_were_given() -> None:
+    before = tables(label("a", status="draft"), label("b"))
+    after = tables(label("a", status="skipped"), label("c"), label("b"))
+    rows = diff_labels(before, after).to_pylist()
+    assert [(row["item_key"], row["row_before"], row["row_after"]) for row in rows] == [("b", 1, 2), ("c", None, 1)]
+
+
 def test_a_track_is_compared_frame_by_frame() -> None:
     before = tables(*(label(frame=frame) for frame in range(3)))
     after = tables(*(label(frame=frame, bbox=[0.1, 0.1, 0.1, frame / 10]) for frame in range(1, 4)))
@@ -150,9 +200,9 @@ def test_each_label_is_in_the_differences_once_whatever_the_order(
             assert (old["item_key"], old["label_id"]) == (new["item_key"], new["label_id"])
             assert (row["change"] == "unchanged") == (old["label"] == new["label"] and old["bbox"] == new["bbox"])
         else:
-            assert {"added": old is None, "deleted": new is None, "ambiguous": old is None or new is None}[
-                row["change"]
-            ]
+            assert row["change"] != "unreviewed" or row["item_key"] not in {one["item_key"] for one in after}
+            one_side = {"added": old is None, "deleted": new is None, "unreviewed": new is None}
+            assert {**one_side, "ambiguous": old is None or new is None}[row["change"]]
     random.Random(seed).shuffle(before)
     assert changes(tables(*before), tables(*after)) == sorted(
         (row["item_key"], row["label_id"], row["change"]) for row in found
