@@ -26,14 +26,12 @@ from airflow.sdk import BaseHook, ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
-from airflow_annotation.datasets.versions import Manifest, TableFile, find_version, write_version
+from airflow_annotation.datasets.versions import Manifest, NewVersion, Written, find_version, write_version
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import SCHEMAS
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
-
-DELTA: Final = "delta"
 
 _KEEPS_ITS_LOG: Final = {"delta.logRetentionDuration": "interval 36500 days"}
 """Versions go as ``keep_versions`` says, not by their age."""
@@ -189,39 +187,26 @@ class DeltaTables:
             return None
 
 
-def land_delta(
-    store: DatasetStore,
-    read: Rows,
-    *,
-    follows: Manifest | None = None,
-    replaced: pa.Array | None = None,
-    **landing: Any,
-) -> Manifest:
+def land_delta(store: DatasetStore, new: NewVersion, replaced: pa.Array, read: Rows) -> Manifest:
     """Write a version of a dataset of Delta tables.
 
     :param store: the dataset's folder
-    :param read: returns the rows of a table: all of the project, or those of the items in ``replaced``
-    :param follows: the version whose other rows stay; None where all rows are replaced
+    :param new: the version; where it follows none, all rows are replaced
     :param replaced: ids of the items whose rows go
-    :param landing: what :func:`~airflow_annotation.datasets.versions.write_version` takes
+    :param read: returns the rows of a table: all of the project, or those of the items in ``replaced``
     :raises LandingMovedError: somebody else writes to the tables
     """
     tables = DeltaTables(store)
-    versions: dict[str, int] = {}
 
-    def write(folder: ObjectStoragePath) -> dict[str, list[TableFile]]:
+    def write(folder: ObjectStoragePath) -> Written:
         folder.fs.makedirs(folder.path, exist_ok=True)
-        if follows is None or replaced is None:
-            versions.update(tables.overwrite(read))
+        if new.follows is None:
+            versions = tables.overwrite(read)
         else:
-            versions.update(tables.merge(follows.delta_versions, replaced, read))
-        return {}
+            versions = tables.merge(new.follows.delta_versions, replaced, read)
+        return Written({}, versions, {name: tables.count(name, version) for name, version in versions.items()})
 
-    def describe() -> dict[str, Any]:
-        rows = {name: tables.count(name, version) for name, version in versions.items()}
-        return {"delta_versions": versions, "rows": rows}
-
-    manifest = write_version(store, write, dataset_format=DELTA, follows=follows, describe=describe, **landing)
+    manifest = write_version(store, new, write)
     kept = [find_version(store, version) for version in manifest.versions]
     tables.remove_versions([old.delta_versions for old in kept if old and old.delta_versions])
     return manifest

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from airflow_annotation.datasets.parquet import read_row_groups
-from airflow_annotation.datasets.versions import Manifest, dataset_path, read_manifest
+from airflow_annotation.datasets.landed import LandedProject, read_landed_tables
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.submissions import Row, Submission, read_rows, read_submissions
+from airflow_annotation.labels.tables import LabelTables
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -33,7 +34,7 @@ def find_dataset(labels: Any) -> str | None:
     return None
 
 
-def read_landed(target: str, *, conn_id: str | None = None) -> tuple[Manifest, Iterator[Submission]]:
+def read_landed(target: str, *, conn_id: str | None = None) -> tuple[LandedProject, Iterator[Submission]]:
     """Return what a landed dataset holds, and an iterator of what people submitted, empty submissions too.
 
     Skipped items, drafts and predictions that landed along are left out. Streams: holds some row groups.
@@ -42,8 +43,8 @@ def read_landed(target: str, *, conn_id: str | None = None) -> tuple[Manifest, I
     :param conn_id: the connection of the object store, where the URI does not name one
     :raises AnnotationError: there is no dataset
     """
-    manifest = read_manifest(target, conn_id=conn_id)
-    return manifest, _read_landed(target, conn_id, manifest)
+    landing, batches = read_landed_tables(target, conn_id=conn_id)
+    return landing, itertools.chain.from_iterable(map(_submitted, batches))
 
 
 def read_given(labels: Any) -> Iterator[Submission]:
@@ -106,40 +107,15 @@ def _frame_rows(frame: Any) -> Iterator[Row]:
         yield from rows.where(rows.notna(), None).to_dict("records")
 
 
-# A landed dataset
+def _submitted(batch: LabelTables) -> Iterator[Submission]:
+    submitted = pc.and_(pc.equal(batch.annotations.column("status"), "submitted"), _by_people(batch.annotations))
+    annotations = batch.annotations.filter(submitted)
+    labels: dict[str, list[Row]] = {}
+    for row in _arrow_rows(batch.labels.filter(_by_people(batch.labels))):
+        labels.setdefault(row["annotation_id"], []).append(row)
+    for row in _arrow_rows(annotations):
+        yield Submission(item_key=row["item_key"], labels=labels.get(row["annotation_id"], []), score=row["score"])
 
 
-def _read_landed(target: str, conn_id: str | None, manifest: Manifest) -> Iterator[Submission]:
-    """Join the annotations to their labels: a landing has both in the order of its items."""
-    folder = dataset_path(target, conn_id)
-
-    def read(table: str) -> Iterator[tuple[str, list[Row]]]:
-        for file in manifest.files[table]:
-            path = folder / file.path
-            with path.fs.open(path.path) as opened:
-                for item_id, rows in itertools.groupby(_landed_rows(opened), key=lambda row: row["item_id"]):
-                    yield str(item_id), list(rows)
-
-    labeled = read("labels")
-    next_id, next_labels = next(labeled, (None, []))
-    for item_id, submitted in read("annotations"):
-        labels: list[Row] = []
-        if item_id == next_id:
-            labels = next_labels
-            next_id, next_labels = next(labeled, (None, []))
-        for annotation in submitted:
-            if annotation["status"] != "submitted" or annotation["origin"] != "person":
-                continue
-            own = [
-                row
-                for row in labels
-                if (row["annotation_id"], row["origin"]) == (annotation["annotation_id"], annotation["origin"])
-            ]
-            yield Submission(item_key=annotation["item_key"], labels=own, score=annotation.get("score"))
-    if next_id is not None:
-        raise AnnotationError(f"The labels of item {next_id} in {target!r} are not in the order of its annotations.")
-
-
-def _landed_rows(file: IO[bytes]) -> Iterator[Row]:
-    for batch in read_row_groups(file):
-        yield from _arrow_rows(batch)
+def _by_people(rows: pa.RecordBatch) -> pa.Array:
+    return pc.equal(rows.column("origin"), "person")

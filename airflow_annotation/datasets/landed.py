@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.datasets.parquet import read_row_groups
+from airflow_annotation.datasets.parquet import read_rows
+from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.geometry import bbox_to_relative, points_to_relative
@@ -48,28 +49,22 @@ class LandedProject(NamedTuple):
 def read_landed_tables(target: str, *, conn_id: str | None = None) -> tuple[LandedProject, Iterator[LabelTables]]:
     """Return what a landed dataset holds, and an iterator of its rows, in batches of whole items.
 
-    Coordinates are relative, whatever they are in the dataset. Streams: holds some row groups.
+    Coordinates are as they landed, see :func:`to_relative`. Streams: holds some row groups.
 
     :param target: the dataset's folder
     :param conn_id: the connection of the object store, where the URI does not name one
     :raises AnnotationError: there is no dataset, or it is not in Parquet
     """
     manifest = read_manifest(target, conn_id=conn_id)
-
-    def read(table: str) -> Iterator[pa.RecordBatch]:
-        for file in manifest.files[table]:
-            path = dataset_path(target, conn_id) / file.path
-            with path.fs.open(path.path) as opened:
-                yield from read_row_groups(opened)
-
-    batches = join_tables(*(read(table) for table in SCHEMAS))
-    if manifest.settings.get("coordinates") == "pixels":
-        batches = map(to_relative, batches)
+    store = FolderStore(dataset_path(target, conn_id))
+    batches = join_tables(*(read_rows(store, manifest, table) for table in SCHEMAS))
     return LandedProject.of(manifest.project, manifest.run_key, manifest.label_schema, manifest.settings), batches
 
 
-def to_relative(batch: LabelTables) -> LabelTables:
-    """Return a batch whose labels are in pixels with relative coordinates."""
+def to_relative(landing: LandedProject, batch: LabelTables) -> LabelTables:
+    """Return a batch of a landing with relative coordinates, whatever they are in the landing."""
+    if landing.settings.get("coordinates") != "pixels":
+        return batch
     labels = batch.labels
     rows = pc.index_in(labels.column("item_id"), value_set=batch.items.column("item_id"))
     width, height = (pc.take(batch.items.column(side), rows) for side in ("width", "height"))

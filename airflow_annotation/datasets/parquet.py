@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, Literal, overload
+from typing import IO, TYPE_CHECKING, Final, Literal, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,9 +27,13 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.datasets.versions import (
+    DELTA,
+    PARQUET,
     HashingFile,
     Manifest,
+    NewVersion,
     TableFile,
+    Written,
     dataset_path,
     read_manifest,
     write_version,
@@ -71,18 +75,14 @@ def read_dataset(
     :param as_pandas: return pandas data frames instead of Arrow tables
     :raises AnnotationError: there is no dataset, it does not keep the version, or a file is not the one that was landed
     """
-    any_format = read_manifest(target, conn_id=conn_id, version=version, dataset_format=None)
+    manifest = read_manifest(target, conn_id=conn_id, version=version, dataset_format=(PARQUET, DELTA))
     folder = dataset_path(target, conn_id)
-    if any_format.delta_versions:
-        from airflow_annotation.datasets.delta import DeltaTables
-
-        delta = DeltaTables(FolderStore(folder))
+    if manifest.delta_versions:
+        store = FolderStore(folder)
         tables = {
-            name: pa.Table.from_batches(delta.read(name, any_format.delta_versions[name]), schema)
-            for name, schema in SCHEMAS.items()
+            name: pa.Table.from_batches(read_rows(store, manifest, name), schema) for name, schema in SCHEMAS.items()
         }
     else:
-        manifest = read_manifest(target, conn_id=conn_id, version=version)
         tables = {
             name: pa.concat_tables([_read_file(folder, file) for file in manifest.files[name]]).cast(schema)
             for name, schema in SCHEMAS.items()
@@ -90,45 +90,27 @@ def read_dataset(
     return {name: table.to_pandas() for name, table in tables.items()} if as_pandas else tables
 
 
-def write_dataset(store: DatasetStore, batches: Iterable[LabelTables], **landing: Any) -> Manifest:
-    """Write the tables as a version of the dataset.
-
-    Streams: holds one row group of each table.
-
-    :param store: the dataset's folder
-    :param batches: the whole project
-    :param landing: what :func:`~airflow_annotation.datasets.versions.write_version` takes
-    """
-    return write_version(
-        store, lambda folder: {name: [file] for name, file in write_tables(folder, batches).items()}, **landing
-    )
-
-
 def refresh_dataset(
-    store: DatasetStore,
-    follows: Manifest,
-    replaced: pa.Array,
-    read: Callable[[str], Iterable[pa.RecordBatch]],
-    **landing: Any,
+    store: DatasetStore, new: NewVersion, replaced: pa.Array, read: Callable[[str], Iterable[pa.RecordBatch]]
 ) -> Manifest:
-    """Write a version that has the rows of the one before, but for those of some items, and new rows.
+    """Write a version that has the rows of the one that it follows, but for those of some items, and new rows.
 
     The rows that stay are copied a row group at a time, from the store to the store.
 
     :param store: the dataset's folder
-    :param follows: the version before
+    :param new: the version
     :param replaced: ids of the items whose rows go
     :param read: returns the new rows of a table
-    :param landing: what :func:`~airflow_annotation.datasets.versions.write_version` takes
     :raises LandingMovedError: the current version is another one by now
     """
 
     def rows(table: str) -> Iterator[pa.RecordBatch]:
-        for batch in read_rows(store, follows, table):
-            yield batch.filter(pc.invert(pc.is_in(batch.column("item_id"), value_set=replaced)))
+        if new.follows is not None:
+            for batch in read_rows(store, new.follows, table):
+                yield batch.filter(pc.invert(pc.is_in(batch.column("item_id"), value_set=replaced)))
         yield from read(table)
 
-    def write(folder: ObjectStoragePath) -> dict[str, list[TableFile]]:
+    def write(folder: ObjectStoragePath) -> Written:
         folder.fs.makedirs(folder.path, exist_ok=True)
         files = {}
         for name, schema in SCHEMAS.items():
@@ -136,9 +118,9 @@ def refresh_dataset(
                 for batch in rows(name):
                     writer.write(batch)
                 files[name] = [writer.finish()]
-        return files
+        return Written(files)
 
-    return write_version(store, write, follows=follows, **landing)
+    return write_version(store, new, write)
 
 
 def write_tables(
@@ -165,13 +147,18 @@ def write_tables(
 def read_rows(
     store: DatasetStore, manifest: Manifest, table: str, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield a version's rows, as much at a time as was written at a time.
+    """Yield a version's rows: of Parquet as much at a time as was written at a time, of Delta in no order.
 
     :param store: the dataset's folder
     :param manifest: of the version
     :param table: name of the table
     :param columns: read these only
     """
+    if manifest.delta_versions:
+        from airflow_annotation.datasets.delta import DeltaTables
+
+        yield from DeltaTables(store).read(table, manifest.delta_versions[table], columns)
+        return
     for file in manifest.files[table]:
         with store.open(file.path) as opened:
             yield from read_row_groups(opened, columns)
@@ -226,7 +213,7 @@ class TableWriter:
         self._write_row_group()
         self._writer.close()
         self._file.close()
-        return TableFile(path=self._name, rows=self._rows, size=self._file.size, sha256=self._file.sha256.hexdigest())
+        return self._file.describe(self._name, self._rows)
 
     def _write_row_group(self) -> None:
         if self._pending_rows:

@@ -26,8 +26,9 @@ def has_nothing_that_is_gone(store: DatasetStore, old: Manifest, new: Manifest) 
 
 
 def _item_ids(store: DatasetStore, manifest: Manifest) -> pa.Array | None:
-    table = next((name for name in ("items", "images") if name in manifest.files), None)
-    if table is None or not all(file.path.endswith(".parquet") for file in manifest.files[table]):
+    names = manifest.delta_versions or manifest.files
+    table = next((name for name in ("items", "images") if name in names), None)
+    if table is None or not all(file.path.endswith(".parquet") for file in manifest.files.get(table, ())):
         return None
     try:
         ids = [batch.column("item_id") for batch in read_rows(store, manifest, table, ["item_id"])]

@@ -49,17 +49,7 @@ def write_text_tables(
         for batch in batches:
             for name, table in tables.items():
                 table.write(getattr(batch, name))
-    return {
-        name: [
-            TableFile(
-                path=f"{name}.{text_format}",
-                rows=table.rows,
-                size=table.file.size,
-                sha256=table.file.sha256.hexdigest(),
-            )
-        ]
-        for name, table in tables.items()
-    }
+    return {name: [table.file.describe(f"{name}.{text_format}", table.rows)] for name, table in tables.items()}
 
 
 class _JsonLines:

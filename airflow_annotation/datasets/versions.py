@@ -16,9 +16,9 @@ import hashlib
 import io
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import IO, Any, Final
+from typing import IO, Any, Final, NamedTuple
 
 import msgspec
 from airflow.sdk import ObjectStoragePath
@@ -32,6 +32,7 @@ from airflow_annotation.storage_providers import provider_of_scheme
 MANIFEST_NAME: Final = "manifest.json"
 VERSIONS: Final = "versions"
 PARQUET: Final = "parquet"
+DELTA: Final = "delta"
 
 ABANDONED_AFTER: Final = timedelta(days=1)
 """A folder that no manifest names may be another landing's, still being written: it is removed when this old."""
@@ -134,13 +135,17 @@ def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
 
 
 def read_manifest(
-    target: str, *, conn_id: str | None = None, dataset_format: str | None = PARQUET, version: str | None = None
+    target: str,
+    *,
+    conn_id: str | None = None,
+    dataset_format: str | Sequence[str] | None = PARQUET,
+    version: str | None = None,
 ) -> Manifest:
     """Read what the dataset in a folder holds.
 
     :param target: the folder, as for :func:`dataset_path`
     :param conn_id: the connection of the object store, where the URI does not name one
-    :param dataset_format: the format that the caller can read, None for any
+    :param dataset_format: the format that the caller can read, or several; None for any
     :param version: one of the versions that are kept, instead of the current one
     :raises AnnotationError: there is no dataset, it is in another format, the version is not kept, or a newer release
         of this provider wrote it
@@ -155,9 +160,10 @@ def read_manifest(
             )
     if manifest is None:
         raise AnnotationError(f"There is no dataset in {target!r}: it has no {MANIFEST_NAME}.")
-    if dataset_format not in (None, manifest.dataset_format):
+    formats = (dataset_format,) if isinstance(dataset_format, str) else dataset_format
+    if formats is not None and manifest.dataset_format not in formats:
         raise AnnotationError(
-            f"The dataset in {target!r} is in the format {manifest.dataset_format}, not {dataset_format}."
+            f"The dataset in {target!r} is in the format {manifest.dataset_format}, not {' or '.join(formats)}."
         )
     return manifest
 
@@ -177,140 +183,127 @@ def find_current(store: DatasetStore) -> Manifest | None:
     return _decode(store, found.content) if found else None
 
 
-def write_version(
-    store: DatasetStore,
-    write: Callable[[ObjectStoragePath], dict[str, list[TableFile]]],
-    *,
-    project: str,
-    run_key: str | None,
-    label_schema: LabelSchema,
-    settings: dict[str, Any],
-    keep_versions: int = 2,
-    replace_project: bool = False,
-    dataset_format: str = PARQUET,
-    follows: Manifest | None = None,
-    watermark: datetime | None = None,
-    changes: dict[str, int] | None = None,
-    is_kept: Callable[[Manifest, Manifest], bool] | None = None,
-    describe: Callable[[], dict[str, Any]] | None = None,
-) -> Manifest:
-    """Write a version of the dataset, make it the current one, and remove those that are not kept.
+class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a version is of, and what becomes of the versions before it.
 
-    :param store: the dataset's folder
-    :param write: writes the version's files into a folder of their own, and returns those that the manifest is to name,
-        relative to that folder
     :param project: the project's URI
     :param run_key: the annotation run, None for projects that this provider did not make
     :param label_schema: the project's, before any renaming of fields
     :param settings: what the landing was asked for
-    :param keep_versions: how many versions stay, the new one among them; readers that have read the manifest before
-        it moved still find the files it named while that is more than one
-    :param replace_project: take the place of another project's dataset, or of one in another format
     :param dataset_format: the format of the files
     :param follows: the version that unchanged rows are taken over from; None where all items were read
     :param watermark: by the tool's clock: all changes up to it are in the version
     :param changes: as the manifest has it
-    :param is_kept: whether an older version, the first of the two, stays beside the new one where there is room
-    :param describe: returns fields of the manifest that only ``write`` knows
+    :param keep_versions: how many versions stay, the new one among them; readers that have read the manifest before
+        it moved still find the files it named while that is more than one
+    :param is_kept: called with an older version and the new one: whether the older one stays where there is room
+    :param replace_project: replace a dataset of another project, or in another format
+    """
+
+    project: str
+    run_key: str | None = None
+    label_schema: LabelSchema
+    settings: dict[str, Any]
+    dataset_format: str = PARQUET
+    follows: Manifest | None = None
+    watermark: datetime | None = None
+    changes: dict[str, int] | None = None
+    keep_versions: int = 2
+    is_kept: Callable[[Manifest, Manifest], bool] | None = None
+    replace_project: bool = False
+
+
+class Written(NamedTuple):
+    """What was written of a version.
+
+    :param files: by table, relative to the version's folder
+    :param delta_versions: as the manifest has them
+    :param rows: by table; those in the files by default
+    """
+
+    files: dict[str, list[TableFile]]
+    delta_versions: dict[str, int] = {}  # noqa: RUF012 - replaced, never changed
+    rows: dict[str, int] | None = None
+
+
+def write_version(store: DatasetStore, new: NewVersion, write: Callable[[ObjectStoragePath], Written]) -> Manifest:
+    """Write a version of the dataset, make it the current one, and remove those that are not kept.
+
+    :param store: the dataset's folder
+    :param new: the version
+    :param write: writes the version's files into a folder of their own
     :raises AnnotationError: the dataset is of another project or in another format, or was written by a newer release
         of this provider
     :raises LandingMovedError: the current version is not the one that the new one follows
     """
     # A target that cannot be landed in is known before anything is read.
-    if not replace_project:
-        check_same_run(store, project, run_key, dataset_format)
-
-    def check(current: Manifest | None) -> None:
-        if follows is not None and (current is None or current.version != follows.version):
-            raise LandingMovedError(
-                f"{store.uri} has another version than {follows.version}, which this landing follows."
-            )
-        if not replace_project:
-            _check_same_run(store.uri, current, project, run_key, dataset_format)
+    if not new.replace_project:
+        check_same_run(store, new.project, new.run_key, new.dataset_format)
 
     created_at = datetime.now(timezone.utc)
     version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
     with store.write(f"{VERSIONS}/{version}") as folder:
         try:
-            files = write(folder)
+            written = write(folder)
         except FileNotFoundError:
-            check(find_current(store))  # the version that it follows may have been removed under it
+            _check(store, find_current(store), new)  # the version that it follows may have been removed under it
             raise
         manifest = Manifest(
             tables_version=TABLES_VERSION,
             version=version,
             versions=[version],
             created_at=created_at,
-            project=project,
-            run_key=run_key,
-            label_schema=label_schema.to_dict(),
-            label_schema_digest=label_schema.digest(),
-            settings=settings,
-            rows={name: sum(file.rows for file in written) for name, written in files.items()},
+            project=new.project,
+            run_key=new.run_key,
+            label_schema=new.label_schema.to_dict(),
+            label_schema_digest=new.label_schema.digest(),
+            settings=new.settings,
+            rows=written.rows or {name: sum(file.rows for file in files) for name, files in written.files.items()},
             files={
-                name: [msgspec.structs.replace(file, path=f"{VERSIONS}/{version}/{file.path}") for file in written]
-                for name, written in files.items()
+                name: [msgspec.structs.replace(file, path=f"{VERSIONS}/{version}/{file.path}") for file in files]
+                for name, files in written.files.items()
             },
-            dataset_format=dataset_format,
-            full_at=follows.full_at if follows else created_at,
-            watermark=watermark,
-            changes=changes,
+            dataset_format=new.dataset_format,
+            full_at=new.follows.full_at if new.follows else created_at,
+            watermark=new.watermark,
+            changes=new.changes,
             landed_at=created_at,
+            delta_versions=written.delta_versions,
         )
-        if describe:
-            manifest = msgspec.structs.replace(manifest, **describe())
         copy = folder / MANIFEST_NAME
         copy.fs.pipe_file(copy.path, _encode(manifest))
 
     try:
-        return _move(store, manifest, check, keep_versions, is_kept)
+        return _move(store, manifest, new)
     except LandingMovedError:
         store.remove(f"{VERSIONS}/{version}")
         raise
 
 
-def keep_version(
-    store: DatasetStore,
-    current: Manifest,
-    *,
-    watermark: datetime | None,
-    keep_versions: int,
-    is_kept: Callable[[Manifest, Manifest], bool] | None = None,
-) -> Manifest:
+def keep_version(store: DatasetStore, current: Manifest, new: NewVersion) -> Manifest:
     """Say of the current version that it still has what the tool has.
 
+    :param store: the dataset's folder
     :param current: the version
-    :param watermark: as for :func:`write_version`, as the other parameters are
+    :param new: the version that follows it, and need not be written
     :raises LandingMovedError: it is not the current version any more
     """
-    now = datetime.now(timezone.utc)
-
-    def check(found: Manifest | None) -> None:
-        if found is None or found.version != current.version:
-            raise LandingMovedError(f"{store.uri} has another version than {current.version} meanwhile.")
-
-    manifest = msgspec.structs.replace(current, watermark=watermark, landed_at=now)
-    return _move(store, manifest, check, keep_versions, is_kept)
+    manifest = msgspec.structs.replace(current, watermark=new.watermark, landed_at=datetime.now(timezone.utc))
+    return _move(store, manifest, new)
 
 
-def _move(
-    store: DatasetStore,
-    manifest: Manifest,
-    check: Callable[[Manifest | None], None],
-    keep_versions: int,
-    is_kept: Callable[[Manifest, Manifest], bool] | None,
-) -> Manifest:
+def _move(store: DatasetStore, manifest: Manifest, new: NewVersion) -> Manifest:
     """Make a manifest the current one, and remove the versions that it does not keep."""
     for attempt in range(1, MOVES + 1):
         found = store.find(MANIFEST_NAME)
         previous = _decode(store, found.content) if found else None
         try:
-            check(previous)
+            _check(store, previous, new)
             older = [name for name in (previous.versions if previous else ()) if name != manifest.version]
-            if is_kept:
-                kept = [(name, find_version(store, name)) for name in older[: keep_versions - 1]]
-                older = [name for name, old in kept if old and is_kept(old, manifest)]
-            manifest = msgspec.structs.replace(manifest, versions=[manifest.version, *older][:keep_versions])
+            if new.is_kept:
+                kept = [(name, find_version(store, name)) for name in older[: new.keep_versions - 1]]
+                older = [name for name, old in kept if old and new.is_kept(old, manifest)]
+            manifest = msgspec.structs.replace(manifest, versions=[manifest.version, *older][: new.keep_versions])
             store.replace(MANIFEST_NAME, _encode(manifest), found)
             break
         except LandingMovedError:
@@ -348,11 +341,27 @@ class HashingFile(io.RawIOBase):
         self._file.write(data)
         return len(data)
 
+    def describe(self, path: str, rows: int) -> TableFile:
+        """Return what a manifest says of the file.
+
+        :param path: relative to the dataset's folder
+        :param rows: that were written
+        """
+        return TableFile(path=path, rows=rows, size=self.size, sha256=self.sha256.hexdigest() if self._hashed else "")
+
     def close(self) -> None:
         """Close both."""
         if not self.closed:
             super().close()
             self._file.close()
+
+
+def _check(store: DatasetStore, current: Manifest | None, new: NewVersion) -> None:
+    """Check that a version may follow what is there now."""
+    if new.follows is not None and (current is None or current.version != new.follows.version):
+        raise LandingMovedError(f"{store.uri} has another version than {new.follows.version}, which this one follows.")
+    if not new.replace_project:
+        _check_same_run(store.uri, current, new.project, new.run_key, new.dataset_format)
 
 
 def check_same_run(store: DatasetStore, project: str, run_key: str | None, dataset_format: str = PARQUET) -> None:

@@ -11,11 +11,20 @@ import msgspec
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.datasets.delta import DELTA
-from airflow_annotation.datasets.parquet import TableWriter, write_dataset
+from airflow_annotation.datasets.parquet import TableWriter
+from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.datasets.text_tables import TEXT_FORMATS, write_text_tables
-from airflow_annotation.datasets.versions import PARQUET, VERSIONS, Manifest, TableFile, write_version
+from airflow_annotation.datasets.versions import (
+    DELTA,
+    PARQUET,
+    VERSIONS,
+    Manifest,
+    NewVersion,
+    TableFile,
+    Written,
+    write_version,
+)
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats import coco, image_folder, mot, pascal_voc, semantic_masks, yolo
 from airflow_annotation.formats.dataset_folder import DatasetFolder
@@ -239,64 +248,51 @@ def write_images(
 
 def land_dataset(
     store: DatasetStore,
+    new: NewVersion,
     batches: Iterable[LabelTables],
     *,
-    label_schema: LabelSchema,
-    settings: dict[str, Any],
-    dataset_format: str,
     options: Mapping[str, Any] | None = None,
     place_images: PlaceImages | None = None,
-    **landing: Any,
-) -> dict[str, Any]:
-    """Write a version of a dataset in any format, make it the current one, and return where it is.
+) -> LandingResult:
+    """Write a version of a dataset of text or to train with, make it the current one, and return where it is.
 
     :param store: the dataset's folder
-    :param batches: the whole project; its fields may be renamed by ``field_mapping`` in ``settings``
-    :param label_schema: the project's, before any renaming of fields
-    :param settings: what the landing was asked for
-    :param dataset_format: one of :data:`TABLE_FORMATS` or of :data:`FORMATS`
+    :param new: the version, in one of :data:`~airflow_annotation.datasets.text_tables.TEXT_FORMATS` or of
+        :data:`FORMATS`
+    :param batches: the whole project; its fields may be renamed by ``field_mapping`` in the version's settings
     :param options: what is asked of the format
     :param place_images: as for :func:`write_images`
-    :param landing: the rest of what :func:`~airflow_annotation.datasets.versions.write_version` takes
-    :returns: ``target``, ``version``, its ``path``, ``rows``, and ``left_out``, counts by reason of what a training
-        format has no place for
     """
-    left_out: Counter[str] = Counter()
-    if dataset_format == PARQUET:
-        manifest = write_dataset(store, batches, label_schema=label_schema, settings=settings, **landing)
-    elif dataset_format in TEXT_FORMATS:
+    if new.dataset_format in TEXT_FORMATS:
         manifest = write_version(
-            store,
-            lambda folder: write_text_tables(folder, batches, dataset_format),
-            label_schema=label_schema,
-            settings=settings,
-            dataset_format=dataset_format,
-            **landing,
+            store, new, lambda folder: Written(write_text_tables(folder, batches, new.dataset_format))
         )
-    else:
-        asked = read_options(dataset_format, options or {})
-        renamed = rename_fields(label_schema, settings.get("field_mapping") or {})
-        manifest = write_version(
-            store,
-            lambda folder: write_images(
+        return describe_version(store, manifest)
+    asked = read_options(new.dataset_format, options or {})
+    left_out: Counter[str] = Counter()
+    manifest = write_version(
+        store,
+        msgspec.structs.replace(new, settings={**new.settings, "dataset_options": msgspec.to_builtins(asked)}),
+        lambda folder: Written(
+            write_images(
                 folder,
                 batches,
-                label_schema=renamed,
-                dataset_format=dataset_format,
+                label_schema=rename_fields(new.label_schema, new.settings.get("field_mapping") or {}),
+                dataset_format=new.dataset_format,
                 options=asked,
                 place_images=place_images,
                 left_out=left_out,
-            ),
-            label_schema=label_schema,
-            settings={**settings, "dataset_options": msgspec.to_builtins(asked)},
-            dataset_format=dataset_format,
-            **landing,
-        )
-    return describe_version(store, manifest) | ({"left_out": dict(left_out)} if left_out else {})
+            )
+        ),
+    )
+    landed = describe_version(store, manifest)
+    if left_out:
+        landed["left_out"] = dict(left_out)
+    return landed
 
 
-def describe_version(store: DatasetStore, manifest: Manifest) -> dict[str, Any]:
-    """Return where a version is, as tasks return it: ``target``, ``version``, its ``path``, ``rows``."""
+def describe_version(store: DatasetStore, manifest: Manifest) -> LandingResult:
+    """Return where a version is, as tasks return it."""
     return {
         "target": store.uri,
         "version": manifest.version,

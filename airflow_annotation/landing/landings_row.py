@@ -29,8 +29,8 @@ def landings_row(landing: LandingPlan, version: str) -> dict[str, Any]:
         "label_schema": json.dumps(landing.label_schema.to_dict(), ensure_ascii=False),
         "label_schema_digest": landing.label_schema.digest(),
         "settings": json.dumps(landing.settings, ensure_ascii=False),
-        "watermark": landing.plan.watermark,
-        "full_at": now if landing.plan.full else None,
+        "watermark": landing.watermark,
+        "full_at": now if landing.full else None,
         "landed_at": now,
     }
 

@@ -11,6 +11,7 @@ from airflow.sdk import Asset, AssetAlias
 from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_annotation.assets import LANDED_ANNOTATIONS, folder_uri, openlineage_dataset
+from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.labels.tables import SCHEMAS
 from airflow_annotation.parameters import VisibleParameters
 
@@ -39,14 +40,14 @@ class LandingTask(VisibleParameters):
     outlets it is the alias ``landed_annotations``, so that DAGs can be scheduled on all landings, or on the URI of one.
     """
 
-    _announced: dict[str, Any] | None = None
+    _announced: LandingResult | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not self.outlets:
             self.outlets = [AssetAlias(LANDED_ANNOTATIONS)]
 
-    def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:
+    def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:
         """Return the assets that a landing wrote; none where it does not say where its ``target`` is.
 
         :param landing: what the task returns
@@ -56,14 +57,14 @@ class LandingTask(VisibleParameters):
         is_parquet = landing["rows"].keys() == SCHEMAS.keys()
         return [LandedAsset(folder_uri(landing["target"]), SCHEMAS if is_parquet else {})]
 
-    def source_uris(self, landing: Mapping[str, Any]) -> list[str]:
+    def source_uris(self, landing: LandingResult) -> list[str]:
         """Return the URIs of what was landed.
 
         :param landing: what the task returns
         """
         return [landing["project"]]
 
-    def announce(self, context: Context, landing: dict[str, Any]) -> dict[str, Any]:
+    def announce(self, context: Context, landing: LandingResult) -> LandingResult:
         """Make the events of a landing, and return it.
 
         :param landing: what the task returns

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.arguments import check_choice
+from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.tables import LabelTables
@@ -172,7 +173,7 @@ class MediaTask(VisibleParameters):
         return self._media.place if self._media else None
 
     @property
-    def landed_media(self) -> dict[str, Any]:
+    def landed_media(self) -> LandingResult:
         """What the task says of the media that it has landed."""
         return {"media": self._media.report()} if self._media else {}
 

@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.landing.refresh import RefreshPlan
+
+
+def no_ids() -> pa.Array:
+    """Return the ids of no items."""
+    return pa.array([], pa.string())
 
 
 class LandingPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is landed.
+    """What a landing reads, and what becomes of the rows that are there.
 
     :param project: the project
     :param label_schema: its schema as it is in the tool
     :param settings: what decides which rows there are, and how they look
-    :param plan: which items are read, and what is to become of the landed rows
+    :param reason: why the landing is a full one, which reads all items and replaces all rows; None for a refresh
+    :param changed: ids of the items to read: new ones, and those whose state is not the landed one
+    :param vanished: ids of the landed items that the tool does not have any more
+    :param unchanged: how many items stay as they are
+    :param landed_version: of the landing that this one starts from; None if there was none
+    :param watermark: by the tool's clock: all changes up to it are in what is read. None if the tool cannot say
     """
 
     project: AnnotationProject
     label_schema: LabelSchema
     settings: dict[str, Any]
-    plan: RefreshPlan
+    reason: str | None = None
+    changed: pa.Array = msgspec.field(default_factory=no_ids)
+    vanished: pa.Array = msgspec.field(default_factory=no_ids)
+    unchanged: int = 0
+    landed_version: str | None = None
+    watermark: datetime | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether all items are read."""
+        return self.reason is not None
+
+    @property
+    def replaced(self) -> pa.Array:
+        """Ids of the items whose landed rows, if there are any, go when those that were read come."""
+        return pa.concat_arrays([self.changed, self.vanished])

@@ -8,7 +8,6 @@ next landing. Timestamps are compared for being equal, never for their order, so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -42,41 +41,6 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any]
     full_at: datetime | None
     read_states: Callable[[], Iterator[pa.RecordBatch]]
-
-
-def _no_ids() -> pa.Array:
-    return pa.array([], pa.string())
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefreshPlan:
-    """What a landing reads, and what it is to do with the rows that are there.
-
-    :param reason: why the landing is a full one, which reads all items and takes the place of all rows; None for a
-        refresh
-    :param changed: ids of the items to read: new ones, and those whose state is not the landed one
-    :param vanished: ids of the landed items that the tool does not have any more
-    :param unchanged: how many items stay as they are
-    :param landed_version: of the landing that this one starts from; None if there was none
-    :param watermark: by the tool's clock: all changes up to it are in what is read. None if the tool cannot say
-    """
-
-    reason: str | None = None
-    changed: pa.Array = field(default_factory=_no_ids)
-    vanished: pa.Array = field(default_factory=_no_ids)
-    unchanged: int = 0
-    landed_version: str | None = None
-    watermark: datetime | None = None
-
-    @property
-    def full(self) -> bool:
-        """Whether all items are read."""
-        return self.reason is not None
-
-    @property
-    def replaced(self) -> pa.Array:
-        """Ids of the items whose landed rows, if there are any, go when those that were read come."""
-        return pa.concat_arrays([self.changed, self.vanished])
 
 
 def compare_states(

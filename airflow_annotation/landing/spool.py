@@ -4,34 +4,28 @@ is changed at the destination, and no transaction waits for the tool.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
 
+import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
-from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.datasets.landed import join_tables
-from airflow_annotation.datasets.parquet import read_row_groups, write_tables
-from airflow_annotation.datasets.versions import TableFile
+from airflow_annotation.datasets.parquet import read_row_groups
+from airflow_annotation.datasets.versions import TableFile, Written
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
-
-_SUFFIX: Final = ".parquet"
+from airflow_annotation.media.storage import copy_files
 
 
 class Spool:
-    """The rows of whole items that were read, in folders that hold a file of each table.
+    """The rows of whole items that were read, in parts.
 
-    :param folders: where :func:`write_spool` wrote; each item is in one of them
-    :param files: what it wrote, where the files are on this worker's disk and may become those of a dataset
+    :param parts: of each part its folder, and the files there by table; each item is in one part
     """
 
-    def __init__(self, folders: Sequence[ObjectStoragePath], files: Mapping[str, TableFile] | None = None) -> None:
-        self._folders = folders
-        self._files = files
-        self.rows = {name: self._count(name) for name in SCHEMAS}
+    def __init__(self, parts: Sequence[tuple[ObjectStoragePath, Mapping[str, TableFile]]]) -> None:
+        self.parts = parts
+        self.rows = {name: sum(files[name].rows for _, files in parts) for name in SCHEMAS}
         """Rows by table."""
 
     def read(self, table: str) -> Iterator[pa.RecordBatch]:
@@ -39,8 +33,8 @@ class Spool:
 
         :param table: ``items``, ``annotations`` or ``labels``
         """
-        for folder in self._folders:
-            path = _path(folder, table)
+        for folder, files in self.parts:
+            path = folder / files[table].path
             with path.fs.open(path.path, "rb") as file:
                 yield from read_row_groups(file)
 
@@ -48,52 +42,17 @@ class Spool:
         """Yield the rows of all tables as batches of whole items."""
         return join_tables(*(self.read(table) for table in SCHEMAS))
 
-    @property
-    def can_move(self) -> bool:
-        """Whether :meth:`move_into` can be called: the files have checksums, and are here."""
-        return self._files is not None
-
-    def move_into(self, folder: ObjectStoragePath) -> dict[str, list[TableFile]]:
-        """Make the files those of a dataset's version, as they are: each row is encoded once.
-
-        The spool cannot be read any more afterwards.
+    def copy_into(self, folder: ObjectStoragePath) -> Written:
+        """Make the files, which must have checksums, those of a dataset's version: each row is encoded once.
 
         :param folder: of the version
-        :returns: the files by table, as a manifest has them
         """
-        if self._files is None:
-            raise ValueError("The files of this spool have no checksums.")
-        (source,) = self._folders
-        folder.fs.makedirs(folder.path, exist_ok=True)
-        for file in self._files.values():
-            here, there = (source / file.path).path, (folder / file.path).path
-            if isinstance(folder.fs, LocalFileSystem):
-                shutil.move(here, there)
-            else:
-                folder.fs.put_file(here, there)
-        return {table: [file] for table, file in self._files.items()}
-
-    def _count(self, table: str) -> int:
-        rows = 0
-        for folder in self._folders:
-            path = _path(folder, table)
-            with path.fs.open(path.path, "rb") as file, pq.ParquetFile(file) as parquet:
-                rows += parquet.metadata.num_rows
-        return rows
-
-
-def write_spool(folder: ObjectStoragePath, batches: Iterable[LabelTables], *, movable: bool = False) -> Spool:
-    """Write batches of whole items into a folder, over what another try may have written there.
-
-    Streams: holds a row group of each table.
-
-    :param folder: of this reading alone, on the worker or in an object store
-    :param batches: the items
-    :param movable: whether the files are to become those of a dataset; ``folder`` is on this worker's disk then
-    """
-    files = write_tables(folder, batches, hashed=movable)
-    return Spool([folder], files if movable else None)
-
-
-def _path(folder: ObjectStoragePath, table: str) -> ObjectStoragePath:
-    return folder / f"{table}{_SUFFIX}"
+        copies: dict[str, str] = {}
+        written: dict[str, list[TableFile]] = {name: [] for name in SCHEMAS}
+        for number, (part, files) in enumerate(self.parts):
+            for name, file in files.items():
+                path = file.path if len(self.parts) == 1 else f"{name}-{number:05}.parquet"
+                copies[(part / file.path).path] = (folder / path).path
+                written[name].append(msgspec.structs.replace(file, path=path))
+        copy_files(self.parts[0][0].fs, folder.fs, copies)
+        return Written(written)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 import sqlalchemy as sa
 
-from airflow_annotation.datasets.landed import LandedProject, to_relative
+from airflow_annotation.datasets.landed import LandedProject
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.sql import make_engine
 from airflow_annotation.labels.tables import KEYS, SCHEMAS, TABLES_VERSION, LabelTables
@@ -73,11 +73,8 @@ class SqlReader:
         return LandedProject.of(landing["project"], landing["run_key"], schema, settings)
 
     def read(self, landing: LandedProject) -> Iterator[LabelTables]:
-        """Yield a landing's rows in batches of whole items, in the order of their ids, coordinates relative."""
-        batches = self._read_batches(landing.project)
-        return map(to_relative, batches) if landing.settings.get("coordinates") == "pixels" else batches
-
-    def _read_batches(self, project: str) -> Iterator[LabelTables]:
+        """Yield a landing's rows in batches of whole items, in the order of their ids, coordinates as they landed."""
+        project = landing.project
         items = self._warehouse.tables["items"]
         last = ""
         while True:

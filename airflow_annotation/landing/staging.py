@@ -17,7 +17,8 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from typing import Any, Final
 
@@ -26,11 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.datasets.landed import LandedProject
 from airflow_annotation.datasets.versions import dataset_path
-from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import RefreshPlan
+from airflow_annotation.landing.plan import LandingPlan, no_ids
 
 KEPT_FOR: Final = timedelta(days=7)
 """A folder that another run has left may still be read by its shards, that wait to be tried again, until it is this
@@ -44,19 +42,6 @@ _TIME: Final = "%Y%m%dT%H%M%SZ"
 _NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{16}-[0-9a-f]{8}")
 
 log = logging.getLogger(__name__)
-
-
-class _StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``plan.json`` has."""
-
-    project: AnnotationProject
-    label_schema: dict[str, Any]
-    settings: dict[str, Any]
-    reason: str | None
-    unchanged: int
-    landed_version: str | None
-    watermark: datetime | None
-    shards: int
 
 
 class StagedLanding:
@@ -104,19 +89,9 @@ class StagedLanding:
         folder.fs.makedirs(folder.path, exist_ok=True)
         items = max(shard_items, -(-len(item_ids) // max_shards))
         _write_ids(folder / _ITEMS, item_ids, items)
-        _write_ids(folder / _VANISHED, landing.plan.vanished, max(1, len(landing.plan.vanished)))
-        plan = _StagedPlan(
-            project=landing.project,
-            label_schema=landing.label_schema.to_dict(),
-            settings=landing.settings,
-            reason=landing.plan.reason,
-            unchanged=landing.plan.unchanged,
-            landed_version=landing.plan.landed_version,
-            watermark=landing.plan.watermark,
-            shards=max(1, -(-len(item_ids) // items)),
-        )
+        _write_ids(folder / _VANISHED, landing.vanished, max(1, len(landing.vanished)))
         path = folder / _PLAN
-        path.fs.pipe_file(path.path, msgspec.json.encode(plan))
+        path.fs.pipe_file(path.path, msgspec.json.encode(landing, enc_hook=lambda _: None))  # ids are in their files
         return staged
 
     def exists(self) -> bool:
@@ -126,35 +101,24 @@ class StagedLanding:
 
     def read(self) -> LandingPlan:
         """Read what is to be landed."""
-        staged = self._read_plan()
-        changed = pa.array([], pa.string()) if staged.reason is not None else self._read_ids(_ITEMS)
-        plan = RefreshPlan(
-            reason=staged.reason,
-            changed=changed,
-            vanished=self._read_ids(_VANISHED),
-            unchanged=staged.unchanged,
-            landed_version=staged.landed_version,
-            watermark=staged.watermark,
-        )
-        project = staged.project
-        schema = LandedProject.of(project.uri, project.run_key, staged.label_schema, staged.settings).label_schema
-        return LandingPlan(project=project, label_schema=schema, settings=staged.settings, plan=plan)
+        path = self._folder / _PLAN
+        plan = msgspec.json.decode(path.fs.cat_file(path.path), type=LandingPlan, dec_hook=lambda *_: no_ids())
+        changed = plan.changed if plan.full else self._read_ids(_ITEMS)
+        return msgspec.structs.replace(plan, changed=changed, vanished=self._read_ids(_VANISHED))
 
     @property
     def shards(self) -> int:
         """How many shards there are, at least one."""
-        return self._read_plan().shards
+        with self._open(_ITEMS) as file:
+            return max(1, int(file.num_row_groups))
 
     def read_shard(self, shard: int) -> pa.Array:
         """Return the ids of a shard's items.
 
         :param shard: its number, from 0
         """
-        path = self._folder / _ITEMS
-        with path.fs.open(path.path, "rb") as opened, pq.ParquetFile(opened) as file:
-            if file.metadata.num_rows == 0:
-                return pa.array([], pa.string())
-            return file.read_row_group(shard)["item_id"].combine_chunks()
+        with self._open(_ITEMS) as file:
+            return file.read_row_group(shard)["item_id"].combine_chunks() if file.num_row_groups else no_ids()
 
     def shard_folder(self, shard: int, try_number: int) -> ObjectStoragePath:
         """Return the folder for what a try of a shard reads."""
@@ -164,14 +128,15 @@ class StagedLanding:
         """Remove the folder and all that is in it. Failing at it loses nothing: a later planning finds it again."""
         _remove(self._folder)
 
-    def _read_plan(self) -> _StagedPlan:
-        path = self._folder / _PLAN
-        return msgspec.json.decode(path.fs.cat_file(path.path), type=_StagedPlan)
-
     def _read_ids(self, name: str) -> pa.Array:
+        with self._open(name) as file:
+            return file.read()["item_id"].combine_chunks()
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[pq.ParquetFile]:
         path = self._folder / name
         with path.fs.open(path.path, "rb") as opened, pq.ParquetFile(opened) as file:
-            return file.read()["item_id"].combine_chunks()
+            yield file
 
 
 def is_same(settings: Mapping[str, Any], staged: Mapping[str, Any]) -> bool:

@@ -27,6 +27,8 @@ IN_MEMORY_BYTES: Final = 1 << 20
 _TIMEOUT: Final = 60.0
 """Seconds to wait for the next bytes of a media host."""
 
+_COPY_BYTES: Final = 8 << 20
+
 _ATTEMPTS: Final = 5
 """How often a request to a media host is repeated at most."""
 
@@ -109,9 +111,14 @@ def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Ma
             _link(path, new_path)
     elif source == target:
         source.copy(list(paths), list(paths.values()))
+    elif isinstance(source, LocalFileSystem):
+        target.put(list(paths), list(paths.values()))
+    elif isinstance(target, LocalFileSystem):
+        source.get(list(paths), list(paths.values()))
     else:
         for path, new_path in paths.items():
-            target.pipe_file(new_path, source.cat_file(path))
+            with source.open(path, "rb") as file, target.open(new_path, "wb") as copy:
+                shutil.copyfileobj(file, copy, _COPY_BYTES)
 
 
 def _link(path: str, new_path: str) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
-import pyarrow.parquet as pq
 
 from airflow_annotation.arguments import check_choice, is_templated
-from airflow_annotation.datasets.versions import check_target, dataset_path, read_manifest
+from airflow_annotation.datasets.parquet import read_rows
+from airflow_annotation.datasets.stores import FolderStore
+from airflow_annotation.datasets.versions import DELTA, PARQUET, check_target, dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError, storage_errors
 from airflow_annotation.labels.video_frames import labeled_frames
 from airflow_annotation.media.encoding import ImageFormat
@@ -195,16 +196,13 @@ class ExtractFramesOperator(VisibleParameters):
 
     def _labeled_frames(self, video_key: str) -> list[tuple[int, int]]:
         dataset = str(self.labeled_only)
-        folder = dataset_path(dataset, self.object_storage_conn_id)
-        found: list[tuple[int, int]] = []
-        for file in read_manifest(dataset, conn_id=self.object_storage_conn_id).files["labels"]:
-            path = folder / file.path
-            with path.fs.open(path.path, "rb") as opened:
-                columns = ["item_key", "frame", "frame_end", "tool_frame"]
-                try:
-                    found += labeled_frames(pq.ParquetFile(opened).iter_batches(columns=columns), video_key)
-                except ValueError as error:
-                    raise AnnotationError(str(error)) from error
+        store = FolderStore(dataset_path(dataset, self.object_storage_conn_id))
+        manifest = read_manifest(dataset, conn_id=self.object_storage_conn_id, dataset_format=(PARQUET, DELTA))
+        labels = read_rows(store, manifest, "labels", ["item_key", "frame", "frame_end", "tool_frame"])
+        try:
+            found = list(labeled_frames(labels, video_key))
+        except ValueError as error:
+            raise AnnotationError(str(error)) from error
         if not found:
             self.log.warning("The dataset %s has no labels on frames of %s.", dataset, video_key)
         return found

@@ -151,12 +151,12 @@ class OpenedLabels(NamedTuple):
 
     :param submissions: what they say, read while it is iterated
     :param coordinates: what ``bbox`` and ``points`` are in
-    :param label_schema: what people were asked, as a dictionary, where a landed dataset says it
+    :param label_schema: what people were asked, where a landed dataset says it
     """
 
     submissions: Iterator[Submission]
     coordinates: Coordinates = "relative"
-    label_schema: Mapping[str, Any] | None = None
+    label_schema: LabelSchema | None = None
 
     def find_schema(self) -> LabelSchema:
         """Return what people were asked; told from the labels themselves where nothing says it.
@@ -164,7 +164,7 @@ class OpenedLabels(NamedTuple):
         :raises LabelSchemaError: they tell no schema
         """
         if self.label_schema is not None:
-            return LabelSchema.from_dict(self.label_schema)
+            return self.label_schema
         return LabelSchema.from_labels(read_rows(row for submission in self.submissions for row in submission.labels))
 
 
@@ -190,12 +190,12 @@ def open_labels(labels: Any, context: Context, *, conn_id: str | None = None) ->
     target = find_dataset(labels)
     if target is None:
         return OpenedLabels(read_given(labels))
-    manifest, submissions = read_landed(target, conn_id=conn_id)
-    renamed = manifest.settings.get("field_mapping")
+    landing, submissions = read_landed(target, conn_id=conn_id)
+    renamed = landing.settings.get("field_mapping")
     return OpenedLabels(
         submissions,
-        coordinates=manifest.settings.get("coordinates", "relative"),
-        label_schema=None if renamed else manifest.label_schema,
+        coordinates=landing.settings.get("coordinates", "relative"),
+        label_schema=None if renamed else landing.label_schema,
     )
 
 

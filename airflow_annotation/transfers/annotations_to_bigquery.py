@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_annotation.arguments import check_choice
+from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS
@@ -129,7 +130,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             rows = [dict(row) for row in client.query_and_wait(query, job_config=_for_project(project))]
         return landed_of(rows[0], partial(self._read_states, project)) if rows else None
 
-    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
+    def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Load the rows into staging tables, and replace those of the items that were read in one transaction."""
         version = uuid.uuid4().hex
         with self._bigquery(landing.project) as client:
@@ -140,7 +141,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             staging: dict[str, str] = {}
             try:
                 self._stage(client, landing, spool, version, staging)
-                script = bigquery_tables.landing_script(tables, staging, columns, full=landing.plan.full)
+                script = bigquery_tables.landing_script(tables, staging, columns, full=landing.full)
                 answer = self._run_script(client, script, f"airflow_annotation_{version}_commit")
             finally:
                 for name in staging.values():
@@ -155,7 +156,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             "rows": {name: answer[name] for name in SCHEMAS},
         }
 
-    def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:
+    def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:
         """Return the assets of the tables."""
         return [
             LandedAsset(f"bigquery://{landing['tables'][name].replace('.', '/')}", {name: SCHEMAS[name]})
@@ -168,7 +169,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         for job in self._jobs:
             job.cancel()
 
-    # LandingPlan
+    # Landing
 
     def _stage(self, client: Client, landing: LandingPlan, spool: Spool, version: str, staging: dict[str, str]) -> None:
         """Load all that the script needs.
@@ -180,7 +181,6 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         from airflow_annotation.warehouses import bigquery as bigquery_tables
         from airflow_annotation.warehouses.bigquery import PREVIOUS_VERSION, REPLACED
 
-        plan = landing.plan
         columns = bigquery_tables.table_columns(self.points)
         staged = {name: bigquery_tables.staging_columns(columns[name]) for name in columns}
         staged[LANDINGS].append(SchemaField(PREVIOUS_VERSION, "STRING"))
@@ -189,11 +189,11 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         for name, fields in staged.items():
             staging[name] = f"{project}.{dataset}.{self.table_prefix}{name}_staging_{version}"
             _create_staging_table(client, staging[name], fields)
-        row = landings_row(landing, version) | {PREVIOUS_VERSION: plan.landed_version}
+        row = landings_row(landing, version) | {PREVIOUS_VERSION: landing.landed_version}
         schema = LANDINGS_SCHEMA.append(pa.field(PREVIOUS_VERSION, pa.string()))
         sources: dict[str, Iterator[pa.RecordBatch]] = {
             LANDINGS: iter([pa.RecordBatch.from_pylist([row], schema=schema)]),
-            REPLACED: iter([pa.RecordBatch.from_arrays([plan.replaced], names=["item_id"])]),
+            REPLACED: iter([pa.RecordBatch.from_arrays([landing.replaced], names=["item_id"])]),
             **{name: spool.read(name) for name in SCHEMAS},
         }
         for name, batches in sources.items():

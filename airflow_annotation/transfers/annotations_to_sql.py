@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.sql import make_engine
@@ -83,21 +84,23 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             rows = warehouse.read_landings(connection, project.uri)
         return landed_of(rows[0], partial(self._read_states, project)) if rows else None
 
-    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
+    def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Replace the rows of the items that were read, or all rows of the project, in one transaction."""
-        project, plan = landing.project, landing.plan
+        project = landing.project
         with self._database(project) as warehouse, warehouse.engine.begin() as connection:
             self._connection = connection
             last = warehouse.lock(connection, project.uri)
-            if not plan.full and last["version"] != plan.landed_version:
+            if not landing.full and last["version"] != landing.landed_version:
                 raise LandingMovedError(f"Another landing of {project.uri} was committed since this one was planned.")
             rows = {}
             for name in SCHEMAS:
                 table = warehouse.tables[name]
-                deleted = warehouse.delete_rows(connection, table, project.uri, None if plan.full else plan.replaced)
+                deleted = warehouse.delete_rows(
+                    connection, table, project.uri, None if landing.full else landing.replaced
+                )
                 warehouse.write_rows(connection, table, self.checked(spool.read(name)))
-                rows[name] = spool.rows[name] if plan.full else last[name] - deleted + spool.rows[name]
-                if deleted < 0 and not plan.full:
+                rows[name] = spool.rows[name] if landing.full else last[name] - deleted + spool.rows[name]
+                if deleted < 0 and not landing.full:
                     rows[name] = warehouse.count_rows(connection, table, project.uri)
             warehouse.save_landing(connection, {**landings_row(landing, uuid.uuid4().hex), **rows})
         return {
@@ -106,7 +109,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             "rows": rows,
         }
 
-    def landed_assets(self, landing: Mapping[str, Any]) -> list[LandedAsset]:  # noqa: ARG002 - the tables are known
+    def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:  # noqa: ARG002 - the tables are known
         """Return the assets of the tables."""
         return [LandedAsset(self._warehouse.asset_uri(name), {name: columns}) for name, columns in SCHEMAS.items()]
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
 
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from airflow_annotation.arguments import is_templated
+from airflow_annotation.datasets.parquet import write_tables
+from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError, storage_errors
 from airflow_annotation.hooks.annotation import AnnotationProject
@@ -25,7 +27,7 @@ from airflow_annotation.labels.video import Frames
 from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.landing.media import MediaParameters, MediaTask
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed, RefreshPlan, compare_states, full_reason
+from airflow_annotation.landing.refresh import Landed, compare_states, full_reason
 from airflow_annotation.landing.shaping import (
     Transform,
     apply_transform,
@@ -33,7 +35,7 @@ from airflow_annotation.landing.shaping import (
     rename_fields,
     transform_name,
 )
-from airflow_annotation.landing.spool import Spool, write_spool
+from airflow_annotation.landing.spool import Spool
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 
 if TYPE_CHECKING:
@@ -165,19 +167,19 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         return None
 
     @abstractmethod
-    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
+    def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Write what was read, all or nothing, and return where it is: ``rows`` by table, and what else helps.
 
-        In one commit, the rows of the items in ``landing.plan.replaced`` (of a full landing: all rows of the project)
+        In one commit, the rows of the items in ``landing.replaced`` (of a full landing: all rows of the project)
         go, those in the spool come, and what :meth:`find_landed` returns becomes that of this landing, with a version
         of its own. A landing of no change is committed too.
 
         :param landing: what is landed
         :param spool: the rows that were read
-        :raises LandingMovedError: it is a refresh, and ``landing.plan.landed_version`` is not the last landing any more
+        :raises LandingMovedError: it is a refresh, and ``landing.landed_version`` is not the last landing any more
         """
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> LandingResult:
         """Land the project and return a small dict: its URI, where it landed, rows by table, what has changed."""
         started = time.monotonic()
         project = self.find_project(context)
@@ -219,28 +221,27 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         )
         if _read_flag(self.full_refresh):
             reason = "it was asked for"
-        version = landed.version if landed else None
+        planned = LandingPlan(
+            project=project,
+            label_schema=label_schema,
+            settings=self.settings,
+            reason=reason,
+            landed_version=landed.version if landed else None,
+            watermark=watermark,
+        )
         if landed is None or reason is not None:
-            plan = RefreshPlan(reason=reason, landed_version=version, watermark=watermark)
             self.log.info("Reading all items of %s: %s", project.uri, reason)
-        else:
-            listed = self.hook.list_item_states(project.id, include_predictions=self.read_options.include_predictions)
-            changed, vanished, unchanged = compare_states(self.checked(listed), landed.read_states())
-            plan = RefreshPlan(
-                changed=changed,
-                vanished=vanished,
-                unchanged=unchanged,
-                landed_version=version,
-                watermark=watermark,
-            )
-            self.log.info(
-                "Of %s, %d items are new or have changed, %d are gone, %d are as they landed",
-                project.uri,
-                len(changed),
-                len(vanished),
-                unchanged,
-            )
-        return LandingPlan(project=project, label_schema=label_schema, settings=self.settings, plan=plan)
+            return planned
+        listed = self.hook.list_item_states(project.id, include_predictions=self.read_options.include_predictions)
+        changed, vanished, unchanged = compare_states(self.checked(listed), landed.read_states())
+        self.log.info(
+            "Of %s, %d items are new or have changed, %d are gone, %d are as they landed",
+            project.uri,
+            len(changed),
+            len(vanished),
+            unchanged,
+        )
+        return replace(planned, changed=changed, vanished=vanished, unchanged=unchanged)
 
     def read(self, landing: LandingPlan, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
         """Read the items that a plan names into a folder.
@@ -249,27 +250,26 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         :param folder: of this reading alone
         :param item_ids: read these only, a part of the plan's
         """
-        ids = landing.plan.changed if item_ids is None else item_ids
-        if landing.plan.full and item_ids is None:
+        ids = landing.changed if item_ids is None else item_ids
+        if landing.full and item_ids is None:
             batches: Iterable[LabelTables] = self._read_batches(landing.project)
         elif len(ids):
             batches = self._read_batches(landing.project, ids.to_pylist())
         else:
             batches = ()
-        movable = self.keeps_spool and landing.plan.full and item_ids is None
-        return write_spool(folder, self.with_media(batches, self.hook, landing.project.id), movable=movable)
+        batches = self.with_media(batches, self.hook, landing.project.id)
+        return Spool([(folder, write_tables(folder, batches, hashed=self.keeps_spool and landing.full))])
 
-    def report(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
+    def report(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Return what a landing has changed, as the task returns it."""
-        plan = landing.plan
         items = spool.rows["items"]
         return {
             "project": landing.project.uri,
-            "full": plan.full,
+            "full": landing.full,
             "changed_items": items,
-            "removed_items": 0 if plan.full else len(plan.replaced) - items,
-            "unchanged_items": plan.unchanged,
-            "watermark": plan.watermark.isoformat() if plan.watermark else None,
+            "removed_items": 0 if landing.full else len(landing.replaced) - items,
+            "unchanged_items": landing.unchanged,
+            "watermark": landing.watermark.isoformat() if landing.watermark else None,
             "label_schema_digest": landing.label_schema.digest(),
             **self.landed_media,
         }
@@ -309,7 +309,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             self.check_not_stopped()
             yield batch
 
-    def _read_and_land(self, landing: LandingPlan) -> dict[str, Any]:
+    def _read_and_land(self, landing: LandingPlan) -> LandingResult:
         with working_folder() as folder:
             spool = self.read(landing, ObjectStoragePath(f"file://{folder}"))
             return {**self.report(landing, spool), **self.land(landing, spool)}

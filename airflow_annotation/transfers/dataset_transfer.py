@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from airflow_annotation.arguments import is_templated
-from airflow_annotation.datasets.delta import DELTA, DeltaTables, land_delta
+from airflow_annotation.datasets.delta import land_delta
 from airflow_annotation.datasets.parquet import read_rows, refresh_dataset
 from airflow_annotation.datasets.purging import has_nothing_that_is_gone
+from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.datasets.versions import (
+    DELTA,
     PARQUET,
-    Manifest,
+    NewVersion,
     check_same_run,
     check_target,
     find_current,
@@ -120,7 +122,7 @@ class DatasetTransfer(AnnotationsTransfer):
 
         def read_states() -> Iterator[pa.RecordBatch]:
             try:
-                for batch in _read_items(store, current):
+                for batch in read_rows(store, current, "items", ITEM_STATES.names):
                     yield batch.select(ITEM_STATES.names).cast(ITEM_STATES)
             except FileNotFoundError as error:
                 if find_current(store) == current:
@@ -140,83 +142,53 @@ class DatasetTransfer(AnnotationsTransfer):
             read_states=read_states,
         )
 
-    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
+    def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Write a version of the dataset and make it the current one; where nothing has changed, the version stays."""
         store = self.store()
-        kept = {"keep_versions": self.keep_versions, "is_kept": self._is_kept(store)}
-        if landing.plan.full:
-            return self._land_all(store, landing, spool, kept)
-        return describe_version(store, self._refresh(store, landing, spool, kept))
+        new = self._new_version(store, landing, spool)
 
-    def _land_all(
-        self, store: DatasetStore, landing: LandingPlan, spool: Spool, kept: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        options: Mapping[str, Any] | None = self.dataset_options
-        if spool.can_move:
-            check_format(self.dataset_format, options)
-            manifest = write_version(
-                store, spool.move_into, replace_project=self.replace_project, **self._described(landing, spool), **kept
-            )
-            return describe_version(store, manifest)
-        if self.dataset_format == DELTA:
-            manifest = land_delta(
-                store,
-                lambda table: self.checked(spool.read(table)),
-                replace_project=self.replace_project,
-                **self._described(landing, spool),
-                **kept,
-            )
-            return describe_version(store, manifest)
+        def read(table: str) -> Iterator[pa.RecordBatch]:
+            return self.checked(spool.read(table))
+
+        if new.follows is not None and not len(landing.replaced) and not any(spool.rows.values()):
+            manifest = keep_version(store, new.follows, new)
+        elif self.dataset_format == DELTA:
+            manifest = land_delta(store, new, landing.replaced, read)
+        elif self.dataset_format != PARQUET:
+            return self._land_other(store, new, spool)
+        elif landing.full:
+            manifest = write_version(store, new, spool.copy_into)
+        else:
+            manifest = refresh_dataset(store, new, landing.replaced, read)
+        return describe_version(store, manifest)
+
+    def _land_other(self, store: DatasetStore, new: NewVersion, spool: Spool) -> LandingResult:
+        options = self.dataset_options
         if self.dataset_format not in TABLE_FORMATS:
             chosen = {name: self.settings[name] for name in ("annotations", "include_predictions")}
             options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)
-        return land_dataset(
-            store,
-            self.checked(spool.batches()),
-            dataset_format=self.dataset_format,
-            options=options,
-            place_images=self.place_images,
-            replace_project=self.replace_project,
-            **self._described(landing, spool),
-            **kept,
-        )
+        batches = self.checked(spool.batches())
+        return land_dataset(store, new, batches, options=options, place_images=self.place_images)
 
-    def _refresh(self, store: DatasetStore, landing: LandingPlan, spool: Spool, kept: Mapping[str, Any]) -> Manifest:
-        current = find_current(store)
-        if current is None or current.version != landing.plan.landed_version:
-            raise LandingMovedError(f"{store.uri} has another version than {landing.plan.landed_version} meanwhile.")
-        if not len(landing.plan.replaced) and not any(spool.rows.values()):
-            return keep_version(store, current, watermark=landing.plan.watermark, **kept)
-        refresh = land_delta if self.dataset_format == DELTA else refresh_dataset
-        return refresh(
-            store,
-            follows=current,
-            replaced=landing.plan.replaced,
-            read=lambda table: self.checked(spool.read(table)),
-            **self._described(landing, spool),
-            **kept,
-        )
-
-    def _described(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
+    def _new_version(self, store: DatasetStore, landing: LandingPlan, spool: Spool) -> NewVersion:
+        current = None if landing.full else find_current(store)
+        if not landing.full and (current is None or current.version != landing.landed_version):
+            raise LandingMovedError(f"{store.uri} has another version than {landing.landed_version} meanwhile.")
         report = self.report(landing, spool)
-        return {
-            "project": landing.project.uri,
-            "run_key": landing.project.run_key,
-            "label_schema": landing.label_schema,
-            "settings": landing.settings,
-            "watermark": landing.plan.watermark,
-            "changes": {name: report[name] for name in ("changed_items", "removed_items")},
-        }
-
-    def _is_kept(self, store: DatasetStore) -> Callable[[Manifest, Manifest], bool] | None:
-        return partial(has_nothing_that_is_gone, store) if self.purge_versions else None
-
-
-def _read_items(store: DatasetStore, manifest: Manifest) -> Iterator[pa.RecordBatch]:
-    if manifest.dataset_format == DELTA:
-        return DeltaTables(store).read("items", manifest.delta_versions["items"], ITEM_STATES.names)
-    return read_rows(store, manifest, "items", ITEM_STATES.names)
+        return NewVersion(
+            project=landing.project.uri,
+            run_key=landing.project.run_key,
+            label_schema=landing.label_schema,
+            settings=landing.settings,
+            dataset_format=self.dataset_format,
+            follows=current,
+            watermark=landing.watermark,
+            changes={"changed_items": report["changed_items"], "removed_items": report["removed_items"]},
+            keep_versions=self.keep_versions,
+            is_kept=partial(has_nothing_that_is_gone, store) if self.purge_versions else None,
+            replace_project=self.replace_project,
+        )
 
 
 def check_versions(dataset_format: str, dataset_options: Any, keep_versions: int) -> None:

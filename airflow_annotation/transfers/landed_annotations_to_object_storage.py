@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import XComArg
 
 from airflow_annotation.assets import folder_uri
-from airflow_annotation.datasets.delta import DELTA
-from airflow_annotation.datasets.landed import LandedProject, read_landed_tables
+from airflow_annotation.datasets.landed import LandedProject, read_landed_tables, to_relative
+from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.stores import FolderStore
-from airflow_annotation.datasets.versions import PARQUET, dataset_path
+from airflow_annotation.datasets.versions import DELTA, PARQUET, NewVersion, dataset_path
 from airflow_annotation.exceptions import AnnotationError, storage_errors
 from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, has_all_frames, land_dataset
 from airflow_annotation.labels.tables import LabelTables
@@ -111,12 +112,12 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         self.keep_versions = keep_versions
         self.replace_project = replace_project
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> LandingResult:
         """Convert the landing, and return where the dataset is."""
         with storage_errors(f"The conversion to {self.target} (task {self.task_id})"):
             return self._convert(context)
 
-    def _convert(self, context: Context) -> dict[str, Any]:
+    def _convert(self, context: Context) -> LandingResult:
         started = time.monotonic()
         check_format(self.dataset_format, self.dataset_options)
         source = self.source if isinstance(self.source, Mapping) else {"target": self.source}
@@ -128,7 +129,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         self._sources = [folder_uri(str(source["target"]))]
         return self.announce(context, self._land(landing, batches, started))
 
-    def source_uris(self, landing: Mapping[str, Any]) -> list[str]:  # noqa: ARG002 - what others look at
+    def source_uris(self, landing: LandingResult) -> list[str]:  # noqa: ARG002 - what others look at
         """Return the URI of the dataset, or those of the tables, that were converted."""
         return self._sources
 
@@ -146,7 +147,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         """Return ``media_target``, or ``media`` in the dataset's folder."""
         return default_media_folder(self.media_target, self.target, self.object_storage_conn_id)
 
-    def _convert_tables(self, source: Mapping[str, Any], started: float) -> dict[str, Any]:
+    def _convert_tables(self, source: Mapping[str, Any], started: float) -> LandingResult:
         from airflow_annotation.landing.sql_reader import SqlReader
 
         schema, table_prefix = self.schema, self.table_prefix
@@ -163,21 +164,25 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
             landing = reader.find_landing()
             return self._land(landing, reader.read(landing), started)
 
-    def _land(self, landing: LandedProject, batches: Iterable[LabelTables], started: float) -> dict[str, Any]:
-        landed = land_dataset(
-            FolderStore(dataset_path(self.target, self.object_storage_conn_id)),
-            self.with_media(self._checked(batches, landing.settings)),
+    def _land(self, landing: LandedProject, batches: Iterable[LabelTables], started: float) -> LandingResult:
+        batches = self.with_media(self._checked(map(partial(to_relative, landing), batches), landing.settings))
+        new = NewVersion(
             project=landing.project,
             run_key=landing.run_key,
             label_schema=landing.label_schema,
             settings=landing.settings,
             dataset_format=self.dataset_format,
+            keep_versions=self.keep_versions,
+            replace_project=self.replace_project,
+        )
+        landed = land_dataset(
+            FolderStore(dataset_path(self.target, self.object_storage_conn_id)),
+            new,
+            batches,
             options=None
             if self.dataset_format in TABLE_FORMATS
             else self.dataset_options_with_media(self.dataset_options or {}),
             place_images=self.place_images,
-            keep_versions=self.keep_versions,
-            replace_project=self.replace_project,
         )
         seconds = round(time.monotonic() - started, 3)
         self.log.info("Wrote %s in %.1f s: %s", landed["path"], seconds, landed["rows"])

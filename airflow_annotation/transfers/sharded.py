@@ -6,12 +6,14 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import msgspec
 import pyarrow as pa
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import ObjectStoragePath, TaskGroup, XComArg
 
 from airflow_annotation.arguments import is_templated
-from airflow_annotation.datasets.versions import check_target
+from airflow_annotation.datasets.results import LandingResult
+from airflow_annotation.datasets.versions import TableFile, check_target
 from airflow_annotation.exceptions import AnnotationError, storage_errors
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.landing.plan import LandingPlan
@@ -143,7 +145,7 @@ class _PlanTask(AnnotationsTransfer):
 
     def _plan_shards(self, context: Context) -> list[int]:
         landing = self.plan(self.find_project(context))
-        item_ids = self._list_items(landing.project) if landing.plan.full else landing.plan.changed
+        item_ids = self._list_items(landing.project) if landing.full else landing.changed
         run = context["dag_run"]
         staged = StagedLanding.write(
             self.staging,
@@ -174,7 +176,7 @@ class _ReadTask(_StagedTask):
         super().__init__(**{**kwargs, "multiple_outputs": False})
         self.shard = shard
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> Any:
         """Read the shard, and return its folder, rows by table, and what media were written."""
         with storage_errors(f"The reading of shard {self.shard} into {self.staged} (task {self.task_id})"):
             return self._read_shard(context)
@@ -197,6 +199,7 @@ class _ReadTask(_StagedTask):
             "shard": self.shard,
             "try_number": try_number,
             "rows": spool.rows,
+            "files": msgspec.to_builtins(spool.parts[0][1]),
             **self.landed_media,
         }
 
@@ -213,12 +216,12 @@ class _LandTask(_StagedTask):
         super().__init__(**kwargs)
         self.shard_reports = shard_reports
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> LandingResult:
         """Land the project as the transfer does, and remove what is staged."""
         with storage_errors(f"The landing of {self.staged} (task {self.task_id})"):
             return self._land_staged(context)
 
-    def _land_staged(self, context: Context) -> dict[str, Any]:
+    def _land_staged(self, context: Context) -> LandingResult:
         staged = StagedLanding(self.staged, self.staging_conn_id)
         if staged.exists():
             self._landing = self.read_staged()
@@ -242,14 +245,18 @@ class _LandTask(_StagedTask):
         # Tries of the plan before this one may have had more shards.
         self._reports = [report for report in self.shard_reports if report["staged"] == self.staged]
         shards = {
-            report["shard"]: staged.shard_folder(report["shard"], report["try_number"]) for report in self._reports
+            report["shard"]: (
+                staged.shard_folder(report["shard"], report["try_number"]),
+                msgspec.convert(report["files"], dict[str, TableFile]),
+            )
+            for report in self._reports
         }
         if missing := sorted(set(range(staged.shards)) - shards.keys()):
             self._fail_for_missing(missing)
         self.with_media(())
         return Spool([shards[shard] for shard in sorted(shards)])
 
-    def report(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
+    def report(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Return what the landing has changed, with the media that the shards have written."""
         report = super().report(landing, spool)
         media = [report["media"] for report in self._reports if "media" in report]

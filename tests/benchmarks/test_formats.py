@@ -22,7 +22,6 @@ import pytest
 from PIL import Image
 
 from airflow_annotation.datasets.landed import read_landed_tables
-from airflow_annotation.datasets.parquet import write_dataset
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.formats.registry import read_options, write_images
@@ -31,6 +30,7 @@ from airflow_annotation.labels.label_studio.export import tables_from_export
 from airflow_annotation.labels.tables import LabelTables
 from tests.benchmarks.memory import peak_megabytes
 from tests.benchmarks.test_export_to_tables import BOXES, CONFIG, SOURCE, export_bytes
+from tests.support.datasets import write_dataset
 
 pytestmark = pytest.mark.benchmark
 
@@ -107,7 +107,7 @@ def test_formats_against_the_sdk(tmp_path: Path) -> None:
     files = export_files(tmp_path, TASKS)
     landed = FolderStore(dataset_path(str(tmp_path / "landed")))
     schema = label_schema_from_config(CONFIG)
-    write_dataset(landed, tables(files), project=SOURCE.project, run_key=None, label_schema=schema, settings={})
+    write_dataset(landed, tables(files), project=SOURCE.project, label_schema=schema)
     columns = f"{'the SDK':>12}{'export':>11}{'times':>8}{'landed':>11}{'times':>8}{'bare':>11}"
     print(f"\n{TASKS * BOXES:,} boxes, {TASKS:,} images{columns}")
     for dataset_format in ("coco", "yolo"):

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from airflow_annotation.datasets.landed import join_tables, read_landed_tables
-from airflow_annotation.datasets.parquet import write_dataset
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.registry import FORMATS, read_options, write_images
 from airflow_annotation.labels.tables import LabelTables, collect_tables
-from tests.support.datasets import SCHEMA, box, files_in, image_index, item, read_coco, submission, write
+from tests.support.datasets import SCHEMA, box, files_in, image_index, item, read_coco, submission, write, write_dataset
 from tests.support.generated import boxes, label_tables, project_uri
 
 PHOTOS = Path(__file__).parents[2] / "demo" / "photos"
@@ -167,9 +166,7 @@ def test_boxes_are_the_same_in_every_format(
 @given(batches=label_tables())
 def test_a_landed_dataset_is_read_in_whole_items(tmp_path_factory: pytest.TempPathFactory, batches: Any) -> None:
     target = FolderStore(dataset_path(str(tmp_path_factory.mktemp("landed"))))
-    write_dataset(
-        target, batches, project=project_uri(), run_key="r", label_schema=SCHEMA, settings={"annotations": "all"}
-    )
+    write_dataset(target, batches, run_key="r", label_schema=SCHEMA, settings={"annotations": "all"})
     landing, read = read_landed_tables(target.uri)
     assert collect_tables(read) == collect_tables(batches)
     assert (landing.project, landing.run_key, landing.label_schema) == (project_uri(), "r", SCHEMA)

@@ -15,26 +15,18 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 
 from airflow_annotation.datasets import parquet
-from airflow_annotation.datasets.parquet import read_dataset, write_dataset
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import Manifest, dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables, collect_tables
+from tests.support.datasets import write_dataset
 from tests.support.generated import SCHEMA, boxes, label_tables, project_uri
 
 
-def write(
-    target: str, batches: Any, *, project: str = project_uri(), run_key: str | None = "cars/1", **kwargs: Any
-) -> Manifest:
-    return write_dataset(
-        FolderStore(dataset_path(target)),
-        batches,
-        project=project,
-        run_key=run_key,
-        label_schema=SCHEMA,
-        settings={"annotations": "all"},
-        **kwargs,
-    )
+def write(target: str, batches: Any, *, run_key: str | None = "cars/1", **kwargs: Any) -> Manifest:
+    asked = {"label_schema": SCHEMA, "settings": {"annotations": "all"}, **kwargs}
+    return write_dataset(FolderStore(dataset_path(target)), batches, run_key=run_key, **asked)
 
 
 def versions_in(target: str) -> set[str]:

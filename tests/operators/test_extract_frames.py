@@ -8,13 +8,13 @@ import pytest
 from airflow.sdk import DAG, ObjectStoragePath
 from PIL import Image
 
-from airflow_annotation.datasets.parquet import write_dataset
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.media.frame_folder import read_frames_table
 from airflow_annotation.media.video import VideoReader
 from airflow_annotation.operators.frames import ExtractFramesOperator
+from tests.support.datasets import write_dataset
 from tests.support.generated import batch_of, project_uri
 from tests.support.task_context import task_context
 from tests.support.videos import make_video, shown_number
@@ -98,10 +98,7 @@ def test_labeled_frames_are_those_of_the_landed_dataset(video: str, tmp_path: Pa
     write_dataset(
         FolderStore(dataset),
         [batch_of(labels=[label_on("the street", 4), label_on("the street", 20, 22), label_on("another video", 50)])],
-        project=project_uri(),
-        run_key=None,
         label_schema=LabelSchema.from_dict({"objects": {"type": "detections", "classes": ["car"]}}),
-        settings={},
     )
     item = {"media": video, "item_key": "the street"}
     result = extract(video=item, target=f"file://{tmp_path}/frames", labeled_only=str(dataset))

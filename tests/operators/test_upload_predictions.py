@@ -187,7 +187,7 @@ def test_what_landed_is_edited_in_a_new_run_and_its_changes_are_told(
     rows = [*ROWS, {"item_key": "c", "field": None}]
     run(first, label_studio_conn_id, labels=rows, mode="annotations")
 
-    def land(project: AnnotationProject, name: str, **arguments: Any) -> dict[str, Any]:
+    def land(project: AnnotationProject, name: str, **arguments: Any) -> Any:
         return AnnotationsToObjectStorageOperator(
             task_id="land",
             annotation_conn_id=label_studio_conn_id,

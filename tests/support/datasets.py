@@ -1,4 +1,4 @@
-"""Training datasets written for tests."""
+"""Datasets written for tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from airflow_annotation.datasets.versions import TableFile, dataset_path
+from airflow_annotation.datasets.parquet import write_tables
+from airflow_annotation.datasets.stores import DatasetStore
+from airflow_annotation.datasets.versions import (
+    Manifest,
+    NewVersion,
+    TableFile,
+    Written,
+    dataset_path,
+    write_version,
+)
 from airflow_annotation.formats.registry import read_options, write_images
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.schema import LabelSchema
@@ -94,6 +103,16 @@ def write(
         dataset_format=dataset_format,
         options=read_options(dataset_format, options),
         left_out=left_out,
+    )
+
+
+def write_dataset(store: DatasetStore, batches: Iterable[LabelTables], **new: Any) -> Manifest:
+    """Land tables as a Parquet dataset."""
+    fields: dict[str, Any] = {"project": project_uri(), "label_schema": SCHEMA, "settings": {}, **new}
+    return write_version(
+        store,
+        NewVersion(**fields),
+        lambda folder: Written({name: [file] for name, file in write_tables(folder, batches).items()}),
     )
 
 

@@ -23,10 +23,10 @@ Land = Callable[..., dict[str, Any]]
 def land() -> Land:
     """Land batches with a transfer, and return what the task returns."""
 
-    def land(operator: AnnotationsTransfer, batches: Iterable[LabelTables], project_id: str = "1") -> dict[str, Any]:
+    def land(operator: AnnotationsTransfer, batches: Iterable[LabelTables], project_id: str = "1") -> Any:
         operator.project = project_id
         operator.__dict__["hook"] = GeneratedHook(batches, project_id)
-        result: dict[str, Any] = operator.execute(task_context())
+        result: Any = operator.execute(task_context())
         return result
 
     return land

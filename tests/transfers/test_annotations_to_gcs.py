@@ -29,7 +29,7 @@ def bucket(gcs_conn_id: str) -> Any:
     return GCSHook(gcs_conn_id).get_conn().create_bucket(f"labels-{uuid4().hex}")
 
 
-def land(bucket: Any, batches: list[LabelTables], prefix: str = "cars", **kwargs: Any) -> dict[str, Any]:
+def land(bucket: Any, batches: list[LabelTables], prefix: str = "cars", **kwargs: Any) -> Any:
     operator = AnnotationsToGCSOperator(
         task_id="land", project="1", bucket=bucket.name, prefix=prefix, gcp_conn_id="gcs_test", **kwargs
     )

@@ -212,7 +212,7 @@ def test_a_refresh_is_planned_again_where_another_landing_came_in_between(databa
     land_first = operator.land
     other: list[LabelTables] = [boxes(5, per_item=3)]
 
-    def late(landing: Any, spool: Any) -> dict[str, Any]:
+    def late(landing: Any, spool: Any) -> Any:
         if other:
             land(database.operator(), [other.pop()])
         return land_first(landing, spool)

@@ -59,7 +59,7 @@ def changed(batch: LabelTables, day: int) -> LabelTables:
     return batch._replace(items=batch.items.set_column(index, batch.items.schema.field(index), times))
 
 
-def land(tool: GeneratedHook, target: Path | str, **kwargs: Any) -> dict[str, Any]:
+def land(tool: GeneratedHook, target: Path | str, **kwargs: Any) -> Any:
     operator = AnnotationsToObjectStorageOperator(task_id="land", target=str(target), project="1", **kwargs)
     operator.__dict__["hook"] = tool
     context: Any = task_context()

@@ -23,12 +23,12 @@ from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
 
 
-def land_format(land: Land, target: Path, batches: list[LabelTables], **kwargs: Any) -> dict[str, Any]:
+def land_format(land: Land, target: Path, batches: list[LabelTables], **kwargs: Any) -> Any:
     operator = AnnotationsToObjectStorageOperator(task_id="land", target=str(target), **kwargs)
     return land(operator, batches)
 
 
-def convert(target: Path, **kwargs: Any) -> dict[str, Any]:
+def convert(target: Path, **kwargs: Any) -> Any:
     kwargs = {"dataset_format": "coco"} | kwargs
     operator = LandedAnnotationsToObjectStorageOperator(task_id="convert", target=str(target), **kwargs)
     context: Any = task_context()

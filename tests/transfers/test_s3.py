@@ -39,7 +39,7 @@ def target(s3_conn_id: str) -> str:
     return f"s3://{s3_conn_id}@{make_bucket(s3_conn_id)}/cars"
 
 
-def land(target: str, batches: list[LabelTables], **kwargs: Any) -> dict[str, Any]:
+def land(target: str, batches: list[LabelTables], **kwargs: Any) -> Any:
     operator = AnnotationsToObjectStorageOperator(task_id="land", project="1", target=target, **kwargs)
     operator.__dict__["hook"] = kwargs.pop("hook", None) or GeneratedHook(batches)
     context: Any = task_context()

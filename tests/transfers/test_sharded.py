@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,6 +18,9 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.results import LandingResult
+from airflow_annotation.datasets.stores import FolderStore
+from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, TABLES_VERSION, LabelTables
@@ -34,6 +39,7 @@ from tests.support.generated import SCHEMA, GeneratedHook, boxes, rows_of, sorte
 from tests.support.stored_dag import store_and_read_back
 from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
+from tests.transfers.test_s3 import make_bucket
 
 
 @dataclass
@@ -100,14 +106,13 @@ class Shelf(AnnotationsTransfer):
     def find_landed(self, _: AnnotationProject) -> Landed | None:
         return self.landed
 
-    def land(self, landing: LandingPlan, spool: Spool) -> dict[str, Any]:
-        plan = landing.plan
+    def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         version = Shelf.landed.version if Shelf.landed else None
-        if not plan.full and version != plan.landed_version:
+        if not landing.full and version != landing.landed_version:
             raise LandingMovedError("Another landing was committed.")
-        replaced = set(plan.replaced.to_pylist())
+        replaced = set(landing.replaced.to_pylist())
         for name, rows in Shelf.rows.items():
-            kept = [] if plan.full else [row for row in rows if row["item_id"] not in replaced]
+            kept = [] if landing.full else [row for row in rows if row["item_id"] not in replaced]
             Shelf.rows[name] = kept + [row for batch in spool.read(name) for row in batch.to_pylist()]
         Shelf.landed = Landed(
             version=uuid4().hex,
@@ -134,14 +139,9 @@ def make_group(tmp_path: Path) -> MakeGroup:
     def make(
         operator_class: type[AnnotationsTransfer], batches: list[LabelTables], shard_items: int = 3, **arguments: Any
     ) -> Group:
+        arguments = {"staging": f"file://{tmp_path}/staging", "shard_items": shard_items, **arguments}
         with DAG("cycle", schedule=None) as dag:
-            land_in_shards(
-                operator_class,
-                group_id="labels",
-                staging=f"file://{tmp_path}/staging",
-                shard_items=shard_items,
-                **arguments,
-            )
+            land_in_shards(operator_class, group_id="labels", **arguments)
         return Group(dag, batches)
 
     return make
@@ -170,6 +170,51 @@ def test_shards_land_what_a_single_task_lands(
         {name: table.to_pylist() for name, table in tables["whole"].items()}
     )
     assert staged(tmp_path) == []
+
+
+def test_the_files_of_shards_are_those_of_the_dataset(make_group: MakeGroup, tmp_path: Path) -> None:
+    group = make_group(AnnotationsToObjectStorageOperator, [boxes(10)], target=f"{tmp_path}/dataset")
+    for shard in group.plan():
+        group.read(shard)
+    written = sorted(
+        hashlib.sha256(path.read_bytes()).hexdigest() for path in tmp_path.glob("staging/*/shards/*/labels.parquet")
+    )
+    landed = group.land()
+    files = read_manifest(f"{tmp_path}/dataset").files["labels"]
+    assert (len(files), sum(file.rows for file in files)) == (4, landed["rows"]["labels"])
+    assert sorted(file.sha256 for file in files) == written
+
+
+def test_shards_are_still_there_for_the_next_try_of_a_landing_that_fails(
+    make_group: MakeGroup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = make_group(AnnotationsToObjectStorageOperator, [boxes(5)], target=f"{tmp_path}/dataset")
+    for shard in group.plan():
+        group.read(shard)
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderStore, "replace", _full_disk)
+        with pytest.raises(AnnotationError, match="No space left"):
+            group.land()
+    assert group.land()["rows"]["items"] == 5
+    dataset = read_dataset(f"{tmp_path}/dataset")
+    assert sorted_rows({name: table.to_pylist() for name, table in dataset.items()}) == rows_of(group.batches)
+
+
+@pytest.mark.parametrize("folders", ["within a bucket", "from a bucket to a disk", "from a disk to a bucket"])
+def test_shards_land_wherever_they_and_the_dataset_are(
+    make_group: MakeGroup, s3_conn_id: str, tmp_path: Path, folders: str
+) -> None:
+    bucket, disk = f"s3://{s3_conn_id}@{make_bucket(s3_conn_id)}", tmp_path.as_uri()
+    staging = disk if folders.startswith("from a disk") else bucket
+    target = f"{disk if folders.endswith('disk') else bucket}/dataset"
+    group = make_group(AnnotationsToObjectStorageOperator, [boxes(7)], staging=f"{staging}/staging", target=target)
+    group.run()
+    dataset = read_dataset(target)
+    assert sorted_rows({name: table.to_pylist() for name, table in dataset.items()}) == rows_of(group.batches)
+
+
+def _full_disk(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_training_dataset_lands_in_shards(make_group: MakeGroup, tmp_path: Path) -> None:

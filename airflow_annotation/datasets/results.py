@@ -1,0 +1,46 @@
+"""What a landing task returns."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+
+class LandingResult(TypedDict, total=False):
+    """What a landing task returns. Which keys there are depends on the destination.
+
+    :param project: the project's URI
+    :param rows: rows by table, or by kind of file
+    :param full: whether all items were read
+    :param changed_items: items whose rows were replaced or added
+    :param removed_items: items whose rows were removed
+    :param unchanged_items: items whose rows stay
+    :param watermark: by the tool's clock, ISO 8601: all changes up to it have landed. None if the tool cannot say
+    :param label_schema_digest: equal for equal label schemas
+    :param media: where the media are, and how many were written
+    :param seconds: that the task took
+    :param target: URI of the dataset
+    :param version: of the dataset
+    :param path: URI of the version
+    :param left_out: by reason, how many objects a training format has no place for
+    :param sql_conn_id: connection of the database
+    :param dataset: of BigQuery
+    :param tables: full names of the tables
+    """
+
+    project: str
+    rows: dict[str, int]
+    full: bool
+    changed_items: int
+    removed_items: int
+    unchanged_items: int
+    watermark: str | None
+    label_schema_digest: str
+    media: dict[str, Any]
+    seconds: float
+    target: str
+    version: str
+    path: str
+    left_out: dict[str, int]
+    sql_conn_id: str
+    dataset: str
+    tables: dict[str, str]
