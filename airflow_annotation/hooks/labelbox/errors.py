@@ -243,8 +243,13 @@ def _unread(error: Exception, url: str) -> AnnotationError | None:
 
 
 def _mapped(error: Exception, url: str, api_key: str) -> AnnotationError | None:
+    from airflow_annotation.hooks.labelbox.sdk_answers import GarbledAnswer
+
     name = type(error).__name__
     module = type(error).__module__
+    for one in (error, getattr(error, "cause", None)):
+        if isinstance(one, GarbledAnswer):
+            return AnnotationAnswerError(shorten(f"Labelbox at {url} did not answer as it does: {one}"))
     if not module.startswith(("lbox", "labelbox", "google.api_core", "requests")):
         return None
     message = shorten(str(getattr(error, "message", None) or error)).replace(api_key, "…")

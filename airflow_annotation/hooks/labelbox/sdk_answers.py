@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,10 +13,13 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 _WAIT: Final = 0.5
+_TOKEN: Final = re.compile(r'(?s)(?:"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n])*"|#[^\n]*)|([_A-Za-z]\w*|\.\.\.|[][(){}:@])')
+"""What the structure of a GraphQL document is made of; texts and comments are empty."""
+_CLOSING: Final = {")": "(", "}": "{", "]": "["}
 
 
 class GarbledAnswer(requests.exceptions.RequestException):
-    """An answer that Labelbox never gives."""
+    """An answer that Labelbox never gives. The SDK passes it on as the cause of an error of its own, or as it is."""
 
 
 class _Adapter(HTTPAdapter):
@@ -49,14 +53,18 @@ def sdk_adapter(retry: Retry, *, attempts: int) -> HTTPAdapter:
     return _Adapter(retry, attempts)
 
 
-def _only_reads(request: requests.PreparedRequest) -> bool:
-    if request.method != "POST":
-        return request.method == "GET"
+def _document(request: requests.PreparedRequest) -> str:
+    """Return the GraphQL document that a request asks; empty where it has none, or sends a file with it."""
+    if request.method != "POST" or not urlsplit(request.url or "").path.endswith("graphql"):
+        return ""
     try:
-        document = json.loads(request.body if isinstance(request.body, (str, bytes)) else b"")["query"]
-        return str(document).lstrip().startswith(("query", "{"))
+        return str(json.loads(request.body if isinstance(request.body, (str, bytes)) else b"")["query"])
     except (ValueError, KeyError, TypeError):
-        return False
+        return ""
+
+
+def _only_reads(request: requests.PreparedRequest) -> bool:
+    return request.method == "GET" or _document(request).lstrip().startswith(("query", "{"))
 
 
 def _fault(response: requests.Response) -> str | None:
@@ -68,14 +76,48 @@ def _fault(response: requests.Response) -> str | None:
         return "a web page instead of JSON"
     try:
         body = response.json()
+    except requests.exceptions.ContentDecodingError:
+        return "a body that cannot be decompressed"
+    except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ConnectionError):
+        return "a body that is cut off"
     except ValueError:
         is_silent = not response.content and response.request.method == "DELETE"
         return None if is_silent else f"{len(response.content):,} bytes of {kind or 'no type'} that are no JSON"
-    return None if _is_answer(body, response) else "JSON of another shape"
+    return None if _is_answer(body, response.request) else "JSON of another shape"
 
 
-def _is_answer(body: Any, response: requests.Response) -> bool:
-    if response.request.method == "POST" and urlsplit(response.url).path.endswith("graphql"):
-        has_data = isinstance(body, dict) and isinstance(body.get("data"), dict)
-        return has_data or (isinstance(body, dict) and bool({"errors", "message"} & body.keys()))
-    return isinstance(body, (dict, list))
+def _is_answer(body: Any, request: requests.PreparedRequest) -> bool:
+    if request.method != "POST" or not urlsplit(request.url or "").path.endswith("graphql"):
+        return isinstance(body, (dict, list))
+    if not isinstance(body, dict):
+        return False
+    # Labelbox leaves out what it has an error for, and the SDK takes what is left out for what is not there.
+    if {"errors", "message"} & body.keys():
+        return True
+    data = body.get("data")
+    return isinstance(data, dict) and asked_fields(_document(request)) <= data.keys()
+
+
+def asked_fields(document: str) -> set[str]:
+    """Return the names that an answer's data have for certain: of the fields that a GraphQL document asks first.
+
+    :param document: its first operation counts
+    """
+    fields: set[str] = set()
+    opened: list[str] = []
+    previous = ""
+    for part in _TOKEN.findall(document):
+        if part in _CLOSING:
+            if opened[-1:] != [_CLOSING[part]]:
+                return set()
+            opened.pop()
+            if not opened and part == "}":
+                break
+        elif part in _CLOSING.values():
+            opened.append(part)
+        elif opened == ["{"] and part in {"@", "..."}:
+            return set()  # what may be left out, or is named elsewhere
+        elif opened == ["{"] and part.isidentifier() and previous != ":":
+            fields.add(part)
+        previous = part
+    return fields
