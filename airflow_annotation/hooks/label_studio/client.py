@@ -26,7 +26,8 @@ from airflow_annotation.exceptions import (
     MediaError,
 )
 from airflow_annotation.hooks.answers import Answer, decode_json
-from airflow_annotation.hooks.label_studio.errors import check_response, connection_error, key_refused
+from airflow_annotation.hooks.errors import connection_error, key_refused
+from airflow_annotation.hooks.label_studio.errors import TOOL, check_response
 from airflow_annotation.transport.clients import make_async_client, make_client, timeout_of
 from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.transport.retries import retry_policy
@@ -141,7 +142,7 @@ class LabelStudioAuth(httpx.Auth):
 
     def _keep_access_token(self, response: httpx.Response) -> None:
         if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.BAD_REQUEST}:
-            raise key_refused(self._url, "the personal access token is expired, revoked, or of another server")
+            raise key_refused(TOOL, self._url, "the personal access token is expired, revoked, or of another server")
         check_response(response, self._url)
         token = decode_json(response, _AccessToken).access
         claims = _jwt_claims(token) or {}
@@ -270,7 +271,7 @@ class LabelStudioClient:
         answer = Answer(lambda response: read(check_response(response, self.url)))
         # Read inside the retry: an answer that is cut off half way, or garbled, is asked for again.
         arguments["extensions"]["retry"] = answer.within(arguments["extensions"]["retry"])
-        with connection_error(self.url):
+        with connection_error(TOOL, self.url):
             return answer.of(self._http.request(**arguments))
 
     @overload
@@ -289,7 +290,7 @@ class LabelStudioClient:
         answer = Answer(lambda response: read(check_response(response, self.url)))
         arguments = self._arguments(method, path, repeatable=None, timeout=None)
         arguments["extensions"]["retry"] = answer.within_async(arguments["extensions"]["retry"])
-        with connection_error(self.url):
+        with connection_error(TOOL, self.url):
             async with make_async_client(
                 auth=self._auth,
                 headers=self._headers,
@@ -315,7 +316,7 @@ class LabelStudioClient:
                 f"{media_uri[:200]!r} is no media of Label Studio: it leads out of the folder that it names."
             )
         request = httpx.Request("GET", f"{parts.scheme}://{parts.netloc}{path}", headers=self._headers)
-        with connection_error(self.url):
+        with connection_error(TOOL, self.url):
             self._auth.put_key(request, self._http)
         return str(request.url), {name: request.headers[name] for name in ("Authorization", *self._headers)}
 

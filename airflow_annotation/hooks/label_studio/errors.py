@@ -3,57 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import httpx
 
 from airflow_annotation.exceptions import (
-    AnnotationAuthenticationError,
     AnnotationConnectionError,
     AnnotationError,
-    AnnotationProjectNotFound,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.answers import garbled, is_web_page, page_name, undecodable
+from airflow_annotation.hooks.answers import garbled, is_web_page, page_name
+from airflow_annotation.hooks.errors import key_refused, project_not_found, shorten
 
-_LONGEST_MESSAGE = 1000
-
-
-@contextmanager
-def connection_error(url: str) -> Iterator[None]:
-    """Turn whatever keeps an answer from arriving into one sentence.
-
-    :param url: the server's URL
-    :raises AnnotationConnectionError: there was no answer, or half of one
-    """
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise AnnotationConnectionError(
-            f"Label Studio at {url} did not answer in time ({type(error).__name__}). "
-            "Is it overloaded? The connection's timeout can be raised."
-        ) from error
-    except httpx.ConnectError as error:
-        if "CERTIFICATE" in str(error):
-            hint = "Set the connection's ca_bundle to the certificates to trust."
-        elif "SSL" in str(error):
-            hint = "If it speaks plain http, write http:// in the connection's host."
-        else:
-            hint = "Is it running, and is the connection's host right?"
-        raise AnnotationConnectionError(f"Label Studio at {url} cannot be reached: {error}. {hint}") from error
-    except httpx.LocalProtocolError:
-        # Its message quotes the header, which may hold a secret.
-        raise AnnotationConnectionError(
-            f"The request to Label Studio at {url} cannot be sent: a header of the connection has illegal characters."
-        ) from None
-    except httpx.DecodingError as error:
-        raise undecodable(error) from error
-    except httpx.RequestError as error:
-        raise AnnotationConnectionError(
-            f"The connection to Label Studio at {url} broke: {type(error).__name__}: {error}."
-        ) from error
+TOOL: Final = "Label Studio"
+"""What people call it."""
 
 
 def check_response(response: httpx.Response, url: str) -> httpx.Response:
@@ -76,12 +39,12 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
         raise garbled(response, page_name(response))
     body = None if is_html else _json(response)
     if status == httpx.codes.UNAUTHORIZED:
-        raise key_refused(url, tool_message(body))
+        raise key_refused(TOOL, url, tool_message(body))
     if body is None:
         raise _not_label_studio(response, url, asked)
     message = tool_message(body)
     if status == httpx.codes.NOT_FOUND and "No Project matches" in message:
-        raise project_not_found(url, _project_id(response))
+        raise project_not_found(TOOL, url, _project_id(response))
     if status == httpx.codes.NOT_FOUND and not _is_label_studios(body):
         raise AnnotationConnectionError(
             f"{url} answered {asked} with 404: {message or 'no reason given'}. That is not how Label Studio answers. "
@@ -92,21 +55,6 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
     )
 
 
-def key_refused(url: str, reason: str) -> AnnotationAuthenticationError:
-    """Return the error that says the server at ``url`` does not take the connection's key."""
-    return AnnotationAuthenticationError(
-        f"Label Studio at {url} refuses the connection's API key: {reason or 'no reason given'}. "
-        "Put a current one into the connection's password field."
-    )
-
-
-def project_not_found(url: str, project_id: str) -> AnnotationProjectNotFound:
-    """Return the error that says the server at ``url`` has no project of this id."""
-    return AnnotationProjectNotFound(
-        f"Label Studio at {url} has no project {project_id}, or does not show it to the connection's user."
-    )
-
-
 def tool_message(body: Any) -> str:
     """Return what Label Studio says is wrong, as one line.
 
@@ -114,14 +62,14 @@ def tool_message(body: Any) -> str:
         Studio's own
     """
     if not isinstance(body, dict):
-        return _shorten(_flatten(body))
+        return shorten(_flatten(body))
     reasons = (
         body.get("validation_errors")
         or body.get("detail")
         or {name: value for name, value in body.items() if name not in {"id", "status_code", "version", "exc_info"}}
     )
     parts = [_flatten(reasons), _flatten(body.get("display_context"))]
-    return _shorten(". ".join(part.rstrip(".") for part in parts if part))
+    return shorten(". ".join(part.rstrip(".") for part in parts if part))
 
 
 def _redirected(response: httpx.Response, url: str) -> str:
@@ -148,14 +96,14 @@ def _not_label_studio(response: httpx.Response, url: str, asked: str) -> Annotat
     if status == httpx.codes.NOT_FOUND:
         if _project_id(response) and "| Label Studio</title>" in response.text:
             # The export endpoint says it with a web page.
-            return project_not_found(url, _project_id(response))
+            return project_not_found(TOOL, url, _project_id(response))
         return AnnotationConnectionError(
             f"{url} has no {response.request.url.path}: that is not Label Studio's API, or one of another version. "
             "Is the connection's host right, with its path prefix?"
         )
     text = re.sub(r"<[^>]+>", " ", re.sub(r"(?s)<(style|script|head)\b.*?</\1>", " ", response.text))
     return AnnotationRequestError(
-        f"{url} refused {asked} with {status} {response.reason_phrase}: {_shorten(text) or 'no reason given'}",
+        f"{url} refused {asked} with {status} {response.reason_phrase}: {shorten(text) or 'no reason given'}",
         status_code=status,
     )
 
@@ -184,8 +132,3 @@ def _flatten(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_flatten(part) for part in value)
     return "" if value is None else str(value)
-
-
-def _shorten(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"

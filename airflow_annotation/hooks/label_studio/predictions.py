@@ -7,12 +7,10 @@ no other way to make annotations in bulk, and one by one they take it a hundred 
 from __future__ import annotations
 
 import itertools
-from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import numpy as np
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
@@ -28,7 +26,7 @@ from airflow_annotation.labels.label_studio.config import label_schema_from_conf
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.submissions import Submission, complete_labels
-from airflow_annotation.media.items import key_hash
+from airflow_annotation.media.key_index import KeyIndex
 
 PREDICTIONS_PER_REQUEST: Final = 2000
 BYTES_PER_REQUEST: Final = 16 * 2**20
@@ -118,7 +116,7 @@ class _Upload:
         self._label_config = get_label_config(client, project_id) or "<View/>"
         self._config = LabelingConfig(self._label_config)
         self._schema = label_schema_from_config(self._label_config)
-        self._items = _Items(client, project_id, self._config)
+        self._items = _index_items(client, project_id, self._config)
         self._report = UploadReport()
         self._request: list[_Part] = []
         self._request_predictions = self._request_bytes = 0
@@ -137,7 +135,7 @@ class _Upload:
         has_several = self._count > len(predicted)
         seen: set[int] = set()
         for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):
-            item = self._items.find(item_key)
+            item = self._find(item_key)
             if item is None:
                 self._report.fail(item_key, f"The project has no item {item_key!r}.")
             elif item.task_id in seen:
@@ -163,6 +161,13 @@ class _Upload:
             self._show_version()
         progress.log(self._report, last=True)
         return self._report
+
+    def _find(self, item_key: str) -> _Item | None:
+        found = self._items.find(item_key)
+        if found is None:
+            return None
+        task_id, width, height, milliseconds = found
+        return _Item(task_id, width or None, height or None, milliseconds / 1000 or None)
 
     # Predictions
 
@@ -333,29 +338,15 @@ class _Item(NamedTuple):
     duration: float | None
 
 
-class _Items:
-    """The project's items by their keys: 24 bytes each, however long their keys are."""
-
-    def __init__(self, client: LabelStudioClient, project_id: str, config: LabelingConfig) -> None:
-        data_keys = tuple(media.data_key for media in config.objects.values())
-        hashes, facts = array("Q"), array("i")
-        for hash_, task_id, data in ItemTasks(client, project_id, data_keys=data_keys).read():
-            hashes.append(hash_)
-            facts.extend((task_id, *(_pixels(data.get(side)) for side in ("width", "height")), _milliseconds(data)))
-        unordered = np.frombuffer(hashes, np.uint64)
-        # Stable: of the tasks of one item the first is taken.
-        order = np.argsort(unordered, kind="stable")
-        self._hashes = unordered[order]
-        self._facts = np.frombuffer(facts, np.intc).reshape(-1, 4)[order]
-
-    def find(self, item_key: str) -> _Item | None:
-        """Return the item with this key, None if the project has none."""
-        hash_ = np.uint64(key_hash(item_key))
-        place = int(np.searchsorted(self._hashes, hash_))
-        if place == len(self._hashes) or self._hashes[place] != hash_:
-            return None
-        task_id, width, height, milliseconds = self._facts[place].tolist()
-        return _Item(task_id, width or None, height or None, milliseconds / 1000 or None)
+def _index_items(client: LabelStudioClient, project_id: str, config: LabelingConfig) -> KeyIndex:
+    """Return the id, width, height and milliseconds of the project's tasks by item key, 0 where they are not known."""
+    data_keys = tuple(media.data_key for media in config.objects.values())
+    tasks = ItemTasks(client, project_id, data_keys=data_keys).read()
+    rows = (
+        (hash_, task_id, *(_pixels(data.get(side)) for side in ("width", "height")), _milliseconds(data))
+        for hash_, task_id, data in tasks
+    )
+    return KeyIndex(rows, "i4", "i4", "i4", "i4")
 
 
 def _pixels(value: Any) -> int:

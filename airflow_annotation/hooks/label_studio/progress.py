@@ -9,8 +9,9 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationProgress
+from airflow_annotation.hooks.errors import project_not_found
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.label_studio.errors import project_not_found
+from airflow_annotation.hooks.label_studio.errors import TOOL
 from airflow_annotation.hooks.label_studio.task_pages import TASKS_PATH, condition, task_query
 
 _COUNTS_PATH: Final = "/api/projects/counts/"
@@ -81,7 +82,7 @@ async def aget_progress_of(
     for project_id in asked:
         counts = counted.get(int(project_id))
         answers[project_id] = (
-            project_not_found(client.url, project_id)
+            project_not_found(TOOL, client.url, project_id)
             if counts is None
             else msgspec.structs.replace(_progress(counts, None), skipped=counts.skipped_annotations_number)
         )
@@ -98,7 +99,7 @@ def _counts_query(*project_ids: str) -> dict[str, Any]:
 def _one_of(page: _CountsPage, client: LabelStudioClient, project_id: str) -> _ProjectCounts:
     if not page.results:
         # Unknown ids are left out of the answer instead of being an error.
-        raise project_not_found(client.url, project_id)
+        raise project_not_found(TOOL, client.url, project_id)
     return page.results[0]
 
 

@@ -18,8 +18,9 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.answers import Answer, garbled, is_web_page, reading
+from airflow_annotation.hooks.errors import connection_error
 from airflow_annotation.hooks.labelbox.errors import (
-    connection_error,
+    TOOL,
     read_field,
     read_graphql,
     read_graphql_parts,
@@ -132,14 +133,14 @@ class LabelboxClient:
         answer = Answer(read)
         # Read inside the retry: an answer that is cut off half way, or garbled, is asked for again.
         request["extensions"]["retry"] = answer.within(request["extensions"]["retry"])
-        with connection_error(self.endpoint):
+        with connection_error(TOOL, self.endpoint):
             return answer.of(self._http.post(self.endpoint, **request))
 
     async def _apost(self, read: Callable[[httpx.Response], T], document: str, variables: dict[str, Any]) -> T:
         answer = Answer(read)
         request = self._graphql(document, variables)
         request["extensions"]["retry"] = answer.within_async(request["extensions"]["retry"])
-        with connection_error(self.endpoint):
+        with connection_error(TOOL, self.endpoint):
             async with make_async_client(timeout=self._timeout, pace=self._pace) as http:
                 return answer.of(await http.post(self.endpoint, **request))
 
@@ -169,7 +170,7 @@ class LabelboxClient:
         """Give what is behind a URL that Labelbox gave, while it comes in; a body that is cut off is an error."""
         extensions = {"retry": retry_policy(repeatable=True, attempts=self._attempts)}
         with (
-            connection_error(_shown(url)),
+            connection_error(TOOL, _shown(url)),
             self._http.stream("GET", url, headers=self._headers(url), extensions=extensions) as response,
         ):
             yield _found(response, url)
@@ -189,7 +190,7 @@ class LabelboxClient:
         answer = Answer(read_file)
         extensions = self._extensions()
         extensions["retry"] = answer.within(extensions["retry"])
-        with connection_error(_shown(url)):
+        with connection_error(TOOL, _shown(url)):
             return answer.of(
                 self._http.get(url, headers=self._headers(url), extensions=extensions, follow_redirects=True)
             )

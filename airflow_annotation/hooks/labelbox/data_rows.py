@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import numpy as np
 
 from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.export_stream import export_rows
 from airflow_annotation.hooks.labelbox.tasks import polls
 from airflow_annotation.media.items import key_hash
+from airflow_annotation.media.key_index import KeyIndex
 
 FILTERED_ROWS: Final = 1000
 """Data rows that one filter names at most; Labelbox takes some more."""
@@ -75,30 +74,28 @@ class ProjectRow(NamedTuple):
 
 
 class ProjectRows:
-    """A project's data rows by their global keys: 24 bytes each, however long their keys are.
+    """A project's data rows by their global keys.
 
     :param client: of the organisation
     :param project_id: the project
     """
 
     def __init__(self, client: LabelboxClient, project_id: str) -> None:
-        hashes, sizes = array("Q"), array("i")
-        for row in export_rows(client, project_id, _SizedRow, filters={}):
-            hashes.extend((key_hash(row.data_row.global_key or row.data_row.id), key_hash(row.data_row.id)))
-            sizes.extend((round(row.media_attributes.width or 0), round(row.media_attributes.height or 0)))
-        unordered = np.frombuffer(hashes, np.uint64).reshape(-1, 2)
-        order = np.argsort(unordered[:, 0])
-        self._hashes = unordered[order]
-        self._sizes = np.frombuffer(sizes, np.intc).reshape(-1, 2)[order]
+        rows = (
+            (
+                key_hash(row.data_row.global_key or row.data_row.id),
+                key_hash(row.data_row.id),
+                round(row.media_attributes.width or 0),
+                round(row.media_attributes.height or 0),
+            )
+            for row in export_rows(client, project_id, _SizedRow, filters={})
+        )
+        self._index = KeyIndex(rows, "u8", "i4", "i4")
 
     def find(self, global_key: str) -> ProjectRow | None:
         """Return the data row with this global key, None if the project has none."""
-        wanted = np.uint64(key_hash(global_key))
-        place = int(np.searchsorted(self._hashes[:, 0], wanted))
-        if place == len(self._hashes) or self._hashes[place, 0] != wanted:
-            return None
-        width, height = self._sizes[place].tolist()
-        return ProjectRow(int(self._hashes[place, 1]), width or None, height or None)
+        found = self._index.find(global_key)
+        return ProjectRow(found[0], found[1] or None, found[2] or None) if found else None
 
 
 def find_data_rows(client: LabelboxClient, global_keys: Sequence[str]) -> dict[str, str]:

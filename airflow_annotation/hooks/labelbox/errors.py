@@ -12,15 +12,15 @@ import msgspec
 
 from airflow_annotation.exceptions import (
     AnnotationAnswerError,
-    AnnotationAuthenticationError,
     AnnotationConnectionError,
     AnnotationError,
-    AnnotationProjectNotFound,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.answers import answer_kind, garbled, is_web_page, page_name, reading, undecodable
+from airflow_annotation.hooks.answers import answer_kind, garbled, is_web_page, page_name, reading
+from airflow_annotation.hooks.errors import key_refused, project_not_found, shorten
 
-_LONGEST_MESSAGE: Final = 1000
+TOOL: Final = "Labelbox"
+"""What people call it."""
 
 _STATUSES: Final = {
     "AUTHORIZATION_ERROR": 403,
@@ -49,32 +49,6 @@ _SDK_STATUSES: Final = {
 
 _SDK_OUTAGES: Final = ("InternalServerError", "NetworkError", "TimeoutError", "RetryError")
 _SDK_STATUS_LINE: Final = re.compile(r"^([45]\d\d) ")
-
-
-@contextmanager
-def connection_error(url: str) -> Iterator[None]:
-    """Turn whatever keeps an answer from arriving into one sentence.
-
-    :param url: what was asked
-    :raises AnnotationConnectionError: there was no answer, or half of one
-    """
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise AnnotationConnectionError(
-            f"Labelbox at {url} did not answer in time ({type(error).__name__}). "
-            "The connection's timeout can be raised."
-        ) from error
-    except httpx.ConnectError as error:
-        raise AnnotationConnectionError(
-            f"Labelbox at {url} cannot be reached: {error}. Is the connection's host right?"
-        ) from error
-    except httpx.DecodingError as error:
-        raise undecodable(error) from error
-    except httpx.RequestError as error:
-        raise AnnotationConnectionError(
-            f"The connection to Labelbox at {url} broke: {type(error).__name__}: {error}."
-        ) from error
 
 
 def read_graphql(response: httpx.Response, url: str) -> dict[str, Any]:
@@ -121,7 +95,7 @@ def read_graphql_parts(response: httpx.Response, url: str) -> tuple[dict[str, An
     codes = [(error.get("extensions") or {}).get("code") for error in errors]
     message = shorten("; ".join(str(error.get("message")) for error in errors) or str(body.get("message") or ""))
     if response.status_code == httpx.codes.UNAUTHORIZED or "AUTHENTICATION_ERROR" in codes:
-        raise key_refused(url, message)
+        raise key_refused(TOOL, url, message)
     if errors and not all(error.get("path") for error in errors):
         raise AnnotationRequestError(f"Labelbox refused: {message}", status_code=_status(errors[0]))
     if errors:
@@ -180,21 +154,6 @@ def sdk_errors(url: str, api_key: str) -> Iterator[None]:
         raise mapped from error
 
 
-def key_refused(url: str, reason: str) -> AnnotationAuthenticationError:
-    """Return the error that says that Labelbox does not take the connection's key."""
-    return AnnotationAuthenticationError(
-        f"Labelbox at {url} refuses the connection's API key: {reason or 'no reason given'}. "
-        "Put a current one into the connection's password field."
-    )
-
-
-def project_not_found(url: str, project_id: str) -> AnnotationProjectNotFound:
-    """Return the error that says that Labelbox has no project of this id."""
-    return AnnotationProjectNotFound(
-        f"Labelbox at {url} has no project {project_id}, or does not show it to the connection's user."
-    )
-
-
 @contextmanager
 def missing_project(url: str, project_id: str) -> Iterator[None]:
     """Turn a request's refusal for want of the project into the error that says so.
@@ -208,13 +167,7 @@ def missing_project(url: str, project_id: str) -> Iterator[None]:
     except AnnotationRequestError as error:
         if error.status_code != httpx.codes.NOT_FOUND:
             raise
-        raise project_not_found(url, project_id) from error
-
-
-def shorten(text: str) -> str:
-    """Return a text on one line, and not longer than a message should be."""
-    text = " ".join(text.split())
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
+        raise project_not_found(TOOL, url, project_id) from error
 
 
 def _status(error: dict[str, Any]) -> int | None:
@@ -254,12 +207,12 @@ def _mapped(error: Exception, url: str, api_key: str) -> AnnotationError | None:
         return None
     message = shorten(str(getattr(error, "message", None) or error)).replace(api_key, "…")
     if name == "AuthenticationError":
-        return key_refused(url, message)
+        return key_refused(TOOL, url, message)
     if name in _SDK_OUTAGES or module.startswith("requests"):
         return AnnotationConnectionError(f"Labelbox at {url} cannot be reached, or fails: {message}")
     status = _SDK_STATUSES.get(name)
     if status is None and (status_line := _SDK_STATUS_LINE.match(message)):
         status = int(status_line[1])
         if status == httpx.codes.UNAUTHORIZED:
-            return key_refused(url, message)
+            return key_refused(TOOL, url, message)
     return AnnotationRequestError(f"Labelbox refused: {message}", status_code=status)

@@ -11,8 +11,9 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import AnnotationProgress
+from airflow_annotation.hooks.errors import project_not_found
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.labelbox.errors import missing_project, project_not_found
+from airflow_annotation.hooks.labelbox.errors import TOOL, missing_project
 
 _COUNTED: Final = "labelCount workstreamStateCounts { state count }"
 _COUNTS: Final = f"query ProjectProgress($projectId: ID!) {{ project(where: {{id: $projectId}}) {{ {_COUNTED} }} }}"
@@ -73,7 +74,7 @@ async def aget_progress_of(
             if data.get(name) is not None:
                 answers[project_id] = _progress(data[name], client, project_id)
             elif name in refused or not refused:
-                answers[project_id] = project_not_found(client.app_url, project_id)
+                answers[project_id] = project_not_found(TOOL, client.app_url, project_id)
         # One that is refused may take the data of the others with it.
         left = [project_id for project_id in names.values() if project_id not in answers]
     return answers
@@ -81,7 +82,7 @@ async def aget_progress_of(
 
 def _progress(project: _Counts | None, client: LabelboxClient, project_id: str) -> AnnotationProgress:
     if project is None:
-        raise project_not_found(client.app_url, project_id)
+        raise project_not_found(TOOL, client.app_url, project_id)
     counts = {state.state: int(state.count) for state in project.workstream_state_counts}
     statuses = {_snake_case(state): count for state, count in counts.items() if state not in _NO_STATES}
     statuses["to_label"] = statuses.pop("unlabeled", 0)

@@ -21,8 +21,9 @@ from airflow_annotation.exceptions import (
     AnnotationRequestError,
 )
 from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.hooks.errors import project_not_found
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.labelbox.errors import missing_project, project_not_found
+from airflow_annotation.hooks.labelbox.errors import TOOL, missing_project
 from airflow_annotation.hooks.labelbox.progress import get_progress
 from airflow_annotation.hooks.run_marker import (
     check_settings,
@@ -158,7 +159,7 @@ def read_project(client: LabelboxClient, project_id: str) -> FoundProject:
     with missing_project(client.app_url, project_id):
         project = client.query(document, "project", FoundProject | None, id=project_id)
     if project is None:
-        raise project_not_found(client.app_url, project_id)
+        raise project_not_found(TOOL, client.app_url, project_id)
     return project
 
 
@@ -167,7 +168,7 @@ def get_last_change(client: LabelboxClient, project_id: str) -> datetime | None:
     with missing_project(client.app_url, project_id):
         project = client.query(_LAST_CHANGE, "project", _Activity | None, id=project_id)
     if project is None:
-        raise project_not_found(client.app_url, project_id)
+        raise project_not_found(TOOL, client.app_url, project_id)
     return project.last_activity_time
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
+from airflow_annotation.hooks.errors import shorten
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.labelbox.errors import shorten
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,75 @@
+"""Errors that read the same whichever tool they are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import httpx
+
+from airflow_annotation.exceptions import (
+    AnnotationAuthenticationError,
+    AnnotationConnectionError,
+    AnnotationProjectNotFound,
+)
+from airflow_annotation.hooks.answers import undecodable
+
+_LONGEST_MESSAGE: Final = 1000
+
+
+@contextmanager
+def connection_error(tool: str, url: str) -> Iterator[None]:
+    """Turn whatever keeps an answer from arriving into one sentence.
+
+    :param tool: what the tool is called
+    :param url: what was asked
+    :raises AnnotationConnectionError: there was no answer, or half of one
+    """
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise AnnotationConnectionError(
+            f"{tool} at {url} did not answer in time ({type(error).__name__}). "
+            "Is it overloaded? The connection's timeout can be raised."
+        ) from error
+    except httpx.ConnectError as error:
+        if "CERTIFICATE" in str(error):
+            hint = "Name the certificates to trust in the connection's ca_bundle if it has one, or in SSL_CERT_FILE."
+        elif "SSL" in str(error):
+            hint = "If it speaks plain http, write http:// in the connection's host."
+        else:
+            hint = "Is it running, and is the connection's host right?"
+        raise AnnotationConnectionError(f"{tool} at {url} cannot be reached: {error}. {hint}") from error
+    except httpx.LocalProtocolError:
+        # Its message quotes the header, which may hold a secret.
+        raise AnnotationConnectionError(
+            f"The request to {tool} at {url} cannot be sent: a header of the connection has illegal characters."
+        ) from None
+    except httpx.DecodingError as error:
+        raise undecodable(error) from error
+    except httpx.RequestError as error:
+        raise AnnotationConnectionError(
+            f"The connection to {tool} at {url} broke: {type(error).__name__}: {error}."
+        ) from error
+
+
+def key_refused(tool: str, url: str, reason: str) -> AnnotationAuthenticationError:
+    """Return the error that says that a tool does not take the connection's key."""
+    return AnnotationAuthenticationError(
+        f"{tool} at {url} refuses the connection's API key: {reason or 'no reason given'}. "
+        "Put a current one into the connection's password field."
+    )
+
+
+def project_not_found(tool: str, url: str, project_id: str) -> AnnotationProjectNotFound:
+    """Return the error that says that a tool has no project of this id."""
+    return AnnotationProjectNotFound(
+        f"{tool} at {url} has no project {project_id}, or does not show it to the connection's user."
+    )
+
+
+def shorten(text: str) -> str:
+    """Return a text on one line, and not longer than a message should be."""
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
