@@ -28,7 +28,7 @@ from fsspec.implementations.local import LocalFileSystem
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.datasets.versions import Manifest, NewVersion, Written, find_version, write_version
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
-from airflow_annotation.labels.tables import SCHEMAS
+from airflow_annotation.labels.tables import SCHEMAS, with_all_columns
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -132,9 +132,11 @@ class DeltaTables:
         """
         schema = SCHEMAS[table]
         chosen = pa.schema([schema.field(name) for name in columns or schema.names])
-        opened = self._open(table, version)
-        for batch in opened.to_pyarrow_dataset().to_batches(columns=chosen.names):
-            yield from pa.Table.from_batches([batch]).cast(chosen).combine_chunks().to_batches()
+        opened = self._open(table, version).to_pyarrow_dataset()
+        present = pa.schema([field for field in chosen if field.name in opened.schema.names])
+        for batch in opened.to_batches(columns=present.names):
+            for part in pa.Table.from_batches([batch]).cast(present).combine_chunks().to_batches():
+                yield with_all_columns(part, chosen)
 
     def count(self, table: str, version: int) -> int:
         """Return how many rows a table's version has."""

@@ -15,6 +15,7 @@ from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import dataset_path, read_manifest
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.geometry import bbox_to_relative, points_to_relative
+from airflow_annotation.labels.media import label_sizes
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 
@@ -66,8 +67,7 @@ def to_relative(landing: LandedProject, batch: LabelTables) -> LabelTables:
     if landing.settings.get("coordinates") != "pixels":
         return batch
     labels = batch.labels
-    rows = pc.index_in(labels.column("item_id"), value_set=batch.items.column("item_id"))
-    width, height = (pc.take(batch.items.column(side), rows) for side in ("width", "height"))
+    width, height = label_sizes(labels, batch.items)
     for name, convert in (("bbox", bbox_to_relative), ("points", points_to_relative)):
         column = convert(labels.column(name), width, height)
         labels = labels.set_column(labels.schema.get_field_index(name), labels.schema.field(name), column)

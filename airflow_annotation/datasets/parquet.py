@@ -39,7 +39,7 @@ from airflow_annotation.datasets.versions import (
     write_version,
 )
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+from airflow_annotation.labels.tables import SCHEMAS, LabelTables, with_all_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,14 @@ def read_dataset(
         }
     else:
         tables = {
-            name: pa.concat_tables([_read_file(folder, file) for file in manifest.files[name]]).cast(schema)
+            name: pa.Table.from_batches(
+                [
+                    with_all_columns(batch, schema)
+                    for file in manifest.files[name]
+                    for batch in _read_file(folder, file).to_batches()
+                ],
+                schema,
+            )
             for name, schema in SCHEMAS.items()
         }
     return {name: table.to_pandas() for name, table in tables.items()} if as_pandas else tables
@@ -161,7 +168,8 @@ def read_rows(
         return
     for file in manifest.files[table]:
         with store.open(file.path) as opened:
-            yield from read_row_groups(opened, columns)
+            for batch in read_row_groups(opened, columns):
+                yield batch if columns else with_all_columns(batch, SCHEMAS[table])
 
 
 def read_row_groups(source: Path | IO[bytes], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

@@ -19,7 +19,7 @@
 - ``attributes`` has the labels' attributes, as CVAT writes them.
 - For videos, ``videos`` lists them, images have ``video_id`` and ``frame_index`` (from 0), annotations ``track_id``
   (from 1, different in all videos), and ``tracks`` lists these, as TAO has them.
-- Images also have ``item_key``, and ``coco_url`` with the media's URI.
+- Images also have ``item_key``, ``target`` where the item shows several, and ``coco_url`` with the media's URI.
 
 Numbers are those of the labels: nothing is rounded or clipped.
 """
@@ -161,6 +161,8 @@ class _CocoFile:
         if image.media_uri is not None:
             record["coco_url"] = image.media_uri
         record["item_key"] = image.item_key
+        if image.target:
+            record["target"] = image.target
         if image.frame is not None:
             self._enter_video(image)
             record |= {"video_id": self._counts["videos"], "frame_index": image.frame}

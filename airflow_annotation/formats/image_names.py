@@ -34,9 +34,13 @@ class ImageNames:
         self._frame_suffix = frame_suffix
         self._taken: dict[str, str] = {}
 
-    def item_name(self, item_id: str, item_key: str, media_uri: str | None) -> str:
+    def item_name(self, item_id: str, item_key: str, media_uri: str | None, target: str = "") -> str:
         """Return the name of an image, or of a video, whose frames are named after it.
 
+        :param item_id: the item
+        :param item_key: likewise
+        :param media_uri: where the image is
+        :param target: which of its item's images it is, empty where the item has no other
         :raises AnnotationError: the media is not below ``image_root``, or another one there has the same name but for
             the suffix, so that one file of labels would be both's
         """
@@ -46,7 +50,8 @@ class ImageNames:
         stem = _ODD_CHARACTERS.sub("_", stem)[:_STEM_LENGTH].strip("._") or "item"
         suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
         # The item's id as well: in projects that were not filled by this provider, keys may be there twice.
-        digest = hashlib.blake2b(f"{item_key}\0{item_id}".encode(), digest_size=_HASH_BYTES).hexdigest()
+        identity = f"{item_key}\0{item_id}" + (f"\0{target}" if target else "")
+        digest = hashlib.blake2b(identity.encode(), digest_size=_HASH_BYTES).hexdigest()
         return f"{stem}-{digest}{suffix}"
 
     def frame_name(self, item_name: str, frame: int) -> str:

@@ -84,15 +84,16 @@ class ImageReader:
         for batch in batches:
             submitted, chosen = choose_annotations(batch.annotations, self._options)
             items = Items(batch.items, self._options, self._names)
-            rows = self._take_rows(batch.labels, chosen)
-            groups = group_rows(items, rows, submitted, self._options, all_frames=self._all_frames)
-            for first in range(0, len(groups.item), _IMAGES_AT_ONCE):
+            rows, owners, lost = items.pair(self._take_rows(batch.labels, chosen))
+            self.left_out["labels on no image of their item"] += lost
+            groups = group_rows(items, rows, owners, submitted, self._options, all_frames=self._all_frames)
+            for first in range(0, len(groups.medium), _IMAGES_AT_ONCE):
                 part = slice(first, first + _IMAGES_AT_ONCE)
                 starts, ends = groups.start[part], groups.end[part]
                 taken = rows.take(pa.array(groups.order[starts[0] : ends[-1]]))
                 images = [
-                    items.image(item, frame)
-                    for item, frame in zip(groups.item[part].tolist(), groups.frame[part].tolist(), strict=True)
+                    items.image(medium, frame)
+                    for medium, frame in zip(groups.medium[part].tolist(), groups.frame[part].tolist(), strict=True)
                 ]
                 yield self._read_rows(images, taken, np.repeat(np.arange(len(images)), ends - starts))
 

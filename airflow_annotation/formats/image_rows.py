@@ -14,13 +14,15 @@ from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.labeled_images import LabeledImage
 from airflow_annotation.formats.splits import read_splits
 from airflow_annotation.labels.arrays import IntArray
+from airflow_annotation.labels.media import find_asked_media, find_medium, media_of_items
+from airflow_annotation.labels.types import CLASSIFICATION_TYPES
 
 _VISUAL: Final = ("image", "video", "unknown")
 _NOT_SUBMITTED: Final = ("skipped", "draft")
 
 
 class Items:
-    """Rows of the items table, and the images that they are.
+    """Rows of the items table, and the media that they are: one each, or several images.
 
     :param items: the rows
     :param options: what the dataset is to hold
@@ -31,19 +33,31 @@ class Items:
         self.item_ids = items.column("item_id")
         self.media_type = items.column("media_type").to_pylist()
         self.item_key = items.column("item_key").to_pylist()
-        facts = ("item_id", "media_uri", "width", "height", "frame_count", "frame_rate")
+        self.media = media_of_items(items)
+        counts = np.array([len(media) for media in self.media], np.int64)
+        self.first: IntArray = np.cumsum(counts) - counts
+        """For each row, the number of its first medium among all media."""
+        self.row: IntArray = np.repeat(np.arange(len(counts)), counts)
+        """For each medium, the row of its item."""
         self.frame_count = items.column("frame_count").to_pylist()
+        facts = ("item_id", "frame_count", "frame_rate")
         self._facts = list(zip(*(items.column(name).to_pylist() for name in facts), strict=True))
         self._split = read_splits(items, options.splits)
         self._names = names
         self._named: tuple[int, str, str] = (-1, "", "")
 
-    def image(self, row: int, frame: int) -> LabeledImage:
-        """Return an item as an image, or its frame as one."""
-        item_id, media_uri, width, height, frame_count, frame_rate = self._facts[row]
-        if self._named[0] != row:  # frames of one video follow each other
-            name = self._names.item_name(item_id, self.item_key[row], media_uri)
-            self._named = (row, name, self._split(row))
+    def image(self, number: int, frame: int) -> LabeledImage:
+        """Return a medium as an image, or its frame as one.
+
+        :param number: of the medium
+        :param frame: of a video, -1 for an image
+        """
+        row = int(self.row[number])
+        medium = self.media[row][number - self.first[row]]
+        item_id, frame_count, frame_rate = self._facts[row]
+        if self._named[0] != number:  # frames of one video follow each other
+            name = self._names.item_name(item_id, self.item_key[row], medium.uri, medium.target)
+            self._named = (number, name, self._split(row))
         _, name, split = self._named
         return LabeledImage(
             name if frame < 0 else self._names.frame_name(name, frame),
@@ -51,67 +65,98 @@ class Items:
             item_id,
             self.item_key[row],
             name,
-            media_uri,
+            medium.target,
+            medium.uri,
             None if frame < 0 else frame,
-            width,
-            height,
+            medium.width,
+            medium.height,
             frame_count,
             frame_rate,
             {},
         )
+
+    def pair(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, IntArray, int]:
+        """Pair labels with the media that they are on; an answer about several is paired with each.
+
+        :param rows: labels
+        :returns: the labels in their order, for each the number of its medium, and how many labels are on none
+        :raises AnnotationError: a label's item is not among the items
+        """
+        of_item = pc.index_in(rows.column("item_id"), value_set=self.item_ids)
+        if of_item.null_count:
+            lost = rows.column("item_id").filter(pc.is_null(of_item))[0]
+            raise AnnotationError(f"Item {lost.as_py()!r} has labels and is not in items.")
+        owners = of_item.to_numpy().astype(np.int64)
+        if len(self.row) == len(self.media):
+            return rows, owners, 0
+        answers = pc.is_in(rows.column("type"), value_set=pa.array(sorted(CLASSIFICATION_TYPES), pa.string()))
+        kept: list[int] = []
+        numbers: list[int] = []
+        lost_labels = 0
+        columns = (owners.tolist(), answers.to_pylist(), rows.column("target").to_pylist())
+        for place, (row, is_answer, target) in enumerate(zip(*columns, strict=True)):
+            media = self.media[row]
+            on = find_asked_media(media, target) if is_answer else [find_medium(media, target)]
+            found = [int(self.first[row]) + one for one in on if one is not None]
+            lost_labels += not found
+            kept += [place] * len(found)
+            numbers += found
+        return rows.take(pa.array(kept, pa.int64())), np.array(numbers, np.int64), lost_labels
 
 
 class Groups(NamedTuple):
     """Which rows are in which image.
 
     :param order: the rows, those of one image together
-    :param item: for each image, the row of its item
+    :param medium: for each image, the number of its medium
     :param frame: for each image its frame, -1 for none
     :param start: for each image, where its rows begin in ``order``
     :param end: for each image, where they end
     """
 
     order: IntArray
-    item: IntArray
+    medium: IntArray
     frame: IntArray
     start: IntArray
     end: IntArray
 
 
 def group_rows(
-    items: Items, rows: pa.RecordBatch, submitted: set[str], options: DatasetOptions, *, all_frames: bool = False
+    items: Items,
+    rows: pa.RecordBatch,
+    owners: IntArray,
+    submitted: set[str],
+    options: DatasetOptions,
+    *,
+    all_frames: bool = False,
 ) -> Groups:
-    """Find the images: items of type image, and frames of videos that have labels.
+    """Find the images: those of items of type image, and frames of videos that have labels.
 
     :param items: the items
     :param rows: their labels, of the submissions that count
+    :param owners: for each label, the number of its medium, see :meth:`Items.pair`
     :param submitted: the ids of the items that something was submitted for
     :param options: what the dataset is to hold
     :param all_frames: whether the other frames of these videos are images too, where their number is known
     :raises AnnotationError: an item is neither image nor video, or the frame of a label is not known
     """
-    of_item = pc.index_in(rows.column("item_id"), value_set=items.item_ids)
-    if of_item.null_count:
-        lost = rows.column("item_id").filter(pc.is_null(of_item))[0]
-        raise AnnotationError(f"Item {lost.as_py()!r} has labels and is not in items.")
-    owners = of_item.to_numpy().astype(np.int64)
-    is_video = np.array([type_ == "video" for type_ in items.media_type], np.bool_)
+    is_video = np.array([type_ == "video" for type_ in items.media_type], np.bool_)[items.row]
     frames = pc.fill_null(rows.column("frame"), -1).to_numpy().astype(np.int64)
     if (unknown := np.flatnonzero(is_video[owners] & (frames < 0))).size:
         raise AnnotationError(
-            f"Labels of the video {items.item_key[owners[unknown[0]]]!r} have no frame, since the frame rate of its "
-            "file is not known: upload the video with its frame rate."
+            f"Labels of the video {items.item_key[items.row[owners[unknown[0]]]]!r} have no frame, since the frame "
+            "rate of its file is not known: upload the video with its frame rate."
         )
-    images = [
-        row
-        for row, (item_id, type_) in enumerate(zip(items.item_ids.to_pylist(), items.media_type, strict=True))
-        if type_ != "video" and (options.include_unlabeled or item_id in submitted)
+    wanted = [
+        type_ != "video" and (options.include_unlabeled or item_id in submitted)
+        for item_id, type_ in zip(items.item_ids.to_pylist(), items.media_type, strict=True)
     ]
-    if wrong := [row for row in images if items.media_type[row] not in _VISUAL]:
+    if wrong := [row for row, is_image in enumerate(wanted) if is_image and items.media_type[row] not in _VISUAL]:
         raise AnnotationError(
             f"Item {items.item_key[wrong[0]]!r} is of type {items.media_type[wrong[0]]}, and training datasets here "
             "are of images and videos."
         )
+    images = np.flatnonzero(np.array(wanted, np.bool_)[items.row])
     keys = owners << 32 | np.where(is_video[owners], frames + 1, 0)
     order = np.argsort(keys, kind="stable")
     chosen = keys
@@ -119,10 +164,11 @@ def group_rows(
         is_keyframe = pc.fill_null(rows.column("is_keyframe"), False).to_numpy(zero_copy_only=False)
         chosen = keys[is_keyframe | ~is_video[owners]]
         order = order[np.isin(keys[order], chosen)]
-    found = [chosen, np.array(images, np.int64) << 32]
+    found = [chosen, images << 32]
     if all_frames:
-        counts = [(row, items.frame_count[row] or 0) for row in np.unique(chosen >> 32).tolist() if is_video[row]]
-        found += [(row << 32) + 1 + np.arange(count) for row, count in counts]
+        videos = [number for number in np.unique(chosen >> 32).tolist() if is_video[number]]
+        counts = [(number, items.frame_count[items.row[number]] or 0) for number in videos]
+        found += [(number << 32) + 1 + np.arange(count) for number, count in counts]
     groups = np.unique(np.concatenate(found))
     start, end = (np.searchsorted(keys[order], groups, side=side) for side in ("left", "right"))
     return Groups(order, groups >> 32, (groups & 0xFFFFFFFF) - 1, start, end)

@@ -77,7 +77,8 @@ class LabeledImage(msgspec.Struct, gc=False):
     :param item_id: the item that it is, or is a frame of
     :param item_key: the caller's id of the item
     :param item_name: the image's name, or its video's
-    :param media_uri: where the item's media is
+    :param target: which image of its item it is, empty where the item has no other
+    :param media_uri: where the image is, or the video
     :param frame: the frame's number in its video, from 0; None for images
     :param width: pixels, None where it is not known
     :param height: pixels, None where it is not known
@@ -91,6 +92,7 @@ class LabeledImage(msgspec.Struct, gc=False):
     item_id: str
     item_key: str
     item_name: str
+    target: str
     media_uri: str | None
     frame: int | None
     width: int | None
@@ -100,6 +102,11 @@ class LabeledImage(msgspec.Struct, gc=False):
     answers: dict[str, list[str]]
 
     @property
+    def subject(self) -> str:
+        """What errors call it."""
+        return f"item {self.item_key!r}, image {self.target!r}," if self.target else f"item {self.item_key!r}"
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels.
 
@@ -107,7 +114,7 @@ class LabeledImage(msgspec.Struct, gc=False):
         """
         if not self.width or not self.height:
             raise AnnotationError(
-                f"The width and height of item {self.item_key!r} are not known, and this format has pixels in it: "
+                f"The width and height of {self.subject} are not known, and this format has pixels in it: "
                 "upload the item with its size."
             )
         return self.width, self.height

@@ -49,6 +49,7 @@ IMAGES: Final = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("item_id", pa.string(), nullable=False),
         pa.field("item_key", pa.string(), nullable=False),
+        pa.field("target", pa.string()),
         pa.field("media_uri", pa.string()),
         pa.field("frame", pa.int32()),
         pa.field("width", pa.int32()),
@@ -56,7 +57,7 @@ IMAGES: Final = pa.schema(
     ]
 )
 """``images.parquet``: where in the dataset each image belongs (``file``, relative to the version's folder), and which
-item it is or, with ``frame``, of which video it is the frame."""
+item it is: with ``target`` which of its images, with ``frame`` which frame of its video."""
 
 PlaceImages = Callable[[ObjectStoragePath, Sequence[LabeledImage], Sequence["str | None"]], None]
 """Puts images into the folder of a dataset's version, where their paths say; None for those that belong nowhere."""
@@ -303,7 +304,10 @@ def describe_version(store: DatasetStore, manifest: Manifest) -> LandingResult:
 
 def _index_rows(images: list[LabeledImage], paths: list[str | None]) -> pa.RecordBatch:
     rows = [
-        (path, one.split, one.item_id, one.item_key, one.media_uri, one.frame, one.width, one.height)
+        (
+            *(path, one.split, one.item_id, one.item_key, one.target or None),
+            *(one.media_uri, one.frame, one.width, one.height),
+        )
         for path, one in zip(paths, images, strict=True)
         if path is not None
     ]

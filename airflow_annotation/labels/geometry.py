@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.labels.arrays import FloatArray
+from airflow_annotation.labels.media import label_sizes
 
 _BBOX_AXES: Final = (0, 1, 0, 1)
 """Which side of the media each number of a bbox (x, y, width, height) is measured along."""
@@ -25,7 +26,8 @@ _POINT_AXES: Final = (0, 1)
 def labels_to_pixels(labels: pa.RecordBatch, items: pa.RecordBatch) -> pa.RecordBatch:
     """Return rows of the ``labels`` table with ``bbox`` and ``points`` in pixels of their media.
 
-    Everything else stays as it is: ``rotation`` is in degrees in either unit, and masks carry their own size.
+    Where an item shows several images, these are pixels of the image that the label is on. Everything else stays as it
+    is: ``rotation`` is in degrees in either unit, and masks carry their own size.
 
     :param labels: rows of the ``labels`` table, of one project
     :param items: rows of the ``items`` table of the same project, at least those that the labels belong to; matched by
@@ -34,8 +36,7 @@ def labels_to_pixels(labels: pa.RecordBatch, items: pa.RecordBatch) -> pa.Record
         null instead would lose what a person drew, and relative numbers in a pixel column would be worse.
     """
     drawn = pc.or_(pc.is_valid(labels.column("bbox")), pc.is_valid(labels.column("points")))
-    place = pc.index_in(labels.column("item_id"), value_set=items.column("item_id"))
-    sizes = [pc.take(items.column(side), place) for side in ("width", "height")]
+    sizes = label_sizes(labels, items)
     unknown = pc.and_(drawn, pc.or_(pc.is_null(sizes[0]), pc.is_null(sizes[1])))
     if pc.any(unknown).as_py():
         keys = pc.unique(labels.column("item_key").filter(unknown)).to_pylist()

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import pyarrow as pa
 
-TABLES_VERSION: Final = 1
+TABLES_VERSION: Final = 2
 """Raised when a column is added, removed or changes its type, so that landed data can be migrated."""
 
 _TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
@@ -33,6 +33,7 @@ ITEMS: Final = pa.schema(
         _required("media_type", pa.string()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
+        pa.field("media", pa.string()),
         pa.field("frame_count", pa.int32()),
         pa.field("frame_rate", pa.float64()),
         _required("status", pa.string()),
@@ -121,11 +122,27 @@ ITEM_STATES: Final = pa.schema(
 """What is compared to find out which items have changed: columns of ``items``, with the same values."""
 
 JSON_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
-    "items": ("data",),
+    "items": ("media", "data"),
     "annotations": (),
     "labels": ("attributes", "raw"),
 }
 """String columns that hold a JSON document, for destinations that have a type of their own for it."""
+
+
+def with_all_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return rows with the columns of this release: null where an earlier release landed them without a column.
+
+    :param batch: rows of one of the tables
+    :param schema: the columns that are wanted, in their order
+    :raises ValueError: a column is missing that cannot be null, or has another type
+    """
+    if batch.schema.equals(schema):
+        return batch
+    present = set(batch.schema.names)
+    columns = [
+        batch.column(field.name) if field.name in present else pa.nulls(len(batch), field.type) for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 class LabelTables(NamedTuple):

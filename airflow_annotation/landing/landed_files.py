@@ -70,9 +70,9 @@ def media_files(items: pa.Table, target: str) -> list[str | None]:
     ]
 
 
-def file_name(item_id: str, item_key: str, media_uri: str) -> str:
+def file_name(item_id: str, item_key: str, media_uri: str, target: str = "") -> str:
     """Return the name of an item's file: the end of its media's URI, and a short hash of the item's key and id."""
-    return ImageNames().item_name(item_id, item_key, media_uri)
+    return ImageNames().item_name(item_id, item_key, media_uri, target)
 
 
 class LandedFiles:
@@ -204,7 +204,7 @@ class LandedFiles:
             if path is None or image.frame is not None or image.media_uri is None:
                 continue
             wanted += 1
-            name = file_name(image.item_id, image.item_key, image.media_uri)
+            name = file_name(image.item_id, image.item_key, image.media_uri, image.target)
             if name not in self._not_read:
                 copies[f"{self._path.rstrip('/')}/{name}"] = f"{folder.path.rstrip('/')}/{path}"
         if len(copies) < wanted:

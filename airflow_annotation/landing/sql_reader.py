@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from airflow_annotation.datasets.landed import LandedProject
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.sql import make_engine
-from airflow_annotation.labels.tables import KEYS, SCHEMAS, TABLES_VERSION, LabelTables
+from airflow_annotation.labels.tables import KEYS, SCHEMAS, TABLES_VERSION, LabelTables, with_all_columns
 from airflow_annotation.warehouses.registry import open_warehouse
 
 _ITEMS_AT_ONCE: Final = 1000
@@ -35,6 +35,7 @@ class SqlReader:
         self._project = project
         self._warehouse = open_warehouse(make_engine(conn_id), table_prefix, schema)
         self._opened = ExitStack()
+        self._present: dict[str, pa.Schema] = {}
 
     def __enter__(self) -> SqlReader:
         self._connection = self._opened.enter_context(self._warehouse.reader())
@@ -79,7 +80,7 @@ class SqlReader:
         last = ""
         while True:
             query = (
-                sa.select(items)
+                self._select("items")
                 .where(items.c.project == project, items.c.item_id > last)
                 .order_by(items.c.item_id)
                 .limit(_ITEMS_AT_ONCE)
@@ -97,9 +98,22 @@ class SqlReader:
         table = self._warehouse.tables[name]
         own = (table.c.project == project, table.c.item_id >= first, table.c.item_id <= last)
         keys = [table.c[key] for key in KEYS[name] if key != "project"]
-        return self._read(name, sa.select(table).where(*own).order_by(table.c.item_id, *keys))
+        return self._read(name, self._select(name).where(*own).order_by(table.c.item_id, *keys))
+
+    def _select(self, name: str) -> sa.Select[Any]:
+        return sa.select(*(self._warehouse.tables[name].c[column] for column in self._columns(name).names))
+
+    def _columns(self, name: str) -> pa.Schema:
+        """Return the columns that a table has: one of an earlier release lacks some."""
+        if name not in self._present:
+            table = self._warehouse.tables[name]
+            found = sa.inspect(self._connection).get_columns(table.name, schema=table.schema)
+            names = {column["name"] for column in found}
+            self._present[name] = pa.schema([field for field in SCHEMAS[name] if field.name in names])
+        return self._present[name]
 
     def _read(self, name: str, query: sa.Select[Any]) -> pa.RecordBatch:
-        schema = SCHEMAS[name]
+        schema = self._columns(name)
         batches = [*self._warehouse.read(self._connection, name, schema, query)]
-        return pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema)
+        batch = pa.concat_batches(batches) if batches else pa.RecordBatch.from_pylist([], schema)
+        return with_all_columns(batch, SCHEMAS[name])

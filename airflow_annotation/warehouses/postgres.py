@@ -53,7 +53,12 @@ class PostgresWarehouse(Warehouse):
     }
     has_indexes = True
     isolation = {"isolation_level": "REPEATABLE READ"}  # noqa: RUF012
-    view_sql = ViewSql(number="l.bbox[{number}]", setting="s.settings ->> 'coordinates'")
+    view_sql = ViewSql(
+        number="l.bbox[{number}]",
+        setting="s.settings ->> 'coordinates'",
+        element="(e.value ->> '{name}')",
+        elements="jsonb_array_elements(i.media) as e (value)",
+    )
 
     @classmethod
     def table_uri(cls, url: sa.URL, table: str, schema: str | None) -> str:

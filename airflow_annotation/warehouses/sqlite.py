@@ -35,6 +35,8 @@ class SqliteWarehouse(Warehouse):
     view_sql = ViewSql(
         number="json_extract(l.bbox, '$[' || ({number} - 1) || ']')",
         setting="json_extract(s.settings, '$.coordinates')",
+        element="json_extract(e.value, '$.{name}')",
+        elements="json_each(i.media) e",
     )
 
     def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:

@@ -11,28 +11,52 @@ class ViewSql(NamedTuple):
 
     :param number: a template of SQL: the ``number``-th of ``l.bbox``, from 1
     :param setting: the setting ``coordinates`` of ``s.settings``
+    :param element: a template of SQL: the member ``name`` of an element ``e`` of a list in JSON
+    :param elements: the elements ``e`` of ``i.media``
     """
 
     number: str
     setting: str
+    element: str
+    elements: str
 
 
 Names = Mapping[str, str]
 
 
 def _pixel_boxes(names: Names, sql: ViewSql) -> str:
-    """A row for each box, ``x``, ``y``, ``width`` and ``height`` in pixels; none where the media's size is unknown."""
-    sides = {"x": "i.width", "y": "i.height", "width": "i.width", "height": "i.height"}
+    """A row for each box, ``x``, ``y``, ``width`` and ``height`` in pixels; none where the image's size is unknown.
+
+    Where an item shows several images, ``media_uri`` and the size are those of the image that the label is on.
+    """
+    target = sql.element.format(name="target")
+
+    def of_image(name: str, column: str, type_: str = "") -> str:
+        element = sql.element.format(name=name)
+        if type_:
+            element = f"cast({element} as {type_})"
+        return f"""case when i.media is null then i.{column} else (
+            select {element} from {sql.elements}
+            where l.target is null or {target} in (l.target, l.target || '[0]') or l.target = {target} || '[0]' limit 1
+        ) end"""  # noqa: S608 - constants
+
+    sides = {"x": "image_width", "y": "image_height", "width": "image_width", "height": "image_height"}
     numbers = ", ".join(
         f"{sql.number.format(number=number)} * case {sql.setting} when 'pixels' then 1 else {side} end as {name}"
         for number, (name, side) in enumerate(sides.items(), start=1)
     )
-    return f"""select l.project, l.item_id, l.item_key, i.media_uri, l.annotation_id, l.origin, l.ordinal, l.label_id,
+    return f"""select l.project, l.item_id, l.item_key, l.media_uri, l.annotation_id, l.origin, l.ordinal, l.label_id,
         l.field, l.type, l.label, l.frame, {numbers}, l.rotation
-    from {names["labels"]} l
-    join {names["items"]} i on i.project = l.project and i.item_id = l.item_id
+    from (
+        select l.*, {of_image("uri", "media_uri")} as media_uri,
+            {of_image("width", "width", "integer")} as image_width,
+            {of_image("height", "height", "integer")} as image_height
+        from {names["labels"]} l
+        join {names["items"]} i on i.project = l.project and i.item_id = l.item_id
+        where l.bbox is not null
+    ) l
     join {names["landings"]} s on s.project = l.project
-    where l.bbox is not null and i.width is not null and i.height is not null"""  # noqa: S608 - names are quoted
+    where l.image_width is not null and l.image_height is not null"""  # noqa: S608 - names are quoted
 
 
 def _latest_labels(names: Names, _: ViewSql) -> str:

@@ -118,6 +118,7 @@ def test_items_keep_what_the_caller_attached() -> None:
         "annotation_count": 1,
         "prediction_count": 2,
         "agreement": None,
+        "media": None,
         "created_at": datetime.datetime(2026, 11, 22, 17, 7, 8, 624092, tzinfo=datetime.timezone.utc),
         "updated_at": datetime.datetime(2026, 11, 22, 17, 7, 8, tzinfo=datetime.timezone.utc),
         "item_url": "https://studio/projects/7/data?task=1",
@@ -134,7 +135,7 @@ def test_items_that_somebody_else_uploaded_are_known_by_their_media_and_sized_by
     (row,) = read(task(predictions=[{"id": 9, "result": [box]}])).items.to_pylist()
     assert (row["width"], row["height"]) == (640, 480)
     (row,) = read(task(data={"photo": ["a.jpg", "b.jpg"], "width": "wide"})).items.to_pylist()
-    assert (row["item_key"], row["media_uri"], row["width"]) == ("1", None, None)
+    assert (row["item_key"], row["media_uri"], row["width"]) == ("a.jpg", None, None)
     assert json.loads(row["data"]) == {"photo": ["a.jpg", "b.jpg"], "width": "wide"}
 
 

@@ -13,6 +13,8 @@ from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
 from airflow_annotation.hooks.label_studio.task_pages import Task, list_page, list_pages
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.task_data import find_item_key
 from airflow_annotation.media.items import key_hash
 
 log = logging.getLogger(__name__)
@@ -43,13 +45,13 @@ class ItemTasks:
 
     An item's key is in its task's data under ``item_key``; tasks that somebody else made go by their media instead.
 
-    :param data_keys: the keys of a task's data that the labeling config shows media from
+    :param config: the project's labeling config, which says what a task's media are
     """
 
-    def __init__(self, client: LabelStudioClient, project_id: str, *, data_keys: tuple[str, ...]) -> None:
+    def __init__(self, client: LabelStudioClient, project_id: str, *, config: LabelingConfig) -> None:
         self._client = client
         self._project_id = project_id
-        self._data_keys = data_keys
+        self._config = config
         self._first_id = self._last_id = 0
         self._expected = 0
 
@@ -119,8 +121,7 @@ class ItemTasks:
         return len(doubles)
 
     def _key(self, data: TaskData) -> int:
-        names = ("item_key", *self._data_keys)
-        return key_hash(str(next((data[name] for name in names if data.get(name)), "")))
+        return key_hash(find_item_key(data, self._config))
 
     def _import(self, tasks: list[TaskData]) -> None:
         answer = self._client.read(

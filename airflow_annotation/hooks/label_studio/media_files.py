@@ -15,7 +15,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
-from airflow_annotation.labels.label_studio.export import RESERVED_KEYS
+from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 
 log = logging.getLogger(__name__)
 

@@ -340,8 +340,7 @@ class _Item(NamedTuple):
 
 def _index_items(client: LabelStudioClient, project_id: str, config: LabelingConfig) -> KeyIndex:
     """Return the id, width, height and milliseconds of the project's tasks by item key, 0 where they are not known."""
-    data_keys = tuple(media.data_key for media in config.objects.values())
-    tasks = ItemTasks(client, project_id, data_keys=data_keys).read()
+    tasks = ItemTasks(client, project_id, config=config).read()
     rows = (
         (hash_, task_id, *(_pixels(data.get(side)) for side in ("width", "height")), _milliseconds(data))
         for hash_, task_id, data in tasks

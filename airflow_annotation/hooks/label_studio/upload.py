@@ -127,9 +127,7 @@ class _Upload:
         self._on_duplicate = on_duplicate
         self._references = references
         self._report = UploadReport()
-        self._tasks = ItemTasks(
-            client, project_id, data_keys=tuple(media.data_key for media in config.objects.values())
-        )
+        self._tasks = ItemTasks(client, project_id, config=config)
         self._known_keys: set[int] = set()
         if on_duplicate == "allow":
             self._tasks.skip_keys()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
 from xml.etree import ElementTree
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio.tags import SHAPES
 from airflow_annotation.labels.label_studio.values import join_path
+from airflow_annotation.labels.media import page_target, split_target
 
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
 """Tags that can be asked for each region."""
@@ -37,6 +38,11 @@ _MEDIA_TYPES: Final = {
 T = TypeVar("T")
 
 _DATA_KEY: Final = re.compile(r"\$([\w-]+)")
+_DATA_PATH: Final = re.compile(r"\$([\w-]+(?:\[\d+\]|\.[\w-]+)*)")
+_DATA_STEP: Final = re.compile(r"\[(\d+)\]|([\w-]+)")
+
+_FILES: Final = frozenset({"image", "video", "audio", "pdf"})
+"""Types of media that are files. What else a task has is in its data itself, beside the file that it is about."""
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,6 +90,17 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.classes) and all(category.isdecimal() for category in self.classes.values())
 
 
+class Repeat(NamedTuple):
+    """How a ``Repeater`` repeats what is in it.
+
+    :param on: the list with an element for each, ``$images``
+    :param flag: what stands for the number, from 0, in names and values
+    """
+
+    on: str
+    flag: str
+
+
 class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     """A tag that shows media.
 
@@ -92,6 +109,9 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     :param data_key: the key of the task's data that holds the media
     :param media_type: ``image``, ``video``, ...
     :param frame_rate: the ``frameRate`` of a video as the config has it: a number, or ``$key`` of the task's data
+    :param value: what it shows as the config has it, ``$key``, ``$key[0].url``
+    :param is_list: whether it shows the pages of a list
+    :param repeat: where a ``Repeater`` repeats it, how
     """
 
     name: str
@@ -99,6 +119,9 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     data_key: str
     media_type: str
     frame_rate: str = ""
+    value: str = ""
+    is_list: bool = False
+    repeat: Repeat | None = None
 
     @property
     def has_frame_rate_in_data(self) -> bool:
@@ -149,8 +172,52 @@ class LabelingConfig:
             for element, attributes in controls
         }
         flags = {attributes["name"]: attributes["indexflag"] for _, attributes in tags if "indexflag" in attributes}
+        self._flags = flags
+        self._images = [media for media in self.objects.values() if media.media_type == "image"]
         self._repeated_controls = list(_repeated(self.controls, flags))
         self._repeated_objects = list(_repeated(self.objects, flags))
+
+    @property
+    def main_objects(self) -> list[MediaObject]:
+        """The media in the order in which one of them stands for the item: files before what is in the data itself."""
+        return sorted(self.objects.values(), key=lambda media: media.media_type not in _FILES)
+
+    def list_images(self, data: Mapping[str, Any]) -> list[tuple[str, str | None]]:
+        """Return the images that a task shows: their targets, and where they are; None where the data does not say.
+
+        :param data: the task's
+        """
+        found: list[tuple[str, str | None]] = []
+        for media in self._images:
+            for number in range(_length(media.repeat.on, data)) if media.repeat else (None,):
+                name, value = media.name, media.value
+                if media.repeat and number is not None:
+                    name, value = (text.replace(media.repeat.flag, str(number)) for text in (name, value))
+                shown = _look_up(value, data)
+                if isinstance(shown, list):
+                    pages = enumerate(shown)
+                    found += [(page_target(name, page), _text(one)) for page, one in pages]
+                elif isinstance(shown, str) and shown:
+                    found.append((name, shown))
+        return found
+
+    @property
+    def may_show_several(self) -> bool:
+        """Whether a task may show several images, whatever its data are."""
+        return len(self._images) > 1 or any(media.repeat or media.is_list for media in self._images)
+
+    def repeated_name(self, name: str, target: str) -> str:
+        """Return the name that results have of a tag that a ``Repeater`` repeats, beside what has the given name.
+
+        :param name: of the tag in the config; returned as it is where nothing repeats it
+        :param target: the media that the tag is about, ``image_1``
+        """
+        flag = self._flags.get(name)
+        for media in self.objects.values() if flag else ():
+            numbered = _name_pattern(media.name, self._flags.get(media.name, "")).fullmatch(split_target(target)[0])
+            if flag and numbered and numbered.groups():
+                return name.replace(flag, numbered[1])
+        return name
 
     @property
     def has_video(self) -> bool:
@@ -182,7 +249,7 @@ def _walk(
         element, inherited = waiting.pop()
         own = {name.lower(): value for name, value in element.attrib.items()}
         if element.tag.lower() == "repeater":
-            inherited = {**inherited, "indexflag": own.get("indexflag", "{{idx}}")}
+            inherited = {**inherited, "indexflag": own.get("indexflag", "{{idx}}"), "repeaton": own.get("on", "")}
         yield element, {**inherited, **own}
         inherited = {**inherited, **{name: own[name] for name in ("whentagname", "whenlabelvalue") if name in own}}
         waiting.extend((child, inherited) for child in reversed(element))
@@ -192,7 +259,43 @@ def _repeated(tags: Mapping[str, T], flags: Mapping[str, str]) -> Iterator[tuple
     """Yield the tags that a ``Repeater`` repeats, with a pattern of the names they get: the flag becomes a number."""
     for name, tag in tags.items():
         if name in flags:
-            yield re.compile(re.escape(name).replace(re.escape(flags[name]), r"\d+")), tag
+            yield _name_pattern(name, flags[name]), tag
+
+
+def _name_pattern(name: str, flag: str) -> re.Pattern[str]:
+    """Return a pattern of the names that a repeated name gets; its first group is the number."""
+    before, found, after = name.partition(flag) if flag else (name, "", "")
+    if not found:
+        return re.compile(re.escape(name))
+    return re.compile(f"{re.escape(before)}(\\d+){re.escape(after).replace(re.escape(flag), '[0-9]+')}")
+
+
+def _look_up(value: str, data: Mapping[str, Any]) -> Any:
+    """Return what a tag shows: what ``$key[0].url`` leads to in the data, or a text with such parts in it."""
+    whole = _DATA_PATH.fullmatch(value)
+    if whole:
+        return _follow(whole[1], data)
+    return _DATA_PATH.sub(lambda found: _text(_follow(found[1], data)) or "", value)
+
+
+def _follow(path: str, data: Any) -> Any:
+    for index, key in _DATA_STEP.findall(path):
+        if index and isinstance(data, Sequence) and not isinstance(data, str) and int(index) < len(data):
+            data = data[int(index)]
+        elif key and isinstance(data, Mapping):
+            data = data.get(key)
+        else:
+            return None
+    return data
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _length(value: str, data: Mapping[str, Any]) -> int:
+    shown = _look_up(value, data)
+    return len(shown) if isinstance(shown, list) else 0
 
 
 def _read_media(element: ElementTree.Element, attributes: dict[str, str], targets: set[str]) -> MediaObject | None:
@@ -206,6 +309,9 @@ def _read_media(element: ElementTree.Element, attributes: dict[str, str], target
         data_key=key[1],
         media_type=_MEDIA_TYPES.get(tag, tag),
         frame_rate=attributes.get("framerate", ""),
+        value=attributes.get("value") or attributes.get("valuelist") or "",
+        is_list="valuelist" in attributes,
+        repeat=Repeat(attributes.get("repeaton", ""), attributes["indexflag"]) if "indexflag" in attributes else None,
     )
 
 

@@ -20,13 +20,13 @@ from airflow_annotation.labels.columns import (
     Columns,
     Portion,
     join_portions,
-    positive_number,
     time_column,
     whole_number,
 )
 from airflow_annotation.labels.json_repair import repair_json, split_records
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.regions import Region, read_regions
+from airflow_annotation.labels.label_studio.task_data import find_item_key, read_data
 from airflow_annotation.labels.label_studio.video import read_videos
 from airflow_annotation.labels.lenient import decode_lenient
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
@@ -36,17 +36,6 @@ from airflow_annotation.labels.tables import ITEMS, LabelTables, empty_tables
 from airflow_annotation.labels.types import OTHER
 
 TOOL: Final = "label_studio"
-
-RESERVED_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
-    "item_key": str,
-    "media_uri": str,
-    "width": int,
-    "height": int,
-    "frame_count": int,
-    "frame_rate": (int, float),
-}
-"""Keys of a task's data that have columns of their own in ``items``, where they hold what this provider's uploads put
-there. What else somebody keeps under such a key stays in ``items.data``."""
 
 _PORTION: Final = 100
 """Tasks that are decoded at a time: few enough to stay in the processor's cache."""
@@ -294,19 +283,18 @@ def _chosen(submissions: list[_Submission[R]], source: ExportSource) -> list[_Su
 
 
 def _constants(source: ExportSource) -> dict[str, str | None]:
-    media_type = next((media.media_type for media in source.config.objects.values()), "unknown")
+    media_type = next((media.media_type for media in source.config.main_objects), "unknown")
     return {"project": source.project, "tool": TOOL, "run_key": source.run_key, "media_type": media_type}
 
 
 def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, unfinished: Collection[int]) -> Columns:
-    media_keys = [media.data_key for media in source.config.objects.values()]
-    facts = [_read_data(task, media_keys, source.odd) for task in tasks]
+    facts = [read_data(task.data, _regions(task), source.config, source.odd) for task in tasks]
     ids = [str(task.id) for task in tasks]
     columns = {
         name: pa.array([fact.get(name) for fact in facts], ITEMS.field(name).type)
-        for name in ("media_uri", "width", "height", "frame_count", "frame_rate", "data")
+        for name in ("media_uri", "width", "height", "media", "frame_count", "frame_rate", "data")
     }
-    keys = [fact.get("item_key") or fact.get("media_uri") or id_ for fact, id_ in zip(facts, ids, strict=True)]
+    keys = [find_item_key(task.data, source.config) or id_ for task, id_ in zip(tasks, ids, strict=True)]
     statuses = [_status_of(task, unfinished) for task in tasks]
     predictions = [
         len(task.predictions) if (total := whole_number(task.total_predictions)) is None else total for task in tasks
@@ -323,43 +311,10 @@ def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, unfinish
     }
 
 
-def _read_data(task: _Task[Region], media_keys: Sequence[str], odd: OddValues) -> dict[str, Any]:
-    """Take from a task's data what has columns of its own; what is left is what the caller attached."""
-    facts: dict[str, Any] = {}
-    rest: dict[str, Any] = {}
-    for name, value in task.data.items():
-        if name not in RESERVED_KEYS:
-            rest[name] = value
-        elif _fits(name, value):
-            facts[name] = float(value) if name == "frame_rate" else value
-        else:
-            rest[name] = value
-            if value is not None:
-                odd.note(f"data.{name}")
-    media_key = next((key for key in media_keys if key in rest), None)
-    if media_key is not None and isinstance(rest[media_key], str):
-        media = rest.pop(media_key)
-        facts.setdefault("media_uri", media)
-    if "width" not in facts or "height" not in facts:
-        submissions = (one for one in chain(task.annotations, task.predictions) if not isinstance(one, int))
-        regions = chain.from_iterable(submission.result or () for submission in submissions)
-        seen = next((region for region in regions if region.original_width and region.original_height), None)
-        sides = (whole_number(seen.original_width, 1), whole_number(seen.original_height, 1)) if seen else ()
-        if None in sides:
-            odd.note("original_width, original_height")
-        elif sides:
-            facts |= zip(("width", "height"), sides, strict=True)
-    facts["data"] = msgspec.json.encode(rest).decode() if rest else "{}"
-    return facts
-
-
-def _fits(name: str, value: Any) -> bool:
-    """Return whether the column of a reserved key holds a value."""
-    if not isinstance(value, RESERVED_KEYS[name]):
-        return False
-    if name == "frame_rate":
-        return positive_number(value) is not None
-    return isinstance(value, str) or whole_number(value, 0 if name == "frame_count" else 1) is not None
+def _regions(task: _Task[Region]) -> Iterator[Region]:
+    for submission in chain(task.annotations, task.predictions):
+        if not isinstance(submission, int):
+            yield from submission.result or ()
 
 
 def item_status(submitted: int, skipped: int, *, unfinished: bool) -> str:

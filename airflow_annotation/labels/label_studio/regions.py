@@ -22,6 +22,7 @@ from airflow_annotation.labels.label_studio.controls import Control, LabelingCon
 from airflow_annotation.labels.label_studio.tags import PATH_SPANS, READERS, SHAPES, TIME_RANGES
 from airflow_annotation.labels.label_studio.values import NOTE, Pictures, ValueReader, read_answer
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
+from airflow_annotation.labels.media import page_target
 from airflow_annotation.labels.types import OTHER
 
 Controls = Mapping[str, Control | None]
@@ -122,10 +123,7 @@ def _targets(regions: Sequence[Region]) -> pa.Array:
     if pages.count(None) == len(pages):
         return string_column([region.to_name or None for region in regions])
     return string_column(
-        [
-            region.to_name or None if page is None else f"{region.to_name}[{page}]"
-            for region, page in zip(regions, pages, strict=True)
-        ]
+        [page_target(region.to_name, page) or None for region, page in zip(regions, pages, strict=True)]
     )
 
 

@@ -1,0 +1,142 @@
+"""What a task's data says of its item: the columns of ``items`` that are the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.labels.columns import positive_number, whole_number
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.regions import Region
+from airflow_annotation.labels.media import Medium, encode_media, find_target, page_target
+from airflow_annotation.labels.odd_values import OddValues
+
+RESERVED_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
+    "item_key": str,
+    "media_uri": str,
+    "width": int,
+    "height": int,
+    "frame_count": int,
+    "frame_rate": (int, float),
+}
+"""Keys of a task's data that have columns of their own in ``items``, where they hold what this provider's uploads put
+there. What else somebody keeps under such a key stays in ``items.data``."""
+
+_SIDES: Final = ("original_width", "original_height")
+
+
+def find_item_key(data: Mapping[str, Any], config: LabelingConfig) -> str:
+    """Return the ``item_key`` of a task: its own, else where its media, or the first of them, are; empty for neither.
+
+    :param data: the task's
+    :param config: the labeling config
+    """
+    for name in ("item_key", "media_uri"):
+        if _fits(name, data.get(name)) and data[name]:
+            return str(data[name])
+    for media in config.main_objects:
+        value = data.get(media.data_key) if media.data_key not in RESERVED_KEYS else None
+        if isinstance(value, str) and value:
+            return value
+        if value is not None:
+            break
+    return next((uri for _, uri in config.list_images(data) if uri), "")
+
+
+def read_data(
+    data: Mapping[str, Any], regions: Iterable[Region], config: LabelingConfig, odd: OddValues
+) -> dict[str, Any]:
+    """Take from a task's data what has columns of its own; what is left is what the caller attached.
+
+    :param data: the task's
+    :param regions: the records of its results, which say the sizes of its images
+    :param config: the labeling config
+    :param odd: counts the values that columns cannot hold
+    """
+    facts: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    for name, value in data.items():
+        if name not in RESERVED_KEYS:
+            rest[name] = value
+        elif _fits(name, value):
+            facts[name] = float(value) if name == "frame_rate" else value
+        else:
+            rest[name] = value
+            if value is not None:
+                odd.note(f"data.{name}")
+    media_key = next((media.data_key for media in config.main_objects if media.data_key in rest), None)
+    shown = rest[media_key] if media_key is not None else None
+    if config.may_show_several or isinstance(shown, list):
+        regions = list(regions)
+        media = _several_images(facts, data, regions, config, odd)
+        if len(media) > 1:
+            for name in ("media_uri", "width", "height"):
+                facts.pop(name, None)
+            return {**facts, "media": encode_media(media), "data": _encode(rest)}
+        facts |= {
+            name: value
+            for name, value in zip(("media_uri", "width", "height"), _facts_of(media), strict=True)
+            if value is not None
+        }
+    if media_key is not None and isinstance(shown, str):
+        del rest[media_key]
+        facts.setdefault("media_uri", shown)
+    if "width" not in facts or "height" not in facts:
+        seen = next((region for region in regions if region.original_width and region.original_height), None)
+        sides = _size_of(seen, odd) if seen else None
+        facts |= zip(("width", "height"), sides, strict=True) if sides else ()
+    return {**facts, "data": _encode(rest)}
+
+
+def _several_images(
+    facts: Mapping[str, Any],
+    data: Mapping[str, Any],
+    regions: Iterable[Region],
+    config: LabelingConfig,
+    odd: OddValues,
+) -> list[Medium]:
+    """Return the images of a task with the sizes that its regions say, and those that only regions know of."""
+    media = [Medium(target, uri) for target, uri in config.list_images(data)]
+    if media and "media_uri" in facts:  # what this provider uploaded is the first one
+        media[0] = Medium(media[0].target, facts["media_uri"], facts.get("width"), facts.get("height"))
+    for region in regions:
+        if not region.original_width or not region.original_height:
+            continue
+        shown = config.find_object(region.to_name)
+        if shown is None or shown.media_type != "image":
+            continue
+        target = page_target(region.to_name, region.item_index)
+        place = find_target(media, target)
+        if place is None:
+            place = len(media)
+            media.append(Medium(target))
+        if media[place].width is None and (sides := _size_of(region, odd)):
+            media[place] = Medium(media[place].target, media[place].uri, *sides)
+    return media
+
+
+def _facts_of(media: list[Medium]) -> tuple[str | None, int | None, int | None]:
+    return (media[0].uri, media[0].width, media[0].height) if media else (None, None, None)
+
+
+def _size_of(region: Region, odd: OddValues) -> tuple[int, int] | None:
+    width, height = (whole_number(getattr(region, side), 1) for side in _SIDES)
+    if width is None or height is None:
+        odd.note(", ".join(_SIDES))
+        return None
+    return width, height
+
+
+def _encode(rest: Mapping[str, Any]) -> str:
+    return msgspec.json.encode(rest).decode() if rest else "{}"
+
+
+def _fits(name: str, value: Any) -> bool:
+    """Return whether the column of a reserved key holds a value."""
+    if not isinstance(value, RESERVED_KEYS[name]):
+        return False
+    if name == "frame_rate":
+        return positive_number(value) is not None
+    return isinstance(value, str) or whole_number(value, 0 if name == "frame_count" else 1) is not None
