@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset
+import pyarrow.parquet as pq
 import pytest
 from airflow.sdk.io import store
 from fsspec import AbstractFileSystem
@@ -15,6 +17,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import HealthCheck, given, settings
 
 from airflow_annotation.datasets import parquet
+from airflow_annotation.datasets.landed import read_landed_tables
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import Manifest, dataset_path, read_manifest
@@ -159,10 +162,29 @@ def test_a_foreign_manifest_is_neither_read_nor_replaced(tmp_path: Path) -> None
     assert (tmp_path / "manifest.json").read_text() == '{"name": "web app"}'
 
 
+def test_a_dataset_of_an_earlier_release_is_read_with_nulls_for_what_it_lacks(tmp_path: Path) -> None:
+    batches = [boxes(5), boxes(3, first=5)]
+    manifest = write(str(tmp_path), batches)
+    (items,) = manifest.files["items"]
+    path = tmp_path / items.path
+    pq.write_table(pq.read_table(path).drop_columns(["media"]), path)
+    content = path.read_bytes()
+    (tmp_path / "manifest.json").write_text(
+        (tmp_path / "manifest.json")
+        .read_text()
+        .replace('"tables_version": 2', '"tables_version": 1')
+        .replace(items.sha256, hashlib.sha256(content).hexdigest())
+        .replace(f'"size": {items.size}', f'"size": {len(content)}')
+    )
+    assert read_dataset(str(tmp_path))["items"].equals(collect_tables(batches)["items"])
+    _, landed = read_landed_tables(str(tmp_path))
+    assert collect_tables(landed)["items"].equals(collect_tables(batches)["items"])
+
+
 def test_a_dataset_of_a_newer_release_is_not_touched(tmp_path: Path) -> None:
     write(str(tmp_path), [boxes(5)])
     path = tmp_path / "manifest.json"
-    path.write_text(path.read_text().replace('"tables_version": 1', '"tables_version": 99'))
+    path.write_text(path.read_text().replace('"tables_version": 2', '"tables_version": 99'))
     with pytest.raises(AnnotationError, match="newer release"):
         write(str(tmp_path), [boxes(5)])
 

@@ -28,7 +28,7 @@ Case = dict[str, Any]
 
 
 def of_two_tags() -> Case:
-    case = copy.deepcopy(F1)
+    case: Case = copy.deepcopy(F1)
     case["label_config"] = (
         '<View><Image name="front" value="$front"/><Image name="back" value="$back"/>'
         '<RectangleLabels name="label" toName="front,back"><Label value="car"/><Label value="truck"/></RectangleLabels>'
@@ -43,7 +43,7 @@ def of_two_tags() -> Case:
 
 
 def of_repeater() -> Case:
-    case = copy.deepcopy(F1)
+    case: Case = copy.deepcopy(F1)
     case["label_config"] = (
         '<View><Repeater on="$pages" indexFlag="{{idx}}"><Image name="page_{{idx}}" value="$pages[{{idx}}].url"/>'
         '<RectangleLabels name="label_{{idx}}" toName="page_{{idx}}"><Label value="car"/><Label value="truck"/>'
@@ -58,7 +58,7 @@ def of_repeater() -> Case:
 
 
 def of_list_as_value() -> Case:
-    case = copy.deepcopy(F1)
+    case: Case = copy.deepcopy(F1)
     case["label_config"] = case["label_config"].replace("valueList", "value")
     return case
 
@@ -175,7 +175,7 @@ def test_an_image_without_labels_is_a_negative(case: Case, tmp_path: Path) -> No
 
 def test_names_stay_when_an_item_gets_another_page(tmp_path: Path) -> None:
     before = read_coco(write_case(tmp_path / "before", copy.deepcopy(F1), "coco"))["images"]
-    case = copy.deepcopy(F1)
+    case: Case = copy.deepcopy(F1)
     case["tasks"][0]["data"]["images"].append("https://h/p3.jpg")
     after = read_coco(write_case(tmp_path / "after", case, "coco"))["images"]
     assert [one["file_name"] for one in after[:2]] == [one["file_name"] for one in before]
@@ -183,7 +183,7 @@ def test_names_stay_when_an_item_gets_another_page(tmp_path: Path) -> None:
 
 
 def test_an_answer_is_about_its_page_or_about_all_of_them(tmp_path: Path) -> None:
-    case = copy.deepcopy(F1)
+    case: Case = copy.deepcopy(F1)
     case["label_config"] = case["label_config"].replace("</View>", f"{QUESTION.format('image')}</View>")
     answer = {"id": "q", "type": "choices", "from_name": "light", "to_name": "image"}
     result_of(case).append({**answer, "value": {"choices": ["day"]}})
@@ -199,7 +199,7 @@ def test_an_answer_is_about_its_page_or_about_all_of_them(tmp_path: Path) -> Non
 
 
 def test_a_page_that_the_data_do_not_have_is_an_image_without_a_uri(tmp_path: Path) -> None:
-    case = copy.deepcopy(F1)
+    case: Case = copy.deepcopy(F1)
     case["tasks"][0]["data"]["images"].pop()
     content = read_coco(write_case(tmp_path, case, "coco"))
     assert [one.get("coco_url") for one in content["images"]] == ["https://h/p1.jpg", None]
@@ -219,7 +219,7 @@ def test_labels_on_no_image_of_their_item_are_counted(tmp_path: Path) -> None:
 
 
 def test_an_item_with_one_image_in_a_list_is_as_any_other() -> None:
-    case = copy.deepcopy(F1)
+    case: Case = copy.deepcopy(F1)
     case["tasks"][0]["data"]["images"].pop()
     result_of(case).pop()
     (row,) = read(case)[0].items.to_pylist()
@@ -228,7 +228,7 @@ def test_an_item_with_one_image_in_a_list_is_as_any_other() -> None:
 
 
 def test_an_image_beside_a_text_stands_for_the_item() -> None:
-    case = copy.deepcopy(F1)
+    case: Case = copy.deepcopy(F1)
     case["label_config"] = (
         '<View><Text name="t" value="$caption"/><Image name="image" value="$image"/>'
         '<RectangleLabels name="label" toName="image"><Label value="car"/></RectangleLabels></View>'

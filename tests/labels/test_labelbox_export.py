@@ -157,6 +157,7 @@ def test_an_item_has_what_the_export_says_of_it() -> None:
         "media_type": "image",
         "width": 1000,
         "height": 500,
+        "media": None,
         "frame_count": None,
         "frame_rate": None,
         "status": "done",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -26,6 +27,7 @@ from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.warehouses import postgres
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database, Rows
+from tests.support.datasets import pages
 from tests.support.generated import (
     SCHEMA,
     GeneratedHook,
@@ -179,6 +181,7 @@ def test_tables_of_the_release_before_are_migrated_and_landed_in(database: Datab
     land(database.operator(), [boxes(5)])
     for column in ("version", "full_at", "watermark"):
         database.hook.run(f"alter table {database.prefix}landings drop column {column}")
+    database.hook.run(f"alter table {database.prefix}items drop column media")
     assert land(database.operator(), [boxes(6)])["full"] is True
     assert land(database.operator(), [boxes(6)])["full"] is False
     assert database.rows() == rows_of([boxes(6)])
@@ -204,6 +207,17 @@ def test_views_have_boxes_in_pixels_latest_labels_and_counts(database: Database,
     land(database.operator(coordinates="pixels", views=True), batches)
     assert database.query("select label from @latest_labels") == [("bus",)]
     assert database.query(boxed)[0] == ("1", 20.0, 20.0, 50.0, 50.0)
+
+
+@pytest.mark.parametrize("coordinates", ["relative", "pixels"])
+def test_the_view_of_boxes_has_pixels_of_the_labels_own_image(database: Database, land: Land, coordinates: Any) -> None:
+    land(database.operator(coordinates=coordinates, views=True), [pages(), boxes(1)])
+    found = database.query(
+        "select media_uri, x, y, width, height from @pixel_boxes where item_key = 'pages' order by ordinal"
+    )
+    assert [row[0] for row in found] == ["https://h/p1.jpg", "https://h/p2.jpg"]
+    assert np.allclose([row[1:] for row in found], [[100, 50, 100, 100], [120, 80, 20, 160]])
+    assert database.query("select count(*) from @pixel_boxes where item_key <> 'pages'") == [(2,)]
 
 
 def test_a_refresh_is_planned_again_where_another_landing_came_in_between(database: Database, land: Land) -> None:

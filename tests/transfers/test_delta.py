@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -71,6 +72,20 @@ def test_only_what_has_changed_is_merged_and_older_versions_stay_readable(land: 
     )
     assert labels.history(1)[0]["operation"] != "WRITE"
     assert labels.to_pyarrow_table().num_rows == landed["rows"]["labels"]
+
+
+def test_tables_of_an_earlier_release_are_read_and_get_the_columns_that_they_lack(land: Land, tmp_path: Path) -> None:
+    land(operator(tmp_path), [boxes(4)])
+    older = deltalake.DeltaTable(tmp_path / "items").to_pyarrow_table().drop_columns(["media"])
+    deltalake.write_deltalake(tmp_path / "items", older, mode="overwrite", schema_mode="overwrite")
+    path = tmp_path / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["delta_versions"]["items"] += 1
+    path.write_text(json.dumps(manifest | {"tables_version": 1}))
+    assert landed_rows(tmp_path) == rows_of([boxes(4)])
+    assert land(operator(tmp_path), [boxes(4)])["full"] is True
+    assert "media" in deltalake.DeltaTable(tmp_path / "items").schema().to_arrow().names
+    assert landed_rows(tmp_path) == rows_of([boxes(4)])
 
 
 def test_landing_no_change_makes_no_version(land: Land, tmp_path: Path) -> None:

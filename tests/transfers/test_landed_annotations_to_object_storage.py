@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from airflow.sdk import BaseHook
 
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.versions import read_manifest
@@ -17,7 +18,7 @@ from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOper
 from airflow_annotation.transfers.base import Coordinates
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
 from tests.support.connections import airflow_connection
-from tests.support.datasets import box, files_in, item
+from tests.support.datasets import box, files_in, item, pages
 from tests.support.generated import SCHEMA, GeneratedHook, boxes, project_uri
 from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
@@ -137,6 +138,28 @@ def test_landed_tables_convert_to_what_the_tool_would_have_given(
     assert version_of(convert(tmp_path / "b", source=landed)) == version_of(directly)
     by_name = convert(tmp_path / "c", sql_conn_id=database, table_prefix=prefix)
     assert version_of(by_name) == version_of(directly)
+
+
+def test_landed_tables_of_an_earlier_release_convert(land: Land, tmp_path: Path, database: str) -> None:
+    prefix = f"t{uuid4().hex[:12]}_"
+    landed = land(AnnotationsToSqlOperator(task_id="land", sql_conn_id=database, table_prefix=prefix), [boxes(7)])
+    BaseHook.get_hook(database).run(f"alter table {prefix}items drop column media")
+    directly = land_format(land, tmp_path / "a", [boxes(7)], dataset_format="coco")
+    assert version_of(convert(tmp_path / "b", source=landed)) == version_of(directly)
+
+
+@pytest.mark.parametrize("coordinates", ["relative", "pixels"])
+def test_landed_pages_convert_to_what_the_tool_would_have_given(
+    land: Land, tmp_path: Path, database: str, coordinates: Coordinates
+) -> None:
+    directly = land_format(land, tmp_path / "a", [pages()], dataset_format="coco")
+    landed = land_format(land, tmp_path / "parquet", [pages()], coordinates=coordinates)
+    assert version_of(convert(tmp_path / "b", source=landed)) == version_of(directly)
+    prefix = f"t{uuid4().hex[:12]}_"
+    operator = AnnotationsToSqlOperator(
+        task_id="land", sql_conn_id=database, table_prefix=prefix, coordinates=coordinates
+    )
+    assert version_of(convert(tmp_path / "c", source=land(operator, [pages()]))) == version_of(directly)
 
 
 def sorted_batches(batches: list[LabelTables]) -> list[LabelTables]:
