@@ -211,7 +211,7 @@ def test_views_have_boxes_in_pixels_latest_labels_and_counts(database: Database,
 
 @pytest.mark.parametrize("coordinates", ["relative", "pixels"])
 def test_the_view_of_boxes_has_pixels_of_the_labels_own_image(database: Database, land: Land, coordinates: Any) -> None:
-    land(database.operator(coordinates=coordinates, views=True), [pages(), boxes(1)])
+    land(database.operator(coordinates=coordinates, views=True), [pages(), boxes(2)])
     found = database.query(
         "select media_uri, x, y, width, height from @pixel_boxes where item_key = 'pages' order by ordinal"
     )
