@@ -18,7 +18,7 @@ from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
-from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
+from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, TABLES_VERSION, LabelTables
 from airflow_annotation.transfers.annotations_to_bigquery import AnnotationsToBigQueryOperator
 from airflow_annotation.warehouses import bigquery as bigquery_tables
 from devtools.processes import REPOSITORY
@@ -121,7 +121,7 @@ def test_a_landing_returns_a_small_summary_and_leaves_no_staging_table(dataset: 
     ((*facts, stored),) = dataset.query(
         "SELECT project, run_key, tables_version, label_schema_digest, settings FROM @cars_landings"
     )
-    assert facts == [project_uri(), "cars/1", 1, SCHEMA.digest()]
+    assert facts == [project_uri(), "cars/1", TABLES_VERSION, SCHEMA.digest()]
     assert stored["annotations"] == "latest"
 
 
@@ -263,7 +263,7 @@ def test_json_columns_are_json(dataset: Dataset, land: Land) -> None:
         ]
     )
     land(dataset.operator(), [batch])
-    assert JSON_COLUMNS["items"] == ("data",)
+    assert JSON_COLUMNS["items"] == ("media", "data")
     assert dataset.query("SELECT JSON_VALUE(data.camera.name) FROM @items") == [("north",)]
 
 

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION, LabelTables
 from airflow_annotation.warehouses import postgres
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database, Rows
@@ -56,7 +56,7 @@ def test_a_landing_returns_a_small_summary_and_keeps_one_beside_the_rows(databas
         "select project, run_key, tables_version, label_schema_digest, items, annotations, labels, landed_at "
         "from @landings"
     )
-    assert facts == [project_uri(), "cars/1", 1, SCHEMA.digest(), 10, 8, 16]
+    assert facts == [project_uri(), "cars/1", TABLES_VERSION, SCHEMA.digest(), 10, 8, 16]
     assert landed_at is not None
     ((stored,),) = database.query("select settings from @landings")
     assert (json.loads(stored) if isinstance(stored, str) else stored)["annotations"] == "latest"
