@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -33,6 +33,20 @@ def split_records(data: bytes) -> list[msgspec.Raw]:
         return msgspec.json.decode(data, type=list[msgspec.Raw])
     except (msgspec.DecodeError, RecursionError):
         return msgspec.json.decode(repair_json(data), type=list[msgspec.Raw])
+
+
+def without_nulls(data: bytes) -> bytes:
+    """Return a document without the keys that hold null, which say no more than keys that are not there.
+
+    :raises msgspec.DecodeError: the bytes are no JSON
+    """
+    return msgspec.json.encode(_without_nulls(msgspec.json.decode(data)))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
+    return [_without_nulls(part) for part in value] if isinstance(value, list) else value
 
 
 def repair_json(data: bytes) -> bytes:

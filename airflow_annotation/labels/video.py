@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+import math
+from collections.abc import MutableMapping
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,9 @@ Frames = Literal["keyframes", "all"]
 MAX_FRAMES: Final = 1 << 19
 """Frames of one object that are read, which is five hours at 29 frames a second. One with more lands as it stands: a
 few bytes can say that an object is shown in thousands of millions of frames."""
+
+_BLUR: Final = 0.001
+"""Seconds that a time may be from where a frame begins: people and databases round to milliseconds."""
 
 
 class Filling(NamedTuple):
@@ -72,3 +77,26 @@ def interpolate(filling: Filling, values: FloatArray) -> FloatArray:
     """
     start = values[filling.before]
     return start + (values[filling.after] - start) * filling.weight[:, None]
+
+
+def fill_times(row: MutableMapping[str, Any], frame_rate: float | None) -> None:
+    """Fill in when a label holds: ``frame`` from ``time`` or the other way, and so for ``frame_end`` and ``time_end``.
+
+    ``frame`` counts the file's frames from 0, and ``time`` is when it begins; ``frame_end`` is the last frame, and
+    ``time_end`` when that ends.
+
+    :param row: of the ``labels`` table; a value that it has stays
+    :param frame_rate: of the file, in frames a second; None where it is not known, which fills in nothing
+    """
+    if not frame_rate:
+        return
+    frame, time = row.get("frame"), row.get("time")
+    if frame is not None and time is None:
+        row["time"] = frame / frame_rate
+    elif time is not None and frame is None:
+        row["frame"] = math.floor((time + _BLUR) * frame_rate)
+    last, end = row.get("frame_end"), row.get("time_end")
+    if last is not None and end is None:
+        row["time_end"] = (last + 1) / frame_rate
+    elif end is not None and last is None and row.get("frame") is not None:
+        row["frame_end"] = max(row["frame"], math.ceil((end - _BLUR) * frame_rate) - 1)

@@ -17,7 +17,7 @@ class KeyIndex:
     :param types: numpy's types of the facts
     """
 
-    def __init__(self, rows: Iterable[tuple[int, ...]], *types: str) -> None:
+    def __init__(self, rows: Iterable[tuple[int | float, ...]], *types: str) -> None:
         columns = [("key", "u8"), *((f"fact{number}", type_) for number, type_ in enumerate(types))]
         unordered = np.fromiter(rows, np.dtype(columns))
         self._rows = unordered[np.argsort(unordered["key"], kind="stable")]

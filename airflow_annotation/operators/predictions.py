@@ -15,8 +15,9 @@ import msgspec
 from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
+from airflow_annotation.labels.errors import LabelRowError
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.submissions import Submission, read_rows
+from airflow_annotation.labels.submissions import Row, Submission, read_rows
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ class UploadPredictionsOperator(AnnotationProjectTask):
 
     The labels are rows of the ``labels`` table, matched to the project's items by ``item_key``. Of its columns only
     ``item_key`` and ``field`` are needed, and those that hold the label itself, for example ``label`` and ``bbox``. A
-    column ``score``, 0..1, says how sure a model is. A row without a ``field`` says that nothing is in the item.
+    column ``score``, 0..1, says how sure a model is. A row without a ``field`` says that nothing is in the item. A
+    keypoint may have several points. In a video, ``frame`` (of the file, from 0) or ``time`` (in seconds) says when a
+    row holds.
 
     An item that has labels of this ``model_version`` is not given them again, so that a retry goes on where the try
     before it ended. An item whose labels cannot be written does not keep the others from going in: one that the project
-    does not have, a field or class that it does not ask for, coordinates outside the media. ``max_failures`` says
-    whether the task then fails.
+    does not have, a field or class that it does not ask for, coordinates outside the media, a value that cannot be
+    read, a ``label_id`` that two of its labels have. ``max_failures`` says whether the task then fails.
 
     Returns the project's ``id``, ``uri`` and ``url``, how many items were ``uploaded``, ``skipped`` and ``failed``, and
     the first ``failures``, each with ``item_key`` and ``reason``. Give it to another operator as its ``project``.
@@ -162,10 +165,17 @@ class OpenedLabels(NamedTuple):
         """Return what people were asked; told from the labels themselves where nothing says it.
 
         :raises LabelSchemaError: they tell no schema
+        :raises LabelRowError: a row cannot be read
         """
         if self.label_schema is not None:
             return self.label_schema
-        return LabelSchema.from_labels(read_rows(row for submission in self.submissions for row in submission.labels))
+        return LabelSchema.from_labels(read_rows(self._read_labels()))
+
+    def _read_labels(self) -> Iterator[Row]:
+        for submission in self.submissions:
+            if submission.problem is not None:
+                raise LabelRowError(f"Item {submission.item_key!r}: {submission.problem}")
+            yield from submission.labels
 
 
 def open_labels(labels: Any, context: Context, *, conn_id: str | None = None) -> OpenedLabels:

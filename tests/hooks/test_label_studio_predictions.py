@@ -131,6 +131,80 @@ def test_tracks_in_a_video_land_as_they_went_in(hook: LabelStudioHook) -> None:
     assert shown[1]["bbox"] == pytest.approx([0.1, 0, 0.1, 0.1])
 
 
+def test_a_keypoint_of_several_points_goes_there_and_back_again(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project()
+    points = [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]
+    pose = {"field": "joints", "label": "head", "points": points, "label_id": "pose"}
+    for mode in ("predictions", "annotations"):
+        report = hook.upload_predictions(
+            project.id, submissions([{"item_key": "photo-0", **pose}]), model_version=mode, mode=mode
+        )
+        assert (report.uploaded, report.failures) == (1, [])
+    rows = [row for row in landed(hook, project)["labels"] if row["origin"] == "person"]
+    assert [(row["label_id"], row["parent_label_id"], row["point_index"]) for row in rows] == [
+        ("pose.0", "pose", 0),
+        ("pose.1", "pose", 1),
+        ("pose.2", "pose", 2),
+    ]
+    assert [row["points"] for row in rows] == [[pytest.approx(point)] for point in points]
+    again = [{**row, "item_key": "photo-1", "annotation_id": None, "project": None} for row in rows]
+    report = hook.upload_predictions(project.id, submissions(again), model_version="again")
+    assert report.failures == []
+    names = ("label_id", "parent_label_id", "point_index", "points", "label")
+    back = [row for row in landed(hook, project)["labels"] if row["item_key"] == "photo-1"]
+    assert [[row[name] for name in names] for row in back] == [[row[name] for name in names] for row in rows]
+
+
+def test_labels_that_are_wrong_are_failures_of_their_items_and_the_others_go_in(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project(items=7)
+    rle = mask_to_rle(np.ones((HEIGHT, WIDTH)))
+    rows = [
+        box(0, field="joints", label="head", points=[], bbox=None),
+        box(1, field="things", mask_size=rle.size, mask_counts="~~~", bbox=None),
+        box(2, label_id="r"),
+        box(2, label_id="r", label="person"),
+        box(3, field="occluded", type="classification", label="yes", bbox=None),
+        box(4, bbox="here"),
+        box(5, bbox=[0.1, float("nan"), 0.1, 0.1]),
+        box(6),
+    ]
+    report = hook.upload_predictions(project.id, submissions(rows), model_version="v1")
+    assert (report.uploaded, report.failed) == (1, 6)
+    said = [
+        "has no point",
+        "a broken mask",
+        "Two labels have the label_id 'r'",
+        "into the attributes of that",
+        "'bbox'",
+    ]
+    for failure, text in zip(report.failures, [*said, "takes x, y"], strict=True):
+        assert text in failure.reason
+        assert repr(failure.item_key) in failure.reason
+
+
+def test_a_frame_of_the_file_and_a_time_say_the_same(hook: LabelStudioHook) -> None:
+    config = """<View><Video name="video" value="$video" frameRate="25"/><VideoRectangle name="box" toName="video"/>
+      <Labels name="objects" toName="video"><Label value="car"/></Labels></View>"""
+    project = hook.create_project(title="frames", run_key=f"predictions/{uuid4()}", label_config=config)
+    facts = {"item_key": "clip", "width": WIDTH, "height": HEIGHT, "frame_count": 300, "frame_rate": 30}
+    unknown = {"item_key": "unknown", "width": WIDTH, "height": HEIGHT}
+    tasks = [{"video": "/clip.mp4", **facts}, {"video": "/other.mp4", **unknown}]
+    hook.client.request("POST", f"/api/projects/{project.id}/import", json=tasks)
+    for version, when in (("frame", {"frame": 30}), ("time", {"time": 1.0})):
+        rows = [box("clip", label_id="t", track_id="t", is_keyframe=True, **when)]
+        report = hook.upload_predictions(project.id, submissions(rows), model_version=version)
+        assert report.failures == []
+    shown = landed(hook, project)["labels"]
+    report = hook.upload_predictions(project.id, submissions([box("unknown", frame=30)]), model_version="v")
+    hook.delete_project(project.id)
+    assert [(row["frame"], row["time"], row["tool_frame"]) for row in shown] == [(30, 1.0, 26)] * 2
+    assert "only where the file's frame_rate is known" in report.failures[0].reason
+
+
 def test_predictions_arrive_once_with_their_version_and_score(
     hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
 ) -> None:

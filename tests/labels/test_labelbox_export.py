@@ -280,6 +280,87 @@ def test_predictions_of_model_runs_land_by_choice() -> None:
     assert read["items"][0]["prediction_count"] == 1
 
 
+def test_how_sure_a_model_is_of_an_answer_lands_from_the_answer() -> None:
+    answers = [
+        annotation("", "weather", radio_answer={"name": "rain", "confidence": 0.25}),
+        annotation(
+            "", "tags", checklist_answers=[{"name": "day", "confidence": 0.5}, {"name": "wet", "confidence": 1}]
+        ),
+        annotation("", "note", text_answer={"content": "x"}, confidence=0.75),
+        annotation("", "remark", text_answer={"content": "x", "confidence": 0.125}),
+        annotation("", "mood", radio_answer={"name": "calm"}),
+    ]
+    read = labels(row(label(classifications=answers)))
+    assert [json.loads(one.get("attributes", "{}")).get("score") for one in read] == [0.25, 0.75, 0.75, 0.125, None]
+
+
+@pytest.mark.parametrize(
+    ("mime_type", "media_type"),
+    [
+        ("image/png", "image"),
+        ("video/mp4", "video"),
+        ("text/plain", "text"),
+        ("text/html", "html"),
+        ("text/html; charset=utf-8", "html"),
+        ("application/vnd.labelbox.tms", "tiles"),
+        ("application/vnd.labelbox.x-tms-geo", "tiles"),
+        ("x-tms-simple", "tiles"),
+        ("tms_geo", "tiles"),
+        ("application/pdf", "pdf"),
+        ("image/x-atms", "image"),
+        (None, "unknown"),
+    ],
+)
+def test_media_types_are_told_from_what_the_export_says(mime_type: str | None, media_type: str) -> None:
+    for name in ("mime_type", "asset_type"):
+        (item,) = tables(row(label(), media_attributes={name: mime_type}))["items"]
+        assert item["media_type"] == media_type
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ("media_attributes",),
+        ("metadata_fields",),
+        ("attachments",),
+        ("experiments",),
+        ("data_row", "details"),
+        ("projects", PROJECT, "project_details"),
+        ("projects", PROJECT, "labels", 0, "label_details"),
+        ("projects", PROJECT, "labels", 0, "performance_details"),
+        ("projects", PROJECT, "labels", 0, "annotations", "classifications"),
+        ("projects", PROJECT, "labels", 0, "annotations", "relationships"),
+        ("projects", PROJECT, "labels", 0, "annotations", "frames"),
+        ("projects", PROJECT, "labels", 0, "annotations", "segments"),
+        ("projects", PROJECT, "labels", 0, "annotations", "objects", 0, "classifications"),
+        ("projects", PROJECT, "labels", 0, "annotations", "objects", 0, "mask"),
+    ],
+)
+def test_null_is_as_good_as_nothing_anywhere_in_an_export(path: tuple[str | int, ...]) -> None:
+    box = annotation("ImageBoundingBox", "car", bounding_box={"top": 0, "left": 0, "height": 250, "width": 500})
+    line = row(label(objects=[box]), media_attributes={"height": 500, "width": 1000})
+    place: Any = line
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = None
+    read = tables(line)
+    assert only(read["labels"], "label_id", "type") == [
+        ("f-car", "detection" if path[0] != "media_attributes" else "other")
+    ]
+
+
+@pytest.mark.parametrize("path", [(), (PROJECT,), (PROJECT, "labels")])
+def test_an_item_whose_labels_are_null_has_none(path: tuple[str, ...]) -> None:
+    line = row(label())
+    place: Any = line
+    for step in ("projects", *path)[:-1]:
+        place = place[step]
+    place[("projects", *path)[-1]] = None
+    read = tables(line)
+    assert only(read["items"], "annotation_count") == [(0,)]
+    assert read["annotations"] == read["labels"] == []
+
+
 # Labels
 
 

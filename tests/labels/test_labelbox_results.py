@@ -226,11 +226,28 @@ def test_the_same_labels_are_the_same_lines_and_others_are_not() -> None:
     assert len(uuids) == 6
 
 
-def test_how_sure_a_model_is_becomes_the_confidence() -> None:
+def test_how_sure_a_model_is_becomes_the_confidence_where_labelbox_reads_it() -> None:
     trip = RoundTrip(NORMALIZED)
-    box = {"field": "objects", "type": "detection", "label": "person", "bbox": [0, 0, 1, 1]}
-    (line,) = write(identified([{**box, "attributes": '{"score": 0.5}'}]), trip.ontology)
-    assert line["confidence"] == 0.5
+    rows: list[dict[str, Any]] = [
+        {"field": "objects", "type": "detection", "label": "person", "bbox": [0, 0, 1, 1]},
+        {"field": "weather", "type": "classification", "label": "none"},
+        {"field": "tags", "type": "classifications", "label": "day", "labels": ["day", "wet"]},
+        {"field": "note", "type": "text", "text": "x"},
+    ]
+    box, radio, checklist, text = write(
+        identified([{**row, "attributes": '{"score": 0.5}'} for row in rows]), trip.ontology
+    )
+    assert box["confidence"] == text["confidence"] == 0.5
+    assert radio["answer"]["confidence"] == 0.5
+    assert [choice["confidence"] for choice in checklist["answer"]] == [0.5, 0.5]
+    assert "confidence" not in radio | checklist
+
+
+@pytest.mark.parametrize("score", [-0.1, 1.5])
+def test_a_score_that_labelbox_does_not_take_is_named(score: float) -> None:
+    row = {"field": "weather", "type": "classification", "label": "none", "attributes": json.dumps({"score": score})}
+    with pytest.raises(UnwritableLabelError, match="Labelbox takes 0 to 1"):
+        write(identified([row]), Ontology(NORMALIZED))
 
 
 BOX = {"field": "objects", "type": "detection", "label": "car", "bbox": [0.1, 0.1, 0.5, 0.5]}

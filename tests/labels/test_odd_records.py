@@ -113,6 +113,33 @@ def test_data_that_is_nested_deeper_than_decoders_go_lands_as_json_in_a_string(
     assert [row["label"] for row in tables["labels"]] == ["car"]
 
 
+@pytest.mark.parametrize(("id_", "text"), [(5, "5"), (5.0, "5"), (1.5, "1.5"), (True, "true"), ([1], "[1]")])
+def test_an_id_that_is_no_text_is_the_text_of_it_wherever_a_region_is_named_by_it(id_: Any, text: str) -> None:
+    relation = {"type": "relation", "from_id": id_, "to_id": "other", "direction": "right"}
+    records = [region(id=id_), region(id="part", parentID=id_), relation]
+    tables, odd = read(task('{"image": "a.png"}', json.dumps(records)))
+    assert [(row["type"], row["label_id"], row["parent_label_id"]) for row in tables["labels"]] == [
+        ("detection", text, None),
+        ("detection", "part", text),
+        ("relation", f"{text}-other", None),
+    ]
+    assert tables["labels"][2]["from_label_id"] == text
+    assert [row["raw"] for row in tables["labels"]] == [None, None, None]
+    assert odd == ""
+
+
+@pytest.mark.parametrize(
+    "nothing", [{"id": None}, {"to_name": None}, {"parentID": ""}, {"parentID": None}, {"meta": None}, {"origin": None}]
+)
+def test_a_key_that_holds_nothing_is_as_one_that_is_not_there(nothing: dict[str, Any]) -> None:
+    without = {name: value for name, value in region().items() if name not in nothing}
+    (row,), (expected,) = (
+        read(task('{"image": "a.png"}', json.dumps([one])))[0]["labels"] for one in (region() | nothing, without)
+    )
+    assert row == expected
+    assert (row["type"], row["field"]) == ("detection", "objects")
+
+
 @pytest.mark.parametrize("size", ["1e300", "-5", "1e-300"])
 def test_a_region_of_an_impossible_size_lands_and_gives_the_item_none(size: str) -> None:
     text = json.dumps([region()])[:-2] + f', "original_width": {size}, "original_height": {size}}}]'
@@ -128,11 +155,8 @@ def test_a_region_of_an_impossible_size_lands_and_gives_the_item_none(size: str)
         region("ellipselabels", "round", value={"x": 1, "y": 2, "radiusX": 3, "radiusY": 4, "rotation": 5})
         | {"original_width": 1e300, "original_height": 1e-300},
         region(value={**BOX, "x": 10**400}),
-        region(id=[1]),
-        region(parentID=5),
         region("labels", "text", value={"start": 2**70, "end": 1, "labels": ["car"]}),
         region("__class__", "objects"),
-        region("relation", from_id=5),
         7,
         {"type": {}},
     ],

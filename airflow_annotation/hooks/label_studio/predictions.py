@@ -21,11 +21,13 @@ from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
 from airflow_annotation.hooks.label_studio.task_pages import condition, list_pages
 from airflow_annotation.hooks.progress_log import UploadProgress
+from airflow_annotation.labels.columns import positive_number
+from airflow_annotation.labels.completion import complete_labels
 from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import results_from_labels
-from airflow_annotation.labels.submissions import Submission, complete_labels
+from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.media.key_index import KeyIndex
 
 PREDICTIONS_PER_REQUEST: Final = 2000
@@ -166,8 +168,8 @@ class _Upload:
         found = self._items.find(item_key)
         if found is None:
             return None
-        task_id, width, height, milliseconds = found
-        return _Item(task_id, width or None, height or None, milliseconds / 1000 or None)
+        task_id, width, height, milliseconds, frame_rate = found
+        return _Item(task_id, width or None, height or None, milliseconds / 1000 or None, frame_rate or None)
 
     # Predictions
 
@@ -189,7 +191,14 @@ class _Upload:
 
     def _write(self, item: _Item, submission: Submission) -> bytes:
         width, height = item.width, item.height
-        rows = complete_labels(submission, self._schema, coordinates=self._coordinates, width=width, height=height)
+        rows = complete_labels(
+            submission,
+            self._schema,
+            coordinates=self._coordinates,
+            width=width,
+            height=height,
+            frame_rate=item.frame_rate,
+        )
         prediction = {
             "task": item.task_id,
             "model_version": self._model_version,
@@ -330,22 +339,29 @@ class _Upload:
 
 
 class _Item(NamedTuple):
-    """A task, and the size of its media in pixels and its duration in seconds as far as they are known."""
+    """A task, and what is known of its media: size in pixels, duration in seconds, frames a second."""
 
     task_id: int
     width: int | None
     height: int | None
     duration: float | None
+    frame_rate: float | None
 
 
 def _index_items(client: LabelStudioClient, project_id: str, config: LabelingConfig) -> KeyIndex:
-    """Return the id, width, height and milliseconds of the project's tasks by item key, 0 where they are not known."""
+    """Return id, width, height, milliseconds and frame rate of the project's tasks by item key, 0 for the unknown."""
     tasks = ItemTasks(client, project_id, config=config).read()
     rows = (
-        (hash_, task_id, *(_pixels(data.get(side)) for side in ("width", "height")), _milliseconds(data))
+        (
+            hash_,
+            task_id,
+            *(_pixels(data.get(side)) for side in ("width", "height")),
+            _milliseconds(data),
+            positive_number(data.get("frame_rate")) or 0.0,
+        )
         for hash_, task_id, data in tasks
     )
-    return KeyIndex(rows, "i4", "i4", "i4", "i4")
+    return KeyIndex(rows, "i4", "i4", "i4", "i4", "f8")
 
 
 def _pixels(value: Any) -> int:
@@ -354,7 +370,7 @@ def _pixels(value: Any) -> int:
 
 def _milliseconds(data: Mapping[str, Any]) -> int:
     """Return how long a task's video lasts, 0 where that is not known."""
-    count, rate = data.get("frame_count"), data.get("frame_rate")
-    if not isinstance(count, int) or not isinstance(rate, (int, float)) or rate <= 0:
+    count, rate = data.get("frame_count"), positive_number(data.get("frame_rate"))
+    if not isinstance(count, int) or rate is None:
         return 0
     return _pixels(round(count / rate * 1000))

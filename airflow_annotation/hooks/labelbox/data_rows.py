@@ -12,6 +12,7 @@ from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationReque
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.export_stream import export_rows
 from airflow_annotation.hooks.labelbox.tasks import polls
+from airflow_annotation.labels.columns import positive_number, whole_number
 from airflow_annotation.media.items import key_hash
 from airflow_annotation.media.key_index import KeyIndex
 
@@ -56,21 +57,23 @@ class _SizedDataRow(msgspec.Struct):
 
 
 class _MediaAttributes(msgspec.Struct):
-    width: float | None = None
-    height: float | None = None
+    width: Any = None
+    height: Any = None
+    frame_rate: Any = None
 
 
 class _SizedRow(msgspec.Struct):
     data_row: _SizedDataRow
-    media_attributes: _MediaAttributes = msgspec.field(default_factory=_MediaAttributes)
+    media_attributes: _MediaAttributes | None = None
 
 
 class ProjectRow(NamedTuple):
-    """A data row of a project: the hash of its id, and the size of its media in pixels as far as it is known."""
+    """A data row of a project: the hash of its id, and what is known of its media: size in pixels, frames a second."""
 
     id_hash: int
     width: int | None
     height: int | None
+    frame_rate: float | None
 
 
 class ProjectRows:
@@ -81,21 +84,27 @@ class ProjectRows:
     """
 
     def __init__(self, client: LabelboxClient, project_id: str) -> None:
-        rows = (
-            (
-                key_hash(row.data_row.global_key or row.data_row.id),
-                key_hash(row.data_row.id),
-                round(row.media_attributes.width or 0),
-                round(row.media_attributes.height or 0),
-            )
-            for row in export_rows(client, project_id, _SizedRow, filters={})
-        )
-        self._index = KeyIndex(rows, "u8", "i4", "i4")
+        rows = map(_facts, export_rows(client, project_id, _SizedRow, filters={}))
+        self._index = KeyIndex(rows, "u8", "i4", "i4", "f8")
 
     def find(self, global_key: str) -> ProjectRow | None:
         """Return the data row with this global key, None if the project has none."""
         found = self._index.find(global_key)
-        return ProjectRow(found[0], found[1] or None, found[2] or None) if found else None
+        if found is None:
+            return None
+        id_hash, width, height, frame_rate = found
+        return ProjectRow(id_hash, width or None, height or None, frame_rate or None)
+
+
+def _facts(row: _SizedRow) -> tuple[int | float, ...]:
+    media = row.media_attributes or _MediaAttributes()
+    return (
+        key_hash(row.data_row.global_key or row.data_row.id),
+        key_hash(row.data_row.id),
+        whole_number(media.width, 1) or 0,
+        whole_number(media.height, 1) or 0,
+        positive_number(media.frame_rate) or 0.0,
+    )
 
 
 def find_data_rows(client: LabelboxClient, global_keys: Sequence[str]) -> dict[str, str]:

@@ -21,12 +21,13 @@ from airflow_annotation.hooks.labelbox.data_rows import ProjectRow, ProjectRows
 from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, TaskFailed, pause, polls, repeat
 from airflow_annotation.hooks.progress_log import UploadProgress
+from airflow_annotation.labels.completion import complete_labels
 from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.keys import global_key_of
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.labelbox.results import results_from_labels
-from airflow_annotation.labels.submissions import Submission, complete_labels
+from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.media.items import key_hash
 
 if TYPE_CHECKING:
@@ -171,7 +172,12 @@ class _Upload:
 
     def _write(self, item_key: str, row: ProjectRow, submission: Submission, number: int) -> list[dict[str, Any]]:
         labels = complete_labels(
-            submission, self._schema, coordinates=self._coordinates, width=row.width, height=row.height
+            submission,
+            self._schema,
+            coordinates=self._coordinates,
+            width=row.width,
+            height=row.height,
+            frame_rate=row.frame_rate,
         )
         # Ids are unique within a submission, and within a version, only.
         for label in labels:

@@ -25,6 +25,7 @@ from airflow_annotation.labels.columns import (
 )
 from airflow_annotation.labels.json_repair import repair_json, split_records
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.odd_regions import read_region
 from airflow_annotation.labels.label_studio.regions import Region, read_regions
 from airflow_annotation.labels.label_studio.task_data import find_item_key, read_data
 from airflow_annotation.labels.label_studio.video import read_videos
@@ -103,7 +104,6 @@ _decode_task = msgspec.json.Decoder(_Task[Region]).decode
 _decode_task_raw = msgspec.json.Decoder(_Task[msgspec.Raw]).decode
 _decode_submission = msgspec.json.Decoder(_Submission[Region]).decode
 _decode_submission_raw = msgspec.json.Decoder(_Submission[msgspec.Raw]).decode
-_decode_region = msgspec.json.Decoder(Region).decode
 
 _UNREADABLE: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 
@@ -220,7 +220,7 @@ class _Records:
         read = cast("_Task[Any]", mended)
         for submission in chain(read.annotations, read.drafts, read.predictions):
             if not isinstance(submission, int):
-                submission.result = [_read_region(record) for record in submission.result or ()]
+                submission.result = [read_region(record) for record in submission.result or ()]
         return read
 
     def _read_prediction(self, raw: msgspec.Raw) -> _Submission[Region]:
@@ -234,23 +234,8 @@ class _Records:
         mended = decode_lenient(repair_json(raw), _Submission[msgspec.Raw], self._source.odd.note)
         self._raw_predictions[-1].append(msgspec.json.encode(mended))
         read = cast("_Submission[Any]", mended)
-        read.result = [_read_region(record) for record in read.result or ()]
+        read.result = [read_region(record) for record in read.result or ()]
         return read
-
-
-def _read_region(record: msgspec.Raw) -> Region:
-    """Decode a region; one that is no such record becomes one of no type, whose raw record lands."""
-    try:
-        return _decode_region(record)
-    except msgspec.DecodeError:
-        pass
-    try:
-        region = decode_lenient(record, Region)
-    except msgspec.DecodeError:
-        return Region()
-    region.from_name = region.from_name or region.type
-    region.type = ""
-    return region
 
 
 def _entries(item: int, task: _Task[R], source: ExportSource) -> Iterator[_Entry[R]]:

@@ -87,7 +87,7 @@ def read_regions(
         regions = [regions[row] for row in rows.tolist()]
     columns = _read_values(regions, _Project(controls, config, budget))
     columns["label_id"] = _label_ids(regions)
-    columns["parent_label_id"] = string_column([region.parent_id for region in regions])
+    columns["parent_label_id"] = string_column([region.parent_id or None for region in regions])
     columns["field"] = _fields(regions, controls)
     columns["target"] = _targets(regions)
     columns["label_origin"] = string_column([region.origin for region in regions])
@@ -319,7 +319,7 @@ def _add_point_indexes(columns: Columns, owners: Sequence[int], regions: Sequenc
     """Number the keypoints of each parent: by their class where each has one of its own, else as they come."""
     groups: defaultdict[tuple[int, str, str], list[int]] = defaultdict(list)
     for row, region in enumerate(regions if "points" in columns else ()):
-        if region.parent_id is not None and region.type in ("keypoint", "keypointlabels"):
+        if region.parent_id and region.type in ("keypoint", "keypointlabels"):
             groups[owners[row], region.parent_id, region.from_name].append(row)
     if not groups:
         return

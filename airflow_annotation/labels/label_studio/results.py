@@ -164,7 +164,8 @@ class _Writer:
         if frame is None or frame < 1:
             raise UnwritableLabelError(
                 f"Label {row.get('label_id')!r} of field {row.get('field')!r} does not say in which frame it is. Give "
-                "it time, in seconds from 0, or tool_frame, from 1."
+                "it time, in seconds from 0. A frame of the file says it only where the file's frame_rate is known: "
+                "upload the video with it."
             )
         return frame
 
@@ -234,10 +235,10 @@ class _Writer:
             if control.field == self._row["field"] and control.attribute is None and control.tag in tags
         ]
         if not candidates:
-            known = ", ".join(sorted({control.field for control in self._config.controls.values()})) or "none"
+            known = sorted({one.field for one in self._config.controls.values() if one.attribute is None})
             raise UnwritableLabelError(
                 f"{self._where}: the project has no such field for labels of type {self._row['type']}. "
-                f"Its fields: {known}."
+                f"Its fields: {', '.join(known) or 'none'}."
             )
         return min(candidates, key=lambda control: tags.index(control.tag))
 
@@ -264,14 +265,16 @@ class _Writer:
         """Return where a span is: in characters or in time, and in the tool's own words as far as the row has them."""
         row = self._row
         if row.get("time") is not None or control.tag == "timeserieslabels":
-            start, end = (
-                (row["time"], row["time_end"]) if row.get("time") is not None else _ends(attributes, self._where)
-            )
+            start, end = row.get("time"), row.get("time_end", row.get("time"))
+            if start is None:
+                start, end = _ends(attributes, self._where)
             place: Record = {"start": start, "end": end}
             if control.tag == "timeserieslabels":
                 place["instant"] = start == end
             return place | ({"channel": attributes["channel"]} if "channel" in attributes else {})
         characters = {"start": row.get("span_start"), "end": row.get("span_end")}
+        if None in characters.values() and not attributes:
+            raise UnwritableLabelError(f"{self._where} does not say where it is: give it span_start and span_end.")
         text = {} if row.get("text") is None else {"text": row["text"]}
         if control.tag != "paragraphlabels" and "start" not in attributes:
             return {**characters, **text}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.masks import RLE, rle_to_bitmask, rle_to_brush
 
 Row = Mapping[str, Any]
@@ -52,8 +53,13 @@ def path_vertices(row: Row) -> list[dict[str, Any]]:
 
 
 def write_keypoint(row: Row, _: float) -> dict[str, Any]:
-    """Write a point; its width is that of the dot that people see, in percent."""
-    x, y = row["points"][0]
+    """Write a point; its width is that of the dot that people see, in percent.
+
+    :raises UnwritableLabelError: the row has several points
+    """
+    if len(row["points"]) != 1:
+        raise UnwritableLabelError(f"Label {row.get('label_id')!r} has {len(row['points'])} points; a region has one.")
+    ((x, y),) = row["points"]
     return {"x": x * 100, "y": y * 100, "width": 0.5}
 
 

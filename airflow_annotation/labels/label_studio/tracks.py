@@ -49,7 +49,7 @@ def group_rows(rows: Iterable[Row], config: LabelingConfig) -> Collection[Group]
     fields = {(control.field, control.tag) for control in config.controls.values() if control.attribute is None}
     groups: dict[object, Group] = {}
     for place, row in enumerate(rows):
-        says_when = any(row.get(name) is not None for name in ("track_id", "tool_frame", "time"))
+        says_when = any(row.get(name) is not None for name in ("track_id", "tool_frame", "time", "frame"))
         tags = tags_of(row["type"], in_video=True)
         group = Group([row], says_when and any((row["field"], tag) in fields for tag in tags))
         key = (row["field"], tags, group.record_id) if group.in_video else place

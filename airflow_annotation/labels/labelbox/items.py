@@ -40,12 +40,15 @@ _MEDIA_TYPES: Final = {
     "application/pdf": "pdf",
     "application/vnd.apple.mpegurl": "video",
     "application/vnd.labelbox.conversational": "conversation",
-    "application/vnd.labelbox.tms": "tiles",
+    "text/html": "html",
 }
 """By MIME type, or its part before the slash."""
 
 REVIEW_STATUSES: Final = {"IN_REVIEW": "in_review", "IN_REWORK": "rework", "DONE": "done"}
 """States of Labelbox's workflow behind the labeling, as the tables' ``status`` has them."""
+
+_TILES: Final = re.compile(r"(?<![a-z])tms(?![a-z])")
+"""Part of the types of tiled imagery: ``application/vnd.labelbox.tms``, ``x-tms-geo``, ``tms_simple``."""
 
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+\Z")
 
@@ -157,7 +160,11 @@ def _item_key(row: TypedRow, namespace: str) -> str | None:
 
 
 def _media_type(mime_type: str | None) -> str | None:
-    return _MEDIA_TYPES.get(mime_type or "") or _MEDIA_TYPES.get((mime_type or "").partition("/")[0])
+    """Return the media type of a MIME type, or of Labelbox's own name of an asset's type."""
+    name = (mime_type or "").partition(";")[0].strip().lower()
+    if _TILES.search(name):
+        return "tiles"
+    return _MEDIA_TYPES.get(name) or _MEDIA_TYPES.get(name.partition("/")[0])
 
 
 def _text(facts: Mapping[str, Any], name: str) -> str | None:

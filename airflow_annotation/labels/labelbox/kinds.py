@@ -100,7 +100,10 @@ def _write_line(row: Row, pixels: Pixels) -> Record:
 
 
 def _write_point(row: Row, pixels: Pixels) -> Record:
-    return {"point": _write_points(row, pixels)[0]}
+    points = _write_points(row, pixels)
+    if len(points) != 1:
+        raise UnwritableLabelError(f"{row_name(row)} has {len(points)} points; an object has one.")
+    return {"point": points[0]}
 
 
 def _write_points(row: Row, pixels: Pixels) -> list[Record]:

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
+from statistics import fmean
 from typing import Any, Final
 
 import msgspec
@@ -220,8 +221,9 @@ class _AnswerRow(msgspec.Struct):
 def _read_answer(answer: Answer, ontology: Ontology) -> _AnswerRow:
     field = ontology.find_field(answer.feature_schema_id, answer.name) or answer.name or OTHER
     value, attributes = _read_value(answer, "", ontology)
-    if answer.confidence is not None:
-        attributes = {SCORE: answer.confidence, **attributes}
+    score = _score(answer)
+    if score is not None:
+        attributes = {SCORE: score, **attributes}
     if isinstance(value, list):
         return _AnswerRow("classifications", field, classes=value, attributes=attributes)
     if isinstance(value, float):
@@ -229,6 +231,15 @@ def _read_answer(answer: Answer, ontology: Ontology) -> _AnswerRow:
     if answer.radio is not None:
         return _AnswerRow("classification", field, classes=[answer.radio.name], attributes=attributes)
     return _AnswerRow(OTHER if value is None else "text", field, text=value, attributes=attributes)
+
+
+def _score(answer: Answer) -> float | None:
+    """Return how sure a model is of an answer: of several choices, on average."""
+    choices = [answer.radio] if answer.radio is not None else answer.checklist or []
+    said = [choice.confidence for choice in choices if choice.confidence is not None]
+    if said:
+        return fmean(said)
+    return answer.confidence if answer.text is None or answer.text.confidence is None else answer.text.confidence
 
 
 def _read_value(answer: Answer, path: str, ontology: Ontology) -> tuple[str | float | list[str] | None, dict[str, Any]]:

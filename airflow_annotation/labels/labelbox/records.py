@@ -7,11 +7,12 @@ https://docs.labelbox.com/reference/export-quick-reference and the pages for eac
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, Generic, TypeVar, cast
 
 import msgspec
 
-from airflow_annotation.labels.json_repair import repair_json
+from airflow_annotation.labels.json_repair import repair_json, without_nulls
 from airflow_annotation.labels.lenient import Note, decode_lenient
 
 
@@ -84,6 +85,7 @@ class Text(msgspec.Struct, gc=False):
 
     content: str = ""
     classifications: list[Answer] = []
+    confidence: float | None = None
 
 
 class Answer(msgspec.Struct, gc=False):
@@ -325,7 +327,12 @@ def _decode_row(lines: list[bytes], place: int, note: Note) -> TypedRow:
         return _decoder.decode(lines[place])
     except _UNREADABLE:
         pass
-    row: Any = _mend(lines[place], note)
+    with suppress(*_UNREADABLE):
+        line = without_nulls(repair_json(lines[place]))
+        row: Any = _decoder.decode(line)
+        lines[place] = line
+        return cast("TypedRow", row)
+    row = _mend(lines[place], note)
     lines[place] = msgspec.json.encode(row)
     for label in _labels(row):
         annotations = label.annotations

@@ -89,16 +89,16 @@ class _Writer:
 
     def _write_object(self, row: Row) -> Record:
         tool = self._tool(row)
+        _check_untimed(row)
         if row["type"] == "relation":
             geometry = self._relationship(row)
         elif row["type"] == "span":
             geometry = _entity(row)
         else:
             geometry = self._geometry(row)
-        attributes = _attributes(row)
         record = {**self._head(row), **_named(tool.name, tool.feature_schema_id), **geometry}
         record["classifications"] = _Answers(row).of_object(tool.questions)
-        return record | ({"confidence": attributes[SCORE]} if SCORE in attributes else {})
+        return record | _confidence(row)
 
     def _write_track(self, rows: Sequence[Row]) -> Record:
         tool = self._tool(rows[0])
@@ -164,7 +164,7 @@ class _Writer:
 
     def _pixels(self, numbers: Sequence[float], row: Row) -> list[float]:
         if self._size is None:
-            raise UnwritableLabelError(f"{row_name(row)}: nobody knows the width and height of its media in pixels.")
+            raise UnwritableLabelError(f"{row_name(row)}: the width and height of its media in pixels are not known.")
         reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
         if not all(math.isfinite(number) and -_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach)):
             raise UnwritableLabelError(
@@ -188,8 +188,7 @@ class _Writer:
     # Answers
 
     def _write_answer(self, row: Row) -> Record:
-        if row.get("time") is not None:
-            raise UnwritableLabelError(f"{row_name(row)} is of some seconds, which cannot be written to Labelbox.")
+        _check_untimed(row)
         question = self._question(row)
         record = {
             **self._head(row),
@@ -198,8 +197,8 @@ class _Writer:
         }
         if row.get("target") is not None:
             record["messageId"] = row["target"]
-        attributes = _attributes(row)
-        return record | ({"confidence": attributes[SCORE]} if SCORE in attributes else {})
+        # What was written has its confidence beside it, what was chosen in each choice: see _Answers.of_row.
+        return record | (_confidence(row) if question.kind == "text" else {})
 
     def _write_answers(self, rows: Sequence[Row]) -> Iterator[Record]:
         """Yield a line for each different answer, with the frames in which it is given."""
@@ -253,8 +252,31 @@ def _attributes(row: Row) -> dict[str, Any]:
     return msgspec.json.decode(row.get("attributes") or "{}", type=dict[str, Any])
 
 
+def _confidence(row: Row) -> Record:
+    """Return how sure the model is of a row's label, as Labelbox takes it.
+
+    :raises UnwritableLabelError: the score is not between 0 and 1
+    """
+    score = _attributes(row).get(SCORE)
+    if score is None:
+        return {}
+    if not 0 <= score <= 1:
+        raise UnwritableLabelError(f"{row_name(row)} has the score {score}; Labelbox takes 0 to 1.")
+    return {"confidence": score}
+
+
+def _check_untimed(row: Row) -> None:
+    if row.get("time") is not None:
+        raise UnwritableLabelError(
+            f"{row_name(row)} is of some seconds, and Labelbox counts frames: it does not know the frame rate of the "
+            "item. Give it frame, from 0."
+        )
+
+
 def _entity(row: Row) -> Record:
     """Labelbox names the last character of a span, the table the one behind it."""
+    if row.get("span_start") is None or row.get("span_end") is None:
+        raise UnwritableLabelError(f"{row_name(row)} does not say where it is: give it span_start and span_end.")
     location = {"start": row["span_start"], "end": row["span_end"] - 1}
     message = {"messageId": row["target"]} if row.get("target") is not None else {}
     return {"location": location, **message}
@@ -272,7 +294,7 @@ class _Answers:
         self._used = {SCORE, DIRECTION}
 
     def of_row(self, question: Question) -> Any:
-        """Return the row's own answer."""
+        """Return the row's own answer; each choice says how sure the model is."""
         row = self._row
         if row["type"] == "scalar":
             answer: Any = row["number"]
@@ -281,7 +303,10 @@ class _Answers:
         else:
             one = [] if row.get("label") is None else [row["label"]]
             answer = row["label"] if row["type"] == "classification" else row.get("labels") or one
-        return self._checked(self._write(question, answer, ""))
+        written = self._checked(self._write(question, answer, ""))
+        for choice in written if isinstance(written, list) else [written] if isinstance(written, dict) else ():
+            choice |= _confidence(row)  # noqa: PLW2901 - in place
+        return written
 
     def of_object(self, questions: Sequence[Question]) -> list[Record]:
         """Return the answers about an object."""

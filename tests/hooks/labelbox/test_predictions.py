@@ -30,6 +30,7 @@ SCHEMA = LabelSchema.from_dict(
         },
         "sky": {"type": "instances", "classes": ["sky"]},
         "weather": {"type": "classification", "classes": ["sun", "rain"]},
+        "joints": {"type": "keypoints", "classes": ["head"]},
     }
 )
 WIDTH, HEIGHT = 200, 100
@@ -97,6 +98,57 @@ def test_predictions_that_are_accepted_come_back_as_they_were(
     assert found["objects"]["attributes"] == '{"occluded":"yes"}'
     assert (tuple(found["sky"]["mask_size"]), found["sky"]["mask_counts"]) == rle
     assert found["weather"]["label"] == "rain"
+
+
+def test_all_points_of_a_keypoint_go_in(
+    hook: LabelboxHook, labelbox: LabelboxStandIn, project: AnnotationProject, keys: list[str]
+) -> None:
+    points = [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]
+    row = {"item_key": keys[0], "field": "joints", "label": "head", "points": points, "label_id": "pose"}
+    assert counts(upload(hook, project, [row])) == (1, 0, 0)
+    accept(labelbox, project, keys[0])
+    assert [row["points"] for row in labels(hook, project)] == [[pytest.approx(point)] for point in points]
+
+
+def test_labels_that_are_wrong_are_failures_of_their_items_and_the_others_go_in(
+    hook: LabelboxHook, project: AnnotationProject, keys: list[str]
+) -> None:
+    report = upload(
+        hook,
+        project,
+        [
+            {"item_key": keys[0], "field": "sky", "label": "sky", "mask_size": [HEIGHT, WIDTH], "mask_counts": "~"},
+            box(keys[1], label_id="r"),
+            box(keys[1], label_id="r", label="person"),
+            box(keys[2], score=0.5),
+        ],
+    )
+    assert counts(report) == (1, 0, 2)
+    assert ["a broken mask" in report.failures[0].reason, "Two labels" in report.failures[1].reason] == [True, True]
+
+
+def test_a_frame_of_the_file_and_a_time_say_the_same(hook: LabelboxHook, labelbox: LabelboxStandIn) -> None:
+    schema = LabelSchema.from_dict({"objects": {"type": "detections", "classes": ["car"]}})
+    settings = {"media_type": "video"}
+    project = hook.create_project(title="Clips", run_key=str(uuid4()), label_schema=schema, settings=settings)
+    keys = [str(uuid4()) for _ in range(3)]
+    items = [MediaItem(media=f"https://media.example/{key}.mp4", item_key=key, media_type="video") for key in keys]
+    for item in items[:2]:
+        described = {"width": WIDTH, "height": HEIGHT, "frame_count": 300, "frame_rate": 30}
+        labelbox.control.describe_media(item.media, described)
+    labelbox.control.describe_media(items[2].media, {"width": WIDTH, "height": HEIGHT})
+    hook.upload_items(project.id, items)
+    rows = [
+        *(box(keys[0], label_id="t", frame=frame, is_keyframe=True) for frame in (30, 60)),
+        *(box(keys[1], label_id="t", time=time, is_keyframe=True) for time in (1.0, 2.0)),
+        box(keys[2], time=1.0),
+    ]
+    report = upload(hook, project, rows)
+    assert (report.uploaded, [failure.item_key for failure in report.failures]) == (2, keys[2:])
+    assert "Give it frame, from 0" in report.failures[0].reason
+    accept(labelbox, project, *keys[:2])
+    shown = [(row["item_key"], row["frame"], row["time"]) for row in labels(hook, project)]
+    assert shown == [(key, frame, frame / 30) for key in keys[:2] for frame in (30, 60)]
 
 
 def test_pixels_are_of_the_media(

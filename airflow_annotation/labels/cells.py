@@ -1,0 +1,51 @@
+"""Values of tables that people bring, as JSON and Arrow take them.
+
+Rows come from data frames, databases and JSON. Each has its own missing value, and its own kinds of numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+_MISSING_TYPES: Final = ("NAType", "NaTType")
+"""Types of pandas' missing values, by name: pandas need not be installed, and takes long to import."""
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value as JSON has it, with all that is in it.
+
+    What is missing is None: NaN, ``pandas.NA`` and ``NaT`` as well. A ``Decimal`` is a number. An array of numpy is a
+    list, and so is a tuple or a set. Values of other types stay as they are.
+    """
+    if value is None or type(value) in (str, int, bool):
+        return value
+    if isinstance(value, (float, Decimal)):
+        return _plain_number(value)
+    if isinstance(value, Mapping):
+        return {key: plain_value(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain_value(part) for part in value]
+    if hasattr(value, "tolist"):
+        return plain_value(value.tolist())
+    return None if type(value).__name__ in _MISSING_TYPES else value
+
+
+def _plain_number(value: float | Decimal) -> float | int | None:
+    if math.isnan(value):
+        return None
+    is_whole = isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value()
+    return int(value) if is_whole else float(value)
+
+
+def plain_text(value: Any) -> str | None:
+    """Return a value as text, None where it is missing.
+
+    A whole number has no decimals: data frames have 5.0 for 5 in a column with gaps.
+    """
+    value = plain_value(value)
+    if value is None or isinstance(value, str):
+        return value
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,55 @@
+"""Regions that other programs wrote: ids that are numbers, numbers that are text, keys that hold nothing."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.labels.label_studio.regions import Region
+from airflow_annotation.labels.lenient import decode_lenient
+
+_IDS: Final = ("id", "parentID", "from_id", "to_id")
+
+
+def read_region(record: msgspec.Raw) -> Region:
+    """Decode a region. One that is no such record becomes one of no type, for its raw record to land.
+
+    An id is text whatever it was: relations, parts and answers name regions by it.
+    """
+    try:
+        return _decode(record)
+    except msgspec.DecodeError:
+        pass
+    try:
+        return _decode(_mended(record))
+    except msgspec.DecodeError:
+        pass
+    try:
+        region = decode_lenient(record, Region)
+    except msgspec.DecodeError:
+        return Region()
+    region.from_name = region.from_name or region.type
+    region.type = ""
+    return region
+
+
+def _mended(record: msgspec.Raw) -> bytes:
+    fields = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
+    mended: dict[str, Any] = {name: value for name, value in fields.items() if bytes(value) != b"null"}
+    for name in mended.keys() & set(_IDS):
+        mended[name] = _id_text(mended[name])
+    for name in mended.keys() & _NUMBERS.keys():
+        mended[name] = msgspec.convert(msgspec.json.decode(mended[name]), _NUMBERS[name], strict=False)
+    return msgspec.json.encode(mended)
+
+
+def _id_text(raw: msgspec.Raw) -> str:
+    value = msgspec.json.decode(raw)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+_decode: Final = msgspec.json.Decoder(Region).decode
+_NUMBERS: Final[dict[str, Any]] = {"original_width": float, "original_height": float, "score": float, "item_index": int}
