@@ -4,6 +4,7 @@
 
     target/
       manifest.json                        which version is current, its files and their checksums
+      README.md                            of Parquet datasets: the same files, for Hugging Face's ``datasets``
       versions/20261122T171532Z-5f0c2e8a/  the files of a version, and its manifest as it was when it landed
 
 A version's folder never changes once the manifest names it, and the manifest moves last and at once, so a reader sees
@@ -23,6 +24,7 @@ from typing import IO, Any, Final, NamedTuple
 import msgspec
 from airflow.sdk import ObjectStoragePath
 
+from airflow_annotation.datasets.dataset_card import update_card
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.schema import LabelSchema
@@ -310,6 +312,8 @@ def _move(store: DatasetStore, manifest: Manifest, new: NewVersion) -> Manifest:
             # A landing of all items takes the place of whatever is there.
             if attempt == MOVES:
                 raise
+    if manifest.dataset_format == PARQUET:
+        update_card(store, lambda: find_current(store))
     # Nothing is removed if that fails in any other way: a store may have taken the manifest and lost its answer.
     for name in _unused_versions(store, manifest, previous):
         store.remove(f"{VERSIONS}/{name}")
