@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from airflow_annotation.datasets.dataset_card import CARD_NAME, update_card
-from airflow_annotation.datasets.parquet import write_dataset
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import Manifest, dataset_path, find_current, read_manifest
-from tests.support.datasets import SCHEMA, box, item
+from tests.support.datasets import SCHEMA, box, item, write_dataset
 
 
 def land(folder: Path, *keys: str) -> Manifest:
