@@ -125,9 +125,14 @@ def running(task_id: object) -> Iterator[None]:
 
     :raises AnnotationError: something is wrong
     """
+    subject = f"Task {task_id!r}: "
     try:
         yield
+    except AnnotationArgumentError as error:
+        if str(error).startswith(subject):
+            raise
+        raise AnnotationArgumentError(f"{subject}{error}") from error
     except AnnotationError:
         raise
     except ValueError as error:
-        raise AnnotationArgumentError(f"Task {task_id!r}: {error}") from error
+        raise AnnotationArgumentError(f"{subject}{error}") from error

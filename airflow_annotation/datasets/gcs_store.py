@@ -3,6 +3,10 @@
 A version is written on the worker's disk first, and goes up in parallel: large files in parts, which are composed in
 the store. What went up and what comes down is checked by its CRC32C. The pointer moves by a precondition on its
 generation, so that of two writers one is refused.
+
+``transfer_manager.upload_chunks_concurrently`` would be less code and do less. It checks the parts and not the object,
+and where a worker is killed it leaves parts that no listing shows and that cost money until a rule of the bucket
+removes them. The parts here are objects of the version's folder, which a later landing removes.
 """
 
 from __future__ import annotations

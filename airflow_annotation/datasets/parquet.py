@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, overload
 
@@ -160,6 +160,7 @@ def read_rows(
     :param manifest: of the version
     :param table: name of the table
     :param columns: read these only
+    :raises AnnotationError: a file is damaged
     """
     if manifest.delta_versions:
         from airflow_annotation.datasets.delta import DeltaTables
@@ -167,7 +168,7 @@ def read_rows(
         yield from DeltaTables(store).read(table, manifest.delta_versions[table], columns)
         return
     for file in manifest.files[table]:
-        with store.open(file.path) as opened:
+        with store.open(file.path) as opened, _damages(f"{store.uri}/{file.path}"):
             for batch in read_row_groups(opened, columns):
                 yield batch if columns else with_all_columns(batch, SCHEMAS[table])
 
@@ -181,6 +182,20 @@ def read_row_groups(source: Path | IO[bytes], columns: Sequence[str] | None = No
     with pq.ParquetFile(source, page_checksum_verification=True) as file:
         for index in range(file.num_row_groups):
             yield from file.read_row_group(index, columns).combine_chunks().to_batches()
+
+
+@contextmanager
+def _damages(path: str) -> Iterator[None]:
+    """Name the file that Arrow cannot read, and the way out. Errors of disks and stores go on as they are."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise
+        raise AnnotationError(
+            f"{path} is damaged: {error}. Land with full_refresh=True, which reads all items from the tool again, or "
+            "restore the file."
+        ) from error
 
 
 class TableWriter:

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.hooks.label_errors import with_label_errors
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
@@ -144,10 +145,16 @@ class AnnotationHook(BaseHook, ABC):
 
     Use :meth:`for_connection` to get the hook of whichever tool a connection names.
 
-    Every method raises :class:`~airflow_annotation.exceptions.AnnotationConnectionError` when the tool cannot be
+    Every method raises :class:`~airflow_annotation.exceptions.AnnotationArgumentError` when labels or a label schema
+    are not as they must be, :class:`~airflow_annotation.exceptions.AnnotationConnectionError` when the tool cannot be
     reached or refuses the key, :class:`~airflow_annotation.exceptions.AnnotationProjectNotFound` when there is no such
     project, and :class:`~airflow_annotation.exceptions.AnnotationRequestError` when the tool refuses a request.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in ("create_project", "get_label_schema", "upload_predictions", "read_tables", "list_item_states"):
+            setattr(cls, name, with_label_errors(getattr(cls, name)))
 
     tool: ClassVar[str]
     """The tool's name in the tables' ``tool`` column."""

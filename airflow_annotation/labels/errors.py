@@ -1,4 +1,4 @@
-"""What can be wrong with labels and label schemas; hooks and transfers turn it into an ``AnnotationError``."""
+"""What can be wrong with labels and label schemas; hooks and tasks turn it into an ``AnnotationError``."""
 
 from __future__ import annotations
 

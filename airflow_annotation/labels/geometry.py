@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.labels.arrays import FloatArray
+from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.media import label_sizes
 
 _BBOX_AXES: Final = (0, 1, 0, 1)
@@ -32,7 +33,7 @@ def labels_to_pixels(labels: pa.RecordBatch, items: pa.RecordBatch) -> pa.Record
     :param labels: rows of the ``labels`` table, of one project
     :param items: rows of the ``items`` table of the same project, at least those that the labels belong to; matched by
         ``item_id``
-    :raises ValueError: a label has coordinates, and its item is not in ``items`` or has no known width and height. A
+    :raises LabelError: a label has coordinates, and its item is not in ``items`` or has no known width and height. A
         null instead would lose what a person drew, and relative numbers in a pixel column would be worse.
     """
     drawn = pc.or_(pc.is_valid(labels.column("bbox")), pc.is_valid(labels.column("points")))
@@ -40,7 +41,7 @@ def labels_to_pixels(labels: pa.RecordBatch, items: pa.RecordBatch) -> pa.Record
     unknown = pc.and_(drawn, pc.or_(pc.is_null(sizes[0]), pc.is_null(sizes[1])))
     if pc.any(unknown).as_py():
         keys = pc.unique(labels.column("item_key").filter(unknown)).to_pylist()
-        raise ValueError(
+        raise LabelError(
             f"The width and height of item {keys[0]!r} are not known"
             + (f" (and of {len(keys) - 1} more items in its batch)" if len(keys) > 1 else "")
             + ", so its labels have no pixel coordinates: take relative ones, or upload the item with its size."

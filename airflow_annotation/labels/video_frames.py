@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.labels.arrays import IntArray
+from airflow_annotation.labels.errors import LabelError
 
 _SEPARATOR: Final = "#frame="
 
@@ -57,14 +58,14 @@ def labeled_frames(labels: Iterable[pa.RecordBatch], video_key: str) -> list[tup
     """Return the first and last frame of each label on a video, as its ``labels`` rows have them.
 
     :param labels: rows with at least ``item_key``, ``frame``, ``frame_end`` and ``tool_frame``
-    :raises ValueError: labels have frames of the tool that nobody could tell the video's own frames for
+    :raises LabelError: labels have frames of the tool that nobody could tell the video's own frames for
     """
     found: list[tuple[int, int]] = []
     for batch in labels:
         rows = batch.filter(pc.equal(batch["item_key"], video_key))
         known = rows.filter(pc.is_valid(rows["frame"]))
         if rows["frame"].null_count > rows["tool_frame"].null_count:
-            raise ValueError(
+            raise LabelError(
                 f"Labels on {video_key!r} have frame numbers of the labeling tool only: the frame rate of the file was "
                 "not known when they were landed. Upload the video with its frame_rate, and land the labels again."
             )

@@ -222,7 +222,7 @@ class LandedFrames:
         """Yield the batches, the frames of each written before.
 
         :raises MediaError: a video cannot be read
-        :raises AnnotationError: labels of a video have no frames of the file
+        :raises LabelError: labels of a video have no frames of the file
         """
         for batch in batches:
             is_video = pc.equal(batch.items.column("media_type"), "video")
@@ -235,10 +235,7 @@ class LandedFrames:
     def _add(
         self, item_id: str, item_key: str, media: str | None, all_frames: int | None, labels: pa.RecordBatch
     ) -> None:
-        try:
-            frames = Listed(labeled_frames([labels], item_key))
-        except ValueError as error:
-            raise AnnotationError(str(error)) from error
+        frames = Listed(labeled_frames([labels], item_key))
         if not frames.ranges:
             return
         if all_frames:

@@ -199,10 +199,7 @@ class ExtractFramesOperator(VisibleParameters):
         store = FolderStore(dataset_path(dataset, self.object_storage_conn_id))
         manifest = read_manifest(dataset, conn_id=self.object_storage_conn_id, dataset_format=(PARQUET, DELTA))
         labels = read_rows(store, manifest, "labels", ["item_key", "frame", "frame_end", "tool_frame"])
-        try:
-            found = list(labeled_frames(labels, video_key))
-        except ValueError as error:
-            raise AnnotationError(str(error)) from error
+        found = labeled_frames(labels, video_key)
         if not found:
             self.log.warning("The dataset %s has no labels on frames of %s.", dataset, video_key)
         return found
