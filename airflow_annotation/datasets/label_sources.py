@@ -76,10 +76,11 @@ def read_sql(engine: sa.Engine, sql: str, parameters: Any = None) -> Iterator[Su
 
     :param engine: of the database
     :param sql: returns columns of the ``labels`` table; lists and JSON may be text
-    :param parameters: of the query, in the driver's own style
+    :param parameters: of the query, in the driver's own style; None if it has none, where a % is a %
     """
     with engine.connect() as connection:
-        options = {"stream_results": True, "max_row_buffer": _SQL_ROWS_AT_ONCE}
+        options: dict[str, Any] = {"stream_results": True, "max_row_buffer": _SQL_ROWS_AT_ONCE}
+        options["no_parameters"] = parameters is None  # or a literal % would be taken for one
         result = connection.execution_options(**options).exec_driver_sql(sql, parameters)
         yield from read_submissions(read_rows(dict(row) for row in result.mappings()))
 

@@ -22,6 +22,7 @@ from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskPa
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+    from jinja2 import BaseLoader, Environment
     from typing_extensions import Unpack
 
 log = logging.getLogger(__name__)
@@ -54,8 +55,8 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         - a callable or the dotted path of one, which returns one of these or an iterator of dictionaries or Arrow
           batches that has each item's rows together. It is called with those keys of the task's context that it names
     :param labels_conn_id: the connection of the dataset's object store, where its URI does not name one. (templated)
-    :param sql: instead of ``labels``, a query that returns the rows, ordered by ``item_key``; lists and JSON may be
-        text. (templated)
+    :param sql: instead of ``labels``, a query that returns the rows, ordered by ``item_key``, or the name of a file
+        with one that ends in ``.sql``; lists and JSON may be text. (templated)
     :param sql_conn_id: the connection of the query's database. (templated)
     :param sql_parameters: of the query, in the driver's own style. (templated)
     :param model_version: what made the labels. (templated)
@@ -80,7 +81,6 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         "model_version",
         "max_failures",
     )
-    template_ext: Sequence[str] = (".sql",)
     template_fields_renderers = {"sql": "sql"}  # noqa: RUF012 - as Airflow's own operators have it
 
     def __init__(
@@ -143,6 +143,16 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         )
         check_labels_report(report, self.max_failures)
         return {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
+
+    def render_template(
+        self, content: Any, context: Context, jinja_env: Environment | None = None, seen_oids: set[int] | None = None
+    ) -> Any:
+        """Render an argument. Only ``sql`` may name a file: with ``template_ext``, each item key could."""
+        if content is self.sql and isinstance(content, str) and content.endswith(".sql"):
+            jinja_env = jinja_env or self.get_template_env()
+            loader = cast("BaseLoader", jinja_env.loader)
+            content = loader.get_source(jinja_env, content)[0]
+        return super().render_template(content, context, jinja_env, seen_oids)
 
     def on_kill(self) -> None:
         """Stop after the requests that are under way."""

@@ -203,9 +203,9 @@ class Warehouse:
             return view.name in sa.inspect(connection).get_view_names(schema=view.schema)
 
     def _missing_columns(self, table: sa.Table) -> list[str]:
+        query: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(table).where(sa.false())
         with self.reader() as connection:
-            columns = sa.inspect(connection).get_columns(table.name, schema=table.schema)
-        present = {column["name"] for column in columns}
+            present = connection.execute(query).keys()
         return [column.name for column in table.columns if column.name not in present]
 
     def _has_transactions(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from typing import Any, Final
 
 import pyarrow as pa
@@ -44,6 +46,17 @@ class SqliteWarehouse(Warehouse):
         _make_private_file(engine.url.database)
         sa.event.listen(engine, "connect", _connect)
         sa.event.listen(engine, "begin", _begin)
+
+    def prepare(self, project: str, views: Sequence[str] = ()) -> None:
+        """Create what is missing; a file that had no landing yet gets a write-ahead log.
+
+        With it, readers and a landing do not wait for each other. Later on the owner of the file may choose otherwise.
+        """
+        if not self._has_table(self.landings):
+            with closing(self.engine.raw_connection()) as connection, suppress(sqlite3.OperationalError):
+                # Another landing may be doing the same.
+                connection.cursor().execute("PRAGMA journal_mode = WAL")
+        super().prepare(project, views)
 
 
 def _make_private_file(path: str | None) -> None:

@@ -166,12 +166,30 @@ def test_labels_that_landed_in_a_database_go_back_by_a_query(
             table_prefix="predictions_",
         )
         land.execute(task_context())
-        query = "SELECT * FROM predictions_labels WHERE project = {} ORDER BY item_key"
+        query = "SELECT * FROM predictions_labels WHERE project = {} AND type LIKE '%%' ORDER BY item_key"
+        if database == "sqlite":
+            query = query.replace("%%", "%")  # which has no parameters that begin with it
         parameters = {"sql": query.format("?" if database == "sqlite" else "%s"), "sql_parameters": (before.uri,)}
         assert run(after, label_studio_conn_id, sql_conn_id=conn_id, **parameters)["uploaded"] == 2
+        literal = f"SELECT * FROM predictions_labels WHERE project = '{before.uri}' AND type LIKE '%' ORDER BY item_key"
+        assert run(after, label_studio_conn_id, sql_conn_id=conn_id, sql=literal)["skipped"] == 2
     rows = landed(AnnotationHook.for_connection(label_studio_conn_id), after)
     assert [(row["item_key"], row["field"], row["label"]) for row in rows] == [row[:3] for row in EXPECTED]
     assert rows[0]["points"] == [pytest.approx(point) for point in ROWS[1]["points"]]
+
+
+def test_a_query_may_be_in_a_file_and_an_item_key_that_looks_like_one_is_a_key(tmp_path: Path) -> None:
+    (tmp_path / "labels.sql").write_text("SELECT * FROM labels WHERE project = '{{ run_id }}'")
+    with DAG("dag", schedule=None, template_searchpath=[str(tmp_path)]) as dag:
+        query = UploadPredictionsOperator(task_id="query", model_version="m", sql="labels.sql", sql_conn_id="db")
+        rows = UploadPredictionsOperator(
+            task_id="rows", model_version="m.sql", labels=[{"item_key": "schema/labels.sql", "field": "{{ run_id }}"}]
+        )
+    dag.resolve_template_files()  # type: ignore[no-untyped-call]  # Airflow's
+    for task in (query, rows):
+        task.render_template_fields({**task_context(), "run_id": "today"})
+    assert query.sql == "SELECT * FROM labels WHERE project = 'today'"
+    assert (rows.labels, rows.model_version) == ([{"item_key": "schema/labels.sql", "field": "today"}], "m.sql")
 
 
 @pytest.mark.parametrize("coordinates", ["relative", "pixels"])

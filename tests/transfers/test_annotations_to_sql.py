@@ -8,12 +8,14 @@ from contextlib import closing, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import sqlalchemy as sa
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
 from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.providers.sqlite.hooks.sqlite import SqliteHook
@@ -22,9 +24,12 @@ from airflow.sdk.exceptions import AirflowException
 from hypothesis import HealthCheck, given, settings
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.sql import make_engine
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION, LabelTables
+from airflow_annotation.landing.sql_reader import SqlReader
 from airflow_annotation.warehouses import postgres
+from airflow_annotation.warehouses.sqlite import SqliteWarehouse
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database, Rows
 from tests.support.datasets import pages
@@ -300,6 +305,48 @@ def test_postgres_gets_a_replacement_for_the_one_character_that_it_cannot_hold(
     assert database.query("select item_key, data->>'nul', data->>'literal' from @items") == [
         ("a\ufffd\\u0000b", "\ufffd", "\\u0000")
     ]
+
+
+@pytest.mark.parametrize("prefix", ["50%_", "100%s_%%", "my.labels.", "a:b_"])
+def test_a_prefix_may_have_what_sql_uses_otherwise(database: Database, land: Land, prefix: str) -> None:
+    prefix = f"{database.prefix}{prefix}"
+    operator = database.operator(table_prefix=prefix, views=True)
+    land(operator, [boxes(5)])
+    land(operator, [boxes(6)])
+    with make_engine(database.conn_id).connect() as connection:
+        for name, rows in (("items", 6), ("landings", 1), ("class_counts", 2)):
+            table = sa.table(prefix + name)
+            assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() == rows
+    uris = [asset.uri for asset in operator.landed_assets({})]
+    assert [uri.rpartition("/")[2] for uri in uris] == [quote(prefix + name) for name in SCHEMAS]
+    with SqlReader(database.conn_id, table_prefix=prefix) as reader:
+        assert sum(batch.items.num_rows for batch in reader.read(reader.find_landing())) == 6
+
+
+def test_a_reader_of_sqlite_waits_for_no_landing_and_no_landing_for_a_reader(
+    sqlite_database: Database, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [boxes(10)]
+    land(sqlite_database.operator(), old)
+    seen: list[tuple[int]] = []
+
+    def watch(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
+        write_rows(warehouse, connection, table, batches)
+        with closing(sqlite3.connect(tmp_path / "annotations.db", timeout=0)) as other:
+            seen.append(other.execute(f"select count(*) from {table.name}").fetchone())
+        with SqlReader(sqlite_database.conn_id, table_prefix=sqlite_database.prefix) as reader:
+            landed = reader.find_landing()
+            assert sum(batch.items.num_rows for batch in reader.read(landed)) == 10
+
+    write_rows = SqliteWarehouse.write_rows
+    monkeypatch.setattr(SqliteWarehouse, "write_rows", watch)
+    with closing(sqlite3.connect(tmp_path / "annotations.db", timeout=0)) as slow:
+        rows = slow.execute(f"select * from {sqlite_database.prefix}labels")
+        assert rows.fetchone()
+        land(sqlite_database.operator(), [boxes(3000, per_item=4)])  # more than SQLite keeps in memory
+        assert len(rows.fetchall()) == len(rows_of(old)["labels"]) - 1
+    assert seen == [(len(rows),) for rows in rows_of(old).values()]
+    assert len(sqlite_database.rows()["items"]) == 3000
 
 
 # Whatever fails
