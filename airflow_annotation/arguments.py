@@ -45,6 +45,9 @@ _NAMES: Final = {
     "LabelSchema": "a LabelSchema",
 }
 
+_RENDERED: Final = (bool, int, float, date)
+"""What Airflow makes of text with ``render_template_as_native_obj``."""
+
 
 def is_templated(value: Any) -> bool:
     """Return whether an argument is known only when the task runs: it has a Jinja template or an XComArg in it."""
@@ -84,16 +87,25 @@ def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bo
     if not rendered and is_templated(value):
         return value
     if rendered and annotation.startswith("Sequence[str]") and isinstance(value, (list, tuple)):
-        return [str(one) if isinstance(one, (bool, int, float, date)) else one for one in value]
+        return as_text(value)
     if any(kind not in _IS_KIND for kind in kinds) or any(_IS_KIND[kind](value) for kind in kinds):
         return value
-    if rendered and "str" in kinds and isinstance(value, (bool, int, float, date)):
+    if rendered and "str" in kinds and isinstance(value, _RENDERED):
         return str(value)
     taken = " or ".join(dict.fromkeys(_NAMES[kind] for kind in kinds))
     way_out = ""
     if isinstance(value, str) and value.startswith(("[", "{")):
         way_out = " Pass the other task's output itself, or set render_template_as_native_obj on the DAG."
     raise ValueError(f"{argument} takes {taken}, not {value!r}.{way_out}")
+
+
+def as_text(value: Any) -> Any:
+    """Return a rendered value, its numbers and dates text again: as ``render_template_as_native_obj`` found them."""
+    if isinstance(value, Mapping):
+        return {name: as_text(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_text(one) for one in value]
+    return str(value) if isinstance(value, _RENDERED) else value
 
 
 def _kinds(annotation: str) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 import msgspec
 
-from airflow_annotation.arguments import check_choice, is_templated
+from airflow_annotation.arguments import as_text, check_choice, is_templated
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import IfExists, project_id_of
 from airflow_annotation.labels.errors import LabelSchemaError
@@ -131,7 +131,9 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         project = self.hook.create_project(
             title=self.title or self._default_title(context),
             run_key=self.run_key or default_run_key(context),
-            label_schema=self._schema() if self.labels is None else open_labels(self.labels, context).find_schema(),
+            label_schema=self._schema(rendered=True)
+            if self.labels is None
+            else open_labels(self.labels, context).find_schema(),
             label_config=self.label_config,
             copy_from=None if self.copy_from is None else project_id_of(self.copy_from),
             description=self.description,
@@ -174,19 +176,23 @@ class CreateAnnotationProjectOperator(AnnotationTask):
                     "Give them a run_key each, and project=<task>.output to the tasks after them."
                 )
 
-    def _schema(self) -> LabelSchema | None:
+    def _schema(self, *, rendered: bool = False) -> LabelSchema | None:
         """Return the schema that the arguments describe, None if they describe it in another way.
 
+        :param rendered: whether templates have been rendered
         :raises LabelSchemaError: they describe none; the message says what is wrong, by field name
         """
         if self.label_field is not None and self.label_type is not None:
             return LabelSchema.for_field(
-                self.label_field, self.label_type, self.classes or (), mask_targets=self.mask_targets
+                self.label_field,
+                self.label_type,
+                self.classes or (),
+                mask_targets=as_text(self.mask_targets) if rendered else self.mask_targets,
             )
         if self.label_schema is None:
             return None
         if not isinstance(self.label_schema, str):
-            return LabelSchema.from_dict(self.label_schema)
+            return LabelSchema.from_dict(as_text(self.label_schema) if rendered else self.label_schema)
         try:
             return LabelSchema.from_dict(json.loads(self.label_schema))
         except json.JSONDecodeError as error:

@@ -91,6 +91,50 @@ def test_what_comes_from_another_task_is_not_judged_before_it_is_known() -> None
     assert second.upstream_task_ids == third.upstream_task_ids == {"first"}
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {
+            "label_schema": {
+                "digit": {"type": "classification", "classes": ["{{ params.one }}", "{{ params.day }}", "x"]}
+            }
+        },
+        {"label_schema": {"digit": "{{ params.field }}"}},
+        {
+            "label_field": "digit",
+            "label_type": "classification",
+            "classes": ["{{ params.one }}", "{{ params.day }}", "x"],
+        },
+    ],
+    ids=["in a field", "whole field", "short form"],
+)
+def test_classes_that_airflow_renders_as_numbers_stay_text(
+    label_studio_conn_id: str, run_key: str, arguments: dict[str, Any]
+) -> None:
+    field = {"type": "classification", "classes": [1, 20261129, "x"]}
+    with DAG("native", schedule=None, render_template_as_native_obj=True):
+        operator = create(annotation_conn_id=label_studio_conn_id, run_key=run_key, **arguments)
+    context: Any = {**task_context(), "params": {"one": "1", "day": "20261129", "field": field}}
+    operator.render_template_fields(context)
+    project = operator.execute(task_context())
+    assert operator.hook.get_label_schema(project["id"]).fields["digit"].classes == ("1", "20261129", "x")
+
+
+def test_mask_targets_that_airflow_renders_as_numbers_stay_text(label_studio_conn_id: str, run_key: str) -> None:
+    with DAG("native", schedule=None, render_template_as_native_obj=True):
+        operator = create(
+            annotation_conn_id=label_studio_conn_id,
+            run_key=run_key,
+            label_field="ground",
+            label_type="segmentation",
+            mask_targets={7: "{{ params.one }}"},
+        )
+    context: Any = {**task_context(), "params": {"one": "1"}}
+    operator.render_template_fields(context)
+    project = operator.execute(task_context())
+    assert operator.hook.get_label_schema(project["id"]).fields["ground"].mask_targets == {7: "1"}
+
+
 def test_a_rendered_schema_that_is_wrong_fails_the_task_by_field_name(label_studio_conn_id: str, run_key: str) -> None:
     operator = create(
         annotation_conn_id=label_studio_conn_id,
