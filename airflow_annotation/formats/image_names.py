@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from posixpath import basename, splitext
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -12,6 +13,14 @@ from airflow_annotation.exceptions import AnnotationError
 
 _ODD_CHARACTERS: Final = re.compile(r"[^\w.-]+")
 _SUFFIX: Final = re.compile(r"\.\w{1,8}")
+_MEDIA_SUFFIX: Final = re.compile(
+    r"\.(jpe?g|jpe|jfif|png|gif|webp|bmp|dib|tiff?|jp2|j2k|avif|hei[cf]|svg|ico|dcm|exr|hdr|p[bgpn]m|tga|psd|raw|dng|cr2|"
+    r"nef|arw|mpo|mp4|m4v|mov|webm|mkv|avi|mpe?g|wmv|flv|m2ts|3gp|ogv|mp3|wav|flac|og[ag]|opus|m4a|aac|aiff?|wma|pdf)",
+    re.IGNORECASE,
+)
+"""Of images, videos, sounds and PDF. Any other, such as a script's ``.php``, may hide one of these."""
+
+_LOCAL_FILES: Final = "/local-files/?"
 _WEB: Final = re.compile(r"https?://", re.IGNORECASE)
 _STEM_LENGTH: Final = 80
 _HASH_BYTES: Final = 6
@@ -27,9 +36,17 @@ class ImageNames:
 
     :param image_root: the folder, a URI or a path, as ``media_uri`` begins
     :param frame_suffix: of the frames of videos
+    :param find_suffix: returns the suffix of an image's content, by the name that it has without ``image_root``, where
+        the URI does not tell it; None for no other suffix
     """
 
-    def __init__(self, image_root: str | None = None, frame_suffix: str = ".jpg") -> None:
+    def __init__(
+        self,
+        image_root: str | None = None,
+        frame_suffix: str = ".jpg",
+        find_suffix: Callable[[str], str | None] | None = None,
+    ) -> None:
+        self._find_suffix = find_suffix
         self._root = image_root.rstrip("/") + "/" if image_root else None
         self._frame_suffix = frame_suffix
         self._taken: dict[str, str] = {}
@@ -44,8 +61,13 @@ class ImageNames:
         :raises AnnotationError: the media is not below ``image_root``, or another one there has the same name but for
             the suffix, so that one file of labels would be both's
         """
-        if self._root is not None:
-            return self._path_below_root(item_key, media_uri)
+        own_name = self._own_name(item_id, item_key, media_uri, target)
+        name = own_name if self._root is None else self._path_below_root(item_key, media_uri)
+        if self._find_suffix is not None and not says_what_it_is(name):
+            name = with_suffix(name, self._find_suffix(own_name))
+        return name
+
+    def _own_name(self, item_id: str, item_key: str, media_uri: str | None, target: str) -> str:
         stem, suffix = splitext(basename(_media_path(media_uri or item_key)))
         stem = _ODD_CHARACTERS.sub("_", stem)[:_STEM_LENGTH].strip("._") or "item"
         suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
@@ -64,7 +86,10 @@ class ImageNames:
                 f"The media of item {item_key!r}, {media_uri!r}, is not below image_root={self._root!r}."
             )
         name = media_uri[len(self._root or "") :]
-        name = unquote(name) if _WEB.match(media_uri) else name
+        if _LOCAL_FILES in media_uri:
+            name = parse_qs(f"d={name}").get("d", [""])[0]
+        elif _WEB.match(media_uri):
+            name = unquote(urlsplit(name).path)
         if any(part in ("", ".", "..") for part in name.split("/")):
             raise AnnotationError(f"The media of item {item_key!r}, {media_uri!r}, is no file below image_root.")
         stem = image_stem(name)
@@ -77,6 +102,16 @@ class ImageNames:
         return name
 
 
+def says_what_it_is(name: str) -> bool:
+    """Return whether the suffix of a name tells what kind of file it is."""
+    return _MEDIA_SUFFIX.fullmatch(splitext(name)[1]) is not None
+
+
+def with_suffix(name: str, suffix: str | None) -> str:
+    """Return a name whose suffix says nothing with another one; None leaves it."""
+    return name if suffix is None else f"{image_stem(name)}{suffix}"
+
+
 def image_stem(name: str) -> str:
     """Return an image's name without its suffix: how the files beside it are called."""
     return splitext(name)[0]
@@ -87,6 +122,6 @@ def _media_path(media_uri: str) -> str:
 
     Label Studio has the path of a local file in a query: ``/data/local-files/?d=...``.
     """
-    if "/local-files/?" in media_uri and (local := parse_qs(urlsplit(media_uri).query).get("d")):
+    if _LOCAL_FILES in media_uri and (local := parse_qs(urlsplit(media_uri).query).get("d")):
         return local[0]
     return unquote(urlsplit(media_uri).path) if _WEB.match(media_uri) else media_uri

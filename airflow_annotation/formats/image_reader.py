@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -51,6 +51,8 @@ class ImageReader:
     :param clips: whether its format has no place for what is outside of the image, or has no size
     :param drawn_as: what becomes of masks: ``boxes`` or what they are, ``outlines``, or ``pixels`` of the image. What
         cannot be drawn so is left out: masks of very many parts, and what is on very large images
+    :param find_suffix: returns the suffix of an image's content, see
+        :class:`~airflow_annotation.formats.image_names.ImageNames`
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class ImageReader:
         all_frames: bool = False,
         clips: bool = False,
         drawn_as: DrawnAs = "boxes",
+        find_suffix: Callable[[str], str | None] | None = None,
     ) -> None:
         self._drawn_as = drawn_as
         self._options = options
@@ -69,7 +72,7 @@ class ImageReader:
         self._types = types
         self._all_frames = all_frames
         self._clips = clips
-        self._names = ImageNames(options.image_root, options.frame_suffix)
+        self._names = ImageNames(options.image_root, options.frame_suffix, find_suffix)
         self.left_out: Counter[str] = Counter()
         """What is not in the dataset, by why."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -59,8 +59,26 @@ IMAGES: Final = pa.schema(
 """``images.parquet``: where in the dataset each image belongs (``file``, relative to the version's folder), and which
 item it is: with ``target`` which of its images, with ``frame`` which frame of its video."""
 
-PlaceImages = Callable[[ObjectStoragePath, Sequence[LabeledImage], Sequence["str | None"]], None]
-"""Puts images into the folder of a dataset's version, where their paths say; None for those that belong nowhere."""
+
+class LandedImages(Protocol):
+    """Images that have landed, for datasets to have them."""
+
+    def find_suffix(self, name: str) -> str | None:
+        """Return the suffix of an image's content where its name does not tell it, None for no other.
+
+        :param name: of the image, as it would be without its content
+        """
+        ...
+
+    def place(self, folder: ObjectStoragePath, images: Sequence[LabeledImage], paths: Sequence[str | None]) -> None:
+        """Put images into the folder of a dataset's version, where their paths say; None for those that stay outside.
+
+        :param folder: the folder
+        :param images: the images
+        :param paths: where each one belongs in the folder
+        """
+        ...
+
 
 log = logging.getLogger(__name__)
 
@@ -192,7 +210,7 @@ def write_images(
     label_schema: LabelSchema,
     dataset_format: str,
     options: DatasetOptions,
-    place_images: PlaceImages | None = None,
+    landed_images: LandedImages | None = None,
     left_out: Counter[str] | None = None,
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset into a folder of its own.
@@ -204,7 +222,7 @@ def write_images(
     :param label_schema: what was labeled, with the fields' names as the labels have them
     :param dataset_format: one of :data:`FORMATS`
     :param options: what is asked of the dataset
-    :param place_images: puts the images where they belong; without it they stay where they are
+    :param landed_images: are put where they belong; without them, images stay where they are
     :param left_out: is filled with what is not in the dataset: counts by reason
     :returns: the files that are not of a single image: ``images.parquet``, and those with the ``objects``
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
@@ -224,6 +242,7 @@ def write_images(
         all_frames=format_.all_frames,
         clips=format_.clips,
         drawn_as=format_.drawn_as(options),
+        find_suffix=landed_images.find_suffix if landed_images is not None else None,
     )
     folder.fs.makedirs(folder.path, exist_ok=True)
     with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder) as files:
@@ -233,8 +252,8 @@ def write_images(
                 paths = [format_.image_path(image, options) for image in batch.images]
                 reader.left_out["images without a class"] += paths.count(None)
                 index.write(_index_rows(batch.images, paths))
-                if place_images:
-                    place_images(folder, batch.images, paths)
+                if landed_images is not None:
+                    landed_images.place(folder, batch.images, paths)
                 yield batch
 
         objects = format_.write(files, placed(), classes, options)
@@ -253,7 +272,7 @@ def land_dataset(
     batches: Iterable[LabelTables],
     *,
     options: Mapping[str, Any] | None = None,
-    place_images: PlaceImages | None = None,
+    landed_images: LandedImages | None = None,
 ) -> LandingResult:
     """Write a version of a dataset of text or to train with, make it the current one, and return where it is.
 
@@ -262,7 +281,7 @@ def land_dataset(
         :data:`FORMATS`
     :param batches: the whole project; its fields may be renamed by ``field_mapping`` in the version's settings
     :param options: what is asked of the format
-    :param place_images: as for :func:`write_images`
+    :param landed_images: as for :func:`write_images`
     """
     if new.dataset_format in TEXT_FORMATS:
         manifest = write_version(
@@ -281,7 +300,7 @@ def land_dataset(
                 label_schema=rename_fields(new.label_schema, new.settings.get("field_mapping") or {}),
                 dataset_format=new.dataset_format,
                 options=asked,
-                place_images=place_images,
+                landed_images=landed_images,
                 left_out=left_out,
             )
         ),

@@ -10,17 +10,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from posixpath import splitext
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 from uuid import uuid4
 
 import pyarrow as pa
 from fsspec.spec import AbstractBufferedFile
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
-from airflow_annotation.formats.image_names import ImageNames
+from airflow_annotation.formats.image_names import ImageNames, image_stem, says_what_it_is, with_suffix
+from airflow_annotation.labels.media import Medium, media_of_items
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.access import AllowedMedia
+from airflow_annotation.media.content import content_suffix
 from airflow_annotation.media.frames import OnError
 from airflow_annotation.media.storage import copy_files, get_filesystem, local_path
 
@@ -57,22 +60,113 @@ def open_item(
         raise MediaError(f"Item {item_key!r}: {error}") from error
 
 
+class ImageFile(NamedTuple):
+    """A landed file.
+
+    :param item_id: the item that it is of
+    :param item_key: likewise
+    :param target: which of its item's images it is, as ``target`` of the labels says it; None where it has no other
+    :param media_uri: where it came from
+    :param width: pixels, None where it is not known
+    :param height: pixels, None where it is not known
+    :param file: where it is
+    """
+
+    item_id: str
+    item_key: str
+    target: str | None
+    media_uri: str
+    width: int | None
+    height: int | None
+    file: str
+
+
 def media_files(items: pa.Table, target: str) -> list[str | None]:
     """Return where the files of landed items are, that ``include_media="files"`` has copied; None for items without.
 
     :param items: the landed table ``items``
     :param target: the folder of the media
+    :raises ValueError: an item shows several images: :func:`image_files` says where each of them is
     """
-    columns = (items.column(name).to_pylist() for name in ("item_id", "item_key", "media_uri"))
+    names = _StoredNames(target)
+    files: list[str | None] = []
+    for item_id, item_key, media in _media_of(items):
+        if len(media) > 1:
+            raise ValueError(f"Item {item_key!r} shows several images: image_files says where each of them is.")
+        files.append(_file(names, item_id, item_key, media[0]) if media[0].uri else None)
+    return files
+
+
+def image_files(items: pa.Table, target: str) -> list[ImageFile]:
+    """Return where the files of landed items are, those of an item one after the other; items without have none.
+
+    :param items: the landed table ``items``
+    :param target: the folder of the media
+    """
+    names = _StoredNames(target)
     return [
-        f"{target.rstrip('/')}/{file_name(item_id, item_key, media)}" if media else None
-        for item_id, item_key, media in zip(*columns, strict=True)
+        ImageFile(
+            *(item_id, item_key, one.target or None, one.uri, one.width, one.height),
+            _file(names, item_id, item_key, one),
+        )
+        for item_id, item_key, media in _media_of(items)
+        for one in media
+        if one.uri
     ]
 
 
+def _media_of(items: pa.Table | pa.RecordBatch) -> Iterator[tuple[str, str, list[Medium]]]:
+    columns = (items.column(name).to_pylist() for name in ("item_id", "item_key"))
+    return zip(*columns, media_of_items(items), strict=True)
+
+
+def _file(names: _StoredNames, item_id: str, item_key: str, medium: Medium) -> str:
+    name = file_name(item_id, item_key, medium.uri or "", medium.target)
+    return f"{names.target.rstrip('/')}/{names.find(name) or name}"
+
+
 def file_name(item_id: str, item_key: str, media_uri: str, target: str = "") -> str:
-    """Return the name of an item's file: the end of its media's URI, and a short hash of the item's key and id."""
+    """Return the name of an item's file: the end of its media's URI, and a short hash of the item's key and id.
+
+    Where the URI does not tell what the file is, its content decides about the suffix when it is copied.
+    """
     return ImageNames().item_name(item_id, item_key, media_uri, target)
+
+
+class _StoredNames:
+    """The names of the files in a folder whose suffixes are those of their content.
+
+    :param target: the folder; listed once, when a name is asked for that does not say what it is
+    """
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.filesystem, self.path = get_filesystem(target)
+        self._lock = threading.Lock()
+        self._names: dict[str, str] | None = None
+
+    def find(self, name: str) -> str | None:
+        """Return the name that a file has in the folder, None if it is not there."""
+        with self._lock:
+            if self._names is None:
+                self._names = {image_stem(stored): stored for stored in self._list()}
+            return self._names.get(image_stem(name))
+
+    def add(self, name: str) -> None:
+        """Note a file that has been written."""
+        with self._lock:
+            if self._names is not None:
+                self._names[image_stem(name)] = name
+
+    def _list(self) -> Iterator[str]:
+        try:
+            paths = self.filesystem.ls(self.path, detail=False, refresh=True)
+        except FileNotFoundError:
+            return
+        for path in paths:
+            name = path.rstrip("/").rpartition("/")[2]
+            if not name.startswith("."):
+                yield name
 
 
 class LandedFiles:
@@ -92,7 +186,8 @@ class LandedFiles:
         self._on_error: OnError = on_error
         self._counts = {"files": 0, "written": 0, "bytes_written": 0, "files_not_read": 0}
         self._not_read: set[str] = set()
-        self._filesystem, self._path = get_filesystem(target)
+        self._names = _StoredNames(target)
+        self._filesystem, self._path = self._names.filesystem, self._names.path
         self._is_local = local_path(target) is not None
 
     def report(self) -> dict[str, Any]:
@@ -111,14 +206,21 @@ class LandedFiles:
                 yield batch
 
     def _add(self, items: pa.RecordBatch, pool: ThreadPoolExecutor) -> None:
-        columns = (items.column(name).to_pylist() for name in ("item_id", "item_key", "media_uri", "media_type"))
+        media_types = items.column("media_type").to_pylist()
         copies: dict[Future[int | None], tuple[str, str]] = {}
-        for item_id, item_key, media, media_type in zip(*columns, strict=True):
-            if media is not None:
-                name = file_name(item_id, item_key, media)
-                copies[pool.submit(self._copy, item_id, item_key, media, name)] = item_key, name
-            elif media_type in _MEDIA_TYPES:
-                self._note(MediaError(f"Nobody knows where the {media_type} of item {item_key!r} is."), item_key)
+        for (item_id, item_key, media), media_type in zip(_media_of(items), media_types, strict=True):
+            for one in media:
+                if one.uri is not None:
+                    name = file_name(item_id, item_key, one.uri, one.target)
+                    # The tool's own copy of an item is of the first of several images: it is none of the others.
+                    find_copy = self._find_copy if len(media) == 1 else None
+                    copy = pool.submit(
+                        self._copy, name, partial(open_item, self._allowed, find_copy, item_id, item_key, one.uri)
+                    )
+                    copies[copy] = item_key, name
+                elif media_type in _MEDIA_TYPES:
+                    what = f"{media_type} {one.target!r}" if one.target else media_type
+                    self._note(MediaError(f"Nobody knows where the {what} of item {item_key!r} is."), item_key)
         try:
             for copy, (item_key, name) in copies.items():
                 try:
@@ -142,15 +244,21 @@ class LandedFiles:
         self._counts["files_not_read"] += 1
         log.warning("The file of item %s is left out: %s", item_key, error)
 
-    def _copy(self, item_id: str, item_key: str, media: str, name: str) -> int | None:
+    def _copy(self, name: str, open_file: Callable[[], BinaryIO]) -> int | None:
         """Copy a file unless it is there, and return its size."""
         if self.stopped.is_set():
             raise AnnotationError("The landing was stopped while files were being copied.")
-        path = f"{self._path.rstrip('/')}/{name}"
-        if self._filesystem.exists(path):
+        tells = says_what_it_is(name)
+        if self._filesystem.exists(self._stored(name)) if tells else self._names.find(name):
             return None
-        with closing(open_item(self._allowed, self._find_copy, item_id, item_key, media)) as file:
-            return self._write_local(file, Path(path)) if self._is_local else self._write(file, path)
+        with closing(open_file()) as file:
+            path = self._stored(name if tells else with_suffix(name, content_suffix(file)))
+            size = self._write_local(file, Path(path)) if self._is_local else self._write(file, path)
+        self._names.add(path.rpartition("/")[2])
+        return size
+
+    def _stored(self, name: str) -> str:
+        return f"{self._path.rstrip('/')}/{name}"
 
     def _write(self, file: BinaryIO, path: str) -> int:
         # Read to its end before anything goes out: a store would keep as much as it was given.
@@ -191,6 +299,11 @@ class LandedFiles:
             raise
         return size
 
+    def find_suffix(self, name: str) -> str | None:
+        """Return the suffix that a file got for its content, None if it got none or is not there."""
+        stored = self._names.find(name)
+        return None if stored is None else splitext(stored)[1] or None
+
     def place(self, folder: ObjectStoragePath, images: Sequence[LabeledImage], paths: Sequence[str | None]) -> None:
         """Put images where a dataset has them: as links on the worker's disk, as copies in a store.
 
@@ -206,7 +319,8 @@ class LandedFiles:
             wanted += 1
             name = file_name(image.item_id, image.item_key, image.media_uri, image.target)
             if name not in self._not_read:
-                copies[f"{self._path.rstrip('/')}/{name}"] = f"{folder.path.rstrip('/')}/{path}"
+                stored = name if says_what_it_is(name) else self._names.find(name) or name
+                copies[self._stored(stored)] = f"{folder.path.rstrip('/')}/{path}"
         if len(copies) < wanted:
             log.warning("The dataset has the labels of %d images without the images.", wanted - len(copies))
         copy_files(self._filesystem, folder.fs, copies)

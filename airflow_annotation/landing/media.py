@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
     from airflow_annotation.formats.labeled_images import LabeledImage
-    from airflow_annotation.formats.registry import PlaceImages
+    from airflow_annotation.formats.registry import LandedImages
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,9 @@ class MediaTask(VisibleParameters):
     Media are written before the labels land, once for all landings: those that are there are not read again. So a
     landing never has labels without their media, and media of items that are gone stay until somebody removes them.
 
-    :param include_media: ``files`` copies the file of every item, once by its ``item_key``;
-        :func:`~airflow_annotation.landing.landed_files.media_files` says where each is. ``frames`` writes those
+    :param include_media: ``files`` copies the file of every item, and each where it shows several images, once;
+        :func:`~airflow_annotation.landing.landed_files.media_files` says where each is, and
+        :func:`~airflow_annotation.landing.landed_files.image_files` where items show several. ``frames`` writes those
         frames of videos that labels are on, as images, in a folder a video with a table ``frames.parquet``: its
         ``video_key`` and ``frame`` are the ``item_key`` and ``frame`` of the labels, and
         :func:`~airflow_annotation.media.frames.read_frames` reads the tables of all videos as one. For ``mot`` they are
@@ -168,9 +169,9 @@ class MediaTask(VisibleParameters):
         return False
 
     @property
-    def place_images(self) -> PlaceImages | None:
-        """Puts images where a dataset to train a model with has them."""
-        return self._media.place if self._media else None
+    def landed_images(self) -> LandedImages | None:
+        """The images that a dataset to train a model with has, None where it has none."""
+        return self._media
 
     @property
     def landed_media(self) -> LandingResult:
@@ -264,6 +265,10 @@ class LandedFrames:
             on_error=self._on_error,
             stopped=self.stopped,
         )
+
+    def find_suffix(self, name: str) -> str | None:  # noqa: ARG002 - frames are named by their format
+        """Return None: the names of frames say what they are."""
+        return None
 
     def place(self, folder: ObjectStoragePath, images: Sequence[LabeledImage], paths: Sequence[str | None]) -> None:
         """Put frames where a dataset has them: as links on the worker's disk, as copies in a store.

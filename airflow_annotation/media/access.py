@@ -208,7 +208,8 @@ def _folder(uri: str) -> Path:
 
 
 def _leads_out(uri: str) -> bool:
-    return ".." in re.split(r"[/\\]", unquote(uri.partition("?")[0]))
+    path = uri.partition("?")[0] if uri_scheme(uri) in _WEB else uri  # elsewhere ? is part of a name
+    return ".." in re.split(r"[/\\]", unquote(path))
 
 
 def _normal(uri: str) -> str:

@@ -169,7 +169,7 @@ class DatasetTransfer(AnnotationsTransfer):
             options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)
         batches = self.checked(spool.batches())
-        return land_dataset(store, new, batches, options=options, place_images=self.place_images)
+        return land_dataset(store, new, batches, options=options, landed_images=self.landed_images)
 
     def _new_version(self, store: DatasetStore, landing: LandingPlan, spool: Spool) -> NewVersion:
         current = None if landing.full else find_current(store)

@@ -182,7 +182,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
             options=None
             if self.dataset_format in TABLE_FORMATS
             else self.dataset_options_with_media(self.dataset_options or {}),
-            place_images=self.place_images,
+            landed_images=self.landed_images,
         )
         seconds = round(time.monotonic() - started, 3)
         self.log.info("Wrote %s in %.1f s: %s", landed["path"], seconds, landed["rows"])

@@ -207,6 +207,10 @@ def test_a_separator_in_a_name_of_a_taxonomy_is_part_of_the_name(path: list[str]
         ("s3://b/50%20off.jpg", "50_20off", ".jpg"),
         ("https://h/50%20off.jpg?v=2#top", "50_off", ".jpg"),
         ("/data/local-files/?d=pets/cat%231.jpg", "cat_1", ".jpg"),
+        ("https://studio/data/local-files/?d=pets/50%20off%3F.jpg", "50_off", ".jpg"),
+        ("azure-blob://c/a?b#c.png", "a_b_c", ".png"),
+        ("abfs://c@account/a/50%20off.tif", "50_20off", ".tif"),
+        ("file:///data/a#b?.jpeg", "a_b", ".jpeg"),
     ],
 )
 def test_only_urls_of_the_web_have_queries_and_escapes(media_uri: str, stem: str, suffix: str) -> None:
@@ -216,4 +220,8 @@ def test_only_urls_of_the_web_have_queries_and_escapes(media_uri: str, stem: str
 
 def test_names_below_an_image_root_are_those_of_the_files() -> None:
     assert ImageNames("gs://b").item_name("1", "key", "gs://b/50%20off.jpg") == "50%20off.jpg"
+    assert ImageNames("gs://b").item_name("1", "key", "gs://b/a#b?.jpg") == "a#b?.jpg"
     assert ImageNames("https://h").item_name("1", "key", "https://h/50%20off.jpg") == "50 off.jpg"
+    assert ImageNames("https://h").item_name("1", "key", "https://h/a%23b.jpg?v=2#top") == "a#b.jpg"
+    local = "/data/local-files/?d=pets"
+    assert ImageNames(local).item_name("1", "key", f"{local}/50%20off.jpg") == "50 off.jpg"

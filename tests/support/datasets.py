@@ -87,11 +87,11 @@ def item(key: str, *submissions: dict[str, Any] | list[dict[str, Any]], **column
     return batch_of([own | row | columns], annotations, labels)
 
 
-def pages() -> LabelTables:
+def pages(folder: str = "https://h") -> LabelTables:
     """Return an item of two images with a box each: 1000 x 500 with [100, 50, 100, 100], 200 x 800 with others."""
     media = [
-        {"target": "image[0]", "uri": "https://h/p1.jpg", "width": 1000, "height": 500},
-        {"target": "image[1]", "uri": "https://h/p2.jpg", "width": 200, "height": 800},
+        {"target": "image[0]", "uri": f"{folder}/p1.jpg", "width": 1000, "height": 500},
+        {"target": "image[1]", "uri": f"{folder}/p2.jpg", "width": 200, "height": 800},
     ]
     labels = [box("car", 0.1, 0.1, 0.1, 0.2, target="image[0]"), box("car", 0.6, 0.1, 0.1, 0.2, target="image[1]")]
     return item("pages", labels, media_uri=None, width=None, height=None, media=json.dumps(media))

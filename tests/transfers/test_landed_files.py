@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,7 +21,7 @@ from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing import landed_files
-from airflow_annotation.landing.landed_files import media_files
+from airflow_annotation.landing.landed_files import image_files, media_files
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
@@ -25,7 +29,7 @@ from airflow_annotation.transfers.landed_annotations_to_object_storage import La
 from devtools.label_studio import LabelStudio
 from devtools.processes import REPOSITORY
 from tests.support.connections import airflow_connection
-from tests.support.datasets import box, image_index, item
+from tests.support.datasets import box, image_index, item, pages
 from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
 
@@ -223,3 +227,98 @@ def test_an_item_that_names_files_of_the_worker_does_not_get_them(label_studio: 
         assert kept["media"]["files_not_read"] >= 1
         for file in Path(kept["media"]["target"].removeprefix("file://")).iterdir():
             assert b"fernet_key" not in file.read_bytes()
+
+
+def picture(format_: str, color: str = "red") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), color).save(file, format_)
+    return file.getvalue()
+
+
+class WebServer(BaseHTTPRequestHandler):
+    """Serves a picture at every path, as the path's number says, and says nothing of its type."""
+
+    def do_GET(self) -> None:
+        content = picture("PNG" if "png" in self.path else "JPEG")
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def web_server() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), WebServer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/200/300", "300.jpg"),
+        ("/image.php?id=7", "image.jpg"),
+        ("/image.php?id=png", "image.png"),
+        ("/render?of=a%20b#png", "render.jpg"),
+        ("/50%20off.jpg?v=2", "50_off.jpg"),
+    ],
+)
+def test_a_url_that_does_not_say_what_it_is_gets_the_suffix_of_its_content(
+    land: Land, tmp_path: Path, web_server: str, path: str, expected: str
+) -> None:
+    suffix = Path(expected).suffix
+    labeled = [item("a", [box("car", 0, 0, 1, 1)], media_uri=web_server + path)]
+    options: dict[str, Any] = {"media_roots": [web_server], "dataset_format": "yolo"}
+    landed = land_files(land, tmp_path / "d", *labeled, **options)
+    folder = Path(landed["path"].removeprefix("file://"))
+    (row,) = image_index(folder).to_pylist()
+    name = Path(row["file"]).name
+    assert name.rpartition("-")[0] + Path(name).suffix == expected
+    assert Image.open(folder / row["file"]).format == {".jpg": "JPEG", ".png": "PNG"}[suffix]
+    assert (folder / "labels" / "train" / f"{Path(name).stem}.txt").read_text()
+    again = land_files(land, tmp_path / "d", *labeled, **options)
+    assert (again["media"]["files"], again["media"]["written"]) == (1, 0)
+    tables = land_files(land, tmp_path / "t", *labeled, media_roots=[web_server])
+    (file,) = media_files(read_dataset(str(tmp_path / "t"))["items"], tables["media"]["target"])
+    assert file is not None
+    assert file.endswith(suffix)
+    assert Path(file.removeprefix("file://")).exists()
+
+
+def test_each_image_of_an_item_lands_and_is_where_the_dataset_says(land: Land, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for number, color in enumerate(["red", "blue"], 1):
+        (photos / f"p{number}.jpg").write_bytes(picture("JPEG", color))
+    batch = pages(str(photos))
+    landed = land_files(land, tmp_path / "d", batch, dataset_format="coco")
+    assert (landed["media"]["files"], landed["media"]["written"]) == (2, 2)
+    folder = Path(landed["path"].removeprefix("file://"))
+    expected = [(photos / f"p{number}.jpg").read_bytes() for number in (1, 2)]
+    assert [(folder / file).read_bytes() for file in image_index(folder)["file"].to_pylist()] == expected
+    tables = land_files(land, tmp_path / "t", batch)
+    items = read_dataset(str(tmp_path / "t"))["items"]
+    files = image_files(items, tables["media"]["target"])
+    assert [Path(one.file.removeprefix("file://")).read_bytes() for one in files] == expected
+    assert [(one.target, one.width, one.height) for one in files] == [("image[0]", 1000, 500), ("image[1]", 200, 800)]
+    with pytest.raises(ValueError, match="image_files"):
+        media_files(items, tables["media"]["target"])
+
+
+def test_one_of_several_images_that_cannot_be_read_is_left_out_alone(land: Land, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "p1.jpg").write_bytes(picture("JPEG"))
+    with pytest.raises(MediaError, match=r"Item 'pages': .*p2.jpg does not exist"):
+        land_files(land, tmp_path / "d", pages(str(photos)))
+    kept = land_files(land, tmp_path / "d", pages(str(photos)), dataset_format="yolo", on_media_error="keep")
+    assert (kept["media"]["files"], kept["media"]["files_not_read"]) == (1, 1)
+    folder = Path(kept["path"].removeprefix("file://"))
+    assert [(folder / file).exists() for file in image_index(folder)["file"].to_pylist()] == [True, False]
