@@ -9,6 +9,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.callables import callable_name
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, LabelTables
@@ -55,8 +56,7 @@ def transform_name(transform: Transform | str) -> str:
     """Return the dotted path of a function."""
     if isinstance(transform, str):
         return transform
-    kind = transform if hasattr(transform, "__qualname__") else type(transform)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    return callable_name(transform)
 
 
 def apply_transform(transform: Transform | str, batch: LabelTables) -> LabelTables:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.labels.cells import plain_text, plain_value
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.storage import get_filesystem, shown, uri_scheme, without_connection
 
@@ -36,11 +37,12 @@ def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]
         - a pandas DataFrame or an Arrow table, whose rows are such dicts
 
         ``item_key`` defaults to the media's path or URI, without the Airflow connection in it. Give one where URLs are
-        signed: they differ each time.
+        signed: they differ each time. NaN and the like are missing values, and decimals are numbers. A row may be there
+        several times, for the upload's ``on_duplicate``.
     :param media_field: the key or column that holds the media
     :return: the items; iterating over a folder or a glob streams, and can raise the errors below
-    :raises AnnotationError: a row is not as above, two have the same ``item_key`` (the first such is named), or no
-        installed package knows a URI's scheme
+    :raises AnnotationError: a row is not as above, two that differ have the same ``item_key`` (the first such is
+        named), or no installed package knows a URI's scheme
     :raises MediaError: the folder or file does not exist, or there is no media in it
     """
     if isinstance(media, (str, os.PathLike)) or _is_object_storage_path(media):
@@ -125,12 +127,13 @@ class _Rows:
         self._media_field = media_field
         if not count:
             raise AnnotationError("No media: the list of media is empty.")
-        seen: set[int] = set()
+        seen: dict[int, int] = {}
         for item in self:
-            key = key_hash(item.item_key)
-            if key in seen:
-                raise AnnotationError(f"Two media items have the item_key {item.item_key!r}. Item keys must be unique.")
-            seen.add(key)
+            content = key_hash(repr(item))
+            if seen.setdefault(key_hash(item.item_key), content) != content:
+                raise AnnotationError(
+                    f"Two media items that differ have the item_key {item.item_key!r}. Give each item a key of its own."
+                )
 
     def __len__(self) -> int:
         return self._count
@@ -148,13 +151,14 @@ def _item(row: Any, media_field: str, number: int) -> MediaItem:
             f"Media item {number} is of type {type(row).__name__}: pass a path, a URI, or a dict with the key "
             f"{media_field!r}."
         )
+    row = {name: plain_value(value) for name, value in row.items()}
     media = row.get(media_field)
     if media is None or media == "":
         raise AnnotationError(f"Media item {number} has no {media_field!r}; it has {', '.join(map(repr, row))}.")
     uri = _uri(media)
     fields = {name: row[name] for name in _ITEM_FIELDS if row.get(name) not in (None, "")}
     fields = {"item_key": without_connection(uri), "media_type": media_type_of(uri), **fields}
-    fields["item_key"] = str(fields["item_key"])
+    fields["item_key"] = plain_text(fields["item_key"])
     data = {str(name): value for name, value in row.items() if name not in (media_field, *_ITEM_FIELDS)}
     try:
         # Not strictly: a data frame has 640.0 for 640 in a column with gaps.

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
+from airflow_annotation.callables import keep_callable
 from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate, UploadReport
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
-from airflow_annotation.operators.predictions import check_labels_report, keep_callable, open_labels, until_killed
+from airflow_annotation.operators.predictions import check_labels_report, open_labels, until_killed
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ class UploadMediaOperator(AnnotationProjectTask):
     :param media_access: ``upload`` sends the files to the tool; ``reference`` has the tool read them where they are;
         ``auto`` refers to what the tool is sure to reach (web URLs, files below a Label Studio's document root) and
         uploads the rest. (templated)
-    :param on_duplicate: what to do with an item that the project has already: ``skip`` it, count it as a failure
-        (``fail``), or put it in once more (``allow``). (templated)
+    :param on_duplicate: what to do with an item that the project has already, or that ``media`` names twice: ``skip``
+        it, count it as a failure (``fail``), or put it in once more (``allow``). (templated)
     :param upload_settings: the tool's own settings of an upload, for Labelbox ``dataset``, ``batch``, ``priority`` and
         others (see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`); unknown ones are an
         error that lists the known. (templated)

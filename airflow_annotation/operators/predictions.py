@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import pkgutil
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, get_args
 
 import msgspec
 
 from airflow_annotation.arguments import check_choice, is_templated
+from airflow_annotation.callables import KeptCallable, call_with_context, keep_callable
 from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
 from airflow_annotation.labels.errors import LabelRowError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Row, Submission, read_rows
+from airflow_annotation.operators.query import QueryTask
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-    from jinja2 import BaseLoader, Environment
     from typing_extensions import Unpack
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _DOTTED_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(:[A-Za-z_]\w*)?")
 
 
-class UploadPredictionsOperator(AnnotationProjectTask):
+class UploadPredictionsOperator(QueryTask):
     """Give the items of an annotation project labels to start from: a model's, or those of an earlier run.
 
     The labels are rows of the ``labels`` table, matched to the project's items by ``item_key``. Of its columns only
@@ -56,7 +56,7 @@ class UploadPredictionsOperator(AnnotationProjectTask):
           batches that has each item's rows together. It is called with those keys of the task's context that it names
     :param labels_conn_id: the connection of the dataset's object store, where its URI does not name one. (templated)
     :param sql: instead of ``labels``, a query that returns the rows, ordered by ``item_key``, or the name of a file
-        with one that ends in ``.sql``; lists and JSON may be text. (templated)
+        ``*.sql`` that has it; lists and JSON may be text. (templated)
     :param sql_conn_id: the connection of the query's database. (templated)
     :param sql_parameters: of the query, in the driver's own style. (templated)
     :param model_version: what made the labels. (templated)
@@ -130,7 +130,7 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         project = self.find_project(context)
         if self.sql is not None:
             engine = make_engine(str(self.sql_conn_id))
-            opened = OpenedLabels(read_sql(engine, self.sql, self.sql_parameters))
+            opened = OpenedLabels(read_sql(engine, self.read_query(context), self.sql_parameters))
         else:
             opened = open_labels(self.labels, context, conn_id=self.labels_conn_id)
         report = self.hook.upload_predictions(
@@ -143,16 +143,6 @@ class UploadPredictionsOperator(AnnotationProjectTask):
         )
         check_labels_report(report, self.max_failures)
         return {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
-
-    def render_template(
-        self, content: Any, context: Context, jinja_env: Environment | None = None, seen_oids: set[int] | None = None
-    ) -> Any:
-        """Render an argument. Only ``sql`` may name a file: with ``template_ext``, each item key could."""
-        if content is self.sql and isinstance(content, str) and content.endswith(".sql"):
-            jinja_env = jinja_env or self.get_template_env()
-            loader = cast("BaseLoader", jinja_env.loader)
-            content = loader.get_source(jinja_env, content)[0]
-        return super().render_template(content, context, jinja_env, seen_oids)
 
     def on_kill(self) -> None:
         """Stop after the requests that are under way."""
@@ -203,10 +193,10 @@ def open_labels(labels: Any, context: Context, *, conn_id: str | None = None) ->
             labels = pkgutil.resolve_name(labels)
         except (ImportError, AttributeError) as error:
             raise AnnotationError(f"labels names {labels!r}, which cannot be imported: {error}.") from error
-    if isinstance(labels, _KeptCallable):
+    if isinstance(labels, KeptCallable):
         labels = labels.function
     if callable(labels):
-        labels = _call(labels, cast("Mapping[str, Any]", context))
+        labels = call_with_context(labels, cast("Mapping[str, Any]", context))
     target = find_dataset(labels)
     if target is None:
         return OpenedLabels(read_given(labels))
@@ -217,20 +207,6 @@ def open_labels(labels: Any, context: Context, *, conn_id: str | None = None) ->
         coordinates=landing.settings.get("coordinates", "relative"),
         label_schema=None if renamed else landing.label_schema,
     )
-
-
-class _KeptCallable:
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-
-    def __repr__(self) -> str:
-        # Without an address: Airflow makes a new version of a DAG when an argument's text changes.
-        return f"{self.function.__module__}.{self.function.__qualname__}"
-
-
-def keep_callable(labels: Any) -> Any:
-    """Return a templated argument's value as it can be kept: Airflow calls what it can when it renders templates."""
-    return _KeptCallable(labels) if callable(labels) else labels
 
 
 def check_labels_report(report: UploadReport, max_failures: int | str | None) -> None:
@@ -248,15 +224,6 @@ def check_labels_report(report: UploadReport, max_failures: int | str | None) ->
         f"The labels of {report.failed} of {report.uploaded + report.skipped + report.failed} items were not uploaded, "
         f"more than max_failures={max_failures} allows; the others are in the project. "
         f"{' '.join(failure.reason for failure in report.failures)}{f' And {more} more.' if more else ''}"
-    )
-
-
-def _call(function: Callable[..., Any], context: Mapping[str, Any]) -> Any:
-    parameters = inspect.signature(function).parameters.values()
-    if any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return function(**context)
-    return function(
-        **{parameter.name: context[parameter.name] for parameter in parameters if parameter.name in context}
     )
 
 

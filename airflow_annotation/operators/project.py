@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_args
 import msgspec
 
 from airflow_annotation.arguments import as_text, check_choice, is_templated
+from airflow_annotation.callables import keep_callable
 from airflow_annotation.exceptions import AnnotationProjectNotFound
 from airflow_annotation.hooks.annotation import IfExists, project_id_of
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.operators.predictions import keep_callable, open_labels
+from airflow_annotation.operators.predictions import open_labels
 from airflow_annotation.project_task import (
     AnnotationProjectTask,
     AnnotationTask,

@@ -55,6 +55,22 @@ def test_a_folder_is_uploaded_once_however_often_the_task_runs(
     assert context["ti"].xcoms == {PROJECT_URL_KEY: project.url}  # type: ignore[attr-defined]  # the stand-in's
 
 
+@pytest.mark.parametrize(("on_duplicate", "counts"), [("skip", (2, 1, 0)), ("allow", (3, 0, 0)), ("fail", (2, 0, 1))])
+def test_the_same_path_twice_in_one_list_is_a_duplicate_as_any_other(
+    on_duplicate: str,
+    counts: tuple[int, int, int],
+    upload: Callable[..., UploadMediaOperator],
+    project: AnnotationProject,
+    tmp_path: Path,
+) -> None:
+    one, other = images(tmp_path, 2)
+    task = upload(media=[one, other, one], on_duplicate=on_duplicate, max_failures=None)
+    result = task.execute(task_context())
+    assert (result["uploaded"], result["skipped"], result["failed"]) == counts
+    assert [failure["item_key"] for failure in result["failures"]] == [one] * counts[2]
+    assert task.hook.get_progress(project.id).total == counts[0]
+
+
 def test_the_project_is_found_by_its_run(label_studio_conn_id: str, project: AnnotationProject, tmp_path: Path) -> None:
     task = UploadMediaOperator(
         task_id="upload", annotation_conn_id=label_studio_conn_id, run_key=project.run_key, media=images(tmp_path, 1)

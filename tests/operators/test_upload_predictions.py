@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from tests.support.connections import airflow_connection
+from tests.support.stored_dag import store_and_read_back
 from tests.support.task_context import task_context
 
 Row = dict[str, Any]
@@ -143,6 +145,101 @@ def test_a_callable_can_be_named_and_can_return_batches(
     assert run(project, label_studio_conn_id, labels=batches, model_version="m2")["uploaded"] == 2
     with pytest.raises(AnnotationError, match=r"my_model\.predictions.* cannot be imported"):
         run(project, label_studio_conn_id, labels="my_model.predictions")
+
+
+def _predict(ds: str = "", where: str = "", params: Any = None) -> list[Row]:
+    assert (ds, where, params) == ("2026-11-29", "here", "mine")
+    return ROWS
+
+
+class _Predictor:
+    def __init__(self, rows: list[Row]) -> None:
+        self.rows = rows
+
+    def __call__(self, ds: str) -> list[Row]:
+        assert ds == "2026-11-29"
+        return self.rows
+
+
+CALLABLES: dict[str, tuple[Callable[..., Any], str]] = {
+    "partial": (functools.partial(_predict, where="here", params="mine"), f"{__name__}._predict"),
+    "partial of a partial": (
+        functools.partial(functools.partial(_predict, params="mine"), where="here"),
+        f"{__name__}._predict",
+    ),
+    "object": (_Predictor(ROWS), f"{__name__}._Predictor"),
+    "method": (_Predictor(ROWS).__call__, f"{__name__}._Predictor.__call__"),
+}
+
+
+@pytest.mark.parametrize("kind", CALLABLES)
+def test_whatever_can_be_called_gives_labels_and_is_stored_under_its_name(
+    kind: str, label_studio_conn_id: str, project: AnnotationProject
+) -> None:
+    function, name = CALLABLES[kind]
+    with DAG("callables", schedule=None, template_searchpath=["/nowhere"]) as dag:
+        UploadPredictionsOperator(task_id="predict", labels=function, model_version="1")
+        UploadMediaOperator(task_id="upload", media="/x", predictions=function, model_version="1")
+        CreateAnnotationProjectOperator(task_id="create", labels=function)
+    stored = store_and_read_back(dag)
+    assert [stored.get_task(task).labels for task in ("predict", "create")] == [name, name]
+    assert stored.get_task("upload").predictions == name
+    task = UploadPredictionsOperator(
+        task_id="predict",
+        annotation_conn_id=label_studio_conn_id,
+        project=project.id,
+        labels=function,
+        model_version="1",
+    )
+    context: Any = {**task_context(), "ds": "2026-11-29", "params": {"of": "Airflow"}}
+    task.render_template_fields(context)
+    assert task.execute(context)["uploaded"] == 2
+
+
+def test_an_item_whose_key_ends_like_a_file_of_sql_is_an_item(
+    label_studio_conn_id: str, hook: AnnotationHook, project: AnnotationProject
+) -> None:
+    client = hook.client  # type: ignore[attr-defined]  # Label Studio's hook has one
+    task_data = {"image": "/r.jpg", "item_key": "report.sql", "width": 200, "height": 100}
+    client.request("POST", f"/api/projects/{project.id}/import", json=[task_data])
+    with DAG("keys", schedule=None):
+        task = UploadPredictionsOperator(
+            task_id="predict",
+            annotation_conn_id=label_studio_conn_id,
+            project=project.id,
+            labels=[{**ROWS[0], "item_key": "report.sql", "label": "{{ label }}"}, {"item_key": "a", "field": None}],
+            model_version="v.sql",
+        )
+    task.resolve_template_files()
+    context: Any = {**task_context(), "label": "car"}
+    task.render_template_fields(context)
+    assert task.execute(context)["uploaded"] == 2
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_query_can_stand_in_a_file(
+    mapped: bool, label_studio_conn_id: str, project: AnnotationProject, tmp_path: Path
+) -> None:
+    rows = "SELECT 'b' AS item_key, 'objects' AS field, 'car' AS label, '[0.1, 0.2, 0.3, 0.4]' AS bbox"
+    (tmp_path / "labels.sql").write_text(f"{rows} WHERE 'q.sql' = ? AND '{{{{ label }}}}' = 'car'")
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "empty.db")}
+    with airflow_connection(f"sqlite_{uuid4().hex}", connection) as conn_id:
+        arguments: Any = {"annotation_conn_id": label_studio_conn_id, "project": project.id, "sql_conn_id": conn_id}
+        with DAG("files", schedule=None, template_searchpath=[str(tmp_path)]):
+            task = UploadPredictionsOperator(
+                task_id="predict", sql="labels.sql", sql_parameters=("q.sql",), model_version="m", **arguments
+            )
+            missing = UploadPredictionsOperator(task_id="missing", sql="none.sql", model_version="m", **arguments)
+        for each in (task, missing):
+            if not mapped:  # Airflow does not read the files of mapped tasks when it parses a DAG
+                each.resolve_template_files()
+        assert task.sql is not None
+        assert task.sql.startswith("SELECT") != mapped
+        context: Any = {**task_context(), "label": "car"}
+        task.render_template_fields(context)
+        assert task.execute(context)["uploaded"] == 1
+        with pytest.raises(AnnotationError, match=r"sql names the file 'none\.sql', which cannot be read"):
+            missing.execute(context)
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])

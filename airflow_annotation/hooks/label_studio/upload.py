@@ -276,14 +276,16 @@ class _Upload:
             self._report.fail(item_key, reason)
 
     def _send_files(self, items: list[_ReadyItem]) -> _Outcome:
-        by_name = {item.file.name: item for item in items if item.file}
+        files = {item.file.name: item.file for item in items if item.file}  # an item that is there twice has one file
+        refused = {file.name: str(error) for file, error in self._files.send(list(files.values()))}
         outcome = _Outcome()
-        for file, error in self._files.send([item.file for item in items if item.file]):
-            by_name[file.name].refused = True
-            outcome.failures.append((by_name[file.name].item_key, str(error)))
-        for item in by_name.values():
-            if item.file:
-                item.file.file.close()
+        for item in items:
+            if item.file is None:
+                continue
+            item.file.file.close()
+            if item.file.name in refused:
+                item.refused = True
+                outcome.failures.append((item.item_key, refused[item.file.name]))
         return outcome
 
     def _create_tasks(self, items: list[_ReadyItem]) -> _Outcome:
