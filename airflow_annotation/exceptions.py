@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
-
 from airflow.sdk.exceptions import AirflowException
 
 
@@ -66,29 +61,3 @@ class MediaError(AnnotationError, ValueError):
 
 class LandingMovedError(AnnotationError):
     """Another landing was committed since this one was planned, which must not be applied any more."""
-
-
-_MAKE_ROOM: Final = "Make room, and run the task again."
-_GIVE_RIGHTS: Final = "Give the task's user the right to read and write there, and run the task again."
-_WAYS_OUT: Final = {
-    errno.ENOSPC: _MAKE_ROOM,
-    errno.EDQUOT: _MAKE_ROOM,
-    errno.EACCES: _GIVE_RIGHTS,
-    errno.EPERM: _GIVE_RIGHTS,
-    errno.EROFS: _GIVE_RIGHTS,
-    errno.ENOENT: "Something has removed a file: run the task again.",
-}
-
-
-@contextmanager
-def storage_errors(subject: str) -> Iterator[None]:
-    """Turn the errors of disks and object stores into errors of this provider.
-
-    :param subject: what is read or written, as the message begins
-    :raises AnnotationError: a disk is full, a target may not be written, a file is gone
-    """
-    try:
-        yield
-    except OSError as error:
-        advice = _WAYS_OUT.get(error.errno or 0, "Run the task again when the disk or store can be read and written.")
-        raise AnnotationError(f"{subject} failed, and what was there before is as it was: {error}. {advice}") from error

@@ -20,3 +20,8 @@ _PACKAGES: Final = {
 def provider_of_scheme(scheme: str) -> str:
     """Return what to install for ``ObjectStoragePath`` to know a URI's scheme."""
     return _PACKAGES.get(scheme) or f"an Airflow provider that knows {scheme}://"
+
+
+def has_buckets(scheme: str) -> bool:
+    """Return whether URIs of this scheme begin with a bucket or container, whose folders are but parts of names."""
+    return (scheme in _PACKAGES and scheme != "hdfs") or scheme == "az"

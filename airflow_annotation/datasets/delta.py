@@ -29,6 +29,7 @@ from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.datasets.versions import Manifest, NewVersion, Written, find_version, write_version
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import SCHEMAS, with_all_columns
+from airflow_annotation.media.storage import make_folder
 
 if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
@@ -201,7 +202,7 @@ def land_delta(store: DatasetStore, new: NewVersion, replaced: pa.Array, read: R
     tables = DeltaTables(store)
 
     def write(folder: ObjectStoragePath) -> Written:
-        folder.fs.makedirs(folder.path, exist_ok=True)
+        make_folder(folder.fs, folder.path)
         if new.follows is None:
             versions = tables.overwrite(read)
         else:
@@ -253,6 +254,8 @@ def _storage_options(path: ObjectStoragePath) -> dict[str, str]:
         return _s3_options(path.conn_id)
     if scheme in ("gs", "gcs") and path.conn_id:
         return _gcs_options(path.conn_id)
+    if scheme in ("abfs", "abfss", "az", "adl"):
+        return azure_options(path.fs)
     return {}
 
 
@@ -280,3 +283,18 @@ def _gcs_options(conn_id: str) -> dict[str, str]:
         "GOOGLE_SERVICE_ACCOUNT_KEY": extra.get("keyfile_dict"),
     }
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in options.items() if value}
+
+
+def azure_options(filesystem: Any) -> dict[str, str]:
+    """Return what Delta's own storage layer needs to know of a file system of ``adlfs``, which read the connection."""
+    given = dict(part.split("=", 1) for part in (filesystem.connection_string or "").split(";") if "=" in part)
+    options = {
+        "AZURE_STORAGE_ACCOUNT_NAME": filesystem.account_name or given.get("AccountName"),
+        "AZURE_STORAGE_ACCOUNT_KEY": filesystem.account_key or given.get("AccountKey"),
+        "AZURE_STORAGE_SAS_TOKEN": filesystem.sas_token or given.get("SharedAccessSignature"),
+        "AZURE_STORAGE_ENDPOINT": given.get("BlobEndpoint"),
+        "AZURE_STORAGE_CLIENT_ID": filesystem.client_id,
+        "AZURE_STORAGE_CLIENT_SECRET": filesystem.client_secret,
+        "AZURE_STORAGE_TENANT_ID": filesystem.tenant_id,
+    }
+    return {name: value for name, value in options.items() if value}

@@ -26,7 +26,7 @@ from google.api_core.exceptions import GoogleAPICallError, NotFound, Preconditio
 from google.cloud.storage import transfer_manager
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from airflow_annotation.datasets.stores import DatasetStore, Found
+from airflow_annotation.datasets.stores import DatasetStore, Found, no_bucket
 from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 
@@ -65,12 +65,23 @@ class GCSStore(DatasetStore):
         """Return a small object, None if there is none."""
         blob = self._bucket.get_blob(self._prefix + name)
         if blob is None:
+            self._check_bucket()
             return None
         try:
             content = blob.download_as_bytes(if_generation_match=blob.generation, checksum="crc32c")
         except (NotFound, PreconditionFailed):
             return self.find(name)  # it was replaced just now
         return Found(content, blob.generation)
+
+    def _check_bucket(self) -> None:
+        """Tell a mistyped bucket from one without a dataset, before a landing has read a project for it.
+
+        :raises AnnotationError: the bucket does not exist
+        """
+        try:
+            next(iter(self._bucket.list_blobs(prefix=self._prefix, max_results=1)), None)
+        except NotFound as error:
+            raise no_bucket(self._bucket.name, self.uri) from error
 
     def replace(self, name: str, content: bytes, found: Found | None) -> None:
         """Put an object where another one was found."""

@@ -40,6 +40,7 @@ from airflow_annotation.datasets.versions import (
 )
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables, with_all_columns
+from airflow_annotation.media.storage import make_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,7 +119,7 @@ def refresh_dataset(
         yield from read(table)
 
     def write(folder: ObjectStoragePath) -> Written:
-        folder.fs.makedirs(folder.path, exist_ok=True)
+        make_folder(folder.fs, folder.path)
         files = {}
         for name, schema in SCHEMAS.items():
             with TableWriter(folder, name, schema) as writer:
@@ -139,7 +140,7 @@ def write_tables(
     :param batches: the tables
     :param hashed: False for files that no manifest will name: their ``sha256`` is of nothing then
     """
-    folder.fs.makedirs(folder.path, exist_ok=True)
+    make_folder(folder.fs, folder.path)
     with ExitStack() as opened:
         writers = {
             name: opened.enter_context(TableWriter(folder, name, schema, hashed=hashed))

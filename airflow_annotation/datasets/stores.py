@@ -13,7 +13,8 @@ from typing import IO, Any, NamedTuple
 from airflow.sdk import ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_annotation.exceptions import LandingMovedError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.media.storage import without_connection
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,14 @@ class Found(NamedTuple):
 
     content: bytes
     mark: Any
+
+
+def no_bucket(bucket: str, uri: str) -> AnnotationError:
+    """Return the error that says a target's bucket does not exist."""
+    return AnnotationError(
+        f"There is no bucket {bucket!r} for {without_connection(uri)}. Correct the name, or make the bucket first: "
+        "tasks make none."
+    )
 
 
 class DatasetStore(ABC):
@@ -83,13 +92,18 @@ class FolderStore(DatasetStore):
         self._is_s3 = "s3" in ((protocol,) if isinstance(protocol, str) else protocol)
 
     def find(self, name: str) -> Found | None:
-        """Return a small object, None if there is none."""
+        """Return a small object, None if there is none.
+
+        :raises AnnotationError: S3 has no such bucket
+        """
         path = self.path / name
         try:
             # Before the content: should another one come in between, it is this mark that is not true any more.
             mark = path.fs.info(path.path, refresh=True)["ETag"] if self._is_s3 else None
             content = path.fs.cat_file(path.path)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") == "NoSuchBucket":
+                raise no_bucket(path.fs.split_path(path.path)[0], self.uri) from error
             return None
         return Found(content, mark or content)
 

@@ -19,6 +19,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
+from airflow_annotation.media.storage import make_folder
 
 JSONL: Final = "jsonl"
 CSV: Final = "csv"
@@ -38,7 +39,7 @@ def write_text_tables(
     :param batches: the tables
     :param text_format: one of :data:`TEXT_FORMATS`
     """
-    folder.fs.makedirs(folder.path, exist_ok=True)
+    make_folder(folder.fs, folder.path)
     writer = _JsonLines if text_format == JSONL else _CommaSeparated
     with ExitStack() as opened:
         tables = {}

@@ -22,13 +22,15 @@ from datetime import datetime, timedelta, timezone
 from typing import IO, Any, Final, NamedTuple
 
 import msgspec
-from airflow.sdk import ObjectStoragePath
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
+from airflow.sdk import BaseHook, ObjectStoragePath
 
 from airflow_annotation.datasets.dataset_card import update_card
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import TABLES_VERSION
+from airflow_annotation.media.storage import without_connection
 from airflow_annotation.storage_providers import provider_of_scheme
 
 MANIFEST_NAME: Final = "manifest.json"
@@ -121,11 +123,17 @@ def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
 
     :param target: a URI (``gs://bucket/labels``, ``file:///data/labels``) or an absolute local path
     :param conn_id: the connection of the object store, where the URI does not name one
-    :raises AnnotationError: it is neither, or nothing that is installed serves its scheme
+    :raises AnnotationError: it is neither, nothing installed serves its scheme, or its connection is not defined
     """
     check_target(target)
     scheme, separator, _ = target.partition("://")
     path = ObjectStoragePath(target if separator else f"file://{target}", conn_id=conn_id)
+    if path.conn_id:
+        # Some providers go on without the connection, as nobody.
+        try:
+            BaseHook.get_connection(path.conn_id)
+        except AirflowNotFoundException as error:
+            raise AnnotationError(f"The connection of {without_connection(target)} is not defined: {error}.") from error
     try:
         _ = path.fs
     except ValueError as error:

@@ -17,6 +17,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.datasets.versions import HashingFile, TableFile
+from airflow_annotation.media.storage import make_folder
 
 _FILES_AT_ONCE: Final = 1024
 _BYTES_AT_ONCE: Final = 8 * 2**20
@@ -93,7 +94,7 @@ class DatasetFolder:
     def _make_parent(self, path: str) -> None:
         parent = path.rpartition("/")[0]
         if parent not in self._made:
-            self.folder.fs.makedirs(self._prefix + parent, exist_ok=True)
+            make_folder(self.folder.fs, self._prefix + parent)
             self._made.add(parent)
 
 

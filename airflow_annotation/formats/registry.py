@@ -39,6 +39,7 @@ from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import AREA_FIELDS, AREA_TYPES, CLASSIFICATION_TYPES
+from airflow_annotation.media.storage import make_folder
 
 TABLE_FORMATS: Final = (PARQUET, DELTA, *TEXT_FORMATS)
 """The formats that have the tables as they are; the others are to train models with."""
@@ -244,7 +245,7 @@ def write_images(
         drawn_as=format_.drawn_as(options),
         find_suffix=landed_images.find_suffix if landed_images is not None else None,
     )
-    folder.fs.makedirs(folder.path, exist_ok=True)
+    make_folder(folder.fs, folder.path)
     with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder) as files:
 
         def placed() -> Iterator[ImageBatch]:

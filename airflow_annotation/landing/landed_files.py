@@ -25,7 +25,7 @@ from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.content import content_suffix
 from airflow_annotation.media.frames import OnError
-from airflow_annotation.media.storage import copy_files, get_filesystem, local_path
+from airflow_annotation.media.storage import copy_files, get_filesystem, local_path, make_folder
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -199,7 +199,7 @@ class LandedFiles:
 
         :raises MediaError: a file cannot be read
         """
-        self._filesystem.makedirs(self._path, exist_ok=True)
+        make_folder(self._filesystem, self._path)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="landed-files") as pool:
             for batch in batches:
                 self._add(batch.items, pool)

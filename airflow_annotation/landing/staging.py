@@ -29,6 +29,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.landing.plan import LandingPlan, no_ids
+from airflow_annotation.media.storage import make_folder
 
 KEPT_FOR: Final = timedelta(days=7)
 """A folder that another run has left may still be read by its shards, that wait to be tried again, until it is this
@@ -86,7 +87,7 @@ class StagedLanding:
         name = f"{now.strftime(_TIME)}-{digest}-{uuid.uuid4().hex[:8]}"
         staged = cls(f"{staging.rstrip('/')}/{name}", conn_id)
         folder = staged._folder
-        folder.fs.makedirs(folder.path, exist_ok=True)
+        make_folder(folder.fs, folder.path)
         items = max(shard_items, -(-len(item_ids) // max_shards))
         _write_ids(folder / _ITEMS, item_ids, items)
         _write_ids(folder / _VANISHED, landing.vanished, max(1, len(landing.vanished)))

@@ -31,7 +31,7 @@ from airflow_annotation.labels.video_frames import FRAMES, frame_item_key
 from airflow_annotation.media.encoding import ImageFormat, PictureEncoder
 from airflow_annotation.media.items import key_hash
 from airflow_annotation.media.orientation import shown_size
-from airflow_annotation.media.storage import get_filesystem, local_path, shown
+from airflow_annotation.media.storage import get_filesystem, local_path, make_folder, shown
 from airflow_annotation.media.video import Frame
 
 TABLE_NAME: Final = "frames.parquet"
@@ -130,7 +130,7 @@ class FrameFolder:
         self.video_key = video_key
         self.filesystem, self.path = get_filesystem(self.uri)
         self._is_local = local_path(self.uri) is not None
-        self.filesystem.makedirs(self.path, exist_ok=True)
+        make_folder(self.filesystem, self.path)
         self.names = self._list()
         """The files that are there, none of them empty."""
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
-from airflow_annotation.storage_providers import provider_of_scheme
+from airflow_annotation.storage_providers import has_buckets, provider_of_scheme
 from airflow_annotation.transport.clients import make_client
 from airflow_annotation.transport.retries import retry_policy
 
@@ -95,6 +95,19 @@ def open_media(uri: str) -> BinaryIO:
     return file
 
 
+def make_folder(filesystem: AbstractFileSystem, path: str) -> None:
+    """Make a folder and those above it, where a file system has folders.
+
+    Object stores have none, and would be asked to make the bucket: a mistyped one must not come to be.
+
+    :param filesystem: the file system
+    :param path: of the folder, in the file system
+    """
+    protocols = filesystem.protocol
+    if not any(has_buckets(scheme) for scheme in ((protocols,) if isinstance(protocols, str) else protocols)):
+        filesystem.makedirs(path, exist_ok=True)
+
+
 def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Mapping[str, str]) -> None:
     """Copy files: as links on one disk, within a store by the store itself, else by way of the worker.
 
@@ -105,7 +118,7 @@ def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Ma
     from fsspec.implementations.local import LocalFileSystem
 
     for folder in {path.rpartition("/")[0] for path in paths.values()}:
-        target.makedirs(folder, exist_ok=True)
+        make_folder(target, folder)
     if isinstance(source, LocalFileSystem) and isinstance(target, LocalFileSystem):
         for path, new_path in paths.items():
             _link(path, new_path)

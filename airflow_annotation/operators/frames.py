@@ -12,7 +12,7 @@ from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.datasets.parquet import read_rows
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import DELTA, PARQUET, check_target, dataset_path, read_manifest
-from airflow_annotation.exceptions import AnnotationError, storage_errors
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.video_frames import labeled_frames
 from airflow_annotation.media.encoding import ImageFormat
 from airflow_annotation.media.frame_folder import FrameSettings
@@ -22,6 +22,7 @@ from airflow_annotation.media.listing import list_media
 from airflow_annotation.media.ranges import UrlSigner, open_media_in_place
 from airflow_annotation.media.selections import EveryNth, FrameSelection, FramesPerSecond, KeyFrames, Listed
 from airflow_annotation.parameters import OperatorParameters, VisibleParameters
+from airflow_annotation.storage_errors import storage_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -123,6 +123,11 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
                 if statement:
                     client.query_and_wait(statement)
 
+    @property
+    def destination(self) -> str:
+        """The BigQuery dataset."""
+        return f"BigQuery dataset {self.dataset!r}"
+
     def find_landed(self, project: AnnotationProject) -> Landed | None:
         """Return what the tables have of the project."""
         with self._bigquery(project) as client:

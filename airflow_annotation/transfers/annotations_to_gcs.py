@@ -55,6 +55,11 @@ class AnnotationsToGCSOperator(DatasetTransfer):
         self.gcp_conn_id = gcp_conn_id
         self.impersonation_chain = impersonation_chain
 
+    @property
+    def destination(self) -> str:
+        """The dataset's folder."""
+        return f"gs://{self.bucket}/{self.prefix.strip('/')}"
+
     def store(self) -> DatasetStore:
         """Return the dataset's folder.
 

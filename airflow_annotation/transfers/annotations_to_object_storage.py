@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import dataset_path
+from airflow_annotation.media.storage import without_connection
 from airflow_annotation.transfers.dataset_transfer import DatasetParameters, DatasetTransfer, check_uri
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class AnnotationsToObjectStorageOperator(DatasetTransfer):
         check_uri(target)
         self.target = target
         self.object_storage_conn_id = object_storage_conn_id
+
+    @property
+    def destination(self) -> str:
+        """The dataset's folder."""
+        return without_connection(self.target)
 
     def store(self) -> FolderStore:
         """Return the dataset's folder."""

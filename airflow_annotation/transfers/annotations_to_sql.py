@@ -78,6 +78,11 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             except AnnotationError as error:
                 raise AnnotationError(f"Connection {self.sql_conn_id!r}: {error}") from error
 
+    @property
+    def destination(self) -> str:
+        """The database."""
+        return f"connection {self.sql_conn_id!r}"
+
     def find_landed(self, project: AnnotationProject) -> Landed | None:
         """Return what the tables have of the project."""
         with self._database(project) as warehouse, warehouse.reader() as connection:

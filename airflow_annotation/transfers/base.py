@@ -16,7 +16,7 @@ from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.parquet import write_tables
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.working_folders import working_folder
-from airflow_annotation.exceptions import AnnotationError, LandingMovedError, storage_errors
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.geometry import labels_to_pixels
 from airflow_annotation.labels.reading import AnnotationChoice, AnnotatorNames, ReadOptions
@@ -37,6 +37,7 @@ from airflow_annotation.landing.shaping import (
 )
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
+from airflow_annotation.storage_errors import storage_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -166,6 +167,11 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         """Return what has landed of the project; None if nothing has, or if the destination cannot land a refresh."""
         return None
 
+    @property
+    def destination(self) -> str:
+        """Where the labels land, as errors name it."""
+        return "its destination"
+
     @abstractmethod
     def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Write what was read, all or nothing, and return where it is: ``rows`` by table, and what else helps.
@@ -185,7 +191,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         project = self.find_project(context)
         for attempt in range(1, PLANS + 1):
             try:
-                with storage_errors(f"The landing of {project.uri} (task {self.task_id})"):
+                with storage_errors(f"The landing of {project.uri} in {self.destination} (task {self.task_id})"):
                     landing = self.plan(project)
                     landed = self._read_and_land(landing)
                 break

@@ -14,11 +14,13 @@ from airflow_annotation.datasets.landed import LandedProject, read_landed_tables
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import DELTA, PARQUET, NewVersion, dataset_path
-from airflow_annotation.exceptions import AnnotationError, storage_errors
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, has_all_frames, land_dataset
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.landing.media import MediaParameters, MediaTask
+from airflow_annotation.media.storage import without_connection
+from airflow_annotation.storage_errors import storage_errors
 from airflow_annotation.transfers.annotations_to_object_storage import default_media_folder
 from airflow_annotation.transfers.dataset_transfer import check_uri, check_versions
 
@@ -114,7 +116,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
 
     def execute(self, context: Context) -> LandingResult:
         """Convert the landing, and return where the dataset is."""
-        with storage_errors(f"The conversion to {self.target} (task {self.task_id})"):
+        with storage_errors(f"The conversion to {without_connection(self.target)} (task {self.task_id})"):
             return self._convert(context)
 
     def _convert(self, context: Context) -> LandingResult:

@@ -14,11 +14,12 @@ from airflow.sdk import ObjectStoragePath, TaskGroup, XComArg
 from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.versions import TableFile, check_target
-from airflow_annotation.exceptions import AnnotationError, storage_errors
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.landing.staging import StagedLanding, is_same
+from airflow_annotation.storage_errors import storage_errors
 from airflow_annotation.transfers.base import AnnotationsTransfer
 
 if TYPE_CHECKING:

@@ -1,0 +1,152 @@
+"""What a landing needs to be allowed in a store, and what it says where it is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.media.storage import make_folder
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from devtools.processes import free_port
+from tests.support.connections import airflow_connection
+from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.task_context import task_context
+
+BUCKET: Final = "labels"
+S3_RIGHTS: Final = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"]
+"""As docs/systems/object_storage.md lists them."""
+
+
+@pytest.fixture(scope="module")
+def roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Connections to an S3 that checks rights: ``admin``, ``landing`` and ``reader``. It has one bucket."""
+    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("moto")
+    pytest.importorskip("airflow.providers.amazon")
+    from devtools.processes import stop_groups
+    from tests.servers.s3 import start_s3
+
+    home = tmp_path_factory.mktemp("rights")
+    url = start_s3(home)["url"]
+
+    def client(service: str, key: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=url,
+            region_name="us-east-1",
+            aws_access_key_id=key["AccessKeyId"],
+            aws_secret_access_key=key["SecretAccessKey"],
+        )
+
+    root = {"AccessKeyId": "test", "SecretAccessKey": "test"}
+    iam = client("iam", root)
+    client("s3", root).create_bucket(Bucket=BUCKET)
+    rights = {"admin": ["s3:*"], "landing": S3_RIGHTS, "reader": ["s3:GetObject", "s3:ListBucket"]}
+    connections = {}
+    for role, actions in rights.items():
+        iam.create_user(UserName=role)
+        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+        iam.put_user_policy(UserName=role, PolicyName="rights", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=role)["AccessKey"]
+        connections[role] = {
+            "conn_type": "aws",
+            "login": key["AccessKeyId"],
+            "password": key["SecretAccessKey"],
+            "extra": {"endpoint_url": url, "region_name": "us-east-1"},
+        }
+    # From now on rights hold. As text: moto takes the body of a form for no body.
+    httpx.post(f"{url}/moto-api/reset-auth", content=b"0", headers={"Content-Type": "text/plain"}).raise_for_status()
+    with pytest.MonkeyPatch.context() as patched:
+        for role, connection in connections.items():
+            patched.setenv(f"AIRFLOW_CONN_S3_{role.upper()}", json.dumps(connection))
+        yield {role: f"s3_{role}" for role in rights}
+    stop_groups(int((home / "s3.pid").read_text()))
+
+
+def land(target: str, batches: list[LabelTables], **arguments: Any) -> dict[str, Any]:
+    operator = AnnotationsToObjectStorageOperator(task_id="land", project="1", target=target, **arguments)
+    operator.__dict__["hook"] = GeneratedHook(batches)
+    context: Any = task_context()
+    return operator.execute(context)
+
+
+def landed(target: str) -> dict[str, list[dict[str, Any]]]:
+    return sorted_rows({name: table.to_pylist() for name, table in read_dataset(target).items()})
+
+
+def test_the_rights_that_the_docs_list_are_enough_on_s3(roles: dict[str, str]) -> None:
+    target = f"s3://{roles['landing']}@{BUCKET}/{uuid4()}"
+    for batches in ([boxes(5)], [boxes(3)], [boxes(2)], [boxes(4)]):
+        land(target, batches, keep_versions=2)
+    assert landed(target) == rows_of([boxes(4)])
+    for dataset_format in ("jsonl", "coco", "yolo"):
+        assert land(f"{target}-{dataset_format}", [boxes(5)], dataset_format=dataset_format)["version"]
+
+
+def test_a_mistyped_bucket_is_named_and_not_made(roles: dict[str, str]) -> None:
+    for role in ("landing", "admin"):
+        missing = f"labels-{uuid4()}"
+        for dataset_format in ("parquet", "coco"):
+            with pytest.raises(AnnotationError, match=f"There is no bucket '{missing}'") as caught:
+                land(f"s3://{roles[role]}@{missing}/cars", [boxes(2)], dataset_format=dataset_format)
+            assert roles[role] not in str(caught.value)
+
+
+def test_without_the_right_to_write_the_error_says_so_and_the_landing_stays(roles: dict[str, str]) -> None:
+    folder = str(uuid4())
+    land(f"s3://{roles['landing']}@{BUCKET}/{folder}", [boxes(5)])
+    read_only = f"s3://{roles['reader']}@{BUCKET}/{folder}"
+    with pytest.raises(
+        AnnotationError, match=rf"s3://{BUCKET}/{folder}.*as it was.*rights that docs/systems/object_storage.md lists"
+    ):
+        land(read_only, [boxes(3)])
+    assert landed(read_only) == rows_of([boxes(5)])
+
+
+def test_a_store_that_is_not_there_and_a_connection_that_is_not_defined_are_told_apart() -> None:
+    pytest.importorskip("airflow.providers.amazon")
+    with pytest.raises(AnnotationError, match=r"connection of s3://labels/cars is not defined: .*nowhere"):
+        land("s3://nowhere@labels/cars", [boxes(2)])
+    nothing = {"endpoint_url": f"http://127.0.0.1:{free_port()}", "region_name": "us-east-1"}
+    extra = {**nothing, "config_kwargs": {"retries": {"max_attempts": 0}}}
+    connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
+    with (
+        airflow_connection("s3_away", connection) as conn_id,
+        pytest.raises(AnnotationError, match=r"in s3://labels/cars .* cannot be reached"),
+    ):
+        land(f"s3://{conn_id}@labels/cars", [boxes(2)])
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(AnnotationError, match=rf"in {tmp_path}/file/cars .* failed, and what was there before"):
+        land(f"{tmp_path}/file/cars", [boxes(2)])
+
+
+def test_a_mistyped_bucket_is_named_on_google_cloud_storage(gcs_conn_id: str) -> None:
+    from airflow_annotation.transfers.annotations_to_gcs import AnnotationsToGCSOperator
+
+    operator = AnnotationsToGCSOperator(
+        task_id="land", project="1", bucket="no-such-bucket", prefix="cars", gcp_conn_id=gcs_conn_id
+    )
+    operator.__dict__["hook"] = GeneratedHook([boxes(2)])
+    context: Any = task_context()
+    with pytest.raises(AnnotationError, match="There is no bucket 'no-such-bucket' for gs://no-such-bucket/cars"):
+        operator.execute(context)
+
+
+def test_folders_are_made_where_there_are_folders() -> None:
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    filesystem = MemoryFileSystem()
+    make_folder(filesystem, f"/{uuid4()}/a/b")
+    assert filesystem.exists(filesystem.ls("/", detail=False)[0])
