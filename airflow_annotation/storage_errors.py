@@ -76,7 +76,7 @@ def _advice(error: BaseException) -> str:
     if names & _NO_CREDENTIALS or 401 in codes:
         return "Name a connection with valid credentials for this store."
     if numbers & _FORBIDDEN or 403 in codes or "PermissionError" in names:
-        return "Give the task's user, or the connection's, the rights that docs/systems/object_storage.md lists."
+        return "Give the task's user, or the connection's, the right to write there: docs/systems/object_storage.md."
     if "FileNotFoundError" in names or 404 in codes:
         return "Check the name. Tasks make folders, but no buckets and no containers: make a missing one first."
     if names & _UNREACHABLE or any(isinstance(cause, ConnectionError | TimeoutError) for cause in causes):

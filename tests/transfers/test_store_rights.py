@@ -72,7 +72,7 @@ def roles(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     stop_groups(int((home / "s3.pid").read_text()))
 
 
-def land(target: str, batches: list[LabelTables], **arguments: Any) -> dict[str, Any]:
+def land(target: str, batches: list[LabelTables], **arguments: Any) -> Any:
     operator = AnnotationsToObjectStorageOperator(task_id="land", project="1", target=target, **arguments)
     operator.__dict__["hook"] = GeneratedHook(batches)
     context: Any = task_context()
@@ -106,7 +106,7 @@ def test_without_the_right_to_write_the_error_says_so_and_the_landing_stays(role
     land(f"s3://{roles['landing']}@{BUCKET}/{folder}", [boxes(5)])
     read_only = f"s3://{roles['reader']}@{BUCKET}/{folder}"
     with pytest.raises(
-        AnnotationError, match=rf"s3://{BUCKET}/{folder}.*as it was.*rights that docs/systems/object"
+        AnnotationError, match=rf"s3://{BUCKET}/{folder}.*as it was.*right to write there"
     ):
         land(read_only, [boxes(3)])
     assert landed(read_only) == rows_of([boxes(5)])
