@@ -15,6 +15,8 @@
 - ``keypoints`` are x, y in pixels and visibility for each point of the skeleton, 0, 0, 0 for those that are not
   labeled. Objects without any point have none, unless ``empty_keypoints=True`` gives them ``num_keypoints`` 0 and
   zeros: ``COCOeval`` wants them of each object when it scores ``keypoints``.
+- Categories have the numbers that the label schema gives to classes (Label Studio's ``category``), else they count from
+  1.
 - ``annotation_id`` and ``label_id`` are those of the ``labels`` table.
 - ``attributes`` has the labels' attributes, as CVAT writes them.
 - For videos, ``videos`` lists them, images have ``video_id`` and ``frame_index`` (from 0), annotations ``track_id``
@@ -100,6 +102,7 @@ class _CocoFile:
         self._path = path
         self._classes = classes
         self._options = options
+        self._category_ids: IntArray = np.array(classes.numbers or range(1, len(classes.names) + 1), np.int64)
         self._file: HashingFile = opened.enter_context(file)
         self._spools = {name: opened.enter_context(spool()) for name in ("annotations", "videos", "tracks")}
         self._counts = {"images": 0, "annotations": 0, "videos": 0, "tracks": 0}
@@ -133,7 +136,7 @@ class _CocoFile:
         named = {"keypoints": self._classes.keypoints, "skeleton": self._options.skeleton}
         categories = [
             {"id": number, "name": name, "supercategory": "", **(named if self._classes.keypoints else {})}
-            for number, name in enumerate(self._classes.names, 1)
+            for number, name in zip(self._category_ids.tolist(), self._classes.names, strict=True)
         ]
         self._file.write(b'],"categories":' + _json(categories))
         for name, written in self._spools.items():
@@ -184,7 +187,7 @@ class _CocoFile:
             self._tracks[track_id] = self._counts["tracks"] + 1
             track = {
                 "id": self._tracks[track_id],
-                "category_id": one.class_index + 1,
+                "category_id": int(self._category_ids[one.class_index]),
                 "video_id": self._counts["videos"],
                 "name": track_id,
             }
@@ -218,7 +221,7 @@ class _CocoFile:
             ',"image_id":',
             _text(image_ids),
             ',"category_id":',
-            _text(batch.class_index[rows] + 1),
+            _text(self._category_ids[batch.class_index[rows]]),
             ',"bbox":[',
             *_between(",", map(_text, pixels.T)),
             "],",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Literal
 
@@ -14,13 +15,16 @@ from airflow_annotation.formats.splits import check_splits
 from airflow_annotation.labels.schema import LabelField, LabelSchema
 from airflow_annotation.labels.types import CLASSIFICATION_TYPES, OTHER
 
+log = logging.getLogger(__name__)
+
 
 class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What every format is asked.
 
     :param label_fields: the fields that the dataset is made from; all that its format has a place for by default
-    :param classes: the classes in their order; by default the label schema's, sorted. Names may be added that no label
-        has yet, so that numbers stay as they are
+    :param classes: the classes in their order; by default the label schema's, in the order of the numbers that it gives
+        them (Label Studio's ``category``), else sorted. Names may be added that no label has yet, so that numbers stay
+        as they are
     :param unknown_classes: what to do with labels of other classes, or of none: fail with an ``error`` or ``drop``
         them, which is counted in the log and in ``left_out`` of what the task returns
     :param loose_keypoints: what to do with keypoints that belong to no object where the format has a place for points
@@ -69,6 +73,7 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     """The classes of a dataset.
 
     :param names: in their order
+    :param numbers: of the classes, in the same order, where the label schema has numbers
     :param keypoints: the names of an object's points, in the order of the skeleton
     :param keypoints_class: the class of points that belong to no object that is a label itself
     :param mask_targets: the pixel values that the label schema gives to classes
@@ -76,6 +81,7 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     """
 
     names: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
     keypoints: tuple[str, ...] = ()
     keypoints_class: str | None = None
     mask_targets: dict[str, int] = {}
@@ -102,7 +108,8 @@ def rename_fields(schema: LabelSchema, field_mapping: Mapping[str, str]) -> Labe
         new_name = field_mapping.get(name, name)
         if new_name in fields:
             classes = tuple(dict.fromkeys((*fields[new_name].classes, *field.classes)))
-            fields[new_name] = msgspec.structs.replace(fields[new_name], classes=classes)
+            numbers = {**field.class_numbers, **fields[new_name].class_numbers}
+            fields[new_name] = msgspec.structs.replace(fields[new_name], classes=classes, class_numbers=numbers)
         else:
             fields[new_name] = field
     return LabelSchema(fields)
@@ -137,7 +144,9 @@ def find_classes(
     }
     skeletons = [name for name, field in fields.items() if field.type == "keypoints"]
     named = [name for name in fields if name not in skeletons] or skeletons
+    numbers = {} if options.class_names else _class_numbers([fields[name] for name in named])
     names = options.class_names or sorted({class_ for name in named for class_ in fields[name].classes})
+    names = sorted(names, key=numbers.__getitem__) if numbers else names
     answers = {
         name: field.type == "classifications"
         for name, field in schema.fields.items()
@@ -155,7 +164,27 @@ def find_classes(
         )
     points = tuple(keypoints or (fields[skeletons[0]].classes if skeletons else ()))
     mask_targets = {class_: value for field in fields.values() for value, class_ in field.mask_targets.items()}
-    return DatasetClasses(tuple(names), points, skeletons[0] if skeletons else None, mask_targets, answers)
+    return DatasetClasses(
+        names=tuple(names),
+        numbers=tuple(map(numbers.__getitem__, names)) if numbers else (),
+        keypoints=points,
+        keypoints_class=skeletons[0] if skeletons else None,
+        mask_targets=mask_targets,
+        answers=answers,
+    )
+
+
+def _class_numbers(fields: Sequence[LabelField]) -> dict[str, int]:
+    """Return the numbers of classes, where the fields have some and agree; those without come behind the others."""
+    pairs = {pair for field in fields for pair in field.class_numbers.items()}
+    numbers = dict(pairs)
+    if len(numbers) < len(pairs) or len(set(numbers.values())) < len(pairs):
+        log.warning("Fields number their classes differently, so classes are sorted by name: give classes.")
+        return {}
+    if numbers:
+        others = sorted({class_ for field in fields for class_ in field.classes} - numbers.keys())
+        numbers |= {class_: number for number, class_ in enumerate(others, max(numbers.values()) + 1)}
+    return numbers
 
 
 def _has_objects(field: LabelField, types: Collection[str]) -> bool:

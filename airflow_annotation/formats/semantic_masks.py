@@ -34,6 +34,7 @@ from airflow_annotation.formats.shapes import object_mask
 from airflow_annotation.labels.masks import columns_of, rle_bbox, rle_to_mask
 
 _PALETTE_SIZE: Final = 256
+_MAX_VALUE: Final = 2**16 - 1
 
 
 class SemanticMasksOptions(DatasetOptions, frozen=True):
@@ -89,7 +90,8 @@ def _pixel_values(classes: DatasetClasses, options: SemanticMasksOptions) -> lis
     targets = {name: value for value, name in (options.mask_targets or {}).items()} or classes.mask_targets
     values = [targets[name] for name in classes.names if name in targets]
     if len(set(values)) < len(classes.names):
-        values = list(range(1, len(classes.names) + 1))
+        numbered = classes.numbers and all(0 < number <= _MAX_VALUE for number in classes.numbers)
+        values = list(classes.numbers) if numbered else list(range(1, len(classes.names) + 1))
     if options.mask_palette and max(values, default=0) >= _PALETTE_SIZE:
         raise AnnotationError(
             f"The classes have numbers up to {max(values)}, and mask_palette takes numbers to 255: leave it out."

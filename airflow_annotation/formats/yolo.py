@@ -7,8 +7,9 @@
     labels/<split>/<stem>.txt        one object a line, empty for images without objects
     images.parquet                   which image is which item
 
-Classes count from 0. Coordinates are 0..1 with six decimals, so the error is below half a millionth of the image, and
-what lies outside of the image is cut off, since Ultralytics refuses it.
+Classes count from 0, in the order of the numbers that the label schema gives them (Label Studio's ``category``), else
+of their names: Ultralytics takes no gaps. Coordinates are 0..1 with six decimals, so the error is below half a
+millionth of the image, and what lies outside of the image is cut off, since Ultralytics refuses it.
 
 - ``detect``: class, center x, center y, width, height of the upright box.
 - ``obb``: class and four corners, clockwise. Exact for boxes, rotated or not, inside of the image; corners outside are

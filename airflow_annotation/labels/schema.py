@@ -21,6 +21,7 @@ ATTRIBUTE_TYPES: Final = ("radio", "select", "checkbox", "text", "number")
 _SINGULAR: Final = {type_.name: field_type for field_type, type_ in OF_FIELD.items()}
 _ATTRIBUTES_WITH_VALUES: Final = ("radio", "select", "checkbox")
 _MASK_TARGET_MAX: Final = 65535
+_CLASS_NUMBER_MAX: Final = 2**31 - 1
 
 
 class LabelAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -44,6 +45,8 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     :param classes: what can be chosen, in order
     :param attributes: questions about each label, by name
     :param mask_targets: for ``segmentation``, the class of each pixel value; 0 is the background
+    :param class_numbers: the numbers of classes in datasets to train with, as Label Studio's ``category`` has them;
+        Labelbox keeps none
     :param tag: for ``other``, what the tool calls the field's type
     :param label_types: for ``other``, the types of its labels, as far as the tool's words for them are known
     """
@@ -52,6 +55,7 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     classes: tuple[str, ...] = ()
     attributes: dict[str, LabelAttribute] = {}
     mask_targets: dict[int, str] = {}
+    class_numbers: dict[str, int] = {}
     tag: str = ""
     label_types: tuple[str, ...] = ()
 
@@ -170,6 +174,7 @@ def _read_field(name: str, field: Any) -> LabelField:
         classes=classes,
         attributes=attributes,
         mask_targets=mask_targets,
+        class_numbers=_read_class_numbers(field.get("class_numbers") or {}, classes, where),
         tag=tag,
         label_types=label_types,
     )
@@ -244,6 +249,24 @@ def _read_mask_targets(mask_targets: Any, field_type: str, where: str) -> dict[i
         read[value] = class_
     _read_strings(list(read.values()), "class", where)
     return read
+
+
+def _read_class_numbers(class_numbers: Any, classes: tuple[str, ...], where: str) -> dict[str, int]:
+    if not isinstance(class_numbers, Mapping):
+        raise LabelSchemaError(f"{where}: class_numbers is a dictionary of class to number.")
+    for class_, number in class_numbers.items():
+        if class_ not in classes:
+            raise LabelSchemaError(
+                f"{where}: class_numbers has the class {_short(class_)}, which the field does not have."
+                f"{_guess(class_, classes)}"
+            )
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _CLASS_NUMBER_MAX:
+            raise LabelSchemaError(
+                f"{where}: {_short(number)} in class_numbers is no whole number from 0 to {_CLASS_NUMBER_MAX}."
+            )
+    if len(set(class_numbers.values())) < len(class_numbers):
+        raise LabelSchemaError(f"{where}: class_numbers gives two classes one number.")
+    return dict(class_numbers)
 
 
 def _read_strings(strings: Any, what: str, where: str) -> tuple[str, ...]:

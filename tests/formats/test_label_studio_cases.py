@@ -11,7 +11,7 @@ import pytest
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.image_names import ImageNames
-from airflow_annotation.labels.label_studio.config import label_schema_from_config
+from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
 from airflow_annotation.labels.label_studio.results import results_from_labels
@@ -158,6 +158,40 @@ def test_model_index_is_the_order_of_points(tmp_path: Path) -> None:
 
     _, schema, _ = read_case("F5_keypoints_beside_boxes", number)
     assert schema.fields["kp"].classes == ("nose", "tail")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "coco_ids"),
+    [
+        ({"truck": "0", "car": "1"}, ["truck", "car"], [0, 1]),
+        ({"truck": "3", "car": "17"}, ["truck", "car"], [3, 17]),
+        ({"truck": "3", "car": ""}, ["truck", "car"], [3, 4]),
+        ({"truck": "1", "car": "1"}, ["car", "truck"], [1, 2]),
+        ({"truck": "99999999999999999999", "car": "x"}, ["car", "truck"], [1, 2]),
+    ],
+)
+def test_category_is_the_number_of_a_class(
+    tmp_path: Path, labels: dict[str, str], names: list[str], coco_ids: list[int]
+) -> None:
+    def number(case: dict[str, Any]) -> None:
+        tags = "".join(f'<Label value="{name}" category="{category}"/>' for name, category in labels.items())
+        case["label_config"] = case["label_config"].replace('<Label value="car"/><Label value="truck"/>', tags)
+        result_of(case).append({**result_of(case)[0], "id": "r2", "value": {**result_of(case)[0]["value"]}})
+        result_of(case)[-1]["value"]["rectanglelabels"] = ["truck"]
+
+    name = "F4_two_labels_on_a_box"
+    coco = coco_of(write_case(tmp_path / "coco", name, "coco", number))
+    assert [(one["id"], one["name"]) for one in coco["categories"]] == list(zip(coco_ids, names, strict=True))
+    by_id = {one["id"]: one["name"] for one in coco["categories"]}
+    assert [by_id[one["category_id"]] for one in coco["annotations"]] == ["car", "truck", "truck"]
+    folder = write_case(tmp_path / "yolo", name, "yolo", number)
+    assert [names[int(line.split()[0])] for line in lines_of(folder)] == ["car", "truck", "truck"]
+    assert (folder / "data.yaml").read_text().endswith(f'names:\n  0: "{names[0]}"\n  1: "{names[1]}"\n')
+    _, schema, _ = read_case(name, number)
+    assert LabelSchema.from_dict(schema.to_dict()) == schema
+    assert label_schema_from_config(label_config_from_schema(schema)) == schema
+    given = write_case(tmp_path / "given", name, "coco", number, classes=["car", "truck"])
+    assert [one["id"] for one in coco_of(given)["categories"]] == [1, 2]
 
 
 def test_a_taxonomy_of_text_is_a_span_and_goes_back(tmp_path: Path) -> None:

@@ -73,6 +73,19 @@ def test_unusual_class_names_are_class_names(class_: str) -> None:
         ({"a": {"type": "detections"}}, "has no classes"),
         ({"a": {"type": "detections", "classes": "car"}}, "needs a list of class names"),
         ({"a": {"type": "detections", "classes": ["x", 3]}}, "class 3 is not a string"),
+        (
+            {"a": {"type": "detections", "classes": ["car"], "class_numbers": {"cra": 1}}},
+            "has the class 'cra', which the field does not have. Did you mean 'car'",
+        ),
+        (
+            {"a": {"type": "detections", "classes": ["x"], "class_numbers": {"x": -1}}},
+            "-1 in class_numbers is no whole",
+        ),
+        ({"a": {"type": "detections", "classes": ["x"], "class_numbers": ["x"]}}, "class_numbers is a dictionary"),
+        (
+            {"a": {"type": "detections", "classes": ["x", "y"], "class_numbers": {"x": 1, "y": 1}}},
+            "class_numbers gives two classes one number",
+        ),
         ({"a": {"type": "detections", "classes": ["x", "x"]}}, "class 'x' twice"),
         ({"a": {"type": "detections", "classes": [""]}}, "is empty"),
         ({"a": {"type": "detections", "classes": [" x"]}}, "begins or ends with a space"),

@@ -163,7 +163,8 @@ def _write_field(
 def _write_classes(
     control: ElementTree.Element, tag: str, name: str, field: LabelField, hotkeys: Iterator[str]
 ) -> None:
-    categories = {class_: str(value) for value, class_ in field.mask_targets.items()}
+    numbers = field.class_numbers or {class_: value for value, class_ in field.mask_targets.items()}
+    categories = {class_: str(value) for class_, value in numbers.items()}
     for index, class_ in enumerate(field.classes):
         element = ElementTree.SubElement(control, tag, value=_checked_value(class_, f"Label schema, field {name!r}"))
         if tag == "Label":
@@ -217,6 +218,11 @@ def _read_field(control: Control, config: LabelingConfig) -> LabelField:
     if type_ == "instances" and control.numbers_classes:
         mask_targets = {int(category): class_ for class_, category in control.classes.items()}
         type_ = "segmentation"
+    numbers = {
+        class_: int(category)
+        for class_, category in control.classes.items()
+        if category.isdecimal() and len(category) < 10  # what a schema takes, and 32 bits hold
+    }
     if type_ == OTHER or (type_ not in WITHOUT_CLASSES and not classes):
         type_, tag = OTHER, control.tag
     attributes = {
@@ -231,6 +237,7 @@ def _read_field(control: Control, config: LabelingConfig) -> LabelField:
         classes=classes,
         attributes=attributes,
         mask_targets=mask_targets,
+        class_numbers={} if mask_targets or len(set(numbers.values())) < len(numbers) else numbers,
         tag=tag,
         label_types=tuple(label_types) if type_ == OTHER else (),
     )
