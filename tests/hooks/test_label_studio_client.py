@@ -380,11 +380,11 @@ def test_the_environments_proxy_is_used_where_it_applies(
 
 
 def test_a_server_that_answers_other_json_is_not_label_studio(other_server: FaultServer) -> None:
-    from airflow_annotation.hooks.label_studio.projects import find_project
+    from airflow_annotation.hooks.label_studio.projects import list_projects
 
     client = LabelStudioClient(url=other_server.url, api_key=KEY)
     with pytest.raises(AnnotationConnectionError, match=r"/api/projects/ was answered with .* cannot be read"):
-        find_project(client, "run")
+        list(list_projects(client))
 
 
 @pytest.fixture

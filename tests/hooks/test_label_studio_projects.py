@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
-from airflow_annotation.hooks.label_studio import LabelStudioHook
+from airflow_annotation.hooks.label_studio import LabelStudioHook, projects
 from airflow_annotation.hooks.run_marker import read_run_key, run_description, run_title
 from airflow_annotation.labels.schema import LabelSchema
 from devtools.label_studio import LabelStudio
@@ -149,7 +150,7 @@ def test_an_unknown_setting_is_an_error_before_anything_is_sent(label_studio: La
 
 @pytest.mark.parametrize("title", ["", "  ab  ", "é\n"])
 def test_a_title_that_is_too_short_is_an_error(hook: LabelStudioHook, run_key: str, title: str) -> None:
-    with pytest.raises(AnnotationError, match="is too short: Label Studio wants at least 3 characters"):
+    with pytest.raises(AnnotationError, match="is too short: Label Studio wants 3 or more characters"):
         hook.create_project(title=title, run_key=run_key, label_schema=SCHEMA)
 
 
@@ -212,16 +213,14 @@ def test_a_run_finds_its_project_again(hook: LabelStudioHook, run_key: str) -> N
 
 
 def test_a_run_that_is_reused_with_another_schema_says_so(
-    hook: LabelStudioHook, run_key: str, monkeypatch: pytest.MonkeyPatch
+    hook: LabelStudioHook, run_key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    warnings: list[str] = []
-    monkeypatch.setattr(hook.log, "warning", lambda message, *values: warnings.append(message % values))
     made = hook.create_project(title="Cars", run_key=run_key, label_schema=SCHEMA)
-    hook.create_project(title="Cars", run_key=run_key, label_schema=SCHEMA)
-    assert warnings == []
-    hook.create_project(title="Cars", run_key=run_key, label_schema=OTHER_SCHEMA)
-    assert len(warnings) == 1
-    assert f"Project {made.id} of the run '{run_key}' has another labeling config" in warnings[0]
+    with caplog.at_level(logging.WARNING, logger=projects.__name__):
+        hook.create_project(title="Cars", run_key=run_key, label_schema=SCHEMA)
+        assert caplog.text == ""
+        hook.create_project(title="Cars", run_key=run_key, label_schema=OTHER_SCHEMA)
+    assert f"Project {made.id} has another labeling config" in caplog.text
     assert hook.get_label_schema(made.id) == SCHEMA
 
 

@@ -188,7 +188,7 @@ class LabelStudioClient:
         attempts: int = 5,
         pace: RequestPace | None = None,
     ) -> None:
-        self.url = _checked_url(url)
+        self.url = self.app_url = _checked_url(url)
         self._attempts = attempts
         self._pace = pace
         self._verify = verify

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
 import msgspec
 import pyarrow as pa
-from asgiref.sync import sync_to_async
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.annotation import (
-    AnnotationHook,
-    AnnotationProgress,
     AnnotationProject,
     Coordinates,
-    IfExists,
     MediaAccess,
     OnDuplicate,
     OnExisting,
@@ -26,16 +21,14 @@ from airflow_annotation.hooks.annotation import (
     UploadReport,
 )
 from airflow_annotation.hooks.connection_fields import (
-    connection_form_behaviour,
-    connection_form_widgets,
     read_bool,
     read_extra,
     read_object,
-    read_polls_per_minute,
     read_timeout,
 )
 from airflow_annotation.hooks.label_studio import item_states, media_files, progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.reading import ReadOptions
@@ -59,7 +52,7 @@ class _User(msgspec.Struct):
     email: str
 
 
-class LabelStudioHook(AnnotationHook):
+class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
     """Works with projects on a Label Studio server.
 
     The connection's host is the server's URL, with or without a scheme and a path prefix; its password is the API key,
@@ -77,6 +70,8 @@ class LabelStudioHook(AnnotationHook):
     conn_type = "label_studio"
     hook_name = "Label Studio"
     tool: ClassVar[str] = "label_studio"
+    title_lengths: ClassVar[tuple[int, int]] = (3, 50)
+    progress_reader: ClassVar[ProgressReader] = progress
     projects_a_request: ClassVar[int] = progress.PROJECTS_A_REQUEST
 
     def __init__(self, label_studio_conn_id: str = default_conn_name, **kwargs: Any) -> None:
@@ -84,31 +79,9 @@ class LabelStudioHook(AnnotationHook):
         self.label_studio_conn_id = label_studio_conn_id
         self._configs: dict[str, LabelingConfig] = {}
 
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the extra fields of the form, for Airflow 3.1. Later ones read the provider's metadata."""
-        return connection_form_widgets(cls.conn_type)
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return labels and placeholders of the connection's form, for Airflow 3.1."""
-        return connection_form_behaviour(cls.conn_type)
-
-    @cached_property
-    def client(self) -> LabelStudioClient:
-        """The client that the connection describes.
-
-        :raises AnnotationError: the connection describes none
-        """
-        return client_from_connection(self.connection, attempts=self.attempts, pace=self.pace)
-
-    @property
-    def polls_per_minute(self) -> float:  # type: ignore[override]  # the base class has the default
-        """How many requests a minute waiting in a triggerer may cost.
-
-        :raises AnnotationError: the connection's extra field is no such number
-        """
-        return read_polls_per_minute(read_extra(self.connection))
+    def make_client(self, *, attempts: int) -> LabelStudioClient:
+        """Return a client as the connection describes it."""
+        return client_from_connection(self.connection, attempts=attempts, pace=self.pace)
 
     def get_conn(self) -> LabelStudio:
         """Return Label Studio's SDK with the connection's key and retries, for all that has no method here."""
@@ -118,7 +91,7 @@ class LabelStudioHook(AnnotationHook):
         """Say which server and which user the connection reaches, or what is wrong with it."""
         try:
             # Somebody waits for it: fewer tries, and shorter ones.
-            client = client_from_connection(self.connection, attempts=1)
+            client = self.make_client(attempts=1)
             version = client.read("GET", "/api/version", _Version, timeout=10)
             user = client.read("GET", "/api/current-user/whoami", _User, timeout=10)
         except AnnotationRequestError as error:
@@ -129,75 +102,29 @@ class LabelStudioHook(AnnotationHook):
             return False, str(error)
         return True, f"Label Studio {version.release} at {client.url}, as {user.email}"
 
-    def create_project(
+    def project_maker(
         self,
-        *,
-        title: str,
-        run_key: str,
-        label_schema: LabelSchema | None = None,
-        label_config: str | None = None,
-        copy_from: str | None = None,
-        description: str = "",
-        settings: dict[str, Any] | None = None,
-        if_exists: IfExists = "reuse",
-    ) -> AnnotationProject:
-        """Make the project of a run, or find it. See :meth:`AnnotationHook.create_project`.
-
-        :param title: at least 3 characters; one that is too long is shortened
-        :param settings: of the project, by the names of Label Studio's API (see
-            :data:`~airflow_annotation.hooks.label_studio.projects.PROJECT_SETTINGS`)
-        :param if_exists: ``reuse`` the run's project as it is, ``fail``, or ``update`` its title, config and settings
-        """
-        if sum(source is not None for source in (label_schema, label_config, copy_from)) != 1:
-            raise AnnotationError("Pass exactly one of label_schema, label_config and copy_from.")
-        if not run_key.strip():
-            raise AnnotationError("The run_key is empty.")
-        title = projects.check_title(title)
-        projects.check_settings(settings or {})
+        label_schema: LabelSchema | None,
+        label_config: str | None,
+        copy_from: str | None,
+        settings: dict[str, Any],
+    ) -> projects.Maker:
+        """Return what makes a project; see :data:`~airflow_annotation.hooks.label_studio.projects.PROJECT_SETTINGS`."""
         if label_schema is not None:
             label_config = label_config_from_schema(label_schema)
+        return projects.Maker(self.client, label_config, copy_from, settings)
 
-        found = projects.find_project(self.client, run_key)
-        if found is not None and if_exists == "fail":
-            raise AnnotationError(f"The run {run_key!r} has a project already: {found.url} ({found.title!r}).")
-        if found is not None and if_exists == "reuse":
-            self._warn_of_other_config(found, label_config)
-            return found
-        if copy_from is not None:
-            fields = projects.read_template(self.client, copy_from)
-        else:
-            fields = {"label_config": label_config}
-        fields |= settings or {}
-        projects.validate_label_config(self.client, fields.get("label_config") or "")
-        if found is not None:
-            return projects.update_project(self.client, found, title=title, description=description, fields=fields)
-        return projects.create_project(
-            self.client, title=title, run_key=run_key, description=description, fields=fields
-        )
+    def list_projects(self, *, title: str = "", description: str = "") -> Iterator[projects.FoundProject]:  # noqa: ARG002 - titles are searched
+        """Yield all projects, or those that have a text in their title, by id."""
+        return projects.list_projects(self.client, title)
 
-    def get_project(self, project_id: str) -> AnnotationProject:
+    def read_project(self, project_id: str) -> projects.FoundProject:
         """Return the project with this id."""
-        return projects.get_project(self.client, project_id)
+        return projects.read_project(self.client, project_id)
 
-    def project_uri(self, project_id: str) -> str:
-        """Return the asset URI of the project with this id: ``label-studio://host/projects/12``."""
-        return projects.project_uri(self.client.url, project_id)
-
-    def find_project(self, run_key: str) -> AnnotationProject | None:
-        """Return the run's project, the one with the lowest id if two were made at once, or None."""
-        return projects.find_project(self.client, run_key)
-
-    def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
-        """Return the projects of those of the runs that have one, by key, looking through all projects once."""
-        return projects.find_projects(self.client, run_keys)
-
-    def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
-        """Yield the projects that belong to a run whose key starts with ``prefix``."""
-        return projects.list_runs(self.client, prefix)
-
-    def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
-        """Give a run another key. Its project stays as it is, but for the hash in its title."""
-        return projects.rename_run(self.client, run_key, new_run_key)
+    def change_project(self, found: projects.FoundProject, *, title: str, description: str) -> projects.FoundProject:
+        """Give a project another title and description."""
+        return projects.change_project(self.client, str(found.id), {"title": title, "description": description})
 
     def delete_project(self, project_id: str) -> bool:
         """Delete a project with all that is in it. Return False if it was gone already."""
@@ -279,23 +206,6 @@ class LabelStudioHook(AnnotationHook):
         """Return the ids of the labeled items that were changed last, in one request."""
         return item_states.list_last_labeled(self.client, project_id, count)
 
-    def get_progress(self, project_id: str) -> AnnotationProgress:
-        """Ask how far the labeling is. See :func:`~airflow_annotation.hooks.label_studio.progress.get_progress`."""
-        return progress.get_progress(self.client, project_id)
-
-    async def aget_progress(self, project_id: str) -> AnnotationProgress:
-        """Like :meth:`get_progress`, for triggers."""
-        # Reading the connection and the certificates blocks, which an event loop must not.
-        client = await sync_to_async(lambda: self.client)()
-        return await progress.aget_progress(client, project_id)
-
-    async def aget_progress_of(
-        self, project_ids: Collection[str]
-    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
-        """Ask for several projects at once. See :meth:`AnnotationHook.aget_progress_of`."""
-        client = await sync_to_async(lambda: self.client)()
-        return await progress.aget_progress_of(client, project_ids)
-
     def read_tables(
         self,
         project: AnnotationProject,
@@ -329,15 +239,6 @@ class LabelStudioHook(AnnotationHook):
 
     def _read_config(self, project_id: str) -> LabelingConfig:
         return LabelingConfig(projects.get_label_config(self.client, project_id))
-
-    def _warn_of_other_config(self, project: AnnotationProject, label_config: str | None) -> None:
-        if label_config is not None and projects.get_label_config(self.client, project.id) != label_config:
-            self.log.warning(
-                "Project %s of the run %r has another labeling config than the one given, and keeps it. "
-                "Pass if_exists='update' to change it.",
-                project.id,
-                project.run_key,
-            )
 
 
 def client_from_connection(

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 import pyarrow as pa
-from asgiref.sync import sync_to_async
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import (
-    AnnotationHook,
-    AnnotationProgress,
     AnnotationProject,
     Coordinates,
-    IfExists,
     MediaAccess,
     OnDuplicate,
     OnExisting,
@@ -25,14 +20,12 @@ from airflow_annotation.hooks.annotation import (
     UploadReport,
 )
 from airflow_annotation.hooks.connection_fields import (
-    connection_form_behaviour,
-    connection_form_widgets,
     read_extra,
-    read_polls_per_minute,
     read_timeout,
 )
 from airflow_annotation.hooks.labelbox import progress, projects
 from airflow_annotation.hooks.labelbox.client import LabelboxClient, checked_url
+from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
@@ -64,7 +57,7 @@ class _Who(msgspec.Struct):
     user: _User
 
 
-class LabelboxHook(AnnotationHook):
+class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
     """Works with projects in Labelbox.
 
     The connection's password is the API key. Its host is the API's address, for the EU, on premises or a local server;
@@ -82,6 +75,8 @@ class LabelboxHook(AnnotationHook):
     conn_type = "labelbox"
     hook_name = "Labelbox"
     tool: ClassVar[str] = "labelbox"
+    title_lengths: ClassVar[tuple[int, int]] = (1, 200)
+    progress_reader: ClassVar[ProgressReader] = progress
     projects_a_request: ClassVar[int] = progress.PROJECTS_A_REQUEST
 
     def __init__(self, labelbox_conn_id: str = default_conn_name, **kwargs: Any) -> None:
@@ -89,35 +84,13 @@ class LabelboxHook(AnnotationHook):
         self.labelbox_conn_id = labelbox_conn_id
         self._found: dict[str, projects.FoundProject] = {}
 
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the extra fields of the form, for Airflow 3.1. Later ones read the provider's metadata."""
-        return connection_form_widgets(cls.conn_type)
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Return labels and placeholders of the connection's form, for Airflow 3.1."""
-        return connection_form_behaviour(cls.conn_type)
-
-    @cached_property
-    def client(self) -> LabelboxClient:
-        """The client that the connection describes.
-
-        :raises AnnotationError: the connection describes none
-        """
-        return client_from_connection(self.connection, attempts=self.attempts, pace=self.pace)
-
     @property
     def _namespace(self) -> str:
         return str(read_extra(self.connection).get("global_key_namespace") or "")
 
-    @property
-    def polls_per_minute(self) -> float:  # type: ignore[override]  # the base class has the default
-        """How many requests a minute waiting in a triggerer may cost.
-
-        :raises AnnotationError: the connection's extra field is no such number
-        """
-        return read_polls_per_minute(read_extra(self.connection))
+    def make_client(self, *, attempts: int) -> LabelboxClient:
+        """Return a client as the connection describes it."""
+        return client_from_connection(self.connection, attempts=attempts, pace=self.pace)
 
     def get_conn(self) -> labelbox.Client:
         """Return Labelbox's SDK with the connection's key, for all that has no method here."""
@@ -127,88 +100,36 @@ class LabelboxHook(AnnotationHook):
         """Say which organisation and which user the connection reaches, or what is wrong with it."""
         try:
             # Somebody waits for it: fewer tries.
-            client = client_from_connection(self.connection, attempts=1)
+            client = self.make_client(attempts=1)
             who = client.query(_WHO, "", _Who)
         except AnnotationError as error:
             return False, str(error)
         return True, f"{who.organization.name} at {client.app_url}, as {who.user.email}"
 
-    def create_project(
+    def project_maker(
         self,
-        *,
-        title: str,
-        run_key: str,
-        label_schema: LabelSchema | None = None,
-        label_config: str | None = None,
-        copy_from: str | None = None,
-        description: str = "",
-        settings: dict[str, Any] | None = None,
-        if_exists: IfExists = "reuse",
-    ) -> AnnotationProject:
-        """Make the project of a run, or find it. See :meth:`AnnotationHook.create_project`.
+        label_schema: LabelSchema | None,
+        label_config: str | None,
+        copy_from: str | None,
+        settings: dict[str, Any],
+    ) -> projects.Maker:
+        """Return what makes a project; see :data:`~airflow_annotation.hooks.labelbox.projects.PROJECT_SETTINGS`.
 
         :param label_config: the id of an ontology
-        :param settings: see :data:`~airflow_annotation.hooks.labelbox.projects.PROJECT_SETTINGS`
-        :param if_exists: ``reuse`` the run's project as it is, ``fail``, or ``update`` its title and ontology
         """
-        if sum(source is not None for source in (label_schema, label_config, copy_from)) != 1:
-            raise AnnotationError("Pass exactly one of label_schema, label_config and copy_from.")
-        title = " ".join(title.split())
-        if not run_key.strip() or not title:
-            raise AnnotationError(f"The {'title' if run_key.strip() else 'run_key'} is empty.")
-        checked = projects.read_settings(settings or {})
-        found = projects.find_project(self.client, run_key)
-        if found is not None and if_exists == "fail":
-            project = projects.project_of(self.client, found, run_key)
-            raise AnnotationError(f"The run {run_key!r} has a project already: {project.url} ({project.title!r}).")
-        checked, ontology_id = self._what_to_label(checked, label_schema, label_config, copy_from)
-        if found is not None and if_exists == "update":
-            return projects.update_project(
-                self.client,
-                found,
-                title=title,
-                run_key=run_key,
-                description=description,
-                settings=checked,
-                ontology_id=ontology_id,
-            )
-        if found is not None:
-            self._keep(found, ontology_id)
-            return projects.project_of(self.client, found, run_key)
-        return projects.create_project(
-            self.client,
-            title=title,
-            run_key=run_key,
-            description=description,
-            settings=checked,
-            ontology_id=ontology_id,
-        )
+        return projects.Maker(self.client, label_schema, label_config, copy_from, settings)
 
-    def get_project(self, project_id: str) -> AnnotationProject:
+    def list_projects(self, *, title: str = "", description: str = "") -> Iterator[projects.FoundProject]:  # noqa: ARG002 - descriptions are searched
+        """Yield all projects, or those that have this very description."""
+        return projects.list_projects(self.client, description)
+
+    def read_project(self, project_id: str) -> projects.FoundProject:
         """Return the project with this id."""
-        return projects.project_of(self.client, projects.read_project(self.client, project_id))
+        return projects.read_project(self.client, project_id)
 
-    def project_uri(self, project_id: str) -> str:
-        """Return the asset URI of the project with this id: ``labelbox://host/projects/ck…``."""
-        return projects.project_uri(self.client.app_url, project_id)
-
-    def find_project(self, run_key: str) -> AnnotationProject | None:
-        """Return the run's project, the oldest if two were made at once, or None."""
-        found = projects.find_project(self.client, run_key)
-        return None if found is None else projects.project_of(self.client, found, run_key)
-
-    def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
-        """Return the projects of those of the runs that have one, by key, looking through all projects once."""
-        found = projects.find_projects(self.client, run_keys)
-        return {run_key: projects.project_of(self.client, project, run_key) for run_key, project in found.items()}
-
-    def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
-        """Yield the projects that belong to a run whose key starts with ``prefix``."""
-        return projects.list_runs(self.client, prefix)
-
-    def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
-        """Give a run another key. Its project stays as it is, but for the hash in its title."""
-        return projects.rename_run(self.client, run_key, new_run_key)
+    def change_project(self, found: projects.FoundProject, *, title: str, description: str) -> projects.FoundProject:
+        """Give a project another title and description."""
+        return projects.change_project(self.client, found.id, name=title, description=description)
 
     def delete_project(self, project_id: str, *, delete_data_rows: bool = False) -> bool:
         """Delete a project with its labels. Return False if it was gone already.
@@ -225,7 +146,7 @@ class LabelboxHook(AnnotationHook):
 
     def get_label_schema(self, project_id: str) -> LabelSchema:
         """Read the label schema back from the project's ontology."""
-        found = self._found[project_id] = projects.read_project(self.client, project_id)
+        found = self._found[project_id] = self.read_project(project_id)
         return label_schema_from_ontology(found.ontology["normalized"] if found.ontology else {})
 
     def upload_items(
@@ -245,7 +166,7 @@ class LabelboxHook(AnnotationHook):
         from airflow_annotation.hooks.labelbox.upload import upload_items
         from airflow_annotation.hooks.labelbox.upload_settings import read_upload_settings
 
-        project = projects.read_project(self.client, project_id)
+        project = self.read_project(project_id)
         return upload_items(
             self.client,
             project,
@@ -272,7 +193,7 @@ class LabelboxHook(AnnotationHook):
 
         return upload_predictions(
             self.client,
-            projects.read_project(self.client, project_id),
+            self.read_project(project_id),
             submissions,
             model_version=model_version,
             mode=mode,
@@ -280,23 +201,6 @@ class LabelboxHook(AnnotationHook):
             coordinates=coordinates,
             namespace=self._namespace,
         )
-
-    def get_progress(self, project_id: str) -> AnnotationProgress:
-        """Ask how far the labeling is. See :func:`~airflow_annotation.hooks.labelbox.progress.get_progress`."""
-        return progress.get_progress(self.client, project_id)
-
-    async def aget_progress(self, project_id: str) -> AnnotationProgress:
-        """Like :meth:`get_progress`, for triggers."""
-        # Reading the connection blocks, which an event loop must not.
-        client = await sync_to_async(lambda: self.client)()
-        return await progress.aget_progress(client, project_id)
-
-    async def aget_progress_of(
-        self, project_ids: Collection[str]
-    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
-        """Ask for several projects at once. See :meth:`AnnotationHook.aget_progress_of`."""
-        client = await sync_to_async(lambda: self.client)()
-        return await progress.aget_progress_of(client, project_ids)
 
     def read_tables(
         self,
@@ -310,7 +214,7 @@ class LabelboxHook(AnnotationHook):
         found = self._found.pop(project.id, None)
         return read_tables(
             self.client,
-            found or projects.read_project(self.client, project.id),
+            found or self.read_project(project.id),
             project,
             options,
             mask_budget=self.mask_budget,
@@ -332,50 +236,6 @@ class LabelboxHook(AnnotationHook):
     def get_last_change(self, project_id: str) -> datetime | None:
         """Ask when the project was last worked on. See :meth:`AnnotationHook.get_last_change`."""
         return projects.get_last_change(self.client, project_id)
-
-    def _what_to_label(
-        self,
-        settings: projects.ProjectSettings,
-        label_schema: LabelSchema | None,
-        label_config: str | None,
-        copy_from: str | None,
-    ) -> tuple[projects.ProjectSettings, str]:
-        """Return settings with a media type, and the id of the ontology, which is made if need be."""
-        from airflow_annotation.hooks.labelbox.ontologies import check_ontology, ensure_ontology
-
-        if copy_from is not None:
-            template = projects.read_project(self.client, copy_from)
-            if template.ontology is None:
-                raise AnnotationError(f"Project {copy_from} has no ontology to copy.")
-            modes = (template.is_benchmark_enabled, template.is_consensus_enabled)
-            copied = tuple(mode for mode, enabled in zip(projects.QUALITY_MODES, modes, strict=True) if enabled)
-            settings = msgspec.structs.replace(
-                settings,
-                media_type=settings.media_type or template.allowed_media_type,
-                quality_modes=settings.quality_modes or copied,
-            )
-            return settings, str(template.ontology["id"])
-        if label_config is not None:
-            made_for = check_ontology(self.client, label_config)
-            media_type = settings.media_type or made_for or "IMAGE"
-            return msgspec.structs.replace(settings, media_type=media_type), label_config
-        assert label_schema is not None
-        settings = msgspec.structs.replace(settings, media_type=settings.media_type or "IMAGE")
-        ontology_id = ensure_ontology(
-            self.client, label_schema, media_type=settings.media_type or "IMAGE", index_fields=settings.index_fields
-        )
-        return settings, ontology_id
-
-    def _keep(self, found: projects.FoundProject, ontology_id: str) -> None:
-        ontology = projects.read_project(self.client, found.id).ontology
-        if ontology is None:
-            projects.complete_project(self.client, found.id, ontology_id)
-        elif ontology["id"] != ontology_id:
-            self.log.warning(
-                "Project %s has another ontology than the one given, and keeps it. "
-                "Pass if_exists='update' to change it.",
-                found.id,
-            )
 
 
 def client_from_connection(

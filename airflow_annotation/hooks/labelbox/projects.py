@@ -7,8 +7,9 @@ their whole name or description only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -17,22 +18,14 @@ import msgspec
 from airflow_annotation.exceptions import (
     AnnotationConnectionError,
     AnnotationError,
-    AnnotationProjectNotFound,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.errors import project_not_found
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.errors import TOOL, missing_project
-from airflow_annotation.hooks.labelbox.progress import get_progress
-from airflow_annotation.hooks.run_marker import (
-    check_settings,
-    read_run_key,
-    rename_title,
-    run_description,
-    run_mark,
-    run_title,
-)
+from airflow_annotation.hooks.run_marker import check_settings
+from airflow_annotation.hooks.tool_hook import ProjectMaker
+from airflow_annotation.labels.schema import LabelSchema
 
 if TYPE_CHECKING:
     import labelbox
@@ -62,7 +55,6 @@ a list of both. ``index_fields`` names fields of the label schema that are asked
 ``model_assisted_labeling`` shows predictions to labelers.
 """
 
-_LONGEST_TITLE: Final = 200
 _PAGE_SIZE: Final = 100
 _FIELDS: Final = (
     "id name description createdAt allowedMediaType isBenchmarkEnabled isConsensusEnabled ontology { id normalized }"
@@ -75,13 +67,18 @@ class FoundProject(msgspec.Struct, rename="camel"):
     """A project as Labelbox describes it. What a list leaves out is None."""
 
     id: str
-    name: str
-    created_at: str
+    title: str = msgspec.field(name="name")
+    created_at: datetime
     description: str | None = None
     allowed_media_type: str | None = None
     is_benchmark_enabled: bool | None = None
     is_consensus_enabled: bool | None = None
     ontology: dict[str, Any] | None = None
+
+    @property
+    def age(self) -> tuple[datetime, str]:
+        """When it was made; of two at once Labelbox says no more."""
+        return self.created_at, self.id
 
 
 class _Activity(msgspec.Struct, rename="camel"):
@@ -128,28 +125,6 @@ def read_settings(settings: Mapping[str, Any]) -> ProjectSettings:
     )
 
 
-def project_uri(app_url: str, project_id: str) -> str:
-    """Return the asset URI of a project.
-
-    :param app_url: where people label
-    """
-    app = httpx.URL(app_url)
-    return f"labelbox://{app.netloc.decode()}{app.path.rstrip('/')}/projects/{project_id}"
-
-
-def project_of(client: LabelboxClient, found: FoundProject, run_key: str | None = None) -> AnnotationProject:
-    """Return a project of Labelbox as it travels through XCom."""
-    return AnnotationProject(
-        id=found.id,
-        title=found.name,
-        url=f"{client.app_url}/projects/{found.id}",
-        uri=project_uri(client.app_url, found.id),
-        tool="labelbox",
-        run_key=run_key or read_run_key(found.description),
-        created_at=msgspec.convert(found.created_at, datetime, strict=False),
-    )
-
-
 def read_project(client: LabelboxClient, project_id: str) -> FoundProject:
     """Return the project with this id.
 
@@ -172,134 +147,11 @@ def get_last_change(client: LabelboxClient, project_id: str) -> datetime | None:
     return project.last_activity_time
 
 
-def find_project(client: LabelboxClient, run_key: str) -> FoundProject | None:
-    """Return the run's project, the oldest if there are several, or None.
-
-    One request where the project's description is as this provider wrote it, and nobody added anything; else all
-    projects are looked through.
-    """
-    found = [one for one in _list(client, description=run_description("", run_key)) if _belongs(one, run_key)]
-    return _oldest(found) if found else find_projects(client, [run_key]).get(run_key)
-
-
-def find_projects(client: LabelboxClient, run_keys: Collection[str]) -> dict[str, FoundProject]:
-    """Return the projects of those of the runs that have one, by key, looking through all projects once."""
-    found: dict[str, list[FoundProject]] = {}
-    for listed in _list(client):
-        for run_key in run_keys:
-            if _belongs(listed, run_key):
-                found.setdefault(run_key, []).append(listed)
-    return {run_key: _oldest(projects) for run_key, projects in found.items()}
-
-
-def list_runs(client: LabelboxClient, prefix: str = "") -> Iterator[AnnotationProject]:
-    """Yield the projects whose run's key starts with ``prefix``."""
-    for listed in _list(client):
-        run_key = read_run_key(listed.description)
-        if run_key is not None and run_key.startswith(prefix):
-            yield project_of(client, listed, run_key)
-
-
-def create_project(
-    client: LabelboxClient,
-    *,
-    title: str,
-    run_key: str,
-    description: str,
-    settings: ProjectSettings,
-    ontology_id: str,
-) -> AnnotationProject:
-    """Make the project of a run. Of two that are made at once, the older one stays.
-
-    :param title: for people
-    :param run_key: of the run, which has no project yet
-    :param description: for people
-    :param settings: with a media type
-    :param ontology_id: what is to be labeled
-    """
-    try:
-        made_id = _create(client, title, run_key, description, settings)
-    except AnnotationConnectionError as error:
-        # The answer may be lost although the project is there.
-        lost = find_project(client, run_key)
-        if lost is None:
-            raise
-        log.warning("%s The project is there nevertheless.", error)
-        made_id = lost.id
-    first = find_project(client, run_key)
-    if first is not None and first.id != made_id:
-        log.info("Project %s of the run %r was made at the same time; project %s goes.", first.id, run_key, made_id)
-        if get_progress(client, made_id).total == 0:
-            delete_project(client, made_id)
-        complete_project(client, first.id, ontology_id)
-        return project_of(client, first, run_key)
-    complete_project(client, made_id, ontology_id, settings)
-    return msgspec.structs.replace(project_of(client, read_project(client, made_id), run_key), created=True)
-
-
-def complete_project(
-    client: LabelboxClient, project_id: str, ontology_id: str, settings: ProjectSettings | None = None
-) -> None:
-    """Connect the ontology to a project that has none: the try that made it may have ended half way."""
-    if read_project(client, project_id).ontology is None:
-        with client.using_sdk() as sdk:
-            _connect(sdk, project_id, ontology_id)
-    if settings is not None and settings.model_assisted_labeling is not None:
-        with client.using_sdk() as sdk:
-            sdk.get_project(project_id).enable_model_assisted_labeling(settings.model_assisted_labeling)
-
-
-def update_project(
-    client: LabelboxClient,
-    found: FoundProject,
-    *,
-    title: str,
-    run_key: str,
-    description: str,
-    settings: ProjectSettings,
-    ontology_id: str,
-) -> AnnotationProject:
-    """Give the project of a run another title and ontology; the description stays if none is given.
-
-    :raises AnnotationError: the settings ask for another media type or quality mode, which no project can change
-    """
-    current = read_project(client, found.id)
-    if settings.media_type not in {None, current.allowed_media_type}:
-        raise AnnotationError(f"Project {found.id} is for {current.allowed_media_type}, which cannot be changed.")
-    has = (bool(current.is_benchmark_enabled), bool(current.is_consensus_enabled))
-    if settings.quality_modes and tuple(mode in settings.quality_modes for mode in QUALITY_MODES) != has:
-        raise AnnotationError(f"The quality mode of project {found.id} cannot be changed.")
-    changes = {"name": run_title(title, run_key, longest=_LONGEST_TITLE)}
-    if description:
-        changes["description"] = run_description(description, run_key)
+def change_project(client: LabelboxClient, project_id: str, **fields: str) -> FoundProject:
+    """Change some fields of a project."""
     with client.using_sdk() as sdk:
-        sdk.get_project(found.id).update(**changes)
-        if (current.ontology or {}).get("id") != ontology_id:
-            _connect(sdk, found.id, ontology_id)
-    complete_project(client, found.id, ontology_id, settings)
-    return project_of(client, read_project(client, found.id), run_key)
-
-
-def rename_run(client: LabelboxClient, run_key: str, new_run_key: str) -> AnnotationProject:
-    """Give a run another key.
-
-    :raises AnnotationProjectNotFound: there is no such run
-    :raises AnnotationError: the new key is another run's
-    """
-    project = find_project(client, run_key)
-    if project is None:
-        raise AnnotationProjectNotFound(f"No annotation project has the run_key {run_key!r}.")
-    if new_run_key == run_key:
-        return project_of(client, project, run_key)
-    other = find_project(client, new_run_key)
-    if other is not None:
-        raise AnnotationError(f"The run_key {new_run_key!r} is taken by project {other.id} ({other.name!r}).")
-    with client.using_sdk() as sdk:
-        sdk.get_project(project.id).update(
-            name=rename_title(project.name, run_key, new_run_key, longest=_LONGEST_TITLE),
-            description=run_description(project.description or "", new_run_key),
-        )
-    return project_of(client, read_project(client, project.id), new_run_key)
+        sdk.get_project(project_id).update(**fields)
+    return read_project(client, project_id)
 
 
 def delete_project(client: LabelboxClient, project_id: str) -> bool:
@@ -314,19 +166,126 @@ def delete_project(client: LabelboxClient, project_id: str) -> bool:
     return True
 
 
-def _create(client: LabelboxClient, title: str, run_key: str, description: str, settings: ProjectSettings) -> str:
-    with client.using_sdk() as sdk:
-        from labelbox import MediaType
-        from labelbox.schema.quality_mode import QualityMode
+class Maker(ProjectMaker[FoundProject]):
+    """Makes projects with an ontology and settings.
 
-        chosen = {QualityMode(mode.upper()) for mode in settings.quality_modes}
-        made = sdk.create_project(
-            name=run_title(title, run_key, longest=_LONGEST_TITLE),
-            media_type=MediaType(settings.media_type),
-            description=run_description(description, run_key),
-            quality_modes=chosen or set(QualityMode),
+    :param client: of the organisation
+    :param label_schema: what is to be labeled
+    :param ontology_id: what is to be labeled, as an ontology that is there
+    :param copy_from: the project whose ontology and settings are used
+    :param settings: see :func:`read_settings`
+    """
+
+    def __init__(
+        self,
+        client: LabelboxClient,
+        label_schema: LabelSchema | None,
+        ontology_id: str | None,
+        copy_from: str | None,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self._client = client
+        self._label_schema = label_schema
+        self._asked_ontology_id = ontology_id
+        self._copy_from = copy_from
+        self._asked = read_settings(settings)
+
+    def make(self, title: str, description: str) -> FoundProject:
+        """Make a project, without its ontology."""
+        settings, _ = self._labeling
+        try:
+            with self._client.using_sdk() as sdk:
+                from labelbox import MediaType
+                from labelbox.schema.quality_mode import QualityMode
+
+                chosen = {QualityMode(mode.upper()) for mode in settings.quality_modes}
+                made = sdk.create_project(
+                    name=title,
+                    media_type=MediaType(settings.media_type),
+                    description=description,
+                    quality_modes=chosen or set(QualityMode),
+                )
+                return FoundProject(id=made.uid, title=title, created_at=made.created_at, description=description)
+        except AnnotationConnectionError as error:
+            # The answer may be lost although the project is there.
+            lost = min(list_projects(self._client, description), key=lambda one: one.age, default=None)
+            if lost is None:
+                raise
+            log.warning("%s The project is there nevertheless.", error)
+            return lost
+
+    def complete(self, made: FoundProject) -> FoundProject:
+        """Connect the ontology to a project that has none: the try that made it may have ended half way."""
+        settings, ontology_id = self._labeling
+        if read_project(self._client, made.id).ontology is None:
+            with self._client.using_sdk() as sdk:
+                _connect(sdk, made.id, ontology_id)
+        if settings.model_assisted_labeling is not None:
+            with self._client.using_sdk() as sdk:
+                sdk.get_project(made.id).enable_model_assisted_labeling(settings.model_assisted_labeling)
+        return read_project(self._client, made.id)
+
+    def keep(self, found: FoundProject) -> None:
+        """Connect the ontology if there is none; say in the log where it is not the one that is asked for."""
+        _, ontology_id = self._labeling
+        ontology = read_project(self._client, found.id).ontology
+        if ontology is None:
+            with self._client.using_sdk() as sdk:
+                _connect(sdk, found.id, ontology_id)
+        elif ontology["id"] != ontology_id:
+            log.warning(
+                "Project %s has another ontology than the one given, and keeps it. "
+                "Pass if_exists='update' to change it.",
+                found.id,
+            )
+
+    def update(self, found: FoundProject, title: str, description: str | None) -> FoundProject:
+        """Give a project another title and ontology.
+
+        :raises AnnotationError: the settings ask for another media type or quality mode, which no project can change
+        """
+        settings, ontology_id = self._labeling
+        current = read_project(self._client, found.id)
+        if settings.media_type not in {None, current.allowed_media_type}:
+            raise AnnotationError(f"Project {found.id} is for {current.allowed_media_type}, which cannot be changed.")
+        has = (bool(current.is_benchmark_enabled), bool(current.is_consensus_enabled))
+        if settings.quality_modes and tuple(mode in settings.quality_modes for mode in QUALITY_MODES) != has:
+            raise AnnotationError(f"The quality mode of project {found.id} cannot be changed.")
+        changes = {"name": title} | ({} if description is None else {"description": description})
+        with self._client.using_sdk() as sdk:
+            sdk.get_project(found.id).update(**changes)
+            if (current.ontology or {}).get("id") != ontology_id:
+                _connect(sdk, found.id, ontology_id)
+        return self.complete(found)
+
+    @cached_property
+    def _labeling(self) -> tuple[ProjectSettings, str]:
+        """Settings with a media type, and the id of the ontology, which is made if need be."""
+        from airflow_annotation.hooks.labelbox.ontologies import check_ontology, ensure_ontology
+
+        settings = self._asked
+        if self._copy_from is not None:
+            template = read_project(self._client, self._copy_from)
+            if template.ontology is None:
+                raise AnnotationError(f"Project {self._copy_from} has no ontology to copy.")
+            modes = (template.is_benchmark_enabled, template.is_consensus_enabled)
+            copied = tuple(mode for mode, enabled in zip(QUALITY_MODES, modes, strict=True) if enabled)
+            settings = msgspec.structs.replace(
+                settings,
+                media_type=settings.media_type or template.allowed_media_type,
+                quality_modes=settings.quality_modes or copied,
+            )
+            return settings, str(template.ontology["id"])
+        if self._asked_ontology_id is not None:
+            made_for = check_ontology(self._client, self._asked_ontology_id)
+            media_type = settings.media_type or made_for or "IMAGE"
+            return msgspec.structs.replace(settings, media_type=media_type), self._asked_ontology_id
+        assert self._label_schema is not None
+        media_type = settings.media_type or "IMAGE"
+        ontology_id = ensure_ontology(
+            self._client, self._label_schema, media_type=media_type, index_fields=settings.index_fields
         )
-        return str(made.uid)
+        return msgspec.structs.replace(settings, media_type=media_type), ontology_id
 
 
 def _connect(sdk: labelbox.Client, project_id: str, ontology_id: str) -> None:
@@ -336,19 +295,10 @@ def _connect(sdk: labelbox.Client, project_id: str, ontology_id: str) -> None:
         raise AnnotationError(f"Ontology {ontology_id} cannot be connected to project {project_id}: {error}") from error
 
 
-def _oldest(projects: Sequence[FoundProject]) -> FoundProject:
-    return min(projects, key=lambda one: (one.created_at, one.id))
-
-
-def _belongs(project: FoundProject, run_key: str) -> bool:
-    said = read_run_key(project.description)
-    # A title keeps its meaning when somebody rewrites the description, unless that names another run.
-    return said == run_key or (said is None and project.name.endswith(run_mark(run_key)))
-
-
-def _list(client: LabelboxClient, description: str | None = None) -> Iterator[FoundProject]:
+def list_projects(client: LabelboxClient, description: str = "") -> Iterator[FoundProject]:
+    """Yield all projects, or those that have this very description."""
     parameters, conditions, variables = "", "{deleted: false}", {}
-    if description is not None:
+    if description:
         parameters = "($description: String!)"
         conditions = "{AND: [{description: $description}, {deleted: false}]}"
         variables = {"description": description}

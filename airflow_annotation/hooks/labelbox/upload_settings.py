@@ -41,7 +41,7 @@ def read_upload_settings(settings: Mapping[str, Any], project: FoundProject) -> 
     """
     check_settings(settings, UploadSettings.__struct_fields__, "Labelbox has no upload setting")
     try:
-        read = msgspec.convert({"dataset": project.name, **settings}, UploadSettings, strict=False)
+        read = msgspec.convert({"dataset": project.title, **settings}, UploadSettings, strict=False)
     except msgspec.ValidationError as error:
         raise AnnotationError(f"The upload settings are not as Labelbox takes them: {error}.") from error
     if not 1 <= read.priority <= 5:
