@@ -43,7 +43,7 @@ class AnnotationRequestError(AnnotationError):
         self.is_transient = status_code is not None and (status_code == 429 or status_code >= 500)
 
 
-class AnnotationProjectNotFound(AnnotationError):
+class AnnotationProjectNotFoundError(AnnotationError):
     """The labeling tool has no such project, or does not show it to the connection's user."""
 
 

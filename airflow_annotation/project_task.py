@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import XCom
 from airflow.sdk import BaseOperatorLink, XComArg
 
-from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.parameters import OperatorParameters, VisibleParameters
 
@@ -121,12 +121,12 @@ class AnnotationProjectTask(AnnotationTask):
     def run_keys(self, context: Context) -> list[str]:
         """Return the keys of the runs whose project it may be, in order; none where ``project`` is given.
 
-        :raises AnnotationProjectNotFound: ``project`` is given as what another task returned, and that is nothing
+        :raises AnnotationProjectNotFoundError: ``project`` is given as what another task returned, and that is nothing
         """
         if self.project:
             return []
         if self.project is None and self._names_project:  # not to be taken for the project of this DAG run
-            raise AnnotationProjectNotFound(
+            raise AnnotationProjectNotFoundError(
                 f"The project of task {self.task_id!r} is what another task returns, which returned none: it failed or "
                 "was skipped."
             )
@@ -135,7 +135,7 @@ class AnnotationProjectTask(AnnotationTask):
     def find_project(self, context: Context) -> AnnotationProject:
         """Return the task's project, and let the extra link open it.
 
-        :raises AnnotationProjectNotFound: there is no such project, or none of that run
+        :raises AnnotationProjectNotFoundError: there is no such project, or none of that run
         """
         project = self.hook.resolve_project(self.project, self.run_keys(context))
         self.remember_project(context, project)

@@ -14,7 +14,7 @@ import pyarrow as pa
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk.bases.hook import BaseHook
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.label_errors import with_label_errors
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
 from airflow_annotation.labels.reading import ReadOptions
@@ -76,9 +76,9 @@ def project_id_of(project: str | int | Mapping[str, Any]) -> str:
     return str(project_id)
 
 
-def no_project_of(run_keys: Collection[str]) -> AnnotationProjectNotFound:
+def no_project_of(run_keys: Collection[str]) -> AnnotationProjectNotFoundError:
     """Return the error that says that none of these runs has a project."""
-    return AnnotationProjectNotFound(
+    return AnnotationProjectNotFoundError(
         f"No annotation project has the run_key {' or '.join(map(repr, run_keys))}. "
         "Create it first, or name another with project or run_key."
     )
@@ -147,8 +147,8 @@ class AnnotationHook(BaseHook, ABC):
 
     Every method raises :class:`~airflow_annotation.exceptions.AnnotationArgumentError` when labels or a label schema
     are not as they must be, :class:`~airflow_annotation.exceptions.AnnotationConnectionError` when the tool cannot be
-    reached or refuses the key, :class:`~airflow_annotation.exceptions.AnnotationProjectNotFound` when there is no such
-    project, and :class:`~airflow_annotation.exceptions.AnnotationRequestError` when the tool refuses a request.
+    reached or refuses the key, :class:`~airflow_annotation.exceptions.AnnotationProjectNotFoundError` when there is no
+    such project, and :class:`~airflow_annotation.exceptions.AnnotationRequestError` when the tool refuses a request.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -362,16 +362,16 @@ class AnnotationHook(BaseHook, ABC):
 
     async def aget_progress_of(
         self, project_ids: Collection[str]
-    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
+    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
         """Ask for several projects, :attr:`projects_a_request` of them in one; none that is missing fails the others.
 
         ``skipped`` may be more than :meth:`get_progress` counts, where exact numbers would cost a request a project.
         """
-        answers: dict[str, AnnotationProgress | AnnotationProjectNotFound] = {}
+        answers: dict[str, AnnotationProgress | AnnotationProjectNotFoundError] = {}
         for project_id in project_ids:
             try:
                 answers[project_id] = await self.aget_progress(project_id)
-            except AnnotationProjectNotFound as error:  # noqa: PERF203 - a request takes longer
+            except AnnotationProjectNotFoundError as error:  # noqa: PERF203 - a request takes longer
                 answers[project_id] = error
         return answers
 

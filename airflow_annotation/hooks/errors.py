@@ -11,7 +11,7 @@ import httpx
 from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
     AnnotationConnectionError,
-    AnnotationProjectNotFound,
+    AnnotationProjectNotFoundError,
 )
 from airflow_annotation.hooks.answers import undecodable
 
@@ -62,9 +62,9 @@ def key_refused(tool: str, url: str, reason: str) -> AnnotationAuthenticationErr
     )
 
 
-def project_not_found(tool: str, url: str, project_id: str) -> AnnotationProjectNotFound:
+def project_not_found(tool: str, url: str, project_id: str) -> AnnotationProjectNotFoundError:
     """Return the error that says that a tool has no project of this id."""
-    return AnnotationProjectNotFound(
+    return AnnotationProjectNotFoundError(
         f"{tool} at {url} has no project {project_id}, or does not show it to the connection's user."
     )
 

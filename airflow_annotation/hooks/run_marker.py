@@ -7,15 +7,11 @@ who read titles and tools that search them. People edit both, so a run is found 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
-
-from airflow_annotation.exceptions import AnnotationError
 
 _HASH_LENGTH: Final = 8
 _RUN_MARK: Final = re.compile(rf"#[0-9a-f]{{{_HASH_LENGTH}}}")
@@ -67,19 +63,3 @@ def read_run_key(description: str | None) -> str | None:
         return msgspec.json.decode(lines[-1], type=_RunLine).run_key if lines else None
     except msgspec.DecodeError:  # Somebody edited it: it names no run any more.
         return None
-
-
-def check_settings(settings: Iterable[str], known: Sequence[str], what: str) -> None:
-    """Check the names of settings.
-
-    :param settings: the names that a caller gave
-    :param known: those that there are
-    :param what: what has them, for the message: ``Label Studio has no project setting``
-    :raises AnnotationError: a name is not known; the message lists those that are
-    """
-    for name in settings:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            raise AnnotationError(
-                f"{what} {name!r}.{f' Did you mean {close[0]!r}?' if close else ''} Known settings: {', '.join(known)}."
-            )

@@ -12,7 +12,7 @@ import httpx
 import msgspec
 from asgiref.sync import sync_to_async
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import (
     AnnotationHook,
     AnnotationProgress,
@@ -104,7 +104,7 @@ class ProgressReader(Protocol):
 
     async def aget_progress_of(
         self, client: Any, project_ids: Collection[str]
-    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
+    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
         """Ask for several projects."""
 
 
@@ -251,7 +251,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
     def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
         """Give a run another key. Its project stays as it is, but for the hash in its title.
 
-        :raises AnnotationProjectNotFound: there is no such run
+        :raises AnnotationProjectNotFoundError: there is no such run
         :raises AnnotationError: the new key is another run's
         """
         found = self._find(run_key)
@@ -279,7 +279,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
 
     async def aget_progress_of(
         self, project_ids: Collection[str]
-    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
+    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
         """Ask for several projects at once. See :meth:`AnnotationHook.aget_progress_of`."""
         return await self.progress_reader.aget_progress_of(await self._aclient(), project_ids)
 

@@ -10,7 +10,7 @@ import msgspec
 
 from airflow_annotation.arguments import as_text, check_choice, is_templated
 from airflow_annotation.callables import keep_callable
-from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import IfExists, project_id_of
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.schema import LabelSchema
@@ -229,7 +229,7 @@ class DeleteAnnotationProjectOperator(AnnotationProjectTask):
         """Delete the project."""
         try:
             project = self.hook.resolve_project(self.project, self.run_keys(context))
-        except AnnotationProjectNotFound as error:
+        except AnnotationProjectNotFoundError as error:
             self.log.info("Nothing to delete. %s", error)
             return False
         deleted = self.hook.delete_project(project.id)

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSki
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_annotation.arguments import check_choice, is_templated
-from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
 from airflow_annotation.parameters import SensorParameters
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
@@ -75,7 +75,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
     :raises ValueError: an argument is invalid
     :raises AirflowSensorTimeout: too little was completed in time
-    :raises AnnotationProjectNotFound: there is no such project
+    :raises AnnotationProjectNotFoundError: there is no such project
     :raises AnnotationError: the project is empty, or the labeling tool cannot be reached
     """
 
@@ -180,7 +180,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         try:
             self._project = self._project or self.find_project(context)
             progress = rule.count(self.hook.get_progress(self._project.id))
-        except AnnotationProjectNotFound as error:
+        except AnnotationProjectNotFoundError as error:
             self._project = None
             rule.accept_missing(error)
             self.log.info("%s Waiting for it.", error)

@@ -19,7 +19,7 @@ from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
     AnnotationConnectionError,
     AnnotationError,
-    AnnotationProjectNotFound,
+    AnnotationProjectNotFoundError,
     AnnotationRequestError,
 )
 from airflow_annotation.hooks.annotation import AnnotationProgress
@@ -33,7 +33,7 @@ _ERRORS = {
         AirflowSkipException,
         AnnotationAuthenticationError,
         AnnotationConnectionError,
-        AnnotationProjectNotFound,
+        AnnotationProjectNotFoundError,
         AnnotationRequestError,
     )
 }
@@ -147,7 +147,7 @@ class AnnotationTrigger(BaseTrigger):
         while True:
             try:
                 return await self._ask(poller, rule, within)
-            except AnnotationProjectNotFound as error:
+            except AnnotationProjectNotFoundError as error:
                 rule.accept_missing(error)
                 return None
             except AnnotationError as error:
@@ -169,7 +169,7 @@ class AnnotationTrigger(BaseTrigger):
                 if self._recounted is None or self._recounted[0] != progress:
                     self._recounted = progress, rule.count(await poller.exact_progress(self.project_id))
                 progress = self._recounted[1]
-        except AnnotationProjectNotFound:
+        except AnnotationProjectNotFoundError:
             if self.run_keys:
                 self.project_id = None  # The run may be given another project.
             raise

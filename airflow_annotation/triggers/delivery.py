@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from airflow.triggers.shared_stream import AdvanceItem, SharedStreamProducer
 
-from airflow_annotation.triggers.events import Look
+from airflow_annotation.triggers.looks import Look
 
 
 class LookProducer(SharedStreamProducer):

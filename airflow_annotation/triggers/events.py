@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from collections.abc import AsyncIterator, Hashable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,8 +12,9 @@ import msgspec
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
-from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
+from airflow_annotation.triggers.looks import Look
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, read_min_completed
 
@@ -28,23 +29,6 @@ class _Watched(NamedTuple):
     project_id: str
     project: str
     run_key: str | None
-
-
-class Look(msgspec.Struct):
-    """What a look at a project found.
-
-    :param project_id: the tool's id
-    :param project: its URI
-    :param run_key: of its run, None where the watcher was given the project's id
-    :param progress: how far it is
-    :param confirm: what to do once Airflow has kept the event that this look led to
-    """
-
-    project_id: str
-    project: str
-    run_key: str | None
-    progress: AnnotationProgress
-    confirm: Callable[[], Awaitable[None]] | None = None
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -213,7 +197,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
                 except AirflowException as error:
                     results = [error]
                 for look in results:
-                    if isinstance(look, AnnotationProjectNotFound):
+                    if isinstance(look, AnnotationProjectNotFoundError):
                         found = []  # The run may be given another project.
                     if isinstance(look, BaseException):
                         self._report(look)

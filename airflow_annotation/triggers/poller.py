@@ -113,7 +113,7 @@ class ProgressPoller:
         """Return how far a project is, as :meth:`AnnotationHook.aget_progress_of` counts.
 
         :param within: seconds that the answer may take, so that the question can go along with others
-        :raises AnnotationProjectNotFound: there is no such project
+        :raises AnnotationProjectNotFoundError: there is no such project
         """
         answer: AnnotationProgress = await self._ask(_Question(project_id=project_id, within=within))
         return answer
@@ -121,7 +121,7 @@ class ProgressPoller:
     async def find_project(self, run_keys: Sequence[str], *, within: float = 0.0) -> AnnotationProject:
         """Return the project of the first of these runs that has one.
 
-        :raises AnnotationProjectNotFound: none has
+        :raises AnnotationProjectNotFoundError: none has
         """
         found: dict[str, AnnotationProject] = await self._ask(_Question(run_keys=run_keys, within=within))
         for run_key in run_keys:

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
 
 OnEmpty = Literal["fail", "wait", "skip", "proceed"]
@@ -99,10 +99,10 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
             )
         return None
 
-    def accept_missing(self, error: AnnotationProjectNotFound) -> None:
+    def accept_missing(self, error: AnnotationProjectNotFoundError) -> None:
         """Return if a project that does not exist is to be waited for.
 
-        :raises AnnotationProjectNotFound: it is not
+        :raises AnnotationProjectNotFoundError: it is not
         :raises AirflowSkipException: the task is to be skipped
         """
         if self.on_missing == "skip":

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.schema import LabelSchema
@@ -49,7 +49,7 @@ def gone(hook: LabelStudioHook) -> str:
 
 @pytest.mark.parametrize("asked", ASKED)
 def test_the_error_names_the_project_and_is_said_once(hook: LabelStudioHook, gone: str, asked: str) -> None:
-    with pytest.raises(AnnotationProjectNotFound) as caught:
+    with pytest.raises(AnnotationProjectNotFoundError) as caught:
         ASKED[asked](hook, gone)
     told = "".join(traceback.format_exception(caught.value))
     assert told.count(f"has no project {gone},") == 1

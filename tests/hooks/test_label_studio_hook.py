@@ -168,7 +168,7 @@ def test_testing_says_what_is_wrong(label_studio: LabelStudio, fields: dict[str,
     [
         (Fault(status=200, headers=HTML, body=b"<html>Welcome</html>", times=9), "web page instead of JSON"),
         (Fault(status=404, headers=HTML, body=b"<html>Not here</html>", times=9), "not Label Studio's API"),
-        (Fault(status=404, body=b'{"error": "no such route"}', times=9), "There is no Label Studio at"),
+        (Fault(status=404, body=b'{"error": "no such route"}', times=9), "not how Label Studio answers"),
         (Fault(status=200, body=b'{"version": "8.1"}', times=9), "was answered with"),
         (Fault(status=200, body=b"hello", times=9), "was answered with"),
         (Fault(status=503, body=b"", times=9), "503"),

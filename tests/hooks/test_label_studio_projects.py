@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook, projects
 from airflow_annotation.hooks.run_marker import read_run_key, run_description, run_title
@@ -120,7 +120,7 @@ def test_a_project_is_copied_with_its_config_and_settings(hook: LabelStudioHook,
 
 
 def test_copying_a_project_that_is_not_there_is_an_error(hook: LabelStudioHook, run_key: str) -> None:
-    with pytest.raises(AnnotationProjectNotFound, match="no project 999999"):
+    with pytest.raises(AnnotationProjectNotFoundError, match="no project 999999"):
         hook.create_project(title="Copy", run_key=run_key, copy_from="999999")
 
 
@@ -381,7 +381,7 @@ def test_a_run_is_not_renamed_to_one_that_exists(hook: LabelStudioHook, run_key:
         hook.create_project(title="Run", run_key=f"{run_key}/{name}", label_schema=SCHEMA)
     with pytest.raises(AnnotationError, match="is taken by project"):
         hook.rename_run(f"{run_key}/a", f"{run_key}/b")
-    with pytest.raises(AnnotationProjectNotFound, match="has the run_key"):
+    with pytest.raises(AnnotationProjectNotFoundError, match="has the run_key"):
         hook.rename_run(f"{run_key}/c", f"{run_key}/d")
 
 
@@ -390,7 +390,7 @@ def test_deleting_what_is_gone_is_no_error(hook: LabelStudioHook, run_key: str) 
     assert hook.delete_run(run_key)
     assert not hook.delete_run(run_key)
     assert not hook.delete_project(made.id)
-    with pytest.raises(AnnotationProjectNotFound, match=f"no project {made.id},"):
+    with pytest.raises(AnnotationProjectNotFoundError, match=f"no project {made.id},"):
         hook.get_project(made.id)
 
 
@@ -404,7 +404,7 @@ def test_a_project_made_by_hand_has_no_run(hook: LabelStudioHook) -> None:
 @pytest.mark.parametrize("project_id", ["", "abc", "1/../2", "1,2", "-1"])
 def test_an_id_that_is_none_is_an_error(hook: LabelStudioHook, project_id: str) -> None:
     for ask in (hook.get_project, hook.get_progress, hook.get_label_schema):
-        with pytest.raises(AnnotationProjectNotFound, match="is not the id of a Label Studio project"):
+        with pytest.raises(AnnotationProjectNotFoundError, match="is not the id of a Label Studio project"):
             ask(project_id)
 
 
@@ -447,9 +447,9 @@ def test_progress_is_one_small_request_while_nothing_is_skipped(label_studio: La
 
 
 def test_progress_of_a_project_that_is_gone_is_an_error(hook: LabelStudioHook) -> None:
-    with pytest.raises(AnnotationProjectNotFound, match="no project 999999"):
+    with pytest.raises(AnnotationProjectNotFoundError, match="no project 999999"):
         hook.get_progress("999999")
-    with pytest.raises(AnnotationProjectNotFound, match="no project 999999"):
+    with pytest.raises(AnnotationProjectNotFoundError, match="no project 999999"):
         asyncio.run(hook.aget_progress("999999"))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG, task_group
 
-from airflow_annotation.exceptions import AnnotationArgumentError, AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationArgumentError, AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.operators.media import UploadMediaOperator
@@ -282,7 +282,9 @@ def test_a_project_that_another_task_was_to_return_is_not_taken_for_the_dag_runs
         upload = UploadMediaOperator(task_id="upload", media="/photos", project=first.output)
     assert upload.multiple_outputs
     upload.project = None  # what Airflow renders where there is no XCom
-    with pytest.raises(AnnotationProjectNotFound, match="'upload' is what another task returns, which returned none"):
+    with pytest.raises(
+        AnnotationProjectNotFoundError, match="'upload' is what another task returns, which returned none"
+    ):
         upload.run_keys(task_context())
 
 

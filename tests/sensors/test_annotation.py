@@ -20,7 +20,7 @@ from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
     AnnotationConnectionError,
     AnnotationError,
-    AnnotationProjectNotFound,
+    AnnotationProjectNotFoundError,
 )
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.project_task import PROJECT_URL_KEY
@@ -176,7 +176,7 @@ def test_a_timeout_without_a_project_has_nothing_to_proceed_with(tool: Any, mode
 @each_mode
 def test_a_missing_project_is_an_error_and_by_choice_a_skip(tool: Any, mode: dict[str, Any]) -> None:
     tool(progress(10), runs={})
-    with pytest.raises(AnnotationProjectNotFound, match=r"run_key 'cycle/manual__1'"):
+    with pytest.raises(AnnotationProjectNotFoundError, match=r"run_key 'cycle/manual__1'"):
         run(**mode)
     with pytest.raises(AirflowSkipException, match=r"run_key 'cycle/manual__1'"):
         run(on_missing="skip", **mode)
@@ -184,8 +184,8 @@ def test_a_missing_project_is_an_error_and_by_choice_a_skip(tool: Any, mode: dic
 
 @each_mode
 def test_a_project_that_is_deleted_meanwhile_is_an_error(tool: Any, mode: dict[str, Any]) -> None:
-    tool(progress(3), AnnotationProjectNotFound("There is no project 12."))
-    with pytest.raises(AnnotationProjectNotFound, match="There is no project 12"):
+    tool(progress(3), AnnotationProjectNotFoundError("There is no project 12."))
+    with pytest.raises(AnnotationProjectNotFoundError, match="There is no project 12"):
         run(**mode)
 
 
@@ -352,5 +352,5 @@ def test_in_mode_reschedule_the_timeout_runs_from_the_first_poke_of_all(tool: An
 
 
 def test_errors_are_all_airflows_so_that_soft_fail_and_callbacks_see_them() -> None:
-    for error in (AnnotationError, AnnotationProjectNotFound, AnnotationConnectionError):
+    for error in (AnnotationError, AnnotationProjectNotFoundError, AnnotationConnectionError):
         assert issubclass(error, AirflowException)

@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
     AnnotationConnectionError,
-    AnnotationProjectNotFound,
+    AnnotationProjectNotFoundError,
 )
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.schema import LabelSchema
@@ -146,7 +146,7 @@ def test_an_outage_of_the_server_while_deferred_passes(people: People, label_stu
 def test_a_project_that_is_deleted_while_deferred_is_an_error_that_names_it(people: People) -> None:
     people.bring(1)
     waiting = sensor(people, deferrable=True)
-    with pytest.raises(AnnotationProjectNotFound, match=people.project_id):
+    with pytest.raises(AnnotationProjectNotFoundError, match=people.project_id):
         wait_for(waiting, meanwhile=lambda: people.hook.delete_project(people.project_id))
 
 

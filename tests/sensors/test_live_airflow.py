@@ -44,7 +44,7 @@ def test_sensors_wait_without_a_worker_and_end_as_they_are_asked_to(
         assert airflow.xcom("waits", run_id, task_id)["completed"] == 2
     assert airflow.xcom("waits", run_id, "proceeding")["timed_out"] is True
     assert "AirflowSensorTimeout: The sensor timed out after 2 s: 0 of 2 items" in log["impatient"]
-    assert "AnnotationProjectNotFound" in log["of_gone_project"]
+    assert "AnnotationProjectNotFoundError" in log["of_gone_project"]
     assert "2 of 2 items are completed" in log["deferred"]
     assert label_studio.api_key not in "".join(log.values())
     client.request("DELETE", f"/api/projects/{airflow.xcom('waits', run_id, 'create')['id']}")

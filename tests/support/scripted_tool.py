@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from airflow.sdk import Connection
 
-from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
 
 Answer = AnnotationProgress | Exception
@@ -39,7 +39,7 @@ class ScriptedTool(AnnotationHook):
     def get_project(self, project_id: str) -> AnnotationProject:
         self.lookups += 1
         if project_id not in self.runs.values():
-            raise AnnotationProjectNotFound(f"There is no project {project_id}.")
+            raise AnnotationProjectNotFoundError(f"There is no project {project_id}.")
         return AnnotationProject(
             id=project_id,
             title="Cars",

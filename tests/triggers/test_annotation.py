@@ -14,7 +14,7 @@ from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
     AnnotationConnectionError,
     AnnotationError,
-    AnnotationProjectNotFound,
+    AnnotationProjectNotFoundError,
     AnnotationRequestError,
 )
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress
@@ -133,7 +133,7 @@ def test_an_outage_of_the_tool_passes_unnoticed(tool: Any, passing: Exception) -
     "final",
     [
         AnnotationAuthenticationError("The key is refused."),
-        AnnotationProjectNotFound("There is no project 12."),
+        AnnotationProjectNotFoundError("There is no project 12."),
         AnnotationRequestError("The server refused it with 400.", status_code=400),
         AnnotationError("Something else."),
     ],
@@ -205,7 +205,7 @@ def test_a_project_that_is_to_come_is_waited_for_by_its_run_key(tool: Any) -> No
 
 
 def test_a_run_that_is_given_another_project_meanwhile_is_followed(tool: Any) -> None:
-    scripted = tool(progress(3), AnnotationProjectNotFound("gone"), progress(10), runs={"cycle/1": "13"})
+    scripted = tool(progress(3), AnnotationProjectNotFoundError("gone"), progress(10), runs={"cycle/1": "13"})
     assert fire(trigger(run_keys=["cycle/1"], rule=CompletionRule(on_missing="wait")))["status"] == "completed"
     assert scripted.questions == ["12", "12", "13"]
 
@@ -219,7 +219,7 @@ def test_without_a_project_at_the_deadline_there_is_no_progress_to_report(tool: 
 @pytest.mark.parametrize(
     ("rule", "answer"),
     [
-        (CompletionRule(on_missing="skip"), AnnotationProjectNotFound("There is no project 12.")),
+        (CompletionRule(on_missing="skip"), AnnotationProjectNotFoundError("There is no project 12.")),
         (CompletionRule(on_empty="skip"), progress(0, 0)),
     ],
 )

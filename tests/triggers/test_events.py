@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.triggers import poller as poller_module
 from airflow_annotation.triggers.events import AnnotationEventTrigger
@@ -177,7 +177,9 @@ def run_in_triggerer(
 
 
 def test_the_runs_project_is_waited_for_and_followed(tool: Any) -> None:
-    scripted = tool(progress(1, 10), AnnotationProjectNotFound("gone"), progress(10, 10), progress(10, 10), runs={})
+    scripted = tool(
+        progress(1, 10), AnnotationProjectNotFoundError("gone"), progress(10, 10), progress(10, 10), runs={}
+    )
     watching = watcher(run_key="nightly", min_completed=0.9)
 
     def bring_the_project() -> bool:

@@ -15,7 +15,7 @@ import pytest
 from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
     AnnotationConnectionError,
-    AnnotationProjectNotFound,
+    AnnotationProjectNotFoundError,
     AnnotationRequestError,
 )
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress
@@ -134,9 +134,9 @@ def test_a_missing_project_fails_its_own_wait_only(conn_id: str, projects: list[
             return await asyncio.gather(*map(poller.progress, asked), return_exceptions=True)
 
     missing, there, wrong = asyncio.run(wait())
-    assert isinstance(missing, AnnotationProjectNotFound)
+    assert isinstance(missing, AnnotationProjectNotFoundError)
     assert "99999999" in str(missing)
-    assert isinstance(wrong, AnnotationProjectNotFound)
+    assert isinstance(wrong, AnnotationProjectNotFoundError)
     assert there.total == 1
 
 
@@ -241,7 +241,7 @@ class CountingTool(ScriptedTool):
 
     async def aget_progress_of(
         self, project_ids: Collection[str]
-    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
+    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
         self.rounds.append(len(project_ids))
         return {project_id: self.get_progress(project_id) for project_id in project_ids}
 

@@ -22,7 +22,7 @@ from httpx_retries import Retry
 from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
     AnnotationError,
-    AnnotationProjectNotFound,
+    AnnotationProjectNotFoundError,
     MediaError,
 )
 from airflow_annotation.hooks.answers import Answer, decode_json
@@ -165,7 +165,7 @@ class LabelStudioClient:
 
     Failures are :class:`~airflow_annotation.exceptions.AnnotationConnectionError` (for a refused key
     :class:`~airflow_annotation.exceptions.AnnotationAuthenticationError`),
-    :class:`~airflow_annotation.exceptions.AnnotationProjectNotFound` and
+    :class:`~airflow_annotation.exceptions.AnnotationProjectNotFoundError` and
     :class:`~airflow_annotation.exceptions.AnnotationRequestError`; the key is in none of them.
 
     :param url: the server's URL, with its path prefix if it has one
@@ -366,10 +366,12 @@ class LabelStudioClient:
 def project_path(project_id: str) -> str:
     """Return the API's path of a project.
 
-    :raises AnnotationProjectNotFound: the id is none that Label Studio gives
+    :raises AnnotationProjectNotFoundError: the id is none that Label Studio gives
     """
     if not re.fullmatch(r"[0-9]{1,18}", project_id):
-        raise AnnotationProjectNotFound(f"{project_id!r} is not the id of a Label Studio project: those are numbers.")
+        raise AnnotationProjectNotFoundError(
+            f"{project_id!r} is not the id of a Label Studio project: those are numbers."
+        )
     return f"/api/projects/{project_id}/"
 
 

@@ -25,7 +25,7 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
     :param response: read, unless it is a success
     :param url: the server's URL
     :raises AnnotationConnectionError: the key is refused, or it was not Label Studio that answered
-    :raises AnnotationProjectNotFound: there is no such project
+    :raises AnnotationProjectNotFoundError: there is no such project
     :raises AnnotationRequestError: Label Studio refuses the request; the message is its own
     """
     is_html = is_web_page(response)

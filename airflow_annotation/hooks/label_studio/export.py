@@ -21,7 +21,7 @@ import httpx
 import msgspec
 import pyarrow.compute as pc
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.answers import reading
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
@@ -278,7 +278,7 @@ def _email_finder(client: LabelStudioClient) -> Callable[[int], str]:
     def find_email(user_id: int) -> str:
         try:
             return client.read("GET", f"/api/users/{user_id}/", _User).email or str(user_id)
-        except (AnnotationProjectNotFound, AnnotationRequestError) as error:
+        except (AnnotationProjectNotFoundError, AnnotationRequestError) as error:
             if error.is_transient:
                 raise
             log.warning("The e-mail of user %d cannot be read, so the id stands for it: %s", user_id, error)

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pyarrow as pa
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import (
     AnnotationProject,
     Coordinates,
@@ -94,10 +94,6 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
             client = self.make_client(attempts=1)
             version = client.read("GET", "/api/version", _Version, timeout=10)
             user = client.read("GET", "/api/current-user/whoami", _User, timeout=10)
-        except AnnotationRequestError as error:
-            if error.status_code == httpx.codes.NOT_FOUND:
-                return False, f"There is no Label Studio at {client.url}: something else answers there. {error}"
-            return False, str(error)
         except AnnotationError as error:
             return False, str(error)
         return True, f"Label Studio {version.release} at {client.url}, as {user.email}"

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.hooks.errors import project_not_found
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
@@ -62,18 +62,18 @@ async def aget_progress(client: LabelStudioClient, project_id: str) -> Annotatio
 
 async def aget_progress_of(
     client: LabelStudioClient, project_ids: Collection[str]
-) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
+) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
     """Ask for up to :data:`PROJECTS_A_REQUEST` projects in one request.
 
     Where people skipped, ``skipped`` is how often they did: an item may be skipped several times, and finished after.
     """
-    answers: dict[str, AnnotationProgress | AnnotationProjectNotFound] = {}
+    answers: dict[str, AnnotationProgress | AnnotationProjectNotFoundError] = {}
     asked = []
     for project_id in project_ids:
         try:
             project_path(project_id)
             asked.append(project_id)
-        except AnnotationProjectNotFound as error:  # noqa: PERF203 - few of them
+        except AnnotationProjectNotFoundError as error:  # noqa: PERF203 - few of them
             answers[project_id] = error
     if not asked:
         return answers

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError, AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.run_marker import check_settings
+from airflow_annotation.hooks.settings import check_settings
 from airflow_annotation.hooks.tool_hook import ProjectMaker
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ def delete_project(client: LabelStudioClient, project_id: str) -> bool:
     """Delete a project with all that is in it. Return False if it was gone already."""
     try:
         client.request("DELETE", project_path(project_id))
-    except AnnotationProjectNotFound:
+    except AnnotationProjectNotFoundError:
         return False
     return True
 

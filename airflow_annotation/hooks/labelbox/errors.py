@@ -160,7 +160,7 @@ def missing_project(url: str, project_id: str) -> Iterator[None]:
 
     :param url: of the application
     :param project_id: the project that is asked about
-    :raises AnnotationProjectNotFound: there is no such project
+    :raises AnnotationProjectNotFoundError: there is no such project
     """
     try:
         yield

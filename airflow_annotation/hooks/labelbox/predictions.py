@@ -19,7 +19,7 @@ from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadM
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import ProjectRow, ProjectRows
 from airflow_annotation.hooks.labelbox.projects import FoundProject
-from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, TaskFailed, pause, polls, repeat
+from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, TaskFailedError, pause, polls, repeat
 from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.completion import complete_labels
 from airflow_annotation.labels.errors import LabelError
@@ -224,7 +224,7 @@ class _Imports:
                     for status in statuses
                     if status.status != "SUCCESS"
                 }
-            except TaskFailed as error:
+            except TaskFailedError as error:
                 if attempt == ATTEMPTS:
                     raise
                 log.warning("%s Importing again.", error)
@@ -289,7 +289,7 @@ class _Imports:
             if source.state.value == "FINISHED":
                 return source
             if source.state.value == "FAILED":
-                raise TaskFailed(f"Labelbox failed at the import {name!r} into project {self._project_id}.")
+                raise TaskFailedError(f"Labelbox failed at the import {name!r} into project {self._project_id}.")
             source = repeat(lambda: self._find(name))
         raise AssertionError
 

@@ -9,7 +9,7 @@ from typing import Final
 import httpx
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.hooks.errors import project_not_found
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
@@ -56,9 +56,9 @@ async def aget_progress(client: LabelboxClient, project_id: str) -> AnnotationPr
 
 async def aget_progress_of(
     client: LabelboxClient, project_ids: Collection[str]
-) -> dict[str, AnnotationProgress | AnnotationProjectNotFound]:
+) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
     """Ask for several projects at once: one request, and another one without those that Labelbox does not have."""
-    answers: dict[str, AnnotationProgress | AnnotationProjectNotFound] = {}
+    answers: dict[str, AnnotationProgress | AnnotationProjectNotFoundError] = {}
     left = list(project_ids)
     while left:
         names = {f"project{number}": project_id for number, project_id in enumerate(left)}

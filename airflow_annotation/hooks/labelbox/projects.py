@@ -23,7 +23,7 @@ from airflow_annotation.exceptions import (
 from airflow_annotation.hooks.errors import project_not_found
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.errors import TOOL, missing_project
-from airflow_annotation.hooks.run_marker import check_settings
+from airflow_annotation.hooks.settings import check_settings
 from airflow_annotation.hooks.tool_hook import ProjectMaker
 from airflow_annotation.labels.schema import LabelSchema
 
@@ -128,7 +128,7 @@ def read_settings(settings: Mapping[str, Any]) -> ProjectSettings:
 def read_project(client: LabelboxClient, project_id: str) -> FoundProject:
     """Return the project with this id.
 
-    :raises AnnotationProjectNotFound: there is none
+    :raises AnnotationProjectNotFoundError: there is none
     """
     document = f"query ReadProject($id: ID!) {{ project(where: {{id: $id}}) {{ {_FIELDS} }} }}"
     with missing_project(client.app_url, project_id):

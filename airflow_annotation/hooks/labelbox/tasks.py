@@ -34,7 +34,7 @@ class _TaskState(msgspec.Struct):
     result: Any = None
 
 
-class TaskFailed(AnnotationRequestError):
+class TaskFailedError(AnnotationRequestError):
     """Labelbox took on a task and failed at it. Asking for it once more may help."""
 
     def __init__(self, message: str) -> None:
@@ -82,7 +82,7 @@ def wait_for_task(client: LabelboxClient, task_id: str, what: str) -> None:
     """Wait until a task is done.
 
     :param what: is being done, for the error: ``the export of project ck…``
-    :raises TaskFailed: Labelbox failed at it; the message is its own
+    :raises TaskFailedError: Labelbox failed at it; the message is its own
     """
     for _ in polls(what):
         task = client.query(_TASK, "task", _TaskState, id=task_id)
@@ -90,4 +90,4 @@ def wait_for_task(client: LabelboxClient, task_id: str, what: str) -> None:
             return
         if task.status != "IN_PROGRESS":
             reason = shorten(str(task.result or "no reason given"))
-            raise TaskFailed(f"Labelbox failed at {what} ({task.status}): {reason}")
+            raise TaskFailedError(f"Labelbox failed at {what} ({task.status}): {reason}")

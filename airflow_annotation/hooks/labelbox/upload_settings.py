@@ -9,7 +9,7 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.labelbox.projects import FoundProject
-from airflow_annotation.hooks.run_marker import check_settings
+from airflow_annotation.hooks.settings import check_settings
 
 LARGEST_BATCH: Final = 100_000
 """Data rows that Labelbox takes in a batch."""

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_annotation.exceptions import AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
 from airflow_annotation.hooks.labelbox import LabelboxHook
 from airflow_annotation.labels.schema import LabelSchema
@@ -66,9 +66,9 @@ def test_passing_failures_are_not_seen(
 
 
 def test_a_project_that_is_not_there_is_an_error_of_its_own(hook: LabelboxHook) -> None:
-    with pytest.raises(AnnotationProjectNotFound, match="no project nothing"):
+    with pytest.raises(AnnotationProjectNotFoundError, match="no project nothing"):
         hook.get_progress("nothing")
-    with pytest.raises(AnnotationProjectNotFound, match="no project nothing"):
+    with pytest.raises(AnnotationProjectNotFoundError, match="no project nothing"):
         asyncio.run(hook.aget_progress("nothing"))
 
 
@@ -82,7 +82,7 @@ def test_many_projects_are_one_request_and_one_that_is_missing_fails_no_other(
     assert answers == {project.id: hook.get_progress(project.id), other.id: hook.get_progress(other.id)}
     with_missing = asyncio.run(hook.aget_progress_of([project.id, "nothing", other.id]))
     missing = with_missing.pop("nothing")
-    assert isinstance(missing, AnnotationProjectNotFound)
+    assert isinstance(missing, AnnotationProjectNotFoundError)
     assert "no project nothing" in str(missing)
     assert with_missing == answers
 

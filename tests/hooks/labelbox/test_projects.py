@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from labelbox import MediaType, OntologyBuilder, Tool
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFound
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.labelbox import LabelboxHook, projects
 from airflow_annotation.labels.schema import LabelSchema
@@ -217,7 +217,7 @@ def test_a_run_gets_another_key(hook: LabelboxHook, run_key: str) -> None:
     assert hook.find_project(run_key) is None
     with pytest.raises(AnnotationError, match=f"taken by project {other.id}"):
         hook.rename_run(f"{run_key}/new", f"{run_key}/other")
-    with pytest.raises(AnnotationProjectNotFound):
+    with pytest.raises(AnnotationProjectNotFoundError):
         hook.rename_run(f"{run_key}/none", run_key)
 
 
@@ -227,5 +227,5 @@ def test_deleting_a_project_that_is_gone_is_no_error(hook: LabelboxHook, run_key
     assert not hook.delete_project(project.id)
     assert not hook.delete_run(run_key)
     for ask in (hook.get_project, hook.get_label_schema, hook.get_progress):
-        with pytest.raises(AnnotationProjectNotFound, match=f"no project {project.id}"):
+        with pytest.raises(AnnotationProjectNotFoundError, match=f"no project {project.id}"):
             ask(project.id)
