@@ -3,30 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from airflow_annotation.media.items import key_hash
 
+_ROW: Final = np.dtype(
+    [("key", "u8"), ("id", "u8"), ("width", "i4"), ("height", "i4"), ("frame_rate", "f8"), ("milliseconds", "i4")]
+)
 
-class KeyIndex:
-    """Facts of items by the hashes of their keys: millions of items fit, however long their keys are.
 
-    :param rows: for each item the hash of its key, and its facts; of two with one key the first is found
-    :param types: numpy's types of the facts
+class KnownItem(NamedTuple):
+    """An item of a project, and what is known of its media.
+
+    :param id: the tool's, or the hash of it
+    :param width: pixels
+    :param height: pixels
+    :param frame_rate: frames a second
+    :param duration: seconds
     """
 
-    def __init__(self, rows: Iterable[tuple[int | float, ...]], *types: str) -> None:
-        columns = [("key", "u8"), *((f"fact{number}", type_) for number, type_ in enumerate(types))]
-        unordered = np.fromiter(rows, np.dtype(columns))
+    id: int
+    width: int | None = None
+    height: int | None = None
+    frame_rate: float | None = None
+    duration: float | None = None
+
+
+class KeyIndex:
+    """Items by the hashes of their keys: millions of items fit, however long their keys are.
+
+    :param items: each with the hash of its key; of two with one key the first is found
+    """
+
+    def __init__(self, items: Iterable[tuple[int, KnownItem]]) -> None:
+        unordered = np.fromiter((_row(key, item) for key, item in items), _ROW)
         self._rows = unordered[np.argsort(unordered["key"], kind="stable")]
 
-    def find(self, key: str) -> tuple[Any, ...] | None:
-        """Return the facts of the item with this key, None if there is none."""
+    def find(self, key: str) -> KnownItem | None:
+        """Return the item with this key, None if there is none."""
         wanted = np.uint64(key_hash(key))
         place = int(np.searchsorted(self._rows["key"], wanted))
         if place == len(self._rows) or self._rows["key"][place] != wanted:
             return None
-        facts: tuple[Any, ...] = self._rows[place].item()[1:]
-        return facts
+        _, id_, width, height, frame_rate, milliseconds = self._rows[place].item()
+        return KnownItem(id_, width or None, height or None, frame_rate or None, milliseconds / 1000 or None)
+
+
+def _row(key: int, item: KnownItem) -> tuple[int | float, ...]:
+    milliseconds = min(round(1000 * (item.duration or 0)), 2**31 - 1)
+    return key, item.id, item.width or 0, item.height or 0, item.frame_rate or 0.0, milliseconds

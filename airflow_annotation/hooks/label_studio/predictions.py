@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -20,15 +20,13 @@ from airflow_annotation.hooks.label_studio.prediction_doubles import remove_pred
 from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
 from airflow_annotation.hooks.label_studio.task_pages import condition, list_pages
-from airflow_annotation.hooks.progress_log import UploadProgress
+from airflow_annotation.hooks.label_upload import LabelUpload, Part, check_replaceable
 from airflow_annotation.labels.columns import positive_number
-from airflow_annotation.labels.completion import complete_labels
-from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import results_from_labels
-from airflow_annotation.labels.submissions import Submission
-from airflow_annotation.media.key_index import KeyIndex
+from airflow_annotation.labels.submissions import Row, Submission
+from airflow_annotation.media.key_index import KeyIndex, KnownItem
 
 PREDICTIONS_PER_REQUEST: Final = 2000
 BYTES_PER_REQUEST: Final = 16 * 2**20
@@ -70,12 +68,9 @@ def upload_predictions(
     """
     if not model_version.strip() or "," in model_version:
         raise AnnotationError(f"The model_version {model_version!r} is empty or has a comma in it: name it otherwise.")
-    if mode == "annotations" and on_existing == "replace":
-        raise AnnotationError(
-            "Annotations cannot be replaced, since people may have edited them. Use on_existing='skip'."
-        )
+    check_replaceable(mode, on_existing)
     upload = _Upload(client, project_id, model_version=model_version, mode=mode, coordinates=coordinates)
-    return upload.run(submissions, on_existing=on_existing)
+    return upload.go_through(submissions, on_existing=on_existing)
 
 
 class _Created(msgspec.Struct):
@@ -92,15 +87,7 @@ class _Task(msgspec.Struct):
     total_predictions: int = 0
 
 
-class _Part(msgspec.Struct, eq=False):
-    """The predictions of one item, as JSON."""
-
-    item_key: str
-    task_id: int
-    predictions: list[bytes]
-
-
-class _Upload:
+class _Upload(LabelUpload):
     def __init__(
         self,
         client: LabelStudioClient,
@@ -114,14 +101,13 @@ class _Upload:
         self._project_id = project_id
         self._model_version = model_version
         self._mode = mode
-        self._coordinates = coordinates
         self._label_config = get_label_config(client, project_id) or "<View/>"
         self._config = LabelingConfig(self._label_config)
-        self._schema = label_schema_from_config(self._label_config)
+        schema = label_schema_from_config(self._config)
+        super().__init__(schema, coordinates, largest=(PREDICTIONS_PER_REQUEST, BYTES_PER_REQUEST))
         self._items = _index_items(client, project_id, self._config)
-        self._report = UploadReport()
-        self._request: list[_Part] = []
-        self._request_predictions = self._request_bytes = 0
+        self._predicted: dict[int, int] = {}
+        """How many predictions of this version tasks had before, at most."""
         self._count = 0
         """How many predictions of this version the project had when it was asked last."""
         self._unannotated: dict[int, int] = {}
@@ -129,114 +115,76 @@ class _Upload:
         self._doubtful: dict[int, int] = {}
         """How many predictions tasks were given that may have more."""
 
-    def run(self, submissions: Iterable[Submission], *, on_existing: OnExisting) -> UploadReport:
-        progress = UploadProgress()
+    def go_through(self, submissions: Iterable[Submission], *, on_existing: OnExisting) -> UploadReport:
         if on_existing == "replace":
             self._delete_version()
-        predicted = dict(self._tasks_with_version())
-        has_several = self._count > len(predicted)
-        seen: set[int] = set()
-        for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):
-            item = self._find(item_key)
-            if item is None:
-                self._report.fail(item_key, f"The project has no item {item_key!r}.")
-            elif item.task_id in seen:
-                self._report.fail(
-                    item_key, f"The labels of item {item_key!r} come in several places: order the rows by item_key."
-                )
-            elif item.task_id in predicted:
-                self._report.skipped += 1
-                given = self._unannotated[item.task_id] = sum(1 for _ in group)
-                if has_several and predicted[item.task_id] > given:
-                    self._doubtful[item.task_id] = given
-            else:
-                self._add(item_key, item, group)
-            if item is not None:
-                seen.add(item.task_id)
-            if len(self._unannotated) >= ANNOTATIONS_PER_REQUEST:
-                self._annotate()
-            progress.log(self._report)
-        self._send_request()
+        self._predicted = dict(self._tasks_with_version())
+        self._has_several = self._count > len(self._predicted)
+        report = self.run(submissions)
         self._annotate()
         self._remove_doubles()
-        if self._mode == "predictions" and self._report.uploaded + self._report.skipped:
+        if self._mode == "predictions" and report.uploaded + report.skipped:
             self._show_version()
-        progress.log(self._report, last=True)
-        return self._report
+        return report
 
-    def _find(self, item_key: str) -> _Item | None:
-        found = self._items.find(item_key)
-        if found is None:
-            return None
-        task_id, width, height, milliseconds, frame_rate = found
-        return _Item(task_id, width or None, height or None, milliseconds / 1000 or None, frame_rate or None)
+    def find(self, item_key: str) -> KnownItem | None:
+        return self._items.find(item_key)
+
+    def has_labels(self, item: KnownItem, submissions: Iterable[Submission]) -> bool:
+        if item.id not in self._predicted:
+            return False
+        given = sum(1 for _ in submissions)
+        if self._has_several and self._predicted[item.id] > given:
+            self._doubtful[item.id] = given
+        self._note_given({item.id: given})
+        return True
 
     # Predictions
 
-    def _add(self, item_key: str, item: _Item, submissions: Iterable[Submission]) -> None:
-        try:
-            predictions = [self._write(item, submission) for submission in submissions]
-        except LabelError as error:
-            self._report.fail(item_key, f"Item {item_key!r}: {error}")
-            return
-        size = sum(map(len, predictions))
-        if self._request and (
-            self._request_predictions + len(predictions) > PREDICTIONS_PER_REQUEST
-            or self._request_bytes + size > BYTES_PER_REQUEST
-        ):
-            self._send_request()
-        self._request.append(_Part(item_key, item.task_id, predictions))
-        self._request_predictions += len(predictions)
-        self._request_bytes += size
-
-    def _write(self, item: _Item, submission: Submission) -> bytes:
-        width, height = item.width, item.height
-        rows = complete_labels(
-            submission,
-            self._schema,
-            coordinates=self._coordinates,
-            width=width,
-            height=height,
-            frame_rate=item.frame_rate,
-        )
+    def write(
+        self,
+        item_key: str,  # noqa: ARG002 - the task says it
+        item: KnownItem,
+        rows: list[Row],
+        submission: Submission,
+        number: int,  # noqa: ARG002 - all of them are predictions of one version
+    ) -> list[Any]:
         prediction = {
-            "task": item.task_id,
+            "task": item.id,
             "model_version": self._model_version,
             "score": submission.score,
-            "result": results_from_labels(rows, self._config, width=width, height=height, duration=item.duration),
+            "result": results_from_labels(
+                rows, self._config, width=item.width, height=item.height, duration=item.duration
+            ),
         }
-        return msgspec.json.encode(prediction)
+        return [msgspec.Raw(msgspec.json.encode(prediction))]
 
-    def _send_request(self) -> None:
-        parts, self._request = self._request, []
-        self._request_predictions = self._request_bytes = 0
-        if not parts:
-            return
-        invalid: list[tuple[_Part, str]] = []
-        doubtful: list[_Part] = []
+    def send(self, parts: list[Part]) -> None:
+        invalid: list[tuple[Part, str]] = []
+        doubtful: list[Part] = []
 
-        def send(some: list[_Part]) -> None:
+        def send(some: list[Part]) -> None:
             doubtful.extend(send_until_taken(some, lambda rest: invalid.extend(self._import(rest)), self._find_taken))
 
         refused = send_without_refused(parts, send)
-        self._doubtful |= {part.task_id: len(part.predictions) for part in doubtful}
+        self._doubtful |= {part.item_id: len(part.pieces) for part in doubtful}
         failures = {id(part): (part, reason) for part, reason in [*((p, str(e)) for p, e in refused), *invalid]}
         for part, reason in failures.values():
-            self._report.fail(
+            self.report.fail(
                 part.item_key, f"Label Studio does not take the labels of item {part.item_key!r}: {reason}"
             )
-        taken = {part.task_id: len(part.predictions) for part in parts if id(part) not in failures}
-        self._report.uploaded += len(taken)
-        self._unannotated |= taken
+        taken = {part.item_id: len(part.pieces) for part in parts if id(part) not in failures}
+        self.report.uploaded += len(taken)
+        self._note_given(taken)
 
-    def _import(self, parts: list[_Part]) -> list[tuple[_Part, str]]:
+    def _import(self, parts: list[Part]) -> list[tuple[Part, str]]:
         """Send predictions; return those that the server dropped, which it says by their number only, and why."""
-        predictions = [prediction for part in parts for prediction in part.predictions]
+        predictions = [prediction for part in parts for prediction in part.pieces]
         answer = self._client.read(
             "POST",
             f"{project_path(self._project_id)}import/predictions",
             _Created,
-            content=b"[" + b",".join(predictions) + b"]",
+            content=msgspec.json.encode(predictions),
             headers={"Content-Type": "application/json"},
             repeatable=False,
             timeout=_REQUEST_SECONDS,
@@ -250,7 +198,7 @@ class _Upload:
         validate: Any = LabelInterface(self._label_config).validate_prediction
         invalid = []
         for part in parts:
-            errors = [validate(msgspec.json.decode(prediction), return_errors=True) for prediction in part.predictions]
+            errors = [validate(msgspec.json.decode(prediction), return_errors=True) for prediction in part.pieces]
             dropped -= len([found for found in errors if found])
             if any(errors):
                 invalid.append((part, "; ".join(itertools.chain.from_iterable(errors))))
@@ -261,10 +209,10 @@ class _Upload:
             )
         return invalid
 
-    def _find_taken(self, parts: list[_Part]) -> list[_Part]:
-        task_ids = [part.task_id for part in parts]
+    def _find_taken(self, parts: list[Part]) -> list[Part]:
+        task_ids = [part.item_id for part in parts]
         taken = {task_id for task_id, _ in self._tasks_with_version(first=min(task_ids), last=max(task_ids))}
-        return [part for part in parts if part.task_id in taken]
+        return [part for part in parts if part.item_id in taken]
 
     def _tasks_with_version(self, *, first: int = 0, last: int | None = None) -> Iterator[tuple[int, int]]:
         """Yield the ids of the tasks that have predictions of this version, and how many each has at most."""
@@ -308,6 +256,11 @@ class _Upload:
 
     # Annotations
 
+    def _note_given(self, given: dict[int, int]) -> None:
+        self._unannotated |= given
+        if len(self._unannotated) >= ANNOTATIONS_PER_REQUEST:
+            self._annotate()
+
     def _annotate(self) -> None:
         """Make annotations of the predictions that have none; the server skips the others."""
         if self._mode == "annotations":
@@ -338,39 +291,18 @@ class _Upload:
         )
 
 
-class _Item(NamedTuple):
-    """A task, and what is known of its media: size in pixels, duration in seconds, frames a second."""
-
-    task_id: int
-    width: int | None
-    height: int | None
-    duration: float | None
-    frame_rate: float | None
-
-
 def _index_items(client: LabelStudioClient, project_id: str, config: LabelingConfig) -> KeyIndex:
-    """Return id, width, height, milliseconds and frame rate of the project's tasks by item key, 0 for the unknown."""
-    tasks = ItemTasks(client, project_id, config=config).read()
-    rows = (
-        (
-            hash_,
-            task_id,
-            *(_pixels(data.get(side)) for side in ("width", "height")),
-            _milliseconds(data),
-            positive_number(data.get("frame_rate")) or 0.0,
-        )
-        for hash_, task_id, data in tasks
+    return KeyIndex(
+        (hash_, KnownItem(task_id, _pixels(data.get("width")), _pixels(data.get("height")), *_frames(data)))
+        for hash_, task_id, data in ItemTasks(client, project_id, config=config).read()
     )
-    return KeyIndex(rows, "i4", "i4", "i4", "i4", "f8")
 
 
-def _pixels(value: Any) -> int:
-    return value if isinstance(value, int) and 0 < value < 2**31 else 0
+def _pixels(value: Any) -> int | None:
+    return value if isinstance(value, int) and 0 < value < 2**31 else None
 
 
-def _milliseconds(data: Mapping[str, Any]) -> int:
-    """Return how long a task's video lasts, 0 where that is not known."""
-    count, rate = data.get("frame_count"), positive_number(data.get("frame_rate"))
-    if not isinstance(count, int) or rate is None:
-        return 0
-    return _pixels(round(count / rate * 1000))
+def _frames(data: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Return a video's frames a second and its seconds, as far as they are known."""
+    count, rate = _pixels(data.get("frame_count")), positive_number(data.get("frame_rate"))
+    return rate, None if count is None or rate is None else count / rate

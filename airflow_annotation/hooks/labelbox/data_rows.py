@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -14,7 +14,7 @@ from airflow_annotation.hooks.labelbox.export_stream import export_rows
 from airflow_annotation.hooks.labelbox.tasks import polls
 from airflow_annotation.labels.columns import positive_number, whole_number
 from airflow_annotation.media.items import key_hash
-from airflow_annotation.media.key_index import KeyIndex
+from airflow_annotation.media.key_index import KeyIndex, KnownItem
 
 FILTERED_ROWS: Final = 1000
 """Data rows that one filter names at most; Labelbox takes some more."""
@@ -67,44 +67,16 @@ class _SizedRow(msgspec.Struct):
     media_attributes: _MediaAttributes | None = None
 
 
-class ProjectRow(NamedTuple):
-    """A data row of a project: the hash of its id, and what is known of its media: size in pixels, frames a second."""
-
-    id_hash: int
-    width: int | None
-    height: int | None
-    frame_rate: float | None
+def index_rows(client: LabelboxClient, project_id: str) -> KeyIndex:
+    """Return a project's data rows by their global keys, each with the hash of its id."""
+    return KeyIndex(map(_known, export_rows(client, project_id, _SizedRow, filters={})))
 
 
-class ProjectRows:
-    """A project's data rows by their global keys.
-
-    :param client: of the organisation
-    :param project_id: the project
-    """
-
-    def __init__(self, client: LabelboxClient, project_id: str) -> None:
-        rows = map(_facts, export_rows(client, project_id, _SizedRow, filters={}))
-        self._index = KeyIndex(rows, "u8", "i4", "i4", "f8")
-
-    def find(self, global_key: str) -> ProjectRow | None:
-        """Return the data row with this global key, None if the project has none."""
-        found = self._index.find(global_key)
-        if found is None:
-            return None
-        id_hash, width, height, frame_rate = found
-        return ProjectRow(id_hash, width or None, height or None, frame_rate or None)
-
-
-def _facts(row: _SizedRow) -> tuple[int | float, ...]:
+def _known(row: _SizedRow) -> tuple[int, KnownItem]:
     media = row.media_attributes or _MediaAttributes()
-    return (
-        key_hash(row.data_row.global_key or row.data_row.id),
-        key_hash(row.data_row.id),
-        whole_number(media.width, 1) or 0,
-        whole_number(media.height, 1) or 0,
-        positive_number(media.frame_rate) or 0.0,
-    )
+    size = (whole_number(media.width, 1), whole_number(media.height, 1))
+    item = KnownItem(key_hash(row.data_row.id), *size, positive_number(media.frame_rate))
+    return key_hash(row.data_row.global_key or row.data_row.id), item
 
 
 def find_data_rows(client: LabelboxClient, global_keys: Sequence[str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ data row is read from its status file, which Labelbox keeps for a day.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -16,19 +15,18 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
+from airflow_annotation.hooks.label_upload import LabelUpload, Part, check_replaceable
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.labelbox.data_rows import ProjectRow, ProjectRows
+from airflow_annotation.hooks.labelbox.data_rows import index_rows
 from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, TaskFailedError, pause, polls, repeat
-from airflow_annotation.hooks.progress_log import UploadProgress
-from airflow_annotation.labels.completion import complete_labels
-from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.keys import global_key_of
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.labelbox.results import results_from_labels
-from airflow_annotation.labels.submissions import Submission
+from airflow_annotation.labels.submissions import Row, Submission
 from airflow_annotation.media.items import key_hash
+from airflow_annotation.media.key_index import KnownItem
 
 if TYPE_CHECKING:
     from labelbox import LabelImport, MALPredictionImport
@@ -57,13 +55,6 @@ class _Status(msgspec.Struct, rename="camel"):
     uuid: str | None = None
     data_row: _RowReference | None = None
     errors: list[_ImportError] = []
-
-
-class _Part(msgspec.Struct):
-    """The lines of one item."""
-
-    item_key: str
-    lines: list[dict[str, Any]]
 
 
 def upload_predictions(
@@ -96,10 +87,7 @@ def upload_predictions(
     """
     if not model_version.strip():
         raise AnnotationError("The model_version is empty.")
-    if mode == "annotations" and on_existing == "replace":
-        raise AnnotationError(
-            "Annotations cannot be replaced, since people may have edited them. Use on_existing='skip'."
-        )
+    check_replaceable(mode, on_existing)
     if project.ontology is None:
         raise AnnotationError(f"Project {project.id} has no ontology, so that nothing can be labeled in it.")
     imports = _Imports(client, project.id, model_version, mode)
@@ -109,7 +97,7 @@ def upload_predictions(
     return upload.run(submissions)
 
 
-class _Upload:
+class _Upload(LabelUpload):
     def __init__(
         self,
         client: LabelboxClient,
@@ -120,86 +108,47 @@ class _Upload:
         namespace: str,
     ) -> None:
         normalized = (project.ontology or {})["normalized"]
+        schema = label_schema_from_ontology(normalized)
+        super().__init__(schema, coordinates, largest=(LINES_PER_IMPORT, BYTES_PER_IMPORT))
         self._ontology = Ontology(normalized)
-        self._schema = label_schema_from_ontology(normalized)
         self._imports = imports
-        self._coordinates = coordinates
         self._namespace = namespace
-        self._rows = ProjectRows(client, project.id)
-        self._report = UploadReport()
-        self._parts: list[_Part] = []
-        self._lines = self._bytes = 0
+        self._rows = index_rows(client, project.id)
+        self._labeled = {key_hash(row_id) for row_id in imports.labeled_rows()}
 
-    def run(self, submissions: Iterable[Submission]) -> UploadReport:
-        progress = UploadProgress()
-        labeled = {key_hash(row_id) for row_id in self._imports.labeled_rows()}
-        seen: set[int] = set()
-        for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):
-            row = self._rows.find(global_key_of(item_key, self._namespace))
-            if row is None:
-                self._report.fail(item_key, f"The project has no item {item_key!r}.")
-            elif row.id_hash in seen:
-                self._report.fail(
-                    item_key, f"The labels of item {item_key!r} come in several places: order the rows by item_key."
-                )
-            elif row.id_hash in labeled:
-                self._report.skipped += 1
-            else:
-                self._add(item_key, row, group)
-            if row is not None:
-                seen.add(row.id_hash)
-            progress.log(self._report)
-        self._send()
-        progress.log(self._report, last=True)
-        return self._report
+    def find(self, item_key: str) -> KnownItem | None:
+        return self._rows.find(global_key_of(item_key, self._namespace))
 
-    def _add(self, item_key: str, row: ProjectRow, submissions: Iterable[Submission]) -> None:
-        try:
-            lines = [
-                line
-                for number, submission in enumerate(submissions)
-                for line in self._write(item_key, row, submission, number)
-            ]
-        except LabelError as error:
-            self._report.fail(item_key, f"Item {item_key!r}: {error}")
-            return
-        size = len(msgspec.json.encode(lines))
-        if self._parts and (self._lines + len(lines) > LINES_PER_IMPORT or self._bytes + size > BYTES_PER_IMPORT):
-            self._send()
-        self._parts.append(_Part(item_key, lines))
-        self._lines += len(lines)
-        self._bytes += size
+    def has_labels(self, item: KnownItem, submissions: Iterable[Submission]) -> bool:  # noqa: ARG002
+        return item.id in self._labeled
 
-    def _write(self, item_key: str, row: ProjectRow, submission: Submission, number: int) -> list[dict[str, Any]]:
-        labels = complete_labels(
-            submission,
-            self._schema,
-            coordinates=self._coordinates,
-            width=row.width,
-            height=row.height,
-            frame_rate=row.frame_rate,
-        )
+    def write(
+        self,
+        item_key: str,
+        item: KnownItem,
+        rows: list[Row],
+        submission: Submission,  # noqa: ARG002 - Labelbox has no scores
+        number: int,
+    ) -> list[Any]:
         # Ids are unique within a submission, and within a version, only.
-        for label in labels:
-            label["annotation_id"] = f"{self._imports.model_version}/{number}/{label.get('annotation_id') or ''}"
+        for row in rows:
+            row["annotation_id"] = f"{self._imports.model_version}/{number}/{row.get('annotation_id') or ''}"
         global_key = global_key_of(item_key, self._namespace)
-        return results_from_labels(labels, self._ontology, global_key=global_key, width=row.width, height=row.height)
+        return results_from_labels(rows, self._ontology, global_key=global_key, width=item.width, height=item.height)
 
-    def _send(self) -> None:
-        parts, self._parts = self._parts, []
-        self._lines = self._bytes = 0
-        lines = [line for part in parts for line in part.lines]
+    def send(self, parts: list[Part]) -> None:
+        lines = [line for part in parts for line in part.pieces]
         reasons = self._imports.send(lines) if lines else {}
         for part in parts:
-            refused = [reasons[line["uuid"]] for line in part.lines if line["uuid"] in reasons]
+            refused = [reasons[line["uuid"]] for line in part.pieces if line["uuid"] in reasons]
             if refused:
-                self._report.fail(
+                self.report.fail(
                     part.item_key,
-                    f"Labelbox does not take {len(refused)} of {len(part.lines)} labels of item {part.item_key!r}: "
+                    f"Labelbox does not take {len(refused)} of {len(part.pieces)} labels of item {part.item_key!r}: "
                     f"{refused[0]}",
                 )
             else:
-                self._report.uploaded += 1
+                self.report.uploaded += 1
 
 
 class _Imports:

@@ -1,0 +1,131 @@
+"""Labels on their way into a project: item by item, in requests of a bounded size."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
+from airflow_annotation.hooks.progress_log import UploadProgress
+from airflow_annotation.labels.completion import complete_labels
+from airflow_annotation.labels.errors import LabelError
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.submissions import Row, Submission
+from airflow_annotation.media.key_index import KnownItem
+
+
+def check_replaceable(mode: UploadMode, on_existing: OnExisting) -> None:
+    """Check that labels may be replaced, where they are to be.
+
+    :raises AnnotationError: they are annotations
+    """
+    if mode == "annotations" and on_existing == "replace":
+        raise AnnotationError(
+            "Annotations cannot be replaced, since people may have edited them. Use on_existing='skip'."
+        )
+
+
+class Part(msgspec.Struct, eq=False):
+    """The labels of one item, in pieces that the tool counts."""
+
+    item_key: str
+    item_id: int
+    pieces: list[Any]
+
+
+class LabelUpload(ABC):
+    """Base of the uploads of labels: what is the same for all tools.
+
+    :param schema: what people are asked in the project
+    :param coordinates: of the submissions
+    :param largest: how many pieces a request has at most, and how many bytes of JSON
+    """
+
+    def __init__(self, schema: LabelSchema, coordinates: Coordinates, *, largest: tuple[int, int]) -> None:
+        self._schema = schema
+        self._coordinates = coordinates
+        self._most_pieces, self._most_bytes = largest
+        self._parts: list[Part] = []
+        self._pieces = self._bytes = 0
+        self.report = UploadReport()
+
+    @abstractmethod
+    def find(self, item_key: str) -> KnownItem | None:
+        """Return the item with this key, None if the project has none."""
+
+    @abstractmethod
+    def has_labels(self, item: KnownItem, submissions: Iterable[Submission]) -> bool:
+        """Return whether an item has labels of this version already."""
+
+    @abstractmethod
+    def write(self, item_key: str, item: KnownItem, rows: list[Row], submission: Submission, number: int) -> list[Any]:
+        """Return the labels of a submission as the tool takes them, which JSON can hold.
+
+        :param number: of the item's submission, from 0
+        :raises LabelError: the tool cannot hold them
+        """
+
+    @abstractmethod
+    def send(self, parts: list[Part]) -> None:
+        """Send labels, and count in the report what became of each item."""
+
+    def run(self, submissions: Iterable[Submission]) -> UploadReport:
+        """Go through the submissions, and send the labels of the items that have none of this version."""
+        progress = UploadProgress()
+        seen: set[int] = set()
+        for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):
+            item = self.find(item_key)
+            if item is None:
+                self.report.fail(item_key, f"The project has no item {item_key!r}.")
+            elif item.id in seen:
+                self.report.fail(
+                    item_key, f"The labels of item {item_key!r} come in several places: order the rows by item_key."
+                )
+            elif self.has_labels(item, group):
+                self.report.skipped += 1
+            else:
+                self._add(item_key, item, group)
+            if item is not None:
+                seen.add(item.id)
+            progress.log(self.report)
+        self._send()
+        progress.log(self.report, last=True)
+        return self.report
+
+    def _add(self, item_key: str, item: KnownItem, submissions: Iterable[Submission]) -> None:
+        try:
+            pieces = [
+                piece
+                for number, submission in enumerate(submissions)
+                for piece in self.write(item_key, item, self._complete(item, submission), submission, number)
+            ]
+        except LabelError as error:
+            self.report.fail(item_key, f"Item {item_key!r}: {error}")
+            return
+        size = len(msgspec.json.encode(pieces))
+        if self._pieces + len(pieces) > self._most_pieces or self._bytes + size > self._most_bytes:
+            self._send()
+        self._parts.append(Part(item_key, item.id, pieces))
+        self._pieces += len(pieces)
+        self._bytes += size
+
+    def _complete(self, item: KnownItem, submission: Submission) -> list[Row]:
+        return complete_labels(
+            submission,
+            self._schema,
+            coordinates=self._coordinates,
+            width=item.width,
+            height=item.height,
+            frame_rate=item.frame_rate,
+        )
+
+    def _send(self) -> None:
+        parts, self._parts = self._parts, []
+        self._pieces = self._bytes = 0
+        if parts:
+            self.send(parts)
