@@ -1,6 +1,19 @@
 """The one HTTP client that all of the Label Studio code uses, the SDK included.
 
-Keys, retries and errors live here, so that nothing else has to think of them.
+Keys, retries and errors live here, so that nothing else has to think of them. ``label-studio-sdk`` (2.1) can send its
+requests through this client, and :attr:`LabelStudioClient.sdk` lets users do that. The provider's own do not use it:
+
+- Control calls (projects, users, label config checks, versions): importing the SDK costs each process 3 seconds and
+  190 MB. A call is one line with the type of its answer here as there, and the SDK's ``ApiError`` would have to be
+  turned into our errors.
+- All calls: whether a request may be sent twice travels with it in httpx's ``extensions``, which the SDK does not pass
+  on. It decodes an answer after the retries, so that a garbled one is not asked for again.
+- Bulk calls (export, import, predictions, files): bodies are bytes that msgspec has written or will read in portions.
+  The SDK makes a pydantic model of each task first.
+- Waits: its asynchronous client is another one, on a client of its own.
+
+One thing only the SDK knows: why a server of its release drops a prediction. It is asked when that has happened
+(``predictions.py``).
 """
 
 from __future__ import annotations
