@@ -34,9 +34,9 @@ def test_rows_that_are_no_labels_are_an_annotation_error_for_who_uploads_them(la
     project = hook.create_project(
         title="Wrong rows", run_key=f"wrong-rows/{uuid4()}", label_schema=SCHEMA, description="for a test"
     )
-    rows = [{"item_key": "1", "field": "objects", "label": "car", "bbox": "here"}]
+    rows = [{"field": "objects", "label": "car", "bbox": [0, 0, 1, 1]}]
     try:
-        with pytest.raises(AnnotationArgumentError, match="Column 'bbox'"):
+        with pytest.raises(AnnotationArgumentError, match="no item_key"):
             hook.upload_predictions(project.id, read_submissions(read_rows(rows)), model_version="m1")
     finally:
         hook.delete_project(project.id)
