@@ -16,11 +16,10 @@ An object that has points and a box has that box.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from airflow_annotation.formats.labeled_images import LabeledImage, LabeledObject, Path
-from airflow_annotation.labels.geometry import ellipse_outline
+from airflow_annotation.labels.geometry import around_ellipse, ellipse_outline
 from airflow_annotation.labels.masks import RLE, rle_bbox
 from airflow_annotation.labels.outlines import polygons_to_rle, rle_to_polygons
 
@@ -35,7 +34,9 @@ def upright_box(one: LabeledObject, image: LabeledImage) -> list[float] | None:
     if one.corners is not None:
         return _around(one.corners)
     if one.bbox is not None:
-        return _around_ellipse(one, image) if one.type == "ellipse" and one.rotation else one.bbox
+        if one.type == "ellipse" and one.rotation:
+            return around_ellipse(one.bbox, one.rotation, *image.size)
+        return one.bbox
     if one.mask is not None:
         height, width = one.mask.size
         x, y, across, down = rle_bbox(one.mask)
@@ -77,19 +78,3 @@ def _around(points: Iterable[Iterable[float]]) -> list[float] | None:
     if not xs:
         return None
     return [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)]
-
-
-def _around_ellipse(one: LabeledObject, image: LabeledImage) -> list[float]:
-    """The box around an ellipse: its half sides are the lengths of the turned radii along each axis."""
-    width, height = image.size
-    x, y, across, down = one.bbox or (0.0, 0.0, 0.0, 0.0)
-    cos, sin = math.cos(math.radians(one.rotation)), math.sin(math.radians(one.rotation))
-    radius, other = across * width / 2, down * height / 2
-    middle = x * width + radius * cos - other * sin, y * height + radius * sin + other * cos
-    half = math.hypot(radius * cos, other * sin), math.hypot(radius * sin, other * cos)
-    return [
-        (middle[0] - half[0]) / width,
-        (middle[1] - half[1]) / height,
-        2 * half[0] / width,
-        2 * half[1] / height,
-    ]

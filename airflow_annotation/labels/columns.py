@@ -61,17 +61,6 @@ def _read_time(text: str | None, name: str, odd: OddValues | None) -> Any:
         return None
 
 
-def int_column(numbers: Sequence[int | None], type_: pa.DataType) -> pa.Array:
-    """Return a column of whole numbers.
-
-    :raises ValueError: one does not fit the type
-    """
-    try:
-        return pa.array(numbers, type_)
-    except OverflowError as error:
-        raise ValueError(f"A number is too large for {type_}.") from error
-
-
 def check_finite(columns: Columns) -> None:
     """Check that columns have no infinite numbers, which JSON and most destinations cannot have.
 

@@ -120,11 +120,16 @@ def rotated_to_oriented_boxes(
     """
     size = _sizes(width, height)
     corner, extent = np.split(np.asarray(bbox, np.float64).reshape(-1, 4) * np.tile(size, 2), 2, axis=1)
-    center = corner + _to_center(extent, rotation)
+    center = corner + to_center(extent, rotation)
     return np.column_stack([center, extent, np.broadcast_to(rotation, len(center))])
 
 
-def _to_center(extent: FloatArray, rotation: npt.ArrayLike) -> FloatArray:
+def to_center(extent: FloatArray, rotation: npt.ArrayLike) -> FloatArray:
+    """Return the way from the first corners of boxes to their centers, in pixels.
+
+    :param extent: width and height of each box in pixels, of shape (boxes, 2)
+    :param rotation: degrees clockwise, one for each box
+    """
     along, down = _axes(rotation)
     return (extent[:, :1] * along + extent[:, 1:] * down) / 2
 
@@ -146,6 +151,21 @@ def path_area(points: npt.ArrayLike) -> float:
     """Return the area inside a closed path of shape (points, 2), in the square of its unit."""
     x, y = np.asarray(points, np.float64).reshape(-1, 2).T
     return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+
+
+def around_ellipse(bbox: npt.ArrayLike, rotation: float, width: float, height: float) -> list[float]:
+    """Return the upright box around an ellipse: relative x, y, width, height.
+
+    :param bbox: relative x, y, width, height of the box around the ellipse before it is rotated
+    :param rotation: degrees clockwise about the box's top left corner
+    :param width: of the media in pixels
+    :param height: of the media in pixels
+    """
+    (box,) = rotated_to_oriented_boxes(bbox, rotation, width, height)
+    ((along,), (down,)) = _axes(rotation)
+    half = np.hypot(along * box[2] / 2, down * box[3] / 2)
+    upright: list[float] = (np.concatenate([box[:2] - half, 2 * half]) / (width, height, width, height)).tolist()
+    return upright
 
 
 def ellipse_outline(bbox: npt.ArrayLike, rotation: float, width: float, height: float, corners: int = 64) -> FloatArray:

@@ -23,7 +23,8 @@ from airflow_annotation.labels.tables import JSON_COLUMNS, LABELS
 Row = dict[str, Any]
 
 SCORE: Final = "score"
-"""Column for how sure a model is of a label, 0..1, beside those of the ``labels`` table. It lands in ``attributes``."""
+"""Column for how sure a model is of a label, 0..1, beside those of the ``labels`` table. It lands in ``attributes``.
+Labelbox calls it the confidence."""
 
 PROBLEM: Final = "problem"
 """Column that says why a row could not be read, where one could not: that is for the item of the row to fail with."""
@@ -60,6 +61,11 @@ def read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
     remaining = iter(rows)
     while chunk := list(itertools.islice(remaining, _ROWS_AT_ONCE)):
         yield _read_chunk(chunk)
+
+
+def attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row's attributes."""
+    return msgspec.json.decode(row.get("attributes") or "{}", type=dict[str, Any])
 
 
 def read_submissions(batches: Iterable[pa.RecordBatch]) -> Iterator[Submission]:

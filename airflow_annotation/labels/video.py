@@ -17,6 +17,9 @@ MAX_FRAMES: Final = 1 << 19
 """Frames of one object that are read, which is five hours at 29 frames a second. One with more lands as it stands: a
 few bytes can say that an object is shown in thousands of millions of frames."""
 
+STRAIGHT: Final = 1e-12
+"""How far a place may be from the middle of its neighbors, in parts of the media or of a turn, and be interpolated."""
+
 _BLUR: Final = 0.001
 """Seconds that a time may be from where a frame begins: people and databases round to milliseconds."""
 

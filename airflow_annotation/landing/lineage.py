@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 from airflow.sdk import Asset, AssetAlias
@@ -12,6 +12,7 @@ from airflow.sdk.definitions.asset import AssetRef
 
 from airflow_annotation.assets import LANDED_ANNOTATIONS, folder_uri, openlineage_dataset
 from airflow_annotation.datasets.results import LandingResult
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import SCHEMAS
 from airflow_annotation.parameters import VisibleParameters
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
+
+
+T = TypeVar("T")
 
 
 class LandedAsset(NamedTuple):
@@ -41,11 +45,34 @@ class LandingTask(VisibleParameters):
     """
 
     _announced: LandingResult | None = None
+    _stopped = False
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not self.outlets:
             self.outlets = [AssetAlias(LANDED_ANNOTATIONS)]
+
+    def on_kill(self) -> None:
+        """Stop at the next batch; the last landing stays as it is."""
+        self._stopped = True
+        super().on_kill()
+
+    def check_not_stopped(self) -> None:
+        """End a landing that Airflow has asked to stop.
+
+        :raises AnnotationError: it has
+        """
+        if self._stopped:
+            raise AnnotationError(f"The landing was stopped (task {self.task_id}); the last landing is as it was.")
+
+    def checked(self, batches: Iterable[T]) -> Iterator[T]:
+        """Yield batches until Airflow asks to stop.
+
+        :raises AnnotationError: it has
+        """
+        for batch in batches:
+            self.check_not_stopped()
+            yield batch
 
     def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:
         """Return the assets that a landing wrote; none where it does not say where its ``target`` is.

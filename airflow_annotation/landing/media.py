@@ -182,6 +182,7 @@ class MediaTask(VisibleParameters):
         """Stop after the files or frames that are being written."""
         if self._media:
             self._media.stopped.set()
+        super().on_kill()
 
 
 class LandedFrames:

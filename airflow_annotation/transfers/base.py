@@ -6,7 +6,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
@@ -41,8 +41,6 @@ from airflow_annotation.storage_errors import storage_errors
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-T = TypeVar("T")
 
 Coordinates = Literal["relative", "pixels"]
 OnSchemaChange = Literal["evolve", "fail"]
@@ -115,8 +113,6 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
 
     keeps_spool = False
     """Whether :meth:`land` makes the files of the spool its own in a landing of all items."""
-
-    _stopped = False
 
     def __init__(
         self,
@@ -292,28 +288,6 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             **transform,
             **media,
         }
-
-    def on_kill(self) -> None:
-        """Stop at the next batch; the last landing stays as it is."""
-        self._stopped = True
-        super().on_kill()
-
-    def check_not_stopped(self) -> None:
-        """End a landing that Airflow has asked to stop.
-
-        :raises AnnotationError: it has
-        """
-        if self._stopped:
-            raise AnnotationError(f"The landing was stopped (task {self.task_id}); the last landing is as it was.")
-
-    def checked(self, batches: Iterable[T]) -> Iterator[T]:
-        """Yield batches until Airflow asks to stop.
-
-        :raises AnnotationError: it has
-        """
-        for batch in batches:
-            self.check_not_stopped()
-            yield batch
 
     def _read_and_land(self, landing: LandingPlan) -> LandingResult:
         with working_folder() as folder:

@@ -73,7 +73,6 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         *MediaTask.template_fields,
     )
 
-    _stopped = False
     _sources: list[str] = []  # noqa: RUF012 - replaced, never changed
 
     def __init__(
@@ -135,16 +134,6 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         """Return the URI of the dataset, or those of the tables, that were converted."""
         return self._sources
 
-    def on_kill(self) -> None:
-        """Stop at the next batch; the last version stays as it is."""
-        self._stopped = True
-        super().on_kill()
-
-    @property
-    def needs_all_frames(self) -> bool:
-        """Whether the dataset has the frames of videos that no label is on, too."""
-        return has_all_frames(self.dataset_format)
-
     def media_folder(self) -> str:
         """Return ``media_target``, or ``media`` in the dataset's folder."""
         return default_media_folder(self.media_target, self.target, self.object_storage_conn_id)
@@ -197,11 +186,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         }
 
     def _checked(self, batches: Iterable[LabelTables], settings: Mapping[str, Any]) -> Iterator[LabelTables]:
-        for batch in batches:
-            if self._stopped:
-                raise AnnotationError(
-                    f"The conversion was stopped (task {self.task_id}); the last version is as it was."
-                )
+        for batch in self.checked(batches):
             if settings.get("frames") == "keyframes" and "video" in batch.items.column("media_type").to_pylist():
                 raise AnnotationError(
                     "The landing has the key frames of videos only, and its objects are in other frames too, which "

@@ -22,7 +22,6 @@ from airflow_annotation.labels.label_studio.controls import (
 from airflow_annotation.labels.label_studio.tags import SHAPES, tags_of
 from airflow_annotation.labels.label_studio.tracks import (
     Group,
-    attributes_of,
     find_tool_frame,
     group_rows,
     path_sequence_of,
@@ -31,6 +30,7 @@ from airflow_annotation.labels.label_studio.tracks import (
     shared_attributes,
 )
 from airflow_annotation.labels.label_studio.values import NOTE, PLACE_ATTRIBUTES, split_path
+from airflow_annotation.labels.submissions import attributes_of
 from airflow_annotation.labels.types import LABEL_TYPES, OTHER
 
 Row = Mapping[str, Any]

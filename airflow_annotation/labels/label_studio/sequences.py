@@ -14,16 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
-from airflow_annotation.labels.video import Filling, Frames, fill_segments, interpolate
+from airflow_annotation.labels.video import STRAIGHT, Filling, Frames, fill_segments, interpolate
 
 _SEEK_STEP: Final = 0.002
 """Seconds: Label Studio's player seeks to the next of these steps behind the time at which a frame begins."""
 
 _FRAME_MAX: Final = 1 << 31
 """More than columns of frames hold, so that what is beyond it is noticed there."""
-
-STRAIGHT: Final = 1e-12
-"""How far a place may be from the middle of its neighbors, in parts of the media or of a turn, and be interpolated."""
 
 
 class KeyFrame(msgspec.Struct, kw_only=True):

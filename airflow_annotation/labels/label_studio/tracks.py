@@ -13,11 +13,12 @@ import msgspec
 import numpy as np
 
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
-from airflow_annotation.labels.label_studio.sequences import STRAIGHT, Track, track_to_sequence
+from airflow_annotation.labels.label_studio.sequences import Track, track_to_sequence
 from airflow_annotation.labels.label_studio.shapes import path_vertices
 from airflow_annotation.labels.label_studio.tags import tags_of
 from airflow_annotation.labels.label_studio.video import ENABLED
-from airflow_annotation.labels.video import Frames
+from airflow_annotation.labels.submissions import attributes_of
+from airflow_annotation.labels.video import STRAIGHT, Frames
 
 Row = Mapping[str, Any]
 
@@ -188,11 +189,6 @@ def ranges_of(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> list[d
         {"start": start, "end": start if end is None else max(start, round(end * tool_frame_rate))}
         for (start, _), end in zip(rows, ends, strict=True)
     ]
-
-
-def attributes_of(row: Row) -> dict[str, Any]:
-    """Return a row's attributes."""
-    return msgspec.json.decode(row.get("attributes") or "{}", type=dict[str, Any])
 
 
 def shared_attributes(rows: Sequence[Row]) -> dict[str, Any] | None:

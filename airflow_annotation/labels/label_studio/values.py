@@ -15,7 +15,6 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.labels.columns import (
     Columns,
     bbox_column,
@@ -24,6 +23,7 @@ from airflow_annotation.labels.columns import (
     mask_columns,
     points_column,
 )
+from airflow_annotation.labels.geometry import to_center
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.masks import bitmask_to_rle, brush_to_rle
 
@@ -177,20 +177,14 @@ def _ellipses(values: Sequence[_Ellipse], pictures: Pictures) -> Columns:
     middle = np.array([(value.x, value.y) for value in values]).reshape(-1, 2) / _PERCENT
     radius = np.array([(value.radius_x, value.radius_y) for value in values]).reshape(-1, 2) / _PERCENT
     degrees = np.array([value.rotation or 0.0 for value in values])
-    corner = middle - _turn(radius, degrees, pictures.records)
+    # Where the size is unknown, the media is taken for a square.
+    sizes = np.array([(record.original_width or 1, record.original_height or 1) for record in pictures.records])
+    corner = middle - to_center(2 * radius * sizes, degrees) / sizes
     return {
         "bbox": bbox_column(np.concatenate([corner, 2 * radius], axis=1).ravel()),
         "rotation": pa.array(degrees),
         **_classes(values),
     }
-
-
-def _turn(vectors: FloatArray, degrees: FloatArray, records: Sequence[Sized]) -> FloatArray:
-    """Turn relative vectors clockwise in pixels; where the size is unknown the media is taken for a square."""
-    aspect = np.array([(record.original_width or 1) / (record.original_height or 1) for record in records])
-    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    x, y = vectors[:, 0], vectors[:, 1]
-    return np.stack([x * cos - y * sin / aspect, x * sin * aspect + y * cos], axis=1)
 
 
 def _polygons(values: Sequence[_Polygon], _: Pictures) -> Columns:

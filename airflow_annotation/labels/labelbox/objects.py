@@ -34,13 +34,11 @@ from airflow_annotation.labels.labelbox.mask_files import MaskFetcher, read_mask
 from airflow_annotation.labels.labelbox.records import Answer, Choice, Object, Point
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.submissions import SCORE
 from airflow_annotation.labels.types import OTHER
 
 DIRECTION: Final = "direction"
 """Attribute of a relation: ``right`` from its first object to its second, ``bi`` both ways."""
-
-SCORE: Final = "score"
-"""Attribute with how sure a model is of a label, which Labelbox calls its confidence."""
 
 
 def read_objects(

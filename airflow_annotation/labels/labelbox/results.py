@@ -22,9 +22,10 @@ from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Question, Tool
 from airflow_annotation.labels.labelbox.kinds import QUESTIONS, TOOLS, kinds_of, row_name
 from airflow_annotation.labels.labelbox.mask_files import rle_to_color_png
-from airflow_annotation.labels.labelbox.objects import DIRECTION, SCORE
+from airflow_annotation.labels.labelbox.objects import DIRECTION
 from airflow_annotation.labels.labelbox.tracks import Row, Segment, first_frame, last_frame, segments_of
 from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.submissions import SCORE, attributes_of
 from airflow_annotation.labels.types import LABEL_TYPES
 
 Record = dict[str, Any]
@@ -123,7 +124,7 @@ class _Writer:
         tool = self._tool(rows[0])
         frames = []
         for row in rows:
-            if set(_attributes(row)) - {SCORE}:
+            if set(attributes_of(row)) - {SCORE}:
                 raise UnwritableLabelError(
                     f"{row_name(row)} has attributes, which Labelbox imports for no mask in a video."
                 )
@@ -182,7 +183,7 @@ class _Writer:
 
     def _relationship(self, row: Row) -> Record:
         ends = {"source": row["from_label_id"], "target": row["to_label_id"]}
-        kind = "bidirectional" if _attributes(row).get(DIRECTION) == "bi" else "unidirectional"
+        kind = "bidirectional" if attributes_of(row).get(DIRECTION) == "bi" else "unidirectional"
         return {"relationship": {**{end: self._uuid(row, id_) for end, id_ in ends.items()}, "type": kind}}
 
     # Answers
@@ -248,16 +249,12 @@ def _named(name: str, feature_schema_id: str | None) -> Record:
     return {"name": name, "schemaId": feature_schema_id} if feature_schema_id else {"name": name}
 
 
-def _attributes(row: Row) -> dict[str, Any]:
-    return msgspec.json.decode(row.get("attributes") or "{}", type=dict[str, Any])
-
-
 def _confidence(row: Row) -> Record:
     """Return how sure the model is of a row's label, as Labelbox takes it.
 
     :raises UnwritableLabelError: the score is not between 0 and 1
     """
-    score = _attributes(row).get(SCORE)
+    score = attributes_of(row).get(SCORE)
     if score is None:
         return {}
     if not 0 <= score <= 1:
@@ -290,7 +287,7 @@ class _Answers:
 
     def __init__(self, row: Row) -> None:
         self._row = row
-        self._attributes = _attributes(row)
+        self._attributes = attributes_of(row)
         self._used = {SCORE, DIRECTION}
 
     def of_row(self, question: Question) -> Any:

@@ -7,15 +7,14 @@ segments. A row speaks for its frame, or up to its ``frame_end`` on the way to t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
+
+from airflow_annotation.labels.video import STRAIGHT
 
 Row = Mapping[str, Any]
 
 Segment = list[tuple[int, Row]]
 """Key frames, by frames from 1, and the row that says what is shown there."""
-
-_STRAIGHT: Final = 1e-12
-"""How far a coordinate may be from the middle of its neighbors, in parts of the media, and be interpolated."""
 
 
 def first_frame(row: Row) -> int:
@@ -75,7 +74,7 @@ def _is_straight(before: Row, row: Row, after: Row) -> bool:
     weight = (first_frame(row) - first_frame(before)) / (first_frame(after) - first_frame(before))
     expected = [one + (other - one) * weight for one, other in zip(start, end, strict=True)]
     return len(middle) == len(expected) and all(
-        abs(one - other) <= _STRAIGHT for one, other in zip(middle, expected, strict=True)
+        abs(one - other) <= STRAIGHT for one, other in zip(middle, expected, strict=True)
     )
 
 
