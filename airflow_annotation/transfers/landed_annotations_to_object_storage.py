@@ -134,6 +134,11 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
         """Return the URI of the dataset, or those of the tables, that were converted."""
         return self._sources
 
+    @property
+    def needs_all_frames(self) -> bool:
+        """Whether the dataset has the frames of videos that no label is on, too."""
+        return has_all_frames(self.dataset_format)
+
     def media_folder(self) -> str:
         """Return ``media_target``, or ``media`` in the dataset's folder."""
         return default_media_folder(self.media_target, self.target, self.object_storage_conn_id)
