@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from posixpath import splitext
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
 from uuid import uuid4
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from airflow_annotation.labels.media import Medium, media_of_items
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.content import content_suffix
+from airflow_annotation.media.exif import open_without_orientation
 from airflow_annotation.media.frames import OnError
 from airflow_annotation.media.storage import copy_files, get_filesystem, local_path, make_folder
 
@@ -40,6 +41,10 @@ _PART_BYTES: Final = 16 << 20
 """Of larger files: what a store is sent at a time, and each thread holds. S3 takes 10,000 parts."""
 _MEDIA_TYPES: Final = frozenset({"image", "video", "audio", "document"})
 """Items of other types may be without a file: their data is what is labeled."""
+
+ExifOrientation = Literal["keep", "apply"]
+_TURNING_TOOLS: Final = frozenset({"label_studio"})
+"""Tools that show and label images as EXIF turns them. Labelbox shows and labels the pixels as they are stored."""
 
 
 FindCopy = Callable[[str], "tuple[str, Mapping[str, str]] | None"]
@@ -176,14 +181,24 @@ class LandedFiles:
     :param allowed: opens what may be read
     :param find_copy: returns where the labeling tool has the media of an item, by its id
     :param on_error: where a file cannot be read: ``fail`` or ``keep`` the others
+    :param exif_orientation: of images: ``keep`` it, or ``apply`` it as the labeling tool does
     """
 
-    def __init__(self, target: str, *, allowed: AllowedMedia, find_copy: FindCopy | None, on_error: OnError) -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        allowed: AllowedMedia,
+        find_copy: FindCopy | None,
+        on_error: OnError,
+        exif_orientation: ExifOrientation = "keep",
+    ) -> None:
         self.target = target
         self.stopped = threading.Event()
         self._allowed = allowed
         self._find_copy = find_copy
         self._on_error: OnError = on_error
+        self._exif_orientation: ExifOrientation = exif_orientation
         self._counts = {"files": 0, "written": 0, "bytes_written": 0, "files_not_read": 0}
         self._not_read: set[str] = set()
         self._names = _StoredNames(target)
@@ -207,17 +222,19 @@ class LandedFiles:
 
     def _add(self, items: pa.RecordBatch, pool: ThreadPoolExecutor) -> None:
         media_types = items.column("media_type").to_pylist()
+        tools = items.column("tool").to_pylist()
         copies: dict[Future[int | None], tuple[str, str]] = {}
-        for (item_id, item_key, media), media_type in zip(_media_of(items), media_types, strict=True):
+        for (item_id, item_key, media), media_type, tool in zip(_media_of(items), media_types, tools, strict=True):
             for one in media:
                 if one.uri is not None:
                     name = file_name(item_id, item_key, one.uri, one.target)
                     # The tool's own copy of an item is of the first of several images: it is none of the others.
                     find_copy = self._find_copy if len(media) == 1 else None
-                    copy = pool.submit(
-                        self._copy, name, partial(open_item, self._allowed, find_copy, item_id, item_key, one.uri)
-                    )
-                    copies[copy] = item_key, name
+                    open_file = partial(open_item, self._allowed, find_copy, item_id, item_key, one.uri)
+                    if self._exif_orientation == "apply" and media_type == "image":
+                        subject, turned = f"The image of item {item_key!r}", tool in _TURNING_TOOLS
+                        open_file = partial(open_without_orientation, open_file, subject, turned=turned)
+                    copies[pool.submit(self._copy, name, open_file)] = item_key, name
                 elif media_type in _MEDIA_TYPES:
                     what = f"{media_type} {one.target!r}" if one.target else media_type
                     self._note(MediaError(f"Nobody knows where the {what} of item {item_key!r} is."), item_key)

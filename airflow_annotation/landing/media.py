@@ -17,7 +17,7 @@ from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video_frames import labeled_frames
-from airflow_annotation.landing.landed_files import FindCopy, LandedFiles, open_item
+from airflow_annotation.landing.landed_files import ExifOrientation, FindCopy, LandedFiles, open_item
 from airflow_annotation.media.access import AllowedMedia, check_roots
 from airflow_annotation.media.encoding import ImageFormat
 from airflow_annotation.media.frame_folder import IMAGE_SUFFIXES, FrameFolder, image_name
@@ -45,6 +45,7 @@ class MediaParameters(OperatorParameters, total=False):
     include_media: IncludeMedia | None
     media_target: str | None
     image_format: ImageFormat
+    exif_orientation: ExifOrientation
     on_media_error: OnError
     media_url_signer: UrlSigner | str | None
     media_roots: Sequence[str] | str
@@ -67,6 +68,10 @@ class MediaTask(VisibleParameters):
     :param media_target: folder of the media; for datasets in object stores, ``media`` in their own folder by default.
         (templated)
     :param image_format: of frames: ``jpeg``, ``png`` or ``webp``
+    :param exif_orientation: of images with ``files``: ``keep`` the files as they are, or ``apply`` it, so that readers
+        that know EXIF and readers that do not have the pixels that people labeled. Label Studio's labels are on the
+        image as EXIF turns it, so it is turned; Labelbox's are on the pixels as stored, so only the orientation is
+        removed. Files that have landed are not written again: choose another ``media_target`` when this changes
     :param on_media_error: where media cannot be read, or a video not as far as its labels go: ``fail``, or ``keep``
         what can be read, and say in the log what cannot
     :param media_url_signer: a function, or the dotted path of one, that is given an item's ``media_uri`` and returns
@@ -89,6 +94,7 @@ class MediaTask(VisibleParameters):
         include_media: IncludeMedia | None = None,
         media_target: str | None = None,
         image_format: ImageFormat = "jpeg",
+        exif_orientation: ExifOrientation = "keep",
         on_media_error: OnError = "fail",
         media_url_signer: UrlSigner | str | None = None,
         media_roots: Sequence[str] | str = (),
@@ -98,10 +104,14 @@ class MediaTask(VisibleParameters):
         if include_media is not None:
             check_choice("include_media", include_media, get_args(IncludeMedia))
         check_choice("image_format", image_format, get_args(ImageFormat))
+        check_choice("exif_orientation", exif_orientation, get_args(ExifOrientation))
+        if exif_orientation == "apply" and include_media != "files":
+            raise ValueError("exif_orientation is for files: pass include_media='files' along with it.")
         check_choice("on_media_error", on_media_error, get_args(OnError))
         self.include_media = include_media
         self.media_target = media_target
         self.image_format: ImageFormat = image_format
+        self.exif_orientation: ExifOrientation = exif_orientation
         self.on_media_error: OnError = on_media_error
         self.media_url_signer = media_url_signer
         self.media_roots = media_roots
@@ -151,7 +161,13 @@ class MediaTask(VisibleParameters):
         find_copy = None if hook is None else partial(hook.find_media, project_id)
         target, on_error = self.media_folder(), self.on_media_error
         if self.include_media == "files":
-            self._media = LandedFiles(target, allowed=allowed, find_copy=find_copy, on_error=on_error)
+            self._media = LandedFiles(
+                target,
+                allowed=allowed,
+                find_copy=find_copy,
+                on_error=on_error,
+                exif_orientation=self.exif_orientation,
+            )
         else:
             self._media = LandedFrames(
                 target,

@@ -280,6 +280,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     def settings(self) -> dict[str, Any]:
         """What decides which rows a landing has, how they look and which media it has; kept with the landed data."""
         media = {"include_media": self.include_media, "media_target": self.media_folder()} if self.include_media else {}
+        media |= {"exif_orientation": self.exif_orientation} if self.exif_orientation != "keep" else {}
         transform = {"transform": transform_name(self.transform)} if self.transform else {}
         return {
             **asdict(self.read_options),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
@@ -133,6 +135,39 @@ def test_a_dataset_to_train_with_has_its_images_where_it_says(
         "a": b"a" * 1000,
         "b": b"b" * 1000,
     }
+
+
+@pytest.mark.parametrize(
+    ("tool", "size", "corner"), [("label_studio", (32, 64), (0.5, 0)), ("labelbox", (64, 32), (0, 0))]
+)
+def test_every_reader_finds_the_labels_of_a_photo_that_exif_turns(
+    land: Land, tmp_path: Path, tool: str, size: tuple[int, int], corner: tuple[float, float]
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:16, :32, 0] = 250  # red at the top left as stored, at the top right as shown
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif)
+    label = box("car", *corner, 0.5, 0.5)
+    batch = item("a", [label], media_uri=f"{tmp_path}/a.jpg", width=size[0], height=size[1], tool=tool)
+    landed = land_files(land, tmp_path / "d", batch, dataset_format="coco", exif_orientation="apply")
+    folder = Path(landed["path"].removeprefix("file://"))
+    coco = json.loads((folder / "annotations" / "instances_train.json").read_text())
+    x, y, width, height = map(round, coco["annotations"][0]["bbox"])
+    (file,) = (folder / "images" / "train").iterdir()
+    with Image.open(file) as image:
+        read = {"Pillow": np.asarray(image), "OpenCV": cv2.imread(str(file))[..., ::-1]}
+    for name, seen in read.items():
+        assert seen.shape[1::-1] == (coco["images"][0]["width"], coco["images"][0]["height"]) == size, name
+        red = seen[..., 0].astype(float)
+        assert red[y : y + height, x : x + width].mean() > 240, name
+        assert red.sum() == pytest.approx(red[y : y + height, x : x + width].sum(), rel=0.05), name
+
+
+def test_orientation_is_of_files(land: Land, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="exif_orientation is for files"):
+        land_files(land, tmp_path, include_media="frames", exif_orientation="apply")
 
 
 def test_private_files_are_read_by_signed_urls(land: Land, tmp_path: Path, photos: Path) -> None:
