@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,19 @@ from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.base import AnnotationsTransfer
+from airflow_annotation.transfers.landed_annotations_to_object_storage import (
+    LandedAnnotationsToObjectStorageOperator,
+)
 from airflow_annotation.transfers.sharded import land_in_shards
 from tests.chaos.play import Play
 from tests.support.databases import SEEN, Database, seen
+from tests.support.datasets import box, item
 from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
 from tests.support.task_context import task_context
 from tests.transfers.doomed import land
 
 State = Sequence[Hashable]
+Project = Callable[[Play], list[LabelTables]]
 LANDINGS = 3
 """How often a project lands in a round."""
 
@@ -36,14 +41,21 @@ class Destination:
     :param operator: what lands
     :param arguments: of the operator
     :param on_disk: whether it is on this machine's disk
+    :param forbidden: arguments with which the operator may only read there, None where nothing is forbidden
     """
 
     def __init__(
-        self, operator: type[AnnotationsTransfer], arguments: dict[str, Any], *, on_disk: bool = False
+        self,
+        operator: type[AnnotationsTransfer],
+        arguments: dict[str, Any],
+        *,
+        on_disk: bool = False,
+        forbidden: dict[str, Any] | None = None,
     ) -> None:
         self.operator = operator
         self.arguments = arguments
         self.on_disk = on_disk
+        self.forbidden = forbidden
 
     def read(self) -> State:
         """Return what a reader sees, in one look."""
@@ -60,7 +72,7 @@ class Tables(Destination):
     :param uri: where it is read
     """
 
-    def __init__(self, uri: str, operator: type[AnnotationsTransfer], arguments: dict[str, Any], **where: bool) -> None:
+    def __init__(self, uri: str, operator: type[AnnotationsTransfer], arguments: dict[str, Any], **where: Any) -> None:
         super().__init__(operator, arguments, **where)
         self._uri = uri
 
@@ -84,18 +96,26 @@ class Files(Destination):
         return _files(self._target, self._format)
 
     def expected(self, batches: list[LabelTables]) -> State:
+        return self.expected_of(lambda arguments: land(self.operator, arguments, batches), {"project": "1"})
+
+    def expected_of(self, job: Callable[[dict[str, Any]], Any], arguments: dict[str, Any]) -> State:
+        """Return what readers are to see of what a job makes, given where to make it."""
         reference = self._home / uuid4().hex
-        land(self.operator, {**self.arguments, "target": str(reference), "project": "1"}, batches)
+        job({**self.arguments, **arguments, "target": str(reference)})
         return _files(reference, self._format)
 
 
 class Sql(Destination):
-    """Tables in a database."""
+    """Tables in a database.
 
-    def __init__(self, conn_id: str, *, on_disk: bool) -> None:
+    :param reader_conn_id: connection of a user who may only read
+    """
+
+    def __init__(self, conn_id: str, *, on_disk: bool = False, reader_conn_id: str | None = None) -> None:
         self._database = Database(conn_id)
         arguments = {"table_prefix": self._database.prefix, "sql_conn_id": conn_id}
-        super().__init__(AnnotationsToSqlOperator, arguments, on_disk=on_disk)
+        forbidden = {**arguments, "sql_conn_id": reader_conn_id} if reader_conn_id else None
+        super().__init__(AnnotationsToSqlOperator, arguments, on_disk=on_disk, forbidden=forbidden)
 
     def read(self) -> State:
         with closing(self._database.hook.get_conn()) as connection, closing(connection.cursor()) as cursor:
@@ -117,9 +137,11 @@ class BigQuery(Destination):
         return sorted(self._dataset.query(SEEN))
 
 
-def play_landings(play: Play, destination: Destination, *, shards: bool = False) -> None:
+def play_landings(
+    play: Play, destination: Destination, *, shards: bool = False, project: Project | None = None
+) -> None:
     """Land a project that changes, and compare."""
-    projects = [_project(play) for _ in range(LANDINGS)]
+    projects = [(project or photos)(play) for _ in range(LANDINGS)]
     expected = [destination.expected(batches) for batches in projects]
     with ExitStack() as reading:
         for number, batches in enumerate(projects):
@@ -130,11 +152,37 @@ def play_landings(play: Play, destination: Destination, *, shards: bool = False)
 
 
 def _land(play: Play, destination: Destination, batches: list[LabelTables], *, shards: bool) -> None:
-    arguments = {**destination.arguments, "project": "1", "full_refresh": play.random.random() < 0.3}
+    how = {"project": "1", "full_refresh": play.random.random() < 0.3}
+    arguments = {**destination.arguments, **how}
     if shards:
         _land_in_shards(play, destination, arguments, batches)
-    else:
-        play.until_done("land", land, destination.operator, arguments, batches, on_disk=destination.on_disk)
+        return
+    forbidden = (destination.operator, {**destination.forbidden, **how}, batches) if destination.forbidden else None
+    play.until_done(
+        "land", land, destination.operator, arguments, batches, on_disk=destination.on_disk, forbidden=forbidden
+    )
+
+
+def play_conversions(play: Play, dataset_format: str) -> None:
+    """Make another dataset of what has landed, again and again, and compare with conversions that nothing hinders."""
+    destination = Files(play.home, dataset_format)
+    jobs, expected = [], []
+    for number in range(LANDINGS):
+        source = str(play.home / f"landed-{number}")
+        land(AnnotationsToObjectStorageOperator, {"target": source, "project": "1"}, photos(play))
+        jobs.append({**destination.arguments, "source": source})
+        expected.append(destination.expected_of(convert, {"source": source}))
+    with ExitStack() as reading:
+        for number, arguments in enumerate(jobs):
+            play.until_done("convert", convert, arguments, on_disk=True)
+            play.note(play.figures.compare(expected[number], destination.read()))
+            if number == 0:
+                reading.enter_context(_reader(play, destination, expected))
+
+
+def convert(arguments: dict[str, Any]) -> Any:
+    """Make another dataset of what has landed."""
+    return LandedAnnotationsToObjectStorageOperator(task_id="convert", **arguments).execute(task_context())
 
 
 def _land_in_shards(
@@ -210,7 +258,8 @@ def _reader(play: Play, destination: Destination, expected: list[State]) -> Iter
         thread.join()
 
 
-def _project(play: Play) -> list[LabelTables]:
+def photos(play: Play) -> list[LabelTables]:
+    """Return a project of images with boxes."""
     random = play.random
     batches, first = [], random.randrange(5)
     for _ in range(random.randint(1, 3)):
@@ -218,6 +267,25 @@ def _project(play: Play) -> list[LabelTables]:
         batches.append(boxes(count, first=first, per_item=random.randint(1, 5)))
         first += count + random.randrange(3)
     return batches
+
+
+def videos(play: Play) -> list[LabelTables]:
+    """Return a project of videos with boxes in some frames."""
+    random, first = play.random, play.random.randrange(5)
+    facts = {"media_type": "video", "frame_rate": 25.0, "frame_count": 40}
+    return [
+        item(
+            f"video-{number}",
+            [
+                box("person", 0.1, 0.2, 0.25, 0.5, frame=frame, track_id=f"t{track}")
+                for track in range(random.randint(1, 3))
+                for frame in sorted(random.sample(range(40), random.randint(1, 5)))
+            ],
+            media_uri=f"gs://videos/{number}.mp4",
+            **facts,
+        )
+        for number in range(first, first + random.randint(1, 6))
+    ]
 
 
 def _rows(rows: dict[str, list[dict[str, Any]]]) -> State:

@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -26,7 +26,7 @@ NOBODY: Final = 65534
 CLOCKS: Final = (0.0, 0.0, 600.0, -600.0)
 """Seconds by which a worker's clock is ahead of the servers'."""
 
-OBSTACLES: Final = frozenset({"full disk", "read-only", "key refused", "no tool"})
+OBSTACLES: Final = frozenset({"full disk", "read-only", "forbidden", "key refused", "no tool", "refused"})
 
 PATIENCE: Final = 180.0
 """Seconds after which a try counts as one that hangs."""
@@ -69,18 +69,21 @@ class Play:
         job: Callable[..., Any],
         *arguments: Any,
         on_disk: bool = False,
+        forbidden: Sequence[Any] | None = None,
         proxy: FaultServer | None = None,
     ) -> Any:
         """Try a job, with something happening to most tries, until one does it; return its result.
 
         :param what: names the job; those of one name take as long as each other
         :param on_disk: it writes to this machine's disk, which may be full or forbidden
+        :param forbidden: arguments with which the job may not write where it writes
         :param proxy: it talks to a tool through this, where faults happen
         """
         for number in range(1, 40):
-            fates = ["nothing"] if number > WILD_TRIES else self._fates(on_disk, proxy)
-            fate = self.random.choice(fates)
-            process = self._try(what, fate, job, arguments, proxy)
+            fates = self._fates(on_disk, proxy) + ["forbidden"] * (forbidden is not None)
+            fate = "nothing" if number > WILD_TRIES else self.random.choice(fates)
+            given = tuple(forbidden) if forbidden and fate == "forbidden" else arguments
+            process = self._try(what, fate, job, given, proxy)
             if process.error is None and process.process.exitcode == 0:
                 return process.result
         raise AssertionError(f"{self.scene}, round {self.number}: {what} never ends")
@@ -88,7 +91,7 @@ class Play:
     def _fates(self, on_disk: bool, proxy: FaultServer | None) -> list[str]:
         fates = ["nothing", "killed", "killed", "killed"]
         if proxy is not None:
-            return [*fates, *["nothing", "killed at a request"] * 3, "key refused", "no tool"]
+            return [*fates, *["nothing", "killed at a request"] * 3, "key refused", "no tool", "refused"]
         fates += ["killed at a step"] * 4
         return [*fates, "full disk", *(["read-only"] if os.getuid() == 0 else [])] if on_disk else fates
 
@@ -109,7 +112,7 @@ class Play:
             process.process.kill()
 
         if proxy is not None:
-            proxy.choose = self._chooser(fate, kill)
+            proxy.choose = self._chooser(fate, kill, proxy)
         process = DoomedProcess(job, *arguments, **options)
         ready.set()
         if fate == "killed":
@@ -125,6 +128,7 @@ class Play:
             self.note(f"{what} ({fate}) hung for {PATIENCE:.0f} s")
         if proxy is not None:
             proxy.choose = None
+            proxy.listen()
         if process.process.exitcode == -signal.SIGKILL:
             figures.kills += 1
         elif process.process.exitcode == 0 and fate == "nothing":
@@ -159,9 +163,11 @@ class Play:
             self.figures.raw += 1
             self.note(f"{what} ended with a raw error:\n{(process.error or '')[-1500:]}")
 
-    def _chooser(self, fate: str, kill: Callable[[], None]) -> Callable[[SeenRequest], Fault | None]:
+    def _chooser(
+        self, fate: str, kill: Callable[[], None], proxy: FaultServer
+    ) -> Callable[[SeenRequest], Fault | None]:
         random = Random(self.random.random())
-        rate = random.choice([0.2, 0.35, 0.5]) if fate not in {"key refused", "no tool"} else 0.0
+        rate = random.choice([0.2, 0.35, 0.5]) if fate not in OBSTACLES else 0.0
         at, before = random.randint(1, 10), random.random() < 0.3
         seen = 0
 
@@ -174,6 +180,8 @@ class Play:
                 return Fault(status=401, body=b'{"detail":"Invalid token.","message":"Invalid API key"}')
             if fate == "no tool" and seen >= at:
                 return Fault(cut="reset")
+            if fate == "refused" and seen >= at:
+                return Fault(before=proxy.refuse, cut="reset")
             if not self.kinds or random.random() >= rate:
                 return None
             kind = random.choice(self.kinds)

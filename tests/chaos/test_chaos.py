@@ -18,24 +18,23 @@ from typing import Any, Final
 from uuid import uuid4
 
 import pytest
+from airflow.sdk import BaseHook
 
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.chaos.cycles import Cycle, play_frames
 from tests.chaos.figures import Figures, Report
-from tests.chaos.landings import BigQuery, Destination, Files, Sql, Tables, play_landings
+from tests.chaos.landings import BigQuery, Destination, Files, Sql, Tables, play_conversions, play_landings, videos
 from tests.chaos.play import Play
-from tests.servers.fault_kinds import FAULT_KINDS, GARBLED_KINDS, RESENT_KINDS
+from tests.servers.fault_kinds import FAULT_KINDS
 from tests.servers.faults import fault_server
 from tests.support.connections import airflow_connection
+from tests.support.roles import forbid_writing, make_reader
 from tests.transfers.test_s3 import make_bucket
 
 Scene = Callable[[Play], None]
 
 SHORT: Final = 300.0
 """Seconds below which no server is started for chaos alone."""
-
-LEFT_OUT: Final = GARBLED_KINDS | RESENT_KINDS
-"""Kinds of fault that the minute of ``make test`` leaves out: see docs/chaos.md."""
 
 SERVERS: Final = (
     "label_studio",
@@ -48,7 +47,7 @@ SERVERS: Final = (
 CYCLES: Final = ("Label Studio", "Labelbox")
 """Scenes that wait more than they compute: in a long session, each plays beside the others."""
 
-_FILE_FORMATS: Final = ("jsonl", "csv", "coco", "yolo", "pascal_voc", "semantic_masks")
+_FILE_FORMATS: Final = ("jsonl", "csv", "coco", "yolo", "pascal_voc", "semantic_masks", "image_folder")
 
 
 class Scenes:
@@ -68,9 +67,12 @@ class Scenes:
             "shards to file": lambda play: play_landings(play, self._folder(play), shards=True),
             "sqlite": lambda play: play_landings(play, self._sqlite(play)),
             "shards to sqlite": lambda play: play_landings(play, self._sqlite(play), shards=True),
-            "postgres": lambda play: play_landings(play, Sql(self._server("postgres_conn_id"), on_disk=False)),
+            "postgres": lambda play: play_landings(play, self._postgres()),
             "gcs": lambda play: play_landings(play, self._gcs()),
-            "s3": lambda play: play_landings(play, self._s3()),
+            "s3": self._play_s3,
+            "mot": lambda play: play_landings(play, Files(play.home, "mot"), project=videos),
+            "yolo of landed": lambda play: play_conversions(play, "yolo"),
+            "jsonl of landed": lambda play: play_conversions(play, "jsonl"),
             "bigquery": lambda play: play_landings(play, BigQuery(self._server("bigquery_conn_id"))),
             "Label Studio": self._cycle("label_studio"),
             "Labelbox": self._cycle("labelbox"),
@@ -97,10 +99,22 @@ class Scenes:
         arguments = {"bucket": bucket, "prefix": "labels", "gcp_conn_id": conn_id}
         return Tables(f"gs://{conn_id}@{bucket}/labels", AnnotationsToGCSOperator, arguments)
 
-    def _s3(self) -> Destination:
+    def _postgres(self) -> Destination:
+        conn_id = self._server("postgres_conn_id")
+        reader = self._connect(f"reader_{uuid4().hex}", make_reader(conn_id))
+        return Sql(conn_id, reader_conn_id=reader)
+
+    def _play_s3(self, play: Play) -> None:
         conn_id = self._server("s3_conn_id")
-        target = f"s3://{conn_id}@{make_bucket(conn_id)}/labels"
-        return Tables(target, AnnotationsToObjectStorageOperator, {"target": target})
+        bucket, stored = make_bucket(conn_id), BaseHook.get_connection(conn_id)
+        with fault_server(stored.extra_dejson["endpoint_url"]) as server:
+            server.choose = forbid_writing
+            extra = {**stored.extra_dejson, "endpoint_url": server.url}
+            connection = {"conn_type": "aws", "login": "test", "password": "test", "extra": extra}
+            reader = self._connect(f"s3_{uuid4().hex}", connection)
+            target, forbidden = (f"s3://{one}@{bucket}/labels" for one in (conn_id, reader))
+            operator = AnnotationsToObjectStorageOperator
+            play_landings(play, Tables(target, operator, {"target": target}, forbidden={"target": forbidden}))
 
     def _cycle(self, tool: str) -> Scene:
         def play_cycle(play: Play) -> None:
@@ -167,7 +181,7 @@ def test_nothing_is_lost_doubled_or_torn(request: pytest.FixtureRequest, chaos_h
     only, number = (request.config.getoption(f"--chaos-{name}") for name in ("scene", "round"))
     report = Report(seed=int(seed))
     is_short = seconds < SHORT and number is None
-    kinds = frozenset(FAULT_KINDS) - (LEFT_OUT if is_short else frozenset())
+    kinds = frozenset(FAULT_KINDS)
     names = SERVERS if is_short and only != "bigquery" else (*SERVERS, "bigquery_conn_id")
     servers = {name: request.getfixturevalue(name) for name in names}
     with ExitStack() as connections:

@@ -88,6 +88,10 @@ class FaultServer:
     requests: list[SeenRequest] = field(default_factory=list)
     choose: Callable[[SeenRequest], Fault | None] | None = None
     late: int = 0
+    refuse: Callable[[], None] = lambda: None
+    """Let new connections be refused, as where no server runs, until :attr:`listen` is called."""
+    listen: Callable[[], None] = lambda: None
+    """Take connections again, on the same port."""
 
     def seen(self, method: str, path: str) -> int:
         """Count the requests of this method with this in their path."""
@@ -96,6 +100,7 @@ class FaultServer:
 
 class _Listener(ThreadingHTTPServer):
     daemon_threads = True
+    block_on_close = False
     request_queue_size = 100
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -153,7 +158,8 @@ def fault_server(upstream: str = "", *, prefix: str = "", faults: list[Fault] | 
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(max(len(answer) + fault.promise, 0)))
+            if not any(name.lower() == "content-length" for name, _ in headers):
+                self.send_header("Content-Length", str(max(len(answer) + fault.promise, 0)))
             self.end_headers()
             if fault.cut == "body" or fault.promise:
                 answer = answer[: len(answer) // 2] if fault.cut else answer
@@ -192,7 +198,8 @@ def fault_server(upstream: str = "", *, prefix: str = "", faults: list[Fault] | 
                 timeout=60,
                 verify=_NO_TLS,
             )
-            headers = [(name, value) for name, value in answer.headers.multi_items() if name not in _NOT_RETURNED]
+            left_out = _NOT_RETURNED - ({"content-length"} if self.command == "HEAD" else set())
+            headers = [(name, value) for name, value in answer.headers.multi_items() if name not in left_out]
             return answer.status_code, headers, answer.content
 
         def _pass_on_late(self, seconds: float, body: bytes) -> None:
@@ -205,14 +212,37 @@ def fault_server(upstream: str = "", *, prefix: str = "", faults: list[Fault] | 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
             """Keep quiet."""
 
-    listener = _Listener(("127.0.0.1", 0), Handler)
-    server = FaultServer(f"http://127.0.0.1:{listener.server_port}{prefix}", faults or [])
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
+    listening = _Listening(Handler)
+    server = FaultServer(f"http://127.0.0.1:{listening.port}{prefix}", faults or [])
+    server.refuse, server.listen = listening.stop, listening.start
     try:
         yield server
     finally:
         stopping.set()
-        listener.shutdown()
-        listener.server_close()
-        thread.join()
+        listening.stop()
+
+
+class _Listening:
+    """A port of loopback that is listened on, or not."""
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        self._handler = handler
+        self._lock = threading.Lock()
+        self._listener: _Listener | None = None
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        with self._lock:
+            if self._listener is None:
+                self._listener = _Listener(("127.0.0.1", self.port), self._handler)
+                self.port = self._listener.server_port
+                arguments = {"poll_interval": 0.02}
+                threading.Thread(target=self._listener.serve_forever, kwargs=arguments, daemon=True).start()
+
+    def stop(self) -> None:
+        with self._lock:
+            if self._listener is not None:
+                self._listener.shutdown()
+                self._listener.server_close()
+                self._listener = None
