@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -17,6 +18,7 @@ from airflow.sdk.bases.hook import BaseHook
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.label_errors import with_label_errors
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
+from airflow_annotation.labels.media import media_of_items
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
@@ -339,15 +341,19 @@ class AnnotationHook(BaseHook, ABC):
         """Return whether a URL is of the tool's own server."""
         return False
 
-    def find_media(self, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
+    def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
         """Return the URL at which the tool shows an item's media to people, and the headers to send along, or None.
 
         The default knows those that are on the web.
+
+        :param project_id: the project
+        :param item_id: the item
+        :param target: which of its images, where it has several, see :class:`~airflow_annotation.labels.media.Medium`
         """
         for tables in self.read_tables(self.get_project(project_id), item_ids=[item_id]):
-            for media in tables.items.column("media_uri").to_pylist():
-                if media and media.startswith(("http://", "https://")):
-                    return self.media_request(media)
+            for one in itertools.chain.from_iterable(media_of_items(tables.items)):
+                if one.target == target and one.uri and one.uri.startswith(("http://", "https://")):
+                    return self.media_request(one.uri)
         return None
 
     # Waiting

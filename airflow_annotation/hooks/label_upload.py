@@ -62,6 +62,10 @@ class LabelUpload(ABC):
     def has_labels(self, item: KnownItem, submissions: Iterable[Submission]) -> bool:
         """Return whether an item has labels of this version already."""
 
+    def is_sized(self, target: str | None) -> bool:  # noqa: ARG002 - what others override
+        """Return whether an item's size is that of what a label's ``target`` names: an item may show several images."""
+        return True
+
     @abstractmethod
     def write(self, item_key: str, item: KnownItem, rows: list[Row], submission: Submission, number: int) -> list[Any]:
         """Return the labels of a submission as the tool takes them, which JSON can hold.
@@ -122,6 +126,7 @@ class LabelUpload(ABC):
             width=item.width,
             height=item.height,
             frame_rate=item.frame_rate,
+            is_sized=self.is_sized,
         )
 
     def _send(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from airflow_annotation.labels.cells import plain_value
@@ -37,6 +37,7 @@ def complete_labels(
     width: int | None = None,
     height: int | None = None,
     frame_rate: float | None = None,
+    is_sized: Callable[[str | None], bool] = lambda _: True,
 ) -> list[Row]:
     """Return a submission's rows with all that a tool needs.
 
@@ -51,6 +52,8 @@ def complete_labels(
     :param width: of the media, in pixels
     :param height: of the media, in pixels
     :param frame_rate: of a video file, in frames a second
+    :param is_sized: whether the width and height are those of what a label's ``target`` names: of several images of an
+        item, they are those of one
     :raises LabelRowError: a row could not be read, lacks what its type needs, or has the ``label_id`` of another one;
         its field is not in the schema; or its media's size is not known and its coordinates are in pixels
     """
@@ -65,9 +68,10 @@ def complete_labels(
             row["label_id"] = hashlib.blake2b(f"{submission.item_key}\n{number}".encode(), digest_size=5).hexdigest()
         if row.get("label") is None and row.get("labels"):
             row["label"] = row["labels"][0]
-        _check(row, where, width, height)
+        size = (width, height) if is_sized(row.get("target")) else (None, None)
+        _check(row, where, *size)
         if coordinates == "pixels":
-            _make_relative(row, where, width, height)
+            _make_relative(row, where, *size)
         attributes = _read_attributes(row.get("attributes"), where)
         if row.get(SCORE) is not None:
             attributes[SCORE] = row[SCORE]

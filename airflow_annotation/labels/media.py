@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_PAGE: Final = re.compile(r"(.+)\[(\d+)\]")
+_PAGE: Final = re.compile(r"(.+)\[(\d+)\]", re.DOTALL)
 
 
 class Medium(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx
+import numpy as np
 import pytest
 from airflow.sdk import BaseHook
+from PIL import Image
 
 from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.operators.predictions import UploadPredictionsOperator
+from airflow_annotation.plugins.page import samples
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from tests.support.connections import airflow_connection
+from tests.support.datasets import image_index, read_coco
 from tests.support.task_context import task_context
 
 if TYPE_CHECKING:
@@ -92,3 +100,75 @@ def test_a_landing_asks_for_the_project_and_its_label_config_once(
     of_project = [url for url in asked if httpx.URL(url).path == f"/api/projects/{project_by_hand}/"]
     assert len(of_project) == 2
     assert sum("label_config" in url for url in of_project) == 1
+
+
+PAGES = json.loads((Path(__file__).parents[1] / "labels" / "cases" / "F1_pages.json").read_text())
+
+
+@pytest.fixture
+def project_of_pages(label_studio: LabelStudio) -> Iterator[str]:
+    """A project with an item of two images that the server holds, 1000 x 500 and 200 x 800, with a box on each."""
+    with httpx.Client(base_url=label_studio.url, headers={"Authorization": f"Token {label_studio.api_key}"}) as client:
+        body = {"title": f"Pages {uuid4()}"[:50], "label_config": PAGES["label_config"]}
+        project = f"/api/projects/{client.post('/api/projects', json=body).raise_for_status().json()['id']}"
+        files = {
+            f"file{number}": (f"p{number}.png", png(size)) for number, size in enumerate([(1000, 500), (200, 800)])
+        }
+        sent = client.post(f"{project}/import", params={"commit_to_project": "false"}, files=files).raise_for_status()
+        ids = json.dumps(sent.json()["file_upload_ids"])
+        stored = client.get(f"{project}/file-uploads", params={"ids": ids}).raise_for_status().json()
+        uris = sorted((f"/data/{one['file']}" for one in stored), key=lambda uri: uri.rpartition("-")[2])
+        (task,) = PAGES["tasks"]
+        annotations = [{"result": annotation["result"]} for annotation in task["annotations"]]
+        client.post(
+            f"{project}/import", json=[{"data": {"images": uris}, "annotations": annotations}]
+        ).raise_for_status()
+        yield project.rpartition("/")[2]
+        client.delete(project).raise_for_status()
+
+
+def png(size: tuple[int, int]) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_images_of_an_item_land_with_their_own_labels_go_back_and_are_on_the_page(
+    label_studio_conn_id: str, project_of_pages: str, tmp_path: Path
+) -> None:
+    shared: dict[str, Any] = {"annotation_conn_id": label_studio_conn_id, "project": project_of_pages}
+    landed = AnnotationsToObjectStorageOperator(
+        task_id="coco", target=str(tmp_path / "coco"), dataset_format="coco", include_media="files", **shared
+    ).execute(task_context())
+    folder = Path(landed["path"].removeprefix("file://"))
+    boxes = [[100, 50, 100, 100], [120, 80, 20, 160]]
+    assert np.allclose([one["bbox"] for one in read_coco(folder)["annotations"]], boxes)
+    sizes = [Image.open(folder / file).size for file in image_index(folder)["file"].to_pylist()]
+    assert sizes == [(1000, 500), (200, 800)]
+
+    to_tables = {"target": str(tmp_path / "tables"), "include_predictions": True, **shared}
+    AnnotationsToObjectStorageOperator(task_id="tables", coordinates="pixels", **to_tables).execute(task_context())
+    assert np.allclose(read_dataset(str(tmp_path / "tables"))["labels"]["bbox"].to_pylist(), boxes)
+
+    AnnotationsToObjectStorageOperator(task_id="relative", **to_tables).execute(task_context())
+    labels = read_dataset(str(tmp_path / "tables"))["labels"]
+    uploaded = UploadPredictionsOperator(task_id="upload", labels=labels, model_version="again", **shared).execute(
+        task_context()
+    )
+    assert (uploaded["uploaded"], uploaded["failed"]) == (1, 0)
+    AnnotationsToObjectStorageOperator(task_id="again", **to_tables).execute(task_context())
+    again = read_dataset(str(tmp_path / "tables"))["labels"].to_pylist()
+    own, predicted = ([row for row in again if row["origin"] == origin] for origin in ("person", "prediction"))
+    for name in ("label_id", "target", "label"):
+        assert [row[name] for row in predicted] == [row[name] for row in own]
+    assert np.allclose([row["bbox"] for row in predicted], [row["bbox"] for row in own])
+
+    hook = AnnotationHook.for_connection(label_studio_conn_id)
+    first, second = samples.read_sample(hook, project_of_pages).items
+    assert [(one.target, one.width, one.height, len(one.labels)) for one in (first, second)] == [
+        ("image[0]", 1000, 500, 1),
+        ("image[1]", 200, 800, 1),
+    ]
+    found = samples.find_image(hook, project_of_pages, second.item_id, second.target)
+    assert not isinstance(found, str)
+    assert Image.open(io.BytesIO(found[0])).size == (200, 800)

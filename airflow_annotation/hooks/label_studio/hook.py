@@ -194,9 +194,10 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         """Return whether a URL is of the connection's server."""
         return same_origin(url, self.client.url)
 
-    def find_media(self, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
+    def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
         """Return the URL of what the server shows of an item, and the key where the server has it itself."""
-        return media_files.find_media(self.client, project_id, item_id)
+        config = self._read_config(project_id) if target else None
+        return media_files.find_media(self.client, project_id, item_id, target, config)
 
     def list_last_labeled(self, project_id: str, count: int) -> list[str]:
         """Return the ids of the labeled items that were changed last, in one request."""

@@ -15,6 +15,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 
 log = logging.getLogger(__name__)
@@ -170,12 +171,16 @@ def file_name(key: int, file: BinaryIO, stem: str, extension: str) -> str:
     return f"{key:016x}{content.hexdigest()}-{readable}{extension}"
 
 
-def find_media(client: LabelStudioClient, project_id: str, item_id: str) -> tuple[str, Mapping[str, str]] | None:
+def find_media(
+    client: LabelStudioClient, project_id: str, item_id: str, target: str = "", config: LabelingConfig | None = None
+) -> tuple[str, Mapping[str, str]] | None:
     """Return the URL of the first media file of a task, and the headers to read it with; None if it has none.
 
     :param client: speaks to the server
     :param project_id: the project that the task must be in
     :param item_id: the task
+    :param target: instead of the first, this one of its images
+    :param config: the project's labeling config, which says where in the task's data it is
     :raises AnnotationError: it is not in the project
     """
     if not item_id.isdecimal():
@@ -183,8 +188,12 @@ def find_media(client: LabelStudioClient, project_id: str, item_id: str) -> tupl
     task = client.read("GET", f"/api/tasks/{item_id}/", _ShownTask)
     if str(task.project) != project_id:
         raise AnnotationError(f"Task {item_id} is not in project {project_id}.")
-    for key, value in task.data.items():
-        if key not in RESERVED_KEYS and isinstance(value, str) and value.startswith(("/", "http://", "https://")):
+    if target and config is not None:
+        shown = [uri for name, uri in config.list_images(task.data) if name == target]
+    else:
+        shown = [value for key, value in task.data.items() if key not in RESERVED_KEYS and isinstance(value, str)]
+    for uri in shown:
+        if uri is not None and uri.startswith(("/", "http://", "https://")):
             server = urlsplit(client.url)
-            return client.media_request(f"{server.scheme}://{server.netloc}{value}" if value[0] == "/" else value)
+            return client.media_request(f"{server.scheme}://{server.netloc}{uri}" if uri[0] == "/" else uri)
     return None

@@ -141,6 +141,9 @@ class _Upload(LabelUpload):
 
     # Predictions
 
+    def is_sized(self, target: str | None) -> bool:
+        return self._config.is_main_image(target)
+
     def write(
         self,
         item_key: str,  # noqa: ARG002 - the task says it

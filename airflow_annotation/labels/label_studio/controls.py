@@ -206,6 +206,21 @@ class LabelingConfig:
         """Whether a task may show several images, whatever its data are."""
         return len(self._images) > 1 or any(media.repeat or media.is_list for media in self._images)
 
+    def is_main_image(self, target: str | None) -> bool:
+        """Return whether a label is on the first of a task's images, or on none of them."""
+        name, page = split_target(target or "")
+        shown = self.find_object(name)
+        if shown is None or shown.media_type != "image":
+            return True
+        first = self._images[0]
+        own_name = first.name.replace(first.repeat.flag, "0") if first.repeat else first.name
+        return name == own_name and not page
+
+    def first_target(self, control: Control) -> str:
+        """Return the first of the media that a control labels."""
+        name = control.to_names[0]
+        return name.replace(self._flags[name], "0") if name in self._flags else name
+
     def repeated_name(self, name: str, target: str) -> str:
         """Return the name that results have of a tag that a ``Repeater`` repeats, beside what has the given name.
 

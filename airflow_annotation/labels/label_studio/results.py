@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -30,6 +29,7 @@ from airflow_annotation.labels.label_studio.tracks import (
     shared_attributes,
 )
 from airflow_annotation.labels.label_studio.values import NOTE, PLACE_ATTRIBUTES, split_path
+from airflow_annotation.labels.media import split_target
 from airflow_annotation.labels.submissions import attributes_of
 from airflow_annotation.labels.types import LABEL_TYPES, OTHER
 
@@ -54,8 +54,8 @@ def results_from_labels(
 
     :param rows: the rows of one annotation in their order, as dictionaries by column; columns may be missing
     :param config: the labeling config of the project that they go to
-    :param width: of the item's media, in pixels; Label Studio wants it with shapes
-    :param height: of the item's media, in pixels
+    :param width: of the item's media, or the first of its images, in pixels; Label Studio wants it with shapes
+    :param height: of the same, in pixels
     :param duration: of a video, in seconds: where an object is shown that does not disappear before
     :raises UnwritableLabelError: the config has no control for a field or no such class, or coordinates are outside the
         media
@@ -88,6 +88,8 @@ class _Writer:
         self._config = config
         if row.get("mask_size"):
             height, width = row["mask_size"]
+        elif not config.is_main_image(row.get("target")):
+            width = height = None
         self._size = {"original_width": width, "original_height": height} if width and height else {}
         self._aspect = width / height if width and height else 1.0
         self._where = f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
@@ -149,7 +151,7 @@ class _Writer:
         yield from self._attributes(control, attributes)
 
     def _tool_frame_rate(self, control: Control) -> float:
-        media = self._config.find_object(self._row.get("target") or control.to_names[0])
+        media = self._config.find_object(self._row.get("target") or self._config.first_target(control))
         if media is None:
             return DEFAULT_FRAME_RATE
         if media.has_frame_rate_in_data:
@@ -192,18 +194,18 @@ class _Writer:
                 raise UnwritableLabelError(f"{self._where} has the attribute {name!r}, which the project does not ask.")
 
     def _record(self, control: Control, value: Record, attributes: Mapping[str, Any]) -> Record:
-        target = self._row.get("target") or control.to_names[0]
-        page = re.fullmatch(r"(.*)\[(\d+)\]", target)
+        target = self._row.get("target") or self._config.first_target(control)
+        to_name, page = split_target(target)
         record: Record = {
             "id": self._group.record_id,
             "type": control.tag,
-            "from_name": control.name,
-            "to_name": page[1] if page else target,
+            "from_name": self._config.repeated_name(control.name, to_name),
+            "to_name": to_name,
             "value": value,
             **(self._size if control.is_shape or "x" in value else {}),
         }
-        if page:
-            record["item_index"] = int(page[2])
+        if page is not None:
+            record["item_index"] = page
         if self._row.get("parent_label_id") is not None:
             record["parentID"] = self._row["parent_label_id"]
         if self._row.get("label_origin") is not None:

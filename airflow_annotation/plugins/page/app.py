@@ -116,10 +116,13 @@ async def get_sample(connection: PermittedConnection, project: ProjectId, user: 
 
 
 @_api.get("/image")
-async def get_image(connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep) -> Response:
-    """Return the image of an item, or lead to where it is on the web."""
+async def get_image(
+    connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep, target: ProjectId = ""
+) -> Response:
+    """Return the image of an item, one of several by its target, or lead to where it is on the web."""
     await _check_run(connection, project, user)
-    found = await _images.get((connection.conn_id, project, item), lambda: _find_image(connection, project, item))
+    key = (connection.conn_id, project, item, target)
+    found = await _images.get(key, lambda: _find_image(connection, project, item, target))
     if isinstance(found, str):
         return RedirectResponse(found, 307, {"Referrer-Policy": "no-referrer"})
     content, media_type = found
@@ -157,8 +160,10 @@ async def _read_sample(connection: PermittedConnection, project_id: str) -> Samp
     return await run_in_threadpool(lambda: read_sample(hook_of(connection), project_id))
 
 
-async def _find_image(connection: PermittedConnection, project_id: str, item_id: str) -> str | tuple[bytes, str]:
-    return await run_in_threadpool(lambda: find_image(hook_of(connection), project_id, item_id))
+async def _find_image(
+    connection: PermittedConnection, project_id: str, item_id: str, target: str
+) -> str | tuple[bytes, str]:
+    return await run_in_threadpool(lambda: find_image(hook_of(connection), project_id, item_id, target))
 
 
 async def _read_runs(connection: PermittedConnection) -> list[AnnotationRun]:

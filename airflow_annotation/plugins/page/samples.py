@@ -6,7 +6,7 @@ import io
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -17,9 +17,11 @@ from airflow_annotation.exceptions import MediaError
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.mask_budget import MaskBudget
 from airflow_annotation.labels.masks import RLE, outline_length, rle_bbox
+from airflow_annotation.labels.media import Medium, find_asked_media, find_medium, media_of_items
 from airflow_annotation.labels.outlines import rle_to_polygons
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
+from airflow_annotation.labels.types import CLASSIFICATION_TYPES
 from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.ranges import open_media_in_place
 
@@ -28,6 +30,9 @@ COUNTED: Final = 200
 
 SHOWN: Final = 12
 """Items that are shown with what was drawn on them."""
+
+_IMAGES: Final = 3
+"""Images that are shown of an item that has several."""
 
 _SHAPES: Final = 200
 """Labels that are drawn on an item."""
@@ -55,13 +60,15 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item as the page draws it; coordinates are 0..1 of its width and height.
+    """An item, or one of its several images, as the page draws it; coordinates are 0..1 of its width and height.
 
+    :param target: which image of the item it is, empty where the item has no other
     :param labels: of the latest submission: columns of the table ``labels``, and ``polygons`` in place of a mask
     """
 
     item_id: str
     item_key: str
+    target: str
     url: str | None
     media_type: str
     width: int | None
@@ -121,7 +128,13 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
     deadline = time.monotonic() + _MASK_SECONDS
     people = Counter(row["annotator"] or "unknown" for row in submissions)
     classes = Counter(row["label"] or row["type"] for row in labels)
-    shown = [items[id_] for id_ in item_ids if id_ in items][:SHOWN]
+    media = dict(zip(tables["items"]["item_id"].to_pylist(), media_of_items(tables["items"]), strict=True))
+    shown = [
+        (item_id, medium, drawn)
+        for item_id in item_ids
+        if item_id in items
+        for medium, drawn in _labeled_images(media[item_id], [row for row in labels if row["item_id"] == item_id])
+    ]
     return Sample(
         counted=len(items),
         people=_counts(people),
@@ -130,22 +143,35 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
         pace=find_pace(_completion_times(items, submissions)),
         items=[
             ShownItem(
-                item_id=item["item_id"],
-                item_key=item["item_key"],
-                url=item["item_url"],
-                media_type=item["media_type"],
-                width=item["width"],
-                height=item["height"],
-                status=item["status"],
-                annotators=[row["annotator"] or "unknown" for row in submissions if row["item_id"] == item["item_id"]],
-                labels=[
-                    _drawn(row, deadline)
-                    for row in itertools.islice((row for row in labels if row["item_id"] == item["item_id"]), _SHAPES)
-                ],
+                item_id=item_id,
+                item_key=items[item_id]["item_key"],
+                target=medium.target,
+                url=items[item_id]["item_url"],
+                media_type=items[item_id]["media_type"],
+                width=medium.width,
+                height=medium.height,
+                status=items[item_id]["status"],
+                annotators=[row["annotator"] or "unknown" for row in submissions if row["item_id"] == item_id],
+                labels=[_drawn(row, deadline) for row in drawn[:_SHAPES]],
             )
-            for item in shown
+            for item_id, medium, drawn in shown[:SHOWN]
         ],
     )
+
+
+def _labeled_images(
+    media: Sequence[Medium], labels: Sequence[dict[str, Any]]
+) -> list[tuple[Medium, list[dict[str, Any]]]]:
+    """Return the images of an item with the labels on each; of several, the first ones with labels."""
+    found: list[list[dict[str, Any]]] = [[] for _ in media]
+    for row in labels:
+        at = find_medium(media, row["target"])
+        places = find_asked_media(media, row["target"]) if row["type"] in CLASSIFICATION_TYPES else [at]
+        for place in places:
+            if place is not None:
+                found[place].append(row)
+    pairs = [(one, drawn) for one, drawn in zip(media, found, strict=True) if drawn or len(media) == 1]
+    return pairs[:_IMAGES] or [(media[0], [])]
 
 
 def find_pace(times: Iterable[datetime]) -> Pace | None:
@@ -163,7 +189,7 @@ def find_pace(times: Iterable[datetime]) -> Pace | None:
     return Pace(items=len(worked), hours=hours, since=ordered[0], per_hour=len(worked) / hours)
 
 
-def find_image(hook: AnnotationHook, project_id: str, item_id: str) -> str | tuple[bytes, str]:
+def find_image(hook: AnnotationHook, project_id: str, item_id: str, target: str = "") -> str | tuple[bytes, str]:
     """Return the image of an item with its media type where the tool holds it, else the URL that browsers get it from.
 
     Only from the tool itself anything is read: whoever makes items may put any URL there. Browsers are sent to no host
@@ -172,11 +198,12 @@ def find_image(hook: AnnotationHook, project_id: str, item_id: str) -> str | tup
     :param hook: of the tool, which says where the image is and with what key it is read
     :param project_id: the project
     :param item_id: the item
+    :param target: which of its images, where it has several
     :raises MediaError: it has none, it is too large, or it is no image
     """
     from PIL import Image
 
-    found = hook.find_media(project_id, item_id)
+    found = hook.find_media(project_id, item_id, target)
     if found is None:
         raise MediaError("The tool does not say where the media of this item is.")
     url, headers = found

@@ -79,7 +79,7 @@ function picture(item) {
     frame.append(drawing("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" }, ...drawn));
   });
   frame.append(image);
-  loadImage(image, { ...asked, item: item.item_id }).catch(fail);
+  loadImage(image, { ...asked, item: item.item_id, target: item.target }).catch(fail);
   return frame;
 }
 
@@ -94,7 +94,7 @@ function card(item) {
   const summary = [said, objects ? `${whole(objects)} drawn` : null].filter(Boolean).join(" · ") || "nothing there";
   const name = item.item_key.split("/").pop() || item.item_key;
   return element("li", {}, picture(item), element("div", { class: "caption" },
-    item.url ? link(item.url, name) : name, element("div", {}, summary),
+    item.url ? link(item.url, name) : name, item.target ? ` · ${item.target}` : null, element("div", {}, summary),
     element("small", {}, `${item.status.replaceAll("_", " ")} · ${item.annotators.join(", ")}`)));
 }
 
