@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -128,12 +128,15 @@ def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
     deadline = time.monotonic() + _MASK_SECONDS
     people = Counter(row["annotator"] or "unknown" for row in submissions)
     classes = Counter(row["label"] or row["type"] for row in labels)
+    labels_of: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in labels:
+        labels_of[row["item_id"]].append(row)
     media = dict(zip(tables["items"]["item_id"].to_pylist(), media_of_items(tables["items"]), strict=True))
     shown = [
         (item_id, medium, drawn)
         for item_id in item_ids
         if item_id in items
-        for medium, drawn in _labeled_images(media[item_id], [row for row in labels if row["item_id"] == item_id])
+        for medium, drawn in _labeled_images(media[item_id], labels_of[item_id])
     ]
     return Sample(
         counted=len(items),
