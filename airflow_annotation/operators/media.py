@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import length_hint
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
+from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.callables import keep_callable
-from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
-from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate, UploadReport
-from airflow_annotation.media.items import MediaItem
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.given_labels import open_labels
+from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate
 from airflow_annotation.media.listing import list_media
-from airflow_annotation.operators.predictions import check_labels_report, open_labels, until_killed
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
+from airflow_annotation.uploads import LABELS, MEDIA, UntilKilled, check_max_failures, check_report
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -98,26 +98,23 @@ class UploadMediaOperator(AnnotationProjectTask):
         project = self.find_project(context)
         report = self.hook.upload_items(
             project.id,
-            _UntilKilled(items, self._killed),
+            UntilKilled(items, self._killed),
             media_access=self.media_access,
             on_duplicate=self.on_duplicate,
             upload_settings=self.upload_settings,
         )
-        for failure in report.failures:
-            self.log.warning("%s", failure.reason)
-        if self.max_failures is not None and report.failed > int(self.max_failures):
-            raise AnnotationUploadError(_failure_message(report, self.max_failures))
+        check_report(report, self.max_failures, MEDIA)
         result = {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
         if self.predictions is None:
             return result
         opened = open_labels(self.predictions, context)
         predicted = self.hook.upload_predictions(
             project.id,
-            until_killed(opened.submissions, self._killed),
+            UntilKilled(opened.submissions, self._killed),
             model_version=str(self.model_version),
             coordinates=opened.coordinates,
         )
-        check_labels_report(predicted, self.max_failures)
+        check_report(predicted, self.max_failures, LABELS)
         return {**result, "predictions": msgspec.to_builtins(predicted)}
 
     def on_kill(self) -> None:
@@ -126,46 +123,12 @@ class UploadMediaOperator(AnnotationProjectTask):
 
     def _check_arguments(self) -> None:
         """Check what is known: before templates are rendered, that is not all."""
-        _check_choice("media_access", self.media_access, get_args(MediaAccess))
-        _check_choice("on_duplicate", self.on_duplicate, get_args(OnDuplicate))
+        if not is_templated(self.media_access):
+            check_choice("media_access", self.media_access, get_args(MediaAccess))
+        if not is_templated(self.on_duplicate):
+            check_choice("on_duplicate", self.on_duplicate, get_args(OnDuplicate))
         if isinstance(self.media, (str, list, tuple)) and not self.media:
             raise AnnotationError("No media: pass a folder, a glob, or a list of paths, URIs or dicts.")
         if (self.predictions is None) != (self.model_version is None):
             raise AnnotationError("Pass predictions together with the model_version that made them.")
-        limit = self.max_failures
-        if isinstance(limit, (str, int)) and "{{" not in str(limit) and not str(limit).isdecimal():
-            raise AnnotationError(
-                f"max_failures is {limit!r}: pass 0 or more, or None to let any number of items fail."
-            )
-
-
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if isinstance(value, str) and "{{" not in value and value not in choices:
-        raise AnnotationError(f"{name} is {value!r}: pass one of {', '.join(choices)}.")
-
-
-def _failure_message(report: UploadReport, limit: int | str) -> str:
-    count = report.uploaded + report.skipped + report.failed
-    reasons = [failure.reason for failure in report.failures]
-    more = report.failed - len(reasons)
-    return (
-        f"{report.failed} of {count} media items were not uploaded, more than max_failures={limit} allows; the others "
-        f"are in the project. {' '.join(reasons)}{f' And {more} more.' if more else ''}"
-    )
-
-
-class _UntilKilled:
-    """The items, up to the moment when the task is killed."""
-
-    def __init__(self, items: Iterable[MediaItem], killed: threading.Event) -> None:
-        self._items = items
-        self._killed = killed
-
-    def __length_hint__(self) -> int:
-        return length_hint(self._items)
-
-    def __iter__(self) -> Iterator[MediaItem]:
-        for item in self._items:
-            if self._killed.is_set():
-                raise AnnotationUploadError("The upload was stopped. Running the task again uploads the rest.")
-            yield item
+        check_max_failures(self.max_failures)

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import pkgutil
-import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast, get_args
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
-from airflow_annotation.arguments import check_choice, is_templated
-from airflow_annotation.callables import KeptCallable, call_with_context, keep_callable
-from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
-from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
-from airflow_annotation.labels.errors import LabelRowError
-from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.submissions import Row, Submission, read_rows
+from airflow_annotation.arguments import check_choice
+from airflow_annotation.callables import keep_callable
+from airflow_annotation.given_labels import OpenedLabels, open_labels
+from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode
 from airflow_annotation.operators.query import QueryTask
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
+from airflow_annotation.uploads import LABELS, UntilKilled, check_max_failures, check_report
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from typing_extensions import Unpack
-
-log = logging.getLogger(__name__)
-
-_DOTTED_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(:[A-Za-z_]\w*)?")
 
 
 class UploadPredictionsOperator(QueryTask):
@@ -110,10 +101,7 @@ class UploadPredictionsOperator(QueryTask):
         self.coordinates = coordinates
         self.max_failures = max_failures
         self._killed = threading.Event()
-        if not (max_failures is None or is_templated(max_failures) or str(max_failures).isdecimal()):
-            raise ValueError(
-                f"max_failures is {max_failures!r}: pass 0 or more, or None for any number of failed items."
-            )
+        check_max_failures(max_failures)
         check_choice("mode", mode, get_args(UploadMode))
         check_choice("on_existing", on_existing, get_args(OnExisting))
         check_choice("coordinates", coordinates or "relative", get_args(Coordinates))
@@ -135,104 +123,15 @@ class UploadPredictionsOperator(QueryTask):
             opened = open_labels(self.labels, context, conn_id=self.labels_conn_id)
         report = self.hook.upload_predictions(
             project.id,
-            until_killed(opened.submissions, self._killed),
+            UntilKilled(opened.submissions, self._killed),
             model_version=self.model_version,
             mode=self.mode,
             on_existing=self.on_existing,
             coordinates=self.coordinates or opened.coordinates,
         )
-        check_labels_report(report, self.max_failures)
+        check_report(report, self.max_failures, LABELS)
         return {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
 
     def on_kill(self) -> None:
         """Stop after the requests that are under way."""
         self._killed.set()
-
-
-class OpenedLabels(NamedTuple):
-    """Labels that a task was given.
-
-    :param submissions: what they say, read while it is iterated
-    :param coordinates: what ``bbox`` and ``points`` are in
-    :param label_schema: what people were asked, where a landed dataset says it
-    """
-
-    submissions: Iterator[Submission]
-    coordinates: Coordinates = "relative"
-    label_schema: LabelSchema | None = None
-
-    def find_schema(self) -> LabelSchema:
-        """Return what people were asked; told from the labels themselves where nothing says it.
-
-        :raises LabelSchemaError: they tell no schema
-        :raises LabelRowError: a row cannot be read
-        """
-        if self.label_schema is not None:
-            return self.label_schema
-        return LabelSchema.from_labels(read_rows(self._read_labels()))
-
-    def _read_labels(self) -> Iterator[Row]:
-        for submission in self.submissions:
-            if submission.problem is not None:
-                raise LabelRowError(f"Item {submission.item_key!r}: {submission.problem}")
-            yield from submission.labels
-
-
-def open_labels(labels: Any, context: Context, *, conn_id: str | None = None) -> OpenedLabels:
-    """Find the labels that a task was given.
-
-    :param labels: as :class:`UploadPredictionsOperator` takes it
-    :param context: of the task, for a callable
-    :param conn_id: the connection of a dataset's object store
-    :raises AnnotationError: they are nothing that labels can come from, or there is no such dataset
-    """
-    from airflow_annotation.datasets.label_sources import find_dataset, read_given, read_landed
-
-    if isinstance(labels, str) and _DOTTED_PATH.fullmatch(labels):
-        try:
-            labels = pkgutil.resolve_name(labels)
-        except (ImportError, AttributeError) as error:
-            raise AnnotationError(f"labels names {labels!r}, which cannot be imported: {error}.") from error
-    if isinstance(labels, KeptCallable):
-        labels = labels.function
-    if callable(labels):
-        labels = call_with_context(labels, cast("Mapping[str, Any]", context))
-    target = find_dataset(labels)
-    if target is None:
-        return OpenedLabels(read_given(labels))
-    landing, submissions = read_landed(target, conn_id=conn_id)
-    renamed = landing.settings.get("field_mapping")
-    return OpenedLabels(
-        submissions,
-        coordinates=landing.settings.get("coordinates", "relative"),
-        label_schema=None if renamed else landing.label_schema,
-    )
-
-
-def check_labels_report(report: UploadReport, max_failures: int | str | None) -> None:
-    """Log the items whose labels were not uploaded.
-
-    :param max_failures: how many there may be; None for any number
-    :raises AnnotationUploadError: there are more
-    """
-    for failure in report.failures:
-        log.warning("%s", failure.reason)
-    if max_failures is None or report.failed <= int(max_failures):
-        return
-    more = report.failed - len(report.failures)
-    raise AnnotationUploadError(
-        f"The labels of {report.failed} of {report.uploaded + report.skipped + report.failed} items were not uploaded, "
-        f"more than max_failures={max_failures} allows; the others are in the project. "
-        f"{' '.join(failure.reason for failure in report.failures)}{f' And {more} more.' if more else ''}"
-    )
-
-
-def until_killed(submissions: Iterable[Submission], killed: threading.Event) -> Iterator[Submission]:
-    """Yield the submissions, up to the moment when the task is killed.
-
-    :raises AnnotationUploadError: it is
-    """
-    for submission in submissions:
-        if killed.is_set():
-            raise AnnotationUploadError("The upload was stopped. Running the task again uploads the rest.")
-        yield submission

@@ -11,10 +11,10 @@ import msgspec
 from airflow_annotation.arguments import as_text, check_choice, is_templated
 from airflow_annotation.callables import keep_callable
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
+from airflow_annotation.given_labels import open_labels
 from airflow_annotation.hooks.annotation import IfExists, project_id_of
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.operators.predictions import open_labels
 from airflow_annotation.project_task import (
     AnnotationProjectTask,
     AnnotationTask,

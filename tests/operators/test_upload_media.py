@@ -118,8 +118,8 @@ def test_a_killed_task_stops_and_the_next_run_uploads_the_rest(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"media_access": "referenced"}, "media_access is 'referenced': pass one of auto, upload, reference"),
-        ({"on_duplicate": "replace"}, "on_duplicate is 'replace': pass one of skip, fail, allow"),
+        ({"media_access": "referenced"}, "media_access is one of 'auto', 'upload', 'reference', not 'referenced'"),
+        ({"on_duplicate": "replace"}, "on_duplicate is one of 'skip', 'fail', 'allow', not 'replace'"),
         ({"media": []}, "No media"),
         ({"media": ""}, "No media"),
         ({"max_failures": -1}, "max_failures is -1"),
@@ -127,7 +127,7 @@ def test_a_killed_task_stops_and_the_next_run_uploads_the_rest(
     ],
 )
 def test_a_wrong_argument_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(AnnotationError, match=message):
+    with pytest.raises(ValueError, match=message):
         UploadMediaOperator(**{"task_id": "upload", "media": "/photos", **arguments})
 
 
