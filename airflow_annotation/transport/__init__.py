@@ -1,6 +1,9 @@
 """How requests leave this machine: through which proxy, at which pace, and when they are sent again.
 
-What sends a request again, from the inside out:
+There are two words for it. A *retry policy* sends one request again. *Polls* wait for what people or a tool's own job
+do: they are no retries, and keep the pace of :class:`~airflow_annotation.transport.pacing.RequestPace`.
+
+What is sent again, from the inside out:
 
 ===================================  ============================================  =====================================
 Where                                What is sent again                            When, and how often
@@ -17,7 +20,4 @@ a loop that looks first              work that must not arrive twice: bulk      
                                      media read in parts (``media/ranges.py``)     where it broke. 3 to 5 times
 Airflow's ``retries``                the task                                      All of the above has failed
 ===================================  ============================================  =====================================
-
-A wait for what people or a tool's job do is no retry: it polls, at the pace of
-:class:`~airflow_annotation.transport.pacing.RequestPace`.
 """

@@ -12,7 +12,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import rows_in_batch, rows_in_project, wait_until_processed
-from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, pause, repeat
+from airflow_annotation.hooks.labelbox.tasks import pause, repeat
 
 if TYPE_CHECKING:
     from labelbox import Batch
@@ -69,7 +69,7 @@ class Batches:
         wait_until_processed(self._client, row_ids)
         outcome = BatchOutcome(added=0, failed=set())
         remaining = row_ids
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in itertools.count(1):
             name = self._free_name()
             try:
                 self._create(name, remaining, outcome)
@@ -84,10 +84,7 @@ class Batches:
                 remaining = [row_id for row_id in remaining if row_id not in arrived]
                 if nothing_to_add or not remaining:
                     return outcome
-                if attempt == ATTEMPTS:
-                    raise
-                log.warning("%s Batching again what is not in the project.", error)
-                pause(attempt)
+                pause(attempt, error, "Batching again what is not in the project.")
             else:
                 return outcome
         raise AssertionError

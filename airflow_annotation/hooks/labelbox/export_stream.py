@@ -6,6 +6,7 @@ for again, and nothing is kept.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
@@ -16,7 +17,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationConnectionError, AnnotationError
 from airflow_annotation.hooks.answers import garbled
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, pause, repeat, wait_for_task
+from airflow_annotation.hooks.labelbox.tasks import pause, repeat, wait_for_task
 from airflow_annotation.labels.lenient import decode_lenient
 
 T = TypeVar("T")
@@ -131,7 +132,7 @@ class _File(msgspec.Struct):
 def _read_file(client: LabelboxClient, task_id: str, offset: int) -> Iterator[bytes]:
     """Yield the file that begins at an offset, in blocks. Asked for again, it goes on where it broke off."""
     done = 0
-    for attempt in range(1, ATTEMPTS + 1):
+    for attempt in itertools.count(1):
         file = client.query(_FILE, "task.exportFileFromOffset", _File, id=task_id, offset=str(offset))
         expected = int(file.offsets.end) - offset + 1
         skipped = 0
@@ -147,9 +148,6 @@ def _read_file(client: LabelboxClient, task_id: str, offset: int) -> Iterator[by
             _check_complete(done, expected)
         except AnnotationError as error:
             # A signed address may also have expired while the lines before were being used.
-            if attempt == ATTEMPTS:
-                raise
-            log.warning("%s Asking for the file again.", error)
-            pause(attempt)
+            pause(attempt, error, "Asking for the file again.")
         else:
             return

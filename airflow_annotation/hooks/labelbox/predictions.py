@@ -7,6 +7,7 @@ data row is read from its status file, which Labelbox keeps for a day.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ from airflow_annotation.hooks.label_upload import LabelUpload, Part, check_repla
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import index_rows
 from airflow_annotation.hooks.labelbox.projects import FoundProject
-from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, TaskFailedError, pause, polls, repeat
+from airflow_annotation.hooks.labelbox.tasks import TaskFailedError, pause, polls, repeat
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.keys import global_key_of
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
@@ -163,7 +164,7 @@ class _Imports:
     def send(self, lines: list[dict[str, Any]]) -> dict[str, str]:
         """Import lines, and return why some were refused, by their uuid. The same lines are imported once."""
         digest = hashlib.sha256(msgspec.json.encode(lines)).hexdigest()[:12]
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in itertools.count(1):
             # Labelbox gives a name once, to an import that failed as well.
             name = f"{self._prefix}{digest}" + (f" ({attempt})" if attempt > 1 else "")
             try:
@@ -174,10 +175,7 @@ class _Imports:
                     if status.status != "SUCCESS"
                 }
             except TaskFailedError as error:
-                if attempt == ATTEMPTS:
-                    raise
-                log.warning("%s Importing again.", error)
-                pause(attempt)
+                pause(attempt, error, "Importing again.")
         raise AssertionError
 
     def labeled_rows(self) -> Iterator[str]:

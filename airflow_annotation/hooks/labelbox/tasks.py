@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -44,27 +45,31 @@ class TaskFailedError(AnnotationRequestError):
 
 def repeat(ask: Callable[[], _Answer]) -> _Answer:
     """Ask for something, and again after a passing failure: only for what may be asked for twice."""
-    for attempt in range(1, ATTEMPTS):
+    for attempt in itertools.count(1):
         try:
             return ask()
         except AnnotationError as error:  # noqa: PERF203 - asking again is what the loop is for
             if not error.is_transient:
                 raise
-            log.warning("%s Asking again.", error)
-            pause(attempt)
-    return ask()
+            pause(attempt, error, "Asking again.")
+    raise AssertionError
 
 
-def pause(attempt: int) -> None:
-    """Wait after an attempt that failed, longer after each.
+def pause(attempt: int, error: AnnotationError, then: str) -> None:
+    """Wait after an attempt that failed, longer after each. The last one's error is raised.
 
     :param attempt: 1 for the first
+    :param error: of the attempt
+    :param then: what is done next, for the log
     """
+    if attempt >= ATTEMPTS:
+        raise error
+    log.warning("%s %s", error, then)
     time.sleep(_WAIT * 2 ** (attempt - 1))
 
 
 def polls(what: str) -> Iterator[None]:
-    """Yield when it is time to look, seldomer and seldomer.
+    """Yield before each poll, with increasing pauses.
 
     :param what: is waited for, for the error
     :raises AnnotationConnectionError: it takes hours

@@ -316,10 +316,9 @@ class _Upload:
             try:
                 reasons = self._create(rows)
             except AnnotationError as error:
-                if not error.is_transient or attempt == ATTEMPTS:
+                if not error.is_transient:
                     raise
-                log.warning("%s Looking which data rows were made, then making the rest.", error)
-                pause(attempt)
+                pause(attempt, error, "Looking which data rows were made, then making the rest.")
             made = find_data_rows(self._client, [row["global_key"] for row in rows])
             for row in rows:
                 if row["global_key"] in made:
