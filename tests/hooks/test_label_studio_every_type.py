@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -25,6 +24,7 @@ from tests.support.label_studio_rows import (
     HEIGHT,
     WIDTH,
     Row,
+    accept,
     assert_same_rows,
     submissions,
 )
@@ -87,14 +87,3 @@ def test_labels_of_every_type_come_back_equal_after_people_accepted_them(
     ] * len(items)
     for key, rows in zip(keys, items, strict=True):
         assert_same_rows(received[key], rows)
-
-
-def accept(hook: LabelStudioHook, project: AnnotationProject, model_version: str) -> None:
-    """Submit each prediction as it is, as a person does in the browser."""
-    query = {"filter": "filter:tasks:predictions_model_versions", "operator": "contains", "type": "List"}
-    filters = {"conjunction": "and", "items": [{**query, "value": [model_version]}]}
-    params = {"project": project.id, "fields": "all", "page_size": "1000", "query": json.dumps({"filters": filters})}
-    for task in hook.client.request("GET", "/api/tasks/", params=params).json()["tasks"]:
-        for prediction in task["predictions"]:
-            answer = {"result": prediction["result"], "parent_prediction": prediction["id"], "lead_time": 1.0}
-            hook.client.request("POST", f"/api/tasks/{task['id']}/annotations/", json=answer)

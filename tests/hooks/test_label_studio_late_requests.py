@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject, UploadMode
+from airflow_annotation.hooks.annotation import AnnotationProject, UploadMode
 from airflow_annotation.hooks.label_studio import sending
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
 SCHEMA = LabelSchema.from_dict({"objects": {"type": "detections", "classes": ["car"]}})
 ITEMS = 10
 IMPORT, ACTION = "import/predictions", "/api/dm/actions/"
-
-
-@pytest.fixture
-def hook(label_studio_conn_id: str) -> LabelStudioHook:
-    hook = AnnotationHook.for_connection(label_studio_conn_id)
-    assert isinstance(hook, LabelStudioHook)
-    return hook
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission, read_rows, read_submissions
 from airflow_annotation.labels.tables import collect_tables
 from tests.servers.faults import Fault, fault_server
+from tests.support.label_studio_rows import accept
 
 if TYPE_CHECKING:
     from devtools.label_studio import LabelStudio
@@ -52,13 +53,6 @@ SCHEMA = LabelSchema.from_dict(
     }
 )
 WIDTH, HEIGHT = 640, 480
-
-
-@pytest.fixture
-def hook(label_studio_conn_id: str) -> LabelStudioHook:
-    hook = AnnotationHook.for_connection(label_studio_conn_id)
-    assert isinstance(hook, LabelStudioHook)
-    return hook
 
 
 @pytest.fixture
@@ -517,14 +511,3 @@ def test_labels_come_back_equal_after_they_were_predictions_that_people_accepted
             elif column != "attributes":
                 close = isinstance(value, float) or column == "bbox"
                 assert (pytest.approx(value, abs=1e-6) if close else value) == after[column], column
-
-
-def accept(hook: LabelStudioHook, project: AnnotationProject, model_version: str) -> None:
-    """Submit each prediction as it is, as a person does in the browser."""
-    query = {"filter": "filter:tasks:predictions_model_versions", "operator": "contains", "type": "List"}
-    filters = {"conjunction": "and", "items": [{**query, "value": [model_version]}]}
-    params = {"project": project.id, "fields": "all", "page_size": "1000", "query": json.dumps({"filters": filters})}
-    for task in hook.client.request("GET", "/api/tasks/", params=params).json()["tasks"]:
-        for prediction in task["predictions"]:
-            answer = {"result": prediction["result"], "parent_prediction": prediction["id"], "lead_time": 1.0}
-            hook.client.request("POST", f"/api/tasks/{task['id']}/annotations/", json=answer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from zlib import crc32
@@ -116,6 +116,22 @@ class GeneratedHook(AnnotationHook):
 
     async def aget_progress(self, project_id: str) -> AnnotationProgress:
         raise NotImplementedError
+
+
+class OvertakenHook(GeneratedHook):
+    """A labeling tool that lets another landing come in between, the first time that its items are listed.
+
+    :param other: lands
+    """
+
+    def __init__(self, batches: Iterable[LabelTables], other: Callable[[], object]) -> None:
+        super().__init__(batches)
+        self._others = [other]
+
+    def list_item_states(self, project_id: str, **settings: Any) -> Iterator[pa.RecordBatch]:
+        if self._others:
+            self._others.pop()()
+        return super().list_item_states(project_id, **settings)
 
 
 def batch_of(

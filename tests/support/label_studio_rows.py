@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pytest
@@ -14,6 +14,10 @@ from hypothesis.extra.numpy import arrays
 
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.masks import mask_to_rle
+
+if TYPE_CHECKING:
+    from airflow_annotation.hooks.annotation import AnnotationProject
+    from airflow_annotation.hooks.label_studio import LabelStudioHook
 
 Row = dict[str, Any]
 
@@ -379,3 +383,14 @@ _COMPARED: Final = (
     "to_label_id",
     "attributes",
 )
+
+
+def accept(hook: LabelStudioHook, project: AnnotationProject, model_version: str) -> None:
+    """Submit each prediction as it is, as a person does in the browser."""
+    query = {"filter": "filter:tasks:predictions_model_versions", "operator": "contains", "type": "List"}
+    filters = {"conjunction": "and", "items": [{**query, "value": [model_version]}]}
+    params = {"project": project.id, "fields": "all", "page_size": "1000", "query": json.dumps({"filters": filters})}
+    for task in hook.client.request("GET", "/api/tasks/", params=params).json()["tasks"]:
+        for prediction in task["predictions"]:
+            answer = {"result": prediction["result"], "parent_prediction": prediction["id"], "lead_time": 1.0}
+            hook.client.request("POST", f"/api/tasks/{task['id']}/annotations/", json=answer)

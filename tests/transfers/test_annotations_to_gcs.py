@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-import pyarrow as pa
 import pytest
 
 from airflow_annotation.datasets.parquet import read_dataset
@@ -17,7 +16,7 @@ from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_gcs import AnnotationsToGCSOperator
-from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.generated import GeneratedHook, OvertakenHook, boxes, rows_of, sorted_rows
 from tests.support.task_context import task_context
 
 
@@ -111,19 +110,10 @@ def test_of_two_landings_at_once_each_is_whole_and_the_last_is_current(bucket: A
 def test_a_refresh_that_another_landing_overtakes_is_planned_again(bucket: Any) -> None:
     land(bucket, [boxes(10)])
 
-    class Overtaken(GeneratedHook):
-        overtaken = False
-
-        def list_item_states(self, project_id: str, **settings: Any) -> Iterator[pa.RecordBatch]:
-            if not self.overtaken:
-                self.overtaken = True
-                land(bucket, [boxes(8)], keep_versions=1)
-            return super().list_item_states(project_id, **settings)
-
     operator = AnnotationsToGCSOperator(
         task_id="land", project="1", bucket=bucket.name, prefix="cars", gcp_conn_id="gcs_test"
     )
-    operator.__dict__["hook"] = Overtaken([boxes(9)])
+    operator.__dict__["hook"] = OvertakenHook([boxes(9)], lambda: land(bucket, [boxes(8)], keep_versions=1))
     context: Any = task_context()
     assert operator.execute(context)["unchanged_items"] == 8
     assert landed_rows(bucket) == rows_of([boxes(9)])

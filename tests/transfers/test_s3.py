@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import pyarrow as pa
 import pytest
 from airflow.sdk import ObjectStoragePath
 
@@ -21,7 +19,7 @@ from airflow_annotation.transfers.annotations_to_object_storage import Annotatio
 from tests.servers.faults import Fault, fault_server
 from tests.support.connections import airflow_connection
 from tests.support.datasets import box, item
-from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.generated import GeneratedHook, OvertakenHook, boxes, rows_of, sorted_rows
 from tests.support.task_context import task_context
 
 
@@ -96,17 +94,8 @@ def test_of_two_landings_at_once_each_is_whole_and_the_last_is_current(target: s
 def test_a_refresh_that_another_landing_overtakes_is_planned_again(target: str) -> None:
     land(target, [boxes(10)])
 
-    class Overtaken(GeneratedHook):
-        overtaken = False
-
-        def list_item_states(self, project_id: str, **settings: Any) -> Iterator[pa.RecordBatch]:
-            if not self.overtaken:
-                self.overtaken = True
-                land(target, [boxes(8)], keep_versions=1)
-            return super().list_item_states(project_id, **settings)
-
     operator = AnnotationsToObjectStorageOperator(task_id="land", project="1", target=target)
-    operator.__dict__["hook"] = Overtaken([boxes(9)])
+    operator.__dict__["hook"] = OvertakenHook([boxes(9)], lambda: land(target, [boxes(8)], keep_versions=1))
     context: Any = task_context()
     assert operator.execute(context)["unchanged_items"] == 8
     assert landed_rows(target) == rows_of([boxes(9)])

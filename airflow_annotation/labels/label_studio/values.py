@@ -178,7 +178,7 @@ def _ellipses(values: Sequence[_Ellipse], pictures: Pictures) -> Columns:
     radius = np.array([(value.radius_x, value.radius_y) for value in values]).reshape(-1, 2) / _PERCENT
     degrees = np.array([value.rotation or 0.0 for value in values])
     # Where the size is unknown, the media is taken for a square.
-    sizes = np.array([(record.original_width or 1, record.original_height or 1) for record in pictures.records])
+    sizes = np.array([(one.original_width or 1, one.original_height or 1) for one in pictures.records]).reshape(-1, 2)
     corner = middle - to_center(2 * radius * sizes, degrees) / sizes
     return {
         "bbox": bbox_column(np.concatenate([corner, 2 * radius], axis=1).ravel()),
