@@ -14,7 +14,7 @@ from airflow.cli.cli_config import (
 )
 
 _COMMANDS = "airflow_annotation.cli.commands"
-_CONN_ID = Arg(("conn_id",), help="The connection of the labeling tool, of type label_studio or labelbox")
+_CONN_ID = Arg(("conn_id",), help="The connection of the labeling tool")
 _RUN_KEY = Arg(("run_key",), help="The key of the annotation run, by default <dag_id>/<run_id>")
 _RUN_KEYS = Arg(("run_keys",), metavar="run_key", nargs="+", help="The keys of the annotation runs")
 _PREFIX = Arg(("--prefix",), default="", help="Only the runs whose key starts so, for example with a DAG's id")

@@ -194,7 +194,7 @@ class AnnotationHook(BaseHook, ABC):
         if not isinstance(hook, AnnotationHook):
             raise AnnotationError(
                 f"Connection {conn_id!r} is not of a labeling tool: its type gives {type(hook).__name__}. "
-                "Use a connection of type label_studio or labelbox."
+                f"Use a connection of type {' or '.join(TOOLS)}."
             )
         return hook
 
