@@ -17,6 +17,9 @@ class AnnotationConnectionError(AnnotationError):
 
     is_transient = True
 
+    was_sent: bool = True
+    """Whether the tool may have got the request, or may still get it: False where there was no connection."""
+
 
 class AnnotationAnswerError(AnnotationConnectionError):
     """An answer that the tool never gives: a login page, a body that is cut off, JSON of another shape."""

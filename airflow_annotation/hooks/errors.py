@@ -29,10 +29,12 @@ def connection_error(tool: str, url: str) -> Iterator[None]:
     try:
         yield
     except httpx.TimeoutException as error:
-        raise AnnotationConnectionError(
+        slow = AnnotationConnectionError(
             f"{tool} at {url} did not answer in time ({type(error).__name__}). "
             "Is it overloaded? The connection's timeout can be raised."
-        ) from error
+        )
+        slow.was_sent = not isinstance(error, httpx.ConnectTimeout)
+        raise slow from error
     except httpx.ConnectError as error:
         if "CERTIFICATE" in str(error):
             hint = "Name the certificates to trust in the connection's ca_bundle if it has one, or in SSL_CERT_FILE."
@@ -40,7 +42,9 @@ def connection_error(tool: str, url: str) -> Iterator[None]:
             hint = "If it speaks plain http, write http:// in the connection's host."
         else:
             hint = "Is it running, and is the connection's host right?"
-        raise AnnotationConnectionError(f"{tool} at {url} cannot be reached: {error}. {hint}") from error
+        unreached = AnnotationConnectionError(f"{tool} at {url} cannot be reached: {error}. {hint}")
+        unreached.was_sent = False
+        raise unreached from error
     except httpx.LocalProtocolError:
         # Its message quotes the header, which may hold a secret.
         raise AnnotationConnectionError(

@@ -26,6 +26,7 @@ from airflow_annotation.hooks.connection_fields import (
     read_extra,
     read_polls_per_minute,
 )
+from airflow_annotation.hooks.late_requests import keep_first, make_once
 from airflow_annotation.hooks.run_marker import (
     find_run_marks,
     read_run_key,
@@ -140,6 +141,13 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         """Give a project another title and description."""
 
     @abstractmethod
+    def is_as_made(self, project: ProjectT, first: ProjectT) -> bool:
+        """Return whether a project has the settings that the request for the first gave it.
+
+        Whether there are items in it is asked beside this.
+        """
+
+    @abstractmethod
     def project_maker(
         self,
         label_schema: LabelSchema | None,
@@ -191,7 +199,10 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         settings: dict[str, Any] | None = None,
         if_exists: IfExists = "reuse",
     ) -> AnnotationProject:
-        """Make the project of a run, or find it. Of two that are made at once, the older one stays."""
+        """Make the project of a run, or find it.
+
+        Of two that are made at once the older one stays, and so it does beside one that a late request made.
+        """
         if sum(source is not None for source in (label_schema, label_config, copy_from)) != 1:
             raise AnnotationError("Pass exactly one of label_schema, label_config and copy_from.")
         if not run_key.strip():
@@ -203,7 +214,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
                 f"The project title {title!r} is too short: {self.hook_name} wants {shortest} or more characters."
             )
         maker = self.project_maker(label_schema, label_config, copy_from, settings or {})
-        found = self._find(run_key)
+        found = self._keep_one(run_key)
         title = run_title(title, run_key, longest=longest)
         described = run_description(description, run_key)
         if found is None:
@@ -239,7 +250,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
     def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
         """Return the projects of those of the runs that have one, by key, looking through all projects once."""
         found = _projects_of(run_keys, self.list_projects())
-        return {run_key: self._project(project, run_key) for run_key, project in found.items()}
+        return {run_key: self._project(projects[0], run_key) for run_key, projects in found.items()}
 
     def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
         """Yield the projects that belong to a run whose key starts with ``prefix``."""
@@ -288,21 +299,44 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         return await sync_to_async(lambda: self.client)()
 
     def _find(self, run_key: str) -> ProjectT | None:
+        return next(iter(self._find_all(run_key)), None)
+
+    def _find_all(self, run_key: str) -> list[ProjectT]:
         searched = self.list_projects(title=run_mark(run_key), description=run_description("", run_key))
         found = _projects_of([run_key], searched) or _projects_of([run_key], self.list_projects())
-        return found.get(run_key)
+        return found.get(run_key, [])
+
+    def _keep_one(self, run_key: str) -> ProjectT | None:
+        """Return the run's project, and delete younger ones that late requests made."""
+        found = self._find_all(run_key)
+        return keep_first(
+            found,
+            f"project of the run {run_key!r}",
+            made_at=lambda one: one.created_at,
+            is_as_made=lambda one: self._is_empty(one) and self.is_as_made(one, found[0]),
+            delete=lambda one: self.delete_project(str(one.id)),
+        )
 
     def _make(self, maker: ProjectMaker[ProjectT], run_key: str, title: str, description: str) -> AnnotationProject:
-        made = maker.make(title, description)
+        made = make_once(lambda: maker.make(title, description), lambda: self._find(run_key))
         first = self._find(run_key)
         if first is None or first.id == made.id:
-            return msgspec.structs.replace(self._project(maker.complete(made), run_key), created=True)
+            completed = maker.complete(made)
+            # Now, so that one that comes a little later is seen.
+            self._keep_one(run_key)
+            return msgspec.structs.replace(self._project(completed, run_key), created=True)
         self.log.info(
             "Project %s of the run %r was made at the same time; project %s goes.", first.id, run_key, made.id
         )
-        if self.get_progress(str(made.id)).total == 0:
+        if self._is_empty(made):
             self.delete_project(str(made.id))
         return self._project(maker.complete(first), run_key)
+
+    def _is_empty(self, project: ProjectT) -> bool:
+        try:
+            return self.get_progress(str(project.id)).total == 0
+        except AnnotationProjectNotFoundError:  # Somebody else deleted it.
+            return False
 
     def _project(self, found: ProjectT, run_key: str | None = None) -> AnnotationProject:
         return AnnotationProject(
@@ -316,18 +350,17 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         )
 
 
-def _projects_of(run_keys: Collection[str], projects: Iterable[ProjectT]) -> dict[str, ProjectT]:
-    """Return the project of each run that has one; of several the one whose title names the run, then the oldest."""
+def _projects_of(run_keys: Collection[str], projects: Iterable[ProjectT]) -> dict[str, list[ProjectT]]:
+    """Return the projects of each run that has some; those whose title names the run first, then the oldest."""
     marks = {run_mark(run_key): run_key for run_key in run_keys}
-    found: dict[str, tuple[Any, ProjectT]] = {}
+    found: dict[str, list[tuple[Any, ProjectT]]] = {}
     for project in projects:
         named = read_run_key(project.description)
         marked = next((marks[mark] for mark in find_run_marks(project.title or "") if mark in marks), None)
         # A title keeps its meaning when somebody rewrites the description, unless that names another run.
         run_key = marked if named is None else named
-        if run_key is None or run_key not in run_keys:
-            continue
-        rank = (run_key != marked, project.age)
-        if run_key not in found or rank < found[run_key][0]:
-            found[run_key] = (rank, project)
-    return {run_key: project for run_key, (_, project) in found.items()}
+        if run_key is not None and run_key in run_keys:
+            found.setdefault(run_key, []).append(((run_key != marked, project.age), project))
+    return {
+        run_key: [project for _, project in sorted(ranked, key=lambda one: one[0])] for run_key, ranked in found.items()
+    }

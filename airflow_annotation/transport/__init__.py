@@ -15,7 +15,7 @@ Where                                What is sent again                         
 :func:`~.retries.sdk_retry_policy`   one request of an SDK that uses requests      No connection, 429. ``attempts``
                                      (Labelbox's)                                  times, as Retry-After says
 a loop that looks first              work that must not arrive twice: bulk         A passing failure of the request
-                                     requests (``label_studio/sending.py``), the   above; then the tool is asked what
+                                     requests (``hooks/late_requests.py``), the     above; then the tool is asked what
                                      tools' own jobs (``labelbox/tasks.py``),      has arrived, or the read goes on
                                      media read in parts (``media/ranges.py``)     where it broke. 3 to 5 times
 Airflow's ``retries``                the task                                      All of the above has failed

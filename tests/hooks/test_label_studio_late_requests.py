@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
+from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadMode
-from airflow_annotation.hooks.label_studio import sending
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
 from airflow_annotation.hooks.label_studio.predictions import upload_predictions
@@ -19,6 +22,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission, read_rows, read_submissions
 from airflow_annotation.media.items import MediaItem
 from tests.servers.faults import Fault, FaultServer, fault_server
+from tests.support.connections import airflow_connection
 
 if TYPE_CHECKING:
     from devtools.label_studio import LabelStudio
@@ -46,7 +50,7 @@ def server(label_studio: LabelStudio) -> Iterator[FaultServer]:
 @pytest.fixture
 def no_long_looks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send again at once, so that the late request arrives after it."""
-    monkeypatch.setattr(sending, "_LATE_LOOKS", ())
+    monkeypatch.setattr(late_requests, "_LATE_LOOKS", ())
 
 
 def submissions() -> Iterator[Submission]:
@@ -156,3 +160,127 @@ def test_tasks_that_arrive_late_are_waited_for(
     assert upload_items(client, project.id, items).uploaded == 30
     wait_for_late(server)
     assert len(read_tasks(hook, project)) == ITEMS + 30
+
+
+# Tasks that arrive after the upload has ended
+
+
+def upload_keys(server: FaultServer, label_studio: LabelStudio, project: AnnotationProject, **choices: Any) -> None:
+    client = LabelStudioClient(url=server.url, api_key=label_studio.api_key, attempts=1)
+    items = [MediaItem(media=f"https://example.com/{number}.jpg", item_key=f"late-{number}") for number in range(4)]
+    assert upload_items(client, project.id, items, **choices).failed == 0
+
+
+def late_tasks(hook: LabelStudioHook, project: AnnotationProject) -> dict[str, list[int]]:
+    """Return the ids of the tasks by their keys."""
+    found: dict[str, list[int]] = {}
+    for task in read_tasks(hook, project):
+        if task["data"]["item_key"].startswith("late-"):
+            found.setdefault(task["data"]["item_key"], []).append(task["id"])
+    return found
+
+
+@pytest.mark.usefixtures("no_long_looks")
+def test_the_next_run_removes_untouched_tasks_that_came_too_late(
+    hook: LabelStudioHook, label_studio: LabelStudio, project: AnnotationProject, server: FaultServer
+) -> None:
+    held = Event()
+    server.faults.append(Fault(method="POST", path="/import", cut="before", held=held))
+    upload_keys(server, label_studio, project)
+    first = late_tasks(hook, project)
+    held.set()
+    wait_for_late(server)
+    doubled = late_tasks(hook, project)
+    assert {len(ids) for ids in doubled.values()} == {2}
+    answer: dict[str, Any] = {"result": [], "lead_time": 1}
+    # The second of 0 is labeled, the second of 1 has a draft, both of 2 are labeled; nobody has seen 3.
+    for path in (
+        f"{doubled['late-0'][1]}/annotations/",
+        f"{doubled['late-1'][1]}/drafts",
+        f"{doubled['late-2'][0]}/annotations/",
+        f"{doubled['late-2'][1]}/annotations/",
+    ):
+        hook.client.request("POST", f"/api/tasks/{path}", json=answer)
+    upload_keys(server, label_studio, project)
+    assert late_tasks(hook, project) == {
+        "late-0": [doubled["late-0"][1]],
+        "late-1": [doubled["late-1"][1]],
+        "late-2": doubled["late-2"],
+        "late-3": first["late-3"],
+    }
+
+
+def test_items_that_may_come_again_stay_and_those_that_a_request_brought_twice_do_not(
+    hook: LabelStudioHook, label_studio: LabelStudio, project: AnnotationProject, server: FaultServer
+) -> None:
+    upload_keys(server, label_studio, project)
+    server.faults.append(Fault(method="POST", path="/import", deliver=2))
+    upload_keys(server, label_studio, project, on_duplicate="allow")
+    assert {len(ids) for ids in late_tasks(hook, project).values()} == {2}
+    upload_keys(server, label_studio, project)
+    assert {len(ids) for ids in late_tasks(hook, project).values()} == {2}
+
+
+# Projects
+
+
+@pytest.fixture
+def run_key() -> str:
+    return f"late/{uuid4()}"
+
+
+@contextmanager
+def hook_at(server: FaultServer, label_studio: LabelStudio) -> Iterator[LabelStudioHook]:
+    fields = {"conn_type": "label_studio", "host": server.url, "password": label_studio.api_key}
+    with airflow_connection(f"late_{uuid4().hex}", fields) as conn_id:
+        yield LabelStudioHook(conn_id)
+
+
+def create(hook: LabelStudioHook, run_key: str) -> AnnotationProject:
+    return hook.create_project(title="late project", run_key=run_key, label_schema=SCHEMA)
+
+
+def projects_of(hook: LabelStudioHook, run_key: str) -> list[str]:
+    return [project.id for project in hook.list_runs(run_key)]
+
+
+def test_a_project_that_is_asked_for_late_or_twice_is_there_once(
+    hook: LabelStudioHook, label_studio: LabelStudio
+) -> None:
+    def play(fault: Fault) -> int:
+        run_key = f"late/{uuid4()}"
+        with fault_server(label_studio.url) as server, hook_at(server, label_studio) as late:
+            server.faults.append(fault)
+            project = create(late, run_key)
+            wait_for_late(server)
+            found = projects_of(hook, run_key)
+            assert project.id in found
+            assert create(late, run_key).id == project.id
+            hook.delete_run(run_key)
+            return len(found)
+
+    faults = [Fault(holds=b'"title"', cut="before", late=late) for late in (1.0, 3.0, 20.0)]
+    faults.append(Fault(holds=b'"title"', deliver=2))
+    with ThreadPoolExecutor(len(faults)) as pool:
+        assert list(pool.map(play, faults)) == [1, 1, 1, 1]
+
+
+@pytest.mark.usefixtures("no_long_looks")
+def test_the_next_run_deletes_projects_that_came_too_late_unless_somebody_works_with_them(
+    hook: LabelStudioHook, label_studio: LabelStudio, server: FaultServer, run_key: str
+) -> None:
+    held = Event()
+    server.faults += [Fault(holds=b'"title"', cut="before", held=held) for _ in range(3)]
+    with hook_at(server, label_studio) as late:
+        kept = create(late, run_key)
+    held.set()
+    wait_for_late(server)
+    first, *others = projects_of(hook, run_key)
+    assert (first, len(others)) == (kept.id, 3)
+    filled, configured, _ = others
+    hook.client.request("POST", f"/api/projects/{filled}/import", json=[{"image": "/1.jpg"}])
+    hook.client.request("PATCH", f"/api/projects/{configured}/", json={"expert_instruction": "Look closely."})
+    assert create(hook, run_key).id == kept.id
+    assert projects_of(hook, run_key) == [first, filled, configured]
+    for project_id in (first, filled, configured):
+        hook.delete_project(project_id)

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
-from airflow_annotation.hooks.label_studio import predictions, sending
+from airflow_annotation.hooks.label_studio import predictions
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
 from airflow_annotation.hooks.label_studio.predictions import upload_predictions
@@ -75,8 +76,8 @@ def make_project(hook: LabelStudioHook) -> Iterator[Callable[..., AnnotationProj
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "_WAITS", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(sending, "_LATE_LOOKS", (0.01, 0.01))
+    monkeypatch.setattr(late_requests, "_WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(late_requests, "_LATE_LOOKS", (0.01, 0.01))
 
 
 def box(item: int | str, **columns: Any) -> Row:

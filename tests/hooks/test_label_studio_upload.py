@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import UploadReport
-from airflow_annotation.hooks.label_studio import media_files, sending, upload
+from airflow_annotation.hooks.label_studio import media_files, upload
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.upload import upload_items
 from airflow_annotation.media.items import MediaItem
@@ -56,8 +57,8 @@ def project(make_project: Callable[..., str]) -> str:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "_WAITS", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(sending, "_LATE_LOOKS", (0.01, 0.01))
+    monkeypatch.setattr(late_requests, "_WAITS", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(late_requests, "_LATE_LOOKS", (0.01, 0.01))
 
 
 def images(folder: Path, count: int, name: str = "image {:03}.png") -> list[str]:

@@ -27,6 +27,7 @@ class Fault:
 
     :param method: only requests of this method
     :param path: only requests with this in their path
+    :param holds: only requests with this in their body
     :param times: how many requests it happens to, then they pass
     :param status: answer with this instead of passing the request on
     :param headers: of that answer
@@ -36,6 +37,7 @@ class Fault:
     :param deliver: how many times the request is passed on; by default once, and not where ``status`` is the answer
         or ``cut`` comes before it
     :param late: seconds after the cut until the request is passed on
+    :param held: the request is passed on after the cut, when this is set
     :param garble: makes the answer's body another one
     :param trickle: seconds that the body takes, a piece at a time
     :param promise: bytes of the body that are promised, besides those that come
@@ -46,6 +48,7 @@ class Fault:
 
     method: str = ""
     path: str = ""
+    holds: bytes = b""
     times: int = 1
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
@@ -54,6 +57,7 @@ class Fault:
     cut: Literal["before", "body", "reset"] | None = None
     deliver: int | None = None
     late: float = 0.0
+    held: threading.Event | None = None
     garble: Callable[[bytes], bytes] | None = None
     trickle: float = 0.0
     promise: int = 0
@@ -130,10 +134,10 @@ def fault_server(upstream: str = "", *, prefix: str = "", faults: list[Fault] | 
                 deliver = int(fault.cut in {None, "body"} and fault.status is None)
             if fault.before:
                 fault.before()
-            if fault.late:
+            if fault.late or fault.held:
                 with lock:
                     server.late += 1
-                threading.Thread(target=self._pass_on_late, args=(fault.late, body), daemon=True).start()
+                threading.Thread(target=self._pass_on_late, args=(fault, body), daemon=True).start()
             answers = [self._pass_on(body) for _ in range(deliver)]
             if fault.after:
                 fault.after()
@@ -181,7 +185,12 @@ def fault_server(upstream: str = "", *, prefix: str = "", faults: list[Fault] | 
             with lock:
                 server.requests.append(seen)
                 for fault in server.faults:
-                    if fault.times and fault.method in {"", self.command} and fault.path in path:
+                    if (
+                        fault.method in {"", self.command}
+                        and fault.path in path
+                        and fault.holds in body
+                        and fault.times
+                    ):
                         fault.times -= 1
                         return fault
                 chosen = server.choose(seen) if server.choose else None
@@ -202,8 +211,10 @@ def fault_server(upstream: str = "", *, prefix: str = "", faults: list[Fault] | 
             headers = [(name, value) for name, value in answer.headers.multi_items() if name not in left_out]
             return answer.status_code, headers, answer.content
 
-        def _pass_on_late(self, seconds: float, body: bytes) -> None:
-            time.sleep(seconds)
+        def _pass_on_late(self, fault: Fault, body: bytes) -> None:
+            time.sleep(fault.late)
+            if fault.held:
+                fault.held.wait()
             with suppress(httpx.HTTPError):
                 self._pass_on(body)
             with lock:

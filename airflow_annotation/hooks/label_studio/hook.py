@@ -122,6 +122,10 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         """Give a project another title and description."""
         return projects.change_project(self.client, str(found.id), {"title": title, "description": description})
 
+    def is_as_made(self, project: projects.FoundProject, first: projects.FoundProject) -> bool:
+        """Return whether a project is as the request for the first made it."""
+        return projects.is_as_made(self.client, str(project.id), str(first.id))
+
     def delete_project(self, project_id: str) -> bool:
         """Delete a project with all that is in it. Return False if it was gone already."""
         return projects.delete_project(self.client, project_id)

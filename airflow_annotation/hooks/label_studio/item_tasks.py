@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Final
+from uuid import uuid4
 
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
+from airflow_annotation.hooks.label_studio.sending import send_without_refused
+from airflow_annotation.hooks.label_studio.task_doubles import (
+    delete_tasks,
+    delivery_meta,
+    read_delivery,
+    remove_task_doubles,
+)
 from airflow_annotation.hooks.label_studio.task_pages import Task, list_page, list_pages
+from airflow_annotation.hooks.late_requests import send_until_taken
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.task_data import find_item_key
 from airflow_annotation.media.items import key_hash
 
-log = logging.getLogger(__name__)
-
-_INCLUDED: Final = "id,data,total_annotations,cancelled_annotations"
-_DELETED_AT_ONCE: Final = 500
+_INCLUDED: Final = "id,data,meta,total_annotations,cancelled_annotations"
 
 TaskData = dict[str, Any]
 
@@ -28,12 +32,22 @@ TaskData = dict[str, Any]
 class _Task(msgspec.Struct):
     id: int
     data: TaskData
+    meta: Any = None
     total_annotations: int = 0
     cancelled_annotations: int = 0
 
     @property
+    def delivery(self) -> str | None:
+        return read_delivery(self.meta)
+
+    @property
     def is_touched(self) -> bool:
         return self.total_annotations + self.cancelled_annotations > 0
+
+
+class _NewTask(msgspec.Struct):
+    data: TaskData
+    delivery: str
 
 
 class _Imported(msgspec.Struct):
@@ -43,7 +57,9 @@ class _Imported(msgspec.Struct):
 class ItemTasks:
     """The tasks of one project.
 
-    An item's key is in its task's data under ``item_key``; tasks that somebody else made go by their media instead.
+    An item's key is in its task's data under ``item_key``; tasks that somebody else made go by their media instead. The
+    task's ``meta`` has the id of its delivery: two tasks with the same one are one, which a request brought twice. For
+    items that a project has once, that is the hash of the key.
 
     :param config: the project's labeling config, which says what a task's media are
     """
@@ -54,14 +70,21 @@ class ItemTasks:
         self._config = config
         self._first_id = self._last_id = 0
         self._expected = 0
+        self._have_keys_once = True
 
     def read_keys(self) -> set[int]:
-        """Return the hashes of all the project's item keys."""
+        """Return the hashes of all the project's item keys. Doubles that a late request made earlier are removed."""
         keys: set[int] = set()
+        doubled: set[int] = set()
         for task in self._tasks_after(0):
-            keys.add(self._key(task.data))
+            key = self._key(task.data)
+            if key in keys and task.delivery == _delivery_of(key):
+                doubled.add(key)
+            keys.add(key)
             self._first_id = self._last_id = task.id
             self._expected += 1
+        if doubled:
+            self._expected -= self._remove_earlier(doubled)
         return keys
 
     def read(self) -> Iterator[tuple[int, int, TaskData]]:
@@ -70,9 +93,11 @@ class ItemTasks:
             yield self._key(task.data), task.id, task.data
 
     def skip_keys(self) -> None:
-        """Do without the project's item keys: note only where its tasks end."""
+        """Do without the project's item keys, any of which may come again: note only where its tasks end."""
+        self._have_keys_once = False
         newest = list_page(self._client, self._project_id, Task, ordering="-tasks:id", page_size=1)
         self._first_id = self._last_id = max((task.id for task in newest.tasks), default=0)
+        self._expected = newest.total
 
     def create(self, tasks: list[TaskData]) -> list[tuple[TaskData, AnnotationRequestError]]:
         """Create a task of each, in their order.
@@ -80,9 +105,10 @@ class ItemTasks:
         :param tasks: the tasks' data, with ``item_key``
         :return: those that the server refused, and why
         """
-        refused = send_without_refused(tasks, lambda part: send_until_taken(part, self._import, self._find_created))
+        new = [_NewTask(data, _delivery_of(self._key(data)) if self._have_keys_once else uuid4().hex) for data in tasks]
+        refused = send_without_refused(new, lambda part: send_until_taken(part, self._import, self._find_created))
         self._expected += len(tasks) - len(refused)
-        return refused
+        return [(task.data, error) for task, error in refused]
 
     def remove_doubles(self, keys: set[int]) -> int:
         """Remove the tasks that two writers made of one item, or one request that was believed lost.
@@ -95,51 +121,58 @@ class ItemTasks:
         """
         if list_page(self._client, self._project_id, Task, page_size=1).total <= self._expected:
             return 0
-        kept: dict[int, _Task] = {}
+        kept: dict[int | str, _Task] = {}
         doubles: list[int] = []
         for task in self._tasks_after(self._first_id):
-            key = self._key(task.data)
-            other = kept.setdefault(key, task)
-            if other is task or key not in keys:
+            # Another writer's may have no delivery.
+            once = self._key(task.data) if self._have_keys_once else task.delivery
+            if once is None or (isinstance(once, int) and once not in keys):
+                continue
+            other = kept.setdefault(once, task)
+            if other is task:
                 continue
             if not task.is_touched:
                 doubles.append(task.id)
             elif not other.is_touched:
                 doubles.append(other.id)
-                kept[key] = task
-        for start in range(0, len(doubles), _DELETED_AT_ONCE):
-            selected = {"all": False, "included": doubles[start : start + _DELETED_AT_ONCE]}
-            self._client.request(
-                "POST",
-                "/api/dm/actions/",
-                params={"id": "delete_tasks", "project": self._project_id},
-                json={"selectedItems": selected, "project": self._project_id},
-                repeatable=True,
-            )
-        if doubles:
-            log.info("Removed %d tasks of items that the project had twice.", len(doubles))
+                kept[once] = task
+        delete_tasks(self._client, self._project_id, doubles)
         return len(doubles)
+
+    def _remove_earlier(self, keys: set[int]) -> int:
+        groups: dict[int, list[int]] = {key: [] for key in keys}
+        for task in self._tasks_after(0):
+            key = self._key(task.data)
+            if key in groups and task.delivery == _delivery_of(key):
+                groups[key].append(task.id)
+        data_keys = [media.data_key for media in self._config.objects.values()]
+        return remove_task_doubles(self._client, self._project_id, groups.values(), data_keys=data_keys)
 
     def _key(self, data: TaskData) -> int:
         return key_hash(find_item_key(data, self._config))
 
-    def _import(self, tasks: list[TaskData]) -> None:
+    def _import(self, tasks: list[_NewTask]) -> None:
         answer = self._client.read(
             "POST",
             f"/api/projects/{self._project_id}/import",
             _Imported,
             params={"return_task_ids": "true"},
-            content=msgspec.json.encode([{"data": data} for data in tasks]),
+            content=msgspec.json.encode([{"data": task.data, "meta": delivery_meta(task.delivery)} for task in tasks]),
             headers={"Content-Type": "application/json"},
             repeatable=False,
         )
         self._last_id = max(self._last_id, *answer.task_ids)
 
-    def _find_created(self, tasks: list[TaskData]) -> list[TaskData]:
-        created = {self._key(task.data) for task in self._tasks_after(self._last_id)}
-        return [data for data in tasks if self._key(data) in created]
+    def _find_created(self, tasks: list[_NewTask]) -> list[_NewTask]:
+        created = {task.delivery for task in self._tasks_after(self._last_id)}
+        return [task for task in tasks if task.delivery in created]
 
     def _tasks_after(self, task_id: int) -> Iterator[_Task]:
         return chain.from_iterable(
             list_pages(self._client, self._project_id, _Task, first=task_id + 1, include=_INCLUDED)
         )
+
+
+def _delivery_of(key: int) -> str:
+    """Return the delivery of an item that a project has once."""
+    return f"{key:016x}"

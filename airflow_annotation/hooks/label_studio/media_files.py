@@ -14,7 +14,8 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
+from airflow_annotation.hooks.label_studio.sending import send_without_refused
+from airflow_annotation.hooks.late_requests import send_until_taken
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 

@@ -18,9 +18,10 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient, proj
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.prediction_doubles import remove_prediction_doubles
 from airflow_annotation.hooks.label_studio.projects import get_label_config
-from airflow_annotation.hooks.label_studio.sending import send_until_taken, send_without_refused
+from airflow_annotation.hooks.label_studio.sending import send_without_refused
 from airflow_annotation.hooks.label_studio.task_pages import condition, list_pages
 from airflow_annotation.hooks.label_upload import LabelUpload, Part, check_replaceable
+from airflow_annotation.hooks.late_requests import send_until_taken
 from airflow_annotation.labels.columns import positive_number
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig

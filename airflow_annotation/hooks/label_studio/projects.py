@@ -70,6 +70,16 @@ class FoundProject(msgspec.Struct):
         return self.id
 
 
+class _MadeProject(msgspec.Struct):
+    """What a request that makes a project says, and who sent it."""
+
+    title: str | None = None
+    description: str | None = None
+    label_config: str | None = None
+    expert_instruction: str | None = None
+    created_by: Any = None
+
+
 class _Config(msgspec.Struct):
     label_config: str | None
 
@@ -115,6 +125,20 @@ def read_template(client: LabelStudioClient, project_id: str) -> dict[str, Any]:
         for name in ("label_config", *PROJECT_SETTINGS)
         if name not in _NOT_COPIED and template.get(name) is not None
     }
+
+
+def is_as_made(client: LabelStudioClient, project_id: str, first_id: str) -> bool:
+    """Return whether a project is as the request for the first made it: with the same settings, and no storage."""
+    try:
+        first, other = (client.read("GET", project_path(id_), _MadeProject) for id_ in (first_id, project_id))
+        storages = client.read("GET", "/api/storages/", list[Any], params={"project": project_id})
+    except AnnotationProjectNotFoundError:  # Somebody else deleted it.
+        return False
+    except AnnotationRequestError as error:
+        if error.is_transient:
+            raise
+        return False
+    return first == other and not storages
 
 
 def change_project(client: LabelStudioClient, project_id: str, body: dict[str, Any]) -> FoundProject:

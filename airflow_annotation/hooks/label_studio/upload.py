@@ -163,8 +163,7 @@ class _Upload:
         finally:
             self._readers.shutdown(cancel_futures=True)
             self._sender.shutdown(cancel_futures=True)
-        if self._on_duplicate != "allow":
-            self._tasks.remove_doubles(self._own_keys)
+        self._tasks.remove_doubles(self._own_keys)
         progress.log(self._report, last=True)
         return self._report
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.tasks import repeat
+from airflow_annotation.hooks.late_requests import keep_first, make_once
 
 if TYPE_CHECKING:
     from labelbox import Dataset, IAMIntegration
-
-log = logging.getLogger(__name__)
 
 
 def ensure_dataset(client: LabelboxClient, name: str, iam_integration: str | None) -> Dataset:
@@ -24,42 +22,69 @@ def ensure_dataset(client: LabelboxClient, name: str, iam_integration: str | Non
         choice
     :raises AnnotationError: there is no such integration
     """
-    found = repeat(lambda: _find_dataset(client, name))
-    if found is not None:
-        return found
-    integration = find_iam_integration(client, iam_integration) if iam_integration else None
-    try:
-        with client.using_sdk() as sdk:
-            if integration is None:
-                sdk.create_dataset(name=name)
-            else:
-                sdk.create_dataset(name=name, iam_integration=integration)
-    except AnnotationConnectionError as error:
-        log.warning("%s Looking whether the dataset %r was made.", error, name)
-    # Another upload may have made one at the same time: all take the oldest.
-    made = repeat(lambda: _find_dataset(client, name))
-    if made is None:
+    found = repeat(lambda: _find_datasets(client, name))
+    if not found:
+        integration = find_iam_integration(client, iam_integration)
+
+        def make() -> list[Dataset]:
+            # The SDK would connect the integration too, and delete the dataset where that fails: a deletion that
+            # arrives late could then take away the data rows of another try.
+            with client.using_sdk() as sdk:
+                return [sdk.create_dataset(name=name, iam_integration=None)]
+
+        make_once(make, lambda: _find_datasets(client, name) or None)
+        # Another upload may have made one at the same time: all take the oldest.
+        found = repeat(lambda: _find_datasets(client, name))
+        if found and integration is not None:
+            repeat(lambda: _connect(client, found[0], integration))
+    dataset = keep_first(
+        found,
+        f"dataset {name!r}",
+        made_at=lambda one: one.created_at,
+        is_as_made=lambda one: one.row_count == 0 and not one.description,
+        delete=lambda one: _delete(client, one),
+    )
+    if dataset is None:
         raise AnnotationConnectionError(f"Labelbox did not make the dataset {name!r}.")
-    return made
+    return dataset
 
 
-def find_iam_integration(client: LabelboxClient, name: str) -> IAMIntegration:
-    """Return the IAM integration with this name or id.
+def find_iam_integration(client: LabelboxClient, name: str | None) -> IAMIntegration | None:
+    """Return an IAM integration.
 
-    :raises AnnotationError: there is none
+    :param name: its name or id; None for the organisation's own choice, if it has one
+    :raises AnnotationError: there is none, or Labelbox says that it does not work
     """
     with client.using_sdk() as sdk:
         integrations = sdk.get_organization().get_iam_integrations()
     for integration in integrations:
-        if name in (integration.uid, integration.name):
+        if name in (integration.uid, integration.name) or (name is None and integration.is_org_default):
+            if not integration.valid:
+                raise AnnotationError(
+                    f"Labelbox says that its IAM integration {integration.name!r} is not valid: validate it there, or "
+                    "name another."
+                )
             return integration
+    if name is None:
+        return None
     known = ", ".join(repr(integration.name) for integration in integrations) or "none"
     raise AnnotationError(f"Labelbox has no IAM integration {name!r}. It has {known}.")
 
 
-def _find_dataset(client: LabelboxClient, name: str) -> Dataset | None:
+def _connect(client: LabelboxClient, dataset: Dataset, integration: IAMIntegration) -> None:
+    with client.using_sdk():
+        dataset.add_iam_integration(integration)
+
+
+def _find_datasets(client: LabelboxClient, name: str) -> list[Dataset]:
+    """Return the datasets of this name, the oldest first."""
     with client.using_sdk() as sdk:
         from labelbox import Dataset
 
         found = list(sdk.get_datasets(where=Dataset.name == name))
-    return min(found, key=lambda dataset: (dataset.created_at, dataset.uid), default=None)
+    return sorted(found, key=lambda dataset: (dataset.created_at, dataset.uid))
+
+
+def _delete(client: LabelboxClient, dataset: Dataset) -> None:
+    with client.using_sdk():
+        dataset.delete()

@@ -209,10 +209,24 @@ def _mapped(error: Exception, url: str, api_key: str) -> AnnotationError | None:
     if name == "AuthenticationError":
         return key_refused(TOOL, url, message)
     if name in _SDK_OUTAGES or module.startswith("requests"):
-        return AnnotationConnectionError(f"Labelbox at {url} cannot be reached, or fails: {message}")
+        unreached = AnnotationConnectionError(f"Labelbox at {url} cannot be reached, or fails: {message}")
+        unreached.was_sent = not _has_no_connection(error)
+        return unreached
     status = _SDK_STATUSES.get(name)
     if status is None and (status_line := _SDK_STATUS_LINE.match(message)):
         status = int(status_line[1])
         if status == httpx.codes.UNAUTHORIZED:
             return key_refused(TOOL, url, message)
     return AnnotationRequestError(f"Labelbox refused: {message}", status_code=status)
+
+
+def _has_no_connection(error: Exception) -> bool:
+    """Return whether a request never left: the SDK's error holds that of requests, which holds that of urllib3."""
+    import requests
+    import urllib3
+
+    cause = getattr(error, "cause", error)
+    if not isinstance(cause, requests.exceptions.ConnectionError):
+        return False
+    reason = getattr(cause.args[0] if cause.args else None, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)

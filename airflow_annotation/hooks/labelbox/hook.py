@@ -131,6 +131,10 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         """Give a project another title and description."""
         return projects.change_project(self.client, found.id, name=title, description=description)
 
+    def is_as_made(self, project: projects.FoundProject, first: projects.FoundProject) -> bool:
+        """Return whether a project is as the request for the first made it."""
+        return projects.is_as_made(self.client, project.id, first.id)
+
     def delete_project(self, project_id: str, *, delete_data_rows: bool = False) -> bool:
         """Delete a project with its labels. Return False if it was gone already.
 

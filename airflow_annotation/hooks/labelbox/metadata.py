@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.tasks import repeat
+from airflow_annotation.hooks.late_requests import make_once
 
 if TYPE_CHECKING:
     from labelbox.schema.data_row_metadata import DataRowMetadataOntology
@@ -54,17 +55,28 @@ class MetadataFields:
         from labelbox.schema.data_row_metadata import DataRowMetadataKind
 
         kind = DataRowMetadataKind.string if isinstance(value, str) else DataRowMetadataKind.number
-        try:
+
+        def make() -> bool:
             with self._client.using_sdk():
                 ontology.create_schema(name, kind)
+            return True
+
+        def find() -> bool | None:
+            self._refresh(ontology)
+            return name in _names(ontology) or None
+
+        try:
+            make_once(make, find)
         except (AnnotationConnectionError, AnnotationRequestError) as error:
-            # Another upload may have made it at the same time, and so may the request whose answer got lost.
-            repeat(lambda: self._refresh(ontology))
-            if name not in _names(ontology):
-                raise AnnotationError(
-                    f"Labelbox has no metadata field {name!r}, and does not let the connection's user make it. Ask an "
-                    f"administrator for it. {error}"
-                ) from error
+            # Another upload may have made it at the same time.
+            if repeat(find):
+                return
+            if error.is_transient:
+                raise
+            raise AnnotationError(
+                f"Labelbox has no metadata field {name!r}, and does not let the connection's user make it. Ask an "
+                f"administrator for it. {error}"
+            ) from error
 
     def _refresh(self, ontology: DataRowMetadataOntology) -> None:
         with self._client.using_sdk():

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.late_requests import keep_first, make_once
 from airflow_annotation.labels.labelbox.ontology import ontology_from_schema
 from airflow_annotation.labels.schema import LabelSchema
 
 if TYPE_CHECKING:
     from labelbox import Ontology
+
+log = logging.getLogger(__name__)
 
 _MEANING: Final = (
     "tool",
@@ -34,6 +38,8 @@ def ensure_ontology(
 ) -> str:
     """Return the id of an ontology that asks for what a label schema says: a new one only if there is none.
 
+    Of several the oldest is taken, and younger ones that a late request made and no project uses are deleted.
+
     Feature schemas are reused by name where they ask for the same, so that their labels stay comparable between
     projects.
 
@@ -42,18 +48,43 @@ def ensure_ontology(
     :param media_type: Labelbox's word for it, ``IMAGE``
     :param index_fields: fields that are asked of each frame
     """
-    normalized = ontology_from_schema(schema, index_fields=index_fields)
+    wanted = ontology_from_schema(schema, index_fields=index_fields)
+    normalized = dict(wanted)
     name = f"{', '.join(schema.fields)[:60]} #{schema.digest()[:8]}"
-    with client.using_sdk() as sdk:
-        for ontology in sdk.get_ontologies(name):
-            is_alike = _meaning(ontology.normalized) == _meaning(normalized)
-            if ontology.name == name and _media_type(ontology) == media_type and is_alike:
-                return str(ontology.uid)
-        for kind in ("tools", "classifications"):
-            normalized[kind] = [_reused(client, feature) for feature in normalized[kind]]
-        from labelbox import MediaType
 
-        return str(sdk.create_ontology(name, normalized, media_type=MediaType(media_type)).uid)
+    def find() -> list[Ontology]:
+        with client.using_sdk() as sdk:
+            alike = [
+                ontology
+                for ontology in sdk.get_ontologies(name)
+                if ontology.name == name
+                and _media_type(ontology) == media_type
+                and _meaning(ontology.normalized) == _meaning(wanted)
+            ]
+        return sorted(alike, key=lambda ontology: (ontology.created_at, ontology.uid))
+
+    def make() -> list[Ontology]:
+        with client.using_sdk() as sdk:
+            from labelbox import MediaType
+
+            for kind in ("tools", "classifications"):
+                normalized[kind] = [_reused(client, feature) for feature in wanted[kind]]
+            return [sdk.create_ontology(name, normalized, media_type=MediaType(media_type))]
+
+    found = find()
+    if not found:
+        make_once(make, lambda: find() or None)
+        found = find()
+    ontology = keep_first(
+        found,
+        f"ontology {name!r}",
+        made_at=lambda one: one.created_at,
+        is_as_made=lambda one: not _is_used(client, one),
+        delete=lambda one: _delete(client, one, found[0]),
+    )
+    if ontology is None:
+        raise AnnotationConnectionError(f"Labelbox did not make the ontology {name!r}.")
+    return str(ontology.uid)
 
 
 def check_ontology(client: LabelboxClient, ontology_id: str) -> str | None:
@@ -81,6 +112,30 @@ def _reused(client: LabelboxClient, feature: dict[str, Any]) -> dict[str, Any]:
         if _meaning(normalized) == _meaning(feature):
             return normalized
     return feature
+
+
+def _is_used(client: LabelboxClient, ontology: Ontology) -> bool:
+    with client.using_sdk():
+        return any(True for _ in ontology.projects())
+
+
+def _delete(client: LabelboxClient, ontology: Ontology, kept: Ontology) -> None:
+    """Delete an ontology, and the features that are in no other. Labelbox refuses where something uses them."""
+    features = _feature_ids(ontology) - _feature_ids(kept)
+    try:
+        with client.using_sdk() as sdk:
+            sdk.delete_unused_ontology(ontology.uid)
+            for feature in features:
+                sdk.delete_unused_feature_schema(feature)
+    except AnnotationRequestError as error:
+        log.info("A second ontology or its features stay: %s", error)
+
+
+def _feature_ids(ontology: Ontology) -> set[str]:
+    normalized: dict[str, Any] = ontology.normalized
+    return {
+        feature["featureSchemaId"] for kind in ("tools", "classifications") for feature in normalized.get(kind) or ()
+    }
 
 
 def _meaning(feature: Any) -> Any:

@@ -16,8 +16,8 @@ import httpx
 import msgspec
 
 from airflow_annotation.exceptions import (
-    AnnotationConnectionError,
     AnnotationError,
+    AnnotationProjectNotFoundError,
     AnnotationRequestError,
 )
 from airflow_annotation.hooks.errors import project_not_found
@@ -147,6 +147,19 @@ def get_last_change(client: LabelboxClient, project_id: str) -> datetime | None:
     return project.last_activity_time
 
 
+def is_as_made(client: LabelboxClient, project_id: str, first_id: str) -> bool:
+    """Return whether a project is as the request for the first made it: with the same settings, or without ontology."""
+    try:
+        other, first = read_project(client, project_id), read_project(client, first_id)
+    except AnnotationProjectNotFoundError:  # Somebody else deleted it.
+        return False
+    return (
+        (other.title, other.description) == (first.title, first.description)
+        and other.allowed_media_type == first.allowed_media_type
+        and (other.ontology is None or other.ontology == first.ontology)
+    )
+
+
 def change_project(client: LabelboxClient, project_id: str, **fields: str) -> FoundProject:
     """Change some fields of a project."""
     with client.using_sdk() as sdk:
@@ -193,26 +206,18 @@ class Maker(ProjectMaker[FoundProject]):
     def make(self, title: str, description: str) -> FoundProject:
         """Make a project, without its ontology."""
         settings, _ = self._labeling
-        try:
-            with self._client.using_sdk() as sdk:
-                from labelbox import MediaType
-                from labelbox.schema.quality_mode import QualityMode
+        with self._client.using_sdk() as sdk:
+            from labelbox import MediaType
+            from labelbox.schema.quality_mode import QualityMode
 
-                chosen = {QualityMode(mode.upper()) for mode in settings.quality_modes}
-                made = sdk.create_project(
-                    name=title,
-                    media_type=MediaType(settings.media_type),
-                    description=description,
-                    quality_modes=chosen or set(QualityMode),
-                )
-                return FoundProject(id=made.uid, title=title, created_at=made.created_at, description=description)
-        except AnnotationConnectionError as error:
-            # The answer may be lost although the project is there.
-            lost = min(list_projects(self._client, description), key=lambda one: one.age, default=None)
-            if lost is None:
-                raise
-            log.warning("%s The project is there nevertheless.", error)
-            return lost
+            chosen = {QualityMode(mode.upper()) for mode in settings.quality_modes}
+            made = sdk.create_project(
+                name=title,
+                media_type=MediaType(settings.media_type),
+                description=description,
+                quality_modes=chosen or set(QualityMode),
+            )
+            return FoundProject(id=made.uid, title=title, created_at=made.created_at, description=description)
 
     def complete(self, made: FoundProject) -> FoundProject:
         """Connect the ontology to a project that has none: the try that made it may have ended half way."""

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadReport
 from airflow_annotation.hooks.labelbox import LabelboxHook, tasks, upload
 from airflow_annotation.hooks.labelbox.metadata import MetadataFields
@@ -38,6 +39,7 @@ def project(hook: LabelboxHook) -> AnnotationProject:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tasks, "_WAIT", 0.01)
+    monkeypatch.setattr(late_requests, "_LATE_LOOKS", (0.01, 0.01))
 
 
 def photo(folder: Path, **fields: Any) -> MediaItem:

@@ -259,3 +259,4 @@ class AnnotationImport(Entity):
     progress: str | None = None
     error_file_url: str | None = None
     status_file_url: str | None = None
+    predictions: list[Any] = field(default_factory=list)

@@ -51,6 +51,10 @@ def prediction_imports(_: None, context: Context, where: Json, **paging: Any) ->
 def delete_prediction_import(_: None, context: Context, where: Json) -> AnnotationImport:
     found = find("AnnotationImport", {one.id: one for one in context.state.imports}, where["id"])
     found.deleted = True
+    # Its predictions go with it.
+    gone = set(map(id, found.predictions))
+    for predictions in context.state.predictions.values():
+        predictions[:] = [one for one in predictions if id(one) not in gone]
     return found
 
 
@@ -132,6 +136,7 @@ def _import_lines(context: Context, source: AnnotationImport, lines: list[Json])
     else:
         for row, annotations, _benchmark in by_row.values():
             state.predictions.setdefault((source.project.id, row.id), []).extend(annotations)
+            source.predictions += annotations
     return statuses
 
 

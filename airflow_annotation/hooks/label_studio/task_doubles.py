@@ -1,0 +1,126 @@
+"""Tasks that a project has twice, since a request arrived late or was delivered twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.task_pages import list_page
+
+log = logging.getLogger(__name__)
+
+_DELETED_AT_ONCE: Final = 500
+_TASKS_A_REQUEST: Final = 200
+"""Their ids go into the URL."""
+
+_INCLUDED: Final = "id,data,annotations,drafts,predictions,model_version,result,comment_count"
+_META: Final = "airflow_annotation"
+
+
+class _Prediction(msgspec.Struct):
+    model_version: str | None = None
+    result: Any = None
+
+
+class _Task(msgspec.Struct):
+    id: int
+    data: dict[str, Any] = {}
+    annotations: list[Any] = []
+    drafts: list[Any] = []
+    predictions: list[_Prediction] = []
+    comment_count: int | None = 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a person has worked with it."""
+        return bool(self.annotations or self.drafts or self.comment_count)
+
+    def sent(self, data_keys: Sequence[str]) -> dict[str, Any]:
+        """The data without the media, which each delivery may have stored under a name of its own."""
+        return {name: value for name, value in self.data.items() if name not in data_keys}
+
+    def predicted(self) -> set[bytes]:
+        return {msgspec.json.encode(prediction, order="sorted") for prediction in self.predictions}
+
+
+def delivery_meta(delivery: str) -> dict[str, Any]:
+    """Return the ``meta`` of a task that tells its delivery."""
+    return {_META: {"delivery": delivery}}
+
+
+def read_delivery(meta: Any) -> str | None:
+    """Return the delivery that a task's ``meta`` tells, None if it tells none."""
+    ours = meta.get(_META) if isinstance(meta, dict) else None
+    delivery = ours.get("delivery") if isinstance(ours, dict) else None
+    return delivery if isinstance(delivery, str) else None
+
+
+def remove_task_doubles(
+    client: LabelStudioClient, project_id: str, groups: Iterable[list[int]], *, data_keys: Sequence[str]
+) -> int:
+    """Remove all but one task of each delivery.
+
+    The oldest stays, or the one that somebody has worked with. A task stays beside it if people worked with both, if
+    its data were changed, or if it has predictions that the other has not; the log says so.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param groups: the ids of the tasks of one delivery
+    :param data_keys: the keys of a task's data that the labeling config shows media from
+    :return: how many were removed
+    """
+    doubles: list[int] = []
+    left = 0
+    several = [sorted(group) for group in groups if len(group) > 1]
+    tasks = _read(client, project_id, list(chain.from_iterable(several)))
+    for group in several:
+        found = [tasks[id_] for id_ in group if id_ in tasks]
+        # Of those that somebody worked with the oldest, else the oldest.
+        found.sort(key=lambda task: (not task.has_work, task.id))
+        for task in found[1:]:
+            is_alike = task.sent(data_keys) == found[0].sent(data_keys) and task.predicted() <= found[0].predicted()
+            if is_alike and not task.has_work:
+                doubles.append(task.id)
+            else:
+                left += 1
+    delete_tasks(client, project_id, doubles)
+    if left:
+        log.warning("%d tasks are there twice and stay, since people worked with both or they differ.", left)
+    return len(doubles)
+
+
+def delete_tasks(client: LabelStudioClient, project_id: str, task_ids: Sequence[int]) -> None:
+    """Delete tasks that the project has twice."""
+    for start in range(0, len(task_ids), _DELETED_AT_ONCE):
+        selected = {"all": False, "included": task_ids[start : start + _DELETED_AT_ONCE]}
+        client.request(
+            "POST",
+            "/api/dm/actions/",
+            params={"id": "delete_tasks", "project": project_id},
+            json={"selectedItems": selected, "project": project_id},
+            repeatable=True,
+        )
+    if task_ids:
+        log.info("Removed %d tasks of items that the project had twice.", len(task_ids))
+
+
+def _read(client: LabelStudioClient, project_id: str, task_ids: list[int]) -> dict[int, _Task]:
+    found: dict[int, _Task] = {}
+    for start in range(0, len(task_ids), _TASKS_A_REQUEST):
+        selected = task_ids[start : start + _TASKS_A_REQUEST]
+        page = list_page(
+            client,
+            project_id,
+            _Task,
+            selected=selected,
+            fields="all",
+            include=_INCLUDED,
+            page_size=_TASKS_A_REQUEST,
+        )
+        found |= {task.id: task for task in page.tasks}
+    return found
