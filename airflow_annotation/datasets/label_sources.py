@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -71,14 +72,16 @@ def read_given(labels: Any) -> Iterator[Submission]:
     return read_submissions(read_rows(itertools.chain.from_iterable(_rows_of(part) for part in labels)))
 
 
-def read_sql(engine: sa.Engine, sql: str, parameters: Any = None) -> Iterator[Submission]:
+def read_sql(
+    connect: Callable[[], AbstractContextManager[sa.Connection]], sql: str, parameters: Any = None
+) -> Iterator[Submission]:
     """Yield the submissions that a query returns, each item's rows together. Streams where the driver does.
 
-    :param engine: of the database
+    :param connect: connects to the database
     :param sql: returns columns of the ``labels`` table; lists and JSON may be text
     :param parameters: of the query, in the driver's own style; None if it has none, where a % is a %
     """
-    with engine.connect() as connection:
+    with connect() as connection:
         options: dict[str, Any] = {"stream_results": True, "max_row_buffer": _SQL_ROWS_AT_ONCE}
         options["no_parameters"] = parameters is None  # or a literal % would be taken for one
         result = connection.execution_options(**options).exec_driver_sql(sql, parameters)

@@ -106,9 +106,7 @@ class SqlReader:
     def _columns(self, name: str) -> pa.Schema:
         """Return the columns that a table has: one of an earlier release lacks some."""
         if name not in self._present:
-            table = self._warehouse.tables[name]
-            found = sa.inspect(self._connection).get_columns(table.name, schema=table.schema)
-            names = {column["name"] for column in found}
+            names = self._warehouse.columns(self._connection, self._warehouse.tables[name])
             self._present[name] = pa.schema([field for field in SCHEMAS[name] if field.name in names])
         return self._present[name]
 

@@ -114,11 +114,12 @@ class UploadPredictionsOperator(QueryTask):
         """Upload the labels and return what became of them."""
         from airflow_annotation.datasets.label_sources import read_sql
         from airflow_annotation.hooks.sql import make_engine
+        from airflow_annotation.warehouses.registry import open_warehouse
 
         project = self.find_project(context)
         if self.sql is not None:
-            engine = make_engine(str(self.sql_conn_id))
-            opened = OpenedLabels(read_sql(engine, self.read_query(context), self.sql_parameters))
+            warehouse = open_warehouse(make_engine(str(self.sql_conn_id)))
+            opened = OpenedLabels(read_sql(warehouse.reader, self.read_query(context), self.sql_parameters))
         else:
             opened = open_labels(self.labels, context, conn_id=self.labels_conn_id)
         report = self.hook.upload_predictions(

@@ -203,9 +203,8 @@ class Warehouse:
             return view.name in sa.inspect(connection).get_view_names(schema=view.schema)
 
     def _missing_columns(self, table: sa.Table) -> list[str]:
-        query: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(table).where(sa.false())
         with self.reader() as connection:
-            present = connection.execute(query).keys()
+            present = self.columns(connection, table)
         return [column.name for column in table.columns if column.name not in present]
 
     def _has_transactions(self) -> bool:
@@ -234,6 +233,11 @@ class Warehouse:
         self._make_once(lambda c: c.execute(self.landings.insert().values(project=project)), is_there)
 
     # Reading
+
+    def columns(self, connection: sa.Connection, table: sa.Table) -> set[str]:
+        """Return the names of the columns that a table has; one of an earlier release lacks some."""
+        query: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(table).where(sa.false())
+        return set(connection.execute(query).keys())
 
     @contextmanager
     def reader(self) -> Iterator[sa.Connection]:
@@ -319,8 +323,10 @@ class Warehouse:
 
     def save_landing(self, connection: sa.Connection, landing: Mapping[str, Any]) -> None:
         """Write a project's row in ``landings``; a null ``full_at`` leaves the one that is there."""
-        values = {name: value for name, value in landing.items() if name != "full_at" or value is not None}
-        own = self.landings.c.project == landing["project"]
+        values = dict(landing)
+        own = self.landings.c.project == values.pop("project")  # a key that is set makes DuckDB delete and insert
+        if values["full_at"] is None:
+            del values["full_at"]
         connection.execute(self.landings.update().where(own).values(values))
 
     def _column(self, table: str, field: pa.Field) -> sa.Column[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from airflow_annotation.warehouses.base import Warehouse
+from airflow_annotation.warehouses.duckdb import DuckDBWarehouse
 from airflow_annotation.warehouses.postgres import PostgresWarehouse
 from airflow_annotation.warehouses.sqlite import SqliteWarehouse
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 WAREHOUSES: Final[dict[str, type[Warehouse]]] = {
+    "duckdb": DuckDBWarehouse,
     "postgresql": PostgresWarehouse,
     "sqlite": SqliteWarehouse,
 }

@@ -45,6 +45,10 @@ class Database:
         self.prefix = f"t{uuid4().hex[:12]}_"
 
     @property
+    def kind(self) -> str:
+        return str(BaseHook.get_connection(self.conn_id).conn_type)
+
+    @property
     def warehouse_class(self) -> type[Warehouse]:
         return WAREHOUSES[make_engine(self.conn_id).dialect.name]
 

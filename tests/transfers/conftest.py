@@ -39,9 +39,18 @@ def sqlite_database(tmp_path: Path) -> Iterator[Database]:
         yield Database(conn_id)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
+def duckdb_database(tmp_path: Path) -> Iterator[Database]:
+    for package in ("duckdb_provider", "duckdb_engine"):
+        pytest.importorskip(package)
+    connection = {"conn_type": "duckdb", "host": str(tmp_path / "annotations.duckdb")}
+    with airflow_connection(f"duckdb_{uuid4().hex}", connection) as conn_id:
+        yield Database(conn_id)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "duckdb"])
 def database(request: pytest.FixtureRequest) -> Database:
     if request.param == "postgres":
         return Database(request.getfixturevalue("postgres_conn_id"))
-    sqlite: Database = request.getfixturevalue("sqlite_database")
-    return sqlite
+    database: Database = request.getfixturevalue(f"{request.param}_database")
+    return database

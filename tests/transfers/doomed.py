@@ -195,7 +195,8 @@ def _watch_steps(doom: Doom, step: int | None, steps: Any) -> None:
             name = frame.f_code.co_name
             counts = (file in _FILES or file.endswith(_CLIENTS)) and name.isidentifier() and name not in _SMALL_STEPS
         elif event in {"c_call", "c_return"} and argument.__name__ in _DRIVER_CALLS:
-            counts = type(argument.__self__).__module__.startswith(_DRIVERS)
+            owner = type(argument.__self__)
+            counts = owner.__module__.startswith(_DRIVERS) or owner.__name__ == "PyCapsule"  # as DuckDB's calls are
         else:
             return
         if not counts:

@@ -29,6 +29,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION, LabelTables
 from airflow_annotation.landing.sql_reader import SqlReader
 from airflow_annotation.warehouses import postgres
+from airflow_annotation.warehouses.registry import open_warehouse
 from airflow_annotation.warehouses.sqlite import SqliteWarehouse
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database, Rows
@@ -81,13 +82,13 @@ def test_landing_again_replaces_the_projects_rows_and_leaves_those_of_others(dat
 
 def test_a_landing_makes_one_engine(database: Database, land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    for hook in (SqliteHook, PostgresHook):
+    get_engine = type(database.hook).get_sqlalchemy_engine
 
-        def make(self: Any, engine_kwargs: Any = None, make: Any = hook.get_sqlalchemy_engine) -> Any:
-            made.append(engine_kwargs)
-            return make(self, engine_kwargs)
+    def make(self: Any, engine_kwargs: Any = None) -> Any:
+        made.append(engine_kwargs)
+        return get_engine(self, engine_kwargs)
 
-        monkeypatch.setattr(hook, "get_sqlalchemy_engine", make)
+    monkeypatch.setattr(type(database.hook), "get_sqlalchemy_engine", make)
     land(database.operator(), [boxes(3)])
     land(database.operator(), [boxes(4)])
     assert len(made) == 2  # of two landings, the second a refresh
@@ -313,7 +314,7 @@ def test_a_prefix_may_have_what_sql_uses_otherwise(database: Database, land: Lan
     operator = database.operator(table_prefix=prefix, views=True)
     land(operator, [boxes(5)])
     land(operator, [boxes(6)])
-    with make_engine(database.conn_id).connect() as connection:
+    with open_warehouse(make_engine(database.conn_id)).reader() as connection:
         for name, rows in (("items", 6), ("landings", 1), ("class_counts", 2)):
             table = sa.table(prefix + name)
             assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() == rows

@@ -1,0 +1,184 @@
+"""DuckDB and MotherDuck: their lists and JSON, and rows by Arrow.
+
+A process that has a file of DuckDB open keeps other processes out: a landing waits until it can open the file, and has
+it open for as long as it writes. The threads of a process, and all who use MotherDuck, share a database: of two
+landings of one project, the later one waits there too.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.types import UserDefinedType
+
+from airflow_annotation.warehouses.base import Warehouse
+from airflow_annotation.warehouses.landings import LANDINGS
+from airflow_annotation.warehouses.views import ViewSql
+
+BUSY_TIMEOUT: Final = 300.0
+"""Seconds that a landing waits for another one, of the file or of the project."""
+
+INSERT_ROWS: Final = 122_880
+"""Rows of one insert: those that DuckDB stores together."""
+
+_RETRY_AFTER: Final = 0.1
+
+# A thread that connects while another one opens the same file finds a database without Python's functions.
+_connecting: Final = threading.Lock()
+
+T = TypeVar("T")
+
+
+class NativeType(UserDefinedType):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
+    """A type of DuckDB's that SQLAlchemy has no name for, whose values go through as they are.
+
+    :param spelling: in DuckDB's SQL
+    """
+
+    cache_ok = True
+
+    def __init__(self, spelling: str) -> None:
+        self.spelling = spelling
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Return the type in SQL."""
+        return self.spelling
+
+
+class DuckDBWarehouse(Warehouse):
+    """A DuckDB file, or a database of MotherDuck. Only ``landings`` has a key: keys make DuckDB slow to insert."""
+
+    json_type = NativeType("JSON")
+    key_text = sa.Text()
+    types = {  # noqa: RUF012 - declared by the base
+        **Warehouse.types,
+        pa.float64(): NativeType("DOUBLE"),
+        pa.list_(pa.string()): NativeType("VARCHAR[]"),
+        pa.list_(pa.float64()): NativeType("DOUBLE[]"),
+        pa.list_(pa.int32()): NativeType("INTEGER[]"),
+        pa.list_(pa.list_(pa.float64())): NativeType("DOUBLE[][]"),
+    }
+    view_sql = ViewSql(
+        number="l.bbox[{number}]",
+        setting="(s.settings ->> '$.coordinates')",
+        element="(e.value ->> '$.{name}')",
+        elements="""(select unnest(from_json(i.media, '["JSON"]')) as value) e""",
+    )
+
+    def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:
+        # The dialect wraps connections of its own making alone; all that the connection says is in the URL.
+        engine = sa.create_engine(engine.url, poolclass=sa.pool.NullPool, hide_parameters=True, future=True)
+        sa.event.listen(engine, "do_connect", _connect)
+        super().__init__(engine, prefix, schema)
+        for name, table in self.tables.items():
+            if name != LANDINGS:
+                table.constraints.remove(table.primary_key)
+
+    def is_conflict(self, error: Exception) -> bool:
+        """Return whether another transaction was faster."""
+        return "Conflict" in str(error) and "TransactionContext Error" in str(error)
+
+    def read(
+        self,
+        connection: sa.Connection,
+        name: str,  # noqa: ARG002 - the types say it
+        schema: pa.Schema,
+        query: sa.Select[Any],
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a query as Arrow, which DuckDB makes of them."""
+        if not connection.in_transaction():
+            connection.begin()
+        compiled = query.compile(dialect=connection.dialect)
+        parameters = [compiled.params[name] for name in compiled.positiontup or ()]
+        driver: Any = connection.connection.driver_connection
+        for batch in driver.sql(str(compiled), params=parameters).to_arrow_reader():
+            columns = [column.cast(field.type) for field, column in zip(schema, batch.columns, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def lock(self, connection: sa.Connection, project: str) -> sa.RowMapping:
+        """Hold the project's row in ``landings``; wait where DuckDB would fail at once."""
+
+        def attempt() -> sa.RowMapping:
+            try:
+                return super(DuckDBWarehouse, self).lock(connection, project)
+            except sa.exc.DBAPIError:
+                connection.exec_driver_sql("ROLLBACK")  # which nothing but the lock was in
+                connection.exec_driver_sql("BEGIN TRANSACTION")
+                raise
+
+        return _until_free(attempt, self.is_conflict)
+
+    def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
+        """Insert rows as Arrow has them."""
+        names = connection.dialect.identifier_preparer
+        columns = ", ".join(names.quote(column.name) for column in table.columns)
+        statement = f"INSERT INTO {names.format_table(table)} ({columns}) SELECT {columns} FROM landed_rows"  # noqa: S608 - names are quoted
+        for rows in _collected(batches):
+            self._execute_with(connection, statement, landed_rows=rows)
+
+    def delete_rows(self, connection: sa.Connection, table: sa.Table, project: str, item_ids: pa.Array | None) -> int:
+        """Delete the rows of a project, or of some of its items, whose ids are joined as Arrow has them."""
+        name = connection.dialect.identifier_preparer.format_table(table)
+        statement = f"DELETE FROM {name} WHERE project = ?"  # noqa: S608 - the name is quoted
+        if item_ids is not None:
+            statement += " AND item_id IN (SELECT item_id FROM deleted_items)"
+        ids = pa.table({"item_id": [] if item_ids is None else item_ids}, pa.schema([("item_id", pa.string())]))
+        return self._execute_with(connection, statement, [project], deleted_items=ids)
+
+    def _execute_with(
+        self, connection: sa.Connection, statement: str, parameters: list[Any] | None = None, **tables: pa.Table
+    ) -> int:
+        """Execute a statement that names Arrow tables, and return how many rows it has changed."""
+        driver: Any = connection.connection.driver_connection
+        for name, table in tables.items():
+            driver.register(name, table)
+        try:
+            return int(driver.execute(statement, parameters or []).fetchone()[0])
+        finally:
+            for name in tables:
+                with suppress(*self.errors):  # the database is gone, or the error above says it
+                    driver.unregister(name)
+
+
+def _connect(_dialect: sa.Dialect, _record: Any, _arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Connect as the hook does, as soon as no other process has the file."""
+    import duckdb
+    from duckdb_engine import ConnectionWrapper
+
+    def connect() -> Any:
+        with _connecting:
+            return duckdb.connect(options["database"], config=options.get("url_config", {}))
+
+    return ConnectionWrapper(_until_free(connect, lambda error: "Could not set lock" in str(error)))
+
+
+def _until_free(attempt: Callable[[], T], is_busy: Callable[[Exception], bool]) -> T:
+    """Try until something is free; the last error after :data:`BUSY_TIMEOUT`."""
+    give_up = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            return attempt()
+        except Exception as error:
+            if not is_busy(error) or time.monotonic() > give_up:
+                raise
+        time.sleep(_RETRY_AFTER)
+
+
+def _collected(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Yield batches as tables of about as many rows as are inserted at once."""
+    pending: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        pending.append(batch)
+        rows += batch.num_rows
+        if rows >= INSERT_ROWS:
+            yield pa.Table.from_batches(pending)
+            pending, rows = [], 0
+    if rows:
+        yield pa.Table.from_batches(pending)
