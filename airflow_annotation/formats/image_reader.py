@@ -90,6 +90,9 @@ class ImageReader:
             rows, owners, lost = items.pair(self._take_rows(batch.labels, chosen))
             self.left_out["labels on no image of their item"] += lost
             groups = group_rows(items, rows, owners, submitted, self._options, all_frames=self._all_frames)
+            if self._drawn_as == "pixels":
+                groups, unsized = items.without_unsized(groups)
+                self.left_out["images without labels whose size is not known"] += unsized
             for first in range(0, len(groups.medium), _IMAGES_AT_ONCE):
                 part = slice(first, first + _IMAGES_AT_ONCE)
                 starts, ends = groups.start[part], groups.end[part]

@@ -75,6 +75,19 @@ class Items:
             {},
         )
 
+    def without_unsized(self, groups: Groups) -> tuple[Groups, int]:
+        """Leave out images of items of several that have neither labels nor a size; return how many these are.
+
+        Label Studio tells a page's size with its first label. Where an item has but one image, that is an error.
+        """
+        if len(self.row) == len(self.media):
+            return groups, 0
+        several = [self.media[row][number - self.first[row]] for number, row in enumerate(self.row.tolist())]
+        unsized = np.array([bool(one.target) and not (one.width and one.height) for one in several], np.bool_)
+        kept = (groups.end > groups.start) | ~unsized[groups.medium]
+        parts = {name: getattr(groups, name)[kept] for name in ("medium", "frame", "start", "end")}
+        return groups._replace(**parts), int((~kept).sum())
+
     def pair(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, IntArray, int]:
         """Pair labels with the media that they are on; an answer about several is paired with each.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ _LISTED_TYPES: Final = ("image", "video", "audio")
 _ITEM_FIELDS: Final = ("item_key", "media_type", "width", "height", "frame_count", "frame_rate")
 """Keys of a row that say something of the item itself; any other goes along as its data."""
 
+_SCRIPT: Final = re.compile(r"\.(php\d?|phtml|aspx?|ashx|jspx?|cgi|pl|py)$", re.IGNORECASE)
 _ROWS_AT_ONCE: Final = 1000
 
 
@@ -55,10 +57,12 @@ def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]
 def media_type_of(uri: str) -> str:
     """Tell the media type by the extension: ``image``, ``video``, ``audio``, ``text``, or ``other``.
 
-    A URI without a known extension counts as an image, which is for the upload to find out.
+    A URI without a known extension counts as an image, which is for the upload to find out; so does a script's, which
+    says nothing of what it sends.
     """
-    mime_type, _ = mimetypes.guess_type(shown(uri))
-    if mime_type is None:
+    name = shown(uri)
+    mime_type, _ = mimetypes.guess_type(name)
+    if mime_type is None or (uri_scheme(uri) in {"http", "https"} and _SCRIPT.search(name)):
         return "image"
     media_type = mime_type.partition("/")[0]
     return media_type if media_type in {"image", "video", "audio", "text"} else "other"

@@ -173,6 +173,18 @@ def test_an_image_without_labels_is_a_negative(case: Case, tmp_path: Path) -> No
     assert [len(file.read_text().splitlines()) for file in files] == [1, 0]
 
 
+def test_masks_leave_out_and_count_images_that_have_neither_labels_nor_a_size(tmp_path: Path) -> None:
+    case = copy.deepcopy(F1)
+    case["tasks"][0]["data"]["images"].insert(1, "https://h/p1b.jpg")
+    result_of(case)[1]["item_index"] = 2
+    tables, schema = read(case)
+    left_out: Counter[str] = Counter()
+    write(tmp_path, [tables], "semantic_masks", schema, left_out)
+    assert image_index(tmp_path)["media_uri"].to_pylist() == ["https://h/p1.jpg", "https://h/p2.jpg"]
+    assert len(list(tmp_path.glob("masks/train/*.png"))) == 2
+    assert left_out == {"images without labels whose size is not known": 1}
+
+
 def test_names_stay_when_an_item_gets_another_page(tmp_path: Path) -> None:
     before = read_coco(write_case(tmp_path / "before", copy.deepcopy(F1), "coco"))["images"]
     case: Case = copy.deepcopy(F1)

@@ -151,3 +151,21 @@ def test_a_folder_without_media_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing to see")
     with pytest.raises(MediaError, match="no image, video or audio file"):
         list(list_media(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("uri", "media_type"),
+    [
+        ("https://h/image.php?id=7", "image"),
+        ("https://h/show.aspx", "image"),
+        ("https://h/render.py?of=cat.mp4", "image"),
+        ("https://h/200/300", "image"),
+        ("https://h/film%231.mp4?v=2", "video"),
+        ("gs://b/film#1.mp4", "video"),
+        ("s3://b/why?.wav", "audio"),
+        ("/data/50%20off.jpg", "image"),
+    ],
+)
+def test_the_media_type_is_that_of_the_file_and_not_of_a_script(uri: str, media_type: str) -> None:
+    (listed,) = list_media([uri])
+    assert listed.media_type == media_type

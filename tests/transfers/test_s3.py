@@ -142,3 +142,28 @@ def test_a_large_file_of_which_a_part_is_refused_is_not_there_and_lands_whole_at
             ] == len(content)
             (name,) = (name for name in names(target) if name.startswith("media/"))
             assert ObjectStoragePath(f"{target}/{name}").read_bytes() == content
+
+
+def test_keys_with_odd_characters_are_read_and_get_names_that_readers_find(s3_conn_id: str, target: str) -> None:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    bucket = make_bucket(s3_conn_id)
+    keys = ["photos/shot#12.png", "photos/why?.jpg", "photos/50%20off.jpg", "photos/a b+c&d.jpg"]
+    items = []
+    for key in keys:
+        S3Hook(s3_conn_id).load_string(key, key, bucket)
+        items.append(item(key, [box("car", 0, 0, 0.5, 0.5)], media_uri=f"s3://{bucket}/{key}"))
+    landed = land(
+        target,
+        items,
+        dataset_format="yolo",
+        include_media="files",
+        media_roots=[f"s3://{s3_conn_id}@{bucket}/photos/"],
+    )
+    assert (landed["media"]["files"], landed["media"]["files_not_read"]) == (4, 0)
+    folder = ObjectStoragePath(landed["path"])
+    files = [name for name in folder.fs.find(folder.path) if "/images/" in name]
+    assert sorted(folder.fs.cat_file(name).decode() for name in files) == sorted(keys)
+    stems = {Path(name).stem for name in files}
+    assert {name.rpartition("-")[0] for name in stems} == {"shot_12", "why", "50_20off", "a_b_c_d"}
+    assert stems == {Path(name).stem for name in folder.fs.find(folder.path) if "/labels/" in name}
