@@ -18,6 +18,9 @@ from airflow_annotation.labels.tables import LabelTables
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
+Connect = Callable[[], AbstractContextManager["sa.Connection"]]
+"""Connects to a database."""
+
 _SQL_ROWS_AT_ONCE: Final = 1000
 
 
@@ -72,20 +75,28 @@ def read_given(labels: Any) -> Iterator[Submission]:
     return read_submissions(read_rows(itertools.chain.from_iterable(_rows_of(part) for part in labels)))
 
 
-def read_sql(
-    connect: Callable[[], AbstractContextManager[sa.Connection]], sql: str, parameters: Any = None
-) -> Iterator[Submission]:
-    """Yield the submissions that a query returns, each item's rows together. Streams where the driver does.
+def read_sql(connect: Connect, sql: str, parameters: Any = None) -> Iterator[Submission]:
+    """Yield the submissions that a query returns, each item's rows together.
 
     :param connect: connects to the database
     :param sql: returns columns of the ``labels`` table; lists and JSON may be text
+    :param parameters: of the query, see :func:`read_query`
+    """
+    return read_submissions(read_rows(read_query(connect, sql, parameters)))
+
+
+def read_query(connect: Connect, sql: str, parameters: Any = None) -> Iterator[Row]:
+    """Yield the rows that a query returns. Streams where the driver does.
+
+    :param connect: connects to the database
+    :param sql: the query
     :param parameters: of the query, in the driver's own style; None if it has none, where a % is a %
     """
     with connect() as connection:
         options: dict[str, Any] = {"stream_results": True, "max_row_buffer": _SQL_ROWS_AT_ONCE}
         options["no_parameters"] = parameters is None  # or a literal % would be taken for one
         result = connection.execution_options(**options).exec_driver_sql(sql, parameters)
-        yield from read_submissions(read_rows(dict(row) for row in result.mappings()))
+        yield from map(dict, result.mappings())
 
 
 def _are_rows(labels: Iterable[Any]) -> bool:

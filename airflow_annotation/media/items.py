@@ -9,11 +9,12 @@ import msgspec
 
 
 class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One image, video or other file that somebody is to label.
+    """One image, video or other file, or one row of data, for somebody to label.
 
-    :param media: where the file is: a local path, or a URI (``gs://…``, ``s3://…``, ``https://…``)
+    :param media: where the file is: a local path, or a URI (``gs://…``, ``s3://…``, ``https://…``); empty for an item
+        that is a row: its data are what the project shows
     :param item_key: the caller's own id of the item, stable across tools, runs and retries
-    :param media_type: ``image``, ``video``, ``audio``, ``text``, ...
+    :param media_type: ``image``, ``video``, ``audio``, ``text``, ...; ``rows`` for a row
     :param width: pixels as shown (after EXIF orientation), None until probed
     :param height: pixels as shown (after EXIF orientation), None until probed
     :param frame_count: frames of a video file, None until probed
@@ -21,7 +22,7 @@ class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
     :param data: whatever else the caller attaches; it lands in ``items.data``
     """
 
-    media: str
+    media: str = ""
     item_key: str
     media_type: str = "image"
     width: int | None = None
@@ -29,6 +30,11 @@ class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
     frame_count: int | None = None
     frame_rate: float | None = None
     data: dict[str, Any] = {}
+
+    @property
+    def is_row(self) -> bool:
+        """Whether it has no file."""
+        return not self.media
 
 
 def key_hash(item_key: str) -> int:

@@ -14,6 +14,7 @@ from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.cells import plain_text, plain_value
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.storage import get_filesystem, shown, uri_scheme, without_connection
+from airflow_annotation.media.tables import is_table, read_table_files
 
 _LISTED_TYPES: Final = ("image", "video", "audio")
 """Media types that a folder is searched for."""
@@ -22,6 +23,10 @@ _ITEM_FIELDS: Final = ("item_key", "media_type", "width", "height", "frame_count
 """Keys of a row that say something of the item itself; any other goes along as its data."""
 
 _SCRIPT: Final = re.compile(r"\.(php\d?|phtml|aspx?|ashx|jspx?|cgi|pl|py)$", re.IGNORECASE)
+
+ROWS: Final = "rows"
+"""Media type of items without a file."""
+
 _ROWS_AT_ONCE: Final = 1000
 
 
@@ -37,7 +42,9 @@ def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]
           ``item_key``, ``media_type``, ``width``, ``height``, ``frame_count`` and ``frame_rate``; whatever else it has
           goes along as the item's data
         - a pandas DataFrame or an Arrow table, whose rows are such dicts
+        - a file of such rows, or a glob of them: ``.csv`` (all of it is text), ``.jsonl``, ``.ndjson`` or ``.parquet``
 
+        A row without ``media_field`` is an item without a file: it has an ``item_key``, and what the project shows.
         ``item_key`` defaults to the media's path or URI, without the Airflow connection in it. Give one where URLs are
         signed: they differ each time. NaN and the like are missing values, and decimals are numbers. A row may be there
         several times, for the upload's ``on_duplicate``.
@@ -48,10 +55,25 @@ def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]
     :raises MediaError: the folder or file does not exist, or there is no media in it
     """
     if isinstance(media, (str, os.PathLike)) or _is_object_storage_path(media):
-        return _Listing(_uri(media))
+        uri = _uri(media)
+        return list_rows(read_table_files(uri), media_field=media_field) if is_table(uri) else _Listing(uri)
     if isinstance(media, (Mapping, MediaItem)):
         media = [media]
     return _Rows(*_rows(media), media_field=media_field)
+
+
+def list_rows(rows: Iterable[Any], *, media_field: str = "media") -> Iterator[MediaItem]:
+    """Yield the items that rows describe, one after the other: no more than a row is held.
+
+    :param rows: as :func:`list_media` takes them; of those with one ``item_key`` the first is the item
+    :param media_field: the key that holds the media
+    :raises AnnotationError: a row is not as it should be, or there is none
+    """
+    number = 0
+    for number, row in enumerate(rows, start=1):
+        yield _item(row, media_field, number)
+    if not number:
+        raise AnnotationError("No media: there is no row.")
 
 
 def media_type_of(uri: str) -> str:
@@ -157,11 +179,18 @@ def _item(row: Any, media_field: str, number: int) -> MediaItem:
         )
     row = {name: plain_value(value) for name, value in row.items()}
     media = row.get(media_field)
-    if media is None or media == "":
-        raise AnnotationError(f"Media item {number} has no {media_field!r}; it has {', '.join(map(repr, row))}.")
-    uri = _uri(media)
     fields = {name: row[name] for name in _ITEM_FIELDS if row.get(name) not in (None, "")}
-    fields = {"item_key": without_connection(uri), "media_type": media_type_of(uri), **fields}
+    if media_field not in row and "item_key" in fields:
+        uri = ""
+        fields.setdefault("media_type", ROWS)
+    elif media is None or media == "":
+        raise AnnotationError(
+            f"Media item {number} has no {media_field!r}; it has {', '.join(map(repr, row))}. A row without a file has "
+            f"an item_key, and no {media_field!r}."
+        )
+    else:
+        uri = _uri(media)
+        fields = {"item_key": without_connection(uri), "media_type": media_type_of(uri), **fields}
     fields["item_key"] = plain_text(fields["item_key"])
     data = {str(name): value for name, value in row.items() if name not in (media_field, *_ITEM_FIELDS)}
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
@@ -13,8 +13,10 @@ from airflow_annotation.callables import keep_callable
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.given_labels import open_labels
 from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate
-from airflow_annotation.media.listing import list_media
+from airflow_annotation.media.items import MediaItem
+from airflow_annotation.media.listing import list_media, list_rows
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
+from airflow_annotation.query_task import QueryTask
 from airflow_annotation.uploads import LABELS, MEDIA, UntilKilled, check_max_failures, check_report
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class UploadMediaOperator(AnnotationProjectTask):
+class UploadMediaOperator(QueryTask):
     """Put media into an annotation project, each item once however often the task runs.
 
     Items that the project has already, by their ``item_key``, are left alone, so that a retry goes on where the try
@@ -35,7 +37,13 @@ class UploadMediaOperator(AnnotationProjectTask):
 
     :param media: a folder, a glob or a file, on disk or as any URI that ``ObjectStoragePath`` takes; a list of paths,
         URIs or dicts (``{"media": ..., "item_key": ..., "width": ..., "height": ..., any other data}``); a DataFrame or
-        an Arrow table of such rows; or the output of a task that returns one of these. (templated)
+        an Arrow table of such rows, or a file of them (``.csv``, ``.jsonl``, ``.parquet``, or a glob of such files); or
+        the output of a task that returns one of these. A row without ``media`` is an item without a file: it has an
+        ``item_key``, and what the project shows, as in ``{"item_key": "r1", "text": "…"}``. (templated)
+    :param sql: instead of ``media``, a query that returns such rows, or the name of a file ``*.sql`` that has it. Of
+        rows with one ``item_key`` the first counts. (templated)
+    :param sql_conn_id: the connection of the query's database. (templated)
+    :param sql_parameters: of the query, in the driver's own style. (templated)
     :param media_field: the key or column of ``media``'s rows that holds the file. (templated)
     :param media_access: ``upload`` sends the files to the tool; ``reference`` has the tool read them where they are;
         ``auto`` refers to what the tool is sure to reach (web URLs, files below a Label Studio's document root) and
@@ -57,6 +65,9 @@ class UploadMediaOperator(AnnotationProjectTask):
     template_fields: Sequence[str] = (
         *AnnotationProjectTask.template_fields,
         "media",
+        "sql",
+        "sql_conn_id",
+        "sql_parameters",
         "media_field",
         "media_access",
         "on_duplicate",
@@ -66,10 +77,15 @@ class UploadMediaOperator(AnnotationProjectTask):
         "max_failures",
     )
 
+    template_fields_renderers = {"sql": "sql"}  # noqa: RUF012 - as Airflow's own operators have it
+
     def __init__(
         self,
         *,
-        media: Any,
+        media: Any = None,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         media_field: str = "media",
         media_access: MediaAccess = "auto",
         on_duplicate: OnDuplicate = "skip",
@@ -81,6 +97,9 @@ class UploadMediaOperator(AnnotationProjectTask):
     ) -> None:
         super().__init__(**kwargs)
         self.media = media
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.sql_parameters = sql_parameters
         self.media_field = media_field
         self.media_access = media_access
         self.on_duplicate = on_duplicate
@@ -94,7 +113,7 @@ class UploadMediaOperator(AnnotationProjectTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload the media and return what became of them."""
         self._check_arguments()
-        items = list_media(self.media, media_field=self.media_field)
+        items = self._list_items(context)
         project = self.find_project(context)
         report = self.hook.upload_items(
             project.id,
@@ -121,12 +140,25 @@ class UploadMediaOperator(AnnotationProjectTask):
         """Stop after the requests that are under way."""
         self._killed.set()
 
+    def _list_items(self, context: Context) -> Iterable[MediaItem]:
+        if self.sql is None:
+            return list_media(self.media, media_field=self.media_field)
+        from airflow_annotation.datasets.label_sources import read_query
+        from airflow_annotation.hooks.sql import make_engine
+        from airflow_annotation.warehouses.registry import open_warehouse
+
+        warehouse = open_warehouse(make_engine(str(self.sql_conn_id)))
+        rows = read_query(warehouse.reader, self.read_query(context), self.sql_parameters)
+        return list_rows(rows, media_field=self.media_field)
+
     def _check_arguments(self) -> None:
         """Check what is known: before templates are rendered, that is not all."""
         if not is_templated(self.media_access):
             check_choice("media_access", self.media_access, get_args(MediaAccess))
         if not is_templated(self.on_duplicate):
             check_choice("on_duplicate", self.on_duplicate, get_args(OnDuplicate))
+        if (self.media is None) == (self.sql is None) or (self.sql is None) != (self.sql_conn_id is None):
+            raise AnnotationError("Say where the media are: pass either media, or sql together with sql_conn_id.")
         if isinstance(self.media, (str, list, tuple)) and not self.media:
             raise AnnotationError("No media: pass a folder, a glob, or a list of paths, URIs or dicts.")
         if (self.predictions is None) != (self.model_version is None):

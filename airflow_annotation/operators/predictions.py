@@ -12,8 +12,8 @@ from airflow_annotation.arguments import check_choice
 from airflow_annotation.callables import keep_callable
 from airflow_annotation.given_labels import OpenedLabels, open_labels
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode
-from airflow_annotation.operators.query import QueryTask
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
+from airflow_annotation.query_task import QueryTask
 from airflow_annotation.uploads import LABELS, UntilKilled, check_max_failures, check_report
 
 if TYPE_CHECKING:

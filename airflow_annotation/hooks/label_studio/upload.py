@@ -42,6 +42,8 @@ BYTES_PER_REQUEST: Final = 64 * 1024 * 1024
 
 FILES_PER_IMPORT: Final = 200
 TASKS_PER_IMPORT: Final = 1000
+BYTES_PER_IMPORT: Final = 16 * 1024 * 1024
+"""Of rows: a text may be as long as a book."""
 
 _READERS: Final = 8
 _READ_AHEAD: Final = 64
@@ -62,6 +64,8 @@ def upload_items(
     local_files_document_root: str | None = None,
 ) -> UploadReport:
     """Create a task for each item that the project does not have yet.
+
+    The data of an item without a file are what the labeling config shows: each key that a tag shows, and no other.
 
     A task's data hold the media under the key that the labeling config shows it from, ``item_key``, ``media_uri``,
     what is known of ``width``, ``height``, ``frame_count`` and ``frame_rate``, and the item's own data beside them.
@@ -104,6 +108,8 @@ class _ReadyItem(msgspec.Struct, kw_only=True, eq=False):
     data: dict[str, Any]
     file: MediaFile | None = None
     refused: bool = False
+    size: int = 0
+    """Of a row, in bytes of JSON."""
 
 
 class _Outcome(msgspec.Struct):
@@ -141,7 +147,7 @@ class _Upload:
         self._request: list[_ReadyItem] = []
         self._request_bytes = 0
         self._import: list[_ReadyItem] = []
-        self._import_files = 0
+        self._import_files = self._import_bytes = 0
 
     def run(self, items: Iterable[MediaItem]) -> UploadReport:
         progress = UploadProgress(length_hint(items, 0))
@@ -186,6 +192,9 @@ class _Upload:
         """Begin to make an item ready. Only a file has to be read for that, by the threads for it."""
         done: Future[_ReadyItem] = Future()
         try:
+            if item.is_row:
+                done.set_result(self._ready_row(item))
+                return done
             data_key = self._data_key(item)
             reference = self._reference(item)
         except MediaError as error:
@@ -211,6 +220,31 @@ class _Upload:
             )
         return reference
 
+    def _ready_row(self, item: MediaItem) -> _ReadyItem:
+        """Return an item without a file; check that it has what the project shows, and nothing else."""
+        tags = self._config.data_tags
+        shown_keys = {media.data_key for media in self._config.objects.values()}
+        absent = sorted(key for key in shown_keys if item.data.get(key) in (None, "", []))
+        if absent:
+            raise MediaError(f"Item {item.item_key!r} has no {absent[0]!r}, which the tag {tags[absent[0]]} shows.")
+        unknown = sorted(item.data.keys() - tags.keys())
+        if unknown:
+            taken = ", ".join(f"{key!r} ({tag})" for key, tag in tags.items())
+            raise MediaError(
+                f"Item {item.item_key!r} has {unknown[0]!r}, which no tag of the project shows. Leave it out, or show "
+                f"it. Tags show {taken}."
+            )
+        sizes = {name: value for name in _SIZES if (value := getattr(item, name)) is not None}
+        data = {"item_key": item.item_key, **sizes, **item.data}
+        return _ReadyItem(item_key=item.item_key, data_key="", data=data, size=self._json_size(item, data))
+
+    def _json_size(self, item: MediaItem, data: Any) -> int:
+        try:
+            return len(msgspec.json.encode(data))
+        except (TypeError, ValueError, OverflowError) as error:
+            name = shown(item.media) if item.media else item.item_key
+            raise MediaError(f"The data of {name!a} cannot be JSON: {error}.") from error
+
     def _data_key(self, item: MediaItem) -> str:
         """Return the key of the task's data for the item's media; check that its data can stand beside it."""
         objects = self._config.objects.values()
@@ -224,10 +258,7 @@ class _Upload:
         absent = sorted({media.data_key for media in objects} - {data_key} - item.data.keys())
         if absent:
             raise MediaError(f"The project also shows {absent[0]!r}, which the data of {shown(item.media)} lack.")
-        try:
-            msgspec.json.encode((item.item_key, item.media, item.data))
-        except (TypeError, ValueError, OverflowError) as error:
-            raise MediaError(f"The data of {shown(item.media)!a} cannot be JSON: {error}.") from error
+        self._json_size(item, (item.item_key, item.media, item.data))
         return data_key
 
     # Sending
@@ -246,7 +277,10 @@ class _Upload:
             self._request.append(ready)
             self._request_bytes += size
             self._import_files += 1
+        if self._import_bytes + ready.size > BYTES_PER_IMPORT:
+            self._send_import()
         self._import.append(ready)
+        self._import_bytes += ready.size
         if len(self._request) == FILES_PER_REQUEST:
             self._send_request()
         if self._import_files == FILES_PER_IMPORT or len(self._import) == TASKS_PER_IMPORT:
@@ -261,7 +295,7 @@ class _Upload:
         self._send_request()
         if self._import:
             self._submit(self._create_tasks, self._import)
-        self._import, self._import_files = [], 0
+        self._import, self._import_files, self._import_bytes = [], 0, 0
 
     def _submit(self, send: Callable[[list[_ReadyItem]], _Outcome], items: list[_ReadyItem]) -> None:
         while len(self._sending) >= _SENDS_AHEAD:

@@ -217,33 +217,54 @@ class _Upload:
 
     def _row(self, item: MediaItem, global_key: str) -> dict[str, Any]:
         """Return an item as a data row, its file sent if need be."""
+        content: bytes | None = None
+        if item.is_row:
+            content, item = self._take_text(item)
+        name = _name(item)
         media_type = MEDIA_TYPES.get(item.media_type)
         if media_type != self._project.allowed_media_type:
             raise MediaError(
-                f"{shown(item.media)} is of type {item.media_type}, but the project is for "
-                f"{self._project.allowed_media_type}."
+                f"{name} is of type {item.media_type}, but the project is for {self._project.allowed_media_type}."
             )
         metadata, attachments = self._data(item)
         if item_key_of(global_key, self._namespace) != item.item_key:
             metadata[ITEM_KEY] = item.item_key
-        reference = self._reference(item.media)
-        if reference != item.media:
+        reference = None if content is not None else self._reference(item.media)
+        if reference != item.media and not item.is_row:
             metadata[MEDIA_URI] = without_connection(item.media)
         try:
             self._metadata.check(metadata)
         except ValueError as error:
-            raise MediaError(
-                f"The data of {shown(item.media)} do not fit Labelbox's metadata fields: {error}"
-            ) from error
+            raise MediaError(f"The data of {name} do not fit Labelbox's metadata fields: {error}") from error
         row = {
-            "row_data": reference or self._send(item),
+            "row_data": reference or (self._send(item) if content is None else self._send_text(item, content)),
             "global_key": global_key,
-            "external_id": shown(item.media),
+            "external_id": name,
             "media_type": media_type,
             "metadata_fields": [{"name": name, "value": value} for name, value in metadata.items()],
             "attachments": attachments,
         }
         return {name: value for name, value in row.items() if value}
+
+    def _take_text(self, item: MediaItem) -> tuple[bytes, MediaItem]:
+        """Return the text of an item without a file, and the item with what else it has."""
+        media_type = next(
+            (name for name in ("text", "html") if MEDIA_TYPES[name] == self._project.allowed_media_type), None
+        )
+        text = item.data.get(media_type) if media_type else None
+        if media_type is None or not isinstance(text, str) or not text:
+            raise MediaError(
+                f"Item {item.item_key!r} has no file, and no text under 'text' in a text project or 'html' in an HTML "
+                f"project. This project is for {self._project.allowed_media_type}."
+            )
+        rest = {name: value for name, value in item.data.items() if name != media_type}
+        return text.encode(), msgspec.structs.replace(item, data=rest, media_type=media_type)
+
+    def _send_text(self, item: MediaItem, content: bytes) -> str:
+        """Send a text as a file: the SDK would take one that is the path of a file of the worker for that file."""
+        kind = "html" if item.media_type == "html" else "plain"
+        name = f"{key_hash(item.item_key):016x}.{'html' if kind == 'html' else 'txt'}"
+        return self._client.upload(io.BytesIO(content), name=name, mime_type=f"text/{kind}", size=len(content))
 
     def _data(self, item: MediaItem) -> tuple[dict[str, Any], list[dict[str, str]]]:
         """Return the metadata and the attachments of an item."""
@@ -251,18 +272,16 @@ class _Upload:
         if not isinstance(attachments, list) or not all(
             isinstance(one, dict) and {"type", "value"} <= one.keys() for one in attachments
         ):
-            raise MediaError(
-                f"The attachments of {shown(item.media)} are no list of dictionaries with type, value and name."
-            )
+            raise MediaError(f"The attachments of {_name(item)} are no list of dictionaries with type, value and name.")
         metadata = {name: value for name, value in item.data.items() if name != _ATTACHMENTS and value is not None}
         for name, value in metadata.items():
             if name in {ITEM_KEY, MEDIA_URI}:
-                raise MediaError(f"Data key {name!r} of {shown(item.media)} is taken by the upload: rename it.")
+                raise MediaError(f"Data key {name!r} of {_name(item)} is taken by the upload: rename it.")
             if not isinstance(value, (str, int, float)) or isinstance(value, bool):
                 metadata[name] = msgspec.json.encode(value, enc_hook=str).decode()
             if len(str(metadata[name])) > _LONGEST_METADATA:
                 raise MediaError(
-                    f"The value of {name!r} of {shown(item.media)} is longer than the {_LONGEST_METADATA} characters "
+                    f"The value of {name!r} of {_name(item)} is longer than the {_LONGEST_METADATA} characters "
                     "that a metadata field of Labelbox takes."
                 )
         return metadata, attachments
@@ -363,6 +382,11 @@ class _Upload:
             if row_id in batched.failed
         ]
         return _Outcome(added=batched.added, skipped=len(row_ids) - batched.added - len(failures), failures=failures)
+
+
+def _name(item: MediaItem) -> str:
+    """Return what errors call an item, and its external id."""
+    return shown(item.media) if item.media else item.item_key
 
 
 def _bucket_url(uri: str) -> str:

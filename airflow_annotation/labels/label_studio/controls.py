@@ -167,6 +167,7 @@ class LabelingConfig:
             if "toname" not in attributes and (media := _read_media(element, attributes, targets))
         }
         controls = [(element, attributes) for element, attributes in tags if "toname" in attributes]
+        self.data_tags = _find_data_tags(root)
         self.controls = {
             attributes["name"]: _read_control(element, attributes, _labels_beside(attributes, controls))
             for element, attributes in controls
@@ -250,6 +251,16 @@ class LabelingConfig:
         if to_name in self.objects:
             return self.objects[to_name]
         return next((media for name, media in self._repeated_objects if name.fullmatch(to_name)), None)
+
+
+def _find_data_tags(root: ElementTree.Element) -> dict[str, str]:
+    """Return the keys of a task's data that tags name, each with the first tag that does."""
+    found: dict[str, str] = {}
+    for element in root.iter():
+        for name, value in element.attrib.items():
+            for key in _DATA_KEY.findall(value):
+                found.setdefault(key, f'<{element.tag} {name}="{value}">')
+    return found
 
 
 def _walk(

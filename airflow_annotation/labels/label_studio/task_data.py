@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ RESERVED_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
 }
 """Keys of a task's data that have columns of their own in ``items``, where they hold what this provider's uploads put
 there. What else somebody keeps under such a key stays in ``items.data``."""
+
+_TEXTS: Final = ("text", "html")
+_PLACE: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/)?/\S+")
 
 _SIDES: Final = ("original_width", "original_height")
 
@@ -80,7 +84,7 @@ def read_data(
             for name, value in zip(("media_uri", "width", "height"), _facts_of(media), strict=True)
             if value is not None
         }
-    if media_key is not None and isinstance(shown, str):
+    if media_key is not None and isinstance(shown, str) and _is_place(shown, media_key, config):
         del rest[media_key]
         facts.setdefault("media_uri", shown)
     if "width" not in facts or "height" not in facts:
@@ -88,6 +92,12 @@ def read_data(
         sides = _size_of(seen, odd) if seen else None
         facts |= zip(("width", "height"), sides, strict=True) if sides else ()
     return {**facts, "data": _encode(rest)}
+
+
+def _is_place(value: str, data_key: str, config: LabelingConfig) -> bool:
+    """Return whether a value says where media are; of a text, it may be the text itself."""
+    media = next(media for media in config.main_objects if media.data_key == data_key)
+    return media.media_type not in _TEXTS or _PLACE.fullmatch(value) is not None
 
 
 def _several_images(
