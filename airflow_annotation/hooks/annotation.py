@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 import pyarrow as pa
@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
+from airflow_annotation.hooks.connection_fields import connection_types
 from airflow_annotation.hooks.label_errors import with_label_errors
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
 from airflow_annotation.labels.media import media_of_items
@@ -28,9 +29,6 @@ from airflow_annotation.transport.pacing import RequestPace
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
-
-TOOLS: Final = ("label_studio", "labelbox")
-"""Connection types of labeling tools."""
 
 MediaAccess = Literal["auto", "upload", "reference"]
 OnDuplicate = Literal["skip", "fail", "allow"]
@@ -47,7 +45,7 @@ class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
     :param title: as the tool shows it
     :param url: opens the project in the tool
     :param uri: the project's asset URI, ``label-studio://host/projects/12``
-    :param tool: ``label_studio`` or ``labelbox``
+    :param tool: the tool's name, which is the type of its connections
     :param run_key: name of the annotation run, None for projects that this provider did not make
     :param created: whether the call that returned it made it
     :param created_at: when the tool made it
@@ -194,7 +192,7 @@ class AnnotationHook(BaseHook, ABC):
         if not isinstance(hook, AnnotationHook):
             raise AnnotationError(
                 f"Connection {conn_id!r} is not of a labeling tool: its type gives {type(hook).__name__}. "
-                f"Use a connection of type {' or '.join(TOOLS)}."
+                f"Use a connection of type {' or '.join(connection_types())}."
             )
         return hook
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_annotation.exceptions import AnnotationError
@@ -21,13 +22,13 @@ def connection_form_widgets(conn_type: str) -> dict[str, Any]:
         name: kinds.get(field["schema"].get("format", field["schema"]["type"][0]), StringField)(
             field["label"], description=field.get("description", ""), default=field["schema"].get("default")
         )
-        for name, field in _connection_form(conn_type)["conn-fields"].items()
+        for name, field in _connection_forms()[conn_type]["conn-fields"].items()
     }
 
 
 def connection_form_behaviour(conn_type: str) -> dict[str, Any]:
     """Return labels and placeholders of a connection type's form, for Airflow 3.1."""
-    behaviour = _connection_form(conn_type)["ui-field-behaviour"]
+    behaviour = _connection_forms()[conn_type]["ui-field-behaviour"]
     return {name.replace("-", "_"): value for name, value in behaviour.items()}
 
 
@@ -102,8 +103,13 @@ def _read_number(extra: Mapping[str, Any], name: str, what: str, *, default: flo
     return number
 
 
-def _connection_form(conn_type: str) -> dict[str, Any]:
+@cache
+def connection_types() -> tuple[str, ...]:
+    """Return the types of connections to labeling tools."""
+    return tuple(_connection_forms())
+
+
+def _connection_forms() -> dict[str, dict[str, Any]]:
     from airflow_annotation.get_provider_info import get_provider_info
 
-    connection_types = get_provider_info()["connection-types"]
-    return next(form for form in connection_types if form["connection-type"] == conn_type)
+    return {form["connection-type"]: form for form in get_provider_info()["connection-types"]}

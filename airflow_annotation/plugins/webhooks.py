@@ -19,7 +19,7 @@ from airflow.models import Connection, Variable
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 
-from airflow_annotation.hooks.annotation import TOOLS
+from airflow_annotation.hooks.connection_fields import connection_types
 from airflow_annotation.triggers.wakeups import variable_key, webhooks_enabled
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _find_secret(conn_id: str) -> str | None:
         extra = json.loads(connection.extra or "{}")
     except Exception:
         return None
-    if connection.conn_type not in TOOLS or not isinstance(extra, dict):
+    if connection.conn_type not in connection_types() or not isinstance(extra, dict):
         return None
     secret = extra.get("webhook_secret")
     return secret if isinstance(secret, str) and secret else None

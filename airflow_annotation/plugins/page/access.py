@@ -26,7 +26,8 @@ from fastapi import Depends, HTTPException, Query
 from sqlalchemy import select
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.hooks.annotation import TOOLS, AnnotationHook
+from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.hooks.connection_fields import connection_types
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,9 @@ def list_connections(user: GetUserDep) -> list[SeenConnection]:
     found = {conn_id.strip(): None for conn_id in conf.get("annotation", "connections", fallback="").split(",")}
     found.pop("", None)
     with create_session() as session:
-        rows = session.execute(select(Connection.conn_id, Connection.conn_type).where(Connection.conn_type.in_(TOOLS)))
+        rows = session.execute(
+            select(Connection.conn_id, Connection.conn_type).where(Connection.conn_type.in_(connection_types()))
+        )
         stored = [(str(conn_id), str(conn_type)) for conn_id, conn_type in rows]
     known: dict[str, str | None] = {**found, **dict(_environment_connections()), **dict(stored)}
     return [SeenConnection(conn_id, tool) for conn_id, tool in sorted(known.items()) if is_permitted(conn_id, user)]
@@ -86,7 +89,7 @@ def permitted_connection(conn_id: Annotated[str, Query(max_length=250)], user: G
         connection = Connection.get_connection_from_secrets(conn_id)
     except AirflowNotFoundException as error:
         raise HTTPException(404, f"There is no connection {conn_id!r}.") from error
-    if connection.conn_type not in TOOLS:
+    if connection.conn_type not in connection_types():
         raise HTTPException(404, f"Connection {conn_id!r} is not of a labeling tool.")
     return connection
 
@@ -173,5 +176,5 @@ def _environment_connections() -> Iterator[tuple[str, str]]:
             # What it holds may be a secret.
             log.warning("The environment variable %s describes no connection.", name)
             continue
-        if connection is not None and connection.conn_type in TOOLS:
+        if connection is not None and connection.conn_type in connection_types():
             yield conn_id, connection.conn_type
