@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadMode
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
@@ -160,6 +161,48 @@ def test_tasks_that_arrive_late_are_waited_for(
     assert upload_items(client, project.id, items).uploaded == 30
     wait_for_late(server)
     assert len(read_tasks(hook, project)) == ITEMS + 30
+
+
+# Deletions
+
+
+def replace(server: FaultServer, label_studio: LabelStudio, project: AnnotationProject) -> None:
+    client = LabelStudioClient(url=server.url, api_key=label_studio.api_key, attempts=1)
+    upload_predictions(client, project.id, submissions(), model_version="v1", on_existing="replace")
+
+
+def test_a_deletion_that_arrives_late_is_waited_for(
+    hook: LabelStudioHook, label_studio: LabelStudio, project: AnnotationProject, server: FaultServer
+) -> None:
+    replace(server, label_studio, project)
+    assert server.seen("DELETE", "model-versions") == 0
+    server.faults.append(Fault(method="DELETE", path="model-versions", cut="before", late=3.0))
+    replace(server, label_studio, project)
+    wait_for_late(server)
+    assert counts(hook, project) == {(1, 0)}
+    assert server.seen("DELETE", "model-versions") == 1
+
+
+@pytest.mark.usefixtures("no_long_looks")
+def test_a_deletion_that_takes_new_predictions_fails_the_task_and_the_next_try_uploads_them(
+    hook: LabelStudioHook, label_studio: LabelStudio, project: AnnotationProject, server: FaultServer
+) -> None:
+    replace(server, label_studio, project)
+    held = Event()
+
+    def arrive() -> None:
+        held.set()
+        wait_for_late(server)
+
+    server.faults += [
+        Fault(method="DELETE", path="model-versions", cut="before", held=held),
+        Fault(method="POST", path=IMPORT, after=arrive),
+    ]
+    with pytest.raises(AnnotationError, match=f"{ITEMS} items .* lost their new predictions of 'v1'") as failed:
+        replace(server, label_studio, project)
+    assert failed.value.is_transient
+    replace(server, label_studio, project)
+    assert counts(hook, project) == {(1, 0)}
 
 
 # Tasks that arrive after the upload has ended

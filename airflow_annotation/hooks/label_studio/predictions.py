@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
@@ -117,13 +117,14 @@ class _Upload(LabelUpload):
         """How many predictions tasks were given that may have more."""
 
     def go_through(self, submissions: Iterable[Submission], *, on_existing: OnExisting) -> UploadReport:
-        if on_existing == "replace":
-            self._delete_version()
+        may_be_deleted = on_existing == "replace" and self._delete_version()
         self._predicted = dict(self._tasks_with_version())
         self._has_several = self._count > len(self._predicted)
         report = self.run(submissions)
         self._annotate()
         self._remove_doubles()
+        if may_be_deleted:
+            self._check_left(report.uploaded)
         if self._mode == "predictions" and report.uploaded + report.skipped:
             self._show_version()
         return report
@@ -245,13 +246,40 @@ class _Upload(LabelUpload):
             if is_exact or count:
                 yield task.id, task.total_predictions if is_exact else count
 
-    def _delete_version(self) -> None:
-        self._client.request(
-            "DELETE",
-            f"{project_path(self._project_id)}model-versions/",
-            json={"model_version": self._model_version},
-            timeout=_REQUEST_SECONDS,
-        )
+    def _delete_version(self) -> bool:
+        """Delete the version's predictions. Return whether a request for that may still come.
+
+        Label Studio deletes by the version's name, so that a request that comes late takes those that are new by then.
+        So none is sent where there is nothing to delete, and the same one is not sent again before it was looked for.
+        """
+
+        def is_gone(parts: list[str]) -> list[str]:
+            return parts if next(self._tasks_with_version(), None) is None else []
+
+        def delete(_: list[str]) -> None:
+            self._client.request(
+                "DELETE",
+                f"{project_path(self._project_id)}model-versions/",
+                json={"model_version": self._model_version},
+                repeatable=False,
+                timeout=_REQUEST_SECONDS,
+            )
+
+        version = [self._model_version]
+        return not is_gone(version) and bool(send_until_taken(version, delete, is_gone))
+
+    def _check_left(self, uploaded: int) -> None:
+        """Check that no deletion came after the upload had begun.
+
+        :param uploaded: how many items were given predictions
+        :raises AnnotationConnectionError: one did; the next try deletes what is left, and uploads all
+        """
+        left = sum(1 for _ in self._tasks_with_version())
+        if left < uploaded:
+            raise AnnotationConnectionError(
+                f"{uploaded - left} items of project {self._project_id} have lost their new predictions of "
+                f"{self._model_version!r}: Label Studio got the deletion of the old ones late. Run the task again."
+            )
 
     def _show_version(self) -> None:
         self._client.request(
