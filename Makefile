@@ -33,7 +33,8 @@ test: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## run all tests
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal --no-missing-packages
 
 test-fast: .venv/ready ## run the tests of labels, formats and arguments, which need no server
-	.venv/bin/pytest -n $(WORKERS) --dist worksteal --no-servers tests/labels tests/formats tests/operators
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal --no-servers -m "not slow and not benchmark and not faults" \
+		--hypothesis-profile fast tests/labels tests/formats tests/operators
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
 	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not faults and not live_airflow" --ignore tests/servers --ignore tests/chaos

@@ -36,6 +36,7 @@ SERVERS = {
 SESSION_VARIABLE = "AIRFLOW_ANNOTATION_TEST_SESSION"
 # Examples share the machine with servers and other workers: a slow one is no failure.
 settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fast", settings.get_profile("shared machine"), max_examples=20)
 settings.load_profile("shared machine")
 # gcsfs, when it is imported, asks for a bucket's kind by gRPC, which the tests' server does not speak.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"

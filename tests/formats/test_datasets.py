@@ -178,6 +178,7 @@ def test_labels_of_items_that_are_not_there_are_named() -> None:
         list(join_tables([whole.items.slice(2)], [whole.annotations], [whole.labels]))
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_project(tmp_path: Path) -> None:
     def peak(batches: int) -> int:
         before = pa.total_allocated_bytes()
@@ -194,6 +195,7 @@ def test_memory_does_not_grow_with_the_project(tmp_path: Path) -> None:
     assert peak(20) < 1.5 * peak(4)  # five times the rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dataset_format", ["coco", "yolo", "pascal_voc"])
 def test_supervision_reads_the_demo_photos(tmp_path: Path, dataset_format: str) -> None:
     supervision = pytest.importorskip("supervision")

@@ -22,6 +22,7 @@ def test_a_line_has_an_images_boxes_in_pixels_and_its_classes(tmp_path: Path) ->
     assert rows[1]["objects"] == {"bbox": [], "categories": []}
 
 
+@pytest.mark.slow
 def test_datasets_loads_it(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     datasets.disable_progress_bars()

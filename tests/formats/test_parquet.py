@@ -189,6 +189,7 @@ def test_a_dataset_of_a_newer_release_is_not_touched(tmp_path: Path) -> None:
         write(str(tmp_path), [boxes(5)])
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2**20)
 
@@ -270,6 +271,7 @@ def dying(base: type[AbstractFileSystem], store: DyingStore) -> AbstractFileSyst
     return file_system
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("for_good", [False, True], ids=["fails once", "dies"])
 @pytest.mark.parametrize(
     ("base", "scheme"), [(LocalFileSystem, "file"), (MemoryFileSystem, "memory")], ids=["files", "objects"]

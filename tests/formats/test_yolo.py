@@ -57,6 +57,7 @@ def test_images_without_objects_have_an_empty_file(tmp_path: Path) -> None:
     assert file.read_bytes() == b""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", [0, 599])
 def test_a_disk_that_is_full_at_any_file_fails_the_dataset(tmp_path: Path, full: int) -> None:
     items = [item(str(number), []) for number in range(600)]

@@ -116,6 +116,7 @@ def read_bomb(name: str, tool: str) -> tuple[str, float]:
     return labels["type"][0].as_py(), peak_megabytes() - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["label_studio", "labelbox"])
 @pytest.mark.parametrize("name", BOMBS)
 def test_no_mask_takes_200_megabytes(name: str, tool: str) -> None:

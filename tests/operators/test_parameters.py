@@ -70,6 +70,7 @@ def test_what_airflow_takes_is_typed(typed: type, base: type) -> None:
     assert not newest or taken == set(typed.__annotations__)
 
 
+@pytest.mark.slow
 def test_type_checkers_refuse_an_unknown_keyword_and_take_the_known(tmp_path: Path) -> None:
     pytest.importorskip("mypy")
     lines = ["from typing import Any", *(f"from {module} import {name}" for module, name in PATHS), "value: Any"]
