@@ -14,6 +14,7 @@ from airflow_annotation.datasets.landed import LandedProject, read_landed_tables
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.submissions import Row, Submission, read_rows, read_submissions
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.media.tables import arrow_rows, frame_rows
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -62,9 +63,9 @@ def read_given(labels: Any) -> Iterator[Submission]:
     if isinstance(labels, pa.RecordBatch):
         labels = pa.table(labels)
     if isinstance(labels, pa.Table):
-        labels = _arrow_rows(labels.sort_by("item_key") if "item_key" in labels.column_names else labels)
+        labels = arrow_rows(labels.sort_by("item_key") if "item_key" in labels.column_names else labels)
     elif type(labels).__module__.partition(".")[0] == "pandas":
-        labels = _frame_rows(labels.sort_values("item_key", kind="stable") if "item_key" in labels else labels)
+        labels = frame_rows(labels.sort_values("item_key", kind="stable") if "item_key" in labels else labels)
     elif isinstance(labels, (list, tuple)):
         labels = sorted(labels, key=lambda row: str(row.get("item_key", ""))) if _are_rows(labels) else labels
     elif not isinstance(labels, Iterable) or isinstance(labels, (str, bytes, Mapping)):
@@ -107,28 +108,17 @@ def _rows_of(part: Any) -> Iterable[Mapping[str, Any]]:
     if isinstance(part, Mapping):
         return (part,)
     if isinstance(part, (pa.RecordBatch, pa.Table)):
-        return _arrow_rows(part)
+        return arrow_rows(part)
     raise AnnotationError(f"labels holds a {type(part).__name__}: its rows must be dictionaries or Arrow batches.")
-
-
-def _arrow_rows(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
-    for start in range(0, len(table), _SQL_ROWS_AT_ONCE):
-        yield from table.slice(start, _SQL_ROWS_AT_ONCE).to_pylist()
-
-
-def _frame_rows(frame: Any) -> Iterator[Row]:
-    for start in range(0, len(frame), _SQL_ROWS_AT_ONCE):
-        rows = frame.iloc[start : start + _SQL_ROWS_AT_ONCE].astype(object)
-        yield from rows.where(rows.notna(), None).to_dict("records")
 
 
 def _submitted(batch: LabelTables) -> Iterator[Submission]:
     submitted = pc.and_(pc.equal(batch.annotations.column("status"), "submitted"), _by_people(batch.annotations))
     annotations = batch.annotations.filter(submitted)
     labels: dict[str, list[Row]] = {}
-    for row in _arrow_rows(batch.labels.filter(_by_people(batch.labels))):
+    for row in arrow_rows(batch.labels.filter(_by_people(batch.labels))):
         labels.setdefault(row["annotation_id"], []).append(row)
-    for row in _arrow_rows(annotations):
+    for row in arrow_rows(annotations):
         yield Submission(item_key=row["item_key"], labels=labels.get(row["annotation_id"], []), score=row["score"])
 
 

@@ -14,7 +14,7 @@ from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.cells import plain_text, plain_value
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.storage import get_filesystem, shown, uri_scheme, without_connection
-from airflow_annotation.media.tables import is_table, read_table_files
+from airflow_annotation.media.tables import arrow_rows, frame_rows, is_table, read_table_files
 
 _LISTED_TYPES: Final = ("image", "video", "audio")
 """Media types that a folder is searched for."""
@@ -26,8 +26,6 @@ _SCRIPT: Final = re.compile(r"\.(php\d?|phtml|aspx?|ashx|jspx?|cgi|pl|py)$", re.
 
 ROWS: Final = "rows"
 """Media type of items without a file."""
-
-_ROWS_AT_ONCE: Final = 1000
 
 
 def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]:
@@ -221,20 +219,10 @@ def _rows(media: Any) -> tuple[Callable[[], Iterable[Any]], int]:
 
     if isinstance(media, pd.DataFrame):
         frame: pd.DataFrame = media
-        return lambda: _frame_rows(frame), len(frame)
+        return lambda: frame_rows(frame), len(frame)
     if isinstance(media, (pa.Table, pa.RecordBatch)):
-        table = pa.table(media) if isinstance(media, pa.RecordBatch) else media
-        return (
-            lambda: (row for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE) for row in batch.to_pylist()),
-            table.num_rows,
-        )
+        return lambda: arrow_rows(media), media.num_rows
     raise AnnotationError(
         f"media is of type {type(media).__name__}: pass a folder, a glob, a list of paths, URIs or dicts, a DataFrame "
         "or an Arrow table."
     )
-
-
-def _frame_rows(frame: Any) -> Iterator[dict[str, Any]]:
-    for start in range(0, len(frame), _ROWS_AT_ONCE):
-        rows = frame.iloc[start : start + _ROWS_AT_ONCE].astype(object)
-        yield from rows.where(rows.notna(), None).to_dict("records")

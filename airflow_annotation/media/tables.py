@@ -74,7 +74,7 @@ def _read_csv(file: BinaryIO) -> Iterator[Row]:
         ),
     )
     for batch in reader:
-        yield from _rows(batch)
+        yield from arrow_rows(batch)
 
 
 def _read_lines(file: BinaryIO) -> Iterator[Row]:
@@ -96,9 +96,17 @@ def _read_parquet(file: BinaryIO) -> Iterator[Row]:
         yield from batch.to_pylist()
 
 
-def _rows(batch: pa.RecordBatch) -> Iterator[Row]:
-    for start in range(0, len(batch), _ROWS_AT_ONCE):
-        yield from batch.slice(start, _ROWS_AT_ONCE).to_pylist()
+def arrow_rows(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
+    """Yield rows as dictionaries, of which some hundred are held at a time."""
+    for start in range(0, len(table), _ROWS_AT_ONCE):
+        yield from table.slice(start, _ROWS_AT_ONCE).to_pylist()
+
+
+def frame_rows(frame: Any) -> Iterator[Row]:
+    """Yield the rows of a DataFrame as dictionaries, what is missing as None."""
+    for start in range(0, len(frame), _ROWS_AT_ONCE):
+        rows = frame.iloc[start : start + _ROWS_AT_ONCE].astype(object)
+        yield from rows.where(rows.notna(), None).to_dict("records")
 
 
 _READERS: Final[dict[str, Callable[[BinaryIO], Iterator[Row]]]] = {
