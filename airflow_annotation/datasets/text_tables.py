@@ -3,6 +3,10 @@
 ``items``, ``annotations`` and ``labels``, a file each. JSON Lines (https://jsonlines.org) has an object a row with
 every column, JSON columns as objects, times in ISO 8601. CSV (https://datatracker.ietf.org/doc/html/rfc4180) has a
 header; lists and JSON columns are JSON text, a null is an empty field without quotes, and text is quoted.
+
+Text is as people wrote it, so that programs read back what was labeled. A spreadsheet takes text that begins with
+``=``, ``+``, ``-``, ``@`` or a tab for a formula, quoted or not, and whoever labels can write such text. Import the
+columns as text there, or land with a ``transform`` that puts ``'`` before such text.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+import httpx
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationRequestError
@@ -28,6 +29,7 @@ _PROCESSED: Final = """query AllProcessed($ids: [ID!]) {
 }"""
 _PROCESSED_FIELD: Final = "queryAllDataRowsHaveBeenProcessed"
 _DELETE: Final = "mutation DeleteDataRows($ids: [ID!]!) { deleteDataRows(where: {dataRowIds: $ids}) { id } }"
+_ROW_DATA: Final = "query RowData($id: ID!) { dataRow(where: {id: $id}) { rowData } }"
 
 
 class _DataRow(msgspec.Struct):
@@ -121,6 +123,17 @@ def delete_project_rows(client: LabelboxClient, project_id: str) -> None:
     for ids in chunks(_exported_ids(client, project_id, {}), FILTERED_ROWS):
         with client.using_sdk() as sdk:
             sdk.execute(_DELETE, {"ids": ids})
+
+
+def find_row_url(client: LabelboxClient, data_row_id: str) -> str | None:
+    """Return the URL at which Labelbox has the media of a data row; None if it has none, or if its media is text."""
+    try:
+        url = client.query(_ROW_DATA, "dataRow.rowData", str | None, id=data_row_id)
+    except AnnotationRequestError as error:
+        if error.status_code != httpx.codes.NOT_FOUND:
+            raise
+        return None
+    return url if url and url.startswith(("http://", "https://")) else None
 
 
 def chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:

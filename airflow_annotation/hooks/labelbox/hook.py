@@ -148,6 +148,19 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
             delete_project_rows(self.client, project_id)
         return projects.delete_project(self.client, project_id)
 
+    def is_own_url(self, url: str) -> bool:
+        """Return whether a URL is of Labelbox itself, as the connection names it."""
+        return self.client.is_own(url)
+
+    def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
+        """Return the URL at which Labelbox has what was uploaded: its own, without the key, where it has a copy."""
+        from airflow_annotation.hooks.labelbox.data_rows import find_row_url
+
+        if target:
+            return super().find_media(project_id, item_id, target)
+        url = find_row_url(self.client, item_id)
+        return (url, {}) if url else None
+
     def get_label_schema(self, project_id: str) -> LabelSchema:
         """Read the label schema back from the project's ontology."""
         found = self._found[project_id] = self.read_project(project_id)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import BaseHook
@@ -13,6 +14,9 @@ from PIL import Image
 
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationUploadError
+from airflow_annotation.hooks.labelbox import LabelboxHook
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator, DeleteAnnotationProjectOperator
 from airflow_annotation.sensors.annotation import AnnotationSensor
@@ -122,3 +126,30 @@ def test_a_landing_asks_for_the_ontology_once(
     before = labelbox.control.operations()["ReadProject"]
     land.execute(task_context())
     assert labelbox.control.operations()["ReadProject"] == before + 1
+
+
+def test_files_that_were_uploaded_land_from_labelbox_itself_without_a_root(
+    arguments: dict[str, Any], photos: Path, tmp_path: Path
+) -> None:
+    hook = LabelboxHook(arguments["annotation_conn_id"])
+    project = hook.create_project(
+        title="Copies", run_key=arguments["run_key"], label_schema=LabelSchema.from_dict(SCHEMA)
+    )
+    UploadMediaOperator(task_id="upload", media=str(photos), media_access="upload", **arguments).execute(task_context())
+    sent = sorted(path.read_bytes() for path in photos.iterdir())
+    for path in photos.iterdir():
+        path.unlink()
+    items = collect_tables(hook.read_tables(project))["items"].to_pylist()
+    for row in items:
+        found = hook.find_media(project.id, row["item_id"])
+        assert found is not None, row
+        url, headers = found
+        assert hook.is_own_url(url)
+        assert httpx.get(url, headers=headers).content in sent
+    assert hook.find_media(project.id, "no-such-item") is None
+    landed = AnnotationsToObjectStorageOperator(
+        task_id="land", target=str(tmp_path / "labels"), include_media="files", **arguments
+    ).execute(task_context())
+    assert landed["media"]["files"] == 3
+    files = [path for path in (tmp_path / "labels" / "media").rglob("*") if path.is_file()]
+    assert sorted(path.read_bytes() for path in files if path.suffix == ".png") == sent
