@@ -117,7 +117,7 @@ class DoomedProcess:
         with contextlib.suppress(EOFError, ConnectionResetError):
             self.result, self.error, self.is_own_error = self._outcome.recv()
         self.process.join()
-        assert self.process.exitcode in {0, 1, -signal.SIGKILL}
+        assert self.process.exitcode in {0, 1, -signal.SIGKILL}, f"It ended with {self.process.exitcode}: {self.error}"
         return self.process.exitcode == 0
 
 
