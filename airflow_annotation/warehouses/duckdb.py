@@ -7,6 +7,7 @@ landings of one project, the later one waits there too.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,9 +24,6 @@ from airflow_annotation.warehouses.views import ViewSql
 
 BUSY_TIMEOUT: Final = 300.0
 """Seconds that a landing waits for another one, of the file or of the project."""
-
-INSERT_ROWS: Final = 122_880
-"""Rows of one insert: those that DuckDB stores together."""
 
 _RETRY_AFTER: Final = 0.1
 
@@ -115,11 +113,14 @@ class DuckDBWarehouse(Warehouse):
         return _until_free(attempt, self.is_conflict)
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
-        """Insert rows as Arrow has them."""
+        """Insert rows as Arrow has them; DuckDB reads their batches while it inserts."""
         names = connection.dialect.identifier_preparer
         columns = ", ".join(names.quote(column.name) for column in table.columns)
         statement = f"INSERT INTO {names.format_table(table)} ({columns}) SELECT {columns} FROM landed_rows"  # noqa: S608 - names are quoted
-        for rows in _collected(batches):
+        remaining = iter(batches)
+        first = next(remaining, None)
+        if first is not None:
+            rows = pa.RecordBatchReader.from_batches(first.schema, itertools.chain([first], remaining))
             self._execute_with(connection, statement, landed_rows=rows)
 
     def delete_rows(self, connection: sa.Connection, table: sa.Table, project: str, item_ids: pa.Array | None) -> int:
@@ -132,7 +133,11 @@ class DuckDBWarehouse(Warehouse):
         return self._execute_with(connection, statement, [project], deleted_items=ids)
 
     def _execute_with(
-        self, connection: sa.Connection, statement: str, parameters: list[Any] | None = None, **tables: pa.Table
+        self,
+        connection: sa.Connection,
+        statement: str,
+        parameters: list[Any] | None = None,
+        **tables: pa.Table | pa.RecordBatchReader,
     ) -> int:
         """Execute a statement that names Arrow tables, and return how many rows it has changed."""
         driver: Any = connection.connection.driver_connection
@@ -168,17 +173,3 @@ def _until_free(attempt: Callable[[], T], is_busy: Callable[[Exception], bool]) 
             if not is_busy(error) or time.monotonic() > give_up:
                 raise
         time.sleep(_RETRY_AFTER)
-
-
-def _collected(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Yield batches as tables of about as many rows as are inserted at once."""
-    pending: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in batches:
-        pending.append(batch)
-        rows += batch.num_rows
-        if rows >= INSERT_ROWS:
-            yield pa.Table.from_batches(pending)
-            pending, rows = [], 0
-    if rows:
-        yield pa.Table.from_batches(pending)
