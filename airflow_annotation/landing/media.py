@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from airflow_annotation.arguments import check_choice
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, MediaError
-from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.hooks.ports import LabelsOut
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video_frames import labeled_frames
 from airflow_annotation.landing.landed_files import ExifOrientation, FindCopy, LandedFiles, open_item
@@ -141,7 +141,7 @@ class MediaTask(VisibleParameters):
         return {**options, "frame_suffix": suffix}
 
     def with_media(
-        self, batches: Iterable[LabelTables], hook: AnnotationHook | None = None, project_id: str = ""
+        self, batches: Iterable[LabelTables], hook: LabelsOut | None = None, project_id: str = ""
     ) -> Iterable[LabelTables]:
         """Return the batches; the media of each are written before it is yielded, if they are asked for.
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from hypothesis import strategies as st
 
-from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
+from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
+from airflow_annotation.hooks.ports import LabelsOut
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import (
@@ -36,7 +37,7 @@ def project_uri(project_id: str = "1") -> str:
     return f"label-studio://tool.example/projects/{project_id}"
 
 
-class GeneratedHook(AnnotationHook):
+class GeneratedHook(LabelsOut):
     """A labeling tool with one project, whose rows the test chose."""
 
     tool = "label_studio"
@@ -87,35 +88,11 @@ class GeneratedHook(AnnotationHook):
         for batch in self.batches:
             yield batch.items.select(ITEM_STATES.names)
 
-    def test_connection(self) -> tuple[bool, str]:
-        raise NotImplementedError
-
-    def create_project(self, **_: Any) -> AnnotationProject:
-        raise NotImplementedError
-
     def project_uri(self, project_id: str) -> str:
         return project_uri(project_id)
 
     def find_project(self, run_key: str) -> AnnotationProject | None:
-        raise NotImplementedError
-
-    def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
-        raise NotImplementedError
-
-    def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
-        raise NotImplementedError
-
-    def delete_project(self, project_id: str) -> bool:
-        raise NotImplementedError
-
-    def upload_items(self, project_id: str, items: Any, **_: Any) -> Any:
-        raise NotImplementedError
-
-    def upload_predictions(self, project_id: str, submissions: Any, **_: Any) -> Any:
-        raise NotImplementedError
-
-    async def aget_progress(self, project_id: str) -> AnnotationProgress:
-        raise NotImplementedError
+        return self.project if run_key == self.project.run_key else None
 
 
 class OvertakenHook(GeneratedHook):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, NoReturn
 
 from airflow.sdk import Connection
 
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
-from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
+from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
+from airflow_annotation.hooks.ports import Progress, Projects
 
 Answer = AnnotationProgress | Exception
 
@@ -19,7 +18,7 @@ def progress(completed: int, total: int = 10, *, skipped: int = 0) -> Annotation
     return AnnotationProgress(total=total, completed=completed, skipped=skipped, annotations=completed)
 
 
-class ScriptedTool(AnnotationHook):
+class ScriptedTool(Projects, Progress):
     """Has projects, and answers questions for progress from a script, whose last answer holds on.
 
     :param answers: progress to return, errors to raise
@@ -69,33 +68,3 @@ class ScriptedTool(AnnotationHook):
         for run_key in found:
             del self.runs[run_key]
         return bool(found)
-
-    def test_connection(self) -> NoReturn:
-        raise NotImplementedError
-
-    def create_project(self, **_: Any) -> NoReturn:
-        raise NotImplementedError
-
-    def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
-        raise NotImplementedError
-
-    def rename_run(self, run_key: str, new_run_key: str) -> NoReturn:
-        raise NotImplementedError
-
-    def get_label_schema(self, project_id: str) -> NoReturn:
-        raise NotImplementedError
-
-    def upload_items(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotImplementedError
-
-    def upload_predictions(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotImplementedError
-
-    def read_tables(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotImplementedError
-
-    def list_item_states(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotImplementedError
-
-    def get_last_change(self, project_id: str) -> NoReturn:
-        raise NotImplementedError

@@ -1,0 +1,199 @@
+"""Parts of what a tool does, for those that ask for one of them. A hook has them all."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any, ClassVar, Final
+
+import pyarrow as pa
+from airflow.providers.common.compat.sdk import conf
+
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError
+from airflow_annotation.hooks.label_errors import with_label_errors
+from airflow_annotation.hooks.project import AnnotationProgress, AnnotationProject, no_project_of, project_id_of
+from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
+from airflow_annotation.labels.media import media_of_items
+from airflow_annotation.labels.reading import ReadOptions
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.transport.pacing import RequestPace
+
+_RAISE_LABEL_ERRORS: Final = frozenset(
+    {"create_project", "get_label_schema", "upload_predictions", "read_tables", "list_item_states"}
+)
+
+
+class Projects(ABC):
+    """Finds projects."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name in _RAISE_LABEL_ERRORS & vars(cls).keys():
+            setattr(cls, name, with_label_errors(getattr(cls, name)))
+
+    tool: ClassVar[str]
+    """The tool's name in the tables' ``tool`` column."""
+
+    @abstractmethod
+    def get_project(self, project_id: str) -> AnnotationProject:
+        """Return the project with this id."""
+
+    @abstractmethod
+    def project_uri(self, project_id: str) -> str:
+        """Return the asset URI of the project with this id, without asking the tool whether there is one."""
+
+    @abstractmethod
+    def find_project(self, run_key: str) -> AnnotationProject | None:
+        """Return the run's project, the one with the lowest id if two were made at once, or None."""
+
+    def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
+        """Return the projects of those of the runs that have one, by key, as :meth:`find_project` finds them."""
+        return {run_key: found for run_key in run_keys if (found := self.find_project(run_key)) is not None}
+
+    def resolve_project(
+        self, project: str | int | Mapping[str, Any] | None = None, run_keys: Sequence[str] = ()
+    ) -> AnnotationProject:
+        """Return the project that an operator's arguments name.
+
+        :param project: an id, or what ``CreateAnnotationProjectOperator`` returned
+        :param run_keys: where ``project`` is not given: keys of runs; the first that has a project is the one
+        """
+        if project is not None and project != "":
+            return self.get_project(project_id_of(project))
+        for run_key in run_keys:
+            found = self.find_project(run_key)
+            if found is not None:
+                return found
+        raise no_project_of(run_keys)
+
+
+class Progress(ABC):
+    """Says how far projects are."""
+
+    projects_a_request: ClassVar[int] = 1
+    """How many projects :meth:`aget_progress_of` asks about in one request."""
+
+    pace: RequestPace | None = None
+    """How many requests a minute go out; set it before the first one."""
+
+    polls_per_minute: float = 60.0
+    """How many requests a minute waiting in a triggerer may cost: the connection's extra field of that name."""
+
+    @abstractmethod
+    def get_progress(self, project_id: str) -> AnnotationProgress:
+        """Ask how far the labeling is, in one small request."""
+
+    @abstractmethod
+    async def aget_progress(self, project_id: str) -> AnnotationProgress:
+        """Like :meth:`get_progress`, for triggers."""
+
+    async def aget_progress_of(
+        self, project_ids: Collection[str]
+    ) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
+        """Ask for several projects, :attr:`projects_a_request` of them in one; none that is missing fails the others.
+
+        ``skipped`` may be more than :meth:`get_progress` counts, where exact numbers would cost a request a project.
+        """
+        answers: dict[str, AnnotationProgress | AnnotationProjectNotFoundError] = {}
+        for project_id in project_ids:
+            try:
+                answers[project_id] = await self.aget_progress(project_id)
+            except AnnotationProjectNotFoundError as error:  # noqa: PERF203 - a request takes longer
+                answers[project_id] = error
+        return answers
+
+
+class LabelsOut(Projects):
+    """Reads the labels of projects, and says where their media are."""
+
+    @cached_property
+    def mask_budget(self) -> MaskBudget:
+        """What a mask may cost: the configuration's ``max_mask_pixels``. Assign another to read with that."""
+        return MaskBudget.of_pixels(conf.getint("annotation", "max_mask_pixels", fallback=MAX_MASK_PIXELS))
+
+    @abstractmethod
+    def get_label_schema(self, project_id: str) -> LabelSchema:
+        """Read the label schema back from the project's labeling config or ontology."""
+
+    @abstractmethod
+    def read_tables(
+        self,
+        project: AnnotationProject,
+        options: ReadOptions = ReadOptions(),
+        item_ids: Iterable[str] | None = None,
+    ) -> Iterator[LabelTables]:
+        """Yield the project as batches of whole items, every item in exactly one batch.
+
+        What :meth:`get_label_schema` has read of the project is used, once: rows fit the schema that it returned.
+
+        :param project: as another method of the hook returned it
+        :param options: what is read of it
+        :param item_ids: read these items only, those of them that the project still has; None reads all
+        """
+
+    @abstractmethod
+    def list_item_states(self, project_id: str, *, include_predictions: bool = False) -> Iterator[pa.RecordBatch]:
+        """Yield the state of every item of the project in few requests, without its labels.
+
+        An item whose state is the one that landed has no row that is to be read again: the values are those that
+        :meth:`read_tables` gives for it, and one of them has moved whenever a row of the item has.
+
+        :param include_predictions: whether ``read_tables`` is asked for predictions too
+        :returns: batches with the columns of :data:`~airflow_annotation.labels.tables.ITEM_STATES`
+        """
+
+    def list_last_labeled(self, project_id: str, count: int) -> list[str]:
+        """Return the ids of the items with submissions that were changed last, the latest first.
+
+        :param count: how many at most
+        """
+        labeled = (
+            state
+            for batch in self.list_item_states(project_id)
+            for state in batch.select(["item_id", "annotation_count", "updated_at"]).to_pylist()
+            if state["annotation_count"] and state["updated_at"]
+        )
+        return [state["item_id"] for state in heapq.nlargest(count, labeled, key=lambda state: state["updated_at"])]
+
+    @abstractmethod
+    def get_last_change(self, project_id: str) -> datetime | None:
+        """Ask when the project was last worked on, by the tool's clock, in one small request.
+
+        :returns: a time in UTC; whatever is asked for afterwards has all changes up to it. None if the tool cannot say
+        """
+
+    def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
+        """Return the URL to read an item's media by, and the headers to send along: those that a tool holds itself.
+
+        :param media_uri: as ``items`` has it; any other than the tool's own is returned as it is, without headers
+        """
+        return media_uri, {}
+
+    @property
+    def media_roots(self) -> Sequence[str]:
+        """Folders of the worker's that the connection says the tool serves: media below them may be read."""
+        return ()
+
+    def is_own_url(self, url: str) -> bool:  # noqa: ARG002 - what tools override
+        """Return whether a URL is of the tool's own server."""
+        return False
+
+    def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
+        """Return the URL at which the tool shows an item's media to people, and the headers to send along, or None.
+
+        The default knows those that are on the web.
+
+        :param project_id: the project
+        :param item_id: the item
+        :param target: which of its images, where it has several, see :class:`~airflow_annotation.labels.media.Medium`
+        """
+        for tables in self.read_tables(self.get_project(project_id), item_ids=[item_id]):
+            for one in itertools.chain.from_iterable(media_of_items(tables.items)):
+                if one.target == target and one.uri and one.uri.startswith(("http://", "https://")):
+                    return self.media_request(one.uri)
+        return None

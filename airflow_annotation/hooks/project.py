@@ -1,0 +1,120 @@
+"""What hooks return of projects: which they are, how far they are, and what became of uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
+
+MediaAccess = Literal["auto", "upload", "reference"]
+OnDuplicate = Literal["skip", "fail", "allow"]
+IfExists = Literal["reuse", "fail", "update"]
+UploadMode = Literal["predictions", "annotations"]
+OnExisting = Literal["skip", "replace"]
+Coordinates = Literal["relative", "pixels"]
+
+
+class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
+    """A project in a labeling tool, as it travels through XCom (``msgspec.to_builtins`` makes it a small dict).
+
+    :param id: the tool's id of the project, always a string
+    :param title: as the tool shows it
+    :param url: opens the project in the tool
+    :param uri: the project's asset URI, ``label-studio://host/projects/12``
+    :param tool: the tool's name, which is the type of its connections
+    :param run_key: name of the annotation run, None for projects that this provider did not make
+    :param created: whether the call that returned it made it
+    :param created_at: when the tool made it
+    """
+
+    id: str
+    title: str
+    url: str
+    uri: str
+    tool: str
+    run_key: str | None = None
+    created: bool = False
+    created_at: datetime | None = None
+
+
+def project_id_of(project: str | int | Mapping[str, Any]) -> str:
+    """Return the id of a project that an operator's argument names.
+
+    :param project: the id, or what ``CreateAnnotationProjectOperator`` returned
+    :raises AnnotationError: it is neither
+    """
+    project_id = project.get("id") if isinstance(project, Mapping) else project
+    if isinstance(project_id, bool) or not isinstance(project_id, (str, int)) or str(project_id).startswith("{"):
+        raise AnnotationError(
+            f"{str(project)[:100]!r} does not name an annotation project. Pass its id or the output of "
+            "CreateAnnotationProjectOperator (create.output; in a template, the ['id'] of its XCom)."
+        )
+    return str(project_id)
+
+
+def no_project_of(run_keys: Collection[str]) -> AnnotationProjectNotFoundError:
+    """Return the error that says that none of these runs has a project."""
+    return AnnotationProjectNotFoundError(
+        f"No annotation project has the run_key {' or '.join(map(repr, run_keys))}. "
+        "Create it first, or name another with project or run_key."
+    )
+
+
+class AnnotationProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the labeling of a project is. Counts are of items, as the tool counts them.
+
+    :param total: items in the project
+    :param completed: items that the tool counts as finished; overlap is respected
+    :param skipped: items that somebody skipped, where the tool says
+    :param annotations: submissions of all people, where the tool says
+    :param statuses: items by the tool's own workflow state, where it has one
+    """
+
+    total: int
+    completed: int
+    skipped: int = 0
+    annotations: int = 0
+    statuses: dict[str, int] = {}
+
+    @property
+    def fraction(self) -> float:
+        """Completed items of all items, 0 for an empty project."""
+        return self.completed / self.total if self.total else 0.0
+
+
+class FailedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item that did not go in, and why.
+
+    :param item_key: the caller's id of the item
+    :param reason: one sentence that names the file or value at fault
+    """
+
+    item_key: str
+    reason: str
+
+
+class UploadReport(msgspec.Struct, kw_only=True):
+    """What became of the items of one upload. Never holds a row an item, however many there were.
+
+    :param uploaded: items that this call created
+    :param skipped: items that the project already had, by ``item_key``
+    :param failed: how many items failed
+    :param failures: the first of them (see ``MAX_FAILURES_LISTED``)
+    """
+
+    MAX_FAILURES_LISTED: ClassVar[int] = 20
+
+    uploaded: int = 0
+    skipped: int = 0
+    failed: int = 0
+    failures: list[FailedItem] = []
+
+    def fail(self, item_key: str, reason: str) -> None:
+        """Count a failed item and keep it for the report while there is room."""
+        self.failed += 1
+        if len(self.failures) < self.MAX_FAILURES_LISTED:
+            self.failures.append(FailedItem(item_key=item_key, reason=reason))
