@@ -41,7 +41,11 @@ SCHEMA = {
     "weather": {"type": "classification", "classes": ["sun", "rain"]},
 }
 ANSWER = {"objects": [{"label": "car", "x": 10, "y": 20, "width": 30, "height": 40}], "weather": "sun"}
-TYPES_OF_EXTRAS = {"aws": "airflow.providers.amazon", "google_cloud_platform": "airflow.providers.google"}
+TYPES_OF_EXTRAS = {
+    "aws": "airflow.providers.amazon",
+    "duckdb": "duckdb_provider",
+    "google_cloud_platform": "airflow.providers.google",
+}
 """Types of connections that the pages show, whose providers the oldest Airflow is tested without."""
 HAS_COMMANDS = hasattr(ProvidersManager, "cli_command_functions")
 
@@ -71,6 +75,7 @@ def world(
         "annotation_default": tool,
         "labelbox": labelbox_process.connection,
         "warehouse": {"conn_type": "sqlite", "host": str(data / "warehouse.db")},
+        "warehouse_duckdb": {"conn_type": "duckdb", "host": str(data / "warehouse.duckdb")},
     }
     with ExitStack() as stack:
         for conn_id, connection in connections.items():
@@ -105,7 +110,15 @@ def test_python_on_a_page_runs_and_its_dags_can_be_scheduled(page: str, world: W
 
 @pytest.mark.parametrize("page", pages_with("sql"))
 def test_sql_on_a_page_finds_rows(page: str, world: World) -> None:
-    hook = BaseHook.get_hook("warehouse")
+    conn_id = "warehouse"
+    if page.endswith("duckdb.md"):
+        pytest.importorskip("duckdb_provider")
+        conn_id = "warehouse_duckdb"
+        land = AnnotationsToSqlOperator(
+            task_id="sql", sql_conn_id=conn_id, annotation_conn_id="label_studio", run_key=RUN_KEY
+        )
+        land.execute(task_context())
+    hook = BaseHook.get_hook(conn_id)
     for block in blocks_of(page, "sql"):
         for statement in filter(str.strip, block.code.split(";")):
             assert hook.get_records(statement), statement
