@@ -26,6 +26,7 @@ from airflow_annotation.hooks.labelbox.errors import (
     read_graphql_parts,
     sdk_errors,
 )
+from airflow_annotation.labels.png import SIGNATURE
 from airflow_annotation.transport.clients import make_async_client, make_client
 from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.transport.retries import retry_policy, sdk_retry_policy
@@ -185,6 +186,7 @@ class LabelboxClient:
 
         def read_file(response: httpx.Response) -> T:
             with reading(_found(response, url)):
+                _check_end(response)
                 return read(response.content)
 
         answer = Answer(read_file)
@@ -272,6 +274,16 @@ def _found(response: httpx.Response, url: str) -> httpx.Response:
     if is_web_page(response):
         raise garbled(response, "a web page that wants a login, or another that is no file")
     return response
+
+
+def _check_end(response: httpx.Response) -> None:
+    """Check that a mask came whole that was compressed on its way: httpx takes half a gzip for a whole one.
+
+    :raises ValueError: its end is missing
+    """
+    content = response.content
+    if "content-encoding" in response.headers and content.startswith(SIGNATURE) and b"IEND" not in content[-64:]:
+        raise ValueError("the end of the PNG is missing")
 
 
 def _origin(url: httpx.URL) -> tuple[str, str]:
