@@ -59,9 +59,6 @@ FAULT_KINDS: Final[Mapping[str, Callable[[Random], Fault]]] = {
 """Makes a fault of each kind. All last less than the 3 seconds after which chaos lets clients give up, but for the
 time-outs."""
 
-GARBLED_KINDS: Final = frozenset({"login page", "null", "garbled", "half gzip", "short length", "redirect"})
-"""Those whose answer is not the tool's, though the connection and the status are fine."""
-
 RESENT_KINDS: Final = frozenset({"twice", "late"})
 """Those after which the tool may have more than was asked for."""
 
