@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 import threading
 from fractions import Fraction
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from av import VideoFrame
     from PIL.Image import Transpose
+
+_END_OF_JPEG: Final = b"\xff\xd9"
+"""https://www.w3.org/Graphics/JPEG/itu-t81.pdf, table B.1: the marker EOI."""
 
 ImageFormat = Literal["jpeg", "png", "webp"]
 
@@ -30,6 +35,7 @@ class PictureEncoder:
         """Return the image file of a picture.
 
         :param turn: how to turn it, None to leave it as it is
+        :raises OSError: the disk with temporary files is full
         """
         from av.video.reformatter import VideoReformatter
         from PIL import Image
@@ -51,6 +57,11 @@ class PictureEncoder:
         local.file.truncate()
         local.file.seek(0)
         content: bytes = local.file.read()
+        if self._format == "jpeg" and not content.endswith(_END_OF_JPEG):
+            # Pillow does not notice that a disk took only a part of what it wrote last.
+            raise OSError(
+                errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, where temporary files are", tempfile.gettempdir()
+            )
         return content
 
 

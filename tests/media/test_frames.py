@@ -23,6 +23,7 @@ from airflow_annotation.media.listing import list_media
 from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.selections import EveryNth, FrameSelection, KeyFrames, Listed
 from tests.support.videos import make_video, picture, shown_number, with_matrix
+from tests.transfers.doomed import DoomedProcess
 
 VIDEO = make_video()
 
@@ -334,3 +335,17 @@ def test_the_frames_of_all_videos_are_read_as_one_table(tmp_path: Path) -> None:
     table = read_frames(f"file://{tmp_path}")
     assert table.schema.equals(FRAMES)
     assert sorted(table["item_key"].to_pylist()) == [f"{key}.mp4#frame={n}" for key in "ab" for n in (0, 5)]
+
+
+def _extract_into(target: str, image_format: ImageFormat) -> None:
+    extract(target, EveryNth(20), image_format=image_format)
+
+
+@pytest.mark.parametrize("image_format", ["jpeg", "png", "webp"])
+def test_a_disk_that_takes_only_a_part_leaves_no_part_of_an_image(tmp_path: Path, image_format: ImageFormat) -> None:
+    whole = images(extract(tmp_path / "whole", EveryNth(20), image_format=image_format))
+    for room in (100, min(map(len, whole.values())) - 1):
+        target = tmp_path / f"room for {room}"
+        doomed = DoomedProcess(_extract_into, str(target), image_format, counts_steps=False, largest_file=room)
+        assert not doomed.wait()
+        assert images(extract(target, EveryNth(20), image_format=image_format)) == whole
