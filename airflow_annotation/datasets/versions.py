@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +33,8 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import TABLES_VERSION
 from airflow_annotation.media.storage import without_connection
 from airflow_annotation.storage_providers import provider_of_scheme
+
+log = logging.getLogger(__name__)
 
 MANIFEST_NAME: Final = "manifest.json"
 VERSIONS: Final = "versions"
@@ -323,8 +326,11 @@ def _move(store: DatasetStore, manifest: Manifest, new: NewVersion) -> Manifest:
     if manifest.dataset_format == PARQUET:
         update_card(store, lambda: find_current(store))
     # Nothing is removed if that fails in any other way: a store may have taken the manifest and lost its answer.
-    for name in _unused_versions(store, manifest, previous):
-        store.remove(f"{VERSIONS}/{name}")
+    try:
+        for name in _unused_versions(store, manifest, previous):
+            store.remove(f"{VERSIONS}/{name}")
+    except Exception as error:
+        log.warning("%s has landed; older versions could not be listed to remove them: %s", store.uri, error)
     return manifest
 
 

@@ -23,6 +23,9 @@ _MEDIA_SUFFIX: Final = re.compile(
 _LOCAL_FILES: Final = "/local-files/?"
 _WEB: Final = re.compile(r"https?://", re.IGNORECASE)
 _STEM_LENGTH: Final = 80
+_STEM_BYTES: Final = 220
+"""With hash and suffix no more than the 255 bytes that file systems take."""
+
 _HASH_BYTES: Final = 6
 
 
@@ -69,7 +72,8 @@ class ImageNames:
 
     def _own_name(self, item_id: str, item_key: str, media_uri: str | None, target: str) -> str:
         stem, suffix = splitext(basename(_media_path(media_uri or item_key)))
-        stem = _ODD_CHARACTERS.sub("_", stem)[:_STEM_LENGTH].strip("._") or "item"
+        stem = _ODD_CHARACTERS.sub("_", stem)[:_STEM_LENGTH].encode()[:_STEM_BYTES].decode(errors="ignore")
+        stem = stem.strip("._") or "item"
         suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
         # The item's id as well: in projects that were not filled by this provider, keys may be there twice.
         identity = f"{item_key}\0{item_id}" + (f"\0{target}" if target else "")

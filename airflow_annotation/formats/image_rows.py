@@ -21,6 +21,10 @@ _VISUAL: Final = ("image", "video", "unknown")
 _NOT_SUBMITTED: Final = ("skipped", "draft")
 
 
+_MOST_FRAMES: Final = 1 << 22
+"""Of a video, 19 hours at 60 a second. A higher count is taken for unknown."""
+
+
 class Items:
     """Rows of the items table, and the media that they are: one each, or several images.
 
@@ -39,9 +43,11 @@ class Items:
         """For each row, the number of its first medium among all media."""
         self.row: IntArray = np.repeat(np.arange(len(counts)), counts)
         """For each medium, the row of its item."""
-        self.frame_count = items.column("frame_count").to_pylist()
-        facts = ("item_id", "frame_count", "frame_rate")
-        self._facts = list(zip(*(items.column(name).to_pylist() for name in facts), strict=True))
+        counted = items.column("frame_count")
+        # Whoever edits an item's data may write any number there, and memory must not follow it.
+        self.frame_count = pc.if_else(pc.less_equal(counted, _MOST_FRAMES), counted, None).to_pylist()
+        facts = [items.column("item_id").to_pylist(), self.frame_count, items.column("frame_rate").to_pylist()]
+        self._facts = list(zip(*facts, strict=True))
         self._split = read_splits(items, options.splits)
         self._names = names
         self._named: tuple[int, str, str] = (-1, "", "")

@@ -197,3 +197,7 @@ class LabelsOut(Projects):
                 if one.target == target and one.uri and one.uri.startswith(("http://", "https://")):
                     return self.media_request(one.uri)
         return None
+
+    def find_own_copy(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
+        """Like :meth:`find_media`, of an item that was just read from the project: tools need not look for it there."""
+        return self.find_media(project_id, item_id, target)

@@ -305,7 +305,7 @@ class LandedFiles:
             self._filesystem.rm_file(path)
 
     def _write_local(self, file: BinaryIO, path: Path) -> int:
-        written = path.with_name(f".{path.name}.{uuid4().hex}")
+        written = path.with_name(f".{uuid4().hex}")  # not longer than a name may be, whatever the file's is
         try:
             with written.open("wb") as copy:
                 shutil.copyfileobj(file, copy)

@@ -158,7 +158,7 @@ class MediaTask(VisibleParameters):
             allowed = AllowedMedia(
                 [*roots, *hook.media_roots], signer=signer, request=hook.media_request, is_own=hook.is_own_url
             )
-        find_copy = None if hook is None else partial(hook.find_media, project_id)
+        find_copy = None if hook is None else partial(hook.find_own_copy, project_id)
         target, on_error = self.media_folder(), self.on_media_error
         if self.include_media == "files":
             self._media = LandedFiles(

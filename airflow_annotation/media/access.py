@@ -194,7 +194,8 @@ class _Root:
         uri = _normal(media_uri)
         if media_uri != without_connection(media_uri) or not f"{uri}/".startswith(f"{self._prefix}/"):
             return None
-        return uri if self._scheme in _WEB else self._root + uri[len(self._prefix) :]
+        # A URL as it is: its normal form is decoded, and may be another one.
+        return media_uri if self._scheme in _WEB else self._root + uri[len(self._prefix) :]
 
 
 def _folder(uri: str) -> Path:

@@ -27,7 +27,11 @@ _SUFFIXES: Final = (
     (re.compile(rb"OggS"), ".ogg"),
     (re.compile(rb"ID3|\xff[\xfb\xf3\xf2]"), ".mp3"),
     (re.compile(rb"%PDF-"), ".pdf"),
-    (re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml.*?|<!--.*?-->\s*|<!DOCTYPE svg.*?)*<svg[\s>]", re.DOTALL), ".svg"),
+    # Each part begins and ends in one way only: the time is that of the length, whatever somebody has uploaded.
+    (
+        re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|<\?[^>]*>|<!--(?:(?!-->).)*-->|<!DOCTYPE svg[^>]*>)*<svg[\s>]", re.DOTALL),
+        ".svg",
+    ),
 )
 """What files begin with: https://en.wikipedia.org/wiki/List_of_file_signatures. The first that fits is it."""
 

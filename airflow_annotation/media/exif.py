@@ -45,7 +45,8 @@ def open_without_orientation(open_file: Callable[[], BinaryIO], name: str, *, tu
                 return _encode(image, turned=turned)
     except UnidentifiedImageError:
         pass  # SVG, and what is no image
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    # Of odd EXIF blocks Pillow raises what it happens to run into: TypeError, struct.error, AttributeError.
+    except Exception as error:
         file.close()
         raise MediaError(f"{name} cannot be written without its EXIF orientation: {error}") from error
     file.seek(0)

@@ -60,7 +60,8 @@ def _extension(uri: str) -> str:
 
 def _read_csv(file: BinaryIO) -> Iterator[Row]:
     buffered = io.BufferedReader(cast("io.RawIOBase", file), _BLOCK_BYTES)
-    header = buffered.peek(_BLOCK_BYTES).split(b"\n", 1)[0].rstrip(b"\r").removeprefix(b"\xef\xbb\xbf")
+    lines = buffered.peek(_BLOCK_BYTES).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    header = next((line.rstrip(b"\r") for line in lines if line.strip()), b"")  # blank lines are skipped below too
     if not header:
         return
     names = pa_csv.read_csv(io.BytesIO(header + b"\n")).column_names

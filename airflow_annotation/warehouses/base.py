@@ -144,14 +144,15 @@ class Warehouse:
 
     def _prepare_table(self, table: sa.Table) -> None:
         self._make_once(partial(table.create, checkfirst=True), partial(self._has_table, table))
-        for name in self._missing_columns(table):
-            if table.c[name].nullable:  # or the table is not one of an earlier release
-                self._add_column(table, name)
-        if missing := self._missing_columns(table):
+        missing = self._missing_columns(table)
+        # An earlier release had all columns that cannot be null. Somebody else's table stays as it is.
+        if foreign := [name for name in missing if not table.c[name].nullable]:
             raise AnnotationError(
                 f"The table {table.fullname} is there, but is not one of this release: it has no column "
-                f"{', '.join(missing)}. Choose another table_prefix or schema, or drop it."
+                f"{', '.join(foreign)}. Choose another table_prefix or schema, or drop it."
             )
+        for name in missing:
+            self._add_column(table, name)
 
     def _add_column(self, table: sa.Table, name: str) -> None:
         names = self.engine.dialect.identifier_preparer

@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
@@ -29,6 +30,8 @@ _RETRY_AFTER: Final = 0.1
 
 # A thread that connects while another one opens the same file finds a database without Python's functions.
 _connecting: Final = threading.Lock()
+
+_preparing: Final = threading.Lock()
 
 T = TypeVar("T")
 
@@ -76,11 +79,26 @@ class DuckDBWarehouse(Warehouse):
         super().__init__(engine, prefix, schema)
         for name, table in self.tables.items():
             if name != LANDINGS:
-                table.constraints.remove(table.primary_key)
+                for column in table.columns:
+                    column.primary_key = False
+                table.append_constraint(sa.PrimaryKeyConstraint())  # an empty one takes the place of the key
 
     def is_conflict(self, error: Exception) -> bool:
         """Return whether another transaction was faster."""
-        return "Conflict" in str(error) and "TransactionContext Error" in str(error)
+        return "conflict" in str(error).lower() and "TransactionContext Error" in str(error)
+
+    def prepare(self, project: str, views: Sequence[str] = ()) -> None:
+        """Create what is missing. See :meth:`Warehouse.prepare`.
+
+        Where two make the same, DuckDB fails for the one while what the other makes cannot be seen yet.
+        """
+
+        def is_made_elsewhere(error: Exception) -> bool:  # by who else uses MotherDuck
+            return self.is_conflict(error) or "Duplicate key" in str(error)
+
+        prepare = partial(super().prepare, project, views)
+        with _preparing:
+            _until_free(prepare, is_made_elsewhere)
 
     def read(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Event
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -24,6 +24,7 @@ from airflow_annotation.labels.submissions import Submission, read_rows, read_su
 from airflow_annotation.media.items import MediaItem
 from tests.servers.faults import Fault, FaultServer, fault_server
 from tests.support.connections import airflow_connection
+from tests.support.second_person import second_person
 
 if TYPE_CHECKING:
     from devtools.label_studio import LabelStudio
@@ -327,3 +328,44 @@ def test_the_next_run_deletes_projects_that_came_too_late_unless_somebody_works_
     assert projects_of(hook, run_key) == [first, filled, configured]
     for project_id in (first, filled, configured):
         hook.delete_project(project_id)
+
+
+@pytest.mark.usefixtures("no_long_looks")
+def test_what_another_person_has_in_a_draft_stays(
+    hook: LabelStudioHook, label_studio: LabelStudio, project: AnnotationProject, server: FaultServer
+) -> None:
+    server.faults.append(Fault(method="POST", path=IMPORT, deliver=2))
+    upload(server, label_studio, project, "annotations")
+    held = Event()
+    server.faults.append(Fault(method="POST", path="/import", cut="before", held=held))
+    upload_keys(server, label_studio, project)
+    held.set()
+    wait_for_late(server)
+    doubled = late_tasks(hook, project)
+    task = read_tasks(hook, project)[0]
+    drafted = max(one["id"] for one in task["annotations"])
+    draft: dict[str, Any] = {"result": [], "lead_time": 1}
+    with closing(second_person(hook)) as person:
+        for path in (f"{task['id']}/annotations/{drafted}/drafts", f"{doubled['late-0'][1]}/drafts"):
+            person.post(f"/api/tasks/{path}", json=draft).raise_for_status()
+    upload(server, label_studio, project, "annotations")
+    upload_keys(server, label_studio, project)
+    assert drafted in [one["id"] for one in read_tasks(hook, project)[0]["annotations"]]
+    assert late_tasks(hook, project)["late-0"] == [doubled["late-0"][1]]
+    assert late_tasks(hook, project)["late-1"] == [doubled["late-1"][0]]
+
+
+def test_at_the_end_of_an_upload_what_differs_stays(
+    hook: LabelStudioHook, label_studio: LabelStudio, project: AnnotationProject, server: FaultServer
+) -> None:
+    def write(image: str) -> None:
+        data = {"image": image, "item_key": "late-0", "media_uri": "https://example.com/0.jpg", "note": image}
+        hook.client.request("POST", f"/api/projects/{project.id}/import", json=[{"data": data}])
+
+    def others() -> None:
+        write("https://example.com/0.jpg")
+        write("https://example.com/other.jpg")
+
+    server.faults.append(Fault(method="POST", path="/import", before=others))
+    upload_keys(server, label_studio, project)
+    assert len(late_tasks(hook, project)["late-0"]) == 3

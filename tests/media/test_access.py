@@ -308,3 +308,10 @@ def test_through_a_proxy_private_hosts_are_refused_by_name(web: Served, monkeypa
 def test_roots_that_are_none(roots: Any) -> None:
     with pytest.raises(AnnotationError):
         check_roots(roots)
+
+
+@pytest.mark.parametrize("path", ["images%2Fa.jpg?alt=media", "a%23b.jpg", "a%3Fb.jpg", "a%2520b.jpg", "200/"])
+def test_a_url_below_a_root_is_asked_for_as_it_is(path: str) -> None:
+    url = f"https://private.example.com/photos/{path}"
+    allowed = AllowedMedia(check_roots(["https://private.example.com/photos/"]))
+    assert allowed.find(url) == url

@@ -13,6 +13,8 @@ from airflow_annotation.media.exif import open_without_orientation
 
 ORIENTATION = 0x0112
 MAKE = 0x010F
+DESCRIPTION = 0x010E
+DATE_TIME = 0x0132
 
 
 def photo(orientation: int | None, kind: str = "JPEG", **more: Any) -> bytes:
@@ -78,3 +80,18 @@ def test_a_photo_loses_next_to_nothing() -> None:
         difference = np.asarray(after).astype(int) - np.asarray(turned).astype(int)
     assert np.abs(difference).mean() < 2
     assert 0.7 < len(written) / len(content.getvalue()) < 1.3
+
+
+@pytest.mark.parametrize("type_", [10, 12])
+def test_an_odd_exif_block_is_an_error_of_its_image(type_: int) -> None:
+    """A description is text, type 2 of https://www.cipa.jp/std/documents/e/DC-X008-Translation-2019-E.pdf."""
+    exif = Image.Exif()
+    exif[ORIENTATION], exif[DESCRIPTION], exif[DATE_TIME] = 6, "desc", "2020:01:01 00:00:00" * 9
+    block = exif.tobytes()
+    text = DESCRIPTION.to_bytes(2, "big") + b"\0\2"
+    assert text in block
+    written = io.BytesIO()
+    odd = block.replace(text, DESCRIPTION.to_bytes(2, "big") + bytes([0, type_]))
+    Image.new("RGB", (16, 8)).save(written, "JPEG", exif=odd)
+    with pytest.raises(MediaError, match="the image cannot be written without its EXIF orientation"):
+        rewritten(written.getvalue(), turned=True)

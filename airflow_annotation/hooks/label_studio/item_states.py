@@ -19,6 +19,7 @@ import pyarrow as pa
 from airflow_annotation.hooks.answers import reading
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.task_pages import (
+    HAS_DRAFTS,
     Condition,
     Task,
     condition,
@@ -32,7 +33,6 @@ from airflow_annotation.labels.lenient import decode_lenient
 from airflow_annotation.labels.tables import ITEM_STATES
 
 _STATE: Final = "id,updated_at,is_labeled,total_annotations,cancelled_annotations,total_predictions"
-_HAS_DRAFTS: Final = condition("draft_exists", "equal", "Boolean", True)
 _HAS_ANNOTATIONS: Final = condition("total_annotations", "greater", "Number", 0)
 _HAS_PREDICTIONS: Final = condition("total_predictions", "greater", "Number", 0)
 _DRAFTED_TASKS: Final = 500
@@ -72,7 +72,7 @@ def list_item_states(
     :param include_predictions: whether predictions are read too; then those of all items are looked at
     """
     project_path(project_id)
-    has_drafts = list_page(client, project_id, Task, [_HAS_DRAFTS], page_size=1).total > 0
+    has_drafts = list_page(client, project_id, Task, [HAS_DRAFTS], page_size=1).total > 0
     first = 0
     for tasks in list_pages(client, project_id, _TaskState, include=_STATE):
         parts: dict[int, list[str | None]] = {}
@@ -112,7 +112,7 @@ def _add_drafts(
     client: LabelStudioClient, project_id: str, between: Condition, parts: dict[int, list[str | None]]
 ) -> None:
     """Add when drafts changed. Lists have those of the key's own user, so that the export has to be asked."""
-    ids = [task.id for task in list_page(client, project_id, Task, [between, _HAS_DRAFTS]).tasks]
+    ids = [task.id for task in list_page(client, project_id, Task, [between, HAS_DRAFTS]).tasks]
     for start in range(0, len(ids), _DRAFTED_TASKS):
         own = [("ids[]", str(id_)) for id_ in ids[start : start + _DRAFTED_TASKS]]
         params = [("exportType", "JSON"), ("download_all_tasks", "true"), *own]

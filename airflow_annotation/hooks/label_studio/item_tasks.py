@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Final
 from uuid import uuid4
@@ -13,7 +13,6 @@ from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.sending import send_without_refused
 from airflow_annotation.hooks.label_studio.task_doubles import (
-    delete_tasks,
     delivery_meta,
     read_delivery,
     remove_task_doubles,
@@ -24,7 +23,7 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.task_data import find_item_key
 from airflow_annotation.media.items import key_hash
 
-_INCLUDED: Final = "id,data,meta,total_annotations,cancelled_annotations"
+_INCLUDED: Final = "id,data,meta"
 
 TaskData = dict[str, Any]
 
@@ -33,16 +32,10 @@ class _Task(msgspec.Struct):
     id: int
     data: TaskData
     meta: Any = None
-    total_annotations: int = 0
-    cancelled_annotations: int = 0
 
     @property
     def delivery(self) -> str | None:
         return read_delivery(self.meta)
-
-    @property
-    def is_touched(self) -> bool:
-        return self.total_annotations + self.cancelled_annotations > 0
 
 
 class _NewTask(msgspec.Struct):
@@ -114,30 +107,21 @@ class ItemTasks:
         """Remove the tasks that two writers made of one item, or one request that was believed lost.
 
         Looks only at tasks younger than this object, and only if the project has more of them than were created here.
-        What somebody has worked on stays, else the task with the lowest id: all writers remove the same ones.
+        What somebody has worked on stays, and what differs, else the task with the lowest id: all writers remove the
+        same ones.
 
         :param keys: hashes of the item keys that were to be in the project once
         :return: how many were removed
         """
         if list_page(self._client, self._project_id, Task, page_size=1).total <= self._expected:
             return 0
-        kept: dict[int | str, _Task] = {}
-        doubles: list[int] = []
+        groups: dict[int | str, list[int]] = {}
         for task in self._tasks_after(self._first_id):
             # Another writer's may have no delivery.
             once = self._key(task.data) if self._have_keys_once else task.delivery
-            if once is None or (isinstance(once, int) and once not in keys):
-                continue
-            other = kept.setdefault(once, task)
-            if other is task:
-                continue
-            if not task.is_touched:
-                doubles.append(task.id)
-            elif not other.is_touched:
-                doubles.append(other.id)
-                kept[once] = task
-        delete_tasks(self._client, self._project_id, doubles)
-        return len(doubles)
+            if once is not None and (isinstance(once, str) or once in keys):
+                groups.setdefault(once, []).append(task.id)
+        return self._remove(groups.values())
 
     def _remove_earlier(self, keys: set[int]) -> int:
         groups: dict[int, list[int]] = {key: [] for key in keys}
@@ -145,8 +129,11 @@ class ItemTasks:
             key = self._key(task.data)
             if key in groups and task.delivery == _delivery_of(key):
                 groups[key].append(task.id)
+        return self._remove(groups.values())
+
+    def _remove(self, groups: Iterable[list[int]]) -> int:
         data_keys = [media.data_key for media in self._config.objects.values()]
-        return remove_task_doubles(self._client, self._project_id, groups.values(), data_keys=data_keys)
+        return remove_task_doubles(self._client, self._project_id, groups, data_keys=data_keys)
 
     def _key(self, data: TaskData) -> int:
         return key_hash(find_item_key(data, self._config))

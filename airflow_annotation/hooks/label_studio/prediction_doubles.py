@@ -12,7 +12,7 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.task_pages import list_page
+from airflow_annotation.hooks.label_studio.task_pages import find_drafted, list_page
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ _AT_ONCE: Final = timedelta(seconds=1)
 """Label Studio sets an annotation's two times one after the other when it makes the annotation."""
 
 _INCLUDED: Final = (
-    "id,predictions,annotations,drafts,result,model_version,score,parent_prediction,lead_time,ground_truth,"
+    "id,predictions,annotations,result,model_version,score,parent_prediction,lead_time,ground_truth,"
     "created_at,updated_at"
 )
 
@@ -49,7 +49,6 @@ class _Task(msgspec.Struct):
     id: int
     predictions: list[_Prediction] = []
     annotations: list[_Annotation] = []
-    drafts: list[Any] = []
 
 
 def remove_prediction_doubles(
@@ -73,8 +72,9 @@ def remove_prediction_doubles(
         page = list_page(
             client, project_id, _Task, selected=chunk, fields="all", include=_INCLUDED, page_size=_TASKS_A_REQUEST
         )
+        drafted = find_drafted(client, project_id, chunk)
         for task in page.tasks:
-            found = _Doubles(task, model_version, expected.get(task.id, 0))
+            found = _Doubles(task, model_version, expected.get(task.id, 0), has_drafts=task.id in drafted)
             # Annotations first: one whose prediction is gone no longer says where it comes from.
             for kind, id_ in itertools.chain(found.annotations(), found.predictions()):
                 _delete(client, f"/api/{kind}/{id_}/")
@@ -91,10 +91,11 @@ class _Doubles:
     """What of one task is there twice.
 
     :param expected: how many predictions of this version the task was given
+    :param has_drafts: whether anybody has a draft in the task
     """
 
-    def __init__(self, task: _Task, model_version: str, expected: int) -> None:
-        self._has_drafts = bool(task.drafts)
+    def __init__(self, task: _Task, model_version: str, expected: int, *, has_drafts: bool) -> None:
+        self._has_drafts = has_drafts
         mine = sorted((one for one in task.predictions if one.model_version == model_version), key=lambda one: one.id)
         self._children: dict[int, list[_Annotation]] = {one.id: [] for one in mine}
         for annotation in sorted(task.annotations, key=lambda one: one.id):

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.task_pages import list_page
+from airflow_annotation.hooks.label_studio.task_pages import find_drafted, list_page
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ _DELETED_AT_ONCE: Final = 500
 _TASKS_A_REQUEST: Final = 200
 """Their ids go into the URL."""
 
-_INCLUDED: Final = "id,data,annotations,drafts,predictions,model_version,result,comment_count"
+_INCLUDED: Final = "id,data,annotations,predictions,model_version,result,comment_count"
 _META: Final = "airflow_annotation"
 
 
@@ -31,18 +31,13 @@ class _Task(msgspec.Struct):
     id: int
     data: dict[str, Any] = {}
     annotations: list[Any] = []
-    drafts: list[Any] = []
     predictions: list[_Prediction] = []
     comment_count: int | None = 0
 
-    @property
-    def has_work(self) -> bool:
-        """Whether a person has worked with it."""
-        return bool(self.annotations or self.drafts or self.comment_count)
-
     def sent(self, data_keys: Sequence[str]) -> dict[str, Any]:
-        """The data without the media, which each delivery may have stored under a name of its own."""
-        return {name: value for name, value in self.data.items() if name not in data_keys}
+        """The data without a file's reference: each delivery may have stored the file under a name of its own."""
+        has_file = "media_uri" in self.data
+        return {name: value for name, value in self.data.items() if not (has_file and name in data_keys)}
 
     def predicted(self) -> set[bytes]:
         return {msgspec.json.encode(prediction, order="sorted") for prediction in self.predictions}
@@ -77,14 +72,20 @@ def remove_task_doubles(
     doubles: list[int] = []
     left = 0
     several = [sorted(group) for group in groups if len(group) > 1]
-    tasks = _read(client, project_id, list(chain.from_iterable(several)))
+    ids = list(chain.from_iterable(several))
+    tasks = _read(client, project_id, ids)
+    drafted = find_drafted(client, project_id, ids)
+
+    def has_work(task: _Task) -> bool:
+        return bool(task.annotations or task.comment_count or task.id in drafted)
+
     for group in several:
         found = [tasks[id_] for id_ in group if id_ in tasks]
         # Of those that somebody worked with the oldest, else the oldest.
-        found.sort(key=lambda task: (not task.has_work, task.id))
+        found.sort(key=lambda task: (not has_work(task), task.id))
         for task in found[1:]:
             is_alike = task.sent(data_keys) == found[0].sent(data_keys) and task.predicted() <= found[0].predicted()
-            if is_alike and not task.has_work:
+            if is_alike and not has_work(task):
                 doubles.append(task.id)
             else:
                 left += 1

@@ -44,6 +44,10 @@ def condition(field: str, operator: str, type_: str, value: Any) -> Condition:
     return {"filter": f"filter:tasks:{field}", "operator": operator, "type": type_, "value": value}
 
 
+HAS_DRAFTS: Final[Condition] = condition("draft_exists", "equal", "Boolean", True)
+"""Of anybody: the drafts that a list of tasks itself shows are those of the key's own user."""
+
+
 def task_query(
     project_id: str,
     conditions: Sequence[Condition] = (),
@@ -134,3 +138,11 @@ def list_pages(
         if len(page.tasks) >= page.total or not page.tasks:
             return
         first = page.tasks[-1].id + 1
+
+
+def find_drafted(client: LabelStudioClient, project_id: str, task_ids: Sequence[int]) -> set[int]:
+    """Return those of some tasks that have a draft of anybody."""
+    if not task_ids:
+        return set()
+    pages = list_pages(client, project_id, Task, [HAS_DRAFTS], first=min(task_ids), last=max(task_ids))
+    return {task.id for page in pages for task in page} & set(task_ids)

@@ -153,7 +153,18 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         return self.client.is_own(url)
 
     def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
-        """Return the URL at which Labelbox has what was uploaded: its own, without the key, where it has a copy."""
+        """Return the URL at which Labelbox has what was uploaded: its own, without the key, where it has a copy.
+
+        Only of a data row that is in the project: who may see one project may not see all of the organization's.
+        """
+        from airflow_annotation.hooks.labelbox.data_rows import rows_in_project
+
+        if not rows_in_project(self.client, project_id, [item_id]):
+            return None
+        return self.find_own_copy(project_id, item_id, target)
+
+    def find_own_copy(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
+        """Like :meth:`find_media`, without an export that says whether the data row is in the project."""
         from airflow_annotation.hooks.labelbox.data_rows import find_row_url
 
         if target:
