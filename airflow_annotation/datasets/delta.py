@@ -250,10 +250,11 @@ def _storage_options(path: ObjectStoragePath) -> dict[str, str]:
     Options: https://docs.rs/object_store/latest/object_store/
     """
     scheme = urlsplit(str(path)).scheme
+    conn_id = getattr(path, "conn_id", None) or path.storage_options.get("conn_id")  # the first from Airflow 3.2 on
     if scheme in ("s3", "s3a"):
-        return _s3_options(path.conn_id)
-    if scheme in ("gs", "gcs") and path.conn_id:
-        return _gcs_options(path.conn_id)
+        return _s3_options(conn_id)
+    if scheme in ("gs", "gcs") and conn_id:
+        return _gcs_options(conn_id)
     if scheme in ("abfs", "abfss", "az", "adl"):
         return azure_options(path.fs)
     return {}

@@ -130,13 +130,14 @@ def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
     """
     check_target(target)
     scheme, separator, _ = target.partition("://")
-    path = ObjectStoragePath(target if separator else f"file://{target}", conn_id=conn_id)
-    if path.conn_id:
+    named = target.partition("://")[2].partition("/")[0].rpartition("@")[0] or conn_id
+    if named:
         # Some providers go on without the connection, as nobody.
         try:
-            BaseHook.get_connection(path.conn_id)
+            BaseHook.get_connection(named)
         except AirflowNotFoundException as error:
             raise AnnotationError(f"The connection of {without_connection(target)} is not defined: {error}.") from error
+    path = ObjectStoragePath(target if separator else f"file://{target}", conn_id=conn_id)
     try:
         _ = path.fs
     except ValueError as error:

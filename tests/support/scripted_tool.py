@@ -29,7 +29,7 @@ class ScriptedTool(Projects, Progress):
 
     def __init__(self, *answers: Answer, runs: dict[str, str] | None = None) -> None:
         super().__init__()
-        self.connection = Connection(conn_id="scripted", password="key")
+        self.connection = Connection(conn_id="scripted", conn_type="scripted", password="key")
         self.answers = deque(answers)
         self.runs = {"cycle/manual__1": "12"} if runs is None else runs
         self.questions: list[str] = []

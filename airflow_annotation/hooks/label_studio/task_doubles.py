@@ -34,10 +34,13 @@ class _Task(msgspec.Struct):
     predictions: list[_Prediction] = []
     comment_count: int | None = 0
 
-    def sent(self, data_keys: Sequence[str]) -> dict[str, Any]:
-        """The data without a file's reference: each delivery may have stored the file under a name of its own."""
-        has_file = "media_uri" in self.data
-        return {name: value for name, value in self.data.items() if not (has_file and name in data_keys)}
+    def has_data_of(self, other: _Task, data_keys: Sequence[str]) -> bool:
+        """Whether both have the same data but for a file's references, which may be stored under several names."""
+        references = {"media_uri", *data_keys} if "media_uri" in (self.data | other.data) else set()
+        mine, theirs = (
+            {name: value for name, value in data.items() if name not in references} for data in (self.data, other.data)
+        )
+        return mine == theirs
 
     def predicted(self) -> set[bytes]:
         return {msgspec.json.encode(prediction, order="sorted") for prediction in self.predictions}
@@ -84,7 +87,7 @@ def remove_task_doubles(
         # Of those that somebody worked with the oldest, else the oldest.
         found.sort(key=lambda task: (not has_work(task), task.id))
         for task in found[1:]:
-            is_alike = task.sent(data_keys) == found[0].sent(data_keys) and task.predicted() <= found[0].predicted()
+            is_alike = task.has_data_of(found[0], data_keys) and task.predicted() <= found[0].predicted()
             if is_alike and not has_work(task):
                 doubles.append(task.id)
             else:
