@@ -176,7 +176,11 @@ def find_classes(
 
 def _class_numbers(fields: Sequence[LabelField]) -> dict[str, int]:
     """Return the numbers of classes, where the fields have some and agree; those without come behind the others."""
-    pairs = {pair for field in fields for pair in field.class_numbers.items()}
+    pairs = {
+        pair
+        for field in fields
+        for pair in (field.class_numbers or {class_: value for value, class_ in field.mask_targets.items()}).items()
+    }
     numbers = dict(pairs)
     if len(numbers) < len(pairs) or len(set(numbers.values())) < len(pairs):
         log.warning("Fields number their classes differently, so classes are sorted by name: give classes.")
