@@ -107,29 +107,15 @@ clean: ## remove the environments and what was built
 	$(UV) pip install --quiet --python .venv-oldest --no-deps --editable .
 	touch $@
 
-.venv-label-studio/ready: constraints-label-studio.txt | $(UV)
-	rm -rf .venv-label-studio
-	$(UV) venv --quiet --python "$(PYTHON)" .venv-label-studio
-	$(UV) pip install --quiet --python .venv-label-studio --requirement constraints-label-studio.txt
-	touch $@
+# The emulator of BigQuery wants a newer Python than this project does, and readers want an older one.
+.venv-bigquery/ready: override PYTHON = >=3.11,<3.15
+.venv-readers/ready: override PYTHON = >=3.10,<3.13
 
-# The emulator of BigQuery wants a newer Python than this project does.
-.venv-bigquery/ready: constraints-bigquery.txt | $(UV)
-	rm -rf .venv-bigquery
-	$(UV) venv --quiet --python ">=3.11,<3.15" .venv-bigquery
-	$(UV) pip install --quiet --python .venv-bigquery --requirement constraints-bigquery.txt
-	touch $@
-
-.venv-audit/ready: constraints-audit.txt | $(UV)
-	rm -rf .venv-audit
-	$(UV) venv --quiet --python "$(PYTHON)" .venv-audit
-	$(UV) pip install --quiet --python .venv-audit --requirement constraints-audit.txt
-	touch $@
-
-.venv-readers/ready: constraints-readers.txt | $(UV)
-	rm -rf .venv-readers
-	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-readers
-	$(UV) pip install --quiet --python .venv-readers --requirement constraints-readers.txt
+# What does not share an environment with Airflow: servers, and tools.
+.venv-%/ready: constraints-%.txt | $(UV)
+	rm -rf .venv-$*
+	$(UV) venv --quiet --python "$(PYTHON)" .venv-$*
+	$(UV) pip install --quiet --python .venv-$* --requirement constraints-$*.txt
 	touch $@
 
 .venv-uv/bin/uv:

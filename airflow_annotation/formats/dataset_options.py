@@ -107,9 +107,13 @@ def rename_fields(schema: LabelSchema, field_mapping: Mapping[str, str]) -> Labe
     for name, field in schema.fields.items():
         new_name = field_mapping.get(name, name)
         if new_name in fields:
-            classes = tuple(dict.fromkeys((*fields[new_name].classes, *field.classes)))
-            numbers = {**field.class_numbers, **fields[new_name].class_numbers}
-            fields[new_name] = msgspec.structs.replace(fields[new_name], classes=classes, class_numbers=numbers)
+            first = fields[new_name]
+            fields[new_name] = msgspec.structs.replace(
+                first,
+                classes=tuple(dict.fromkeys((*first.classes, *field.classes))),
+                class_numbers=_given_numbers([first, field]),
+                mask_targets={},
+            )
         else:
             fields[new_name] = field
     return LabelSchema(fields)
@@ -176,6 +180,15 @@ def find_classes(
 
 def _class_numbers(fields: Sequence[LabelField]) -> dict[str, int]:
     """Return the numbers of classes, where the fields have some and agree; those without come behind the others."""
+    numbers = _given_numbers(fields)
+    if numbers:
+        others = sorted({class_ for field in fields for class_ in field.classes} - numbers.keys())
+        numbers |= {class_: number for number, class_ in enumerate(others, max(numbers.values()) + 1)}
+    return numbers
+
+
+def _given_numbers(fields: Sequence[LabelField]) -> dict[str, int]:
+    """Return the numbers that fields give to classes, none where they do not agree."""
     pairs = {
         pair
         for field in fields
@@ -185,9 +198,6 @@ def _class_numbers(fields: Sequence[LabelField]) -> dict[str, int]:
     if len(numbers) < len(pairs) or len(set(numbers.values())) < len(pairs):
         log.warning("Fields number their classes differently, so classes are sorted by name: give classes.")
         return {}
-    if numbers:
-        others = sorted({class_ for field in fields for class_ in field.classes} - numbers.keys())
-        numbers |= {class_: number for number, class_ in enumerate(others, max(numbers.values()) + 1)}
     return numbers
 
 

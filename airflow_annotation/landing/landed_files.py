@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import shutil
 import threading
@@ -200,7 +201,6 @@ class LandedFiles:
         self._on_error: OnError = on_error
         self._exif_orientation: ExifOrientation = exif_orientation
         self._counts = {"files": 0, "written": 0, "bytes_written": 0, "files_not_read": 0}
-        self._not_read: set[str] = set()
         self._names = _StoredNames(target)
         self._filesystem, self._path = self._names.filesystem, self._names.path
         self._is_local = local_path(target) is not None
@@ -223,7 +223,7 @@ class LandedFiles:
     def _add(self, items: pa.RecordBatch, pool: ThreadPoolExecutor) -> None:
         media_types = items.column("media_type").to_pylist()
         tools = items.column("tool").to_pylist()
-        copies: dict[Future[int | None], tuple[str, str]] = {}
+        copies: dict[Future[int | None], str] = {}
         for (item_id, item_key, media), media_type, tool in zip(_media_of(items), media_types, tools, strict=True):
             for one in media:
                 if one.uri is not None:
@@ -234,17 +234,16 @@ class LandedFiles:
                     if self._exif_orientation == "apply" and media_type == "image":
                         subject, turned = f"The image of item {item_key!r}", tool in _TURNING_TOOLS
                         open_file = partial(open_without_orientation, open_file, subject, turned=turned)
-                    copies[pool.submit(self._copy, name, open_file)] = item_key, name
+                    copies[pool.submit(self._copy, name, open_file)] = item_key
                 elif media_type in _MEDIA_TYPES:
                     what = f"{media_type} {one.target!r}" if one.target else media_type
                     self._note(MediaError(f"Nobody knows where the {what} of item {item_key!r} is."), item_key)
         try:
-            for copy, (item_key, name) in copies.items():
+            for copy, item_key in copies.items():
                 try:
                     written = copy.result()
                 except MediaError as error:
                     self._note(error, item_key)
-                    self._not_read.add(name)
                     continue
                 self._counts["files"] += 1
                 if written is not None:
@@ -335,9 +334,13 @@ class LandedFiles:
                 continue
             wanted += 1
             name = file_name(image.item_id, image.item_key, image.media_uri, image.target)
-            if name not in self._not_read:
-                stored = name if says_what_it_is(name) else self._names.find(name) or name
-                copies[self._stored(stored)] = f"{folder.path.rstrip('/')}/{path}"
+            stored = name if says_what_it_is(name) else self._names.find(name) or name
+            copies[self._stored(stored)] = f"{folder.path.rstrip('/')}/{path}"
+        if self._on_error == "keep":
+            # Looked for and not remembered: where a landing is read in shards, others have read the files.
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                are_there = list(pool.map(self._filesystem.exists, copies))
+            copies = dict(itertools.compress(copies.items(), are_there))
         if len(copies) < wanted:
             log.warning("The dataset has the labels of %d images without the images.", wanted - len(copies))
         copy_files(self._filesystem, folder.fs, copies)

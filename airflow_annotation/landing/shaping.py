@@ -62,15 +62,19 @@ def transform_name(transform: Transform | str) -> str:
 def apply_transform(transform: Transform | str, batch: LabelTables) -> LabelTables:
     """Let a function change a batch.
 
-    :raises AnnotationError: there is no such function, or it returned something else than the three tables with their
-        columns and types, other items or other states of them, or rows of items that are not in the batch
+    :raises AnnotationError: there is no such function, it could not read or write a file, or it returned something else
+        than the three tables with their columns and types, other items or other states of them, or rows of items that
+        are not in the batch
     """
     name = transform_name(transform)
     try:
         function: Any = pkgutil.resolve_name(transform) if isinstance(transform, str) else transform
     except (ImportError, AttributeError, ValueError) as error:
         raise AnnotationError(f"There is no function {transform!r} to transform labels with: {error}.") from error
-    returned = function(batch)
+    try:
+        returned = function(batch)
+    except OSError as error:  # which is not one of the store that the landing goes to
+        raise AnnotationError(f"{name} failed: {error}.") from error
     if not isinstance(returned, tuple) or len(returned) != len(SCHEMAS):
         raise AnnotationError(f"{name} must return LabelTables(items, annotations, labels), not {type(returned)}.")
     shaped = LabelTables(*(_record_batch(name, *table) for table in zip(SCHEMAS, returned, strict=True)))

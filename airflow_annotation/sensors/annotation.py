@@ -165,8 +165,6 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         if event["status"] == "error":
             raise event_error(event)
         progress = event["progress"] and msgspec.convert(event["progress"], AnnotationProgress)
-        if progress is not None:
-            self._progress_log.update(progress, self._rule())
         if event["status"] == "completed":
             return progress_result(progress)
         if self.on_timeout == "proceed" and progress is not None:

@@ -61,6 +61,9 @@ class Warehouse:
     }
     """Of all other columns; lists that are not in it are JSON."""
 
+    has_keys: ClassVar[bool] = True
+    """Whether the three tables have primary keys. ``landings`` has one always: landings wait for each other by it."""
+
     has_indexes: ClassVar[bool] = False
 
     isolation: ClassVar[Mapping[str, Any]] = {}
@@ -339,9 +342,9 @@ class Warehouse:
             type_ = self.key_text
         else:
             type_ = self.types.get(field.type, self.json_type)
-        has_nullable_key = any(TABLES[table].field(name).nullable for name in keys)
+        has_key = table == LANDINGS or (self.has_keys and not any(TABLES[table].field(name).nullable for name in keys))
         return sa.Column(
-            field.name, type_, primary_key=is_key and not has_nullable_key, nullable=field.nullable, autoincrement=False
+            field.name, type_, primary_key=is_key and has_key, nullable=field.nullable, autoincrement=False
         )
 
 

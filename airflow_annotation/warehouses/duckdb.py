@@ -20,7 +20,6 @@ import sqlalchemy as sa
 from sqlalchemy.types import UserDefinedType
 
 from airflow_annotation.warehouses.base import Warehouse
-from airflow_annotation.warehouses.landings import LANDINGS
 from airflow_annotation.warehouses.views import ViewSql
 
 BUSY_TIMEOUT: Final = 300.0
@@ -53,8 +52,9 @@ class NativeType(UserDefinedType):  # type: ignore[type-arg]  # it takes no para
 
 
 class DuckDBWarehouse(Warehouse):
-    """A DuckDB file, or a database of MotherDuck. Only ``landings`` has a key: keys make DuckDB slow to insert."""
+    """A DuckDB file, or a database of MotherDuck."""
 
+    has_keys = False  # they make DuckDB slow to insert
     json_type = NativeType("JSON")
     key_text = sa.Text()
     types = {  # noqa: RUF012 - declared by the base
@@ -77,11 +77,6 @@ class DuckDBWarehouse(Warehouse):
         engine = sa.create_engine(engine.url, poolclass=sa.pool.NullPool, hide_parameters=True, future=True)
         sa.event.listen(engine, "do_connect", _connect)
         super().__init__(engine, prefix, schema)
-        for name, table in self.tables.items():
-            if name != LANDINGS:
-                for column in table.columns:
-                    column.primary_key = False
-                table.append_constraint(sa.PrimaryKeyConstraint())  # an empty one takes the place of the key
 
     def is_conflict(self, error: Exception) -> bool:
         """Return whether another transaction was faster."""

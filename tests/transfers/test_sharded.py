@@ -35,6 +35,7 @@ from airflow_annotation.transfers.sharded import land_in_shards
 from devtools.airflow import Airflow
 from devtools.label_studio import LabelStudio
 from tests.support.connections import airflow_connection
+from tests.support.datasets import box, item
 from tests.support.generated import SCHEMA, GeneratedHook, boxes, rows_of, sorted_rows
 from tests.support.stored_dag import store_and_read_back
 from tests.support.task_context import task_context
@@ -222,6 +223,25 @@ def test_a_training_dataset_lands_in_shards(make_group: MakeGroup, tmp_path: Pat
         AnnotationsToObjectStorageOperator, [boxes(10)], target=f"{tmp_path}/coco", dataset_format="coco"
     )
     assert group.run()["rows"] == {"images": 8, "objects": 16}
+
+
+def test_a_file_that_no_shard_could_read_is_left_out_of_the_dataset(make_group: MakeGroup, tmp_path: Path) -> None:
+    (tmp_path / "there.jpg").write_bytes(b"there")
+    batches = [
+        item(name, [box("car", 0, 0, 1, 1)], media_uri=f"{tmp_path}/{name}.jpg") for name in ("there", "missing")
+    ]
+    group = make_group(
+        AnnotationsToObjectStorageOperator,
+        batches,
+        target=f"{tmp_path}/yolo",
+        dataset_format="yolo",
+        include_media="files",
+        media_roots=[str(tmp_path)],
+        on_media_error="keep",
+    )
+    landed = group.run()
+    assert landed["rows"]["images"] == 2
+    assert len(list(Path(landed["path"].removeprefix("file://")).rglob("*.jpg"))) == 1
 
 
 def test_an_empty_project_lands(make_group: MakeGroup, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.schema import CreateTable
 
 import airflow_annotation
 from airflow_annotation.datasets.label_sources import read_sql
@@ -77,3 +78,19 @@ def test_numbers_that_postgres_has_exactly_are_numbers(postgres_conn_id: str) ->
     (submission,) = read_sql(open_warehouse(make_engine(postgres_conn_id)).reader, sql)
     (row,) = submission.labels
     assert (row["number"], row["bbox"], row["frame"], row.get("time")) == (12, [0.1, 0.2, 0.3, 0.4], 3, None)
+
+
+def test_keys_are_where_a_database_has_them_cheaply() -> None:
+    pytest.importorskip("duckdb_engine")
+    from airflow_annotation.warehouses.duckdb import DuckDBWarehouse
+
+    with_keys, without = (
+        {
+            name
+            for name, table in type_(sa.create_engine(url)).tables.items()
+            if "PRIMARY KEY" in str(CreateTable(table))
+        }
+        for type_, url in ((SqliteWarehouse, "sqlite://"), (DuckDBWarehouse, "duckdb:///:memory:"))
+    )
+    assert with_keys == {"items", "annotations", "landings"}
+    assert without == {"landings"}
