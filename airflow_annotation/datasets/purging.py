@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -10,19 +12,23 @@ from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.datasets.versions import Manifest
 
 
-def has_nothing_that_is_gone(store: DatasetStore, old: Manifest, new: Manifest) -> bool:
-    """Return whether all items of an older version are in the new one, and people are named no other way.
+def has_nothing_that_is_gone(store: DatasetStore, new: Manifest) -> Callable[[Manifest], bool]:
+    """Return what says whether all items of an older version are in the new one, and people are named no other way.
 
     :param store: the dataset's folder
-    :param old: the older version
-    :param new: the new version
+    :param new: the new version, whose items are read once
     """
-    if old.settings.get("annotators") != new.settings.get("annotators"):
-        return False
-    old_ids, new_ids = _item_ids(store, old), _item_ids(store, new)
-    if old_ids is None or new_ids is None:
-        return False  # nobody knows
-    return bool(pc.all(pc.is_in(old_ids, value_set=new_ids), min_count=0).as_py())
+    new_ids = _item_ids(store, new)
+
+    def is_kept(old: Manifest) -> bool:
+        if old.settings.get("annotators") != new.settings.get("annotators"):
+            return False
+        old_ids = _item_ids(store, old)
+        if old_ids is None or new_ids is None:
+            return False  # nobody knows
+        return bool(pc.all(pc.is_in(old_ids, value_set=new_ids), min_count=0).as_py())
+
+    return is_kept
 
 
 def _item_ids(store: DatasetStore, manifest: Manifest) -> pa.Array | None:

@@ -76,6 +76,16 @@ class DatasetStore(ABC):
         """Remove a folder that nothing refers to. Failing at it loses nothing: a later landing finds it again."""
 
 
+def remove_folder(path: ObjectStoragePath) -> None:
+    """Remove a folder that nothing refers to, if it is there. Failing at it loses nothing, and is logged."""
+    try:
+        path.fs.rm(path.path, recursive=True)
+    except FileNotFoundError:
+        pass
+    except Exception as error:
+        log.warning("Could not remove %s, which is not used: %s", path, error)
+
+
 class FolderStore(DatasetStore):
     """A dataset's folder in any store that Airflow reaches.
 
@@ -146,13 +156,7 @@ class FolderStore(DatasetStore):
 
     def remove(self, folder: str) -> None:
         """Remove a folder that nothing refers to."""
-        path = self.path / folder
-        try:
-            path.fs.rm(path.path, recursive=True)
-        except FileNotFoundError:
-            pass
-        except Exception as error:
-            log.warning("Could not remove %s, which is not used: %s", path, error)
+        remove_folder(self.path / folder)
 
     def _check_is_there(self, name: str, found: Found | None) -> None:
         if self.find(name) != found:

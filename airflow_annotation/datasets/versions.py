@@ -210,7 +210,7 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     :param changes: as the manifest has it
     :param keep_versions: how many versions stay, the new one among them; readers that have read the manifest before
         it moved still find the files it named while that is more than one
-    :param is_kept: called with an older version and the new one: whether the older one stays where there is room
+    :param is_kept: returns, for the new version, what says whether an older one stays where there is room
     :param replace_project: replace a dataset of another project, or in another format
     """
 
@@ -223,7 +223,7 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     watermark: datetime | None = None
     changes: dict[str, int] | None = None
     keep_versions: int = 2
-    is_kept: Callable[[Manifest, Manifest], bool] | None = None
+    is_kept: Callable[[Manifest], Callable[[Manifest], bool]] | None = None
     replace_project: bool = False
 
 
@@ -250,9 +250,9 @@ def write_version(store: DatasetStore, new: NewVersion, write: Callable[[ObjectS
         of this provider
     :raises LandingMovedError: the current version is not the one that the new one follows
     """
-    # A target that cannot be landed in is known before anything is read.
+    # A target that cannot be landed in is known before anything is written.
     if not new.replace_project:
-        check_same_run(store, new.project, new.run_key, new.dataset_format)
+        check_same_run(store.uri, find_current(store), new.project, new.run_key, new.dataset_format)
 
     created_at = datetime.now(timezone.utc)
     version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
@@ -316,7 +316,8 @@ def _move(store: DatasetStore, manifest: Manifest, new: NewVersion) -> Manifest:
             older = [name for name in (previous.versions if previous else ()) if name != manifest.version]
             if new.is_kept:
                 kept = [(name, find_version(store, name)) for name in older[: new.keep_versions - 1]]
-                older = [name for name, old in kept if old and new.is_kept(old, manifest)]
+                is_kept = new.is_kept(manifest) if kept else None
+                older = [name for name, old in kept if old and is_kept and is_kept(old)]
             manifest = msgspec.structs.replace(manifest, versions=[manifest.version, *older][: new.keep_versions])
             store.replace(MANIFEST_NAME, _encode(manifest), found)
             break
@@ -380,15 +381,7 @@ def _check(store: DatasetStore, current: Manifest | None, new: NewVersion) -> No
     if new.follows is not None and (current is None or current.version != new.follows.version):
         raise LandingMovedError(f"{store.uri} has another version than {new.follows.version}, which this one follows.")
     if not new.replace_project:
-        _check_same_run(store.uri, current, new.project, new.run_key, new.dataset_format)
-
-
-def check_same_run(store: DatasetStore, project: str, run_key: str | None, dataset_format: str = PARQUET) -> None:
-    """Check that a landing would not take the place of other labels: a dataset is of one run, in one format.
-
-    :raises AnnotationError: it would, or a newer release of this provider wrote the dataset
-    """
-    _check_same_run(store.uri, find_current(store), project, run_key, dataset_format)
+        check_same_run(store.uri, current, new.project, new.run_key, new.dataset_format)
 
 
 def _encode(manifest: Manifest) -> bytes:
@@ -409,10 +402,18 @@ def _decode(store: DatasetStore, content: bytes) -> Manifest:
     return manifest
 
 
-def _check_same_run(
+def check_same_run(
     target: str, previous: Manifest | None, project: str, run_key: str | None, dataset_format: str
 ) -> None:
-    """Check that no other labels are lost: a dataset has one format and one project, or the projects that a run had."""
+    """Check that no other labels are lost: a dataset has one format and one project, or the projects that a run had.
+
+    :param target: the dataset's folder, as errors name it
+    :param previous: its current version, None where there is none
+    :param project: the URI of the project that is to land there
+    :param run_key: of its run
+    :param dataset_format: the format that it is to land in
+    :raises AnnotationError: labels would be lost
+    """
     if previous is None:
         return
     if previous.dataset_format != dataset_format:

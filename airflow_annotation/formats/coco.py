@@ -146,12 +146,7 @@ class _CocoFile:
                 self._file.write(b"]")
         self._file.write(b"}\n")
         self._file.close()
-        return TableFile(
-            path=self._path,
-            rows=self._counts["annotations"],
-            size=self._file.size,
-            sha256=self._file.sha256.hexdigest(),
-        )
+        return self._file.describe(self._path, self._counts["annotations"])
 
     def _write(self, name: str, file: IO[bytes] | HashingFile, record: Any) -> None:
         file.write((b",\n" if self._counts[name] else b"\n") + _json(record))

@@ -59,7 +59,4 @@ def write_image_folder(
                     }
                 files[image.split].write(msgspec.json.encode(record) + b"\n")
                 objects[image.split] = objects.get(image.split, 0) + end - start
-    return [
-        TableFile(path=f"{split}/metadata.jsonl", rows=objects[split], size=file.size, sha256=file.sha256.hexdigest())
-        for split, file in sorted(files.items())
-    ]
+    return [file.describe(f"{split}/metadata.jsonl", objects[split]) for split, file in sorted(files.items())]

@@ -68,10 +68,7 @@ def write_pascal_voc(
                 folder.write(f"Annotations/{stem}.xml", _image(image, "".join(written)).encode())
     if labelmap := _labelmap(classes):
         folder.write("labelmap.txt", labelmap.encode())
-    return [
-        TableFile(path=_list_path(split), rows=objects[split], size=file.size, sha256=file.sha256.hexdigest())
-        for split, file in sorted(lists.items())
-    ]
+    return [file.describe(_list_path(split), objects[split]) for split, file in sorted(lists.items())]
 
 
 def _labelmap(classes: DatasetClasses) -> str | None:

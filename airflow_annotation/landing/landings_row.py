@@ -38,7 +38,7 @@ def landings_row(landing: LandingPlan, version: str) -> dict[str, Any]:
 def landed_of(row: Mapping[str, Any], read_states: Callable[[], Iterator[pa.RecordBatch]]) -> Landed:
     """Return the landing that a row is of.
 
-    :param row: of ``landings``; JSON is text or what it means
+    :param row: of ``landings``, or a dataset's manifest; JSON is text or what it means
     :param read_states: yields the landed state of every item
     """
     return Landed(

@@ -98,9 +98,8 @@ def full_reason(
             f"The last landing was made by a newer release of airflow-provider-annotation (its tables have version "
             f"{landed.tables_version}, this release knows {TABLES_VERSION}): upgrade, or land elsewhere."
         )
-    asked = msgspec.json.decode(msgspec.json.encode(settings))
-    names = sorted(landed.settings.keys() | asked.keys())
-    other = [f"{name}={asked.get(name)!r}" for name in names if landed.settings.get(name) != asked.get(name)]
+    names = sorted(landed.settings.keys() | settings.keys())
+    other = [f"{name}={settings.get(name)!r}" for name in names if landed.settings.get(name) != settings.get(name)]
     age = None if landed.full_at is None else now - landed.full_at
     # A clock may also have been far ahead then.
     due = age is None or (full_refresh_every is not None and abs(age) >= full_refresh_every)

@@ -17,16 +17,17 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
 
+from airflow_annotation.datasets.stores import remove_folder
 from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.landing.plan import LandingPlan, no_ids
 from airflow_annotation.media.storage import make_folder
@@ -127,7 +128,7 @@ class StagedLanding:
 
     def remove(self) -> None:
         """Remove the folder and all that is in it. Failing at it loses nothing: a later planning finds it again."""
-        _remove(self._folder)
+        remove_folder(self._folder)
 
     def _read_ids(self, name: str) -> pa.Array:
         with self._open(name) as file:
@@ -138,11 +139,6 @@ class StagedLanding:
         path = self._folder / name
         with path.fs.open(path.path, "rb") as opened, pq.ParquetFile(opened) as file:
             yield file
-
-
-def is_same(settings: Mapping[str, Any], staged: Mapping[str, Any]) -> bool:
-    """Return whether a task's settings are those that a landing was planned with."""
-    return bool(msgspec.json.decode(msgspec.json.encode(settings)) == staged)
 
 
 def _write_ids(path: ObjectStoragePath, ids: pa.Array, row_group: int) -> None:
@@ -161,13 +157,4 @@ def _remove_leftovers(root: ObjectStoragePath, digest: str, now: datetime) -> No
         name = path.rstrip("/").rpartition("/")[2]
         if _NAME.fullmatch(name) and (name < oldest or name.split("-")[1] == digest):
             log.info("Removing %s, which a landing has left", root / name)
-            _remove(root / name)
-
-
-def _remove(folder: ObjectStoragePath) -> None:
-    try:
-        folder.fs.rm(folder.path, recursive=True)
-    except FileNotFoundError:
-        pass
-    except Exception as error:
-        log.warning("Could not remove %s, which is not used: %s", folder, error)
+            remove_folder(root / name)

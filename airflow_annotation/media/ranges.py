@@ -85,7 +85,8 @@ def _open(uri: str, sign: Callable[[], tuple[str, dict[str, str]]], find_client:
     name = shown(uri)
     file: BinaryIO
     if uri_scheme(url) in {"http", "https"}:
-        file = cast("BinaryIO", HttpFile(name, request, sign, find_client))
+        # Buffered: going back to what was just read, such as a file's first bytes, asks for nothing again.
+        file = cast("BinaryIO", io.BufferedReader(HttpFile(name, request, sign, find_client), _CHUNK_BYTES))
     else:
         file = _open_file(url, name)
     if not file.seek(0, io.SEEK_END):

@@ -25,7 +25,7 @@ from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
-from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA
+from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA, TABLES
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, LoadJob, QueryJob, SchemaField
@@ -138,12 +138,18 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
     def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Load the rows into staging tables, and replace those of the items that were read in one transaction."""
         version = uuid.uuid4().hex
+        # Those of an earlier plan: a script that another one was faster than fails again whenever it is asked.
+        self._jobs.clear()
         with self._bigquery(landing.project) as client:
             from airflow_annotation.warehouses import bigquery as bigquery_tables
 
             columns = bigquery_tables.table_columns(self.points)
             tables = self._table_names(client)
-            staging: dict[str, str] = {}
+            own, dataset = self._dataset(client)
+            staging = {
+                name: f"{own}.{dataset}.{self.table_prefix}{name}_staging_{version}"
+                for name in (*tables, bigquery_tables.REPLACED)
+            }
             try:
                 self._stage(client, landing, spool, version, staging)
                 script = bigquery_tables.landing_script(tables, staging, columns, full=landing.full)
@@ -157,7 +163,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             )
         return {
             "dataset": self.dataset,
-            "tables": {name: tables[name] for name in columns},
+            "tables": tables,
             "rows": {name: answer[name] for name in SCHEMAS},
         }
 
@@ -177,10 +183,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
     # Landing
 
     def _stage(self, client: Client, landing: LandingPlan, spool: Spool, version: str, staging: dict[str, str]) -> None:
-        """Load all that the script needs.
-
-        :param staging: gets the full name of each staging table before the table is made
-        """
+        """Load all that the script needs into staging tables of these names."""
         from google.cloud.bigquery import SchemaField
 
         from airflow_annotation.warehouses import bigquery as bigquery_tables
@@ -190,9 +193,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         staged = {name: bigquery_tables.staging_columns(columns[name]) for name in columns}
         staged[LANDINGS].append(SchemaField(PREVIOUS_VERSION, "STRING"))
         staged[REPLACED] = [SchemaField("item_id", "STRING")]
-        project, dataset = self._dataset(client)
         for name, fields in staged.items():
-            staging[name] = f"{project}.{dataset}.{self.table_prefix}{name}_staging_{version}"
             _create_staging_table(client, staging[name], fields)
         row = landings_row(landing, version) | {PREVIOUS_VERSION: landing.landed_version}
         schema = LANDINGS_SCHEMA.append(pa.field(PREVIOUS_VERSION, pa.string()))
@@ -263,11 +264,11 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
     # Tables
 
     def _table_names(self, client: Client) -> dict[str, str]:
-        from airflow_annotation.warehouses.bigquery import check_name, table_columns
+        from airflow_annotation.warehouses.bigquery import check_name
 
         project, dataset = self._dataset(client)
         check_name("table_prefix", self.table_prefix)
-        return {name: f"{project}.{dataset}.{self.table_prefix}{name}" for name in table_columns(self.points)}
+        return {name: f"{project}.{dataset}.{self.table_prefix}{name}" for name in TABLES}
 
     def _dataset(self, client: Client) -> tuple[str, str]:
         from airflow_annotation.warehouses.bigquery import check_name

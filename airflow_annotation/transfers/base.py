@@ -12,7 +12,7 @@ import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 from msgspec.structs import asdict, replace
 
-from airflow_annotation.arguments import is_templated
+from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.datasets.parquet import write_tables
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.working_folders import working_folder
@@ -138,8 +138,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             ("frames", frames, get_args(Frames)),
             ("on_schema_change", on_schema_change, get_args(OnSchemaChange)),
         ):
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+            check_choice(name, value, choices)
         if not is_templated(full_refresh):
             _read_flag(full_refresh)
         self.read_options = ReadOptions(

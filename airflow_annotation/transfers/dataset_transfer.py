@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 
 from airflow_annotation.arguments import is_templated
@@ -35,6 +36,7 @@ from airflow_annotation.formats.registry import (
 )
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import ITEM_STATES
+from airflow_annotation.landing.landings_row import landed_of
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
@@ -112,11 +114,11 @@ class DatasetTransfer(AnnotationsTransfer):
     def find_landed(self, project: AnnotationProject) -> Landed | None:
         """Return the current version, if it is one that a refresh can follow. Checks first that it may land there."""
         store = self.store()
+        current = find_current(store)
         if not self.replace_project:
-            check_same_run(store, project.uri, project.run_key, self.dataset_format)
+            check_same_run(store.uri, current, project.uri, project.run_key, self.dataset_format)
         if self.dataset_format not in (PARQUET, DELTA):
             return None
-        current = find_current(store)
         if current is None or (current.project, current.dataset_format) != (project.uri, self.dataset_format):
             return None
 
@@ -131,16 +133,7 @@ class DatasetTransfer(AnnotationsTransfer):
                     f"The version {current.version} in {store.uri} was replaced meanwhile."
                 ) from error
 
-        return Landed(
-            version=current.version,
-            run_key=current.run_key,
-            tables_version=current.tables_version,
-            label_schema=current.label_schema,
-            label_schema_digest=current.label_schema_digest,
-            settings=current.settings,
-            full_at=current.full_at,
-            read_states=read_states,
-        )
+        return landed_of(msgspec.structs.asdict(current), read_states)
 
     def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Write a version of the dataset and make it the current one; where nothing has changed, the version stays."""

@@ -18,7 +18,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.spool import Spool
-from airflow_annotation.landing.staging import StagedLanding, is_same
+from airflow_annotation.landing.staging import StagedLanding
 from airflow_annotation.storage_errors import storage_errors
 from airflow_annotation.transfers.base import AnnotationsTransfer
 
@@ -116,7 +116,7 @@ class _StagedTask(AnnotationsTransfer):
         :raises AnnotationError: it was planned for other settings than the task has
         """
         landing = StagedLanding(self.staged, self.staging_conn_id).read()
-        if not is_same(self.settings, landing.settings):
+        if self.settings != landing.settings:
             raise AnnotationError(
                 f"{self.task_id} is to land {self.settings}, and {landing.settings} was planned: the DAG has changed "
                 f"meanwhile. Clear the task {self._plan_task_id!r}."

@@ -28,7 +28,7 @@ from airflow_annotation.warehouses.views import VIEWS, ViewSql
 INSERT_ROWS: Final = 2000
 
 _IDS_AT_ONCE: Final = 500
-_STATES_AT_ONCE: Final = 10_000
+_READ_AT_ONCE: Final = 10_000
 _UNQUOTED: Final = "/:@%+,;=~!$&'()*[]"
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,15 @@ class Warehouse:
         :raises AnnotationError: a table of that name has other columns, the driver has no transactions, or there are no
             views for this database
         """
-        for table in self.tables.values():
+        with self.reader() as connection:  # one look, and nothing else where all is there
+            there = sa.inspect(connection)
+            incomplete = [
+                table
+                for table in self.tables.values()
+                if not there.has_table(table.name, schema=table.schema)
+                or set(table.columns.keys()) - self.columns(connection, table)
+            ]
+        for table in incomplete:
             self._prepare_table(table)
         self._create_views(views)
         if not self._has_transactions():
@@ -260,7 +268,7 @@ class Warehouse:
         :param query: of the table
         """
         result = connection.execution_options(stream_results=True).execute(query)
-        for rows in result.partitions(_STATES_AT_ONCE):
+        for rows in result.partitions(_READ_AT_ONCE):
             columns = zip(*rows, strict=True)
             arrays = [_read_column(name, field, values) for field, values in zip(schema, columns, strict=True)]
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
