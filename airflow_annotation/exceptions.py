@@ -51,7 +51,7 @@ class AnnotationProjectNotFoundError(AnnotationError):
 
 
 class AnnotationArgumentError(AnnotationError, ValueError):
-    """A task cannot work with an argument, or with what it was given; the message names the task and the argument."""
+    """An argument, or what was given, is not as it must be; the message says what is wrong, and in a task names it."""
 
 
 class AnnotationUploadError(AnnotationError):

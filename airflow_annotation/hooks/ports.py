@@ -49,7 +49,10 @@ class Projects(ABC):
 
     @abstractmethod
     def find_project(self, run_key: str) -> AnnotationProject | None:
-        """Return the run's project, the one with the lowest id if two were made at once, or None."""
+        """Return the run's project, or None.
+
+        Of several, one whose title names the run comes before one whose title does not, and then the oldest.
+        """
 
     def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
         """Return the projects of those of the runs that have one, by key, as :meth:`find_project` finds them."""

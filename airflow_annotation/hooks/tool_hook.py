@@ -89,9 +89,8 @@ class ProjectMaker(ABC, Generic[ProjectT]):
     def update(self, found: ProjectT, title: str, description: str | None) -> ProjectT:
         """Change a project to what is asked for; without a description, it keeps the one that it has."""
 
-    def complete(self, made: ProjectT) -> ProjectT:
+    def complete(self, made: ProjectT) -> None:
         """Do what is left to do once it is certain that a project stays."""
-        return made
 
 
 class ProgressReader(Protocol):
@@ -321,16 +320,17 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         made = make_once(lambda: maker.make(title, description), lambda: self._find(run_key))
         first = self._find(run_key)
         if first is None or first.id == made.id:
-            completed = maker.complete(made)
+            maker.complete(made)
             # Now, so that one that comes a little later is seen.
             self._keep_one(run_key)
-            return msgspec.structs.replace(self._project(completed, run_key), created=True)
+            return msgspec.structs.replace(self._project(first or made, run_key), created=True)
         self.log.info(
             "Project %s of the run %r was made at the same time; project %s goes.", first.id, run_key, made.id
         )
         if self._is_empty(made):
             self.delete_project(str(made.id))
-        return self._project(maker.complete(first), run_key)
+        maker.complete(first)
+        return self._project(first, run_key)
 
     def _is_empty(self, project: ProjectT) -> bool:
         try:

@@ -1,7 +1,8 @@
 """How requests leave this machine: through which proxy, at which pace, and when they are sent again.
 
 There are two words for it. A *retry policy* sends one request again. *Polls* wait for what people or a tool's own job
-do: they are no retries, and keep the pace of :class:`~airflow_annotation.transport.pacing.RequestPace`.
+do: they are no retries. Those for people keep the pace of :class:`~airflow_annotation.transport.pacing.RequestPace`,
+those for a tool's job wait longer each time.
 
 What is sent again, from the inside out:
 

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_annotation.exceptions import (
+    AnnotationAnswerError,
     AnnotationAuthenticationError,
     AnnotationConnectionError,
     AnnotationError,
@@ -31,6 +32,7 @@ _ERRORS = {
     for error in (
         AirflowNotFoundException,
         AirflowSkipException,
+        AnnotationAnswerError,
         AnnotationAuthenticationError,
         AnnotationConnectionError,
         AnnotationProjectNotFoundError,

@@ -237,8 +237,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
     def _judge(self, cursor: Cursor, progress: AnnotationProgress) -> Cursor:
         """Return the cursor after a look; an event is due if its generation has moved."""
         if self.every is not None:
-            done = progress.completed + (progress.skipped if self.count_skipped else 0)
-            return Cursor(generation=max(cursor.generation, done // self.every))
+            return Cursor(generation=max(cursor.generation, self._rule.done(progress) // self.every))
         reached = self._rule.is_met(progress)
         if not reached or cursor.reached:
             return Cursor(cursor.generation, reached)

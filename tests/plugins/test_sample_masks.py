@@ -51,7 +51,7 @@ def read(conn_id: str, project_id: str) -> None:
     """Read a sample, and print what is drawn, how long it took, and the memory in megabytes."""
     hook = AnnotationHook.for_connection(conn_id)
     before, start = peak_megabytes(), time.monotonic()
-    sample = samples.read_sample(hook, project_id)
+    sample = samples.read_sample(hook, hook.get_project(project_id))
     labels = sample.items[0].labels
     kinds = {name: sum(name in label for label in labels) for name in ("polygons", "bbox")}
     figures = (kinds["polygons"], kinds["bbox"], len(labels), time.monotonic() - start, peak_megabytes() - before)

@@ -164,7 +164,7 @@ def test_images_of_an_item_land_with_their_own_labels_go_back_and_are_on_the_pag
     assert np.allclose([row["bbox"] for row in predicted], [row["bbox"] for row in own])
 
     hook = AnnotationHook.for_connection(label_studio_conn_id)
-    first, second = samples.read_sample(hook, project_of_pages).items
+    first, second = samples.read_sample(hook, hook.get_project(project_of_pages)).items
     assert [(one.target, one.width, one.height, len(one.labels)) for one in (first, second)] == [
         ("image[0]", 1000, 500, 1),
         ("image[1]", 200, 800, 1),

@@ -214,9 +214,11 @@ class _PieceReader:
         """Fetch items, in halves where the server fails on all of them at once; then what follows is halved too."""
         try:
             params = [("exportType", "JSON"), ("download_all_tasks", "true"), *(("ids[]", str(id_)) for id_ in ids)]
-            export = self._client.read_with("GET", f"{project_path(self._project_id)}export", _export, params=params)
+            export, counted = self._client.read_with(
+                "GET", f"{project_path(self._project_id)}export", _export, params=params
+            )
             unfinished = self._list_unfinished(ids) if self._has_unfinished else frozenset()
-            predictions = self._fetch_predictions(export) if self._include_predictions else {}
+            predictions = self._fetch_predictions(counted) if self._include_predictions else {}
             return [_Piece(export, unfinished, predictions)]
         except AnnotationError as error:
             too_long = isinstance(error, AnnotationRequestError) and error.status_code in _TOO_LONG
@@ -231,19 +233,15 @@ class _PieceReader:
         page = list_page(self._client, self._project_id, Task, _UNFINISHED, selected=ids)
         return frozenset(task.id for task in page.tasks)
 
-    def _fetch_predictions(self, export: bytes) -> dict[int, list[msgspec.Raw]]:
+    def _fetch_predictions(self, counted: Iterable[_CountedTask]) -> dict[int, list[msgspec.Raw]]:
         """Fetch the predictions of exported items. The export has their ids only."""
-        ids = [task.id for task in _decode_counts(export) if task.total_predictions]
+        ids = [task.id for task in counted if task.total_predictions]
         if not ids:
             return {}
         page = list_page(
             self._client, self._project_id, _PredictedTask, selected=ids, fields="all", include=_PREDICTIONS
         )
         return {task.id: task.predictions for task in page.tasks}
-
-
-def _decode_counts(export: bytes) -> list[_CountedTask]:
-    return [decode_lenient(task, _CountedTask) for task in split_records(export)]
 
 
 def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
@@ -260,11 +258,11 @@ def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
         yield from (task.id for task in tasks)
 
 
-def _export(response: httpx.Response) -> bytes:
-    """Return an export as it is, once it is certain that it is one and whole."""
+def _export(response: httpx.Response) -> tuple[bytes, list[_CountedTask]]:
+    """Return an export as it is, once it is certain that it is one and whole, and how much its tasks have."""
     with reading(response):
-        _decode_counts(response.content)
-    return response.content
+        counted = [decode_lenient(task, _CountedTask) for task in split_records(response.content)]
+    return response.content, counted
 
 
 def _query_bytes(ids: Iterable[int]) -> int:

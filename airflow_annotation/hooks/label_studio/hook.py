@@ -228,15 +228,11 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
 
     def list_item_states(self, project_id: str, *, include_predictions: bool = False) -> Iterator[pa.RecordBatch]:
         """Yield the state of every task, without its labels. See :meth:`AnnotationHook.list_item_states`."""
-        from airflow_annotation.hooks.label_studio.item_states import list_item_states
-
-        return list_item_states(self.client, project_id, include_predictions=include_predictions)
+        return item_states.list_item_states(self.client, project_id, include_predictions=include_predictions)
 
     def get_last_change(self, project_id: str) -> datetime | None:
         """Ask when a task was last changed. See :meth:`AnnotationHook.get_last_change`."""
-        from airflow_annotation.hooks.label_studio.item_states import get_last_change
-
-        return get_last_change(self.client, project_id)
+        return item_states.get_last_change(self.client, project_id)
 
     def _read_config(self, project_id: str) -> LabelingConfig:
         return LabelingConfig(projects.get_label_config(self.client, project_id))

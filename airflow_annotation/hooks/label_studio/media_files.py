@@ -126,8 +126,11 @@ class MediaFiles:
             log.info("The server has %d files already that no task uses.", len(self._unused))
 
     def _find_stored(self, files: list[MediaFile]) -> list[MediaFile]:
-        self._unused = (self._unused or {}) | self._list({"all": "true"})
-        return [file for file in files if file.name in self._unused]
+        there = (self._unused or {}) | self._list({"all": "true"})
+        found = [file for file in files if file.name in there]
+        # These alone: the list has all files of the project.
+        self._unused = (self._unused or {}) | {file.name: there[file.name] for file in found}
+        return found
 
     def _post(self, files: list[MediaFile]) -> None:
         for file in files:

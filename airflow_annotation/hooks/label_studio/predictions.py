@@ -122,7 +122,7 @@ class _Upload(LabelUpload):
         self._has_several = self._count > len(self._predicted)
         report = self.run(submissions)
         self._annotate()
-        self._remove_doubles()
+        self._remove_doubles(self._doubtful)
         if may_be_deleted:
             self._check_left(report.uploaded)
         if self._mode == "predictions" and report.uploaded + report.skipped:
@@ -289,24 +289,25 @@ class _Upload(LabelUpload):
     # Annotations
 
     def _note_given(self, given: dict[int, int]) -> None:
+        if self._mode == "predictions":
+            return
         self._unannotated |= given
         if len(self._unannotated) >= ANNOTATIONS_PER_REQUEST:
             self._annotate()
 
     def _annotate(self) -> None:
         """Make annotations of the predictions that have none; the server skips the others."""
-        if self._mode == "annotations":
-            self._remove_doubles()
         given, self._unannotated = self._unannotated, {}
+        self._remove_doubles({task_id: self._doubtful[task_id] for task_id in given if task_id in self._doubtful})
         task_ids = list(given)
-        for start in range(0, len(task_ids) if self._mode == "annotations" else 0, ANNOTATIONS_PER_REQUEST):
+        for start in range(0, len(task_ids), ANNOTATIONS_PER_REQUEST):
             chunk = task_ids[start : start + ANNOTATIONS_PER_REQUEST]
             doubtful = send_until_taken(chunk, self._annotate_tasks, lambda _: [])
             self._doubtful |= {task_id: given[task_id] for task_id in doubtful}
 
-    def _remove_doubles(self) -> None:
-        if self._doubtful:
-            remove_prediction_doubles(self._client, self._project_id, self._model_version, self._doubtful)
+    def _remove_doubles(self, doubtful: Mapping[int, int]) -> None:
+        if doubtful:
+            remove_prediction_doubles(self._client, self._project_id, self._model_version, doubtful)
 
     def _annotate_tasks(self, task_ids: list[int]) -> None:
         self._client.request(

@@ -32,6 +32,7 @@ from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.references import MediaReferences
 from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.storage import local_path, open_media, shown, uri_scheme, without_connection
@@ -50,7 +51,6 @@ _READ_AHEAD: Final = 64
 _SENDS_AHEAD: Final = 2
 
 _SIZES: Final = ("width", "height", "frame_count", "frame_rate")
-_RESERVED: Final = ("item_key", "media_uri", *_SIZES)
 """Keys of a task's data that say something of the item."""
 
 
@@ -252,7 +252,7 @@ class _Upload:
         if data_key is None:
             labeled = " and ".join(sorted({media.media_type for media in objects}))
             raise MediaError(f"{shown(item.media)} is of type {item.media_type}, but the project labels {labeled}.")
-        taken = sorted({data_key, *_RESERVED} & item.data.keys())
+        taken = sorted({data_key, *RESERVED_KEYS} & item.data.keys())
         if taken:
             raise MediaError(f"Data key {taken[0]!r} of {shown(item.media)} is taken by the upload: rename it.")
         absent = sorted({media.data_key for media in objects} - {data_key} - item.data.keys())

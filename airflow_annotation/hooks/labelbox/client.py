@@ -217,7 +217,7 @@ class LabelboxClient:
     def _sdk(self) -> labelbox.Client:
         import labelbox
 
-        from airflow_annotation.hooks.labelbox.sdk_answers import sdk_adapter
+        from airflow_annotation.hooks.labelbox.sdk_answers import SdkAdapter
 
         client = labelbox.Client(
             api_key=self._api_key, endpoint=self.endpoint, rest_endpoint=self.rest_endpoint, app_url=self.app_url
@@ -225,7 +225,7 @@ class LabelboxClient:
         # The SDK gives up at once where Labelbox asks to come back later, or cannot be reached.
         retry = sdk_retry_policy(attempts=self._attempts)
         for scheme in ("https://", "http://"):
-            client.connection.mount(scheme, sdk_adapter(retry, attempts=self._attempts))
+            client.connection.mount(scheme, SdkAdapter(retry, attempts=self._attempts))
         return client
 
     def _graphql(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:

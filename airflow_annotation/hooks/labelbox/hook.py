@@ -163,13 +163,16 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
             return None
         return self.find_own_copy(project_id, item_id, target)
 
-    def find_own_copy(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
+    def find_own_copy(
+        self,
+        project_id: str,  # noqa: ARG002 - what other tools ask for
+        item_id: str,
+        target: str = "",
+    ) -> tuple[str, Mapping[str, str]] | None:
         """Like :meth:`find_media`, without an export that says whether the data row is in the project."""
         from airflow_annotation.hooks.labelbox.data_rows import find_row_url
 
-        if target:
-            return super().find_media(project_id, item_id, target)
-        url = find_row_url(self.client, item_id)
+        url = None if target else find_row_url(self.client, item_id)  # a data row has one medium, without a name
         return (url, {}) if url else None
 
     def get_label_schema(self, project_id: str) -> LabelSchema:

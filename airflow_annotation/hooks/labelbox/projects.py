@@ -219,7 +219,7 @@ class Maker(ProjectMaker[FoundProject]):
             )
             return FoundProject(id=made.uid, title=title, created_at=made.created_at, description=description)
 
-    def complete(self, made: FoundProject) -> FoundProject:
+    def complete(self, made: FoundProject) -> None:
         """Connect the ontology to a project that has none: the try that made it may have ended half way."""
         settings, ontology_id = self._labeling
         if read_project(self._client, made.id).ontology is None:
@@ -228,7 +228,6 @@ class Maker(ProjectMaker[FoundProject]):
         if settings.model_assisted_labeling is not None:
             with self._client.using_sdk() as sdk:
                 sdk.get_project(made.id).enable_model_assisted_labeling(settings.model_assisted_labeling)
-        return read_project(self._client, made.id)
 
     def keep(self, found: FoundProject) -> None:
         """Connect the ontology if there is none; say in the log where it is not the one that is asked for."""
@@ -261,7 +260,8 @@ class Maker(ProjectMaker[FoundProject]):
             sdk.get_project(found.id).update(**changes)
             if (current.ontology or {}).get("id") != ontology_id:
                 _connect(sdk, found.id, ontology_id)
-        return self.complete(found)
+        self.complete(found)
+        return read_project(self._client, found.id)
 
     @cached_property
     def _labeling(self) -> tuple[ProjectSettings, str]:

@@ -22,8 +22,14 @@ class GarbledAnswer(requests.exceptions.RequestException):
     """An answer that Labelbox never gives. The SDK passes it on as the cause of an error of its own, or as it is."""
 
 
-class _Adapter(HTTPAdapter):
-    def __init__(self, retry: Retry, attempts: int) -> None:
+class SdkAdapter(HTTPAdapter):
+    """Sends the SDK's requests, and lets no garbled answer through.
+
+    :param retry: of requests that fail
+    :param attempts: how often a request that only reads is sent again after a garbled answer, at most
+    """
+
+    def __init__(self, retry: Retry, *, attempts: int) -> None:
         super().__init__(max_retries=retry)
         self._attempts = attempts
 
@@ -44,18 +50,13 @@ class _Adapter(HTTPAdapter):
         return response
 
 
-def sdk_adapter(retry: Retry, *, attempts: int) -> HTTPAdapter:
-    """Return what sends the SDK's requests and lets no garbled answer through.
-
-    :param retry: of requests that fail
-    :param attempts: how often a request that only reads is sent again after a garbled answer, at most
-    """
-    return _Adapter(retry, attempts)
+def _is_graphql(request: requests.PreparedRequest) -> bool:
+    return request.method == "POST" and urlsplit(request.url or "").path.endswith("graphql")
 
 
 def _document(request: requests.PreparedRequest) -> str:
     """Return the GraphQL document that a request asks; empty where it has none, or sends a file with it."""
-    if request.method != "POST" or not urlsplit(request.url or "").path.endswith("graphql"):
+    if not _is_graphql(request):
         return ""
     try:
         return str(json.loads(request.body if isinstance(request.body, (str, bytes)) else b"")["query"])
@@ -87,7 +88,7 @@ def _fault(response: requests.Response) -> str | None:
 
 
 def _is_answer(body: Any, request: requests.PreparedRequest) -> bool:
-    if request.method != "POST" or not urlsplit(request.url or "").path.endswith("graphql"):
+    if not _is_graphql(request):
         return isinstance(body, (dict, list))
     if not isinstance(body, dict):
         return False

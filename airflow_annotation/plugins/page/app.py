@@ -13,6 +13,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.project import AnnotationProject
 from airflow_annotation.plugins.page.access import (
     COOKIE_LOGINS,
     PermittedConnection,
@@ -22,7 +23,7 @@ from airflow_annotation.plugins.page.access import (
     list_connections,
     see_runs,
 )
-from airflow_annotation.plugins.page.runs import AnnotationRun, read_run, read_runs
+from airflow_annotation.plugins.page.runs import AnnotationRun, read_runs, run_of
 from airflow_annotation.plugins.page.samples import Sample, find_image, read_sample
 from airflow_annotation.plugins.page.shared_reads import SharedReads, StillReadingError
 
@@ -46,7 +47,7 @@ app = FastAPI(title="Annotation", openapi_url=None, docs_url=None, redoc_url=Non
 _pages = APIRouter(dependencies=_login if COOKIE_LOGINS else [])
 _api = APIRouter(prefix="/api", dependencies=_login)
 _runs: SharedReads[list[AnnotationRun]] = SharedReads()
-_run_keys: SharedReads[str | None] = SharedReads()
+_projects: SharedReads[AnnotationProject] = SharedReads()
 _one_run: SharedReads[AnnotationRun] = SharedReads()
 _samples: SharedReads[Sample] = SharedReads(fresh=60.0)
 _images: SharedReads[str | tuple[bytes, str]] = SharedReads()
@@ -102,16 +103,16 @@ async def get_runs(connection: PermittedConnection, user: GetUserDep) -> Respons
 @_api.get("/run")
 async def get_run(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
     """Return one run."""
-    seen = await _check_run(connection, project, user)
-    run = await _one_run.get((connection.conn_id, project), lambda: _read_run(connection, project))
+    found, seen = await _check_run(connection, project, user)
+    run = await _one_run.get((connection.conn_id, project), lambda: _read_run(connection, found))
     return _json({"now": datetime.now(timezone.utc), "run": _with_dag_run(run, seen)})
 
 
 @_api.get("/sample")
 async def get_sample(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
     """Return what the items of a run show that were labeled last."""
-    await _check_run(connection, project, user)
-    sample = await _samples.get((connection.conn_id, project), lambda: _read_sample(connection, project))
+    found, _ = await _check_run(connection, project, user)
+    sample = await _samples.get((connection.conn_id, project), lambda: _read_sample(connection, found))
     return _json(sample)
 
 
@@ -121,8 +122,11 @@ async def get_image(
 ) -> Response:
     """Return the image of an item, one of several by its target, or lead to where it is on the web."""
     await _check_run(connection, project, user)
+    # The items of the page have just been read from the project: the tool need not look for them there.
+    sample = _samples.known((connection.conn_id, project))
+    is_in_project = sample is not None and any(one.item_id == item for one in sample.items)
     key = (connection.conn_id, project, item, target)
-    found = await _images.get(key, lambda: _find_image(connection, project, item, target))
+    found = await _images.get(key, lambda: _find_image(connection, project, item, target, is_in_project))
     if isinstance(found, str):
         return RedirectResponse(found, 307, {"Referrer-Policy": "no-referrer"})
     content, media_type = found
@@ -132,38 +136,41 @@ async def get_image(
 
 async def _check_run(
     connection: PermittedConnection, project_id: str, user: GetUserDep
-) -> dict[str, SeenDagRun | None]:
-    """Return the DAG run of a project's run key, as :func:`see_runs` does.
+) -> tuple[AnnotationProject, dict[str, SeenDagRun | None]]:
+    """Return a project, and the DAG run of its run key, as :func:`see_runs` does.
 
     :raises HTTPException: the run is of a DAG that the user may not read
     """
-    run_key = await _run_keys.get((connection.conn_id, project_id), lambda: _read_run_key(connection, project_id))
-    seen = await run_in_threadpool(see_runs, [run_key] if run_key else [], user)
-    if run_key and run_key not in seen:
+    project = await _projects.get((connection.conn_id, project_id), lambda: _read_project(connection, project_id))
+    seen = await run_in_threadpool(see_runs, [project.run_key] if project.run_key else [], user)
+    if project.run_key and project.run_key not in seen:
         raise HTTPException(403, "Forbidden")
-    return seen
+    return project, seen
 
 
 def _with_dag_run(run: AnnotationRun, seen: dict[str, SeenDagRun | None]) -> dict[str, Any]:
     return {**msgspec.to_builtins(run), "dag_run": seen.get(run.run_key or "")}
 
 
-async def _read_run_key(connection: PermittedConnection, project_id: str) -> str | None:
-    return await run_in_threadpool(lambda: hook_of(connection).get_project(project_id).run_key)
+async def _read_project(connection: PermittedConnection, project_id: str) -> AnnotationProject:
+    return await run_in_threadpool(lambda: hook_of(connection).get_project(project_id))
 
 
-async def _read_run(connection: PermittedConnection, project_id: str) -> AnnotationRun:
-    return await read_run(await run_in_threadpool(hook_of, connection), project_id)
+async def _read_run(connection: PermittedConnection, project: AnnotationProject) -> AnnotationRun:
+    hook = await run_in_threadpool(hook_of, connection)
+    return run_of(project, await hook.aget_progress(project.id))
 
 
-async def _read_sample(connection: PermittedConnection, project_id: str) -> Sample:
-    return await run_in_threadpool(lambda: read_sample(hook_of(connection), project_id))
+async def _read_sample(connection: PermittedConnection, project: AnnotationProject) -> Sample:
+    return await run_in_threadpool(lambda: read_sample(hook_of(connection), project))
 
 
 async def _find_image(
-    connection: PermittedConnection, project_id: str, item_id: str, target: str
+    connection: PermittedConnection, project_id: str, item_id: str, target: str, is_in_project: bool
 ) -> str | tuple[bytes, str]:
-    return await run_in_threadpool(lambda: find_image(hook_of(connection), project_id, item_id, target))
+    return await run_in_threadpool(
+        lambda: find_image(hook_of(connection), project_id, item_id, target, is_in_project=is_in_project)
+    )
 
 
 async def _read_runs(connection: PermittedConnection) -> list[AnnotationRun]:

@@ -53,12 +53,6 @@ async def read_runs(hook: AnnotationHook) -> list[AnnotationRun]:
     return runs
 
 
-async def read_run(hook: AnnotationHook, project_id: str) -> AnnotationRun:
-    """Return one run, or a project that belongs to none."""
-    project = await asyncio.to_thread(hook.get_project, project_id)
-    return run_of(project, await hook.aget_progress(project_id))
-
-
 def run_of(project: AnnotationProject, progress: AnnotationProgress) -> AnnotationRun:
     """Return a project and its progress as the page shows it."""
     return AnnotationRun(

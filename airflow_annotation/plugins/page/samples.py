@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.exceptions import MediaError
-from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.labels.mask_budget import MaskBudget
 from airflow_annotation.labels.masks import RLE, outline_length, rle_bbox
 from airflow_annotation.labels.media import Medium, find_asked_media, find_medium, media_of_items
@@ -112,16 +112,16 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     items: list[ShownItem]
 
 
-def read_sample(hook: AnnotationHook, project_id: str) -> Sample:
+def read_sample(hook: AnnotationHook, project: AnnotationProject) -> Sample:
     """Read the items of a project that were labeled last: few requests, however large it is.
 
     :param hook: of the tool
-    :param project_id: the project
+    :param project: the project
     """
     hook.mask_budget = MaskBudget.of_pixels(_MASK_PIXELS)._replace(deadline=time.monotonic() + _MASK_SECONDS)
-    item_ids = hook.list_last_labeled(project_id, COUNTED)
+    item_ids = hook.list_last_labeled(project.id, COUNTED)
     options = ReadOptions(annotations="latest")
-    tables = collect_tables(hook.read_tables(hook.get_project(project_id), options, item_ids) if item_ids else ())
+    tables = collect_tables(hook.read_tables(project, options, item_ids) if item_ids else ())
     items = {row["item_id"]: row for row in tables["items"].to_pylist()}
     submissions = [row for row in tables["annotations"].to_pylist() if row["status"] != "draft"]
     labels = tables["labels"].to_pylist()
@@ -192,7 +192,9 @@ def find_pace(times: Iterable[datetime]) -> Pace | None:
     return Pace(items=len(worked), hours=hours, since=ordered[0], per_hour=len(worked) / hours)
 
 
-def find_image(hook: AnnotationHook, project_id: str, item_id: str, target: str = "") -> str | tuple[bytes, str]:
+def find_image(
+    hook: AnnotationHook, project_id: str, item_id: str, target: str = "", *, is_in_project: bool = False
+) -> str | tuple[bytes, str]:
     """Return the image of an item with its media type where the tool holds it, else the URL that browsers get it from.
 
     Only from the tool itself anything is read: whoever makes items may put any URL there. Browsers are sent to no host
@@ -202,11 +204,13 @@ def find_image(hook: AnnotationHook, project_id: str, item_id: str, target: str 
     :param project_id: the project
     :param item_id: the item
     :param target: which of its images, where it has several
+    :param is_in_project: the item was just read from the project, so the tool need not look for it there
     :raises MediaError: it has none, it is too large, or it is no image
     """
     from PIL import Image
 
-    found = hook.find_media(project_id, item_id, target)
+    find = hook.find_own_copy if is_in_project else hook.find_media
+    found = find(project_id, item_id, target)
     if found is None:
         raise MediaError("The tool does not say where the media of this item is.")
     url, headers = found

@@ -48,6 +48,11 @@ class SharedReads(Generic[T]):
         except asyncio.TimeoutError as error:
             raise StillReadingError from error
 
+    def known(self, key: Hashable) -> T | None:
+        """Return what has been read lately, None where nothing was."""
+        self._forget()
+        return self._reads[key].result() if key in self._ended else None
+
     @staticmethod
     async def _run(read: Callable[[], Awaitable[T]]) -> T:
         return await read()
