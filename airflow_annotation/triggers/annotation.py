@@ -90,6 +90,8 @@ class AnnotationTrigger(BaseTrigger):
         self.max_outage = max_outage
         self.seen = seen and dict(seen)
         self._recounted: tuple[AnnotationProgress, AnnotationProgress] | None = None
+        self._skips = -1
+        """As counted when it was last counted exactly."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments to make this trigger again with."""
@@ -165,12 +167,16 @@ class AnnotationTrigger(BaseTrigger):
             within = 0.0
         try:
             progress = rule.count(await poller.progress(self.project_id, within=within))
-            ends = rule.is_met(progress) or rule.find_obstacle(progress) is not None or time.time() >= self.deadline
-            if progress.skipped and ends:
-                # Fewer items may be skipped than was counted.
+            if not progress.skipped:
+                return progress
+            # Fewer items may be skipped than was counted. Skips change seldom, so an obstacle is looked at only then.
+            ends = rule.is_met(progress) or time.time() >= self.deadline
+            if ends or (progress.skipped != self._skips and rule.find_obstacle(progress) is not None):
                 if self._recounted is None or self._recounted[0] != progress:
                     self._recounted = progress, rule.count(await poller.exact_progress(self.project_id))
-                progress = self._recounted[1]
+                self._skips, progress = progress.skipped, self._recounted[1]
+            elif progress.skipped == self._skips and self._recounted is not None:
+                progress = msgspec.structs.replace(progress, skipped=self._recounted[1].skipped)
         except AnnotationProjectNotFoundError:
             if self.run_keys:
                 self.project_id = None  # The run may be given another project.

@@ -92,10 +92,12 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
                 f"The goal is out of reach: min_completed is {self.min_completed}, and the project has "
                 f"{progress.total} items. The wait ends when enough items are added, or with a lower min_completed."
             )
-        if self.completed_status is None and progress.completed + progress.skipped >= progress.total:
+        reachable = progress.total if self.count_skipped else progress.total - progress.skipped
+        if self.completed_status is None and self.goal(progress) > reachable:
+            left = "Only skipped items are left" if progress.completed >= reachable else "Too many items are skipped"
             return (
-                f"Only skipped items are left ({progress.skipped}). The wait ends when somebody labels them after all, "
-                "or with count_skipped=True."
+                f"{left} ({progress.skipped}): the wait ends when somebody labels some of them after all, or with "
+                "count_skipped=True."
             )
         return None
 

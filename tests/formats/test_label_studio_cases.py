@@ -73,6 +73,8 @@ def test_an_image_folder_has_the_answers_of_a_taxonomy(tmp_path: Path) -> None:
 
 
 def test_a_box_that_was_drawn_upwards_is_the_same_box(tmp_path: Path) -> None:
+    (box,) = read_case("F3_negative_height")[0].labels.column("bbox").to_pylist()
+    assert box == pytest.approx([0.163, 0.355, 0.529, 0.607], abs=1e-3)
     (line,) = lines_of(write_case(tmp_path / "yolo", "F3_negative_height", "yolo"))
     assert line == "0 0.4275 0.6585 0.529 0.607"
     (one,) = coco_of(write_case(tmp_path / "coco", "F3_negative_height", "coco"))["annotations"]

@@ -178,7 +178,7 @@ def test_an_error_in_the_code_is_not_dressed_up_as_the_tools(tool: Any) -> None:
 
 
 def test_progress_and_rate_are_logged_when_they_change(tool: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    tool(progress(3), progress(3), progress(3), progress(5, skipped=2), progress(10))
+    tool(*(progress(3) for _ in range(3)), *(progress(5, skipped=2) for _ in range(2)), progress(10))
     fire(trigger())
     lines = [line for line in capfd.readouterr().out.splitlines() if "items are completed" in line]
     counts = [re.findall(r"(\d+) of 10 items", line) for line in lines]
@@ -186,6 +186,16 @@ def test_progress_and_rate_are_logged_when_they_change(tool: Any, capfd: pytest.
     assert "an hour" not in lines[0]
     assert "2 skipped" in lines[1]
     assert "items an hour" in lines[1]
+
+
+def test_a_skipped_item_is_warned_of_once_and_looked_at_once(tool: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    # Asked, asked exactly for the skipped one, asked twice more, and exactly again at the end.
+    scripted = tool(*(progress(done, skipped=1) for done in (3, 3, 4, 5)), progress(10))
+    fire(trigger())
+    told = capfd.readouterr().out
+    assert told.count("Too many items are skipped (1)") == 1
+    assert "Only skipped" not in told
+    assert len(scripted.questions) == 5
 
 
 def test_a_project_that_is_to_come_is_waited_for_by_its_run_key(tool: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from airflow_annotation.labels.columns import (
@@ -169,7 +170,23 @@ def _boxes(values: Sequence[_Box], _: Pictures) -> Columns:
     sides = [side for value in values for side in (value.x, value.y, value.width, value.height)]
     numbers = pa.array(sides, pa.float64()).to_numpy()
     rotation = pa.array([value.rotation or 0.0 for value in values], pa.float64())
-    return {"bbox": bbox_column(numbers / _PERCENT), "rotation": rotation, **_classes(values)}
+    return {"bbox": bbox_column(_turned_round(numbers / _PERCENT, rotation)), "rotation": rotation, **_classes(values)}
+
+
+def _turned_round(numbers: npt.NDArray[np.float64], rotation: pa.Array) -> npt.NDArray[np.float64]:
+    """Return boxes with the upright ones beginning at their top left corner, in whatever direction they were drawn.
+
+    :param numbers: x, y, width and height of each box, one after the other
+    :param rotation: of each box
+    """
+    boxes = numbers.reshape(-1, 4)
+    backwards = (boxes[:, 2:] < 0) & (rotation.to_numpy() == 0)[:, None]
+    if not backwards.any():
+        return numbers
+    moved = np.where(backwards, boxes[:, :2] + boxes[:, 2:], boxes[:, :2])
+    sides = np.where(backwards, -boxes[:, 2:], boxes[:, 2:])
+    turned: npt.NDArray[np.float64] = np.concatenate([moved, sides], axis=1).ravel()
+    return turned
 
 
 def _ellipses(values: Sequence[_Ellipse], pictures: Pictures) -> Columns:
