@@ -395,7 +395,7 @@ def test_there_are_no_more_shards_than_airflow_maps(make_group: MakeGroup, monke
 def test_mistakes_are_found_when_the_dag_is_parsed(make_group: MakeGroup) -> None:
     with pytest.raises(ValueError, match="shard_items must be at least 1"):
         make_group(Shelf, [], shard_items=0)
-    with pytest.raises(ValueError, match="annotations must be one of"):
+    with pytest.raises(ValueError, match="annotations is one of"):
         make_group(Shelf, [], annotations="best")
     with pytest.raises(AnnotationError, match="neither a URI"), DAG("cycle", schedule=None):
         land_in_shards(Shelf, group_id="labels", staging="staging")
