@@ -25,8 +25,9 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     :param classes: the classes in their order; by default the label schema's, in the order of the numbers that it gives
         them (Label Studio's ``category``), else sorted. Names may be added that no label has yet, so that numbers stay
         as they are
-    :param unknown_classes: what to do with labels of other classes, or of none: fail with an ``error`` or ``drop``
-        them, which is counted in the log and in ``left_out`` of what the task returns
+    :param unknown_classes: what to do with labels of other classes, or of none, and with points of an object that
+        are none of its format's ``keypoints``: fail with an ``error`` or ``drop`` them, which is counted in the log and
+        in ``left_out`` of what the task returns
     :param loose_keypoints: what to do with keypoints that belong to no object where the format has a place for points
         of objects only: fail with an ``error`` or ``drop`` them, which is counted
     :param splits: how much of the images goes to each split, ``{"train": 0.8, "val": 0.2}``, by the hash of
@@ -75,6 +76,7 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     :param names: in their order
     :param numbers: of the classes, in the same order, where the label schema has numbers
     :param keypoints: the names of an object's points, in the order of the skeleton
+    :param keypoint_classes: the classes of the fields that points are drawn in
     :param keypoints_class: the class of points that belong to no object that is a label itself
     :param mask_targets: the pixel values that the label schema gives to classes
     :param answers: the fields whose answers are of the whole image, and whether each has several
@@ -83,6 +85,7 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     names: tuple[str, ...]
     numbers: tuple[int, ...] = ()
     keypoints: tuple[str, ...] = ()
+    keypoint_classes: frozenset[str] = frozenset()
     keypoints_class: str | None = None
     mask_targets: dict[str, int] = {}
     answers: dict[str, bool] = {}
@@ -172,6 +175,7 @@ def find_classes(
         names=tuple(names),
         numbers=tuple(map(numbers.__getitem__, names)) if numbers else (),
         keypoints=points,
+        keypoint_classes=frozenset(class_ for name in skeletons for class_ in fields[name].classes),
         keypoints_class=skeletons[0] if skeletons else None,
         mask_targets=mask_targets,
         answers=answers,

@@ -136,7 +136,11 @@ class ImageReader:
         places = np.flatnonzero(~_are_upright_boxes(rows) | (class_index < 0))
         if places.size:
             objects = self._read_objects(rows.take(pa.array(places)), images, owners[places], class_index[places])
-            found = zip(places.tolist(), owners[places].tolist(), objects, strict=True)
+            found = (
+                (place, owner, one)
+                for place, owner, one in zip(places.tolist(), owners[places].tolist(), objects, strict=True)
+                if one.type != "keypoint" or one.keypoints
+            )
             for owner, group in itertools.groupby(found, key=lambda one: one[1]):
                 shaped.update(self._join_and_check(images[owner], [(place, one) for place, _, one in group]))
             kept[places] = False
@@ -278,33 +282,79 @@ class ImageReader:
         ]
         if "keypoint" in self._types:
             names = ("points", "point_index", "visibility", "field")
-            for one, path, place, visibility, field in zip(objects, *(values(name) for name in names), strict=True):
-                if one.type == "keypoint" and path:
-                    one.keypoints = [self._keypoint(one, path[0], place, visibility, field)]
+            for one, owner, path, index, visibility, field in zip(
+                objects, owners.tolist(), *(values(name) for name in names), strict=True
+            ):
+                if one.type == "keypoint":
+                    places = self._check_places(images[owner], one, len(path or ()), index, field)
+                    shown = 2 if visibility is None else visibility
+                    one.keypoints = [
+                        Keypoint(place, x, y, shown) for place, (x, y) in zip(places, path or (), strict=False)
+                    ]
         return objects
 
-    def _keypoint(
-        self, point: LabeledObject, position: list[float], place: int | None, visibility: int | None, field: str
-    ) -> Keypoint:
-        if place is None:
-            place = self._classes.keypoints.index(point.label) if point.label in self._classes.keypoints else 0
-        if place >= len(self._classes.keypoints):
+    def _check_places(
+        self, image: LabeledImage, one: LabeledObject, count: int, index: int | None, field: str
+    ) -> list[int]:
+        """Return the places of a label's points in the skeleton, none and counted where they are not in the dataset.
+
+        :param one: the label
+        :param count: of its points
+        :param index: the place that the label itself gives to the first one
+        """
+        self.left_out["shapes without points"] += not count
+        places = self._places(one, count, index)
+        if one.parent_label_id is None and self._class_of(one)[1] < 0:
+            return [0] * count  # it belongs to no object, which is said of it later
+        if places is None:
+            if self._options.unknown_classes == "error":
+                raise AnnotationError(
+                    f"Item {image.item_key!r} has a keypoint ({one.label_id!r} of class {one.label!r}) that is none "
+                    "of the skeleton's: add its class to keypoints, or leave such points out with "
+                    'unknown_classes="drop".'
+                )
+            self.left_out["keypoints of unknown classes"] += count
+            return []
+        if max(places, default=-1) >= len(self._classes.keypoints):
             raise AnnotationError(
-                f"Field {field!r} has a point number {place + 1}, and only {len(self._classes.keypoints)} have a name "
-                "in the dataset: give all of them in keypoints."
+                f"Field {field!r} has a point number {max(places) + 1}, and only {len(self._classes.keypoints)} have a "
+                "name in the dataset: give all of them in keypoints."
             )
-        return Keypoint(place, position[0], position[1], 2 if visibility is None else visibility)
+        return places
+
+    def _places(self, one: LabeledObject, count: int, index: int | None) -> list[int] | None:
+        """Return the places of a label's points in the skeleton, None if its class is none of the skeleton's.
+
+        A class that is the name of a point says the place: the label's own index counts in the tool's order, which need
+        not be the dataset's. The index says it where the points have no class each: all of one, or that of the object.
+        """
+        skeleton, classes = self._classes.keypoints, self._classes.keypoint_classes
+        if one.label in skeleton and (index is None or len(classes) != 1):
+            return [skeleton.index(one.label)] * count
+        is_named = not classes.isdisjoint(skeleton)
+        is_objects = one.label in self._classes.index and one.label not in classes
+        if is_named and one.label is not None and one.label not in skeleton and not is_objects:
+            return None
+        if index is None and one.parent_label_id is not None and count == 1:
+            return None
+        return list(range(index or 0, (index or 0) + count))
+
+    def _class_of(self, one: LabeledObject) -> tuple[str | None, int]:
+        """Return an object's class and its place; an object of points of several classes has that of their field."""
+        label = self._classes.keypoints_class if one.label is None and one.type == "keypoint" else one.label
+        return label, self._classes.index.get(label, -1)
 
     def _join_and_check(
         self, image: LabeledImage, shapes: list[tuple[int, LabeledObject]]
     ) -> Iterator[tuple[int, LabeledObject]]:
         """Yield the objects that an image's shapes are, each at the place of its first shape, with their classes."""
         for place, one in _join_parts(shapes):
-            if one.class_index < 0 or one.label is None:
-                if one.label is None and one.type == "keypoint":
-                    one.label = self._classes.keypoints_class
-                one.class_index = self._classes.index.get(one.label, -1)
+            one.label, one.class_index = self._class_of(one)
             if one.class_index >= 0:
+                first_of = {point.place: point for point in reversed(one.keypoints)}
+                if len(first_of) < len(one.keypoints):
+                    self.left_out["keypoints of a place that is taken"] += len(one.keypoints) - len(first_of)
+                    one.keypoints = list(first_of.values())[::-1]
                 yield place, one
             elif one.type == "keypoint" and one.parent_label_id is None:
                 self._leave_out_point(image, one)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
+from airflow_annotation.labels.tables import LabelTables
 from tests.support.datasets import (
     SCHEMA,
     add_images,
@@ -186,6 +188,76 @@ def test_keypoints_are_their_parents_in_the_order_of_the_skeleton(tmp_path: Path
     assert found["num_keypoints"] == 2
     category = read_coco(tmp_path)["categories"][1]
     assert (category["keypoints"], category["skeleton"]) == (["hip", "knee", "foot"], [[1, 2], [2, 3]])
+
+
+def person(*points: dict[str, Any]) -> LabelTables:
+    return item("a", [box("person", 0, 0, 0.5, 1, label_id="p"), *({**one, "parent_label_id": "p"} for one in points)])
+
+
+def test_the_name_of_a_point_says_its_place_whatever_the_order_of_the_config(tmp_path: Path) -> None:
+    points = [point("hip", 0.1, 0.5, point_index=0), point("foot", 0.3, 0.5, point_index=2)]
+    (found,) = coco_annotations(tmp_path, person(*points), keypoints=["foot", "knee", "hip"])
+    assert found["keypoints"] == pytest.approx([60, 50, 2, 0, 0, 0, 20, 50, 2])
+
+
+def test_the_number_of_a_point_says_its_place_where_points_have_no_name(tmp_path: Path) -> None:
+    points = [point("hip", 0.1, 0.5, point_index=1), point("hip", 0.3, 0.5, point_index=0)]
+    (found,) = coco_annotations(tmp_path, person(*points), keypoints=["left", "right"])
+    assert found["keypoints"] == pytest.approx([60, 50, 2, 20, 50, 2])
+
+
+@pytest.mark.parametrize(
+    ("odd", "options"),
+    [
+        (point("tail", 0.3, 0.5), {}),
+        (point("tail", 0.3, 0.5, point_index=0), {}),
+        (point("foot", 0.3, 0.5, point_index=0), {"keypoints": ["hip", "knee"]}),
+    ],
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_point_of_an_unknown_class_takes_no_place_of_another(
+    tmp_path: Path, odd: dict[str, Any], options: dict[str, Any], *, is_first: bool
+) -> None:
+    hip = point("hip", 0.1, 0.5)
+    batch = person(odd, hip) if is_first else person(hip, odd)
+    with pytest.raises(AnnotationError, match=r"Item 'a' has a keypoint \('r\d' of class '(tail|foot)'\) that is none"):
+        coco_annotations(tmp_path / "error", batch, **options)
+    left_out: Counter[str] = Counter()
+    write(tmp_path, [batch], "coco", left_out=left_out, unknown_classes="drop", **options)
+    (found,) = read_coco(tmp_path)["annotations"]
+    assert (found["keypoints"][:3], found["num_keypoints"]) == (pytest.approx([20, 50, 2]), 1)
+    assert left_out == {"keypoints of unknown classes": 1}
+
+
+def test_points_of_a_place_that_is_taken_are_counted(tmp_path: Path) -> None:
+    left_out: Counter[str] = Counter()
+    points = [point("hip", x, 0.5) for x in (0.1, 0.2, 0.3)]
+    write(tmp_path, [person(*points, point("knee", 0.4, 0.5))], "coco", left_out=left_out)
+    (found,) = read_coco(tmp_path)["annotations"]
+    assert found["keypoints"] == pytest.approx([20, 50, 2, 80, 50, 2, 0, 0, 0])
+    assert left_out == {"keypoints of a place that is taken": 2}
+
+
+def test_all_points_of_a_label_are_points_of_its_object(tmp_path: Path) -> None:
+    several = {**point("person", 0, 0), "points": [[0.1, 0.5], [0.2, 0.5], [0.3, 0.5]]}
+    for name, more in (("parent", {"parent_label_id": "p"}), ("alone", {})):
+        (*_, found) = coco_annotations(tmp_path / name, item("a", [{**several, **more}]), classes=["person"])
+        assert found["keypoints"] == pytest.approx([20, 50, 2, 40, 50, 2, 60, 50, 2]), name
+        assert found["bbox"] == pytest.approx([20, 50, 40, 0]), name
+
+
+def test_several_points_with_the_name_of_one_are_counted(tmp_path: Path) -> None:
+    left_out: Counter[str] = Counter()
+    several = {**point("knee", 0, 0), "points": [[0.1, 0.5], [0.2, 0.5]]}
+    write(tmp_path, [person(several)], "coco", left_out=left_out)
+    assert read_coco(tmp_path)["annotations"][0]["keypoints"] == pytest.approx([0, 0, 0, 20, 50, 2, 0, 0, 0])
+    assert left_out == {"keypoints of a place that is taken": 1}
+
+
+def test_a_point_without_a_place_is_counted(tmp_path: Path) -> None:
+    left_out: Counter[str] = Counter()
+    write(tmp_path, [person({**point("knee", 0, 0), "points": []})], "coco", left_out=left_out)
+    assert left_out == {"shapes without points": 1}
 
 
 def test_points_of_an_object_that_is_no_shape_get_the_fields_name_as_class(tmp_path: Path) -> None:

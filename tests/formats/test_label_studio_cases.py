@@ -155,11 +155,30 @@ def test_points_alone_make_no_empty_files_for_pose(tmp_path: Path) -> None:
 
 def test_model_index_is_the_order_of_points(tmp_path: Path) -> None:
     def number(case: dict[str, Any]) -> None:
-        labels = '<Label value="tail" model_index="1"/><Label value="nose" model_index="0"/>'
+        labels = (
+            '<Label value="tail" model_index="2"/><Label value="nose" model_index="0"/><Label value="ear" '
+            'model_index="1"/>'
+        )
         case["label_config"] = case["label_config"].replace('<Label value="nose"/>', labels)
+        nose = result_of(case)[1]
+        nose["parentID"] = "r1"
+        tail = {**nose, "id": "t", "value": {"x": 40, "y": 25, "width": 0.5, "keypointlabels": ["tail"]}}
+        result_of(case).insert(1, tail)
 
-    _, schema, _ = read_case("F5_keypoints_beside_boxes", number)
-    assert schema.fields["kp"].classes == ("nose", "tail")
+    name = "F5_keypoints_beside_boxes"
+    _, schema, _ = read_case(name, number)
+    assert schema.fields["kp"].classes == ("nose", "ear", "tail")
+    found = coco_of(write_case(tmp_path / "coco", name, "coco", number))
+    assert found["categories"][0]["keypoints"] == ["nose", "ear", "tail"]
+    assert found["annotations"][0]["keypoints"] == pytest.approx([192, 240, 2, 0, 0, 0, 256, 120, 2])
+    box = "0 0.15 0.2 0.1 0.2"
+    yolo = write_case(tmp_path / "yolo", name, "yolo", number, task="pose")
+    assert lines_of(yolo) == [f"{box} 0.3 0.5 2 0 0 0 0.4 0.25 2"]
+    assert '0: ["nose", "ear", "tail"]' in (yolo / "data.yaml").read_text()
+    given = {"task": "pose", "keypoints": ["tail", "nose", "ear"]}
+    assert lines_of(write_case(tmp_path / "given", name, "yolo", number, **given)) == [
+        f"{box} 0.4 0.25 2 0.3 0.5 2 0 0 0"
+    ]
 
 
 @pytest.mark.parametrize(
