@@ -372,23 +372,31 @@ def _join_parts(shapes: list[tuple[int, LabeledObject]]) -> list[tuple[int, Labe
     """Join keypoints to the objects that they are of, and the parts of a polygon to one object.
 
     A keypoint with a parent is the parent's. A polygon with a parent is a part of it if it is of the same class or of
-    none; other shapes with a parent are objects of their own. Where the parent is no shape of the dataset, the first
-    part stands for the object, and an object of points of different classes has none of these.
+    none; other shapes with a parent are objects of their own. A parent of several classes is an object of each. Where
+    the parent is no shape of the dataset, the first part stands for the object, and an object of points of different
+    classes has none of these.
     """
-    found = {(one.annotation_id, one.label_id): one for _, one in shapes if one.type != "keypoint"}
+    found: dict[tuple[str, str], list[LabeledObject]] = {}
+    for _, one in shapes:
+        if one.type != "keypoint":
+            found.setdefault((one.annotation_id, one.label_id), []).append(one)
     joined = []
     for place, one in shapes:
         if one.type not in ("keypoint", "polygon") or one.parent_label_id is None:
             joined.append((place, one))
             continue
-        parent = found.setdefault((one.annotation_id, one.parent_label_id), one)
-        if parent is not one and one.type == "keypoint":
-            parent.keypoints = [*parent.keypoints, *one.keypoints]
-            if parent.type == "keypoint" and parent.label != one.label:
-                parent.label = None
-        elif parent is not one and one.label in (None, parent.label):
-            parent.paths = [*parent.paths, *one.paths]
-        else:
+        parents = found.setdefault((one.annotation_id, one.parent_label_id), [one])
+        is_part = False
+        for parent in parents:
+            if parent is not one and one.type == "keypoint":
+                parent.keypoints = [*parent.keypoints, *one.keypoints]
+                if parent.type == "keypoint" and parent.label != one.label:
+                    parent.label = None
+                is_part = True
+            elif parent is not one and one.label in (None, parent.label):
+                parent.paths = [*parent.paths, *one.paths]
+                is_part = True
+        if not is_part:
             joined.append((place, one))
     return joined
 
@@ -405,9 +413,9 @@ def _one_class_each(rows: pa.RecordBatch) -> pa.RecordBatch:
         return rows
     classes = [list(dict.fromkeys(named or ())) for named in rows.column("labels").to_pylist()]
     counts = np.array([len(named) for named in classes], np.int64)
-    several = (counts > 1) & pc.is_in(rows.column("type"), value_set=pa.array(sorted(AREA_TYPES))).to_numpy(
-        zero_copy_only=False
-    )
+    several = (counts > 1) & pc.is_in(
+        rows.column("type"), value_set=pa.array(sorted(AREA_TYPES | {"keypoint"}))
+    ).to_numpy(zero_copy_only=False)
     if not several.any():
         return rows
     times = np.where(several, counts, 1)

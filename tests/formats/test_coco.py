@@ -260,6 +260,24 @@ def test_a_point_without_a_place_is_counted(tmp_path: Path) -> None:
     assert left_out == {"shapes without points": 1}
 
 
+def test_a_point_of_two_classes_is_a_point_of_each(tmp_path: Path) -> None:
+    (found,) = coco_annotations(tmp_path, person(point("hip", 0.1, 0.5, labels=["hip", "foot"], point_index=0)))
+    assert found["keypoints"] == pytest.approx([20, 50, 2, 0, 0, 0, 20, 50, 2])
+
+
+def test_each_object_of_a_region_of_two_classes_has_its_points_and_parts(tmp_path: Path) -> None:
+    both = {"labels": ["person", "car"]}
+    labels = [
+        box("person", 0, 0, 0.5, 1, label_id="p", **both),
+        point("hip", 0.1, 0.5, parent_label_id="p"),
+        polygon("person", (0, 0), (0.5, 0), (0.5, 1), label_id="q", **both),
+        polygon("person", (0.6, 0), (0.9, 0), (0.9, 1), parent_label_id="q", **both),
+    ]
+    found = coco_annotations(tmp_path, item("a", labels))
+    assert [one.get("num_keypoints") for one in found] == [1, 1, None, None]
+    assert [len(one.get("segmentation", ())) for one in found] == [0, 0, 2, 2]
+
+
 def test_points_of_an_object_that_is_no_shape_get_the_fields_name_as_class(tmp_path: Path) -> None:
     labels = [point("hip", 0.1, 0.1, parent_label_id="p"), point("knee", 0.2, 0.3, parent_label_id="p")]
     (found,) = coco_annotations(tmp_path, item("a", labels), classes=["joints"])
