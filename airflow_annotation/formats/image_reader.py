@@ -216,6 +216,12 @@ class ImageReader:
                 return None, "masks of too many parts"
             if self._drawn_as == "pixels" and one.mask.size != (image.height, image.width):
                 return None, "masks of another size than their image"
+        elif one.bbox is None and self._clips and self._drawn_as != "boxes":
+            areas = [path for path in one.paths if len(path) > 2]
+            if one.paths and not areas:
+                return None, "shapes without an outline"
+            self.left_out["parts of shapes without an outline"] += len(one.paths) - len(areas)
+            one.paths = areas
         try:
             return upright_box(one, image), "empty masks" if one.mask is not None else "shapes without points"
         except (ValueError, OverflowError):

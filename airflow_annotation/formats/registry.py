@@ -92,7 +92,7 @@ class DatasetFormat(NamedTuple):
     :param field_types: the types of fields whose classes are the dataset's
     :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
     :param all_frames: whether it has all frames of a video, not only those with objects
-    :param clips: whether it cuts boxes off at the edges of the image, so that some are nothing
+    :param clips: whether it cuts shapes off at the edges of the image, so that some are nothing
     :param write: writes the images into a folder; returns the files that have the objects of many images
     :param drawn_as: what becomes of masks, see :class:`~airflow_annotation.formats.image_reader.ImageReader`
     """
@@ -143,6 +143,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         lambda _: AREA_FIELDS,
         semantic_masks.image_path,
         semantic_masks.write_semantic_masks,
+        clips=True,
         drawn_as=lambda _: "pixels",
     ),
     "mot": DatasetFormat(

@@ -17,7 +17,7 @@ from airflow_annotation.labels.label_studio.export import ExportSource, tables_f
 from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
-from tests.support.datasets import write
+from tests.support.datasets import item, polygon, write
 
 CASES = Path(__file__).parents[1] / "labels" / "cases"
 
@@ -97,7 +97,13 @@ def test_a_turned_box_that_was_drawn_upwards_has_the_same_corners_clockwise(tmp_
 
 @pytest.mark.parametrize(
     ("dataset_format", "options"),
-    [("yolo", {}), ("yolo", {"task": "segment"}), ("yolo", {"task": "obb"}), ("pascal_voc", {})],
+    [
+        ("yolo", {}),
+        ("yolo", {"task": "segment"}),
+        ("yolo", {"task": "obb"}),
+        ("pascal_voc", {}),
+        ("semantic_masks", {}),
+    ],
 )
 @pytest.mark.parametrize(
     ("value", "reason"),
@@ -119,6 +125,24 @@ def test_boxes_that_are_nothing_in_the_image_are_counted(
     (file, *_) = write(tmp_path, [tables], dataset_format, schema, left_out, **options)["objects"]
     assert file.rows == 1
     assert left_out == {reason: 1}
+
+
+@pytest.mark.parametrize(("dataset_format", "options"), [("yolo", {"task": "segment"}), ("semantic_masks", {})])
+def test_a_polygon_of_two_points_is_counted_where_only_its_area_is_in_the_dataset(
+    tmp_path: Path, dataset_format: str, options: dict[str, Any]
+) -> None:
+    labels = [
+        polygon("car", (0.1, 0.1), (0.5, 0.5)),
+        polygon("car", (0, 0), (0.5, 0), (0.5, 0.5), label_id="p"),
+        polygon("car", (0.6, 0.6), (0.9, 0.9), parent_label_id="p"),
+    ]
+    left_out: Counter[str] = Counter()
+    (file, *_) = write(tmp_path, [item("a", labels)], dataset_format, left_out=left_out, **options)["objects"]
+    assert file.rows == 1
+    assert left_out == {"shapes without an outline": 1, "parts of shapes without an outline": 1}
+    left_out.clear()
+    (file,) = write(tmp_path / "coco", [item("a", labels)], "coco", left_out=left_out, masks="polygons")["objects"]
+    assert (file.rows, left_out) == (2, {})
 
 
 def test_a_region_of_two_classes_is_an_object_of_each(tmp_path: Path) -> None:
