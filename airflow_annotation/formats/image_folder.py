@@ -9,7 +9,7 @@
 ``datasets.load_dataset("imagefolder", data_dir=...)`` reads it once the images are there, and has as columns
 ``item_key``, each classification field (its class, or the list of its classes, null where there is none), and
 ``objects`` with ``bbox``, upright boxes of x, y, width, height in pixels, and ``categories``, the names of their
-classes.
+classes. Of a field with one class that has several answers the first is there, the others are counted.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def write_image_folder(
                 record: dict[str, Any] = {"file_name": image.name, "item_key": image.item_key}
                 for field, several in classes.answers.items():
                     answer = image.answers.get(field, [])
+                    if not several:
+                        batch.left_out["further answers to a question with one"] += len(set(answer) - set(answer[:1]))
                     record[field] = answer if several else next(iter(answer), None)
                 if classes.names:
                     record["objects"] = {

@@ -173,6 +173,7 @@ class ImageReader:
             shaped={int(new_places[place]): one for place, one in shaped.items()},
             annotation_ids=rows.column("annotation_id").filter(pa.array(kept)),
             label_ids=rows.column("label_id").filter(pa.array(kept)),
+            left_out=self.left_out,
         )
 
     def _leave_out_unseen(

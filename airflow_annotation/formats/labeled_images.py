@@ -5,6 +5,7 @@ An image is an item of type image, or a frame of a video that has labels. Coordi
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import NamedTuple
 
 import msgspec
@@ -133,6 +134,7 @@ class ImageBatch(msgspec.Struct, gc=False):
     :param shaped: the objects that are more than an upright box, by their row
     :param annotation_ids: the submissions that the objects are from; array of strings
     :param label_ids: the objects' labels, the first one of an object that several make; array of strings
+    :param left_out: what is not in the dataset, by why; formats add what only writing shows
     """
 
     images: list[LabeledImage]
@@ -143,6 +145,7 @@ class ImageBatch(msgspec.Struct, gc=False):
     shaped: dict[int, LabeledObject]
     annotation_ids: pa.Array
     label_ids: pa.Array
+    left_out: Counter[str]
 
     def owners(self) -> IntArray:
         """Return for each object the place of its image."""

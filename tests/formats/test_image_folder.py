@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ def test_a_line_has_an_images_boxes_in_pixels_and_its_classes(tmp_path: Path) ->
     assert rows[0]["objects"] == {"bbox": [[20, 20, 50, 50]], "categories": ["person"]}
     assert [row["weather"] for row in rows] == ["sun", None]
     assert rows[1]["objects"] == {"bbox": [], "categories": []}
+
+
+def test_further_answers_to_a_question_with_one_are_counted(tmp_path: Path) -> None:
+    submissions = [[{"type": "classification", "label": label}] for label in ("sun", "rain", "sun")]
+    left_out: Counter[str] = Counter()
+    write(tmp_path, [item("a", *submissions)], "image_folder", left_out=left_out, annotations="all")
+    (line,) = (tmp_path / "train" / "metadata.jsonl").read_text().splitlines()
+    assert json.loads(line)["weather"] == "sun"
+    assert left_out == {"further answers to a question with one": 1}
 
 
 @pytest.mark.slow
