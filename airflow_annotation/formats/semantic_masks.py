@@ -78,9 +78,11 @@ def write_semantic_masks(
     for batch in batches:
         for place, image in enumerate(batch.images):
             shapes = batch.objects(place)
-            objects += len(shapes)
             if image.size[0] * image.size[1] <= MAX_DRAWN_PIXELS:
-                folder.write(f"masks/{image.split}/{image_stem(image.name)}.png", _mask(image, shapes, values, options))
+                png, painted = _mask(image, shapes, values, options)
+                folder.write(f"masks/{image.split}/{image_stem(image.name)}.png", png)
+                objects += painted
+                batch.left_out["shapes that cover no pixel"] += len(shapes) - painted
     targets = {str(value): name for value, name in sorted(zip(values, classes.names, strict=True))}
     return [folder.write_file("mask_targets.json", msgspec.json.encode(targets) + b"\n", objects)]
 
@@ -99,15 +101,20 @@ def _pixel_values(classes: DatasetClasses, options: SemanticMasksOptions) -> lis
     return values
 
 
-def _mask(image: LabeledImage, shapes: list[LabeledObject], values: list[int], options: SemanticMasksOptions) -> bytes:
+def _mask(
+    image: LabeledImage, shapes: list[LabeledObject], values: list[int], options: SemanticMasksOptions
+) -> tuple[bytes, int]:
+    """Return the PNG, and how many of the shapes were painted."""
     from PIL import Image
 
     width, height = image.size
     pixels = np.zeros((height, width), np.uint16 if max(values, default=0) >= _PALETTE_SIZE else np.uint8)
+    painted = 0
     for one in shapes:
         rle = object_mask(one, image)
         left, _, across, _ = map(int, rle_bbox(rle))
         if across:
+            painted += 1
             pixels[:, left : left + across][rle_to_mask(columns_of(rle, left, across))] = values[one.class_index]
     picture = Image.fromarray(pixels)
     if options.mask_palette:
@@ -115,4 +122,4 @@ def _mask(image: LabeledImage, shapes: list[LabeledObject], values: list[int], o
         picture.putpalette(voc_palette().tobytes())
     png = io.BytesIO()
     picture.save(png, "PNG")
-    return png.getvalue()
+    return png.getvalue(), painted

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,13 @@ def test_what_cannot_be_drawn_is_left_out_and_counted(tmp_path: Path, caplog: py
     ) in caplog.text
     (png,) = (tmp_path / "masks").rglob("*.png")
     assert np.asarray(Image.open(png)).sum() == 100 * 100
+
+
+def test_a_shape_that_covers_no_pixel_is_counted(tmp_path: Path) -> None:
+    left_out: Counter[str] = Counter()
+    labels = [box("car", 0.501, 0.5, 0.001, 0.001), box("car", 0, 0, 0.5, 1)]
+    (file,) = write(tmp_path, [item("a", labels)], "semantic_masks", left_out=left_out, classes=["car"])["objects"]
+    assert (file.rows, left_out) == (1, {"shapes that cover no pixel": 1})
 
 
 @pytest.mark.parametrize("targets", [{0: "car"}, {1: "car", 2: "car"}, {70000: "car"}])
