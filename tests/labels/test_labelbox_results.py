@@ -226,6 +226,22 @@ def test_the_same_labels_are_the_same_lines_and_others_are_not() -> None:
     assert len(uuids) == 6
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"field": "objects", "type": "detection", "label": "person", "bbox": [0, 0, 1, 1]},
+        {"field": "objects", "type": "detection", "label": "person", "bbox": [0, 0, 1, 1], "frame": 2, "track_id": "t"},
+        {"field": "weather", "type": "classification", "label": "dent"},
+    ],
+)
+def test_the_classes_behind_the_first_of_a_label_are_no_silent_loss(row: dict[str, Any]) -> None:
+    ontology = Ontology(NORMALIZED)
+    one = {**row, "label_id": "one", "labels": [row["label"]]}
+    assert write([one], ontology)
+    with pytest.raises(UnwritableLabelError, match="has the classes 'person', 'car', and Labelbox has one for a label"):
+        write([one, {**one, "labels": ["person", "car"], "frame": row.get("frame", -1) + 1 or None}], ontology)
+
+
 def test_how_sure_a_model_is_becomes_the_confidence_where_labelbox_reads_it() -> None:
     trip = RoundTrip(NORMALIZED)
     rows: list[dict[str, Any]] = [

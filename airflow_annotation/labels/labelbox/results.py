@@ -48,9 +48,11 @@ def results_from_labels(
     :param global_key: the item's
     :param width: of the item's media, in pixels; shapes need it
     :param height: of the item's media, in pixels
-    :raises UnwritableLabelError: the ontology has no tool or question for a field or no such class, coordinates are
-        outside the media, or Labelbox has no such labels
+    :raises UnwritableLabelError: the ontology has no tool or question for a field or no such class, a row has several
+        classes where Labelbox has one, coordinates are outside the media, or Labelbox has no such labels
     """
+    for row in rows:
+        _check_classes(row)
     writer = _Writer(ontology, global_key, width, height)
     groups: dict[Any, list[Row]] = {}
     for number, row in enumerate(rows):
@@ -260,6 +262,19 @@ def _confidence(row: Row) -> Record:
     if not 0 <= score <= 1:
         raise UnwritableLabelError(f"{row_name(row)} has the score {score}; Labelbox takes 0 to 1.")
     return {"confidence": score}
+
+
+def _check_classes(row: Row) -> None:
+    """Check that a row has one class where Labelbox has one: an object is made with one tool, a radio has one choice.
+
+    :raises UnwritableLabelError: it has several
+    """
+    classes = list(dict.fromkeys(row.get("labels") or ()))
+    if len(classes) > 1 and row["type"] not in ("classifications", "text"):
+        raise UnwritableLabelError(
+            f"{row_name(row)} has the classes {', '.join(map(repr, classes))}, and Labelbox has one for a label of "
+            f"type {row['type']}: make it a label of each."
+        )
 
 
 def _check_untimed(row: Row) -> None:
