@@ -98,7 +98,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     :param counted: how many items that is
     :param people: submissions by who made them
-    :param classes: labels by class, those without one by their type
+    :param classes: labels by class, those of several by each, those without one by their type
     :param waiting_for_review: submissions whose item waits for a reviewer
     :param pace: None where too few items were completed to tell
     :param items: some of the items
@@ -127,7 +127,6 @@ def read_sample(hook: AnnotationHook, project: AnnotationProject) -> Sample:
     labels = tables["labels"].to_pylist()
     deadline = time.monotonic() + _MASK_SECONDS
     people = Counter(row["annotator"] or "unknown" for row in submissions)
-    classes = Counter(row["label"] or row["type"] for row in labels)
     labels_of: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in labels:
         labels_of[row["item_id"]].append(row)
@@ -141,7 +140,7 @@ def read_sample(hook: AnnotationHook, project: AnnotationProject) -> Sample:
     return Sample(
         counted=len(items),
         people=_counts(people),
-        classes=_counts(classes),
+        classes=count_classes(labels),
         waiting_for_review=sum(items[row["item_id"]]["status"] == "in_review" for row in submissions),
         pace=find_pace(_completion_times(items, submissions)),
         items=[
@@ -175,6 +174,19 @@ def _labeled_images(
                 found[place].append(row)
     pairs = [(one, drawn) for one, drawn in zip(media, found, strict=True) if drawn or len(media) == 1]
     return pairs[:_IMAGES] or [(media[0], [])]
+
+
+def count_classes(labels: Iterable[Mapping[str, Any]]) -> list[Count]:
+    """Return how many labels each class has, the most frequent first.
+
+    :param labels: rows of the table; those of several classes count for each, those without a class by their type
+    """
+    found: Counter[str] = Counter()
+    for row in labels:
+        # What has a text and no class has its further texts in the same column.
+        several = list(dict.fromkeys(row["labels"] or ())) if row["label"] else []
+        found.update(several or [row["label"] or row["type"]])
+    return _counts(found)
 
 
 def find_pace(times: Iterable[datetime]) -> Pace | None:
