@@ -70,6 +70,7 @@ class DuckDBWarehouse(Warehouse):
         setting="(s.settings ->> '$.coordinates')",
         element="(e.value ->> '$.{name}')",
         elements="""(select unnest(from_json(i.media, '["JSON"]')) as value) e""",
+        classes="(select unnest(l.labels) as value) c",
     )
 
     def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:

@@ -58,6 +58,7 @@ class PostgresWarehouse(Warehouse):
         setting="s.settings ->> 'coordinates'",
         element="(e.value ->> '{name}')",
         elements="jsonb_array_elements(i.media) as e (value)",
+        classes="unnest(l.labels) as c (value)",
     )
 
     @classmethod

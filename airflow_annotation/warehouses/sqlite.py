@@ -39,6 +39,7 @@ class SqliteWarehouse(Warehouse):
         setting="json_extract(s.settings, '$.coordinates')",
         element="json_extract(e.value, '$.{name}')",
         elements="json_each(i.media) e",
+        classes="json_each(l.labels) c",
     )
 
     def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:

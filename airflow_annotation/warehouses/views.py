@@ -13,12 +13,14 @@ class ViewSql(NamedTuple):
     :param setting: the setting ``coordinates`` of ``s.settings``
     :param element: a template of SQL: the member ``name`` of an element ``e`` of a list in JSON
     :param elements: the elements ``e`` of ``i.media``
+    :param classes: the elements ``value`` of ``l.labels``, as ``c``
     """
 
     number: str
     setting: str
     element: str
     elements: str
+    classes: str
 
 
 Names = Mapping[str, str]
@@ -74,10 +76,18 @@ def _latest_labels(names: Names, _: ViewSql) -> str:
     where a.place = 1"""  # noqa: S608
 
 
-def _class_counts(names: Names, _: ViewSql) -> str:
-    """How many labels each class has, and how many items have such labels."""
+def _class_counts(names: Names, sql: ViewSql) -> str:
+    """How many labels each class has, and how many items have such labels. A label of several classes is one of each.
+
+    What has a text and no class has its further texts in ``labels``.
+    """
     return f"""select project, field, type, label, origin, count(*) as labels, count(distinct item_id) as items
-    from {names["labels"]} group by project, field, type, label, origin"""  # noqa: S608
+    from (
+        select l.project, l.item_id, l.field, l.type, l.label, l.origin from {names["labels"]} l
+        union all
+        select l.project, l.item_id, l.field, l.type, c.value, l.origin from {names["labels"]} l, {sql.classes}
+        where l.label is not null and c.value <> l.label
+    ) l group by project, field, type, label, origin"""  # noqa: S608
 
 
 VIEWS: Final[dict[str, Callable[[Names, ViewSql], str]]] = {

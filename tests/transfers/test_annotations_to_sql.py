@@ -308,6 +308,18 @@ def test_postgres_gets_a_replacement_for_the_one_character_that_it_cannot_hold(
     ]
 
 
+def test_a_label_of_several_classes_counts_for_each_in_the_view(database: Database, land: Land) -> None:
+    batch = boxes(2)
+    first, second = batch.labels.to_pylist()
+    note = first | {"ordinal": 2, "label_id": "t", "type": "text", "label": None, "text": "a", "labels": ["a", "b"]}
+    several = [first | {"labels": ["car", "truck"]}, second, note]
+    assert (first["label"], second["label"]) == ("car", "person")
+    land(database.operator(views=True), [batch_of(batch.items.to_pylist(), batch.annotations.to_pylist(), several)])
+    counts = database.query("select label, labels, items from @class_counts where type <> 'text' order by label")
+    assert counts == [("car", 1, 1), ("person", 1, 1), ("truck", 1, 1)]
+    assert database.query("select label, labels from @class_counts where type = 'text'") == [(None, 1)]
+
+
 @pytest.mark.parametrize("prefix", ["50%_", "100%s_%%", "my.labels.", "a:b_"])
 def test_a_prefix_may_have_what_sql_uses_otherwise(database: Database, land: Land, prefix: str) -> None:
     prefix = f"{database.prefix}{prefix}"
