@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from airflow_annotation.plugins.page.samples import Count, count_classes
 
 
 def test_a_label_of_several_classes_counts_for_each() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"type": "detection", "label": "car", "labels": ["car", "truck", "car"]},
         {"type": "detection", "label": "truck", "labels": None},
         {"type": "classifications", "label": "day", "labels": ["day", "wet"]},
