@@ -355,12 +355,13 @@ class ImageReader:
         self, image: LabeledImage, shapes: list[tuple[int, LabeledObject]]
     ) -> Iterator[tuple[int, LabeledObject]]:
         """Yield the objects that an image's shapes are, each at the place of its first shape, with their classes."""
+        taken: dict[tuple[str, str], int] = {}  # the objects of a region have the same points
         for place, one in _join_parts(shapes):
             one.label, one.class_index = self._class_of(one)
             if one.class_index >= 0:
                 first_of = {point.place: point for point in reversed(one.keypoints)}
                 if len(first_of) < len(one.keypoints):
-                    self.left_out["keypoints of a place that is taken"] += len(one.keypoints) - len(first_of)
+                    taken[one.annotation_id, one.label_id] = len(one.keypoints) - len(first_of)
                     one.keypoints = list(first_of.values())[::-1]
                 yield place, one
             elif one.type == "keypoint" and one.parent_label_id is None:
@@ -373,6 +374,7 @@ class ImageReader:
                     f"Item {image.item_key!r} has a label ({one.type} {one.label_id!r}) of {what}: add it to classes, "
                     'choose label_fields, or leave such labels out with unknown_classes="drop".'
                 )
+        self.left_out["keypoints of a place that is taken"] += sum(taken.values())
 
 
 def _join_parts(shapes: list[tuple[int, LabeledObject]]) -> list[tuple[int, LabeledObject]]:

@@ -238,6 +238,14 @@ def test_points_of_a_place_that_is_taken_are_counted(tmp_path: Path) -> None:
     assert left_out == {"keypoints of a place that is taken": 2}
 
 
+def test_a_point_that_no_object_of_its_region_has_is_counted_once(tmp_path: Path) -> None:
+    left_out: Counter[str] = Counter()
+    region = box("person", 0, 0, 0.5, 1, label_id="p", labels=["person", "car"])
+    points = [point("hip", x, 0.5, parent_label_id="p") for x in (0.1, 0.2)]
+    (file,) = write(tmp_path, [item("a", [region, *points])], "coco", left_out=left_out)["objects"]
+    assert (file.rows, left_out) == (2, {"keypoints of a place that is taken": 1})
+
+
 def test_all_points_of_a_label_are_points_of_its_object(tmp_path: Path) -> None:
     several = {**point("person", 0, 0), "points": [[0.1, 0.5], [0.2, 0.5], [0.3, 0.5]]}
     for name, more in (("parent", {"parent_label_id": "p"}), ("alone", {})):
