@@ -220,9 +220,10 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "max_mask_pixels": {
                         "description": (
-                            "Pixels that a mask may have which is read. It may have as many bytes, and go on and off "
-                            "as often, as the 128th part of it. One with more lands as type other with its raw record, "
-                            "since decoding it could take more memory than the worker has: by default at most 200 MB. "
+                            "Pixels that a mask may have which is read or uploaded. It may have as many bytes, and go "
+                            "on and off as often, as the 128th part of it. One with more lands as type other with its "
+                            "raw record, since decoding it could take more memory than the worker has: by default at "
+                            "most 200 MB. "
                             "Formats that draw masks leave out what is on images of more than 67 million pixels."
                         ),
                         "type": "integer",

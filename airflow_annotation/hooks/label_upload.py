@@ -14,6 +14,7 @@ from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadM
 from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.completion import complete_labels
 from airflow_annotation.labels.errors import LabelError
+from airflow_annotation.labels.mask_budget import MaskBudget
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Row, Submission
 from airflow_annotation.media.key_index import KnownItem
@@ -43,12 +44,16 @@ class LabelUpload(ABC):
 
     :param schema: what people are asked in the project
     :param coordinates: of the submissions
+    :param mask_budget: what a mask may cost
     :param largest: how many pieces a request has at most, and how many bytes of JSON
     """
 
-    def __init__(self, schema: LabelSchema, coordinates: Coordinates, *, largest: tuple[int, int]) -> None:
+    def __init__(
+        self, schema: LabelSchema, coordinates: Coordinates, mask_budget: MaskBudget, *, largest: tuple[int, int]
+    ) -> None:
         self._schema = schema
         self._coordinates = coordinates
+        self._mask_budget = mask_budget
         self._most_pieces, self._most_bytes = largest
         self._parts: list[Part] = []
         self._pieces = self._bytes = 0
@@ -127,6 +132,7 @@ class LabelUpload(ABC):
             height=item.height,
             frame_rate=item.frame_rate,
             is_sized=self.is_sized,
+            mask_budget=self._mask_budget,
         )
 
     def _send(self) -> None:

@@ -116,7 +116,7 @@ class LabelsOut(Projects):
 
     @cached_property
     def mask_budget(self) -> MaskBudget:
-        """What a mask may cost: the configuration's ``max_mask_pixels``. Assign another to read with that."""
+        """What a mask may cost: the configuration's ``max_mask_pixels``. Assign another to use that."""
         return MaskBudget.of_pixels(conf.getint("annotation", "max_mask_pixels", fallback=MAX_MASK_PIXELS))
 
     @abstractmethod

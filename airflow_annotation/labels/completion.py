@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from airflow_annotation.labels.cells import plain_value
 from airflow_annotation.labels.errors import LabelRowError
-from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.masks import RLE, check_rle
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import SCORE, Row, Submission
@@ -38,6 +38,7 @@ def complete_labels(
     height: int | None = None,
     frame_rate: float | None = None,
     is_sized: Callable[[str | None], bool] = lambda _: True,
+    mask_budget: MaskBudget = DEFAULT_BUDGET,
 ) -> list[Row]:
     """Return a submission's rows with all that a tool needs.
 
@@ -54,6 +55,7 @@ def complete_labels(
     :param frame_rate: of a video file, in frames a second
     :param is_sized: whether the width and height are those of what a label's ``target`` names: of several images of an
         item, they are those of one
+    :param mask_budget: what a mask may cost
     :raises LabelRowError: a row could not be read, lacks what its type needs, or has the ``label_id`` of another one;
         its field is not in the schema; or its media's size is not known and its coordinates are in pixels
     """
@@ -69,7 +71,7 @@ def complete_labels(
         if row.get("label") is None and row.get("labels"):
             row["label"] = row["labels"][0]
         size = (width, height) if is_sized(row.get("target")) else (None, None)
-        _check(row, where, *size)
+        _check(row, where, *size, mask_budget)
         if coordinates == "pixels":
             _make_relative(row, where, *size)
         attributes = _read_attributes(row.get("attributes"), where)
@@ -105,7 +107,7 @@ def _check_field(row: Row, schema: LabelSchema, where: str) -> None:
         )
 
 
-def _check(row: Row, where: str, width: int | None, height: int | None) -> None:
+def _check(row: Row, where: str, width: int | None, height: int | None, mask_budget: MaskBudget) -> None:
     """Check that a row has what its type needs, in the form that it needs.
 
     :raises LabelRowError: it does not
@@ -129,12 +131,12 @@ def _check(row: Row, where: str, width: int | None, height: int | None) -> None:
         if row.get(name) is not None and not 0 <= row[name] <= _COUNT_MAX:
             raise LabelRowError(f"{where} has the {name} {row[name]}: it counts from 0 to {_COUNT_MAX}.")
     if row.get("mask_size") is not None or row.get("mask_counts") is not None:
-        _check_mask(row, where, width, height)
+        _check_mask(row, where, width, height, mask_budget)
     if row["type"] == OTHER and not isinstance(_read_json(row["raw"], "a raw that is", where), dict):
         raise LabelRowError(f"{where} has a raw that is not a JSON object.")
 
 
-def _check_mask(row: Row, where: str, width: int | None, height: int | None) -> None:
+def _check_mask(row: Row, where: str, width: int | None, height: int | None, budget: MaskBudget) -> None:
     size = row.get("mask_size")
     if size is None or row.get("mask_counts") is None or not _has_numbers(size, 2):
         raise LabelRowError(f"{where} has a mask without mask_size, which is height and width, and mask_counts.")
@@ -144,7 +146,7 @@ def _check_mask(row: Row, where: str, width: int | None, height: int | None) -> 
             f"{where}: its mask has the size {mask_width} x {mask_height}, its media {width} x {height}."
         )
     try:
-        check_rle(RLE((mask_height, mask_width), row["mask_counts"]), DEFAULT_BUDGET)
+        check_rle(RLE((mask_height, mask_width), row["mask_counts"]), budget)
     except ValueError as error:
         raise LabelRowError(f"{where} has a broken mask: {error}") from error
 

@@ -17,7 +17,8 @@ from airflow_annotation.hooks.label_studio import predictions
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
 from airflow_annotation.hooks.label_studio.predictions import upload_predictions
-from airflow_annotation.labels.masks import mask_to_rle
+from airflow_annotation.labels.mask_budget import MaskBudget
+from airflow_annotation.labels.masks import mask_to_rle, toggles_to_rle
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission, read_rows, read_submissions
@@ -150,6 +151,23 @@ def test_a_keypoint_of_several_points_goes_there_and_back_again(
     names = ("label_id", "parent_label_id", "point_index", "points", "label")
     back = [row for row in landed(hook, project)["labels"] if row["item_key"] == "photo-1"]
     assert [[row[name] for name in names] for row in back] == [[row[name] for name in names] for row in rows]
+
+
+def test_masks_beyond_the_default_limit_go_in_where_the_hooks_limit_was_raised(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project(items=1)
+    large = [20_000, 20_000]
+    task = {"image": "/large.jpg", "item_key": "large", "width": large[1], "height": large[0]}
+    hook.client.request("POST", f"/api/projects/{project.id}/import", json=[task])
+    rle = toggles_to_rle(np.array([0]), large[1], large[0])
+    rows = [box("large", field="things", mask_size=rle.size, mask_counts=rle.counts, bbox=None)]
+    report = hook.upload_predictions(project.id, submissions(rows), model_version="v1")
+    assert "has more than 268,435,456" in report.failures[0].reason
+    hook.mask_budget = MaskBudget.of_pixels(1 << 29)
+    assert hook.upload_predictions(project.id, submissions(rows), model_version="v1").uploaded == 1
+    (back,) = landed(hook, project)["labels"]
+    assert (back["mask_size"], back["mask_counts"]) == (large, rle.counts)
 
 
 def test_labels_that_are_wrong_are_failures_of_their_items_and_the_others_go_in(

@@ -182,6 +182,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
             mode=mode,
             on_existing=on_existing,
             coordinates=coordinates,
+            mask_budget=self.mask_budget,
         )
 
     def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:

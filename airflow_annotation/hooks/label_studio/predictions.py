@@ -26,6 +26,7 @@ from airflow_annotation.labels.columns import positive_number
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import results_from_labels
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.submissions import Row, Submission
 from airflow_annotation.media.key_index import KeyIndex, KnownItem
 
@@ -49,6 +50,7 @@ def upload_predictions(
     mode: UploadMode = "predictions",
     on_existing: OnExisting = "skip",
     coordinates: Coordinates = "relative",
+    mask_budget: MaskBudget = DEFAULT_BUDGET,
 ) -> UploadReport:
     """Give a project's tasks predictions, or annotations.
 
@@ -64,13 +66,21 @@ def upload_predictions(
     :param mode: ``predictions`` or ``annotations``; these are the connection's user's, and no ground truth
     :param on_existing: ``skip`` items that have predictions of this version, or ``replace`` all the project has of it
     :param coordinates: of the submissions
+    :param mask_budget: what a mask may cost
     :return: counts of items, and the first that failed
     :raises AnnotationError: the upload cannot go on
     """
     if not model_version.strip() or "," in model_version:
         raise AnnotationError(f"The model_version {model_version!r} is empty or has a comma in it: name it otherwise.")
     check_replaceable(mode, on_existing)
-    upload = _Upload(client, project_id, model_version=model_version, mode=mode, coordinates=coordinates)
+    upload = _Upload(
+        client,
+        project_id,
+        model_version=model_version,
+        mode=mode,
+        coordinates=coordinates,
+        mask_budget=mask_budget,
+    )
     return upload.go_through(submissions, on_existing=on_existing)
 
 
@@ -97,6 +107,7 @@ class _Upload(LabelUpload):
         model_version: str,
         mode: UploadMode,
         coordinates: Coordinates,
+        mask_budget: MaskBudget,
     ) -> None:
         self._client = client
         self._project_id = project_id
@@ -105,7 +116,7 @@ class _Upload(LabelUpload):
         self._label_config = get_label_config(client, project_id) or "<View/>"
         self._config = LabelingConfig(self._label_config)
         schema = label_schema_from_config(self._config)
-        super().__init__(schema, coordinates, largest=(PREDICTIONS_PER_REQUEST, BYTES_PER_REQUEST))
+        super().__init__(schema, coordinates, mask_budget, largest=(PREDICTIONS_PER_REQUEST, BYTES_PER_REQUEST))
         self._items = _index_items(client, project_id, self._config)
         self._predicted: dict[int, int] = {}
         """How many predictions of this version tasks had before, at most."""

@@ -230,6 +230,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
             mode=mode,
             on_existing=on_existing,
             coordinates=coordinates,
+            mask_budget=self.mask_budget,
             namespace=self._namespace,
         )
 

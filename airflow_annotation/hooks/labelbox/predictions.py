@@ -25,6 +25,7 @@ from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.keys import global_key_of
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.labelbox.results import results_from_labels
+from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.submissions import Row, Submission
 from airflow_annotation.media.items import key_hash
 from airflow_annotation.media.key_index import KnownItem
@@ -67,6 +68,7 @@ def upload_predictions(
     mode: UploadMode = "predictions",
     on_existing: OnExisting = "skip",
     coordinates: Coordinates = "relative",
+    mask_budget: MaskBudget = DEFAULT_BUDGET,
     namespace: str = "",
 ) -> UploadReport:
     """Give a project's data rows predictions, or annotations.
@@ -82,6 +84,7 @@ def upload_predictions(
     :param mode: ``predictions`` or ``annotations``; these are the connection's user's
     :param on_existing: ``skip`` items that have labels of this version, or ``replace`` all the project has of it
     :param coordinates: of the submissions
+    :param mask_budget: what a mask may cost
     :param namespace: of the global keys
     :return: counts of items, and the first that failed
     :raises AnnotationError: the upload cannot go on
@@ -94,7 +97,7 @@ def upload_predictions(
     imports = _Imports(client, project.id, model_version, mode)
     if on_existing == "replace":
         imports.delete()
-    upload = _Upload(client, project, imports, coordinates=coordinates, namespace=namespace)
+    upload = _Upload(client, project, imports, coordinates=coordinates, mask_budget=mask_budget, namespace=namespace)
     return upload.run(submissions)
 
 
@@ -106,11 +109,12 @@ class _Upload(LabelUpload):
         imports: _Imports,
         *,
         coordinates: Coordinates,
+        mask_budget: MaskBudget,
         namespace: str,
     ) -> None:
         normalized = (project.ontology or {})["normalized"]
         schema = label_schema_from_ontology(normalized)
-        super().__init__(schema, coordinates, largest=(LINES_PER_IMPORT, BYTES_PER_IMPORT))
+        super().__init__(schema, coordinates, mask_budget, largest=(LINES_PER_IMPORT, BYTES_PER_IMPORT))
         self._ontology = Ontology(normalized)
         self._imports = imports
         self._namespace = namespace

@@ -12,6 +12,7 @@ import pytest
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadReport
 from airflow_annotation.hooks.labelbox import LabelboxHook, predictions, tasks
+from airflow_annotation.labels.mask_budget import MaskBudget
 from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import read_rows, read_submissions
@@ -98,6 +99,18 @@ def test_predictions_that_are_accepted_come_back_as_they_were(
     assert found["objects"]["attributes"] == '{"occluded":"yes"}'
     assert (tuple(found["sky"]["mask_size"]), found["sky"]["mask_counts"]) == rle
     assert found["weather"]["label"] == "rain"
+
+
+def test_masks_go_in_as_far_as_the_hooks_limit_says(
+    hook: LabelboxHook, project: AnnotationProject, keys: list[str]
+) -> None:
+    rle = mask_to_rle(np.ones((HEIGHT, WIDTH), bool))
+    rows = [{"item_key": keys[0], "field": "sky", "label": "sky", "mask_size": rle.size, "mask_counts": rle.counts}]
+    hook.mask_budget = MaskBudget.of_pixels(WIDTH * HEIGHT - 1)
+    report = upload(hook, project, rows)
+    assert f"has more than {WIDTH * HEIGHT - 1:,}" in report.failures[0].reason
+    hook.mask_budget = MaskBudget.of_pixels(WIDTH * HEIGHT)
+    assert counts(upload(hook, project, rows)) == (1, 0, 0)
 
 
 def test_all_points_of_a_keypoint_go_in(
