@@ -48,6 +48,9 @@ _NAMES: Final = {
 _RENDERED: Final = (bool, int, float, date)
 """What Airflow makes of text with ``render_template_as_native_obj``."""
 
+_OF_TEXT: Final = re.compile(r"\bSequence\[str\]|\b(dict|Mapping)\[[^\[\],]+, str\]")
+"""Annotations of lists and dictionaries whose values are text."""
+
 
 def is_templated(value: Any) -> bool:
     """Return whether an argument is known only when the task runs: it has a Jinja template or an XComArg in it."""
@@ -73,7 +76,7 @@ def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bo
     """Return an argument as the task takes it: paths as text, and text that Airflow has rendered as a value, too.
 
     With ``render_template_as_native_obj``, Airflow makes a number of text such as ``"20261129"``. Where only text is
-    taken, it is text again.
+    taken, in lists and dictionaries as well, it is text again.
 
     :param argument: its name
     :param value: its value
@@ -84,10 +87,10 @@ def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bo
     kinds = _kinds(annotation)
     if "str" in kinds and isinstance(value, (PurePath, ObjectStoragePath)):
         return str(value)
+    if _OF_TEXT.search(annotation) and rendered and isinstance(value, (list, tuple, Mapping)):
+        return as_text(value)
     if not rendered and is_templated(value):
         return value
-    if rendered and annotation.startswith("Sequence[str]") and isinstance(value, (list, tuple)):
-        return as_text(value)
     if any(kind not in _IS_KIND for kind in kinds) or any(_IS_KIND[kind](value) for kind in kinds):
         return value
     if rendered and "str" in kinds and isinstance(value, _RENDERED):
@@ -100,7 +103,7 @@ def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bo
 
 
 def as_text(value: Any) -> Any:
-    """Return a rendered value, its numbers and dates text again: as ``render_template_as_native_obj`` found them."""
+    """Return a value with text for its numbers and dates: as ``render_template_as_native_obj`` found them."""
     if isinstance(value, Mapping):
         return {name: as_text(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):

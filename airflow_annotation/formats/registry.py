@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
+from airflow_annotation.arguments import as_text
 from airflow_annotation.datasets.parquet import TableWriter
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.stores import DatasetStore
@@ -182,7 +183,9 @@ def read_options(dataset_format: str, options: Mapping[str, Any]) -> DatasetOpti
             f"{', '.join(sorted(type_.__struct_fields__))}."
         )
     try:
-        return msgspec.convert(options, type_, strict=False)  # templates render to text
+        # Templates render to text, or with render_template_as_native_obj to what the text looks like: as text, each is
+        # read as what the option takes.
+        return msgspec.convert(as_text(options), type_, strict=False)
     except msgspec.ValidationError as error:
         raise AnnotationError(f"The options of {dataset_format} are not as they should be: {error}.") from error
 

@@ -188,7 +188,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
                 self.label_field,
                 self.label_type,
                 self.classes or (),
-                mask_targets=as_text(self.mask_targets) if rendered else self.mask_targets,
+                mask_targets=self.mask_targets,
             )
         if self.label_schema is None:
             return None

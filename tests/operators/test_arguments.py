@@ -7,15 +7,22 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from airflow.sdk import DAG, ObjectStoragePath
 
 from airflow_annotation.arguments import checked_argument
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.registry import read_options
+from airflow_annotation.formats.versions import read_manifest
+from airflow_annotation.hooks.annotation import AnnotationProject, UploadReport
+from airflow_annotation.operators.predictions import UploadPredictionsOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from tests.operators.test_parameters import TASKS
+from tests.support.connections import airflow_connection
+from tests.support.generated import GeneratedHook, boxes
 from tests.support.task_context import task_context
 
 NEEDED: dict[str, dict[str, Any]] = {
@@ -32,6 +39,8 @@ NEEDED: dict[str, dict[str, Any]] = {
         "dataset_format": "coco",
     },
 }
+LABELED: dict[str, Any] = {"label_field": "a", "label_type": "detections", "classes": ["car"]}
+DAY = "20261129"
 WRONG: tuple[Any, ...] = (None, "", "no such thing", -1, 2.5, True, ["x"], {"x": 1}, date(2026, 3, 9), object())
 ARGUMENTS = [
     (task, name) for task in TASKS for name in inspect.signature(task).parameters if name not in {"kwargs", "labels"}
@@ -89,6 +98,9 @@ def test_what_templates_become_is_never_a_raw_error_when_a_task_runs(task: type[
         (True, "str", "True"),
         (date(2026, 3, 9), "str", "2026-03-09"),
         ([0, 1], "Sequence[str] | None", ["0", "1"]),
+        ({"objects": 1}, "dict[str, str] | None", {"objects": "1"}),
+        ({7: 1}, "Mapping[int | str, str] | None", {7: "1"}),
+        ({"x": 1}, "dict[str, Any] | None", {"x": 1}),
         (3, "int | str | None", 3),
         (1.5, "str | int | Mapping[str, Any] | XComArg | None", "1.5"),
         (None, "str | None", None),
@@ -101,6 +113,83 @@ def test_what_was_text_stays_text(value: object, annotation: str, expected: obje
 @pytest.mark.parametrize("target", [Path("/data/labels"), ObjectStoragePath("file:///data/labels")])
 def test_a_target_may_be_a_path(target: Any) -> None:
     assert make(AnnotationsToObjectStorageOperator, target=target).target == str(target)
+
+
+class Uploads(GeneratedHook):
+    """A labeling tool that notes the model of what it is given."""
+
+    def upload_predictions(self, _: str, __: object, *, model_version: str, **___: object) -> UploadReport:
+        self.model_version = model_version
+        return UploadReport()
+
+
+class Projects(GeneratedHook):
+    """A labeling tool that makes what it is asked for."""
+
+    def create_project(self, *, title: str, run_key: str, **_: object) -> AnnotationProject:
+        return msgspec.structs.replace(self.project, title=title, run_key=run_key)
+
+
+def run_in_native_dag(task: type[Any], hook: GeneratedHook, **arguments: Any) -> dict[str, Any]:
+    """Run a task in a DAG that makes Python values of what its templates render to; its project is of such a run."""
+    hook.project = msgspec.structs.replace(hook.project, run_key=DAY)
+    with DAG("native", schedule=None, render_template_as_native_obj=True):
+        operator = task(task_id="the_task", run_key="{{ params.day }}", **arguments)
+    operator.__dict__["hook"] = hook
+    context: Any = {**task_context(), "params": {"zero": "0", "one": "1", "day": DAY, "share": "0.5"}}
+    operator.render_template_fields(context)
+    result: dict[str, Any] = operator.execute(context)
+    return result
+
+
+def test_text_that_a_native_dag_makes_numbers_of_is_text_again(
+    tmp_path: Path,
+) -> None:
+    batches = [boxes(5, classes=("0", "1"))]
+    run_in_native_dag(
+        AnnotationsToObjectStorageOperator,
+        GeneratedHook(batches),
+        target=str(tmp_path),
+        dataset_format="coco",
+        field_mapping={"objects": "{{ params.one }}"},
+        dataset_options={
+            "classes": ["{{ params.one }}", "{{ params.zero }}"],
+            "label_fields": ["{{ params.one }}"],
+            "splits": {"train": "{{ params.share }}", "val": "{{ params.share }}"},
+        },
+    )
+    manifest = read_manifest(str(tmp_path), dataset_format="coco")
+    assert manifest.settings["field_mapping"] == {"objects": "1"}
+    assert manifest.settings["dataset_options"] == {
+        "classes": ["1", "0"],
+        "label_fields": ["1"],
+        "splits": {"train": 0.5, "val": 0.5},
+    }
+    with airflow_connection("native", {"conn_type": "sqlite", "host": str(tmp_path / "annotations.db")}) as conn_id:
+        hook = GeneratedHook(batches)
+        landed = run_in_native_dag(AnnotationsToSqlOperator, hook, sql_conn_id=conn_id, table_prefix="{{ params.day }}")
+    assert landed["tables"]["items"] == f"{DAY}items"
+    uploads = Uploads([])
+    run_in_native_dag(UploadPredictionsOperator, uploads, labels=[], model_version="{{ params.day }}")
+    assert uploads.model_version == DAY
+    made = run_in_native_dag(CreateAnnotationProjectOperator, Projects([]), title="{{ params.day }}", **LABELED)
+    assert (made["title"], made["run_key"]) == (DAY, DAY)
+
+
+@pytest.mark.parametrize(
+    ("dataset_format", "options", "read"),
+    [
+        ("yolo", {"task": "pose", "keypoints": [0, 1], "flip_idx": [1, 0]}, {"keypoints": ["0", "1"]}),
+        ("semantic_masks", {"mask_targets": {7: 1}}, {"mask_targets": {7: "1"}}),
+        ("coco", {"image_root": 2026, "include_unlabeled": True}, {"image_root": "2026", "include_unlabeled": True}),
+        ("coco", {"skeleton": [[0, 1]]}, {"skeleton": ((0, 1),)}),
+    ],
+)
+def test_options_of_datasets_are_read_as_what_each_takes(
+    dataset_format: str, options: dict[str, Any], read: dict[str, Any]
+) -> None:
+    found = read_options(dataset_format, options)
+    assert {name: getattr(found, name) for name in read} == read
 
 
 def test_days_as_a_number_are_no_timedelta() -> None:

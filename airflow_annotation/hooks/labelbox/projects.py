@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import msgspec
 
+from airflow_annotation.arguments import as_text
 from airflow_annotation.exceptions import (
     AnnotationError,
     AnnotationProjectNotFoundError,
@@ -116,7 +117,7 @@ def read_settings(settings: Mapping[str, Any]) -> ProjectSettings:
     assisted = settings.get("model_assisted_labeling")
     if not isinstance(assisted, bool | None):
         raise AnnotationError(f"model_assisted_labeling is {assisted!r}: pass true or false.")
-    fields = settings.get("index_fields") or ()
+    fields = as_text(settings.get("index_fields")) or ()  # a name may be a number where Airflow has rendered it so
     return ProjectSettings(
         media_type=MEDIA_TYPES[str(media_type).lower()] if media_type is not None else None,
         quality_modes=modes,

@@ -7,12 +7,15 @@ from typing import Any, Final
 
 import msgspec
 
+from airflow_annotation.arguments import as_text
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.settings import check_settings
 
 LARGEST_BATCH: Final = 100_000
 """Data rows that Labelbox takes in a batch."""
+
+_NAMES: Final = ("dataset", "batch", "iam_integration")
 
 
 class UploadSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +44,9 @@ def read_upload_settings(settings: Mapping[str, Any], project: FoundProject) -> 
     """
     check_settings(settings, UploadSettings.__struct_fields__, "Labelbox has no upload setting")
     try:
-        read = msgspec.convert({"dataset": project.title, **settings}, UploadSettings, strict=False)
+        # A name that is a number is one where Airflow has rendered it so.
+        names = {name: as_text(settings[name]) for name in _NAMES if name in settings}
+        read = msgspec.convert({"dataset": project.title, **settings, **names}, UploadSettings, strict=False)
     except msgspec.ValidationError as error:
         raise AnnotationError(f"The upload settings are not as Labelbox takes them: {error}.") from error
     if not 1 <= read.priority <= 5:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +21,8 @@ from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadReport
 from airflow_annotation.hooks.labelbox import LabelboxHook, tasks, upload
 from airflow_annotation.hooks.labelbox.metadata import MetadataFields
+from airflow_annotation.hooks.labelbox.projects import read_settings
+from airflow_annotation.hooks.labelbox.upload_settings import read_upload_settings
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.media.items import MediaItem
@@ -60,6 +63,13 @@ def counts(report: UploadReport) -> tuple[int, int, int]:
 def rows(hook: LabelboxHook, project: AnnotationProject) -> dict[str, dict[str, Any]]:
     items = collect_tables(hook.read_tables(project))["items"].to_pylist()
     return {row["item_key"]: {**row, "data": json.loads(row["data"])} for row in items}
+
+
+def test_names_in_settings_that_airflow_renders_as_numbers_are_text_again() -> None:
+    project: Any = SimpleNamespace(title="Upload")
+    read = read_upload_settings({"dataset": 20261129, "batch_size": "5", "consensus_settings": {"a": 1}}, project)
+    assert (read.dataset, read.batch_size, read.consensus_settings) == ("20261129", 5, {"a": 1})
+    assert read_settings({"index_fields": [1]}).index_fields == ("1",)
 
 
 # What gets in
