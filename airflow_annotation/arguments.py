@@ -48,6 +48,8 @@ _NAMES: Final = {
 _RENDERED: Final = (bool, int, float, date)
 """What Airflow makes of text with ``render_template_as_native_obj``."""
 
+_PATHS: Final = (PurePath, ObjectStoragePath)
+
 _OF_TEXT: Final = re.compile(r"\bSequence\[str\]|\b(dict|Mapping)\[[^\[\],]+, str\]")
 """Annotations of lists and dictionaries whose values are text."""
 
@@ -60,7 +62,7 @@ def is_templated(value: Any) -> bool:
         return any(map(is_templated, value.values()))
     if isinstance(value, (list, tuple, set)):
         return any(map(is_templated, value))
-    return hasattr(value, "resolve")
+    return hasattr(value, "resolve") and not isinstance(value, _PATHS)
 
 
 def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
@@ -85,10 +87,13 @@ def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bo
     :raises ValueError: the value is of another kind
     """
     kinds = _kinds(annotation)
-    if "str" in kinds and isinstance(value, (PurePath, ObjectStoragePath)):
+    if "str" in kinds and isinstance(value, _PATHS):
         return str(value)
-    if _OF_TEXT.search(annotation) and rendered and isinstance(value, (list, tuple, Mapping)):
-        return as_text(value)
+    if _OF_TEXT.search(annotation):
+        if rendered and isinstance(value, (list, tuple, Mapping)):
+            return as_text(value)
+        if isinstance(value, (list, tuple)):
+            value = [str(one) if isinstance(one, _PATHS) else one for one in value]
     if not rendered and is_templated(value):
         return value
     if any(kind not in _IS_KIND for kind in kinds) or any(_IS_KIND[kind](value) for kind in kinds):
@@ -103,12 +108,12 @@ def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bo
 
 
 def as_text(value: Any) -> Any:
-    """Return a value with text for its numbers and dates: as ``render_template_as_native_obj`` found them."""
+    """Return a value with text for its numbers, dates and paths: as ``render_template_as_native_obj`` found them."""
     if isinstance(value, Mapping):
         return {name: as_text(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_text(one) for one in value]
-    return str(value) if isinstance(value, _RENDERED) else value
+    return str(value) if isinstance(value, (*_RENDERED, *_PATHS)) else value
 
 
 def _kinds(annotation: str) -> list[str]:

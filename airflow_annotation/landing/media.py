@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.arguments import check_choice
+from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.ports import LabelsOut
@@ -108,6 +108,8 @@ class MediaTask(VisibleParameters):
         if exif_orientation == "apply" and include_media != "files":
             raise ValueError("exif_orientation is for files: pass include_media='files' along with it.")
         check_choice("on_media_error", on_media_error, get_args(OnError))
+        if not is_templated(media_roots):
+            check_roots(media_roots)
         self.include_media = include_media
         self.media_target = media_target
         self.image_format: ImageFormat = image_format

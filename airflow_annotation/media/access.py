@@ -309,7 +309,7 @@ def check_roots(roots: Sequence[str] | str | None) -> list[str]:
     if roots is None or roots == "":
         return []
     if isinstance(roots, str):
-        return [roots]
+        roots = [roots]
     if not isinstance(roots, (list, tuple)):
         raise AnnotationError(f"media_roots is a list of folders, URIs and URLs, not {roots!r}.")
     for root in roots:

@@ -304,7 +304,7 @@ def test_through_a_proxy_private_hosts_are_refused_by_name(web: Served, monkeypa
             access._public_client.cache_clear()
 
 
-@pytest.mark.parametrize("roots", [[""], [None], 3, {"a": 1}, ["s3://"], ["https://"]])
+@pytest.mark.parametrize("roots", [[""], [None], 3, {"a": 1}, ["s3://"], ["https://"], "https://"])
 def test_roots_that_are_none(roots: Any) -> None:
     with pytest.raises(AnnotationError):
         check_roots(roots)

@@ -207,6 +207,26 @@ def test_a_dag_s_default_args_are_checked_as_well() -> None:
         AnnotationsToSqlOperator(task_id="land")
 
 
+def test_media_roots_may_be_paths_and_are_checked_when_the_dag_is_parsed() -> None:
+    roots: Any = [Path("/data"), ObjectStoragePath("s3://conn@bucket/photos"), "{{ params.root }}"]
+    assert AnnotationsToSqlOperator(task_id="land", media_roots=roots).media_roots == [
+        "/data",
+        "s3://conn@bucket/photos",
+        "{{ params.root }}",
+    ]
+    wrong: Any
+    for wrong in (["https://"], "s3://", ["/data", 3]):
+        with pytest.raises(ValueError, match="Task 'land': media_roots has"):
+            AnnotationsToSqlOperator(task_id="land", media_roots=wrong)
+
+
+def test_a_path_in_an_option_is_checked_when_the_dag_is_parsed() -> None:
+    options: dict[str, Any] = {"image_root": Path("/data"), "no_such_option": 1}
+    with pytest.raises(ValueError, match="no_such_option"):
+        make(AnnotationsToObjectStorageOperator, dataset_format="coco", dataset_options=options)
+    assert read_options("coco", {"image_root": Path("/data")}).image_root == "/data"
+
+
 def test_a_list_of_classes_is_no_text() -> None:
     wrong: Any = "car"
     with pytest.raises(ValueError, match="classes takes a list or None, not 'car'"):
