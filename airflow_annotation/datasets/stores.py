@@ -14,7 +14,7 @@ from airflow.sdk import ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
-from airflow_annotation.media.storage import without_connection
+from airflow_annotation.media.storage import lacks_bucket, without_connection
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +99,13 @@ class FolderStore(DatasetStore):
         super().__init__(str(path))
         self.path = path
         protocol = path.fs.protocol
+        self._has_bucket = False
         self._is_s3 = "s3" in ((protocol,) if isinstance(protocol, str) else protocol)
 
     def find(self, name: str) -> Found | None:
         """Return a small object, None if there is none.
 
-        :raises AnnotationError: S3 has no such bucket
+        :raises AnnotationError: there is no such bucket or container
         """
         path = self.path / name
         try:
@@ -114,6 +115,7 @@ class FolderStore(DatasetStore):
         except FileNotFoundError as error:
             if getattr(error.__cause__, "response", {}).get("Error", {}).get("Code") == "NoSuchBucket":
                 raise no_bucket(path.fs.split_path(path.path)[0], self.uri) from error
+            self._check_bucket()
             return None
         return Found(content, mark or content)
 
@@ -157,6 +159,15 @@ class FolderStore(DatasetStore):
     def remove(self, folder: str) -> None:
         """Remove a folder that nothing refers to."""
         remove_folder(self.path / folder)
+
+    def _check_bucket(self) -> None:
+        """Tell a mistyped bucket from one without a dataset, before a landing has read a project for it; once.
+
+        :raises AnnotationError: the bucket does not exist
+        """
+        if not self._has_bucket and lacks_bucket(self.path.fs, self.path.path):
+            raise no_bucket(self.path.path.strip("/").partition("/")[0], self.uri)
+        self._has_bucket = True
 
     def _check_is_there(self, name: str, found: Found | None) -> None:
         if self.find(name) != found:

@@ -25,7 +25,7 @@ from airflow_annotation.media.frames import FramesReport, OnError, add_frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.ranges import UrlSigner, resolve_signer
 from airflow_annotation.media.selections import Listed
-from airflow_annotation.media.storage import copy_files
+from airflow_annotation.media.storage import copy_files, without_connection
 from airflow_annotation.parameters import OperatorParameters, VisibleParameters
 
 if TYPE_CHECKING:
@@ -126,6 +126,12 @@ class MediaTask(VisibleParameters):
         if not self.media_target:
             raise AnnotationError("Where shall the media go? Pass media_target along with include_media.")
         return self.media_target
+
+    @property
+    def in_errors(self) -> str:
+        """The task as errors of stores name it, with the media's target where that is another one than the labels'."""
+        media = self.media_target if self.include_media is not None else None
+        return f"task {self.task_id}" + (f", media in {without_connection(media)}" if media else "")
 
     def dataset_options_with_media(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a dataset whose frames have the suffix of the images that they are.

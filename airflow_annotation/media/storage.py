@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,8 @@ from airflow_annotation.transport.retries import retry_policy
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
+log = logging.getLogger(__name__)
+
 IN_MEMORY_BYTES: Final = 1 << 20
 """Files up to this size are held in memory while they are on their way, larger ones on disk."""
 
@@ -28,6 +31,9 @@ _TIMEOUT: Final = 60.0
 """Seconds to wait for the next bytes of a media host."""
 
 _COPY_BYTES: Final = 8 << 20
+
+_GOOGLE: Final = frozenset({"gs", "gcs"})
+_AZURE: Final = frozenset({"abfs", "abfss", "az"})
 
 _ATTEMPTS: Final = 5
 """How often a request to a media host is repeated at most."""
@@ -106,6 +112,31 @@ def make_folder(filesystem: AbstractFileSystem, path: str) -> None:
     protocols = filesystem.protocol
     if not any(has_buckets(scheme) for scheme in ((protocols,) if isinstance(protocols, str) else protocols)):
         filesystem.makedirs(path, exist_ok=True)
+
+
+def lacks_bucket(filesystem: AbstractFileSystem, path: str) -> bool:
+    """Return whether the bucket or container of a path is known to be missing.
+
+    Asks for what the rights to write there cover: in Google Cloud Storage for a listing of the path, in Azure for the
+    container. What the store does not say, for want of a right or for now, is not known. S3 says it when asked for any
+    object.
+
+    :param filesystem: the file system
+    :param path: in the file system, the bucket first
+    """
+    bucket, _, folder = path.strip("/").partition("/")
+    protocols = filesystem.protocol
+    schemes = {protocols} if isinstance(protocols, str) else set(protocols)
+    try:
+        if schemes & _GOOGLE:
+            filesystem.ls(bucket, prefix=f"{folder}/" if folder else "", max_results=1, refresh=True)
+        elif schemes & _AZURE:
+            return not filesystem.exists(bucket)
+    except FileNotFoundError:
+        return True
+    except Exception as error:  # each library has its own
+        log.debug("It is not known whether %s has a bucket %s: %s", filesystem, bucket, error)
+    return False
 
 
 def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Mapping[str, str]) -> None:

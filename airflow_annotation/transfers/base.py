@@ -186,7 +186,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         project = self.find_project(context)
         for attempt in range(1, PLANS + 1):
             try:
-                with storage_errors(f"The landing of {project.uri} in {self.destination} (task {self.task_id})"):
+                with storage_errors(f"The landing of {project.uri} in {self.destination} ({self.in_errors})"):
                     landing = self.plan(project)
                     landed = self._read_and_land(landing)
                 break

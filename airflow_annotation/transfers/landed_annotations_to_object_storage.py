@@ -115,7 +115,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
 
     def execute(self, context: Context) -> LandingResult:
         """Convert the landing, and return where the dataset is."""
-        with storage_errors(f"The conversion to {without_connection(self.target)} (task {self.task_id})"):
+        with storage_errors(f"The conversion to {without_connection(self.target)} ({self.in_errors})"):
             return self._convert(context)
 
     def _convert(self, context: Context) -> LandingResult:

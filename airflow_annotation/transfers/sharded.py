@@ -179,7 +179,7 @@ class _ReadTask(_StagedTask):
 
     def execute(self, context: Context) -> Any:
         """Read the shard, and return its folder, rows by table, and what media were written."""
-        with storage_errors(f"The reading of shard {self.shard} into {self.staged} (task {self.task_id})"):
+        with storage_errors(f"The reading of shard {self.shard} into {self.staged} ({self.in_errors})"):
             return self._read_shard(context)
 
     def _read_shard(self, context: Context) -> dict[str, Any]:

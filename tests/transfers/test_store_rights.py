@@ -10,15 +10,19 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from airflow.sdk import ObjectStoragePath
+from fsspec.spec import AbstractFileSystem
 
 from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.media.storage import make_folder
+from airflow_annotation.media.storage import lacks_bucket, make_folder
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from devtools.processes import free_port
 from tests.support.connections import airflow_connection
-from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.generated import GeneratedHook, batch_of, boxes, project_uri, rows_of, sorted_rows
 from tests.support.task_context import task_context
 
 BUCKET: Final = "labels"
@@ -140,6 +144,75 @@ def test_a_mistyped_bucket_is_named_on_google_cloud_storage(gcs_conn_id: str) ->
     context: Any = task_context()
     with pytest.raises(AnnotationError, match="There is no bucket 'no-such-bucket' for gs://no-such-bucket/cars"):
         operator.execute(context)
+
+
+class _NotRead(list[LabelTables]):
+    """A project that nobody is to read."""
+
+    def __iter__(self) -> Iterator[LabelTables]:
+        raise AssertionError("The project was read.")
+
+
+def test_a_mistyped_bucket_is_named_before_anything_is_read(gcs_conn_id: str, roles: dict[str, str]) -> None:
+    missing = f"labels-{uuid4()}"
+    for target in (f"gs://{gcs_conn_id}@{missing}/cars", f"s3://{roles['landing']}@{missing}/cars"):
+        for dataset_format in ("parquet", "coco"):
+            with pytest.raises(AnnotationError, match=f"There is no bucket '{missing}' for .*/cars"):
+                land(target, _NotRead(), dataset_format=dataset_format)
+
+
+def test_an_empty_bucket_of_google_cloud_storage_is_there(gcs_conn_id: str) -> None:
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    bucket = GCSHook(gcs_conn_id).get_conn().create_bucket(f"labels-{uuid4().hex}")
+    path = ObjectStoragePath(f"gs://{gcs_conn_id}@{bucket.name}/cars")
+    assert FolderStore(path).find("manifest.json") is None
+    bucket.blob("cars/manifest.json").upload_from_string("{}")
+    assert FolderStore(path).find("other.json") is None
+
+
+class _Azure(AbstractFileSystem):  # type: ignore[misc] # fsspec has no types
+    """A store that says, or fails to say, whether a container is there."""
+
+    protocol = ("abfs", "az")
+    cachable = False
+
+    def __init__(self, *, there: bool | Exception) -> None:
+        super().__init__()
+        self._there = there
+
+    def exists(self, path: str, **_: Any) -> bool:
+        assert path == "labels"
+        if isinstance(self._there, Exception):
+            raise self._there
+        return self._there
+
+
+@pytest.mark.parametrize(
+    ("there", "lacks"), [(True, False), (False, True), (ValueError("Forbidden"), False), (PermissionError(), False)]
+)
+def test_a_container_is_missing_only_where_the_store_says_so(there: bool | Exception, lacks: bool) -> None:
+    assert lacks_bucket(_Azure(there=there), "labels/cars") is lacks
+
+
+def test_a_missing_bucket_of_media_is_named_beside_the_database(roles: dict[str, str], tmp_path: Path) -> None:
+    photo = tmp_path / "photo.jpg"
+    photo.write_bytes(b"photo")
+    items = [{"project": project_uri(), "item_id": "1", "item_key": "a", "tool": "label_studio"}]
+    batch = batch_of([{**items[0], "media_type": "image", "media_uri": str(photo), "status": "labeled"}])
+    missing = f"media-{uuid4()}"
+    with airflow_connection("rights", {"conn_type": "sqlite", "host": str(tmp_path / "labels.db")}) as conn_id:
+        operator = AnnotationsToSqlOperator(
+            task_id="land",
+            project="1",
+            sql_conn_id=conn_id,
+            include_media="files",
+            media_target=f"s3://{roles['landing']}@{missing}/cars",
+            media_roots=[str(tmp_path)],
+        )
+        operator.__dict__["hook"] = GeneratedHook([batch])
+        with pytest.raises(AnnotationError, match=f"connection '{conn_id}' .task land, media in s3://{missing}/cars."):
+            operator.execute(task_context())
 
 
 def test_folders_are_made_where_there_are_folders() -> None:
