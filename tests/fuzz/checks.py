@@ -181,6 +181,7 @@ def _annotations_count(annotations: Json) -> tuple[int, int]:
         return 0, 0
     if not isinstance(annotations, dict):
         return 1, 1
+    annotations = {name: value for name, value in annotations.items() if value is not None}  # null is absent
     lists = [annotations.get(name, []) for name in ("objects", "relationships", "classifications")]
     timed = [annotations.get(name, {}) for name in ("frames", "timestamp", "segments", "key_frame_feature_map")]
     if not all(isinstance(one, list) for one in lists) or any(timed) or not all(isinstance(one, dict) for one in timed):

@@ -191,9 +191,9 @@ def test_looking_a_run_up_is_one_request_while_the_description_is_as_made(
     hook: LabelboxHook, labelbox: LabelboxStandIn, run_key: str
 ) -> None:
     make(hook, run_key)
-    before = labelbox.control.operations().get("graphql")
+    before = labelbox.control.operations()["graphql"]
     assert hook.find_project(run_key) is not None
-    assert labelbox.control.operations().get("graphql") == before + 1
+    assert labelbox.control.operations()["graphql"] == before + 1
 
 
 def test_runs_are_listed_across_pages_by_prefix(
