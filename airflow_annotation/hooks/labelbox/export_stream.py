@@ -17,6 +17,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationConnectionError, AnnotationError
 from airflow_annotation.hooks.answers import garbled
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.errors import missing_project
 from airflow_annotation.hooks.labelbox.tasks import pause, repeat, wait_for_task
 from airflow_annotation.labels.lenient import decode_lenient
 
@@ -48,8 +49,10 @@ def export_blocks(
     :param project_id: the project
     :param params: what to export besides the labels, by the SDK's names (``ProjectExportParams``)
     :param filters: which data rows to export, by the SDK's names (``ProjectExportFilters``)
+    :raises AnnotationProjectNotFoundError: there is no such project
     """
-    task_id = repeat(lambda: _export(client, project_id, params, filters))
+    with missing_project(client.app_url, project_id):
+        task_id = repeat(lambda: _export(client, project_id, params, filters))
     header = client.query(_SIZE, "task.exportMetadataHeader", _Header | None, id=task_id)
     total = int(header.total_size) if header else 0
     offset = 0
