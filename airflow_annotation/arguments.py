@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import PurePath
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin
 
 from airflow.sdk import ObjectStoragePath
 
@@ -65,13 +65,24 @@ def is_templated(value: Any) -> bool:
     return hasattr(value, "resolve") and not isinstance(value, _PATHS)
 
 
-def check_choice(argument: str, value: object, choices: Sequence[str]) -> None:
+def check_choice(argument: str, value: object, choices: Sequence[str | None]) -> None:
     """Check an argument that takes one of a few words.
 
     :raises ValueError: it is none of them
     """
     if value not in choices:
         raise ValueError(f"{argument} is one of {', '.join(map(repr, choices))}, not {value!r}.")
+
+
+def find_choices(annotation: str, names: Mapping[str, Any]) -> tuple[str | None, ...]:
+    """Return what a parameter takes of which the annotation names a ``Literal``; nothing for other parameters.
+
+    :param annotation: as source text
+    :param names: what the annotation's names mean: the globals of its module
+    """
+    kinds = _kinds(annotation)
+    words = [word for kind in kinds if get_origin(names.get(kind)) is Literal for word in get_args(names[kind])]
+    return (*words, None) if words and "None" in kinds else tuple(words)
 
 
 def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bool = False) -> Any:

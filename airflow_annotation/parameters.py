@@ -7,11 +7,18 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, TypedDict
+from typing import Any, ClassVar, Final, TypedDict
 
 from airflow.sdk import BaseOperator
 
-from airflow_annotation.arguments import checked_argument, parsing, running
+from airflow_annotation.arguments import (
+    check_choice,
+    checked_argument,
+    find_choices,
+    is_templated,
+    parsing,
+    running,
+)
 
 _ENTRY: Final = re.compile(r"^:param (\w+):.*?(?=^:|^\S|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -97,6 +104,12 @@ class VisibleParameters(BaseOperator):
     :param multiple_outputs: let other tasks take what this one returns by its keys, as in ``create.output["url"]``
     """
 
+    checked_parameters: ClassVar[Mapping[str, inspect.Parameter]] = {}
+    """Those that are checked: the task's own and those of its bases, without Airflow's."""
+
+    checked_choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
+    """What those of them take that take one of a few words."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
@@ -104,32 +117,54 @@ class VisibleParameters(BaseOperator):
         if "execute" in vars(cls):
             cls.execute = _checked_execute(vars(cls)["execute"])  # type: ignore[method-assign] # around Airflow's own
         parameters: dict[str, inspect.Parameter] = {}
+        choices: dict[str, tuple[str | None, ...]] = {}
         texts: dict[str, str] = {}
         for base in cls.__mro__:
             if not issubclass(base, VisibleParameters):
                 continue
             if "__init__" in vars(base):
-                for parameter in list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]:
-                    if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                        parameters.setdefault(parameter.name, parameter)
+                init = inspect.unwrap(vars(base)["__init__"])
+                for name, parameter in _own_parameters(init).items():
+                    parameters.setdefault(name, parameter)
+                    choices.setdefault(name, find_choices(str(parameter.annotation), init.__globals__))
             for found in _ENTRY.finditer(inspect.cleandoc(vars(base).get("__doc__") or "")):
                 texts.setdefault(found[1], found[0].rstrip())
         airflow = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD, annotation="Any")
+        cls.checked_parameters, cls.checked_choices = parameters, choices
         cls.__signature__ = inspect.Signature([*parameters.values(), airflow])  # type: ignore[attr-defined]
         cls.__doc__ = _with_entries(
             inspect.cleandoc(cls.__doc__ or ""), {name: texts[name] for name in parameters if name in texts}
         )
 
+    def check_parameter(self, name: str, value: Any, *, rendered: bool = False) -> Any:
+        """Return the value of a parameter as the task takes it.
+
+        :param rendered: whether templates have been rendered
+        :raises ValueError: it is of another kind, or none of the words that the parameter takes
+        """
+        is_rendered_later = not rendered and name in self.template_fields and is_templated(value)
+        if self.checked_choices[name] and not is_rendered_later:
+            check_choice(name, value, self.checked_choices[name])
+        return checked_argument(name, value, str(self.checked_parameters[name].annotation), rendered=rendered)
+
+
+def _own_parameters(init: Callable[..., None]) -> dict[str, inspect.Parameter]:
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(init).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
 
 def _checked_init(init: Callable[..., None]) -> Callable[..., None]:
-    """Check the kinds of the arguments that are this class's own, and name the task where one is wrong."""
-    kinds = _kinds(init)
+    """Check the arguments that are this class's own, and name the task where one is wrong."""
+    own = _own_parameters(init)
 
     @functools.wraps(init)
     def checked(self: Any, **arguments: Any) -> None:
         with parsing(arguments.get("task_id")):
-            for name in arguments.keys() & kinds.keys():
-                arguments[name] = checked_argument(name, arguments[name], kinds[name])
+            for name in arguments.keys() & own.keys():
+                arguments[name] = self.check_parameter(name, arguments[name])
             init(self, **arguments)
 
     return checked
@@ -141,21 +176,12 @@ def _checked_execute(execute: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(execute)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         with running(self.task_id):
-            for name, parameter in inspect.signature(type(self)).parameters.items():
+            for name in self.checked_parameters:
                 if name in self.template_fields:
-                    value = checked_argument(name, getattr(self, name), str(parameter.annotation), rendered=True)
-                    setattr(self, name, value)
+                    setattr(self, name, self.check_parameter(name, getattr(self, name), rendered=True))
             return execute(self, *args, **kwargs)
 
     return checked
-
-
-def _kinds(init: Callable[..., None]) -> dict[str, str]:
-    return {
-        name: str(parameter.annotation)
-        for name, parameter in inspect.signature(init).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
 
 
 def _with_entries(doc: str, entries: Mapping[str, str]) -> str:

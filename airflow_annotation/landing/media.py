@@ -6,12 +6,12 @@ import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.arguments import check_choice, is_templated
+from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.ports import LabelsOut
@@ -101,13 +101,8 @@ class MediaTask(VisibleParameters):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if include_media is not None:
-            check_choice("include_media", include_media, get_args(IncludeMedia))
-        check_choice("image_format", image_format, get_args(ImageFormat))
-        check_choice("exif_orientation", exif_orientation, get_args(ExifOrientation))
         if exif_orientation == "apply" and include_media != "files":
             raise ValueError("exif_orientation is for files: pass include_media='files' along with it.")
-        check_choice("on_media_error", on_media_error, get_args(OnError))
         if not is_templated(media_roots):
             check_roots(media_roots)
         self.include_media = include_media

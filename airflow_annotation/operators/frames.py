@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_annotation.arguments import check_choice, is_templated
+from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.parquet import read_rows
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import DELTA, PARQUET, check_target, dataset_path, read_manifest
@@ -118,7 +118,7 @@ class ExtractFramesOperator(VisibleParameters):
         self.headers = headers
         self.media_url_signer = media_url_signer
         self._killed = threading.Event()
-        if not any(is_templated(getattr(self, name)) for name in (*_SELECTIONS, "image_format", "on_error")):
+        if not any(is_templated(getattr(self, name)) for name in (*_SELECTIONS, "image_format")):
             self._check()
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
@@ -165,8 +165,6 @@ class ExtractFramesOperator(VisibleParameters):
             )
         if not str(self.every_n or 0).isdecimal():
             raise AnnotationError(f"every_n is {self.every_n!r}: pass a whole number, 1 for all frames.")
-        check_choice("image_format", self.image_format, get_args(ImageFormat))
-        check_choice("on_error", self.on_error, get_args(OnError))
         FrameSettings(selection={}, image_format=self.image_format, quality=self.quality)
         if not is_templated(self.target):
             check_target(self.target)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.callables import keep_callable
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.given_labels import open_labels
@@ -153,10 +152,6 @@ class UploadMediaOperator(QueryTask):
 
     def _check_arguments(self) -> None:
         """Check what is known: before templates are rendered, that is not all."""
-        if not is_templated(self.media_access):
-            check_choice("media_access", self.media_access, get_args(MediaAccess))
-        if not is_templated(self.on_duplicate):
-            check_choice("on_duplicate", self.on_duplicate, get_args(OnDuplicate))
         if (self.media is None) == (self.sql is None) or (self.sql is None) != (self.sql_conn_id is None):
             raise AnnotationError("Say where the media are: pass either media, or sql together with sql_conn_id.")
         if isinstance(self.media, (str, list, tuple)) and not self.media:

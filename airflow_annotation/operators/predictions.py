@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_annotation.arguments import check_choice
 from airflow_annotation.callables import keep_callable
 from airflow_annotation.given_labels import OpenedLabels, open_labels
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode
@@ -102,9 +101,6 @@ class UploadPredictionsOperator(QueryTask):
         self.max_failures = max_failures
         self._killed = threading.Event()
         check_max_failures(max_failures)
-        check_choice("mode", mode, get_args(UploadMode))
-        check_choice("on_existing", on_existing, get_args(OnExisting))
-        check_choice("coordinates", coordinates or "relative", get_args(Coordinates))
         if (labels is None) == (sql is None) or (sql is None) != (sql_conn_id is None):
             raise ValueError("Say where the labels are: pass either labels, or sql together with sql_conn_id.")
         if mode == "annotations" and on_existing == "replace":

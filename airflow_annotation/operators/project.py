@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
-from airflow_annotation.arguments import as_text, check_choice, is_templated
+from airflow_annotation.arguments import as_text, is_templated
 from airflow_annotation.callables import keep_callable
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.given_labels import open_labels
@@ -118,7 +118,6 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         self.description = description
         self.project_settings = project_settings
         self.if_exists = if_exists
-        check_choice("if_exists", if_exists, get_args(IfExists))
         self._check_what_to_label()
         if not is_templated(title):
             self._check_title(title)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred, conf
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_annotation.arguments import check_choice, is_templated
+from airflow_annotation.arguments import is_templated
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
 from airflow_annotation.parameters import SensorParameters
@@ -105,9 +105,6 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self.deferrable = deferrable
         if not is_templated(min_completed):
             read_min_completed(cast("float | str", min_completed))
-        check_choice("on_timeout", on_timeout, get_args(OnTimeout))
-        check_choice("on_empty", on_empty, get_args(OnEmpty))
-        check_choice("on_missing", on_missing, get_args(OnMissing))
         self._project: AnnotationProject | None = None
         self._unfinished: AnnotationProgress | None = None
         self._progress_log = ProgressLog(self.log)

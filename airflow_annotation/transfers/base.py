@@ -6,13 +6,13 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 from msgspec.structs import asdict, replace
 
-from airflow_annotation.arguments import check_choice, is_templated
+from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.parquet import write_tables
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.working_folders import working_folder
@@ -131,14 +131,6 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value, choices in (
-            ("annotations", annotations, get_args(AnnotationChoice)),
-            ("coordinates", coordinates, get_args(Coordinates)),
-            ("annotators", annotators, get_args(AnnotatorNames)),
-            ("frames", frames, get_args(Frames)),
-            ("on_schema_change", on_schema_change, get_args(OnSchemaChange)),
-        ):
-            check_choice(name, value, choices)
         if not is_templated(full_refresh):
             _read_flag(full_refresh)
         self.read_options = ReadOptions(
