@@ -134,12 +134,14 @@ def _kinds(annotation: str) -> list[str]:
 
 
 @contextmanager
-def parsing(task_id: object) -> Iterator[None]:
+def parsing(task_id: object, *, what: str = "Task") -> Iterator[None]:
     """Let what is wrong with arguments when a DAG is parsed be a ``ValueError`` that names the task.
 
+    :param task_id: its id
+    :param what: what has this id
     :raises ValueError: an argument is wrong
     """
-    subject = f"Task {task_id!r}: "
+    subject = f"{what} {task_id!r}: "
     try:
         yield
     except ValueError as error:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from airflow.providers.common.compat.sdk import conf
 from airflow.sdk import ObjectStoragePath, TaskGroup, XComArg
 
-from airflow_annotation.arguments import is_templated
+from airflow_annotation.arguments import checked_argument, is_templated, parsing
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.versions import TableFile, check_target
 from airflow_annotation.exceptions import AnnotationError
@@ -66,29 +66,37 @@ def land_in_shards(
         at once, ``pool`` or ``executor``
     :param arguments: of the transfer, and of all three tasks: ``retries``, ``annotation_conn_id``, …; ``trigger_rule``
         is of the first task alone, ``outlets`` of the last
-    :raises ValueError: a shard is to have no items
-    :raises AnnotationError: ``staging`` is no URI
+    :raises ValueError: an argument is wrong; the message names it, and the group or the task
     """
-    if shard_items < 1:
-        raise ValueError(f"shard_items must be at least 1, not {shard_items}.")
-    if not is_templated(staging):
-        check_target(staging)
-    first = {name: arguments.pop(name) for name in ("trigger_rule",) if name in arguments}
-    last = {name: arguments.pop(name) for name in ("outlets",) if name in arguments}
-    arguments = {**arguments, "staging_conn_id": staging_conn_id}
-    with TaskGroup(group_id) as group:
-        plan = _task_class(_PlanTask, operator_class)(
-            task_id="plan", staging=staging, shard_items=shard_items, **arguments, **first
-        )
-        staged = XComArg(plan, key=_STAGING_KEY)
-        read = (
-            _task_class(_ReadTask, operator_class)
-            .partial(task_id="read", staged=staged, **{**arguments, **(shard_arguments or {})})
-            .expand(shard=plan.output)
-        )
-        _task_class(_LandTask, operator_class)(
-            task_id="land", staged=staged, shard_reports=read.output, **arguments, **last
-        )
+    with parsing(group_id, what="Task group"):
+        for name, value, annotation in (
+            ("group_id", group_id, "str"),
+            ("shard_items", shard_items, "int"),
+            ("staging", staging, "str"),
+            ("staging_conn_id", staging_conn_id, "str | None"),
+            ("shard_arguments", shard_arguments, "Mapping | None"),
+        ):
+            checked_argument(name, value, annotation)
+        if shard_items < 1:
+            raise ValueError(f"shard_items must be at least 1, not {shard_items}.")
+        if not is_templated(staging):
+            check_target(str(staging))
+        first = {name: arguments.pop(name) for name in ("trigger_rule",) if name in arguments}
+        last = {name: arguments.pop(name) for name in ("outlets",) if name in arguments}
+        arguments = {**arguments, "staging_conn_id": staging_conn_id}
+        with TaskGroup(group_id) as group:
+            plan = _task_class(_PlanTask, operator_class)(
+                task_id="plan", staging=staging, shard_items=shard_items, **arguments, **first
+            )
+            staged = XComArg(plan, key=_STAGING_KEY)
+            read = (
+                _task_class(_ReadTask, operator_class)
+                .partial(task_id="read", staged=staged, **{**arguments, **(shard_arguments or {})})
+                .expand(shard=plan.output)
+            )
+            _task_class(_LandTask, operator_class)(
+                task_id="land", staged=staged, shard_reports=read.output, **arguments, **last
+            )
     return group
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from airflow_annotation.operators.predictions import UploadPredictionsOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from airflow_annotation.transfers.base import AnnotationsTransfer
+from airflow_annotation.transfers.sharded import land_in_shards
 from tests.operators.test_parameters import TASKS
 from tests.support.connections import airflow_connection
 from tests.support.generated import GeneratedHook, boxes
@@ -42,25 +44,28 @@ NEEDED: dict[str, dict[str, Any]] = {
 LABELED: dict[str, Any] = {"label_field": "a", "label_type": "detections", "classes": ["car"]}
 DAY = "20261129"
 WRONG: tuple[Any, ...] = (None, "", "no such thing", -1, 2.5, True, ["x"], {"x": 1}, date(2026, 3, 9), object())
-ARGUMENTS = [
-    (task, name) for task in TASKS for name in inspect.signature(task).parameters if name not in {"kwargs", "labels"}
-]
+ARGUMENTS = [(task, name) for task in TASKS for name in inspect.signature(task).parameters if name != "kwargs"]
 
 
 @contextmanager
-def named_errors(name: str, value: object) -> Iterator[None]:
+def named_errors(name: str, value: object, subject: str = "'the_task'") -> Iterator[None]:
     """Let only errors through that name the task, and the argument or its words."""
     try:
         yield
     except ValueError as error:
         message = str(error)
-        if "'the_task'" not in message or not any(word in message for word in (name, "one of", "target", "option")):
+        if subject not in message or not any(word in message for word in (name, "one of", "target", "option")):
             raise AssertionError(f"{value!r}: {message}") from error
         raise
 
 
 def make(task: type[Any], **arguments: Any) -> Any:
     return task(**{"task_id": "the_task", **NEEDED.get(task.__name__, {}), **arguments})
+
+
+def make_shards(task: type[Any], **arguments: Any) -> None:
+    group = {"group_id": "the_group", "staging": "file:///staging"}
+    land_in_shards(task, **{**group, **NEEDED.get(task.__name__, {}), **arguments})
 
 
 @pytest.mark.parametrize(("task", "name"), ARGUMENTS, ids=lambda value: getattr(value, "__name__", value))
@@ -70,6 +75,25 @@ def test_what_is_wrong_when_a_dag_is_parsed_is_a_value_error_that_names_task_and
     for value in WRONG:
         with suppress(ValueError), named_errors(name, value):
             make(task, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["staging", "staging_conn_id", "shard_items", "shard_arguments"])
+def test_what_is_wrong_with_a_group_of_shards_is_a_value_error_that_names_group_and_argument(name: str) -> None:
+    for value in WRONG:
+        unknown = pytest.raises(TypeError, match="unexpected keyword argument") if value == {"x": 1} else nullcontext()
+        with DAG("shards", schedule=None), suppress(ValueError), named_errors(name, value, "the_group"), unknown:
+            make_shards(AnnotationsToSqlOperator, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [(task, name) for task, name in ARGUMENTS if issubclass(task, AnnotationsTransfer) and name != "multiple_outputs"],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_an_argument_of_a_transfer_is_checked_in_a_group_of_shards_as_well(task: type[Any], name: str) -> None:
+    for value in WRONG:
+        with DAG("shards", schedule=None), suppress(ValueError), named_errors(name, value, "the_group"):
+            make_shards(task, **{name: value})
 
 
 @pytest.mark.parametrize(
