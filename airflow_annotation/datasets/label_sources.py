@@ -76,16 +76,6 @@ def read_given(labels: Any) -> Iterator[Submission]:
     return read_submissions(read_rows(itertools.chain.from_iterable(_rows_of(part) for part in labels)))
 
 
-def read_sql(connect: Connect, sql: str, parameters: Any = None) -> Iterator[Submission]:
-    """Yield the submissions that a query returns, each item's rows together.
-
-    :param connect: connects to the database
-    :param sql: returns columns of the ``labels`` table; lists and JSON may be text
-    :param parameters: of the query, see :func:`read_query`
-    """
-    return read_submissions(read_rows(read_query(connect, sql, parameters)))
-
-
 def read_query(connect: Connect, sql: str, parameters: Any = None) -> Iterator[Row]:
     """Yield the rows that a query returns. Streams where the driver does.
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-import msgspec
 
 from airflow_annotation.callables import keep_callable
 from airflow_annotation.exceptions import AnnotationError
@@ -14,16 +11,14 @@ from airflow_annotation.given_labels import open_labels
 from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media, list_rows
-from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
-from airflow_annotation.query_task import QueryTask
-from airflow_annotation.uploads import LABELS, MEDIA, UntilKilled, check_max_failures, check_report
+from airflow_annotation.upload_task import LABELS, MEDIA, UploadParameters, UploadTask
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
     from typing_extensions import Unpack
 
 
-class UploadMediaOperator(QueryTask):
+class UploadMediaOperator(UploadTask):
     """Put media into an annotation project, each item once however often the task runs.
 
     Items that the project has already, by their ``item_key``, are left alone, so that a retry goes on where the try
@@ -41,8 +36,6 @@ class UploadMediaOperator(QueryTask):
         ``item_key``, and what the project shows, as in ``{"item_key": "r1", "text": "…"}``. (templated)
     :param sql: instead of ``media``, a query that returns such rows, or the name of a file ``*.sql`` that has it. Of
         rows with one ``item_key`` the first counts. (templated)
-    :param sql_conn_id: the connection of the query's database. (templated)
-    :param sql_parameters: of the query, in the driver's own style. (templated)
     :param media_field: the key or column of ``media``'s rows that holds the file. (templated)
     :param media_access: ``upload`` sends the files to the tool; ``reference`` has the tool read them where they are;
         ``auto`` refers to what the tool is sure to reach (web URLs, files below a Label Studio's document root) and
@@ -62,100 +55,72 @@ class UploadMediaOperator(QueryTask):
     """
 
     template_fields: Sequence[str] = (
-        *AnnotationProjectTask.template_fields,
+        *UploadTask.template_fields,
         "media",
-        "sql",
-        "sql_conn_id",
-        "sql_parameters",
         "media_field",
         "media_access",
         "on_duplicate",
         "upload_settings",
         "predictions",
         "model_version",
-        "max_failures",
     )
-
-    template_fields_renderers = {"sql": "sql"}  # noqa: RUF012 - as Airflow's own operators have it
 
     def __init__(
         self,
         *,
         media: Any = None,
-        sql: str | None = None,
-        sql_conn_id: str | None = None,
-        sql_parameters: Mapping[str, Any] | Sequence[Any] | None = None,
         media_field: str = "media",
         media_access: MediaAccess = "auto",
         on_duplicate: OnDuplicate = "skip",
         upload_settings: Mapping[str, Any] | None = None,
         predictions: Any = None,
         model_version: str | None = None,
-        max_failures: int | str | None = 0,
-        **kwargs: Unpack[ProjectTaskParameters],
+        **kwargs: Unpack[UploadParameters],
     ) -> None:
         super().__init__(**kwargs)
         self.media = media
-        self.sql = sql
-        self.sql_conn_id = sql_conn_id
-        self.sql_parameters = sql_parameters
         self.media_field = media_field
         self.media_access = media_access
         self.on_duplicate = on_duplicate
         self.upload_settings = upload_settings
         self.predictions = keep_callable(predictions)
         self.model_version = model_version
-        self.max_failures = max_failures
-        self._killed = threading.Event()
         self._check_arguments()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Upload the media and return what became of them."""
+        """Upload what the project does not have yet."""
         self._check_arguments()
         items = self._list_items(context)
         project = self.find_project(context)
         report = self.hook.upload_items(
             project.id,
-            UntilKilled(items, self._killed),
+            self.until_killed(items),
             media_access=self.media_access,
             on_duplicate=self.on_duplicate,
             upload_settings=self.upload_settings,
         )
-        check_report(report, self.max_failures, MEDIA)
-        result = {"id": project.id, "uri": project.uri, "url": project.url, **msgspec.to_builtins(report)}
+        result = {"id": project.id, "uri": project.uri, "url": project.url, **self.checked_report(report, MEDIA)}
         if self.predictions is None:
             return result
         opened = open_labels(self.predictions, context)
         predicted = self.hook.upload_predictions(
             project.id,
-            UntilKilled(opened.submissions, self._killed),
+            self.until_killed(opened.submissions),
             model_version=str(self.model_version),
             coordinates=opened.coordinates,
         )
-        check_report(predicted, self.max_failures, LABELS)
-        return {**result, "predictions": msgspec.to_builtins(predicted)}
-
-    def on_kill(self) -> None:
-        """Stop after the requests that are under way."""
-        self._killed.set()
+        return {**result, "predictions": self.checked_report(predicted, LABELS)}
 
     def _list_items(self, context: Context) -> Iterable[MediaItem]:
         if self.sql is None:
             return list_media(self.media, media_field=self.media_field)
-        from airflow_annotation.datasets.label_sources import read_query
-        from airflow_annotation.hooks.sql import make_engine
-        from airflow_annotation.warehouses.registry import open_warehouse
-
-        warehouse = open_warehouse(make_engine(str(self.sql_conn_id)))
-        rows = read_query(warehouse.reader, self.read_query(context), self.sql_parameters)
-        return list_rows(rows, media_field=self.media_field)
+        return list_rows(self.query_rows(context), media_field=self.media_field)
 
     def _check_arguments(self) -> None:
         """Check what is known: before templates are rendered, that is not all."""
-        if (self.media is None) == (self.sql is None) or (self.sql is None) != (self.sql_conn_id is None):
-            raise AnnotationError("Say where the media are: pass either media, or sql together with sql_conn_id.")
+        self.check_source("media")
         if isinstance(self.media, (str, list, tuple)) and not self.media:
             raise AnnotationError("No media: pass a folder, a glob, or a list of paths, URIs or dicts.")
         if (self.predictions is None) != (self.model_version is None):
             raise AnnotationError("Pass predictions together with the model_version that made them.")
-        check_max_failures(self.max_failures)
+        self.check_max_failures()

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateTable
 
 import airflow_annotation
-from airflow_annotation.datasets.label_sources import read_sql
+from airflow_annotation.datasets.label_sources import read_query
 from airflow_annotation.hooks.sql import make_engine
+from airflow_annotation.labels.submissions import read_rows, read_submissions
 from airflow_annotation.warehouses import registry
 from airflow_annotation.warehouses.registry import WAREHOUSES, open_warehouse
 from airflow_annotation.warehouses.sqlite import SqliteWarehouse
@@ -67,7 +68,7 @@ def test_a_database_gets_a_fast_path_by_a_class_and_a_line_in_the_registry(
 def test_a_query_of_any_database_gives_labels_and_a_percent_sign_is_one(database: Database) -> None:
     sql = """SELECT 'a' AS item_key, 'objects' AS field, 'car' AS label, CAST(0.75 AS numeric(5, 2)) AS score,
         CAST(12 AS numeric(5, 2)) AS number, '[0.1, 0.2, 0.3, 0.4]' AS bbox, '100%' AS text WHERE 'car' LIKE 'c%'"""
-    (submission,) = read_sql(open_warehouse(make_engine(database.conn_id)).reader, sql)
+    (submission,) = read_submissions(read_rows(read_query(open_warehouse(make_engine(database.conn_id)).reader, sql)))
     (row,) = submission.labels
     assert (row["number"], row["bbox"], row["text"], submission.score) == (12, [0.1, 0.2, 0.3, 0.4], "100%", 0.75)
 
@@ -75,7 +76,7 @@ def test_a_query_of_any_database_gives_labels_and_a_percent_sign_is_one(database
 def test_numbers_that_postgres_has_exactly_are_numbers(postgres_conn_id: str) -> None:
     sql = """SELECT 'a' AS item_key, 'objects' AS field, 'car' AS label, 12.00::numeric AS number,
         ARRAY[0.1, 0.2, 0.3, 0.4]::numeric[] AS bbox, 3::numeric AS frame, 'NaN'::numeric AS time"""
-    (submission,) = read_sql(open_warehouse(make_engine(postgres_conn_id)).reader, sql)
+    (submission,) = read_submissions(read_rows(read_query(open_warehouse(make_engine(postgres_conn_id)).reader, sql)))
     (row,) = submission.labels
     assert (row["number"], row["bbox"], row["frame"], row.get("time")) == (12, [0.1, 0.2, 0.3, 0.4], 3, None)
 

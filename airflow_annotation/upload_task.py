@@ -1,0 +1,177 @@
+"""Tasks that upload: where their rows come from, how many items may fail, and what ends an upload."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+
+import msgspec
+
+from airflow_annotation.arguments import is_templated
+from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
+from airflow_annotation.hooks.annotation import UploadReport
+from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from typing_extensions import Unpack
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_EXTENSION: Final = ".sql"
+
+MEDIA: Final = "{failed} of {items} media items were not uploaded"
+LABELS: Final = "The labels of {failed} of {items} items were not uploaded"
+
+
+class UploadParameters(ProjectTaskParameters, total=False):
+    """Parameters of every task that uploads what a query may give."""
+
+    sql: str | None
+    sql_conn_id: str | None
+    sql_parameters: Mapping[str, Any] | Sequence[Any] | None
+    max_failures: int | str | None
+
+
+class UploadTask(AnnotationProjectTask):
+    """Base of the tasks that upload what an argument names or a query gives, up to the moment when they are killed.
+
+    ``sql`` is a query, or the name of a file that has it, as Airflow finds templates. ``template_ext`` would do the
+    same to every text of every argument: an item that is called ``report.sql`` would be taken for a file.
+
+    :param sql_conn_id: the connection of the query's database. (templated)
+    :param sql_parameters: of the query, in the driver's own style. (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        *AnnotationProjectTask.template_fields,
+        "sql",
+        "sql_conn_id",
+        "sql_parameters",
+        "max_failures",
+    )
+    template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql"}
+
+    def __init__(
+        self,
+        *,
+        sql: str | None = None,
+        sql_conn_id: str | None = None,
+        sql_parameters: Mapping[str, Any] | Sequence[Any] | None = None,
+        max_failures: int | str | None = 0,
+        **kwargs: Unpack[ProjectTaskParameters],
+    ) -> None:
+        super().__init__(**kwargs)
+        self.sql = sql
+        self.sql_conn_id = sql_conn_id
+        self.sql_parameters = sql_parameters
+        self.max_failures = max_failures
+        self._killed = threading.Event()
+        self.check_max_failures()
+
+    def on_kill(self) -> None:
+        """Let the upload end before the next item."""
+        self._killed.set()
+
+    def check_source(self, argument: str) -> None:
+        """Check that exactly one of an argument and a query says what is uploaded.
+
+        :raises ValueError: none does, or both do
+        """
+        if (getattr(self, argument) is None) == (self.sql is None) or (self.sql is None) != (self.sql_conn_id is None):
+            raise ValueError(f"Say where the {argument} are: pass either {argument}, or sql together with sql_conn_id.")
+
+    def check_max_failures(self) -> None:
+        """Check how many items may fail.
+
+        :raises ValueError: it is no such number
+        """
+        most = self.max_failures
+        if not (most is None or is_templated(most) or str(most).isdecimal()):
+            raise ValueError(f"max_failures is {most!r}: pass 0 or more, or None for any number of failed items.")
+
+    def until_killed(self, items: Iterable[T]) -> Iterable[T]:
+        """Return what is uploaded, up to the moment when the task is killed."""
+        return _UntilKilled(items, self._killed)
+
+    def checked_report(self, report: UploadReport, failed: str) -> dict[str, Any]:
+        """Return what became of the items as a task returns it. Log those that failed.
+
+        :param failed: what to say of them: :data:`MEDIA` or :data:`LABELS`
+        :raises AnnotationUploadError: there are more than ``max_failures``
+        """
+        for failure in report.failures:
+            log.warning("%s", failure.reason)
+        if self.max_failures is None or report.failed <= int(self.max_failures):
+            return dict(msgspec.to_builtins(report))
+        more = report.failed - len(report.failures)
+        raise AnnotationUploadError(
+            f"{failed.format(failed=report.failed, items=report.uploaded + report.skipped + report.failed)}, more than "
+            f"max_failures={self.max_failures} allows; the others are in the project. "
+            f"{' '.join(failure.reason for failure in report.failures)}{f' And {more} more.' if more else ''}"
+        )
+
+    # The query
+
+    def resolve_template_files(self) -> None:
+        """Read the file of the query when the DAG is parsed, as Airflow does for its own operators."""
+        if self._names_file():
+            try:
+                self.sql = self._read_file()
+            except AnnotationError as error:
+                log.warning("%s", error)  # a mapped task may be given another DAG's folder: it looks again when it runs
+        super().resolve_template_files()
+
+    def query_rows(self, context: Context) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the query.
+
+        :raises AnnotationError: the file that it names cannot be read, or there is no such database
+        """
+        from airflow_annotation.datasets.label_sources import read_query
+        from airflow_annotation.hooks.sql import make_engine
+        from airflow_annotation.warehouses.registry import open_warehouse
+
+        if self._names_file():
+            self.sql = self.render_template(self._read_file(), context)
+        warehouse = open_warehouse(make_engine(str(self.sql_conn_id)))
+        return read_query(warehouse.reader, str(self.sql), self.sql_parameters)
+
+    def _names_file(self) -> bool:
+        return isinstance(self.sql, str) and self.sql.endswith(_EXTENSION)
+
+    def _read_file(self) -> str:
+        environment: Any = self.get_template_env()
+        try:
+            source: str = environment.loader.get_source(environment, self.sql)[0]
+        except Exception as error:
+            raise AnnotationError(
+                f"sql names the file {self.sql!r}, which cannot be read: {error}. It is looked for beside the file of "
+                "the DAG and in the DAG's template_searchpath."
+            ) from error
+        return source
+
+
+class _UntilKilled(Generic[T]):
+    """What is uploaded, up to the moment when the task is killed.
+
+    :param items: what is uploaded
+    :param killed: set when Airflow kills the task
+    """
+
+    def __init__(self, items: Iterable[T], killed: threading.Event) -> None:
+        self._items = items
+        self._killed = killed
+
+    def __length_hint__(self) -> int:
+        return length_hint(self._items)
+
+    def __iter__(self) -> Iterator[T]:
+        for item in self._items:
+            if self._killed.is_set():
+                raise AnnotationUploadError("The upload was stopped. Running the task again uploads the rest.")
+            yield item
