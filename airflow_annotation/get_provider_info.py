@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from airflow_annotation import __version__
+
+_FIELDS_OF_ALL: Final = {
+    "timeout": {
+        "label": "Timeout",
+        "description": "Seconds to wait for an answer",
+        "schema": {"type": ["number", "null"], "default": 60},
+    },
+    "webhook_secret": {
+        "label": "Webhook secret",
+        "description": "What the tool's webhooks have to know, where the deployment takes them",
+        "schema": {"type": ["string", "null"], "format": "password"},
+    },
+    "polls_per_minute": {
+        "label": "Polls a minute",
+        "description": "Requests a minute that waiting for labels may cost at most, in each triggerer",
+        "schema": {"type": ["number", "null"], "default": 60},
+    },
+}
+"""What all connection forms have."""
 
 
 def get_provider_info() -> dict[str, Any]:
@@ -118,21 +137,7 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Path of a file with the certificates to trust, on the workers and triggerers",
                         "schema": {"type": ["string", "null"]},
                     },
-                    "timeout": {
-                        "label": "Timeout",
-                        "description": "Seconds to wait for an answer",
-                        "schema": {"type": ["number", "null"], "default": 60},
-                    },
-                    "webhook_secret": {
-                        "label": "Webhook secret",
-                        "description": "What the tool's webhooks have to know, where the deployment takes them",
-                        "schema": {"type": ["string", "null"], "format": "password"},
-                    },
-                    "polls_per_minute": {
-                        "label": "Polls a minute",
-                        "description": "Requests a minute that waiting for labels may cost at most, in each triggerer",
-                        "schema": {"type": ["number", "null"], "default": 60},
-                    },
+                    **_FIELDS_OF_ALL,
                     "headers": {
                         "label": "Headers",
                         "description": "JSON object of headers to send along, for a proxy in front of the server",
@@ -184,21 +189,7 @@ def get_provider_info() -> dict[str, Any]:
                         "description": "Put in front of item keys: global keys are unique in the organisation",
                         "schema": {"type": ["string", "null"]},
                     },
-                    "timeout": {
-                        "label": "Timeout",
-                        "description": "Seconds to wait for an answer",
-                        "schema": {"type": ["number", "null"], "default": 60},
-                    },
-                    "webhook_secret": {
-                        "label": "Webhook secret",
-                        "description": "What the tool's webhooks have to know, where the deployment takes them",
-                        "schema": {"type": ["string", "null"], "format": "password"},
-                    },
-                    "polls_per_minute": {
-                        "label": "Polls a minute",
-                        "description": "Requests a minute that waiting for labels may cost at most, in each triggerer",
-                        "schema": {"type": ["number", "null"], "default": 60},
-                    },
+                    **_FIELDS_OF_ALL,
                 },
             },
         ],

@@ -237,56 +237,21 @@ class ImageReader:
             column = rows.column(name)
             return column.to_pylist() if column.null_count < count else [None] * count
 
-        objects = [
-            LabeledObject(
-                type_,
-                label,
-                index,
-                bbox,
-                rotation or 0.0,
-                corners,
-                [path] if path and type_ == "polygon" else [],
-                RLE((size[0], size[1]), counts) if counts is not None else None,
-                [],
-                track_id,
-                attributes,
-                annotation_id,
-                label_id,
-                parent,
-            )
-            for (
-                type_,
-                label,
-                index,
-                bbox,
-                rotation,
-                corners,
-                path,
-                size,
-                counts,
-                track_id,
-                attributes,
-                annotation_id,
-                label_id,
-                parent,
-            ) in zip(
-                values("type"),
-                values("label"),
-                class_index.tolist(),
-                values("bbox"),
-                values("rotation"),
-                _corners(rows, images, owners),
-                values("points"),
-                values("mask_size"),
-                values("mask_counts"),
-                values("track_id"),
-                values("attributes"),
-                values("annotation_id"),
-                values("label_id"),
-                values("parent_label_id"),
-                strict=True,
-            )
-        ]
+        masks = zip(values("mask_size"), values("mask_counts"), strict=True)
+        paths = zip(values("type"), values("points"), strict=True)
+        columns = (
+            values("type"),
+            values("label"),
+            class_index.tolist(),
+            values("bbox"),
+            pc.fill_null(rows.column("rotation"), 0.0).to_pylist(),
+            _corners(rows, images, owners),
+            [[path] if path and type_ == "polygon" else [] for type_, path in paths],
+            [None if counts is None else RLE((size[0], size[1]), counts) for size, counts in masks],
+            [[] for _ in range(count)],
+            *(values(name) for name in ("track_id", "attributes", "annotation_id", "label_id", "parent_label_id")),
+        )
+        objects = [LabeledObject(*row) for row in zip(*columns, strict=True)]
         if "keypoint" in self._types:
             names = ("points", "point_index", "visibility", "field")
             for one, owner, path, index, visibility, field in zip(

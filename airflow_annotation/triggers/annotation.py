@@ -26,6 +26,7 @@ from airflow_annotation.exceptions import (
 from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, ProgressLog
+from airflow_annotation.triggers.serialization import serialized
 
 _ERRORS = {
     error.__name__: error
@@ -95,21 +96,7 @@ class AnnotationTrigger(BaseTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments to make this trigger again with."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "annotation_conn_id": self.annotation_conn_id,
-                "project_id": self.project_id,
-                "run_keys": self.run_keys,
-                "rule": self.rule,
-                "deadline": self.deadline,
-                "poke_interval": self.poke_interval,
-                "exponential_backoff": self.exponential_backoff,
-                "max_wait": self.max_wait,
-                "max_outage": self.max_outage,
-                "seen": self.seen,
-            },
-        )
+        return serialized(self)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Wait, and fire the one event."""

@@ -17,6 +17,7 @@ from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.triggers.looks import Look
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, read_min_completed
+from airflow_annotation.triggers.serialization import serialized
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
@@ -130,20 +131,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class and the arguments to make this trigger again with."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "annotation_conn_id": self.annotation_conn_id,
-                "project": self.project,
-                "run_key": self.run_key,
-                "run_key_prefix": self.run_key_prefix,
-                "min_completed": self.min_completed,
-                "every": self.every,
-                "count_skipped": self.count_skipped,
-                "completed_status": self.completed_status,
-                "poke_interval": self.poke_interval,
-            },
-        )
+        return serialized(self)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch, before Airflow 3.3: an event is as good as delivered when it is handed over."""

@@ -112,7 +112,9 @@ async def get_run(connection: PermittedConnection, project: ProjectId, user: Get
 async def get_sample(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
     """Return what the items of a run show that were labeled last."""
     found, _ = await _check_run(connection, project, user)
-    sample = await _samples.get((connection.conn_id, project), lambda: _read_sample(connection, found))
+    sample = await _samples.get(
+        (connection.conn_id, project), lambda: run_in_threadpool(lambda: read_sample(hook_of(connection), found))
+    )
     return _json(sample)
 
 
@@ -126,7 +128,12 @@ async def get_image(
     sample = _samples.known((connection.conn_id, project))
     is_in_project = sample is not None and any(one.item_id == item for one in sample.items)
     key = (connection.conn_id, project, item, target)
-    found = await _images.get(key, lambda: _find_image(connection, project, item, target, is_in_project))
+    found = await _images.get(
+        key,
+        lambda: run_in_threadpool(
+            lambda: find_image(hook_of(connection), project, item, target, is_in_project=is_in_project)
+        ),
+    )
     if isinstance(found, str):
         return RedirectResponse(found, 307, {"Referrer-Policy": "no-referrer"})
     content, media_type = found
@@ -141,7 +148,9 @@ async def _check_run(
 
     :raises HTTPException: the run is of a DAG that the user may not read
     """
-    project = await _projects.get((connection.conn_id, project_id), lambda: _read_project(connection, project_id))
+    project = await _projects.get(
+        (connection.conn_id, project_id), lambda: run_in_threadpool(lambda: hook_of(connection).get_project(project_id))
+    )
     seen = await run_in_threadpool(see_runs, [project.run_key] if project.run_key else [], user)
     if project.run_key and project.run_key not in seen:
         raise HTTPException(403, "Forbidden")
@@ -152,25 +161,9 @@ def _with_dag_run(run: AnnotationRun, seen: dict[str, SeenDagRun | None]) -> dic
     return {**msgspec.to_builtins(run), "dag_run": seen.get(run.run_key or "")}
 
 
-async def _read_project(connection: PermittedConnection, project_id: str) -> AnnotationProject:
-    return await run_in_threadpool(lambda: hook_of(connection).get_project(project_id))
-
-
 async def _read_run(connection: PermittedConnection, project: AnnotationProject) -> AnnotationRun:
     hook = await run_in_threadpool(hook_of, connection)
     return run_of(project, await hook.aget_progress(project.id))
-
-
-async def _read_sample(connection: PermittedConnection, project: AnnotationProject) -> Sample:
-    return await run_in_threadpool(lambda: read_sample(hook_of(connection), project))
-
-
-async def _find_image(
-    connection: PermittedConnection, project_id: str, item_id: str, target: str, is_in_project: bool
-) -> str | tuple[bytes, str]:
-    return await run_in_threadpool(
-        lambda: find_image(hook_of(connection), project_id, item_id, target, is_in_project=is_in_project)
-    )
 
 
 async def _read_runs(connection: PermittedConnection) -> list[AnnotationRun]:

@@ -41,7 +41,7 @@ class SharedReads(Generic[T]):
         """
         self._forget()
         if key not in self._reads:
-            task = self._reads[key] = asyncio.ensure_future(self._run(read))
+            task = self._reads[key] = asyncio.ensure_future(read())
             task.add_done_callback(lambda done: self._note_end(key, done))
         try:
             return await asyncio.wait_for(asyncio.shield(self._reads[key]), PATIENCE)
@@ -52,10 +52,6 @@ class SharedReads(Generic[T]):
         """Return what has been read lately, None where nothing was."""
         self._forget()
         return self._reads[key].result() if key in self._ended else None
-
-    @staticmethod
-    async def _run(read: Callable[[], Awaitable[T]]) -> T:
-        return await read()
 
     def _note_end(self, key: Hashable, task: asyncio.Task[T]) -> None:
         if task.cancelled() or task.exception() is not None:  # which is looked at: whoever asked may be gone
