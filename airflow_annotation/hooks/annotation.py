@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,9 @@ class AnnotationHook(BaseHook, Progress, LabelsOut):
         label_schema: LabelSchema | None = None,
         label_config: str | None = None,
         copy_from: str | None = None,
+        media_type: str | None = None,
+        frame_rate: float | None = None,
+        columns: Sequence[str] = (),
         description: str = "",
         settings: dict[str, Any] | None = None,
         if_exists: IfExists = "reuse",
@@ -105,6 +108,10 @@ class AnnotationHook(BaseHook, Progress, LabelsOut):
 
         Exactly one of ``label_schema``, ``label_config`` (the tool's own: XML, ontology id) and ``copy_from`` (a
         project's id) says what is to be labeled.
+
+        :param media_type: the kind of media that the items are of; None for what the label schema settles, else images
+        :param frame_rate: of videos, frames per second, for tools whose player does not know each file's own
+        :param columns: of time series, the column of the time and those of the values
         """
 
     @abstractmethod

@@ -11,6 +11,7 @@ import httpx
 from airflow_annotation.exceptions import (
     AnnotationAuthenticationError,
     AnnotationConnectionError,
+    AnnotationError,
     AnnotationProjectNotFoundError,
 )
 from airflow_annotation.hooks.answers import undecodable
@@ -63,6 +64,14 @@ def key_refused(tool: str, url: str, reason: str) -> AnnotationAuthenticationErr
     return AnnotationAuthenticationError(
         f"{tool} at {url} refuses the connection's API key: {reason or 'no reason given'}. "
         "Put a current one into the connection's password field."
+    )
+
+
+def other_media_type(project_id: str | int, has: str, wanted: str) -> AnnotationError:
+    """Return the error of a run whose project is for another kind of media, which no tool can change."""
+    return AnnotationError(
+        f"Project {project_id} is for media of type {has}, not {wanted}, and cannot be changed. Give the run another "
+        "run_key, or delete the project."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -35,6 +35,7 @@ from airflow_annotation.hooks.run_marker import (
     run_mark,
     run_title,
 )
+from airflow_annotation.labels.media_types import ProjectMedia
 from airflow_annotation.labels.schema import LabelSchema
 
 
@@ -153,6 +154,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         label_config: str | None,
         copy_from: str | None,
         settings: dict[str, Any],
+        media: ProjectMedia,
     ) -> ProjectMaker[ProjectT]:
         """Return what makes a project."""
 
@@ -194,6 +196,9 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         label_schema: LabelSchema | None = None,
         label_config: str | None = None,
         copy_from: str | None = None,
+        media_type: str | None = None,
+        frame_rate: float | None = None,
+        columns: Sequence[str] = (),
         description: str = "",
         settings: dict[str, Any] | None = None,
         if_exists: IfExists = "reuse",
@@ -212,7 +217,10 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
             raise AnnotationError(
                 f"The project title {title!r} is too short: {self.hook_name} wants {shortest} or more characters."
             )
-        maker = self.project_maker(label_schema, label_config, copy_from, settings or {})
+        if label_schema is None and (frame_rate is not None or columns):
+            raise AnnotationError("frame_rate and columns are of a project that is made of a label_schema.")
+        media = ProjectMedia(media_type=media_type, frame_rate=frame_rate, columns=tuple(columns))
+        maker = self.project_maker(label_schema, label_config, copy_from, settings or {}, media)
         found = self._keep_one(run_key)
         title = run_title(title, run_key, longest=longest)
         described = run_description(description, run_key)

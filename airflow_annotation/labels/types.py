@@ -20,6 +20,8 @@ class LabelType(NamedTuple):
     :param is_shape: whether such labels are drawn, so that they can have attributes
     :param covers_area: whether such labels cover a part of an image
     :param is_answer: whether such labels are answers about the whole item
+    :param media: the kinds of media that a field can ask for such labels on, by the names of
+        :data:`~airflow_annotation.labels.media_types.MEDIA_TYPES`; empty for all
     """
 
     name: str
@@ -29,8 +31,10 @@ class LabelType(NamedTuple):
     is_shape: bool = False
     covers_area: bool = False
     is_answer: bool = False
+    media: tuple[str, ...] = ()
 
 
+_VISUAL: Final = ("image", "video")
 _MASK: Final = ("mask_size", "mask_counts")
 
 OTHER: Final = "other"
@@ -41,13 +45,13 @@ LABEL_TYPES: Final[dict[str, LabelType]] = {
     for type_ in (
         LabelType("classification", "classification", ("label",), is_answer=True),
         LabelType("classifications", "classifications", ("label",), is_answer=True),
-        LabelType("detection", "detections", ("bbox",), is_shape=True, covers_area=True),
+        LabelType("detection", "detections", ("bbox",), is_shape=True, covers_area=True, media=_VISUAL),
         LabelType("ellipse", None, ("bbox",), is_shape=True, covers_area=True),
-        LabelType("instance", "instances", _MASK, is_shape=True, covers_area=True),
-        LabelType("polygon", "polygons", ("points",), is_shape=True, covers_area=True),
-        LabelType("polyline", "polylines", ("points",), is_shape=True),
-        LabelType("keypoint", "keypoints", ("points",), is_shape=True),
-        LabelType("segmentation", "segmentation", _MASK, is_shape=True, covers_area=True),
+        LabelType("instance", "instances", _MASK, is_shape=True, covers_area=True, media=_VISUAL),
+        LabelType("polygon", "polygons", ("points",), is_shape=True, covers_area=True, media=_VISUAL),
+        LabelType("polyline", "polylines", ("points",), is_shape=True, media=_VISUAL),
+        LabelType("keypoint", "keypoints", ("points",), is_shape=True, media=_VISUAL),
+        LabelType("segmentation", "segmentation", _MASK, is_shape=True, covers_area=True, media=_VISUAL),
         LabelType("scalar", "scalar", ("number",), has_classes=False, is_answer=True),
         LabelType("text", "text", ("text",), has_classes=False, is_answer=True),
         LabelType("span", None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +14,9 @@ from airflow_annotation.callables import keep_callable
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.given_labels import open_labels
 from airflow_annotation.hooks.annotation import IfExists, project_id_of
+from airflow_annotation.hooks.media_types import check_media
 from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.media_types import ProjectMedia
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.project_task import (
     AnnotationProjectTask,
@@ -56,6 +59,13 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     :param label_type: short form: the field's type, for example ``detections``. (templated)
     :param classes: short form: what can be chosen. (templated)
     :param mask_targets: short form, for ``segmentation``: the class of each pixel value. (templated)
+    :param media_type: the kind of media that the items are of, for a ``label_schema`` or the short form: ``image``,
+        ``video``, ``audio``, ``text``, ``html``, ``pdf``, ``time_series``, ``conversation`` or ``rows``, as far as the
+        tool has it; without it, what the schema settles, else ``image``. (templated)
+    :param frame_rate: of videos, frames per second: Label Studio's player counts at one rate for all videos of a
+        project, 24 if nothing is said; Labelbox knows each file's own. (templated)
+    :param columns: of time series, the column of the time and those of the values; ``time`` and ``value`` if nothing is
+        said. (templated)
     :param description: what the project is about. (templated)
     :param project_settings: the tool's own settings of a project; unknown ones are an error that lists the known.
         (templated)
@@ -79,6 +89,9 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         "label_type",
         "classes",
         "mask_targets",
+        "media_type",
+        "frame_rate",
+        "columns",
         "description",
         "project_settings",
     )
@@ -100,6 +113,9 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         label_type: str | None = None,
         classes: Sequence[str] | None = None,
         mask_targets: Mapping[int | str, str] | None = None,
+        media_type: str | None = None,
+        frame_rate: float | str | None = None,
+        columns: Sequence[str] | None = None,
         description: str = "",
         project_settings: Mapping[str, Any] | None = None,
         if_exists: IfExists = "reuse",
@@ -115,6 +131,9 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         self.label_type = label_type
         self.classes = classes
         self.mask_targets = mask_targets
+        self.media_type = media_type
+        self.frame_rate = frame_rate
+        self.columns = columns
         self.description = description
         self.project_settings = project_settings
         self.if_exists = if_exists
@@ -122,12 +141,13 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         if not is_templated(title):
             self._check_title(title)
         if not any(map(is_templated, (self.label_schema, label_field, label_type, classes, mask_targets))):
-            self._schema()
+            self._check_media(self._schema())
         self._check_run_key()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Make the project, or find it."""
         self._check_title(self.title)
+        media = self._media()
         project = self.hook.create_project(
             title=self.title or self._default_title(context),
             run_key=self.run_key or default_run_key(context),
@@ -136,6 +156,9 @@ class CreateAnnotationProjectOperator(AnnotationTask):
             else open_labels(self.labels, context).find_schema(),
             label_config=self.label_config,
             copy_from=None if self.copy_from is None else project_id_of(self.copy_from),
+            media_type=media.media_type,
+            frame_rate=media.frame_rate,
+            columns=media.columns,
             description=self.description,
             settings=dict(self.project_settings or {}),
             if_exists=self.if_exists,
@@ -175,6 +198,33 @@ class CreateAnnotationProjectOperator(AnnotationTask):
                     f"Tasks {task.task_id!r} and {self.task_id!r} both make the project of this DAG's annotation run. "
                     "Give them a run_key each, and project=<task>.output to the tasks after them."
                 )
+
+    def _media(self) -> ProjectMedia:
+        """Return what the items are.
+
+        :raises ValueError: the frame rate is no number above 0
+        """
+        try:
+            rate = None if self.frame_rate is None else float(self.frame_rate)
+        except ValueError:
+            rate = 0.0
+        if rate is not None and not 0 < rate < math.inf:
+            raise ValueError(f"frame_rate is {self.frame_rate!r}: pass frames per second, above 0.")
+        return ProjectMedia(media_type=self.media_type, frame_rate=rate, columns=tuple(self.columns or ()))
+
+    def _check_media(self, schema: LabelSchema | None) -> None:
+        """Check what is known of the media when the DAG is parsed.
+
+        :raises ValueError: no tool has this kind of media, or can ask on it for the schema
+        """
+        if any(map(is_templated, (self.media_type, self.frame_rate, self.columns, self.annotation_conn_id))):
+            return
+        media = self._media()
+        if schema is None:
+            if self.label_schema is None and self.labels is None and (media.frame_rate or media.columns):
+                raise ValueError("frame_rate and columns are of a project that is made of a label_schema.")
+            return
+        check_media(schema, media, self.annotation_conn_id)
 
     def _schema(self, *, rendered: bool = False) -> LabelSchema | None:
         """Return the schema that the arguments describe, None if they describe it in another way.

@@ -249,6 +249,19 @@ def test_a_run_can_be_updated(hook: LabelStudioHook, run_key: str) -> None:
     assert hook.find_project(run_key) == updated
 
 
+def test_a_run_finds_its_project_for_the_same_kind_of_media_only(hook: LabelStudioHook, run_key: str) -> None:
+    arguments: dict[str, Any] = {"title": "Clips", "run_key": run_key, "label_schema": OTHER_SCHEMA}
+    made = hook.create_project(**arguments, media_type="video", frame_rate=25)
+    assert '<Video name="video" value="$video" frameRate="25"' in fields(hook, made.id)["label_config"]
+    assert hook.create_project(**arguments, media_type="video", frame_rate=25).id == made.id
+    with pytest.raises(AnnotationError, match=r"is for media of type video, not audio, .* another run_key"):
+        hook.create_project(**arguments, media_type="audio")
+    config: dict[str, Any] = {"title": "Choices", "run_key": f"{run_key}/own", "label_config": CHOICES}
+    with pytest.raises(AnnotationError, match=r"media_type is 'video', but the labeling config shows image"):
+        hook.create_project(**config, media_type="video")
+    assert hook.create_project(**config, media_type="image").created
+
+
 def test_an_update_that_labels_do_not_fit_is_refused_in_the_servers_words(hook: LabelStudioHook, run_key: str) -> None:
     made = hook.create_project(title="Cars", run_key=run_key, label_config=CHOICES)
     (task,) = make_tasks(hook, made.id, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -18,9 +19,10 @@ from airflow_annotation.labels.label_studio.config import (
     label_schema_from_config,
 )
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.objects import ASKED, TAG_OF
 from airflow_annotation.labels.label_studio.tags import LANDS_AS_OTHER, READERS
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.types import FIELD_TYPES, SHAPE_TYPES
+from airflow_annotation.labels.types import SHAPE_TYPES
 from devtools.label_studio import environment_path
 
 if TYPE_CHECKING:
@@ -49,10 +51,10 @@ def attributes(draw: st.DrawFn, classes: list[str]) -> dict[str, Any]:
 
 
 @st.composite
-def label_schemas(draw: st.DrawFn) -> LabelSchema:
+def label_schemas(draw: st.DrawFn, field_types: Iterable[str] = ASKED["image"]) -> LabelSchema:
     fields: dict[str, Any] = {}
     for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique_by=str.casefold)):
-        type_ = draw(st.sampled_from(FIELD_TYPES))
+        type_ = draw(st.sampled_from(sorted(field_types)))
         field: dict[str, Any] = {"type": type_}
         classes = draw(st.lists(CLASSES, unique=True, min_size=1, max_size=4))
         if type_ == "segmentation":
@@ -67,26 +69,28 @@ def label_schemas(draw: st.DrawFn) -> LabelSchema:
     return LabelSchema.from_dict(fields)
 
 
-@given(label_schemas())
-def test_reading_what_was_written_gives_the_same_schema(schema: LabelSchema) -> None:
-    assert label_schema_from_config(label_config_from_schema(schema)) == schema
+@given(st.data(), st.sampled_from(sorted(ASKED)))
+def test_reading_what_was_written_gives_the_same_schema(data: st.DataObject, media_type: str) -> None:
+    schema = data.draw(label_schemas(ASKED[media_type]))
+    config = label_config_from_schema(schema, media_type=media_type)
+    assert label_schema_from_config(config) == schema
+    assert [media.media_type for media in LabelingConfig(config).objects.values()] == [media_type]
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-@given(schema=label_schemas())
-def test_the_server_accepts_what_is_written(label_studio: LabelStudio, schema: LabelSchema) -> None:
+@given(data=st.data(), media_type=st.sampled_from(sorted(ASKED)))
+def test_the_server_accepts_what_is_written(label_studio: LabelStudio, data: st.DataObject, media_type: str) -> None:
+    schema = data.draw(label_schemas(ASKED[media_type]))
     answer = httpx.post(
         f"{label_studio.url}/api/projects/validate/",
         headers={"Authorization": f"Token {label_studio.api_key}"},
-        json={"label_config": label_config_from_schema(schema)},
+        json={"label_config": label_config_from_schema(schema, media_type=media_type)},
         timeout=60,
     )
     assert answer.status_code == 204, answer.text
 
 
-@pytest.mark.parametrize(
-    ("media_type", "tag"), [("video", "Video"), ("audio", "Audio"), ("text", "Text"), ("html", "HyperText")]
-)
+@pytest.mark.parametrize(("media_type", "tag"), [(media_type, tag.name) for media_type, tag in TAG_OF.items()])
 def test_other_media_can_be_classified(media_type: str, tag: str) -> None:
     schema = LabelSchema.from_dict({"topic": {"type": "classification", "classes": ["a"]}, "note": {"type": "text"}})
     config = label_config_from_schema(schema, media_type=media_type)
@@ -106,6 +110,29 @@ def test_objects_in_videos_are_tracked_at_the_files_frame_rate() -> None:
     assert video is not None
     assert video.attrib["frameRate"] == "29.97"
     assert label_schema_from_config(config) == schema
+
+
+def test_a_time_series_shows_the_columns_that_are_asked_for() -> None:
+    schema = LabelSchema.for_field("kind", "classification", ["walk"])
+    config = label_config_from_schema(schema, media_type="time_series", columns=["at", "speed", "height"])
+    series = ElementTree.fromstring(config).find("TimeSeries")
+    assert series is not None
+    assert series.attrib["timeColumn"] == "at"
+    assert [channel.attrib["column"] for channel in series] == ["speed", "height"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"media_type": "smell"}, "for media of type 'smell'. It has them for image, video, audio, text,"),
+        ({"media_type": "text", "frame_rate": 25.0}, "frame_rate is of videos, not of media of type text"),
+        ({"columns": ["time", "speed"]}, "columns are of time series, the time first"),
+        ({"media_type": "time_series", "columns": ["time"]}, "columns are of time series, the time first"),
+    ],
+)
+def test_what_is_said_of_media_fits_their_kind(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(LabelSchemaError, match=message):
+        label_config_from_schema(LabelSchema.for_field("a", "classification", ["x"]), **arguments)
 
 
 def test_questions_about_regions_are_shown_for_their_labels_only() -> None:
@@ -165,7 +192,9 @@ def test_what_label_studio_cannot_say_is_refused(fields: dict[str, Any], said: s
 
 
 def test_shapes_cannot_be_drawn_on_text() -> None:
-    with pytest.raises(LabelSchemaError, match="field 'a' is of type polygons, which Label Studio cannot draw on text"):
+    with pytest.raises(
+        LabelSchemaError, match="field 'a' is of type polygons, which Label Studio does not ask on media of type text"
+    ):
         label_config_from_schema(LabelSchema.for_field("a", "polygons", ["x"]), media_type="text")
 
 

@@ -31,6 +31,8 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.objects import ASKED
+from airflow_annotation.labels.media_types import ProjectMedia, find_media_type
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
@@ -104,11 +106,14 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         label_config: str | None,
         copy_from: str | None,
         settings: dict[str, Any],
+        media: ProjectMedia,
     ) -> projects.Maker:
         """Return what makes a project; see :data:`~airflow_annotation.hooks.label_studio.projects.PROJECT_SETTINGS`."""
         if label_schema is not None:
-            label_config = label_config_from_schema(label_schema)
-        return projects.Maker(self.client, label_config, copy_from, settings)
+            media_type = find_media_type(label_schema, media, ASKED, self.hook_name)
+            media = msgspec.structs.replace(media, media_type=media_type)
+            label_config = label_config_from_schema(label_schema, **msgspec.structs.asdict(media))
+        return projects.Maker(self.client, label_config, copy_from, settings, media.media_type)
 
     def list_projects(self, *, title: str = "", description: str = "") -> Iterator[projects.FoundProject]:  # noqa: ARG002 - titles are searched
         """Yield all projects, or those that have a text in their title, by id."""

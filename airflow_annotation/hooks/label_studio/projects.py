@@ -14,9 +14,12 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError, AnnotationRequestError
+from airflow_annotation.hooks.errors import other_media_type
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.settings import check_settings
 from airflow_annotation.hooks.tool_hook import ProjectMaker
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.media_types import FILES, ROWS
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +103,12 @@ def get_label_config(client: LabelStudioClient, project_id: str) -> str:
     return client.read("GET", project_path(project_id), _Config, params=params).label_config or ""
 
 
+def shown_media_types(label_config: str) -> list[str]:
+    """Return the kinds of media that a labeling config shows, and ``rows`` where all of it is in a task's data."""
+    shown = {media.media_type for media in LabelingConfig(label_config or "<View/>").objects.values()}
+    return sorted(shown) if shown & FILES or not shown else [*sorted(shown), ROWS]
+
+
 def validate_label_config(client: LabelStudioClient, label_config: str) -> None:
     """Let the server check a labeling config.
 
@@ -176,17 +185,24 @@ def list_projects(client: LabelStudioClient, title: str = "") -> Iterator[FoundP
 class Maker(ProjectMaker[FoundProject]):
     """Makes projects with a labeling config and settings.
 
+    :param media_type: the kind of media that the config must show, where it is known
     :raises AnnotationError: a setting is none of :data:`PROJECT_SETTINGS`; its value is the server's business
     """
 
     def __init__(
-        self, client: LabelStudioClient, label_config: str | None, copy_from: str | None, settings: dict[str, Any]
+        self,
+        client: LabelStudioClient,
+        label_config: str | None,
+        copy_from: str | None,
+        settings: dict[str, Any],
+        media_type: str | None = None,
     ) -> None:
         check_settings(settings, PROJECT_SETTINGS, "Label Studio has no project setting")
         self._client = client
         self._label_config = label_config
         self._copy_from = copy_from
         self._settings = settings
+        self._media_type = media_type
 
     def make(self, title: str, description: str) -> FoundProject:
         """Make a project."""
@@ -194,9 +210,17 @@ class Maker(ProjectMaker[FoundProject]):
         return self._client.read("POST", "/api/projects/", FoundProject, json=body)
 
     def keep(self, found: FoundProject) -> None:
-        """Say in the log where the labeling config is not the one that is asked for."""
+        """Say in the log where the labeling config is not the one that is asked for.
+
+        :raises AnnotationError: the project is for another kind of media
+        """
         asked = self._label_config
-        if asked is not None and get_label_config(self._client, str(found.id)) != asked:
+        if asked is None and self._media_type is None:
+            return
+        has = get_label_config(self._client, str(found.id))
+        if self._media_type is not None and self._media_type not in (shown := shown_media_types(has)):
+            raise other_media_type(found.id, " and ".join(shown) or "none", self._media_type)
+        if asked is not None and has != asked:
             log.warning(
                 "Project %s has another labeling config than the one given, and keeps it. "
                 "Pass if_exists='update' to change it.",
@@ -217,5 +241,11 @@ class Maker(ProjectMaker[FoundProject]):
         else:
             fields = read_template(self._client, self._copy_from)
         fields |= self._settings
-        validate_label_config(self._client, fields.get("label_config") or "")
+        config = fields.get("label_config") or ""
+        validate_label_config(self._client, config)
+        if self._media_type is not None and self._media_type not in (shown := shown_media_types(config)):
+            raise AnnotationError(
+                f"media_type is {self._media_type!r}, but the labeling config shows {' and '.join(shown) or 'none'}. "
+                "Leave media_type out: it is for projects of a label_schema."
+            )
         return fields

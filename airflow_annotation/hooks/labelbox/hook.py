@@ -27,6 +27,7 @@ from airflow_annotation.hooks.labelbox import progress, projects
 from airflow_annotation.hooks.labelbox.client import LabelboxClient, checked_url
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
+from airflow_annotation.labels.media_types import ProjectMedia
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
@@ -112,12 +113,13 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         label_config: str | None,
         copy_from: str | None,
         settings: dict[str, Any],
+        media: ProjectMedia,
     ) -> projects.Maker:
         """Return what makes a project; see :data:`~airflow_annotation.hooks.labelbox.projects.PROJECT_SETTINGS`.
 
         :param label_config: the id of an ontology
         """
-        return projects.Maker(self.client, label_schema, label_config, copy_from, settings)
+        return projects.Maker(self.client, label_schema, label_config, copy_from, settings=settings, media=media)
 
     def list_projects(self, *, title: str = "", description: str = "") -> Iterator[projects.FoundProject]:  # noqa: ARG002 - descriptions are searched
         """Yield all projects, or those that have this very description."""

@@ -21,11 +21,13 @@ from airflow_annotation.exceptions import (
     AnnotationProjectNotFoundError,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.errors import project_not_found
+from airflow_annotation.hooks.errors import other_media_type, project_not_found
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.errors import TOOL, missing_project
 from airflow_annotation.hooks.settings import check_settings
 from airflow_annotation.hooks.tool_hook import ProjectMaker
+from airflow_annotation.labels.labelbox.media_types import ASKED, MEDIA_TYPES, NAMES
+from airflow_annotation.labels.media_types import ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelSchema
 
 if TYPE_CHECKING:
@@ -33,25 +35,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MEDIA_TYPES: Final = {
-    "image": "IMAGE",
-    "video": "VIDEO",
-    "audio": "AUDIO",
-    "text": "TEXT",
-    "html": "HTML",
-    "pdf": "PDF",
-    "conversational": "CONVERSATIONAL",
-    "tms_geo": "TMS_GEO",
-    "tms_simple": "TMS_SIMPLE",
-}
-"""Labelbox's word for a media type."""
-
 QUALITY_MODES: Final = ("benchmark", "consensus")
 
-PROJECT_SETTINGS: Final = ("media_type", "quality_mode", "index_fields", "model_assisted_labeling")
+PROJECT_SETTINGS: Final = ("quality_mode", "index_fields", "model_assisted_labeling")
 """Settings that a caller may give.
 
-``media_type`` is one of :data:`MEDIA_TYPES`, ``image`` by default. ``quality_mode`` is one of :data:`QUALITY_MODES` or
+``quality_mode`` is one of :data:`QUALITY_MODES` or
 a list of both. ``index_fields`` names fields of the label schema that are asked of each frame.
 ``model_assisted_labeling`` shows predictions to labelers.
 """
@@ -89,13 +78,11 @@ class _Activity(msgspec.Struct, rename="camel"):
 class ProjectSettings(msgspec.Struct, frozen=True):
     """Checked settings of a project.
 
-    :param media_type: Labelbox's word for it; None where the caller did not say
     :param quality_modes: some of :data:`QUALITY_MODES`; empty for Labelbox's own choice
     :param index_fields: fields that are asked of each frame
     :param model_assisted_labeling: None where the caller did not say
     """
 
-    media_type: str | None = None
     quality_modes: tuple[str, ...] = ()
     index_fields: tuple[str, ...] = ()
     model_assisted_labeling: bool | None = None
@@ -107,9 +94,6 @@ def read_settings(settings: Mapping[str, Any]) -> ProjectSettings:
     :raises AnnotationError: a name is none of :data:`PROJECT_SETTINGS`, or a value is none that Labelbox knows
     """
     check_settings(settings, PROJECT_SETTINGS, "Labelbox has no project setting")
-    media_type = settings.get("media_type")
-    if media_type is not None and str(media_type).lower() not in MEDIA_TYPES:
-        raise AnnotationError(f"media_type is {media_type!r}: Labelbox projects are for {', '.join(MEDIA_TYPES)}.")
     modes = settings.get("quality_mode") or ()
     modes = tuple(str(mode).lower() for mode in ([modes] if isinstance(modes, str) else modes))
     if not set(modes) <= set(QUALITY_MODES):
@@ -119,7 +103,6 @@ def read_settings(settings: Mapping[str, Any]) -> ProjectSettings:
         raise AnnotationError(f"model_assisted_labeling is {assisted!r}: pass true or false.")
     fields = as_text(settings.get("index_fields")) or ()  # a name may be a number where Airflow has rendered it so
     return ProjectSettings(
-        media_type=MEDIA_TYPES[str(media_type).lower()] if media_type is not None else None,
         quality_modes=modes,
         index_fields=(fields,) if isinstance(fields, str) else tuple(fields),
         model_assisted_labeling=assisted,
@@ -188,6 +171,8 @@ class Maker(ProjectMaker[FoundProject]):
     :param ontology_id: what is to be labeled, as an ontology that is there
     :param copy_from: the project whose ontology and settings are used
     :param settings: see :func:`read_settings`
+    :param media: what its items are
+    :raises LabelSchemaError: Labelbox has no such kind of media, or cannot ask on it what the schema asks
     """
 
     def __init__(
@@ -196,17 +181,25 @@ class Maker(ProjectMaker[FoundProject]):
         label_schema: LabelSchema | None,
         ontology_id: str | None,
         copy_from: str | None,
+        *,
         settings: Mapping[str, Any],
+        media: ProjectMedia,
     ) -> None:
         self._client = client
         self._label_schema = label_schema
         self._asked_ontology_id = ontology_id
         self._copy_from = copy_from
         self._asked = read_settings(settings)
+        media_type = media.media_type
+        if label_schema is not None:
+            media_type = find_media_type(label_schema, media, ASKED, TOOL)
+        elif media_type is not None and media_type not in MEDIA_TYPES:
+            raise AnnotationError(f"media_type is {media_type!r}: Labelbox projects are for {', '.join(MEDIA_TYPES)}.")
+        self._media_type = None if media_type is None else MEDIA_TYPES[media_type]
 
     def make(self, title: str, description: str) -> FoundProject:
         """Make a project, without its ontology."""
-        settings, _ = self._labeling
+        settings, media_type, _ = self._labeling
         with self._client.using_sdk() as sdk:
             from labelbox import MediaType
             from labelbox.schema.quality_mode import QualityMode
@@ -214,7 +207,7 @@ class Maker(ProjectMaker[FoundProject]):
             chosen = {QualityMode(mode.upper()) for mode in settings.quality_modes}
             made = sdk.create_project(
                 name=title,
-                media_type=MediaType(settings.media_type),
+                media_type=MediaType(media_type),
                 description=description,
                 quality_modes=chosen or set(QualityMode),
             )
@@ -222,7 +215,7 @@ class Maker(ProjectMaker[FoundProject]):
 
     def complete(self, made: FoundProject) -> None:
         """Connect the ontology to a project that has none: the try that made it may have ended half way."""
-        settings, ontology_id = self._labeling
+        settings, _, ontology_id = self._labeling
         if read_project(self._client, made.id).ontology is None:
             with self._client.using_sdk() as sdk:
                 _connect(sdk, made.id, ontology_id)
@@ -231,9 +224,14 @@ class Maker(ProjectMaker[FoundProject]):
                 sdk.get_project(made.id).enable_model_assisted_labeling(settings.model_assisted_labeling)
 
     def keep(self, found: FoundProject) -> None:
-        """Connect the ontology if there is none; say in the log where it is not the one that is asked for."""
-        _, ontology_id = self._labeling
-        ontology = read_project(self._client, found.id).ontology
+        """Connect the ontology if there is none; say in the log where it is not the one that is asked for.
+
+        :raises AnnotationError: the project is for another kind of media
+        """
+        current = read_project(self._client, found.id)
+        self._check_media_type(current)
+        _, _, ontology_id = self._labeling
+        ontology = current.ontology
         if ontology is None:
             with self._client.using_sdk() as sdk:
                 _connect(sdk, found.id, ontology_id)
@@ -247,12 +245,11 @@ class Maker(ProjectMaker[FoundProject]):
     def update(self, found: FoundProject, title: str, description: str | None) -> FoundProject:
         """Give a project another title and ontology.
 
-        :raises AnnotationError: the settings ask for another media type or quality mode, which no project can change
+        :raises AnnotationError: another kind of media or quality mode is asked for, which no project can change
         """
-        settings, ontology_id = self._labeling
         current = read_project(self._client, found.id)
-        if settings.media_type not in {None, current.allowed_media_type}:
-            raise AnnotationError(f"Project {found.id} is for {current.allowed_media_type}, which cannot be changed.")
+        self._check_media_type(current)
+        settings, _, ontology_id = self._labeling
         has = (bool(current.is_benchmark_enabled), bool(current.is_consensus_enabled))
         if settings.quality_modes and tuple(mode in settings.quality_modes for mode in QUALITY_MODES) != has:
             raise AnnotationError(f"The quality mode of project {found.id} cannot be changed.")
@@ -264,9 +261,14 @@ class Maker(ProjectMaker[FoundProject]):
         self.complete(found)
         return read_project(self._client, found.id)
 
+    def _check_media_type(self, found: FoundProject) -> None:
+        has = found.allowed_media_type or ""
+        if self._media_type not in {None, has}:
+            raise other_media_type(found.id, NAMES.get(has, has), NAMES[str(self._media_type)])
+
     @cached_property
-    def _labeling(self) -> tuple[ProjectSettings, str]:
-        """Settings with a media type, and the id of the ontology, which is made if need be."""
+    def _labeling(self) -> tuple[ProjectSettings, str | None, str]:
+        """Settings, Labelbox's word for the kind of media, and the id of the ontology, which is made if need be."""
         from airflow_annotation.hooks.labelbox.ontologies import check_ontology, ensure_ontology
 
         settings = self._asked
@@ -276,22 +278,17 @@ class Maker(ProjectMaker[FoundProject]):
                 raise AnnotationError(f"Project {self._copy_from} has no ontology to copy.")
             modes = (template.is_benchmark_enabled, template.is_consensus_enabled)
             copied = tuple(mode for mode, enabled in zip(QUALITY_MODES, modes, strict=True) if enabled)
-            settings = msgspec.structs.replace(
-                settings,
-                media_type=settings.media_type or template.allowed_media_type,
-                quality_modes=settings.quality_modes or copied,
-            )
-            return settings, str(template.ontology["id"])
+            settings = msgspec.structs.replace(settings, quality_modes=settings.quality_modes or copied)
+            return settings, self._media_type or template.allowed_media_type, str(template.ontology["id"])
         if self._asked_ontology_id is not None:
             made_for = check_ontology(self._client, self._asked_ontology_id)
-            media_type = settings.media_type or made_for or "IMAGE"
-            return msgspec.structs.replace(settings, media_type=media_type), self._asked_ontology_id
+            return settings, self._media_type or made_for or MEDIA_TYPES["image"], self._asked_ontology_id
         assert self._label_schema is not None
-        media_type = settings.media_type or "IMAGE"
+        assert self._media_type is not None
         ontology_id = ensure_ontology(
-            self._client, self._label_schema, media_type=media_type, index_fields=settings.index_fields
+            self._client, self._label_schema, media_type=self._media_type, index_fields=settings.index_fields
         )
-        return msgspec.structs.replace(settings, media_type=media_type), ontology_id
+        return settings, self._media_type, ontology_id
 
 
 def _connect(sdk: labelbox.Client, project_id: str, ontology_id: str) -> None:

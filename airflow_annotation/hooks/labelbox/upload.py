@@ -27,11 +27,12 @@ from airflow_annotation.hooks.labelbox.data_rows import find_data_rows, rows_in_
 from airflow_annotation.hooks.labelbox.datasets import ensure_dataset
 from airflow_annotation.hooks.labelbox.metadata import MetadataFields
 from airflow_annotation.hooks.labelbox.progress import get_progress
-from airflow_annotation.hooks.labelbox.projects import MEDIA_TYPES, FoundProject
+from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, pause, wait_for_task
 from airflow_annotation.hooks.labelbox.upload_settings import UploadSettings
 from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, global_key_of, item_key_of
+from airflow_annotation.labels.labelbox.media_types import MEDIA_TYPES
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.storage import open_media, shown, uri_scheme, without_connection

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.etree import ElementTree
 
 from airflow_annotation.labels.colors import color
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
+from airflow_annotation.labels.label_studio.objects import ASKED, TAG_OF
 from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, find_tag, tags_of
+from airflow_annotation.labels.media_types import DEFAULT_COLUMNS, ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
 from airflow_annotation.labels.types import (
     CLASSIFICATION_TYPES,
@@ -25,47 +27,38 @@ from airflow_annotation.labels.types import (
     WITHOUT_CLASSES,
 )
 
-_OBJECT_TAGS: Final = {
-    "image": "Image",
-    "video": "Video",
-    "audio": "Audio",
-    "text": "Text",
-    "html": "HyperText",
-    "pdf": "Pdf",
-}
 _HOTKEYS: Final = "1234567890qwetasdfgzxcvbyiopjklnm"
 """Keys for classes in the order in which Label Studio itself hands them out; the rest are its own commands."""
 
 _NOT_A_NAME: Final = re.compile(r"[+-]?(\d[\d_]*)?\.?\d*([eE][+-]?\d+)?|true|false|nan|[+-]?inf(inity)?", re.IGNORECASE)
 
 
-def label_config_from_schema(schema: LabelSchema, *, media_type: str = "image", frame_rate: float | None = None) -> str:
+def label_config_from_schema(
+    schema: LabelSchema,
+    *,
+    media_type: str | None = None,
+    frame_rate: float | None = None,
+    columns: Sequence[str] = (),
+) -> str:
     """Compile a label schema to a labeling config.
 
     :param schema: what is to be labeled
-    :param media_type: of the items: ``image``, ``video``, ``audio``, ``text``, ``html`` or ``pdf``. It is also the key
-        of the task's data that holds the media
+    :param media_type: of the items, one of :data:`~airflow_annotation.labels.label_studio.objects.ASKED`; None for
+        what the schema settles, else ``image``. It is also the key of the task's data that holds the media
     :param frame_rate: of the videos, frames per second: Label Studio's player counts frames at the config's rate, not
         at the file's
+    :param columns: of time series, the column of the time and those of the values; ``time`` and ``value`` by default
     :raises LabelSchemaError: Label Studio cannot label this; the message names the field
     """
-    if media_type not in _OBJECT_TAGS:
-        raise LabelSchemaError(
-            f"Label Studio has no generated config for media of type {media_type!r}; known are "
-            f"{', '.join(_OBJECT_TAGS)}. Pass a labeling config of your own."
-        )
+    asked = ProjectMedia(media_type=media_type, frame_rate=frame_rate, columns=tuple(columns))
+    media_type = find_media_type(schema, asked, ASKED, "Label Studio")
     names = _control_names(schema)
-    numbered = (f"{media_type}_{number}" for number in itertools.count(1))
-    media_name = next(name for name in itertools.chain([media_type], numbered) if name not in names)
     view = ElementTree.Element("View")
-    media = ElementTree.SubElement(view, _OBJECT_TAGS[media_type], name=media_name, value=f"${media_type}")
-    if media_type == "image":
-        media.set("zoomControl", "true")
-    if media_type == "video" and frame_rate:
-        media.set("frameRate", f"{frame_rate:.12g}")
+    media = _write_media(view, media_type, asked, names)
+    media_name = media.attrib["name"]
     hotkeys = iter(_HOTKEYS)
     for name, field in schema.fields.items():
-        _check_field(name, field, media_type)
+        _check_field(name, field)
         _write_field(view, name, field, media, hotkeys)
         for attribute_name, attribute in field.attributes.items():
             _write_attribute(view, name, attribute_name, attribute, media_name)
@@ -120,12 +113,28 @@ def _control_names(schema: LabelSchema) -> set[str]:
     return names
 
 
-def _check_field(name: str, field: LabelField, media_type: str) -> None:
+def _write_media(
+    view: ElementTree.Element, media_type: str, media: ProjectMedia, taken: set[str]
+) -> ElementTree.Element:
+    """Write the tag that shows the media, under a name that is not taken."""
+    tag = TAG_OF[media_type]
+    numbered = (f"{media_type}_{number}" for number in itertools.count(1))
+    name = next(name for name in itertools.chain([media_type], numbered) if name not in taken)
+    shown = ElementTree.SubElement(view, tag.name, {"name": name, "value": f"${media_type}", **tag.attributes})
+    if media.frame_rate is not None:
+        shown.set("frameRate", f"{media.frame_rate:.12g}")
+    if media_type == "time_series":
+        time, *values = media.columns or DEFAULT_COLUMNS
+        shown.set("timeColumn", time)
+        for column in values:
+            ElementTree.SubElement(shown, "Channel", column=column, legend=column)
+    return shown
+
+
+def _check_field(name: str, field: LabelField) -> None:
     where = f"Label schema, field {name!r}"
     if field.type == OTHER:
         raise LabelSchemaError(f"{where} is of type other, which only reading gives. Pass a labeling config instead.")
-    if field.type in SHAPE_TYPES and media_type != "image" and (field.type, media_type) != ("detections", "video"):
-        raise LabelSchemaError(f"{where} is of type {field.type}, which Label Studio cannot draw on {media_type}.")
     for attribute_name, attribute in field.attributes.items():
         joined = ",".join(attribute.classes)
         if len(attribute.classes) > 1 and (joined in field.classes or joined.split(",") != list(attribute.classes)):

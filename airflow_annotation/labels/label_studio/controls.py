@@ -14,9 +14,11 @@ from xml.etree import ElementTree
 import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.label_studio.objects import OBJECT_TAGS
 from airflow_annotation.labels.label_studio.tags import SHAPES
 from airflow_annotation.labels.label_studio.values import join_path
 from airflow_annotation.labels.media import page_target, split_target
+from airflow_annotation.labels.media_types import FILES
 
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
 """Tags that can be asked for each region."""
@@ -24,25 +26,11 @@ ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", 
 DEFAULT_FRAME_RATE: Final = 24.0
 """Frames a second that Label Studio's player counts where the config does not say."""
 
-_MEDIA_TYPES: Final = {
-    "image": "image",
-    "video": "video",
-    "audio": "audio",
-    "audioplus": "audio",
-    "text": "text",
-    "hypertext": "html",
-    "paragraphs": "text",
-    "timeseries": "timeseries",
-    "pdf": "pdf",
-}
 T = TypeVar("T")
 
 _DATA_KEY: Final = re.compile(r"\$([\w-]+)")
 _DATA_PATH: Final = re.compile(r"\$([\w-]+(?:\[\d+\]|\.[\w-]+)*)")
 _DATA_STEP: Final = re.compile(r"\[(\d+)\]|([\w-]+)")
-
-_FILES: Final = frozenset({"image", "video", "audio", "pdf"})
-"""Types of media that are files. What else a task has is in its data itself, beside the file that it is about."""
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +95,8 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     :param name: as results have it in ``to_name``
     :param tag: the tag's name as the config spells it
     :param data_key: the key of the task's data that holds the media
-    :param media_type: ``image``, ``video``, ...
+    :param media_type: ``image``, ``video``, ...; of a tag that is none of ours the tag's own name
+    :param value_type: what the data hold, as the config has it: ``url``, ``text``, ``json``; empty for the tag's own
     :param frame_rate: the ``frameRate`` of a video as the config has it: a number, or ``$key`` of the task's data
     :param value: what it shows as the config has it, ``$key``, ``$key[0].url``
     :param is_list: whether it shows the pages of a list
@@ -118,10 +107,17 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     data_key: str
     media_type: str
+    value_type: str = ""
     frame_rate: str = ""
     value: str = ""
     is_list: bool = False
     repeat: Repeat | None = None
+
+    @property
+    def holds(self) -> str:
+        """What a task's data hold of it: the ``url`` of a file, the ``text`` itself, or ``json``."""
+        shown = OBJECT_TAGS.get(self.tag.lower())
+        return self.value_type or (shown.value_type if shown else "text")
 
     @property
     def has_frame_rate_in_data(self) -> bool:
@@ -181,7 +177,7 @@ class LabelingConfig:
     @property
     def main_objects(self) -> list[MediaObject]:
         """The media in the order in which one of them stands for the item: files before what is in the data itself."""
-        return sorted(self.objects.values(), key=lambda media: media.media_type not in _FILES)
+        return sorted(self.objects.values(), key=lambda media: media.media_type not in FILES)
 
     def list_images(self, data: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         """Return the images that a task shows: their targets, and where they are; None where the data does not say.
@@ -327,13 +323,15 @@ def _length(value: str, data: Mapping[str, Any]) -> int:
 def _read_media(element: ElementTree.Element, attributes: dict[str, str], targets: set[str]) -> MediaObject | None:
     tag = element.tag.lower()
     key = _DATA_KEY.search(attributes.get("value") or attributes.get("valuelist") or "")
-    if key is None or not (tag in _MEDIA_TYPES or attributes["name"] in targets):
+    shown = OBJECT_TAGS.get(tag)
+    if key is None or not (shown or attributes["name"] in targets):
         return None
     return MediaObject(
         name=attributes["name"],
         tag=element.tag,
         data_key=key[1],
-        media_type=_MEDIA_TYPES.get(tag, tag),
+        media_type=shown.media_type if shown else tag,
+        value_type=attributes.get("valuetype", ""),
         frame_rate=attributes.get("framerate", ""),
         value=attributes.get("value") or attributes.get("valuelist") or "",
         is_list="valuelist" in attributes,

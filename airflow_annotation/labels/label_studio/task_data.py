@@ -12,6 +12,7 @@ from airflow_annotation.labels.columns import positive_number, whole_number
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.regions import Region
 from airflow_annotation.labels.media import Medium, encode_media, find_target, page_target
+from airflow_annotation.labels.media_types import FILES, MEDIA_TYPES
 from airflow_annotation.labels.odd_values import OddValues
 
 RESERVED_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
@@ -25,7 +26,6 @@ RESERVED_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
 """Keys of a task's data that have columns of their own in ``items``, where they hold what this provider's uploads put
 there. What else somebody keeps under such a key stays in ``items.data``."""
 
-_TEXTS: Final = ("text", "html")
 _PLACE: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/)?/\S+")
 
 _SIDES: Final = ("original_width", "original_height")
@@ -97,7 +97,9 @@ def read_data(
 def _is_place(value: str, data_key: str, config: LabelingConfig) -> bool:
     """Return whether a value says where media are; of a text, it may be the text itself."""
     media = next(media for media in config.main_objects if media.data_key == data_key)
-    return media.media_type not in _TEXTS or _PLACE.fullmatch(value) is not None
+    if media.media_type in FILES or media.media_type not in MEDIA_TYPES or media.value_type == "url":
+        return True
+    return not media.value_type and _PLACE.fullmatch(value) is not None  # servers may be set to read URLs there
 
 
 def _several_images(

@@ -142,8 +142,7 @@ def test_labels_that_are_wrong_are_failures_of_their_items_and_the_others_go_in(
 
 def test_a_frame_of_the_file_and_a_time_say_the_same(hook: LabelboxHook, labelbox: LabelboxStandIn) -> None:
     schema = LabelSchema.from_dict({"objects": {"type": "detections", "classes": ["car"]}})
-    settings = {"media_type": "video"}
-    project = hook.create_project(title="Clips", run_key=str(uuid4()), label_schema=schema, settings=settings)
+    project = hook.create_project(title="Clips", run_key=str(uuid4()), label_schema=schema, media_type="video")
     keys = [str(uuid4()) for _ in range(3)]
     items = [MediaItem(media=f"https://media.example/{key}.mp4", item_key=key, media_type="video") for key in keys]
     for item in items[:2]:

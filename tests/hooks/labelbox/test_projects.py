@@ -62,12 +62,11 @@ def test_a_project_is_made_of_a_label_schema(hook: LabelboxHook, labelbox: Label
 
 def test_settings_are_those_of_the_project(hook: LabelboxHook, run_key: str) -> None:
     settings = {
-        "media_type": "video",
         "quality_mode": "benchmark",
         "index_fields": ["weather"],
         "model_assisted_labeling": True,
     }
-    project = make(hook, run_key, settings=settings)
+    project = make(hook, run_key, media_type="video", settings=settings)
     made = hook.get_conn().get_project(project.id)
     assert made.media_type == MediaType.Video
     assert (made.is_benchmark_enabled, made.is_consensus_enabled) == (True, False)
@@ -77,8 +76,7 @@ def test_settings_are_those_of_the_project(hook: LabelboxHook, run_key: str) -> 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"media_typ": "video"}, "no project setting 'media_typ'. Did you mean 'media_type'"),
-        ({"media_type": "smell"}, "media_type is 'smell'"),
+        ({"quality_mod": "consensus"}, "no project setting 'quality_mod'. Did you mean 'quality_mode'"),
         ({"quality_mode": "best"}, "quality_mode is 'best'"),
         ({"model_assisted_labeling": "maybe"}, "model_assisted_labeling is 'maybe'"),
     ],
@@ -92,6 +90,26 @@ def test_settings_that_labelbox_does_not_have_are_refused_before_anything_is_mad
     assert labelbox.control.operations().get("graphql") == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"media_type": "time_series"},
+            "no generated projects for media of type 'time_series'. It has them for image,",
+        ),
+        ({"label_config": "some", "media_type": "smell"}, "media_type is 'smell'"),
+        ({"label_config": "some", "frame_rate": 25.0}, "frame_rate and columns are of a project that is made of"),
+    ],
+)
+def test_media_that_labelbox_does_not_have_are_refused_before_anything_is_made(
+    hook: LabelboxHook, labelbox: LabelboxStandIn, run_key: str, arguments: dict[str, Any], message: str
+) -> None:
+    before = labelbox.control.operations().get("graphql")
+    with pytest.raises(AnnotationError, match=message):
+        make(hook, run_key, **arguments)
+    assert labelbox.control.operations().get("graphql") == before
+
+
 def test_an_ontology_that_is_there_is_connected_as_it_is(hook: LabelboxHook, run_key: str) -> None:
     builder = OntologyBuilder(tools=[Tool(tool=Tool.Type.POLYGON, name="road")])
     ontology = hook.get_conn().create_ontology("streets", builder.asdict(), MediaType.Video)
@@ -101,11 +119,11 @@ def test_an_ontology_that_is_there_is_connected_as_it_is(hook: LabelboxHook, run
     with pytest.raises(AnnotationError, match=r"no ontology 'nothing'.* label_config is the id of an ontology"):
         make(hook, f"{run_key}/other", label_config="nothing")
     with pytest.raises(AnnotationError, match=r"cannot be connected .* same type"):
-        make(hook, f"{run_key}/other", label_config=ontology.uid, settings={"media_type": "image"})
+        make(hook, f"{run_key}/other", label_config=ontology.uid, media_type="image")
 
 
 def test_a_project_is_copied_with_its_ontology_and_settings(hook: LabelboxHook, run_key: str) -> None:
-    template = make(hook, run_key, settings={"media_type": "video", "quality_mode": "consensus"})
+    template = make(hook, run_key, media_type="video", settings={"quality_mode": "consensus"})
     project = make(hook, f"{run_key}/copy", copy_from=template.id)
     made = hook.get_conn().get_project(project.id)
     assert made.media_type == MediaType.Video
@@ -141,8 +159,9 @@ def test_a_second_try_finds_the_project_and_other_choices_fail_or_update_it(hook
     assert (updated.id, updated.title[:7]) == (project.id, "Lorries")
     assert hook.get_label_schema(project.id) == OTHER_SCHEMA
     assert hook.get_conn().get_project(project.id).description.startswith("first\n")
-    with pytest.raises(AnnotationError, match="cannot be changed"):
-        make(hook, run_key, settings={"media_type": "video"}, if_exists="update")
+    for if_exists in ("reuse", "update"):
+        with pytest.raises(AnnotationError, match=r"is for media of type image, not video, .* another run_key"):
+            make(hook, run_key, media_type="video", if_exists=if_exists)
     with pytest.raises(AnnotationError, match=r"quality mode .* cannot be changed"):
         make(hook, run_key, settings={"quality_mode": "benchmark"}, if_exists="update")
 

@@ -21,9 +21,7 @@ def test_a_row_is_its_text_in_a_project_for_texts(
     media_type: str, hook: LabelboxHook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks, "_WAIT", 0.01)
-    project = hook.create_project(
-        title="Texts", run_key=str(uuid4()), label_schema=SCHEMA, settings={"media_type": media_type}
-    )
+    project = hook.create_project(title="Texts", run_key=str(uuid4()), label_schema=SCHEMA, media_type=media_type)
     keys = sorted(str(uuid4()) for _ in range(2))
     rows: list[dict[str, Any]] = [{"item_key": key, media_type: f"Größe {key}", "split": "train"} for key in keys]
     rows += [{"item_key": "lacks", "prompt": "x"}, {"item_key": "empty", media_type: ""}]
@@ -50,8 +48,6 @@ def test_a_text_that_is_the_path_of_a_file_stays_a_text(hook: LabelboxHook, monk
 
     monkeypatch.setattr(tasks, "_WAIT", 0.01)
     monkeypatch.setattr(hook.client, "upload", record)
-    project = hook.create_project(
-        title="Texts", run_key=str(uuid4()), label_schema=SCHEMA, settings={"media_type": "text"}
-    )
+    project = hook.create_project(title="Texts", run_key=str(uuid4()), label_schema=SCHEMA, media_type="text")
     hook.upload_items(project.id, [MediaItem(item_key=str(uuid4()), media_type="rows", data={"text": __file__})])
     assert sent == [__file__.encode()]

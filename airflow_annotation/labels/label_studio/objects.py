@@ -1,0 +1,57 @@
+"""How Label Studio spells the kinds of media: one row a tag that shows them.
+
+The tags are described at https://labelstud.io/tags/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from airflow_annotation.labels.media_types import MEDIA_TYPES, askable
+from airflow_annotation.labels.types import FIELD_TYPES
+
+
+class ObjectTag(NamedTuple):
+    """A tag that shows media.
+
+    :param name: as a config has it
+    :param media_type: the kind of media that it shows
+    :param value_type: what a task's data hold of it where the tag's ``valueType`` does not say: the ``url`` of a file,
+        the ``text`` itself, or ``json``, a list or dictionary
+    :param attributes: of the tag in a generated config
+    :param lacking: types of fields that generated projects do not ask on it, although the kind of media has them
+    """
+
+    name: str
+    media_type: str
+    value_type: str = "url"
+    attributes: Mapping[str, str] = {}
+    lacking: tuple[str, ...] = ()
+
+
+OBJECT_TAGS: Final[dict[str, ObjectTag]] = {
+    tag.name.lower(): tag
+    for tag in (
+        ObjectTag("Image", "image", attributes={"zoomControl": "true"}),
+        ObjectTag(
+            "Video", "video", lacking=("instances", "polygons", "polylines", "keypoints", "segmentation", "spans")
+        ),
+        ObjectTag("Audio", "audio"),
+        ObjectTag("AudioPlus", "audio"),
+        ObjectTag("Text", "text", "text", {"valueType": "text"}),
+        ObjectTag("HyperText", "html", "text", {"valueType": "text"}),
+        ObjectTag("Pdf", "pdf", lacking=("spans",)),
+        ObjectTag("TimeSeries", "time_series", attributes={"valueType": "url", "sep": ","}),
+        ObjectTag(
+            "Paragraphs", "conversation", "json", {"layout": "dialogue", "nameKey": "role", "textKey": "content"}
+        ),
+    )
+}
+"""By name in lower case; of several tags for one kind the first is preferred."""
+
+TAG_OF: Final = {tag.media_type: tag for tag in reversed(OBJECT_TAGS.values())}
+"""The preferred tag of each kind of media."""
+
+ASKED: Final = {name: askable(FIELD_TYPES, name, TAG_OF[name].lacking) for name in MEDIA_TYPES if name in TAG_OF}
+"""The kinds of media that generated projects can be for, each with the types of fields that can be asked on it."""
