@@ -41,7 +41,7 @@ import pyarrow.compute as pc
 
 from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder, copy_spool, spool
-from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
 from airflow_annotation.formats.shapes import outlines
 from airflow_annotation.labels.arrays import FloatArray, IntArray
@@ -51,7 +51,7 @@ from airflow_annotation.labels.masks import rle_area
 _TRUE = (True, 1, "1", "true", "yes")
 
 
-class CocoOptions(DatasetOptions, frozen=True):
+class CocoOptions(ImageOptions, frozen=True):
     """What COCO is asked.
 
     :param masks: masks as ``rle``, exact, or as ``polygons`` for readers that know nothing else
@@ -69,7 +69,7 @@ class CocoOptions(DatasetOptions, frozen=True):
     skeleton: tuple[tuple[int, int], ...] = ()
 
 
-def image_path(image: LabeledImage, _: DatasetOptions) -> str:
+def image_path(image: LabeledImage, _: ImageOptions) -> str:
     """Return where an image belongs."""
     return f"images/{image.split}/{image.name}"
 

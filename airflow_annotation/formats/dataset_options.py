@@ -28,34 +28,23 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     :param unknown_classes: what to do with labels of other classes, or of none, and with points of an object that
         are none of its format's ``keypoints``: fail with an ``error`` or ``drop`` them, which is counted in the log and
         in ``left_out`` of what the task returns
-    :param loose_keypoints: what to do with keypoints that belong to no object where the format has a place for points
-        of objects only: fail with an ``error`` or ``drop`` them, which is counted
-    :param splits: how much of the images goes to each split, ``{"train": 0.8, "val": 0.2}``, by the hash of
-        ``item_key``, so that an image stays where it is when others come; or what names the split of each: a column of
+    :param splits: how much of the items goes to each split, ``{"train": 0.8, "val": 0.2}``, by the hash of
+        ``item_key``, so that an item stays where it is when others come; or what names the split of each: a column of
         ``items``, or ``data.<key>``. Without it all are in ``train``
-    :param annotations: whose labels an image has, where several people submitted some: those of the ``latest``
+    :param annotations: whose labels an item has, where several people submitted some: those of the ``latest``
         submission, of ``all``, or of those marked ``ground_truth``. Drafts and skipped submissions never count
-    :param include_predictions: take the latest prediction for images that nobody has submitted anything for
-    :param include_unlabeled: keep images that nobody has submitted anything for, as images without objects. Images
-        that somebody submitted without labels are kept in any case
-    :param video_frames: which frames of videos are images: ``all`` in which there are objects, or the ``keyframes`` in
-        which somebody has set one. All objects of a frame are in it, those between key frames too
-    :param image_root: the folder of the media, where they are to be found under their own names; see
-        :class:`~airflow_annotation.formats.image_names.ImageNames`
-    :param frame_suffix: of the file names of videos' frames
+    :param include_predictions: take the latest prediction for items that nobody has submitted anything for
+    :param include_unlabeled: keep items that nobody has submitted anything for, as items without labels. Items that
+        somebody submitted without labels are kept in any case
     """
 
     label_fields: list[str] | None = None
     classes: list[str] | None = None
     unknown_classes: Literal["error", "drop"] = "error"
-    loose_keypoints: Literal["error", "drop"] = "error"
     splits: dict[str, float] | str | None = None
     annotations: Literal["latest", "all", "ground_truth"] = "latest"
     include_predictions: bool = False
     include_unlabeled: bool = False
-    video_frames: Literal["all", "keyframes"] = "all"
-    image_root: str | None = None
-    frame_suffix: str = ".jpg"
 
     def __post_init__(self) -> None:
         """Check what types do not say."""
@@ -68,6 +57,33 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     def class_names(self) -> list[str] | None:
         """The classes that are asked for, in their order."""
         return self.classes
+
+
+class ImageOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What every format of images is asked besides.
+
+    :param loose_keypoints: what to do with keypoints that belong to no object where the format has a place for points
+        of objects only: fail with an ``error`` or ``drop`` them, which is counted
+    :param video_frames: which frames of videos are images: ``all`` in which there are objects, or the ``keyframes`` in
+        which somebody has set one. All objects of a frame are in it, those between key frames too
+    :param image_root: the folder of the media, where they are to be found under their own names; see
+        :class:`~airflow_annotation.formats.image_names.ImageNames`
+    :param frame_suffix: of the file names of videos' frames
+    """
+
+    loose_keypoints: Literal["error", "drop"] = "error"
+    video_frames: Literal["all", "keyframes"] = "all"
+    image_root: str | None = None
+    frame_suffix: str = ".jpg"
+
+
+def unknown_class(item_key: str, type_: str, label_id: str, class_: str | None) -> AnnotationError:
+    """Return the error of a label whose class is none of the dataset's."""
+    what = "no class" if class_ is None else f"the class {class_!r}, which the dataset does not have"
+    return AnnotationError(
+        f"Item {item_key!r} has a label ({type_} {label_id!r}) of {what}: add it to classes, choose label_fields, or "
+        'leave such labels out with unknown_classes="drop".'
+    )
 
 
 class DatasetClasses(msgspec.Struct, frozen=True, dict=True):

@@ -23,15 +23,15 @@ import numpy as np
 
 from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
-from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 
 
-class ImageFolderOptions(DatasetOptions, frozen=True):
+class ImageFolderOptions(ImageOptions, frozen=True):
     """What an image folder is asked: nothing of its own."""
 
 
-def image_path(image: LabeledImage, _: DatasetOptions) -> str:
+def image_path(image: LabeledImage, _: ImageOptions) -> str:
     """Return where an image belongs."""
     return f"{image.split}/{image.name}"
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.chosen_rows import choose_annotations, take_labels
+from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions, unknown_class
 from airflow_annotation.formats.image_names import ImageNames
-from airflow_annotation.formats.image_rows import Items, annotation_keys, choose_annotations, group_rows
+from airflow_annotation.formats.image_rows import Items, group_rows
 from airflow_annotation.formats.labeled_images import ImageBatch, Keypoint, LabeledImage, LabeledObject, Path
 from airflow_annotation.formats.shapes import upright_box
 from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
@@ -57,7 +58,7 @@ class ImageReader:
 
     def __init__(
         self,
-        options: DatasetOptions,
+        options: ImageOptions,
         classes: DatasetClasses,
         types: frozenset[str],
         *,
@@ -87,7 +88,8 @@ class ImageReader:
         for batch in batches:
             submitted, chosen = choose_annotations(batch.annotations, self._options)
             items = Items(batch.items, self._options, self._names)
-            rows, owners, lost = items.pair(self._take_rows(batch.labels, chosen))
+            taken_rows = take_labels(batch.labels, chosen, self._options, self._types, self.left_out)
+            rows, owners, lost = items.pair(_one_class_each(taken_rows))
             self.left_out["labels on no image of their item"] += lost
             groups = group_rows(items, rows, owners, submitted, self._options, all_frames=self._all_frames)
             if self._drawn_as == "pixels":
@@ -102,20 +104,6 @@ class ImageReader:
                     for medium, frame in zip(groups.medium[part].tolist(), groups.frame[part].tolist(), strict=True)
                 ]
                 yield self._read_rows(images, taken, np.repeat(np.arange(len(images)), ends - starts))
-
-    def _take_rows(self, labels: pa.RecordBatch, chosen: pa.Array) -> pa.RecordBatch:
-        """Return the rows of the chosen submissions, of the dataset's fields, and of types that it has a place for."""
-        rows = labels.filter(pc.is_in(annotation_keys(labels), value_set=chosen))
-        if self._options.label_fields is not None:
-            fields = pa.array(self._options.label_fields, pa.string())
-            rows = rows.filter(pc.is_in(rows.column("field"), value_set=fields))
-        fits = pc.is_in(rows.column("type"), value_set=pa.array(sorted(self._types), pa.string()))
-        if not pc.all(fits).as_py():
-            self.left_out.update(
-                f"labels of type {type_}" for type_ in rows.filter(pc.invert(fits))["type"].to_pylist()
-            )
-            rows = rows.filter(fits)
-        return _one_class_each(rows)
 
     def _read_rows(self, images: list[LabeledImage], rows: pa.RecordBatch, owners: IntArray) -> ImageBatch:
         """Return the batch of some images and the rows in them.
@@ -334,11 +322,7 @@ class ImageReader:
             elif self._options.unknown_classes == "drop":
                 self.left_out["labels of unknown classes"] += 1
             else:
-                what = "no class" if one.label is None else f"the class {one.label!r}, which the dataset does not have"
-                raise AnnotationError(
-                    f"Item {image.item_key!r} has a label ({one.type} {one.label_id!r}) of {what}: add it to classes, "
-                    'choose label_fields, or leave such labels out with unknown_classes="drop".'
-                )
+                raise unknown_class(image.item_key, one.type, one.label_id, one.label)
         self.left_out["keypoints of a place that is taken"] += sum(taken.values())
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats.dataset_options import DatasetOptions
+from airflow_annotation.formats.dataset_options import ImageOptions
 from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.labeled_images import LabeledImage
 from airflow_annotation.formats.splits import read_splits
@@ -18,9 +18,6 @@ from airflow_annotation.labels.media import find_asked_media, find_medium, media
 from airflow_annotation.labels.types import CLASSIFICATION_TYPES
 
 _VISUAL: Final = ("image", "video", "unknown")
-_NOT_SUBMITTED: Final = ("skipped", "draft")
-
-
 _MOST_FRAMES: Final = 1 << 22
 """Of a video, 19 hours at 60 a second. A higher count is taken for unknown."""
 
@@ -33,7 +30,7 @@ class Items:
     :param names: names the images
     """
 
-    def __init__(self, items: pa.RecordBatch, options: DatasetOptions, names: ImageNames) -> None:
+    def __init__(self, items: pa.RecordBatch, options: ImageOptions, names: ImageNames) -> None:
         self.item_ids = items.column("item_id")
         self.media_type = items.column("media_type").to_pylist()
         self.item_key = items.column("item_key").to_pylist()
@@ -145,7 +142,7 @@ def group_rows(
     rows: pa.RecordBatch,
     owners: IntArray,
     submitted: set[str],
-    options: DatasetOptions,
+    options: ImageOptions,
     *,
     all_frames: bool = False,
 ) -> Groups:
@@ -191,35 +188,3 @@ def group_rows(
     groups = np.unique(np.concatenate(found))
     start, end = (np.searchsorted(keys[order], groups, side=side) for side in ("left", "right"))
     return Groups(order, groups >> 32, (groups & 0xFFFFFFFF) - 1, start, end)
-
-
-def annotation_keys(rows: pa.RecordBatch) -> pa.Array:
-    """Return what names the submission of each row, of a person or a model."""
-    return pc.binary_join_element_wise(rows.column("origin"), rows.column("annotation_id"), "/")
-
-
-def choose_annotations(annotations: pa.RecordBatch, options: DatasetOptions) -> tuple[set[str], pa.Array]:
-    """Return the items that something was submitted for, and the submissions that count, by their keys."""
-    times = pc.coalesce(annotations.column("updated_at"), annotations.column("created_at"))
-    rows = zip(
-        annotations.column("item_id").to_pylist(),
-        annotations.column("origin").to_pylist(),
-        annotations.column("status").to_pylist(),
-        annotations.column("ground_truth").to_pylist(),
-        pc.fill_null(times.cast(pa.int64()), 0).to_pylist(),
-        annotation_keys(annotations).to_pylist(),
-        strict=True,
-    )
-    submissions: dict[str, list[tuple[int, int, str]]] = {}
-    predictions: dict[str, list[tuple[int, int, str]]] = {}
-    for place, (item_id, origin, status, ground_truth, updated_at, key) in enumerate(rows):
-        if origin == "prediction":
-            if options.include_predictions:
-                predictions.setdefault(item_id, []).append((updated_at, place, key))
-        elif status not in _NOT_SUBMITTED and (ground_truth or options.annotations != "ground_truth"):
-            submissions.setdefault(item_id, []).append((updated_at, place, key))
-    chosen: list[str] = []
-    for found in submissions.values():
-        chosen += [key for _, _, key in found] if options.annotations == "all" else [max(found)[2]]
-    chosen += [max(found)[2] for item_id, found in predictions.items() if item_id not in submissions]
-    return submissions.keys() | predictions.keys(), pa.array(chosen, pa.string())

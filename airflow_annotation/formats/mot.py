@@ -24,16 +24,16 @@ from contextlib import ExitStack
 from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
-from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
 
 
-class MotOptions(DatasetOptions, frozen=True):
+class MotOptions(ImageOptions, frozen=True):
     """What MOT is asked: nothing of its own."""
 
 
-def image_path(image: LabeledImage, options: DatasetOptions) -> str:
+def image_path(image: LabeledImage, options: ImageOptions) -> str:
     """Return where a frame belongs.
 
     :raises AnnotationError: it is no frame of a video
@@ -89,7 +89,7 @@ def _line(image: LabeledImage, one: LabeledObject, box: list[float], tracks: dic
     return f"{(image.frame or 0) + 1},{track},{numbers},1,{one.class_index + 1},1\n"
 
 
-def _seqinfo(image: LabeledImage, options: DatasetOptions) -> str:
+def _seqinfo(image: LabeledImage, options: ImageOptions) -> str:
     width, height = image.size
     facts = {
         "name": image_stem(image.item_name),

@@ -28,7 +28,7 @@ import msgspec
 
 from airflow_annotation.datasets.versions import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
-from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
 from airflow_annotation.formats.palette import voc_palette
@@ -41,11 +41,11 @@ _BACKGROUND: Final = "background"
 log = logging.getLogger(__name__)
 
 
-class PascalVocOptions(DatasetOptions, frozen=True):
+class PascalVocOptions(ImageOptions, frozen=True):
     """What Pascal VOC is asked: nothing of its own."""
 
 
-def image_path(image: LabeledImage, _: DatasetOptions) -> str:
+def image_path(image: LabeledImage, _: ImageOptions) -> str:
     """Return where an image belongs."""
     return f"JPEGImages/{image.name}"
 

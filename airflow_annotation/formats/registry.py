@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
-import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.arguments import as_text
-from airflow_annotation.datasets.parquet import TableWriter
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.datasets.text_tables import TEXT_FORMATS, write_text_tables
@@ -27,93 +25,37 @@ from airflow_annotation.datasets.versions import (
     write_version,
 )
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.formats import coco, image_folder, mot, pascal_voc, semantic_masks, yolo
-from airflow_annotation.formats.dataset_folder import DatasetFolder
-from airflow_annotation.formats.dataset_options import (
-    DatasetClasses,
-    DatasetOptions,
-    find_classes,
-    rename_fields,
+from airflow_annotation.formats import (
+    audio_folder,
+    coco,
+    conll,
+    image_folder,
+    mot,
+    pascal_voc,
+    preferences,
+    semantic_masks,
+    spacy_jsonl,
+    yolo,
 )
-from airflow_annotation.formats.image_reader import DrawnAs, ImageReader
-from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
+from airflow_annotation.formats.dataset_options import DatasetOptions, rename_fields
+from airflow_annotation.formats.examples import ExampleFormat, write_examples
+from airflow_annotation.formats.image_datasets import ImageFormat, write_images
+from airflow_annotation.formats.landed_media import LandedMedia
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import AREA_FIELDS, AREA_TYPES, CLASSIFICATION_TYPES
-from airflow_annotation.media.storage import make_folder
 
 TABLE_FORMATS: Final = (PARQUET, DELTA, *TEXT_FORMATS)
 """The formats that have the tables as they are; the others are to train models with."""
 
-IMAGES: Final = pa.schema(
-    [
-        pa.field("file", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("item_key", pa.string(), nullable=False),
-        pa.field("target", pa.string()),
-        pa.field("media_uri", pa.string()),
-        pa.field("frame", pa.int32()),
-        pa.field("width", pa.int32()),
-        pa.field("height", pa.int32()),
-    ]
-)
-"""``images.parquet``: where in the dataset each image belongs (``file``, relative to the version's folder), and which
-item it is: with ``target`` which of its images, with ``frame`` which frame of its video."""
-
-
-class LandedImages(Protocol):
-    """Images that have landed, for datasets to have them."""
-
-    def find_suffix(self, name: str) -> str | None:
-        """Return the suffix of an image's content where its name does not tell it, None for no other.
-
-        :param name: of the image, as it would be without its content
-        """
-        ...
-
-    def place(self, folder: ObjectStoragePath, images: Sequence[LabeledImage], paths: Sequence[str | None]) -> None:
-        """Put images into the folder of a dataset's version, where their paths say; None for those that stay outside.
-
-        :param folder: the folder
-        :param images: the images
-        :param paths: where each one belongs in the folder
-        """
-        ...
-
-
 log = logging.getLogger(__name__)
-
-
-class DatasetFormat(NamedTuple):
-    """A format of training datasets.
-
-    :param options: what can be asked of it
-    :param types: the types of labels that it has a place for
-    :param field_types: the types of fields whose classes are the dataset's
-    :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
-    :param all_frames: whether it has all frames of a video, not only those with objects
-    :param clips: whether it cuts shapes off at the edges of the image, so that some are nothing
-    :param write: writes the images into a folder; returns the files that have the objects of many images
-    :param drawn_as: what becomes of masks, see :class:`~airflow_annotation.formats.image_reader.ImageReader`
-    """
-
-    options: type[DatasetOptions]
-    types: Callable[[Any], frozenset[str]]
-    field_types: Callable[[Any], tuple[str, ...]]
-    image_path: Callable[[LabeledImage, Any], str | None]
-    write: Callable[[DatasetFolder, Iterable[ImageBatch], DatasetClasses, Any], list[TableFile]]
-    all_frames: bool = False
-    clips: bool = False
-    drawn_as: Callable[[Any], DrawnAs] = lambda _: "boxes"
-
 
 _KEYPOINT: Final = frozenset({"keypoint"})
 _YOLO_TYPES: Final = {"pose": AREA_TYPES | _KEYPOINT, "classify": CLASSIFICATION_TYPES}
 _YOLO_FIELDS: Final = {"pose": (*AREA_FIELDS, "keypoints"), "classify": tuple(sorted(CLASSIFICATION_TYPES))}
 
-FORMATS: Final[dict[str, DatasetFormat]] = {
-    "coco": DatasetFormat(
+IMAGE_FORMATS: Final[dict[str, ImageFormat]] = {
+    "coco": ImageFormat(
         coco.CocoOptions,
         lambda _: AREA_TYPES | _KEYPOINT,
         lambda _: (*AREA_FIELDS, "keypoints"),
@@ -121,7 +63,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         coco.write_coco,
         drawn_as=lambda options: "outlines" if options.masks == "polygons" else "boxes",
     ),
-    "yolo": DatasetFormat(
+    "yolo": ImageFormat(
         yolo.YoloOptions,
         lambda options: _YOLO_TYPES.get(options.task, AREA_TYPES),
         lambda options: _YOLO_FIELDS.get(options.task, AREA_FIELDS),
@@ -130,7 +72,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         clips=True,
         drawn_as=lambda options: "outlines" if options.task == "segment" else "boxes",
     ),
-    "pascal_voc": DatasetFormat(
+    "pascal_voc": ImageFormat(
         pascal_voc.PascalVocOptions,
         lambda _: AREA_TYPES,
         lambda _: AREA_FIELDS,
@@ -138,7 +80,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         pascal_voc.write_pascal_voc,
         clips=True,
     ),
-    "semantic_masks": DatasetFormat(
+    "semantic_masks": ImageFormat(
         semantic_masks.SemanticMasksOptions,
         lambda _: AREA_TYPES,
         lambda _: AREA_FIELDS,
@@ -147,7 +89,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         clips=True,
         drawn_as=lambda _: "pixels",
     ),
-    "mot": DatasetFormat(
+    "mot": ImageFormat(
         mot.MotOptions,
         lambda _: AREA_TYPES,
         lambda _: AREA_FIELDS,
@@ -155,7 +97,7 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         mot.write_mot,
         all_frames=True,
     ),
-    "image_folder": DatasetFormat(
+    "image_folder": ImageFormat(
         image_folder.ImageFolderOptions,
         lambda _: AREA_TYPES | CLASSIFICATION_TYPES,
         lambda _: AREA_FIELDS,
@@ -163,6 +105,23 @@ FORMATS: Final[dict[str, DatasetFormat]] = {
         image_folder.write_image_folder,
     ),
 }
+"""The formats of images by name."""
+
+EXAMPLE_FORMATS: Final[dict[str, ExampleFormat]] = {
+    "conll": ExampleFormat(conll.ConllOptions, conll.TYPES, "{split}.conll", conll.start),
+    "spacy_jsonl": ExampleFormat(spacy_jsonl.SpacyOptions, spacy_jsonl.TYPES, "{split}.jsonl", spacy_jsonl.start),
+    "preferences": ExampleFormat(preferences.PreferencesOptions, preferences.TYPES, "{split}.jsonl", preferences.start),
+    "audio_folder": ExampleFormat(
+        audio_folder.AudioFolderOptions,
+        audio_folder.TYPES,
+        "{split}/metadata.jsonl",
+        audio_folder.start,
+        audio_folder.media_path,
+    ),
+}
+"""The formats of texts and sounds by name."""
+
+FORMATS: Final[dict[str, ImageFormat | ExampleFormat]] = {**IMAGE_FORMATS, **EXAMPLE_FORMATS}
 """The formats by name."""
 
 
@@ -205,17 +164,17 @@ def check_format(dataset_format: str, options: Mapping[str, Any] | None) -> None
 
 def has_all_frames(dataset_format: str) -> bool:
     """Return whether a format has the frames of videos that no label is on, too."""
-    return dataset_format in FORMATS and FORMATS[dataset_format].all_frames
+    return dataset_format in IMAGE_FORMATS and IMAGE_FORMATS[dataset_format].all_frames
 
 
-def write_images(
+def write_training_dataset(
     folder: ObjectStoragePath,
     batches: Iterable[LabelTables],
     *,
     label_schema: LabelSchema,
     dataset_format: str,
     options: DatasetOptions,
-    landed_images: LandedImages | None = None,
+    landed_media: LandedMedia | None = None,
     left_out: Counter[str] | None = None,
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset into a folder of its own.
@@ -226,49 +185,24 @@ def write_images(
     :param batches: the whole project, coordinates relative
     :param label_schema: what was labeled, with the fields' names as the labels have them
     :param dataset_format: one of :data:`FORMATS`
-    :param options: what is asked of the dataset
-    :param landed_images: are put where they belong; without them, images stay where they are
+    :param options: what is asked of the dataset, as :func:`read_options` returns it
+    :param landed_media: are put where they belong; without them, media stay where they are
     :param left_out: is filled with what is not in the dataset: counts by reason
-    :returns: the files that are not of a single image: ``images.parquet``, and those with the ``objects``
+    :returns: the files that are not of a single item, by what they have rows of
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
     """
     format_ = FORMATS[dataset_format]
-    classes = find_classes(
-        options,
-        label_schema,
-        format_.field_types(options),
-        format_.types(options),
-        keypoints=getattr(options, "keypoints", None),
+    counts: Counter[str] = Counter()
+    write: Any = write_images if isinstance(format_, ImageFormat) else write_examples
+    files: dict[str, list[TableFile]] = write(
+        folder, batches, format_, label_schema=label_schema, options=options, landed_media=landed_media, left_out=counts
     )
-    reader = ImageReader(
-        options,
-        classes,
-        format_.types(options),
-        all_frames=format_.all_frames,
-        clips=format_.clips,
-        drawn_as=format_.drawn_as(options),
-        find_suffix=landed_images.find_suffix if landed_images is not None else None,
-    )
-    make_folder(folder.fs, folder.path)
-    with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder) as files:
-
-        def placed() -> Iterator[ImageBatch]:
-            for batch in reader.read(batches):
-                paths = [format_.image_path(image, options) for image in batch.images]
-                reader.left_out["images without a class"] += paths.count(None)
-                index.write(_index_rows(batch.images, paths))
-                if landed_images is not None:
-                    landed_images.place(folder, batch.images, paths)
-                yield batch
-
-        objects = format_.write(files, placed(), classes, options)
-        images = index.finish()
     if left_out is not None:
-        left_out.update(+reader.left_out)
-    if reader.left_out.total():
-        counts = ", ".join(f"{count} {what}" for what, count in sorted(reader.left_out.items()) if count)
-        log.warning("Left out what %s has no place for: %s", dataset_format, counts)
-    return {"images": [images], "objects": objects}
+        left_out.update(+counts)
+    if counts.total():
+        listed = ", ".join(f"{count} {what}" for what, count in sorted(counts.items()) if count)
+        log.warning("Left out what %s has no place for: %s", dataset_format, listed)
+    return files
 
 
 def land_dataset(
@@ -277,7 +211,7 @@ def land_dataset(
     batches: Iterable[LabelTables],
     *,
     options: Mapping[str, Any] | None = None,
-    landed_images: LandedImages | None = None,
+    landed_media: LandedMedia | None = None,
 ) -> LandingResult:
     """Write a version of a dataset of text or to train with, make it the current one, and return where it is.
 
@@ -286,7 +220,7 @@ def land_dataset(
         :data:`FORMATS`
     :param batches: the whole project; its fields may be renamed by ``field_mapping`` in the version's settings
     :param options: what is asked of the format
-    :param landed_images: as for :func:`write_images`
+    :param landed_media: as for :func:`write_training_dataset`
     """
     if new.dataset_format in TEXT_FORMATS:
         manifest = write_version(
@@ -299,13 +233,13 @@ def land_dataset(
         store,
         msgspec.structs.replace(new, settings={**new.settings, "dataset_options": msgspec.to_builtins(asked)}),
         lambda folder: Written(
-            write_images(
+            write_training_dataset(
                 folder,
                 batches,
                 label_schema=rename_fields(new.label_schema, new.settings.get("field_mapping") or {}),
                 dataset_format=new.dataset_format,
                 options=asked,
-                landed_images=landed_images,
+                landed_media=landed_media,
                 left_out=left_out,
             )
         ),
@@ -324,17 +258,3 @@ def describe_version(store: DatasetStore, manifest: Manifest) -> LandingResult:
         "path": f"{store.uri}/{VERSIONS}/{manifest.version}",
         "rows": manifest.rows,
     }
-
-
-def _index_rows(images: list[LabeledImage], paths: list[str | None]) -> pa.RecordBatch:
-    rows = [
-        (
-            *(path, one.split, one.item_id, one.item_key, one.target or None),
-            *(one.media_uri, one.frame, one.width, one.height),
-        )
-        for path, one in zip(paths, images, strict=True)
-        if path is not None
-    ]
-    columns = zip(*rows, strict=True) if rows else ((),) * len(IMAGES)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, IMAGES, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=IMAGES)

@@ -25,7 +25,7 @@ import numpy as np
 from airflow_annotation.datasets.versions import TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
-from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.image_reader import MAX_DRAWN_PIXELS
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
@@ -37,7 +37,7 @@ _PALETTE_SIZE: Final = 256
 _MAX_VALUE: Final = 2**16 - 1
 
 
-class SemanticMasksOptions(DatasetOptions, frozen=True):
+class SemanticMasksOptions(ImageOptions, frozen=True):
     """What semantic masks are asked.
 
     :param mask_targets: the class of each number, from 1 to 65535; by default the label schema's, else the classes are
@@ -64,7 +64,7 @@ class SemanticMasksOptions(DatasetOptions, frozen=True):
         return [self.mask_targets[value] for value in sorted(self.mask_targets)] if self.mask_targets else self.classes
 
 
-def image_path(image: LabeledImage, _: DatasetOptions) -> str:
+def image_path(image: LabeledImage, _: ImageOptions) -> str:
     """Return where an image belongs."""
     return f"images/{image.split}/{image.name}"
 

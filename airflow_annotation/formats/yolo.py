@@ -35,7 +35,7 @@ import yaml  # type: ignore[import-untyped]  # comes with Airflow, its types do 
 from airflow_annotation.datasets.versions import TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
-from airflow_annotation.formats.dataset_options import DatasetClasses, DatasetOptions
+from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject, Path
 from airflow_annotation.formats.shapes import clip_box, outlines, upright_box
@@ -46,7 +46,7 @@ _DECIMALS: Final = 6
 _Write = Callable[[LabeledObject, LabeledImage, DatasetClasses], str | None]
 
 
-class YoloOptions(DatasetOptions, frozen=True):
+class YoloOptions(ImageOptions, frozen=True):
     """What YOLO is asked.
 
     :param task: which of Ultralytics' tasks the dataset is for

@@ -32,7 +32,7 @@ from airflow_annotation.media.storage import copy_files, get_filesystem, local_p
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
-    from airflow_annotation.formats.labeled_images import LabeledImage
+    from airflow_annotation.formats.landed_media import PlacedMedium
 
 log = logging.getLogger(__name__)
 
@@ -320,27 +320,42 @@ class LandedFiles:
         stored = self._names.find(name)
         return None if stored is None else splitext(stored)[1] or None
 
-    def place(self, folder: ObjectStoragePath, images: Sequence[LabeledImage], paths: Sequence[str | None]) -> None:
-        """Put images where a dataset has them: as links on the worker's disk, as copies in a store.
+    def read(self, medium: PlacedMedium) -> bytes | None:
+        """Return the content of a file, None if it is not there."""
+        path = self._find(medium)
+        try:
+            return None if path is None else bytes(self._filesystem.cat_file(path))
+        except FileNotFoundError:
+            return None
+
+    def place(self, folder: ObjectStoragePath, media: Sequence[PlacedMedium], paths: Sequence[str | None]) -> set[str]:
+        """Put files where a dataset has them: as links on the worker's disk, as copies in a store.
 
         :param folder: of the dataset's version
-        :param images: images, and frames of videos, which are left alone
+        :param media: files, and frames of videos, which are left alone
         :param paths: where each one belongs in the folder, None for nowhere
+        :returns: the paths that have their media now
         """
         copies: dict[str, str] = {}
         wanted = 0
-        for image, path in zip(images, paths, strict=True):
-            if path is None or image.frame is not None or image.media_uri is None:
-                continue
-            wanted += 1
-            name = file_name(image.item_id, image.item_key, image.media_uri, image.target)
-            stored = name if says_what_it_is(name) else self._names.find(name) or name
-            copies[self._stored(stored)] = f"{folder.path.rstrip('/')}/{path}"
+        for medium, path in zip(media, paths, strict=True):
+            if path is not None and (stored := self._find(medium)) is not None:
+                wanted += 1
+                copies[stored] = f"{folder.path.rstrip('/')}/{path}"
         if self._on_error == "keep":
             # Looked for and not remembered: where a landing is read in shards, others have read the files.
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 are_there = list(pool.map(self._filesystem.exists, copies))
             copies = dict(itertools.compress(copies.items(), are_there))
         if len(copies) < wanted:
-            log.warning("The dataset has the labels of %d images without the images.", wanted - len(copies))
+            log.warning("The dataset has the labels of %d files without the files.", wanted - len(copies))
         copy_files(self._filesystem, folder.fs, copies)
+        prefix = folder.path.rstrip("/") + "/"
+        return {path.removeprefix(prefix) for path in copies.values()}
+
+    def _find(self, medium: PlacedMedium) -> str | None:
+        """Return where the file of a medium belongs in this folder, None for what is no file."""
+        if medium.frame is not None or medium.media_uri is None:
+            return None
+        name = file_name(medium.item_id, medium.item_key, medium.media_uri, medium.target)
+        return self._stored(name if says_what_it_is(name) else self._names.find(name) or name)

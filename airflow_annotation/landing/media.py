@@ -31,8 +31,7 @@ from airflow_annotation.parameters import OperatorParameters, VisibleParameters
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
-    from airflow_annotation.formats.labeled_images import LabeledImage
-    from airflow_annotation.formats.registry import LandedImages
+    from airflow_annotation.formats.landed_media import LandedMedia, PlacedMedium
 
 log = logging.getLogger(__name__)
 
@@ -188,8 +187,8 @@ class MediaTask(VisibleParameters):
         return False
 
     @property
-    def landed_images(self) -> LandedImages | None:
-        """The images that a dataset to train a model with has, None where it has none."""
+    def dataset_media(self) -> LandedMedia | None:
+        """The media that a dataset to train a model with has, None where it has none."""
         return self._media
 
     @property
@@ -290,15 +289,20 @@ class LandedFrames:
         """Return None: the names of frames say what they are."""
         return None
 
-    def place(self, folder: ObjectStoragePath, images: Sequence[LabeledImage], paths: Sequence[str | None]) -> None:
+    def read(self, medium: PlacedMedium) -> bytes | None:  # noqa: ARG002 - frames are of videos
+        """Return None: the files themselves have not landed."""
+        return None
+
+    def place(self, folder: ObjectStoragePath, media: Sequence[PlacedMedium], paths: Sequence[str | None]) -> set[str]:
         """Put frames where a dataset has them: as links on the worker's disk, as copies in a store.
 
         :param folder: of the dataset's version
-        :param images: frames of videos, and images, which are left alone
+        :param media: frames of videos, and files, which are left alone
         :param paths: where each one belongs in the folder, None for nowhere
+        :returns: the paths that have their media now
         """
         copies: dict[str, str] = {}
-        frames = [(image, path) for image, path in zip(images, paths, strict=True) if image.frame is not None and path]
+        frames = [(image, path) for image, path in zip(media, paths, strict=True) if image.frame is not None and path]
         for image, path in frames:
             if self._folder is None or self._folder.video_key != image.item_key:  # frames of a video follow each other
                 self._folder = FrameFolder(self.target, image.item_key)
@@ -309,3 +313,5 @@ class LandedFrames:
             log.warning("The dataset has the labels of %d frames without the images.", len(frames) - len(copies))
         if self._folder:
             copy_files(self._folder.filesystem, folder.fs, copies)
+        prefix = folder.path.rstrip("/") + "/"
+        return {path.removeprefix(prefix) for path in copies.values()}

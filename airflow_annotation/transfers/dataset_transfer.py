@@ -28,6 +28,7 @@ from airflow_annotation.datasets.versions import (
 )
 from airflow_annotation.exceptions import LandingMovedError
 from airflow_annotation.formats.registry import (
+    EXAMPLE_FORMATS,
     TABLE_FORMATS,
     check_format,
     describe_version,
@@ -61,7 +62,8 @@ class DatasetTransfer(AnnotationsTransfer):
 
     :param dataset_format: the tables as ``parquet``, ``delta`` (Delta tables, for datasets too large to be copied into
         each new version), ``jsonl`` or ``csv``, or a format to train a model with:
-        ``coco``, ``yolo``, ``pascal_voc``, ``semantic_masks``, ``mot`` or ``image_folder``, each described in its
+        ``coco``, ``yolo``, ``pascal_voc``, ``semantic_masks``, ``mot`` or ``image_folder`` of images, ``conll`` or
+        ``spacy_jsonl`` of texts, ``preferences`` of answers, ``audio_folder`` of sounds, each described in its
         module in ``airflow_annotation.formats``. Those to train with take the ``latest`` submission of each item and
         ``all`` frames of videos, unless told otherwise. But for ``parquet`` and ``delta``, every landing reads all
         items
@@ -92,7 +94,7 @@ class DatasetTransfer(AnnotationsTransfer):
             kwargs.setdefault("annotations", "latest")
             kwargs.setdefault("frames", "all")
         super().__init__(**kwargs)
-        check_versions(dataset_format, dataset_options, keep_versions)
+        check_versions(dataset_format, dataset_options, keep_versions, self.include_media)
         if dataset_format not in TABLE_FORMATS and self.coordinates != "relative":
             raise ValueError(f"coordinates are for tables: {dataset_format} has its own.")
         self.dataset_format = dataset_format
@@ -162,7 +164,7 @@ class DatasetTransfer(AnnotationsTransfer):
             options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)
         batches = self.checked(spool.batches())
-        return land_dataset(store, new, batches, options=options, landed_images=self.landed_images)
+        return land_dataset(store, new, batches, options=options, landed_media=self.dataset_media)
 
     def _new_version(self, store: DatasetStore, landing: LandingPlan, spool: Spool) -> NewVersion:
         current = None if landing.full else find_current(store)
@@ -184,14 +186,16 @@ class DatasetTransfer(AnnotationsTransfer):
         )
 
 
-def check_versions(dataset_format: str, dataset_options: Any, keep_versions: int) -> None:
+def check_versions(dataset_format: str, dataset_options: Any, keep_versions: int, include_media: str | None) -> None:
     """Check what a dataset is asked for when the DAG is parsed, but for what is known only when the task runs.
 
-    :raises ValueError: it cannot keep so many versions
+    :raises ValueError: it cannot keep so many versions, or has no place for such media
     :raises AnnotationError: it cannot be done; the message names what cannot
     """
     if keep_versions < 1:
         raise ValueError(f"keep_versions must be at least 1, the new version itself, not {keep_versions}.")
+    if include_media == "frames" and dataset_format in EXAMPLE_FORMATS:
+        raise ValueError(f"{dataset_format} has no frames of videos: include_media='files' lands texts and sounds.")
     check_format(dataset_format, None if is_templated(dataset_options) else dataset_options)
 
 

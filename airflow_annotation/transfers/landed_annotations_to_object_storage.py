@@ -39,7 +39,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
     :class:`~airflow_annotation.landing.lineage.LandingTask`.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` (``images`` and
-    ``objects``), ``label_schema_digest`` and ``seconds``.
+    ``objects``, or ``examples`` and ``labels``), ``label_schema_digest`` and ``seconds``.
 
     :param source: the landed dataset, a URI or an absolute path, or what ``AnnotationsToObjectStorageOperator`` or
         ``AnnotationsToSqlOperator`` returned. (templated)
@@ -98,7 +98,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
             raise ValueError("Say where the annotations have landed: pass either source or sql_conn_id.")
         if dataset_format in (PARQUET, DELTA):
             raise ValueError(f"dataset_format={dataset_format!r} is what lands from the tool: choose another format.")
-        check_versions(dataset_format, dataset_options, keep_versions)
+        check_versions(dataset_format, dataset_options, keep_versions, self.include_media)
         check_uri(target)
         self.source: Any = source
         self.source_conn_id = source_conn_id
@@ -178,7 +178,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
             options=None
             if self.dataset_format in TABLE_FORMATS
             else self.dataset_options_with_media(self.dataset_options or {}),
-            landed_images=self.landed_images,
+            landed_media=self.dataset_media,
         )
         seconds = round(time.monotonic() - started, 3)
         self.log.info("Wrote %s in %.1f s: %s", landed["path"], seconds, landed["rows"])

@@ -24,7 +24,7 @@ from PIL import Image
 from airflow_annotation.datasets.landed import read_landed_tables
 from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import dataset_path
-from airflow_annotation.formats.registry import read_options, write_images
+from airflow_annotation.formats.registry import read_options, write_training_dataset
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.export import tables_from_export
 from airflow_annotation.labels.tables import LabelTables
@@ -55,7 +55,7 @@ def tables(files: list[Path]) -> Iterator[LabelTables]:
 
 def write(batches: Iterable[LabelTables], folder: Path, dataset_format: str) -> None:
     """Write a dataset."""
-    write_images(
+    write_training_dataset(
         dataset_path(str(folder)),
         batches,
         label_schema=label_schema_from_config(CONFIG),

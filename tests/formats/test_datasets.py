@@ -20,7 +20,7 @@ from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.image_names import ImageNames
-from airflow_annotation.formats.registry import FORMATS, read_options, write_images
+from airflow_annotation.formats.registry import IMAGE_FORMATS, read_options, write_training_dataset
 from airflow_annotation.labels.tables import LabelTables, collect_tables
 from tests.support.datasets import SCHEMA, box, files_in, image_index, item, read_coco, submission, write, write_dataset
 from tests.support.generated import boxes, label_tables, project_uri
@@ -88,7 +88,7 @@ def test_text_is_no_image(tmp_path: Path) -> None:
         write(tmp_path, [item("a", [], media_type="text")], "coco")
 
 
-@pytest.mark.parametrize("dataset_format", FORMATS)
+@pytest.mark.parametrize("dataset_format", IMAGE_FORMATS)
 def test_the_same_rows_give_the_same_bytes_however_they_are_batched(tmp_path: Path, dataset_format: str) -> None:
     labels = [
         box("car", 0.1, 0.1, 0.2, 0.3, frame=1, track_id="x"),
@@ -108,7 +108,7 @@ def test_the_same_rows_give_the_same_bytes_however_they_are_batched(tmp_path: Pa
     assert files_in(tmp_path / "a") == files_in(tmp_path / "b")
 
 
-@pytest.mark.parametrize("dataset_format", [name for name in FORMATS if name != "mot"])
+@pytest.mark.parametrize("dataset_format", [name for name in IMAGE_FORMATS if name != "mot"])
 def test_a_store_has_the_same_files_as_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset_format: str
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_store_has_the_same_files_as_a_folder(
     write(tmp_path, batches, dataset_format)
     folder = ObjectStoragePath(f"memory://{dataset_format}/dataset")
     options = read_options(dataset_format, {})
-    write_images(folder, batches, label_schema=SCHEMA, dataset_format=dataset_format, options=options)
+    write_training_dataset(folder, batches, label_schema=SCHEMA, dataset_format=dataset_format, options=options)
     found = {path.removeprefix(folder.path + "/"): folder.fs.cat_file(path) for path in folder.fs.find(folder.path)}
     assert found == files_in(tmp_path)
 

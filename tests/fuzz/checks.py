@@ -25,7 +25,7 @@ from airflow_annotation.datasets.text_tables import TEXT_FORMATS, write_text_tab
 from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats import registry
-from airflow_annotation.formats.image_rows import annotation_keys, choose_annotations
+from airflow_annotation.formats.chosen_rows import annotation_keys, choose_annotations
 from airflow_annotation.labels.json_repair import repair_json
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
@@ -302,7 +302,7 @@ class _Writer:
         self._log.clear()
         try:
             with self._empty_folder() as folder:
-                files = registry.write_images(
+                files = registry.write_training_dataset(
                     folder, tables, label_schema=kind.schema, dataset_format=name, options=asked
                 )
         except AnnotationError as error:

@@ -22,7 +22,7 @@ from airflow_annotation.datasets.versions import (
     dataset_path,
     write_version,
 )
-from airflow_annotation.formats.registry import read_options, write_images
+from airflow_annotation.formats.registry import read_options, write_training_dataset
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
@@ -46,6 +46,12 @@ FIELDS = {
     "keypoint": "joints",
     "classification": "weather",
     "polyline": "lines",
+    "span": "entities",
+    "relation": "relations",
+    "pairwise": "better",
+    "ranking": "order",
+    "text": "transcript",
+    "scalar": "quality",
 }
 
 
@@ -87,6 +93,16 @@ def item(key: str, *submissions: dict[str, Any] | list[dict[str, Any]], **column
     return batch_of([own | row | columns], annotations, labels)
 
 
+def text_item(key: str, text: str, *submissions: dict[str, Any] | list[dict[str, Any]], **data: Any) -> LabelTables:
+    """Return the rows of an item that is a text in its data."""
+    facts = {"media_type": "text", "media_uri": None, "width": None, "height": None}
+    return item(key, *submissions, data=json.dumps({"text": text, **data}), **facts)
+
+
+def span(label: str | None, start: int, end: int, text: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"type": "span", "label": label, "span_start": start, "span_end": end, "text": text, **more}
+
+
 def pages(folder: str = "https://h") -> LabelTables:
     """Return an item of two images with a box each: 1000 x 500 with [100, 50, 100, 100], 200 x 800 with others."""
     media = [
@@ -106,7 +122,7 @@ def write(
     **options: Any,
 ) -> dict[str, list[TableFile]]:
     """Write a dataset into a folder."""
-    return write_images(
+    return write_training_dataset(
         dataset_path(str(folder)),
         batches,
         label_schema=schema,

@@ -1,0 +1,67 @@
+"""Which submissions, and which of their labels, a dataset is made from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.formats.dataset_options import DatasetOptions
+
+_NOT_SUBMITTED: Final = ("skipped", "draft")
+
+
+def annotation_keys(rows: pa.RecordBatch) -> pa.Array:
+    """Return what names the submission of each row, of a person or a model."""
+    return pc.binary_join_element_wise(rows.column("origin"), rows.column("annotation_id"), "/")
+
+
+def choose_annotations(annotations: pa.RecordBatch, options: DatasetOptions) -> tuple[set[str], pa.Array]:
+    """Return the items that something was submitted for, and the submissions that count, by their keys."""
+    times = pc.coalesce(annotations.column("updated_at"), annotations.column("created_at"))
+    rows = zip(
+        annotations.column("item_id").to_pylist(),
+        annotations.column("origin").to_pylist(),
+        annotations.column("status").to_pylist(),
+        annotations.column("ground_truth").to_pylist(),
+        pc.fill_null(times.cast(pa.int64()), 0).to_pylist(),
+        annotation_keys(annotations).to_pylist(),
+        strict=True,
+    )
+    submissions: dict[str, list[tuple[int, int, str]]] = {}
+    predictions: dict[str, list[tuple[int, int, str]]] = {}
+    for place, (item_id, origin, status, ground_truth, updated_at, key) in enumerate(rows):
+        if origin == "prediction":
+            if options.include_predictions:
+                predictions.setdefault(item_id, []).append((updated_at, place, key))
+        elif status not in _NOT_SUBMITTED and (ground_truth or options.annotations != "ground_truth"):
+            submissions.setdefault(item_id, []).append((updated_at, place, key))
+    chosen: list[str] = []
+    for found in submissions.values():
+        chosen += [key for _, _, key in found] if options.annotations == "all" else [max(found)[2]]
+    chosen += [max(found)[2] for item_id, found in predictions.items() if item_id not in submissions]
+    return submissions.keys() | predictions.keys(), pa.array(chosen, pa.string())
+
+
+def take_labels(
+    labels: pa.RecordBatch, chosen: pa.Array, options: DatasetOptions, types: frozenset[str], left_out: Counter[str]
+) -> pa.RecordBatch:
+    """Return the labels of the chosen submissions, of the dataset's fields, and of types that it has a place for.
+
+    :param labels: rows of the ``labels`` table
+    :param chosen: the submissions' keys
+    :param options: what the dataset is to hold
+    :param types: the types of labels that its format has a place for
+    :param left_out: counts the labels of other types
+    """
+    rows = labels.filter(pc.is_in(annotation_keys(labels), value_set=chosen))
+    if options.label_fields is not None:
+        fields = pa.array(options.label_fields, pa.string())
+        rows = rows.filter(pc.is_in(rows.column("field"), value_set=fields))
+    fits = pc.is_in(rows.column("type"), value_set=pa.array(sorted(types), pa.string()))
+    if not pc.all(fits).as_py():
+        left_out.update(f"labels of type {type_}" for type_ in rows.filter(pc.invert(fits))["type"].to_pylist())
+        rows = rows.filter(fits)
+    return rows

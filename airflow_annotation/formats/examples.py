@@ -1,0 +1,162 @@
+"""Training datasets of texts and sounds: what a format is, and writing one from the three tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+from airflow.sdk import ObjectStoragePath
+
+from airflow_annotation.datasets.parquet import TableWriter
+from airflow_annotation.datasets.versions import HashingFile, TableFile
+from airflow_annotation.formats.dataset_folder import DatasetFolder
+from airflow_annotation.formats.dataset_options import DatasetOptions
+from airflow_annotation.formats.labeled_items import LabeledItem, Submission, read_items
+from airflow_annotation.formats.landed_media import LandedMedia
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.media.storage import make_folder
+
+EXAMPLES: Final = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("line", pa.int64(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("item_key", pa.string(), nullable=False),
+        pa.field("annotation_id", pa.string()),
+        pa.field("media_uri", pa.string()),
+        pa.field("media_file", pa.string()),
+    ]
+)
+"""``examples.parquet``: in which file of the dataset each example begins, and in which line (from 0); which item and
+which submission it is; where its media came from, and where in the dataset they belong (``media_file``)."""
+
+
+class Example(NamedTuple):
+    """What a model is shown at once: a text, a pair of answers, a sound.
+
+    :param lines: as its file has them, with their ends
+    :param labels: how many labels are in it
+    """
+
+    lines: str
+    labels: int
+
+
+class ExampleContext(NamedTuple):
+    """What examples are made with.
+
+    :param options: what is asked of the dataset
+    :param schema: what was labeled
+    :param media: the files that have landed, None where none have
+    :param left_out: counts what is not in the dataset, by why
+    """
+
+    options: Any
+    schema: LabelSchema
+    media: LandedMedia | None
+    left_out: Counter[str]
+
+
+MakeExamples = Callable[[LabeledItem, Submission], Iterable[Example]]
+
+
+class ExampleFormat(NamedTuple):
+    """A format of training datasets of texts or sounds.
+
+    :param options: what can be asked of it
+    :param types: the types of labels that it has a place for
+    :param path: of a split's file, with ``{split}`` in it
+    :param start: returns what makes the examples of a submission
+    :param media_path: where the file of an item belongs in the dataset; None for formats without files
+    """
+
+    options: type[DatasetOptions]
+    types: frozenset[str]
+    path: str
+    start: Callable[[ExampleContext], MakeExamples]
+    media_path: Callable[[LabeledItem, ExampleContext], str] | None = None
+
+
+def write_examples(
+    folder: ObjectStoragePath,
+    batches: Iterable[LabelTables],
+    format_: ExampleFormat,
+    *,
+    label_schema: LabelSchema,
+    options: DatasetOptions,
+    landed_media: LandedMedia | None,
+    left_out: Counter[str],
+) -> dict[str, list[TableFile]]:
+    """Write a training dataset of texts or sounds into a folder of its own. Streams: holds a batch.
+
+    :param folder: the folder
+    :param batches: the whole project
+    :param format_: how the examples are written
+    :param label_schema: what was labeled, with the fields' names as the labels have them
+    :param options: what is asked of the dataset
+    :param landed_media: are read, or put where they belong
+    :param left_out: is filled with what is not in the dataset: counts by reason
+    :returns: ``examples.parquet``, and the files with the ``labels``
+    :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
+    """
+    context = ExampleContext(options, label_schema, landed_media, left_out)
+    make = format_.start(context)
+    make_folder(folder.fs, folder.path)
+    with TableWriter(folder, "examples", EXAMPLES) as index, DatasetFolder(folder) as files, ExitStack() as opened:
+        splits: dict[str, _SplitFile] = {}
+        for items in read_items(batches, options, format_.types, left_out):
+            rows = []
+            for item, media_file in _place(folder, items, format_, context):
+                for submission in item.submissions:
+                    for example in make(item, submission):
+                        if item.split not in splits:
+                            path = format_.path.format(split=item.split)
+                            splits[item.split] = _SplitFile(path, opened.enter_context(files.open(path)))
+                        file = splits[item.split]
+                        place = (file.path, file.lines, item.split, item.item_id, item.item_key)
+                        rows.append((*place, submission.annotation_id, item.media_uri, media_file))
+                        file.write(example)
+            index.write(_batch(rows))
+        opened.close()
+        labels = [split.file.describe(split.path, split.labels) for _, split in sorted(splits.items())]
+        return {"examples": [index.finish()], "labels": labels}
+
+
+class _SplitFile:
+    def __init__(self, path: str, file: HashingFile) -> None:
+        self.path = path
+        self.file = file
+        self.lines = 0
+        self.labels = 0
+
+    def write(self, example: Example) -> None:
+        self.file.write(example.lines.encode())
+        self.lines += example.lines.count("\n")
+        self.labels += example.labels
+
+
+def _place(
+    folder: ObjectStoragePath, items: list[LabeledItem], format_: ExampleFormat, context: ExampleContext
+) -> Iterator[tuple[LabeledItem, str | None]]:
+    """Yield the items and where their files belong, each put there if it has landed; leave out those that were not."""
+    if format_.media_path is None:
+        yield from ((item, None) for item in items)
+        return
+    paths = [format_.media_path(item, context) for item in items]
+    placed = set(paths) if context.media is None else context.media.place(folder, items, paths)
+    for item, path in zip(items, paths, strict=True):
+        if path in placed:
+            yield item, path
+        else:
+            context.left_out["items whose file could not be read"] += 1
+
+
+def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True) if rows else ((),) * len(EXAMPLES)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, EXAMPLES, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=EXAMPLES)

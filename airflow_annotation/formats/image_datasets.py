@@ -1,0 +1,132 @@
+"""Training datasets of images: what a format is, and writing one from the three tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+from airflow.sdk import ObjectStoragePath
+
+from airflow_annotation.datasets.parquet import TableWriter
+from airflow_annotation.datasets.versions import TableFile
+from airflow_annotation.formats.dataset_folder import DatasetFolder
+from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions, find_classes
+from airflow_annotation.formats.image_reader import DrawnAs, ImageReader
+from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
+from airflow_annotation.formats.landed_media import LandedMedia
+from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.media.storage import make_folder
+
+IMAGES: Final = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("item_key", pa.string(), nullable=False),
+        pa.field("target", pa.string()),
+        pa.field("media_uri", pa.string()),
+        pa.field("frame", pa.int32()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+    ]
+)
+"""``images.parquet``: where in the dataset each image belongs (``file``, relative to the version's folder), and which
+item it is: with ``target`` which of its images, with ``frame`` which frame of its video."""
+
+
+class ImageFormat(NamedTuple):
+    """A format of training datasets of images.
+
+    :param options: what can be asked of it
+    :param types: the types of labels that it has a place for
+    :param field_types: the types of fields whose classes are the dataset's
+    :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
+    :param all_frames: whether it has all frames of a video, not only those with objects
+    :param clips: whether it cuts shapes off at the edges of the image, so that some are nothing
+    :param write: writes the images into a folder; returns the files that have the objects of many images
+    :param drawn_as: what becomes of masks, see :class:`~airflow_annotation.formats.image_reader.ImageReader`
+    """
+
+    options: type[ImageOptions]
+    types: Callable[[Any], frozenset[str]]
+    field_types: Callable[[Any], tuple[str, ...]]
+    image_path: Callable[[LabeledImage, Any], str | None]
+    write: Callable[[DatasetFolder, Iterable[ImageBatch], DatasetClasses, Any], list[TableFile]]
+    all_frames: bool = False
+    clips: bool = False
+    drawn_as: Callable[[Any], DrawnAs] = lambda _: "boxes"
+
+
+def write_images(
+    folder: ObjectStoragePath,
+    batches: Iterable[LabelTables],
+    format_: ImageFormat,
+    *,
+    label_schema: LabelSchema,
+    options: ImageOptions,
+    landed_media: LandedMedia | None,
+    left_out: Counter[str],
+) -> dict[str, list[TableFile]]:
+    """Write a training dataset of images into a folder of its own.
+
+    The same rows in the same order give the same bytes. Streams: holds a batch, and the objects of some hundred images.
+
+    :param folder: the folder
+    :param batches: the whole project, coordinates relative
+    :param format_: how the images are written
+    :param label_schema: what was labeled, with the fields' names as the labels have them
+    :param options: what is asked of the dataset
+    :param landed_media: are put where they belong; without them, images stay where they are
+    :param left_out: is filled with what is not in the dataset: counts by reason
+    :returns: the files that are not of a single image: ``images.parquet``, and those with the ``objects``
+    :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
+    """
+    classes = find_classes(
+        options,
+        label_schema,
+        format_.field_types(options),
+        format_.types(options),
+        keypoints=getattr(options, "keypoints", None),
+    )
+    reader = ImageReader(
+        options,
+        classes,
+        format_.types(options),
+        all_frames=format_.all_frames,
+        clips=format_.clips,
+        drawn_as=format_.drawn_as(options),
+        find_suffix=landed_media.find_suffix if landed_media is not None else None,
+    )
+    make_folder(folder.fs, folder.path)
+    with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder) as files:
+
+        def placed() -> Iterator[ImageBatch]:
+            for batch in reader.read(batches):
+                paths = [format_.image_path(image, options) for image in batch.images]
+                reader.left_out["images without a class"] += paths.count(None)
+                index.write(_index_rows(batch.images, paths))
+                if landed_media is not None:
+                    landed_media.place(folder, batch.images, paths)
+                yield batch
+
+        objects = format_.write(files, placed(), classes, options)
+        images = index.finish()
+    left_out.update(+reader.left_out)
+    return {"images": [images], "objects": objects}
+
+
+def _index_rows(images: list[LabeledImage], paths: list[str | None]) -> pa.RecordBatch:
+    rows = [
+        (
+            *(path, one.split, one.item_id, one.item_key, one.target or None),
+            *(one.media_uri, one.frame, one.width, one.height),
+        )
+        for path, one in zip(paths, images, strict=True)
+        if path is not None
+    ]
+    columns = zip(*rows, strict=True) if rows else ((),) * len(IMAGES)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, IMAGES, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=IMAGES)

@@ -1,0 +1,58 @@
+"""What datasets ask of the media that have landed beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from airflow.sdk import ObjectStoragePath
+
+
+class PlacedMedium(Protocol):
+    """An image, a frame of a video, or the file of an item, that has a place in a dataset."""
+
+    @property
+    def item_id(self) -> str:
+        """The item that it is of."""
+
+    @property
+    def item_key(self) -> str:
+        """The caller's id of the item."""
+
+    @property
+    def target(self) -> str:
+        """Which of its item's images it is, empty where the item has no other."""
+
+    @property
+    def media_uri(self) -> str | None:
+        """Where it came from."""
+
+    @property
+    def frame(self) -> int | None:
+        """The frame's number in its video, from 0; None for files."""
+
+
+class LandedMedia(Protocol):
+    """Media that have landed, for datasets to have them."""
+
+    def find_suffix(self, name: str) -> str | None:
+        """Return the suffix of a file's content where its name does not tell it, None for no other.
+
+        :param name: of the file, as it would be without its content
+        """
+        ...
+
+    def place(self, folder: ObjectStoragePath, media: Sequence[PlacedMedium], paths: Sequence[str | None]) -> set[str]:
+        """Put media into the folder of a dataset's version, where their paths say; None for those that stay outside.
+
+        :param folder: the folder
+        :param media: the media
+        :param paths: where each one belongs in the folder
+        :returns: the paths that have their media now: fewer where some could not be read, and the others were to land
+        """
+        ...
+
+    def read(self, medium: PlacedMedium) -> bytes | None:
+        """Return the content of a file, None if it has not landed."""
+        ...
