@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nltk.corpus.reader import ConllCorpusReader
+from nltk.corpus.reader import ConllCorpusReader  # type: ignore[import-untyped]
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.texts import find_place
@@ -86,7 +86,8 @@ def test_the_longest_of_overlapping_spans_is_a_tag_and_the_others_are_counted(tm
     (sentence,) = conll(tmp_path / "c", text_item("a", "Bank of Berlin Ann", nested), left_out=left_out)
     assert [tag for _, tag in sentence] == ["B-ORG", "I-ORG", "I-ORG", "B-PER"]
     assert left_out == {"spans that overlap a longer one": 1}
-    (line,) = lines(tmp_path / "s", text_item("a", "Bank of Berlin Ann", nested), left_out=(counted := Counter()))
+    counted: Counter[str] = Counter()
+    (line,) = lines(tmp_path / "s", text_item("a", "Bank of Berlin Ann", nested), left_out=counted)
     assert line["entities"] == [[0, 14, "ORG"], [15, 18, "PER"]]
     assert [one["label"] for one in line["spans"]] == ["ORG", "LOC", "PER"]
     assert counted == {"entities that overlap a longer one, which are among the spans": 1}
