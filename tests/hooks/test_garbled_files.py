@@ -10,9 +10,9 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from airflow_annotation.exceptions import AnnotationConnectionError
+from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationConnectionError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.labelbox import LabelboxHook, tasks
+from airflow_annotation.hooks.labelbox import LabelboxHook, export_stream, tasks
 from airflow_annotation.labels.tables import collect_tables
 from devtools.label_studio import LabelStudio
 from tests.hooks.labelbox.test_export import fill, mask_line
@@ -22,9 +22,8 @@ from tests.servers.faults import Fault, FaultServer, SeenRequest, fault_server
 from tests.servers.labelbox import LabelboxStandIn
 from tests.support.connections import airflow_connection
 
-FILE_KINDS = {name: Fault(status=200, **kind) for name, kind in KINDS.items() if name != "cut gzip"} | {
-    # A part of the file itself: of another one, Labelbox's own length tells nothing once it is compressed.
-    "cut gzip": Fault(
+FILE_KINDS = {name: Fault(status=200, **kind) for name, kind in KINDS.items()} | {
+    "cut gzip of the file": Fault(
         headers={"Content-Encoding": "gzip"}, garble=lambda file: gzip.compress(file)[: len(gzip.compress(file)) // 2]
     )
 }
@@ -107,3 +106,18 @@ def test_files_of_an_export_and_masks(
             read()
         assert error.value.is_transient
         assert f"/{folder}" in str(error.value) or "export" in str(error.value)
+
+
+def test_a_file_of_an_export_that_goes_on_as_another_one_is_an_error_that_passes(
+    served: tuple[LabelboxHook, LabelboxStandIn, FaultServer, Fault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook, labelbox, server, rewritten = served
+    project, _ = fill(hook, labelbox, 2)
+    monkeypatch.setattr(export_stream, "_BLOCK_BYTES", 64)
+    other = gzip.compress(b"{" * 300)[:-8]
+    garble = Fault(status=200, headers={"Content-Encoding": "gzip"}, body=other)
+    server.requests.clear()
+    server.choose = garbled(garble, 1, lambda request: request.path.startswith("/storage"), rewritten)
+    with pytest.raises(AnnotationAnswerError, match="another file than before"):
+        collect_tables(hook.read_tables(project))
+    assert collect_tables(hook.read_tables(project))["items"].num_rows == 2

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationRequestError
+from airflow_annotation.hooks.label_studio.actions import delete
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.task_pages import find_drafted, list_page
 
@@ -147,7 +148,7 @@ class _Doubles:
 
 def _delete(client: LabelStudioClient, path: str) -> None:
     try:
-        client.request("DELETE", path)
+        delete(client, path)
     except AnnotationRequestError as error:
         if error.status_code != 404:
             raise

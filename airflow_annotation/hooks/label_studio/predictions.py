@@ -14,10 +14,11 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
+from airflow_annotation.hooks.label_studio.actions import act_on_tasks
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.prediction_doubles import remove_prediction_doubles
-from airflow_annotation.hooks.label_studio.projects import get_label_config
+from airflow_annotation.hooks.label_studio.projects import change_project, get_label_config
 from airflow_annotation.hooks.label_studio.sending import send_without_refused
 from airflow_annotation.hooks.label_studio.task_pages import condition, list_pages
 from airflow_annotation.hooks.label_upload import LabelUpload, Part, check_replaceable
@@ -86,6 +87,10 @@ def upload_predictions(
 
 class _Created(msgspec.Struct):
     created: int
+
+
+class _Deleted(msgspec.Struct):
+    deleted_predictions: int
 
 
 class _Prediction(msgspec.Struct):
@@ -268,9 +273,10 @@ class _Upload(LabelUpload):
             return parts if next(self._tasks_with_version(), None) is None else []
 
         def delete(_: list[str]) -> None:
-            self._client.request(
+            self._client.read(
                 "DELETE",
                 f"{project_path(self._project_id)}model-versions/",
+                _Deleted,
                 json={"model_version": self._model_version},
                 repeatable=False,
                 timeout=_REQUEST_SECONDS,
@@ -293,9 +299,7 @@ class _Upload(LabelUpload):
             )
 
     def _show_version(self) -> None:
-        self._client.request(
-            "PATCH", project_path(self._project_id), json={"model_version": self._model_version}, repeatable=True
-        )
+        change_project(self._client, self._project_id, {"model_version": self._model_version})
 
     # Annotations
 
@@ -321,15 +325,12 @@ class _Upload(LabelUpload):
             remove_prediction_doubles(self._client, self._project_id, self._model_version, doubtful)
 
     def _annotate_tasks(self, task_ids: list[int]) -> None:
-        self._client.request(
-            "POST",
-            "/api/dm/actions/",
-            params={"id": "predictions_to_annotations", "project": self._project_id},
-            json={
-                "selectedItems": {"all": False, "included": task_ids},
-                "model_version": self._model_version,
-                "project": self._project_id,
-            },
+        act_on_tasks(
+            self._client,
+            self._project_id,
+            "predictions_to_annotations",
+            task_ids,
+            model_version=self._model_version,
             repeatable=False,
             timeout=_REQUEST_SECONDS,
         )

@@ -15,6 +15,7 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError, AnnotationRequestError
 from airflow_annotation.hooks.errors import other_media_type
+from airflow_annotation.hooks.label_studio.actions import delete
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.settings import check_settings
 from airflow_annotation.hooks.tool_hook import ProjectMaker
@@ -158,7 +159,7 @@ def change_project(client: LabelStudioClient, project_id: str, body: dict[str, A
 def delete_project(client: LabelStudioClient, project_id: str) -> bool:
     """Delete a project with all that is in it. Return False if it was gone already."""
     try:
-        client.request("DELETE", project_path(project_id))
+        delete(client, project_path(project_id))
     except AnnotationProjectNotFoundError:
         return False
     return True

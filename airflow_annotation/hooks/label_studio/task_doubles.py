@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from airflow_annotation.hooks.label_studio.actions import act_on_tasks
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.task_pages import find_drafted, list_page
 
@@ -101,14 +102,8 @@ def remove_task_doubles(
 def delete_tasks(client: LabelStudioClient, project_id: str, task_ids: Sequence[int]) -> None:
     """Delete tasks that the project has twice."""
     for start in range(0, len(task_ids), _DELETED_AT_ONCE):
-        selected = {"all": False, "included": task_ids[start : start + _DELETED_AT_ONCE]}
-        client.request(
-            "POST",
-            "/api/dm/actions/",
-            params={"id": "delete_tasks", "project": project_id},
-            json={"selectedItems": selected, "project": project_id},
-            repeatable=True,
-        )
+        deleted = task_ids[start : start + _DELETED_AT_ONCE]
+        act_on_tasks(client, project_id, "delete_tasks", deleted, repeatable=True)
     if task_ids:
         log.info("Removed %d tasks of items that the project had twice.", len(task_ids))
 

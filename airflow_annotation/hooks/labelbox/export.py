@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.exceptions import AnnotationAnswerError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import FILTERED_ROWS, chunks
@@ -77,7 +77,7 @@ def read_tables(
     :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
     :param namespace: the one that global keys were made with
     :param item_ids: read these data rows only; None reads all
-    :raises AnnotationError: a line of the export, or a mask, cannot be read
+    :raises AnnotationAnswerError: a line of the export, or a mask, cannot be read
     """
     normalized = found.ontology["normalized"] if found.ontology else {"tools": [], "classifications": []}
     progress = ReadProgress(project)
@@ -101,7 +101,7 @@ def read_tables(
                 progress.count(tables)
                 yield tables
         except ValueError as error:
-            raise AnnotationError(f"The export of project {project.id} cannot be read: {error}") from error
+            raise AnnotationAnswerError(f"The export of project {project.id} cannot be read: {error}") from error
     progress.report_end(source.odd)
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import httpx
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationConnectionError, AnnotationError
+from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationError
 from airflow_annotation.hooks.answers import garbled
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.errors import missing_project
@@ -108,8 +109,8 @@ def _export(
 
 
 def _check_complete(done: int, expected: int) -> None:
-    if done < expected:
-        raise AnnotationConnectionError(f"Of a file of the export, {done} of {expected} bytes came.")
+    if done != expected:
+        raise AnnotationAnswerError(f"Of a file of the export, {done} of {expected} bytes came.")
 
 
 def _check_whole(response: httpx.Response, expected: int) -> None:
@@ -117,6 +118,12 @@ def _check_whole(response: httpx.Response, expected: int) -> None:
     length = response.headers.get("content-length", "")
     if length.isdecimal() and "content-encoding" not in response.headers and int(length) != expected:
         raise garbled(response, f"{int(length):,} bytes instead of {expected:,}")
+
+
+def _check_same(response: httpx.Response, checksum: int, block: bytes) -> None:
+    """Check that a file that is asked for again begins as it did before."""
+    if zlib.crc32(block) != checksum:
+        raise garbled(response, "another file than before")
 
 
 class _Header(msgspec.Struct, rename="camel"):
@@ -133,24 +140,33 @@ class _File(msgspec.Struct):
 
 
 def _read_file(client: LabelboxClient, task_id: str, offset: int) -> Iterator[bytes]:
-    """Yield the file that begins at an offset, in blocks. Asked for again, it goes on where it broke off."""
-    done = 0
+    """Yield the file that begins at an offset, in blocks. Asked for again, it goes on where it broke off.
+
+    A block waits until more has come, or the whole file has. So a file that is another one is noticed before any of it
+    is used if it is short, and later by the blocks that differ.
+    """
+    given: list[int] = []  # checksums of the blocks that have been used
     for attempt in itertools.count(1):
         file = client.query(_FILE, "task.exportFileFromOffset", _File, id=task_id, offset=str(offset))
         expected = int(file.offsets.end) - offset + 1
-        skipped = 0
+        done, waiting = 0, b""
         try:
             with client.stream(file.file) as response:
                 _check_whole(response, expected)
-                for block in response.iter_bytes(_BLOCK_BYTES):
-                    fresh = block[max(0, done - skipped) :]
-                    skipped = min(done, skipped + len(block))
-                    done += len(fresh)
-                    if fresh:
-                        yield fresh
+                for number, block in enumerate(response.iter_bytes(_BLOCK_BYTES)):
+                    done += len(block)
+                    if number < len(given):
+                        _check_same(response, given[number], block)
+                        continue
+                    if waiting:
+                        given.append(zlib.crc32(waiting))
+                        yield waiting
+                    waiting = block
             _check_complete(done, expected)
         except AnnotationError as error:
             # A signed address may also have expired while the lines before were being used.
             pause(attempt, error, "Asking for the file again.")
         else:
+            if waiting:
+                yield waiting
             return

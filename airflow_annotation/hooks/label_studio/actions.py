@@ -1,0 +1,58 @@
+"""Requests whose answer says no more than that something was done, which is not to be believed of any other answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import httpx
+import msgspec
+
+from airflow_annotation.hooks.answers import answer_kind, garbled
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+
+
+class _Done(msgspec.Struct):
+    detail: str
+
+
+def act_on_tasks(
+    client: LabelStudioClient,
+    project_id: str,
+    action: str,
+    task_ids: Sequence[int],
+    *,
+    repeatable: bool,
+    model_version: str | None = None,
+    timeout: float | None = None,
+) -> None:
+    """Let Label Studio do something with tasks of a project, as people do in its data manager.
+
+    :param action: its id, ``delete_tasks``
+    :param repeatable: whether doing it twice does no harm
+    :param model_version: of the predictions that it is about
+    :param timeout: seconds, in place of the client's
+    :raises AnnotationAnswerError: the answer is another one, so that it may not be done
+    """
+    body = {"selectedItems": {"all": False, "included": task_ids}, "project": project_id}
+    client.read(
+        "POST",
+        "/api/dm/actions/",
+        _Done,
+        params={"id": action, "project": project_id},
+        json=body if model_version is None else body | {"model_version": model_version},
+        repeatable=repeatable,
+        timeout=timeout,
+    )
+
+
+def delete(client: LabelStudioClient, path: str) -> None:
+    """Delete what is at a path of the API.
+
+    :raises AnnotationAnswerError: the answer is another one, so that it may be there still
+    """
+    client.read_with("DELETE", path, _read_nothing)
+
+
+def _read_nothing(response: httpx.Response) -> None:
+    if response.status_code != httpx.codes.NO_CONTENT:
+        raise garbled(response, answer_kind(response))
