@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -42,6 +43,7 @@ class Destination:
     :param arguments: of the operator
     :param on_disk: whether it is on this machine's disk
     :param forbidden: arguments with which the operator may only read there, None where nothing is forbidden
+    :param forbidding: environment of a task that may only read there
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class Destination:
         *,
         on_disk: bool = False,
         forbidden: dict[str, Any] | None = None,
+        forbidding: dict[str, str] | None = None,
     ) -> None:
         self.operator = operator
         self.arguments = arguments
         self.on_disk = on_disk
         self.forbidden = forbidden
+        self.forbidding = forbidding or {}
 
     def read(self) -> State:
         """Return what a reader sees, in one look."""
@@ -157,10 +161,23 @@ def _land(play: Play, destination: Destination, batches: list[LabelTables], *, s
     if shards:
         _land_in_shards(play, destination, arguments, batches)
         return
-    forbidden = (destination.operator, {**destination.forbidden, **how}, batches) if destination.forbidden else None
+    forbidden = None
+    if destination.forbidden:
+        forbidden = (destination.operator, {**destination.forbidden, **how}, batches, destination.forbidding)
     play.until_done(
-        "land", land, destination.operator, arguments, batches, on_disk=destination.on_disk, forbidden=forbidden
+        "land", land_in, destination.operator, arguments, batches, on_disk=destination.on_disk, forbidden=forbidden
     )
+
+
+def land_in(
+    operator: type[AnnotationsTransfer],
+    arguments: dict[str, Any],
+    batches: list[LabelTables],
+    environment: dict[str, str] | None = None,
+) -> Any:
+    """Land in an environment."""
+    os.environ |= environment or {}
+    return land(operator, arguments, batches)
 
 
 def play_conversions(play: Play, dataset_format: str) -> None:

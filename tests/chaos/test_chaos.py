@@ -68,7 +68,7 @@ class Scenes:
             "sqlite": lambda play: play_landings(play, self._sqlite(play)),
             "shards to sqlite": lambda play: play_landings(play, self._sqlite(play), shards=True),
             "postgres": lambda play: play_landings(play, self._postgres()),
-            "gcs": lambda play: play_landings(play, self._gcs()),
+            "gcs": self._play_gcs,
             "s3": self._play_s3,
             "mot": lambda play: play_landings(play, Files(play.home, "mot"), project=videos),
             "yolo of landed": lambda play: play_conversions(play, "yolo"),
@@ -89,7 +89,7 @@ class Scenes:
         connection = {"conn_type": "sqlite", "host": str(play.home / "annotations.db")}
         return Sql(self._connect(f"sqlite_{uuid4().hex}", connection), on_disk=True)
 
-    def _gcs(self) -> Destination:
+    def _play_gcs(self, play: Play) -> None:
         from airflow.providers.google.cloud.hooks.gcs import GCSHook
 
         from airflow_annotation.transfers.annotations_to_gcs import AnnotationsToGCSOperator
@@ -97,7 +97,10 @@ class Scenes:
         conn_id, bucket = self._server("gcs_conn_id"), f"labels-{uuid4().hex}"
         GCSHook(conn_id).get_conn().create_bucket(bucket)
         arguments = {"bucket": bucket, "prefix": "labels", "gcp_conn_id": conn_id}
-        return Tables(f"gs://{conn_id}@{bucket}/labels", AnnotationsToGCSOperator, arguments)
+        with fault_server(os.environ["STORAGE_EMULATOR_HOST"]) as server:
+            server.choose = forbid_writing
+            where = {"forbidden": arguments, "forbidding": {"STORAGE_EMULATOR_HOST": server.url}}
+            play_landings(play, Tables(f"gs://{conn_id}@{bucket}/labels", AnnotationsToGCSOperator, arguments, **where))
 
     def _postgres(self) -> Destination:
         conn_id = self._server("postgres_conn_id")

@@ -1,4 +1,4 @@
-"""Whatever is written to either tool, an answer that cannot be read loses nothing, doubles nothing, and is no success."""
+"""Whatever is written to either tool, an answer that cannot be read loses nothing and doubles nothing."""
 
 from __future__ import annotations
 
