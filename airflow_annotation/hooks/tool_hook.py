@@ -329,8 +329,9 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         first = self._find(run_key)
         if first is None or first.id == made.id:
             maker.complete(made)
-            # Now, so that one that comes a little later is seen.
-            self._keep_one(run_key)
+            # Now, so that one that comes a little later is seen, and an older one that was not listed yet.
+            first = self._keep_one(run_key)
+        if first is None or first.id == made.id:
             return msgspec.structs.replace(self._project(first or made, run_key), created=True)
         self.log.info(
             "Project %s of the run %r was made at the same time; project %s goes.", first.id, run_key, made.id

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from PIL import Image
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks import late_requests
@@ -22,6 +25,7 @@ from airflow_annotation.hooks.label_studio.upload import upload_items
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission, read_rows, read_submissions
 from airflow_annotation.media.items import MediaItem
+from airflow_annotation.media.listing import list_media
 from tests.servers.faults import Fault, FaultServer, fault_server
 from tests.support.connections import airflow_connection
 from tests.support.second_person import second_person
@@ -369,3 +373,56 @@ def test_at_the_end_of_an_upload_what_differs_stays(
     server.faults.append(Fault(method="POST", path="/import", before=others))
     upload_keys(server, label_studio, project)
     assert len(late_tasks(hook, project)["late-0"]) == 3
+
+
+def test_of_two_projects_made_at_once_the_younger_goes_though_the_older_was_not_listed_at_first(
+    hook: LabelStudioHook, label_studio: LabelStudio, server: FaultServer, run_key: str
+) -> None:
+    older = create(hook, run_key)
+
+    def without_older(answer: bytes) -> bytes:
+        page = json.loads(answer)
+        page["results"] = [one for one in page["results"] if str(one["id"]) != older.id]
+        return json.dumps(page).encode()
+
+    # Before it is made, by title and among all; and once after it.
+    server.faults.append(Fault(method="GET", path="/api/projects/", garble=without_older, times=3))
+    with hook_at(server, label_studio) as other:
+        found = create(other, run_key)
+    assert (found.id, found.created) == (older.id, False)
+    assert projects_of(hook, run_key) == [older.id]
+    hook.delete_run(run_key)
+
+
+# Storages
+
+
+def test_a_local_storage_that_is_connected_late_or_twice_is_there_once(
+    hook: LabelStudioHook, label_studio: LabelStudio, project: AnnotationProject, server: FaultServer
+) -> None:
+    client = LabelStudioClient(url=server.url, api_key=label_studio.api_key, attempts=1)
+    root = Path(label_studio.document_root)
+    storages = "/api/storages/localfiles"
+
+    def upload_from(folder: str, number: int) -> list[Any]:
+        path = root / folder / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 8)).save(path)
+        report = upload_items(client, project.id, list_media([str(path)]), local_files_document_root=str(root))
+        assert (report.uploaded, report.failed) == (1, 0)
+        wait_for_late(server)
+        found = hook.client.read("GET", storages, list[Any], params={"project": project.id})
+        return [one["id"] for one in found if one["path"] == str(root / folder)]
+
+    twice, late = (f"{name} {uuid4().hex}" for name in ("twice", "late"))
+    server.faults.append(Fault(method="POST", path=storages, deliver=2))
+    assert len(upload_from(twice, 1)) == 1
+    server.faults.append(Fault(method="POST", path=storages, cut="before", late=1.0))
+    assert len(upload_from(late, 1)) == 1
+    # Two that came when the upload had ended: one as it was made, one that somebody has named.
+    made = {"project": project.id, "path": str(root / late), "use_blob_urls": True}
+    for title in (late, "Somebody's"):
+        hook.client.request("POST", storages, json={**made, "title": title})
+    kept = upload_from(late, 2)
+    titles = [hook.client.read("GET", f"{storages}/{id_}", dict[str, Any])["title"] for id_ in kept]
+    assert sorted(titles) == ["Somebody's", late]
