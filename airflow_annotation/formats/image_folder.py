@@ -9,7 +9,8 @@
 ``datasets.load_dataset("imagefolder", data_dir=...)`` reads it once the images are there, and has as columns
 ``item_key``, each classification field (its class, or the list of its classes, null where there is none), and
 ``objects`` with ``bbox``, upright boxes of x, y, width, height in pixels, and ``categories``, the names of their
-classes. Of a field with one class that has several answers the first is there, the others are counted.
+classes. Of a field with one class that has several answers the first is there, the others are counted, and so are
+answers of fields that the label schema does not have.
 """
 
 from __future__ import annotations
@@ -49,6 +50,8 @@ def write_image_folder(
                 if image.split not in files:
                     files[image.split] = opened.enter_context(folder.open(f"{image.split}/metadata.jsonl"))
                 record: dict[str, Any] = {"file_name": image.name, "item_key": image.item_key}
+                unknown = image.answers.keys() - classes.answers.keys()
+                batch.left_out["answers of unknown fields"] += sum(len(image.answers[field]) for field in unknown)
                 for field, several in classes.answers.items():
                     answer = image.answers.get(field, [])
                     if not several:

@@ -331,31 +331,33 @@ def _join_parts(shapes: list[tuple[int, LabeledObject]]) -> list[tuple[int, Labe
 
     A keypoint with a parent is the parent's. A polygon with a parent is a part of it if it is of the same class or of
     none; other shapes with a parent are objects of their own. A parent of several classes is an object of each. Where
-    the parent is no shape of the dataset, the first part stands for the object, and an object of points of different
-    classes has none of these.
+    the parent is no shape of the dataset, the first part of each class stands for the object, and an object of points
+    of different classes has none of these.
     """
     found: dict[tuple[str, str], list[LabeledObject]] = {}
     for _, one in shapes:
         if one.type != "keypoint":
             found.setdefault((one.annotation_id, one.label_id), []).append(one)
     joined = []
+    firsts: dict[tuple[str, str], list[LabeledObject]] = {}
     for place, one in shapes:
         if one.type not in ("keypoint", "polygon") or one.parent_label_id is None:
             joined.append((place, one))
             continue
-        parents = found.setdefault((one.annotation_id, one.parent_label_id), [one])
+        key = (one.annotation_id, one.parent_label_id)
         is_part = False
-        for parent in parents:
-            if parent is not one and one.type == "keypoint":
+        for parent in found.get(key) or firsts.setdefault(key, []):
+            if one.type == "keypoint":
                 parent.keypoints = [*parent.keypoints, *one.keypoints]
                 if parent.type == "keypoint" and parent.label != one.label:
                     parent.label = None
                 is_part = True
-            elif parent is not one and one.label in (None, parent.label):
+            elif one.label in (None, parent.label):
                 parent.paths = [*parent.paths, *one.paths]
                 is_part = True
         if not is_part:
             joined.append((place, one))
+            firsts.setdefault(key, []).append(one)
     return joined
 
 

@@ -180,7 +180,9 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             rule.accept_missing(error)
             self.log.info("%s Waiting for it.", error)
             return None
-        self._progress_log.update(progress, rule)
+        # In mode reschedule each poke is a process of its own, which does not know what others have said.
+        pokes = context.get("task_reschedule_count", 0) + 1
+        self._progress_log.update(progress, rule, warns=pokes.bit_count() == 1)
         if rule.is_met(progress):
             return progress_result(progress)
         self._unfinished = progress

@@ -163,11 +163,12 @@ class ProgressLog:
         self._last = seen
         self._obstacle: str | None = None
 
-    def update(self, progress: AnnotationProgress, rule: CompletionRule) -> None:
+    def update(self, progress: AnnotationProgress, rule: CompletionRule, *, warns: bool = True) -> None:
         """Log the progress, unless it is what it was.
 
         :param progress: the progress, as the rule counts it
         :param rule: says the goal
+        :param warns: whether to warn where the goal is out of reach
         """
         if self._last is not None and self._first is None:
             self._first = time.monotonic(), self._last
@@ -181,6 +182,6 @@ class ProgressLog:
         rate = f"; {3600 * gained / (now - began):.1f} items an hour" if gained > 0 and now > began else ""
         self._log.info("%s%s.", rule.describe(progress), rate)
         obstacle = rule.find_obstacle(progress)
-        if obstacle is not None and obstacle != self._obstacle:
+        if warns and obstacle is not None and obstacle != self._obstacle:
             self._log.warning("%s", obstacle)
         self._obstacle = obstacle

@@ -154,6 +154,16 @@ def test_polygons_with_one_parent_are_parts_of_one_object(tmp_path: Path) -> Non
     assert found[0]["area"] == pytest.approx(400)
 
 
+def test_polygons_whose_parent_is_not_in_the_dataset_are_an_object_of_each_class(tmp_path: Path) -> None:
+    triangle = [(0.0, 0.0), (0.1, 0.0), (0.0, 0.2)]
+    moved = [(x + 0.5, y) for x, y in triangle]
+    part = {"parent_label_id": "gone", "labels": ["tree", "car"]}
+    labels = [polygon("tree", *triangle, **part), polygon("tree", *moved, **part)]
+    found = coco_annotations(tmp_path, item("a", labels))
+    assert [len(one["segmentation"]) for one in found] == [2, 2]
+    assert len({one["category_id"] for one in found}) == 2
+
+
 def test_masks_are_exact_with_their_holes(tmp_path: Path) -> None:
     (found,) = coco_annotations(tmp_path, item("a", [mask("car", mask_to_rle(ring()))]))
     assert (found["bbox"], found["area"], found["iscrowd"]) == ([40, 20, 80, 40], 2800, 0)

@@ -32,6 +32,15 @@ def test_further_answers_to_a_question_with_one_are_counted(tmp_path: Path) -> N
     assert left_out == {"further answers to a question with one": 1}
 
 
+def test_answers_of_fields_that_the_schema_does_not_have_are_counted(tmp_path: Path) -> None:
+    answer = {"type": "classification", "field": "season", "label": "winter"}
+    left_out: Counter[str] = Counter()
+    write(tmp_path, [item("a", [answer, {**answer, "labels": ["cold", "wet"]}])], "image_folder", left_out=left_out)
+    (line,) = (tmp_path / "train" / "metadata.jsonl").read_text().splitlines()
+    assert "season" not in json.loads(line)
+    assert left_out == {"answers of unknown fields": 3}
+
+
 @pytest.mark.slow
 def test_datasets_loads_it(tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")

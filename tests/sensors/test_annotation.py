@@ -63,7 +63,8 @@ def run(context: Context | None = None, **arguments: Any) -> Any:
     try:
         return sensor(**arguments).execute(context)
     except AirflowRescheduleException:
-        return run(context, **arguments)
+        pokes = context.get("task_reschedule_count", 0) + 1
+        return run(cast("Context", {**context, "task_reschedule_count": pokes}), **arguments)
     except TaskDeferred as deferred:
         trigger = AnnotationTrigger(**deferred.trigger.serialize()[1])
         next_method = deferred.method_name
@@ -151,6 +152,15 @@ def test_what_keeps_the_goal_out_of_reach_is_warned_of_once_in_the_task_and_its_
     told = caplog.text + capfd.readouterr().out
     assert told.count("Only skipped items are left (1)") == 1
     assert told.count("9 of 10 items are completed") == 1
+
+
+def test_in_mode_reschedule_it_is_warned_of_ever_more_seldom(
+    tool: Any, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tool(*[progress(9, skipped=1)] * 9, progress(10))
+    assert run(mode="reschedule", deferrable=False)["completed"] == 10
+    told = caplog.text + capfd.readouterr().out
+    assert told.count("Only skipped items are left (1)") == 4  # at pokes 1, 2, 4 and 8
 
 
 @each_mode
