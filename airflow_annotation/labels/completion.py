@@ -14,7 +14,7 @@ from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.masks import RLE, check_rle
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import SCORE, Row, Submission
-from airflow_annotation.labels.types import LABEL_TYPES, OF_FIELD, OTHER
+from airflow_annotation.labels.types import LABEL_TYPES, LISTS_NO_CLASSES, OF_FIELD, OTHER
 from airflow_annotation.labels.video import fill_times
 
 _NUMBERS: Final = (SCORE, "number", "rotation", "time", "time_end")
@@ -68,7 +68,7 @@ def complete_labels(
         row = {**given, "type": given.get("type") or _type_of(given["field"], schema, where), "label_origin": None}
         if row.get("label_id") is None:
             row["label_id"] = hashlib.blake2b(f"{submission.item_key}\n{number}".encode(), digest_size=5).hexdigest()
-        if row.get("label") is None and row.get("labels"):
+        if row.get("label") is None and row.get("labels") and row["type"] not in LISTS_NO_CLASSES:
             row["label"] = row["labels"][0]
         size = (width, height) if is_sized(row.get("target")) else (None, None)
         _check(row, where, *size, mask_budget)

@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 
 from airflow_annotation.labels.errors import LabelSchemaError
-from airflow_annotation.labels.types import LABEL_TYPES, OTHER, WITHOUT_CLASSES
+from airflow_annotation.labels.types import LABEL_TYPES, LISTS_NO_CLASSES, OTHER, WITHOUT_CLASSES
 
 RADIO_VALUES_MAX: Final = 20
 """Different answers up to which an attribute of strings is taken for a choice, not for free text."""
@@ -72,7 +72,7 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
     if "labels" in labels.column_names:
         several = labels.filter(labels["labels"].is_valid()).select(["field", "type", "labels"])
         for row in several.to_pylist():
-            if row["field"] in fields and row["type"] not in (*WITHOUT_CLASSES, _NO_FIELD):
+            if row["field"] in fields and row["type"] not in (*LISTS_NO_CLASSES, _NO_FIELD):
                 fields[row["field"]].classes.update(row["labels"])
 
 

@@ -108,6 +108,8 @@ def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str
             f"{tool} has no generated projects for media of type {media_type!r}. It has them for {', '.join(asked)}."
         )
     fields = {name: field.type for name, field in schema.fields.items() if field.type != OTHER}
+    if media_type is None and ROWS in asked and all(field.targets for field in schema.fields.values()):
+        media_type = ROWS
     if media_type is None:
         fitting = [kind for kind, types in asked.items() if types.issuperset(fields.values())]
         if len(fitting) > 1 and "image" not in fitting:

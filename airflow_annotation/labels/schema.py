@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
-from airflow_annotation.labels.types import FIELD_TYPES, OF_FIELD, OTHER, SHAPE_TYPES, WITHOUT_CLASSES
+from airflow_annotation.labels.types import FIELD_TYPES, OF_FIELD, OTHER, REGION_TYPES, WITHOUT_CLASSES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +22,12 @@ _SINGULAR: Final = {type_.name: field_type for field_type, type_ in OF_FIELD.ite
 _ATTRIBUTES_WITH_VALUES: Final = ("radio", "select", "checkbox")
 _MASK_TARGET_MAX: Final = 65535
 _CLASS_NUMBER_MAX: Final = 2**31 - 1
+RATING_MAX: Final = 100
+DEFAULT_RATING: Final = 5
+"""The best rating, where a field does not say."""
+
+_TARGETS: Final = {"pairwise": ("left", "right"), "ranking": ("items",)}
+"""The data keys of what fields compare, where they do not say."""
 
 
 class LabelAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -47,6 +53,11 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     :param mask_targets: for ``segmentation``, the class of each pixel value; 0 is the background
     :param class_numbers: the numbers of classes in datasets to train with, as Label Studio's ``category`` has them;
         Labelbox keeps none
+    :param max: for ``rating``, the best one; the worst is 1
+    :param targets: keys of the item's data that the field is about, where it is not about the item's media:
+        for ``pairwise`` the two that are compared, by default ``left`` and ``right``; for ``ranking`` the list that is
+        ranked, by default ``items``
+    :param context: keys of the item's data that people are shown with the field, for example a prompt
     :param tag: for ``other``, what the tool calls the field's type
     :param label_types: for ``other``, the types of its labels, as far as the tool's words for them are known
     """
@@ -56,6 +67,9 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attributes: dict[str, LabelAttribute] = {}
     mask_targets: dict[int, str] = {}
     class_numbers: dict[str, int] = {}
+    max: int = 0
+    targets: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
     tag: str = ""
     label_types: tuple[str, ...] = ()
 
@@ -160,7 +174,7 @@ def _read_field(name: str, field: Any) -> LabelField:
         classes = tuple(mask_targets.values())
     if type_ in WITHOUT_CLASSES and classes:
         raise LabelSchemaError(f"{where} is of type {type_} and cannot have classes.")
-    if type_ not in (*WITHOUT_CLASSES, OTHER) and not classes:
+    if type_ != OTHER and OF_FIELD[type_].has_classes and not classes:
         raise LabelSchemaError(f"{where} is of type {type_} and has no classes. List at least one.")
     attributes = _read_attributes(field.get("attributes") or {}, type_, classes, where)
     tag = field.get("tag", "")
@@ -175,6 +189,9 @@ def _read_field(name: str, field: Any) -> LabelField:
         attributes=attributes,
         mask_targets=mask_targets,
         class_numbers=_read_class_numbers(field.get("class_numbers") or {}, classes, where),
+        max=_read_max(field.get("max"), type_, where),
+        targets=_read_targets(field.get("targets") or (), type_, where),
+        context=_read_strings(field.get("context") or (), "data key", where),
         tag=tag,
         label_types=label_types,
     )
@@ -187,10 +204,10 @@ def _read_attributes(
         return {}
     if not isinstance(attributes, Mapping):
         raise LabelSchemaError(f"{where}: attributes is a dictionary by name, not {type(attributes).__name__}.")
-    if field_type not in (*SHAPE_TYPES, OTHER):
+    if field_type not in (*REGION_TYPES, OTHER):
         raise LabelSchemaError(
             f"{where} is of type {field_type}, whose labels cannot have attributes. "
-            f"Types that can: {', '.join(SHAPE_TYPES)}."
+            f"Types that can: {', '.join(REGION_TYPES)}."
         )
     _check_names(attributes, "attribute", where)
     return {
@@ -267,6 +284,27 @@ def _read_class_numbers(class_numbers: Any, classes: tuple[str, ...], where: str
     if len(set(class_numbers.values())) < len(class_numbers):
         raise LabelSchemaError(f"{where}: class_numbers gives two classes one number.")
     return dict(class_numbers)
+
+
+def _read_max(best: Any, field_type: str, where: str) -> int:
+    if field_type != "rating":
+        if best:
+            raise LabelSchemaError(f"{where} is of type {field_type}; only rating has max.")
+        return 0
+    best = DEFAULT_RATING if best is None else best
+    if not isinstance(best, int) or isinstance(best, bool) or not 1 < best <= RATING_MAX:
+        raise LabelSchemaError(f"{where}: max is the best rating, a whole number from 2 to {RATING_MAX}.")
+    return best
+
+
+def _read_targets(targets: Any, field_type: str, where: str) -> tuple[str, ...]:
+    read = _read_strings(targets, "data key", where) or _TARGETS.get(field_type, ())
+    wanted = len(_TARGETS.get(field_type, read))
+    if len(read) != wanted:
+        raise LabelSchemaError(
+            f"{where} has the targets {', '.join(map(repr, read))}; a field of type {field_type} has {wanted} of them."
+        )
+    return read
 
 
 def _read_strings(strings: Any, what: str, where: str) -> tuple[str, ...]:

@@ -16,10 +16,10 @@ class LabelType(NamedTuple):
     :param field_type: the type of the schema's fields that ask for such labels, in FiftyOne's words; None if no field
         of a generated project can
     :param needs: the columns that such a label must have
-    :param has_classes: whether such labels have classes
-    :param is_shape: whether such labels are drawn, so that they can have attributes
+    :param has_classes: whether such labels have classes; None where a field may do without
+    :param is_shape: whether such labels are drawn
     :param covers_area: whether such labels cover a part of an image
-    :param is_answer: whether such labels are answers about the whole item
+    :param is_answer: whether such labels are answers about the whole item. Others can have attributes
     :param media: the kinds of media that a field can ask for such labels on, by the names of
         :data:`~airflow_annotation.labels.media_types.MEDIA_TYPES`; empty for all
     """
@@ -27,12 +27,15 @@ class LabelType(NamedTuple):
     name: str
     field_type: str | None
     needs: tuple[str, ...] = ()
-    has_classes: bool = True
+    has_classes: bool | None = True
     is_shape: bool = False
     covers_area: bool = False
     is_answer: bool = False
     media: tuple[str, ...] = ()
 
+
+_LASTING: Final = ("text", "html", "conversation", "pdf", "audio", "video", "time_series", "rows")
+"""Kinds of media of which parts can be marked, from here to there."""
 
 _VISUAL: Final = ("image", "video")
 _MASK: Final = ("mask_size", "mask_counts")
@@ -54,7 +57,10 @@ LABEL_TYPES: Final[dict[str, LabelType]] = {
         LabelType("segmentation", "segmentation", _MASK, is_shape=True, covers_area=True, media=_VISUAL),
         LabelType("scalar", "scalar", ("number",), has_classes=False, is_answer=True),
         LabelType("text", "text", ("text",), has_classes=False, is_answer=True),
-        LabelType("span", None),
+        LabelType("rating", "rating", ("number",), has_classes=False, is_answer=True),
+        LabelType("pairwise", "pairwise", ("label",), has_classes=False, is_answer=True, media=("rows",)),
+        LabelType("ranking", "ranking", ("labels",), has_classes=None, is_answer=True, media=("rows",)),
+        LabelType("span", "spans", media=_LASTING),
         LabelType("relation", None, ("from_label_id", "to_label_id")),
         LabelType(OTHER, None, ("raw",)),
     )
@@ -68,7 +74,10 @@ FIELD_TYPES: Final = tuple(OF_FIELD)
 """What a field can ask for, in FiftyOne's words."""
 
 SHAPE_TYPES: Final = tuple(name for name, type_ in OF_FIELD.items() if type_.is_shape)
-"""The field types that are drawn, so that their labels can have attributes."""
+"""The field types that are drawn."""
+
+REGION_TYPES: Final = tuple(name for name, type_ in OF_FIELD.items() if not type_.is_answer)
+"""The field types whose labels are about a part of the item, so that they can have attributes."""
 
 AREA_FIELDS: Final = tuple(name for name, type_ in OF_FIELD.items() if type_.covers_area)
 """The field types whose labels cover a part of the image."""
@@ -81,5 +90,8 @@ CLASSIFICATION_TYPES: Final = frozenset(
 )
 """The types of labels that are classes of the whole item; fields that ask for them have the same names."""
 
-WITHOUT_CLASSES: Final = frozenset(name for name, type_ in LABEL_TYPES.items() if not type_.has_classes)
+WITHOUT_CLASSES: Final = frozenset(name for name, type_ in LABEL_TYPES.items() if type_.has_classes is False)
 """The types that have no classes; fields that ask for them have the same names."""
+
+LISTS_NO_CLASSES: Final = WITHOUT_CLASSES | {"ranking"}
+"""The types whose column ``labels`` has other things than classes: parts of a text, or entries in their order."""

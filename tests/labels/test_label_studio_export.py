@@ -271,7 +271,7 @@ def test_a_turned_ellipse_turns_about_its_boxs_corner_in_the_table() -> None:
         (region("choices", "tags", {"choices": ["day"]}), {"type": "classifications", "label": "day"}),
         (region("taxonomy", "place", {"taxonomy": [["EU", "FR"]]}), {"type": "classifications", "label": "EU/FR"}),
         (region("number", "count", {"number": 3}), {"type": "scalar", "number": 3.0}),
-        (region("rating", "stars", {"rating": 4}), {"type": "scalar", "number": 4.0}),
+        (region("rating", "stars", {"rating": 4}), {"type": "rating", "number": 4.0}),
         (region("textarea", "note", {"text": ["a", "b"]}), {"type": "text", "text": "a\nb", "labels": ["a", "b"]}),
         (region("datetime", "seen", {"datetime": "2026-01-01"}), {"type": "text", "text": "2026-01-01"}),
         (
@@ -287,6 +287,27 @@ def test_a_turned_ellipse_turns_about_its_boxs_corner_in_the_table() -> None:
             {"type": "span", "span_start": 3, "span_end": 9, "text": "Berlin", "label": "city", "target": "story"},
         ),
         (
+            region("pairwise", "better", {"selected": "right"}, to_name="better"),
+            {"type": "pairwise", "field": "better", "label": "right"},
+        ),
+        (
+            region("ranker", "order", {"ranker": {"order": ["b", "a"]}}, to_name="answers"),
+            {"type": "ranking", "labels": ["b", "a"], "target": "answers", "label_id": "r1"},
+        ),
+        (
+            region("chatmessage", "chat", {"chatmessage": {"role": "user", "content": "Hi"}}, to_name="chat"),
+            {"type": "text", "field": "chat", "label": "user", "text": "Hi", "target": "chat"},
+        ),
+        (
+            region(
+                "ocrlabels",
+                "ocr",
+                {"x": 10, "y": 20, "width": 30, "height": 40, "ocrtext": "Hi", "ocrlabels": ["typo"], "pageIndex": 2},
+                to_name="paper",
+            ),
+            {"type": "detection", "label": "typo", "text": "Hi", "bbox": [0.1, 0.2, 0.3, 0.4], "target": "paper[2]"},
+        ),
+        (
             region("labels", "voices", {"start": 1.5, "end": 2.0, "labels": ["anna"]}, to_name="sound"),
             {"type": "span", "time": 1.5, "time_end": 2.0, "label": "anna"},
         ),
@@ -295,6 +316,16 @@ def test_a_turned_ellipse_turns_about_its_boxs_corner_in_the_table() -> None:
 def test_other_answers(record: dict[str, Any], expected: dict[str, Any]) -> None:
     (row,) = read_labels([record])
     assert {name: row[name] for name in expected} == expected
+
+
+def test_each_bucket_of_a_ranking_is_a_row() -> None:
+    value = {"ranker": {"good": ["b", "a"], "bad": [], "_": ["c"]}}
+    rows = read_labels([region("ranker", "sorted", value, to_name="answers", id="r")])
+    assert [(row.get("label"), row["labels"], row["label_id"], row["parent_label_id"]) for row in rows] == [
+        ("good", ["b", "a"], "r.good", "r"),
+        ("bad", [], "r.bad", "r"),
+        (None, ["c"], "r._", "r"),
+    ]
 
 
 def test_relations_name_their_ends() -> None:
@@ -306,7 +337,11 @@ def test_relations_name_their_ends() -> None:
 @pytest.mark.parametrize(
     "record",
     [
-        region("ranker", "rank", {"ranker": {"a": ["1"]}}),
+        region("ranker", "order", {"ranker": {"order": "1"}}),
+        region("ranker", "order", {"ranker": {}}),
+        region("pairwise", "better", {"selected": "both"}),
+        region("chatmessage", "chat", {"chatmessage": {"role": "user"}}),
+        region("ocrlabels", "ocr", {"x": 1, "y": 2, "width": 3, "ocrlabels": ["typo"]}),
         region("rectanglelabels", "objects", {"x": "left"}),
         region("brushlabels", "things", {"format": "rle", "rle": [1, 2, 3], "brushlabels": ["leaf"]}),
         region("bitmasklabels", "spots", {"imageDataURL": "data:image/png;base64,", "bitmasklabels": ["rust"]}),

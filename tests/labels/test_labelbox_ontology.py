@@ -13,7 +13,7 @@ from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology, ontology_from_schema
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.types import FIELD_TYPES, SHAPE_TYPES
+from airflow_annotation.labels.types import FIELD_TYPES, OF_FIELD, REGION_TYPES
 
 NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), min_size=1, max_size=9)
 TEXTS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=20).filter(
@@ -37,15 +37,17 @@ def label_schemas(draw: st.DrawFn) -> LabelSchema:
     fields: dict[str, Any] = {}
     names = NAMES | st.sampled_from(["rectangle", "polygon", "line", "point", "raster-segmentation"])
     for name in draw(st.lists(names, min_size=1, max_size=3, unique_by=str.casefold)):
-        type_ = draw(st.sampled_from(FIELD_TYPES))
+        type_ = draw(st.sampled_from([type_ for type_ in FIELD_TYPES if type_ not in ("pairwise", "ranking")]))
         field: dict[str, Any] = {"type": type_}
         classes = draw(st.lists(TEXTS, unique=True, min_size=1, max_size=4))
         if type_ == "segmentation":
             values = draw(st.lists(st.integers(1, 65535), min_size=4, max_size=4, unique=True))
             field["mask_targets"] = dict(zip(values, classes, strict=False))
-        elif type_ not in ("scalar", "text"):
+        elif type_ == "rating":
+            field["max"] = draw(st.integers(2, 9))
+        elif OF_FIELD[type_].has_classes:
             field["classes"] = classes
-        if type_ in SHAPE_TYPES:
+        if type_ in REGION_TYPES:
             asked = draw(st.lists(NAMES, max_size=2, unique_by=str.casefold))
             field["attributes"] = {attribute: draw(attributes(classes)) for attribute in asked}
         fields[name] = field
@@ -139,7 +141,7 @@ def test_an_ontology_made_elsewhere_has_a_field_for_each_kind_of_tool() -> None:
         "polygon": {"type": "polygons", "classes": ["roof"]},
         "line": {"type": "polylines", "classes": ["lane"]},
         "point": {"type": "keypoints", "classes": ["nose"]},
-        "named-entity": {"type": "other", "classes": ["city"], "tag": "named-entity", "label_types": ["span"]},
+        "named-entity": {"type": "spans", "classes": ["city"]},
         "edge": {"type": "other", "classes": ["owns"], "tag": "edge", "label_types": ["relation"]},
         "tags": {"type": "classifications", "classes": ["day", "wet"]},
         "note": {"type": "text"},

@@ -67,6 +67,14 @@ CONFIG: Final = """
   <TimeSeriesLabels name="events" toName="series"><Label value="run"/></TimeSeriesLabels>
   <Audio name="sound" value="$sound"/>
   <Labels name="voices" toName="sound"><Label value="anna"/></Labels>
+  <Text name="left" value="$left"/><Text name="right" value="$right"/>
+  <Pairwise name="better" toName="left,right"/>
+  <List name="answers" value="$answers"/>
+  <Ranker name="order" toName="answers"/>
+  <Ranker name="sorted" toName="answers"><Bucket name="good" title="Good"/><Bucket name="bad"/></Ranker>
+  <Chat name="chat" value="$chat"/>
+  <Pdf name="paper" value="$paper"/>
+  <OcrLabels name="ocr" toName="paper"><Label value="typo"/><Label value="name"/></OcrLabels>
   <Relations><Relation value="holds"/><Relation value="near"/></Relations>
   <Video name="clip" value="$clip" frameRate="25"/>
   <VideoRectangle name="tracks.box" toName="clip"/>
@@ -86,6 +94,11 @@ DATA: Final = {
     "series": {"time": [0, 1, 2], "speed": [3, 4, 5]},
     "sound": "https://sounds/1.mp3",
     "clip": "https://videos/1.mp4",
+    "left": "One answer",
+    "right": "Another answer",
+    "answers": [{"id": id_, "title": id_.upper()} for id_ in ("a", "b", "c")],
+    "chat": [{"role": "user", "content": "How are you?"}],
+    "paper": "https://papers/1.pdf",
 }
 """A task's."""
 
@@ -93,7 +106,7 @@ FRAME_RATE: Final = 25
 FRAMES: Final = 100
 WIDTH, HEIGHT = 64, 48
 
-_TARGETS: Final = {
+_TARGETS: Final[dict[str, str | None]] = {
     "names": "story",
     "marks": "page",
     "tones": "talk",
@@ -103,6 +116,11 @@ _TARGETS: Final = {
     "tracks": "clip",
     "lanes": "clip",
     "scenes": "clip",
+    "better": None,
+    "order": "answers",
+    "sorted": "answers",
+    "chat": "chat",
+    "ocr": "paper[2]",
 }
 """The media of each field that is not asked of the image."""
 
@@ -121,7 +139,12 @@ FIELDS: Final = (
     ("tags", "classifications"),
     ("place", "classifications"),
     ("count", "scalar"),
-    ("stars", "scalar"),
+    ("stars", "rating"),
+    ("better", "pairwise"),
+    ("order", "ranking"),
+    ("sorted", "ranking"),
+    ("chat", "text"),
+    ("ocr", "detection"),
     ("note", "text"),
     ("seen", "text"),
     ("names", "span"),
@@ -196,11 +219,18 @@ def _object_rows(draw: st.DrawFn, field: str, type_: str, id_: str) -> list[Row]
     if field == "scenes":
         starts = draw(st.lists(st.integers(1, FRAMES - 9), min_size=1, max_size=3))
         return [{**row, **_frames(start, start + draw(st.integers(0, 9)))} for start in starts]
+    if field == "sorted":
+        buckets = draw(st.lists(st.sampled_from(["good", "bad", None]), unique=True, min_size=1))
+        entries = [draw(st.lists(st.sampled_from("abc"), unique=True)) for _ in buckets]
+        return [
+            {**row, "label_id": f"{id_}.{bucket or '_'}", "parent_label_id": id_, "label": bucket, "labels": ids}
+            for bucket, ids in zip(buckets, entries, strict=True)
+        ]
     if type_ == "span":
         row |= draw(_spans(field))
-        attributes = json.loads(row.get("attributes") or "{}") | attributes
     else:
         row |= draw(_shapes_and_answers(field, type_))
+    attributes = json.loads(row.get("attributes") or "{}") | attributes
     return [{**row, "attributes": _document(attributes)}]
 
 
@@ -211,7 +241,7 @@ def _document(attributes: Mapping[str, Any]) -> str | None:
 @st.composite
 def _classes(draw: st.DrawFn, field: str, type_: str) -> Row:
     control = LabelingConfig(CONFIG).controls[field]
-    if not control.classes:
+    if not control.classes or type_ == "ranking":
         return {}
     most = 1 if type_ == "classification" and not control.tag.endswith("labels") else None
     several = draw(st.lists(st.sampled_from(list(control.classes)), unique=True, min_size=1, max_size=most))
@@ -247,10 +277,20 @@ def _texts(draw: st.DrawFn) -> Row:
 
 
 def _shapes_and_answers(field: str, type_: str) -> st.SearchStrategy[Row]:
-    if field == "seen":
-        return st.fixed_dictionaries({"text": st.dates().map(str)})
-    if field == "stars":
-        return st.fixed_dictionaries({"number": st.integers(1, 5)})
+    texts = st.text(st.characters(codec="utf-8"))
+    sent_at = st.sampled_from([None, '{"createdAt":1764417600000.0}'])
+    by_field: dict[str, st.SearchStrategy[Row]] = {
+        "seen": st.fixed_dictionaries({"text": st.dates().map(str)}),
+        "stars": st.fixed_dictionaries({"number": st.integers(1, 5)}),
+        "better": st.fixed_dictionaries({"label": st.sampled_from(["left", "right"])}),
+        "order": st.fixed_dictionaries({"labels": st.permutations(list("abc"))}),
+        "chat": st.fixed_dictionaries(
+            {"label": st.sampled_from(["user", "assistant"]), "text": texts, "attributes": sent_at}
+        ),
+        "ocr": st.tuples(_boxes(), st.fixed_dictionaries({"text": st.none() | texts})).map(lambda two: two[0] | two[1]),
+    }
+    if field in by_field:
+        return by_field[field]
     least = 3 if field == "areas" else 2
     path = st.fixed_dictionaries({"points": st.lists(_POINTS, min_size=least, max_size=5)})
     by_type: dict[str, st.SearchStrategy[Row]] = {

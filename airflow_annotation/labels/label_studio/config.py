@@ -14,22 +14,32 @@ from xml.etree import ElementTree
 from airflow_annotation.labels.colors import color
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
-from airflow_annotation.labels.label_studio.objects import ASKED, TAG_OF
+from airflow_annotation.labels.label_studio.objects import ASKED, OBJECT_TAGS, TAG_OF
 from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, find_tag, tags_of
-from airflow_annotation.labels.media_types import DEFAULT_COLUMNS, ProjectMedia, find_media_type
+from airflow_annotation.labels.media_types import DEFAULT_COLUMNS, ROWS, ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
 from airflow_annotation.labels.types import (
     CLASSIFICATION_TYPES,
     LABEL_TYPES,
     OF_FIELD,
     OTHER,
+    REGION_TYPES,
     SHAPE_TYPES,
-    WITHOUT_CLASSES,
 )
+
+_SPAN_TAGS: Final = {
+    "Text": "Labels",
+    "HyperText": "HyperTextLabels",
+    "Paragraphs": "ParagraphLabels",
+    "TimeSeries": "TimeSeriesLabels",
+    "Audio": "Labels",
+}
+"""The tag that marks parts of what another tag shows."""
 
 _HOTKEYS: Final = "1234567890qwetasdfgzxcvbyiopjklnm"
 """Keys for classes in the order in which Label Studio itself hands them out; the rest are its own commands."""
 
+_DATA_KEY: Final = re.compile(r"[\w-]+")
 _NOT_A_NAME: Final = re.compile(r"[+-]?(\d[\d_]*)?\.?\d*([eE][+-]?\d+)?|true|false|nan|[+-]?inf(inity)?", re.IGNORECASE)
 
 
@@ -51,19 +61,11 @@ def label_config_from_schema(
     :raises LabelSchemaError: Label Studio cannot label this; the message names the field
     """
     asked = ProjectMedia(media_type=media_type, frame_rate=frame_rate, columns=tuple(columns))
-    media_type = find_media_type(schema, asked, ASKED, "Label Studio")
-    names = _control_names(schema)
-    view = ElementTree.Element("View")
-    media = _write_media(view, media_type, asked, names)
-    media_name = media.attrib["name"]
-    hotkeys = iter(_HOTKEYS)
+    writer = _Writer(schema, find_media_type(schema, asked, ASKED, "Label Studio"), asked)
     for name, field in schema.fields.items():
-        _check_field(name, field)
-        _write_field(view, name, field, media, hotkeys)
-        for attribute_name, attribute in field.attributes.items():
-            _write_attribute(view, name, attribute_name, attribute, media_name)
-    ElementTree.indent(view)
-    return ElementTree.tostring(view, encoding="unicode")
+        writer.write(name, field)
+    ElementTree.indent(writer.view)
+    return ElementTree.tostring(writer.view, encoding="unicode")
 
 
 def label_schema_from_config(config: str | LabelingConfig) -> LabelSchema:
@@ -113,22 +115,110 @@ def _control_names(schema: LabelSchema) -> set[str]:
     return names
 
 
-def _write_media(
-    view: ElementTree.Element, media_type: str, media: ProjectMedia, taken: set[str]
-) -> ElementTree.Element:
-    """Write the tag that shows the media, under a name that is not taken."""
-    tag = TAG_OF[media_type]
-    numbered = (f"{media_type}_{number}" for number in itertools.count(1))
-    name = next(name for name in itertools.chain([media_type], numbered) if name not in taken)
-    shown = ElementTree.SubElement(view, tag.name, {"name": name, "value": f"${media_type}", **tag.attributes})
-    if media.frame_rate is not None:
-        shown.set("frameRate", f"{media.frame_rate:.12g}")
-    if media_type == "time_series":
-        time, *values = media.columns or DEFAULT_COLUMNS
-        shown.set("timeColumn", time)
-        for column in values:
-            ElementTree.SubElement(shown, "Channel", column=column, legend=column)
-    return shown
+class _Writer:
+    """Writes the fields of a schema one after the other, each behind what it is about.
+
+    :param schema: what is to be labeled
+    :param media_type: of the items
+    :param media: what else is known of them
+    """
+
+    def __init__(self, schema: LabelSchema, media_type: str, media: ProjectMedia) -> None:
+        self.view = ElementTree.Element("View")
+        self._media_type = media_type
+        self._taken = _control_names(schema)
+        self._objects: dict[str, ElementTree.Element] = {}
+        self._hotkeys = iter(_HOTKEYS)
+        if media_type != ROWS:
+            self._show_media(media)
+
+    def write(self, name: str, field: LabelField) -> None:
+        """Write a field, and what it is about where that is not shown yet.
+
+        :raises LabelSchemaError: Label Studio cannot ask for it
+        """
+        where = f"Label schema, field {name!r}"
+        if self._media_type == ROWS and not field.targets:
+            raise LabelSchemaError(
+                f"{where} does not say what it is about, and rows have no media. Give it targets, the keys of the rows."
+            )
+        if field.type in SHAPE_TYPES and field.targets:
+            raise LabelSchemaError(
+                f"{where} is of type {field.type} and has targets, which are texts: Label Studio draws on the media."
+            )
+        for key in field.context:
+            self._show(key, "Text")
+        tag = "List" if field.type == "ranking" else "Text"
+        shown = [self._show(key, tag) for key in field.targets or (self._media_type,)]
+        _check_field(name, field)
+        for media in shown:
+            if (media.tag == "List") != (field.type == "ranking"):
+                raise LabelSchemaError(
+                    f"{where} is about {media.attrib['value'][1:]!r}, which another field shows as a {media.tag}."
+                )
+        to_name = ",".join(media.attrib["name"] for media in shown)
+        self._write_field(name, field, to_name, shown[0].tag)
+        for attribute_name, attribute in field.attributes.items():
+            _write_attribute(self.view, name, attribute_name, attribute, to_name)
+
+    def _show_media(self, media: ProjectMedia) -> None:
+        shown = self._show(self._media_type, TAG_OF[self._media_type].name)
+        if media.frame_rate is not None:
+            shown.set("frameRate", f"{media.frame_rate:.12g}")
+        if self._media_type == "time_series":
+            time, *values = media.columns or DEFAULT_COLUMNS
+            shown.set("timeColumn", time)
+            for column in values:
+                ElementTree.SubElement(shown, "Channel", column=column, legend=column)
+
+    def _show(self, key: str, tag: str) -> ElementTree.Element:
+        """Return what shows a key of the item's data, made where it is not there yet."""
+        if key not in self._objects:
+            if not _DATA_KEY.fullmatch(key):
+                raise LabelSchemaError(
+                    f"Label Studio cannot show the data key {key!r}. Name it with letters, digits, - and _ only."
+                )
+            numbered = itertools.chain([key], (f"{key}_{number}" for number in itertools.count(1)))
+            name = next(name for name in numbered if name not in self._taken)
+            self._taken.add(name)
+            attributes = OBJECT_TAGS[tag.lower()].attributes
+            shown = ElementTree.SubElement(self.view, tag, {"name": name, "value": f"${key}", **attributes})
+            self._objects[key] = shown
+        return self._objects[key]
+
+    def _write_field(self, name: str, field: LabelField, to_name: str, shown_by: str) -> None:
+        view, hotkeys = self.view, self._hotkeys
+        names = {"name": name, "toName": to_name}
+        if field.type not in REGION_TYPES:
+            ElementTree.SubElement(view, "Header", value=name, size="5")
+        if field.type == "scalar":
+            ElementTree.SubElement(view, "Number", names)
+        elif field.type == "text":
+            ElementTree.SubElement(view, "TextArea", names, maxSubmissions="1", editable="true", rows="3")
+        elif field.type == "rating":
+            ElementTree.SubElement(view, "Rating", names, maxRating=str(field.max))
+        elif field.type == "pairwise":
+            ElementTree.SubElement(view, "Pairwise", names)
+        elif field.type == "ranking":
+            control = ElementTree.SubElement(view, "Ranker", names)
+            for bucket in field.classes:
+                ElementTree.SubElement(control, "Bucket", name=bucket, title=bucket)
+        elif field.type in ("classification", "classifications"):
+            choice = "single" if field.type == "classification" else "multiple"
+            control = ElementTree.SubElement(view, "Choices", names, choice=choice, showInline="true")
+            _write_classes(control, "Choice", name, field, hotkeys)
+        elif field.type == "spans":
+            control = ElementTree.SubElement(view, _SPAN_TAGS[shown_by], names)
+            _write_classes(control, "Label", name, field, hotkeys)
+        elif shown_by == "Video":
+            ElementTree.SubElement(view, "VideoRectangle", {**names, "name": shape_control_name(name)})
+            _write_classes(ElementTree.SubElement(view, "Labels", names), "Label", name, field, hotkeys)
+        else:
+            spelling = TAGS[tags_of(OF_FIELD[field.type].name)[1]].name
+            control = ElementTree.SubElement(view, f"{spelling}Labels", names)
+            if field.type == "polylines":
+                control.set("closable", "false")
+            _write_classes(control, "Label", name, field, hotkeys)
 
 
 def _check_field(name: str, field: LabelField) -> None:
@@ -142,31 +232,6 @@ def _check_field(name: str, field: LabelField) -> None:
                 f"{where}, attribute {attribute_name!r}: Label Studio separates the classes that it is asked for by "
                 "commas, so classes with commas in their names can only be asked for one at a time."
             )
-
-
-def _write_field(
-    view: ElementTree.Element, name: str, field: LabelField, media: ElementTree.Element, hotkeys: Iterator[str]
-) -> None:
-    names = {"name": name, "toName": media.attrib["name"]}
-    if field.type not in SHAPE_TYPES:
-        ElementTree.SubElement(view, "Header", value=name, size="5")
-    if field.type == "scalar":
-        ElementTree.SubElement(view, "Number", names)
-    elif field.type == "text":
-        ElementTree.SubElement(view, "TextArea", names, maxSubmissions="1", editable="true", rows="3")
-    elif field.type in ("classification", "classifications"):
-        choice = "single" if field.type == "classification" else "multiple"
-        control = ElementTree.SubElement(view, "Choices", names, choice=choice, showInline="true")
-        _write_classes(control, "Choice", name, field, hotkeys)
-    elif media.tag == "Video":
-        ElementTree.SubElement(view, "VideoRectangle", {**names, "name": shape_control_name(name)})
-        _write_classes(ElementTree.SubElement(view, "Labels", names), "Label", name, field, hotkeys)
-    else:
-        spelling = TAGS[tags_of(OF_FIELD[field.type].name)[1]].name
-        control = ElementTree.SubElement(view, f"{spelling}Labels", names)
-        if field.type == "polylines":
-            control.set("closable", "false")
-        _write_classes(control, "Label", name, field, hotkeys)
 
 
 def _write_classes(
@@ -232,7 +297,8 @@ def _read_field(control: Control, config: LabelingConfig) -> LabelField:
         for class_, category in control.classes.items()
         if category.isdecimal() and len(category) < 10  # what a schema takes, and 32 bits hold
     }
-    if type_ == OTHER or (type_ not in WITHOUT_CLASSES and not classes):
+    targets = config.targets_of(control)
+    if type_ == OTHER or (OF_FIELD[type_].has_classes and not classes) or (type_ == "pairwise" and len(targets) != 2):
         type_, tag = OTHER, control.tag
     attributes = {
         asked.attribute: _read_attribute(asked, classes)
@@ -247,6 +313,9 @@ def _read_field(control: Control, config: LabelingConfig) -> LabelField:
         attributes=attributes,
         mask_targets=mask_targets,
         class_numbers={} if mask_targets or len(set(numbers.values())) < len(numbers) else numbers,
+        max=control.best_rating if type_ == "rating" else 0,
+        targets=targets,
+        context=config.context_of(control),
         tag=tag,
         label_types=tuple(label_types) if type_ == OTHER else (),
     )
@@ -270,7 +339,7 @@ def _label_types(control: Control, config: LabelingConfig) -> list[str]:
 
 
 def _field_type(control: Control, label_types: list[str]) -> str:
-    if control.tag == "timelinelabels":  # says when, which no field of ours does
+    if control.tag in ("timelinelabels", "chat"):  # say when, or who, which no field of ours does
         return OTHER
     types = {LABEL_TYPES[type_].field_type for type_ in label_types}
     return types.pop() or OTHER if len(types) == 1 else OTHER

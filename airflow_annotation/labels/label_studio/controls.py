@@ -19,6 +19,7 @@ from airflow_annotation.labels.label_studio.tags import SHAPES
 from airflow_annotation.labels.label_studio.values import join_path
 from airflow_annotation.labels.media import page_target, split_target
 from airflow_annotation.labels.media_types import FILES
+from airflow_annotation.labels.schema import DEFAULT_RATING, RATING_MAX
 
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
 """Tags that can be asked for each region."""
@@ -31,6 +32,9 @@ T = TypeVar("T")
 _DATA_KEY: Final = re.compile(r"\$([\w-]+)")
 _DATA_PATH: Final = re.compile(r"\$([\w-]+(?:\[\d+\]|\.[\w-]+)*)")
 _DATA_STEP: Final = re.compile(r"\[(\d+)\]|([\w-]+)")
+
+_BESIDE: Final = frozenset({"text", "html", "list"})
+"""Types of media that may be shown beside the one that an item is."""
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +70,12 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     def takes_several(self) -> bool:
         """Whether several classes can be chosen at once."""
         return self.tag == "taxonomy" or self.attributes.get("choice") == "multiple"
+
+    @property
+    def best_rating(self) -> int:
+        """The best rating that can be given."""
+        best = self.attributes.get("maxrating", "")
+        return int(best) if best.isdecimal() and 1 < int(best) <= RATING_MAX else DEFAULT_RATING
 
     @property
     def labels_text(self) -> bool:
@@ -160,9 +170,14 @@ class LabelingConfig:
         self.objects = {
             attributes["name"]: media
             for element, attributes in tags
-            if "toname" not in attributes and (media := _read_media(element, attributes, targets))
+            if ("toname" not in attributes or element.tag.lower() == "chat")
+            and (media := _read_media(element, attributes, targets))
         }
-        controls = [(element, attributes) for element, attributes in tags if "toname" in attributes]
+        controls = [
+            (element, {"toname": attributes["name"], **attributes})
+            for element, attributes in tags
+            if "toname" in attributes or element.tag.lower() == "chat"
+        ]
         self.data_tags = _find_data_tags(root)
         self.controls = {
             attributes["name"]: _read_control(element, attributes, _labels_beside(attributes, controls))
@@ -173,11 +188,47 @@ class LabelingConfig:
         self._images = [media for media in self.objects.values() if media.media_type == "image"]
         self._repeated_controls = list(_repeated(self.controls, flags))
         self._repeated_objects = list(_repeated(self.objects, flags))
+        self._shown_with = self._find_shown_with([attributes["name"] for _, attributes in tags], targets)
 
     @property
     def main_objects(self) -> list[MediaObject]:
-        """The media in the order in which one of them stands for the item: files before what is in the data itself."""
-        return sorted(self.objects.values(), key=lambda media: media.media_type not in FILES)
+        """The media in the order in which one of them stands for the item.
+
+        Files come before what is in the data itself, and texts, which may only explain the others, last.
+        """
+        return sorted(
+            self.objects.values(), key=lambda media: (media.media_type not in FILES, media.media_type in _BESIDE)
+        )
+
+    def is_main(self, media: MediaObject) -> bool:
+        """Return whether media stand for the item, so that fields about them need not say so."""
+        if len(self.objects) == 1:
+            return True
+        stands_alone = media.media_type not in _BESIDE or media.data_key == media.media_type
+        return stands_alone and media is self.main_objects[0]
+
+    def targets_of(self, control: Control) -> tuple[str, ...]:
+        """Return the data keys that a control is about; nothing where it is about the item's media."""
+        shown = [media for name in control.to_names if (media := self.find_object(name)) is not None]
+        if control.tag not in ("pairwise", "ranker") and len(shown) == 1 and self.is_main(shown[0]):
+            return ()
+        return tuple(dict.fromkeys(media.data_key for media in shown))
+
+    def context_of(self, control: Control) -> tuple[str, ...]:
+        """Return the data keys of the texts that people are shown before a control, and that nothing is asked about."""
+        return tuple(self._shown_with.get(control.field, ()))
+
+    def _find_shown_with(self, names: list[str], targets: set[str]) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        waiting: list[str] = []
+        for name in names:
+            media, control = self.objects.get(name), self.controls.get(name)
+            if media is not None and media.media_type == "text" and name not in targets and not self.is_main(media):
+                waiting.append(media.data_key)
+            elif control is not None and control.attribute is None and waiting:
+                found.setdefault(control.field, []).extend(waiting)
+                waiting = []
+        return found
 
     def list_images(self, data: Mapping[str, Any]) -> list[tuple[str, str | None]]:
         """Return the images that a task shows: their targets, and where they are; None where the data does not say.
@@ -383,9 +434,9 @@ def _read_classes(element: ElementTree.Element, have_paths: bool) -> dict[str, s
     waiting: list[tuple[ElementTree.Element, tuple[str, ...]]] = [(child, ()) for child in reversed(element)]
     while waiting:
         child, path = waiting.pop()
-        if child.tag.lower() in ("label", "choice"):
+        if child.tag.lower() in ("label", "choice", "bucket"):
             attributes = {name.lower(): value for name, value in child.attrib.items()}
-            class_ = attributes.get("alias") or attributes.get("value") or ""
+            class_ = attributes.get("alias") or attributes.get("value") or attributes.get("name") or ""
             path = (*path, class_)
             name = join_path(path) if have_paths or len(path) > 1 else class_
             if class_ and not _DATA_KEY.fullmatch(class_) and name not in found:

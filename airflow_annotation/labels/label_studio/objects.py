@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from airflow_annotation.labels.media_types import MEDIA_TYPES, askable
+from airflow_annotation.labels.media_types import MEDIA_TYPES, ROWS, askable
 from airflow_annotation.labels.types import FIELD_TYPES
 
 
@@ -46,6 +46,8 @@ OBJECT_TAGS: Final[dict[str, ObjectTag]] = {
         ObjectTag(
             "Paragraphs", "conversation", "json", {"layout": "dialogue", "nameKey": "role", "textKey": "content"}
         ),
+        ObjectTag("Chat", "conversation", "json"),
+        ObjectTag("List", "list", "json"),
     )
 }
 """By name in lower case; of several tags for one kind the first is preferred."""
@@ -53,5 +55,9 @@ OBJECT_TAGS: Final[dict[str, ObjectTag]] = {
 TAG_OF: Final = {tag.media_type: tag for tag in reversed(OBJECT_TAGS.values())}
 """The preferred tag of each kind of media."""
 
-ASKED: Final = {name: askable(FIELD_TYPES, name, TAG_OF[name].lacking) for name in MEDIA_TYPES if name in TAG_OF}
+ASKED: Final = {
+    name: askable(FIELD_TYPES, name, TAG_OF[name].lacking if name in TAG_OF else ())
+    for name in MEDIA_TYPES
+    if name in TAG_OF or name == ROWS
+}
 """The kinds of media that generated projects can be for, each with the types of fields that can be asked on it."""

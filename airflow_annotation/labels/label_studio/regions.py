@@ -20,7 +20,7 @@ from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.columns import Columns, class_columns, concat_columns, string_column
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
 from airflow_annotation.labels.label_studio.tags import PATH_SPANS, READERS, SHAPES, TIME_RANGES
-from airflow_annotation.labels.label_studio.values import NOTE, Pictures, ValueReader, read_answer
+from airflow_annotation.labels.label_studio.values import NOTE, PAGE, Pictures, ValueReader, read_answer
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.media import page_target
 from airflow_annotation.labels.types import OTHER
@@ -28,6 +28,7 @@ from airflow_annotation.labels.types import OTHER
 Controls = Mapping[str, Control | None]
 
 _LASTING_MEDIA: Final = ("audio", "video")
+_PAIRWISE: Final = "pairwise"
 _RELATION: Final = "relation"
 _TAXONOMY_SPAN: Final = "taxonomy of text"
 """What the records of a taxonomy that labels text are grouped as: their type is that of answers about the item."""
@@ -89,7 +90,7 @@ def read_regions(
     columns["label_id"] = _label_ids(regions)
     columns["parent_label_id"] = string_column([region.parent_id or None for region in regions])
     columns["field"] = _fields(regions, controls)
-    columns["target"] = _targets(regions)
+    columns["target"] = _targets(regions, columns.pop(PAGE, None))
     columns["label_origin"] = string_column([region.origin for region in regions])
     _add_answers(columns, rows.tolist(), regions, answers)
     _add_point_indexes(columns, owners[rows].tolist(), regions, controls)
@@ -117,14 +118,15 @@ def _fields(regions: Sequence[Region], controls: Controls) -> pa.Array:
     return string_column([names[region.from_name] or region.type for region in regions])
 
 
-def _targets(regions: Sequence[Region]) -> pa.Array:
-    """Return the names of the media; with the page's number where one tag shows several."""
+def _targets(regions: Sequence[Region], own_pages: pa.Array | None) -> pa.Array:
+    """Return the names of the media, with the page's number where one tag shows several. A pair is about two."""
+    names = [None if region.type == _PAIRWISE else region.to_name or None for region in regions]
     pages = [region.item_index for region in regions]
+    if own_pages is not None:
+        pages = [page if own is None else own for page, own in zip(pages, own_pages.to_pylist(), strict=True)]
     if pages.count(None) == len(pages):
-        return string_column([region.to_name or None for region in regions])
-    return string_column(
-        [page_target(region.to_name, page) or None for region, page in zip(regions, pages, strict=True)]
-    )
+        return string_column(names)
+    return string_column([name and page_target(name, page) for name, page in zip(names, pages, strict=True)])
 
 
 # Values

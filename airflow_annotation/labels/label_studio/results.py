@@ -18,7 +18,8 @@ from airflow_annotation.labels.label_studio.controls import (
     Control,
     LabelingConfig,
 )
-from airflow_annotation.labels.label_studio.tags import SHAPES, tags_of
+from airflow_annotation.labels.label_studio.rankings import ranking_of
+from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, tags_of
 from airflow_annotation.labels.label_studio.tracks import (
     Group,
     find_tool_frame,
@@ -28,9 +29,9 @@ from airflow_annotation.labels.label_studio.tracks import (
     sequence_of,
     shared_attributes,
 )
-from airflow_annotation.labels.label_studio.values import NOTE, PLACE_ATTRIBUTES, split_path
+from airflow_annotation.labels.label_studio.values import NOTE, PLACE_ATTRIBUTES, SENT_AT, split_path
 from airflow_annotation.labels.media import split_target
-from airflow_annotation.labels.submissions import attributes_of
+from airflow_annotation.labels.submissions import SCORE, attributes_of
 from airflow_annotation.labels.types import LABEL_TYPES, OTHER
 
 Row = Mapping[str, Any]
@@ -104,6 +105,8 @@ class _Writer:
             yield msgspec.json.decode(self._row["raw"])
         elif type_ == "relation":
             yield self._relation(attributes)
+        elif type_ == "ranking":
+            yield self._ranking(attributes)
         elif tags := tags_of(type_):
             if LABEL_TYPES[type_].is_shape:
                 yield from self._shape(tags, attributes)
@@ -122,6 +125,19 @@ class _Writer:
             "direction": attributes.get("direction", "right"),
         }
         return {**record, "labels": self._classes()} if self._classes() else record
+
+    def _ranking(self, attributes: Mapping[str, Any]) -> Record:
+        control = self._control(tags_of(self._row["type"]))
+        buckets = [row.get("label") for row in self._group.rows]
+        for bucket in buckets:
+            if bucket is not None and bucket not in control.classes:
+                raise UnwritableLabelError(f"{self._where} has the bucket {bucket!r}, which the project does not have.")
+        if len(set(buckets)) < len(buckets):
+            raise UnwritableLabelError(f"{self._where} has several rows for one bucket, or for what is in none.")
+        ranker = ranking_of(self._group.rows, control.name, has_buckets=bool(control.classes))
+        record = self._record(control, {control.tag: ranker}, attributes)
+        record.pop("parentID", None)
+        return record
 
     def _video(self, tags: Sequence[str]) -> Iterator[Record]:
         control = self._control(tags)
@@ -190,21 +206,23 @@ class _Writer:
             asked = self._find_question(control, name)
             if asked is not None:
                 yield self._record(asked, _answer_value(asked, answer if isinstance(answer, list) else [answer]), {})
-            elif name not in ("score", NOTE) and (self._row["type"] != "span" or name not in PLACE_ATTRIBUTES):
+            elif name not in _own_attributes(control):
                 raise UnwritableLabelError(f"{self._where} has the attribute {name!r}, which the project does not ask.")
 
     def _record(self, control: Control, value: Record, attributes: Mapping[str, Any]) -> Record:
-        target = self._row.get("target") or self._config.first_target(control)
+        # A pair and a message of a conversation are about themselves.
+        is_own = control.tag in ("pairwise", "chat")
+        target = control.name if is_own else self._row.get("target") or self._config.first_target(control)
         to_name, page = split_target(target)
         record: Record = {
             "id": self._group.record_id,
-            "type": control.tag,
+            "type": TAGS[control.tag].record or control.tag if control.tag in TAGS else control.tag,
             "from_name": self._config.repeated_name(control.name, to_name),
             "to_name": to_name,
             "value": value,
             **(self._size if control.is_shape or "x" in value else {}),
         }
-        if page is not None:
+        if page is not None and "pageIndex" not in value:
             record["item_index"] = page
         if self._row.get("parent_label_id") is not None:
             record["parentID"] = self._row["parent_label_id"]
@@ -254,8 +272,16 @@ class _Writer:
 
     def _answer(self, control: Control) -> Record:
         row = self._row
-        if self._row["type"] == "scalar":
+        if self._row["type"] in ("scalar", "rating"):
             return _answer_value(control, [row["number"]])
+        if control.tag == "chat":
+            said = {"role": row.get("label"), "content": row["text"]}
+            sent_at = attributes_of(row).get(SENT_AT)
+            return {"chatmessage": said if sent_at is None else {**said, SENT_AT: sent_at}}
+        if self._row["type"] == "pairwise":
+            if row["label"] not in ("left", "right"):
+                raise UnwritableLabelError(f"{self._where} has the label {row['label']!r}: a pair has left and right.")
+            return {"selected": row["label"]}
         if self._row["type"] == "text":
             return _answer_value(control, row.get("labels") or [row["text"]])
         self._check_classes(control)
@@ -307,6 +333,12 @@ class _Writer:
                 "and height, from 0 to 1."
             )
         return numbers
+
+
+def _own_attributes(control: Control) -> tuple[str, ...]:
+    """Return the attributes of a control's labels that no question asks for."""
+    places = PLACE_ATTRIBUTES if control.tag.endswith("labels") or control.tag == "taxonomy" else ()
+    return (SCORE, NOTE, *places, *((SENT_AT,) if control.tag == "chat" else ()))
 
 
 def _classes(row: Row) -> list[str]:

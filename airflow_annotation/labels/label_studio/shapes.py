@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.masks import RLE, rle_to_bitmask, rle_to_brush
+from airflow_annotation.labels.media import split_target
 
 Row = Mapping[str, Any]
 WriteShape = Callable[[Row, float], dict[str, Any]]
@@ -19,6 +20,13 @@ def write_rectangle(row: Row, _: float) -> dict[str, Any]:
     x, y, width, height = row["bbox"]
     rotation = row.get("rotation") or 0.0
     return {"x": x * 100, "y": y * 100, "width": width * 100, "height": height * 100, "rotation": rotation}
+
+
+def write_ocr_box(row: Row, _: float) -> dict[str, Any]:
+    """Write a box around a text on a page."""
+    page = split_target(row.get("target") or "")[1]
+    text = {} if row.get("text") is None else {"ocrtext": row["text"]}
+    return {**write_rectangle(row, _), **text, **({} if page is None else {"pageIndex": page})}
 
 
 def write_ellipse(row: Row, aspect: float) -> dict[str, Any]:

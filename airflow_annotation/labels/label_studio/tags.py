@@ -22,6 +22,7 @@ class Tag(NamedTuple):
         :mod:`airflow_annotation.labels.label_studio.video`
     :param classes: the key of the value that holds the answer, where it is not the one that the tag's name says
     :param write: makes the value of a shape's record from a row
+    :param record: the type of its records, where it is not the tag's name
     :param has_named: whether there is a tag of a shape with ``Labels`` at its end
     :param in_video: whether one record of it is many rows
     :param is_shape: whether it draws
@@ -32,13 +33,14 @@ class Tag(NamedTuple):
     value: ReadValues | None = None
     classes: str | None = None
     write: WriteShape | None = None
+    record: str | None = None
     has_named: bool = True
     in_video: bool = False
     is_shape: bool = False
 
     @property
     def spellings(self) -> list[str]:
-        """The tag's names in lower case, as records have them; the one with classes of its own first."""
+        """The tag's names in lower case; the one with classes of its own first."""
         name = self.name.lower()
         return [f"{name}labels", name] if self.is_shape and self.has_named else [name]
 
@@ -49,8 +51,14 @@ def _shape(
     return name.lower(), Tag(name, types, value, write=write, has_named=has_named, is_shape=True)
 
 
-def _answer(name: str, types: tuple[str, ...], value: ReadValues, classes: str | None = None) -> tuple[str, Tag]:
-    return name.lower(), Tag(name, types, value, classes)
+def _answer(
+    name: str,
+    types: tuple[str, ...],
+    value: ReadValues | None = None,
+    classes: str | None = None,
+    record: str | None = None,
+) -> tuple[str, Tag]:
+    return name.lower(), Tag(name, types, value, classes, record=record)
 
 
 def _video(name: str, types: tuple[str, ...], *, is_shape: bool = True, has_named: bool = False) -> tuple[str, Tag]:
@@ -66,13 +74,17 @@ TAGS: Final[dict[str, Tag]] = dict(
         _shape("KeyPoint", ("keypoint",), values.POINTS, shapes.write_keypoint),
         _shape("Brush", ("instance", "segmentation"), values.BRUSHES, shapes.write_brush),
         _shape("Bitmask", ("instance", "segmentation"), values.BITMASKS, shapes.write_bitmask),
+        _shape("Ocr", ("detection",), values.OCR_BOXES, shapes.write_ocr_box),
         _shape("MagicWand", ("instance", "segmentation"), values.BRUSHES, shapes.write_brush, has_named=False),
         _answer("Choices", ("classification", "classifications"), values.CHOICES, "choices"),
         _answer("Taxonomy", ("classifications", "classification", "span"), values.CHOICES, "taxonomy"),
         _answer("Number", ("scalar",), values.NUMBERS, "number"),
-        _answer("Rating", ("scalar",), values.NUMBERS, "rating"),
+        _answer("Rating", ("rating", "scalar"), values.NUMBERS, "rating"),
+        _answer("Pairwise", ("pairwise",), values.PAIRS, "selected"),
+        _answer("Ranker", ("ranking",)),
         _answer("TextArea", ("text",), values.TEXTS, "text"),
         _answer("DateTime", ("text",), values.TEXTS, "datetime"),
+        _answer("Chat", ("text",), values.MESSAGES, "chatmessage", record="chatmessage"),
         _answer("Labels", ("span",), values.SPANS),
         _answer("HyperTextLabels", ("span",), values.SPANS),
         _answer("ParagraphLabels", ("span",), values.SPANS),
@@ -88,7 +100,7 @@ SHAPES: Final = {name: tag for name, tag in TAGS.items() if tag.is_shape}
 """The tags that draw."""
 
 READERS: Final[dict[str, ValueReader]] = {
-    spelling: make_reader(tag.types[0], tag.value, tag.classes or spelling)
+    tag.record or spelling: make_reader(tag.types[0], tag.value, tag.classes or spelling)
     for tag in TAGS.values()
     if tag.value is not None
     for spelling in tag.spellings
@@ -100,14 +112,6 @@ TIME_RANGES: Final = make_reader("span", values.TIME_RANGES, "labels")
 
 PATH_SPANS: Final = make_reader("span", values.PATH_SPANS, "taxonomy")
 """How records of type ``taxonomy`` are read where they are about a part of a text."""
-
-LANDS_AS_OTHER: Final[dict[str, str]] = {
-    "chat": "messages of a conversation, edited or judged",
-    "ocrlabels": "regions that a text recognition proposed",
-    "pairwise": "which of two media was chosen",
-    "ranker": "an order of items, or their buckets",
-}
-"""Label Studio's control tags whose records no column of the tables could say, and what they are about."""
 
 
 def find_tag(spelling: str) -> Tag | None:

@@ -27,7 +27,8 @@ class Group(NamedTuple):
     """The rows of one record.
 
     :param rows: at least one
-    :param in_video: whether they are frames or ranges of a video; if not, there is one row
+    :param in_video: whether they are frames or ranges of a video; if not, there is one row, or one for each bucket of
+        a ranking
     """
 
     rows: list[Row]
@@ -37,6 +38,8 @@ class Group(NamedTuple):
     def record_id(self) -> str:
         """The record's id: the ``track_id`` of an object in a video, else the ``label_id``."""
         row = self.rows[0]
+        if row["type"] == "ranking" and row.get("parent_label_id") is not None:
+            return str(row["parent_label_id"])
         id_: str = row["label_id"] if not self.in_video or row.get("track_id") is None else row["track_id"]
         return id_
 
@@ -53,7 +56,9 @@ def group_rows(rows: Iterable[Row], config: LabelingConfig) -> Collection[Group]
         says_when = any(row.get(name) is not None for name in ("track_id", "tool_frame", "time", "frame"))
         tags = tags_of(row["type"], in_video=True)
         group = Group([row], says_when and any((row["field"], tag) in fields for tag in tags))
-        key = (row["field"], tags, group.record_id) if group.in_video else place
+        key: object = (row["field"], tags, group.record_id) if group.in_video else place
+        if row["type"] == "ranking":
+            key = (row["field"], row.get("target"), row.get("parent_label_id"))
         if key in groups:
             groups[key].rows.append(row)
         else:

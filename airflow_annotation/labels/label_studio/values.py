@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -33,6 +33,12 @@ _PERCENT: Final = 100
 PATH_SEPARATOR: Final = "/"
 """Between the levels of a taxonomy or a nested choice, where a path is one class."""
 
+PAGE: Final = "page"
+"""Column with the page that a value itself names: it becomes part of the row's ``target``."""
+
+SENT_AT: Final = "createdAt"
+"""Attribute of a message of a conversation: when it was written, in milliseconds since 1970."""
+
 _NAMES: Final = re.compile(r"(?:[^\\/]|\\.|\\$)+", re.DOTALL)
 
 
@@ -43,6 +49,13 @@ class _Box(msgspec.Struct, gc=False):
     height: float
     rotation: float | None = 0.0
     classes: list[str] | None = None
+
+
+class _OcrBox(_Box, gc=False):
+    """A box around a text on a page."""
+
+    text: str | None = msgspec.field(name="ocrtext", default=None)
+    page: int | None = msgspec.field(name="pageIndex", default=None)
 
 
 class _Ellipse(msgspec.Struct, gc=False):
@@ -115,6 +128,22 @@ class _Number(msgspec.Struct, gc=False):
     number: float
 
 
+class _Pair(msgspec.Struct, gc=False):
+    classes: Literal["left", "right"]
+
+
+class _MessageContent(msgspec.Struct, gc=False):
+    role: str
+    content: str
+    created_at: float | None = msgspec.field(name="createdAt", default=None)
+
+
+class _Message(msgspec.Struct, gc=False):
+    """A message of a conversation that somebody wrote, as oneself or as the other."""
+
+    message: _MessageContent
+
+
 class _Text(msgspec.Struct, gc=False):
     text: str | list[str]
 
@@ -171,6 +200,14 @@ def _boxes(values: Sequence[_Box], _: Pictures) -> Columns:
     numbers = pa.array(sides, pa.float64()).to_numpy()
     rotation = pa.array([value.rotation or 0.0 for value in values], pa.float64())
     return {"bbox": bbox_column(_turned_round(numbers / _PERCENT, rotation)), "rotation": rotation, **_classes(values)}
+
+
+def _ocr_boxes(values: Sequence[_OcrBox], pictures: Pictures) -> Columns:
+    return {
+        **_boxes(values, pictures),
+        "text": pa.array([value.text for value in values], pa.string()),
+        PAGE: pa.array([value.page for value in values], pa.int64()),
+    }
 
 
 def _turned_round(numbers: npt.NDArray[np.float64], rotation: pa.Array) -> npt.NDArray[np.float64]:
@@ -248,6 +285,20 @@ def _texts(values: Sequence[_Text], _: Pictures) -> Columns:
     return {
         "text": pa.array(["\n".join(parts) for parts in texts], pa.string()),
         "labels": pa.array([parts if len(parts) > 1 else None for parts in texts], pa.list_(pa.string())),
+    }
+
+
+def _pairs(values: Sequence[_Pair], _: Pictures) -> Columns:
+    return {"label": pa.array([value.classes for value in values], pa.string())}
+
+
+def _messages(values: Sequence[_Message], _: Pictures) -> Columns:
+    said = [value.message for value in values]
+    times = [{} if one.created_at is None else {SENT_AT: one.created_at} for one in said]
+    return {
+        "label": pa.array([one.role for one in said], pa.string()),
+        "text": pa.array([one.content for one in said], pa.string()),
+        **_places_column(times),
     }
 
 
@@ -365,6 +416,9 @@ POINTS: Final = ReadValues(_Point, _keypoints)
 BRUSHES: Final = ReadValues(_Brush, _brushes)
 BITMASKS: Final = ReadValues(_Bitmask, _bitmasks)
 CHOICES: Final = ReadValues(_Choices, _choices)
+OCR_BOXES: Final = ReadValues(_OcrBox, _ocr_boxes)
+PAIRS: Final = ReadValues(_Pair, _pairs)
+MESSAGES: Final = ReadValues(_Message, _messages, "message")
 NUMBERS: Final = ReadValues(_Number, _numbers, "number")
 TEXTS: Final = ReadValues(_Text, _texts, "text")
 SPANS: Final = ReadValues(_Span, _spans)

@@ -24,6 +24,9 @@ MASK_TARGET_SEPARATOR: Final = " = "
 NUMBER_HINT: Final = " (a number)"
 """End of the instructions of a text question that asks for a number: Labelbox has no questions for numbers."""
 
+RATING_HINT: Final = " (a rating)"
+"""End of the instructions of a radio question that asks for a rating: its answers are the numbers from 1 on."""
+
 PATH_SEPARATOR: Final = "/"
 """Between question, answer and next question in the name of an answer that another answer led to."""
 
@@ -55,6 +58,17 @@ class Question(msgspec.Struct, frozen=True, rename="camel"):
     def is_number(self) -> bool:
         """Whether the text that it asks for is a number."""
         return self.kind == "text" and (self.instructions or "").endswith(NUMBER_HINT)
+
+    @property
+    def best_rating(self) -> int:
+        """The best rating that it asks for, 0 if it asks for none."""
+        names = [option.name for option in self.options]
+        is_rating = self.kind == "radio" and (self.instructions or "").endswith(RATING_HINT)
+        return (
+            len(names)
+            if is_rating and len(names) > 1 and names == [str(number) for number in range(1, len(names) + 1)]
+            else 0
+        )
 
 
 class Option(msgspec.Struct, frozen=True, rename="camel"):
@@ -137,6 +151,8 @@ class Ontology:
         asked = [*read.classifications, *(question for tool in read.tools for question in tool.classifications)]
         numbers = [question for question in _walk(asked) if question.is_number]
         self._numbers = {name for question in numbers for name in (question.feature_schema_id, question.name) if name}
+        ratings = [question for question in read.classifications if question.best_rating]
+        self._ratings = {name for question in ratings for name in (question.feature_schema_id, question.name) if name}
 
     def find_tool(self, feature_schema_id: str | None, name: str) -> Tool | None:
         """Return the tool that drew an annotation with this id or name, None where the ontology has none any more."""
@@ -149,6 +165,10 @@ class Ontology:
     def is_number(self, feature_schema_id: str | None, name: str) -> bool:
         """Return whether the question with this id, or without one with this name, asks for a number."""
         return (feature_schema_id or name) in self._numbers
+
+    def is_rating(self, feature_schema_id: str | None, name: str) -> bool:
+        """Return whether the question about the item with this id, or without one this name, asks for a rating."""
+        return (feature_schema_id or name) in self._ratings
 
 
 def _walk(questions: Iterable[Question]) -> Iterator[Question]:

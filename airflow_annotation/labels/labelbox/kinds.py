@@ -176,7 +176,7 @@ TOOLS: Final[dict[str, Kind]] = {
 """Tools, which draw. Of those that can make one type the first is preferred."""
 
 QUESTIONS: Final[dict[str, Kind]] = {
-    "radio": Kind(("classification",)),
+    "radio": Kind(("classification", "rating")),
     "checklist": Kind(("classifications",)),
     "text": Kind(("scalar", "text")),
 }

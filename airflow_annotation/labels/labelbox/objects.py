@@ -226,6 +226,10 @@ def _read_answer(answer: Answer, ontology: Ontology) -> _AnswerRow:
         return _AnswerRow("classifications", field, classes=value, attributes=attributes)
     if isinstance(value, float):
         return _AnswerRow("scalar", field, number=value, attributes=attributes)
+    if answer.radio is not None and ontology.is_rating(answer.feature_schema_id, answer.name):
+        rating = _read_number(answer.radio.name)
+        if rating is not None:
+            return _AnswerRow("rating", field, number=rating, attributes=attributes)
     if answer.radio is not None:
         return _AnswerRow("classification", field, classes=[answer.radio.name], attributes=attributes)
     return _AnswerRow(OTHER if value is None else "text", field, text=value, attributes=attributes)

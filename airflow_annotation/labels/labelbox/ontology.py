@@ -18,20 +18,23 @@ from airflow_annotation.labels.labelbox.features import (
     MASK_TARGET_SEPARATOR,
     NUMBER_HINT,
     PATH_SEPARATOR,
+    RATING_HINT,
     Ontology,
     Question,
     Tool,
 )
 from airflow_annotation.labels.labelbox.kinds import FIELD_TYPES, QUESTIONS, TOOLS, kinds_of
 from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
-from airflow_annotation.labels.types import OF_FIELD, OTHER, SHAPE_TYPES
+from airflow_annotation.labels.types import OF_FIELD, OTHER, REGION_TYPES
 
 Json = dict[str, Any]
 
 _ATTRIBUTES: Final = {"radio": "radio", "select": "radio", "checkbox": "checklist", "number": "text"}
 """Type of the classification that asks for an attribute of each type."""
 
-_NUMBERS: Final = ("scalar", "number")
+_HINTS: Final = {"scalar": NUMBER_HINT, "number": NUMBER_HINT, "rating": RATING_HINT}
+_NOT_ASKED: Final = ("pairwise", "ranking")
+"""Types that compare several things in an item."""
 
 
 def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] = ()) -> Json:
@@ -43,7 +46,7 @@ def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] =
     :raises LabelSchemaError: Labelbox cannot label this; the message names the field
     """
     for name in index_fields:
-        if name not in schema.fields or schema.fields[name].type in SHAPE_TYPES:
+        if name not in schema.fields or schema.fields[name].type in REGION_TYPES:
             raise LabelSchemaError(f"Label schema: {name!r} is no field without shapes, so it is asked of no frame.")
     tools: list[Json] = []
     classifications: list[Json] = []
@@ -52,10 +55,17 @@ def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] =
             raise LabelSchemaError(
                 f"Label schema, field {name!r} is of type other, which only reading gives. Pass an ontology id instead."
             )
-        if field.type in SHAPE_TYPES:
+        if field.type in _NOT_ASKED or field.targets or field.context:
+            what = f"is of type {field.type}" if field.type in _NOT_ASKED else "has targets or context"
+            raise LabelSchemaError(
+                f"Label schema, field {name!r} {what}, and an item of Labelbox is one text or file. Ask for it in "
+                "Label Studio, or for a classification here."
+            )
+        if field.type in REGION_TYPES:
             tools.extend(_write_tools(name, field))
         else:
-            question = _write_question(name, field.type, field.classes)
+            answers = [str(number) for number in range(1, field.max + 1)] if field.type == "rating" else field.classes
+            question = _write_question(name, field.type, answers)
             classifications.append({**question, "scope": "index" if name in index_fields else "global"})
     for number, tool in enumerate(tools):
         tool["color"] = color(number)
@@ -115,7 +125,7 @@ def _write_question(name: str, type_: str, answers: Iterable[str]) -> Json:
     question: Json = {
         "type": _ATTRIBUTES.get(type_) or kinds_of(type_, QUESTIONS)[0],
         "name": name,
-        "instructions": f"{name}{NUMBER_HINT}" if type_ in _NUMBERS else name,
+        "instructions": f"{name}{_HINTS.get(type_, '')}",
         "required": False,
         "options": [
             {"label": answer, "value": answer, "options": [], "position": position}
@@ -144,7 +154,12 @@ def _meaning(field: LabelField) -> LabelField:
             type=attribute.type, values=attribute.values, classes=asked if len(asked) < len(field.classes) else ()
         )
     return LabelField(
-        type=field.type, classes=field.classes, attributes=attributes, mask_targets=field.mask_targets, tag=field.tag
+        type=field.type,
+        classes=field.classes,
+        attributes=attributes,
+        mask_targets=field.mask_targets,
+        max=field.max,
+        tag=field.tag,
     )
 
 
@@ -196,6 +211,8 @@ def _read_attribute(askings: list[tuple[str, Question]], tools: int) -> LabelAtt
 
 def _read_question(question: Question) -> LabelField:
     classes = tuple(option.name for option in question.options)
+    if question.best_rating:
+        return LabelField(type="rating", max=question.best_rating)
     if question.kind in ("radio", "checklist") and classes:
         return LabelField(type=QUESTIONS[question.kind].types[0], classes=classes)
     if question.kind == "text":

@@ -310,6 +310,8 @@ class _Answers:
         row = self._row
         if row["type"] == "scalar":
             answer: Any = row["number"]
+        elif row["type"] == "rating":
+            answer = _number_text(row["number"])
         elif row["type"] == "text":
             answer = row["text"]
         else:

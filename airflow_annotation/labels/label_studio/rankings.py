@@ -1,0 +1,94 @@
+"""Rankings: one record of Label Studio as a row for each bucket, and back.
+
+A ``Ranker`` without buckets orders the entries of a list, which is one row. With buckets each of them is a row, and
+those that are in none are a row without a ``label``. The format is described at https://labelstud.io/tags/ranker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from airflow_annotation.labels.columns import Columns
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.regions import LabelRows, Region
+
+RANKER: Final = "ranker"
+"""The type of the records, and the key of their values."""
+
+_NO_BUCKET: Final = "_"
+"""What Label Studio calls the list of what is in no bucket."""
+
+
+class _Ranking(msgspec.Struct, gc=False):
+    ranker: dict[str, list[str]]
+
+    def __post_init__(self) -> None:
+        """Refuse what would be no row."""
+        if not self.ranker:
+            raise ValueError("There is no order.")
+
+
+_decode: Final = msgspec.json.Decoder(_Ranking, strict=False).decode
+
+
+def read_rankings(rows: LabelRows, regions: Sequence[Region], config: LabelingConfig) -> LabelRows:
+    """Replace the row of each ranking by a row for each of its buckets.
+
+    :param rows: of the regions; those of rankings are of type ``other``, and stay it where they are not what they say
+    :param regions: the records
+    :param config: the project's labeling config
+    """
+    places: list[int] = []
+    said: dict[int, tuple[str | None, list[str], str | None]] = {}
+    for place, position in enumerate(rows.regions.tolist()):
+        region = regions[position]
+        ranking = _read(region) if region.type == RANKER else {}
+        control = config.find_control(region.from_name)
+        buckets = control.classes if control else {}
+        for name, entries in ranking.items():
+            bucket = name if name in buckets or name not in (region.from_name, _NO_BUCKET) else None
+            is_whole = bucket is None and len(ranking) == 1 and not buckets
+            own_id = None if region.id is None or is_whole else f"{region.id}.{name}"
+            said[len(places)] = bucket, entries, own_id
+            places.append(place)
+        if not ranking:
+            places.append(place)
+    if not said:
+        return rows
+    taken = pa.array(places)
+    columns: Columns = {name: column.take(taken) for name, column in rows.columns.items()}
+    length = len(places)
+    given: dict[str, list[Any]] = {
+        name: columns[name].to_pylist() if name in columns else [None] * length
+        for name in ("type", "label", "labels", "label_id", "parent_label_id")
+    }
+    for place, (bucket, entries, own_id) in said.items():
+        given["type"][place], given["label"][place], given["labels"][place] = "ranking", bucket, entries
+        if own_id is not None:
+            given["parent_label_id"][place], given["label_id"][place] = given["label_id"][place], own_id
+    columns |= {name: pa.array(values, pa.string()) for name, values in given.items() if name != "labels"}
+    columns["labels"] = pa.array(given["labels"], pa.list_(pa.string()))
+    return LabelRows(rows.regions[np.array(places)], columns)
+
+
+def _read(region: Region) -> dict[str, list[str]]:
+    try:
+        return _decode(region.value).ranker
+    except (msgspec.DecodeError, ValueError):
+        return {}
+
+
+def ranking_of(rows: Iterable[Mapping[str, Any]], control_name: str, *, has_buckets: bool) -> dict[str, list[str]]:
+    """Return the ``ranker`` of a record from its rows.
+
+    :param rows: of one ranking
+    :param control_name: what the order is called where there are no buckets
+    :param has_buckets: whether the project has buckets
+    """
+    rest = _NO_BUCKET if has_buckets else control_name
+    return {row.get("label") or rest: list(row["labels"]) for row in rows}
