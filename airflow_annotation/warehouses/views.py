@@ -79,14 +79,14 @@ def _latest_labels(names: Names, _: ViewSql) -> str:
 def _class_counts(names: Names, sql: ViewSql) -> str:
     """How many labels each class has, and how many items have such labels. A label of several classes is one of each.
 
-    What has a text and no class has its further texts in ``labels``.
+    What has a text and no class has its further texts in ``labels``, and a ranking has what is ranked there.
     """
     return f"""select project, field, type, label, origin, count(*) as labels, count(distinct item_id) as items
     from (
         select l.project, l.item_id, l.field, l.type, l.label, l.origin from {names["labels"]} l
         union all
         select l.project, l.item_id, l.field, l.type, c.value, l.origin from {names["labels"]} l, {sql.classes}
-        where l.label is not null and c.value <> l.label
+        where l.label is not null and c.value <> l.label and l.type <> 'ranking'
     ) l group by project, field, type, label, origin"""  # noqa: S608
 
 

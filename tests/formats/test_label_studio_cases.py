@@ -244,7 +244,7 @@ def test_a_taxonomy_of_text_is_a_span_and_goes_back(tmp_path: Path) -> None:
     (row,) = tables.labels.to_pylist()
     assert (row["type"], row["span_start"], row["span_end"]) == ("span", 0, 17)
     assert (row["label"], row["text"]) == ("Animal/Moth", "Adela caeruleella")
-    assert schema.fields["t"].label_types == ("span",)
+    assert schema.fields["t"].type == "spans"
     (record,) = results_from_labels([row], LabelingConfig(config))
     assert (
         record["value"]

@@ -21,7 +21,7 @@ from airflow_annotation.labels.media import Medium, find_asked_media, find_mediu
 from airflow_annotation.labels.outlines import rle_to_polygons
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
-from airflow_annotation.labels.types import CLASSIFICATION_TYPES
+from airflow_annotation.labels.types import CLASSIFICATION_TYPES, LISTS_NO_CLASSES
 from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.ranges import open_media_in_place
 
@@ -183,8 +183,8 @@ def count_classes(labels: Iterable[Mapping[str, Any]]) -> list[Count]:
     """
     found: Counter[str] = Counter()
     for row in labels:
-        # What has a text and no class has its further texts in the same column.
-        several = list(dict.fromkeys(row["labels"] or ())) if row["label"] else []
+        # The column has other things than classes for some: further texts, entries in their order.
+        several = list(dict.fromkeys(row["labels"] or ())) if row["type"] not in LISTS_NO_CLASSES else []
         found.update(several or [row["label"] or row["type"]])
     return _counts(found)
 
