@@ -94,6 +94,18 @@ def rle_bbox(rle: RLE) -> list[float]:
     return box
 
 
+def rle_iou(one: RLE, other: RLE) -> float:
+    """Return the pixels that are in both masks over those that are in any of them; 0 for masks of other sizes.
+
+    Two empty masks are the same, 1.
+    """
+    if one.size != other.size:
+        return 0.0
+    if not rle_area(one) and not rle_area(other):
+        return 1.0
+    return float(coco_mask.iou([_coco(one)], [_coco(other)], [0])[0, 0])
+
+
 def merge_rles(rles: Sequence[RLE]) -> RLE:
     """Return what is in any of the masks, which are of one size."""
     sizes = {rle.size for rle in rles}

@@ -1,0 +1,203 @@
+"""Answers about items: classes, numbers, ratings, texts and rankings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.agreement.chance import Answer
+from airflow_annotation.labels.agreement.submissions import Submissions, pairs_in_runs
+from airflow_annotation.labels.arrays import FloatArray, IntArray
+
+Ranking = dict[str | None, list[str]]
+"""The entries of each bucket, best first; where there are no buckets, of None."""
+
+
+class Units(NamedTuple):
+    """What was asked of several people, and what each of them answered.
+
+    :param unit: for each answer the number of what was asked, ascending
+    :param owner: for each answer its submission, ascending within a unit
+    :param values: the answers
+    """
+
+    unit: IntArray
+    owner: IntArray
+    values: Any
+
+
+class Compared(NamedTuple):
+    """Pairs of answers to one question.
+
+    :param left: for each pair an answer's submission
+    :param right: the other one's, which is a later one
+    :param values: for each pair both answers
+    :param similarity: how alike they are, 0..1
+    """
+
+    left: IntArray
+    right: IntArray
+    values: tuple[Any, Any]
+    similarity: FloatArray
+
+
+def answered(given: Submissions, rows: IntArray) -> tuple[pa.RecordBatch, IntArray, IntArray, IntArray]:
+    """Return rows so that those of one answer follow each other, with the answers.
+
+    :param given: the submissions
+    :param rows: places of labels of one field
+    :returns: the rows, for each answer its first row (and how many rows there are), its unit and its submission
+    """
+    table, owner = given.labels.take(pa.array(rows)), given.owner[rows]
+    target = table.column("target").dictionary_encode("encode")
+    item = given.item[owner]
+    _, unit = np.unique(item * (len(target.dictionary) + 1) + target.indices.to_numpy(), return_inverse=True)
+    order = np.lexsort((owner, unit))
+    unit, owner = unit[order].astype(np.int64), owner[order]
+    begins = (np.diff(unit, prepend=-1) != 0) | (np.diff(owner, prepend=-1) != 0)
+    starts = np.append(np.flatnonzero(begins), len(order))
+    return table.take(pa.array(order)), starts, unit[begins], owner[begins]
+
+
+def read_choices(table: pa.RecordBatch, starts: IntArray, number_of: Callable[[Answer], int]) -> IntArray:
+    """Return the number of each answer.
+
+    :param table: rows of the ``labels`` table, those of an answer one after the other
+    :param starts: for each answer its first row, and how many rows there are
+    :param number_of: numbers answers
+    """
+    labels, several = table.column("label"), table.column("labels")
+    if len(starts) - 1 == len(table) and several.null_count == len(several):
+        encoded = labels.dictionary_encode("encode")
+        numbers = [number_of((name,) if name is not None else ()) for name in encoded.dictionary.to_pylist()]
+        return np.array(numbers, np.int64)[encoded.indices.to_numpy()] if numbers else np.empty(0, np.int64)
+    classes = [
+        names or ([name] if name is not None else [])
+        for name, names in zip(labels.to_pylist(), several.to_pylist(), strict=True)
+    ]
+    answers = [
+        tuple(sorted({name for names in classes[start:end] for name in names}))
+        for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
+    ]
+    return np.array([number_of(answer) for answer in answers], np.int64)
+
+
+def with_empty(given: Submissions, units: Units, empty: int) -> Units:
+    """Add an empty answer of each submission that has none, where others have one: nothing chosen is an answer."""
+    _, first = np.unique(units.unit, return_index=True)
+    item = given.item[units.owner[first]]
+    unit = np.repeat(np.arange(len(first)), given.counts[item])
+    owner = np.repeat(given.firsts[item], given.counts[item])
+    owner += np.arange(len(unit)) - np.searchsorted(unit, unit)
+    values = np.full(len(unit), empty, np.int64)
+    places = np.searchsorted(unit * (len(given.item) + 1) + owner, units.unit * (len(given.item) + 1) + units.owner)
+    values[places] = units.values
+    return Units(unit, owner, values)
+
+
+def compare_choices(units: Units, answers: list[Answer]) -> Compared:
+    """Compare answers by what they share over what either has."""
+    left, right = pairs_in_runs(units.unit)
+    one, other = units.values[left], units.values[right]
+    similarity = (one == other).astype(np.float64)
+    several = np.array([len(answer) > 1 for answer in answers], np.bool_)
+    for pair in np.flatnonzero((one != other) & (several[one] | several[other])).tolist():
+        first, second = answers[one[pair]], answers[other[pair]]
+        shared = len(set(first) & set(second))
+        similarity[pair] = shared / (len(first) + len(second) - shared)
+    return Compared(units.owner[left], units.owner[right], (one, other), similarity)
+
+
+def compare_numbers(units: Units, span: float | None) -> Compared:
+    """Compare numbers: 1 less their distance in parts of the span that they can have.
+
+    Where the span is not known, it is the sum of both without their signs, as in the distance of Canberra (Lance and
+    Williams 1967).
+
+    :param units: the numbers
+    :param span: the greatest distance that two can have
+    """
+    left, right = pairs_in_runs(units.unit)
+    one, other = units.values[left], units.values[right]
+    most = np.abs(one) + np.abs(other) if span is None else np.full(len(one), span)
+    far = np.divide(np.abs(one - other), most, out=np.zeros(len(one)), where=most > 0)
+    return Compared(units.owner[left], units.owner[right], (one, other), 1 - np.minimum(far, 1))
+
+
+def compare_each(units: Units, similarity: Callable[[Any, Any], float]) -> Compared:
+    """Compare answers one pair after the other."""
+    left, right = pairs_in_runs(units.unit)
+    one, other = ([units.values[place] for place in side.tolist()] for side in (left, right))
+    alike = np.array([similarity(*both) for both in zip(one, other, strict=True)], np.float64)
+    return Compared(units.owner[left], units.owner[right], (one, other), alike)
+
+
+def text_similarity(one: str, other: str) -> float:
+    """Return 1 less the edit distance (Levenshtein 1966) of two texts in parts of the longer one's length."""
+    longest = max(len(one), len(other))
+    return 1 - edit_distance(one, other) / longest if one != other else 1.0
+
+
+def edit_distance(one: str, other: str) -> int:
+    """Return how many characters have to be put in, taken out or replaced to make one text of the other."""
+    if len(one) < len(other):
+        one, other = other, one
+    codes = np.frombuffer(other.encode("utf-32-le", "surrogatepass"), np.uint32)
+    places = np.arange(len(codes) + 1)
+    row = places
+    for number, character in enumerate(one, start=1):
+        replaced = np.append(number, np.minimum(row[:-1] + (codes != ord(character)), row[1:] + 1))
+        # What is put in comes from the left: the least of all places there, one more for each step.
+        row = np.minimum.accumulate(replaced - places) + places
+    return int(row[-1])
+
+
+def read_rankings(table: pa.RecordBatch, starts: IntArray) -> list[Ranking]:
+    """Return the ranked entries of each answer by bucket."""
+    rows = list(zip(table.column("label").to_pylist(), table.column("labels").to_pylist(), strict=True))
+    return [
+        {bucket: entries or [] for bucket, entries in rows[start:end]}
+        for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
+    ]
+
+
+def ranking_similarity(one: Ranking, other: Ranking) -> float:
+    """Return the share of the pairs of entries that both put in the same order.
+
+    Without buckets, that is (1 + tau) / 2 of Kendall's tau (A new measure of rank correlation, 1938). Entries of
+    different buckets are in the same order if both have each of them in the same bucket. A single entry counts by its
+    bucket. What only one has ranked is in no order in the other.
+    """
+    places = [
+        {entry: (bucket, place) for bucket, entries in ranking.items() for place, entry in enumerate(entries)}
+        for ranking in (one, other)
+    ]
+    entries = sorted(places[0].keys() | places[1].keys())
+    if len(entries) < 2:
+        return float(all(places[0].get(entry, ("",))[0] == places[1].get(entry, ("",))[0] for entry in entries))
+    orders = [[_order(of.get(first), of.get(second)) for first, second in combinations(entries, 2)] for of in places]
+    return float(np.mean([first is not None and first == second for first, second in zip(*orders, strict=True)]))
+
+
+def _order(first: tuple[str | None, int] | None, second: tuple[str | None, int] | None) -> Any:
+    if first is None or second is None:
+        return None
+    return (first[0], first[1] < second[1]) if first[0] == second[0] else (first[0], second[0])
+
+
+def join_texts(table: pa.RecordBatch, starts: IntArray) -> list[str]:
+    """Return the text of each answer; further texts are lines of it."""
+    rows = zip(table.column("text").to_pylist(), table.column("labels").to_pylist(), strict=True)
+    texts = ["\n".join(several or [text or ""]) for text, several in rows]
+    return ["\n".join(texts[start:end]) for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)]
+
+
+def read_numbers(table: pa.RecordBatch, starts: IntArray) -> FloatArray:
+    """Return the number of each answer, the last one where it has several."""
+    numbers: FloatArray = pc.fill_null(table.column("number"), 0.0).to_numpy()[starts[1:] - 1]
+    return numbers

@@ -1,0 +1,95 @@
+"""How far the submissions of an item agree, as rows."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.agreement.submissions import Submissions
+from airflow_annotation.labels.arrays import FloatArray, IntArray
+
+AGREEMENT: Final = pa.schema(
+    [
+        pa.field("project", pa.string(), nullable=False),
+        pa.field("item_id", pa.string(), nullable=False),
+        pa.field("item_key", pa.string(), nullable=False),
+        pa.field("field", pa.string(), nullable=False),
+        pa.field("measure", pa.string(), nullable=False),
+        pa.field("annotation_id", pa.string()),
+        pa.field("annotator", pa.string()),
+        pa.field("value", pa.float64(), nullable=False),
+        pa.field("ground_truth", pa.float64()),
+        pa.field("annotators", pa.list_(pa.string()), nullable=False),
+    ]
+)
+"""How far the submissions of an item agree in a field.
+
+A row for each item, field and measure, and one more for each submission, which has an ``annotation_id`` and an
+``annotator``. ``value`` is 0..1, the mean of the pairs of submissions: of all pairs of the item, or of those that the
+submission is in. ``ground_truth`` is the submission's own agreement with the one that is marked so, if there is one.
+``annotators`` are those that were compared.
+"""
+
+
+class ItemAgreement(NamedTuple):
+    """How far the submissions of a batch agree in a field.
+
+    :param field: the field
+    :param measure: how they were compared
+    :param given: the submissions
+    :param pair: the pairs that were compared, numbered as in ``given.pairs``
+    :param value: how far each pair agrees, 0..1
+    """
+
+    field: str
+    measure: str
+    given: Submissions
+    pair: IntArray
+    value: FloatArray
+
+
+def item_rows(measured: ItemAgreement) -> pa.RecordBatch:
+    """Return rows of :data:`AGREEMENT`."""
+    given, pair, value = measured.given, measured.pair, measured.value
+    left, right = (side[pair] for side in given.pairs)
+    item = given.item[left]
+    sides, twice = np.concatenate([left, right]), np.concatenate([value, value])
+    items, of_item = np.unique(item, return_inverse=True)
+    submissions, of_submission = np.unique(sides, return_inverse=True)
+    values = (
+        np.concatenate(
+            [
+                np.bincount(of_item, value) / np.bincount(of_item),
+                np.bincount(of_submission, twice) / np.bincount(of_submission),
+            ]
+        )
+        if len(pair)
+        else np.empty(0)
+    )
+    names = given.annotators
+    truths = pc.fill_null(given.annotations.column("ground_truth"), False).to_numpy(zero_copy_only=False)
+    truth: dict[int, float] = {}
+    for mine, other in ((left, right), (right, left)):
+        marked = truths[other]
+        truth |= dict(zip(mine[marked].tolist(), value[marked].tolist(), strict=True))
+    row = pa.array(np.concatenate([items, given.item[submissions]]))
+    blank = pa.nulls(len(items), pa.string())
+    own = pa.array(submissions)
+    compared: dict[int, list[str]] = {}
+    for submission in submissions.tolist():
+        if names[submission] is not None:
+            compared.setdefault(int(given.item[submission]), []).append(str(names[submission]))
+    columns = {
+        **{name: given.items.column(name).take(row) for name in ("project", "item_id", "item_key")},
+        "field": pa.repeat(pa.scalar(measured.field), len(row)),
+        "measure": pa.repeat(pa.scalar(measured.measure), len(row)),
+        "annotation_id": pa.concat_arrays([blank, given.annotations.column("annotation_id").take(own)]),
+        "annotator": pa.concat_arrays([blank, pa.array(names, pa.string()).take(own)]),
+        "value": pa.array(values, pa.float64()),
+        "ground_truth": pa.array([None] * len(items) + [truth.get(one) for one in submissions.tolist()], pa.float64()),
+        "annotators": pa.array([compared.get(one, []) for one in row.to_pylist()], pa.list_(pa.string())),
+    }
+    return pa.RecordBatch.from_arrays([columns[field.name] for field in AGREEMENT], schema=AGREEMENT)

@@ -1,0 +1,339 @@
+"""How far people agree: measured while the batches of a landing stream by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.agreement.answers import (
+    Units,
+    answered,
+    compare_choices,
+    compare_each,
+    compare_numbers,
+    join_texts,
+    ranking_similarity,
+    read_choices,
+    read_numbers,
+    read_rankings,
+    text_similarity,
+    with_empty,
+)
+from airflow_annotation.labels.agreement.items import AGREEMENT, ItemAgreement, item_rows
+from airflow_annotation.labels.agreement.matching import match_objects
+from airflow_annotation.labels.agreement.objects import DEFAULT_SIGMA, find_objects, is_interval
+from airflow_annotation.labels.agreement.submissions import (
+    Submissions,
+    choose_submissions,
+    count_within,
+)
+from airflow_annotation.labels.agreement.tally import ALL, ChoiceTally, NumberTally, RatingTally, Tally
+from airflow_annotation.labels.arrays import IntArray
+from airflow_annotation.labels.tables import LabelTables
+
+SUMMARY: Final = pa.schema(
+    [
+        pa.field("field", pa.string(), nullable=False),
+        pa.field("measure", pa.string(), nullable=False),
+        pa.field("label", pa.string()),
+        pa.field("annotator", pa.string()),
+        pa.field("other", pa.string()),
+        pa.field("value", pa.float64()),
+        pa.field("alpha", pa.float64()),
+        pa.field("kappa", pa.float64()),
+        pa.field("pairs", pa.int64(), nullable=False),
+        pa.field("count", pa.float64(), nullable=False),
+    ]
+)
+"""How far annotators agree in a field, over all items.
+
+A null ``label`` is all classes, a null ``annotator`` (and ``other``) all pairs of annotators. ``value`` is 0..1 and
+counts every pair of answers, or of objects, once; for a class, it counts those where one of both chose it. ``alpha`` is
+Krippendorff's, of all annotators; ``kappa`` is Cohen's, of a pair of them. Both are null for what is not answered with
+classes (alpha: or numbers), and where all answers are the same. ``pairs`` is how many pairs of submissions were
+compared, ``count`` how many answers or objects each side of them has on average.
+"""
+
+MEASURES: Final[dict[str, str]] = {
+    "classification": "match",
+    "pairwise": "match",
+    "classifications": "jaccard",
+    "scalar": "distance",
+    "rating": "distance",
+    "text": "edit",
+    "ranking": "order",
+    "detection": "iou",
+    "ellipse": "iou",
+    "instance": "iou",
+    "polygon": "iou",
+    "segmentation": "iou",
+    "polyline": "line",
+    "keypoint": "oks",
+    "span": "overlap",
+}
+"""How labels of a type are compared. Relations, and what lands as ``other``, are not."""
+
+_CHOICES: Final = ("match", "jaccard")
+_OBJECTS: Final = ("iou", "line", "oks", "overlap")
+
+
+class AgreementMeter:
+    """Measures how far people agree. Keeps sums, whose number does not grow with the items.
+
+    Every measure is symmetric, 1 for two equal submissions, and taken of pairs of submissions. Drafts, skipped ones
+    and all but the last submission of a person for an item are left out.
+
+    Answers with classes agree by what they share over what either has (Jaccard 1901): of one class that is 1 or 0. Who
+    leaves a question of one class open is not compared; who chooses none of several has chosen nothing. Numbers and
+    ratings agree by 1 less their distance, texts by 1 less their edit distance, rankings by the pairs of entries that
+    are in the same order. Formulas and sources are in the modules ``answers`` and ``chance`` beside this one.
+
+    Objects are matched 1:1 with objects of the same class, so that the sum of their similarities is the greatest there
+    is. Two submissions agree by that sum over the mean of the numbers of their objects: what only one has counts as 0.
+    Where matched objects overlap by more than half, this is the panoptic quality (Kirillov et al. 2019), which pairs
+    by that threshold instead. Two objects are alike by intersection over union (boxes, ellipses, polygons, masks,
+    tracks), by COCO's OKS (keypoints), by the part of their stretch that they share (spans of text or time), or by the
+    length that runs along each other (polylines). Formulas and sources are in the modules ``overlap`` and ``areas``. If
+    nobody has an object in a field of an item, there is nothing to compare.
+
+    :param include_predictions: a model counts as an annotator, whose name is its ``model_version``
+    :param spans: for fields of numbers and ratings the greatest distance that two answers can have: of a rating from 1
+        to 5 it is 4. Without it, that is the sum of both
+    :param keypoint_sigmas: of all keypoints, or by the class or ``point_index`` of a point; those of COCO's persons are
+        ``pycocotools.cocoeval.Params("keypoints").kpt_oks_sigmas``
+    """
+
+    def __init__(
+        self,
+        *,
+        include_predictions: bool = False,
+        spans: Mapping[str, float] | None = None,
+        keypoint_sigmas: float | Mapping[str, float] = DEFAULT_SIGMA,
+    ) -> None:
+        self._include_predictions = include_predictions
+        self._spans = spans or {}
+        self._sigmas = keypoint_sigmas
+        self._annotators = _Numbers()
+        self._classes = _Numbers([None])
+        self._answers: dict[str, _Numbers] = {}
+        self._tallies: dict[tuple[str, str], Tally] = {}
+
+    def add(self, batch: LabelTables) -> pa.RecordBatch:
+        """Compare the submissions of a batch of whole items; return rows of :data:`AGREEMENT`.
+
+        :param batch: of a landing, coordinates relative
+        """
+        rows = [item_rows(measured) for measured in self.compare(batch)]
+        return pa.concat_batches([*rows, pa.RecordBatch.from_pylist([], AGREEMENT)])
+
+    def compare(self, batch: LabelTables) -> Iterator[ItemAgreement]:
+        """Compare the submissions of a batch of whole items, a field after the other.
+
+        :param batch: of a landing, coordinates relative
+        """
+        given = choose_submissions(batch, include_predictions=self._include_predictions)
+        who = self._annotators.of(given.annotators)
+        for field, measure, rows in rows_by_measure(given.labels):
+            compare = self._compare_objects if measure in _OBJECTS else self._compare_answers
+            yield compare(field, measure, given, who, rows)
+
+    def summary(self) -> pa.Table:
+        """Return how far annotators agree in all that was added, rows of :data:`SUMMARY`."""
+        rows: list[dict[str, Any]] = []
+        for (field, measure), tally in sorted(self._tallies.items()):
+            found = tally.rows(self._annotators.names, self._classes.names)
+            rows += [{"field": field, "measure": measure} | row for row in found]
+        names = ("field", "measure", "label", "annotator", "other")
+        rows.sort(key=lambda row: [(row[name] is not None, row[name] or "") for name in names])
+        return pa.Table.from_pylist(rows, schema=SUMMARY)
+
+    # Answers
+
+    def _compare_answers(
+        self, field: str, measure: str, given: Submissions, who: IntArray, rows: IntArray
+    ) -> ItemAgreement:
+        table, starts, unit, owner = answered(given, rows)
+        numbers = self._answers.setdefault(field, _Numbers())
+        is_rating = measure == "distance" and table.column("type")[0].as_py() == "rating"
+        tally = self._tally(field, measure, is_rating=is_rating)
+        if measure in _CHOICES:
+            units = Units(unit, owner, read_choices(table, starts, numbers.number))
+            if measure == "jaccard":
+                units = with_empty(given, units, numbers.number(()))
+            compared = compare_choices(units, numbers.names)
+        elif measure == "distance":
+            units = Units(unit, owner, read_numbers(table, starts))
+            compared = compare_numbers(units, self._spans.get(field))
+            if is_rating:
+                units = units._replace(values=numbers.of(units.values.tolist()))
+        elif measure == "edit":
+            units = Units(unit, owner, join_texts(table, starts))
+            compared = compare_each(units, text_similarity)
+        else:
+            units = Units(unit, owner, read_rankings(table, starts))
+            compared = compare_each(units, ranking_similarity)
+        if isinstance(tally, (NumberTally, RatingTally, ChoiceTally)):
+            tally.add_units(units)
+        tally.compare(who[compared.left], who[compared.right], compared)
+        pair, at = np.unique(given.pair_of(compared.left, compared.right), return_inverse=True)
+        return ItemAgreement(field, measure, given, pair, np.bincount(at, compared.similarity) / np.bincount(at))
+
+    # Objects
+
+    def _compare_objects(
+        self, field: str, measure: str, given: Submissions, who: IntArray, rows: IntArray
+    ) -> ItemAgreement:
+        label = self._class_numbers(given.labels, rows)
+        objects = find_objects(given, rows, label, measure, self._sigmas)
+        left, right, similarity = match_objects(given, objects)
+        pair, count = _pairs_of_objects(given, objects.owner)
+        pairs = np.concatenate([given.pair_of(objects.owner[left], objects.owner[right]), pair])
+        labels = np.concatenate([objects.label[left], objects.label[count]])
+        sums = np.concatenate([similarity, np.zeros(len(pair))])
+        weights = np.concatenate([np.zeros(len(left)), np.full(len(pair), 0.5)])
+        tally = self._tally(field, measure)
+        for by_class in (False, True):
+            key = pairs * len(self._classes.names) + (labels if by_class else 0)
+            keys, at = np.unique(key, return_inverse=True)
+            of, of_class = np.divmod(keys, len(self._classes.names))
+            total, weight = (np.bincount(at, part, len(keys)).astype(np.float64) for part in (sums, weights))
+            one, other = (who[side[of]] for side in given.pairs)
+            tally.add(one, other, of_class if by_class else np.full(len(of), ALL), total, weight)
+            if not by_class:
+                alike = dict(zip(of.tolist(), (total / weight).tolist(), strict=True))
+        # Two who have nothing agree, where somebody else of the item has something.
+        items = np.zeros(len(given.items), np.bool_)
+        items[given.item[objects.owner]] = True
+        pair = np.flatnonzero(items[given.item[given.pairs[0]]])
+        value = np.array([alike.get(one, 1.0) for one in pair.tolist()], np.float64)
+        return ItemAgreement(field, measure, given, pair, value)
+
+    def _class_numbers(self, labels: pa.RecordBatch, rows: IntArray) -> IntArray:
+        taken = pa.array(rows)
+        names, several = labels.column("label").take(taken), labels.column("labels").take(taken)
+        if several.null_count < len(several):
+            names = pc.coalesce(pc.binary_join(several, ", "), names)
+        encoded = names.dictionary_encode("encode")
+        numbers = self._classes.of(encoded.dictionary.to_pylist())
+        found: IntArray = numbers[encoded.indices.to_numpy()]
+        return found
+
+    def _tally(self, field: str, measure: str, *, is_rating: bool = False) -> Tally:
+        if (field, measure) not in self._tallies:
+            tally = Tally()
+            if measure in _CHOICES:
+                tally = ChoiceTally(self._answers[field].names)
+            elif is_rating:
+                tally = RatingTally(self._answers[field].names)
+            elif measure == "distance":
+                tally = NumberTally()
+            self._tallies[field, measure] = tally
+        return self._tallies[field, measure]
+
+
+class _Numbers:
+    """Numbers of things, in the order in which they come."""
+
+    def __init__(self, names: Iterable[Any] = ()) -> None:
+        self.names: list[Any] = [*names]
+        self._places = {name: place for place, name in enumerate(self.names)}
+
+    def number(self, name: Any) -> int:
+        place = self._places.setdefault(name, len(self.names))
+        if place == len(self.names):
+            self.names.append(name)
+        return place
+
+    def of(self, names: Iterable[Any]) -> IntArray:
+        return np.array([self.number(name) for name in names], np.int64)
+
+
+class AgreementReport(NamedTuple):
+    """How far people agree.
+
+    :param items: for each item and field, see :data:`AGREEMENT`
+    :param summary: for each field, class and pair of annotators, see :data:`SUMMARY`
+    """
+
+    items: pa.Table
+    summary: pa.Table
+
+
+def measure_agreement(
+    tables: Mapping[str, pa.Table] | Iterable[LabelTables],
+    *,
+    include_predictions: bool = False,
+    spans: Mapping[str, float] | None = None,
+    keypoint_sigmas: float | Mapping[str, float] = DEFAULT_SIGMA,
+) -> AgreementReport:
+    """Measure how far people agree in a landing; see :class:`AgreementMeter`, which does so without holding the rows.
+
+    :param tables: the tables ``items``, ``annotations`` and ``labels`` by name, as ``read_dataset`` returns them, or
+        batches of whole items; coordinates relative
+    :param include_predictions: a model counts as an annotator
+    :param spans: for fields of numbers the greatest distance that two answers can have
+    :param keypoint_sigmas: of all keypoints, or by the class or ``point_index`` of a point
+    """
+    meter = AgreementMeter(include_predictions=include_predictions, spans=spans, keypoint_sigmas=keypoint_sigmas)
+    batches = [_whole(tables)] if isinstance(tables, Mapping) else tables
+    rows = [meter.add(batch) for batch in batches]
+    return AgreementReport(pa.Table.from_batches(rows, AGREEMENT), meter.summary())
+
+
+def _pairs_of_objects(given: Submissions, owner: IntArray) -> tuple[IntArray, IntArray]:
+    """Return all pairs that the submission of each object is in, and for each of these the object."""
+    item = given.item[owner]
+    others = given.counts[item] - 1
+    which = np.repeat(np.arange(len(owner)), others)
+    mine = owner[which]
+    other = given.firsts[item[which]] + count_within(others)
+    other += other >= mine
+    return given.pair_of(np.minimum(mine, other), np.maximum(mine, other)), which
+
+
+def rows_by_measure(labels: pa.RecordBatch) -> Iterator[tuple[str, str, IntArray]]:
+    """Yield each field, a measure that its labels are compared by, and the rows of these labels.
+
+    :param labels: rows of the ``labels`` table
+    """
+    fields = labels.column("field").dictionary_encode()
+    measures = _measures(labels).dictionary_encode()
+    codes = [pc.fill_null(column.indices, -1).to_numpy() for column in (fields, measures)]
+    names = [column.dictionary.to_pylist() for column in (fields, measures)]
+    kinds = {
+        (names[0][field], names[1][measure]): (field, measure)
+        for field, measure in set(zip(*codes, strict=True))
+        if measure >= 0
+    }
+    for (field, measure), (field_code, measure_code) in sorted(kinds.items()):
+        yield field, measure, np.flatnonzero((codes[0] == field_code) & (codes[1] == measure_code))
+
+
+def _measures(labels: pa.RecordBatch) -> pa.Array:
+    """Return how each label is compared, null where it is not."""
+    types = labels.column("type")
+    measures = pc.take(
+        pa.array(MEASURES.values(), pa.string()), pc.index_in(types, value_set=pa.array(MEASURES, pa.string()))
+    )
+    spans = is_interval(labels)
+    measures = pc.if_else(pc.and_(pc.equal(measures, "overlap"), pc.invert(spans)), None, measures)
+    answers = pc.is_in(measures, value_set=pa.array(_CHOICES))
+    measures = pc.if_else(pc.and_(answers, spans), "overlap", measures)
+    # What nobody has filled in is no answer, and what is said about an object is no answer about the item.
+    empty = pc.and_(pc.equal(measures, "distance"), pc.is_null(labels.column("number")))
+    about = pc.and_(
+        pc.is_valid(labels.column("parent_label_id")), pc.invert(pc.is_in(measures, value_set=pa.array(_OBJECTS)))
+    )
+    return pc.if_else(pc.or_(pc.fill_null(empty, False), about), None, measures)
+
+
+def _whole(tables: Mapping[str, pa.Table]) -> LabelTables:
+    batches = []
+    for name in LabelTables._fields:
+        found = tables[name].combine_chunks().to_batches()
+        batches.append(found[0] if found else pa.RecordBatch.from_pylist([], tables[name].schema))
+    return LabelTables(*batches)

@@ -1,0 +1,221 @@
+"""The objects of submissions: what is drawn, marked or shown, whatever it is drawn as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.agreement.areas import Areas
+from airflow_annotation.labels.agreement.overlap import interval_iou, keypoint_similarity, line_overlap
+from airflow_annotation.labels.agreement.submissions import Submissions
+from airflow_annotation.labels.arrays import FloatArray, IntArray
+from airflow_annotation.labels.media import label_sizes
+
+UNKNOWN_SIDE: Final = 1024
+"""Pixels that a side of an image counts as where its size is not known."""
+
+DEFAULT_SIGMA: Final = 0.05
+"""A keypoint's sigma where none is given. COCO's are from 0.025 (eyes) to 0.107 (hips)."""
+
+LONE_POINT_AREA: Final = 0.01
+"""The area of a point that belongs to no object, in parts of its image's."""
+
+LINE_TOLERANCE: Final = 0.01
+"""How far two lines may be apart and be the same, in parts of the image's diagonal."""
+
+NO_CLASS: Final = 0
+"""The number of no class."""
+
+_INTERVALS: Final = (("span_start", "span_end", 0), ("time", "time_end", 0), ("frame", "frame_end", 1))
+"""Columns of spans: where one begins and ends, and how far beyond that its last part goes."""
+
+Similarity = Callable[[IntArray, IntArray], FloatArray]
+
+
+class Objects(NamedTuple):
+    """Objects that are compared with each other.
+
+    :param owner: for each object its submission
+    :param place: for each object a number for its image, page or frame: only objects of one place are compared
+    :param label: for each object the number of its class
+    :param similarity: returns how alike the objects of each pair are, 0..1
+    :param starts: for each object its first row in ``rows``, and how many rows there are
+    :param rows: for each row its place in the table ``labels``
+    """
+
+    owner: IntArray
+    place: IntArray
+    label: IntArray
+    similarity: Similarity
+    starts: IntArray
+    rows: IntArray
+
+
+def find_objects(
+    given: Submissions, rows: IntArray, label: IntArray, measure: str, sigmas: float | Mapping[str, float]
+) -> Objects:
+    """Return the objects that rows are of.
+
+    A polygon with a parent is a part of it, points with a parent are one object, and so are the rows of a track, and
+    in semantic masks all pixels of a class.
+
+    :param given: the submissions, with the rows
+    :param rows: places of labels of one field and one measure
+    :param label: for each of them the number of its class
+    :param measure: ``iou``, ``overlap``, ``oks`` or ``line``
+    :param sigmas: of keypoints, or for each name of a point its own
+    """
+    table = given.labels.take(pa.array(rows))
+    owner = given.owner[rows]
+    place = _codes(table.column("target")) << 32
+    each = np.arange(len(rows) + 1)
+    if measure == "overlap":
+        return Objects(owner, place, label, _of_intervals(table), each, rows)
+    frame = pc.fill_null(table.column("frame"), -1).to_numpy().astype(np.int64) + 1
+    if measure == "line":
+        return Objects(owner, place + frame, label, _of_lines(table, _sizes(table, given)), each, rows)
+    if measure == "iou" and _is_simple(table):
+        areas = Areas(table, each, _sizes(table, given))
+        return Objects(owner, place + frame, label, areas.similarity, each, rows)
+
+    has_parent = pc.is_valid(table.column("parent_label_id")).to_numpy(zero_copy_only=False)
+    if measure == "oks":
+        label = np.where(has_parent, NO_CLASS, label)  # the classes of an object's points are their names
+    else:
+        place += np.where(pc.is_valid(table.column("track_id")).to_numpy(zero_copy_only=False), 0, frame)
+    place += frame if measure == "oks" else 0
+    key = _codes(_keys(table, measure))
+    by_class = label * pc.equal(table.column("type"), "segmentation").to_numpy(zero_copy_only=False)
+    order = np.lexsort((frame, by_class, key, place, owner))
+    changes = np.zeros(len(order), np.bool_)
+    for column in (owner, place, key, by_class):
+        changes |= np.diff(column[order], prepend=-1) != 0
+    starts = np.append(np.flatnonzero(changes), len(order))
+    first = order[starts[:-1]]
+    table = table.take(pa.array(order))
+    if measure == "iou":
+        similarity: Similarity = Areas(table, starts, _sizes(table, given)).similarity
+    else:
+        similarity = _of_keypoints(table, starts, owner[first], given, sigmas)
+    return Objects(owner[first], place[first], label[first], similarity, starts, rows[order])
+
+
+def is_interval(table: pa.RecordBatch) -> pa.Array:
+    """Tell which labels are about a stretch of the text, the sound or the video, and not drawn."""
+    known = [pc.is_valid(table.column(end)) for _, end, _ in _INTERVALS]
+    return pc.or_(pc.or_(*known[:2]), known[2])
+
+
+def _is_simple(table: pa.RecordBatch) -> bool:
+    """Tell whether each row is an object of its own."""
+    untracked = table.column("track_id").null_count == len(table)
+    return untracked and bool(pc.all(pc.equal(table.column("type"), "detection")).as_py())
+
+
+def _codes(column: pa.Array) -> IntArray:
+    """Number the values of a column, from 0."""
+    codes: IntArray = column.dictionary_encode("encode").indices.to_numpy().astype(np.int64)
+    return codes
+
+
+def _keys(table: pa.RecordBatch, measure: str) -> pa.Array:
+    """Return what names the object of each row, within its submission and place."""
+    own, parent = table.column("label_id"), table.column("parent_label_id")
+    if measure == "oks":
+        return pc.coalesce(parent, own)
+    if measure == "iou":
+        parts = pc.if_else(pc.equal(table.column("type"), "polygon"), pc.coalesce(parent, own), own)
+        keys = pc.coalesce(table.column("track_id"), parts)
+        return pc.if_else(pc.equal(table.column("type"), "segmentation"), "", keys)
+    return own
+
+
+def _sizes(table: pa.RecordBatch, given: Submissions) -> FloatArray:
+    """Return for each row the width and height of its image in pixels."""
+    sides = label_sizes(table, given.items)
+    return np.column_stack([pc.fill_null(side, UNKNOWN_SIDE).to_numpy().astype(np.float64) for side in sides])
+
+
+# Intervals
+
+
+def _of_intervals(table: pa.RecordBatch) -> Similarity:
+    bounds: FloatArray = np.full((len(table), 2), np.nan)
+    for begin, end, beyond in _INTERVALS:
+        first = pc.cast(table.column(begin), pa.float64())
+        last = pc.add(pc.cast(pc.coalesce(table.column(end), table.column(begin)), pa.float64()), float(beyond))
+        numbers = np.column_stack([side.to_numpy(zero_copy_only=False) for side in (first, last)])
+        bounds = np.where(np.isnan(bounds[:, :1]), numbers, bounds)
+    return lambda left, right: interval_iou(bounds[left], bounds[right])
+
+
+# Lines
+
+
+def _of_lines(table: pa.RecordBatch, sizes: FloatArray) -> Similarity:
+    paths = table.column("points").to_pylist()
+    corners = [np.array(path, np.float64).reshape(-1, 2) * size for path, size in zip(paths, sizes, strict=True)]
+    tolerance = np.hypot(*sizes.T) * LINE_TOLERANCE
+
+    def similarity(left: IntArray, right: IntArray) -> FloatArray:
+        pairs = zip(left.tolist(), right.tolist(), strict=True)
+        return np.array([line_overlap(corners[one], corners[other], tolerance[one]) for one, other in pairs])
+
+    return similarity
+
+
+# Keypoints
+
+
+def _of_keypoints(
+    table: pa.RecordBatch, starts: IntArray, owner: IntArray, given: Submissions, sigmas: float | Mapping[str, float]
+) -> Similarity:
+    sizes = _sizes(table, given)
+    count = len(starts) - 1
+    number = np.repeat(np.arange(count), np.diff(starts))
+    points = table.column("points").flatten().flatten().to_numpy().reshape(-1, 2) * sizes
+    index = pc.cast(table.column("point_index"), pa.string())
+    named = pc.coalesce(index, table.column("label"), pa.scalar(""))
+    name = _codes(named)
+    names = int(name.max(initial=0)) + 1
+    key, chosen = np.unique(number * names + name, return_index=True)
+    if isinstance(sigmas, Mapping):
+        labels = zip(table.column("label").to_pylist(), index.to_pylist(), strict=True)
+        sigma = np.array([sigmas.get(own, sigmas.get(place, DEFAULT_SIGMA)) for own, place in labels])
+    else:
+        sigma = np.full(len(name), sigmas)
+    points, first = points[chosen], starts[:-1]
+    of = np.searchsorted(key // names, np.arange(count))
+    extent = np.maximum.reduceat(points, of) - np.minimum.reduceat(points, of)
+    area = _box_areas(table, first, owner, given, sizes[first])
+    area = np.where(np.isnan(area), extent.prod(axis=1), area)
+    area = np.where(area > 0, area, sizes[first].prod(axis=1) * LONE_POINT_AREA)
+    k = 2 * sigma[chosen]
+    return lambda left, right: keypoint_similarity(points, key, names, k, area, left, right)
+
+
+def _box_areas(
+    table: pa.RecordBatch, first: IntArray, owner: IntArray, given: Submissions, sizes: FloatArray
+) -> FloatArray:
+    """Return the areas in pixels of the boxes that objects of points belong to, NaN where they belong to none."""
+    parents = table.column("parent_label_id").take(pa.array(first))
+    areas = np.full(len(first), np.nan)
+    if parents.null_count == len(parents):
+        return areas
+    ids, places = given.labels.column("label_id"), np.arange(len(given.labels))
+    is_box = pc.and_(pc.is_valid(given.labels.column("bbox")), pc.is_in(ids, value_set=parents.unique()))
+    boxes = given.labels.filter(is_box)
+    owners = given.owner[places[is_box.to_numpy(zero_copy_only=False)]].tolist()
+    found = {
+        (owner, label_id): box[2] * box[3]
+        for owner, label_id, box in zip(
+            owners, boxes.column("label_id").to_pylist(), boxes.column("bbox").to_pylist(), strict=True
+        )
+    }
+    for number, mine in enumerate(zip(owner.tolist(), parents.to_pylist(), strict=True)):
+        areas[number] = found.get(mine, np.nan) * sizes[number].prod()
+    return areas

@@ -1,0 +1,138 @@
+"""The submissions of a batch that are compared, and the pairs of them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.arrays import IntArray
+from airflow_annotation.labels.tables import LabelTables
+
+NOT_SUBMITTED = ("skipped", "draft")
+
+
+class Submissions(msgspec.Struct, frozen=True, dict=True):
+    """Submissions in the order of their items, and those of an item in the order of their annotators' names.
+
+    :param items: of the batch, rows of the ``items`` table
+    :param annotations: the submissions, rows of the ``annotations`` table
+    :param labels: their labels, rows of the ``labels`` table
+    :param item: for each submission, the row of its item; ascending
+    :param owner: for each label, the place of its submission
+    """
+
+    items: pa.RecordBatch
+    annotations: pa.RecordBatch
+    labels: pa.RecordBatch
+    item: IntArray
+    owner: IntArray
+
+    @cached_property
+    def annotators(self) -> list[str | None]:
+        """Who made each submission: for a prediction its model version, None where that is not known."""
+        names: list[str | None] = pc.if_else(
+            pc.equal(self.annotations.column("origin"), "prediction"),
+            self.annotations.column("model_version"),
+            self.annotations.column("annotator"),
+        ).to_pylist()
+        return names
+
+    @cached_property
+    def counts(self) -> IntArray:
+        """How many submissions each item has."""
+        return np.bincount(self.item, minlength=len(self.items)).astype(np.int64)
+
+    @cached_property
+    def firsts(self) -> IntArray:
+        """The place of each item's first submission."""
+        return np.cumsum(self.counts) - self.counts
+
+    @cached_property
+    def pairs(self) -> tuple[IntArray, IntArray]:
+        """All pairs of submissions of one item, the earlier one left."""
+        return pairs_in_runs(self.item)
+
+    def pair_of(self, left: IntArray, right: IntArray) -> IntArray:
+        """Return the places of pairs.
+
+        :param left: submissions
+        :param right: later submissions of the same items
+        """
+        later = self.firsts[self.item] + self.counts[self.item] - 1 - np.arange(len(self.item))
+        place: IntArray = (np.cumsum(later) - later)[left] + right - left - 1
+        return place
+
+
+def choose_submissions(batch: LabelTables, *, include_predictions: bool = False) -> Submissions:
+    """Return the submissions of a batch that are compared.
+
+    Skipped ones and drafts are not. Of several by one annotator for one item, it is the last one.
+
+    :param batch: whole items
+    :param include_predictions: whether a model counts as an annotator, known by its ``model_version``
+    """
+    rows = batch.annotations
+    taken = pc.invert(pc.is_in(rows.column("status"), value_set=pa.array(NOT_SUBMITTED)))
+    if not include_predictions:
+        taken = pc.and_(taken, pc.equal(rows.column("origin"), "person"))
+    rows = rows.filter(taken)
+    item = pc.index_in(rows.column("item_id"), value_set=batch.items.column("item_id"))
+    rows, item = rows.filter(pc.is_valid(item)), item.drop_null().to_numpy().astype(np.int64)
+    by_model = pc.equal(rows.column("origin"), "prediction")
+    names = pc.if_else(by_model, rows.column("model_version"), rows.column("annotator"))
+    # People come before models, and those without a name last: each of these is somebody else.
+    name = _ranks(names, "dense") + by_model.to_numpy(zero_copy_only=False) * (len(rows) + 1)
+    nameless = names.is_null().to_numpy(zero_copy_only=False)
+    place = _ranks(rows.column("annotation_id"), "first")
+    name[nameless] += 2 * (len(rows) + 1) + place[nameless]
+    changed = pc.fill_null(pc.coalesce(rows.column("updated_at"), rows.column("created_at")).cast(pa.int64()), 0)
+    order = np.lexsort((place, changed.to_numpy(), name, item))
+    last = np.diff(item[order], append=-1) != 0
+    last |= np.diff(name[order], append=-1) != 0
+    chosen = order[last]
+    rows, item = rows.take(pa.array(chosen)), item[chosen]
+
+    labels = batch.labels
+    if not include_predictions:
+        labels = labels.filter(pc.equal(labels.column("origin"), "person"))
+        owner = pc.index_in(labels.column("annotation_id"), value_set=rows.column("annotation_id"))
+    else:
+        owner = pc.index_in(_keys(labels), value_set=_keys(rows))
+    return Submissions(
+        batch.items,
+        rows,
+        labels.filter(pc.is_valid(owner)),
+        item,
+        owner.drop_null().to_numpy().astype(np.int64),
+    )
+
+
+def pairs_in_runs(run: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the places of all pairs of elements with the same value, the earlier one left.
+
+    :param run: ascending
+    """
+    ends = np.searchsorted(run, run, side="right")
+    places = np.arange(len(run))
+    later = ends - places - 1
+    left = np.repeat(places, later)
+    return left, left + 1 + count_within(later)
+
+
+def count_within(counts: IntArray) -> IntArray:
+    """Return 0, 1, 2, … for each count, one after the other."""
+    total = int(counts.sum())
+    return np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+def _ranks(column: pa.Array, tiebreaker: str) -> IntArray:
+    ranks: IntArray = pc.rank(column, tiebreaker=tiebreaker).to_numpy().astype(np.int64)
+    return ranks
+
+
+def _keys(rows: pa.RecordBatch) -> pa.Array:
+    return pc.binary_join_element_wise(rows.column("origin"), rows.column("annotation_id"), "/")

@@ -1,0 +1,58 @@
+"""How far the people who labeled a landing agree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+
+import pyarrow as pa
+
+from airflow_annotation.datasets.landed import read_landed_tables, to_relative
+from airflow_annotation.labels.agreement import AGREEMENT, AgreementMeter, AgreementReport
+from airflow_annotation.landing.sql_reader import SqlReader
+
+
+def landed_agreement(
+    target: str | None = None,
+    *,
+    conn_id: str | None = None,
+    sql_conn_id: str | None = None,
+    table_prefix: str = "",
+    schema: str | None = None,
+    project: str | None = None,
+    include_predictions: bool = False,
+    spans: Mapping[str, float] | None = None,
+    keypoint_sigmas: float | Mapping[str, float] | None = None,
+) -> AgreementReport:
+    """Measure how far people agree in a Parquet dataset or in SQL tables, as they have landed.
+
+    Streams the labels, and holds some rows for each item and field: what
+    :class:`~airflow_annotation.labels.agreement.AgreementMeter` returns. Its docstring says how each type of label is
+    compared. The landing must have all submissions (``annotations="all"``, the default).
+
+    :param target: the folder of a Parquet dataset
+    :param conn_id: the connection of its object store, where the URI does not name one
+    :param sql_conn_id: instead of ``target``, the connection of a database with landed tables
+    :param table_prefix: of the names of these tables
+    :param schema: the database's schema that they are in
+    :param project: the project's URI, where the tables have several
+    :param include_predictions: a model counts as an annotator, whose name is its ``model_version``
+    :param spans: for fields of numbers and ratings the greatest distance that two answers can have
+    :param keypoint_sigmas: of all keypoints, or by the class or ``point_index`` of a point
+    :raises AnnotationError: there is no such landing
+    :raises ValueError: not exactly one of ``target`` and ``sql_conn_id`` is given
+    """
+    if (target is None) == (sql_conn_id is None):
+        raise ValueError("Say where the annotations have landed: pass either target or sql_conn_id.")
+    own = {} if keypoint_sigmas is None else {"keypoint_sigmas": keypoint_sigmas}
+    meter = AgreementMeter(include_predictions=include_predictions, spans=spans, **own)
+    with ExitStack() as opened:
+        if target is not None:
+            landing, batches = read_landed_tables(target, conn_id=conn_id)
+        else:
+            reader = SqlReader(str(sql_conn_id), table_prefix=table_prefix, schema=schema, project=project)
+            reader = opened.enter_context(reader)
+            landing = reader.find_landing()
+            batches = reader.read(landing)
+        rows: Iterable[pa.RecordBatch] = [meter.add(to_relative(landing, batch)) for batch in batches]
+    return AgreementReport(pa.Table.from_batches(rows, AGREEMENT), meter.summary())

@@ -1,0 +1,53 @@
+"""How far people agree in what has landed, in files and in tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.agreement import measure_agreement
+from airflow_annotation.landing.agreement import landed_agreement
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
+from airflow_annotation.transfers.base import Coordinates
+from tests.support.connections import airflow_connection
+from tests.support.generated import GeneratedHook
+from tests.support.task_context import task_context
+from tests.support.three_people import labeled_by_three
+
+BATCHES = [labeled_by_three(20), labeled_by_three(5, first=20)]
+
+
+@pytest.mark.parametrize("coordinates", ["relative", "pixels"])
+def test_agreement_is_that_of_what_landed_in_files_and_in_tables(tmp_path: Path, coordinates: Coordinates) -> None:
+    expected = measure_agreement(BATCHES)
+    assert expected.summary.num_rows == 12  # all and three pairs, with two classes each
+    with airflow_connection("agreement_db", {"conn_type": "sqlite", "host": str(tmp_path / "labels.db")}) as conn_id:
+        for operator in (
+            AnnotationsToObjectStorageOperator(
+                task_id="files", project="1", target=str(tmp_path / "labels"), coordinates=coordinates
+            ),
+            AnnotationsToSqlOperator(task_id="tables", project="1", sql_conn_id=conn_id, coordinates=coordinates),
+        ):
+            operator.__dict__["hook"] = GeneratedHook(BATCHES)
+            operator.execute(task_context())
+        for report in (landed_agreement(str(tmp_path / "labels")), landed_agreement(sql_conn_id=conn_id)):
+            for name in ("items", "summary"):
+                found, wanted = (sorted(rows_of(getattr(one, name))) for one in (report, expected))
+                assert [who for who, _ in found] == [who for who, _ in wanted]
+                assert [value for _, value in found] == pytest.approx([value for _, value in wanted])
+
+
+def rows_of(table: pa.Table) -> list[tuple[str, float]]:
+    """Return rows as what they are about and their value."""
+    return [(str({**row, "value": None, "count": None}), row["value"]) for row in table.to_pylist()]
+
+
+def test_a_landing_has_to_be_named_and_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="either target or sql_conn_id"):
+        landed_agreement()
+    with pytest.raises(AnnotationError, match="nothing"):
+        landed_agreement(str(tmp_path / "nothing"))
