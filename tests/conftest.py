@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import shutil
@@ -27,6 +28,7 @@ SERVERS = {
     "label_studio",
     "labelbox_process",
     "postgres_conn_id",
+    "mariadb_conn_id",
     "bigquery_conn_id",
     "gcs_conn_id",
     "s3_conn_id",
@@ -67,7 +69,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _is_live(item: pytest.Item) -> bool:
-    return item.get_closest_marker("live_airflow") is not None or "postgres" in item.name
+    return item.get_closest_marker("live_airflow") is not None or any(
+        name in item.name for name in ("postgres", "mariadb")
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -156,6 +160,22 @@ def postgres_conn_id(session_path: Path) -> Iterator[str]:
     from tests.servers.shared import shared_server
 
     with airflow_connection("postgres_test", shared_server(session_path, "postgres", start_postgres)) as conn_id:
+        yield conn_id
+
+
+@pytest.fixture(scope="session")
+def mariadb_conn_id(session_path: Path) -> Iterator[str]:
+    """Id of a connection to the session's MariaDB: make tables of your own names in it."""
+    pytest.importorskip("airflow.providers.mysql")
+    from tests.servers.mariadb import HOW_TO_INSTALL, has_mariadb, start_mariadb
+    from tests.servers.shared import shared_server
+
+    if not has_mariadb():
+        pytest.skip(HOW_TO_INSTALL)
+    # The provider's first choice is compiled where it is installed.
+    client = "mysqlclient" if importlib.util.find_spec("MySQLdb") else "mysql-connector-python"
+    connection = shared_server(session_path, "mariadb", start_mariadb) | {"extra": {"client": client}}
+    with airflow_connection("mariadb_test", connection) as conn_id:
         yield conn_id
 
 

@@ -46,7 +46,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
     :param table_prefix: put before the names of the tables, for databases that have other tables. (templated)
     :param schema: the database's schema that the tables are in, which must be there; the connection's own by default.
         (templated)
-    :param views: in Postgres, SQLite and DuckDB, create views beside the tables: true for all of
+    :param views: create views beside the tables, where the database's class has them: true for all of
         :data:`~airflow_annotation.warehouses.views.VIEWS`, or a list of names: ``pixel_boxes`` (boxes in pixels),
         ``latest_labels`` (of the last submission for each item), ``class_counts``
     """

@@ -17,9 +17,9 @@ from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.types import UserDefinedType
 
 from airflow_annotation.warehouses.base import Warehouse
+from airflow_annotation.warehouses.native_type import NativeType
 from airflow_annotation.warehouses.views import ViewSql
 
 BUSY_TIMEOUT: Final = 300.0
@@ -33,22 +33,6 @@ _connecting: Final = threading.Lock()
 _preparing: Final = threading.Lock()
 
 T = TypeVar("T")
-
-
-class NativeType(UserDefinedType):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
-    """A type of DuckDB's that SQLAlchemy has no name for, whose values go through as they are.
-
-    :param spelling: in DuckDB's SQL
-    """
-
-    cache_ok = True
-
-    def __init__(self, spelling: str) -> None:
-        self.spelling = spelling
-
-    def get_col_spec(self, **_: Any) -> str:
-        """Return the type in SQL."""
-        return self.spelling
 
 
 class DuckDBWarehouse(Warehouse):

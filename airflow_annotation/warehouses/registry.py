@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_annotation.warehouses.base import Warehouse
 from airflow_annotation.warehouses.duckdb import DuckDBWarehouse
+from airflow_annotation.warehouses.mysql import MySqlWarehouse
 from airflow_annotation.warehouses.postgres import PostgresWarehouse
 from airflow_annotation.warehouses.sqlite import SqliteWarehouse
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 WAREHOUSES: Final[dict[str, type[Warehouse]]] = {
     "duckdb": DuckDBWarehouse,
+    "mariadb": MySqlWarehouse,
+    "mysql": MySqlWarehouse,
     "postgresql": PostgresWarehouse,
     "sqlite": SqliteWarehouse,
 }

@@ -14,6 +14,7 @@ class ViewSql(NamedTuple):
     :param element: a template of SQL: the member ``name`` of an element ``e`` of a list in JSON
     :param elements: the elements ``e`` of ``i.media``
     :param classes: the elements ``value`` of ``l.labels``, as ``c``
+    :param integer: the type that ``cast`` makes whole numbers of
     """
 
     number: str
@@ -21,6 +22,7 @@ class ViewSql(NamedTuple):
     element: str
     elements: str
     classes: str
+    integer: str = "integer"
 
 
 Names = Mapping[str, str]
@@ -51,8 +53,8 @@ def _pixel_boxes(names: Names, sql: ViewSql) -> str:
         l.field, l.type, l.label, l.frame, {numbers}, l.rotation
     from (
         select l.*, {of_image("uri", "media_uri")} as media_uri,
-            {of_image("width", "width", "integer")} as image_width,
-            {of_image("height", "height", "integer")} as image_height
+            {of_image("width", "width", sql.integer)} as image_width,
+            {of_image("height", "height", sql.integer)} as image_height
         from {names["labels"]} l
         join {names["items"]} i on i.project = l.project and i.item_id = l.item_id
         where l.bbox is not null

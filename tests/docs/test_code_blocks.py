@@ -45,6 +45,7 @@ TYPES_OF_EXTRAS = {
     "aws": "airflow.providers.amazon",
     "duckdb": "duckdb_provider",
     "google_cloud_platform": "airflow.providers.google",
+    "mysql": "airflow.providers.mysql",
 }
 """Types of connections that the pages show, whose providers the oldest Airflow is tested without."""
 HAS_COMMANDS = hasattr(ProvidersManager, "cli_command_functions")
@@ -109,11 +110,14 @@ def test_python_on_a_page_runs_and_its_dags_can_be_scheduled(page: str, world: W
 
 
 @pytest.mark.parametrize("page", pages_with("sql"))
-def test_sql_on_a_page_finds_rows(page: str, world: World) -> None:
+def test_sql_on_a_page_finds_rows(page: str, world: World, request: pytest.FixtureRequest) -> None:
     conn_id = "warehouse"
     if page.endswith("duckdb.md"):
         pytest.importorskip("duckdb_provider")
         conn_id = "warehouse_duckdb"
+    elif page.endswith("mysql.md"):
+        conn_id = request.getfixturevalue("mariadb_conn_id")
+    if conn_id != "warehouse":
         land = AnnotationsToSqlOperator(
             task_id="sql", sql_conn_id=conn_id, annotation_conn_id="label_studio", run_key=RUN_KEY
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 from uuid import uuid4
 
@@ -60,6 +60,11 @@ class Database:
         kwargs = {"table_prefix": self.prefix} | kwargs
         return AnnotationsToSqlOperator(task_id="land", sql_conn_id=self.conn_id, **kwargs)
 
+    def quote(self, name: str) -> str:
+        """Return a name as this database's SQL has it."""
+        preparer = make_engine(self.conn_id).dialect.identifier_preparer
+        return preparer.quote_identifier(name).replace("%%", "%")
+
     def query(self, sql: str, prefix: str | None = None) -> list[tuple[Any, ...]]:
         """Return a query's rows; ``@`` stands for the prefix."""
         rows: list[tuple[Any, ...]] = self.hook.get_records(sql.replace("@", self.prefix if prefix is None else prefix))
@@ -71,7 +76,7 @@ class Database:
                 name: [
                     {field.name: _from_sql(field, value) for field, value in zip(schema, row, strict=True)}
                     for row in self.query(
-                        f"""select {", ".join(f'"{column}"' for column in schema.names)} from @{name}
+                        f"""select {", ".join(map(self.quote, schema.names))} from @{name}
                         where project = '{project_uri(project_id)}'""",
                         prefix,
                     )
@@ -82,11 +87,13 @@ class Database:
 
 
 def _from_sql(field: pa.Field, value: Any) -> Any:
-    """Return what SQLite holds as text or number as what it means."""
+    """Return what a database holds as text or number, or without a zone, as what it means."""
     if isinstance(value, str) and pa.types.is_list(field.type):
         return json.loads(value)
     if isinstance(value, str) and pa.types.is_timestamp(field.type):
         return datetime.fromisoformat(value)
+    if isinstance(value, datetime) and value.tzinfo is None:
+        return value.replace(tzinfo=timezone.utc)
     if isinstance(value, int) and pa.types.is_boolean(field.type):
         return bool(value)
     return value

@@ -48,9 +48,15 @@ def duckdb_database(tmp_path: Path) -> Iterator[Database]:
         yield Database(conn_id)
 
 
-@pytest.fixture(params=["sqlite", "postgres", "duckdb"])
+@pytest.fixture(params=["sqlite", "postgres", "duckdb", "mariadb"])
 def database(request: pytest.FixtureRequest) -> Database:
-    if request.param == "postgres":
-        return Database(request.getfixturevalue("postgres_conn_id"))
+    if request.param in {"postgres", "mariadb"}:
+        return Database(request.getfixturevalue(f"{request.param}_conn_id"))
     database: Database = request.getfixturevalue(f"{request.param}_database")
     return database
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def server_database(request: pytest.FixtureRequest) -> Database:
+    """A database behind a connection, which can be cut."""
+    return Database(request.getfixturevalue(f"{request.param}_conn_id"))

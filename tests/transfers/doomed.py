@@ -44,6 +44,7 @@ _CLIENTS = (
     "/datasets/gcs_store.py",
     "/fsspec/implementations/local.py",
     "/google/cloud/storage/blob.py",
+    "/mysql/connector/connection.py",
     "/s3fs/core.py",
 )
 _SMALL_STEPS = frozenset(
@@ -63,8 +64,10 @@ _SMALL_STEPS = frozenset(
 )
 """Calls that leave nothing behind that others see, by the hundred."""
 _ENVIRONMENT = ("AIRFLOW_CONN_", "STORAGE_EMULATOR_HOST", "GCSFS_", "TMPDIR")
-_DRIVERS = ("sqlite3", "psycopg", "psycopg2")
-_DRIVER_CALLS = frozenset({"connect", "execute", "executemany", "copy", "copy_expert", "commit", "rollback", "close"})
+_DRIVERS = ("sqlite3", "psycopg", "psycopg2", "MySQLdb")
+_DRIVER_CALLS = frozenset(
+    {"connect", "execute", "executemany", "query", "copy", "copy_expert", "commit", "rollback", "close"}
+)
 _CONTEXT = multiprocessing.get_context("forkserver")  # what this module imports is imported once
 _CONTEXT.set_forkserver_preload(["tests.transfers.doomed_imports"])
 

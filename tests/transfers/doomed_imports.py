@@ -17,8 +17,9 @@ from tests.transfers import doomed  # noqa: F401
 assert ObjectStoragePath("file:///").fs
 for conn_type in ("sqlite", "postgres"):
     Connection(conn_id="doomed", conn_type=conn_type).get_hook()  # type: ignore[no-untyped-call]
-with contextlib.suppress(AirflowException):  # an extra; there is no such connection
-    Connection(conn_id="doomed", conn_type="duckdb").get_hook()  # type: ignore[no-untyped-call]
+for conn_type in ("duckdb", "mysql"):
+    with contextlib.suppress(AirflowException):  # an extra; there is no such connection
+        Connection(conn_id="doomed", conn_type=conn_type).get_hook()  # type: ignore[no-untyped-call]
 with contextlib.suppress(ImportError):  # extras
     from airflow.providers.amazon.aws.fs import s3  # noqa: F401
     from airflow.providers.google.cloud.hooks import gcs  # noqa: F401

@@ -250,7 +250,7 @@ def test_an_empty_project_gives_empty_tables(database: Database, land: Land) -> 
 def test_names_are_quoted(database: Database, land: Land) -> None:
     prefix = 'my "labels"; drop table x -- '
     land(database.operator(table_prefix=prefix), [boxes(5)])
-    assert database.query(f'select count(*) from "{prefix.replace(chr(34), chr(34) * 2)}items"') == [(5,)]
+    assert database.query(f"select count(*) from {database.quote(f'{prefix}items')}") == [(5,)]
     hostile = "'; drop table items; --"
     land(database.operator(), [boxes(5, classes=(hostile,))])
     assert {row["label"] for row in database.rows()["labels"]} == {hostile}
@@ -523,8 +523,8 @@ def test_a_killed_landing_is_taken_back(database: Database, land: Land, monkeypa
     assert database.rows() == rows_of([boxes(10)])
 
 
-def test_a_landing_that_waits_for_another_can_be_killed(postgres_conn_id: str, land: Land) -> None:
-    database = Database(postgres_conn_id)
+def test_a_landing_that_waits_for_another_can_be_killed(server_database: Database, land: Land) -> None:
+    database = server_database
     land(database.operator(), [boxes(10)])
     task = database.operator()
     errors = []
@@ -538,8 +538,11 @@ def test_a_landing_that_waits_for_another_can_be_killed(postgres_conn_id: str, l
         other.cursor().execute(f"select * from {database.prefix}landings for update")
         thread = threading.Thread(target=run)
         thread.start()
-        waiting = "select 1 from pg_locks where not granted"
-        while not database.query(waiting):
+        waiting = {
+            "postgres": "select 1 from pg_locks where not granted",
+            "mysql": "select 1 from information_schema.innodb_trx where trx_state = 'LOCK WAIT'",
+        }
+        while not database.query(waiting[database.kind]):
             assert thread.is_alive()
         task.on_kill()
         thread.join()

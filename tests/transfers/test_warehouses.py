@@ -66,8 +66,8 @@ def test_a_database_gets_a_fast_path_by_a_class_and_a_line_in_the_registry(
 
 
 def test_a_query_of_any_database_gives_labels_and_a_percent_sign_is_one(database: Database) -> None:
-    sql = """SELECT 'a' AS item_key, 'objects' AS field, 'car' AS label, CAST(0.75 AS numeric(5, 2)) AS score,
-        CAST(12 AS numeric(5, 2)) AS number, '[0.1, 0.2, 0.3, 0.4]' AS bbox, '100%' AS text WHERE 'car' LIKE 'c%'"""
+    sql = """SELECT 'a' AS item_key, 'objects' AS field, 'car' AS label, CAST(0.75 AS decimal(5, 2)) AS score,
+        CAST(12 AS decimal(5, 2)) AS number, '[0.1, 0.2, 0.3, 0.4]' AS bbox, '100%' AS text WHERE 'car' LIKE 'c%'"""
     (submission,) = read_submissions(read_rows(read_query(open_warehouse(make_engine(database.conn_id)).reader, sql)))
     (row,) = submission.labels
     assert (row["number"], row["bbox"], row["text"], submission.score) == (12, [0.1, 0.2, 0.3, 0.4], "100%", 0.75)

@@ -1,0 +1,169 @@
+"""MySQL and MariaDB: types that lose nothing, and rows by large INSERTs.
+
+The text of an INSERT is made of whole columns and of many rows, which takes the server little longer than LOAD DATA
+and needs no right beyond INSERT, no file, and no setting of the client or of the server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from airflow_annotation.datasets.list_text import lists_to_json
+from airflow_annotation.warehouses.base import INSERT_ROWS, Warehouse, quoted_database, quoted_host
+from airflow_annotation.warehouses.native_type import NativeType
+from airflow_annotation.warehouses.views import ViewSql
+
+LOCK_TIMEOUT: Final = 300
+"""Seconds that a landing waits for another one of the project."""
+
+INSERT_BYTES: Final = 1 << 20
+"""Of one INSERT that has several rows. Servers take 16 MiB or more, unless they are told otherwise."""
+
+_PORT: Final = 3306
+_KEY_LENGTH: Final = 255  # of three columns in one key: InnoDB has no more than 3072 bytes there
+
+_CONFLICTS: Final = frozenset({1020, 1205, 1213})
+"""Another transaction has changed the row, has kept a lock for too long, or waits for a lock of this one."""
+
+# Values that do not fit are errors, || joins text, which the views rely on, and a backslash escapes, as below.
+_SESSION: Final = (
+    "SET SESSION sql_mode = replace(concat(@@sql_mode, ',STRICT_ALL_TABLES,PIPES_AS_CONCAT'), "
+    f"'NO_BACKSLASH_ESCAPES', ''), SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}"
+)
+
+
+# One collation for all text, or a UNION of two columns could be an error. It is the one that MySQL's JSON has.
+_COLLATION: Final = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
+_TEXT: Final = mysql.LONGTEXT(**_COLLATION)
+
+
+class JsonText(sa.types.TypeDecorator):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
+    """JSON that is given as text and read as text.
+
+    In MariaDB ``JSON`` is text that is checked, and the check refuses more than 32 levels: text, here.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Any) -> Any:
+        """Return the type that the server has."""
+        return _TEXT if dialect.is_mariadb else NativeType("JSON")
+
+
+class MySqlWarehouse(Warehouse):
+    """MySQL from 8.0.21, or MariaDB from 10.6. Through mysqlclient or MySQL Connector/Python."""
+
+    json_type = JsonText()
+    key_text = mysql.VARCHAR(_KEY_LENGTH, **_COLLATION)
+    types = {  # noqa: RUF012 - declared by the base
+        **Warehouse.types,
+        pa.string(): _TEXT,
+        pa.timestamp("us", tz="UTC"): mysql.DATETIME(fsp=6),
+    }
+    has_indexes = True
+    isolation = {"isolation_level": "REPEATABLE READ"}  # noqa: RUF012
+    view_sql = ViewSql(
+        number="json_extract(l.bbox, concat('$[', {number} - 1, ']'))",
+        setting="json_unquote(json_extract(s.settings, '$.coordinates'))",
+        element="json_value(e.value, '$.{name}')",
+        elements="json_table(i.media, '$[*]' columns (value json path '$')) e",
+        classes="json_table(l.labels, '$[*]' columns (value longtext path '$')) c",
+        integer="signed",
+    )
+
+    def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:
+        sa.event.listen(engine, "connect", _connect)
+        # Landings of other projects insert into the same gaps of the indexes, which only this level leaves unlocked.
+        super().__init__(engine.execution_options(isolation_level="READ COMMITTED"), prefix, schema)
+        for table in self.tables.values():
+            for options in (table.dialect_options["mysql"], table.dialect_options["mariadb"]):
+                options["engine"] = "InnoDB"  # the one that has transactions
+
+    def is_conflict(self, error: Exception) -> bool:
+        """Return whether another transaction was faster."""
+        reason = getattr(error, "orig", None) or error
+        return bool(reason.args) and reason.args[0] in _CONFLICTS
+
+    @classmethod
+    def table_uri(cls, url: sa.URL, table: str, schema: str | None) -> str:
+        """Return the asset URI of a table; what other databases call a schema is a database here."""
+        database = quote(schema) if schema else quoted_database(url)
+        return f"mysql://{quoted_host(url) or 'localhost'}:{url.port or _PORT}/{database}/{quote(table)}"
+
+    def cancel(self, connection: sa.Connection) -> None:
+        """Let the server end the statement that it is executing, by another connection."""
+        driver: Any = connection.connection.driver_connection
+        own = driver.thread_id() if hasattr(driver, "thread_id") else driver.connection_id
+        with self.engine.connect() as other:
+            other.exec_driver_sql(f"KILL QUERY {own}")
+
+    def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
+        """Insert rows, many by one statement."""
+        names = connection.dialect.identifier_preparer
+        columns = ", ".join(names.quote(column.name) for column in table.columns)
+        # Names have their % doubled, for statements that have parameters.
+        name = names.format_table(table).replace("%%", "%")
+        start = f"INSERT INTO {name} ({columns}) VALUES ".encode()  # noqa: S608 - names are quoted
+        cursor: Any = connection.connection.cursor()
+        try:
+            for batch in batches:
+                for offset in range(0, batch.num_rows, INSERT_ROWS):
+                    for values in _values(batch.slice(offset, INSERT_ROWS).select(table.columns.keys())):
+                        cursor.execute(start + values)
+        finally:
+            cursor.close()
+
+    def _column(self, table: str, field: pa.Field) -> sa.Column[Any]:
+        column = super()._column(table, field)
+        if field.name == "item_id":  # a part of indexes, where it is no key
+            column.type = self.key_text
+        return column
+
+
+def _connect(connection: Any, _: Any) -> None:
+    if hasattr(connection, "set_character_set"):
+        connection.set_character_set("utf8mb4")
+    else:
+        connection.set_charset_collation("utf8mb4")
+    cursor = connection.cursor()
+    cursor.execute(_SESSION)
+    cursor.close()
+
+
+def _values(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Yield rows as what comes after ``VALUES``, up to :data:`INSERT_BYTES` at a time unless one row has more."""
+    columns = [pc.fill_null(_literals(column), "NULL") for column in batch.columns]
+    rows = pc.binary_join_element_wise(pc.binary_join_element_wise("(", columns[0], ""), *columns[1:], ",")
+    ends = np.cumsum(pc.binary_length(rows).to_numpy() + 2)  # with what closes a row and parts it from the next
+    start = 0
+    while start < len(rows):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + INSERT_BYTES, side="right")))
+        some = rows.slice(start, stop - start)
+        joined = pc.binary_join(pa.ListArray.from_arrays([0, len(some)], some), "),")[0]
+        yield memoryview(joined.as_buffer()).tobytes() + b")"
+        start = stop
+
+
+def _literals(column: pa.Array) -> pa.Array:
+    """Return a column as SQL; null where it is null."""
+    if pa.types.is_list(column.type):
+        column = lists_to_json(column)
+    elif pa.types.is_floating(column.type):  # there is no other number than finite ones
+        column = pc.if_else(pc.is_finite(column), column, None)
+    elif pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us")).cast(pa.string())
+    if not pa.types.is_string(column.type):
+        return column.cast(pa.string())
+    for character, escaped in (("\\", "\\\\"), ("'", "''"), ("\0", "\\0")):
+        column = pc.replace_substring(column, character, escaped)
+    return pc.binary_join_element_wise("'", column, "'", "")
