@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.completion import complete_labels
 from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.mask_budget import MaskBudget
+from airflow_annotation.labels.media import Size
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Row, Submission
 from airflow_annotation.media.key_index import KnownItem
@@ -67,9 +69,9 @@ class LabelUpload(ABC):
     def has_labels(self, item: KnownItem, submissions: Iterable[Submission]) -> bool:
         """Return whether an item has labels of this version already."""
 
-    def is_sized(self, target: str | None) -> bool:  # noqa: ARG002 - what others override
-        """Return whether an item's size is that of what a label's ``target`` names: an item may show several images."""
-        return True
+    def find_size(self, item: KnownItem, target: str | None) -> Size:  # noqa: ARG002 - what others override
+        """Return the size of what a label's ``target`` names: an item may show several images."""
+        return item.width, item.height
 
     @abstractmethod
     def write(self, item_key: str, item: KnownItem, rows: list[Row], submission: Submission, number: int) -> list[Any]:
@@ -128,10 +130,8 @@ class LabelUpload(ABC):
             submission,
             self._schema,
             coordinates=self._coordinates,
-            width=item.width,
-            height=item.height,
             frame_rate=item.frame_rate,
-            is_sized=self.is_sized,
+            find_size=partial(self.find_size, item),
             mask_budget=self._mask_budget,
         )
 

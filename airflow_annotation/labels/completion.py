@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from airflow_annotation.labels.cells import plain_value
 from airflow_annotation.labels.errors import LabelRowError
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.masks import RLE, check_rle
+from airflow_annotation.labels.media import FindSize
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import SCORE, Row, Submission
 from airflow_annotation.labels.types import LABEL_TYPES, LISTS_NO_CLASSES, OF_FIELD, OTHER
@@ -37,7 +38,7 @@ def complete_labels(
     width: int | None = None,
     height: int | None = None,
     frame_rate: float | None = None,
-    is_sized: Callable[[str | None], bool] = lambda _: True,
+    find_size: FindSize | None = None,
     mask_budget: MaskBudget = DEFAULT_BUDGET,
 ) -> list[Row]:
     """Return a submission's rows with all that a tool needs.
@@ -53,8 +54,7 @@ def complete_labels(
     :param width: of the media, in pixels
     :param height: of the media, in pixels
     :param frame_rate: of a video file, in frames a second
-    :param is_sized: whether the width and height are those of what a label's ``target`` names: of several images of an
-        item, they are those of one
+    :param find_size: returns the width and height of what a label's ``target`` names, of an item of several images
     :param mask_budget: what a mask may cost
     :raises LabelRowError: a row could not be read, lacks what its type needs, or has the ``label_id`` of another one;
         its field is not in the schema; or its media's size is not known and its coordinates are in pixels
@@ -70,7 +70,7 @@ def complete_labels(
             row["label_id"] = hashlib.blake2b(f"{submission.item_key}\n{number}".encode(), digest_size=5).hexdigest()
         if row.get("label") is None and row.get("labels") and row["type"] not in LISTS_NO_CLASSES:
             row["label"] = row["labels"][0]
-        size = (width, height) if is_sized(row.get("target")) else (None, None)
+        size = (width, height) if find_size is None else find_size(row.get("target"))
         _check(row, where, *size, mask_budget)
         if coordinates == "pixels":
             _make_relative(row, where, *size)

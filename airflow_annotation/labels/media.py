@@ -8,7 +8,7 @@ an item are null: no single value would be true.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -32,6 +32,12 @@ class Medium(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     width: int | None = None
     height: int | None = None
 
+
+Size = tuple[int | None, int | None]
+"""Width and height in pixels, as far as they are known."""
+
+FindSize = Callable[[str | None], Size]
+"""Returns the size of the image that a label's ``target`` names."""
 
 _decode: Final = msgspec.json.Decoder(list[Medium]).decode
 

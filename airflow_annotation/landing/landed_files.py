@@ -48,18 +48,19 @@ _TURNING_TOOLS: Final = frozenset({"label_studio"})
 """Tools that show and label images as EXIF turns them. Labelbox shows and labels the pixels as they are stored."""
 
 
-FindCopy = Callable[[str], "tuple[str, Mapping[str, str]] | None"]
-"""Returns, for an item's id, the URL at which the labeling tool has its media, and the headers to send along."""
+FindCopy = Callable[[str, str], "tuple[str, Mapping[str, str]] | None"]
+"""Returns, for an item's id and the target of one of its images, the URL at which the labeling tool has its media, and
+the headers to send along. The target is empty where the item shows one."""
 
 
 def open_item(
-    allowed: AllowedMedia, find_copy: FindCopy | None, item_id: str, item_key: str, media_uri: str
+    allowed: AllowedMedia, find_copy: FindCopy | None, item_id: str, item_key: str, media_uri: str, *, target: str = ""
 ) -> BinaryIO:
     """Open the media of an item; the caller closes it.
 
     :raises MediaError: they may not be read, or cannot; the message names the item
     """
-    own_copy = None if find_copy is None else partial(find_copy, item_id)
+    own_copy = None if find_copy is None else partial(find_copy, item_id, target)
     try:
         return allowed.open(media_uri, own_copy=own_copy)
     except MediaError as error:
@@ -227,10 +228,10 @@ class LandedFiles:
         for (item_id, item_key, media), media_type, tool in zip(_media_of(items), media_types, tools, strict=True):
             for one in media:
                 if one.uri is not None:
-                    name = file_name(item_id, item_key, one.uri, one.target)
-                    # The tool's own copy of an item is of the first of several images: it is none of the others.
-                    find_copy = self._find_copy if len(media) == 1 else None
-                    open_file = partial(open_item, self._allowed, find_copy, item_id, item_key, one.uri)
+                    name = file_name(item_id, item_key, one.uri, target=one.target)
+                    open_file = partial(
+                        open_item, self._allowed, self._find_copy, item_id, item_key, one.uri, target=one.target
+                    )
                     if self._exif_orientation == "apply" and media_type == "image":
                         subject, turned = f"The image of item {item_key!r}", tool in _TURNING_TOOLS
                         open_file = partial(open_without_orientation, open_file, subject, turned=turned)

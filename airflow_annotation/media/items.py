@@ -8,11 +8,25 @@ from typing import Any
 import msgspec
 
 
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One of several images of an item.
+
+    :param media: where the file is: a local path, or a URI
+    :param width: pixels as shown, None until probed
+    :param height: likewise
+    """
+
+    media: str
+    width: int | None = None
+    height: int | None = None
+
+
 class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One image, video or other file, or one row of data, for somebody to label.
+    """One image, video or other file, several images, or one row of data, for somebody to label.
 
     :param media: where the file is: a local path, or a URI (``gs://…``, ``s3://…``, ``https://…``); empty for an item
-        that is a row: its data are what the project shows
+        of several images, and for one that is a row: its data are what the project shows
+    :param pages: the images of an item that shows several, in their order
     :param item_key: the caller's own id of the item, stable across tools, runs and retries
     :param media_type: ``image``, ``video``, ``audio``, ``text``, ...; ``rows`` for a row
     :param width: pixels as shown (after EXIF orientation), None until probed
@@ -23,6 +37,7 @@ class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     media: str = ""
+    pages: tuple[Page, ...] = ()
     item_key: str
     media_type: str = "image"
     width: int | None = None
@@ -34,7 +49,12 @@ class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_row(self) -> bool:
         """Whether it has no file."""
-        return not self.media
+        return not self.media and not self.pages
+
+    @property
+    def files(self) -> tuple[Page, ...]:
+        """The item's files: the one that it is, or its several images."""
+        return self.pages or ((Page(self.media, self.width, self.height),) if self.media else ())
 
 
 def key_hash(item_key: str) -> int:

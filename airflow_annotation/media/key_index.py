@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
 
+from airflow_annotation.labels.media import Size
 from airflow_annotation.media.items import key_hash
 
 _ROW: Final = np.dtype(
-    [("key", "u8"), ("id", "u8"), ("width", "i4"), ("height", "i4"), ("frame_rate", "f8"), ("milliseconds", "i4")]
+    [
+        ("key", "u8"),
+        ("id", "u8"),
+        ("width", "i4"),
+        ("height", "i4"),
+        ("frame_rate", "f8"),
+        ("milliseconds", "i4"),
+        ("page_count", "i4"),
+        ("first_page", "i8"),
+    ]
 )
 
 
@@ -22,6 +33,7 @@ class KnownItem(NamedTuple):
     :param height: pixels
     :param frame_rate: frames a second
     :param duration: seconds
+    :param pages: width and height of each, where it shows several images
     """
 
     id: int
@@ -29,6 +41,7 @@ class KnownItem(NamedTuple):
     height: int | None = None
     frame_rate: float | None = None
     duration: float | None = None
+    pages: tuple[Size, ...] = ()
 
 
 class KeyIndex:
@@ -38,7 +51,8 @@ class KeyIndex:
     """
 
     def __init__(self, items: Iterable[tuple[int, KnownItem]]) -> None:
-        unordered = np.fromiter((_row(key, item) for key, item in items), _ROW)
+        self._sides = array("i")  # width and height of each page, one after the other
+        unordered = np.fromiter((self._row(key, item) for key, item in items), _ROW)
         self._rows = unordered[np.argsort(unordered["key"], kind="stable")]
 
     def find(self, key: str) -> KnownItem | None:
@@ -47,10 +61,14 @@ class KeyIndex:
         place = int(np.searchsorted(self._rows["key"], wanted))
         if place == len(self._rows) or self._rows["key"][place] != wanted:
             return None
-        _, id_, width, height, frame_rate, milliseconds = self._rows[place].item()
-        return KnownItem(id_, width or None, height or None, frame_rate or None, milliseconds / 1000 or None)
+        _, id_, width, height, frame_rate, milliseconds, page_count, first_page = self._rows[place].item()
+        sides = [side or None for side in self._sides[2 * first_page : 2 * (first_page + page_count)]]
+        pages = tuple(zip(sides[::2], sides[1::2], strict=True))
+        return KnownItem(id_, width or None, height or None, frame_rate or None, milliseconds / 1000 or None, pages)
 
-
-def _row(key: int, item: KnownItem) -> tuple[int | float, ...]:
-    milliseconds = min(round(1000 * (item.duration or 0)), 2**31 - 1)
-    return key, item.id, item.width or 0, item.height or 0, item.frame_rate or 0.0, milliseconds
+    def _row(self, key: int, item: KnownItem) -> tuple[int | float, ...]:
+        milliseconds = min(round(1000 * (item.duration or 0)), 2**31 - 1)
+        size = item.width or 0, item.height or 0
+        first_page = len(self._sides) // 2
+        self._sides.extend(side or 0 for page in item.pages for side in page)
+        return key, item.id, *size, item.frame_rate or 0.0, milliseconds, len(item.pages), first_page

@@ -22,6 +22,8 @@ _LISTED_TYPES: Final = ("image", "video", "audio")
 _ITEM_FIELDS: Final = ("item_key", "media_type", "width", "height", "frame_count", "frame_rate")
 """Keys of a row that say something of the item itself; any other goes along as its data."""
 
+_SIDES: Final = ("width", "height")
+
 _SCRIPT: Final = re.compile(r"\.(php\d?|phtml|aspx?|ashx|jspx?|cgi|pl|py)$", re.IGNORECASE)
 
 ROWS: Final = "rows"
@@ -38,7 +40,8 @@ def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]
           (``s3://aws_default@bucket/photos/*.jpg``)
         - a list of paths and URIs, of dicts, or of both. A dict has its file under ``media_field``, and may have
           ``item_key``, ``media_type``, ``width``, ``height``, ``frame_count`` and ``frame_rate``; whatever else it has
-          goes along as the item's data
+          goes along as the item's data. An item of several images has an ``item_key``, and under ``media_field`` their
+          list, or its JSON text; its ``width`` and ``height`` are then lists as well
         - a pandas DataFrame or an Arrow table, whose rows are such dicts
         - a file of such rows, or a glob of them: ``.csv`` (all of it is text), ``.jsonl``, ``.ndjson`` or ``.parquet``
 
@@ -176,19 +179,23 @@ def _item(row: Any, media_field: str, number: int) -> MediaItem:
             f"{media_field!r}."
         )
     row = {name: plain_value(value) for name, value in row.items()}
-    media = row.get(media_field)
+    media = _read_list(row.get(media_field))
     fields = {name: row[name] for name in _ITEM_FIELDS if row.get(name) not in (None, "")}
     if media_field not in row and "item_key" in fields:
         uri = ""
         fields.setdefault("media_type", ROWS)
-    elif media is None or media == "":
+    elif media is None or media in ("", []):
         raise AnnotationError(
             f"Media item {number} has no {media_field!r}; it has {', '.join(map(repr, row))}. A row without a file has "
             f"an item_key, and no {media_field!r}."
         )
+    elif isinstance(media, list) and len(media) > 1:
+        uri = ""
+        fields |= {"pages": _pages(media, fields, number), "media_type": "image", "width": None, "height": None}
     else:
-        uri = _uri(media)
+        uri = _uri(media[0] if isinstance(media, list) else media)
         fields = {"item_key": without_connection(uri), "media_type": media_type_of(uri), **fields}
+        fields |= {side: fields[side][0] for side in _SIDES if isinstance(fields.get(side), list) and fields[side]}
     fields["item_key"] = plain_text(fields["item_key"])
     data = {str(name): value for name, value in row.items() if name not in (media_field, *_ITEM_FIELDS)}
     try:
@@ -196,6 +203,33 @@ def _item(row: Any, media_field: str, number: int) -> MediaItem:
         return msgspec.convert({**fields, "media": uri, "data": data}, MediaItem, strict=False)
     except msgspec.ValidationError as error:
         raise AnnotationError(f"Media item {number} ({fields['item_key']}): {error}.") from error
+
+
+def _read_list(value: Any) -> Any:
+    """Return the list that JSON text is, as CSV and databases without lists have it; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith("["):
+        return value
+    try:
+        return msgspec.json.decode(value, type=list[str | int | None])
+    except msgspec.DecodeError:
+        return value
+
+
+def _pages(media: list[Any], fields: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
+    """Return the images of an item that shows several, each with its own size where the row has it."""
+    if "item_key" not in fields:
+        raise AnnotationError(f"Media item {number} has {len(media)} files: give it an item_key.")
+    where = f"Media item {number} ({plain_text(fields['item_key'])})"
+    if fields.get("media_type", "image") != "image":
+        raise AnnotationError(f"{where} has {len(media)} files: only images can be several in an item.")
+    sizes = {side: _read_list(fields.get(side)) or [None] * len(media) for side in _SIDES}
+    for side, lengths in sizes.items():
+        if not isinstance(lengths, list) or len(lengths) != len(media):
+            raise AnnotationError(f"{where} has {len(media)} files: its {side} is no list of as many numbers.")
+    return [
+        {"media": _uri(one), "width": width, "height": height}
+        for one, width, height in zip(media, sizes["width"], sizes["height"], strict=True)
+    ]
 
 
 def _uri(media: Any) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import UploadReport
-from airflow_annotation.hooks.label_studio import media_files, upload
+from airflow_annotation.hooks.label_studio import media_files, upload, upload_requests
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.upload import upload_items
 from airflow_annotation.media.items import MediaItem
@@ -441,8 +441,8 @@ def test_a_server_that_stays_broken_stops_the_upload(label_studio: LabelStudio, 
 def test_items_are_drawn_as_they_are_needed_and_not_all_at_once(
     client: LabelStudioClient, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload, "FILES_PER_REQUEST", 5)
-    monkeypatch.setattr(upload, "FILES_PER_IMPORT", 10)
+    monkeypatch.setattr(upload_requests, "FILES_PER_REQUEST", 5)
+    monkeypatch.setattr(upload_requests, "FILES_PER_IMPORT", 10)
     monkeypatch.setattr(upload, "_READ_AHEAD", 10)
     paths = images(tmp_path, 100)
     unfinished = []

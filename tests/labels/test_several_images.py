@@ -42,8 +42,8 @@ TARGETS = {
 SIZES = [(1000, 500), (200, 800), (640, 480)]
 
 
-def read(kind: str, result: list[dict[str, Any]]) -> Any:
-    task = {"id": 1, "data": DATA[kind], "annotations": [{"id": 7, "result": result}]}
+def read(kind: str, result: list[dict[str, Any]], data: dict[str, Any] | None = None) -> Any:
+    task = {"id": 1, "data": data or DATA[kind], "annotations": [{"id": 7, "result": result}]}
     source = ExportSource(project="label-studio://host/projects/1", config=LabelingConfig(CONFIGS[kind]), item_url="")
     return tables_from_export(json.dumps([task]).encode(), source)
 
@@ -101,9 +101,7 @@ def test_pixels_of_another_image_than_the_first_need_its_size() -> None:
             Submission(item_key="k", labels=[{**row, "target": target}]),
             label_schema_from_config(CONFIGS["valueList"]),
             coordinates="pixels",
-            width=1000,
-            height=500,
-            is_sized=config.is_main_image,
+            find_size=lambda target: (1000, 500) if config.is_main_image(target) else (None, None),
         )
         return row_["bbox"]
 
@@ -111,6 +109,55 @@ def test_pixels_of_another_image_than_the_first_need_its_size() -> None:
     assert np.allclose(complete(None), [0.1, 0.1, 0.1, 0.2])
     with pytest.raises(LabelRowError, match="width and height"):
         complete("image[1]")
+
+
+@pytest.mark.parametrize("kind", ["valueList", "Repeater"])
+@given(page=st.integers(0, 2000))
+def test_a_record_is_on_the_page_that_the_target_of_its_row_says(kind: str, page: int) -> None:
+    config = LabelingConfig(CONFIGS[kind])
+    target = f"image[{page}]" if kind == "valueList" else f"p{page}"
+    row = {"label_id": "r", "field": "label", "type": "detection", "label": "car", "bbox": [0, 0, 0.1, 0.1]}
+    sizes = {target: (640, 480)}
+    (record,) = results_from_labels(
+        [{**row, "target": target}], config, find_size=lambda name: sizes.get(name or "", (None, None))
+    )
+    assert (record["to_name"], record.get("item_index")) == (("image", page) if kind == "valueList" else (target, None))
+    assert (record["original_width"], record["original_height"]) == (640, 480)
+    assert config.page_number(target) == page
+    assert read(kind, [record]).labels["target"].to_pylist() == [target]
+    assert config.page_number(None) == 0
+    assert config.page_number("somewhere else") is None
+
+
+lengths = st.none() | st.integers(1, 9000)
+
+
+@pytest.mark.parametrize("kind", ["valueList", "Repeater"])
+@given(sizes=st.lists(st.tuples(lengths, lengths), min_size=2, max_size=5), drawn=st.booleans())
+def test_an_uploaded_item_of_several_images_lands_with_the_place_and_size_of_each(
+    kind: str, sizes: list[tuple[int | None, int | None]], drawn: bool
+) -> None:
+    uris = [f"s3://bucket/{number}.png" for number in range(len(sizes))]
+    data: dict[str, Any] = {"item_key": "doc", "pages": [f"/data/upload/{uri[-5:]}" for uri in uris], "note": 1}
+    data |= {"media_uri": uris, "width": [width for width, _ in sizes], "height": [height for _, height in sizes]}
+    target = {"to_name": "image", "item_index": 1} if kind == "valueList" else {"to_name": "p1"}
+    box = {"type": "rectanglelabels", "from_name": "label", "id": "r", "original_width": 70, "original_height": 90}
+    result = [box | target | {"value": {"x": 1, "y": 1, "width": 1, "height": 1}}] if drawn else []
+    (item,) = read(kind, result, data).items.to_pylist()
+    media = json.loads(item["media"])
+    expected = [*sizes]
+    if drawn and None in sizes[1]:  # then what the tool says of the image is taken
+        expected[1] = (70, 90) if sizes[1][0] is None else (sizes[1][0], None)
+    assert [(one["uri"], one.get("width"), one.get("height")) for one in media] == [
+        (uri, *size) for uri, size in zip(uris, expected, strict=True)
+    ]
+    assert [one["target"] for one in media] == [
+        f"image[{number}]" if kind == "valueList" else f"p{number}" for number in range(len(uris))
+    ]
+    assert (item["item_key"], json.loads(item["data"])) == ("doc", {"pages": data["pages"], "note": 1})
+    # Somebody edits the task: what was uploaded says nothing of what it shows now.
+    edited = json.loads(read(kind, [], {**data, "pages": URIS[:1] + data["pages"]}).items["media"][0].as_py())
+    assert [one["uri"] for one in edited] == URIS[:1] + data["pages"]
 
 
 @pytest.mark.parametrize("kind", CONFIGS)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from airflow_annotation.exceptions import AnnotationUploadError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
-from airflow_annotation.hooks.label_studio import upload as label_studio_upload
+from airflow_annotation.hooks.label_studio import upload_requests
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.operators.media import UploadMediaOperator
@@ -79,7 +79,7 @@ def test_rows_from_everywhere_are_the_same_items(
 def test_the_rows_of_a_query_are_read_as_they_are_needed(
     label_studio_conn_id: str, project: AnnotationProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_studio_upload, "BYTES_PER_IMPORT", 10_000)
+    monkeypatch.setattr(upload_requests, "BYTES_PER_IMPORT", 10_000)
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'rows.db'}")
     with engine.begin() as connection:
         connection.exec_driver_sql('CREATE TABLE texts (id INTEGER, prompt TEXT, "left" TEXT, "right" TEXT)')

@@ -80,6 +80,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         super().__init__(**kwargs)
         self.label_studio_conn_id = label_studio_conn_id
         self._configs: dict[str, LabelingConfig] = {}
+        self._media_configs: dict[str, LabelingConfig] = {}
 
     def make_client(self, *, attempts: int) -> LabelStudioClient:
         """Return a client as the connection describes it."""
@@ -206,7 +207,11 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
 
     def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
         """Return the URL of what the server shows of an item, and the key where the server has it itself."""
-        config = self._read_config(project_id) if target else None
+        config = None
+        if target:
+            if project_id not in self._media_configs:  # an item may have hundreds of images, each of which is asked for
+                self._media_configs[project_id] = self._read_config(project_id)
+            config = self._media_configs[project_id]
         return media_files.find_media(self.client, project_id, item_id, target, config)
 
     def list_last_labeled(self, project_id: str, count: int) -> list[str]:

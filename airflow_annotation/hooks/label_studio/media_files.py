@@ -195,9 +195,10 @@ def find_media(
     if target and config is not None:
         shown = [uri for name, uri in config.list_images(task.data) if name == target]
     else:
-        shown = [value for key, value in task.data.items() if key not in RESERVED_KEYS and isinstance(value, str)]
+        values = [value for key, value in task.data.items() if key not in RESERVED_KEYS]
+        shown = [one for value in values for one in (value if isinstance(value, list) else [value])]
     for uri in shown:
-        if uri is not None and uri.startswith(("/", "http://", "https://")):
+        if isinstance(uri, str) and uri.startswith(("/", "http://", "https://")):
             server = urlsplit(client.url)
             return client.media_request(f"{server.scheme}://{server.netloc}{uri}" if uri[0] == "/" else uri)
     return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,7 @@ from airflow_annotation.labels.label_studio.config import label_schema_from_conf
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
+from airflow_annotation.labels.media import Size
 from airflow_annotation.labels.submissions import Row, Submission
 from airflow_annotation.media.key_index import KeyIndex, KnownItem
 
@@ -159,8 +161,11 @@ class _Upload(LabelUpload):
 
     # Predictions
 
-    def is_sized(self, target: str | None) -> bool:
-        return self._config.is_main_image(target)
+    def find_size(self, item: KnownItem, target: str | None) -> Size:
+        if not item.pages:
+            return (item.width, item.height) if self._config.is_main_image(target) else (None, None)
+        number = self._config.page_number(target)
+        return (None, None) if number is None or number >= len(item.pages) else item.pages[number]
 
     def write(
         self,
@@ -175,7 +180,7 @@ class _Upload(LabelUpload):
             "model_version": self._model_version,
             "score": submission.score,
             "result": results_from_labels(
-                rows, self._config, width=item.width, height=item.height, duration=item.duration
+                rows, self._config, find_size=partial(self.find_size, item), duration=item.duration
             ),
         }
         return [msgspec.Raw(msgspec.json.encode(prediction))]
@@ -338,9 +343,16 @@ class _Upload(LabelUpload):
 
 def _index_items(client: LabelStudioClient, project_id: str, config: LabelingConfig) -> KeyIndex:
     return KeyIndex(
-        (hash_, KnownItem(task_id, _pixels(data.get("width")), _pixels(data.get("height")), *_frames(data)))
+        (hash_, _known_item(task_id, data))
         for hash_, task_id, data in ItemTasks(client, project_id, config=config).read()
     )
+
+
+def _known_item(task_id: int, data: Mapping[str, Any]) -> KnownItem:
+    width, height = data.get("width"), data.get("height")
+    sides = zip(width, height, strict=False) if isinstance(width, list) and isinstance(height, list) else ()
+    pages = tuple((_pixels(width), _pixels(height)) for width, height in sides)
+    return KnownItem(task_id, _pixels(width), _pixels(height), *_frames(data), pages)
 
 
 def _pixels(value: Any) -> int | None:

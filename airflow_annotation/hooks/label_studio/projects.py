@@ -20,6 +20,7 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient, proj
 from airflow_annotation.hooks.settings import check_settings
 from airflow_annotation.hooks.tool_hook import ProjectMaker
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.objects import SEVERAL
 from airflow_annotation.labels.media_types import FILES, ROWS
 
 log = logging.getLogger(__name__)
@@ -106,8 +107,9 @@ def get_label_config(client: LabelStudioClient, project_id: str) -> str:
 
 def shown_media_types(label_config: str) -> list[str]:
     """Return the kinds of media that a labeling config shows, and ``rows`` where all of it is in a task's data."""
-    shown = {media.media_type for media in LabelingConfig(label_config or "<View/>").objects.values()}
-    return sorted(shown) if shown & FILES or not shown else [*sorted(shown), ROWS]
+    objects = LabelingConfig(label_config or "<View/>").objects.values()
+    shown = {"images" if media.shows_several else media.media_type for media in objects}
+    return sorted(shown) if shown & (FILES | SEVERAL.keys()) or not shown else [*sorted(shown), ROWS]
 
 
 def validate_label_config(client: LabelStudioClient, label_config: str) -> None:

@@ -1,19 +1,18 @@
 """Media items into a Label Studio project: files in bounded requests, then tasks that carry the item keys.
 
-Files are read by some threads while one other sends, so that the server is never waited for with nothing read, and no
-more is held than a request's files and the next one's. On Label Studio's own server a second sender gained nothing.
+Files are read by some threads, ahead of what :mod:`~airflow_annotation.hooks.label_studio.upload_requests` sends.
 """
 
 from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from operator import length_hint
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
@@ -30,28 +29,20 @@ from airflow_annotation.hooks.label_studio.media_files import (
 )
 from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.references import MediaReferences
+from airflow_annotation.hooks.label_studio.upload_requests import ReadyItem, UploadRequests
 from airflow_annotation.hooks.progress_log import UploadProgress
-from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.controls import LabelingConfig, MediaObject
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 from airflow_annotation.media.items import MediaItem, key_hash
-from airflow_annotation.media.probe import probe_media
+from airflow_annotation.media.probe import MediaProbe, probe_media
 from airflow_annotation.media.storage import local_path, open_media, shown, uri_scheme, without_connection
-
-FILES_PER_REQUEST: Final = 50
-BYTES_PER_REQUEST: Final = 64 * 1024 * 1024
-"""A default server takes 100 files and 250 MiB; proxies before it often take less."""
-
-FILES_PER_IMPORT: Final = 200
-TASKS_PER_IMPORT: Final = 1000
-BYTES_PER_IMPORT: Final = 16 * 1024 * 1024
-"""Of rows: a text may be as long as a book."""
 
 _READERS: Final = 8
 _READ_AHEAD: Final = 64
-_SENDS_AHEAD: Final = 2
 
-_SIZES: Final = ("width", "height", "frame_count", "frame_rate")
-"""Keys of a task's data that say something of the item."""
+_SIDES: Final = ("width", "height")
+_SIZES: Final = (*_SIDES, "frame_count", "frame_rate")
+"""Keys of a task's data that say something of the item; lists of the first two where it shows several images."""
 
 
 def upload_items(
@@ -68,7 +59,8 @@ def upload_items(
     The data of an item without a file are what the labeling config shows: each key that a tag shows, and no other.
 
     A task's data hold the media under the key that the labeling config shows it from, ``item_key``, ``media_uri``,
-    what is known of ``width``, ``height``, ``frame_count`` and ``frame_rate``, and the item's own data beside them.
+    what is known of ``width``, ``height``, ``frame_count`` and ``frame_rate``, and the item's own data beside them. Of
+    an item of several images, the media, ``media_uri``, ``width`` and ``height`` are lists.
     Sizes are read from files that are uploaded and from local files; what is only referred to on the web or in a bucket
     is not read, and has the size that the item came with, if any.
 
@@ -100,21 +92,30 @@ def upload_items(
     return upload.run(items)
 
 
-class _ReadyItem(msgspec.Struct, kw_only=True, eq=False):
-    """An item of which only the server's place for its file, if it has one to send, is not known yet."""
+class _Reading(NamedTuple):
+    """A file that is being read, or an item without one.
 
-    item_key: str
-    data_key: str
-    data: dict[str, Any]
-    file: MediaFile | None = None
-    refused: bool = False
-    size: int = 0
-    """Of a row, in bytes of JSON."""
+    :param item: the item
+    :param number: of the file in it, from 0
+    :param file: what it is; None of what is not read
+    :param is_last: whether no other file of the item comes after it
+    """
+
+    item: ReadyItem
+    number: int
+    file: Future[_ReadFile] | None
+    is_last: bool
 
 
-class _Outcome(msgspec.Struct):
-    created: int = 0
-    failures: list[tuple[str, str]] = []
+class _ReadFile(NamedTuple):
+    """A file that was read: its headers say what it is.
+
+    :param probe: what they say
+    :param file: to send; None where the server reads the file itself
+    """
+
+    probe: MediaProbe
+    file: MediaFile | None
 
 
 class _Upload:
@@ -142,33 +143,25 @@ class _Upload:
         self._own_keys: set[int] = set()
         self._files = MediaFiles(client, project_id, known_keys=self._known_keys)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read-media")
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="send-media")
-        self._sending: deque[Future[_Outcome]] = deque()
-        self._request: list[_ReadyItem] = []
-        self._request_bytes = 0
-        self._import: list[_ReadyItem] = []
-        self._import_files = self._import_bytes = 0
+        self._requests = UploadRequests(self._files, self._tasks, self._report)
 
     def run(self, items: Iterable[MediaItem]) -> UploadReport:
         progress = UploadProgress(length_hint(items, 0))
-        reading: deque[tuple[MediaItem, Future[_ReadyItem]]] = deque()
+        reading: deque[_Reading] = deque()
         try:
             for item in items:
-                if self._is_wanted(item):
-                    reading.append((item, self._start(item)))
-                if len(reading) > _READ_AHEAD:
-                    self._add(*reading.popleft())
+                for one in self._start(item) if self._is_wanted(item) else ():
+                    reading.append(one)
+                    if len(reading) > _READ_AHEAD:
+                        self._add(reading.popleft())
                 progress.log(self._report)
             while reading:
-                self._add(*reading.popleft())
+                self._add(reading.popleft())
                 progress.log(self._report)
-            self._send_import()
-            while self._sending:
-                self._finish(self._sending.popleft())
-                progress.log(self._report)
+            self._requests.finish()
         finally:
             self._readers.shutdown(cancel_futures=True)
-            self._sender.shutdown(cancel_futures=True)
+            self._requests.shut_down()
         self._tasks.remove_doubles(self._own_keys)
         progress.log(self._report, last=True)
         return self._report
@@ -188,39 +181,42 @@ class _Upload:
 
     # Reading
 
-    def _start(self, item: MediaItem) -> Future[_ReadyItem]:
-        """Begin to make an item ready. Only a file has to be read for that, by the threads for it."""
-        done: Future[_ReadyItem] = Future()
+    def _start(self, item: MediaItem) -> Iterator[_Reading]:
+        """Begin to make an item ready; only files have to be read for that, by the threads for it.
+
+        Yields each file as it is begun, so that of an item of a thousand pages no more are open than of others.
+        """
         try:
             if item.is_row:
-                done.set_result(self._ready_row(item))
-                return done
-            data_key = self._data_key(item)
-            reference = self._reference(item)
+                yield _Reading(self._ready_row(item), 0, None, is_last=True)
+                return
+            ready = self._ready_files(item)
         except MediaError as error:
-            done.set_exception(error)
-            return done
-        if reference is None or local_path(item.media):
-            return self._readers.submit(_read, item, data_key, reference)
-        done.set_result(_ready(item, data_key, reference))
-        return done
+            self._requests.fail(ReadyItem(item_key=item.item_key, data={}), str(error))
+            return
+        for number, (file, place) in enumerate(zip(item.files, ready.places, strict=True)):
+            is_read = place is None or local_path(file.media)
+            read = self._readers.submit(_read, item, file.media, place is None) if is_read else None
+            yield _Reading(ready, number, read, is_last=number == len(ready.places) - 1)
+            if ready.has_failed:
+                return
 
-    def _reference(self, item: MediaItem) -> str | None:
-        """Return what the task refers to the media by; None to send the file."""
+    def _reference(self, uri: str) -> str | None:
+        """Return what the task refers to a file by; None to send the file."""
         if self._media_access == "upload":
             return None
-        if self._media_access == "auto" and uri_scheme(item.media) not in {"http", "https", "file"}:
+        if self._media_access == "auto" and uri_scheme(uri) not in {"http", "https", "file"}:
             return None
-        reference = self._references.find(item.media)
+        reference = self._references.find(uri)
         if reference is None and self._media_access == "reference":
             raise MediaError(
-                f"Label Studio cannot read {shown(item.media)} by itself: it is not on the web, in a bucket that the "
+                f"Label Studio cannot read {shown(uri)} by itself: it is not on the web, in a bucket that the "
                 "project has a storage for, or in a folder below the connection's local_files_document_root. Use "
                 "media_access='upload'."
             )
         return reference
 
-    def _ready_row(self, item: MediaItem) -> _ReadyItem:
+    def _ready_row(self, item: MediaItem) -> ReadyItem:
         """Return an item without a file; check that it has what the project shows, and nothing else."""
         tags = self._config.data_tags
         shown_keys = {media.data_key for media in self._config.objects.values()}
@@ -236,128 +232,105 @@ class _Upload:
             )
         sizes = {name: value for name in _SIZES if (value := getattr(item, name)) is not None}
         data = {"item_key": item.item_key, **sizes, **item.data}
-        return _ReadyItem(item_key=item.item_key, data_key="", data=data, size=self._json_size(item, data))
+        return ReadyItem(item_key=item.item_key, data=data, size=self._json_size(item, data))
 
     def _json_size(self, item: MediaItem, data: Any) -> int:
         try:
             return len(msgspec.json.encode(data))
         except (TypeError, ValueError, OverflowError) as error:
-            name = shown(item.media) if item.media else item.item_key
-            raise MediaError(f"The data of {name!a} cannot be JSON: {error}.") from error
+            raise MediaError(f"The data of {_name(item)!a} cannot be JSON: {error}.") from error
 
-    def _data_key(self, item: MediaItem) -> str:
-        """Return the key of the task's data for the item's media; check that its data can stand beside it."""
-        objects = self._config.objects.values()
-        data_key = next((media.data_key for media in objects if media.media_type == item.media_type), None)
-        if data_key is None:
-            labeled = " and ".join(sorted({media.media_type for media in objects}))
-            raise MediaError(f"{shown(item.media)} is of type {item.media_type}, but the project labels {labeled}.")
-        taken = sorted({data_key, *RESERVED_KEYS} & item.data.keys())
+    def _ready_files(self, item: MediaItem) -> ReadyItem:
+        """Return an item with files; check that the project shows them, and that its data can stand beside them."""
+        name = _name(item)
+        media = self._find_media(item)
+        taken = sorted({media.data_key, *RESERVED_KEYS} & item.data.keys())
         if taken:
-            raise MediaError(f"Data key {taken[0]!r} of {shown(item.media)} is taken by the upload: rename it.")
-        absent = sorted({media.data_key for media in objects} - {data_key} - item.data.keys())
+            raise MediaError(f"Data key {taken[0]!r} of {name} is taken by the upload: rename it.")
+        objects = self._config.objects.values()
+        absent = sorted({one.data_key for one in objects} - {media.data_key} - item.data.keys())
         if absent:
-            raise MediaError(f"The project also shows {absent[0]!r}, which the data of {shown(item.media)} lack.")
-        self._json_size(item, (item.item_key, item.media, item.data))
-        return data_key
+            raise MediaError(f"The project also shows {absent[0]!r}, which the data of {name} lack.")
+        uris = [without_connection(file.media) for file in item.files]
+        data = {media.data_key: None, "item_key": item.item_key, "media_uri": uris if item.pages else uris[0]}
+        if item.pages:
+            sizes: dict[str, Any] = {side: [getattr(page, side) for page in item.pages] for side in _SIDES}
+        else:
+            sizes = {name: value for name in _SIZES if (value := getattr(item, name)) is not None}
+        data |= sizes | item.data
+        size = self._json_size(item, data)
+        places = [self._reference(file.media) for file in item.files]
+        return ReadyItem(item_key=item.item_key, data=data, media=media, places=places, size=size)
 
-    # Sending
+    def _find_media(self, item: MediaItem) -> MediaObject:
+        """Return what of the labeling config shows the files of an item."""
+        objects = self._config.objects.values()
+        fitting = [media for media in objects if media.media_type == item.media_type]
+        if not fitting:
+            labeled = " and ".join(sorted({media.media_type for media in objects}))
+            raise MediaError(f"{_name(item)} is of type {item.media_type}, but the project labels {labeled}.")
+        media = next((media for media in fitting if media.shows_several or not item.pages), None)
+        if media is None:
+            raise MediaError(
+                f"Item {item.item_key!r} has {len(item.pages)} images, but the project shows one image of an "
+                "item. Make the project with media_type='images', give the Image tag of your labeling config a "
+                "valueList, or upload each image as an item."
+            )
+        return media
 
-    def _add(self, item: MediaItem, reading: Future[_ReadyItem]) -> None:
+    def _add(self, reading: _Reading) -> None:
+        ready = reading.item
         try:
-            ready = reading.result()
+            read = reading.file.result() if reading.file else None
         except MediaError as error:
-            # Names of files need not be valid Unicode; what is reported goes through JSON.
-            self._report.fail(item.item_key.encode(errors="backslashreplace").decode(), str(error))
+            self._requests.fail(ready, str(error))
             return
-        if ready.file is not None:
-            size = ready.file.file.seek(0, io.SEEK_END)
-            if self._request_bytes + size > BYTES_PER_REQUEST:
-                self._send_request()
-            self._request.append(ready)
-            self._request_bytes += size
-            self._import_files += 1
-        if self._import_bytes + ready.size > BYTES_PER_IMPORT:
-            self._send_import()
-        self._import.append(ready)
-        self._import_bytes += ready.size
-        if len(self._request) == FILES_PER_REQUEST:
-            self._send_request()
-        if self._import_files == FILES_PER_IMPORT or len(self._import) == TASKS_PER_IMPORT:
-            self._send_import()
-
-    def _send_request(self) -> None:
-        if self._request:
-            self._submit(self._send_files, self._request)
-        self._request, self._request_bytes = [], 0
-
-    def _send_import(self) -> None:
-        self._send_request()
-        if self._import:
-            self._submit(self._create_tasks, self._import)
-        self._import, self._import_files, self._import_bytes = [], 0, 0
-
-    def _submit(self, send: Callable[[list[_ReadyItem]], _Outcome], items: list[_ReadyItem]) -> None:
-        while len(self._sending) >= _SENDS_AHEAD:
-            self._finish(self._sending.popleft())
-        self._sending.append(self._sender.submit(send, items))
-
-    def _finish(self, sending: Future[_Outcome]) -> None:
-        outcome = sending.result()
-        self._report.uploaded += outcome.created
-        for item_key, reason in outcome.failures:
-            self._report.fail(item_key, reason)
-
-    def _send_files(self, items: list[_ReadyItem]) -> _Outcome:
-        files = {item.file.name: item.file for item in items if item.file}  # an item that is there twice has one file
-        refused = {file.name: str(error) for file, error in self._files.send(list(files.values()))}
-        outcome = _Outcome()
-        for item in items:
-            if item.file is None:
-                continue
-            item.file.file.close()
-            if item.file.name in refused:
-                item.refused = True
-                outcome.failures.append((item.item_key, refused[item.file.name]))
-        return outcome
-
-    def _create_tasks(self, items: list[_ReadyItem]) -> _Outcome:
-        paths = self._files.take_paths()
-        taken = [item for item in items if not item.refused]
-        for item in taken:
-            if item.file:
-                item.data[item.data_key] = paths[item.file.name]
-        refused = self._tasks.create([item.data for item in taken])
-        return _Outcome(
-            created=len(taken) - len(refused),
-            failures=[(data["item_key"], str(error)) for data, error in refused],
-        )
+        if read is not None and ready.has_failed and read.file is not None:
+            read.file.file.close()
+        elif read is not None:
+            _note_sizes(ready, reading.number, read.probe)
+            if read.file is not None:
+                self._requests.add_file(ready, reading.number, read.file)
+        if reading.is_last and not ready.has_failed:
+            for side in _SIDES:
+                if isinstance(ready.data.get(side), list) and not any(ready.data[side]):
+                    del ready.data[side]
+            self._requests.add_item(ready)
 
 
-def _ready(item: MediaItem, data_key: str, reference: str | None) -> _ReadyItem:
-    sizes = {name: value for name in _SIZES if (value := getattr(item, name)) is not None}
-    data = {data_key: reference, "item_key": item.item_key, "media_uri": without_connection(item.media)}
-    return _ReadyItem(item_key=item.item_key, data_key=data_key, data={**data, **sizes, **item.data})
+def _note_sizes(item: ReadyItem, number: int, probe: MediaProbe) -> None:
+    """Put what a file says of itself into the data of its task, where the caller has not said it."""
+    for name in _SIZES:
+        value, known = getattr(probe, name), item.data.get(name)
+        if isinstance(known, list):
+            known[number] = value if known[number] is None else known[number]
+        elif known is None and value is not None and len(item.places) == 1:
+            item.data[name] = value
 
 
-def _read(item: MediaItem, data_key: str, reference: str | None) -> _ReadyItem:
-    """Make an item ready whose file is at hand.
+def _read(item: MediaItem, uri: str, is_sent: bool) -> _ReadFile:
+    """Read the headers of a file that is at hand.
 
-    :param reference: what the server reads the file by; None to send it
+    :param uri: one of the item's files
+    :param is_sent: whether it is sent, and left open for that
     """
     with ExitStack() as until_sent:
-        file = until_sent.enter_context(open_media(item.media))
-        probe = probe_media(file, shown(item.media), item.media_type)
-        unknown = {name: getattr(probe, name) for name in _SIZES if getattr(item, name) is None}
-        ready = _ready(msgspec.structs.replace(item, **unknown), data_key, reference)
-        if reference is None:
-            ready.file = _file_to_send(item, file, probe.mime_type)
-            until_sent.pop_all()
-        return ready
+        file = until_sent.enter_context(open_media(uri))
+        probe = probe_media(file, shown(uri), item.media_type)
+        if not is_sent:
+            return _ReadFile(probe, None)
+        sent = _file_to_send(item.item_key, uri, file, probe.mime_type)
+        until_sent.pop_all()
+        return _ReadFile(probe, sent)
 
 
-def _file_to_send(item: MediaItem, file: BinaryIO, mime_type: str) -> MediaFile:
-    name = shown(item.media)
+def _name(item: MediaItem) -> str:
+    """Return what errors call an item."""
+    return shown(item.media) if item.media else item.item_key
+
+
+def _file_to_send(item_key: str, uri: str, file: BinaryIO, mime_type: str) -> MediaFile:
+    name = shown(uri)
     if mime_type not in EXTENSIONS:
         raise MediaError(
             f"{name} is {mime_type}, which Label Studio does not take. It takes "
@@ -371,5 +344,5 @@ def _file_to_send(item: MediaItem, file: BinaryIO, mime_type: str) -> MediaFile:
         )
     stem = PurePosixPath(name).stem
     return MediaFile(
-        name=file_name(key_hash(item.item_key), file, stem, EXTENSIONS[mime_type]), file=file, mime_type=mime_type
+        name=file_name(key_hash(item_key), file, stem, EXTENSIONS[mime_type]), file=file, mime_type=mime_type
     )

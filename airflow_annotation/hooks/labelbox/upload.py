@@ -219,6 +219,11 @@ class _Upload:
     def _row(self, item: MediaItem, global_key: str) -> dict[str, Any]:
         """Return an item as a data row, its file sent if need be."""
         content: bytes | None = None
+        if item.pages:
+            raise MediaError(
+                f"Item {item.item_key!r} has {len(item.pages)} images, and a data row of Labelbox shows one. Make "
+                "a PDF of them for a project of documents, or upload each image as an item."
+            )
         if item.is_row:
             content, item = self._take_text(item)
         name = _name(item)

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 from airflow_annotation.labels.colors import color
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
-from airflow_annotation.labels.label_studio.objects import ASKED, OBJECT_TAGS, TAG_OF
+from airflow_annotation.labels.label_studio.objects import ASKED, OBJECT_TAGS, SEVERAL, TAG_OF
 from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, find_tag, tags_of
 from airflow_annotation.labels.media_types import DEFAULT_COLUMNS, ROWS, ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
@@ -154,7 +154,7 @@ class _Writer:
         for media in shown:
             if (media.tag == "List") != (field.type == "ranking"):
                 raise LabelSchemaError(
-                    f"{where} is about {media.attrib['value'][1:]!r}, which another field shows as a {media.tag}."
+                    f"{where} is about {(media.get('value') or media.get('valueList', ''))[1:]!r}, which another field shows as a {media.tag}."
                 )
         to_name = ",".join(media.attrib["name"] for media in shown)
         self._write_field(name, field, to_name, shown[0].tag)
@@ -162,7 +162,7 @@ class _Writer:
             _write_attribute(self.view, name, attribute_name, attribute, to_name)
 
     def _show_media(self, media: ProjectMedia) -> None:
-        shown = self._show(self._media_type, TAG_OF[self._media_type].name)
+        shown = self._show(self._media_type, TAG_OF[SEVERAL.get(self._media_type, self._media_type)].name)
         if media.frame_rate is not None:
             shown.set("frameRate", f"{media.frame_rate:.12g}")
         if self._media_type == "time_series":
@@ -178,11 +178,14 @@ class _Writer:
                 raise LabelSchemaError(
                     f"Label Studio cannot show the data key {key!r}. Name it with letters, digits, - and _ only."
                 )
-            numbered = itertools.chain([key], (f"{key}_{number}" for number in itertools.count(1)))
+            is_list = key == self._media_type in SEVERAL
+            one = SEVERAL[key] if is_list else key
+            numbered = itertools.chain([one], (f"{one}_{number}" for number in itertools.count(1)))
             name = next(name for name in numbered if name not in self._taken)
             self._taken.add(name)
             attributes = OBJECT_TAGS[tag.lower()].attributes
-            shown = ElementTree.SubElement(self.view, tag, {"name": name, "value": f"${key}", **attributes})
+            value = "valueList" if is_list else "value"
+            shown = ElementTree.SubElement(self.view, tag, {"name": name, value: f"${key}", **attributes})
             self._objects[key] = shown
         return self._objects[key]
 

@@ -130,6 +130,32 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
         return self.value_type or (shown.value_type if shown else "text")
 
     @property
+    def shows_several(self) -> bool:
+        """Whether a task can give it several images."""
+        return self.is_list or self._repeated_path is not None
+
+    def show(self, places: Sequence[str]) -> Any:
+        """Return what a task's data have under the key for this to show files.
+
+        :param places: of the files: several only where it shows several
+        """
+        if self.is_list:
+            return list(places)
+        if self._repeated_path is None:
+            (place,) = places
+            return place
+        return [{self._repeated_path: place} if self._repeated_path else place for place in places]
+
+    @property
+    def _repeated_path(self) -> str | None:
+        """What leads from an element of the list that a ``Repeater`` repeats to a file; None where that is no list."""
+        if self.repeat is None:
+            return None
+        element = f"{self.repeat.on}[{self.repeat.flag}]"
+        found = re.fullmatch(rf"{re.escape(element)}(?:\.([\w-]+))?", self.value)
+        return found and (found[1] or "")
+
+    @property
     def has_frame_rate_in_data(self) -> bool:
         """Whether each task's data says at which rate the player counts."""
         return _DATA_KEY.fullmatch(self.frame_rate) is not None
@@ -253,6 +279,25 @@ class LabelingConfig:
     def may_show_several(self) -> bool:
         """Whether a task may show several images, whatever its data are."""
         return len(self._images) > 1 or any(media.repeat or media.is_list for media in self._images)
+
+    @property
+    def several_images(self) -> MediaObject | None:
+        """The tag that shows the several images of an item which this provider uploads; None where none can."""
+        return next((media for media in self._images if media.shows_several), None)
+
+    def page_number(self, target: str | None) -> int | None:
+        """Return which of the several images that one tag shows a label is on, from 0; None for none of them.
+
+        :param target: of the label; without a page, and without a target, it is the first
+        """
+        media = self.several_images
+        name, page = split_target(target or "")
+        if media is None or (target and self.find_object(name) is not media):
+            return None
+        if media.repeat is None:
+            return page or 0
+        numbered = _name_pattern(media.name, media.repeat.flag).fullmatch(name)
+        return int(numbered[1]) if numbered and numbered.groups() else 0
 
     def is_main_image(self, target: str | None) -> bool:
         """Return whether a label is on the first of a task's images, or on none of them."""

@@ -55,9 +55,14 @@ OBJECT_TAGS: Final[dict[str, ObjectTag]] = {
 TAG_OF: Final = {tag.media_type: tag for tag in reversed(OBJECT_TAGS.values())}
 """The preferred tag of each kind of media."""
 
-ASKED: Final = {
+SEVERAL: Final = {"images": "image"}
+"""Kinds of media of generated projects that are several files in an item, and the kind that each of them is."""
+
+_SINGLE: Final = {
     name: askable(FIELD_TYPES, name, TAG_OF[name].lacking if name in TAG_OF else ())
     for name in MEDIA_TYPES
     if name in TAG_OF or name == ROWS
 }
+
+ASKED: Final = {**_SINGLE, **{several: _SINGLE[one] for several, one in SEVERAL.items()}}
 """The kinds of media that generated projects can be for, each with the types of fields that can be asked on it."""

@@ -30,7 +30,7 @@ from airflow_annotation.labels.label_studio.tracks import (
     shared_attributes,
 )
 from airflow_annotation.labels.label_studio.values import NOTE, PLACE_ATTRIBUTES, SENT_AT, split_path
-from airflow_annotation.labels.media import split_target
+from airflow_annotation.labels.media import FindSize, Size, split_target
 from airflow_annotation.labels.submissions import SCORE, attributes_of
 from airflow_annotation.labels.types import LABEL_TYPES, OTHER
 
@@ -46,6 +46,7 @@ def results_from_labels(
     *,
     width: int | None = None,
     height: int | None = None,
+    find_size: FindSize | None = None,
     duration: float | None = None,
 ) -> list[Record]:
     """Return the result of one annotation or prediction.
@@ -57,12 +58,18 @@ def results_from_labels(
     :param config: the labeling config of the project that they go to
     :param width: of the item's media, or the first of its images, in pixels; Label Studio wants it with shapes
     :param height: of the same, in pixels
+    :param find_size: of an item of several images, returns the size of the one that a ``target`` names
     :param duration: of a video, in seconds: where an object is shown that does not disappear before
     :raises UnwritableLabelError: the config has no control for a field or no such class, or coordinates are outside the
         media
     """
+
+    def main_size(target: str | None) -> Size:
+        return (width, height) if config.is_main_image(target) else (None, None)
+
+    find_size = find_size or main_size
     groups = group_rows(rows, config)
-    return [record for group in groups for record in _Writer(group, config, width, height, duration).records()]
+    return [record for group in groups for record in _Writer(group, config, find_size, duration).records()]
 
 
 class _Writer:
@@ -70,8 +77,7 @@ class _Writer:
 
     :param group: the rows
     :param config: the labeling config
-    :param width: of the media, in pixels
-    :param height: of the media, in pixels
+    :param find_size: returns the size of what a label's ``target`` names
     :param duration: of the media, in seconds
     """
 
@@ -79,8 +85,7 @@ class _Writer:
         self,
         group: Group,
         config: LabelingConfig,
-        width: int | None,
-        height: int | None,
+        find_size: FindSize,
         duration: float | None,
     ) -> None:
         self._duration = duration
@@ -89,8 +94,8 @@ class _Writer:
         self._config = config
         if row.get("mask_size"):
             height, width = row["mask_size"]
-        elif not config.is_main_image(row.get("target")):
-            width = height = None
+        else:
+            width, height = find_size(row.get("target"))
         self._size = {"original_width": width, "original_height": height} if width and height else {}
         self._aspect = width / height if width and height else 1.0
         self._where = f"Label {row.get('label_id')!r} of field {row.get('field')!r}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -25,6 +26,9 @@ RESERVED_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
 }
 """Keys of a task's data that have columns of their own in ``items``, where they hold what this provider's uploads put
 there. What else somebody keeps under such a key stays in ``items.data``."""
+
+_OF_PAGES: Final = ("media_uri", "width", "height")
+"""Those that are lists where this provider uploaded an item of several images."""
 
 _PLACE: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/)?/\S+")
 
@@ -61,9 +65,12 @@ def read_data(
     """
     facts: dict[str, Any] = {}
     rest: dict[str, Any] = {}
+    pages = _find_pages(data, config)
     for name, value in data.items():
         if name not in RESERVED_KEYS:
             rest[name] = value
+        elif pages and name in _OF_PAGES and isinstance(value, list):
+            continue
         elif _fits(name, value):
             facts[name] = float(value) if name == "frame_rate" else value
         else:
@@ -74,7 +81,7 @@ def read_data(
     shown = rest[media_key] if media_key is not None else None
     if config.may_show_several or isinstance(shown, list):
         regions = list(regions)
-        media = _several_images(facts, data, regions, config, odd)
+        media = _several_images(_shown_images(facts, pages, data, config), regions, config, odd)
         if len(media) > 1:
             for name in ("media_uri", "width", "height"):
                 facts.pop(name, None)
@@ -102,17 +109,25 @@ def _is_place(value: str, data_key: str, config: LabelingConfig) -> bool:
     return not media.value_type and _PLACE.fullmatch(value) is not None  # servers may be set to read URLs there
 
 
-def _several_images(
-    facts: Mapping[str, Any],
-    data: Mapping[str, Any],
-    regions: Iterable[Region],
-    config: LabelingConfig,
-    odd: OddValues,
+def _shown_images(
+    facts: Mapping[str, Any], pages: Sequence[Medium], data: Mapping[str, Any], config: LabelingConfig
 ) -> list[Medium]:
-    """Return the images of a task with the sizes that its regions say, and those that only regions know of."""
-    media = [Medium(target, uri) for target, uri in config.list_images(data)]
+    """Return the images of a task with what its data say of them."""
+    media = [
+        Medium(target, uri)
+        if not pages or (number := config.page_number(target)) is None
+        else msgspec.structs.replace(pages[number], target=target)
+        for target, uri in config.list_images(data)
+    ]
     if media and "media_uri" in facts:  # what this provider uploaded is the first one
         media[0] = Medium(media[0].target, facts["media_uri"], facts.get("width"), facts.get("height"))
+    return media
+
+
+def _several_images(
+    media: list[Medium], regions: Iterable[Region], config: LabelingConfig, odd: OddValues
+) -> list[Medium]:
+    """Return the images of a task with the sizes that its regions say, and those that only regions know of."""
     for region in regions:
         if not region.original_width or not region.original_height:
             continue
@@ -127,6 +142,19 @@ def _several_images(
         if media[place].width is None and (sides := _size_of(region, odd)):
             media[place] = Medium(media[place].target, media[place].uri, *sides)
     return media
+
+
+def _find_pages(data: Mapping[str, Any], config: LabelingConfig) -> list[Medium]:
+    """Return the several images that this provider uploaded as one item; none where the task shows others by now."""
+    shown, uris = config.several_images, data.get("media_uri")
+    places = data.get(shown.data_key) if shown is not None else None
+    if not isinstance(uris, list) or not isinstance(places, list) or len(uris) != len(places):
+        return []
+    sides = [side if isinstance(side := data.get(name), list) else [] for name in ("width", "height")]
+    return [
+        Medium("", uri if isinstance(uri, str) else None, whole_number(width, 1), whole_number(height, 1))
+        for uri, width, height in itertools.islice(itertools.zip_longest(uris, *sides), len(uris))
+    ]
 
 
 def _facts_of(media: list[Medium]) -> tuple[str | None, int | None, int | None]:

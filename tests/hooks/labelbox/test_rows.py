@@ -51,3 +51,10 @@ def test_a_text_that_is_the_path_of_a_file_stays_a_text(hook: LabelboxHook, monk
     project = hook.create_project(title="Texts", run_key=str(uuid4()), label_schema=SCHEMA, media_type="text")
     hook.upload_items(project.id, [MediaItem(item_key=str(uuid4()), media_type="rows", data={"text": __file__})])
     assert sent == [__file__.encode()]
+
+
+def test_an_item_of_several_images_fails_and_says_what_labelbox_has_for_it(hook: LabelboxHook) -> None:
+    project = hook.create_project(title="Pages", run_key=str(uuid4()), label_schema=SCHEMA)
+    report = hook.upload_items(project.id, list_media([{"item_key": "doc", "media": ["a.png", "b.png"]}]))
+    assert (report.uploaded, report.failed) == (0, 1)
+    assert "'doc' has 2 images, and a data row of Labelbox shows one. Make a PDF" in report.failures[0].reason
