@@ -33,7 +33,8 @@ class UploadMediaOperator(UploadTask):
         URIs or dicts (``{"media": ..., "item_key": ..., "width": ..., "height": ..., any other data}``); a DataFrame or
         an Arrow table of such rows, or a file of them (``.csv``, ``.jsonl``, ``.parquet``, or a glob of such files); or
         the output of a task that returns one of these. A row without ``media`` is an item without a file: it has an
-        ``item_key``, and what the project shows, as in ``{"item_key": "r1", "text": "…"}``. (templated)
+        ``item_key``, and what the project shows, as in ``{"item_key": "r1", "text": "…"}``. A row whose ``media`` is a
+        list is an item of several images, as in ``{"item_key": "doc1", "media": ["1.png", "2.png"]}``. (templated)
     :param sql: instead of ``media``, a query that returns such rows, or the name of a file ``*.sql`` that has it. Of
         rows with one ``item_key`` the first counts. (templated)
     :param media_field: the key or column of ``media``'s rows that holds the file. (templated)

@@ -60,8 +60,9 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     :param classes: short form: what can be chosen. (templated)
     :param mask_targets: short form, for ``segmentation``: the class of each pixel value. (templated)
     :param media_type: the kind of media that the items are of, for a ``label_schema`` or the short form: ``image``,
-        ``video``, ``audio``, ``text``, ``html``, ``pdf``, ``time_series``, ``conversation`` or ``rows``, as far as the
-        tool has it; without it, what the schema settles, else ``image``. (templated)
+        ``images`` (several in an item), ``video``, ``audio``, ``text``, ``html``, ``pdf``, ``time_series``,
+        ``conversation`` or ``rows``, as far as the tool has it; without it, what the schema settles, else ``image``.
+        (templated)
     :param frame_rate: of videos, frames per second: Label Studio's player counts at one rate for all videos of a
         project, 24 if nothing is said; Labelbox knows each file's own. (templated)
     :param columns: of time series, the column of the time and those of the values; ``time`` and ``value`` if nothing is

@@ -20,6 +20,7 @@ ANSWER = {"kind": {"type": "classification", "classes": ["calm"]}}
         ("label_studio", {"media_type": "smell"}, "Label Studio has .* 'smell'. It has them for image, video, audio"),
         ("labelbox", {"media_type": "time_series"}, "Labelbox has .* 'time_series'. It has them for image, video"),
         ("labelbox", {"media_type": "audio", "label_schema": BOXES}, "of type detections, which Labelbox does not ask"),
+        ("labelbox", {"media_type": "images"}, "Labelbox has no generated projects for media of type 'images'. It has"),
         ("", {"media_type": "smell"}, r"Label Studio has no .* Labelbox has no"),
         ("", {"media_type": "text", "frame_rate": 25}, "frame_rate is of videos"),
         ("", {"media_type": "video", "frame_rate": "fast"}, "frame_rate is 'fast'"),
@@ -47,6 +48,7 @@ def test_what_no_tool_can_do_is_an_error_when_the_dag_is_parsed(
         {"media_type": "{{ params.kind }}"},
         {"media_type": "video", "frame_rate": "{{ params.rate }}"},
         {"media_type": "conversation"},
+        {"media_type": "images", "label_schema": BOXES},
     ],
 )
 def test_what_one_tool_can_do_is_for_the_run_to_find_out(arguments: dict[str, Any]) -> None:

@@ -23,6 +23,7 @@ from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProjec
 from airflow_annotation.hooks.label_studio import upload_requests
 from airflow_annotation.labels.media import media_of_items
 from airflow_annotation.labels.reading import ReadOptions
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.landing.landed_files import image_files
 from airflow_annotation.media.items import MediaItem, key_hash
@@ -35,14 +36,13 @@ from tests.support.connections import airflow_connection
 from tests.support.task_context import task_context
 
 CLASSES = '<Label value="title"/>'
-CONFIGS = {
-    "valueList": '<View><Image name="image" valueList="$images"/>'
-    f'<RectangleLabels name="parts" toName="image">{CLASSES}</RectangleLabels></View>',
-    "Repeater": '<View><Repeater on="$images" indexFlag="{{idx}}">'
+REPEATER = (
+    '<View><Repeater on="$images" indexFlag="{{idx}}">'
     '<Image name="image_{{idx}}" value="$images[{{idx}}].url"/>'
     '<RectangleLabels name="parts_{{idx}}" toName="image_{{idx}}">'
-    f"{CLASSES}</RectangleLabels></Repeater></View>",
-}
+    f"{CLASSES}</RectangleLabels></Repeater></View>"
+)
+SCHEMA = LabelSchema.from_dict({"parts": {"type": "detections", "classes": ["title"]}})
 SIZES = [(40, 30), (20, 60), (64, 48)]
 
 
@@ -51,8 +51,12 @@ def make_project(label_studio_conn_id: str) -> Iterator[Any]:
     hook = AnnotationHook.for_connection(label_studio_conn_id)
     made: list[str] = []
 
-    def make(config: str = CONFIGS["valueList"]) -> AnnotationProject:
-        project = hook.create_project(title="pages", run_key=f"pages/{uuid4()}", label_config=config)
+    def make(media_type: str = "images", label_config: str | None = None) -> AnnotationProject:
+        if label_config is not None:
+            asked: dict[str, Any] = {"label_config": label_config}
+        else:
+            asked = {"label_schema": SCHEMA, "media_type": media_type}
+        project = hook.create_project(title="pages", run_key=f"pages/{uuid4()}", **asked)
         made.append(project.id)
         return project
 
@@ -155,7 +159,7 @@ def test_labels_in_pixels_of_any_page_land_on_that_page(
 
 
 def test_a_repeater_shows_them_too(label_studio_conn_id: str, make_project: Any, pages: list[str]) -> None:
-    project = make_project(CONFIGS["Repeater"])
+    project = make_project(label_config=REPEATER)
     assert upload(project, label_studio_conn_id, media=[{"item_key": "doc1", "media": pages}]) == (1, 0, 0)
     found = [(f"image_{number}", page, size) for number, (page, size) in enumerate(zip(pages, SIZES, strict=True))]
     assert media_of(project, label_studio_conn_id) == {"doc1": found}
@@ -210,7 +214,7 @@ def test_an_item_goes_in_whole_or_not_at_all_and_a_retry_brings_the_rest(
 def test_a_project_of_single_images_takes_no_item_of_several(
     label_studio_conn_id: str, make_project: Any, pages: list[str]
 ) -> None:
-    project = make_project(CONFIGS["valueList"].replace("valueList", "value"))
+    project = make_project("image")
     with pytest.raises(AnnotationUploadError, match=r"'doc1' has 3 images, but the project shows one.*valueList"):
         upload(project, label_studio_conn_id, media=[{"item_key": "doc1", "media": pages}])
 

@@ -153,9 +153,8 @@ class _Writer:
         _check_field(name, field)
         for media in shown:
             if (media.tag == "List") != (field.type == "ranking"):
-                raise LabelSchemaError(
-                    f"{where} is about {(media.get('value') or media.get('valueList', ''))[1:]!r}, which another field shows as a {media.tag}."
-                )
+                key = media.get("value", media.get("valueList", ""))[1:]
+                raise LabelSchemaError(f"{where} is about {key!r}, which another field shows as a {media.tag}.")
         to_name = ",".join(media.attrib["name"] for media in shown)
         self._write_field(name, field, to_name, shown[0].tag)
         for attribute_name, attribute in field.attributes.items():
