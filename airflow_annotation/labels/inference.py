@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from airflow_annotation.labels.errors import LabelSchemaError
-from airflow_annotation.labels.types import LABEL_TYPES, LISTS_NO_CLASSES, OTHER, WITHOUT_CLASSES
+from airflow_annotation.labels.types import (
+    DEFAULT_RATING,
+    LABEL_TYPES,
+    LISTS_NO_CLASSES,
+    OTHER,
+    PLACE_ATTRIBUTES,
+    RATING_MAX,
+    WITHOUT_CLASSES,
+)
 
 RADIO_VALUES_MAX: Final = 20
 """Different answers up to which an attribute of strings is taken for a choice, not for free text."""
@@ -21,7 +31,10 @@ _MIXED: Final = {
 }
 """The type of a field whose labels are of several types. A polyline can be closed, so it can be a polygon."""
 
-_NO_QUESTION: Final = "score"
+_NO_QUESTIONS: Final[dict[str, tuple[str, ...]]] = {"span": PLACE_ATTRIBUTES, "text": ("createdAt",)}
+"""Attributes of labels of a type that only say where or when they are."""
+
+_SCORE: Final = "score"
 _NO_FIELD: Final = "relation"
 
 
@@ -32,6 +45,7 @@ class _Seen(msgspec.Struct):
     classes: set[str] = msgspec.field(default_factory=set)
     attributes: dict[str, set[Any]] = msgspec.field(default_factory=dict)
     several: set[str] = msgspec.field(default_factory=set)
+    best: int = DEFAULT_RATING
 
 
 def infer_label_schema(labels: pa.Table | Iterable[pa.RecordBatch]) -> dict[str, Any]:
@@ -68,7 +82,12 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
             seen.types.add(row["type"])
             if row["type"] not in WITHOUT_CLASSES and row.get("label") is not None:
                 seen.classes.add(row["label"])
-            _add_attributes(json.loads(row.get("attributes") or "{}"), seen)
+            attributes = json.loads(row.get("attributes") or "{}")
+            for name in (_SCORE, *_NO_QUESTIONS.get(row["type"], ())):
+                attributes.pop(name, None)
+            _add_attributes(attributes, seen)
+    if "number" in labels.column_names:
+        _add_ratings(labels, fields)
     if "labels" in labels.column_names:
         several = labels.filter(labels["labels"].is_valid()).select(["field", "type", "labels"])
         for row in several.to_pylist():
@@ -76,9 +95,16 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
                 fields[row["field"]].classes.update(row["labels"])
 
 
+def _add_ratings(labels: pa.Table, fields: dict[str, _Seen]) -> None:
+    ratings = labels.filter(pc.equal(labels["type"], "rating")).group_by("field").aggregate([("number", "max")])
+    for row in ratings.to_pylist():
+        if row["field"] in fields and row["number_max"] is not None:
+            fields[row["field"]].best = max(fields[row["field"]].best, math.ceil(row["number_max"]))
+
+
 def _add_attributes(attributes: dict[str, Any], seen: _Seen) -> None:
     for name, answer in attributes.items():
-        if name == _NO_QUESTION or answer is None:
+        if answer is None:
             continue
         if isinstance(answer, list):
             seen.several.add(name)
@@ -97,6 +123,8 @@ def _describe(seen: _Seen) -> dict[str, Any]:
     if type_ == OTHER:
         field["tag"] = ", ".join(sorted(seen.types))
         field["label_types"] = sorted(seen.types)
+    if type_ == "rating":
+        field["max"] = min(seen.best, RATING_MAX)
     classes = sorted(seen.classes)
     if type_ == "segmentation":
         field["mask_targets"] = dict(enumerate(classes, 1))

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
-from airflow_annotation.labels.types import FIELD_TYPES, OF_FIELD, OTHER, REGION_TYPES, WITHOUT_CLASSES
+from airflow_annotation.labels.types import (
+    DEFAULT_RATING,
+    FIELD_TYPES,
+    OF_FIELD,
+    OTHER,
+    RATING_MAX,
+    REGION_TYPES,
+    WITHOUT_CLASSES,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,9 +30,6 @@ _SINGULAR: Final = {type_.name: field_type for field_type, type_ in OF_FIELD.ite
 _ATTRIBUTES_WITH_VALUES: Final = ("radio", "select", "checkbox")
 _MASK_TARGET_MAX: Final = 65535
 _CLASS_NUMBER_MAX: Final = 2**31 - 1
-RATING_MAX: Final = 100
-DEFAULT_RATING: Final = 5
-"""The best rating, where a field does not say."""
 
 _TARGETS: Final = {"pairwise": ("left", "right"), "ranking": ("items",)}
 """The data keys of what fields compare, where they do not say."""

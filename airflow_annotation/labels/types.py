@@ -95,3 +95,19 @@ WITHOUT_CLASSES: Final = frozenset(name for name, type_ in LABEL_TYPES.items() i
 
 LISTS_NO_CLASSES: Final = WITHOUT_CLASSES | {"ranking"}
 """The types whose column ``labels`` has other things than classes: parts of a text, or entries in their order."""
+
+DEFAULT_RATING: Final = 5
+"""The best rating, where a field does not say."""
+
+RATING_MAX: Final = 100
+"""The best rating that a field can ask for."""
+
+PLACE_ATTRIBUTES: Final = ("start", "end", "startOffset", "endOffset", "channel", "groups")
+"""Attributes of a span that say where it is, in the tool's own words, as far as no column does.
+
+In a dialogue of Label Studio ``start`` and ``end`` are the numbers of its paragraphs, and ``span_start`` and
+``span_end`` count the characters in them; the offsets are there where the tool, which counts units of UTF-16, has other
+numbers. In HTML they are XPaths, the offsets count the characters in these elements, and ``span_start`` and
+``span_end`` those of the whole text. In a time series whose times are no numbers, they are its times. ``channel`` is
+that of a sound. ``groups`` are the words of a document in Labelbox, by page.
+"""

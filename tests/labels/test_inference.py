@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
         ("type", pa.string()),
         ("label", pa.string()),
         ("labels", pa.list_(pa.string())),
+        ("number", pa.float64()),
         ("text", pa.string()),
         ("attributes", pa.string()),
     ]
@@ -45,8 +46,26 @@ ROWS: list[Row] = [
     {"field": "count", "type": "scalar"},
     {"field": "relation", "type": "relation", "label": "on"},
     {"field": "wheels", "type": "ellipse", "label": "wheel"},
+    {"field": "names", "type": "span", "label": "city", "attributes": '{"start": "0", "sure": "yes"}'},
+    {"field": "stars", "type": "rating", "number": 7.0},
+    {"field": "stars", "type": "rating", "number": 2.0},
+    {"field": "smiles", "type": "rating", "number": 2.0},
+    {"field": "better", "type": "pairwise", "label": "left"},
+    {"field": "order", "type": "ranking", "labels": ["b", "a"]},
+    {"field": "sorted", "type": "ranking", "label": "good", "labels": ["b", "a"]},
+    {"field": "sorted", "type": "ranking", "labels": ["c"]},
 ]
 EXPECTED = {
+    "better": {"type": "pairwise", "targets": ["left", "right"]},
+    "names": {
+        "type": "spans",
+        "classes": ["city"],
+        "attributes": {"sure": {"type": "radio", "values": ["yes"]}},
+    },
+    "order": {"type": "ranking", "targets": ["items"]},
+    "smiles": {"type": "rating", "max": 5},
+    "sorted": {"type": "ranking", "classes": ["good"], "targets": ["items"]},
+    "stars": {"type": "rating", "max": 7},
     "count": {"type": "scalar"},
     "ground": {"type": "segmentation", "mask_targets": {"1": "grass", "2": "road"}, "classes": ["grass", "road"]},
     "lanes": {"type": "polylines", "classes": ["crossing", "dashed"]},
@@ -79,9 +98,17 @@ def test_an_attribute_with_many_answers_is_free_text() -> None:
         assert LabelSchema.from_labels(table(rows)).fields["objects"].attributes["note"].type == expected
 
 
-def test_what_was_inferred_can_be_labeled() -> None:
-    schema = LabelSchema.from_labels(table([row for row in ROWS if row["field"] != "wheels"]))
-    assert label_schema_from_config(label_config_from_schema(schema)) == schema
+@pytest.mark.parametrize(
+    ("media_type", "types"),
+    [
+        ("image", {"detection", "polyline", "segmentation", "classification", "text", "scalar", "rating"}),
+        ("text", {"span", "classifications", "rating"}),
+        ("rows", {"pairwise", "ranking"}),
+    ],
+)
+def test_what_was_inferred_can_be_labeled(media_type: str, types: set[str]) -> None:
+    schema = LabelSchema.from_labels(table([row for row in ROWS if row["type"] in types]))
+    assert label_schema_from_config(label_config_from_schema(schema, media_type=media_type)) == schema
 
 
 @pytest.mark.parametrize(

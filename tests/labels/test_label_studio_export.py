@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
@@ -328,6 +329,19 @@ def test_each_bucket_of_a_ranking_is_a_row() -> None:
     ]
 
 
+@given(st.text(st.characters(codec="utf-8"), max_size=12), st.integers(0, 15), st.integers(0, 15))
+def test_spans_of_paragraphs_count_characters_and_go_back_as_they_were(text: str, start: int, length: int) -> None:
+    data = {**DATA, "talk": [{"author": "anna", "text": text}]}
+    row: dict[str, Any] = {"field": "tones", "type": "span", "label_id": "a", "label": "glad"}
+    row |= {"span_start": start, "span_end": start + length, "attributes": '{"start": "0", "end": "0"}'}
+    (record,) = results_from_labels([row], LabelingConfig(CONFIG), data=data)
+    units = [len(text[:end].encode("utf-16-le")) // 2 + max(end - len(text), 0) for end in (start, start + length)]
+    assert [record["value"]["startOffset"], record["value"]["endOffset"]] == units
+    (landed,) = read(task([record], data=data)).labels.to_pylist()
+    assert (landed["span_start"], landed["span_end"]) == (start, start + length)
+    assert results_from_labels([landed], LabelingConfig(CONFIG)) == [record]
+
+
 def test_relations_name_their_ends() -> None:
     relation = {"type": "relation", "from_id": "a", "to_id": "b", "direction": "left", "labels": ["holds"]}
     (row,) = read_labels([relation])
@@ -406,7 +420,7 @@ def test_an_empty_export_has_no_rows() -> None:
 @given(submissions())
 def test_labels_survive_being_written_and_read(rows: list[dict[str, Any]]) -> None:
     results = results_from_labels(
-        rows, LabelingConfig(CONFIG), width=WIDTH, height=HEIGHT, duration=FRAMES / FRAME_RATE
+        rows, LabelingConfig(CONFIG), width=WIDTH, height=HEIGHT, duration=FRAMES / FRAME_RATE, data=DATA
     )
     data = {**DATA, "frame_rate": FRAME_RATE, "frame_count": FRAMES}
     assert_same_rows(read(task(results, data=data)).labels.to_pylist(), rows)

@@ -86,11 +86,11 @@ CONFIG: Final = """
 """
 """Every control that rows are read from, on every kind of media."""
 
-DATA: Final = {
+DATA: Final[dict[str, Any]] = {
     "photo": "https://photos/1.jpg",
     "story": "Berlin is far from Paris and from London. " * 3,
     "page": "<h1>Title</h1><p>Some text</p>",
-    "talk": [{"author": "anna", "text": "How are you?"}, {"author": "ben", "text": "I am glad."}],
+    "talk": [{"author": "anna", "text": "How are you?"}, {"author": "ben", "text": "I am \U0001f600 glad."}],
     "series": {"time": [0, 1, 2], "speed": [3, 4, 5]},
     "sound": "https://sounds/1.mp3",
     "clip": "https://videos/1.mp4",
@@ -325,7 +325,19 @@ def _spans(draw: st.DrawFn, field: str) -> Row:
         "marks": [{}, elements, elements | offsets],
         "tones": [{"start": "0", "end": "1"}, {"start": "1", "end": "1"}],
     }
-    return {**place, "attributes": _document(draw(st.sampled_from(said[field])))}
+    attributes = draw(st.sampled_from(said[field]))
+    if field == "tones":
+        attributes = attributes | _units(place, attributes)
+    return {**place, "attributes": _document(attributes)}
+
+
+def _units(place: Row, paragraphs: Row) -> Row:
+    """What Label Studio says of a place in paragraphs, which it counts as browsers do, where that differs."""
+    counted = {}
+    for side in ("start", "end"):
+        text, characters = DATA["talk"][int(paragraphs[side])]["text"], place[f"span_{side}"]
+        counted[f"{side}Offset"] = characters + sum(ord(character) > 0xFFFF for character in text[:characters])
+    return counted if list(counted.values()) != [place["span_start"], place["span_end"]] else {}
 
 
 @st.composite

@@ -27,6 +27,7 @@ from airflow_annotation.hooks.late_requests import send_until_taken
 from airflow_annotation.labels.columns import positive_number
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.paragraphs import wide_dialogues
 from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.media import Size
@@ -124,7 +125,9 @@ class _Upload(LabelUpload):
         self._config = LabelingConfig(self._label_config)
         schema = label_schema_from_config(self._config)
         super().__init__(schema, coordinates, mask_budget, largest=(PREDICTIONS_PER_REQUEST, BYTES_PER_REQUEST))
-        self._items = _index_items(client, project_id, self._config)
+        self._dialogues: dict[int, dict[str, Any]] = {}
+        """Of tasks in whose dialogues characters are not what the tool counts."""
+        self._items = KeyIndex(self._read_items())
         self._predicted: dict[int, int] = {}
         """How many predictions of this version tasks had before, at most."""
         self._count = 0
@@ -146,6 +149,12 @@ class _Upload(LabelUpload):
         if self._mode == "predictions" and report.uploaded + report.skipped:
             self._show_version()
         return report
+
+    def _read_items(self) -> Iterator[tuple[int, KnownItem]]:
+        for hash_, task_id, data in ItemTasks(self._client, self._project_id, config=self._config).read():
+            if dialogues := wide_dialogues(data, self._config):
+                self._dialogues[task_id] = dialogues
+            yield hash_, _known_item(task_id, data)
 
     def find(self, item_key: str) -> KnownItem | None:
         return self._items.find(item_key)
@@ -180,7 +189,11 @@ class _Upload(LabelUpload):
             "model_version": self._model_version,
             "score": submission.score,
             "result": results_from_labels(
-                rows, self._config, find_size=partial(self.find_size, item), duration=item.duration
+                rows,
+                self._config,
+                find_size=partial(self.find_size, item),
+                duration=item.duration,
+                data=self._dialogues.get(item.id),
             ),
         }
         return [msgspec.Raw(msgspec.json.encode(prediction))]
@@ -339,13 +352,6 @@ class _Upload(LabelUpload):
             repeatable=False,
             timeout=_REQUEST_SECONDS,
         )
-
-
-def _index_items(client: LabelStudioClient, project_id: str, config: LabelingConfig) -> KeyIndex:
-    return KeyIndex(
-        (hash_, _known_item(task_id, data))
-        for hash_, task_id, data in ItemTasks(client, project_id, config=config).read()
-    )
 
 
 def _known_item(task_id: int, data: Mapping[str, Any]) -> KnownItem:

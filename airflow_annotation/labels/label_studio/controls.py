@@ -19,7 +19,7 @@ from airflow_annotation.labels.label_studio.tags import SHAPES
 from airflow_annotation.labels.label_studio.values import join_path
 from airflow_annotation.labels.media import page_target, split_target
 from airflow_annotation.labels.media_types import FILES
-from airflow_annotation.labels.schema import DEFAULT_RATING, RATING_MAX
+from airflow_annotation.labels.types import DEFAULT_RATING, RATING_MAX
 
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
 """Tags that can be asked for each region."""
@@ -110,6 +110,7 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     :param frame_rate: the ``frameRate`` of a video as the config has it: a number, or ``$key`` of the task's data
     :param value: what it shows as the config has it, ``$key``, ``$key[0].url``
     :param is_list: whether it shows the pages of a list
+    :param text_key: of a dialogue, the key of each paragraph's text; empty for all else
     :param repeat: where a ``Repeater`` repeats it, how
     """
 
@@ -121,6 +122,7 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     frame_rate: str = ""
     value: str = ""
     is_list: bool = False
+    text_key: str = ""
     repeat: Repeat | None = None
 
     @property
@@ -128,6 +130,18 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
         """What a task's data hold of it: the ``url`` of a file, the ``text`` itself, or ``json``."""
         shown = OBJECT_TAGS.get(self.tag.lower())
         return self.value_type or (shown.value_type if shown else "text")
+
+    def find_paragraph(self, data: Mapping[str, Any], number: object) -> str:
+        """Return the text of a paragraph of a dialogue, empty where the data have none.
+
+        :param data: the task's
+        :param number: from 0, as results have it
+        """
+        paragraphs = _look_up(self.value, data)
+        if not isinstance(paragraphs, list) or not str(number).isdecimal() or int(str(number)) >= len(paragraphs):
+            return ""
+        paragraph = paragraphs[int(str(number))]
+        return (_text(paragraph.get(self.text_key)) or "") if isinstance(paragraph, Mapping) else ""
 
     @property
     def shows_several(self) -> bool:
@@ -431,6 +445,7 @@ def _read_media(element: ElementTree.Element, attributes: dict[str, str], target
         frame_rate=attributes.get("framerate", ""),
         value=attributes.get("value") or attributes.get("valuelist") or "",
         is_list="valuelist" in attributes,
+        text_key=attributes.get("textkey", "text") if tag == "paragraphs" else "",
         repeat=Repeat(attributes.get("repeaton", ""), attributes["indexflag"]) if "indexflag" in attributes else None,
     )
 

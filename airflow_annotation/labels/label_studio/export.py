@@ -26,6 +26,7 @@ from airflow_annotation.labels.columns import (
 from airflow_annotation.labels.json_repair import repair_json, split_records
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.odd_regions import read_region
+from airflow_annotation.labels.label_studio.paragraphs import read_paragraphs
 from airflow_annotation.labels.label_studio.rankings import read_rankings
 from airflow_annotation.labels.label_studio.regions import Region, read_regions
 from airflow_annotation.labels.label_studio.task_data import find_item_key, read_data
@@ -164,8 +165,9 @@ def _read_portion(
     owners = np.repeat(np.arange(len(entries)), counts)
     regions = list(chain.from_iterable([entry.regions for entry in entries]))
     read = read_rankings(read_regions(regions, owners, source.config, source.mask_budget), regions, source.config)
+    data = [tasks[entry.item].data for entry in entries]
+    read = read_paragraphs(read, regions, lambda region: data[owners[region]], source.config)
     if source.config.has_video:
-        data = [tasks[entry.item].data for entry in entries]
         read = read_videos(read, regions, lambda region: data[owners[region]], source.config, source.options.frames)
     rows, labels = read
     others = pc.equal(labels["type"], OTHER)

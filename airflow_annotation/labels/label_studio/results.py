@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,7 @@ from airflow_annotation.labels.label_studio.controls import (
     Control,
     LabelingConfig,
 )
+from airflow_annotation.labels.label_studio.paragraphs import units_of
 from airflow_annotation.labels.label_studio.rankings import ranking_of
 from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, tags_of
 from airflow_annotation.labels.label_studio.tracks import (
@@ -29,10 +30,10 @@ from airflow_annotation.labels.label_studio.tracks import (
     sequence_of,
     shared_attributes,
 )
-from airflow_annotation.labels.label_studio.values import NOTE, PLACE_ATTRIBUTES, SENT_AT, split_path
+from airflow_annotation.labels.label_studio.values import NOTE, SENT_AT, split_path
 from airflow_annotation.labels.media import FindSize, Size, split_target
 from airflow_annotation.labels.submissions import SCORE, attributes_of
-from airflow_annotation.labels.types import LABEL_TYPES, OTHER
+from airflow_annotation.labels.types import LABEL_TYPES, OTHER, PLACE_ATTRIBUTES
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
@@ -48,6 +49,7 @@ def results_from_labels(
     height: int | None = None,
     find_size: FindSize | None = None,
     duration: float | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> list[Record]:
     """Return the result of one annotation or prediction.
 
@@ -60,6 +62,7 @@ def results_from_labels(
     :param height: of the same, in pixels
     :param find_size: of an item of several images, returns the size of the one that a ``target`` names
     :param duration: of a video, in seconds: where an object is shown that does not disappear before
+    :param data: of the item, as far as it has dialogues with characters that are two units of UTF-16
     :raises UnwritableLabelError: the config has no control for a field or no such class, or coordinates are outside the
         media
     """
@@ -67,9 +70,21 @@ def results_from_labels(
     def main_size(target: str | None) -> Size:
         return (width, height) if config.is_main_image(target) else (None, None)
 
-    find_size = find_size or main_size
-    groups = group_rows(rows, config)
-    return [record for group in groups for record in _Writer(group, config, find_size, duration).records()]
+    item = _Item(find_size or main_size, duration, data or {})
+    return [record for group in group_rows(rows, config) for record in _Writer(group, config, item).records()]
+
+
+class _Item(NamedTuple):
+    """What is known of the item that labels are of.
+
+    :param find_size: returns the size of what a label's ``target`` names
+    :param duration: of its media, in seconds
+    :param data: as far as it has dialogues with wide characters
+    """
+
+    find_size: FindSize
+    duration: float | None
+    data: Mapping[str, Any]
 
 
 class _Writer:
@@ -77,25 +92,19 @@ class _Writer:
 
     :param group: the rows
     :param config: the labeling config
-    :param find_size: returns the size of what a label's ``target`` names
-    :param duration: of the media, in seconds
+    :param item: the item
     """
 
-    def __init__(
-        self,
-        group: Group,
-        config: LabelingConfig,
-        find_size: FindSize,
-        duration: float | None,
-    ) -> None:
-        self._duration = duration
+    def __init__(self, group: Group, config: LabelingConfig, item: _Item) -> None:
+        self._data = item.data
+        self._duration = item.duration
         self._group = group
         self._row = row = group.rows[0]
         self._config = config
         if row.get("mask_size"):
             height, width = row["mask_size"]
         else:
-            width, height = find_size(row.get("target"))
+            width, height = item.find_size(row.get("target"))
         self._size = {"original_width": width, "original_height": height} if width and height else {}
         self._aspect = width / height if width and height else 1.0
         self._where = f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
@@ -215,9 +224,9 @@ class _Writer:
                 raise UnwritableLabelError(f"{self._where} has the attribute {name!r}, which the project does not ask.")
 
     def _record(self, control: Control, value: Record, attributes: Mapping[str, Any]) -> Record:
-        # A pair and a message of a conversation are about themselves.
-        is_own = control.tag in ("pairwise", "chat")
-        target = control.name if is_own else self._row.get("target") or self._config.first_target(control)
+        # The editor writes that a pair is about itself, which the server takes of no prediction.
+        own = None if control.tag == "pairwise" else self._row.get("target")
+        target = own or self._config.first_target(control)
         to_name, page = split_target(target)
         record: Record = {
             "id": self._group.record_id,
@@ -314,9 +323,18 @@ class _Writer:
         start, end = _ends(attributes, self._where)
         place = {"start": start, "end": end, **text}
         if "startOffset" in attributes:
-            offsets = {name: attributes[name] for name in ("startOffset", "endOffset")}
-            return {**place, **offsets, "globalOffsets": characters}
-        return {**place, "startOffset": characters["start"], "endOffset": characters["end"]}
+            offsets = {name: attributes.get(name) for name in ("startOffset", "endOffset")}
+            whole = {} if control.tag == "paragraphlabels" else {"globalOffsets": characters}
+            return {**place, **offsets, **whole}
+        units = {
+            f"{side}Offset": offset if offset is None else units_of(self._paragraph(control, paragraph), offset)
+            for (side, offset), paragraph in zip(characters.items(), (start, end), strict=True)
+        }
+        return {**place, **units}
+
+    def _paragraph(self, control: Control, number: object) -> str:
+        media = self._config.find_object(self._row.get("target") or self._config.first_target(control))
+        return media.find_paragraph(self._data, number) if media is not None else ""
 
     def _geometry(self, shape: str) -> Record:
         for numbers in (self._row.get("bbox"), *(self._row.get("points") or ())):

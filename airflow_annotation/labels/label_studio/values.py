@@ -473,15 +473,6 @@ def make_reader(type_: str, values: ReadValues, answer: str) -> ValueReader:
 NOTE: Final = "note"
 """Attribute with what somebody wrote about a region beside all questions, ``meta.text``."""
 
-PLACE_ATTRIBUTES: Final = ("start", "end", "startOffset", "endOffset", "channel")
-"""Attributes of a span that say where it is, in the tool's own words, as far as no column does.
-
-In a dialogue ``start`` and ``end`` are the numbers of its paragraphs, and ``span_start`` and ``span_end`` count the
-characters in them. In HTML they are XPaths, the offsets count the characters in these elements, and ``span_start`` and
-``span_end`` those of the whole text. In a time series whose times are no numbers, they are its times. ``channel`` is
-that of a sound.
-"""
-
 
 class _Answer(msgspec.Struct, gc=False):
     choices: list[str | list[str]] | None = None
