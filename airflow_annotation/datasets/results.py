@@ -21,7 +21,8 @@ class LandingResult(TypedDict, total=False):
     :param target: URI of the dataset
     :param version: of the dataset
     :param path: URI of the version
-    :param left_out: by reason, how many objects a training format has no place for
+    :param left_out: by reason, how many objects a training format has no place for, and how many of the items that were
+        read have no consensus
     :param sql_conn_id: connection of the database
     :param dataset: of BigQuery
     :param tables: full names of the tables

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.splits import check_splits
+from airflow_annotation.labels.consensus import ConsensusOptions
 from airflow_annotation.labels.schema import LabelField, LabelSchema
 from airflow_annotation.labels.types import CLASSIFICATION_TYPES, OTHER
 
@@ -32,7 +33,9 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
         ``item_key``, so that an item stays where it is when others come; or what names the split of each: a column of
         ``items``, or ``data.<key>``. Without it all are in ``train``
     :param annotations: whose labels an item has, where several people submitted some: those of the ``latest``
-        submission, of ``all``, or of those marked ``ground_truth``. Drafts and skipped submissions never count
+        submission, of ``all``, of those marked ``ground_truth``, or their ``consensus``. Drafts and skipped submissions
+        never count
+    :param consensus: what is asked of a consensus, see :class:`~airflow_annotation.labels.consensus.ConsensusOptions`
     :param include_predictions: take the latest prediction for items that nobody has submitted anything for
     :param include_unlabeled: keep items that nobody has submitted anything for, as items without labels. Items that
         somebody submitted without labels are kept in any case
@@ -42,13 +45,16 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     classes: list[str] | None = None
     unknown_classes: Literal["error", "drop"] = "error"
     splits: dict[str, float] | str | None = None
-    annotations: Literal["latest", "all", "ground_truth"] = "latest"
+    annotations: Literal["latest", "all", "ground_truth", "consensus"] = "latest"
+    consensus: ConsensusOptions = ConsensusOptions()
     include_predictions: bool = False
     include_unlabeled: bool = False
 
     def __post_init__(self) -> None:
         """Check what types do not say."""
         check_splits(self.splits)
+        if self.annotations != "consensus" and self.consensus != ConsensusOptions():
+            raise AnnotationError("consensus is for annotations='consensus'.")
         for name, values in (("classes", self.classes), ("label_fields", self.label_fields)):
             if values is not None and (not values or len(set(values)) < len(values)):
                 raise AnnotationError(f"{name} is a list of names, each one once, not {values}.")

@@ -41,6 +41,7 @@ from airflow_annotation.formats.dataset_options import DatasetOptions, rename_fi
 from airflow_annotation.formats.examples import ExampleFormat, write_examples
 from airflow_annotation.formats.image_datasets import ImageFormat, write_images
 from airflow_annotation.formats.landed_media import LandedMedia
+from airflow_annotation.labels.consensus import merge_batches
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import AREA_FIELDS, AREA_TYPES, CLASSIFICATION_TYPES
@@ -229,6 +230,8 @@ def land_dataset(
         return describe_version(store, manifest)
     asked = read_options(new.dataset_format, options or {})
     left_out: Counter[str] = Counter()
+    if asked.annotations == "consensus":
+        batches = merge_batches(batches, asked.consensus, new.label_schema, left_out)
     manifest = write_version(
         store,
         msgspec.structs.replace(new, settings={**new.settings, "dataset_options": msgspec.to_builtins(asked)}),

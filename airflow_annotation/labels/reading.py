@@ -8,7 +8,7 @@ import msgspec
 
 from airflow_annotation.labels.video import Frames
 
-AnnotationChoice = Literal["all", "latest", "ground_truth"]
+AnnotationChoice = Literal["all", "latest", "ground_truth", "consensus"]
 AnnotatorNames = Literal["email", "id"]
 
 
@@ -17,7 +17,7 @@ class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. Skipped ones
         are the latest only where there is no other. What is left out is left out of ``annotations`` and ``labels``,
-        never of ``items``
+        never of ``items``. For a ``consensus``, which a landing makes, these are all but drafts
     :param include_predictions: also read the models' predictions, with origin ``prediction``
     :param annotators: name people by their ``email``, or by the tool's opaque ``id``
     :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown

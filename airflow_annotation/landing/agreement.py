@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from airflow_annotation.datasets.landed import read_landed_tables, to_relative
 from airflow_annotation.labels.agreement import AGREEMENT, AgreementMeter, AgreementReport
+from airflow_annotation.labels.agreement.meter import rating_spans
 from airflow_annotation.landing.sql_reader import SqlReader
 
 
@@ -37,7 +38,8 @@ def landed_agreement(
     :param schema: the database's schema that they are in
     :param project: the project's URI, where the tables have several
     :param include_predictions: a model counts as an annotator, whose name is its ``model_version``
-    :param spans: for fields of numbers and ratings the greatest distance that two answers can have
+    :param spans: for fields of numbers the greatest distance that two answers can have; of ratings, the label schema
+        says it
     :param keypoint_sigmas: of all keypoints, or by the class or ``point_index`` of a point
     :raises AnnotationError: there is no such landing
     :raises ValueError: not exactly one of ``target`` and ``sql_conn_id`` is given
@@ -45,7 +47,6 @@ def landed_agreement(
     if (target is None) == (sql_conn_id is None):
         raise ValueError("Say where the annotations have landed: pass either target or sql_conn_id.")
     own = {} if keypoint_sigmas is None else {"keypoint_sigmas": keypoint_sigmas}
-    meter = AgreementMeter(include_predictions=include_predictions, spans=spans, **own)
     with ExitStack() as opened:
         if target is not None:
             landing, batches = read_landed_tables(target, conn_id=conn_id)
@@ -54,5 +55,7 @@ def landed_agreement(
             reader = opened.enter_context(reader)
             landing = reader.find_landing()
             batches = reader.read(landing)
+        spans = {**rating_spans(landing.label_schema), **(spans or {})}
+        meter = AgreementMeter(include_predictions=include_predictions, spans=spans, **own)
         rows: Iterable[pa.RecordBatch] = [meter.add(to_relative(landing, batch)) for batch in batches]
     return AgreementReport(pa.Table.from_batches(rows, AGREEMENT), meter.summary())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -18,6 +19,7 @@ from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.labels.consensus import ConsensusOptions, merge_batches
 from airflow_annotation.labels.geometry import labels_to_pixels
 from airflow_annotation.labels.reading import AnnotationChoice, AnnotatorNames, ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
@@ -58,6 +60,7 @@ class TransferParameters(ProjectTaskParameters, MediaParameters, total=False):
     """Parameters of :class:`AnnotationsTransfer`, for type checkers and editors."""
 
     annotations: AnnotationChoice
+    consensus: dict[str, Any] | None
     coordinates: Coordinates
     field_mapping: dict[str, str] | None
     transform: Transform | str | None
@@ -81,8 +84,10 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     media are those of :class:`~airflow_annotation.landing.media.MediaTask`; what Airflow is told of a landing is said
     in :class:`~airflow_annotation.landing.lineage.LandingTask`.
 
-    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``; every item
-        is landed in any case
+    :param annotations: ``all`` submissions, the ``latest`` of each item, those marked ``ground_truth``, or for each
+        item one ``consensus`` of all; every item is landed in any case
+    :param consensus: what is asked of a consensus, such as ``min_annotators`` and ``min_agreement``: see
+        :class:`~airflow_annotation.labels.consensus.ConsensusOptions`
     :param coordinates: ``relative`` (0..1 of the media's width and height) or ``pixels``, for ``bbox`` and ``points``;
         pixels need the size of every item that has such labels
     :param field_mapping: new names of fields, by the name in the label schema or by the type of label, such as
@@ -118,6 +123,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         self,
         *,
         annotations: AnnotationChoice = "all",
+        consensus: dict[str, Any] | None = None,
         coordinates: Coordinates = "relative",
         field_mapping: dict[str, str] | None = None,
         transform: Transform | str | None = None,
@@ -140,6 +146,11 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             frames=frames,
             keep_raw=keep_raw,
         )
+        if consensus is not None and annotations != "consensus":
+            raise ValueError("consensus is for annotations='consensus'.")
+        self.consensus = consensus
+        self._consensus = ConsensusOptions.of(consensus) if annotations == "consensus" else None
+        self._left_out: Counter[str] = Counter()
         self.coordinates = coordinates
         self.field_mapping = field_mapping
         self.transform = transform
@@ -244,10 +255,11 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         :param item_ids: read these only, a part of the plan's
         """
         ids = landing.changed if item_ids is None else item_ids
+        self._left_out.clear()
         if landing.full and item_ids is None:
-            batches: Iterable[LabelTables] = self._read_batches(landing.project)
+            batches: Iterable[LabelTables] = self._read_batches(landing)
         elif len(ids):
-            batches = self._read_batches(landing.project, ids.to_pylist())
+            batches = self._read_batches(landing, ids.to_pylist())
         else:
             batches = ()
         batches = self.with_media(batches, self.hook, landing.project.id)
@@ -265,7 +277,13 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             "watermark": landing.watermark.isoformat() if landing.watermark else None,
             "label_schema_digest": landing.label_schema.digest(),
             **self.landed_media,
+            **self.left_out,
         }
+
+    @property
+    def left_out(self) -> LandingResult:
+        """What was read and does not land, as the task returns it."""
+        return {"left_out": dict(self._left_out)} if self._left_out else {}
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -275,6 +293,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         transform = {"transform": transform_name(self.transform)} if self.transform else {}
         return {
             **asdict(self.read_options),
+            **({} if self._consensus is None else {"consensus": asdict(self._consensus)}),
             "coordinates": self.coordinates,
             "field_mapping": self.field_mapping or {},
             **transform,
@@ -284,7 +303,10 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     def _read_and_land(self, landing: LandingPlan) -> LandingResult:
         with working_folder() as folder:
             spool = self.read(landing, ObjectStoragePath(f"file://{folder}"))
-            return {**self.report(landing, spool), **self.land(landing, spool)}
+            report, landed = self.report(landing, spool), self.land(landing, spool)
+            if "left_out" in report and "left_out" in landed:
+                landed["left_out"] = {**report["left_out"], **landed["left_out"]}
+            return {**report, **landed}
 
     def _note_schema_change(self, landed: Landed | None, label_schema: LabelSchema) -> None:
         if landed is None or landed.label_schema_digest == label_schema.digest():
@@ -297,9 +319,11 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             )
         self.log.warning("The project's label schema is not the one that landed: %s", changes)
 
-    def _read_batches(self, project: AnnotationProject, item_ids: Sequence[str] | None = None) -> Iterator[LabelTables]:
-        mapping = self.field_mapping or {}
+    def _read_batches(self, landing: LandingPlan, item_ids: Sequence[str] | None = None) -> Iterator[LabelTables]:
+        project, mapping = landing.project, self.field_mapping or {}
         batches = self.hook.read_tables(project, self.read_options, item_ids)
+        if self._consensus is not None:
+            batches = merge_batches(batches, self._consensus, landing.label_schema, self._left_out)
         started = logged = time.monotonic()
         done = 0
         for batch in batches:
@@ -316,6 +340,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
                 total = self.hook.get_progress(project.id).total if item_ids is None else len(item_ids)
                 self.log.info("Read %d of %d items, %.0f a second", done, total, done / (now - started))
                 logged = now
+        for what, count in sorted(self._left_out.items()):
+            self.log.warning("Left out %d %s", count, what)
 
 
 def _read_flag(value: bool | str) -> bool:

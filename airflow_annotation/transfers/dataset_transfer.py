@@ -161,6 +161,8 @@ class DatasetTransfer(AnnotationsTransfer):
         options = self.dataset_options
         if self.dataset_format not in TABLE_FORMATS:
             chosen = {name: self.settings[name] for name in ("annotations", "include_predictions")}
+            if chosen["annotations"] == "consensus":
+                chosen["annotations"] = "latest"  # the only one
             options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)
         batches = self.checked(spool.batches())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -210,6 +211,7 @@ class _ReadTask(_StagedTask):
             "rows": spool.rows,
             "files": msgspec.to_builtins(spool.parts[0][1]),
             **self.landed_media,
+            **self.left_out,
         }
 
 
@@ -272,6 +274,9 @@ class _LandTask(_StagedTask):
         if media:
             counts = (name for name, value in media[0].items() if isinstance(value, int))
             report["media"] |= {name: sum(one[name] for one in media) for name in counts}
+        left_out = sum((Counter(one.get("left_out", {})) for one in self._reports), Counter(report.get("left_out", {})))
+        if left_out:
+            report["left_out"] = dict(left_out)
         return report
 
     def _fail_for_missing(self, missing: list[int]) -> NoReturn:

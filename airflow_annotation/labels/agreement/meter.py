@@ -33,6 +33,7 @@ from airflow_annotation.labels.agreement.submissions import (
 )
 from airflow_annotation.labels.agreement.tally import ALL, ChoiceTally, NumberTally, RatingTally, Tally
 from airflow_annotation.labels.arrays import IntArray
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 
 SUMMARY: Final = pa.schema(
@@ -293,6 +294,11 @@ def _pairs_of_objects(given: Submissions, owner: IntArray) -> tuple[IntArray, In
     other = given.firsts[item[which]] + count_within(others)
     other += other >= mine
     return given.pair_of(np.minimum(mine, other), np.maximum(mine, other)), which
+
+
+def rating_spans(label_schema: LabelSchema) -> dict[str, float]:
+    """Return the greatest distance that two ratings can have, by field."""
+    return {name: field.max - 1.0 for name, field in label_schema.fields.items() if field.max > 1}
 
 
 def rows_by_measure(labels: pa.RecordBatch) -> Iterator[tuple[str, str, IntArray]]:

@@ -30,7 +30,7 @@ LINE_TOLERANCE: Final = 0.01
 NO_CLASS: Final = 0
 """The number of no class."""
 
-_INTERVALS: Final = (("span_start", "span_end", 0), ("time", "time_end", 0), ("frame", "frame_end", 1))
+INTERVALS: Final = (("span_start", "span_end", 0), ("time", "time_end", 0), ("frame", "frame_end", 1))
 """Columns of spans: where one begins and ends, and how far beyond that its last part goes."""
 
 Similarity = Callable[[IntArray, IntArray], FloatArray]
@@ -106,7 +106,7 @@ def find_objects(
 
 def is_interval(table: pa.RecordBatch) -> pa.Array:
     """Tell which labels are about a stretch of the text, the sound or the video, and not drawn."""
-    known = [pc.is_valid(table.column(end)) for _, end, _ in _INTERVALS]
+    known = [pc.is_valid(table.column(end)) for _, end, _ in INTERVALS]
     return pc.or_(pc.or_(*known[:2]), known[2])
 
 
@@ -145,7 +145,7 @@ def _sizes(table: pa.RecordBatch, given: Submissions) -> FloatArray:
 
 def _of_intervals(table: pa.RecordBatch) -> Similarity:
     bounds: FloatArray = np.full((len(table), 2), np.nan)
-    for begin, end, beyond in _INTERVALS:
+    for begin, end, beyond in INTERVALS:
         first = pc.cast(table.column(begin), pa.float64())
         last = pc.add(pc.cast(pc.coalesce(table.column(end), table.column(begin)), pa.float64()), float(beyond))
         numbers = np.column_stack([side.to_numpy(zero_copy_only=False) for side in (first, last)])

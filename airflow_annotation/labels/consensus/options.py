@@ -1,0 +1,51 @@
+"""What is asked of a consensus."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+
+class ConsensusOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is asked of a consensus.
+
+    :param min_annotators: people who must have submitted an item
+    :param min_agreement: how far they must agree, 0..1, in the field in which they agree least, see
+        :class:`~airflow_annotation.labels.agreement.AgreementMeter`
+    :param on_shortfall: what lands of an item that falls short of these: ``leave_out`` lands no submission of it, and
+        counts it; ``latest`` lands the submission that was changed last
+    :param min_overlap: how alike objects of two people must be to be one object, 0..1: by IoU, OKS or what else
+        measures such objects
+    :param weights: how much a person's vote counts, by the name that lands; 1 for all others
+    """
+
+    min_annotators: int = 2
+    min_agreement: float = 0.0
+    on_shortfall: Literal["leave_out", "latest"] = "leave_out"
+    min_overlap: float = 0.5
+    weights: dict[str, float] = {}
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any] | None) -> ConsensusOptions:
+        """Return options that are given as a dictionary.
+
+        :raises ValueError: there is no such option, or its value makes no sense
+        """
+        try:
+            return msgspec.convert(dict(given or {}), cls)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"consensus is not as it should be: {error}.") from error
+
+    def __post_init__(self) -> None:
+        """Check what types do not say."""
+        if self.min_annotators < 1:
+            raise ValueError(f"min_annotators of a consensus is at least 1, not {self.min_annotators}.")
+        for name in ("min_agreement", "min_overlap"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} of a consensus is from 0 to 1, not {getattr(self, name)}.")
+        for name, weight in self.weights.items():
+            if not (weight > 0 and math.isfinite(weight)):
+                raise ValueError(f"The weight of {name!r} in a consensus is a number above 0, not {weight}.")

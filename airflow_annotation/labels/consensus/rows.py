@@ -1,0 +1,99 @@
+"""The rows of merged labels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from airflow_annotation.labels.agreement.submissions import Submissions
+from airflow_annotation.labels.consensus.votes import Vote, majority
+
+Row = dict[str, Any]
+
+CONSENSUS: Final = "consensus"
+"""``label_origin`` of merged labels, and how ids of merged submissions begin."""
+
+
+class Electorate(NamedTuple):
+    """Who votes.
+
+    :param given: the submissions
+    :param names: of the annotators, by submission
+    :param weights: of the votes, by submission
+    :param recency: by submission, greater for those that were changed later
+    :param totals: the weight of all submissions, by item
+    """
+
+    given: Submissions
+    names: list[str | None]
+    weights: list[float]
+    recency: list[int]
+    totals: list[float]
+
+    def vote(self, submission: int, value: Any) -> Vote:
+        """Return what a submission says as a vote."""
+        return Vote(value, self.weights[submission], self.recency[submission])
+
+    def total(self, submission: int) -> float:
+        """Return the weight of all submissions of the item of one."""
+        return self.totals[int(self.given.item[submission])]
+
+    def has_majority(self, submissions: Sequence[int]) -> bool:
+        """Tell whether submissions of one item have more than half of the weight."""
+        return bool(submissions) and self.weight(submissions) > self.total(submissions[0]) / 2
+
+    def weight(self, submissions: Sequence[int]) -> float:
+        """Return the weight of submissions."""
+        return sum(self.weights[submission] for submission in submissions)
+
+
+def merged_row(
+    electorate: Electorate, base: Row, label_id: str, supporters: Sequence[int], similarity: float = 1.0, **columns: Any
+) -> Row:
+    """Return the row of a merged label, but for its annotation and its ordinal.
+
+    :param electorate: who votes
+    :param base: a row of one of them, for what is the same in all
+    :param label_id: the label's
+    :param supporters: the submissions that have the label
+    :param similarity: how alike their labels are, 0..1
+    :param columns: what was merged
+    """
+    share = electorate.weight(supporters) / electorate.total(supporters[0])
+    names = sorted({electorate.names[one] or "" for one in supporters} - {""})
+    record = {"agreement": round(share * similarity, 6), "annotators": names}
+    own = {"label_id": label_id, "label_origin": CONSENSUS, "raw": json.dumps(record, ensure_ascii=False)}
+    return {**base, **columns, **own}
+
+
+def merged_id(members: Sequence[tuple[str, Any]]) -> str:
+    """Return the id of a merged label: the same for the same labels.
+
+    :param members: annotation and label of each
+    """
+    names = "\n".join(f"{annotation}\t{label}" for annotation, label in sorted(members, key=str))
+    return hashlib.blake2b(names.encode(), digest_size=6).hexdigest()
+
+
+def vote_on_classes(votes: Sequence[tuple[Vote, Row]]) -> Row:
+    """Return the columns ``label`` and ``labels`` that most rows have."""
+    chosen = majority(
+        [vote._replace(value=(row["label"], tuple(row["labels"]) if row["labels"] else None)) for vote, row in votes]
+    )
+    return {"label": chosen[0], "labels": list(chosen[1]) if chosen[1] else None}
+
+
+def vote_on_attributes(votes: Sequence[tuple[Vote, Row]]) -> Row:
+    """Return the column ``attributes``: of each attribute the answer that most of those who answered gave."""
+    answers: defaultdict[str, list[Vote]] = defaultdict(list)
+    for vote, row in votes:
+        attributes: Mapping[str, Any] = json.loads(row["attributes"] or "{}")
+        for name, answer in attributes.items():
+            answers[name].append(vote._replace(value=json.dumps(answer, ensure_ascii=False, sort_keys=True)))
+    if not answers:
+        return {"attributes": None}
+    merged = {name: json.loads(majority(found)) for name, found in sorted(answers.items())}
+    return {"attributes": json.dumps(merged, ensure_ascii=False)}

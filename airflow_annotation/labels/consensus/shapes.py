@@ -1,0 +1,146 @@
+"""Objects of several people, as one object."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from airflow_annotation.labels.agreement.objects import Objects, find_objects
+from airflow_annotation.labels.arrays import IntArray
+from airflow_annotation.labels.consensus.clusters import Cluster, find_clusters
+from airflow_annotation.labels.consensus.rows import (
+    Electorate,
+    Row,
+    merged_id,
+    merged_row,
+    vote_on_attributes,
+    vote_on_classes,
+)
+from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
+
+OWNER, PARENT = "_owner", "_parent"
+"""What rows have beside their columns until all labels are merged."""
+
+Ids = dict[tuple[int, str], str]
+"""The id of the merged label that a label has become, by its submission and its own id."""
+
+
+def merge_objects(  # noqa: PLR0917 - what all merging takes
+    electorate: Electorate, table: Sequence[Row], rows: IntArray, measure: str, min_overlap: float, ids: Ids
+) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of the objects that more than half of the weight has, each with the item's row.
+
+    Boxes are the mean of their corners (as in Weighted Boxes Fusion, Solovyev et al. 2021, but with the weights of
+    people), masks have the pixels that more than half of the object's weight has, keypoints are the mean of each point
+    that more than half of it has. Of all other shapes, and of tracks, it is the one that is most like the others.
+
+    :param electorate: who votes
+    :param table: all labels
+    :param rows: those of one field and one measure
+    :param measure: how they are compared
+    :param min_overlap: how alike objects are that are one
+    :param ids: is filled with what has become of which label
+    """
+    given = electorate.given
+    objects = find_objects(given, rows, np.ones(len(rows), np.int64), measure, 0.05)
+    for cluster in find_clusters(given, objects, min_overlap):
+        submissions = [int(objects.owner[member]) for member in cluster.members]
+        if not electorate.has_majority(submissions):
+            continue
+        parts = [[table[place] for place in _places(objects, member)] for member in cluster.members]
+        merged = _merge(electorate, cluster, submissions, parts, measure)
+        object_id = merged_id([(own[0]["annotation_id"], own[0]["label_id"]) for own in parts])
+        names: dict[str, str] = {}
+        for number, row in enumerate(merged):
+            alone = measure == "oks" and len(merged) > 1
+            names.setdefault(row["label_id"], f"{object_id}.{number}" if number or alone else object_id)
+        for submission, own in zip(submissions, parts, strict=True):
+            ids |= {(submission, row["label_id"]): names.get(row["label_id"], object_id) for row in own}
+        base = submissions[_base(electorate, cluster, submissions)]
+        for row in merged:
+            owner = row.pop(OWNER, base)
+            track = {"track_id": object_id} if row["track_id"] is not None else {}
+            parent = {PARENT: (owner, row["parent_label_id"], object_id)}
+            own_row = merged_row(electorate, row, names[row["label_id"]], submissions, cluster.similarity, **track)
+            yield int(given.item[base]), own_row | parent
+
+
+def _places(objects: Objects, member: int) -> list[int]:
+    places: list[int] = objects.rows[objects.starts[member] : objects.starts[member + 1]].tolist()
+    return places
+
+
+def _base(electorate: Electorate, cluster: Cluster, submissions: Sequence[int]) -> int:
+    """Return the place of the member that is most like the others, of several such ones the last changed."""
+    return max(
+        range(len(submissions)),
+        key=lambda at: (round(cluster.likeness[at], 9), electorate.recency[submissions[at]]),
+    )
+
+
+def _merge(
+    electorate: Electorate, cluster: Cluster, submissions: Sequence[int], parts: Sequence[list[Row]], measure: str
+) -> list[Row]:
+    """Return the rows of a merged object, with the ids of those that they are from."""
+    base = [dict(row) for row in parts[_base(electorate, cluster, submissions)]]
+    votes = [(electorate.vote(submission, None), own[0]) for submission, own in zip(submissions, parts, strict=True)]
+    if measure == "oks":
+        return _merge_points(electorate, submissions, parts)
+    columns = vote_on_classes(votes)
+    if base[0]["track_id"] is None:
+        columns |= vote_on_attributes(votes)
+    base = [row | columns for row in base]
+    if len(parts) < 2 or any(len(own) > 1 for own in parts) or base[0]["track_id"] is not None:
+        return base
+    weights = np.array([vote.weight for vote, _ in votes])
+    firsts = [own[0] for own in parts]
+    if all(row["type"] == "detection" and not row["rotation"] and row["bbox"] for row in firsts):
+        boxes = np.array([row["bbox"] for row in firsts])
+        boxes[:, 2:] += boxes[:, :2]
+        x, y, right, bottom = np.average(boxes, axis=0, weights=weights).tolist()
+        base[0]["bbox"] = [x, y, right - x, bottom - y]
+    elif (
+        all(row["mask_counts"] is not None for row in firsts) and len({tuple(row["mask_size"]) for row in firsts}) == 1
+    ):
+        base[0] |= vote_on_pixels(firsts, weights.tolist(), float(weights.sum()))
+    return base
+
+
+def vote_on_pixels(rows: Sequence[Row], weights: Sequence[float], total: float) -> Row:
+    """Return the columns of the mask that has the pixels which more than half of the weight has.
+
+    :param rows: with masks of one size
+    :param weights: of the rows
+    :param total: the weight of all who were asked
+    """
+    votes: Any = sum(
+        rle_to_mask(RLE(tuple(row["mask_size"]), row["mask_counts"])) * weight
+        for row, weight in zip(rows, weights, strict=True)
+    )
+    mask = mask_to_rle(votes > total / 2)
+    return {"mask_size": list(mask.size), "mask_counts": mask.counts}
+
+
+def _merge_points(electorate: Electorate, submissions: Sequence[int], parts: Sequence[list[Row]]) -> list[Row]:
+    """Return the points that more than half of an object's weight has, each the mean of all that there are."""
+    named: defaultdict[Any, list[tuple[int, Row]]] = defaultdict(list)
+    alone = all(len(own) == 1 and own[0]["parent_label_id"] is None for own in parts)
+    for submission, own in zip(submissions, parts, strict=True):
+        for row in own:
+            name = None if alone else row["label"] if row["point_index"] is None else row["point_index"]
+            named[name].append((submission, row))
+    merged = []
+    for number, found in enumerate(named.values()):
+        owners = sorted({submission for submission, _ in found})
+        if electorate.weight(owners) <= electorate.weight(submissions) / 2:
+            continue
+        weights = [electorate.weights[submission] for submission, _ in found]
+        points = np.average([row["points"][0] for _, row in found], axis=0, weights=weights).tolist()
+        owner, template = found[0]
+        votes = [(electorate.vote(submission, None), row) for submission, row in found]
+        mean = {"points": [points], "label_id": str(number), OWNER: owner}
+        merged.append({**template, **mean, **vote_on_classes(votes), **vote_on_attributes(votes)})
+    return merged

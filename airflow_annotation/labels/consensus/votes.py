@@ -1,0 +1,117 @@
+"""What several people answered, as one answer."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from airflow_annotation.labels.agreement.answers import Ranking
+
+
+class Vote(NamedTuple):
+    """What one person says.
+
+    :param value: the answer
+    :param weight: how much it counts
+    :param recency: of two, the later submission's is greater; no two are equal
+    """
+
+    value: Any
+    weight: float
+    recency: int
+
+
+def majority(votes: Sequence[Vote]) -> Any:
+    """Return the answer with the greatest weight; of several such answers the one that was given last."""
+    weights: defaultdict[Any, float] = defaultdict(float)
+    last: dict[Any, int] = {}
+    for vote in votes:
+        weights[vote.value] += vote.weight
+        last[vote.value] = max(last.get(vote.value, -1), vote.recency)
+    return max(weights, key=lambda value: (weights[value], last[value]))
+
+
+def majority_of_each(votes: Sequence[Vote], total: float) -> tuple[str, ...]:
+    """Return the classes that more than half of the weight has chosen, sorted.
+
+    :param votes: sets of classes
+    :param total: the weight of all who were asked
+    """
+    weights: defaultdict[str, float] = defaultdict(float)
+    for vote in votes:
+        for name in vote.value:
+            weights[name] += vote.weight
+    return tuple(sorted(name for name, weight in weights.items() if weight > total / 2))
+
+
+def median(votes: Sequence[Vote]) -> float:
+    """Return the median of numbers: the least one that half of the weight does not exceed."""
+    ordered = sorted(votes, key=lambda vote: vote.value)
+    half, passed = sum(vote.weight for vote in votes) / 2, 0.0
+    for vote in ordered:
+        passed += vote.weight
+        if passed >= half:
+            return float(vote.value)
+    raise ValueError("There is no median of no numbers.")
+
+
+def medoid(votes: Sequence[Vote], similarity: Callable[[Any, Any], float]) -> Any:
+    """Return the answer that is most like all others; of several such answers the one that was given last."""
+
+    def likeness(vote: Vote) -> tuple[float, int]:
+        others = (other.weight * similarity(vote.value, other.value) for other in votes if other is not vote)
+        return round(sum(others), 9), vote.recency
+
+    return max(votes, key=likeness).value
+
+
+def merge_rankings(votes: Sequence[Vote], total: float) -> Ranking:
+    """Return one ranking: each entry in the bucket that most put it in, in the order of the mean places there.
+
+    That is Borda's count (1784), without buckets. What half or less of the weight has ranked is left out.
+
+    :param votes: rankings
+    :param total: the weight of all who were asked
+    """
+    found: defaultdict[str, list[tuple[Vote, str | None, float]]] = defaultdict(list)
+    buckets: dict[str | None, None] = {}
+    for vote in votes:
+        for bucket, entries in vote.value.items():
+            buckets.setdefault(bucket)
+            for place, entry in enumerate(entries):
+                found[entry].append((vote, bucket, place / len(entries)))
+    merged: dict[str | None, list[tuple[float, str]]] = {bucket: [] for bucket in sorted(buckets, key=str)}
+    for entry, places in found.items():
+        weight = sum(vote.weight for vote, _, _ in places)
+        if weight <= total / 2:
+            continue
+        bucket = majority([Vote(bucket, vote.weight, vote.recency) for vote, bucket, _ in places])
+        own = [(vote.weight, place) for vote, of, place in places if of == bucket]
+        merged[bucket].append((sum(w * place for w, place in own) / sum(w for w, _ in own), entry))
+    return {bucket: [entry for _, entry in sorted(entries)] for bucket, entries in merged.items() if entries}
+
+
+def merge_stretches(
+    stretches: Sequence[tuple[float, float, int]], weights: Sequence[float], total: float
+) -> list[tuple[float, float, list[int]]]:
+    """Return the stretches that more than half of the weight has marked, and whose marks they are made of.
+
+    :param stretches: of each mark its start, its end (not included), and its voter; one voter's may overlap
+    :param weights: of the voters, by number
+    :param total: the weight of all who were asked
+    :returns: start, end and the numbers of the marks, for each stretch; they neither overlap nor touch
+    """
+    bounds = sorted({bound for start, end, _ in stretches for bound in (start, end)})
+    merged: list[tuple[float, float, set[int]]] = []
+    for start, end in itertools.pairwise(bounds):
+        marks = {number for number, (first, last, _) in enumerate(stretches) if first <= start and last >= end}
+        voters = {stretches[number][2] for number in marks}
+        if sum(weights[voter] for voter in voters) <= total / 2:
+            continue
+        if merged and merged[-1][1] == start:
+            merged[-1] = (merged[-1][0], end, merged[-1][2] | marks)
+        else:
+            merged.append((start, end, marks))
+    return [(start, end, sorted(marks)) for start, end, marks in merged]
