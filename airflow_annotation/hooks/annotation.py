@@ -134,6 +134,10 @@ class AnnotationHook(BaseHook, Progress, LabelsOut):
     # Media in
 
     @abstractmethod
+    def get_media_types(self, project_id: str) -> tuple[str, ...]:
+        """Return the kinds of media that a project's items can be of."""
+
+    @abstractmethod
     def upload_items(
         self,
         project_id: str,

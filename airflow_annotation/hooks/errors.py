@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -13,6 +13,7 @@ from airflow_annotation.exceptions import (
     AnnotationConnectionError,
     AnnotationError,
     AnnotationProjectNotFoundError,
+    MediaError,
 )
 from airflow_annotation.hooks.answers import undecodable
 
@@ -72,6 +73,20 @@ def other_media_type(project_id: str | int, has: str, wanted: str) -> Annotation
     return AnnotationError(
         f"Project {project_id} is for media of type {has}, not {wanted}, and cannot be changed. Give the run another "
         "run_key, or delete the project."
+    )
+
+
+def other_item_type(item: str, media_type: str, labeled: Sequence[str]) -> MediaError:
+    """Return the error of an item that is of another kind of media than its project labels.
+
+    :param item: names it
+    :param media_type: the kind that it is taken for
+    :param labeled: the kinds that the project labels
+    """
+    return MediaError(
+        f"{item} is of type {media_type}, but the project labels {' and '.join(labeled)}. Give it to a project with "
+        f"media_type={media_type!r}; or, if it is {labeled[0]}, say so in its row: {{'media': ..., 'media_type': "
+        f"{labeled[0]!r}}}."
     )
 
 

@@ -22,6 +22,7 @@ from fsspec.spec import AbstractBufferedFile
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.formats.image_names import ImageNames, image_stem, says_what_it_is, with_suffix
 from airflow_annotation.labels.media import Medium, media_of_items
+from airflow_annotation.labels.media_types import FILES
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.content import content_suffix
@@ -40,8 +41,6 @@ _AT_ONCE: Final = 16
 _IN_MEMORY_BYTES: Final = 8 << 20
 _PART_BYTES: Final = 16 << 20
 """Of larger files: what a store is sent at a time, and each thread holds. S3 takes 10,000 parts."""
-_MEDIA_TYPES: Final = frozenset({"image", "video", "audio", "document"})
-"""Items of other types may be without a file: their data is what is labeled."""
 
 ExifOrientation = Literal["keep", "apply"]
 _TURNING_TOOLS: Final = frozenset({"label_studio"})
@@ -236,7 +235,7 @@ class LandedFiles:
                         subject, turned = f"The image of item {item_key!r}", tool in _TURNING_TOOLS
                         open_file = partial(open_without_orientation, open_file, subject, turned=turned)
                     copies[pool.submit(self._copy, name, open_file)] = item_key
-                elif media_type in _MEDIA_TYPES:
+                elif media_type in FILES:
                     what = f"{media_type} {one.target!r}" if one.target else media_type
                     self._note(MediaError(f"Nobody knows where the {what} of item {item_key!r} is."), item_key)
         try:

@@ -28,7 +28,8 @@ class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
         of several images, and for one that is a row: its data are what the project shows
     :param pages: the images of an item that shows several, in their order
     :param item_key: the caller's own id of the item, stable across tools, runs and retries
-    :param media_type: ``image``, ``video``, ``audio``, ``text``, ...; ``rows`` for a row
+    :param media_type: ``image``, ``video``, ``audio``, ``text``, ...; ``rows`` for a row; empty where nothing tells
+        it, so that it is what the project labels
     :param width: pixels as shown (after EXIF orientation), None until probed
     :param height: pixels as shown (after EXIF orientation), None until probed
     :param frame_count: frames of a video file, None until probed

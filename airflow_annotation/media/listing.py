@@ -5,19 +5,21 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.cells import plain_text, plain_value
+from airflow_annotation.labels.media_types import ROWS, media_type_of_mime
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.storage import get_filesystem, shown, uri_scheme, without_connection
 from airflow_annotation.media.tables import arrow_rows, frame_rows, is_table, read_table_files
 
-_LISTED_TYPES: Final = ("image", "video", "audio")
-"""Media types that a folder is searched for."""
+LISTED_TYPES: Final = ("image", "video", "audio")
+"""Kinds of media that a folder is searched for where nobody says which."""
 
 _ITEM_FIELDS: Final = ("item_key", "media_type", "width", "height", "frame_count", "frame_rate")
 """Keys of a row that say something of the item itself; any other goes along as its data."""
@@ -26,16 +28,15 @@ _SIDES: Final = ("width", "height")
 
 _SCRIPT: Final = re.compile(r"\.(php\d?|phtml|aspx?|ashx|jspx?|cgi|pl|py)$", re.IGNORECASE)
 
-ROWS: Final = "rows"
-"""Media type of items without a file."""
 
-
-def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]:
+def list_media(
+    media: Any, *, media_field: str = "media", media_types: Callable[[], Collection[str]] = lambda: LISTED_TYPES
+) -> Iterable[MediaItem]:
     """Turn what the caller has into media items, in a deterministic order.
 
     :param media: one of
 
-        - a folder, searched with all below it for images, videos and audio by their extension, hidden files left out;
+        - a folder, searched with all below it for files of ``media_types`` by their extension, hidden files left out;
           a glob, or a single file; on the worker's disk or any ``ObjectStoragePath``
           (``s3://aws_default@bucket/photos/*.jpg``)
         - a list of paths and URIs, of dicts, or of both. A dict has its file under ``media_field``, and may have
@@ -50,6 +51,7 @@ def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]
         signed: they differ each time. NaN and the like are missing values, and decimals are numbers. A row may be there
         several times, for the upload's ``on_duplicate``.
     :param media_field: the key or column that holds the media
+    :param media_types: says what folders and globs are searched for; images, videos and audio by default
     :return: the items; iterating over a folder or a glob streams, and can raise the errors below
     :raises AnnotationError: a row is not as above, two that differ have the same ``item_key`` (the first such is
         named), or no installed package knows a URI's scheme
@@ -57,7 +59,9 @@ def list_media(media: Any, *, media_field: str = "media") -> Iterable[MediaItem]
     """
     if isinstance(media, (str, os.PathLike)) or _is_object_storage_path(media):
         uri = _uri(media)
-        return list_rows(read_table_files(uri), media_field=media_field) if is_table(uri) else _Listing(uri)
+        return (
+            list_rows(read_table_files(uri), media_field=media_field) if is_table(uri) else _Listing(uri, media_types)
+        )
     if isinstance(media, (Mapping, MediaItem)):
         media = [media]
     return _Rows(*_rows(media), media_field=media_field)
@@ -78,23 +82,21 @@ def list_rows(rows: Iterable[Any], *, media_field: str = "media") -> Iterator[Me
 
 
 def media_type_of(uri: str) -> str:
-    """Tell the media type by the extension: ``image``, ``video``, ``audio``, ``text``, or ``other``.
+    """Tell the kind of media by the extension, ``other`` where it is none of ours; empty where nothing tells it.
 
-    A URI without a known extension counts as an image, which is for the upload to find out; so does a script's, which
-    says nothing of what it sends.
+    Nothing does where there is no extension that is known, or that of a script, which says nothing of what it sends.
     """
     name = shown(uri)
     mime_type, _ = mimetypes.guess_type(name)
     if mime_type is None or (uri_scheme(uri) in {"http", "https"} and _SCRIPT.search(name)):
-        return "image"
-    media_type = mime_type.partition("/")[0]
-    return media_type if media_type in {"image", "video", "audio", "text"} else "other"
+        return ""
+    return media_type_of_mime(mime_type) or "other"
 
 
 class _Listing:
     """The media of one folder, glob or file."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, media_types: Callable[[], Collection[str]]) -> None:
         if not uri.strip():
             raise AnnotationError("No media: pass a path, a URI, or a list of them.")
         if uri.lstrip().startswith(("[", "{")):
@@ -103,6 +105,11 @@ class _Listing:
                 "itself, or set render_template_as_native_obj on the DAG."
             )
         self._uri = uri
+        self._find_media_types = media_types
+
+    @cached_property
+    def _media_types(self) -> Collection[str]:
+        return self._find_media_types()
 
     def __iter__(self) -> Iterator[MediaItem]:
         empty = True
@@ -110,7 +117,9 @@ class _Listing:
             empty = False
             yield MediaItem(media=uri, item_key=without_connection(uri), media_type=media_type_of(uri))
         if empty:
-            raise MediaError(f"There is no image, video or audio file in {shown(self._uri)}.")
+            *others, last = self._media_types
+            kinds = f"{', '.join(others)} or {last}" if others else last
+            raise MediaError(f"There is no {kinds} file in {shown(self._uri)}.")
 
     def _uris(self) -> Iterator[str]:
         if uri_scheme(self._uri) in {"http", "https"}:
@@ -125,24 +134,22 @@ class _Listing:
         except FileNotFoundError as error:
             if not any(character in path for character in "*?["):
                 raise MediaError(f"{shown(self._uri)} does not exist.") from error
-            yield from (f"{prefix}{file}" for file in sorted(filesystem.glob(path)) if _is_listed(file))
+            yield from (f"{prefix}{file}" for file in sorted(filesystem.glob(path)) if self._is_listed(file))
             return
         if is_folder:
-            yield from (f"{prefix}{file}" for file in _media_below(filesystem, path))
+            yield from (f"{prefix}{file}" for file in self._media_below(filesystem, path))
         else:
             yield self._uri
 
+    def _media_below(self, filesystem: Any, path: str) -> Iterator[str]:
+        # Folder by folder, so that no more than one folder's names are in memory.
+        for folder, folders, files in filesystem.walk(path):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            yield from (f"{folder.rstrip('/')}/{name}" for name in sorted(files) if self._is_listed(name))
 
-def _media_below(filesystem: Any, path: str) -> Iterator[str]:
-    # Folder by folder, so that no more than one folder's names are in memory.
-    for folder, folders, files in filesystem.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (f"{folder.rstrip('/')}/{name}" for name in sorted(files) if _is_listed(name))
-
-
-def _is_listed(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return not name.startswith(".") and (mimetypes.guess_type(name)[0] or "").partition("/")[0] in _LISTED_TYPES
+    def _is_listed(self, path: str) -> bool:
+        name = path.rpartition("/")[2]
+        return not name.startswith(".") and media_type_of(name) in self._media_types
 
 
 class _Rows:

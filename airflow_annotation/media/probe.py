@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 import msgspec
 
 from airflow_annotation.exceptions import MediaError
+from airflow_annotation.labels.media_types import MEDIA_TYPES
+from airflow_annotation.media.content import content_suffix
 from airflow_annotation.media.orientation import shown_size, transposition
 from airflow_annotation.media.video import MATROSKA, MP4, open_video
 
@@ -41,7 +43,7 @@ class MediaProbe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe_media(file: BinaryIO, name: str, media_type: str) -> MediaProbe:
-    """Read the headers of an image or video, and decode a video's first frame. Other media are told by their name only.
+    """Read the headers of an image or video, and decode a video's first frame. Of sound and PDFs, read the first bytes.
 
     No more of the file is read than that (:func:`~airflow_annotation.media.ranges.open_media_in_place` fetches no more,
     then), but for videos whose headers do not have the number of frames, such as WebM: their frames are counted.
@@ -55,7 +57,16 @@ def probe_media(file: BinaryIO, name: str, media_type: str) -> MediaProbe:
         return _probe_image(file, name)
     if media_type == "video":
         return _probe_video(file, name)
-    return MediaProbe(mime_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
+    suffix = content_suffix(file)
+    if media_type == "pdf" and suffix != ".pdf":
+        raise MediaError(f"{name} is not a PDF.")
+    if media_type == "audio":
+        mime_type = mimetypes.guess_type(f"content{suffix}")[0] or mimetypes.guess_type(name)[0]
+    else:
+        mime_type = (
+            MEDIA_TYPES[media_type].mime_types[0] if media_type in MEDIA_TYPES else mimetypes.guess_type(name)[0]
+        )
+    return MediaProbe(mime_type=mime_type or "application/octet-stream")
 
 
 def _probe_image(file: BinaryIO, name: str) -> MediaProbe:

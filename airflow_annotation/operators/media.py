@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_annotation.callables import keep_callable
@@ -29,7 +30,8 @@ class UploadMediaOperator(UploadTask):
     Returns the project's ``id``, ``uri`` and ``url``, how many items were ``uploaded``, ``skipped`` and ``failed``, and
     the first ``failures``, each with ``item_key`` and ``reason``. Give it to another operator as its ``project``.
 
-    :param media: a folder, a glob or a file, on disk or as any URI that ``ObjectStoragePath`` takes; a list of paths,
+    :param media: a folder, a glob or a file, on disk or as any URI that ``ObjectStoragePath`` takes, of which the files
+        of the project's kind of media are taken; a list of paths,
         URIs or dicts (``{"media": ..., "item_key": ..., "width": ..., "height": ..., any other data}``); a DataFrame or
         an Arrow table of such rows, or a file of them (``.csv``, ``.jsonl``, ``.parquet``, or a glob of such files); or
         the output of a task that returns one of these. A row without ``media`` is an item without a file: it has an
@@ -91,8 +93,8 @@ class UploadMediaOperator(UploadTask):
     def execute(self, context: Context) -> dict[str, Any]:
         """Upload what the project does not have yet."""
         self._check_arguments()
-        items = self._list_items(context)
         project = self.find_project(context)
+        items = self._list_items(context, project.id)
         report = self.hook.upload_items(
             project.id,
             self.until_killed(items),
@@ -112,9 +114,10 @@ class UploadMediaOperator(UploadTask):
         )
         return {**result, "predictions": self.checked_report(predicted, LABELS)}
 
-    def _list_items(self, context: Context) -> Iterable[MediaItem]:
+    def _list_items(self, context: Context, project_id: str) -> Iterable[MediaItem]:
         if self.sql is None:
-            return list_media(self.media, media_field=self.media_field)
+            media_types = partial(self.hook.get_media_types, project_id)
+            return list_media(self.media, media_field=self.media_field, media_types=media_types)
         return list_rows(self.query_rows(context), media_field=self.media_field)
 
     def _check_arguments(self) -> None:

@@ -86,7 +86,7 @@ class LabelboxPeople(People):
             if answer == "skip":
                 self._control.skip(project_id, data_row_id=row["data_row_id"])
             else:
-                self._submit(project_id, row, _lines(answer, media["width"], media["height"]))
+                self._submit(project_id, row, _lines(answer, media.get("width"), media.get("height")))
         return [PurePosixPath(row["global_key"]).stem for row in rows]
 
     def correct(self, project_id: str, *, edited: str, deleted: str, added: str) -> None:
@@ -109,7 +109,7 @@ class LabelboxPeople(People):
         self._control.approve(made["label_id"])
 
 
-def _lines(answer: dict[str, Any], width: int, height: int) -> list[dict[str, Any]]:
+def _lines(answer: dict[str, Any], width: Any, height: Any) -> list[dict[str, Any]]:
     """Return an answer as lines of an import, without the data row."""
     lines: list[dict[str, Any]] = []
     for field, answered in answer.items():

@@ -151,15 +151,24 @@ def test_a_folder_without_media_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing to see")
     with pytest.raises(MediaError, match="no image, video or audio file"):
         list(list_media(tmp_path))
+    assert keys(tmp_path, media_types=lambda: ["text"]) == [str(tmp_path / "readme.txt")]
+    with pytest.raises(MediaError, match="no pdf file"):
+        list(list_media(f"{tmp_path}/*", media_types=lambda: ["pdf"]))
 
 
 @pytest.mark.parametrize(
     ("uri", "media_type"),
     [
-        ("https://h/image.php?id=7", "image"),
-        ("https://h/show.aspx", "image"),
-        ("https://h/render.py?of=cat.mp4", "image"),
-        ("https://h/200/300", "image"),
+        ("https://h/image.php?id=7", ""),
+        ("https://h/show.aspx", ""),
+        ("https://h/render.py?of=cat.mp4", ""),
+        ("https://h/200/300", ""),
+        ("/data/report.pdf", "pdf"),
+        ("/data/note.txt", "text"),
+        ("/data/page.html", "html"),
+        ("/data/speed.csv", "time_series"),
+        ("/data/chat.json", "conversation"),
+        ("/data/archive.zip", "other"),
         ("https://h/film%231.mp4?v=2", "video"),
         ("gs://b/film#1.mp4", "video"),
         ("s3://b/why?.wav", "audio"),

@@ -141,6 +141,10 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         config = self._configs[project_id] = self._read_config(project_id)
         return label_schema_from_config(config)
 
+    def get_media_types(self, project_id: str) -> tuple[str, ...]:
+        """Return the kinds of media that the project's labeling config shows, in its order."""
+        return tuple(dict.fromkeys(media.media_type for media in self._read_config(project_id).main_objects))
+
     def upload_items(
         self,
         project_id: str,

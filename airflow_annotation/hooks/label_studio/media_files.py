@@ -42,6 +42,11 @@ EXTENSIONS: Final = {
     "audio/ogg": ".ogg",
     "audio/wav": ".wav",
     "audio/x-wav": ".wav",
+    "application/json": ".json",
+    "application/pdf": ".pdf",
+    "text/csv": ".csv",
+    "text/html": ".html",
+    "text/plain": ".txt",
 }
 """Media types that Label Studio takes as files (``SUPPORTED_EXTENSIONS``), and what it must find at the name's end."""
 

@@ -18,6 +18,7 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate, UploadReport
+from airflow_annotation.hooks.errors import other_item_type
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.media_files import (
@@ -31,11 +32,14 @@ from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.references import MediaReferences
 from airflow_annotation.hooks.label_studio.upload_requests import ReadyItem, UploadRequests
 from airflow_annotation.hooks.progress_log import UploadProgress
+from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.label_studio.controls import LabelingConfig, MediaObject
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
+from airflow_annotation.labels.messages import read_messages
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.probe import MediaProbe, probe_media
 from airflow_annotation.media.storage import local_path, open_media, shown, uri_scheme, without_connection
+from airflow_annotation.media.texts import read_json, read_text
 
 _READERS: Final = 8
 _READ_AHEAD: Final = 64
@@ -56,7 +60,8 @@ def upload_items(
 ) -> UploadReport:
     """Create a task for each item that the project does not have yet.
 
-    The data of an item without a file are what the labeling config shows: each key that a tag shows, and no other.
+    A file goes to the server, or is referred to; where tasks hold the media itself, as they do texts, it is read. The
+    data of an item without a file are what the labeling config shows: each key that a tag shows, and no other.
 
     A task's data hold the media under the key that the labeling config shows it from, ``item_key``, ``media_uri``,
     what is known of ``width``, ``height``, ``frame_count`` and ``frame_rate``, and the item's own data beside them. Of
@@ -110,12 +115,14 @@ class _Reading(NamedTuple):
 class _ReadFile(NamedTuple):
     """A file that was read: its headers say what it is.
 
-    :param probe: what they say
+    :param probe: what they say; None of what was read as a whole
     :param file: to send; None where the server reads the file itself
+    :param data: what the task holds in place of a file
     """
 
-    probe: MediaProbe
-    file: MediaFile | None
+    probe: MediaProbe | None
+    file: MediaFile | None = None
+    data: Any = None
 
 
 class _Upload:
@@ -190,19 +197,31 @@ class _Upload:
             if item.is_row:
                 yield _Reading(self._ready_row(item), 0, None, is_last=True)
                 return
-            ready = self._ready_files(item)
+            media = self._find_media(item)
+            item = msgspec.structs.replace(item, media_type=media.media_type)
+            ready = self._ready_files(item, media)
         except MediaError as error:
             self._requests.fail(ReadyItem(item_key=item.item_key, data={}), str(error))
             return
         for number, (file, place) in enumerate(zip(item.files, ready.places, strict=True)):
-            is_read = place is None or local_path(file.media)
-            read = self._readers.submit(_read, item, file.media, place is None) if is_read else None
+            read = None
+            if ready.media is not None and ready.media.holds != "url":
+                read = self._readers.submit(_read_data, item, ready.media)
+            elif place is None or local_path(file.media):
+                read = self._readers.submit(_read, item, file.media, place is None)
             yield _Reading(ready, number, read, is_last=number == len(ready.places) - 1)
             if ready.has_failed:
                 return
 
-    def _reference(self, uri: str) -> str | None:
-        """Return what the task refers to a file by; None to send the file."""
+    def _reference(self, uri: str, media: MediaObject) -> str | None:
+        """Return what the task refers to a file by; None to send the file, or what it holds."""
+        if media.holds != "url":
+            if self._media_access == "reference":
+                raise MediaError(
+                    f"{shown(uri)} cannot be referred to: tasks of the project hold the {media.media_type} itself, as "
+                    f"the tag {media.tag} has no valueType=\"url\". Use media_access='upload'."
+                )
+            return None
         if self._media_access == "upload":
             return None
         if self._media_access == "auto" and uri_scheme(uri) not in {"http", "https", "file"}:
@@ -232,6 +251,9 @@ class _Upload:
             )
         sizes = {name: value for name in _SIZES if (value := getattr(item, name)) is not None}
         data = {"item_key": item.item_key, **sizes, **item.data}
+        for media in self._config.objects.values():
+            if media.holds_messages:
+                data[media.data_key] = _messages(item, data[media.data_key], media)
         return ReadyItem(item_key=item.item_key, data=data, size=self._json_size(item, data))
 
     def _json_size(self, item: MediaItem, data: Any) -> int:
@@ -240,10 +262,12 @@ class _Upload:
         except (TypeError, ValueError, OverflowError) as error:
             raise MediaError(f"The data of {_name(item)!a} cannot be JSON: {error}.") from error
 
-    def _ready_files(self, item: MediaItem) -> ReadyItem:
-        """Return an item with files; check that the project shows them, and that its data can stand beside them."""
+    def _ready_files(self, item: MediaItem, media: MediaObject) -> ReadyItem:
+        """Return an item with files; check that its data can stand beside them.
+
+        :param media: what shows them
+        """
         name = _name(item)
-        media = self._find_media(item)
         taken = sorted({media.data_key, *RESERVED_KEYS} & item.data.keys())
         if taken:
             raise MediaError(f"Data key {taken[0]!r} of {name} is taken by the upload: rename it.")
@@ -259,16 +283,17 @@ class _Upload:
             sizes = {name: value for name in _SIZES if (value := getattr(item, name)) is not None}
         data |= sizes | item.data
         size = self._json_size(item, data)
-        places = [self._reference(file.media) for file in item.files]
+        places = [self._reference(file.media, media) for file in item.files]
         return ReadyItem(item_key=item.item_key, data=data, media=media, places=places, size=size)
 
     def _find_media(self, item: MediaItem) -> MediaObject:
         """Return what of the labeling config shows the files of an item."""
         objects = self._config.objects.values()
-        fitting = [media for media in objects if media.media_type == item.media_type]
+        media_type = item.media_type or self._config.main_objects[0].media_type
+        fitting = [media for media in objects if media.media_type == media_type]
         if not fitting:
-            labeled = " and ".join(sorted({media.media_type for media in objects}))
-            raise MediaError(f"{_name(item)} is of type {item.media_type}, but the project labels {labeled}.")
+            labeled = list(dict.fromkeys(media.media_type for media in self._config.main_objects))
+            raise other_item_type(_name(item), media_type, labeled)
         media = next((media for media in fitting if media.shows_several or not item.pages), None)
         if media is None:
             raise MediaError(
@@ -287,7 +312,11 @@ class _Upload:
             return
         if read is not None and ready.has_failed and read.file is not None:
             read.file.file.close()
-        elif read is not None:
+        elif read is not None and read.probe is None and ready.media is not None:
+            ready.data[ready.media.data_key] = read.data
+            ready.size = len(msgspec.json.encode(ready.data))
+            ready.media = None
+        elif read is not None and read.probe is not None:
             _note_sizes(ready, reading.number, read.probe)
             if read.file is not None:
                 self._requests.add_file(ready, reading.number, read.file)
@@ -318,10 +347,29 @@ def _read(item: MediaItem, uri: str, is_sent: bool) -> _ReadFile:
         file = until_sent.enter_context(open_media(uri))
         probe = probe_media(file, shown(uri), item.media_type)
         if not is_sent:
-            return _ReadFile(probe, None)
+            return _ReadFile(probe)
         sent = _file_to_send(item.item_key, uri, file, probe.mime_type)
         until_sent.pop_all()
         return _ReadFile(probe, sent)
+
+
+def _read_data(item: MediaItem, media: MediaObject) -> _ReadFile:
+    """Read a file whose content is what the task holds."""
+    data: Any = read_text(item.media) if media.holds == "text" else read_json(item.media)
+    return _ReadFile(None, data=_messages(item, data, media) if media.holds_messages else data)
+
+
+def _messages(item: MediaItem, document: Any, media: MediaObject) -> Any:
+    """Return the messages of a conversation under the keys that the project shows them from."""
+    if isinstance(document, list) and all(
+        isinstance(message, dict) and media.message_keys[1] in message for message in document
+    ):
+        return document
+    try:
+        messages = read_messages(document)
+    except LabelError as error:
+        raise MediaError(f"{_name(item)} is no conversation. {error}") from error
+    return [dict(zip(media.message_keys, (message.role, message.content), strict=True)) for message in messages]
 
 
 def _name(item: MediaItem) -> str:

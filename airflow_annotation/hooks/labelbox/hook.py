@@ -26,6 +26,7 @@ from airflow_annotation.hooks.connection_fields import (
 from airflow_annotation.hooks.labelbox import progress, projects
 from airflow_annotation.hooks.labelbox.client import LabelboxClient, checked_url
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
+from airflow_annotation.labels.labelbox.media_types import NAMES
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.media_types import ProjectMedia
 from airflow_annotation.labels.reading import ReadOptions
@@ -181,6 +182,11 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         """Read the label schema back from the project's ontology."""
         found = self._found[project_id] = self.read_project(project_id)
         return label_schema_from_ontology(found.ontology["normalized"] if found.ontology else {})
+
+    def get_media_types(self, project_id: str) -> tuple[str, ...]:
+        """Return the kind of media that the project is for."""
+        word = self.read_project(project_id).allowed_media_type or ""
+        return (NAMES.get(word, word.lower()),)
 
     def upload_items(
         self,

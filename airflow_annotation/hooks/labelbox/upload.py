@@ -10,6 +10,7 @@ import copy
 import io
 import itertools
 import logging
+import mimetypes
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from operator import length_hint
@@ -21,6 +22,7 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate, UploadReport
+from airflow_annotation.hooks.errors import other_item_type
 from airflow_annotation.hooks.labelbox.batches import Batches
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import find_data_rows, rows_in_project
@@ -31,11 +33,16 @@ from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, pause, wait_for_task
 from airflow_annotation.hooks.labelbox.upload_settings import UploadSettings
 from airflow_annotation.hooks.progress_log import UploadProgress
+from airflow_annotation.labels.errors import LabelError
+from airflow_annotation.labels.labelbox.conversations import CONVERSATION, write_conversation
 from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, global_key_of, item_key_of
-from airflow_annotation.labels.labelbox.media_types import MEDIA_TYPES
+from airflow_annotation.labels.labelbox.media_types import NAMES
+from airflow_annotation.labels.media_types import MEDIA_TYPES as KINDS
+from airflow_annotation.labels.messages import read_messages
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.storage import open_media, shown, uri_scheme, without_connection
+from airflow_annotation.media.texts import read_json
 
 if TYPE_CHECKING:
     from labelbox import Dataset
@@ -47,6 +54,9 @@ ITEMS_AT_ONCE: Final = 500
 
 _FILES_AT_ONCE: Final = 8
 _IAM_SCHEMES: Final = ("gs", "gcs", "s3", "s3a")
+_DATA_TYPES: Final = ("text", "html", "conversation")
+"""Kinds of media whose items can do without a file."""
+
 _ATTACHMENTS: Final = "attachments"
 _LONGEST_METADATA: Final = 4096
 
@@ -218,6 +228,8 @@ class _Upload:
 
     def _row(self, item: MediaItem, global_key: str) -> dict[str, Any]:
         """Return an item as a data row, its file sent if need be."""
+        word = self._project.allowed_media_type or ""
+        project_type = NAMES.get(word, word.lower())
         content: bytes | None = None
         if item.pages:
             raise MediaError(
@@ -225,13 +237,14 @@ class _Upload:
                 "a PDF of them for a project of documents, or upload each image as an item."
             )
         if item.is_row:
-            content, item = self._take_text(item)
+            content, item = self._take_data(item, project_type)
         name = _name(item)
-        media_type = MEDIA_TYPES.get(item.media_type)
-        if media_type != self._project.allowed_media_type:
-            raise MediaError(
-                f"{name} is of type {item.media_type}, but the project is for {self._project.allowed_media_type}."
-            )
+        if not item.media_type:
+            item = msgspec.structs.replace(item, media_type=project_type)
+        if item.media_type != project_type:
+            raise other_item_type(name, item.media_type, [project_type])
+        if item.media and project_type == "conversation":
+            content = _conversation(item, read_json(item.media))
         metadata, attachments = self._data(item)
         if item_key_of(global_key, self._namespace) != item.item_key:
             metadata[ITEM_KEY] = item.item_key
@@ -243,34 +256,38 @@ class _Upload:
         except ValueError as error:
             raise MediaError(f"The data of {name} do not fit Labelbox's metadata fields: {error}") from error
         row = {
-            "row_data": reference or (self._send(item) if content is None else self._send_text(item, content)),
+            "row_data": reference or (self._send(item) if content is None else self._send_data(item, content)),
             "global_key": global_key,
             "external_id": name,
-            "media_type": media_type,
+            "media_type": word,
             "metadata_fields": [{"name": name, "value": value} for name, value in metadata.items()],
             "attachments": attachments,
         }
         return {name: value for name, value in row.items() if value}
 
-    def _take_text(self, item: MediaItem) -> tuple[bytes, MediaItem]:
-        """Return the text of an item without a file, and the item with what else it has."""
-        media_type = next(
-            (name for name in ("text", "html") if MEDIA_TYPES[name] == self._project.allowed_media_type), None
-        )
-        text = item.data.get(media_type) if media_type else None
-        if media_type is None or not isinstance(text, str) or not text:
+    def _take_data(self, item: MediaItem, project_type: str) -> tuple[bytes, MediaItem]:
+        """Return the content of an item without a file, and the item with what else it has."""
+        given = item.data.get(project_type)
+        if project_type not in _DATA_TYPES or not given:
+            kinds = ", ".join(map(repr, _DATA_TYPES))
             raise MediaError(
-                f"Item {item.item_key!r} has no file, and no text under 'text' in a text project or 'html' in an HTML "
-                f"project. This project is for {self._project.allowed_media_type}."
+                f"Item {item.item_key!r} has no file, and nothing under the name of its kind of media ({kinds}). This "
+                f"project is for {project_type}."
             )
-        rest = {name: value for name, value in item.data.items() if name != media_type}
-        return text.encode(), msgspec.structs.replace(item, data=rest, media_type=media_type)
+        rest = {name: value for name, value in item.data.items() if name != project_type}
+        if project_type == "conversation":
+            content = _conversation(item, given)
+        elif isinstance(given, str):
+            content = given.encode()
+        else:
+            raise MediaError(f"The {project_type} of item {item.item_key!r} is no text.")
+        return content, msgspec.structs.replace(item, data=rest, media_type=project_type)
 
-    def _send_text(self, item: MediaItem, content: bytes) -> str:
+    def _send_data(self, item: MediaItem, content: bytes) -> str:
         """Send a text as a file: the SDK would take one that is the path of a file of the worker for that file."""
-        kind = "html" if item.media_type == "html" else "plain"
-        name = f"{key_hash(item.item_key):016x}.{'html' if kind == 'html' else 'txt'}"
-        return self._client.upload(io.BytesIO(content), name=name, mime_type=f"text/{kind}", size=len(content))
+        mime_type = KINDS[item.media_type].mime_types[0]
+        name = f"{key_hash(item.item_key):016x}{mimetypes.guess_extension(mime_type) or ''}"
+        return self._client.upload(io.BytesIO(content), name=name, mime_type=mime_type, size=len(content))
 
     def _data(self, item: MediaItem) -> tuple[dict[str, Any], list[dict[str, str]]]:
         """Return the metadata and the attachments of an item."""
@@ -393,6 +410,16 @@ class _Upload:
 def _name(item: MediaItem) -> str:
     """Return what errors call an item, and its external id."""
     return shown(item.media) if item.media else item.item_key
+
+
+def _conversation(item: MediaItem, document: Any) -> bytes:
+    """Return the messages of a conversation as Labelbox reads them; its own documents as they are."""
+    try:
+        messages = read_messages(document)
+    except LabelError as error:
+        raise MediaError(f"{_name(item)} is no conversation. {error}") from error
+    is_own = isinstance(document, dict) and str(document.get("type", "")).startswith(CONVERSATION)
+    return msgspec.json.encode(document if is_own else write_conversation(messages))
 
 
 def _bucket_url(uri: str) -> str:

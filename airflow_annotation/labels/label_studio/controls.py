@@ -110,8 +110,8 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     :param frame_rate: the ``frameRate`` of a video as the config has it: a number, or ``$key`` of the task's data
     :param value: what it shows as the config has it, ``$key``, ``$key[0].url``
     :param is_list: whether it shows the pages of a list
-    :param text_key: of a dialogue, the key of each paragraph's text; empty for all else
     :param repeat: where a ``Repeater`` repeats it, how
+    :param message_keys: of a conversation, the keys of a message that say who says it, and what
     """
 
     name: str
@@ -122,8 +122,8 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     frame_rate: str = ""
     value: str = ""
     is_list: bool = False
-    text_key: str = ""
     repeat: Repeat | None = None
+    message_keys: tuple[str, str] = ("author", "text")
 
     @property
     def holds(self) -> str:
@@ -168,6 +168,16 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
         element = f"{self.repeat.on}[{self.repeat.flag}]"
         found = re.fullmatch(rf"{re.escape(element)}(?:\.([\w-]+))?", self.value)
         return found and (found[1] or "")
+
+    @property
+    def text_key(self) -> str:
+        """Of a dialogue, the key of each paragraph's text; empty for all else."""
+        return self.message_keys[1] if self.tag.lower() == "paragraphs" else ""
+
+    @property
+    def holds_messages(self) -> bool:
+        """Whether a task's data hold the messages of a conversation."""
+        return self.media_type == "conversation" and self.holds == "json"
 
     @property
     def has_frame_rate_in_data(self) -> bool:
@@ -445,7 +455,10 @@ def _read_media(element: ElementTree.Element, attributes: dict[str, str], target
         frame_rate=attributes.get("framerate", ""),
         value=attributes.get("value") or attributes.get("valuelist") or "",
         is_list="valuelist" in attributes,
-        text_key=attributes.get("textkey", "text") if tag == "paragraphs" else "",
+        message_keys=(
+            attributes.get("namekey", "role" if tag == "chat" else "author"),
+            attributes.get("textkey", "content" if tag == "chat" else "text"),
+        ),
         repeat=Repeat(attributes.get("repeaton", ""), attributes["indexflag"]) if "indexflag" in attributes else None,
     )
 

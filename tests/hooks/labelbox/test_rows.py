@@ -29,7 +29,7 @@ def test_a_row_is_its_text_in_a_project_for_texts(
         report = hook.upload_items(project.id, list_media(rows))
         if media_type == "image":
             assert (report.uploaded, report.failed) == (0, 4)
-            assert "This project is for IMAGE" in report.failures[0].reason
+            assert "This project is for image." in report.failures[0].reason
             return
         assert (report.uploaded, report.skipped, report.failed) == expected
         assert [failure.item_key for failure in report.failures] == ["lacks", "empty"]

@@ -74,6 +74,8 @@ def mime_type_of(state: State, row_data: str) -> str:
     if row_data.lstrip().startswith("{"):
         return _mime_type_of_document(json.loads(row_data))
     stored = state.stored(row_data)
+    if stored is not None and stored.content_type == "application/json":
+        return _mime_type_of_document(json.loads(stored.content))
     if stored is not None:
         return stored.content_type
     if "://" not in row_data:
@@ -94,8 +96,15 @@ DOCUMENT_KEYS = {
 """Keys that tell what kind of asset a JSON document describes; the first one found decides."""
 
 
+MESSAGE_KEYS = {"messageId", "timestampUsec", "content", "user", "align", "canLabel"}
+"""Keys of a message of a conversation, as the SDK lists them."""
+
+
 def _mime_type_of_document(document: Json) -> str:
     media_type = next((kind for key, kind in DOCUMENT_KEYS.items() if key in document), None)
+    for message in document.get("messages", ()):
+        if message.keys() - MESSAGE_KEYS or not {"messageId", "content", "user"} <= message.keys():
+            raise InvalidInputError(f"Invalid message in the conversation: {sorted(message)}")
     return MIME_TYPES[media_type] if media_type else "application/json"
 
 

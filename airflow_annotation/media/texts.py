@@ -1,0 +1,46 @@
+"""Files whose content itself is the item's data: texts, and conversations."""
+
+from __future__ import annotations
+
+import io
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.exceptions import MediaError
+from airflow_annotation.media.storage import open_media, shown
+
+LARGEST_TEXT: Final = 64 * 1024 * 1024
+"""Bytes: a text goes into a request, and into a row of the tool's database, as a whole."""
+
+
+def read_text(uri: str) -> str:
+    """Return the text of a file.
+
+    :param uri: as :func:`~airflow_annotation.media.storage.open_media` takes it
+    :raises MediaError: it cannot be read, is too large, or is not UTF-8
+    """
+    with open_media(uri) as file:
+        size = file.seek(0, io.SEEK_END)
+        if size > LARGEST_TEXT:
+            raise MediaError(
+                f"{shown(uri)} has {size / 2**20:,.0f} MiB; a text has {LARGEST_TEXT / 2**20:.0f} MiB at most."
+            )
+        file.seek(0)
+        content = file.read()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MediaError(f"{shown(uri)} is not text in UTF-8 ({error.reason} at byte {error.start}).") from error
+
+
+def read_json(uri: str) -> Any:
+    """Return what a file of JSON holds.
+
+    :param uri: as :func:`~airflow_annotation.media.storage.open_media` takes it
+    :raises MediaError: it cannot be read, or is not JSON
+    """
+    try:
+        return msgspec.json.decode(read_text(uri))
+    except msgspec.DecodeError as error:
+        raise MediaError(f"{shown(uri)} is not JSON: {error}.") from error

@@ -1,0 +1,204 @@
+"""The same tasks for each kind of item in each tool: from files to landed tables."""
+
+from __future__ import annotations
+
+import io
+import json
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from PIL import Image
+
+from airflow_annotation.datasets.parquet import read_dataset
+from airflow_annotation.exceptions import AnnotationUploadError
+from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.operators.media import UploadMediaOperator
+from airflow_annotation.operators.project import CreateAnnotationProjectOperator
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from devtools.label_studio import LabelStudio
+from tests.dags.people import LabelboxPeople, LabelStudioPeople, People
+from tests.servers.labelbox.process import LabelboxProcess
+from tests.support.connections import airflow_connection
+from tests.support.task_context import task_context
+from tests.support.videos import make_video
+
+SCHEMA = {"topic": {"type": "classification", "classes": ["quiet", "loud"]}, "note": {"type": "text"}}
+PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n"
+MESSAGES = [{"role": "customer", "content": "Größe?"}, {"role": "agent", "content": "Large."}]
+
+
+@pytest.fixture(params=["label_studio", "labelbox"])
+def people(
+    request: pytest.FixtureRequest,
+    label_studio: LabelStudio,
+    label_studio_conn_id: str,
+    labelbox_process: LabelboxProcess,
+) -> Iterator[People]:
+    """Those who label, in each of the tools."""
+    if request.param == "label_studio":
+        of_label_studio = LabelStudioPeople(label_studio)
+        of_label_studio.conn_id = label_studio_conn_id  # type: ignore[misc]  # of this one
+        yield of_label_studio
+        return
+    server = {"conn_type": "labelbox", "host": labelbox_process.url, "password": labelbox_process.api_key}
+    with airflow_connection(f"labelbox_{uuid4().hex}", server) as conn_id:
+        of_labelbox = LabelboxPeople(labelbox_process)
+        of_labelbox.conn_id = conn_id  # type: ignore[misc]  # of this one
+        yield of_labelbox
+
+
+def _image() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _sound() -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(1600))
+    return file.getvalue()
+
+
+FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
+    "image": ("png", _image),
+    "video": ("mp4", lambda: make_video(5)),
+    "audio": ("wav", _sound),
+    "text": ("txt", "Größe\n/not/a/place".encode),
+    "html": ("html", lambda: b"<p>Hello</p>"),
+    "pdf": ("pdf", lambda: PDF),
+    "time_series": ("csv", lambda: b"time,value\n0,1.5\n1,2.5\n"),
+    "conversation": ("json", lambda: json.dumps(MESSAGES).encode()),
+}
+
+
+@pytest.mark.parametrize("media_type", FILES)
+def test_files_of_each_kind_are_labeled_and_land(media_type: str, people: People, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"annotation_conn_id": people.conn_id, "run_key": f"kinds/{uuid4()}"}
+    create = CreateAnnotationProjectOperator(
+        task_id="create",
+        title=f"Some {media_type}",
+        label_schema=SCHEMA,
+        media_type=media_type if media_type != "time_series" or "labelbox" not in people.conn_id else "image",
+        **arguments,
+    )
+    project = create.execute(task_context())
+    folder = tmp_path / uuid4().hex
+    folder.mkdir()
+    extension, content = FILES[media_type]
+    paths = [folder / f"{name}.{extension}" for name in ("a", "b")]
+    for path in paths:
+        path.write_bytes(content())
+    (folder / "other.zip").write_bytes(b"x")
+    upload = UploadMediaOperator(
+        task_id="upload",
+        media=str(folder),
+        predictions=[{"item_key": str(path), "field": "topic", "label": "loud"} for path in paths],
+        model_version="m",
+        **arguments,
+    )
+    if media_type == "time_series" and "labelbox" in people.conn_id:
+        with pytest.raises(ValueError, match="no image file"):
+            upload.execute(task_context())
+        return
+    for counts in ((2, 0, 0), (0, 2, 0)):
+        result = upload.execute(task_context())
+        assert (result["uploaded"], result["skipped"], result["failed"]) == counts
+        assert result["predictions"]["failed"] == 0
+    assert len(people.label(project["id"], lambda key: {"topic": "quiet" if Path(key).stem == "a" else "loud"})) == 2
+
+    land = AnnotationsToObjectStorageOperator(
+        task_id="land",
+        target=(tmp_path / "dataset").as_uri(),
+        include_media="files",
+        media_roots=[str(folder)],
+        **arguments,
+    )
+    assert land.execute(task_context())["media"]["files"] == 2
+    tables = read_dataset(str(tmp_path / "dataset"))
+    items = tables["items"].sort_by("item_key").to_pylist()
+    assert [(item["item_key"], item["media_uri"], item["media_type"], item["status"]) for item in items] == [
+        (str(path), str(path), media_type, people.done) for path in paths
+    ]
+    labels = tables["labels"].sort_by("item_key").to_pylist()
+    assert [(label["field"], label["type"], label["label"]) for label in labels] == [
+        ("topic", "classification", "quiet"),
+        ("topic", "classification", "loud"),
+    ]
+    assert create.execute(task_context()) == {**project, "created": False}
+
+
+@pytest.mark.parametrize("media_type", ["text", "html", "conversation"])
+def test_data_need_no_file(media_type: str, people: People) -> None:
+    hook = AnnotationHook.for_connection(people.conn_id)
+    arguments: dict[str, Any] = {"annotation_conn_id": people.conn_id, "run_key": f"kinds/{uuid4()}"}
+    schema = {"title": "Rows", "label_schema": SCHEMA, "media_type": media_type}
+    project = CreateAnnotationProjectOperator(task_id="create", **schema, **arguments).execute(task_context())
+    shown: Any = {"text": "/r/python", "html": "<b>x</b>"}.get(media_type, MESSAGES)
+    rows = [{"item_key": f"{uuid4()}", media_type: shown} for _ in range(2)]
+    upload = UploadMediaOperator(task_id="upload", media=rows, **arguments)
+    for counts in ((2, 0, 0), (0, 2, 0)):
+        result = upload.execute(task_context())
+        assert (result["uploaded"], result["skipped"], result["failed"]) == counts
+    items = [
+        item
+        for tables in hook.read_tables(hook.get_project(project["id"]))
+        for item in tables.items.select(["item_key", "media_type", "media_uri", "data"]).to_pylist()
+    ]
+    assert sorted(item["item_key"] for item in items) == sorted(row["item_key"] for row in rows)
+    assert {item["media_type"] for item in items} == {media_type}
+    if people.done == "labeled":  # Label Studio has the data itself
+        assert [(item["media_uri"], json.loads(item["data"])[media_type]) for item in items] == [(None, shown)] * 2
+
+
+def test_an_item_of_another_kind_is_refused_with_the_way_out(people: People, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"annotation_conn_id": people.conn_id, "run_key": f"kinds/{uuid4()}"}
+    schema = {"title": "Texts", "label_schema": SCHEMA, "media_type": "text"}
+    CreateAnnotationProjectOperator(task_id="create", **schema, **arguments).execute(task_context())
+    paths = {name: tmp_path / f"{uuid4().hex}{name}" for name in ("a.csv", "b.csv", "c.pdf", "d")}
+    for path in paths.values():
+        path.write_text("a,b\n1,2\n")
+    media = [
+        str(paths["a.csv"]),
+        {"media": str(paths["b.csv"]), "media_type": "text"},
+        *map(str, (paths["c.pdf"], paths["d"])),
+    ]
+    upload = UploadMediaOperator(task_id="upload", media=media, max_failures=1, **arguments)
+    with pytest.raises(AnnotationUploadError) as error:
+        upload.execute(task_context())
+    assert "a.csv is of type time_series, but the project labels text. Give it to a project with " in str(error.value)
+    assert "media_type='time_series'; or, if it is text, say so in its row: " in str(error.value)
+    assert "2 of 4 media items were not uploaded" in str(error.value)
+    result = UploadMediaOperator(task_id="upload", media=media[1:2] + media[3:], **arguments).execute(task_context())
+    assert (result["uploaded"], result["skipped"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("media_type", "content", "reason"),
+    [
+        ("text", b"\xff\xfe", "is not text in UTF-8"),
+        ("text", b"", "is empty"),
+        ("pdf", b"x", "is not a PDF"),
+        ("conversation", b"{", "is not JSON"),
+        ("conversation", b"{}", "A conversation is a list of messages"),
+        ("conversation", b"[1]", "Message 0 is no dictionary"),
+        ("conversation", b'[{"content": "x"}]', "does not say under role who says it"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_fails_by_itself(
+    media_type: str, content: bytes, reason: str, label_studio_conn_id: str, tmp_path: Path
+) -> None:
+    arguments: dict[str, Any] = {"annotation_conn_id": label_studio_conn_id, "run_key": f"kinds/{uuid4()}"}
+    schema = {"title": "Odd files", "label_schema": SCHEMA, "media_type": media_type}
+    CreateAnnotationProjectOperator(task_id="create", **schema, **arguments).execute(task_context())
+    (tmp_path / "file").write_bytes(content)
+    upload = UploadMediaOperator(task_id="upload", media=[str(tmp_path / "file")], **arguments)
+    with pytest.raises(AnnotationUploadError, match=reason):
+        upload.execute(task_context())
