@@ -139,7 +139,7 @@ def test_files_of_each_kind_are_labeled_and_land(media_type: str, people: People
 def test_data_need_no_file(media_type: str, people: People) -> None:
     hook = AnnotationHook.for_connection(people.conn_id)
     arguments: dict[str, Any] = {"annotation_conn_id": people.conn_id, "run_key": f"kinds/{uuid4()}"}
-    schema = {"title": "Rows", "label_schema": SCHEMA, "media_type": media_type}
+    schema: dict[str, Any] = {"title": "Rows", "label_schema": SCHEMA, "media_type": media_type}
     project = CreateAnnotationProjectOperator(task_id="create", **schema, **arguments).execute(task_context())
     shown: Any = {"text": "/r/python", "html": "<b>x</b>"}.get(media_type, MESSAGES)
     rows = [{"item_key": f"{uuid4()}", media_type: shown} for _ in range(2)]
@@ -160,7 +160,7 @@ def test_data_need_no_file(media_type: str, people: People) -> None:
 
 def test_an_item_of_another_kind_is_refused_with_the_way_out(people: People, tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"annotation_conn_id": people.conn_id, "run_key": f"kinds/{uuid4()}"}
-    schema = {"title": "Texts", "label_schema": SCHEMA, "media_type": "text"}
+    schema: dict[str, Any] = {"title": "Texts", "label_schema": SCHEMA, "media_type": "text"}
     CreateAnnotationProjectOperator(task_id="create", **schema, **arguments).execute(task_context())
     paths = {name: tmp_path / f"{uuid4().hex}{name}" for name in ("a.csv", "b.csv", "c.pdf", "d")}
     for path in paths.values():
@@ -196,7 +196,7 @@ def test_a_file_that_is_not_what_it_says_fails_by_itself(
     media_type: str, content: bytes, reason: str, label_studio_conn_id: str, tmp_path: Path
 ) -> None:
     arguments: dict[str, Any] = {"annotation_conn_id": label_studio_conn_id, "run_key": f"kinds/{uuid4()}"}
-    schema = {"title": "Odd files", "label_schema": SCHEMA, "media_type": media_type}
+    schema: dict[str, Any] = {"title": "Odd files", "label_schema": SCHEMA, "media_type": media_type}
     CreateAnnotationProjectOperator(task_id="create", **schema, **arguments).execute(task_context())
     (tmp_path / "file").write_bytes(content)
     upload = UploadMediaOperator(task_id="upload", media=[str(tmp_path / "file")], **arguments)

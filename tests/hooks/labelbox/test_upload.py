@@ -218,7 +218,7 @@ def test_bad_files_fail_by_name_and_keep_no_others_out(
     assert reasons["none"] == f"{tmp_path}/none.png does not exist."
     assert "is empty" in reasons["empty"]
     assert "is not an image" in reasons["text"]
-    assert "is of type video, but the project is for IMAGE" in reasons[wrong.item_key]
+    assert "is of type video, but the project labels image" in reasons[wrong.item_key]
 
 
 # Keys
