@@ -189,7 +189,7 @@ def test_an_item_of_another_kind_is_refused_with_the_way_out(people: People, tmp
         ("conversation", b"{", "is not JSON"),
         ("conversation", b"{}", "A conversation is a list of messages"),
         ("conversation", b"[1]", "Message 0 is no dictionary"),
-        ("conversation", b'[{"content": "x"}]', "does not say under role who says it"),
+        ("conversation", b'[{"role": "x"}]', "Message 0 has no text under content"),
     ],
 )
 def test_a_file_that_is_not_what_it_says_fails_by_itself(
