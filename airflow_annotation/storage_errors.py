@@ -58,12 +58,17 @@ def storage_errors(subject: str) -> Iterator[None]:
     except AirflowNotFoundException as error:
         raise AnnotationError(f"{subject} failed, and what was there before is as it was: {error}.") from error
     except Exception as error:
-        if not isinstance(error, OSError) and type(error).__module__.partition(".")[0] not in _LIBRARIES:
+        if not is_storage_error(error):
             raise
         text = str(error).rstrip(". ") or type(error).__name__
         raise AnnotationError(
             f"{subject} failed, and what was there before is as it was: {text}. {_advice(error)}"
         ) from error
+
+
+def is_storage_error(error: Exception) -> bool:
+    """Return whether an error is one of a disk or of a library that reaches an object store."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _LIBRARIES
 
 
 def _advice(error: BaseException) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from posixpath import splitext
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
-from uuid import uuid4
 
 import pyarrow as pa
 from fsspec.spec import AbstractBufferedFile
@@ -28,6 +27,7 @@ from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.content import content_suffix
 from airflow_annotation.media.exif import open_without_orientation
 from airflow_annotation.media.frames import OnError
+from airflow_annotation.media.partial_files import open_partial, sweep_partial_files
 from airflow_annotation.media.storage import copy_files, get_filesystem, local_path, make_folder
 
 if TYPE_CHECKING:
@@ -215,6 +215,8 @@ class LandedFiles:
         :raises MediaError: a file cannot be read
         """
         make_folder(self._filesystem, self._path)
+        if self._is_local:
+            sweep_partial_files(Path(self._path))
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="landed-files") as pool:
             for batch in batches:
                 self._add(batch.items, pool)
@@ -304,16 +306,9 @@ class LandedFiles:
             self._filesystem.rm_file(path)
 
     def _write_local(self, file: BinaryIO, path: Path) -> int:
-        written = path.with_name(f".{uuid4().hex}")  # not longer than a name may be, whatever the file's is
-        try:
-            with written.open("wb") as copy:
-                shutil.copyfileobj(file, copy)
-                size = copy.tell()
-            written.replace(path)
-        except BaseException:
-            written.unlink(missing_ok=True)
-            raise
-        return size
+        with open_partial(path) as copy:
+            shutil.copyfileobj(file, copy)
+            return copy.tell()
 
     def find_suffix(self, name: str) -> str | None:
         """Return the suffix that a file got for its content, None if it got none or is not there."""

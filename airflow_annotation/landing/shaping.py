@@ -13,6 +13,7 @@ from airflow_annotation.callables import callable_name
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, LabelTables
+from airflow_annotation.storage_errors import is_storage_error
 
 Transform = Callable[[LabelTables], LabelTables]
 
@@ -73,7 +74,10 @@ def apply_transform(transform: Transform | str, batch: LabelTables) -> LabelTabl
         raise AnnotationError(f"There is no function {transform!r} to transform labels with: {error}.") from error
     try:
         returned = function(batch)
-    except OSError as error:  # which is not one of the store that the landing goes to
+    except Exception as error:
+        if not is_storage_error(error):
+            raise
+        # It is not one of the store that the landing goes to.
         raise AnnotationError(f"{name} failed: {error}.") from error
     if not isinstance(returned, tuple) or len(returned) != len(SCHEMAS):
         raise AnnotationError(f"{name} must return LabelTables(items, annotations, labels), not {type(returned)}.")

@@ -18,7 +18,6 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, NamedTuple, get_args
 
@@ -31,6 +30,7 @@ from airflow_annotation.labels.video_frames import FRAMES, frame_item_key
 from airflow_annotation.media.encoding import ImageFormat, PictureEncoder
 from airflow_annotation.media.items import key_hash
 from airflow_annotation.media.orientation import shown_size
+from airflow_annotation.media.partial_files import open_partial, sweep_partial_files
 from airflow_annotation.media.storage import get_filesystem, local_path, make_folder, shown
 from airflow_annotation.media.video import Frame
 
@@ -131,6 +131,8 @@ class FrameFolder:
         self.filesystem, self.path = get_filesystem(self.uri)
         self._is_local = local_path(self.uri) is not None
         make_folder(self.filesystem, self.path)
+        if self._is_local:
+            sweep_partial_files(Path(self.path))
         self.names = self._list()
         """The files that are there, none of them empty."""
 
@@ -168,15 +170,8 @@ class FrameFolder:
         if not self._is_local:
             self.filesystem.pipe_file(path, content)  # object stores show an object when it is all there
             return
-        # Hidden, so that nobody who lists the folder takes it for a frame.
-        written = Path(self.path) / f".{name}.{os.getpid()}.{threading.get_ident()}"
-        try:
-            written.write_bytes(content)
-            written.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                written.unlink(missing_ok=True)
-            raise
+        with open_partial(Path(path)) as file:
+            file.write(content)
 
     def write_table(self, rows: pa.Table, metadata: TableMetadata) -> None:
         """Write the table."""

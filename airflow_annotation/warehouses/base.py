@@ -183,10 +183,9 @@ class Warehouse:
         schema = self.landings.schema
         for name in views:
             view = sa.Table(self.prefix + name, sa.MetaData(schema=schema))
-            self._make_once(
-                f"create view {names.format_table(view)} as {VIEWS[name](quoted, self.view_sql)}",
-                partial(self._has_view, view),
-            )
+            select = VIEWS[name](quoted, self.view_sql)
+            make = partial(_replace_view, name=names.format_table(view), select=select)
+            self._make_once(make, partial(self._has_view, view, names.format_table(view), select))
 
     def _make_once(self, make: str | Callable[[sa.Connection], Any], is_there: Callable[[], bool]) -> None:
         """Make what is missing, also while another landing does the same.
@@ -210,9 +209,16 @@ class Warehouse:
         with self.reader() as connection:
             return sa.inspect(connection).has_table(table.name, schema=table.schema)
 
-    def _has_view(self, view: sa.Table) -> bool:
+    def _has_view(self, view: sa.Table, name: str, select: str) -> bool:
+        """Return whether a view is there, and has the columns that it has in this release."""
         with self.reader() as connection:
-            return view.name in sa.inspect(connection).get_view_names(schema=view.schema)
+            if view.name not in sa.inspect(connection).get_view_names(schema=view.schema):
+                return False
+            has, wanted = (
+                list(connection.exec_driver_sql(f"select * from {rows} where 1 = 0").keys())  # noqa: S608 - quoted
+                for rows in (name, f"({select}) wanted")
+            )
+            return has == wanted
 
     def _missing_columns(self, table: sa.Table) -> list[str]:
         with self.reader() as connection:
@@ -383,3 +389,8 @@ def _bound_values(column: pa.Array, type_: TypeEngine[Any], dialect: sa.Dialect)
     values = (lists_to_json(column) if pa.types.is_list(column.type) else column).to_pylist()
     convert = type_.dialect_impl(dialect).bind_processor(dialect)
     return values if convert is None else [convert(value) for value in values]
+
+
+def _replace_view(connection: sa.Connection, *, name: str, select: str) -> None:
+    connection.exec_driver_sql(f"drop view if exists {name}")
+    connection.exec_driver_sql(f"create view {name} as {select}")

@@ -215,6 +215,16 @@ def test_views_have_boxes_in_pixels_latest_labels_and_counts(database: Database,
     assert database.query(boxed)[0] == ("1", 20.0, 20.0, 50.0, 50.0)
 
 
+def test_a_view_of_another_release_is_made_again(database: Database, land: Land) -> None:
+    land(database.operator(views=True), [boxes(5)])
+    for name in ("class_counts", "latest_labels"):
+        database.hook.run(f"drop view {database.prefix}{name}")
+        database.hook.run(f"create view {database.prefix}{name} as select project from {database.prefix}labels")
+    land(database.operator(views=True), [boxes(6)])
+    assert database.query("select sum(labels), max(items) from @class_counts") == [(8, 4)]
+    assert database.query("select count(label) from @latest_labels") == [(8,)]
+
+
 @pytest.mark.parametrize("coordinates", ["relative", "pixels"])
 def test_the_view_of_boxes_has_pixels_of_the_labels_own_image(database: Database, land: Land, coordinates: Any) -> None:
     land(database.operator(coordinates=coordinates, views=True), [pages(), boxes(2)])

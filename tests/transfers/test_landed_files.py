@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -88,6 +90,19 @@ def test_the_file_of_every_item_lands_once(land: Land, tmp_path: Path, photos: P
     again = land_files(land, tmp_path / "d", *batches, photo(photos, "c"))
     assert (again["media"]["files"], again["media"]["written"]) == (3, 1)
     assert landed_contents(tmp_path / "d", landed["media"]["target"])["a"] == b"a" * 1000
+
+
+def test_what_a_killed_landing_left_of_a_file_goes_with_the_next_after_a_day(
+    land: Land, tmp_path: Path, photos: Path
+) -> None:
+    target = tmp_path / "media"
+    target.mkdir()
+    young, old = (target / f".partial-{name}" for name in ("young", "old"))
+    for path, age in ((young, 3600), (old, 25 * 3600)):
+        path.write_bytes(b"part")
+        os.utime(path, (time.time() - age,) * 2)
+    land_files(land, tmp_path / "labels", photo(photos, "a"), media_target=str(target))
+    assert (young.exists(), old.exists()) == (True, False)
 
 
 def test_only_the_files_of_items_that_have_changed_are_looked_at(land: Land, tmp_path: Path, photos: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from botocore.exceptions import NoCredentialsError
 
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationError
@@ -67,6 +68,15 @@ def nothing(batch: LabelTables) -> LabelTables:
     return None  # type: ignore[return-value]
 
 
+def without_its_file(batch: LabelTables) -> LabelTables:
+    Path("/gone.json").read_bytes()
+    return batch
+
+
+def without_its_bucket(_: LabelTables) -> LabelTables:
+    raise NoCredentialsError
+
+
 @pytest.mark.parametrize("transform", [vehicles, f"{__name__}:vehicles"])
 def test_a_function_says_what_lands(
     land: Land, tmp_path: Path, transform: Any, monkeypatch: pytest.MonkeyPatch
@@ -111,6 +121,8 @@ def test_a_function_sees_what_would_have_landed(land: Land, tmp_path: Path) -> N
         (with_another_type, "with_another_type returned labels with other types: "),
         (without_fields, "without_fields returned labels with other types: .*'field' with null values"),
         (nothing, "nothing must return LabelTables"),
+        (without_its_file, r"without_its_file failed: .*gone\.json"),
+        (without_its_bucket, "without_its_bucket failed: Unable to locate credentials"),
         ("nowhere.at_all", "There is no function 'nowhere.at_all'"),
     ],
 )
