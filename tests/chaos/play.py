@@ -116,7 +116,7 @@ class Play:
         process = DoomedProcess(job, *arguments, **options)
         ready.set()
         if fate == "killed":
-            process.process.join(self.random.uniform(0, self._seconds.get(job_name, 0.5)))
+            process.wait_for_end(self.random.uniform(0, self._seconds.get(job_name, 0.5)))
             process.process.kill()
         hanging = threading.Timer(PATIENCE, process.process.kill)
         hanging.start()

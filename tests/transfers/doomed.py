@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.connection
 import os
 import resource
 import signal
@@ -70,6 +71,9 @@ _DRIVER_CALLS = frozenset(
 )
 _CONTEXT = multiprocessing.get_context("forkserver")  # what this module imports is imported once
 _CONTEXT.set_forkserver_preload(["tests.transfers.doomed_imports"])
+_LOOKING = threading.Lock()
+"""Starting a process looks for others that have ended. Of two threads that look at one, the second finds no end, which
+counts as exit code 255."""
 
 
 class DoomedProcess:
@@ -103,7 +107,8 @@ class DoomedProcess:
         self.process: ForkServerProcess = _CONTEXT.Process(
             target=_run, args=(job, arguments, environment, settings, outcome, self._steps), daemon=True
         )
-        self.process.start()
+        with _LOOKING:
+            self.process.start()
         outcome.close()
         self.result: Any = None
         self.error: str | None = None
@@ -115,11 +120,17 @@ class DoomedProcess:
         """How many steps it has done."""
         return int(self._steps.value)
 
+    def wait_for_end(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, or for some seconds."""
+        multiprocessing.connection.wait([self.process.sentinel], timeout)
+
     def wait(self) -> bool:
         """Wait for its end, and return whether it did its job; if so :attr:`result` is set, else :attr:`error`."""
         with contextlib.suppress(EOFError, ConnectionResetError):
             self.result, self.error, self.is_own_error = self._outcome.recv()
-        self.process.join()
+        self.wait_for_end()
+        with _LOOKING:
+            self.process.join()
         assert self.process.exitcode in {0, 1, -signal.SIGKILL}, f"It ended with {self.process.exitcode}: {self.error}"
         return self.process.exitcode == 0
 

@@ -145,7 +145,7 @@ def test_landings_killed_at_random_moments_leave_whole_landings(database: Databa
         for number in range(60):
             project = random.choice(projects)
             landing = doomed(database, project, full_refresh=bool(number % 2))
-            landing.process.join(random.uniform(0, seconds * 1.2))
+            landing.wait_for_end(random.uniform(0, seconds * 1.2))
             landing.process.kill()
             landed = landing.wait()
             after = database.rows()
