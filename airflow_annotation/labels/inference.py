@@ -31,10 +31,15 @@ _MIXED: Final = {
 }
 """The type of a field whose labels are of several types. A polyline can be closed, so it can be a polygon."""
 
-_NO_QUESTIONS: Final[dict[str, tuple[str, ...]]] = {"span": PLACE_ATTRIBUTES, "text": ("createdAt",)}
+_NO_QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "span": PLACE_ATTRIBUTES,
+    "text": ("createdAt",),
+    "ranking": ("models",),
+}
 """Attributes of labels of a type that only say where or when they are."""
 
 _SCORE: Final = "score"
+_PAGE_SIZE: Final = "page_size"
 _NO_FIELD: Final = "relation"
 
 
@@ -83,7 +88,7 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
             if row["type"] not in WITHOUT_CLASSES and row.get("label") is not None:
                 seen.classes.add(row["label"])
             attributes = json.loads(row.get("attributes") or "{}")
-            for name in (_SCORE, *_NO_QUESTIONS.get(row["type"], ())):
+            for name in (_SCORE, _PAGE_SIZE, *_NO_QUESTIONS.get(row["type"], ())):
                 attributes.pop(name, None)
             _add_attributes(attributes, seen)
     if "number" in labels.column_names:

@@ -48,6 +48,8 @@ class RoundTrip:
         attributes = {"width": WIDTH, "height": HEIGHT, "mimeType": f"{media_type.lower()}/x"}
         if media_type == "VIDEO":
             attributes |= {"frameRate": FRAME_RATE, "frameCount": 1000}
+        if media_type == "PDF":
+            attributes = {"mimeType": "application/pdf", "pageDimensions": {"width": 594, "height": 792}}
         self._data_row = entities.DataRow(
             dataset=entities.Dataset(name="d", created_by=user),
             created_by=user,

@@ -555,6 +555,44 @@ def test_entities_of_texts_and_messages_are_spans() -> None:
     ]
 
 
+def test_pages_of_documents_are_targets() -> None:
+    words = [
+        {"id": "g1", "page_number": 2, "tokens": ["t1", "t2"], "text": "New York"},
+        {"id": "g2", "page_number": 2, "tokens": ["t3"], "text": "City"},
+    ]
+    box = annotation(
+        "DocumentBoundingBox",
+        "objects: car",
+        page_number=2,
+        bounding_box={"top": 79.2, "left": 59.4, "height": 396, "width": 297, "unit": "points"},
+        page_dimensions={"height": 792, "width": 594, "unit": "points"},
+    )
+    entity = annotation("DocumentEntityToken", "city", location={"groups": words})
+    first, second = labels(row(label(objects=[box, entity]), media_attributes={"mime_type": "application/pdf"}))
+    assert (first["type"], first["label"], first["target"]) == ("detection", "car", "pdf[1]")
+    assert first["bbox"] == pytest.approx([0.1, 0.1, 0.5, 0.5])
+    assert (second["type"], second["label"], second["target"]) == ("span", "city", "pdf[1]")
+    assert second["text"] == "New York City"
+
+
+def test_choices_among_messages_are_rankings() -> None:
+    said = [{"message_id": f"m{n}", "model_config_name": f"model {n}"} for n in (1, 2)]
+    ranked = {
+        "parent_message_id": "m0",
+        "ranked_messages": [{**message, "order": order} for order, message in zip((2, 1), said, strict=True)],
+    }
+    one = annotation("MessageSingleSelection", "best", selected_message={**said[0], "parent_message_id": "m0"})
+    some = annotation("MessageMultiSelection", "good", selected_messages={"messages": said, "parent_message_id": "m0"})
+    order = annotation("MessageRanking", "order", ranked_messages=ranked)
+    read = labels(row(label(objects=[one, some, order]), media_attributes={}))
+    assert only(read, "type", "field", "label", "labels", "target") == [
+        ("ranking", "best", None, ["m1"], "m0"),
+        ("ranking", "good", None, ["m1", "m2"], "m0"),
+        ("ranking", "order", None, ["m2", "m1"], "m0"),
+    ]
+    assert json.loads(read[2]["attributes"]) == {"models": ["model 2", "model 1"]}
+
+
 def test_relations_name_their_objects() -> None:
     relation = annotation(
         "ImageRelationship", "owns", unidirectional_relationship={"source": "f-city", "target": "f-nose"}
@@ -566,16 +604,15 @@ def test_relations_name_their_objects() -> None:
 
 
 OTHERS = [
-    annotation("DocumentEntityToken", "city", location={"groups": [{"id": "g", "page_number": 1, "tokens": ["t1"]}]}),
+    annotation("DocumentEntityToken", "city", location={"groups": []}),
     annotation(
         "DocumentBoundingBox",
         "objects: car",
         page_number=1,
         bounding_box={"top": 48, "left": 58, "height": 65, "width": 12, "unit": "points"},
-        page_dimensions={"height": 792, "width": 594, "unit": "points"},
     ),
     annotation("GeoSpatialPolygon", "roof", polygon={"type": "Polygon", "coordinates": [[[1.5, 2.5], [3, 4], [1, 1]]]}),
-    annotation("MessageSingleSelection", "best", selected_message={"message_id": "m1", "parent_message_id": "m0"}),
+    annotation("MessageSingleSelection", "best", selected_message={"parent_message_id": "m0"}),
     {"feature_id": 7, "bounding_box": []},
 ]
 

@@ -203,6 +203,46 @@ def test_spans_come_back_the_same(start: int, length: int) -> None:
     assert landed["text"] == "A long text to find cities in."[start : start + length]
 
 
+@given(st.integers(0, 9), boxes())
+def test_labels_on_pages_of_documents_come_back_the_same(page: int, bbox: list[float]) -> None:
+    trip = RoundTrip({"tools": [{"tool": "rectangle", "name": "objects: car"}, *TEXT["tools"]]}, "PDF")
+    groups = [{"groupId": "g", "page": page + 1, "tokenIds": ["t1", "t2"]}]
+    size, words = json.dumps({"page_size": [594.0, 792.0]}), json.dumps({"groups": groups})
+    rows = identified(
+        [
+            {"field": "objects", "type": "detection", "label": "car", "bbox": bbox, "attributes": size},
+            {"field": "named-entity", "type": "span", "label": "city", "attributes": words},
+        ]
+    )
+    rows = [{**row, "target": f"pdf[{page}]"} for row in rows]
+    landed = trip.labels(trip.export(write(rows, trip.ontology, width=None, height=None)))
+    for one, row in zip(landed, rows, strict=True):
+        assert_same({**one, "text": None}, row)
+        assert one["target"] == row["target"]
+
+
+@given(st.permutations(["m1", "m2", "m3"]))
+def test_choices_among_messages_come_back_the_same(ids: list[str]) -> None:
+    tools = {"message-ranking": "order", "message-multi-selection": "good", "message-single-selection": "best"}
+    trip = RoundTrip({"tools": [{"tool": tool, "name": name} for tool, name in tools.items()]}, "CONVERSATIONAL")
+    rows = identified(
+        [
+            {
+                "field": name,
+                "type": "ranking",
+                "labels": chosen,
+                "target": "m0",
+                "attributes": json.dumps({"models": [f"model of {id_}" for id_ in chosen]}),
+            }
+            for name, chosen in zip(tools.values(), (ids, ids[:2], ids[:1]), strict=True)
+        ]
+    )
+    landed = trip.labels(trip.export(write(rows, trip.ontology)))
+    for one, row in zip(landed, rows, strict=True):
+        assert_same(one, row)
+        assert one["target"] == "m0"
+
+
 def test_relations_name_the_lines_of_their_objects() -> None:
     trip = RoundTrip(NORMALIZED)
     nose = {"field": "point", "type": "keypoint", "label": "nose", "points": [[0.5, 0.5]]}

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
-from airflow_annotation.labels.labelbox.kinds import MASK_TOOLS
+from airflow_annotation.labels.labelbox.kinds import CHOICE_TOOLS, MASK_TOOLS
 
 CLASS_SEPARATOR: Final = ": "
 """Between field and class in the name of a tool: a Labelbox tool is one class, and has no other place for the field."""
@@ -201,7 +201,7 @@ def _assign_fields(tools: Sequence[_Tool]) -> Iterator[Tool]:
         for tool, label in drawn:
             fields[id(tool)] = field, *numbered.get(label, (None, label))
     for tool in tools:
-        field, mask_target, label = fields[id(tool)]
+        field, mask_target, label = fields[id(tool)] if tool.tool not in CHOICE_TOOLS else (tool.name, None, "")
         yield Tool(
             kind=tool.tool,
             name=tool.name,

@@ -15,7 +15,9 @@ import pyarrow as pa
 from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.labels.columns import Columns, bbox_column, points_column
 from airflow_annotation.labels.errors import UnwritableLabelError
+from airflow_annotation.labels.labelbox.documents import RANKING, SELECTION, SELECTIONS, page_of
 from airflow_annotation.labels.labelbox.mask_files import rle_to_png
+from airflow_annotation.labels.labelbox.records import Message, Messages
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.types import LABEL_TYPES
 
@@ -61,17 +63,42 @@ def _read_points(values: Sequence[Any], sizes: FloatArray) -> Columns:
 
 
 def _read_spans(values: Sequence[Any], _: FloatArray) -> Columns:
-    """Labelbox names the last character of a span, the table the one behind it."""
-    return {
+    """Labelbox names the last character of a span, the table the one behind it. Words of documents have no numbers."""
+    if any((value.start is None or value.end is None) and not value.groups for value in values):
+        raise ValueError("A span does not say where it is.")
+    texts = [value.token if value.token or not value.groups else _words(value.groups) for value in values]
+    pages = [{words.page_number for words in value.groups} for value in values]
+    columns = {
         "span_start": pa.array([value.start for value in values], pa.int64()),
-        "span_end": pa.array([value.end + 1 for value in values], pa.int64()),
-        "text": pa.array([value.token for value in values], pa.string()),
+        "span_end": pa.array([None if value.end is None else value.end + 1 for value in values], pa.int64()),
+        "text": pa.array(texts, pa.string()),
     }
+    if any(pages):
+        targets = [page_of(one.pop()) if len(one) == 1 else None for one in pages]
+        columns["target"] = pa.array(targets, pa.string())
+    return columns
+
+
+def _words(groups: Sequence[Any]) -> str | None:
+    return " ".join(words.text for words in groups if words.text) or None
 
 
 def _read_message_spans(values: Sequence[Any], sizes: FloatArray) -> Columns:
     target = pa.array([value.message_id for value in values], pa.string())
     return {**_read_spans([value.location for value in values], sizes), "target": target}
+
+
+def _read_rankings(values: Sequence[Any], _: FloatArray) -> Columns:
+    """Choices among messages are the ids of those that were chosen, the best first."""
+    chosen = [[value] if isinstance(value, Message) else _in_order(value) for value in values]
+    return {
+        "labels": pa.array([[one.message_id for one in messages] for messages in chosen], pa.list_(pa.string())),
+        "target": pa.array([value.parent_message_id for value in values], pa.string()),
+    }
+
+
+def _in_order(value: Messages) -> list[Message]:
+    return sorted(value.ranked_messages, key=lambda one: one.order) or value.messages
 
 
 def _read_relations(values: Sequence[Any], _: FloatArray) -> Columns:
@@ -165,6 +192,9 @@ TOOLS: Final[dict[str, Kind]] = {
         ("span",),
         {"location": Geometry("span", _read_spans), "conversational_location": Geometry("span", _read_message_spans)},
     ),
+    SELECTION: Kind(("ranking",), {"selected_message": Geometry("ranking", _read_rankings)}),
+    SELECTIONS: Kind(("ranking",), {"selected_messages": Geometry("ranking", _read_rankings)}),
+    RANKING: Kind(("ranking",), {"ranked_messages": Geometry("ranking", _read_rankings)}),
     "edge": Kind(
         ("relation",),
         {
@@ -184,11 +214,16 @@ QUESTIONS: Final[dict[str, Kind]] = {
 
 GEOMETRIES: Final = {key: geometry for kind in TOOLS.values() for key, geometry in kind.geometries.items()}
 KIND_OF_GEOMETRY: Final = {key: name for name, kind in TOOLS.items() for key in kind.geometries}
+CHOICE_TOOLS: Final = (SELECTION, SELECTIONS, RANKING)
+"""Tools that choose among messages. Each is a field of its own, not a class of one."""
+
 MASK_TOOLS: Final = tuple(name for name, kind in TOOLS.items() if "instance" in kind.types)
 """Tools whose objects are masks."""
 
 FIELD_TYPES: Final = {
-    name: field_type for name, kind in TOOLS.items() if (field_type := LABEL_TYPES[kind.types[0]].field_type)
+    name: field_type
+    for name, kind in TOOLS.items()
+    if (field_type := LABEL_TYPES[kind.types[0]].field_type) and name not in CHOICE_TOOLS
 }
 """The type of the fields that tools draw."""
 

@@ -28,8 +28,9 @@ from airflow_annotation.labels.columns import (
     mask_columns,
     string_column,
 )
+from airflow_annotation.labels.labelbox.documents import may_have_own, own_attributes, page_of
 from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Tool
-from airflow_annotation.labels.labelbox.kinds import GEOMETRIES, KIND_OF_GEOMETRY
+from airflow_annotation.labels.labelbox.kinds import CHOICE_TOOLS, GEOMETRIES, KIND_OF_GEOMETRY
 from airflow_annotation.labels.labelbox.mask_files import MaskFetcher, read_masks
 from airflow_annotation.labels.labelbox.records import Answer, Choice, Object, Point
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
@@ -59,6 +60,8 @@ def read_objects(
     :param budget: what a mask may cost
     :raises ValueError: what should be a mask is no image; the message names it
     """
+    has_own = may_have_own({one.annotation_kind for one in objects})
+    sizes = _with_pages(objects, sizes) if has_own else sizes
     groups = _group(objects, np.isnan(sizes[:, 0] + sizes[:, 1]))
     read: list[tuple[Sequence[int], Columns]] = []
     for shape, rows in groups.items():
@@ -74,10 +77,23 @@ def read_objects(
     columns |= _tool_columns(objects, columns["type"], ontology)
     columns["label_id"] = pa.array([one.feature_id for one in objects], pa.string())
     columns["parent_label_id"] = string_column([one.parent_id for one in objects])
+    if has_own:
+        pages = [None if one.page_number is None else page_of(one.page_number) for one in objects]
+        named = columns.get("target", pa.nulls(len(objects), pa.string()))
+        columns["target"] = pc.coalesce(pa.array(pages, pa.string()), named)
     attributes = _attributes_column(objects, columns["type"], ontology)
     if attributes is not None:
         columns["attributes"] = attributes
     return columns
+
+
+def _with_pages(objects: Sequence[Object], sizes: FloatArray) -> FloatArray:
+    """Return the sizes of what objects are on: of a page in points, as Labelbox counts there."""
+    sizes = sizes.copy()
+    for row, one in enumerate(objects):
+        if one.page_dimensions is not None:
+            sizes[row] = one.page_dimensions.width or np.nan, one.page_dimensions.height or np.nan
+    return sizes
 
 
 def take_apart(one: Object) -> list[Object]:
@@ -102,7 +118,9 @@ def _group(objects: Sequence[Object], unsized: npt.NDArray[np.bool_]) -> dict[st
     groups: defaultdict[str, list[int]] = defaultdict(list)
     for row, one in enumerate(objects):
         shape = _shape_of(one)
-        lacking = one.page_number is not None or (shape != OTHER and GEOMETRIES[shape].is_flat and unsized[row])
+        lacking = (one.page_number is not None and one.page_dimensions is None) or (
+            shape != OTHER and GEOMETRIES[shape].is_flat and unsized[row]
+        )
         lacking |= shape == "polygon" and not all(isinstance(point, Point) for point in one.polygon or ())
         groups[OTHER if lacking else shape].append(row)
     return dict(groups)
@@ -168,10 +186,13 @@ def _tool_columns(objects: Sequence[Object], types: pa.Array, ontology: Ontology
         one = objects[names.index(name)]
         tool = ontology.find_tool(one.feature_schema_id, one.name)
         kind = KIND_OF_GEOMETRY.get(_shape_of(one)) or one.annotation_kind or OTHER
-        tools.append(tool or Tool(kind=kind, name=one.name, field=kind, label=one.name))
+        unknown = Tool(kind=kind, name=one.name, field=kind, label=one.name)
+        if kind in CHOICE_TOOLS:
+            unknown = msgspec.structs.replace(unknown, field=one.name, label="")
+        tools.append(tool or unknown)
     columns = {
         "field": pa.array([tool.field for tool in tools], pa.string()).take(encoded.indices),
-        "label": pa.array([tool.label for tool in tools], pa.string()).take(encoded.indices),
+        "label": pa.array([tool.label or None for tool in tools], pa.string()).take(encoded.indices),
     }
     segmented = [tool.mask_target is not None for tool in tools]
     if any(segmented):
@@ -289,11 +310,13 @@ def read_attributes(answers: Iterable[Answer], ontology: Ontology, path: str = "
 def _attributes_column(objects: Sequence[Object], types: pa.Array, ontology: Ontology) -> pa.Array | None:
     answered = any(map(attrgetter("classifications"), objects))
     scored = set(map(attrgetter("confidence"), objects)) != {None}
-    if not answered and not scored and not pc.any(pc.equal(types, "relation")).as_py():
+    has_own = may_have_own({one.annotation_kind for one in objects})
+    own = [own_attributes(one) if has_own else {} for one in objects]
+    if not answered and not scored and not any(own) and not pc.any(pc.equal(types, "relation")).as_py():
         return None
     documents = []
-    for one in objects:
-        attributes = read_attributes(one.classifications, ontology)
+    for one, said in zip(objects, own, strict=True):
+        attributes = read_attributes(one.classifications, ontology) | said
         if one.confidence is not None:
             attributes = {SCORE: one.confidence, **attributes}
         if one.unidirectional_relationship is not None:

@@ -168,7 +168,7 @@ def _meaning(field: LabelField) -> LabelField:
 
 def _read_tools(tools: list[Tool]) -> LabelField:
     kind = tools[0].kind
-    classes = tuple(dict.fromkeys(tool.label for tool in tools))
+    classes = tuple(dict.fromkeys(tool.label for tool in tools if tool.label))
     mask_targets = {tool.mask_target: tool.label for tool in tools if tool.mask_target is not None}
     type_ = "segmentation" if mask_targets else FIELD_TYPES.get(kind, OTHER)
     asked: dict[str, list[tuple[str, Question]]] = {}

@@ -49,12 +49,46 @@ class Mask(msgspec.Struct, gc=False):
     counts: str | list[int] | None = None
 
 
-class Location(msgspec.Struct, gc=False):
-    """Characters of a text, the last one included."""
+class Words(msgspec.Struct, gc=False):
+    """Words of a page of a document."""
 
-    start: int
-    end: int
+    page_number: int
+    id: str = ""
+    tokens: list[str] = []
+    text: str = ""
+
+
+class Location(msgspec.Struct, gc=False):
+    """Characters of a text, the last one included, or words of a document."""
+
+    start: int | None = None
+    end: int | None = None
     token: str | None = None
+    groups: list[Words] = []
+
+
+class PageSize(msgspec.Struct, gc=False):
+    """Of a page of a document, in points."""
+
+    width: float
+    height: float
+
+
+class Message(msgspec.Struct, gc=False):
+    """A message that was chosen, and the one that it answers."""
+
+    message_id: str
+    model_config_name: str | None = None
+    parent_message_id: str | None = None
+    order: int = 0
+
+
+class Messages(msgspec.Struct, gc=False):
+    """Messages that were chosen, or put in order."""
+
+    messages: list[Message] = []
+    ranked_messages: list[Message] = []
+    parent_message_id: str | None = None
 
 
 class ConversationalLocation(msgspec.Struct, gc=False):
@@ -140,9 +174,28 @@ class Object(msgspec.Struct, gc=False):
     conversational_location: ConversationalLocation | None = None
     unidirectional_relationship: Relationship | None = None
     bidirectional_relationship: Relationship | None = None
+    selected_message: Message | None = None
+    selected_messages: Messages | None = None
+    ranked_messages: Messages | None = None
     page_number: int | None = None
+    page_dimensions: PageSize | None = None
     confidence: float | None = None
     parent_id: str | None = None
+
+    @property
+    def chosen_messages(self) -> list[Message]:
+        """The messages that were chosen, the best first."""
+        if self.selected_message is not None:
+            return [self.selected_message]
+        if self.selected_messages is not None:
+            return self.selected_messages.messages
+        return sorted(self.ranked_messages.ranked_messages, key=lambda one: one.order) if self.ranked_messages else []
+
+    @property
+    def parent_message_id(self) -> str | None:
+        """The message that the chosen ones answer."""
+        one = self.selected_message or self.selected_messages or self.ranked_messages
+        return None if one is None else one.parent_message_id
 
 
 class _Head(msgspec.Struct):

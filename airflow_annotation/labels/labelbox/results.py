@@ -19,6 +19,14 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.labels.errors import UnwritableLabelError
+from airflow_annotation.labels.labelbox.documents import (
+    GROUPS,
+    MODELS,
+    PAGE_SIZE,
+    groups_of,
+    write_page,
+    write_ranking,
+)
 from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Question, Tool
 from airflow_annotation.labels.labelbox.kinds import QUESTIONS, TOOLS, kinds_of, row_name
 from airflow_annotation.labels.labelbox.mask_files import rle_to_color_png
@@ -26,7 +34,7 @@ from airflow_annotation.labels.labelbox.objects import DIRECTION
 from airflow_annotation.labels.labelbox.tracks import Row, Segment, first_frame, last_frame, segments_of
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.submissions import SCORE, attributes_of
-from airflow_annotation.labels.types import LABEL_TYPES
+from airflow_annotation.labels.types import LABEL_TYPES, LISTS_NO_CLASSES
 
 Record = dict[str, Any]
 
@@ -95,10 +103,13 @@ class _Writer:
         _check_untimed(row)
         if row["type"] == "relation":
             geometry = self._relationship(row)
+        elif row["type"] == "ranking":
+            task = write_ranking(row, tool.kind, row_name(row))
+            return {**self._head(row), **_named(tool.name, tool.feature_schema_id), **task}
         elif row["type"] == "span":
             geometry = _entity(row)
         else:
-            geometry = self._geometry(row)
+            geometry = self._geometry(row) | write_page(row)[0]
         record = {**self._head(row), **_named(tool.name, tool.feature_schema_id), **geometry}
         record["classifications"] = _Answers(row).of_object(tool.questions)
         return record | _confidence(row)
@@ -166,7 +177,8 @@ class _Writer:
         return write(row, lambda numbers: self._pixels(numbers, row))
 
     def _pixels(self, numbers: Sequence[float], row: Row) -> list[float]:
-        if self._size is None:
+        size = write_page(row)[1] or self._size
+        if size is None:
             raise UnwritableLabelError(f"{row_name(row)}: the width and height of its media in pixels are not known.")
         reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
         if not all(math.isfinite(number) and -_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach)):
@@ -174,7 +186,7 @@ class _Writer:
                 f"{row_name(row)} has coordinates outside its media: {list(numbers)}. They are fractions of the width "
                 "and height, from 0 to 1."
             )
-        return [number * side for number, side in zip(numbers, self._size * 2, strict=False)]
+        return [number * side for number, side in zip(numbers, size * 2, strict=False)]
 
     def _rle(self, row: Row) -> RLE:
         height, width = row["mask_size"]
@@ -270,7 +282,7 @@ def _check_classes(row: Row) -> None:
     :raises UnwritableLabelError: it has several
     """
     classes = list(dict.fromkeys(row.get("labels") or ()))
-    if len(classes) > 1 and row["type"] not in ("classifications", "text"):
+    if len(classes) > 1 and row["type"] not in ("classifications", *LISTS_NO_CLASSES):
         raise UnwritableLabelError(
             f"{row_name(row)} has the classes {', '.join(map(repr, classes))}, and Labelbox has one for a label of "
             f"type {row['type']}: make it a label of each."
@@ -287,6 +299,8 @@ def _check_untimed(row: Row) -> None:
 
 def _entity(row: Row) -> Record:
     """Labelbox names the last character of a span, the table the one behind it."""
+    if (words := groups_of(row)) is not None:
+        return words
     if row.get("span_start") is None or row.get("span_end") is None:
         raise UnwritableLabelError(f"{row_name(row)} does not say where it is: give it span_start and span_end.")
     location = {"start": row["span_start"], "end": row["span_end"] - 1}
@@ -303,7 +317,7 @@ class _Answers:
     def __init__(self, row: Row) -> None:
         self._row = row
         self._attributes = attributes_of(row)
-        self._used = {SCORE, DIRECTION}
+        self._used = {SCORE, DIRECTION, PAGE_SIZE, GROUPS, MODELS}
 
     def of_row(self, question: Question) -> Any:
         """Return the row's own answer; each choice says how sure the model is."""
