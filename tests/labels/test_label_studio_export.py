@@ -442,3 +442,45 @@ def test_labels_that_the_project_cannot_take_are_named(row: dict[str, Any], said
         results_from_labels([{"label_id": "r1", **row}], LabelingConfig(CONFIG))
     assert said in str(raised.value)
     assert "'r1'" in str(raised.value)
+
+
+def test_a_question_that_comes_with_an_answer_to_another_is_about_the_region_too() -> None:
+    config = """
+      <View><Image name="image" value="$photo"/>
+        <RectangleLabels name="objects" toName="image"><Label value="car"/></RectangleLabels>
+        <View visibleWhen="region-selected" whenTagName="objects">
+          <Choices name="damaged" toName="image" perRegion="true"><Choice value="yes"/></Choices>
+          <View visibleWhen="choice-selected" whenTagName="damaged" whenChoiceValue="yes">
+            <Choices name="part" toName="image" perRegion="true"><Choice value="door"/></Choices>
+          </View>
+        </View>
+      </View>
+    """
+    records = [
+        region("rectanglelabels", "objects", {**BOX, "rectanglelabels": ["car"]}),
+        region("choices", "damaged", {**BOX, "choices": ["yes"]}),
+        region("choices", "part", {**BOX, "choices": ["door"]}),
+    ]
+    rows = read_labels(records, config=config)
+    assert [json.loads(row["attributes"]) for row in rows] == [{"damaged": "yes", "part": "door"}]
+    written = results_from_labels(rows, LabelingConfig(config))
+    assert [(record["from_name"], record["id"]) for record in written] == [
+        (name, "r1") for name in ("objects", "damaged", "part")
+    ]
+
+
+def test_a_pair_is_written_about_what_it_compares_as_the_server_wants_it() -> None:
+    row = {"label_id": "r1", "field": "better", "type": "pairwise", "label": "left"}
+    (record,) = results_from_labels([row], LabelingConfig(CONFIG))
+    assert (record["from_name"], record["to_name"], record["value"]) == ("better", "left", {"selected": "left"})
+    assert read_labels([record]) == [{"ordinal": 0, **row}]
+
+
+def test_boxes_of_a_video_of_unknown_length_have_one_as_the_server_wants_it() -> None:
+    config = '<View><Video name="clip" value="$clip"/><VideoRectangle name="box" toName="clip"/></View>'
+    key = {"enabled": True, "rotation": 0, "x": 10, "y": 10, "width": 5, "height": 5}
+    value = {"sequence": [{**key, "frame": 12, "time": 0.5}, {**key, "frame": 48, "time": 2.0}]}
+    made = region("videorectangle", "box", value, to_name="clip")
+    (record,) = results_from_labels(read_labels([made], config=config), LabelingConfig(config))
+    assert (record["value"]["framesCount"], record["value"]["duration"]) == (48, 2.0)
+    assert [frame["frame"] for frame in record["value"]["sequence"]] == [12, 48]

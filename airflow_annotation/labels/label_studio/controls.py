@@ -390,6 +390,8 @@ def _walk(
     while waiting:
         element, inherited = waiting.pop()
         own = {name.lower(): value for name, value in element.attrib.items()}
+        if own.get("visiblewhen", "").startswith("choice-"):  # whenTagName is then another question, not a region's tag
+            own.pop("whentagname", None)
         if element.tag.lower() == "repeater":
             inherited = {**inherited, "indexflag": own.get("indexflag", "{{idx}}"), "repeaton": own.get("on", "")}
         yield element, {**inherited, **own}

@@ -88,8 +88,8 @@ def sequence_of(
 
     :param rows: each with its frame as the player counts; of several for one frame the last counts
     :param tool_frame_rate: the player's
-    :param duration: of the video, in seconds; where it is not known, nobody but the player knows up to which frame the
-        last key frame holds
+    :param duration: of the video, in seconds; where it is not known, only the player knows up to which frame the last
+        key frame holds, and the value says no more than that the video has that one
     """
     steps, leads = _steps(rows, tool_frame_rate)
     ordered = [step.row for step in steps]
@@ -103,6 +103,9 @@ def sequence_of(
     length = _length(steps, tool_frame_rate, duration)
     frames: Frames = "keyframes" if leads else "all"
     keys = track_to_sequence(track, tool_frame_rate, int(length.get("framesCount", 0)), frames=frames)
+    # The server refuses boxes in videos without a length.
+    last = steps[-1].frame
+    length = length or {"framesCount": last, "duration": last / tool_frame_rate}
     return {**length, "sequence": [msgspec.to_builtins(key) for key in keys]}
 
 
