@@ -345,8 +345,8 @@ def _text(maker: Maker, _: Element, __: Element) -> Iterator[Record]:
     yield {"text": [f"first {maker.number()}", f"second\n{maker.number()}"]}
 
 
-def _number(maker: Maker, control: Element, _: Element) -> Iterator[Record]:
-    yield {control.tag: int(maker.number())}
+def _rating(maker: Maker, control: Element, _: Element) -> Iterator[Record]:
+    yield {"rating": int(maker.number()) % int(control.attributes.get("maxrating", 5)) + 1}
 
 
 def _nothing(_: Maker, __: Element, ___: Element) -> Iterator[Record]:
@@ -369,7 +369,7 @@ MAKERS: Final[dict[str, Make]] = {
     "polygon": _shape(_polygon),
     "polygonlabels": _shape(_polygon),
     "ranker": _ranker,
-    "rating": _number,
+    "rating": _rating,
     "rectangle": _shape(_box),
     "rectanglelabels": _shape(_box),
     "taxonomy": _taxonomy,
