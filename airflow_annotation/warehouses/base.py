@@ -27,7 +27,6 @@ from airflow_annotation.warehouses.views import VIEWS, ViewSql
 
 INSERT_ROWS: Final = 2000
 
-_IDS_AT_ONCE: Final = 500
 _READ_AT_ONCE: Final = 10_000
 _UNQUOTED: Final = "/:@%+,;=~!$&'()*[]"
 
@@ -49,7 +48,7 @@ class Warehouse:
     """Of columns with JSON, which is given as text."""
 
     key_text: ClassVar[TypeEngine[Any]] = sa.String(255)
-    """Of text in primary keys: most databases cannot have text of any length there."""
+    """Of ids: most databases cannot have text of any length in keys and indexes."""
 
     types: ClassVar[Mapping[pa.DataType, TypeEngine[Any]]] = {
         pa.string(): sa.Text(),
@@ -65,6 +64,9 @@ class Warehouse:
     """Whether the three tables have primary keys. ``landings`` has one always: landings wait for each other by it."""
 
     has_indexes: ClassVar[bool] = False
+
+    ids_at_once: ClassVar[int] = 500
+    """How many ids one statement has, each a parameter of its own."""
 
     isolation: ClassVar[Mapping[str, Any]] = {}
     """SQLAlchemy's options of a connection that reads all tables in one state."""
@@ -329,7 +331,7 @@ class Warehouse:
         """
         own = [table.c.project == project]
         if item_ids is not None:
-            ids = (item_ids.slice(start, _IDS_AT_ONCE) for start in range(0, len(item_ids), _IDS_AT_ONCE))
+            ids = (item_ids.slice(start, self.ids_at_once) for start in range(0, len(item_ids), self.ids_at_once))
             own = [sa.and_(*own, table.c.item_id.in_(some.to_pylist())) for some in ids]
         counts = [connection.execute(table.delete().where(rows)).rowcount for rows in own]
         return -1 if any(count < 0 for count in counts) else sum(counts)
@@ -352,7 +354,7 @@ class Warehouse:
         is_key = field.name in keys
         if field.name in TABLE_JSON[table]:
             type_ = self.json_type
-        elif is_key and field.type == pa.string():
+        elif field.type == pa.string() and (is_key or field.name == "item_id"):  # by which rows are looked up
             type_ = self.key_text
         else:
             type_ = self.types.get(field.type, self.json_type)

@@ -122,12 +122,6 @@ class MySqlWarehouse(Warehouse):
         finally:
             cursor.close()
 
-    def _column(self, table: str, field: pa.Field) -> sa.Column[Any]:
-        column = super()._column(table, field)
-        if field.name == "item_id":  # a part of indexes, where it is no key
-            column.type = self.key_text
-        return column
-
 
 def _connect(connection: Any, _: Any) -> None:
     if hasattr(connection, "set_character_set"):

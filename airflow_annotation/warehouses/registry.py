@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Final
 from airflow_annotation.warehouses.base import Warehouse
 from airflow_annotation.warehouses.duckdb import DuckDBWarehouse
 from airflow_annotation.warehouses.mysql import MySqlWarehouse
+from airflow_annotation.warehouses.oracle import OracleWarehouse
 from airflow_annotation.warehouses.postgres import PostgresWarehouse
+from airflow_annotation.warehouses.snowflake import SnowflakeWarehouse
+from airflow_annotation.warehouses.sql_server import SqlServerWarehouse
 from airflow_annotation.warehouses.sqlite import SqliteWarehouse
 
 if TYPE_CHECKING:
@@ -16,8 +19,11 @@ if TYPE_CHECKING:
 WAREHOUSES: Final[dict[str, type[Warehouse]]] = {
     "duckdb": DuckDBWarehouse,
     "mariadb": MySqlWarehouse,
+    "mssql": SqlServerWarehouse,
     "mysql": MySqlWarehouse,
+    "oracle": OracleWarehouse,
     "postgresql": PostgresWarehouse,
+    "snowflake": SnowflakeWarehouse,
     "sqlite": SqliteWarehouse,
 }
 """By the name that SQLAlchemy's dialect has."""

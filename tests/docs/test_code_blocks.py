@@ -46,6 +46,7 @@ TYPES_OF_EXTRAS = {
     "duckdb": "duckdb_provider",
     "google_cloud_platform": "airflow.providers.google",
     "mysql": "airflow.providers.mysql",
+    "snowflake": "airflow.providers.snowflake",
 }
 """Types of connections that the pages show, whose providers the oldest Airflow is tested without."""
 HAS_COMMANDS = hasattr(ProvidersManager, "cli_command_functions")

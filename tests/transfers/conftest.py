@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -48,7 +49,24 @@ def duckdb_database(tmp_path: Path) -> Iterator[Database]:
         yield Database(conn_id)
 
 
-@pytest.fixture(params=["sqlite", "postgres", "duckdb", "mariadb"])
+@pytest.fixture
+def snowflake_database() -> Iterator[Database]:
+    """A database of fakesnow's, which is DuckDB in this process."""
+    for package in ("airflow.providers.snowflake", "fakesnow"):
+        pytest.importorskip(package)
+    import fakesnow
+
+    connection = {"conn_type": "snowflake", "login": "me", "password": "-", "schema": "public"}
+    extra = {"account": "fake", "database": "labels"}
+    with fakesnow.patch(), airflow_connection(f"snowflake_{uuid4().hex}", connection | {"extra": extra}) as conn_id:
+        yield Database(conn_id)
+
+
+# Snowflake's packages want an older SQLAlchemy than this project has: make test-snowflake has an environment with them.
+DATABASES = ["sqlite", "postgres", "duckdb", "mariadb", *(["snowflake"] if find_spec("fakesnow") else [])]
+
+
+@pytest.fixture(params=DATABASES)
 def database(request: pytest.FixtureRequest) -> Database:
     if request.param in {"postgres", "mariadb"}:
         return Database(request.getfixturevalue(f"{request.param}_conn_id"))
@@ -60,3 +78,10 @@ def database(request: pytest.FixtureRequest) -> Database:
 def server_database(request: pytest.FixtureRequest) -> Database:
     """A database behind a connection, which can be cut."""
     return Database(request.getfixturevalue(f"{request.param}_conn_id"))
+
+
+@pytest.fixture
+def database_with_views(database: Database) -> Database:
+    if database.warehouse_class.view_sql is None:
+        pytest.skip("has no views")
+    return database

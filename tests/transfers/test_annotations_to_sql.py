@@ -193,7 +193,8 @@ def test_tables_of_the_release_before_are_migrated_and_landed_in(database: Datab
     assert database.rows() == rows_of([boxes(6)])
 
 
-def test_views_have_boxes_in_pixels_latest_labels_and_counts(database: Database, land: Land) -> None:
+def test_views_have_boxes_in_pixels_latest_labels_and_counts(database_with_views: Database, land: Land) -> None:
+    database = database_with_views
     with pytest.raises(ValueError, match="pixel_boxes, latest_labels, class_counts"):
         database.operator(views=["nothing"])
     land(database.operator(views=["class_counts"]), [boxes(5)])
@@ -226,7 +227,10 @@ def test_a_view_of_another_release_is_made_again(database: Database, land: Land)
 
 
 @pytest.mark.parametrize("coordinates", ["relative", "pixels"])
-def test_the_view_of_boxes_has_pixels_of_the_labels_own_image(database: Database, land: Land, coordinates: Any) -> None:
+def test_the_view_of_boxes_has_pixels_of_the_labels_own_image(
+    database_with_views: Database, land: Land, coordinates: Any
+) -> None:
+    database = database_with_views
     land(database.operator(coordinates=coordinates, views=True), [pages(), boxes(2)])
     found = database.query(
         "select media_uri, x, y, width, height from @pixel_boxes where item_key = 'pages' order by ordinal"
@@ -318,7 +322,8 @@ def test_postgres_gets_a_replacement_for_the_one_character_that_it_cannot_hold(
     ]
 
 
-def test_a_label_of_several_classes_counts_for_each_in_the_view(database: Database, land: Land) -> None:
+def test_a_label_of_several_classes_counts_for_each_in_the_view(database_with_views: Database, land: Land) -> None:
+    database = database_with_views
     batch = boxes(2)
     first, second = batch.labels.to_pylist()
     note = first | {"ordinal": 2, "label_id": "t", "type": "text", "label": None, "text": "a", "labels": ["a", "b"]}
@@ -333,11 +338,16 @@ def test_a_label_of_several_classes_counts_for_each_in_the_view(database: Databa
 @pytest.mark.parametrize("prefix", ["50%_", "100%s_%%", "my.labels.", "a:b_"])
 def test_a_prefix_may_have_what_sql_uses_otherwise(database: Database, land: Land, prefix: str) -> None:
     prefix = f"{database.prefix}{prefix}"
-    operator = database.operator(table_prefix=prefix, views=True)
+    has_views = database.warehouse_class.view_sql is not None
+    operator = database.operator(table_prefix=prefix, views=has_views)
+    if database.kind == "snowflake" and "%" in prefix:
+        with pytest.raises(AnnotationError, match="choose another table_prefix"):
+            land(operator, [boxes(5)])
+        return
     land(operator, [boxes(5)])
     land(operator, [boxes(6)])
     with open_warehouse(make_engine(database.conn_id)).reader() as connection:
-        for name, rows in (("items", 6), ("landings", 1), ("class_counts", 2)):
+        for name, rows in (("items", 6), ("landings", 1), *([("class_counts", 2)] if has_views else [])):
             table = sa.table(prefix + name)
             assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar() == rows
     uris = [asset.uri for asset in operator.landed_assets({})]
@@ -636,8 +646,8 @@ def test_a_missing_connection_is_named_with_how_to_make_it(land: Land, monkeypat
 
 def test_a_database_without_its_provider_is_named_with_what_to_install(land: Land) -> None:
     with (
-        airflow_connection("warehouse", {"conn_type": "snowflake", "host": "x"}) as conn_id,
-        pytest.raises(AnnotationError, match="apache-airflow-providers-snowflake"),
+        airflow_connection("warehouse", {"conn_type": "trino", "host": "x"}) as conn_id,
+        pytest.raises(AnnotationError, match="apache-airflow-providers-trino"),
     ):
         land(Database(conn_id).operator(), [boxes(5)])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.dialects import registry as registries
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 import airflow_annotation
 from airflow_annotation.datasets.label_sources import read_query
@@ -95,3 +97,25 @@ def test_keys_are_where_a_database_has_them_cheaply() -> None:
     )
     assert with_keys == {"items", "annotations", "landings"}
     assert without == {"landings"}
+
+
+@pytest.mark.parametrize(
+    ("name", "types"),
+    [
+        ("mssql", {"item_id": "NVARCHAR(255) ", "label": "NVARCHAR(max) ", "updated_at": "DATETIMEOFFSET(6)"}),
+        (
+            "oracle",
+            {"item_id": "VARCHAR2(255 CHAR)", "score": "BINARY_DOUBLE", "updated_at": "TIMESTAMP WITH TIME ZONE"},
+        ),
+    ],
+)
+def test_the_statements_of_databases_that_no_test_lands_in_compile(name: str, types: dict[str, str]) -> None:
+    dialect = registries.load(name)()
+    warehouse = WAREHOUSES[name](sa.create_engine("sqlite://"))
+    for table in warehouse.tables.values():
+        created = str(CreateTable(table).compile(dialect=dialect))
+        for column in types.keys() & set(table.columns.keys()):
+            assert re.search(rf"\b{column} {re.escape(types[column])}", created), created
+        assert str(table.insert().compile(dialect=dialect, column_keys=table.columns.keys()))
+        for index in table.indexes:
+            assert str(CreateIndex(index).compile(dialect=dialect))
