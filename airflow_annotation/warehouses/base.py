@@ -77,16 +77,22 @@ class Warehouse:
     def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:
         self.engine = engine
         self.prefix = prefix
-        metadata = sa.MetaData(schema=schema)
-        self.tables = {
-            name: sa.Table(prefix + name, metadata, *(self._column(name, field) for field in columns))
-            for name, columns in TABLES.items()
-        }
+        self._metadata = sa.MetaData(schema=schema)
+        self.tables: dict[str, sa.Table] = {}
+        for name, columns in TABLES.items():
+            self.add_table(name, columns)
         self.landings = self.tables[LANDINGS]
-        if self.has_indexes:
-            for name in ("annotations", "labels"):
-                table = self.tables[name]
-                sa.Index(f"{table.name}_by_item", table.c.project, table.c.item_id)
+
+    def add_table(self, name: str, schema: pa.Schema) -> None:
+        """Have one more table; :meth:`prepare` creates it.
+
+        :param name: of the table, without the prefix
+        :param schema: its columns
+        """
+        columns = (self._column(name, field, schema) for field in schema)
+        table = self.tables[name] = sa.Table(self.prefix + name, self._metadata, *columns)
+        if self.has_indexes and name not in ("items", LANDINGS):
+            sa.Index(f"{table.name}_by_item", table.c.project, table.c.item_id)
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
@@ -349,7 +355,7 @@ class Warehouse:
             del values["full_at"]
         connection.execute(self.landings.update().where(own).values(values))
 
-    def _column(self, table: str, field: pa.Field) -> sa.Column[Any]:
+    def _column(self, table: str, field: pa.Field, schema: pa.Schema) -> sa.Column[Any]:
         keys = TABLE_KEYS[table]
         is_key = field.name in keys
         if field.name in TABLE_JSON[table]:
@@ -358,7 +364,7 @@ class Warehouse:
             type_ = self.key_text
         else:
             type_ = self.types.get(field.type, self.json_type)
-        has_key = table == LANDINGS or (self.has_keys and not any(TABLES[table].field(name).nullable for name in keys))
+        has_key = table == LANDINGS or (self.has_keys and not any(schema.field(name).nullable for name in keys))
         return sa.Column(
             field.name, type_, primary_key=is_key and has_key, nullable=field.nullable, autoincrement=False
         )

@@ -92,21 +92,47 @@ def _class_counts(names: Names, sql: ViewSql) -> str:
     ) l group by project, field, type, label, origin"""  # noqa: S608
 
 
+def _annotator_quality(names: Names, _: ViewSql) -> str:
+    """What each annotator has submitted, how long it took, and how far it agrees with others and with ground truth.
+
+    Agreement is the mean over items and fields.
+    """
+    return f"""select a.project, a.annotator, a.submissions, a.skipped, a.seconds_per_item,
+        g.agreement, g.compared, g.ground_truth
+    from (
+        select project, annotator, sum(case status when 'skipped' then 0 else 1 end) as submissions,
+            sum(case status when 'skipped' then 1 else 0 end) as skipped, avg(lead_time) as seconds_per_item
+        from {names["annotations"]} where origin = 'person' and status <> 'draft' group by project, annotator
+    ) a left join (
+        select project, annotator, avg(value) as agreement, count(*) as compared, avg(ground_truth) as ground_truth
+        from {names["agreement"]} where annotation_id is not null group by project, annotator
+    ) g on g.project = a.project and g.annotator = a.annotator"""  # noqa: S608
+
+
 VIEWS: Final[dict[str, Callable[[Names, ViewSql], str]]] = {
     "pixel_boxes": _pixel_boxes,
     "latest_labels": _latest_labels,
     "class_counts": _class_counts,
+    "annotator_quality": _annotator_quality,
 }
 """The views by name."""
 
 
-def check_views(views: bool | Sequence[str]) -> tuple[str, ...]:
+OF_AGREEMENT: Final = "annotator_quality"
+"""The view that needs the table ``agreement``."""
+
+
+def check_views(views: bool | Sequence[str], *, agreement: bool = True) -> tuple[str, ...]:
     """Return the names of the views that are asked for.
 
-    :raises ValueError: there is no such view
+    :param views: true for all that can be made
+    :param agreement: whether there is a table ``agreement``
+    :raises ValueError: there is no such view, or it needs that table
     """
     if isinstance(views, bool):
-        return tuple(VIEWS) if views else ()
+        return tuple(name for name in VIEWS if agreement or name != OF_AGREEMENT) if views else ()
     if isinstance(views, str) or not set(views) <= VIEWS.keys():
         raise ValueError(f"views is true, or a list of some of {', '.join(VIEWS)}, not {views!r}.")
+    if OF_AGREEMENT in views and not agreement:
+        raise ValueError(f"The view {OF_AGREEMENT} is made of the table agreement: pass agreement=True.")
     return tuple(views)

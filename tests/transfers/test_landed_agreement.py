@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.agreement import measure_agreement
+from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing.agreement import landed_agreement
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.base import Coordinates
 from tests.support.connections import airflow_connection
+from tests.support.databases import Database
 from tests.support.generated import GeneratedHook
 from tests.support.task_context import task_context
 from tests.support.three_people import labeled_by_three
@@ -51,3 +54,47 @@ def test_a_landing_has_to_be_named_and_to_be_there(tmp_path: Path) -> None:
         landed_agreement()
     with pytest.raises(AnnotationError, match="nothing"):
         landed_agreement(str(tmp_path / "nothing"))
+
+
+def test_the_table_agreement_lands_beside_the_three_and_is_refreshed_with_them(database: Database) -> None:
+    def land(batches: list[LabelTables], **parameters: Any) -> dict[str, Any]:
+        operator = database.operator(project="1", agreement=True, views=["annotator_quality"], **parameters)
+        operator.__dict__["hook"] = GeneratedHook(batches)
+        return dict(operator.execute(task_context()))
+
+    def landed() -> dict[tuple[str, str | None], float]:
+        rows = database.query("select item_id, annotator, value from @agreement")
+        return {(item, annotator): value for item, annotator, value in rows}
+
+    def expected(batches: list[LabelTables]) -> dict[tuple[str, str | None], Any]:
+        rows = measure_agreement(batches).items.to_pylist()
+        return {(row["item_id"], row["annotator"]): pytest.approx(row["value"]) for row in rows}
+
+    assert land(BATCHES)["rows"]["agreement"] == len(landed())
+    assert landed() == expected(BATCHES)
+    changed = [BATCHES[0], labeled_by_three(5, first=20, per_item=4)]
+    again = land(changed)
+    assert (again["full"], again["changed_items"]) == (False, 5)
+    assert landed() == expected(changed)
+    assert again["rows"]["agreement"] == len(landed())
+    fewer = land(changed[:1])
+    assert fewer["rows"]["agreement"] == len(expected(changed[:1])) == len(landed())
+
+    found = database.query(
+        "select annotator, submissions, skipped, agreement, compared, ground_truth from @annotator_quality "
+        "order by annotator"
+    )
+    assert [row[:3] for row in found] == [(name, 16, 0) for name in ("ada", "ben", "cleo")]
+    for name, _, _, agreement, compared, truth in found:
+        own = [value for (_, annotator), value in landed().items() if annotator == name]
+        assert agreement == pytest.approx(sum(own) / len(own))
+        assert (compared, truth) == (16, None)
+
+
+def test_agreement_is_of_all_submissions_and_its_view_of_agreement() -> None:
+    for parameters, message in (
+        ({"agreement": True, "annotations": "latest"}, "annotations='all'"),
+        ({"views": ["annotator_quality"]}, "agreement=True"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Database("none").operator(**parameters)
