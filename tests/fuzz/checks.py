@@ -137,11 +137,18 @@ class _LabelStudio(_Kind):
                 if isinstance(result, list):
                     # A record with the id of another may only say more about it.
                     ids = Counter(str(one.get("id")) for one in result if isinstance(one, dict))
-                    most += len(result)
+                    most += len(result) + sum(map(_more_buckets, result))
                     least += len(result) - sum(times - 1 for times in ids.values())
                 elif result is not None:
                     least, most = least + 1, most + 1
         return least, most
+
+
+def _more_buckets(record: Json) -> int:
+    """Return how many rows a ranking may be besides its first."""
+    value = record.get("value") if isinstance(record, dict) else None
+    ranker = value.get("ranker") if isinstance(value, dict) else None
+    return max(len(ranker) - 1, 0) if isinstance(ranker, dict) else 0
 
 
 class _Labelbox(_Kind):

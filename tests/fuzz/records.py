@@ -39,6 +39,15 @@ CONFIG: Final = """
   <HyperTextLabels name="marks" toName="page"><Label value="title"/></HyperTextLabels>
   <Audio name="sound" value="$sound"/>
   <Labels name="voices" toName="sound"><Label value="anna"/></Labels>
+  <Text name="left" value="$left"/><Text name="right" value="$right"/>
+  <Pairwise name="better" toName="left,right"/>
+  <List name="answers" value="$answers"/>
+  <Ranker name="order" toName="answers"/>
+  <Paragraphs name="talk" value="$talk"/>
+  <ParagraphLabels name="tones" toName="talk"><Label value="glad"/></ParagraphLabels>
+  <Chat name="chat" value="$chat"/>
+  <Pdf name="paper" value="$paper"/>
+  <OcrLabels name="ocr" toName="paper"><Label value="typo"/></OcrLabels>
   <Relations><Relation value="holds"/></Relations>
 </View>
 """
@@ -80,12 +89,21 @@ def _regions() -> list[Json]:
         _region("o", "labels", "names", {"start": 2, "end": 5, "text": "abc", "labels": ["city"]}, "story"),
         _region("p", "hypertextlabels", "marks", _span(), "page"),
         _region("q", "labels", "voices", {"start": 0.5, "end": 1.5, "channel": 0, "labels": ["anna"]}, "sound"),
+        _region("r", "pairwise", "better", {"selected": "left"}, "better"),
+        _region("s", "ranker", "order", {"ranker": {"order": ["a", "b"]}}, "answers"),
+        _region("t", "paragraphlabels", "tones", _paragraph_span(), "talk"),
+        _region("u", "chatmessage", "chat", {"chatmessage": {"role": "user", "content": "Hi", "createdAt": 5}}, "chat"),
+        _region("v", "ocrlabels", "ocr", {**_BOX, "ocrtext": "Hi", "ocrlabels": ["typo"], "pageIndex": 1}, "paper"),
         {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right", "labels": ["holds"]},
     ]
 
 
 def _ellipse() -> Json:
     return {"x": 50.0, "y": 50.0, "radiusX": 10.0, "radiusY": 5.0, "rotation": 15, "ellipselabels": ["wheel"]}
+
+
+def _paragraph_span() -> Json:
+    return {"start": "0", "end": "0", "startOffset": 3, "endOffset": 5, "paragraphlabels": ["glad"]}
 
 
 def _span() -> Json:
@@ -110,6 +128,7 @@ def _task(data: Json, regions: list[Json]) -> Json:
 def label_studio_tasks() -> list[Json]:
     """Return tasks of an image with one region each, and one with all of them."""
     facts = {"item_key": "k", "media_uri": "gs://b/1.jpg", "width": WIDTH, "height": HEIGHT}
+    facts["talk"] = [{"author": "anna", "text": "\U0001f600 I am glad."}]
     data = {"image": "https://a/1.jpg", **facts, "camera": {"id": 3, "tags": ["a", None, 1.5]}}
     return [_task(data, regions) for regions in (*([region] for region in _regions()), _regions(), [])]
 
@@ -170,6 +189,9 @@ def _objects() -> list[Json]:
         ("mask", "ImageSegmentationMask", "mask", {"size": [2, 3], "counts": [2, 3, 1]}),
         ("mask", "ImageSegmentationMask", "composite_mask", {"png": _png(), "color_rgb": [255, 255, 255]}),
         ("span", "TextEntity", "location", {"start": 1, "end": 4, "token": "abcd"}),
+        ("span", "DocumentEntityToken", "location", {"groups": [{"page_number": 2, "tokens": ["t"], "text": "a"}]}),
+        ("best", "MessageSingleSelection", "selected_message", {"message_id": "m", "parent_message_id": "p"}),
+        ("order", "MessageRanking", "ranked_messages", {"ranked_messages": [{"message_id": "m", "order": 1}]}),
     ]
     named = [(f"f{n}", *shape) for n, shape in enumerate(shapes)]
     return [
