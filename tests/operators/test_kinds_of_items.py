@@ -157,7 +157,7 @@ def test_what_a_model_marked_in_an_item_comes_back(media_type: str, label_studio
     arguments: dict[str, Any] = {"annotation_conn_id": label_studio_conn_id, "run_key": f"kinds/{uuid4()}"}
     field_type, place = DRAWN[media_type]
     schema = {"part": {"type": field_type, "classes": ["a", "b"]}, **SCHEMA}
-    rate = {"frame_rate": 30} if media_type == "video" else {}
+    rate: dict[str, Any] = {"frame_rate": 30} if media_type == "video" else {}
     CreateAnnotationProjectOperator(
         task_id="create", title="Parts", label_schema=schema, media_type=media_type, **rate, **arguments
     ).execute(task_context())
