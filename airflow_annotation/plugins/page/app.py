@@ -24,17 +24,19 @@ from airflow_annotation.plugins.page.access import (
     see_runs,
 )
 from airflow_annotation.plugins.page.runs import AnnotationRun, read_runs, run_of
-from airflow_annotation.plugins.page.samples import Sample, find_image, read_sample
+from airflow_annotation.plugins.page.samples import Sample, read_sample
 from airflow_annotation.plugins.page.shared_reads import SharedReads, StillReadingError
+from airflow_annotation.plugins.page.shown_media import MediaPart, MediaPlace, find_place, read_image, read_part
 
 _STATIC: Final = Path(__file__).with_name("static")
 _MEDIA_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FILES: Final = {path.name: _MEDIA_TYPES[path.suffix] for path in _STATIC.iterdir() if path.suffix in _MEDIA_TYPES}
 _HEADERS: Final = {
-    # Media of other hosts are pictures only; nothing else comes from anywhere but here.
+    # Of other hosts there are only pictures, sounds and videos; nothing else comes from anywhere but here.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-        "img-src 'self' blob: http: https:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        "img-src 'self' blob: http: https:; media-src 'self' blob: http: https:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -50,7 +52,8 @@ _runs: SharedReads[list[AnnotationRun]] = SharedReads()
 _projects: SharedReads[AnnotationProject] = SharedReads()
 _one_run: SharedReads[AnnotationRun] = SharedReads()
 _samples: SharedReads[Sample] = SharedReads(fresh=60.0)
-_images: SharedReads[str | tuple[bytes, str]] = SharedReads()
+_places: SharedReads[MediaPlace] = SharedReads()
+_images: SharedReads[MediaPart] = SharedReads()
 
 ProjectId = Annotated[str, Query(max_length=100)]
 
@@ -123,22 +126,50 @@ async def get_image(
     connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep, target: ProjectId = ""
 ) -> Response:
     """Return the image of an item, one of several by its target, or lead to where it is on the web."""
+    place = await _find_place(connection, project, item, user, target)
+    if not place[1]:
+        return _lead_to(place)
+    key = (connection.conn_id, project, item, target)
+    return _part(await _images.get(key, lambda: run_in_threadpool(lambda: read_image(hook_of(connection), place))))
+
+
+@_api.get("/media")
+async def get_media(
+    connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep, request: Request
+) -> Response:
+    """Return the part of a sound or video that a browser asks for, or lead to where it is on the web."""
+    place = await _find_place(connection, project, item, user)
+    if not place[1]:
+        return _lead_to(place)
+    asked = request.headers.get("range")
+    return _part(await run_in_threadpool(lambda: read_part(hook_of(connection), place, asked)), is_part=bool(asked))
+
+
+def _lead_to(place: MediaPlace) -> Response:
+    return RedirectResponse(place[0], 307, {"Referrer-Policy": "no-referrer"})
+
+
+def _part(part: MediaPart, *, is_part: bool = False) -> Response:
+    headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
+    if is_part:
+        headers["Content-Range"] = f"bytes {part.start}-{part.start + len(part.content) - 1}/{part.size}"
+    return Response(part.content, 206 if is_part else 200, headers, part.media_type)
+
+
+async def _find_place(
+    connection: PermittedConnection, project: str, item: str, user: GetUserDep, target: str = ""
+) -> MediaPlace:
     await _check_run(connection, project, user)
     # The items of the page have just been read from the project: the tool need not look for them there.
     sample = _samples.known((connection.conn_id, project))
     is_in_project = sample is not None and any(one.item_id == item for one in sample.items)
     key = (connection.conn_id, project, item, target)
-    found = await _images.get(
+    return await _places.get(
         key,
         lambda: run_in_threadpool(
-            lambda: find_image(hook_of(connection), project, item, target, is_in_project=is_in_project)
+            lambda: find_place(hook_of(connection), project, item, target, is_in_project=is_in_project)
         ),
     )
-    if isinstance(found, str):
-        return RedirectResponse(found, 307, {"Referrer-Policy": "no-referrer"})
-    content, media_type = found
-    headers = {"Cache-Control": "private, max-age=300", "X-Content-Type-Options": "nosniff"}
-    return Response(content, headers=headers, media_type=media_type)
 
 
 async def _check_run(

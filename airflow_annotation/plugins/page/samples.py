@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
 
-from airflow_annotation.exceptions import MediaError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.labels.mask_budget import MaskBudget
 from airflow_annotation.labels.masks import RLE, outline_length, rle_bbox
@@ -22,8 +19,7 @@ from airflow_annotation.labels.outlines import rle_to_polygons
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.labels.types import CLASSIFICATION_TYPES, LISTS_NO_CLASSES
-from airflow_annotation.media.access import AllowedMedia
-from airflow_annotation.media.ranges import open_media_in_place
+from airflow_annotation.plugins.page.shown_text import ShownText, shown_texts
 
 COUNTED: Final = 200
 """Items that people and classes are counted in: the last ones, so that the page stays quick however large a run is."""
@@ -47,9 +43,14 @@ _MASK_SECONDS: Final = 5.0
 _PAUSE: Final = timedelta(hours=1)
 """After so long without a completed item nobody was at work."""
 
-_LARGEST_IMAGE: Final = 25 << 20
-_IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
-_COLUMNS: Final = ("type", "label", "labels", "field", "bbox", "rotation", "points", "text", "number", "frame")
+_COLUMNS: Final = (
+    *("type", "label", "labels", "field", "target", "bbox", "rotation", "points", "text", "number"),
+    *("time", "time_end", "span_start", "span_end"),
+)
+_PLACES: Final = ("bbox", "points", "mask_counts")
+"""The columns of which a label has one that is drawn."""
+
+_PLAYED: Final = frozenset({"video", "audio"})
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -59,11 +60,22 @@ class Count(msgspec.Struct, frozen=True):
     count: int
 
 
+class FieldCounts(msgspec.Struct, frozen=True):
+    """How many labels of each class a field has."""
+
+    field: str
+    classes: list[Count]
+
+
 class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
     """An item, or one of its several images, as the page draws it; coordinates are 0..1 of its width and height.
 
     :param target: which image of the item it is, empty where the item has no other
-    :param labels: of the latest submission: columns of the table ``labels``, and ``polygons`` in place of a mask
+    :param texts: what it shows where it is neither image, video nor sound
+    :param labels: of the latest submission: columns of the table ``labels``, and ``polygons`` in place of a mask. Of a
+        video, what is drawn is that of one frame.
+    :param drawn: how many objects are drawn, those of a video once
+    :param shown_at: seconds of the video's frame whose labels are drawn
     """
 
     item_id: str
@@ -75,7 +87,10 @@ class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
     height: int | None
     status: str
     annotators: list[str]
+    texts: list[ShownText]
     labels: list[dict[str, Any]]
+    drawn: int
+    shown_at: float | None
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +113,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     :param counted: how many items that is
     :param people: submissions by who made them
-    :param classes: labels by class, those of several by each, those without one by their type
+    :param fields: labels by field and class
     :param waiting_for_review: submissions whose item waits for a reviewer
     :param pace: None where too few items were completed to tell
     :param items: some of the items
@@ -106,7 +121,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     counted: int
     people: list[Count]
-    classes: list[Count]
+    fields: list[FieldCounts]
     waiting_for_review: int
     pace: Pace | None
     items: list[ShownItem]
@@ -140,25 +155,72 @@ def read_sample(hook: AnnotationHook, project: AnnotationProject) -> Sample:
     return Sample(
         counted=len(items),
         people=_counts(people),
-        classes=count_classes(labels),
+        fields=count_classes(labels),
         waiting_for_review=sum(items[row["item_id"]]["status"] == "in_review" for row in submissions),
         pace=find_pace(_completion_times(items, submissions)),
         items=[
-            ShownItem(
-                item_id=item_id,
-                item_key=items[item_id]["item_key"],
-                target=medium.target,
-                url=items[item_id]["item_url"],
-                media_type=items[item_id]["media_type"],
-                width=medium.width,
-                height=medium.height,
-                status=items[item_id]["status"],
-                annotators=[row["annotator"] or "unknown" for row in submissions if row["item_id"] == item_id],
-                labels=[_drawn(row, deadline) for row in drawn[:_SHAPES]],
+            _shown_item(
+                items[item_id],
+                medium,
+                drawn,
+                [row["annotator"] or "unknown" for row in submissions if row["item_id"] == item_id],
+                deadline,
             )
             for item_id, medium, drawn in shown[:SHOWN]
         ],
     )
+
+
+def _shown_item(
+    item: Mapping[str, Any],
+    medium: Medium,
+    labels: Sequence[Mapping[str, Any]],
+    annotators: list[str],
+    deadline: float,
+) -> ShownItem:
+    shapes = [row for row in labels if _is_shape(row)]
+    frame = find_fullest_frame(shapes)
+    on_frame = [row for row in labels if frame is None or row["frame"] == frame or not _is_shape(row)]
+    return ShownItem(
+        item_id=item["item_id"],
+        item_key=item["item_key"],
+        target=medium.target,
+        url=item["item_url"],
+        media_type=item["media_type"],
+        width=medium.width,
+        height=medium.height,
+        status=item["status"],
+        annotators=annotators,
+        texts=[] if item["media_type"] in {"image", *_PLAYED} else shown_texts(item["data"]),
+        labels=[_drawn(row, deadline) for row in on_frame[:_SHAPES]],
+        drawn=len(once_each(shapes)),
+        shown_at=next((row["time"] for row in on_frame if row["frame"] == frame and row["time"] is not None), None),
+    )
+
+
+def _is_shape(row: Mapping[str, Any]) -> bool:
+    return any(row[name] is not None for name in _PLACES)
+
+
+def find_fullest_frame(shapes: Iterable[Mapping[str, Any]]) -> int | None:
+    """Return the frame of a video that most shapes are on, the first of several such; None where none has a frame.
+
+    :param shapes: rows of the table ``labels``
+    """
+    counts = Counter(row["frame"] for row in shapes if row["frame"] is not None)
+    return min(counts, key=lambda frame: (-counts[frame], frame), default=None)
+
+
+def once_each(labels: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the labels, of an object that is in many frames of a video only the first.
+
+    :param labels: rows of the table
+    """
+    found: dict[Any, Mapping[str, Any]] = {}
+    for place, row in enumerate(labels):
+        of_object = (row["annotation_id"], row["origin"], row["field"], row["track_id"], row["label"])
+        found.setdefault(place if row["track_id"] is None else of_object, row)
+    return list(found.values())
 
 
 def _labeled_images(
@@ -176,17 +238,19 @@ def _labeled_images(
     return pairs[:_IMAGES] or [(media[0], [])]
 
 
-def count_classes(labels: Iterable[Mapping[str, Any]]) -> list[Count]:
-    """Return how many labels each class has, the most frequent first.
+def count_classes(labels: Iterable[Mapping[str, Any]]) -> list[FieldCounts]:
+    """Return how many labels each class of each field has, the most frequent first; fields in the order of their names.
+
+    An object of a video is one label, however many frames it is in.
 
     :param labels: rows of the table; those of several classes count for each, those without a class by their type
     """
-    found: Counter[str] = Counter()
-    for row in labels:
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in once_each(labels):
         # The column has other things than classes for some: further texts, entries in their order.
         several = list(dict.fromkeys(row["labels"] or ())) if row["type"] not in LISTS_NO_CLASSES else []
-        found.update(several or [row["label"] or row["type"]])
-    return _counts(found)
+        found[row["field"]].update(several or [row["label"] or row["type"]])
+    return [FieldCounts(field, _counts(counter)) for field, counter in sorted(found.items())]
 
 
 def find_pace(times: Iterable[datetime]) -> Pace | None:
@@ -204,43 +268,6 @@ def find_pace(times: Iterable[datetime]) -> Pace | None:
     return Pace(items=len(worked), hours=hours, since=ordered[0], per_hour=len(worked) / hours)
 
 
-def find_image(
-    hook: AnnotationHook, project_id: str, item_id: str, target: str = "", *, is_in_project: bool = False
-) -> str | tuple[bytes, str]:
-    """Return the image of an item with its media type where the tool holds it, else the URL that browsers get it from.
-
-    Only from the tool itself anything is read: whoever makes items may put any URL there. Browsers are sent to no host
-    of a private network either.
-
-    :param hook: of the tool, which says where the image is and with what key it is read
-    :param project_id: the project
-    :param item_id: the item
-    :param target: which of its images, where it has several
-    :param is_in_project: the item was just read from the project, so the tool need not look for it there
-    :raises MediaError: it has none, it is too large, or it is no image
-    """
-    from PIL import Image
-
-    find = hook.find_own_copy if is_in_project else hook.find_media
-    found = find(project_id, item_id, target)
-    if found is None:
-        raise MediaError("The tool does not say where the media of this item is.")
-    url, headers = found
-    allowed = AllowedMedia(is_own=hook.is_own_url)
-    if not headers:
-        allowed.check_url(url)
-        return url
-    with closing(open_media_in_place(url, headers=headers, find_client=allowed.client_for)) as file:
-        content = file.read(_LARGEST_IMAGE + 1)
-    if len(content) > _LARGEST_IMAGE:
-        raise MediaError("The media of this item is too large to be shown here.")
-    try:
-        with Image.open(io.BytesIO(content), formats=list(_IMAGE_TYPES)) as image:
-            return content, _IMAGE_TYPES[image.format or ""]
-    except (OSError, KeyError, Image.DecompressionBombError) as error:
-        raise MediaError("The media of this item is no image that is shown here.") from error
-
-
 def _completion_times(items: Mapping[str, Any], submissions: Iterable[Mapping[str, Any]]) -> list[datetime]:
     """Return when each of the completed items was: an item of several people when the last of them had finished."""
     times: dict[str, datetime] = {}
@@ -255,7 +282,7 @@ def _counts(counter: Counter[str]) -> list[Count]:
     return [Count(name, count) for name, count in sorted(counter.items(), key=lambda pair: (-pair[1], pair[0]))]
 
 
-def _drawn(row: dict[str, Any], deadline: float) -> dict[str, Any]:
+def _drawn(row: Mapping[str, Any], deadline: float) -> dict[str, Any]:
     drawn = {name: row[name] for name in _COLUMNS if row[name] is not None}
     if row["mask_counts"] is not None:
         height, width = row["mask_size"]

@@ -50,17 +50,17 @@ export async function ask(path, parameters = {}) {
   }
 }
 
-/** Show an image that Airflow gives to those who are logged in. */
-export async function loadImage(image, parameters) {
-  const url = `api/image?${new URLSearchParams(parameters)}`;
+/** Have an image, sound or video show what Airflow gives to those who are logged in. */
+export async function loadMedia(shown, path, parameters) {
+  const url = `api/${path}?${new URLSearchParams(parameters)}`;
   const headers = loginHeader();
   if (!Object.keys(headers).length) {
-    image.src = url;
+    shown.src = url;
     return;
   }
   const answer = await fetch(url, { headers });
   if (!answer.ok) throw new Error();
-  image.src = URL.createObjectURL(await answer.blob());
+  shown.src = URL.createObjectURL(await answer.blob());
 }
 
 /** Make an element: text is text, whatever is in it. */

@@ -1,0 +1,145 @@
+"""The media of an item as a browser gets it: from the tool by way of the API server, or from where it is on the web."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Final
+
+import msgspec
+
+from airflow_annotation.exceptions import MediaError
+from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.media.access import AllowedMedia
+from airflow_annotation.media.content import content_suffix
+from airflow_annotation.media.ranges import open_media_in_place
+
+MediaPlace = tuple[str, Mapping[str, str]]
+"""A URL, and the headers to read it with: none where it is not the tool's own."""
+
+_LARGEST_IMAGE: Final = 25 << 20
+_LARGEST_PART: Final = 2 << 20
+"""Bytes of one answer: a browser asks for the next part of a sound or a video when it needs it."""
+
+_IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+_PLAYED_TYPES: Final = {
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".mkv": "video/x-matroska",
+    ".m4a": "audio/mp4",
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".mp3": "audio/mpeg",
+}
+"""What is played, by the suffix that content says."""
+
+_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+class MediaPart(msgspec.Struct, frozen=True):
+    """A part of a file, or all of it.
+
+    :param content: its bytes
+    :param media_type: of the file
+    :param start: bytes of the file before it
+    :param size: bytes of the file
+    """
+
+    content: bytes
+    media_type: str
+    start: int
+    size: int
+
+
+def find_place(
+    hook: AnnotationHook, project_id: str, item_id: str, target: str = "", *, is_in_project: bool = False
+) -> MediaPlace:
+    """Return where the media of an item is.
+
+    :param hook: of the tool
+    :param project_id: the project
+    :param item_id: the item
+    :param target: which of its images, where it has several
+    :param is_in_project: the item was just read from the project, so the tool need not look for it there
+    :raises MediaError: the tool does not say it, or browsers must not be sent there: whoever makes items may put any
+        URL there, one of a private network, too
+    """
+    find = hook.find_own_copy if is_in_project else hook.find_media
+    found = find(project_id, item_id, target)
+    if found is None:
+        raise MediaError("The tool does not say where the media of this item is.")
+    url, headers = found
+    if not headers:
+        _allowed(hook).check_url(url)
+    return url, headers
+
+
+def read_image(hook: AnnotationHook, place: MediaPlace) -> MediaPart:
+    """Read an image that the tool holds. Only from the tool itself anything is read.
+
+    :param hook: of the tool
+    :param place: where it is, with the tool's headers
+    :raises MediaError: it is too large, or it is no image
+    """
+    from PIL import Image
+
+    url, headers = place
+    with closing(open_media_in_place(url, headers=headers, find_client=_allowed(hook).client_for)) as file:
+        content = file.read(_LARGEST_IMAGE + 1)
+    if len(content) > _LARGEST_IMAGE:
+        raise MediaError("The media of this item is too large to be shown here.")
+    try:
+        with Image.open(io.BytesIO(content), formats=list(_IMAGE_TYPES)) as image:
+            return MediaPart(content, _IMAGE_TYPES[image.format or ""], 0, len(content))
+    except (OSError, KeyError, Image.DecompressionBombError) as error:
+        raise MediaError("The media of this item is no image that is shown here.") from error
+
+
+def read_part(hook: AnnotationHook, place: MediaPlace, asked: str | None) -> MediaPart:
+    """Read a part of a sound or a video that the tool holds, at most 2 MiB of it.
+
+    :param hook: of the tool
+    :param place: where it is, with the tool's headers
+    :param asked: a header ``Range`` of one range, https://www.rfc-editor.org/rfc/rfc9110#name-range; None for the
+        whole file
+    :raises MediaError: it is nothing that browsers play, there is no such range, or the whole file is too large
+    """
+    url, headers = place
+    with closing(open_media_in_place(url, headers=headers, find_client=_allowed(hook).client_for)) as file:
+        media_type = _PLAYED_TYPES.get(content_suffix(file) or "")
+        if media_type is None:
+            raise MediaError("The media of this item is no sound or video that is played here.")
+        size = file.seek(0, io.SEEK_END)
+        if asked is None:
+            if size > _LARGEST_IMAGE:
+                raise MediaError("The media of this item is too large to be shown here.")
+            start, length = 0, size
+        else:
+            start, length = _find_range(asked, size)
+        file.seek(start)
+        return MediaPart(file.read(length), media_type, start, size)
+
+
+def _find_range(asked: str, size: int) -> tuple[int, int]:
+    """Return where the asked range begins and how many of its bytes are sent.
+
+    :raises MediaError: it is none of this file
+    """
+    found = _RANGE.fullmatch(asked.strip())
+    if found is None or not (found[1] or found[2]):
+        raise MediaError("A request asked for several parts of a media file, or for none.")
+    if found[1]:
+        start, end = int(found[1]), min(int(found[2]) + 1 if found[2] else size, size)
+    else:
+        start, end = max(size - int(found[2]), 0), size
+    if start >= end:
+        raise MediaError("A request asked for a part that the media file does not have.")
+    return start, min(end - start, _LARGEST_PART)
+
+
+def _allowed(hook: AnnotationHook) -> AllowedMedia:
+    return AllowedMedia(is_own=hook.is_own_url)
