@@ -15,7 +15,7 @@ from devtools.label_studio import LabelStudio
 pytestmark = pytest.mark.live_airflow
 
 PATHS = ["", "run", "static/page.css", "static/runs.js", "api/connections", "api/runs?conn_id=label_studio_test"]
-PATHS += [f"api/{name}?conn_id=label_studio_test&project=1&item=1" for name in ("run", "sample", "image")]
+PATHS += [f"api/{name}?conn_id=label_studio_test&project=1&item=1" for name in ("run", "sample", "image", "media")]
 
 
 def page(airflow: Airflow, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
@@ -74,7 +74,10 @@ def test_a_run_shows_who_labels_what_and_the_items_with_their_labels(
     assert sample["counted"] == 1
     assert sample["pace"] is None  # one item says nothing of how fast it goes
     assert [person["count"] for person in sample["people"]] == [1]
-    assert {row["name"]: row["count"] for row in sample["classes"]} == {"<b>bold</b>": 1, "indoors": 1}
+    assert sample["fields"] == [
+        {"field": "objects", "classes": [{"name": "<b>bold</b>", "count": 1}]},
+        {"field": "scene", "classes": [{"name": "indoors", "count": 1}]},
+    ]
     (item,) = sample["items"]
     assert item["labels"][0]["bbox"] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     parameters = httpx.QueryParams(conn_id="label_studio_test", project=run.id, item=item["item_id"])

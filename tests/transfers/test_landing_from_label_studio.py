@@ -17,6 +17,7 @@ from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.operators.predictions import UploadPredictionsOperator
 from airflow_annotation.plugins.page import samples
+from airflow_annotation.plugins.page.shown_media import find_place, read_image
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from tests.support.connections import airflow_connection
@@ -169,6 +170,5 @@ def test_images_of_an_item_land_with_their_own_labels_go_back_and_are_on_the_pag
         ("image[0]", 1000, 500, 1),
         ("image[1]", 200, 800, 1),
     ]
-    found = samples.find_image(hook, project_of_pages, second.item_id, second.target)
-    assert not isinstance(found, str)
-    assert Image.open(io.BytesIO(found[0])).size == (200, 800)
+    place = find_place(hook, project_of_pages, second.item_id, second.target)
+    assert Image.open(io.BytesIO(read_image(hook, place).content)).size == (200, 800)
