@@ -349,6 +349,14 @@ def test_null_is_as_good_as_nothing_anywhere_in_an_export(path: tuple[str | int,
     ]
 
 
+@pytest.mark.parametrize("name", ["objects", "classifications", "relationships", "frames"])
+def test_null_is_as_good_as_nothing_beside_what_is_odd(name: str) -> None:
+    line = row(label())
+    made: Any = line["projects"][PROJECT]["labels"][0]
+    made["performance_details"], made["annotations"][name] = 0, None
+    assert tables(line)["labels"] == []
+
+
 @pytest.mark.parametrize("path", [(), (PROJECT,), (PROJECT, "labels")])
 def test_an_item_whose_labels_are_null_has_none(path: tuple[str, ...]) -> None:
     line = row(label())

@@ -403,6 +403,8 @@ def _mend(line: bytes, note: Note) -> Row[msgspec.Raw, msgspec.Raw]:
     """Decode a line with its records as they stand. Annotations of no known form are one record as a whole."""
 
     def keep_whole(raw: msgspec.Raw) -> Annotations[msgspec.Raw, msgspec.Raw]:
+        with suppress(*_UNREADABLE):  # null is absent, also beside what is odd elsewhere in the line
+            return msgspec.json.decode(without_nulls(bytes(raw)), type=Annotations[msgspec.Raw, msgspec.Raw])
         return Annotations(objects=[raw])
 
     try:
