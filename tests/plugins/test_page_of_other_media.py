@@ -29,7 +29,8 @@ WORDS = """<View><Text name="left" value="$left"/><Text name="right" value="$rig
 SOUND = """<View><Audio name="audio" value="$audio"/>
   <Labels name="voice" toName="audio"><Label value="speech"/></Labels></View>"""
 VIDEO = """<View><Video name="video" value="$video" frameRate="30"/>
-  <VideoRectangle name="box" toName="video"/><Labels name="objects" toName="video"><Label value="car"/></Labels></View>"""
+  <VideoRectangle name="box" toName="video"/>
+  <Labels name="objects" toName="video"><Label value="car"/></Labels></View>"""
 LEFT = "😀 Berlin & <b>Paris</b>"
 
 
@@ -61,9 +62,7 @@ RESULTS: dict[str, list[dict[str, Any]]] = {
     ],
     "sound": [region("labels", "voice", "audio", start=0.5, end=1.25, channel=0, labels=["speech"])],
     "video": [
-        region(
-            "videorectangle", "box", "video", labels=["car"], sequence=[spot(1, 5), spot(31, 50)], framesCount=60
-        ),
+        region("videorectangle", "box", "video", labels=["car"], sequence=[spot(1, 5), spot(31, 50)], framesCount=60),
         region("videorectangle", "box", "video", labels=["car"], sequence=[spot(31, 20)], framesCount=60),
     ],
 }
@@ -163,7 +162,7 @@ def test_a_sound_is_played(airflow: Airflow, runs: dict[str, str], tab: Any) -> 
     tab.goto(f"{airflow.url}/annotation/run?conn_id=label_studio_test&project={runs['sound']}")
     tab.locator("audio").wait_for()
     tab.wait_for_function("document.querySelector('audio').duration > 1.9")
-    assert tab.locator(".ranges").inner_text() == "speech 0.5–1.3 s"
+    assert tab.locator(".ranges").inner_text() == "speech 0.5\N{EN DASH}1.3 s"
     screenshot(tab, "sound")
 
 
