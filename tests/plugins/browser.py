@@ -44,7 +44,7 @@ def logged_in_tab(browser: Any, airflow: Airflow, theme: str) -> Iterator[Any]:
     tab.theme = theme
     yield tab
     context.close()
-    assert wrong == []
+    assert not wrong, wrong
 
 
 def screenshot(tab: Any, name: str) -> None:

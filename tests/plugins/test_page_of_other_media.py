@@ -22,6 +22,8 @@ from tests.plugins.browser import screenshot
 from tests.support.task_context import task_context
 from tests.support.videos import make_video
 
+playwright = pytest.importorskip("playwright.sync_api")
+
 WORDS = """<View><Text name="left" value="$left"/><Text name="right" value="$right"/>
   <Labels name="names" toName="left"><Label value="city"/><Label value="place"/></Labels>
   <Choices name="tone" toName="left"><Choice value="glad"/></Choices>
@@ -55,8 +57,8 @@ def region(type_: str, from_name: str, to_name: str, **value: Any) -> dict[str, 
 
 RESULTS: dict[str, list[dict[str, Any]]] = {
     "words": [
-        region("labels", "names", "left", start=3, end=9, text="Berlin", labels=["city"]),
-        region("labels", "names", "left", start=0, end=9, text="😀 Berlin", labels=["place"]),
+        region("labels", "names", "left", start=2, end=8, text="Berlin", labels=["city"]),
+        region("labels", "names", "left", start=0, end=8, text="😀 Berlin", labels=["place"]),
         region("choices", "tone", "left", choices=["glad"]),
         region("pairwise", "better", "left", selected="right"),
     ],
@@ -161,7 +163,7 @@ def test_a_text_has_its_spans_and_a_pair_its_answer(airflow: Airflow, runs: dict
 def test_a_sound_is_played(airflow: Airflow, runs: dict[str, str], tab: Any) -> None:
     tab.goto(f"{airflow.url}/annotation/run?conn_id=label_studio_test&project={runs['sound']}")
     tab.locator("audio").wait_for()
-    tab.wait_for_function("document.querySelector('audio').duration > 1.9")
+    playwright.expect(tab.locator("audio")).to_have_js_property("duration", 2, timeout=180_000)
     assert tab.locator(".ranges").inner_text() == "speech 0.5\N{EN DASH}1.3 s"
     screenshot(tab, "sound")
 
@@ -170,10 +172,10 @@ def test_a_sound_is_played(airflow: Airflow, runs: dict[str, str], tab: Any) -> 
 def test_a_video_stands_at_the_frame_whose_boxes_are_drawn(airflow: Airflow, runs: dict[str, str], tab: Any) -> None:
     tab.goto(f"{airflow.url}/annotation/run?conn_id=label_studio_test&project={runs['video']}")
     tab.locator(".video svg rect").first.wait_for()
-    tab.wait_for_function("document.querySelector('video').currentTime > 0.99")
-    tab.wait_for_function("document.querySelector('video').readyState > 1")
+    playwright.expect(tab.locator("video")).to_have_js_property("currentTime", 1, timeout=180_000)
+    playwright.expect(tab.locator("video")).to_have_js_property("seeking", False, timeout=180_000)
     assert tab.locator(".video svg rect").count() == 2
-    assert tab.locator(".video svg text").all_inner_texts() == ["car", "car"]
+    assert tab.locator(".video svg text").all_text_contents() == ["car", "car"]
     box, shown = tab.locator(".video svg rect").first.bounding_box(), tab.locator("video").bounding_box()
     assert (box["x"] - shown["x"]) / shown["width"] == pytest.approx(0.5, abs=0.02)
     screenshot(tab, "video")
