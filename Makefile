@@ -39,7 +39,7 @@ test-fast: .venv/ready ## run the tests of labels, formats and arguments, which 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
 	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not faults and not readers and not live_airflow" --ignore tests/servers --ignore tests/chaos
 
-test-readers: .venv/ready .venv-readers/ready ## read training datasets with Ultralytics, torchvision, Datumaro and FiftyOne; 6 GB
+test-readers: .venv/ready .venv-readers/ready ## read training datasets with Ultralytics, torchvision, Datumaro, FiftyOne, spaCy, datasets and TRL; 7 GB
 	.venv/bin/pytest -m readers tests/readers
 
 test-faults: .venv/ready .venv-label-studio/ready ## let landings fail at every step there is
@@ -86,7 +86,7 @@ constraints: | $(UV) ## pin the newest releases that fit
 	echo label-studio | $(COMPILE) - --output-file constraints-label-studio.txt
 	echo fakesnow | $(COMPILE) --python-version 3.11 pyproject.toml - --extra snowflake --group test \
 		--output-file constraints-snowflake.txt
-	printf '%s\n' datumaro fiftyone torchvision ultralytics | $(COMPILE) - --output-file constraints-readers.txt
+	printf '%s\n' datumaro 'datasets[audio]' fiftyone seqeval spacy torchvision trl ultralytics | $(COMPILE) - --output-file constraints-readers.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
 		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
 	printf '%s\n' 'bandit[toml]' pip-audit | $(COMPILE) - --output-file constraints-audit.txt

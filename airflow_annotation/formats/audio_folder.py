@@ -79,6 +79,8 @@ def start(context: ExampleContext) -> MakeExamples:
             'dataset_options={"transcription": …}.'
         )
     field = options.transcription or next(iter(texts), None)
+    if field is not None:
+        answers[field] = "text"
     check_columns([name for name in answers if name != field], _COLUMNS)
     has_segments = any(SPAN in label_types(one) for one in context.schema.fields.values())
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nltk.corpus.reader import ConllCorpusReader  # type: ignore[import-untyped]
+from nltk.corpus.reader import ConllCorpusReader
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.texts import find_place
