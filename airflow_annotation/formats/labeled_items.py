@@ -37,7 +37,7 @@ _COLUMNS: Final = (
     "attributes",
 )
 
-ANSWER_TYPES: Final = frozenset({"classification", "classifications", "scalar", "text"})
+ANSWER_TYPES: Final = frozenset({"classification", "classifications", "scalar", "rating", "text"})
 """The types of labels that are answers about the whole item, and that a column of a dataset can have."""
 
 

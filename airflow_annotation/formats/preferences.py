@@ -38,7 +38,6 @@ from airflow_annotation.formats.labeled_items import (
     check_columns,
     read_answers,
 )
-from airflow_annotation.labels.schema import LabelField
 
 _PAIRWISE: Final = "pairwise"
 _RANKING: Final = "ranking"
@@ -90,7 +89,7 @@ class _PairMaker:
         self._sided = {
             name: targets[0]
             for name, type_ in self._answers.items()
-            if type_ in _NUMBERS and len(targets := _targets(self._fields[name])) == 1 and targets[0] in compared
+            if type_ in _NUMBERS and len(targets := self._fields[name].targets) == 1 and targets[0] in compared
         }
         self._columns = [
             column
@@ -140,8 +139,8 @@ class _PairMaker:
 
     def _entries(self, item: LabeledItem, row: Row) -> list[str]:
         """Return the texts of a ranking, best first."""
-        targets = _targets(self._fields.get(row["field"]))
-        key = targets[0] if len(targets) == 1 else row["target"] or _ENTRIES
+        field = self._fields.get(row["field"])
+        key = field.targets[0] if field is not None and len(field.targets) == 1 else row["target"] or _ENTRIES
         entries = item.data.get(key)
         if not isinstance(entries, list):
             raise AnnotationError(f"Item {item.item_key!r} has a ranking, and its data has no list {key!r}.")
@@ -156,8 +155,8 @@ class _PairMaker:
 
     def _sides(self, field: str) -> tuple[str, ...]:
         """Return the keys of the two texts that a field compares."""
-        targets = _targets(self._fields.get(field))
-        return targets if len(targets) == len(_SIDES) else _SIDES
+        asked = self._fields.get(field)
+        return asked.targets if asked is not None and len(asked.targets) == len(_SIDES) else _SIDES
 
     def _text(self, item: LabeledItem, key: str) -> str:
         text = item.data.get(key)
@@ -169,8 +168,8 @@ class _PairMaker:
         return text
 
     def _prompt(self, item: LabeledItem, row: Row) -> Any:
-        shown: tuple[str, ...] = getattr(self._fields.get(row["field"]), "context", ())
-        key = self._options.prompt or next(iter(shown), _PROMPT)
+        field = self._fields.get(row["field"])
+        key = self._options.prompt or (field.context[0] if field is not None and field.context else _PROMPT)
         prompt = item.data.get(key)
         if isinstance(prompt, str):
             return self._said(prompt, "user")
@@ -185,8 +184,3 @@ class _PairMaker:
 
     def _said(self, text: str, role: str) -> Any:
         return [{"role": role, "content": text}] if self._options.conversational else text
-
-
-def _targets(field: LabelField | None) -> tuple[str, ...]:
-    """Return the keys of the item's data that a field is about."""
-    return getattr(field, "targets", ())

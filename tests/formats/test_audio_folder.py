@@ -18,7 +18,7 @@ from tests.support.datasets import item, write
 SCHEMA = LabelSchema.from_dict(
     {
         "transcript": {"type": "text"},
-        "entities": {"type": "other", "tag": "labels", "label_types": ["span"], "classes": ["speech", "noise"]},
+        "entities": {"type": "spans", "classes": ["speech", "noise"]},
         "language": {"type": "classification", "classes": ["de", "en"]},
     }
 )
@@ -78,3 +78,26 @@ def test_one_of_several_texts_is_the_transcription(tmp_path: Path) -> None:
 def test_other_items_are_no_sounds(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"Item 'a' is of type image, and an audio folder is of sounds"):
         write(tmp_path, [item("a", [])], "audio_folder", SCHEMA)
+
+
+@pytest.mark.slow
+def test_datasets_reads_it(tmp_path: Path) -> None:
+    """Decoding needs FFmpeg, which no wheel has, so this looks at what is read before it is decoded."""
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    rows = metadata(tmp_path / "dataset", *BATCHES)
+    for row in rows:
+        (tmp_path / "dataset" / "train" / row["file_name"]).write_bytes(b"RIFF")
+    read = datasets.load_dataset(
+        "audiofolder",
+        data_dir=str(tmp_path / "dataset"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+        streaming=True,
+    )
+    assert isinstance(read.features["audio"], datasets.Audio)
+    found = [example for _, example in read._ex_iterable]
+    assert [(row["transcription"], Path(row["audio"]).name) for row in found] == [
+        (row["transcription"], row["file_name"]) for row in rows
+    ]
+    assert found[1]["segments"][0] == {"start": 0.5, "end": 1.5, "label": "speech", "text": "Guten"}

@@ -19,8 +19,8 @@ from tests.support.datasets import item, submission, write
 
 SCHEMA = LabelSchema.from_dict(
     {
-        "better": {"type": "other", "tag": "pairwise", "label_types": ["pairwise"]},
-        "order": {"type": "other", "tag": "ranker", "label_types": ["ranking"]},
+        "better": {"type": "pairwise", "context": ["prompt"]},
+        "order": {"type": "ranking", "context": ["prompt"]},
         "topic": {"type": "classification", "classes": ["animals", "plants"]},
         "quality": {"type": "scalar"},
     }
@@ -64,6 +64,30 @@ def test_a_comparison_is_a_pair_with_the_other_answers(tmp_path: Path) -> None:
         | {"item_key": "b", "annotation_id": "b-0"},
     ]
     assert left_out == {"comparisons that choose neither text": 1, "submissions without a preference": 1}
+
+
+def test_a_rating_of_one_of_the_texts_goes_with_it(tmp_path: Path) -> None:
+    schema = LabelSchema.from_dict(
+        {
+            "better": {"type": "pairwise", "targets": ["first", "second"], "context": ["question"]},
+            "truth_of_first": {"type": "rating", "targets": ["first"]},
+            "hardness": {"type": "rating", "targets": ["question"]},
+        }
+    )
+    rating = {"type": "rating", "field": "truth_of_first"}
+    data = {"question": "q", "first": "1", "second": "2"}
+    batches = [
+        asked(
+            key, [prefers(side), {**rating, "number": number}, {**rating, "field": "hardness", "number": 3.0}], **data
+        )
+        for key, side, number in (("a", "left", 5.0), ("b", "right", 2.0))
+    ]
+    write(tmp_path, batches, "preferences", schema)
+    first, second = (json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines())
+    assert (first["prompt"], first["chosen"], first["rejected"], second["chosen"]) == ("q", "1", "2", "2")
+    ratings = [(pair["truth_of_first_chosen"], pair["truth_of_first_rejected"]) for pair in (first, second)]
+    assert ratings == [(5.0, None), (None, 2.0)]
+    assert [pair["hardness"] for pair in (first, second)] == [3.0, 3.0]
 
 
 def test_everybody_has_a_say_where_all_count(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.support.datasets import item, span, submission, text_item, write
 
 SCHEMA = LabelSchema.from_dict(
     {
-        "entities": {"type": "other", "tag": "labels", "label_types": ["span"], "classes": ["LOC", "ORG", "PER"]},
+        "entities": {"type": "spans", "classes": ["LOC", "ORG", "PER"]},
         "weather": {"type": "classification", "classes": ["sun", "rain"]},
     }
 )

@@ -52,6 +52,7 @@ FIELDS = {
     "ranking": "order",
     "text": "transcript",
     "scalar": "quality",
+    "rating": "quality",
 }
 
 

@@ -140,9 +140,7 @@ def test_texts_and_sounds_have_no_frames(tmp_path: Path, dataset_format: str) ->
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_texts(tmp_path: Path) -> None:
-    schema = LabelSchema.from_dict(
-        {"entities": {"type": "other", "tag": "labels", "label_types": ["span"], "classes": ["LOC"]}}
-    )
+    schema = LabelSchema.from_dict({"entities": {"type": "spans", "classes": ["LOC"]}})
     words = "Ada is in Paris. " * 200
 
     def stream(batches: int) -> Any:
