@@ -26,7 +26,8 @@ def annotate(
     :param url: of Label Studio
     :param api_key: legacy token of the person
     :param project_id: the project
-    :param find_answer: returns the answer for an item by its key: by field a class, or boxes
+    :param find_answer: returns the answer for an item by its key: by field a class, or a list of boxes, or of other
+        records with ``type`` and ``value`` as Label Studio has them
     """
     with httpx.Client(base_url=url, headers={"Authorization": f"Token {api_key}"}, timeout=30) as client:
         project = client.get(f"/api/projects/{project_id}").raise_for_status().json()
@@ -53,5 +54,8 @@ def _values(answered: Any) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "choices", {"choices": [answered]}
         return
     for box in answered:
+        if "type" in box:
+            yield box["type"], box["value"]
+            continue
         sides = {side: box[side] for side in ("x", "y", "width", "height")}
         yield "rectanglelabels", {"rectanglelabels": [box["label"]], "rotation": 0, **sides}
