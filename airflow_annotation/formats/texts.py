@@ -1,7 +1,8 @@
 """The text of an item, and the spans of it.
 
 A text is in the item's data, or in a file that has landed with ``include_media="files"`` and is UTF-8. The messages of
-a dialogue are joined by line ends.
+a dialogue are joined by line ends. Of HTML it is what is between the tags, but for scripts and styles, and a line end
+for each ``<br>``.
 
 Browsers do not count characters as Python does: some tools count an emoji as two, and a line end of two characters as
 one. So where a span says which text it covers, its place is the one that has this text (but for white space), counted
@@ -12,6 +13,7 @@ no part of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -26,6 +28,8 @@ SPAN: Final = "span"
 _TEXT: Final = "text"
 _MESSAGE_TEXTS: Final = ("content", "text")
 _LABELBOX: Final = "labelbox"
+_HTML: Final = "html"
+_UNSEEN: Final = frozenset({"head", "script", "style", "title"})
 _COUNTS: Final = ((False, False), (True, False), (False, True), (True, True))
 
 
@@ -85,7 +89,10 @@ class TextReader:
         :raises AnnotationError: the item has no text, or several
         """
         if self._last[0] != item.item_id:
-            self._last = (item.item_id, self._read(item))
+            text = self._read(item)
+            if text is not None and item.media_type == _HTML:
+                text = text._replace(text=html_text(text.text))
+            self._last = (item.item_id, text)
         text = self._last[1]
         if text is None:
             self._left_out["texts whose file could not be read"] += 1
@@ -95,7 +102,7 @@ class TextReader:
         key = self._options.text
         if key is not None and key in item.data:
             return _as_text(item, key)
-        if item.media_uri is not None and item.media_type == _TEXT:
+        if item.media_uri is not None and item.media_type in {_TEXT, _HTML}:
             return self._read_file(item)
         if key is None and (key := _only_text(item.data)) is not None:
             return _as_text(item, key)
@@ -167,6 +174,35 @@ class TextReader:
             self._left_out["spans of white space"] += 1
             return None
         return start, end
+
+
+class _Between(HTMLParser):
+    """Collects the text between tags."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts: list[str] = []
+        self._unseen = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - of the base
+        self._unseen += tag in _UNSEEN
+        if tag == "br":
+            self.parts.append("\n")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._unseen -= tag in _UNSEEN and self._unseen > 0
+
+    def handle_data(self, data: str) -> None:
+        if not self._unseen:
+            self.parts.append(data)
+
+
+def html_text(source: str) -> str:
+    """Return the text that HTML shows, as it stands between the tags."""
+    parser = _Between()
+    parser.feed(source)
+    parser.close()
+    return "".join(parser.parts)
 
 
 def find_place(text: str, start: int, end: int, covered: str | None) -> tuple[int, int] | None:

@@ -186,6 +186,15 @@ def test_a_dialogue_is_its_messages(tmp_path: Path) -> None:
     assert left_out == {"spans of no message": 1}
 
 
+def test_html_is_what_is_between_its_tags(tmp_path: Path) -> None:
+    source = "<html><head><title>T</title></head><body><p>Ada &amp; Bob<br>in <b>Par</b>is</p><script>x</script></body>"
+    spans = [span("PER", 0, 3, "Ada"), span("LOC", 13, 18, "Paris", attributes='{"start": "/p[1]/b[1]/text()[1]"}')]
+    batch = item("a", spans, media_type="html", media_uri=None, data=json.dumps({"html": source}))
+    (line,) = lines(tmp_path, batch)
+    assert line["text"] == "Ada & Bob\nin Paris"
+    assert line["entities"] == [[0, 3, "PER"], [13, 18, "LOC"]]
+
+
 def test_a_text_that_cannot_be_found_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     several = item("a", [], media_type="text", media_uri=None, data='{"title": "x", "body": "y"}')
     with pytest.raises(AnnotationError, match=r"Item 'a' \(text\) has no text .*'title', 'body'.*dataset_options"):
