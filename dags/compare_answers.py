@@ -48,8 +48,9 @@ with DAG(
     dataset = AnnotationsToObjectStorageOperator(
         task_id="preferences_to_dataset",
         target="{{ params.dataset }}/{{ run_id }}",
+        annotations="all",
         dataset_format="preferences",
-        dataset_options={"annotations": "all", "splits": {"train": 0.9, "test": 0.1}},
+        dataset_options={"splits": {"train": 0.9, "test": 0.1}},
     )
 
     create >> upload >> wait >> dataset
