@@ -21,6 +21,13 @@ from tests.dags.people import LabelStudioPeople
 pytestmark = pytest.mark.live_airflow
 
 TEXTS = REPOSITORY / "demo" / "texts"
+SOUNDS = REPOSITORY / "demo" / "sounds"
+MEDIA = {
+    "texts": str(TEXTS / "reviews.csv"),
+    "answers": str(TEXTS / "answers.jsonl"),
+    "sounds": str(SOUNDS / "*.wav"),
+}
+"""The params of the examples: the tests run copies of them, in another folder."""
 NAMES = {"Ada": "person", "Lisbon": "place", "Cacilhas": "place", "Oslo": "place", "Knut": "person", "Vienna": "place"}
 FEELS = {"review-1": "positive", "review-2": "negative", "review-3": "neutral", "review-4": "positive"}
 BETTER = {"question-1": "left", "question-2": "right", "question-3": "right"}
@@ -35,7 +42,9 @@ def run(  # noqa: PLR0917 - the same for each example
     :param answer: returns the answer for an item by its key
     """
     airflow.wait_for_dag(dag_id)
-    run_id = airflow.trigger(dag_id, {"annotation_conn_id": people.conn_id, "dataset": folder.as_uri()})
+    media = {"label_texts": "texts", "compare_answers": "answers", "transcribe_audio": "sounds"}[dag_id]
+    conf = {"annotation_conn_id": people.conn_id, "dataset": folder.as_uri(), media: MEDIA[media]}
+    run_id = airflow.trigger(dag_id, conf)
     labeled = False
     for states in airflow.watch(dag_id, run_id):
         if states.get(waits) == "deferred" and not labeled:
@@ -109,7 +118,7 @@ def test_transcripts_are_beside_their_sounds(airflow: Airflow, people: LabelStud
     rows = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     assert sorted(row["transcription"] for row in rows) == ["HELLO", "PARIS", "SOS"]
     for row in rows:
-        own = REPOSITORY / "demo" / "sounds" / f"{row['transcription'].lower()}.wav"
+        own = SOUNDS / f"{row['transcription'].lower()}.wav"
         assert (folder / row["file_name"]).read_bytes() == own.read_bytes()
         with wave.open(str(own)) as file:
             assert file.getframerate() == 8000
