@@ -29,8 +29,8 @@ CLASSES = {"classes": ["LOC", "PER"]}
 TEXT = {"media_type": "text", "width": None, "height": None}
 
 
-def path_of(landed: dict[str, Any]) -> Path:
-    return Path(landed["path"].removeprefix("file://"))
+def path_of(landed: Any) -> Path:
+    return Path(str(landed["path"]).removeprefix("file://"))
 
 
 @pytest.fixture
