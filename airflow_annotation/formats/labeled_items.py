@@ -21,6 +21,7 @@ Row = dict[str, Any]
 
 _COLUMNS: Final = (
     "label_id",
+    "parent_label_id",
     "field",
     "target",
     "type",

@@ -14,7 +14,7 @@ prompts that are messages stay as they are.
 
 A label of type ``pairwise`` gives a pair. One of type ``ranking`` gives a pair of each two of its entries
 (``ranking_pairs="all"``), of neighbors only (``adjacent``), or of the first and the last (``ends``); with buckets, of
-those in one bucket. An entry's text is its ``body``, ``text``, ``content`` or ``title``, the first that it has.
+those in one bucket; those in none are counted. An entry's text is its ``body``, ``text``, ``content`` or ``title``, the first that it has.
 With ``annotations="all"`` every submission gives its pairs.
 """
 
@@ -127,6 +127,8 @@ class _PairMaker:
                 return
             left, right = (self._text(item, key) for key in self._sides(row["field"]))
             yield (left, right, True) if row["label"] == "left" else (right, left, False)
+        elif row["type"] == _RANKING and row["label"] is None and row["parent_label_id"] is not None:
+            self._left_out["entries in no bucket"] += len(row["labels"] or ())
         elif row["type"] == _RANKING:
             entries = self._entries(item, row)
             if self._options.ranking_pairs == "all":

@@ -104,9 +104,12 @@ def test_a_ranking_is_pairs_of_its_entries(tmp_path: Path, ranking_pairs: str, c
 
 
 def test_entries_are_compared_within_their_bucket(tmp_path: Path) -> None:
-    buckets = [ranks("a0", "a1", label="good"), ranks("a2", label="bad")]
-    (pair,) = pairs(tmp_path, asked("a", buckets))
+    of = {"parent_label_id": "r"}
+    buckets = [ranks("a0", "a1", label="good", **of), ranks("a2", label="bad", **of), ranks("a2", "a3", **of)]
+    left_out: Counter[str] = Counter()
+    (pair,) = pairs(tmp_path, asked("a", buckets), left_out=left_out)
     assert (pair["chosen"], pair["rejected"]) == ("answer 0", "answer 1")
+    assert left_out == {"entries in no bucket": 2}
 
 
 def test_ranked_entries_that_are_gone_are_counted(tmp_path: Path) -> None:
