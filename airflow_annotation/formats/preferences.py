@@ -14,7 +14,8 @@ prompts that are messages stay as they are.
 
 A label of type ``pairwise`` gives a pair. One of type ``ranking`` gives a pair of each two of its entries
 (``ranking_pairs="all"``), of neighbors only (``adjacent``), or of the first and the last (``ends``); with buckets, of
-those in one bucket; those in none are counted. An entry's text is its ``body``, ``text``, ``content`` or ``title``, the first that it has.
+those in one bucket; those in none are counted. An entry's text is its ``body``, ``text``, ``content`` or ``title``, the
+first that it has.
 With ``annotations="all"`` every submission gives its pairs.
 """
 
