@@ -30,6 +30,7 @@ _SINGULAR: Final = {type_.name: field_type for field_type, type_ in OF_FIELD.ite
 _ATTRIBUTES_WITH_VALUES: Final = ("radio", "select", "checkbox")
 _MASK_TARGET_MAX: Final = 65535
 _CLASS_NUMBER_MAX: Final = 2**31 - 1
+_DIGITS_MAX: Final = 10
 
 _TARGETS: Final = {"pairwise": ("left", "right"), "ranking": ("items",)}
 """The data keys of what fields compare, where they do not say."""
@@ -276,7 +277,8 @@ def _read_mask_targets(mask_targets: Any, field_type: str, where: str) -> dict[i
 def _read_class_numbers(class_numbers: Any, classes: tuple[str, ...], where: str) -> dict[str, int]:
     if not isinstance(class_numbers, Mapping):
         raise LabelSchemaError(f"{where}: class_numbers is a dictionary of class to number.")
-    for class_, number in class_numbers.items():
+    numbers = {class_: _as_number(number) for class_, number in class_numbers.items()}
+    for class_, number in numbers.items():
         if class_ not in classes:
             raise LabelSchemaError(
                 f"{where}: class_numbers has the class {_short(class_)}, which the field does not have."
@@ -286,9 +288,14 @@ def _read_class_numbers(class_numbers: Any, classes: tuple[str, ...], where: str
             raise LabelSchemaError(
                 f"{where}: {_short(number)} in class_numbers is no whole number from 0 to {_CLASS_NUMBER_MAX}."
             )
-    if len(set(class_numbers.values())) < len(class_numbers):
+    if len(set(numbers.values())) < len(numbers):
         raise LabelSchemaError(f"{where}: class_numbers gives two classes one number.")
-    return dict(class_numbers)
+    return numbers
+
+
+def _as_number(number: Any) -> Any:
+    """Return a whole number that is written as text, as those of templates are, as a number."""
+    return int(number) if isinstance(number, str) and number.isdecimal() and len(number) <= _DIGITS_MAX else number
 
 
 def _read_max(best: Any, field_type: str, where: str) -> int:
@@ -296,7 +303,7 @@ def _read_max(best: Any, field_type: str, where: str) -> int:
         if best:
             raise LabelSchemaError(f"{where} is of type {field_type}; only rating has max.")
         return 0
-    best = DEFAULT_RATING if best is None else best
+    best = DEFAULT_RATING if best is None else _as_number(best)
     if not isinstance(best, int) or isinstance(best, bool) or not 1 < best <= RATING_MAX:
         raise LabelSchemaError(f"{where}: max is the best rating, a whole number from 2 to {RATING_MAX}.")
     return best

@@ -29,6 +29,22 @@ def test_a_schema_survives_json() -> None:
     assert again.digest() == schema.digest()
 
 
+def test_numbers_may_be_text_as_templates_are() -> None:
+    """Operators take what templates render to as text, so that a class that is called 1 stays one."""
+    fields: dict[str, Any] = {
+        "quality": {"type": "rating", "max": 7},
+        "kind": {"type": "classification", "classes": ["1", "2"], "class_numbers": {"1": 3, "2": 4}},
+    }
+    said: dict[str, Any] = {
+        "quality": {"type": "rating", "max": "7"},
+        "kind": {"type": "classification", "classes": ["1", "2"], "class_numbers": {"1": "3", "2": "4"}},
+    }
+    assert LabelSchema.from_dict(said) == LabelSchema.from_dict(fields)
+    for wrong in ("1", "101", "5.0", "many", "9" * 5000):
+        with pytest.raises(LabelSchemaError, match="a whole number from 2 to 100"):
+            LabelSchema.from_dict({"quality": {"type": "rating", "max": wrong}})
+
+
 def test_the_digest_tells_schemas_apart_and_not_spellings() -> None:
     one = LabelSchema.from_dict({"a": {"type": "detection", "classes": ["x", "y"]}})
     assert one.digest() == LabelSchema.from_dict({"a": {"classes": ("x", "y"), "type": "detections"}}).digest()
