@@ -84,9 +84,13 @@ class MySqlWarehouse(Warehouse):
         sa.event.listen(engine, "connect", _connect)
         # Landings of other projects insert into the same gaps of the indexes, which only this level leaves unlocked.
         super().__init__(engine.execution_options(isolation_level="READ COMMITTED"), prefix, schema)
-        for table in self.tables.values():
-            for options in (table.dialect_options["mysql"], table.dialect_options["mariadb"]):
-                options["engine"] = "InnoDB"  # the one that has transactions
+
+    def add_table(self, name: str, schema: pa.Schema) -> None:
+        """Have one more table, in the engine that has transactions."""
+        super().add_table(name, schema)
+        table = self.tables[name]
+        for options in (table.dialect_options["mysql"], table.dialect_options["mariadb"]):
+            options["engine"] = "InnoDB"
 
     def is_conflict(self, error: Exception) -> bool:
         """Return whether another transaction was faster."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 import pyarrow as pa
-import sqlalchemy as sa
 from sqlalchemy.dialects import mssql
 
 from airflow_annotation.warehouses.base import Warehouse
@@ -25,7 +24,7 @@ class SqlServerWarehouse(Warehouse):
         pa.timestamp("us", tz="UTC"): mssql.DATETIMEOFFSET(6),  # type: ignore[no-untyped-call]  # SQLAlchemy's
     }
 
-    def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:
-        super().__init__(engine, prefix, schema)
-        for table in self.tables.values():  # a clustered key has 900 bytes, another one 1,700
-            table.primary_key.dialect_options["mssql"]["clustered"] = False
+    def add_table(self, name: str, schema: pa.Schema) -> None:
+        """Have one more table; its key may have 1,700 bytes, and a clustered one 900."""
+        super().add_table(name, schema)
+        self.tables[name].primary_key.dialect_options["mssql"]["clustered"] = False

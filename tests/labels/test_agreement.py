@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
+import tracemalloc
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
@@ -24,6 +26,7 @@ from airflow_annotation.labels.agreement.overlap import box_iou, quad_iou
 from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.tables import LabelTables
 from tests.support.generated import batch_of, project_uri
+from tests.support.three_people import labeled_by_three
 
 Label = dict[str, Any]
 Item = Mapping[str, Sequence[Label]]
@@ -527,6 +530,27 @@ def test_batches_of_any_size_give_the_same(size: int) -> None:
     assert found == sorted(expected.items.to_pylist(), key=key)
     for one, other in itertools.zip_longest(meter.summary().to_pylist(), expected.summary.to_pylist()):
         assert one == pytest.approx(other)
+
+
+def test_memory_and_time_do_not_grow_with_the_items() -> None:
+    batch = labeled_by_three(100)
+
+    def cost(batches: int) -> tuple[float, int]:
+        meter = AgreementMeter()
+        meter.add(batch)  # imports, caches
+        tracemalloc.start()
+        started = time.process_time()
+        for _ in range(batches):
+            meter.add(batch)
+        seconds, (_, peak) = time.process_time() - started, tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return seconds, peak
+
+    (few, least), (many, most) = cost(3), cost(30)
+    assert most < least * 1.2
+    assert many < few * 30
+    # A million labels take some 13 seconds of the processor; this is far from a loop over labels or pairs of them.
+    assert many / (30 * batch.labels.num_rows) < 200e-6
 
 
 def test_an_empty_landing_has_no_agreement() -> None:
