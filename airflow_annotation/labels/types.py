@@ -48,7 +48,7 @@ LABEL_TYPES: Final[dict[str, LabelType]] = {
     for type_ in (
         LabelType("classification", "classification", ("label",), is_answer=True),
         LabelType("classifications", "classifications", ("label",), is_answer=True),
-        LabelType("detection", "detections", ("bbox",), is_shape=True, covers_area=True, media=_VISUAL),
+        LabelType("detection", "detections", ("bbox",), is_shape=True, covers_area=True, media=(*_VISUAL, "pdf")),
         LabelType("ellipse", None, ("bbox",), is_shape=True, covers_area=True),
         LabelType("instance", "instances", _MASK, is_shape=True, covers_area=True, media=_VISUAL),
         LabelType("polygon", "polygons", ("points",), is_shape=True, covers_area=True, media=_VISUAL),

@@ -29,7 +29,6 @@ _LACKING: Final[Mapping[str, tuple[str, ...]]] = {
     "video": ("polygons", "spans"),
     "audio": ("spans",),
     "html": ("spans",),
-    "pdf": ("spans",),
 }
 """Types of fields that Labelbox does not ask on a kind of media, although others do."""
 

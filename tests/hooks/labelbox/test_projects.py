@@ -12,7 +12,9 @@ from labelbox import MediaType, OntologyBuilder, Tool
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.labelbox import LabelboxHook, projects
+from airflow_annotation.labels.labelbox.media_types import ASKED
 from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.types import OF_FIELD
 from tests.servers.labelbox import LabelboxStandIn
 
 SCHEMA = LabelSchema.from_dict(
@@ -108,6 +110,22 @@ def test_media_that_labelbox_does_not_have_are_refused_before_anything_is_made(
     with pytest.raises(AnnotationError, match=message):
         make(hook, run_key, **arguments)
     assert labelbox.control.operations().get("graphql") == before
+
+
+@pytest.mark.parametrize("media_type", ASKED)
+def test_each_kind_of_media_has_projects_with_all_that_can_be_asked_on_it(
+    hook: LabelboxHook, run_key: str, media_type: str
+) -> None:
+    classes = {"classes": ["a", "b"]}
+    schema = LabelSchema.from_dict(
+        {
+            f"some {type_}": {"type": type_, **(classes if OF_FIELD[type_].has_classes else {})}
+            for type_ in sorted(ASKED[media_type] - {"rating"})
+        }
+    )
+    project = make(hook, run_key, label_schema=schema, media_type=media_type)
+    assert hook.get_media_types(project.id) == (media_type,)
+    assert hook.get_label_schema(project.id) == schema
 
 
 def test_an_ontology_that_is_there_is_connected_as_it_is(hook: LabelboxHook, run_key: str) -> None:
