@@ -90,7 +90,9 @@ def play(case: Case, cycle: Cycle) -> dict[str, int]:
         try:
             step()
         except AnnotationConnectionError as error:
-            if not error.is_transient or case.asked.split()[1].split("N")[0] not in str(error):
+            # The SDK has another path for some requests, which it keeps to itself.
+            path = case.asked.split()[1].split("N")[0].replace("/_gql", "/graphql")
+            if not error.is_transient or path not in str(error):
                 raise
             cycle.server.choose = None
             step()
