@@ -75,11 +75,11 @@ function shapes(label, width, height) {
 function nameOf(label, width, height) {
   const points = label.polygons?.flat(2) ?? label.points ?? (label.bbox ? [label.bbox] : []);
   if (!label.label || !points.length) return [];
-  const size = Math.max(width, height) / 32;
+  const size = Math.max(width, height) / 20;
   const x = Math.min(...points.map((point) => point[0])) * width;
   const y = Math.max(Math.min(...points.map((point) => point[1])) * height - size / 4, size);
   const turn = label.rotation ? { transform: `rotate(${label.rotation} ${label.bbox[0] * width} ${label.bbox[1] * height})` } : {};
-  return [drawing("text", { x, y, ...turn, "font-size": size, fill: colour(label.label), class: "name" }, label.label)];
+  return [drawing("text", { x, y, ...turn, "font-size": size, stroke: colour(label.label), class: "name" }, label.label)];
 }
 
 function drawn(item, width, height) {
