@@ -77,7 +77,8 @@ class DuckDBWarehouse(Warehouse):
             return self.is_conflict(error) or "Duplicate key" in str(error)
 
         prepare = partial(super().prepare, project, views)
-        with _preparing:
+        # While one connection has the file open, the others that follow do not have to open it again.
+        with _preparing, self.engine.connect():
             _until_free(prepare, is_made_elsewhere)
 
     def read(

@@ -113,15 +113,17 @@ class MySqlWarehouse(Warehouse):
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
         """Insert rows, many by one statement."""
         names = connection.dialect.identifier_preparer
-        columns = ", ".join(names.quote(column.name) for column in table.columns)
-        # Names have their % doubled, for statements that have parameters.
-        name = names.format_table(table).replace("%%", "%")
-        start = f"INSERT INTO {name} ({columns}) VALUES ".encode()  # noqa: S608 - names are quoted
+        name = names.format_table(table).replace("%%", "%")  # doubled for statements that have parameters
         cursor: Any = connection.connection.cursor()
         try:
             for batch in batches:
                 for offset in range(0, batch.num_rows, INSERT_ROWS):
-                    for values in _values(batch.slice(offset, INSERT_ROWS).select(table.columns.keys())):
+                    part = batch.slice(offset, INSERT_ROWS)
+                    # Most columns are null for most types of labels, and a NULL that is not there costs nothing.
+                    used = [key for key in part.schema.names if part.column(key).null_count < part.num_rows]
+                    columns = ", ".join(map(names.quote, used))
+                    start = f"INSERT INTO {name} ({columns}) VALUES ".encode()  # noqa: S608 - names are quoted
+                    for values in _values(part.select(used)):
                         cursor.execute(start + values)
         finally:
             cursor.close()
