@@ -1,0 +1,144 @@
+"""The key on each request to Label Studio, and the access tokens that a personal one buys."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncGenerator, Generator, Mapping
+from typing import Annotated, Any, Final
+
+import httpx
+import jwt
+import msgspec
+from httpx_retries import Retry
+
+from airflow_annotation.exceptions import AnnotationAuthenticationError
+from airflow_annotation.hooks.answers import Answer, decode_json
+from airflow_annotation.hooks.errors import key_refused
+from airflow_annotation.hooks.label_studio.errors import TOOL, check_response
+
+_RENEWAL_MARGIN: Final = 30.0
+
+
+class _AccessToken(msgspec.Struct):
+    access: Annotated[str, msgspec.Meta(pattern="^[!-~]+$")]
+
+
+class LabelStudioAuth(httpx.Auth):
+    """Sends whichever of Label Studio's two kinds of key it is given.
+
+    A legacy token is sent as ``Authorization: Token``. A personal access token is a JWT that is never sent as such: it
+    buys access tokens of some minutes at ``/api/token/refresh/``, which are sent as ``Bearer``, renewed shortly before
+    they expire and once when the server refuses one. Safe in threads and coroutines without a lock: two renewals at
+    once give two good tokens.
+
+    :param url: the server's URL, without a trailing slash
+    :param api_key: a legacy token or a personal access token
+    :param headers: what to send along to the server's proxy when an access token is bought
+    :param retry: when and how often buying an access token is tried again
+    """
+
+    def __init__(self, *, url: str, api_key: str, headers: Mapping[str, str], retry: Retry) -> None:
+        self._url = url
+        self._api_key = api_key.strip()
+        if not re.fullmatch(r"[!-~]+", self._api_key):
+            raise AnnotationAuthenticationError(
+                f"The connection to Label Studio at {url} has no usable API key: its password field is empty or has "
+                "characters that no key has. Put a legacy token or a personal access token there."
+            )
+        self._headers = dict(headers)
+        self._retry = retry
+        self._is_personal_access_token = _jwt_claims(self._api_key) is not None
+        self._access_token: str | None = None
+        self._renew_at = 0.0
+
+    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Put the key on the request; buy an access token for it first where one is needed."""
+        if not self._is_personal_access_token:
+            request.headers["Authorization"] = f"Token {self._api_key}"
+            yield request
+            return
+        if self._access_token is None or time.monotonic() >= self._renew_at:
+            self._keep_access_token((yield self._token_request(request)))
+        request.headers["Authorization"] = f"Bearer {self._access_token}"
+        response = yield request
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            self._keep_access_token((yield self._token_request(request)))
+            request.headers["Authorization"] = f"Bearer {self._access_token}"
+            yield request
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        """Drive :meth:`auth_flow`, reading the answers to token requests only: others may be streamed."""
+        flow = self.auth_flow(request)
+        outgoing = next(flow)
+        while True:
+            if outgoing is not request:
+                outgoing.extensions["retry"] = _token_answer().within(self._retry)
+            response = yield outgoing
+            if outgoing is not request:
+                response.read()
+            try:
+                outgoing = flow.send(response)
+            except StopIteration:
+                return
+
+    def put_key(self, request: httpx.Request, http: httpx.Client) -> None:
+        """Put the key on a request that somebody else sends.
+
+        :param http: buys an access token, where one is needed
+        """
+        flow = self.auth_flow(request)
+        if (outgoing := next(flow)) is not request:
+            outgoing.extensions["retry"] = _token_answer().within(self._retry)
+            flow.send(http.send(outgoing, auth=None))
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """Drive :meth:`auth_flow`, reading the answers to token requests only: others may be streamed."""
+        flow = self.auth_flow(request)
+        outgoing = next(flow)
+        while True:
+            if outgoing is not request:
+                outgoing.extensions["retry"] = _token_answer().within_async(self._retry)
+            response = yield outgoing
+            if outgoing is not request:
+                await response.aread()
+            try:
+                outgoing = flow.send(response)
+            except StopIteration:
+                return
+
+    def _token_request(self, request: httpx.Request) -> httpx.Request:
+        return httpx.Request(
+            "POST",
+            f"{self._url}/api/token/refresh/",
+            headers=self._headers,
+            json={"refresh": self._api_key},
+            extensions={"timeout": request.extensions.get("timeout", {})},
+        )
+
+    def _keep_access_token(self, response: httpx.Response) -> None:
+        if response.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.BAD_REQUEST}:
+            raise key_refused(TOOL, self._url, "the personal access token is expired, revoked, or of another server")
+        check_response(response, self._url)
+        token = decode_json(response, _AccessToken).access
+        claims = _jwt_claims(token) or {}
+        # The token's own lifetime, on our clock: the server's clock may be off.
+        lifetime = _seconds(claims, "exp") - _seconds(claims, "iat")
+        self._renew_at = time.monotonic() + max(lifetime - _RENEWAL_MARGIN, lifetime / 2)
+        self._access_token = token
+
+
+def _token_answer() -> Answer[_AccessToken]:
+    return Answer(lambda response: decode_json(response, _AccessToken))
+
+
+def _jwt_claims(token: str) -> dict[str, Any] | None:
+    try:
+        return dict(jwt.decode(token, options={"verify_signature": False}))
+    except jwt.InvalidTokenError:
+        return None
+
+
+def _seconds(claims: Mapping[str, Any], name: str) -> float:
+    value = claims.get(name)
+    return float(value) if isinstance(value, (int, float)) else 0.0
