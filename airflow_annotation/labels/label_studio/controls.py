@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final, NamedTuple, TypeVar
 from xml.etree import ElementTree
 
@@ -240,7 +241,7 @@ class LabelingConfig:
         self._repeated_objects = list(_repeated(self.objects, flags))
         self._shown_with = self._find_shown_with([attributes["name"] for _, attributes in tags], targets)
 
-    @property
+    @cached_property
     def main_objects(self) -> list[MediaObject]:
         """The media in the order in which one of them stands for the item.
 
@@ -299,12 +300,12 @@ class LabelingConfig:
                     found.append((name, shown))
         return found
 
-    @property
+    @cached_property
     def may_show_several(self) -> bool:
         """Whether a task may show several images, whatever its data are."""
         return len(self._images) > 1 or any(media.repeat or media.is_list for media in self._images)
 
-    @property
+    @cached_property
     def several_images(self) -> MediaObject | None:
         """The tag that shows the several images of an item which this provider uploads; None where none can."""
         return next((media for media in self._images if media.shows_several), None)
@@ -351,7 +352,7 @@ class LabelingConfig:
                 return name.replace(flag, numbered[1])
         return name
 
-    @property
+    @cached_property
     def has_video(self) -> bool:
         """Whether the config shows videos."""
         return any(media.media_type == "video" for media in self.objects.values())

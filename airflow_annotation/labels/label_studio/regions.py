@@ -312,7 +312,9 @@ def _add_answers(columns: Columns, rows: Sequence[int], regions: Sequence[Region
 
 def _note_of(region: Region) -> str | None:
     """Return what somebody wrote about a region beside all questions."""
-    text = region.meta.get("text") if region.meta else None
+    if not region.meta:  # most have none, and there are many
+        return None
+    text = region.meta.get("text")
     lines = text if isinstance(text, list) else [text]
     return "\n".join(line for line in lines if isinstance(line, str) and line) or None
 
