@@ -62,8 +62,8 @@ class RequestContent(TypedDict, total=False):
 class RequestArguments(RequestContent, total=False):
     """Content, whether sending it twice does no harm, by default what HTTP says, and seconds to wait."""
 
-    repeatable: bool
-    timeout: float
+    repeatable: bool | None
+    timeout: float | None
 
 
 class LabelStudioClient:
