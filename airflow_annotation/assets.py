@@ -32,6 +32,17 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     return uri._replace(netloc=netloc, query="", fragment="")
 
 
+def project_asset(scheme: str, *, host: str, project: str | int, extra: dict[str, Any] | None = None) -> Asset:
+    """Return the asset of a project: what the factory of a tool's scheme returns.
+
+    :param scheme: the tool's
+    :param host: where people label, with its port and path prefix
+    :param project: its id
+    :param extra: of the asset
+    """
+    return Asset(uri=f"{scheme}://{host.rstrip('/')}/projects/{project}", extra=extra)
+
+
 def create_label_studio_asset(*, host: str, project: str | int, extra: dict[str, Any] | None = None) -> Asset:
     """Return the asset of a project in Label Studio.
 
@@ -39,7 +50,7 @@ def create_label_studio_asset(*, host: str, project: str | int, extra: dict[str,
     :param project: its id
     :param extra: of the asset
     """
-    return Asset(uri=f"label-studio://{host.rstrip('/')}/projects/{project}", extra=extra)
+    return project_asset("label-studio", host=host, project=project, extra=extra)
 
 
 def create_labelbox_asset(*, host: str, project: str, extra: dict[str, Any] | None = None) -> Asset:
@@ -49,7 +60,7 @@ def create_labelbox_asset(*, host: str, project: str, extra: dict[str, Any] | No
     :param project: its id
     :param extra: of the asset
     """
-    return Asset(uri=f"labelbox://{host.rstrip('/')}/projects/{project}", extra=extra)
+    return project_asset("labelbox", host=host, project=project, extra=extra)
 
 
 def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:  # noqa: ARG001 - Airflow's signature

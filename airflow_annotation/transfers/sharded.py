@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
@@ -101,6 +102,7 @@ def land_in_shards(
     return group
 
 
+@cache
 def _task_class(step: type[Any], operator_class: type[AnnotationsTransfer]) -> Any:
     """Return the transfer with one of the steps in place of the whole landing."""
     fields = dict.fromkeys((*operator_class.template_fields, *step.template_fields))

@@ -81,6 +81,8 @@ class LabelboxClient:
                 "characters that no key has."
             )
         self._attempts = attempts
+        # A file that arrives twice is one that nobody refers to, and mutations go through the SDK: all may be repeated.
+        self._retry = retry_policy(repeatable=True, attempts=attempts)
         self._pace = pace
         self._timeout = timeout
         self._own_hosts = {_origin(httpx.URL(url)) for url in (endpoint, rest_endpoint, app_url)}
@@ -133,17 +135,17 @@ class LabelboxClient:
     def _post(self, read: Callable[[httpx.Response], T], **request: Any) -> T:
         answer = Answer(read)
         # Read inside the retry: an answer that is cut off half way, or garbled, is asked for again.
-        request["extensions"]["retry"] = answer.within(request["extensions"]["retry"])
+        extensions = {"retry": answer.within(self._retry)}
         with connection_error(TOOL, self.endpoint):
-            return answer.of(self._http.post(self.endpoint, **request))
+            return answer.of(self._http.post(self.endpoint, extensions=extensions, **request))
 
     async def _apost(self, read: Callable[[httpx.Response], T], document: str, variables: dict[str, Any]) -> T:
         answer = Answer(read)
+        extensions = {"retry": answer.within_async(self._retry)}
         request = self._graphql(document, variables)
-        request["extensions"]["retry"] = answer.within_async(request["extensions"]["retry"])
         with connection_error(TOOL, self.endpoint):
             async with make_async_client(timeout=self._timeout, pace=self._pace) as http:
-                return answer.of(await http.post(self.endpoint, **request))
+                return answer.of(await http.post(self.endpoint, extensions=extensions, **request))
 
     def upload(self, file: BinaryIO, *, name: str, mime_type: str, size: int) -> str:
         """Send a file to Labelbox's own storage, and return its URL there.
@@ -161,18 +163,15 @@ class LabelboxClient:
             headers=self._headers(self.endpoint),
             data={"operations": operations, "map": '{"1": ["variables.file"]}'},
             files={"1": (name, file, mime_type)},
-            # A file that arrives twice is one that nobody refers to, and no harm.
-            extensions=self._extensions(),
         )
         return url
 
     @contextmanager
     def stream(self, url: str) -> Iterator[httpx.Response]:
         """Give what is behind a URL that Labelbox gave, while it comes in; a body that is cut off is an error."""
-        extensions = {"retry": retry_policy(repeatable=True, attempts=self._attempts)}
         with (
             connection_error(TOOL, _shown(url)),
-            self._http.stream("GET", url, headers=self._headers(url), extensions=extensions) as response,
+            self._http.stream("GET", url, headers=self._headers(url)) as response,
         ):
             yield _found(response, url)
 
@@ -190,8 +189,7 @@ class LabelboxClient:
                 return read(response.content)
 
         answer = Answer(read_file)
-        extensions = self._extensions()
-        extensions["retry"] = answer.within(extensions["retry"])
+        extensions = {"retry": answer.within(self._retry)}
         with connection_error(TOOL, _shown(url)):
             return answer.of(
                 self._http.get(url, headers=self._headers(url), extensions=extensions, follow_redirects=True)
@@ -232,20 +230,14 @@ class LabelboxClient:
         return {
             "headers": self._headers(self.endpoint),
             "json": {"query": document, "variables": variables},
-            "extensions": self._extensions(),
         }
-
-    def _extensions(self) -> dict[str, Any]:
-        return {"retry": retry_policy(repeatable=True, attempts=self._attempts)}
 
     def _headers(self, url: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._api_key}"} if self.is_own(url) else {}
 
     @cached_property
     def _http(self) -> httpx.Client:
-        return make_client(
-            timeout=self._timeout, pace=self._pace, retry=retry_policy(repeatable=True, attempts=self._attempts)
-        )
+        return make_client(timeout=self._timeout, pace=self._pace, retry=self._retry)
 
 
 def checked_url(url: str, field: str) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
-from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.ensuring import ensure_first
 from airflow_annotation.hooks.labelbox.tasks import repeat
-from airflow_annotation.hooks.late_requests import keep_first, make_once
 
 if TYPE_CHECKING:
     from labelbox import Dataset, IAMIntegration
@@ -22,31 +23,31 @@ def ensure_dataset(client: LabelboxClient, name: str, iam_integration: str | Non
         choice
     :raises AnnotationError: there is no such integration
     """
-    found = repeat(lambda: _find_datasets(client, name))
-    if not found:
-        integration = find_iam_integration(client, iam_integration)
 
-        def make() -> list[Dataset]:
-            # The SDK would connect the integration too, and delete the dataset where that fails: a deletion that
-            # arrives late could then take away the data rows of another try.
-            with client.using_sdk() as sdk:
-                return [sdk.create_dataset(name=name, iam_integration=None)]
+    @cache
+    def find_integration() -> IAMIntegration | None:
+        return find_iam_integration(client, iam_integration)
 
-        make_once(make, lambda: _find_datasets(client, name) or None)
-        # Another upload may have made one at the same time: all take the oldest.
-        found = repeat(lambda: _find_datasets(client, name))
-        if found and integration is not None:
-            repeat(lambda: _connect(client, found[0], integration))
-    dataset = keep_first(
-        found,
+    def make() -> list[Dataset]:
+        find_integration()  # one that is not there is known before anything is made
+        # The SDK would connect the integration too, and delete the dataset where that fails: a deletion that arrives
+        # late could then take away the data rows of another try.
+        with client.using_sdk() as sdk:
+            return [sdk.create_dataset(name=name, iam_integration=None)]
+
+    def connect(dataset: Dataset) -> None:
+        integration = find_integration()
+        if integration is not None:
+            repeat(lambda: _connect(client, dataset, integration))
+
+    return ensure_first(
         f"dataset {name!r}",
-        made_at=lambda one: one.created_at,
+        find=lambda: _find_datasets(client, name),
+        make=make,
+        complete=connect,
         is_as_made=lambda one: one.row_count == 0 and not one.description,
-        delete=lambda one: _delete(client, one),
+        delete=lambda one, _: _delete(client, one),
     )
-    if dataset is None:
-        raise AnnotationConnectionError(f"Labelbox did not make the dataset {name!r}.")
-    return dataset
 
 
 def find_iam_integration(client: LabelboxClient, name: str | None) -> IAMIntegration | None:

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.late_requests import keep_first, make_once
+from airflow_annotation.hooks.labelbox.ensuring import ensure_first
 from airflow_annotation.labels.labelbox.ontology import ontology_from_schema
 from airflow_annotation.labels.schema import LabelSchema
 
@@ -71,19 +71,13 @@ def ensure_ontology(
                 normalized[kind] = [_reused(client, feature) for feature in wanted[kind]]
             return [sdk.create_ontology(name, normalized, media_type=MediaType(media_type))]
 
-    found = find()
-    if not found:
-        make_once(make, lambda: find() or None)
-        found = find()
-    ontology = keep_first(
-        found,
+    ontology = ensure_first(
         f"ontology {name!r}",
-        made_at=lambda one: one.created_at,
+        find=find,
+        make=make,
         is_as_made=lambda one: not _is_used(client, one),
-        delete=lambda one: _delete(client, one, found[0]),
+        delete=lambda one, first: _delete(client, one, first),
     )
-    if ontology is None:
-        raise AnnotationConnectionError(f"Labelbox did not make the ontology {name!r}.")
     return str(ontology.uid)
 
 

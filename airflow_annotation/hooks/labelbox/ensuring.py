@@ -1,0 +1,58 @@
+"""What several uploads share: found, or made by the first of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from airflow_annotation.exceptions import AnnotationConnectionError
+from airflow_annotation.hooks.labelbox.tasks import repeat
+from airflow_annotation.hooks.late_requests import keep_first, make_once
+
+
+class _Made(Protocol):
+    @property
+    def created_at(self) -> datetime:
+        """When Labelbox made it."""
+
+
+T = TypeVar("T", bound=_Made)
+
+
+def ensure_first(
+    what: str,
+    *,
+    find: Callable[[], list[T]],
+    make: Callable[[], list[T]],
+    complete: Callable[[T], object] = lambda _: None,
+    is_as_made: Callable[[T], bool],
+    delete: Callable[[T, T], object],
+) -> T:
+    """Return the one thing of its kind, which this or another upload makes if there is none.
+
+    :param what: it is, for messages: ``dataset 'a'``
+    :param find: returns those that there are, the oldest first
+    :param make: one request
+    :param complete: what else the first needs, after it was made
+    :param is_as_made: whether one is as a request makes it: nobody has worked with it
+    :param delete: deletes one that a late request made, and is given the first as well, which stays
+    :raises AnnotationConnectionError: Labelbox did not make it
+    """
+    found = repeat(find)
+    if not found:
+        make_once(make, lambda: find() or None)
+        # Another upload may have made one at the same time: all take the oldest.
+        found = repeat(find)
+        if found:
+            complete(found[0])
+    first = keep_first(
+        found,
+        what,
+        made_at=lambda one: one.created_at,
+        is_as_made=is_as_made,
+        delete=lambda other: delete(other, found[0]),
+    )
+    if first is None:
+        raise AnnotationConnectionError(f"Labelbox did not make the {what}.")
+    return first
