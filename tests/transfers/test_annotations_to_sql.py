@@ -216,7 +216,8 @@ def test_views_have_boxes_in_pixels_latest_labels_and_counts(database_with_views
     assert database.query(boxed)[0] == ("1", 20.0, 20.0, 50.0, 50.0)
 
 
-def test_a_view_of_another_release_is_made_again(database: Database, land: Land) -> None:
+def test_a_view_of_another_release_is_made_again(database_with_views: Database, land: Land) -> None:
+    database = database_with_views
     land(database.operator(views=True), [boxes(5)])
     for name in ("class_counts", "latest_labels"):
         database.hook.run(f"drop view {database.prefix}{name}")

@@ -56,7 +56,9 @@ def test_a_landing_has_to_be_named_and_to_be_there(tmp_path: Path) -> None:
         landed_agreement(str(tmp_path / "nothing"))
 
 
-def test_the_table_agreement_lands_beside_the_three_and_is_refreshed_with_them(database: Database) -> None:
+def test_the_table_agreement_lands_beside_the_three_and_is_refreshed_with_them(database_with_views: Database) -> None:
+    database = database_with_views
+
     def land(batches: list[LabelTables], **parameters: Any) -> dict[str, Any]:
         operator = database.operator(project="1", agreement=True, views=["annotator_quality"], **parameters)
         operator.__dict__["hook"] = GeneratedHook(batches)
