@@ -43,12 +43,14 @@ def read_rankings(rows: LabelRows, regions: Sequence[Region], config: LabelingCo
     :param regions: the records
     :param config: the project's labeling config
     """
+    if RANKER not in {region.type for region in regions}:
+        return rows
     places: list[int] = []
     said: dict[int, tuple[str | None, list[str], str | None]] = {}
     for place, position in enumerate(rows.regions.tolist()):
         region = regions[position]
         ranking = _read(region) if region.type == RANKER else {}
-        control = config.find_control(region.from_name)
+        control = config.find_control(region.from_name) if ranking else None
         buckets = control.classes if control else {}
         for name, entries in ranking.items():
             bucket = name if name in buckets or name not in (region.from_name, _NO_BUCKET) else None

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.labels.columns import positive_number, whole_number
-from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.controls import LabelingConfig, MediaObject
 from airflow_annotation.labels.label_studio.regions import Region
 from airflow_annotation.labels.media import Medium, encode_media, find_target, page_target
 from airflow_annotation.labels.media_types import FILES, MEDIA_TYPES
@@ -77,8 +77,8 @@ def read_data(
             rest[name] = value
             if value is not None:
                 odd.note(f"data.{name}")
-    media_key = next((media.data_key for media in config.main_objects if media.data_key in rest), None)
-    shown = rest[media_key] if media_key is not None else None
+    main = next((media for media in config.main_objects if media.data_key in rest), None)
+    shown = rest[main.data_key] if main is not None else None
     if config.may_show_several or isinstance(shown, list):
         regions = list(regions)
         media = _several_images(_shown_images(facts, pages, data, config), regions, config, odd)
@@ -91,8 +91,8 @@ def read_data(
             for name, value in zip(("media_uri", "width", "height"), _facts_of(media), strict=True)
             if value is not None
         }
-    if media_key is not None and isinstance(shown, str) and _is_place(shown, media_key, config):
-        del rest[media_key]
+    if main is not None and isinstance(shown, str) and _is_place(shown, main):
+        del rest[main.data_key]
         facts.setdefault("media_uri", shown)
     if "width" not in facts or "height" not in facts:
         seen = next((region for region in regions if region.original_width and region.original_height), None)
@@ -101,9 +101,8 @@ def read_data(
     return {**facts, "data": _encode(rest)}
 
 
-def _is_place(value: str, data_key: str, config: LabelingConfig) -> bool:
+def _is_place(value: str, media: MediaObject) -> bool:
     """Return whether a value says where media are; of a text, it may be the text itself."""
-    media = next(media for media in config.main_objects if media.data_key == data_key)
     if media.media_type in FILES or media.media_type not in MEDIA_TYPES or media.value_type == "url":
         return True
     return not media.value_type and _PLACE.fullmatch(value) is not None  # servers may be set to read URLs there
