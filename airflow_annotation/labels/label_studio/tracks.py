@@ -51,13 +51,14 @@ def group_rows(rows: Iterable[Row], config: LabelingConfig) -> Collection[Group]
     :param config: the labeling config of the project that they go to
     """
     fields = {(control.field, control.tag) for control in config.controls.values() if control.attribute is None}
+    with_buckets = {control.field for control in config.controls.values() if control.tag == "ranker" and control.classes}
     groups: dict[object, Group] = {}
     for place, row in enumerate(rows):
         says_when = any(row.get(name) is not None for name in ("track_id", "tool_frame", "time", "frame"))
         tags = tags_of(row["type"], in_video=True)
         group = Group([row], says_when and any((row["field"], tag) in fields for tag in tags))
         key: object = (row["field"], tags, group.record_id) if group.in_video else place
-        if row["type"] == "ranking":
+        if row["type"] == "ranking" and (row.get("parent_label_id") is not None or row["field"] in with_buckets):
             key = (row["field"], row.get("target"), row.get("parent_label_id"))
         if key in groups:
             groups[key].rows.append(row)
