@@ -51,7 +51,9 @@ def group_rows(rows: Iterable[Row], config: LabelingConfig) -> Collection[Group]
     :param config: the labeling config of the project that they go to
     """
     fields = {(control.field, control.tag) for control in config.controls.values() if control.attribute is None}
-    with_buckets = {control.field for control in config.controls.values() if control.tag == "ranker" and control.classes}
+    with_buckets = {
+        control.field for control in config.controls.values() if control.tag == "ranker" and control.classes
+    }
     groups: dict[object, Group] = {}
     for place, row in enumerate(rows):
         says_when = any(row.get(name) is not None for name in ("track_id", "tool_frame", "time", "frame"))
