@@ -186,7 +186,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "global_key_namespace": {
                         "label": "Global key namespace",
-                        "description": "Put in front of item keys: global keys are unique in the organisation",
+                        "description": "Put in front of item keys: global keys are unique in the organization",
                         "schema": {"type": ["string", "null"]},
                     },
                     **_FIELDS_OF_ALL,

@@ -63,7 +63,7 @@ class _ShownTask(msgspec.Struct):
 class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file to send.
 
-    :param name: tells the item and the content, so that the server's copy can be recognised: see :func:`file_name`
+    :param name: tells the item and the content, so that the server's copy can be recognized: see :func:`file_name`
     :param file: open, at any position
     :param mime_type: of the content
     """

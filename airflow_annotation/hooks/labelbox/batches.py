@@ -37,7 +37,7 @@ class BatchOutcome(msgspec.Struct):
 class Batches:
     """The batches of one project, all named alike and numbered.
 
-    :param client: of the organisation
+    :param client: of the organization
     :param project_id: the project
     :param name: of the first; the next ones get a number behind it
     :param priority: of their data rows, 1 (first) to 5

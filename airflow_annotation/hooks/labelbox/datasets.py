@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def ensure_dataset(client: LabelboxClient, name: str, iam_integration: str | None) -> Dataset:
     """Return the dataset of this name, the oldest if there are several, made if there is none.
 
-    :param client: of the organisation
+    :param client: of the organization
     :param name: of the dataset
-    :param iam_integration: name or id of the integration that a new dataset gets; None for the organisation's own
+    :param iam_integration: name or id of the integration that a new dataset gets; None for the organization's own
         choice
     :raises AnnotationError: there is no such integration
     """
@@ -53,7 +53,7 @@ def ensure_dataset(client: LabelboxClient, name: str, iam_integration: str | Non
 def find_iam_integration(client: LabelboxClient, name: str | None) -> IAMIntegration | None:
     """Return an IAM integration.
 
-    :param name: its name or id; None for the organisation's own choice, if it has one
+    :param name: its name or id; None for the organization's own choice, if it has one
     :raises AnnotationError: there is none, or Labelbox says that it does not work
     """
     with client.using_sdk() as sdk:

@@ -69,7 +69,7 @@ def read_tables(
     Masks are fetched in parallel while the export comes in; one that cannot be fetched ends the reading with an error
     that names it.
 
-    :param client: of the organisation
+    :param client: of the organization
     :param found: the project as Labelbox describes it
     :param project: the same project
     :param options: what is read. Ground truth is benchmarks. Predictions are those of model runs: Labelbox does not
@@ -154,7 +154,7 @@ def _id_finder(client: LabelboxClient) -> Callable[[str], str]:
         ids = {str(user.email): str(user.uid) for user in sdk.get_users()}
 
     def find_id(email: str) -> str:
-        # Somebody who has left the organisation has no id any more, and their e-mail is not to land.
+        # Somebody who has left the organization has no id any more, and their e-mail is not to land.
         return ids.get(email) or f"former-{hashlib.sha256(email.encode()).hexdigest()[:16]}"
 
     return find_id

@@ -46,7 +46,7 @@ def export_blocks(
 ) -> Iterator[bytes]:
     """Yield a project's export, a line of JSON for each data row, cut anywhere.
 
-    :param client: of the organisation
+    :param client: of the organization
     :param project_id: the project
     :param params: what to export besides the labels, by the SDK's names (``ProjectExportParams``)
     :param filters: which data rows to export, by the SDK's names (``ProjectExportFilters``)

@@ -66,7 +66,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
     Labelbox's own by default. Extras: ``endpoint`` (GraphQL API, by default ``/graphql`` at the host),
     ``rest_endpoint`` (``/api/v1`` at the host), ``app_url`` (what people open; the host with ``app.`` for ``api.``),
     ``iam_integration`` (name or id of the integration by which Labelbox reads buckets), ``global_key_namespace`` (kept
-    in front of item keys, since global keys are unique in the organisation), ``timeout`` (seconds, default 60),
+    in front of item keys, since global keys are unique in the organization), ``timeout`` (seconds, default 60),
     ``polls_per_minute`` (requests that waiting in a triggerer may cost, default 60).
 
     :param labelbox_conn_id: the connection
@@ -99,7 +99,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         return self.client.sdk
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say which organisation and which user the connection reaches, or what is wrong with it."""
+        """Say which organization and which user the connection reaches, or what is wrong with it."""
         try:
             # Somebody waits for it: fewer tries.
             client = self.make_client(attempts=1)

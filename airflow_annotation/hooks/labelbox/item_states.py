@@ -56,7 +56,7 @@ class _Row(msgspec.Struct, gc=False):
 def list_item_states(client: LabelboxClient, project_id: str) -> Iterator[pa.RecordBatch]:
     """Yield the state of every item. See :meth:`~airflow_annotation.hooks.annotation.AnnotationHook.list_item_states`.
 
-    :param client: of the organisation
+    :param client: of the organization
     :param project_id: the project
     """
     rows = export_rows(client, project_id, _Row, params=_PARAMS)

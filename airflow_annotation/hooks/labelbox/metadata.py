@@ -1,4 +1,4 @@
-"""Metadata fields, which all data rows of an organisation share."""
+"""Metadata fields, which all data rows of an organization share."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class MetadataFields:
-    """The metadata fields of an organisation, made as they are needed. May be used from several threads.
+    """The metadata fields of an organization, made as they are needed. May be used from several threads.
 
-    :param client: of the organisation
+    :param client: of the organization
     """
 
     def __init__(self, client: LabelboxClient) -> None:

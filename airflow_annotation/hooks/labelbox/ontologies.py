@@ -43,7 +43,7 @@ def ensure_ontology(
     Feature schemas are reused by name where they ask for the same, so that their labels stay comparable between
     projects.
 
-    :param client: of the organisation
+    :param client: of the organization
     :param schema: what is to be labeled
     :param media_type: Labelbox's word for it, ``IMAGE``
     :param index_fields: fields that are asked of each frame

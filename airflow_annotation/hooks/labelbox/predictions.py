@@ -77,7 +77,7 @@ def upload_predictions(
     import. Items that an import of this version gave labels to are found for a day; after that, the same labels are
     imported again, with the same ``uuid``.
 
-    :param client: of the organisation
+    :param client: of the organization
     :param project: the project
     :param submissions: those of an item one after the other
     :param model_version: what made the labels; the imports are named by it

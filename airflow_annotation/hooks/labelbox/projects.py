@@ -166,7 +166,7 @@ def delete_project(client: LabelboxClient, project_id: str) -> bool:
 class Maker(ProjectMaker[FoundProject]):
     """Makes projects with an ontology and settings.
 
-    :param client: of the organisation
+    :param client: of the organization
     :param label_schema: what is to be labeled
     :param ontology_id: what is to be labeled, as an ontology that is there
     :param copy_from: the project whose ontology and settings are used

@@ -82,7 +82,7 @@ def upload_items(
     Safe to call again after any failure: dataset, data rows and batches that are there are found, and data rows that
     are in no batch get into one.
 
-    :param client: of the organisation
+    :param client: of the organization
     :param project: the project
     :param items: may be a generator of millions
     :param media_access: ``upload`` sends the bytes; ``reference`` has Labelbox read them: web URLs, and URIs of buckets

@@ -91,7 +91,7 @@ def test_the_form_has_the_fields_of_the_provider_information() -> None:
     assert shown == {f"extra__labelbox__{name}" for name in form["conn-fields"]}
 
 
-def test_testing_a_connection_names_the_organisation_and_the_user(
+def test_testing_a_connection_names_the_organization_and_the_user(
     hook: LabelboxHook, labelbox: LabelboxStandIn
 ) -> None:
     fine, message = hook.test_connection()

@@ -1,4 +1,4 @@
-"""The organisation: its users, roles, resource tags and IAM integrations."""
+"""The organization: its users, roles, resource tags and IAM integrations."""
 
 from __future__ import annotations
 

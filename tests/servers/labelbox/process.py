@@ -22,7 +22,7 @@ class LabelboxProcess:
     """A running stand-in.
 
     :param url: without a slash at its end
-    :param api_key: of its organisation's owner
+    :param api_key: of its organization's owner
     :param pid: leader of its process group
     """
 
@@ -42,7 +42,7 @@ class LabelboxProcess:
 
 
 def start_labelbox(home: Path) -> LabelboxProcess:
-    """Start the stand-in with an empty organisation and wait until it answers.
+    """Start the stand-in with an empty organization and wait until it answers.
 
     :param home: a folder for its log
     :raises ServerError: it did not start; the message ends with its log

@@ -33,7 +33,7 @@ from .errors import NotFoundError
 E = TypeVar("E", bound=Entity)
 
 ROLES = ("NONE", "LABELER", "REVIEWER", "TEAM_MANAGER", "PROJECT_LEAD", "ADMIN")
-"""Names of the organisation and project roles that a new Labelbox organisation has."""
+"""Names of the organization and project roles that a new Labelbox organization has."""
 
 RESERVED_METADATA = (
     ("cko8s9r5v0001h2dk9elqdidh", "tag", "CustomMetadataString", ()),
@@ -49,7 +49,7 @@ RESERVED_METADATA = (
     ),
     ("cko8sdzv70006h2dk8jg64zvb", "captureDateTime", "CustomMetadataDateTime", ()),
 )
-"""The metadata fields that every organisation has, with the ids that the service gives them."""
+"""The metadata fields that every organization has, with the ids that the service gives them."""
 
 
 @dataclass
@@ -132,7 +132,7 @@ class State:
             )
 
     def add_user(self, email: str, role: str = "ADMIN") -> User:
-        """Return the user with this e-mail address, who joins the organisation if need be."""
+        """Return the user with this e-mail address, who joins the organization if need be."""
         for user in self.users.values():
             if user.email == email:
                 return user
