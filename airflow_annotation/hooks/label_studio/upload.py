@@ -33,7 +33,8 @@ from airflow_annotation.hooks.label_studio.references import MediaReferences
 from airflow_annotation.hooks.label_studio.upload_requests import ReadyItem, UploadRequests
 from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.errors import LabelError
-from airflow_annotation.labels.label_studio.controls import LabelingConfig, MediaObject
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.media_objects import MediaObject
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 from airflow_annotation.labels.messages import read_messages
 from airflow_annotation.media.items import MediaItem, key_hash

@@ -17,7 +17,7 @@ import msgspec
 from airflow_annotation.hooks.annotation import UploadReport
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.media_files import MediaFile, MediaFiles
-from airflow_annotation.labels.label_studio.controls import MediaObject
+from airflow_annotation.labels.label_studio.media_objects import MediaObject
 
 FILES_PER_REQUEST: Final = 50
 BYTES_PER_REQUEST: Final = 64 * 1024 * 1024

@@ -5,34 +5,26 @@ Reads any labeling config, hand-written ones too. The tags are described at http
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 from xml.etree import ElementTree
 
 import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
-from airflow_annotation.labels.label_studio.objects import OBJECT_TAGS
+from airflow_annotation.labels.label_studio.media_objects import DATA_KEY, MediaObject, read_media
 from airflow_annotation.labels.label_studio.tags import SHAPES
 from airflow_annotation.labels.label_studio.values import join_path
-from airflow_annotation.labels.media import page_target, split_target
+from airflow_annotation.labels.media import split_target
 from airflow_annotation.labels.media_types import FILES
 from airflow_annotation.labels.types import DEFAULT_RATING, RATING_MAX
 
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
 """Tags that can be asked for each region."""
 
-DEFAULT_FRAME_RATE: Final = 24.0
-"""Frames a second that Label Studio's player counts where the config does not say."""
-
 T = TypeVar("T")
-
-_DATA_KEY: Final = re.compile(r"\$([\w-]+)")
-_DATA_PATH: Final = re.compile(r"\$([\w-]+(?:\[\d+\]|\.[\w-]+)*)")
-_DATA_STEP: Final = re.compile(r"\[(\d+)\]|([\w-]+)")
 
 _BESIDE: Final = frozenset({"text", "html", "list"})
 """Types of media that may be shown beside the one that an item is."""
@@ -89,118 +81,6 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.classes) and all(category.isdecimal() for category in self.classes.values())
 
 
-class Repeat(NamedTuple):
-    """How a ``Repeater`` repeats what is in it.
-
-    :param on: the list with an element for each, ``$images``
-    :param flag: what stands for the number, from 0, in names and values
-    """
-
-    on: str
-    flag: str
-
-
-class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
-    """A tag that shows media.
-
-    :param name: as results have it in ``to_name``
-    :param tag: the tag's name as the config spells it
-    :param data_key: the key of the task's data that holds the media
-    :param media_type: ``image``, ``video``, ...; of a tag that is none of ours the tag's own name
-    :param value_type: what the data hold, as the config has it: ``url``, ``text``, ``json``; empty for the tag's own
-    :param frame_rate: the ``frameRate`` of a video as the config has it: a number, or ``$key`` of the task's data
-    :param value: what it shows as the config has it, ``$key``, ``$key[0].url``
-    :param is_list: whether it shows the pages of a list
-    :param repeat: where a ``Repeater`` repeats it, how
-    :param message_keys: of a conversation, the keys of a message that say who says it, and what
-    """
-
-    name: str
-    tag: str
-    data_key: str
-    media_type: str
-    value_type: str = ""
-    frame_rate: str = ""
-    value: str = ""
-    is_list: bool = False
-    repeat: Repeat | None = None
-    message_keys: tuple[str, str] = ("author", "text")
-
-    @property
-    def holds(self) -> str:
-        """What a task's data hold of it: the ``url`` of a file, the ``text`` itself, or ``json``."""
-        shown = OBJECT_TAGS.get(self.tag.lower())
-        return self.value_type or (shown.value_type if shown else "text")
-
-    def find_paragraph(self, data: Mapping[str, Any], number: object) -> str:
-        """Return the text of a paragraph of a dialogue, empty where the data have none.
-
-        :param data: the task's
-        :param number: from 0, as results have it
-        """
-        paragraphs = _look_up(self.value, data)
-        if not isinstance(paragraphs, list) or not str(number).isdecimal() or int(str(number)) >= len(paragraphs):
-            return ""
-        paragraph = paragraphs[int(str(number))]
-        return (_text(paragraph.get(self.text_key)) or "") if isinstance(paragraph, Mapping) else ""
-
-    @property
-    def shows_several(self) -> bool:
-        """Whether a task can give it several images."""
-        return self.is_list or self._repeated_path is not None
-
-    def show(self, places: Sequence[str]) -> Any:
-        """Return what a task's data have under the key for this to show files.
-
-        :param places: of the files: several only where it shows several
-        """
-        if self.is_list:
-            return list(places)
-        if self._repeated_path is None:
-            (place,) = places
-            return place
-        return [{self._repeated_path: place} if self._repeated_path else place for place in places]
-
-    @property
-    def _repeated_path(self) -> str | None:
-        """What leads from an element of the list that a ``Repeater`` repeats to a file; None where that is no list."""
-        if self.repeat is None:
-            return None
-        element = f"{self.repeat.on}[{self.repeat.flag}]"
-        found = re.fullmatch(rf"{re.escape(element)}(?:\.([\w-]+))?", self.value)
-        return found and (found[1] or "")
-
-    @property
-    def text_key(self) -> str:
-        """Of a dialogue, the key of each paragraph's text; empty for all else."""
-        return self.message_keys[1] if self.tag.lower() == "paragraphs" else ""
-
-    @property
-    def holds_messages(self) -> bool:
-        """Whether a task's data hold the messages of a conversation."""
-        return self.media_type == "conversation" and self.holds == "json"
-
-    @property
-    def has_frame_rate_in_data(self) -> bool:
-        """Whether each task's data says at which rate the player counts."""
-        return _DATA_KEY.fullmatch(self.frame_rate) is not None
-
-    def find_frame_rate(self, data: Mapping[str, Any]) -> float:
-        """Return at which rate the player counts the frames of a video.
-
-        :param data: the task's
-        """
-        key = _DATA_KEY.fullmatch(self.frame_rate)
-        try:
-            rate = float(data.get(key[1], "") if key else self.frame_rate)
-        except (TypeError, ValueError, OverflowError):
-            return DEFAULT_FRAME_RATE
-        if not math.isfinite(rate) or rate <= 0:
-            return DEFAULT_FRAME_RATE
-        rate = rate if rate >= 1 else 1 / rate  # the player takes less than 1 for the seconds of a frame
-        return rate if math.isfinite(rate) else DEFAULT_FRAME_RATE
-
-
 class LabelingConfig:
     """The controls and media of a labeling config, in its order.
 
@@ -222,7 +102,7 @@ class LabelingConfig:
             attributes["name"]: media
             for element, attributes in tags
             if ("toname" not in attributes or element.tag.lower() == "chat")
-            and (media := _read_media(element, attributes, targets))
+            and (media := read_media(element, attributes, targets))
         }
         controls = [
             (element, {"toname": attributes["name"], **attributes})
@@ -286,19 +166,7 @@ class LabelingConfig:
 
         :param data: the task's
         """
-        found: list[tuple[str, str | None]] = []
-        for media in self._images:
-            for number in range(_length(media.repeat.on, data)) if media.repeat else (None,):
-                name, value = media.name, media.value
-                if media.repeat and number is not None:
-                    name, value = (text.replace(media.repeat.flag, str(number)) for text in (name, value))
-                shown = _look_up(value, data)
-                if isinstance(shown, list):
-                    pages = enumerate(shown)
-                    found += [(page_target(name, page), _text(one)) for page, one in pages]
-                elif isinstance(shown, str) and shown:
-                    found.append((name, shown))
-        return found
+        return [shown for media in self._images for shown in media.list_shown(data)]
 
     @cached_property
     def may_show_several(self) -> bool:
@@ -375,7 +243,7 @@ def _find_data_tags(root: ElementTree.Element) -> dict[str, str]:
     found: dict[str, str] = {}
     for element in root.iter():
         for name, value in element.attrib.items():
-            for key in _DATA_KEY.findall(value):
+            for key in DATA_KEY.findall(value):
                 found.setdefault(key, f'<{element.tag} {name}="{value}">')
     return found
 
@@ -413,57 +281,6 @@ def _name_pattern(name: str, flag: str) -> re.Pattern[str]:
     if not found:
         return re.compile(re.escape(name))
     return re.compile(f"{re.escape(before)}(\\d+){re.escape(after).replace(re.escape(flag), '[0-9]+')}")
-
-
-def _look_up(value: str, data: Mapping[str, Any]) -> Any:
-    """Return what a tag shows: what ``$key[0].url`` leads to in the data, or a text with such parts in it."""
-    whole = _DATA_PATH.fullmatch(value)
-    if whole:
-        return _follow(whole[1], data)
-    return _DATA_PATH.sub(lambda found: _text(_follow(found[1], data)) or "", value)
-
-
-def _follow(path: str, data: Any) -> Any:
-    for index, key in _DATA_STEP.findall(path):
-        if index and isinstance(data, Sequence) and not isinstance(data, str) and int(index) < len(data):
-            data = data[int(index)]
-        elif key and isinstance(data, Mapping):
-            data = data.get(key)
-        else:
-            return None
-    return data
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _length(value: str, data: Mapping[str, Any]) -> int:
-    shown = _look_up(value, data)
-    return len(shown) if isinstance(shown, list) else 0
-
-
-def _read_media(element: ElementTree.Element, attributes: dict[str, str], targets: set[str]) -> MediaObject | None:
-    tag = element.tag.lower()
-    key = _DATA_KEY.search(attributes.get("value") or attributes.get("valuelist") or "")
-    shown = OBJECT_TAGS.get(tag)
-    if key is None or not (shown or attributes["name"] in targets):
-        return None
-    return MediaObject(
-        name=attributes["name"],
-        tag=element.tag,
-        data_key=key[1],
-        media_type=shown.media_type if shown else tag,
-        value_type=attributes.get("valuetype", ""),
-        frame_rate=attributes.get("framerate", ""),
-        value=attributes.get("value") or attributes.get("valuelist") or "",
-        is_list="valuelist" in attributes,
-        message_keys=(
-            attributes.get("namekey", "role" if tag == "chat" else "author"),
-            attributes.get("textkey", "content" if tag == "chat" else "text"),
-        ),
-        repeat=Repeat(attributes.get("repeaton", ""), attributes["indexflag"]) if "indexflag" in attributes else None,
-    )
 
 
 def _labels_beside(attributes: dict[str, str], controls: list[tuple[ElementTree.Element, dict[str, str]]]) -> list[str]:
@@ -515,7 +332,7 @@ def _read_classes(element: ElementTree.Element, have_paths: bool) -> dict[str, s
             class_ = attributes.get("alias") or attributes.get("value") or attributes.get("name") or ""
             path = (*path, class_)
             name = join_path(path) if have_paths or len(path) > 1 else class_
-            if class_ and not _DATA_KEY.fullmatch(class_) and name not in found:
+            if class_ and not DATA_KEY.fullmatch(class_) and name not in found:
                 found[name] = attributes.get("category", "")
                 indexes.append(attributes.get("model_index", ""))
         waiting.extend((below, path) for below in reversed(child))

@@ -13,11 +13,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from airflow_annotation.labels.errors import UnwritableLabelError
-from airflow_annotation.labels.label_studio.controls import (
-    DEFAULT_FRAME_RATE,
-    Control,
-    LabelingConfig,
-)
+from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
+from airflow_annotation.labels.label_studio.media_objects import DEFAULT_FRAME_RATE
 from airflow_annotation.labels.label_studio.paragraphs import units_of
 from airflow_annotation.labels.label_studio.rankings import ranking_of
 from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, tags_of

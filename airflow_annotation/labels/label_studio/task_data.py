@@ -10,7 +10,8 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.labels.columns import positive_number, whole_number
-from airflow_annotation.labels.label_studio.controls import LabelingConfig, MediaObject
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.media_objects import MediaObject
 from airflow_annotation.labels.label_studio.regions import Region
 from airflow_annotation.labels.media import Medium, encode_media, find_target, page_target
 from airflow_annotation.labels.media_types import FILES, MEDIA_TYPES

@@ -26,7 +26,8 @@ from airflow_annotation.labels.columns import (
     positive_number,
     whole_number,
 )
-from airflow_annotation.labels.label_studio.controls import DEFAULT_FRAME_RATE, LabelingConfig
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.media_objects import DEFAULT_FRAME_RATE
 from airflow_annotation.labels.label_studio.regions import LabelRows, Region
 from airflow_annotation.labels.label_studio.sequences import (
     KeyFrame,
