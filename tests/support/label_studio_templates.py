@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 import numpy as np
 import yaml  # type: ignore[import-untyped]  # comes with Airflow, its types do not
 
+from airflow_annotation.labels.label_studio.answer_values import join_path
 from airflow_annotation.labels.label_studio.media_objects import DEFAULT_FRAME_RATE
-from airflow_annotation.labels.label_studio.values import join_path
 from airflow_annotation.labels.masks import brush_to_rle, mask_to_rle, rle_to_brush
 
 Record = dict[str, Any]

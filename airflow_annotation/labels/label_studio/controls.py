@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.label_studio.answer_values import join_path
 from airflow_annotation.labels.label_studio.media_objects import DATA_KEY, MediaObject, read_media
 from airflow_annotation.labels.label_studio.tags import SHAPES
-from airflow_annotation.labels.label_studio.values import join_path
 from airflow_annotation.labels.media import split_target
 from airflow_annotation.labels.media_types import FILES
 from airflow_annotation.labels.types import DEFAULT_RATING, RATING_MAX

@@ -18,9 +18,10 @@ import pyarrow.compute as pc
 
 from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.columns import Columns, class_columns, concat_columns, string_column
+from airflow_annotation.labels.label_studio.answer_values import NOTE, read_answer
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
 from airflow_annotation.labels.label_studio.tags import PATH_SPANS, READERS, SHAPES, TIME_RANGES
-from airflow_annotation.labels.label_studio.values import NOTE, PAGE, Pictures, ValueReader, read_answer
+from airflow_annotation.labels.label_studio.values import PAGE, Pictures, ValueReader
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.media import page_target
 from airflow_annotation.labels.types import OTHER

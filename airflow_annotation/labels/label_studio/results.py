@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from airflow_annotation.labels.errors import UnwritableLabelError
+from airflow_annotation.labels.label_studio.answer_values import NOTE, SENT_AT, split_path
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
 from airflow_annotation.labels.label_studio.media_objects import DEFAULT_FRAME_RATE
 from airflow_annotation.labels.label_studio.paragraphs import units_of
@@ -27,7 +28,6 @@ from airflow_annotation.labels.label_studio.tracks import (
     sequence_of,
     shared_attributes,
 )
-from airflow_annotation.labels.label_studio.values import NOTE, SENT_AT, split_path
 from airflow_annotation.labels.media import FindSize, Size, split_target
 from airflow_annotation.labels.submissions import SCORE, attributes_of
 from airflow_annotation.labels.types import LABEL_TYPES, OTHER, PLACE_ATTRIBUTES

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from airflow_annotation.labels.label_studio import shapes, values
+from airflow_annotation.labels.label_studio import answer_values, shapes, values
 from airflow_annotation.labels.label_studio.shapes import WriteShape
 from airflow_annotation.labels.label_studio.values import ReadValues, ValueReader, make_reader
 
@@ -76,19 +76,19 @@ TAGS: Final[dict[str, Tag]] = dict(
         _shape("Bitmask", ("instance", "segmentation"), values.BITMASKS, shapes.write_bitmask),
         _shape("Ocr", ("detection",), values.OCR_BOXES, shapes.write_ocr_box),
         _shape("MagicWand", ("instance", "segmentation"), values.BRUSHES, shapes.write_brush, has_named=False),
-        _answer("Choices", ("classification", "classifications"), values.CHOICES, "choices"),
-        _answer("Taxonomy", ("classifications", "classification", "span"), values.CHOICES, "taxonomy"),
-        _answer("Number", ("scalar",), values.NUMBERS, "number"),
-        _answer("Rating", ("rating", "scalar"), values.NUMBERS, "rating"),
-        _answer("Pairwise", ("pairwise",), values.PAIRS, "selected"),
+        _answer("Choices", ("classification", "classifications"), answer_values.CHOICES, "choices"),
+        _answer("Taxonomy", ("classifications", "classification", "span"), answer_values.CHOICES, "taxonomy"),
+        _answer("Number", ("scalar",), answer_values.NUMBERS, "number"),
+        _answer("Rating", ("rating", "scalar"), answer_values.NUMBERS, "rating"),
+        _answer("Pairwise", ("pairwise",), answer_values.PAIRS, "selected"),
         _answer("Ranker", ("ranking",)),
-        _answer("TextArea", ("text",), values.TEXTS, "text"),
-        _answer("DateTime", ("text",), values.TEXTS, "datetime"),
-        _answer("Chat", ("text",), values.MESSAGES, "chatmessage", record="chatmessage"),
-        _answer("Labels", ("span",), values.SPANS),
-        _answer("HyperTextLabels", ("span",), values.SPANS),
-        _answer("ParagraphLabels", ("span",), values.SPANS),
-        _answer("TimeSeriesLabels", ("span",), values.TIME_RANGES),
+        _answer("TextArea", ("text",), answer_values.TEXTS, "text"),
+        _answer("DateTime", ("text",), answer_values.TEXTS, "datetime"),
+        _answer("Chat", ("text",), answer_values.MESSAGES, "chatmessage", record="chatmessage"),
+        _answer("Labels", ("span",), answer_values.SPANS),
+        _answer("HyperTextLabels", ("span",), answer_values.SPANS),
+        _answer("ParagraphLabels", ("span",), answer_values.SPANS),
+        _answer("TimeSeriesLabels", ("span",), answer_values.TIME_RANGES),
         _video("VideoRectangle", ("detection",)),
         _video("VideoVector", ("polyline", "polygon"), has_named=True),
         _video("TimelineLabels", ("classification", "classifications"), is_shape=False),
@@ -107,10 +107,10 @@ READERS: Final[dict[str, ValueReader]] = {
 }
 """How the records of each type are read; those of videos in ``video.py``."""
 
-TIME_RANGES: Final = make_reader("span", values.TIME_RANGES, "labels")
+TIME_RANGES: Final = make_reader("span", answer_values.TIME_RANGES, "labels")
 """How records of type ``labels`` are read on media that last, such as sound."""
 
-PATH_SPANS: Final = make_reader("span", values.PATH_SPANS, "taxonomy")
+PATH_SPANS: Final = make_reader("span", answer_values.PATH_SPANS, "taxonomy")
 """How records of type ``taxonomy`` are read where they are about a part of a text."""
 
 
