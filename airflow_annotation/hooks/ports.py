@@ -88,11 +88,16 @@ class Progress(ABC):
     """How many requests a minute waiting in a triggerer may cost: the connection's extra field of that name."""
 
     @abstractmethod
-    def get_progress(self, project_id: str) -> AnnotationProgress:
-        """Ask how far the labeling is, in one small request."""
+    def get_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:
+        """Ask how far the labeling is, in one small request.
+
+        :param project_id: the project
+        :param min_annotations: count the items with this many submissions or more as completed, instead of those that
+            the tool counts as finished. Skips are no submissions. It costs more, as the tool's hook says.
+        """
 
     @abstractmethod
-    async def aget_progress(self, project_id: str) -> AnnotationProgress:
+    async def aget_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:
         """Like :meth:`get_progress`, for triggers."""
 
     async def aget_progress_of(

@@ -97,10 +97,12 @@ class ProjectMaker(ABC, Generic[ProjectT]):
 class ProgressReader(Protocol):
     """Asks a tool how far projects are; see the methods of :class:`AnnotationHook` with these names."""
 
-    def get_progress(self, client: Any, project_id: str) -> AnnotationProgress:
+    def get_progress(self, client: Any, project_id: str, min_annotations: int | None = None) -> AnnotationProgress:
         """Ask for one project."""
 
-    async def aget_progress(self, client: Any, project_id: str) -> AnnotationProgress:
+    async def aget_progress(
+        self, client: Any, project_id: str, min_annotations: int | None = None
+    ) -> AnnotationProgress:
         """Ask for one project."""
 
     async def aget_progress_of(
@@ -287,13 +289,13 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
 
     # Waiting
 
-    def get_progress(self, project_id: str) -> AnnotationProgress:
-        """Ask how far the labeling is."""
-        return self.progress_reader.get_progress(self.client, project_id)
+    def get_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:
+        """Ask how far the labeling is. See :meth:`AnnotationHook.get_progress`."""
+        return self.progress_reader.get_progress(self.client, project_id, min_annotations)
 
-    async def aget_progress(self, project_id: str) -> AnnotationProgress:
+    async def aget_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:
         """Like :meth:`get_progress`, for triggers."""
-        return await self.progress_reader.aget_progress(await self._aclient(), project_id)
+        return await self.progress_reader.aget_progress(await self._aclient(), project_id, min_annotations)
 
     async def aget_progress_of(
         self, project_ids: Collection[str]

@@ -23,6 +23,7 @@ from airflow_annotation.triggers.progress import (
     OnMissing,
     ProgressLog,
     progress_result,
+    read_min_annotations,
     read_min_completed,
 )
 
@@ -43,9 +44,10 @@ class AnnotationSensorParameters(ProjectTaskParameters, SensorParameters, total=
 class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     """Wait until enough of an annotation project is labeled.
 
-    Costs one small request to the tool a poke; with ``mode="reschedule"`` another, since each poke is a process of its
-    own and looks the project up again. With ``deferrable`` it costs no worker either: after one poke that finds the
-    project unfinished, the triggerer does the waiting, through restarts of its own and outages of the tool.
+    Costs one small request to the tool a poke (``min_annotations`` costs more); with ``mode="reschedule"`` another,
+    since each poke is a process of its own and looks the project up again. With ``deferrable`` it costs no worker
+    either: after one poke that finds the project unfinished, the triggerer does the waiting, through restarts of its
+    own and outages of the tool.
 
     Returns the progress: ``total``, ``completed``, ``skipped`` and ``annotations`` (counts), ``statuses`` (items by the
     tool's workflow state), ``fraction`` (completed of total) and ``timed_out``.
@@ -60,6 +62,11 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         ``min_completed=1.0`` from being reached; the log warns when only skipped items are left.
     :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
         tool counts as finished: in Labelbox ``labeled``, to wait for labels and not for their review. (templated)
+    :param min_annotations: count an item as completed once it has this many submissions, in place of those that the
+        tool counts as finished: ``2`` waits until two people have labeled it. Skips are no submissions. The project
+        has to ask that many people, in Label Studio with its setting ``maximum_annotations``, in Labelbox with
+        consensus. It costs Label Studio another small request a poke, and Labelbox an export of the project, so that
+        a ``poke_interval`` of minutes is better there. (templated)
     :param on_timeout: what to do after ``timeout``: ``fail``, or ``proceed`` with what there is. A timeout in which no
         project turned up always fails.
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
@@ -79,7 +86,12 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     :raises AnnotationError: the project is empty, or the labeling tool cannot be reached
     """
 
-    template_fields: Sequence[str] = (*AnnotationProjectTask.template_fields, "min_completed", "completed_status")
+    template_fields: Sequence[str] = (
+        *AnnotationProjectTask.template_fields,
+        "min_completed",
+        "completed_status",
+        "min_annotations",
+    )
 
     def __init__(
         self,
@@ -87,6 +99,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         min_completed: float | str | XComArg = 1.0,
         count_skipped: bool = False,
         completed_status: str | None = None,
+        min_annotations: int | str | XComArg | None = None,
         on_timeout: OnTimeout = "fail",
         on_empty: OnEmpty = "fail",
         on_missing: OnMissing = "fail",
@@ -98,6 +111,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self.min_completed: Any = min_completed
         self.count_skipped = count_skipped
         self.completed_status = completed_status
+        self.min_annotations: Any = min_annotations
         self.on_timeout = on_timeout
         self.on_empty = on_empty
         self.on_missing = on_missing
@@ -105,6 +119,10 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self.deferrable = deferrable
         if not is_templated(min_completed):
             read_min_completed(cast("float | str", min_completed))
+        if not is_templated(min_annotations):
+            read_min_annotations(cast("int | str | None", min_annotations))
+        if completed_status is not None and min_annotations is not None:
+            raise ValueError("Pass either completed_status or min_annotations: both say what counts as completed.")
         self._project: AnnotationProject | None = None
         self._unfinished: AnnotationProgress | None = None
         self._progress_log = ProgressLog(self.log)
@@ -174,7 +192,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self.run_keys(context)  # a project that no task has named is none to wait for
         try:
             self._project = self._project or self.find_project(context)
-            progress = rule.count(self.hook.get_progress(self._project.id))
+            found = self.hook.get_progress(self._project.id, min_annotations=rule.min_annotations)
+            progress = rule.count(found)
         except AnnotationProjectNotFoundError as error:
             self._project = None
             rule.accept_missing(error)
@@ -193,6 +212,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             min_completed=read_min_completed(self.min_completed),
             count_skipped=self.count_skipped,
             completed_status=self.completed_status,
+            min_annotations=read_min_annotations(self.min_annotations),
             on_empty=self.on_empty,
             on_missing=self.on_missing,
         )

@@ -153,6 +153,8 @@ class AnnotationTrigger(BaseTrigger):
             self.project_id = (await poller.find_project(self.run_keys, within=within)).id
             within = 0.0
         try:
+            if rule.min_annotations is not None:  # Requests about several projects do not count submissions by item.
+                return await poller.exact_progress(self.project_id, min_annotations=rule.min_annotations, within=within)
             progress = rule.count(await poller.progress(self.project_id, within=within))
             if not progress.skipped:
                 return progress

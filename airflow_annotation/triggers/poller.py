@@ -44,6 +44,7 @@ class _Question:
 
     :param project_id: whose progress; None where it is about runs
     :param exact: it is to be exact, and not to be asked for with others
+    :param min_annotations: where it is exact: how many submissions make an item a completed one
     :param run_keys: of which runs the projects are wanted
     :param prefix: where all runs are wanted whose keys start with it
     :param within: seconds that the answer may take
@@ -54,12 +55,14 @@ class _Question:
         *,
         project_id: str | None = None,
         exact: bool = False,
+        min_annotations: int | None = None,
         run_keys: Sequence[str] = (),
         prefix: str | None = None,
         within: float,
     ) -> None:
         self.project_id = project_id
         self.exact = exact
+        self.min_annotations = min_annotations
         self.run_keys = run_keys
         self.prefix = prefix
         now = time.monotonic()
@@ -134,9 +137,16 @@ class ProgressPoller:
         projects: list[AnnotationProject] = await self._ask(_Question(prefix=prefix, within=within))
         return [project for project in projects if (project.run_key or "").startswith(prefix)]
 
-    async def exact_progress(self, project_id: str) -> AnnotationProgress:
-        """Return how far a project is, as :meth:`AnnotationHook.aget_progress` counts."""
-        answer: AnnotationProgress = await self._ask(_Question(project_id=project_id, exact=True, within=0.0))
+    async def exact_progress(
+        self, project_id: str, *, min_annotations: int | None = None, within: float = 0.0
+    ) -> AnnotationProgress:
+        """Return how far a project is, as :meth:`AnnotationHook.aget_progress` counts.
+
+        :param min_annotations: count the items with this many submissions as completed
+        :param within: seconds that the answer may take
+        """
+        question = _Question(project_id=project_id, exact=True, min_annotations=min_annotations, within=within)
+        answer: AnnotationProgress = await self._ask(question)
         return answer
 
     async def project_uri(self, project_id: str) -> str:
@@ -210,7 +220,8 @@ class ProgressPoller:
             hook = await self._current_hook()
             if waiting[0].exact:
                 answered = waiting[:1]
-                results = [await hook.aget_progress(str(waiting[0].project_id))]
+                asked = waiting[0]
+                results = [await hook.aget_progress(str(asked.project_id), min_annotations=asked.min_annotations)]
             elif waiting[0].project_id is not None:
                 answered = _together(waiting, hook.projects_a_request)
                 answers = await hook.aget_progress_of({str(question.project_id) for question in answered})

@@ -23,6 +23,7 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
     :param count_skipped: count skipped items as completed
     :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
         tool counts as finished
+    :param min_annotations: count the items with this many submissions as completed instead; the tool counts them
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
         ``proceed`` as if it were finished
     :param on_missing: what to do about a project that does not exist: ``fail``, ``wait`` for it, or ``skip`` the task
@@ -31,6 +32,7 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
     min_completed: float | int = 1.0
     count_skipped: bool = False
     completed_status: str | None = None
+    min_annotations: int | None = None
     on_empty: OnEmpty = "fail"
     on_missing: OnMissing = "fail"
 
@@ -78,6 +80,8 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         skipped = f", {progress.skipped} skipped" if progress.skipped else ""
         counted = " (counted as completed)" if skipped and self.count_skipped else ""
         status = f" in state {self.completed_status!r}" if self.completed_status else ""
+        if self.min_annotations is not None:
+            status = f" with {self.min_annotations} or more submissions each"
         return (
             f"{progress.completed} of {progress.total} items are completed{status} ({100 * progress.fraction:.1f}%)"
             f"{skipped}{counted}; the goal is {self.goal(progress)}"
@@ -131,6 +135,22 @@ def read_min_completed(value: float | str) -> float | int:
     raise ValueError(
         f"min_completed is a fraction above 0 and up to 1.0 (a float), or a count of 1 or more (an int), not {value!r}."
     )
+
+
+def read_min_annotations(value: int | str | None) -> int | None:
+    """Return the overlap that an argument gives, a template's text included. None where it gives none.
+
+    :raises ValueError: it is no whole number from 1
+    """
+    number: object = value
+    if isinstance(value, str):
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+    if value is None or (isinstance(number, int) and not isinstance(number, bool) and number >= 1):
+        return number  # type: ignore[return-value] # None where the argument is
+    raise ValueError(f"min_annotations is a count of 1 or more submissions (an int), not {value!r}.")
 
 
 def progress_result(progress: AnnotationProgress, *, timed_out: bool = False) -> dict[str, Any]:

@@ -455,6 +455,23 @@ def test_progress_is_one_small_request_while_nothing_is_skipped(label_studio: La
         hook.delete_project(str(project["id"]))
 
 
+@pytest.mark.parametrize(("overlap", "completed", "skipped"), [(1, 3, 1), (2, 2, 2), (3, 1, 2), (9, 0, 2)])
+def test_items_with_so_many_submissions_are_completed_whatever_the_project_asks(
+    hook: LabelStudioHook, run_key: str, overlap: int, completed: int, skipped: int
+) -> None:
+    project = hook.create_project(title="Overlap", run_key=run_key, label_config=CHOICES)
+    assert hook.get_progress(project.id, min_annotations=overlap).completed == 0
+    one, two, three, skipped_only, _ = make_tasks(hook, project.id, 5)
+    for task, times in ((one, 1), (two, 2), (three, 3)):
+        for _ in range(times):
+            annotate(hook, task)
+    annotate(hook, one, skip=True)  # a skip is no second submission
+    annotate(hook, skipped_only, skip=True)
+    expected = AnnotationProgress(total=5, completed=completed, skipped=skipped, annotations=6)
+    assert hook.get_progress(project.id, min_annotations=overlap) == expected
+    assert asyncio.run(hook.aget_progress(project.id, min_annotations=overlap)) == expected
+
+
 def test_progress_of_a_project_that_is_gone_is_an_error(hook: LabelStudioHook) -> None:
     with pytest.raises(AnnotationProjectNotFoundError, match="no project 999999"):
         hook.get_progress("999999")

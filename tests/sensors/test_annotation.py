@@ -104,6 +104,24 @@ def test_what_counts_as_completed_is_by_choice_a_state_of_the_tools_workflow(too
 
 
 @each_mode
+def test_items_count_as_completed_by_choice_with_so_many_submissions(
+    tool: Any, mode: dict[str, Any], caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    scripted = tool(progress(1), progress(9, skipped=1), progress(10))
+    assert run(min_annotations=2, **mode)["completed"] == 10
+    assert set(scripted.overlaps) == {2}
+    assert len(scripted.overlaps) == 3
+    assert "1 of 10 items are completed with 2 or more submissions each (10.0%)" in caplog.text + capfd.readouterr().out
+
+
+@each_mode
+def test_the_timeout_says_the_overlap_that_was_waited_for(tool: Any, mode: dict[str, Any]) -> None:
+    tool(progress(3))
+    with pytest.raises(AirflowSensorTimeout, match=r"3 of 10 items are completed with 2 or more submissions each"):
+        run(timeout=0.1, min_annotations=2, **mode)
+
+
+@each_mode
 def test_a_project_that_is_finished_at_the_first_poke_is_not_waited_for(tool: Any, mode: dict[str, Any]) -> None:
     scripted = tool(progress(10))
     assert sensor(**mode).execute(context_of())["completed"] == 10
@@ -307,6 +325,8 @@ def test_a_mapped_task_finds_the_project_of_its_map_index_else_the_unmapped_one(
     [
         ({"min_completed": 90.0}, "min_completed is a fraction"),
         ({"min_completed": 0}, "min_completed is a fraction"),
+        *(({"min_annotations": wrong}, "min_annotations") for wrong in (0, -1, 1.5, True, "two", "")),
+        ({"min_annotations": 2, "completed_status": "done"}, "either completed_status or min_annotations"),
         ({"on_timeout": "skip"}, r"on_timeout is one of 'fail', 'proceed', not 'skip'"),
         ({"on_empty": "ignore"}, "on_empty is one of"),
         ({"on_missing": "proceed"}, "on_missing is one of"),
@@ -326,6 +346,19 @@ def test_a_templated_threshold_is_checked_when_it_is_known(tool: Any) -> None:
     waiting = sensor(min_completed="{{ params.wrong }}")
     waiting.render_template_fields(params)
     with pytest.raises(ValueError, match="'half'"):
+        waiting.execute(context_of())
+
+
+def test_a_templated_overlap_is_checked_when_it_is_known(tool: Any) -> None:
+    scripted = tool(progress(10))
+    params: Any = {"params": {"overlap": 2, "wrong": 0}}
+    waiting = sensor(min_annotations="{{ params.overlap }}")
+    waiting.render_template_fields(params)
+    waiting.execute(context_of())
+    assert scripted.overlaps == [2]
+    waiting = sensor(min_annotations="{{ params.wrong }}")
+    waiting.render_template_fields(params)
+    with pytest.raises(ValueError, match="'0'"):
         waiting.execute(context_of())
 
 

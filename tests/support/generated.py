@@ -62,7 +62,7 @@ class GeneratedHook(LabelsOut):
     def get_label_schema(self, _: str) -> LabelSchema:
         return SCHEMA
 
-    def get_progress(self, _: str) -> AnnotationProgress:
+    def get_progress(self, _: str, *, min_annotations: int | None = None) -> AnnotationProgress:  # noqa: ARG002
         return AnnotationProgress(total=1, completed=1)
 
     def get_last_change(self, _: str) -> datetime | None:

@@ -33,6 +33,7 @@ class ScriptedTool(Projects, Progress):
         self.answers = deque(answers)
         self.runs = {"cycle/manual__1": "12"} if runs is None else runs
         self.questions: list[str] = []
+        self.overlaps: list[int | None] = []
         self.lookups = 0
 
     def get_project(self, project_id: str) -> AnnotationProject:
@@ -53,15 +54,16 @@ class ScriptedTool(Projects, Progress):
     def find_project(self, run_key: str) -> AnnotationProject | None:
         return self.get_project(self.runs[run_key]) if run_key in self.runs else None
 
-    def get_progress(self, project_id: str) -> AnnotationProgress:
+    def get_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:
         self.questions.append(project_id)
+        self.overlaps.append(min_annotations)
         answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
         return answer
 
-    async def aget_progress(self, project_id: str) -> AnnotationProgress:
-        return self.get_progress(project_id)
+    async def aget_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:
+        return self.get_progress(project_id, min_annotations=min_annotations)
 
     def delete_project(self, project_id: str) -> bool:
         found = [run_key for run_key, id_ in self.runs.items() if id_ == project_id]

@@ -36,28 +36,41 @@ class _TaskTotal(msgspec.Struct):
     total: int
 
 
-def get_progress(client: LabelStudioClient, project_id: str) -> AnnotationProgress:
+def get_progress(client: LabelStudioClient, project_id: str, min_annotations: int | None = None) -> AnnotationProgress:
     """Ask how far the labeling is: one small request, and another where somebody skipped items.
 
     ``skipped`` counts the items that somebody skipped and that are not finished: where Label Studio is set to take a
     skip for an answer (``skip_queue`` ``IGNORE_SKIPPED``), a skipped item is finished, and counts as ``completed``.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param min_annotations: count the items with this many submissions as completed, for another small request where
+        there may be some
     """
     page = client.read("GET", _COUNTS_PATH, _CountsPage, params=_counts_query(project_id))
     counts = _one_of(page, client, project_id)
-    skipped = None
+    skipped = overlapping = None
     if counts.skipped_annotations_number:
-        skipped = client.read("GET", TASKS_PATH, _TaskTotal, params=_skipped_query(project_id))
-    return _progress(counts, skipped)
+        skipped = client.read("GET", TASKS_PATH, _TaskTotal, params=_skipped_query(project_id, min_annotations))
+    if min_annotations is not None and counts.total_annotations_number >= min_annotations:
+        overlapping = client.read("GET", TASKS_PATH, _TaskTotal, params=_overlap_query(project_id, min_annotations))
+    return _progress(counts, skipped, min_annotations, overlapping)
 
 
-async def aget_progress(client: LabelStudioClient, project_id: str) -> AnnotationProgress:
+async def aget_progress(
+    client: LabelStudioClient, project_id: str, min_annotations: int | None = None
+) -> AnnotationProgress:
     """Like :func:`get_progress`, for triggers."""
     page = await client.aread("GET", _COUNTS_PATH, _CountsPage, params=_counts_query(project_id))
     counts = _one_of(page, client, project_id)
-    skipped = None
+    skipped = overlapping = None
     if counts.skipped_annotations_number:
-        skipped = await client.aread("GET", TASKS_PATH, _TaskTotal, params=_skipped_query(project_id))
-    return _progress(counts, skipped)
+        query = _skipped_query(project_id, min_annotations)
+        skipped = await client.aread("GET", TASKS_PATH, _TaskTotal, params=query)
+    if min_annotations is not None and counts.total_annotations_number >= min_annotations:
+        query = _overlap_query(project_id, min_annotations)
+        overlapping = await client.aread("GET", TASKS_PATH, _TaskTotal, params=query)
+    return _progress(counts, skipped, min_annotations, overlapping)
 
 
 async def aget_progress_of(
@@ -103,19 +116,34 @@ def _one_of(page: _CountsPage, client: LabelStudioClient, project_id: str) -> _P
     return page.results[0]
 
 
-def _skipped_query(project_id: str) -> dict[str, str]:
+def _skipped_query(project_id: str, min_annotations: int | None) -> dict[str, str]:
     # The counters count skips, of which an item can have several; and a skipped item may be finished by now.
-    conditions = [
-        condition("cancelled_annotations", "greater", "Number", 0),
-        condition("completed_at", "empty", "Datetime", True),
-    ]
-    return task_query(project_id, conditions, page_size=1)
+    unfinished = (
+        condition("completed_at", "empty", "Datetime", True)
+        if min_annotations is None
+        else condition("total_annotations", "less", "Number", min_annotations)
+    )
+    return task_query(project_id, [condition("cancelled_annotations", "greater", "Number", 0), unfinished], page_size=1)
 
 
-def _progress(counts: _ProjectCounts, skipped: _TaskTotal | None) -> AnnotationProgress:
+def _overlap_query(project_id: str, min_annotations: int) -> dict[str, str]:
+    # A task's total leaves out what is skipped.
+    enough = condition("total_annotations", "greater_or_equal", "Number", min_annotations)
+    return task_query(project_id, [enough], page_size=1)
+
+
+def _progress(
+    counts: _ProjectCounts,
+    skipped: _TaskTotal | None,
+    min_annotations: int | None = None,
+    overlapping: _TaskTotal | None = None,
+) -> AnnotationProgress:
+    completed = counts.finished_task_number
+    if min_annotations is not None:
+        completed = overlapping.total if overlapping is not None else 0
     return AnnotationProgress(
         total=counts.task_number,
-        completed=counts.finished_task_number,
+        completed=completed,
         skipped=skipped.total if skipped is not None else 0,
         annotations=counts.total_annotations_number,
     )

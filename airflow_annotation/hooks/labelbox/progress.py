@@ -8,12 +8,15 @@ from typing import Final
 
 import httpx
 import msgspec
+from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.hooks.errors import project_not_found
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.errors import TOOL, missing_project
+from airflow_annotation.hooks.labelbox.export_stream import export_rows
+from airflow_annotation.labels.labelbox.records import PerformanceDetails
 
 _COUNTED: Final = "labelCount workstreamStateCounts { state count }"
 _COUNTS: Final = f"query ProjectProgress($projectId: ID!) {{ project(where: {{id: $projectId}}) {{ {_COUNTED} }} }}"
@@ -35,23 +38,51 @@ class _Counts(msgspec.Struct, rename="camel"):
     workstream_state_counts: list[_StateCount]
 
 
-def get_progress(client: LabelboxClient, project_id: str) -> AnnotationProgress:
+class _Label(msgspec.Struct, gc=False):
+    performance_details: PerformanceDetails | None = None
+
+    @property
+    def skipped(self) -> bool:
+        return self.performance_details is not None and bool(self.performance_details.skipped)
+
+
+class _Labels(msgspec.Struct, gc=False):
+    labels: list[_Label] = []
+
+
+class _Row(msgspec.Struct, gc=False):
+    projects: dict[str, _Labels] = {}
+
+
+def get_progress(client: LabelboxClient, project_id: str, min_annotations: int | None = None) -> AnnotationProgress:
     """Ask how far the labeling is, in one request: the numbers of the project's overview page.
 
     ``completed`` counts the data rows that are done; where the workflow has a review, those are the approved ones.
     ``statuses`` has ``to_label``, ``in_review``, ``in_rework``, ``skipped`` and ``done``, and besides ``labeled``: data
     rows that have a label, wherever they are in the workflow.
+
+    :param client: of the organization
+    :param project_id: the project
+    :param min_annotations: count the data rows with this many submissions as completed. Labelbox has no number for it:
+        the project is exported, unless it has too few labels for a single such data row.
     """
     with missing_project(client.app_url, project_id):
         counted = client.query(_COUNTS, "project", _Counts | None, projectId=project_id)
-    return _progress(counted, client, project_id)
+    progress = _progress(counted, client, project_id)
+    return progress if min_annotations is None else _count_overlap(client, project_id, progress, min_annotations)
 
 
-async def aget_progress(client: LabelboxClient, project_id: str) -> AnnotationProgress:
+async def aget_progress(
+    client: LabelboxClient, project_id: str, min_annotations: int | None = None
+) -> AnnotationProgress:
     """Like :func:`get_progress`, for triggers."""
     with missing_project(client.app_url, project_id):
         counted = await client.aquery(_COUNTS, "project", _Counts | None, projectId=project_id)
-    return _progress(counted, client, project_id)
+    progress = _progress(counted, client, project_id)
+    if min_annotations is None:
+        return progress
+    # In a thread of its own: an export takes long, and others' requests go on.
+    return await sync_to_async(_count_overlap, thread_sensitive=False)(client, project_id, progress, min_annotations)
 
 
 async def aget_progress_of(
@@ -93,6 +124,19 @@ def _progress(project: _Counts | None, client: LabelboxClient, project_id: str) 
         annotations=project.label_count,
         statuses=statuses,
     )
+
+
+def _count_overlap(
+    client: LabelboxClient, project_id: str, progress: AnnotationProgress, min_annotations: int
+) -> AnnotationProgress:
+    """Return a progress whose ``completed`` are the data rows with this many submissions or more."""
+    completed = 0
+    if progress.annotations >= min_annotations:
+        for row in export_rows(client, project_id, _Row, params={"performance_details": True}):
+            labels = row.projects.get(project_id, _Labels()).labels
+            completed += sum(not label.skipped for label in labels) >= min_annotations
+    skipped = min(progress.skipped, progress.total - completed)
+    return msgspec.structs.replace(progress, completed=completed, skipped=max(skipped, 0))
 
 
 def _snake_case(name: str) -> str:

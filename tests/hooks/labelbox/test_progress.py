@@ -42,6 +42,29 @@ def test_what_is_done_is_completed_and_every_state_is_counted(
     assert progress.statuses == states
 
 
+def test_data_rows_with_so_many_submissions_are_completed(
+    hook: LabelboxHook, labelbox: LabelboxStandIn, keys: list[str]
+) -> None:
+    project = hook.create_project(
+        title="Overlap", run_key=str(uuid4()), label_schema=SCHEMA, settings={"quality_mode": "consensus"}
+    )
+    items = [MediaItem(media=f"https://media.example/{key}.jpg", item_key=key) for key in keys]
+    consensus = {"number_of_labels": 4, "coverage_percentage": 1}
+    hook.upload_items(project.id, items, upload_settings={"consensus_settings": consensus})
+    control = labelbox.control
+    before = control.operations()["graphql"]
+    assert hook.get_progress(project.id, min_annotations=2).completed == 0
+    assert control.operations()["graphql"] == before + 1  # nothing to export
+    for key, times in zip(keys, (1, 2, 3), strict=False):
+        for number in range(times):
+            control.submit_label(project.id, [], global_key=key, labeler=f"person{number}@example.com")
+    control.skip(project.id, global_key=keys[0], labeler="another@example.com")  # is no second submission
+    for overlap, completed in ((1, 3), (2, 2), (3, 1), (4, 0), (9, 0)):
+        progress = hook.get_progress(project.id, min_annotations=overlap)
+        assert (progress.total, progress.completed) == (4, completed)
+        assert asyncio.run(hook.aget_progress(project.id, min_annotations=overlap)) == progress
+
+
 def test_it_is_one_request_and_the_same_in_a_trigger(
     hook: LabelboxHook, labelbox: LabelboxStandIn, project: AnnotationProject
 ) -> None:
