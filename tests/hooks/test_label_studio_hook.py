@@ -7,13 +7,17 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
+from inspect import isabstract
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import airflow
 import pytest
 from airflow.providers_manager import ProvidersManager
-from airflow.sdk import Connection
+from airflow.sdk import BaseOperator, Connection
+from airflow.triggers.base import BaseTrigger
 
 from airflow_annotation import __version__
 from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError
@@ -257,3 +261,19 @@ def test_every_module_that_the_metadata_names_can_be_imported() -> None:
         and not (package / module.replace(".", "/") / "__init__.py").exists()
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("folder", ["operators", "sensors", "triggers", "transfers"])
+def test_the_metadata_names_every_module_with_a_task_or_a_trigger(folder: str) -> None:
+    info = get_provider_info()
+    named = {module for entry in info[folder] for module in entry.get("python-modules") or [entry.get("python-module")]}
+    package = import_module(f"airflow_annotation.{folder}")
+    found = set()
+    for each in iter_modules(package.__path__, f"{package.__name__}."):
+        module = import_module(each.name)
+        own = [value for value in vars(module).values() if getattr(value, "__module__", "") == module.__name__]
+        if any(
+            isinstance(one, type) and issubclass(one, BaseOperator | BaseTrigger) and not isabstract(one) for one in own
+        ):
+            found.add(each.name)
+    assert named == found
