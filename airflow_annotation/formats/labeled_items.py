@@ -12,6 +12,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.chosen_rows import annotation_keys, choose_annotations, take_labels
 from airflow_annotation.formats.dataset_options import DatasetOptions
 from airflow_annotation.formats.splits import read_splits
+from airflow_annotation.labels.cells import plain_text
 from airflow_annotation.labels.schema import LabelField, LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import OF_FIELD, OTHER
@@ -134,6 +135,12 @@ def answer_fields(schema: LabelSchema, options: DatasetOptions) -> dict[str, str
 def label_types(field: LabelField) -> tuple[str, ...]:
     """Return the types of labels that a field asks for."""
     return field.label_types if field.type == OTHER else (OF_FIELD[field.type].name,)
+
+
+def shown_text(value: Any) -> str | None:
+    """Return a value of an item's data as people were shown it, None for what is no text: numbers are texts as well."""
+    is_text = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    return plain_text(value) if is_text else None
 
 
 def check_columns(names: Iterable[str], taken: Collection[str]) -> None:

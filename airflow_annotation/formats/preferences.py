@@ -38,6 +38,7 @@ from airflow_annotation.formats.labeled_items import (
     answer_fields,
     check_columns,
     read_answers,
+    shown_text,
 )
 
 _PAIRWISE: Final = "pairwise"
@@ -74,7 +75,7 @@ class PreferencesOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unkno
 def start(context: ExampleContext) -> MakeExamples:
     """Return what makes the pairs of a submission.
 
-    :raises AnnotationError: no field has preferences, or one is called as a column of the pairs is
+    :raises AnnotationError: a field is called as a column of the pairs is
     """
     maker = _PairMaker(context)
     return maker.make
@@ -148,7 +149,7 @@ class _PairMaker:
         if not isinstance(entries, list):
             raise AnnotationError(f"Item {item.item_key!r} has a ranking, and its data has no list {key!r}.")
         texts = {
-            str(entry["id"]): next((entry[name] for name in _ENTRY_TEXTS if isinstance(entry.get(name), str)), None)
+            str(entry["id"]): next((text for name in _ENTRY_TEXTS if (text := shown_text(entry.get(name))) is not None), None)
             for entry in entries
             if isinstance(entry, dict) and "id" in entry
         }
@@ -162,8 +163,8 @@ class _PairMaker:
         return asked.targets if asked is not None and len(asked.targets) == len(_SIDES) else _SIDES
 
     def _text(self, item: LabeledItem, key: str) -> str:
-        text = item.data.get(key)
-        if not isinstance(text, str):
+        text = shown_text(item.data.get(key))
+        if text is None:
             raise AnnotationError(
                 f"Item {item.item_key!r} has a preference, and its data has no text {key!r}, but "
                 f"{', '.join(map(repr, item.data)) or 'nothing'}."
@@ -174,8 +175,8 @@ class _PairMaker:
         field = self._fields.get(row["field"])
         key = self._options.prompt or (field.context[0] if field is not None and field.context else _PROMPT)
         prompt = item.data.get(key)
-        if isinstance(prompt, str):
-            return self._said(prompt, "user")
+        if (text := shown_text(prompt)) is not None:
+            return self._said(text, "user")
         if prompt is None or not self._options.conversational:
             what = "no" if prompt is None else "messages, not text, as its"
             raise AnnotationError(

@@ -21,7 +21,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_options import DatasetOptions, find_classes, unknown_class
 from airflow_annotation.formats.examples import ExampleContext
-from airflow_annotation.formats.labeled_items import LabeledItem, Row, Submission
+from airflow_annotation.formats.labeled_items import LabeledItem, Row, Submission, shown_text
 
 SPAN: Final = "span"
 
@@ -36,7 +36,8 @@ _COUNTS: Final = ((False, False), (True, False), (False, True), (True, True))
 class TextOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What every format of texts is asked besides.
 
-    :param text: the key of the items' data that has the text; by default ``text``, or the only one that has any
+    :param text: the key of the items' data that has the text; by default the one that the fields of spans are about,
+        where they name one, else ``text``, or the only one that has any
     """
 
     text: str | None = None
@@ -81,6 +82,7 @@ class TextReader:
         self._media = context.media
         self._left_out = context.left_out
         self.classes = find_classes(context.options, context.schema, ("spans",), (SPAN,))
+        self._key = self._options.text or _only_target(context)
         self._last: tuple[str, Text | None] = ("", None)
 
     def read(self, item: LabeledItem) -> Text | None:
@@ -99,10 +101,12 @@ class TextReader:
         return text
 
     def _read(self, item: LabeledItem) -> Text | None:
-        key = self._options.text
+        key = self._key
         if key is not None and key in item.data:
             return _as_text(item, key)
         if item.media_uri is not None and item.media_type in {_TEXT, _HTML}:
+            if isinstance(item.data.get(item.media_type), str):  # Label Studio's tasks hold what was in the file
+                return _as_text(item, item.media_type)
             return self._read_file(item)
         if key is None and (key := _only_text(item.data)) is not None:
             return _as_text(item, key)
@@ -153,7 +157,7 @@ class TextReader:
         if start is None or end is None:
             self._left_out["spans that are not in characters"] += 1
             return None
-        if target not in {None, text.key} and isinstance(item.data.get(target), (str, list)):
+        if target not in {None, text.key} and isinstance(item.data.get(target), (str, list, int, float)):
             self._left_out["spans of another text"] += 1
             return None
         if text.starts is not None:
@@ -241,6 +245,16 @@ def _places(text: str, *, pairs_are_two: bool, line_ends_are_one: bool) -> list[
     return [*places, len(text)]
 
 
+def _only_target(context: ExampleContext) -> str | None:
+    """Return the key of the data that all fields of spans are about, None where they name none, or several."""
+    chosen = context.options.label_fields
+    fields = [
+        field for name, field in context.schema.fields.items() if field.type == "spans" and name in (chosen or (name,))
+    ]
+    targets = {field.targets for field in fields}
+    return next(iter(targets))[0] if len(targets) == 1 and len(fields[0].targets) == 1 else None
+
+
 def _only_text(data: dict[str, Any]) -> str | None:
     """Return the key of the text where only one can be meant."""
     if _TEXT in data:
@@ -251,8 +265,8 @@ def _only_text(data: dict[str, Any]) -> str | None:
 
 def _as_text(item: LabeledItem, key: str) -> Text:
     value = item.data[key]
-    if isinstance(value, str):
-        return Text(value, key)
+    if (text := shown_text(value)) is not None:
+        return Text(text, key)
     messages = _messages(value)
     if messages is None:
         raise AnnotationError(f"Item {item.item_key!r} has no text in its data's {key!r}, but {type(value).__name__}.")

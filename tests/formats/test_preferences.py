@@ -128,6 +128,11 @@ def test_conversational_pairs_are_messages(tmp_path: Path) -> None:
     assert second["prompt"] == said
 
 
+def test_numbers_are_texts_as_people_were_shown_them(tmp_path: Path) -> None:
+    (pair,) = pairs(tmp_path, asked("a", [prefers("left")], prompt=2.0, left=4, right=4.5))
+    assert (pair["prompt"], pair["chosen"], pair["rejected"]) == ("2", "4", "4.5")
+
+
 def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"Item 'a' has no prompt 'question'.*without_prompt"):
         pairs(tmp_path / "a", asked("a", [prefers("left")]), prompt="question")
@@ -135,7 +140,7 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"Item 'a' has messages, not text, as its prompt"):
         pairs(tmp_path / "c", asked("a", [prefers("left")], prompt=[]))
     with pytest.raises(AnnotationError, match=r"Item 'a' has a preference, and its data has no text 'left'"):
-        pairs(tmp_path / "d", asked("a", [prefers("left")], left=3))
+        pairs(tmp_path / "d", asked("a", [prefers("left")], left=[3]))
     with pytest.raises(AnnotationError, match=r"Item 'a' has a ranking, and its data has no list 'items'"):
         pairs(tmp_path / "e", asked("a", [ranks("a0")], items="a0"))
     clash = LabelSchema.from_dict({"chosen": {"type": "text"}})

@@ -209,6 +209,20 @@ def test_a_text_that_cannot_be_found_is_an_error_with_a_way_out(tmp_path: Path) 
     assert line["text"] == "from Labelbox"
 
 
+def test_the_text_is_the_one_that_spans_are_about(tmp_path: Path) -> None:
+    schema = LabelSchema.from_dict({"entities": {"type": "spans", "classes": ["PER"], "targets": ["body"]}})
+    batch = text_item("a", "A headline", [span("PER", 0, 3, "Ada", target="body")], body="Ada.")
+    write(tmp_path, [batch], "conll", schema)
+    assert (tmp_path / "train.conll").read_text() == "Ada B-PER\n. O\n\n"
+
+
+def test_the_text_of_a_file_may_be_in_the_data_and_numbers_are_texts(tmp_path: Path) -> None:
+    file = text_item("a", "Ada.", [span("PER", 0, 3, "Ada")], source="web")
+    file = file._replace(items=item("a", media_type="text", media_uri="a.txt", data='{"text": "Ada.", "n": "1"}').items)
+    number = item("b", [span("PER", 0, 1, "5")], media_type="text", media_uri=None, data='{"text": 5}')
+    assert conll(tmp_path, file, number) == [[["Ada", "B-PER"], [".", "O"]], [["5", "B-PER"]]]
+
+
 def test_spans_of_other_texts_and_classes_are_counted(tmp_path: Path) -> None:
     left_out: Counter[str] = Counter()
     spans = [span("LOC", 0, 1, target="hint"), span("LOC", 0, 1, target="the_tag"), span("GPE", 0, 1)]
