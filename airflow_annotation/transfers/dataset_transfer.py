@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from airflow_annotation.datasets.versions import (
     keep_version,
     write_version,
 )
-from airflow_annotation.exceptions import LandingMovedError
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.formats.registry import (
     EXAMPLE_FORMATS,
     TABLE_FORMATS,
@@ -90,8 +90,11 @@ class DatasetTransfer(AnnotationsTransfer):
         **kwargs: Unpack[TransferParameters],
     ) -> None:
         if dataset_format not in TABLE_FORMATS:
+            asked = dataset_options if isinstance(dataset_options, Mapping) else {}  # else what a template becomes
+            kwargs.setdefault("annotations", "latest" if asked.get("annotations", "latest") == "latest" else "all")
+            if asked.get("include_predictions"):
+                kwargs.setdefault("include_predictions", True)
             # A frame without the objects between their key frames would teach a model that they are not there.
-            kwargs.setdefault("annotations", "latest")
             kwargs.setdefault("frames", "all")
         super().__init__(**kwargs)
         check_versions(dataset_format, dataset_options, keep_versions, self.include_media)
@@ -163,6 +166,12 @@ class DatasetTransfer(AnnotationsTransfer):
             chosen = {name: self.settings[name] for name in ("annotations", "include_predictions")}
             if chosen["annotations"] == "consensus":
                 chosen["annotations"] = "latest"  # the only one
+            asked = (options or {}).get("annotations", chosen["annotations"])
+            if asked != chosen["annotations"] != "all":
+                raise AnnotationError(
+                    f"dataset_options asks for annotations={asked!r}, and the task reads annotations="
+                    f"{self.settings['annotations']!r}: give the task annotations={asked!r} instead."
+                )
             options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)
         batches = self.checked(spool.batches())

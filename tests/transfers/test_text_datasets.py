@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_annotation.datasets.versions import dataset_path
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.registry import EXAMPLE_FORMATS, read_options, write_training_dataset
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
@@ -21,7 +22,7 @@ from airflow_annotation.transfers.annotations_to_object_storage import Annotatio
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
 from tests.support.databases import Database
-from tests.support.datasets import item, span, text_item
+from tests.support.datasets import item, span, submission, text_item
 from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
 
@@ -97,6 +98,19 @@ def test_sql_tables_become_preferences(land: Land, tmp_path: Path, sqlite_databa
     ).execute(task_context())
     (pair,) = map(json.loads, (path_of(made) / "train.jsonl").read_text().splitlines())
     assert (pair["prompt"], pair["chosen"], pair["rejected"]) == ("p", "r", "l")
+
+
+def test_the_submissions_that_options_ask_for_are_read(land: Land, tmp_path: Path) -> None:
+    data = json.dumps({"prompt": "p", "left": "l", "right": "r"})
+    sides = ["left", "right"]
+    submissions = [submission([{"type": "pairwise", "label": side}], annotator=side) for side in sides]
+    batches = [item("a", *submissions, **TEXT, media_uri=None, data=data)]
+    asked = {"target": str(tmp_path), "dataset_format": "preferences", "dataset_options": {"annotations": "all"}}
+    made = land(AnnotationsToObjectStorageOperator(task_id="land", **asked), batches)
+    lines = map(json.loads, (path_of(made) / "train.jsonl").read_text().splitlines())
+    assert sorted(pair["chosen"] for pair in lines) == ["l", "r"]
+    with pytest.raises(AnnotationError, match="asks for annotations='all', and the task reads annotations='latest'"):
+        land(AnnotationsToObjectStorageOperator(task_id="land", annotations="latest", **asked), batches)
 
 
 def test_sounds_are_where_their_lines_say(land: Land, tmp_path: Path) -> None:
