@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 _ROWS_AT_ONCE: Final = 1000
+_BOM: Final = codecs.BOM_UTF8
 _BLOCK_BYTES: Final = 1 << 24
 """How long a row of CSV may be."""
 
@@ -60,11 +62,11 @@ def _extension(uri: str) -> str:
 
 def _read_csv(file: BinaryIO) -> Iterator[Row]:
     buffered = io.BufferedReader(cast("io.RawIOBase", file), _BLOCK_BYTES)
-    lines = buffered.peek(_BLOCK_BYTES).removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    lines = buffered.peek(_BLOCK_BYTES).removeprefix(_BOM).split(b"\n")
     header = next((line.rstrip(b"\r") for line in lines if line.strip()), b"")  # blank lines are skipped below too
     if not header:
         return
-    names = pa_csv.read_csv(io.BytesIO(header + b"\n")).column_names
+    names = _checked_names(pa_csv.read_csv(io.BytesIO(header + b"\n")).column_names)
     reader = pa_csv.open_csv(
         buffered,
         read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
@@ -81,8 +83,9 @@ def _read_csv(file: BinaryIO) -> Iterator[Row]:
 def _read_lines(file: BinaryIO) -> Iterator[Row]:
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     for number, line in enumerate(file, start=1):
-        if line.strip():
-            yield _decode(decode, line, number)
+        row = line.removeprefix(_BOM) if number == 1 else line
+        if row.strip():
+            yield _decode(decode, row, number)
 
 
 def _decode(decode: Callable[[bytes], Row], line: bytes, number: int) -> Row:
@@ -94,17 +97,33 @@ def _decode(decode: Callable[[bytes], Row], line: bytes, number: int) -> Row:
 
 def _read_parquet(file: BinaryIO) -> Iterator[Row]:
     for batch in pq.ParquetFile(file).iter_batches(_ROWS_AT_ONCE):
-        yield from batch.to_pylist()
+        yield from arrow_rows(batch)
+
+
+def _checked_names(names: list[Any]) -> list[Any]:
+    """Return the names of columns; of two with one name, a row would have the last one without a word."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise AnnotationError(f"The media's table has several columns {twice!r}: give each a name of its own.")
+    return names
 
 
 def arrow_rows(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
-    """Yield rows as dictionaries, of which some hundred are held at a time."""
+    """Yield rows as dictionaries, of which some hundred are held at a time.
+
+    :raises AnnotationError: two columns have one name
+    """
+    _checked_names(table.schema.names)
     for start in range(0, len(table), _ROWS_AT_ONCE):
         yield from table.slice(start, _ROWS_AT_ONCE).to_pylist()
 
 
 def frame_rows(frame: Any) -> Iterator[Row]:
-    """Yield the rows of a DataFrame as dictionaries, what is missing as None."""
+    """Yield the rows of a DataFrame as dictionaries, what is missing as None.
+
+    :raises AnnotationError: two columns have one name
+    """
+    _checked_names(list(frame.columns))
     for start in range(0, len(frame), _ROWS_AT_ONCE):
         rows = frame.iloc[start : start + _ROWS_AT_ONCE].astype(object)
         yield from rows.where(rows.notna(), None).to_dict("records")

@@ -120,3 +120,18 @@ def test_what_is_no_table_of_items_is_named(name: str, content: bytes, message: 
 def test_files_that_are_not_there_are_named(name: str, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"none.* does not exist"):
         list(list_media(str(tmp_path / name)))
+
+
+def test_two_columns_with_one_name_are_an_error(tmp_path: Path) -> None:
+    table = pa.table([["a"], ["b"], ["c"]], names=["item_key", "text", "text"])
+    (tmp_path / "rows.csv").write_text("item_key,text,text\na,b,c\n")
+    pq.write_table(table, tmp_path / "rows.parquet")
+    for media in (str(tmp_path / "rows.csv"), str(tmp_path / "rows.parquet"), table, table.to_pandas()):
+        with pytest.raises(AnnotationError, match="several columns 'text'"):
+            list(list_media(media))
+
+
+def test_json_lines_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"item_key": "a", "text": "b"}\r\n\r\n{"item_key": "c", "text": "d"}')
+    assert [(item.item_key, item.data) for item in list_media(str(path))] == [("a", {"text": "b"}), ("c", {"text": "d"})]
