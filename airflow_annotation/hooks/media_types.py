@@ -4,18 +4,43 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
+
+import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio import objects as label_studio
+from airflow_annotation.labels.label_studio.config import label_config_from_schema
 from airflow_annotation.labels.labelbox import media_types as labelbox
+from airflow_annotation.labels.labelbox.ontology import ontology_from_schema
 from airflow_annotation.labels.media_types import ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelSchema
 
-_TOOLS: Final = {"label_studio": ("Label Studio", label_studio.ASKED), "labelbox": ("Labelbox", labelbox.ASKED)}
-"""Each tool's name, and the kinds of media that it makes projects for, by the type of its connections."""
+
+class _Tool(NamedTuple):
+    """A tool.
+
+    :param name: of the tool
+    :param asked: the kinds of media that it makes projects for
+    :param compile: what it would be sent for a label schema
+    """
+
+    name: str
+    asked: Mapping[str, frozenset[str]]
+    compile: Callable[[LabelSchema, ProjectMedia], object]
+
+
+_TOOLS: Final = {
+    "label_studio": _Tool(
+        "Label Studio",
+        label_studio.ASKED,
+        lambda schema, media: label_config_from_schema(schema, **msgspec.structs.asdict(media)),
+    ),
+    "labelbox": _Tool("Labelbox", labelbox.ASKED, lambda schema, _: ontology_from_schema(schema)),
+}
+"""The tools by the type of their connections."""
 
 
 def check_media(schema: LabelSchema, media: ProjectMedia, conn_id: str) -> None:
@@ -28,16 +53,15 @@ def check_media(schema: LabelSchema, media: ProjectMedia, conn_id: str) -> None:
     """
     known = _environment_connection_type(conn_id)
     tools = [_TOOLS[known]] if known in _TOOLS else list(_TOOLS.values())
-    problems = [problem for name, asked in tools if (problem := _find_problem(schema, media, asked, name))]
+    problems = [problem for tool in tools if (problem := _find_problem(schema, media, tool))]
     if len(problems) == len(tools):
         raise LabelSchemaError(" ".join(problems))
 
 
-def _find_problem(
-    schema: LabelSchema, media: ProjectMedia, asked: Mapping[str, frozenset[str]], name: str
-) -> str | None:
+def _find_problem(schema: LabelSchema, media: ProjectMedia, tool: _Tool) -> str | None:
     try:
-        find_media_type(schema, media, asked, name)
+        find_media_type(schema, media, tool.asked, tool.name)
+        tool.compile(schema, media)
     except LabelSchemaError as error:
         return str(error)
     return None

@@ -131,4 +131,6 @@ def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str
             f"columns are of time series, the time first, for example {list(DEFAULT_COLUMNS)}. They are "
             f"{list(media.columns)}, of media of type {media_type}."
         )
+    if len({column for column in media.columns if isinstance(column, str) and column}) < len(media.columns):
+        raise LabelSchemaError(f"columns are names, each one once: {list(media.columns)} are not.")
     return media_type

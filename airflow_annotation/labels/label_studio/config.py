@@ -16,6 +16,7 @@ from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
 from airflow_annotation.labels.label_studio.objects import ASKED, OBJECT_TAGS, SEVERAL, TAG_OF
 from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, find_tag, tags_of
+from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 from airflow_annotation.labels.media_types import DEFAULT_COLUMNS, ROWS, ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
 from airflow_annotation.labels.types import (
@@ -40,6 +41,8 @@ _HOTKEYS: Final = "1234567890qwetasdfgzxcvbyiopjklnm"
 """Keys for classes in the order in which Label Studio itself hands them out; the rest are its own commands."""
 
 _DATA_KEY: Final = re.compile(r"[\w-]+")
+_TAKEN_KEYS: Final = ("media", "media_type", *RESERVED_KEYS)
+"""What rows have for themselves, and no tag can show."""
 _NOT_A_NAME: Final = re.compile(r"[+-]?(\d[\d_]*)?\.?\d*([eE][+-]?\d+)?|true|false|nan|[+-]?inf(inity)?", re.IGNORECASE)
 
 
@@ -176,6 +179,10 @@ class _Writer:
             if not _DATA_KEY.fullmatch(key):
                 raise LabelSchemaError(
                     f"Label Studio cannot show the data key {key!r}. Name it with letters, digits, - and _ only."
+                )
+            if key in _TAKEN_KEYS:
+                raise LabelSchemaError(
+                    f"Label Studio cannot show the data key {key!r}: it says something of the item itself. Rename it."
                 )
             is_list = key == self._media_type in SEVERAL
             one = SEVERAL[key] if is_list else key
