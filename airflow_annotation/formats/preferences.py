@@ -149,7 +149,9 @@ class _PairMaker:
         if not isinstance(entries, list):
             raise AnnotationError(f"Item {item.item_key!r} has a ranking, and its data has no list {key!r}.")
         texts = {
-            str(entry["id"]): next((text for name in _ENTRY_TEXTS if (text := shown_text(entry.get(name))) is not None), None)
+            str(entry["id"]): next(
+                (text for name in _ENTRY_TEXTS if (text := shown_text(entry.get(name))) is not None), None
+            )
             for entry in entries
             if isinstance(entry, dict) and "id" in entry
         }

@@ -22,7 +22,7 @@ ANSWER = {"kind": {"type": "classification", "classes": ["calm"]}}
         ("labelbox", {"media_type": "audio", "label_schema": BOXES}, "of type detections, which Labelbox does not ask"),
         ("labelbox", {"media_type": "images"}, "Labelbox has no generated projects for media of type 'images'. It has"),
         ("label_studio", {"media_type": "rows"}, "field 'kind' does not say what it is about, and rows have no media"),
-        ("label_studio", {"label_schema": {"a": {"type": "pairwise", "targets": ["l", "item_key"]}}}, "the item itself"),
+        ("label_studio", {"label_schema": {"a": {"type": "pairwise", "targets": ["l", "item_key"]}}}, "item itself"),
         ("label_studio", {"label_schema": {"a": {"type": "pairwise", "targets": ["l", "r s"]}}}, "the data key 'r s'"),
         ("label_studio", {"media_type": "time_series", "columns": ["t", "t"]}, "columns are names, each one once"),
         ("label_studio", {"media_type": "time_series", "columns": [0, 1]}, "columns are names, each one once"),
