@@ -79,6 +79,12 @@ def start(context: ExampleContext) -> MakeExamples:
             'dataset_options={"transcription": …}.'
         )
     field = options.transcription or next(iter(texts), None)
+    attributes = {name for one in context.schema.fields.values() for name in one.attributes}
+    if texts and field not in {*context.schema.fields, *attributes}:
+        raise AnnotationError(
+            f"dataset_options names the transcription {field!r}, which is no field of the label schema and no "
+            f"attribute of one. Fields of text: {', '.join(map(repr, texts))}."
+        )
     if field is not None:
         answers[field] = "text"
     check_columns([name for name in answers if name != field], _COLUMNS)

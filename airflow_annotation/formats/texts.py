@@ -279,10 +279,13 @@ def _as_text(item: LabeledItem, key: str) -> Text:
 
 def _messages(value: Any) -> list[str] | None:
     """Return what is said in a dialogue, None for what is none."""
-    if not isinstance(value, list) or not value or not all(isinstance(message, dict) for message in value):
+    if not isinstance(value, list) or not value:
         return None
-    texts = [next((message[name] for name in _MESSAGE_TEXTS if name in message), None) for message in value]
-    return [str(text) for text in texts] if all(isinstance(text, str) for text in texts) else None
+    if not all(isinstance(message, dict) and not message.keys().isdisjoint(_MESSAGE_TEXTS) for message in value):
+        return None
+    texts = [next(message[name] for name in _MESSAGE_TEXTS if name in message) for message in value]
+    # A message that only calls tools has null for a text.
+    return [text or "" for text in texts] if all(text is None or isinstance(text, str) for text in texts) else None
 
 
 def _shift(starts: list[int], message: Any) -> int | None:

@@ -18,7 +18,7 @@ def plain_value(value: Any) -> Any:
     """Return a value as JSON has it, with all that is in it.
 
     What is missing is None: NaN, ``pandas.NA`` and ``NaT`` as well. A ``Decimal`` is a number. An array of numpy is a
-    list, and so is a tuple or a set. Values of other types stay as they are.
+    list, and so is a tuple or a set. A time of pandas is Python's. Values of other types stay as they are.
     """
     if value is None or type(value) in (str, int, bool):
         return value
@@ -30,6 +30,8 @@ def plain_value(value: Any) -> Any:
         return [plain_value(part) for part in value]
     if hasattr(value, "tolist"):
         return plain_value(value.tolist())
+    if hasattr(value, "to_pydatetime") and type(value).__name__ not in _MISSING_TYPES:
+        value = value.to_pydatetime(warn=False)
     return None if type(value).__name__ in _MISSING_TYPES else value
 
 

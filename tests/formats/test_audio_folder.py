@@ -75,6 +75,11 @@ def test_one_of_several_texts_is_the_transcription(tmp_path: Path) -> None:
     assert (json.loads(line)["transcription"], json.loads(line)["remark"]) == ("Hello", "loud")
 
 
+def test_a_transcription_that_nobody_was_asked_for_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match=r"names the transcription 'trnscript'.*Fields of text: 'transcript'"):
+        metadata(tmp_path, *BATCHES, transcription="trnscript")
+
+
 def test_other_items_are_no_sounds(tmp_path: Path) -> None:
     with pytest.raises(AnnotationError, match=r"Item 'a' is of type image, and an audio folder is of sounds"):
         write(tmp_path, [item("a", [])], "audio_folder", SCHEMA)

@@ -186,6 +186,13 @@ def test_a_dialogue_is_its_messages(tmp_path: Path) -> None:
     assert left_out == {"spans of no message": 1}
 
 
+def test_a_message_without_a_text_is_an_empty_line(tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": None, "tool_calls": ["look_up"]}]
+    facts = {"media_type": "conversation", "media_uri": None}
+    (line,) = lines(tmp_path, item("a", [], data=json.dumps({"conversation": messages}), **facts))
+    assert line["text"] == "Hi\n"
+
+
 def test_html_is_what_is_between_its_tags(tmp_path: Path) -> None:
     source = "<html><head><title>T</title></head><body><p>Ada &amp; Bob<br>in <b>Par</b>is</p><script>x</script></body>"
     spans = [span("PER", 0, 3, "Ada"), span("LOC", 13, 18, "Paris", attributes='{"start": "/p[1]/b[1]/text()[1]"}')]

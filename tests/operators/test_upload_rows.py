@@ -17,6 +17,7 @@ from airflow_annotation.exceptions import AnnotationUploadError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.hooks.label_studio import upload_requests
 from airflow_annotation.labels.reading import ReadOptions
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.operators.media import UploadMediaOperator
 from tests.support.connections import airflow_connection
@@ -112,6 +113,30 @@ def test_a_row_that_does_not_fit_the_project_fails_by_itself_and_names_the_tag(
     assert "'prompt' (<Header value=\"$prompt\">)" in said
     assert "The data of 'odd' cannot be JSON" in said
     assert [item["item_key"] for item in landed(project, label_studio_conn_id)] == ["r0", "r1"]
+
+
+def test_lists_to_order_may_be_json_text_and_their_entries_have_ids(label_studio_conn_id: str) -> None:
+    hook = AnnotationHook.for_connection(label_studio_conn_id)
+    schema = LabelSchema.from_dict({"order": {"type": "ranking", "targets": ["answers"]}})
+    project = hook.create_project(title="rankings", run_key=f"rows/{uuid4()}", label_schema=schema)
+    entries = [{"id": 1, "title": "A"}, {"id": "b", "title": "B"}]
+    at = pd.Timestamp("2026-01-02")
+    assert upload(project, label_studio_conn_id, media=[{"item_key": "a", "answers": json.dumps(entries)}]) == (1, 0, 0)
+    for wrong in (["x", "y"], [{"title": "A"}], [{"id": "a"}, {"id": "a"}], "A, B", [{"id": at}], []):
+        with pytest.raises(
+            AnnotationUploadError, match=r"'answers' of b is no list to put into an order|has nothing in"
+        ):
+            upload(project, label_studio_conn_id, media=[{"item_key": "b", "answers": wrong}])
+    (item,) = landed(project, label_studio_conn_id)
+    assert json.loads(item["data"]) == {"answers": entries}
+    hook.delete_project(project.id)
+
+
+def test_times_of_data_frames_are_texts(project: AnnotationProject, label_studio_conn_id: str) -> None:
+    frame = pd.DataFrame(ROWS[:1]).assign(prompt=pd.Timestamp("2026-01-02"))
+    assert upload(project, label_studio_conn_id, media=frame) == (1, 0, 0)
+    (item,) = landed(project, label_studio_conn_id)
+    assert json.loads(item["data"])["prompt"] == "2026-01-02T00:00:00"
 
 
 def test_labels_of_rows_go_along(label_studio_conn_id: str, project: AnnotationProject) -> None:

@@ -105,7 +105,11 @@ def test_the_submissions_that_options_ask_for_are_read(land: Land, tmp_path: Pat
     sides = ["left", "right"]
     submissions = [submission([{"type": "pairwise", "label": side}], annotator=side) for side in sides]
     batches = [item("a", *submissions, **TEXT, media_uri=None, data=data)]
-    asked = {"target": str(tmp_path), "dataset_format": "preferences", "dataset_options": {"annotations": "all"}}
+    asked: dict[str, Any] = {
+        "target": str(tmp_path),
+        "dataset_format": "preferences",
+        "dataset_options": {"annotations": "all"},
+    }
     made = land(AnnotationsToObjectStorageOperator(task_id="land", **asked), batches)
     lines = map(json.loads, (path_of(made) / "train.jsonl").read_text().splitlines())
     assert sorted(pair["chosen"] for pair in lines) == ["l", "r"]

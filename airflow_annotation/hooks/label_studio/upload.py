@@ -44,6 +44,8 @@ from airflow_annotation.media.texts import read_json, read_text
 
 _READERS: Final = 8
 _READ_AHEAD: Final = 64
+_LIST: Final = "list"
+"""The tag of a list that people put into an order."""
 
 _SIDES: Final = ("width", "height")
 _SIZES: Final = (*_SIDES, "frame_count", "frame_rate")
@@ -242,7 +244,9 @@ class _Upload:
         shown_keys = {media.data_key for media in self._config.objects.values()}
         absent = sorted(key for key in shown_keys if item.data.get(key) in (None, "", []))
         if absent:
-            raise MediaError(f"Item {item.item_key!r} has no {absent[0]!r}, which the tag {tags[absent[0]]} shows.")
+            key = absent[0]
+            lack = f"has no {key!r}" if item.data.get(key) is None else f"has nothing in {key!r}"
+            raise MediaError(f"Item {item.item_key!r} {lack}, which the tag {tags[key]} shows.")
         unknown = sorted(item.data.keys() - tags.keys())
         if unknown:
             taken = ", ".join(f"{key!r} ({tag})" for key, tag in tags.items())
@@ -254,7 +258,9 @@ class _Upload:
         data = {"item_key": item.item_key, **sizes, **item.data}
         for media in self._config.objects.values():
             if media.holds_messages:
-                data[media.data_key] = _messages(item, data[media.data_key], media)
+                data[media.data_key] = _messages(item, _from_text(data[media.data_key]), media)
+            elif media.tag.lower() == _LIST:
+                data[media.data_key] = _entries(item, _from_text(data[media.data_key]), media)
         return ReadyItem(item_key=item.item_key, data=data, size=self._json_size(item, data))
 
     def _json_size(self, item: MediaItem, data: Any) -> int:
@@ -371,6 +377,28 @@ def _messages(item: MediaItem, document: Any, media: MediaObject) -> Any:
     except LabelError as error:
         raise MediaError(f"{_name(item)} is no conversation. {error}") from error
     return [dict(zip(media.message_keys, (message.role, message.content), strict=True)) for message in messages]
+
+
+def _entries(item: MediaItem, entries: Any, media: MediaObject) -> Any:
+    """Check the entries of a list that people put into an order: each has an id, which the order is written in."""
+    ids = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    known = {str(id_) for id_ in ids if isinstance(id_, (str, int)) and id_ != ""}
+    if not known or len(known) < len(entries):
+        raise MediaError(
+            f"{media.data_key!r} of {_name(item)} is no list to put into an order. Such a list has entries with an id "
+            'each that no other has, such as [{"id": "a", "title": "First", "body": "…"}].'
+        )
+    return entries
+
+
+def _from_text(value: Any) -> Any:
+    """Return what JSON text holds, as CSV and databases without lists have lists; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value
 
 
 def _name(item: MediaItem) -> str:
