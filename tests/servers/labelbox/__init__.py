@@ -44,7 +44,14 @@ class LabelboxStandIn:
         self.state = State(api_key=self.api_key, base_url=self.url)
         self.control = Control(self.url)
         application = Application(self.state, Faults())
-        config = uvicorn.Config(application.asgi(), log_level="warning", timeout_graceful_shutdown=1, lifespan="off")
+        config = uvicorn.Config(
+            application.asgi(),
+            log_level="warning",
+            # After the 5 s of the default, a busy server resets an idle connection just as its next request comes.
+            timeout_keep_alive=3600,
+            timeout_graceful_shutdown=1,
+            lifespan="off",
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
 
