@@ -47,10 +47,13 @@ class People:
         return [task["id"] for task in answer.json()["tasks"] if not task["is_labeled"]]
 
     def label(self, count: int, *, skip: bool = False) -> None:
+        for task in self.open_tasks()[:count]:
+            self.submit(task, skip=skip)
+
+    def submit(self, task: int, *, skip: bool = False) -> None:
         choice = {"from_name": "weather", "to_name": "image", "type": "choices", "value": {"choices": ["sun"]}}
         body = {"result": [] if skip else [choice], "was_cancelled": skip}
-        for task in self.open_tasks()[:count]:
-            self.hook.client.request("POST", f"/api/tasks/{task}/annotations/", json=body)
+        self.hook.client.request("POST", f"/api/tasks/{task}/annotations/", json=body)
 
 
 @pytest.fixture
@@ -104,6 +107,19 @@ def test_skipped_items_count_by_choice(people: People) -> None:
     assert (result["completed"], result["skipped"], result["fraction"]) == (1, 1, 0.5)
     late = sensor(people, deferrable=False, timeout=0.2, on_timeout="proceed").execute(task_context())
     assert (late["completed"], late["timed_out"]) == (1, True)
+
+
+def test_waits_until_each_item_has_two_submissions(people: People) -> None:
+    people.bring(2)
+    tasks = people.open_tasks()
+    people.label(2)  # finished, as Label Studio counts
+
+    def label_again() -> None:
+        for task in tasks:
+            people.submit(task)
+
+    result = wait_for(sensor(people, min_annotations=2, deferrable=True), meanwhile=label_again)
+    assert (result["total"], result["completed"], result["fraction"]) == (2, 2, 1.0)
 
 
 def test_one_small_request_a_poke(people: People, label_studio: LabelStudio) -> None:
