@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -136,13 +137,14 @@ def check(make: Callable[[], Any], at_once: int, kinds_each: int, expected: int)
         with make() as cycle:
             try:
                 return play(case, cycle)
-            except Exception as error:  # the others go on
-                return repr(error)
+            except Exception:  # the others go on
+                return traceback.format_exc()
 
     cases = cases_of(names, kinds_each)
     with ThreadPoolExecutor(at_once) as pool:
         found = dict(zip(cases, pool.map(play_case, cases), strict=True))
-    assert {case: outcome for case, outcome in found.items() if outcome} == {}
+    failed = [f"{case}: {outcome}" for case, outcome in found.items() if outcome]
+    assert not failed, "\n".join([f"{len(failed)} of {len(cases)}", *failed])
 
 
 @pytest.fixture(autouse=True)
