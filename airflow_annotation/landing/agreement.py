@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pyarrow as pa
 
 from airflow_annotation.datasets.landed import read_landed_tables, to_relative
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.agreement import AGREEMENT, AgreementMeter, AgreementReport
 from airflow_annotation.labels.agreement.meter import rating_spans
 from airflow_annotation.landing.sql_reader import SqlReader
@@ -41,7 +42,7 @@ def landed_agreement(
     :param spans: for fields of numbers the greatest distance that two answers can have; of ratings, the label schema
         says it
     :param keypoint_sigmas: of all keypoints, or by the class or ``point_index`` of a point
-    :raises AnnotationError: there is no such landing
+    :raises AnnotationError: there is no such landing, or it has not all submissions
     :raises ValueError: not exactly one of ``target`` and ``sql_conn_id`` is given
     """
     if (target is None) == (sql_conn_id is None):
@@ -55,7 +56,13 @@ def landed_agreement(
             reader = opened.enter_context(reader)
             landing = reader.find_landing()
             batches = reader.read(landing)
-        spans = {**rating_spans(landing.label_schema), **(spans or {})}
+        if (landed := landing.settings.get("annotations", "all")) != "all":
+            raise AnnotationError(
+                f"{landing.project} has landed with annotations={landed!r}: there is at most one submission of each "
+                "item to compare. Land it with annotations='all'."
+            )
+        mapping = landing.settings.get("field_mapping")
+        spans = {**rating_spans(landing.label_schema, mapping), **(spans or {})}
         meter = AgreementMeter(include_predictions=include_predictions, spans=spans, **own)
         rows: Iterable[pa.RecordBatch] = [meter.add(to_relative(landing, batch)) for batch in batches]
     return AgreementReport(pa.Table.from_batches(rows, AGREEMENT), meter.summary())

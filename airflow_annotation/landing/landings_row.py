@@ -45,13 +45,14 @@ def landed_of(row: Mapping[str, Any], read_states: Callable[[], Iterator[pa.Reco
         version=row["version"],
         run_key=row["run_key"],
         tables_version=row["tables_version"],
-        label_schema=_read_json(row["label_schema"]),
+        label_schema=read_json(row["label_schema"]),
         label_schema_digest=row["label_schema_digest"],
-        settings=_read_json(row["settings"]),
+        settings=read_json(row["settings"]),
         full_at=row["full_at"],
         read_states=read_states,
     )
 
 
-def _read_json(value: Any) -> Any:
+def read_json(value: Any) -> Any:
+    """Return what JSON of ``landings`` means, which some databases give as text."""
     return json.loads(value) if isinstance(value, str) else value

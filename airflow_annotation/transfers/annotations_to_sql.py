@@ -16,7 +16,7 @@ from airflow_annotation.hooks.sql import make_engine
 from airflow_annotation.labels.agreement import AGREEMENT, AgreementMeter
 from airflow_annotation.labels.agreement.meter import rating_spans
 from airflow_annotation.labels.tables import SCHEMAS
-from airflow_annotation.landing.landings_row import landed_of, landings_row
+from airflow_annotation.landing.landings_row import landed_of, landings_row, read_json
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
@@ -113,6 +113,8 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             last = warehouse.lock(connection, project.uri)
             if not landing.full and last["version"] != landing.landed_version:
                 raise LandingMovedError(f"Another landing of {project.uri} was committed since this one was planned.")
+            if landing.full and not self.agreement and read_json(last["settings"] or "{}").get("agreement"):
+                self._forget_agreement(warehouse, connection, project.uri)
             rows = {}
             for name in SCHEMAS:
                 table = warehouse.tables[name]
@@ -146,11 +148,18 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         if self._connection is not None:
             self._warehouse.cancel(self._connection)
 
+    def _forget_agreement(self, warehouse: Warehouse, connection: sa.Connection, project: str) -> None:
+        """Delete what an earlier landing has measured: it is of rows that are replaced now, and of no later ones."""
+        if AGREEMENT_TABLE not in warehouse.tables:
+            warehouse.add_table(AGREEMENT_TABLE, AGREEMENT)
+        table = warehouse.tables[AGREEMENT_TABLE]
+        if warehouse.has_table(table):
+            warehouse.delete_rows(connection, table, project, None)
+
     def _measure(self, landing: LandingPlan, spool: Spool) -> Iterator[pa.RecordBatch]:
         """Yield the rows of the table ``agreement`` of the items that were read."""
         project = landing.project
-        spans, mapping = rating_spans(landing.label_schema), self.field_mapping or {}
-        meter = AgreementMeter(spans={mapping.get(name, name): span for name, span in spans.items()})
+        meter = AgreementMeter(spans=rating_spans(landing.label_schema, self.field_mapping))
         landed = LandedProject(project.uri, project.run_key, landing.label_schema, landing.settings)
         for batch in spool.batches():
             yield meter.add(to_relative(landed, batch))

@@ -162,7 +162,7 @@ class Warehouse:
         self._claim(project)
 
     def _prepare_table(self, table: sa.Table) -> None:
-        self._make_once(partial(table.create, checkfirst=True), partial(self._has_table, table))
+        self._make_once(partial(table.create, checkfirst=True), partial(self.has_table, table))
         missing = self._missing_columns(table)
         # An earlier release had all columns that cannot be null. Somebody else's table stays as it is.
         if foreign := [name for name in missing if not table.c[name].nullable]:
@@ -213,7 +213,8 @@ class Warehouse:
             if not is_there():  # or another landing was faster
                 raise
 
-    def _has_table(self, table: sa.Table) -> bool:
+    def has_table(self, table: sa.Table) -> bool:
+        """Return whether a table is there, by a connection of its own."""
         with self.reader() as connection:
             return sa.inspect(connection).has_table(table.name, schema=table.schema)
 

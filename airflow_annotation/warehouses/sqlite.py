@@ -53,7 +53,7 @@ class SqliteWarehouse(Warehouse):
 
         With it, readers and a landing do not wait for each other. Later on the owner of the file may choose otherwise.
         """
-        if not self._has_table(self.landings):
+        if not self.has_table(self.landings):
             with closing(self.engine.raw_connection()) as connection, suppress(sqlite3.OperationalError):
                 # Another landing may be doing the same.
                 connection.cursor().execute("PRAGMA journal_mode = WAL")

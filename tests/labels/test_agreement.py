@@ -458,6 +458,34 @@ def test_tracks_agree_over_all_their_frames() -> None:
     assert value(track((0, 0.1), (9, 0.1)), hidden) == pytest.approx(2 / 10)
 
 
+def test_tracks_are_shown_as_long_as_their_rows_say() -> None:
+    def track(*rows: tuple[int, int, float]) -> list[Label]:
+        return [
+            box(x, 0, 0.2, 0.2, track_id="t", label_id="t", frame=frame, frame_end=end, is_keyframe=True)
+            for frame, end, x in rows
+        ]
+
+    assert value(track((0, 99, 0.1)), track((0, 49, 0.1))) == pytest.approx(50 / 100)
+    # Between its segments an object is not shown, and it stays where it was until it disappears.
+    assert value(track((0, 9, 0.1), (90, 99, 0.1)), track((0, 99, 0.1))) == pytest.approx(20 / 100)
+    assert value(track((0, 9, 0.1), (90, 99, 0.7)), track((0, 9, 0.1), (90, 99, 0.7))) == 1
+    assert value(track((0, 9, 0.1), (90, 99, 0.7)), track((0, 9, 0.1))) == pytest.approx(10 / 20)
+    assert value(track((0, 4, 0.1), (5, 9, 0.6)), track(*((at, at, 0.1 + at / 10) for at in range(6)))) > 0.5
+    # A few bytes can say that an object is shown for years.
+    assert value(track((0, 2_000_000_000, 0.1)), track((0, 2_000_000_000, 0.1))) == 1
+
+
+def test_frames_are_those_of_the_tool_where_those_of_the_file_are_not_known() -> None:
+    def track(shift: float) -> list[Label]:
+        return [
+            box(x + shift, 0, 0.1, 0.2, track_id="t", label_id="t", tool_frame=frame, is_keyframe=True)
+            for frame, x in ((1, 0.0), (101, 0.5))
+        ]
+
+    assert value(track(0), track(0)) == pytest.approx(1)
+    assert value(track(0), track(0.05)) == pytest.approx(1 / 3)
+
+
 def test_pages_and_frames_are_compared_by_themselves() -> None:
     first = box(0.1, 0.1, 0.2, 0.2)
     assert value([{**first, "target": "image[0]"}], [{**first, "target": "image[1]"}]) == 0
@@ -502,6 +530,30 @@ def test_agreement_with_the_ground_truth_is_said_of_each_submission() -> None:
     report = measure_agreement([landing(item, expert={"ground_truth": True})])
     found = {row["annotator"]: (row["value"], row["ground_truth"]) for row in report.items.to_pylist()}
     assert found == {None: (pytest.approx(1 / 3), None), "a": (0.5, 1), "b": (0, 0), "expert": (0.5, None)}
+
+
+def test_ground_truth_counts_before_what_the_same_person_submitted_later() -> None:
+    later = {"annotator": "a", "updated_at": datetime(2026, 1, 1, tzinfo=timezone.utc)}
+    item = {"a": choice("sun"), "again": choice("rain"), "b": choice("sun")}
+    report = measure_agreement([landing(item, a={"ground_truth": True}, again=later)])
+    found = {row["annotation_id"]: row["ground_truth"] for row in report.items.to_pylist()}
+    assert found == {None: None, "0-a": None, "0-b": 1}
+
+
+def test_answers_of_several_kinds_in_one_field_are_counted_by_themselves() -> None:
+    def answers(name: str, stars: float, count: float) -> list[Label]:
+        return [*choice(name), {"type": "rating", "number": stars}, {"type": "scalar", "number": count}]
+
+    one, other = answers("sun", 4, 10), answers("sun", 2, 10)
+    report = agreement({"a": one[:2], "b": other[:2]}, {"a": other[:2], "b": other[:2]})
+    values = {row["measure"]: row for row in report.summary.to_pylist() if row["annotator"] is row["label"] is None}
+    assert values["match"]["value"] == 1
+    assert values["distance"]["value"] == pytest.approx((1 - 2 / 6 + 1) / 2)
+    # Krippendorff's alpha of ranks, for the units (4, 2) and (2, 2).
+    assert values["distance"]["alpha"] == pytest.approx(0)
+    batches = [landing({"a": one[2:], "b": other[2:]}), landing({"a": one[1:2], "b": other[1:2]})]
+    (row,) = (row for row in measure_agreement(batches).summary.to_pylist() if row["annotator"] is None)
+    assert row["alpha"] == pytest.approx(1 - 3 * (2 * 4) / (2 * 4 * (100 + 100 + 16 + 4) - 2 * 26**2))
 
 
 @given(st.integers(1, 4))

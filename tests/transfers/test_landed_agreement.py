@@ -10,17 +10,20 @@ import pytest
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.agreement import measure_agreement
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing.agreement import landed_agreement
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.base import Coordinates
+from tests.labels.test_agreement import landing
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database
 from tests.support.generated import GeneratedHook
 from tests.support.task_context import task_context
 from tests.support.three_people import labeled_by_three
 
+RATINGS = (("ada", 2.0), ("ben", 4.0))
 BATCHES = [labeled_by_three(20), labeled_by_three(5, first=20)]
 
 
@@ -54,6 +57,45 @@ def test_a_landing_has_to_be_named_and_to_be_there(tmp_path: Path) -> None:
         landed_agreement()
     with pytest.raises(AnnotationError, match="nothing"):
         landed_agreement(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("renamed", ["stars", "type:rating"])
+def test_ratings_in_a_renamed_field_agree_as_their_schema_says(tmp_path: Path, renamed: str) -> None:
+    batch = landing({who: [{"type": "rating", "field": "stars", "number": number}] for who, number in RATINGS})
+    with airflow_connection("agreement_db", {"conn_type": "sqlite", "host": str(tmp_path / "labels.db")}) as conn_id:
+        operator = AnnotationsToSqlOperator(
+            task_id="tables", project="1", sql_conn_id=conn_id, agreement=True, field_mapping={renamed: "quality"}
+        )
+        hook = operator.__dict__["hook"] = GeneratedHook([batch])
+        hook.get_label_schema = lambda _: LabelSchema.from_dict({"stars": {"type": "rating", "max": 5}})  # type: ignore[method-assign]
+        operator.execute(task_context())
+        rows = Database(conn_id).hook.get_records("select field, value from agreement where annotation_id is null")
+        assert [tuple(row) for row in rows] == [("quality", 0.5)]
+        assert landed_agreement(sql_conn_id=conn_id).items["value"].to_pylist() == [0.5] * 3
+
+
+def test_a_landing_of_one_submission_an_item_has_nothing_to_compare(tmp_path: Path) -> None:
+    operator = AnnotationsToObjectStorageOperator(
+        task_id="files", project="1", target=str(tmp_path), annotations="latest"
+    )
+    operator.__dict__["hook"] = GeneratedHook(BATCHES)
+    operator.execute(task_context())
+    with pytest.raises(AnnotationError, match="annotations='latest'"):
+        landed_agreement(str(tmp_path))
+
+
+def test_what_is_measured_no_more_does_not_stay_as_it_was(database: Database) -> None:
+    def land(*, agreement: bool) -> dict[str, Any]:
+        operator = database.operator(project="1", agreement=agreement)
+        operator.__dict__["hook"] = GeneratedHook(BATCHES)
+        return dict(operator.execute(task_context()))
+
+    assert land(agreement=True)["rows"]["agreement"]
+    assert land(agreement=False)["full"]
+    assert not database.query("select * from @agreement")
+    assert land(agreement=True)["rows"]["agreement"] == len(database.query("select * from @agreement"))
+    database.hook.run(f"drop table {database.prefix}agreement")
+    assert land(agreement=False)["full"]
 
 
 def test_the_table_agreement_lands_beside_the_three_and_is_refreshed_with_them(database_with_views: Database) -> None:

@@ -124,9 +124,15 @@ def compare_numbers(units: Units, span: float | None) -> Compared:
     """
     left, right = pairs_in_runs(units.unit)
     one, other = units.values[left], units.values[right]
+    return Compared(units.owner[left], units.owner[right], (one, other), number_similarity(one, other, span))
+
+
+def number_similarity(one: FloatArray, other: FloatArray, span: float | None) -> FloatArray:
+    """Return how alike numbers are, see :func:`compare_numbers`."""
     most = np.abs(one) + np.abs(other) if span is None else np.full(len(one), span)
     far = np.divide(np.abs(one - other), most, out=np.zeros(len(one)), where=most > 0)
-    return Compared(units.owner[left], units.owner[right], (one, other), 1 - np.minimum(far, 1))
+    alike: FloatArray = 1 - np.minimum(far, 1)
+    return alike
 
 
 def compare_each(units: Units, similarity: Callable[[Any, Any], float]) -> Compared:

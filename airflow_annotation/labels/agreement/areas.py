@@ -14,11 +14,15 @@ from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.geometry import around_ellipse, ellipse_outline, rotated_box_corners
 from airflow_annotation.labels.masks import RLE, merge_rles, rle_area, rle_bbox, rle_iou
 from airflow_annotation.labels.outlines import polygons_to_rle
+from airflow_annotation.labels.video import MAX_FRAMES
 
 Row = dict[str, Any]
 
 _UPRIGHT, _ROTATED, _DRAWN = 0, 1, 2
-_COLUMNS: Final = ("type", "bbox", "rotation", "points", "mask_size", "mask_counts", "track_id", "frame", "attributes")
+_COLUMNS: Final = (
+    *("type", "bbox", "rotation", "points", "mask_size", "mask_counts"),
+    *("track_id", "frame", "frame_end", "attributes"),
+)
 
 
 class Areas:
@@ -157,7 +161,7 @@ def _track_iou(left: list[Row], right: list[Row], size: tuple[int, int]) -> floa
             boxes_at(
                 np.array([row["frame"] for row in rows]),
                 np.array([row["bbox"] for row in rows]),
-                np.array([_is_shown(row) for row in rows]),
+                _until(rows),
                 frames,
             )
             for rows in sides
@@ -181,8 +185,20 @@ def _track_iou(left: list[Row], right: list[Row], size: tuple[int, int]) -> floa
 
 
 def _frames(rows: list[Row]) -> IntArray:
-    numbers = [row["frame"] for row in rows]
-    return np.arange(min(numbers), max(numbers) + 1)
+    first, last = int(rows[0]["frame"]), int(_until(rows).max())
+    if last - first >= MAX_FRAMES:  # a few bytes can say so: look where there are boxes
+        return np.array([row["frame"] for row in rows], np.int64)
+    return np.arange(first, last + 1)
+
+
+def _until(rows: list[Row]) -> IntArray:
+    """Return the last frame in which each box of a track is shown: its ``frame_end``, else the next key frame."""
+    following = [*(row["frame"] for row in rows[1:]), rows[-1]["frame"]]
+    ends = [
+        row["frame_end"] if row["frame_end"] is not None else after if _is_shown(row) else row["frame"]
+        for row, after in zip(rows, following, strict=True)
+    ]
+    return np.array([max(row["frame"], end) for row, end in zip(rows, ends, strict=True)], np.int64)
 
 
 def _is_shown(row: Row) -> bool:

@@ -86,7 +86,7 @@ class AgreementMeter:
     """Measures how far people agree. Keeps sums, whose number does not grow with the items.
 
     Every measure is symmetric, 1 for two equal submissions, and taken of pairs of submissions. Drafts, skipped ones
-    and all but the last submission of a person for an item are left out.
+    and all but the last submission of a person for an item, or the one that is ground truth, are left out.
 
     Answers with classes agree by what they share over what either has (Jaccard 1901): of one class that is 1 or 0. Who
     leaves a question of one class open is not compared; who chooses none of several has chosen nothing. Numbers and
@@ -120,7 +120,7 @@ class AgreementMeter:
         self._sigmas = keypoint_sigmas
         self._annotators = _Numbers()
         self._classes = _Numbers([None])
-        self._answers: dict[str, _Numbers] = {}
+        self._answers: dict[tuple[str, str], _Numbers] = {}
         self._tallies: dict[tuple[str, str], Tally] = {}
 
     def add(self, batch: LabelTables) -> pa.RecordBatch:
@@ -158,7 +158,7 @@ class AgreementMeter:
         self, field: str, measure: str, given: Submissions, who: IntArray, rows: IntArray
     ) -> ItemAgreement:
         table, starts, unit, owner = answered(given, rows)
-        numbers = self._answers.setdefault(field, _Numbers())
+        numbers = self._answers.setdefault((field, measure), _Numbers())
         is_rating = measure == "distance" and table.column("type")[0].as_py() == "rating"
         tally = self._tally(field, measure, is_rating=is_rating)
         if measure in _CHOICES:
@@ -169,7 +169,7 @@ class AgreementMeter:
         elif measure == "distance":
             units = Units(unit, owner, read_numbers(table, starts))
             compared = compare_numbers(units, self._spans.get(field))
-            if is_rating:
+            if isinstance(tally, RatingTally):
                 units = units._replace(values=numbers.of(units.values.tolist()))
         elif measure == "edit":
             units = Units(unit, owner, join_texts(table, starts))
@@ -227,9 +227,9 @@ class AgreementMeter:
         if (field, measure) not in self._tallies:
             tally = Tally()
             if measure in _CHOICES:
-                tally = ChoiceTally(self._answers[field].names)
+                tally = ChoiceTally(self._answers[field, measure].names)
             elif is_rating:
-                tally = RatingTally(self._answers[field].names)
+                tally = RatingTally(self._answers[field, measure].names)
             elif measure == "distance":
                 tally = NumberTally()
             self._tallies[field, measure] = tally
@@ -296,9 +296,18 @@ def _pairs_of_objects(given: Submissions, owner: IntArray) -> tuple[IntArray, In
     return given.pair_of(np.minimum(mine, other), np.maximum(mine, other)), which
 
 
-def rating_spans(label_schema: LabelSchema) -> dict[str, float]:
-    """Return the greatest distance that two ratings can have, by field."""
-    return {name: field.max - 1.0 for name, field in label_schema.fields.items() if field.max > 1}
+def rating_spans(label_schema: LabelSchema, field_mapping: Mapping[str, str] | None = None) -> dict[str, float]:
+    """Return the greatest distance that two ratings can have, by field.
+
+    :param label_schema: says how many steps a rating has
+    :param field_mapping: the names that its fields have been given; of merged fields the greatest distance counts
+    """
+    mapping, spans = field_mapping or {}, dict[str, float]()
+    for name, field in label_schema.fields.items():
+        if field.max > 1:
+            given = mapping.get(name, mapping.get("type:rating", name))
+            spans[given] = max(spans.get(given, 0.0), field.max - 1.0)
+    return spans
 
 
 def rows_by_measure(labels: pa.RecordBatch) -> Iterator[tuple[str, str, IntArray]]:

@@ -69,7 +69,7 @@ def find_objects(
     :param measure: ``iou``, ``overlap``, ``oks`` or ``line``
     :param sigmas: of keypoints, or for each name of a point its own
     """
-    table = given.labels.take(pa.array(rows))
+    table = _with_frames(given.labels.take(pa.array(rows)))
     owner = given.owner[rows]
     place = _codes(table.column("target")) << 32
     each = np.arange(len(rows) + 1)
@@ -102,6 +102,12 @@ def find_objects(
     else:
         similarity = _of_keypoints(table, starts, owner[first], given, sigmas)
     return Objects(owner[first], place[first], label[first], similarity, starts, rows[order])
+
+
+def _with_frames(table: pa.RecordBatch) -> pa.RecordBatch:
+    """Number frames as the tool does where those of the file are not known, since its rate is not."""
+    frames = pc.coalesce(table.column("frame"), table.column("tool_frame"))
+    return table.set_column(table.schema.get_field_index("frame"), table.schema.field("frame"), frames)
 
 
 def is_interval(table: pa.RecordBatch) -> pa.Array:

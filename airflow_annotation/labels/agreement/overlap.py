@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from airflow_annotation.labels.agreement.submissions import count_within
-from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
+from airflow_annotation.labels.arrays import FloatArray, IntArray
 
 _PAIRS_AT_ONCE: Final = 1 << 14
 
@@ -169,20 +169,22 @@ def _distance(points: FloatArray, corners: FloatArray) -> FloatArray:
     return nearest
 
 
-def boxes_at(frames: IntArray, boxes: FloatArray, shown: BoolArray, at: IntArray) -> FloatArray:
+def boxes_at(frames: IntArray, boxes: FloatArray, until: IntArray, at: IntArray) -> FloatArray:
     """Return the boxes of a track at some frames, NaN where it is not shown.
 
-    Boxes move in straight lines between the frames that have one, as both tools draw them.
+    Boxes move in straight lines between the frames that have one, as both tools draw them, and hold where the object
+    disappears before the next one.
 
     :param frames: that have a box, ascending
     :param boxes: array of shape (frames, 4)
-    :param shown: whether the object is shown from each frame on
+    :param until: the last frame in which each box is shown, from its own on; beyond the next box, that one holds
     :param at: the frames to look at
     """
-    found = np.column_stack([np.interp(at, frames, boxes[:, side]) for side in range(4)])
+    holds = until + 1 < np.append(frames[1:], np.iinfo(np.int64).max)
+    known = np.concatenate([frames, until[holds]])
+    order = np.argsort(known, kind="stable")
+    values = np.concatenate([boxes, boxes[holds]])[order]
+    found = np.column_stack([np.interp(at, known[order], values[:, side]) for side in range(4)])
     last = np.searchsorted(frames, at, side="right") - 1
-    hidden = (last < 0) | (at > frames[-1])
-    hidden |= ~shown[np.maximum(last, 0)]
-    hidden &= ~np.isin(at, frames) | (last < 0)
-    found[hidden] = np.nan
+    found[(last < 0) | (at > until[np.maximum(last, 0)])] = np.nan
     return found

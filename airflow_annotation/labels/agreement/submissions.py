@@ -70,7 +70,8 @@ class Submissions(msgspec.Struct, frozen=True, dict=True):
 def choose_submissions(batch: LabelTables, *, include_predictions: bool = False) -> Submissions:
     """Return the submissions of a batch that are compared.
 
-    Skipped ones and drafts are not. Of several by one annotator for one item, it is the last one.
+    Skipped ones and drafts are not. Of several by one annotator for one item, it is the one that is marked as ground
+    truth, else the last one.
 
     :param batch: whole items
     :param include_predictions: whether a model counts as an annotator, known by its ``model_version``
@@ -90,7 +91,8 @@ def choose_submissions(batch: LabelTables, *, include_predictions: bool = False)
     place = _ranks(rows.column("annotation_id"), "first")
     name[nameless] += 2 * (len(rows) + 1) + place[nameless]
     changed = pc.fill_null(pc.coalesce(rows.column("updated_at"), rows.column("created_at")).cast(pa.int64()), 0)
-    order = np.lexsort((place, changed.to_numpy(), name, item))
+    truth = pc.fill_null(rows.column("ground_truth"), False).to_numpy(zero_copy_only=False)
+    order = np.lexsort((place, changed.to_numpy(), truth, name, item))
     last = np.diff(item[order], append=-1) != 0
     last |= np.diff(name[order], append=-1) != 0
     chosen = order[last]
