@@ -231,7 +231,8 @@ def land_dataset(
     asked = read_options(new.dataset_format, options or {})
     left_out: Counter[str] = Counter()
     if asked.annotations == "consensus":
-        batches = merge_batches(batches, asked.consensus, new.label_schema, left_out)
+        mapping = new.settings.get("field_mapping")
+        batches = merge_batches(batches, asked.consensus, new.label_schema, left_out, mapping)
     manifest = write_version(
         store,
         msgspec.structs.replace(new, settings={**new.settings, "dataset_options": msgspec.to_builtins(asked)}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from collections import Counter
@@ -15,9 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_annotation.labels.consensus import Consensus, ConsensusOptions, merge_submissions
+from airflow_annotation.labels.consensus import Consensus, ConsensusOptions, merge_batches, merge_submissions
 from airflow_annotation.labels.consensus.dawid_skene import dawid_skene, estimate_weights
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from tests.labels.test_agreement import BOXES, HEIGHT, WIDTH, Item, Label, box, choice, landing
 
@@ -103,6 +105,14 @@ def test_ground_truth_wins_as_it_is() -> None:
     assert not found.left_out
 
 
+def test_ground_truth_wins_over_what_the_same_person_submitted_later() -> None:
+    later = {"annotator": "a", "updated_at": datetime(2026, 1, 1, tzinfo=timezone.utc)}
+    item = {"a": choice("sun"), "again": choice("rain"), "b": choice("rain")}
+    found = merged(item, a={"ground_truth": True}, again=later)
+    assert found.tables.annotations["annotation_id"].to_pylist() == ["0-a"]
+    assert found.tables.labels["label"].to_pylist() == ["sun"]
+
+
 def test_two_who_found_nothing_agree_on_an_empty_submission() -> None:
     found = merged({"a": [], "b": []})
     (annotation,) = found.tables.annotations.to_pylist()
@@ -166,6 +176,31 @@ def test_numbers_are_the_median() -> None:
     assert [row["number"] for row in labels_of(*numbers, weights={"c": 5})] == [50.0]
 
 
+@pytest.mark.parametrize("last", ["a", "b"])
+def test_of_two_numbers_it_is_the_one_that_was_given_last(last: str) -> None:
+    later = {"updated_at": datetime(2026, 1, 1, tzinfo=timezone.utc)}
+    numbers = {"a": 2.0, "b": 8.0}
+    item = {who: [{"type": "scalar", "number": one}] for who, one in numbers.items()}
+    found = merge_submissions(landing(item, **{last: later}))
+    assert found.tables.labels["number"].to_pylist() == [numbers[last]]
+
+
+def test_ratings_in_a_renamed_field_agree_as_its_schema_says() -> None:
+    schema = LabelSchema.from_dict({"stars": {"type": "rating", "max": 5}})
+    batch = landing({who: [{"type": "rating", "number": number}] for who, number in (("a", 1.0), ("b", 5.0))})
+    for mapping in ({"stars": "field"}, {"type:rating": "field"}):
+        (merged,) = merge_batches([batch], ConsensusOptions(), schema, Counter(), mapping)
+        assert merged.annotations["score"].to_pylist() == [0]
+
+
+def test_numbers_that_differ_agree_by_their_distance_from_the_median() -> None:
+    ratings = [[{"type": "rating", "number": number}] for number in (1.0, 3.0, 5.0)]
+    batch = landing(dict(zip("abc", ratings, strict=True)))
+    (row,) = merge_submissions(batch, ConsensusOptions(), {"field": 4}).tables.labels.to_pylist()
+    assert agreed(row)[0] == pytest.approx((0.5 + 1 + 0.5) / 3, abs=1e-6)
+    assert agreed(labels_of(*ratings)[0])[0] == pytest.approx((0.5 + 1 + 0.75) / 3, abs=1e-6)
+
+
 def test_a_text_is_the_one_that_is_most_like_the_others() -> None:
     texts = [[{"type": "text", "text": text}] for text in ("a cat sits", "a cat sit", "nothing")]
     assert next(row["text"] for row in labels_of(*texts)).startswith("a cat")
@@ -210,6 +245,15 @@ def test_objects_that_overlap_less_are_two() -> None:
     boxes = [[box(0.1, 0.1, 0.2, 0.2)], [box(0.2, 0.1, 0.2, 0.2)]]  # a third of both
     assert not labels_of(*boxes)
     assert len(labels_of(*boxes, min_overlap=0.3)) == 1
+
+
+def test_the_order_of_boxes_that_are_one_another_does_not_matter() -> None:
+    place = (0.0, 0.0, 0.5, 0.5)
+    named = {who: [box(*place, label_id=f"{who}{number}") for number in range(2)] for who in "abc"}
+    expected = merged(named).tables.labels.to_pylist()
+    for orders in itertools.product((1, -1), repeat=3):
+        turned = {who: own[::order] for (who, own), order in zip(named.items(), orders, strict=True)}
+        assert merged(turned).tables.labels.to_pylist() == expected
 
 
 @settings(max_examples=50)
@@ -318,6 +362,51 @@ def test_relations_lead_to_the_merged_labels() -> None:
     (relation,) = (row for row in rows if row["type"] == "relation")
     left, right = (row["label_id"] for row in sorted(rows, key=lambda row: row["bbox"] or [9])[:2])
     assert (relation["from_label_id"], relation["to_label_id"]) == (left, right)
+
+
+def test_relations_lead_to_merged_spans() -> None:
+    def related(start: int) -> list[Label]:
+        ends = {"from_label_id": "p", "to_label_id": "q"}
+        spans = [(start, 12, "p"), (16, 22, "q")]
+        return [
+            *(
+                {"type": "span", "label": "name", "span_start": first, "span_end": last, "label_id": name}
+                for first, last, name in spans
+            ),
+            {"type": "relation", "label_id": "r", "label": "of", "field": "relation", **ends},
+        ]
+
+    rows = labels_of(related(0), related(4), related(0))
+    (relation,) = (row for row in rows if row["type"] == "relation")
+    spans = {row["label_id"]: row["span_start"] for row in rows if row["type"] == "span"}
+    assert (spans[relation["from_label_id"]], spans[relation["to_label_id"]]) == (0, 16)
+
+
+def test_a_label_whose_parent_is_in_no_consensus_has_none() -> None:
+    wheel = {**box(0.1, 0.1, 0.2, 0.2, "wheel"), "label_id": "wheel", "parent_label_id": "car"}
+    cars = [{**box(at, 0.5, 0.2, 0.2), "label_id": "car"} for at in (0.1, 0.7)]
+    (row,) = labels_of(*([car, wheel] for car in cars))
+    assert (row["label"], row["parent_label_id"]) == ("wheel", None)
+
+
+def test_spans_of_video_say_frames_and_times_alike() -> None:
+    def span(first: int, last: int) -> list[Label]:
+        frames = {"frame": first, "frame_end": last, "tool_frame": first + 1}
+        return [{"type": "classification", "label": "goal", **frames, "time": first / 25, "time_end": (last + 1) / 25}]
+
+    (row,) = labels_of(span(0, 49), span(25, 99), span(10, 74))
+    assert (row["frame"], row["frame_end"], row["tool_frame"]) == (10, 74, 11)
+    assert (row["time"], row["time_end"]) == (10 / 25, 75 / 25)
+
+
+def test_pixels_that_nobody_shares_are_no_mask() -> None:
+    masks = []
+    for first in (0, 50):
+        mask = np.zeros((HEIGHT, WIDTH), np.bool_)
+        mask[first : first + 40] = True
+        rle = mask_to_rle(mask)
+        masks.append([{"type": "segmentation", "label": "road", "mask_size": rle.size, "mask_counts": rle.counts}])
+    assert not labels_of(*masks)
 
 
 def test_labels_that_cannot_be_merged_are_counted() -> None:

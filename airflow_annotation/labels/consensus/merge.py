@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from airflow_annotation.labels.agreement.answers import (
     answered,
     join_texts,
+    number_similarity,
     ranking_similarity,
     read_numbers,
     read_rankings,
@@ -42,10 +43,12 @@ from airflow_annotation.labels.consensus.votes import (
     merge_rankings,
     merge_stretches,
 )
+from airflow_annotation.labels.masks import RLE, rle_area
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import ANNOTATIONS, LABELS, LabelTables
 
 _DEFAULTS: Final = ConsensusOptions()
+_INTERVALS: Final = sorted(INTERVALS, key=lambda names: names[0] != "frame")
 _SHAPES: Final = ("iou", "line", "oks")
 
 
@@ -62,7 +65,11 @@ class Consensus(NamedTuple):
 
 
 def merge_batches(
-    batches: Iterable[LabelTables], options: ConsensusOptions, label_schema: LabelSchema, left_out: Counter[str]
+    batches: Iterable[LabelTables],
+    options: ConsensusOptions,
+    label_schema: LabelSchema,
+    left_out: Counter[str],
+    field_mapping: Mapping[str, str] | None = None,
 ) -> Iterator[LabelTables]:
     """Yield batches of whole items with one submission for each item, see :func:`merge_submissions`.
 
@@ -70,8 +77,9 @@ def merge_batches(
     :param options: what is asked
     :param label_schema: says how far two ratings can be apart
     :param left_out: counts, by reason, what is in no submission
+    :param field_mapping: the names that its fields have in the batches, where these are other ones
     """
-    spans = rating_spans(label_schema)
+    spans = rating_spans(label_schema, field_mapping)
     for batch in batches:
         merged = merge_submissions(batch, options, spans)
         left_out.update(merged.left_out)
@@ -121,7 +129,7 @@ def merge_submissions(
     if options.on_shortfall == "leave_out":
         left_out["items without consensus"] = int((short & ~has_truth & (given.counts > 0)).sum())
     electorate = _electorate(given, options, recency)
-    merged = _Merger(electorate, options, merging)
+    merged = _Merger(electorate, options, merging, spans or {})
     label_rows = merged.rows()
     left_out["labels that cannot be merged"] = merged.unmerged
     annotation_rows = merged.annotations(agreement, label_rows)
@@ -136,8 +144,10 @@ def merge_submissions(
 class _Merger:
     """Merges the labels of a batch."""
 
-    def __init__(self, electorate: Electorate, options: ConsensusOptions, merging: Any) -> None:
-        self._electorate, self._options, self._merging = electorate, options, merging
+    def __init__(
+        self, electorate: Electorate, options: ConsensusOptions, merging: Any, spans: Mapping[str, float]
+    ) -> None:
+        self._electorate, self._options, self._merging, self._spans = electorate, options, merging, spans
         self._table: list[Row] = []
         self.unmerged = 0
 
@@ -163,7 +173,8 @@ class _Merger:
         found.sort(key=lambda one: (one[0], one[1]["field"], one[1]["label_id"], one[1]["frame"] or 0))
         for item, row in found:
             owner, parent, own = row.pop(PARENT, (0, None, None))
-            row["parent_label_id"] = None if parent is None else ids.get((owner, parent), own)
+            found_parent = None if parent is None else ids.get((owner, parent), own)
+            row["parent_label_id"] = None if found_parent == row["label_id"] else found_parent
             item_id = row["item_id"]
             merged.append(row | {"annotation_id": f"{CONSENSUS}-{item_id}", "ordinal": counts[item]})
             counts[item] += 1
@@ -199,11 +210,11 @@ class _Merger:
 
     def _merge(self, measure: str, rows: IntArray, ids: Ids) -> Iterator[tuple[int, Row]]:
         if measure == "overlap":
-            yield from self._merge_spans(rows)
+            yield from self._merge_spans(rows, ids)
         elif measure in _SHAPES:
             painted = np.array([self._table[row]["type"] == "segmentation" for row in rows.tolist()], np.bool_)
             if painted.any():
-                yield from self._merge_painted(rows[painted])
+                yield from self._merge_painted(rows[painted], ids)
             if not painted.all():
                 least = self._options.min_overlap
                 yield from merge_objects(self._electorate, self._table, rows[~painted], measure, least, ids)
@@ -224,7 +235,8 @@ class _Merger:
             firsts = [own_rows[starts[place]] for place in places]
             attributes = vote_on_attributes(list(zip(votes, firsts, strict=True)))
             item = int(electorate.given.item[submissions[0]])
-            for columns, support, similarity in _elected(measure, votes, total):
+            span = self._spans.get(firsts[0]["field"])
+            for columns, support, similarity in _elected(measure, votes, total, span):
                 supporters = [one for one, vote in zip(submissions, votes, strict=True) if support(vote)]
                 base = next(row for row, vote in zip(firsts, votes, strict=True) if support(vote))
                 key = [(base["item_id"], base["field"]), (base["target"] or "", columns.get("label"))]
@@ -233,14 +245,15 @@ class _Merger:
                     merged_row(electorate, base, merged_id(key), supporters, similarity, **columns, **attributes),
                 )
 
-    def _merge_spans(self, rows: IntArray) -> Iterator[tuple[int, Row]]:
+    def _merge_spans(self, rows: IntArray, ids: Ids) -> Iterator[tuple[int, Row]]:
         """Merge spans of text or time: what more than half have marked with a class."""
         electorate = self._electorate
         found: defaultdict[tuple[Any, ...], list[tuple[float, float, int, Row]]] = defaultdict(list)
         for place in rows.tolist():
             row, owner = self._table[place], int(electorate.given.owner[place])
+            # Frames are exact, and go before the times that are made of them.
             begin, end, beyond = next(
-                names for names in INTERVALS if row[names[1]] is not None or row[names[0]] is not None
+                names for names in _INTERVALS if row[names[1]] is not None or row[names[0]] is not None
             )
             first = row[begin] if row[begin] is not None else row[end]
             last = (row[end] if row[end] is not None else first) + beyond
@@ -257,17 +270,23 @@ class _Merger:
                 supporters = sorted({mark[2] for mark in own})
                 votes = [(electorate.vote(mark[2], None), mark[3]) for mark in own]
                 kind = int if begin != "time" else float
-                columns = {begin: kind(first), end: kind(last - beyond), "text": _covered(own, first, last)}
-                if begin == "frame":
-                    columns |= {"time": None, "time_end": None, "tool_frame": None}
+                # A stretch begins where a mark begins, and ends where a mark ends: what else they say of that holds.
+                starting = next(row for start, _, _, row in own if start == first)
+                ending = next(row for _, stop, _, row in own if stop == last)
+                columns = {name: starting[name] for name in ("tool_frame", *(names[0] for names in INTERVALS))}
+                columns |= {names[1]: ending[names[1]] for names in INTERVALS}
+                columns |= {begin: kind(first), end: kind(last - beyond)}
+                columns["text"] = _covered(own, first, last) if begin == "span_start" else None
                 likeness = (
                     sum((min(mark[1], last) - max(mark[0], first)) for mark in own) / (last - first) / len(supporters)
                 )
                 label_id = merged_id([(own[0][3]["item_id"], own[0][3]["field"]), (f"{begin} {first} {last}", name)])
+                for _, _, owner, row in own:
+                    ids.setdefault((owner, row["label_id"]), label_id)
                 base = own[0][3] | vote_on_attributes(votes)
                 yield item, merged_row(electorate, base, label_id, supporters, min(likeness, 1.0), **columns)
 
-    def _merge_painted(self, rows: IntArray) -> Iterator[tuple[int, Row]]:
+    def _merge_painted(self, rows: IntArray, ids: Ids) -> Iterator[tuple[int, Row]]:
         """Merge semantic masks: of each class the pixels that more than half have painted."""
         electorate = self._electorate
         found: defaultdict[tuple[Any, ...], list[tuple[int, Row]]] = defaultdict(list)
@@ -287,7 +306,10 @@ class _Merger:
             weights = [electorate.weights[owner] for owner in supporters]
             base = painted[0][1]
             columns = vote_on_pixels(masks, weights, electorate.total(supporters[0]))
+            if not rle_area(RLE(tuple(columns["mask_size"]), columns["mask_counts"])):
+                continue
             label_id = merged_id([(row["annotation_id"], row["label_id"]) for _, row in painted])
+            ids |= {(owner, row["label_id"]): label_id for owner, row in painted}
             yield item, merged_row(electorate, base, label_id, supporters, **columns)
 
     def _merge_relations(self, places: Sequence[int], ids: Ids) -> Iterator[tuple[int, Row]]:
@@ -307,7 +329,7 @@ class _Merger:
                 yield item, merged_row(electorate, base, merged_id([(field, start), (end, label)]), sorted(rows))
 
 
-def _elected(measure: str, votes: Sequence[Vote], total: float) -> Iterator[tuple[Row, Any, float]]:
+def _elected(measure: str, votes: Sequence[Vote], total: float, span: float | None) -> Iterator[tuple[Row, Any, float]]:
     """Yield the columns of an answer that was elected, who voted for it, and how alike their answers are."""
     if measure == "match":
         chosen = majority(votes)
@@ -320,7 +342,10 @@ def _elected(measure: str, votes: Sequence[Vote], total: float) -> Iterator[tupl
             columns = {"label": names[0], "labels": list(names) if len(names) > 1 else None}
             yield columns, lambda vote: not set(names).isdisjoint(vote.value), alike
     elif measure == "distance":
-        yield {"number": median(votes)}, lambda _: True, 1.0
+        number = median(votes)
+        given = np.array([vote.value for vote in votes])
+        alike = float(number_similarity(given, np.full(len(given), number), span).mean())
+        yield {"number": number}, lambda _: True, alike
     elif measure == "edit":
         text = medoid(votes, text_similarity)
         alike = fmean(text_similarity(text, vote.value) for vote in votes)

@@ -45,6 +45,9 @@ def merge_objects(  # noqa: PLR0917 - what all merging takes
     :param ids: is filled with what has become of which label
     """
     given = electorate.given
+    # Of several assignments that are as good, the order of the objects decides: it is that of their names.
+    keys = [(int(given.owner[row]), table[row]["label_id"], table[row]["frame"] or 0, row) for row in rows.tolist()]
+    rows = np.array([key[-1] for key in sorted(keys)], np.int64)
     objects = find_objects(given, rows, np.ones(len(rows), np.int64), measure, 0.05)
     for cluster in find_clusters(given, objects, min_overlap):
         submissions = [int(objects.owner[member]) for member in cluster.members]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -47,13 +48,18 @@ def majority_of_each(votes: Sequence[Vote], total: float) -> tuple[str, ...]:
 
 
 def median(votes: Sequence[Vote]) -> float:
-    """Return the median of numbers: the least one that half of the weight does not exceed."""
+    """Return the median of numbers: half of the weight is not above it, and half is not below it.
+
+    Where that is true of two numbers that were given, it is the one of them that was given last.
+    """
     ordered = sorted(votes, key=lambda vote: vote.value)
     half, passed = sum(vote.weight for vote in votes) / 2, 0.0
-    for vote in ordered:
+    for place, vote in enumerate(ordered):
         passed += vote.weight
-        if passed >= half:
-            return float(vote.value)
+        if passed >= half or math.isclose(passed, half):
+            middle = ordered[place : place + 1 + math.isclose(passed, half)]
+            values = {one.value for one in middle}
+            return float(max((one for one in votes if one.value in values), key=lambda one: one.recency).value)
     raise ValueError("There is no median of no numbers.")
 
 
