@@ -82,11 +82,21 @@ def read_query(connect: Connect, sql: str, parameters: Any = None) -> Iterator[R
     :param connect: connects to the database
     :param sql: the query
     :param parameters: of the query, in the driver's own style; None if it has none, where a % is a %
+    :raises AnnotationError: the database refuses the query, or it returns no rows, or two columns of one name
     """
+    from sqlalchemy.exc import SQLAlchemyError  # takes long to import
+
     with connect() as connection:
         options: dict[str, Any] = {"stream_results": True, "max_row_buffer": _SQL_ROWS_AT_ONCE}
         options["no_parameters"] = parameters is None  # or a literal % would be taken for one
-        result = connection.execution_options(**options).exec_driver_sql(sql, parameters)
+        try:
+            result = connection.execution_options(**options).exec_driver_sql(sql, parameters)
+            names = list(result.keys())
+        except SQLAlchemyError as error:
+            raise AnnotationError(f"The query of sql does not run: {getattr(error, 'orig', None) or error}") from error
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise AnnotationError(f"The query of sql returns several columns {twice!r}: give each a name of its own.")
         yield from map(dict, result.mappings())
 
 

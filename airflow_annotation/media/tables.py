@@ -104,7 +104,7 @@ def _checked_names(names: list[Any]) -> list[Any]:
     """Return the names of columns; of two with one name, a row would have the last one without a word."""
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise AnnotationError(f"The media's table has several columns {twice!r}: give each a name of its own.")
+        raise AnnotationError(f"The table has several columns {twice!r}: give each a name of its own.")
     return names
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from airflow_annotation.exceptions import AnnotationUploadError
+from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.hooks.label_studio import upload_requests
 from airflow_annotation.labels.reading import ReadOptions
@@ -93,6 +93,22 @@ def test_the_rows_of_a_query_are_read_as_they_are_needed(
         arguments = {"sql": query, "sql_conn_id": conn}
         assert upload(project, label_studio_conn_id, sql_parameters=(200,), **arguments) == (200, 0, 0)
         assert upload(project, label_studio_conn_id, sql_parameters=(250,), **arguments) == (50, 200, 0)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("SELEC", 'The query of sql does not run: near "SELEC": syntax error'),
+        ("CREATE TABLE made (id INTEGER)", "The query of sql does not run: This result object does not return rows"),
+        ("SELECT 1 AS item_key, 'a' AS \"left\", 'b' AS \"left\"", "returns several columns 'left'"),
+    ],
+)
+def test_a_query_that_gives_no_items_says_why(
+    label_studio_conn_id: str, project: AnnotationProject, tmp_path: Path, query: str, said: str
+) -> None:
+    connection = {"conn_type": "sqlite", "host": str(tmp_path / "rows.db")}
+    with airflow_connection(f"sqlite_{uuid4().hex}", connection) as conn, pytest.raises(AnnotationError, match=said):
+        upload(project, label_studio_conn_id, sql=query, sql_conn_id=conn)
 
 
 def test_a_row_that_does_not_fit_the_project_fails_by_itself_and_names_the_tag(
