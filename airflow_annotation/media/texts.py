@@ -44,3 +44,13 @@ def read_json(uri: str) -> Any:
         return msgspec.json.decode(read_text(uri))
     except msgspec.DecodeError as error:
         raise MediaError(f"{shown(uri)} is not JSON: {error}.") from error
+
+
+def from_json_text(value: Any) -> Any:
+    """Return what JSON text holds, as CSV and databases without lists have lists; any other value as it is."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return value

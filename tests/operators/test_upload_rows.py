@@ -148,20 +148,6 @@ def test_lists_to_order_may_be_json_text_and_their_entries_have_ids(label_studio
     hook.delete_project(project.id)
 
 
-def test_conversations_may_be_json_text(label_studio_conn_id: str) -> None:
-    hook = AnnotationHook.for_connection(label_studio_conn_id)
-    schema = LabelSchema.from_dict({"solved": {"type": "classification", "classes": ["yes", "no"]}})
-    project = hook.create_project(
-        title="chats", run_key=f"rows/{uuid4()}", label_schema=schema, media_type="conversation"
-    )
-    messages = [{"role": "user", "content": "Größe?"}]
-    rows = [{"item_key": "a", "conversation": json.dumps(messages)}]
-    assert upload(project, label_studio_conn_id, media=rows) == (1, 0, 0)
-    (item,) = landed(project, label_studio_conn_id)
-    assert json.loads(item["data"]) == {"conversation": messages}
-    hook.delete_project(project.id)
-
-
 def test_times_of_data_frames_are_texts(project: AnnotationProject, label_studio_conn_id: str) -> None:
     frame = pd.DataFrame(ROWS[:1]).assign(prompt=pd.Timestamp("2026-01-02"))
     assert upload(project, label_studio_conn_id, media=frame) == (1, 0, 0)

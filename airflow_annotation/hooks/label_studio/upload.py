@@ -40,7 +40,7 @@ from airflow_annotation.labels.messages import read_messages
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.probe import MediaProbe, probe_media
 from airflow_annotation.media.storage import local_path, open_media, shown, uri_scheme, without_connection
-from airflow_annotation.media.texts import read_json, read_text
+from airflow_annotation.media.texts import from_json_text, read_json, read_text
 
 _READERS: Final = 8
 _READ_AHEAD: Final = 64
@@ -258,9 +258,9 @@ class _Upload:
         data = {"item_key": item.item_key, **sizes, **item.data}
         for media in self._config.objects.values():
             if media.holds_messages:
-                data[media.data_key] = _messages(item, _from_text(data[media.data_key]), media)
+                data[media.data_key] = _messages(item, from_json_text(data[media.data_key]), media)
             elif media.tag.lower() == _LIST:
-                data[media.data_key] = _entries(item, _from_text(data[media.data_key]), media)
+                data[media.data_key] = _entries(item, from_json_text(data[media.data_key]), media)
         return ReadyItem(item_key=item.item_key, data=data, size=self._json_size(item, data))
 
     def _json_size(self, item: MediaItem, data: Any) -> int:
@@ -389,16 +389,6 @@ def _entries(item: MediaItem, entries: Any, media: MediaObject) -> Any:
             'each that no other has, such as [{"id": "a", "title": "First", "body": "…"}].'
         )
     return entries
-
-
-def _from_text(value: Any) -> Any:
-    """Return what JSON text holds, as CSV and databases without lists have lists; any other value as it is."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
-        return value
-    try:
-        return msgspec.json.decode(value)
-    except msgspec.DecodeError:
-        return value
 
 
 def _name(item: MediaItem) -> str:

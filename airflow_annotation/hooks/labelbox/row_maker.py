@@ -25,7 +25,7 @@ from airflow_annotation.labels.messages import read_messages
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.storage import open_media, shown, uri_scheme, without_connection
-from airflow_annotation.media.texts import read_json
+from airflow_annotation.media.texts import from_json_text, read_json
 
 _IAM_SCHEMES: Final = ("gs", "gcs", "s3", "s3a")
 _DATA_TYPES: Final = ("text", "html", "conversation")
@@ -185,6 +185,7 @@ def _name(item: MediaItem) -> str:
 
 def _conversation(item: MediaItem, document: Any) -> bytes:
     """Return the messages of a conversation as Labelbox reads them; its own documents as they are."""
+    document = from_json_text(document)
     try:
         messages = read_messages(document)
     except LabelError as error:
