@@ -482,7 +482,8 @@ def test_frames_are_those_of_the_tool_where_those_of_the_file_are_not_known() ->
             for frame, x in ((1, 0.0), (101, 0.5))
         ]
 
-    assert value(track(0), track(0)) == pytest.approx(1)
+    between = {**track(0)[0], "tool_frame": 51, "bbox": [0.25, 0, 0.1, 0.2]}
+    assert value(track(0), [track(0)[0], between, track(0)[1]]) == pytest.approx(1)
     assert value(track(0), track(0.05)) == pytest.approx(1 / 3)
 
 
