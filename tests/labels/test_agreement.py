@@ -364,6 +364,17 @@ def test_masks_polygons_and_ellipses_agree_by_their_pixels() -> None:
     assert value([ellipse], [masks[0]]) == pytest.approx(np.pi / 4, abs=0.01)
 
 
+def test_parts_of_one_mask_may_have_several_sizes() -> None:
+    def painted(height: int, width: int, columns: slice) -> Label:
+        mask = np.zeros((height, width), np.bool_)
+        mask[:, columns] = True
+        rle = mask_to_rle(mask)
+        return {"type": "segmentation", "label": "road", "mask_size": rle.size, "mask_counts": rle.counts}
+
+    left, right = painted(HEIGHT, WIDTH, slice(0, 100)), painted(50, 100, slice(50, 100))
+    assert value([left, right], [painted(HEIGHT, WIDTH, slice(0, 200))]) == 1
+
+
 def test_semantic_masks_agree_by_class() -> None:
     def painted(name: str, rows: slice) -> Label:
         mask = np.zeros((HEIGHT, WIDTH), np.bool_)

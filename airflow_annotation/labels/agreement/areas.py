@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from airflow_annotation.labels.agreement.overlap import box_iou, boxes_at, quad_iou
 from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.geometry import around_ellipse, ellipse_outline, rotated_box_corners
-from airflow_annotation.labels.masks import RLE, merge_rles, rle_area, rle_bbox, rle_iou
+from airflow_annotation.labels.masks import RLE, mask_to_rle, merge_rles, rle_area, rle_bbox, rle_iou, rle_to_mask
 from airflow_annotation.labels.outlines import polygons_to_rle
 from airflow_annotation.labels.video import MAX_FRAMES
 
@@ -103,7 +103,8 @@ class Areas:
 
     def _mask(self, number: int) -> RLE:
         if number not in self._masks:
-            self._masks[number] = merge_rles([draw(row, self._size(number)) for row in self._rows_of(number)])
+            parts = [draw(row, self._size(number)) for row in self._rows_of(number)]
+            self._masks[number] = merge_rles([_of_size(part, parts[0].size) for part in parts])
         return self._masks[number]
 
     def _drawn_iou(self, one: int, other: int) -> float:
@@ -131,6 +132,14 @@ def draw(row: Row, size: tuple[int, int]) -> RLE:
         else:
             outline = rotated_box_corners(row["bbox"], turn, *size)[0].tolist()
     return polygons_to_rle([[outline]] if len(outline) > 2 else [], *size)
+
+
+def _of_size(mask: RLE, size: tuple[int, int]) -> RLE:
+    """Return a mask in another size, by the nearest pixels: parts of one object may have been painted in several."""
+    if mask.size == size:
+        return mask
+    rows, columns = (np.arange(side) * own // side for side, own in zip(size, mask.size, strict=True))
+    return mask_to_rle(rle_to_mask(mask)[np.ix_(rows, columns)])
 
 
 def _around(row: Row, size: tuple[int, int]) -> tuple[float, ...]:
