@@ -126,11 +126,16 @@ def _task(data: Json, regions: list[Json]) -> Json:
 
 
 def label_studio_tasks() -> list[Json]:
-    """Return tasks of an image with one region each, and one with all of them."""
+    """Return tasks of an image with one region each, one with all of them, and tasks of a sound."""
     facts = {"item_key": "k", "media_uri": "gs://b/1.jpg", "width": WIDTH, "height": HEIGHT}
     facts["talk"] = [{"author": "anna", "text": "\U0001f600 I am glad."}]
+    facts["story"], facts["left"], facts["right"] = "A abc \U0001f600 city.", "Yes.", "No."
+    facts["answers"] = [{"id": "a", "title": "A", "body": "One."}, {"id": "b", "title": "B", "body": "Two."}]
     data = {"image": "https://a/1.jpg", **facts, "camera": {"id": 3, "tags": ["a", None, 1.5]}}
-    return [_task(data, regions) for regions in (*([region] for region in _regions()), _regions(), [])]
+    sound = {"sound": "https://a/1.wav", "item_key": "k"}
+    heard = [region for region in _regions() if region.get("from_name") in {"voices", "note", "weather"}]
+    images = [_task(data, regions) for regions in (*([region] for region in _regions()), _regions(), [])]
+    return [_task(sound, heard), _task(sound, heard[:1]), *images]
 
 
 def label_studio_videos() -> list[Json]:
