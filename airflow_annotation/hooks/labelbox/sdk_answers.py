@@ -96,29 +96,37 @@ def _is_answer(body: Any, request: requests.PreparedRequest) -> bool:
     if {"errors", "message"} & body.keys():
         return True
     data = body.get("data")
-    return isinstance(data, dict) and asked_fields(_document(request)) <= data.keys()
+    return isinstance(data, dict) and all(
+        name in data and (not has_parts or isinstance(data[name], dict | list | None))
+        for name, has_parts in asked_fields(_document(request)).items()
+    )
 
 
-def asked_fields(document: str) -> set[str]:
+def asked_fields(document: str) -> dict[str, bool]:
     """Return the names that an answer's data have for certain: of the fields that a GraphQL document asks first.
 
     :param document: its first operation counts
+    :return: by name, whether parts of it are asked, so that it is an object, a list or null
     """
-    fields: set[str] = set()
+    fields: dict[str, bool] = {}
+    last = ""
     opened: list[str] = []
     previous = ""
     for part in _TOKEN.findall(document):
         if part in _CLOSING:
             if opened[-1:] != [_CLOSING[part]]:
-                return set()
+                return {}
             opened.pop()
             if not opened and part == "}":
                 break
         elif part in _CLOSING.values():
+            if part == "{" and opened == ["{"] and last:
+                fields[last] = True
             opened.append(part)
         elif opened == ["{"] and part in {"@", "..."}:
-            return set()  # what may be left out, or is named elsewhere
+            return {}  # what may be left out, or is named elsewhere
         elif opened == ["{"] and part.isidentifier() and previous != ":":
-            fields.add(part)
+            fields[part] = False
+            last = part
         previous = part
     return fields

@@ -24,6 +24,7 @@ SCHEMA = LabelSchema.from_dict({"weather": {"type": "classification", "classes":
 JSON = {"Content-Type": "application/json"}
 GARBLED: dict[str, dict[str, Any]] = {
     "other data": {"headers": JSON, "body": b'{"data": {"user": {"id": "1"}}}'},
+    "a number for an object": {"headers": JSON, "body": b'{"data": {"project": 1}}'},
     "no data": {"headers": JSON, "body": b'{"data": {}}'},
     "null": {"headers": JSON, "body": b"null"},
     "a list": {"headers": JSON, "body": b"[]"},
@@ -94,22 +95,38 @@ def test_a_garbled_answer_to_a_deletion_is_an_error_and_the_next_try_finds_what_
     assert not proxied.delete_project(project.id)
 
 
+@pytest.mark.parametrize("kind", GARBLED)
+def test_an_ontology_is_not_taken_for_connected_when_an_answer_does_not_say_so(
+    proxied: LabelboxHook, server: FaultServer, kind: str
+) -> None:
+    run_key = str(uuid4())
+    garble(server, "connectOntology", kind, times=1)
+    with pytest.raises(AnnotationAnswerError, match="POST /graphql was answered with") as error:
+        proxied.create_project(title="connected", run_key=run_key, label_schema=SCHEMA)
+    assert error.value.is_transient
+    project = proxied.create_project(title="connected", run_key=run_key, label_schema=SCHEMA)
+    assert proxied.get_label_schema(project.id) == SCHEMA
+
+
 @pytest.mark.parametrize(
     ("document", "fields"),
     [
-        ("{ a }", {"a"}),
-        ("query Q($a: In = {x: [1, {y: 2}]}, $b: [ID!]!) @live { a(w: {id: $a}) { b { c } } d }", {"a", "d"}),
-        ('mutation M { short: long(s: "} { x") { id } other }', {"short", "other"}),
-        ('query { a(s: """ } " { \\""" q """) { b } # c } {\n d }', {"a", "d"}),
-        ("query { a { b } } query R { c }", {"a"}),
-        ("mutation M($id: ID!) {updateProject(where: {id: $id} data: {deleted: true}) {id}} ", {"updateProject"}),
-        ("query { ...F b } fragment F on Query { c }", set()),
-        ("query { a @include(if: false) b }", set()),
-        ("query { a { b", {"a"}),
-        ("", set()),
+        ("{ a }", {"a": False}),
+        (
+            "query Q($a: In = {x: [1, {y: 2}]}, $b: [ID!]!) @live { a(w: {id: $a}) { b { c } } d }",
+            {"a": True, "d": False},
+        ),
+        ('mutation M { short: long(s: "} { x") { id } other }', {"short": True, "other": False}),
+        ('query { a(s: """ } " { \\""" q """) { b } # c } {\n d }', {"a": True, "d": False}),
+        ("query { a { b } } query R { c }", {"a": True}),
+        ("mutation M($id: ID!) {updateProject(where: {id: $id} data: {deleted: true}) {id}} ", {"updateProject": True}),
+        ("query { ...F b } fragment F on Query { c }", {}),
+        ("query { a @include(if: false) b }", {}),
+        ("query { a { b", {"a": True}),
+        ("", {}),
     ],
 )
-def test_fields_that_a_document_asks_first(document: str, fields: set[str]) -> None:
+def test_fields_that_a_document_asks_first(document: str, fields: dict[str, bool]) -> None:
     assert asked_fields(document) == fields
 
 
@@ -124,4 +141,5 @@ def test_fields_of_what_the_sdk_asks(proxied: LabelboxHook, server: FaultServer)
         operation = graphql.parse(document).definitions[0]
         assert isinstance(operation, graphql.OperationDefinitionNode)
         fields = [node for node in operation.selection_set.selections if isinstance(node, graphql.FieldNode)]
-        assert asked_fields(document) == {(node.alias or node.name).value for node in fields}
+        expected = {(node.alias or node.name).value: node.selection_set is not None for node in fields}
+        assert asked_fields(document) == expected
