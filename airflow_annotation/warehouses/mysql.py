@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects.mysql import mysqlconnector
 
 from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.warehouses.base import INSERT_ROWS, Warehouse, quoted_database, quoted_host
@@ -26,6 +27,9 @@ LOCK_TIMEOUT: Final = 300
 
 INSERT_BYTES: Final = 1 << 20
 """Of one INSERT that has several rows. Servers take 16 MiB or more, unless they are told otherwise."""
+
+_NAMES: Final = mysqlconnector.dialect().identifier_preparer
+"""Quotes names for statements without parameters: what quotes them for mysqlclient doubles each %."""
 
 _PORT: Final = 3306
 _KEY_LENGTH: Final = 255  # of three columns in one key: InnoDB has no more than 3072 bytes there
@@ -112,8 +116,7 @@ class MySqlWarehouse(Warehouse):
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
         """Insert rows, many by one statement."""
-        names = connection.dialect.identifier_preparer
-        name = names.format_table(table).replace("%%", "%")  # doubled for statements that have parameters
+        name = _NAMES.format_table(table)
         cursor: Any = connection.connection.cursor()
         try:
             for batch in batches:
@@ -121,7 +124,7 @@ class MySqlWarehouse(Warehouse):
                     part = batch.slice(offset, INSERT_ROWS)
                     # Most columns are null for most types of labels, and a NULL that is not there costs nothing.
                     used = [key for key in part.schema.names if part.column(key).null_count < part.num_rows]
-                    columns = ", ".join(map(names.quote, used))
+                    columns = ", ".join(map(_NAMES.quote, used))
                     start = f"INSERT INTO {name} ({columns}) VALUES ".encode()  # noqa: S608 - names are quoted
                     for values in _values(part.select(used)):
                         cursor.execute(start + values)

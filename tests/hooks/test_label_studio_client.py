@@ -98,7 +98,7 @@ def test_an_access_token_is_renewed_before_it_expires(
     label_studio: LabelStudio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.monotonic()
-    monkeypatch.setattr("airflow_annotation.hooks.label_studio.client.time.monotonic", lambda: now)
+    monkeypatch.setattr("airflow_annotation.hooks.label_studio.auth.time.monotonic", lambda: now)
     with fault_server(label_studio.url) as server:
         client = LabelStudioClient(url=server.url, api_key=label_studio.personal_access_token)
         ask(client)

@@ -218,10 +218,10 @@ def test_labels_of_no_known_type_are_counted_in_the_log(
 ) -> None:
     record = {
         "id": "r",
-        "type": "ranker",
+        "type": "magnetwand",
         "from_name": "rank",
         "to_name": "image",
-        "value": {"ranker": {"rank": ["1"]}},
+        "value": {"magnetwand": ["1"]},
     }
     add_tasks(client, project, [{"data": {"image": "a"}, "annotations": [{"result": [record]}]}])
     with caplog.at_level(logging.WARNING, logger=export.__name__):
