@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -31,6 +32,9 @@ _RETRY_AFTER: Final = 0.1
 _connecting: Final = threading.Lock()
 
 _preparing: Final = threading.Lock()
+
+# DuckDB may still refuse a deletion in the moment in which the transaction before it ends: threads take turns.
+_landing: Final[defaultdict[str, threading.Lock]] = defaultdict(threading.Lock)
 
 T = TypeVar("T")
 
@@ -61,6 +65,7 @@ class DuckDBWarehouse(Warehouse):
         # The dialect wraps connections of its own making alone; all that the connection says is in the URL.
         engine = sa.create_engine(engine.url, poolclass=sa.pool.NullPool, hide_parameters=True, future=True)
         sa.event.listen(engine, "do_connect", _connect)
+        sa.event.listen(engine, "checkin", _end_turn)
         super().__init__(engine, prefix, schema)
 
     def is_conflict(self, error: Exception) -> bool:
@@ -109,6 +114,11 @@ class DuckDBWarehouse(Warehouse):
                 connection.exec_driver_sql("BEGIN TRANSACTION")
                 raise
 
+        turn = _landing[str(self.engine.url)]
+        if turn.acquire(timeout=BUSY_TIMEOUT):
+            connection.info["turn"] = turn
+        connection.exec_driver_sql("ROLLBACK")  # what was seen when it began may be old by now
+        connection.exec_driver_sql("BEGIN TRANSACTION")
         return _until_free(attempt, self.is_conflict)
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
@@ -160,6 +170,12 @@ def _connect(_dialect: sa.Dialect, _record: Any, _arguments: list[Any], options:
             return duckdb.connect(options["database"], config=options.get("url_config", {}))
 
     return ConnectionWrapper(_until_free(connect, lambda error: "Could not set lock" in str(error)))
+
+
+def _end_turn(_connection: Any, record: Any) -> None:
+    """Let the next landing go on, once a connection is closed."""
+    if turn := record.info.pop("turn", None):
+        turn.release()
 
 
 def _until_free(attempt: Callable[[], T], is_busy: Callable[[Exception], bool]) -> T:
