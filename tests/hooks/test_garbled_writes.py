@@ -28,7 +28,7 @@ from tests.hooks.labelbox.test_late_requests import Cycle as LabelboxCycle
 from tests.hooks.test_garbled_answers import KINDS
 from tests.servers.faults import Fault, FaultServer, SeenRequest, fault_server
 from tests.servers.labelbox import LabelboxStandIn
-from tests.support.connections import airflow_connection
+from tests.support.connections import kept_connection
 
 SCHEMA = LabelSchema.from_dict({"objects": {"type": "detections", "classes": ["car"]}})
 PHOTO = Path(__file__).parents[2] / "demo" / "photos"
@@ -206,7 +206,7 @@ class _LabelStudioCycle:
 def label_studio_cycle(label_studio: LabelStudio) -> Iterator[_LabelStudioCycle]:
     with fault_server(label_studio.url) as server:
         fields = {"conn_type": "label_studio", "host": server.url, "password": label_studio.api_key}
-        with airflow_connection(f"garbled_{uuid4().hex}", fields) as conn_id:
+        with kept_connection(fields) as conn_id:
             hook = LabelStudioHook(conn_id)
             hook.attempts = 1
             yield _LabelStudioCycle(server, hook)
@@ -239,7 +239,7 @@ def labelbox_cycle(labelbox: LabelboxStandIn) -> Iterator[_LabelboxCycle]:
     with fault_server(labelbox.url) as server:
         addresses = {"endpoint": f"{server.url}/graphql", "rest_endpoint": f"{server.url}/api/v1"}
         fields = connection(labelbox, **addresses, app_url=labelbox.app_url)
-        with airflow_connection(f"garbled_{uuid4().hex}", fields) as conn_id:
+        with kept_connection(fields) as conn_id:
             hook = LabelboxHook(conn_id)
             hook.attempts = 1
             yield _LabelboxCycle(labelbox, server, hook)

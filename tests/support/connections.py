@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 
 @contextmanager
@@ -16,3 +17,11 @@ def airflow_connection(conn_id: str, connection: dict[str, Any]) -> Iterator[str
     os.environ[variable] = json.dumps(connection)
     yield conn_id
     del os.environ[variable]
+
+
+@contextmanager
+def kept_connection(connection: dict[str, Any]) -> Iterator[str]:
+    """Give Airflow a connection of its own for good: who reads the environment in a thread finds nothing gone."""
+    conn_id = f"kept_{uuid4().hex}"
+    os.environ[f"AIRFLOW_CONN_{conn_id.upper()}"] = json.dumps(connection)
+    yield conn_id

@@ -8,7 +8,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from botocore.exceptions import NoCredentialsError  # type: ignore[import-untyped]
 
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationError
@@ -74,7 +73,7 @@ def without_its_file(batch: LabelTables) -> LabelTables:
 
 
 def without_its_bucket(_: LabelTables) -> LabelTables:
-    raise NoCredentialsError
+    raise pytest.importorskip("botocore.exceptions").NoCredentialsError
 
 
 @pytest.mark.parametrize("transform", [vehicles, f"{__name__}:vehicles"])
