@@ -8,6 +8,7 @@ landings of one project, the later one waits there too.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections import defaultdict
@@ -19,6 +20,7 @@ from typing import Any, Final, TypeVar
 import pyarrow as pa
 import sqlalchemy as sa
 
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.warehouses.base import Warehouse
 from airflow_annotation.warehouses.native_type import NativeType
 from airflow_annotation.warehouses.views import ViewSql
@@ -33,8 +35,9 @@ _connecting: Final = threading.Lock()
 
 _preparing: Final = threading.Lock()
 
-# DuckDB may still refuse a deletion in the moment in which the transaction before it ends: threads take turns.
-_landing: Final[defaultdict[str, threading.Lock]] = defaultdict(threading.Lock)
+# DuckDB may still refuse a deletion in the moment in which the transaction before it ends: threads take turns, in each
+# file by its real path.
+_turns: Final[defaultdict[str, threading.Lock]] = defaultdict(threading.Lock)
 
 T = TypeVar("T")
 
@@ -104,7 +107,12 @@ class DuckDBWarehouse(Warehouse):
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def lock(self, connection: sa.Connection, project: str) -> sa.RowMapping:
-        """Hold the project's row in ``landings``; wait where DuckDB would fail at once."""
+        """Hold the project's row in ``landings``; wait where DuckDB would fail at once.
+
+        The thread's turn in the file ends when the connection is closed, whatever becomes of the landing.
+
+        :raises AnnotationError: another thread has its turn for longer than :data:`BUSY_TIMEOUT`
+        """
 
         def attempt() -> sa.RowMapping:
             try:
@@ -114,9 +122,13 @@ class DuckDBWarehouse(Warehouse):
                 connection.exec_driver_sql("BEGIN TRANSACTION")
                 raise
 
-        turn = _landing[str(self.engine.url)]
-        if turn.acquire(timeout=BUSY_TIMEOUT):
-            connection.info["turn"] = turn
+        turn = _turns[os.path.realpath(self.engine.url.database or "")]
+        if not turn.acquire(timeout=BUSY_TIMEOUT):
+            raise AnnotationError(
+                f"Another landing of this process in {self.engine.url.database} has not ended for {BUSY_TIMEOUT:g} "
+                "seconds: try again when it has."
+            )
+        connection.info["turn"] = turn
         connection.exec_driver_sql("ROLLBACK")  # what was seen when it began may be old by now
         connection.exec_driver_sql("BEGIN TRANSACTION")
         return _until_free(attempt, self.is_conflict)
