@@ -27,5 +27,5 @@ nitpicky = False
 
 
 def setup(app: Sphinx) -> None:
-    """Colour BigQuery's SQL, for which the lexer of its name is not complete."""
+    """Color BigQuery's SQL, for which the lexer of its name is not complete."""
     app.add_lexer("bigquery", PostgresLexer)

@@ -38,7 +38,7 @@ SCHEMA = LabelSchema.from_dict(
             "classes": ["car", "person"],
             "attributes": {
                 "occluded": {"type": "radio", "values": ["yes", "no"]},
-                "colours": {"type": "checkbox", "values": ["red", "blue"]},
+                "colors": {"type": "checkbox", "values": ["red", "blue"]},
                 "count": {"type": "number"},
                 "note": {"type": "text"},
             },
@@ -409,7 +409,7 @@ _ATTRIBUTES = st.fixed_dictionaries(
     {},
     optional={
         "occluded": st.sampled_from(["yes", "no"]),
-        "colours": st.lists(st.sampled_from(["red", "blue"]), min_size=1, unique=True),
+        "colors": st.lists(st.sampled_from(["red", "blue"]), min_size=1, unique=True),
         "count": st.integers(0, 9),
         "note": st.text("abc é<&\"'", min_size=1, max_size=9).filter(str.strip),
         "score": st.floats(0, 1),

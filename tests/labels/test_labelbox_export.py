@@ -503,8 +503,8 @@ def test_masks_are_fetched_once_and_read_to_the_pixel() -> None:
                     annotation("ImageSegmentationMask", "x", mask=runs),
                     annotation("ImageSegmentationMask", "x", mask={"png": base64.b64encode(files["a"]).decode()}),
                     *(
-                        annotation("ImageSegmentationMask", "x", composite_mask={"url": "b", "color_rgb": colour})
-                        for colour in ([10, 20, 30], [200, 0, 7], [1, 1, 1])
+                        annotation("ImageSegmentationMask", "x", composite_mask={"url": "b", "color_rgb": color})
+                        for color in ([10, 20, 30], [200, 0, 7], [1, 1, 1])
                     ),
                 ]
             )
@@ -512,9 +512,9 @@ def test_masks_are_fetched_once_and_read_to_the_pixel() -> None:
         fetch_masks=fetch,
     )
     spotted = mask_to_rle(spot())
-    colours = [np.all(composite == colour, axis=2) for colour in ([10, 20, 30], [200, 0, 7], [1, 1, 1])]
+    colors = [np.all(composite == color, axis=2) for color in ([10, 20, 30], [200, 0, 7], [1, 1, 1])]
     inline = np.array([[0, 1, 0], [1, 0, 0]])
-    expected = [spotted, spotted, mask_to_rle(inline), spotted, *map(mask_to_rle, colours)]
+    expected = [spotted, spotted, mask_to_rle(inline), spotted, *map(mask_to_rle, colors)]
     assert [RLE((*one["mask_size"],), one["mask_counts"]) for one in read] == expected
     assert only(read[:3], "type", "field", "label") == [
         ("segmentation", "surface", "road"),

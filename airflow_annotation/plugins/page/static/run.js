@@ -1,12 +1,12 @@
 import { about, ask, badge, bar, dagRunLink, drawing, element, link, loadMedia, problem, progressText, whole } from "./page.js";
 
 const asked = Object.fromEntries(new URLSearchParams(window.location.search));
-const COLOURS = ["#e4572e", "#2e86ab", "#f2b134", "#5aae61", "#9b5de5", "#00a6a6", "#d1495b", "#6b7a8f"];
-const colours = new Map();
+const COLORS = ["#e4572e", "#2e86ab", "#f2b134", "#5aae61", "#9b5de5", "#00a6a6", "#d1495b", "#6b7a8f"];
+const colors = new Map();
 
-function colour(label) {
-  if (!colours.has(label)) colours.set(label, COLOURS[colours.size % COLOURS.length]);
-  return colours.get(label);
+function color(label) {
+  if (!colors.has(label)) colors.set(label, COLORS[colors.size % COLORS.length]);
+  return colors.get(label);
 }
 
 function fact(name, value) {
@@ -28,12 +28,12 @@ function showRun({ run }) {
       ...Object.entries(run.statuses).sort().map(([name, count]) => fact(name.replaceAll("_", " "), whole(count)))));
 }
 
-function counts(title, rows, withColour) {
+function counts(title, rows, withColor) {
   const most = Math.max(...rows.map((row) => row.count), 1);
   const lines = rows.slice(0, 15).map((row) => {
     const part = drawing("rect", { class: "done", x: 0, y: 0, width: (100 * row.count) / most, height: 1 });
-    if (withColour) part.setAttribute("fill", colour(row.name));
-    if (withColour) part.removeAttribute("class");
+    if (withColor) part.setAttribute("fill", color(row.name));
+    if (withColor) part.removeAttribute("class");
     const shown = drawing("svg", { class: "row-bar", viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" }, part);
     return element("tr", {}, element("td", {}, row.name), element("td", { class: "number" }, whole(row.count)), element("td", {}, shown));
   });
@@ -51,7 +51,7 @@ function labeled(fields) {
 /** What a label draws, coordinates in pixels of the item. */
 function shapes(label, width, height) {
   const name = label.label || label.type;
-  const paint = { stroke: colour(name), fill: colour(name), class: "shape" };
+  const paint = { stroke: color(name), fill: color(name), class: "shape" };
   const path = (ring) => ring.map(([x, y], index) => `${index ? "L" : "M"}${x * width} ${y * height}`).join("");
   const title = () => drawing("title", {}, name);
   if (label.polygons) {
@@ -79,7 +79,7 @@ function nameOf(label, width, height) {
   const x = Math.min(...points.map((point) => point[0])) * width;
   const y = Math.max(Math.min(...points.map((point) => point[1])) * height - size / 4, size);
   const turn = label.rotation ? { transform: `rotate(${label.rotation} ${label.bbox[0] * width} ${label.bbox[1] * height})` } : {};
-  return [drawing("text", { x, y, ...turn, "font-size": size, stroke: colour(label.label), class: "name" }, label.label)];
+  return [drawing("text", { x, y, ...turn, "font-size": size, stroke: color(label.label), class: "name" }, label.label)];
 }
 
 function drawn(item, width, height) {
@@ -128,7 +128,7 @@ function ranges(labels) {
     const where = label.time === undefined ? label.text : `${seconds(label.time)}–${seconds(label.time_end ?? label.time)} s`;
     const name = element("b", {}, label.label || label.field);
     const line = element("li", {}, name, where ? ` ${where}` : null);
-    line.style.setProperty("--colour", colour(label.label || label.field));
+    line.style.setProperty("--color", color(label.label || label.field));
     return line;
   }))];
 }
@@ -147,7 +147,7 @@ function marked(letters, spans) {
       .sort((a, b) => (a.span_end - a.span_start) - (b.span_end - b.span_start));
     if (!over.length) return [text];
     const made = element("mark", { title: over.map((span) => span.label || span.field).join(", ") }, text);
-    made.style.setProperty("--colour", colour(over[0].label || over[0].field));
+    made.style.setProperty("--color", color(over[0].label || over[0].field));
     const ended = over.filter((span) => span.span_end === ends[place + 1]);
     return [made, ...ended.map((span) => element("small", { class: "class" }, span.label || span.field))];
   });
