@@ -190,14 +190,15 @@ class ProgressLog:
         :param rule: says the goal
         :param warns: whether to warn where the goal is out of reach
         """
-        if self._last is not None and self._first is None:
-            self._first = time.monotonic(), self._last
-            self._obstacle = rule.find_obstacle(self._last)
+        now = time.monotonic()
+        if self._first is None:
+            # The rate is that since this process's first look: when another one saw its progress is not known.
+            self._first = now, progress
+            self._obstacle = None if self._last is None else rule.find_obstacle(self._last)
         if progress == self._last:
             return
         self._last = progress
-        now = time.monotonic()
-        began, first = self._first = self._first or (now, progress)
+        began, first = self._first
         gained = progress.completed - first.completed
         rate = f"; {3600 * gained / (now - began):.1f} items an hour" if gained > 0 and now > began else ""
         self._log.info("%s%s.", rule.describe(progress), rate)

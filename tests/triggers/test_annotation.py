@@ -188,6 +188,14 @@ def test_progress_and_rate_are_logged_when_they_change(tool: Any, capfd: pytest.
     assert "items an hour" in lines[1]
 
 
+def test_what_changed_before_the_first_look_is_in_no_rate(tool: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    tool(progress(5), progress(10))
+    fire(trigger(seen=msgspec.to_builtins(progress(3))))
+    lines = [line for line in capfd.readouterr().out.splitlines() if "items are completed" in line]
+    assert "an hour" not in lines[0]
+    assert "items an hour" in lines[1]
+
+
 def test_a_skipped_item_is_warned_of_once_and_looked_at_once(tool: Any, capfd: pytest.CaptureFixture[str]) -> None:
     # Asked, asked exactly for the skipped one, asked twice more, and exactly again at the end.
     scripted = tool(*(progress(done, skipped=1) for done in (3, 3, 4, 5)), progress(10))
