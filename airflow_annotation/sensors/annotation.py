@@ -63,10 +63,11 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
         tool counts as finished: in Labelbox ``labeled``, to wait for labels and not for their review. (templated)
     :param min_annotations: count an item as completed once it has this many submissions, in place of those that the
-        tool counts as finished: ``2`` waits until each has two, and a skip is none. The project has to ask that many
-        people for each, in Label Studio with its setting ``maximum_annotations``, in Labelbox with consensus. It
-        costs Label Studio another small request a poke, and Labelbox an export of the project, so that a
-        ``poke_interval`` of minutes is better there. (templated)
+        tool counts as finished: ``2`` waits until each has two, and a skip is none. The tools, and the table
+        ``annotations``, call a submission an annotation. The project has to ask that many people for each, in Label
+        Studio with its setting ``maximum_annotations``, in Labelbox with consensus. It costs Label Studio another
+        small request a poke, and Labelbox an export of the project, so that a ``poke_interval`` of minutes is better
+        there. (templated)
     :param on_timeout: what to do after ``timeout``: ``fail``, or ``proceed`` with what there is. A timeout in which no
         project turned up always fails.
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
