@@ -26,7 +26,7 @@ BYTES_PER_REQUEST: Final = 64 * 1024 * 1024
 FILES_PER_IMPORT: Final = 200
 TASKS_PER_IMPORT: Final = 1000
 BYTES_PER_IMPORT: Final = 16 * 1024 * 1024
-"""Of rows: a text may be as long as a book."""
+"""Of the tasks' data, which the last of them may exceed: a text may be as long as a book."""
 
 _SENDS_AHEAD: Final = 2
 
@@ -97,11 +97,14 @@ class UploadRequests:
 
     def add_item(self, item: ReadyItem) -> None:
         """Make a task of an item, of which all files have been added."""
-        if self._import_bytes + item.size > BYTES_PER_IMPORT:
-            self._send_import()
+        # Not before it is added: its files, which are sent by then, would be looked up with those of other items.
         self._import.append(item)
         self._import_bytes += item.size
-        if self._import_files >= FILES_PER_IMPORT or len(self._import) == TASKS_PER_IMPORT:
+        if (
+            self._import_files >= FILES_PER_IMPORT
+            or len(self._import) == TASKS_PER_IMPORT
+            or self._import_bytes >= BYTES_PER_IMPORT
+        ):
             self._send_import()
 
     def fail(self, item: ReadyItem, reason: str) -> None:
