@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+
+from airflow_annotation.exceptions import MediaError
 
 
 class Page(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -56,6 +59,25 @@ class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
     def files(self) -> tuple[Page, ...]:
         """The item's files: the one that it is, or its several images."""
         return self.pages or ((Page(self.media, self.width, self.height),) if self.media else ())
+
+
+def check_data(data: Mapping[str, Any], name: str) -> None:
+    """Check that the data of an item are what JSON can say.
+
+    :param name: what errors call the item
+    :raises MediaError: there are bytes in it, of which an encoder makes other text without a word
+    """
+    for key, value in data.items():
+        if _has_bytes(value):
+            raise MediaError(f"Data key {key!r} of {name} holds bytes: leave it out, or pass text.")
+
+
+def _has_bytes(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_bytes, value))
+    if isinstance(value, dict):
+        return any(map(_has_bytes, value.values()))
+    return isinstance(value, (bytes, bytearray, memoryview))
 
 
 def key_hash(item_key: str) -> int:

@@ -58,7 +58,7 @@ def list_media(
     :raises MediaError: the folder or file does not exist, or there is no media in it
     """
     if isinstance(media, (str, os.PathLike)) or _is_object_storage_path(media):
-        uri = _uri(media)
+        uri = str(media)  # an ObjectStoragePath's has its connection in it
         return (
             list_rows(read_table_files(uri), media_field=media_field) if is_table(uri) else _Listing(uri, media_types)
         )
@@ -188,6 +188,7 @@ def _item(row: Any, media_field: str, number: int) -> MediaItem:
     row = {name: plain_value(value) for name, value in row.items()}
     media = _read_list(row.get(media_field))
     fields = {name: row[name] for name in _ITEM_FIELDS if row.get(name) not in (None, "")}
+    where = f"Media item {number}" + (f" ({plain_text(fields['item_key'])})" if "item_key" in fields else "")
     if media_field not in row and "item_key" in fields:
         uri = ""
         fields.setdefault("media_type", ROWS)
@@ -198,9 +199,9 @@ def _item(row: Any, media_field: str, number: int) -> MediaItem:
         )
     elif isinstance(media, list) and len(media) > 1:
         uri = ""
-        fields |= {"pages": _pages(media, fields, number), "media_type": "image", "width": None, "height": None}
+        fields |= {"pages": _pages(media, fields, where), "media_type": "image", "width": None, "height": None}
     else:
-        uri = _uri(media[0] if isinstance(media, list) else media)
+        uri = _uri(media[0] if isinstance(media, list) else media, where)
         fields = {"item_key": without_connection(uri), "media_type": media_type_of(uri), **fields}
         fields |= {side: fields[side][0] for side in _SIDES if isinstance(fields.get(side), list) and fields[side]}
     fields["item_key"] = plain_text(fields["item_key"])
@@ -222,11 +223,10 @@ def _read_list(value: Any) -> Any:
         return value
 
 
-def _pages(media: list[Any], fields: Mapping[str, Any], number: int) -> list[dict[str, Any]]:
+def _pages(media: list[Any], fields: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
     """Return the images of an item that shows several, each with its own size where the row has it."""
     if "item_key" not in fields:
-        raise AnnotationError(f"Media item {number} has {len(media)} files: give it an item_key.")
-    where = f"Media item {number} ({plain_text(fields['item_key'])})"
+        raise AnnotationError(f"{where} has {len(media)} files: give it an item_key.")
     if fields.get("media_type", "image") != "image":
         raise AnnotationError(f"{where} has {len(media)} files: only images can be several in an item.")
     sizes = {side: _read_list(fields.get(side)) or [None] * len(media) for side in _SIDES}
@@ -234,14 +234,16 @@ def _pages(media: list[Any], fields: Mapping[str, Any], number: int) -> list[dic
         if not isinstance(lengths, list) or len(lengths) != len(media):
             raise AnnotationError(f"{where} has {len(media)} files: its {side} is no list of as many numbers.")
     return [
-        {"media": _uri(one), "width": width, "height": height}
+        {"media": _uri(one, where), "width": width, "height": height}
         for one, width, height in zip(media, sizes["width"], sizes["height"], strict=True)
     ]
 
 
-def _uri(media: Any) -> str:
+def _uri(media: Any, where: str) -> str:
     if not isinstance(media, (str, os.PathLike)) and not _is_object_storage_path(media):
-        raise AnnotationError(f"Media must be paths or URIs, not {type(media).__name__}: {str(media)[:60]!r}.")
+        raise AnnotationError(
+            f"{where} has a file of type {type(media).__name__} ({str(media)[:60]!r}): files are paths or URIs."
+        )
     return str(media)  # an ObjectStoragePath's has its connection in it
 
 

@@ -246,10 +246,12 @@ def test_the_callers_data_go_along_and_must_not_collide(client: LabelStudioClien
         {"media": "https://example.com/2.jpg", "photo": "mine"},
         {"media": "https://example.com/3.jpg", "media_uri": "mine"},
         {"media": "https://example.com/4.jpg", "object": object()},
+        {"media": "https://example.com/5.jpg", "blob": {"of": [b"bytes"]}},
     ]
     report = upload_items(client, project, list_media(rows))
-    assert (report.uploaded, report.failed) == (1, 3)
-    for failure, name in zip(report.failures, ("'photo'", "'media_uri'", "cannot be JSON"), strict=True):
+    assert (report.uploaded, report.failed) == (1, 4)
+    said = ("'photo'", "'media_uri'", "cannot be JSON", "'blob'")
+    for failure, name in zip(report.failures, said, strict=True):
         assert name in failure.reason
         assert failure.item_key in failure.reason
     assert tasks(client, project)[0]["data"] == {
@@ -436,6 +438,15 @@ def test_a_server_that_stays_broken_stops_the_upload(label_studio: LabelStudio, 
         client = LabelStudioClient(url=server.url, api_key=label_studio.api_key, attempts=1)
         with pytest.raises(AnnotationRequestError, match="500"):
             upload_items(client, project, list_media(images(tmp_path, 3)))
+
+
+def test_files_with_large_data_are_sent_in_several_imports(
+    client: LabelStudioClient, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upload_requests, "BYTES_PER_IMPORT", 5_000)
+    rows = [{"media": path, "notes": "x" * 2_000} for path in images(tmp_path, 10)]
+    assert upload_items(client, project, list_media(rows)).uploaded == 10
+    assert len({task["data"]["photo"] for task in tasks(client, project)}) == 10
 
 
 def test_items_are_drawn_as_they_are_needed_and_not_all_at_once(

@@ -226,7 +226,8 @@ def test_a_project_of_single_images_takes_no_item_of_several(
         ({"media": ["a.png", "b.png"], "item_key": 1, "media_type": "video"}, r"\(1\) has 2 files: only images"),
         ({"media": ["a.png", "b.png"], "item_key": 1, "width": 7}, "its width is no list of as many numbers"),
         ({"media": ["a.png", "b.png"], "item_key": 1, "width": [7]}, "its width is no list of as many numbers"),
-        ({"media": ["a.png", 7], "item_key": 1}, "Media must be paths or URIs, not int"),
+        ({"media": ["a.png", 7], "item_key": 1}, r"Media item 1 \(1\) has a file of type int"),
+        ({"media": ["a.png", None], "item_key": "k"}, r"Media item 1 \(k\) has a file of type NoneType"),
         ({"media": [], "item_key": 1}, "Media item 1 has no 'media'"),
     ],
 )

@@ -37,7 +37,7 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.media_objects import MediaObject
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 from airflow_annotation.labels.messages import read_messages
-from airflow_annotation.media.items import MediaItem, key_hash
+from airflow_annotation.media.items import MediaItem, check_data, key_hash
 from airflow_annotation.media.probe import MediaProbe, probe_media
 from airflow_annotation.media.storage import local_path, open_media, shown, uri_scheme, without_connection
 from airflow_annotation.media.texts import from_json_text, read_json, read_text
@@ -264,6 +264,7 @@ class _Upload:
         return ReadyItem(item_key=item.item_key, data=data, size=self._json_size(item, data))
 
     def _json_size(self, item: MediaItem, data: Any) -> int:
+        check_data(item.data, _name(item))
         try:
             return len(msgspec.json.encode(data))
         except (TypeError, ValueError, OverflowError) as error:

@@ -22,7 +22,7 @@ from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, item_ke
 from airflow_annotation.labels.labelbox.media_types import NAMES
 from airflow_annotation.labels.media_types import MEDIA_TYPES as KINDS
 from airflow_annotation.labels.messages import read_messages
-from airflow_annotation.media.items import MediaItem, key_hash
+from airflow_annotation.media.items import MediaItem, check_data, key_hash
 from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.storage import open_media, shown, uri_scheme, without_connection
 from airflow_annotation.media.texts import from_json_text, read_json
@@ -133,6 +133,7 @@ class RowMaker:
 
     def _data(self, item: MediaItem) -> tuple[dict[str, Any], list[dict[str, str]]]:
         """Return the metadata and the attachments of an item."""
+        check_data(item.data, _name(item))
         attachments = item.data.get(_ATTACHMENTS) or []
         if not isinstance(attachments, list) or not all(
             isinstance(one, dict) and {"type", "value"} <= one.keys() for one in attachments

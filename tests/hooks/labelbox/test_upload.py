@@ -193,6 +193,7 @@ def test_a_metadata_field_that_was_not_made_is_an_error_and_one_that_was_is_used
     [
         ({"split": "other"}, "do not fit Labelbox's metadata fields: .* no enum option by name 'other'"),
         ({"camera": "x" * 5000}, "longer than the 4096 characters"),
+        ({"camera": [b"x"]}, "Data key 'camera' of .* holds bytes"),
         ({"attachments": ["x"]}, "attachments of .* are no list of dictionaries"),
         ({"item_key": "x"}, "'item_key' .* is taken by the upload"),
     ],
