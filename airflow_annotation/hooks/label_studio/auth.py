@@ -87,9 +87,8 @@ class LabelStudioAuth(httpx.Auth):
 
         :param http: buys an access token, where one is needed
         """
-        flow = self.auth_flow(request)
+        flow = self.sync_auth_flow(request)
         if (outgoing := next(flow)) is not request:
-            outgoing.extensions["retry"] = _token_answer().within(self._retry)
             flow.send(http.send(outgoing, auth=None))
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -87,8 +87,7 @@ def read_image(hook: AnnotationHook, place: MediaPlace) -> MediaPart:
     """
     from PIL import Image
 
-    url, headers = place
-    with closing(open_media_in_place(url, headers=headers, find_client=_allowed(hook).client_for)) as file:
+    with _open(hook, place) as file:
         content = file.read(_LARGEST_IMAGE + 1)
     if len(content) > _LARGEST_IMAGE:
         raise MediaError("The media of this item is too large to be shown here.")
@@ -108,8 +107,7 @@ def read_part(hook: AnnotationHook, place: MediaPlace, asked: str | None) -> Med
         whole file
     :raises MediaError: it is nothing that browsers play, there is no such range, or the whole file is too large
     """
-    url, headers = place
-    with closing(open_media_in_place(url, headers=headers, find_client=_allowed(hook).client_for)) as file:
+    with _open(hook, place) as file:
         media_type = _PLAYED_TYPES.get(content_suffix(file) or "")
         if media_type is None:
             raise MediaError("The media of this item is no sound or video that is played here.")
@@ -139,6 +137,11 @@ def _find_range(asked: str, size: int) -> tuple[int, int]:
     if start >= end:
         raise MediaError("A request asked for a part that the media file does not have.")
     return start, min(end - start, _LARGEST_PART)
+
+
+def _open(hook: AnnotationHook, place: MediaPlace) -> closing[BinaryIO]:
+    url, headers = place
+    return closing(open_media_in_place(url, headers=headers, find_client=_allowed(hook).client_for))
 
 
 def _allowed(hook: AnnotationHook) -> AllowedMedia:
