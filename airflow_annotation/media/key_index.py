@@ -67,7 +67,7 @@ class KeyIndex:
         return KnownItem(id_, width or None, height or None, frame_rate or None, milliseconds / 1000 or None, pages)
 
     def _row(self, key: int, item: KnownItem) -> tuple[int | float, ...]:
-        milliseconds = min(round(1000 * (item.duration or 0)), 2**31 - 1)
+        milliseconds = round(min(1000 * (item.duration or 0), 2**31 - 1))  # it may be infinite
         size = item.width or 0, item.height or 0
         first_page = len(self._sides) // 2
         self._sides.extend(side or 0 for page in item.pages for side in page)

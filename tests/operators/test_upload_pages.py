@@ -241,6 +241,13 @@ def test_a_list_of_one_file_is_that_file() -> None:
     assert list(list_media([row])) == [MediaItem(media="a.png", item_key="a", width=7, height=9)]
 
 
+def test_an_item_whose_frame_rate_is_next_to_nothing_is_found_as_others_are() -> None:
+    index = KeyIndex([(key_hash("odd"), KnownItem(1, frame_rate=1e-310, duration=5 / 1e-310))])
+    found = index.find("odd")
+    assert found is not None
+    assert found.id == 1
+
+
 @given(st.lists(st.lists(st.none() | st.integers(1, 2**31 - 1), min_size=2, max_size=2), min_size=2, max_size=4))
 def test_what_is_known_of_an_item_has_the_sizes_of_its_images(sizes: list[list[int | None]]) -> None:
     pages = tuple((width, height) for width, height in sizes)

@@ -37,7 +37,7 @@ _PLAYED_TYPES: Final = {
 }
 """What is played, by the suffix that content says."""
 
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 class MediaPart(msgspec.Struct, frozen=True):
