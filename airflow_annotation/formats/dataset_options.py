@@ -144,6 +144,18 @@ def rename_fields(schema: LabelSchema, field_mapping: Mapping[str, str]) -> Labe
     return LabelSchema(fields)
 
 
+def check_label_fields(options: DatasetOptions, schema: LabelSchema) -> None:
+    """Check that the fields that are asked for are those of a label schema, where it is known.
+
+    :raises AnnotationError: it does not have one of them
+    """
+    if schema.fields and (unknown := sorted(set(options.label_fields or ()) - set(schema.fields))):
+        raise AnnotationError(
+            f"label_fields names {', '.join(map(repr, unknown))}, but the label schema has only "
+            f"{', '.join(map(repr, schema.fields))}."
+        )
+
+
 def find_classes(
     options: DatasetOptions,
     schema: LabelSchema,
@@ -158,13 +170,8 @@ def find_classes(
     :param field_types: the types of fields that its format has a place for
     :param types: the types of labels that its format has a place for
     :param keypoints: the names of an object's points; by default the classes of the keypoints field
-    :raises AnnotationError: the schema does not have a field that is asked for, or no classes, and none are given
+    :raises AnnotationError: the schema has no classes, and none are given
     """
-    if schema.fields and (unknown := sorted(set(options.label_fields or ()) - set(schema.fields))):
-        raise AnnotationError(
-            f"label_fields names {', '.join(map(repr, unknown))}, but the label schema has only "
-            f"{', '.join(map(repr, schema.fields)) or 'no field'}."
-        )
     fields = {
         name: field
         for name, field in schema.fields.items()

@@ -37,7 +37,7 @@ from airflow_annotation.formats import (
     spacy_jsonl,
     yolo,
 )
-from airflow_annotation.formats.dataset_options import DatasetOptions, rename_fields
+from airflow_annotation.formats.dataset_options import DatasetOptions, check_label_fields, rename_fields
 from airflow_annotation.formats.examples import ExampleFormat, write_examples
 from airflow_annotation.formats.image_datasets import ImageFormat, write_images
 from airflow_annotation.formats.landed_media import LandedMedia
@@ -192,6 +192,7 @@ def write_training_dataset(
     :returns: the files that are not of a single item, by what they have rows of
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
     """
+    check_label_fields(options, label_schema)
     format_ = FORMATS[dataset_format]
     counts: Counter[str] = Counter()
     write: Any = write_images if isinstance(format_, ImageFormat) else write_examples

@@ -148,6 +148,13 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
         write(tmp_path / "f", [], "preferences", clash)
 
 
+def test_only_fields_that_there_are_can_be_chosen(tmp_path: Path) -> None:
+    batch = asked("a", [prefers("left"), ranks("a0", "a1")])
+    assert [pair["chosen"] for pair in pairs(tmp_path / "a", batch, label_fields=["better"])] == ["left a"]
+    with pytest.raises(AnnotationError, match=r"label_fields names 'bettr', but the label schema has only 'better'"):
+        pairs(tmp_path / "b", batch, label_fields=["bettr"])
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 @given(
     choices=st.lists(st.sampled_from(["left", "right", None]), max_size=6),
