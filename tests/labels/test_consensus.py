@@ -156,6 +156,24 @@ def test_weights_decide_and_of_equal_weights_the_last_submission() -> None:
         assert merged(item, **late).tables.labels["label"].to_pylist() == [name]
 
 
+def test_rounding_makes_no_majority_of_half() -> None:
+    assert 0.1 + 0.2 > (0.1 + 0.2 + 0.2 + 0.1) / 2
+    weights = {"a": 0.1, "b": 0.2, "c": 0.2, "d": 0.1}
+    mask = mask_to_rle(np.ones((HEIGHT, WIDTH), np.bool_))
+    for label in (
+        {"type": "classification", "label": "sun"},
+        {"type": "ranking", "labels": ["x", "y"]},
+        {"type": "span", "label": "name", "span_start": 0, "span_end": 4},
+        {"type": "segmentation", "label": "road", "mask_size": list(mask.size), "mask_counts": mask.counts},
+        box(0.1, 0.1, 0.2, 0.2),
+    ):
+        assert not labels_of([label], [label], [], [], weights=weights)
+    several = choice("sun", "fog"), choice("rain", "snow")
+    assert not classes_of(several[0], several[0], several[1], several[1], weights=weights)
+    equal = {"a": 0.1, "b": 0.2, "c": 0.3}
+    assert classes_of(choice("sun"), choice("sun"), choice("rain"), weights=equal) == ["rain"]
+
+
 def test_what_half_left_open_stays_open() -> None:
     assert classes_of(choice("sun"), []) == []
     assert classes_of(choice("sun"), choice("sun"), []) == ["sun"]

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from airflow_annotation.labels.agreement.submissions import Submissions
-from airflow_annotation.labels.consensus.votes import Vote, majority
+from airflow_annotation.labels.consensus.votes import Vote, half_of, majority
 
 Row = dict[str, Any]
 
@@ -43,7 +43,7 @@ class Electorate(NamedTuple):
 
     def has_majority(self, submissions: Sequence[int]) -> bool:
         """Tell whether submissions of one item have more than half of the weight."""
-        return bool(submissions) and self.weight(submissions) > self.total(submissions[0]) / 2
+        return bool(submissions) and self.weight(submissions) > half_of(self.total(submissions[0]))
 
     def weight(self, submissions: Sequence[int]) -> float:
         """Return the weight of submissions."""

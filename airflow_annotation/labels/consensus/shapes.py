@@ -19,6 +19,7 @@ from airflow_annotation.labels.consensus.rows import (
     vote_on_attributes,
     vote_on_classes,
 )
+from airflow_annotation.labels.consensus.votes import half_of
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
 
 OWNER, PARENT = "_owner", "_parent"
@@ -123,7 +124,7 @@ def vote_on_pixels(rows: Sequence[Row], weights: Sequence[float], total: float) 
         rle_to_mask(RLE(tuple(row["mask_size"]), row["mask_counts"])) * weight
         for row, weight in zip(rows, weights, strict=True)
     )
-    mask = mask_to_rle(votes > total / 2)
+    mask = mask_to_rle(votes > half_of(total))
     return {"mask_size": list(mask.size), "mask_counts": mask.counts}
 
 
@@ -138,7 +139,7 @@ def _merge_points(electorate: Electorate, submissions: Sequence[int], parts: Seq
     merged = []
     for number, found in enumerate(named.values()):
         owners = sorted({submission for submission, _ in found})
-        if electorate.weight(owners) <= electorate.weight(submissions) / 2:
+        if electorate.weight(owners) <= half_of(electorate.weight(submissions)):
             continue
         weights = [electorate.weights[submission] for submission, _ in found]
         points = np.average([row["points"][0] for _, row in found], axis=0, weights=weights).tolist()

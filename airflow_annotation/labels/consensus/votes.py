@@ -6,9 +6,12 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from airflow_annotation.labels.agreement.answers import Ranking
+
+_ROUNDING: Final = 1e-9
+"""How far two sums of weights may be apart, in parts of them, and be the same."""
 
 
 class Vote(NamedTuple):
@@ -24,6 +27,11 @@ class Vote(NamedTuple):
     recency: int
 
 
+def half_of(total: float) -> float:
+    """Return what a weight must exceed to be more than half of all: sums of fractions are not exact."""
+    return total * (0.5 + _ROUNDING)
+
+
 def majority(votes: Sequence[Vote]) -> Any:
     """Return the answer with the greatest weight; of several such answers the one that was given last."""
     weights: defaultdict[Any, float] = defaultdict(float)
@@ -31,7 +39,8 @@ def majority(votes: Sequence[Vote]) -> Any:
     for vote in votes:
         weights[vote.value] += vote.weight
         last[vote.value] = max(last.get(vote.value, -1), vote.recency)
-    return max(weights, key=lambda value: (weights[value], last[value]))
+    greatest = max(weights.values()) * (1 - _ROUNDING)
+    return max((value for value in weights if weights[value] >= greatest), key=last.__getitem__)
 
 
 def majority_of_each(votes: Sequence[Vote], total: float) -> tuple[str, ...]:
@@ -44,7 +53,7 @@ def majority_of_each(votes: Sequence[Vote], total: float) -> tuple[str, ...]:
     for vote in votes:
         for name in vote.value:
             weights[name] += vote.weight
-    return tuple(sorted(name for name, weight in weights.items() if weight > total / 2))
+    return tuple(sorted(name for name, weight in weights.items() if weight > half_of(total)))
 
 
 def median(votes: Sequence[Vote]) -> float:
@@ -91,7 +100,7 @@ def merge_rankings(votes: Sequence[Vote], total: float) -> Ranking:
     merged: dict[str | None, list[tuple[float, str]]] = {bucket: [] for bucket in sorted(buckets, key=str)}
     for entry, places in found.items():
         weight = sum(vote.weight for vote, _, _ in places)
-        if weight <= total / 2:
+        if weight <= half_of(total):
             continue
         bucket = majority([Vote(bucket, vote.weight, vote.recency) for vote, bucket, _ in places])
         own = [(vote.weight, place) for vote, of, place in places if of == bucket]
@@ -114,7 +123,7 @@ def merge_stretches(
     for start, end in itertools.pairwise(bounds):
         marks = {number for number, (first, last, _) in enumerate(stretches) if first <= start and last >= end}
         voters = {stretches[number][2] for number in marks}
-        if sum(weights[voter] for voter in voters) <= total / 2:
+        if sum(weights[voter] for voter in voters) <= half_of(total):
             continue
         if merged and merged[-1][1] == start:
             merged[-1] = (merged[-1][0], end, merged[-1][2] | marks)
