@@ -375,6 +375,22 @@ def test_parts_of_one_mask_may_have_several_sizes() -> None:
     assert value([left, right], [painted(HEIGHT, WIDTH, slice(0, 200))]) == 1
 
 
+@pytest.mark.parametrize("track", [{}, {"track_id": "t", "frame": 0}])
+def test_a_mask_agrees_with_an_outline_where_the_size_of_the_image_is_not_known(track: dict[str, Any]) -> None:
+    pixels = np.zeros((60, 80), np.bool_)
+    pixels[15:45, 20:60] = True
+    rle = mask_to_rle(pixels)
+    mask = {"type": "instance", "label": "car", "mask_size": list(rle.size), "mask_counts": rle.counts, **track}
+    corners = [[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]]
+    outline = {"type": "polygon", "label": "car", "points": corners, **track}
+    batch = landing({"a": [mask], "b": [outline]})
+    sizes = {side: pa.nulls(1, pa.int32()) for side in ("width", "height")}
+    columns = {field.name: sizes.get(field.name, batch.items.column(field.name)) for field in batch.items.schema}
+    unknown = batch._replace(items=pa.RecordBatch.from_arrays([*columns.values()], schema=batch.items.schema))
+    alike = measure_agreement([unknown]).items["value"].to_pylist()
+    assert alike == pytest.approx([1.0] * 3, abs=0.01)
+
+
 def test_semantic_masks_agree_by_class() -> None:
     def painted(name: str, rows: slice) -> Label:
         mask = np.zeros((HEIGHT, WIDTH), np.bool_)

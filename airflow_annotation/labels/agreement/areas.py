@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -112,7 +113,7 @@ class Areas:
             return 0.0
         if one in self._tracks:
             return _track_iou(self._tracks[one], self._tracks[other], self._size(one))
-        return rle_iou(self._mask(one), self._mask(other))
+        return rle_iou(*_of_one_size([self._mask(one), self._mask(other)]))
 
 
 def draw(row: Row, size: tuple[int, int]) -> RLE:
@@ -140,6 +141,12 @@ def _of_size(mask: RLE, size: tuple[int, int]) -> RLE:
         return mask
     rows, columns = (np.arange(side) * own // side for side, own in zip(size, mask.size, strict=True))
     return mask_to_rle(rle_to_mask(mask)[np.ix_(rows, columns)])
+
+
+def _of_one_size(masks: Sequence[RLE]) -> list[RLE]:
+    """Return masks in the largest of their sizes: a mask has its own, which need not be that of its item."""
+    size = max(mask.size for mask in masks)
+    return [_of_size(mask, size) for mask in masks]
 
 
 def _around(row: Row, size: tuple[int, int]) -> tuple[float, ...]:
@@ -182,7 +189,8 @@ def _track_iou(left: list[Row], right: list[Row], size: tuple[int, int]) -> floa
         shared = np.where(both, iou * total / (1 + iou), 0.0)
         union = (total - shared).sum()
         return float(shared.sum() / union) if union else 0.0
-    masks = [{row["frame"]: draw(row, size) for row in rows} for rows in sides]
+    drawn = iter(_of_one_size([draw(row, size) for rows in sides for row in rows]))
+    masks = [{row["frame"]: next(drawn) for row in rows} for rows in sides]
     common = union_pixels = 0.0
     for frame in masks[0].keys() | masks[1].keys():
         found = [of[frame] for of in masks if frame in of]
