@@ -224,6 +224,17 @@ def test_a_text_is_the_one_that_is_most_like_the_others() -> None:
     assert next(row["text"] for row in labels_of(*texts)).startswith("a cat")
 
 
+def test_answers_of_several_kinds_in_one_field_are_several_labels() -> None:
+    answers = [
+        *choice("sun"),
+        {"type": "classifications", "label": "sun"},
+        {"type": "scalar", "number": 1.0},
+        {"type": "text", "text": "warm"},
+    ]
+    rows = labels_of(answers, answers)
+    assert len({row["label_id"] for row in rows}) == len(rows) == 4
+
+
 def test_rankings_are_in_the_order_of_their_mean_places() -> None:
     rankings = [[{"type": "ranking", "labels": list(ranking)}] for ranking in ("abc", "acb", "bac")]
     assert [row["labels"] for row in labels_of(*rankings)] == [["a", "b", "c"]]
@@ -365,6 +376,28 @@ def test_spans_have_the_characters_of_most() -> None:
     times = [[{"type": "span", "label": "song", "time": start, "time_end": start + 2.0}] for start in (0.0, 0.5, 1.0)]
     (row,) = labels_of(*times)
     assert (row["time"], row["time_end"]) == (0.5, 2.5)
+
+
+def test_an_instant_is_a_span_that_most_have_at_the_same_time() -> None:
+    def beat(*ends: float) -> Label:
+        return {"type": "span", "label": "beat", "time": ends[0], "time_end": ends[-1]}
+
+    rows = labels_of(
+        [beat(2.0), beat(5.0), beat(1.0, 3.0)],
+        [beat(2.0), beat(1.0, 3.0)],
+        [beat(7.0), beat(2.0, 3.0), {"type": "span", "label": "other", "time": 2.0, "time_end": 2.0}],
+    )
+    assert [(row["time"], row["time_end"], row["label"]) for row in rows if row["time"] == row["time_end"]] == [
+        (2.0, 2.0, "beat")
+    ]
+    assert sorted((row["time"], row["time_end"]) for row in rows) == [(1.0, 3.0), (2.0, 2.0)]
+    instant = next(row for row in rows if row["time_end"] == 2.0)
+    share, names = agreed(instant)
+    assert share == pytest.approx(2 / 3, abs=1e-6)
+    assert names == ["a", "b"]
+    caret = {"type": "span", "label": "gap", "span_start": 3, "span_end": 3, "text": ""}
+    (row,) = labels_of([caret], [caret])
+    assert (row["span_start"], row["span_end"], row["text"]) == (3, 3, "")
 
 
 def test_relations_lead_to_the_merged_labels() -> None:

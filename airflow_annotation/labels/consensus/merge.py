@@ -239,7 +239,7 @@ class _Merger:
             for columns, support, similarity in _elected(measure, votes, total, span):
                 supporters = [one for one, vote in zip(submissions, votes, strict=True) if support(vote)]
                 base = next(row for row, vote in zip(firsts, votes, strict=True) if support(vote))
-                key = [(base["item_id"], base["field"]), (base["target"] or "", columns.get("label"))]
+                key = [(base["item_id"], base["field"]), (base["target"] or "", (measure, columns.get("label")))]
                 yield (
                     item,
                     merged_row(electorate, base, merged_id(key), supporters, similarity, **columns, **attributes),
@@ -277,9 +277,8 @@ class _Merger:
                 columns |= {names[1]: ending[names[1]] for names in INTERVALS}
                 columns |= {begin: kind(first), end: kind(last - beyond)}
                 columns["text"] = _covered(own, first, last) if begin == "span_start" else None
-                likeness = (
-                    sum((min(mark[1], last) - max(mark[0], first)) for mark in own) / (last - first) / len(supporters)
-                )
+                shared = sum(min(mark[1], last) - max(mark[0], first) for mark in own)
+                likeness = shared / (last - first) / len(supporters) if last > first else 1.0
                 label_id = merged_id([(own[0][3]["item_id"], own[0][3]["field"]), (f"{begin} {first} {last}", name)])
                 for _, _, owner, row in own:
                     ids.setdefault((owner, row["label_id"]), label_id)

@@ -113,20 +113,29 @@ def merge_stretches(
 ) -> list[tuple[float, float, list[int]]]:
     """Return the stretches that more than half of the weight has marked, and whose marks they are made of.
 
+    A mark without length, such as an instant, is the same as one at the same point only.
+
     :param stretches: of each mark its start, its end (not included), and its voter; one voter's may overlap
     :param weights: of the voters, by number
     :param total: the weight of all who were asked
-    :returns: start, end and the numbers of the marks, for each stretch; they neither overlap nor touch
+    :returns: start, end and the numbers of the marks, in order; stretches with a length neither overlap nor touch
     """
+
+    def is_elected(marks: set[int]) -> bool:
+        return sum(weights[voter] for voter in {stretches[number][2] for number in marks}) > half_of(total)
+
     bounds = sorted({bound for start, end, _ in stretches for bound in (start, end)})
     merged: list[tuple[float, float, set[int]]] = []
     for start, end in itertools.pairwise(bounds):
         marks = {number for number, (first, last, _) in enumerate(stretches) if first <= start and last >= end}
-        voters = {stretches[number][2] for number in marks}
-        if sum(weights[voter] for voter in voters) <= half_of(total):
+        if not is_elected(marks):
             continue
         if merged and merged[-1][1] == start:
             merged[-1] = (merged[-1][0], end, merged[-1][2] | marks)
         else:
             merged.append((start, end, marks))
-    return [(start, end, sorted(marks)) for start, end, marks in merged]
+    for point in sorted({start for start, end, _ in stretches if start == end}):
+        marks = {number for number, (first, last, _) in enumerate(stretches) if first == last == point}
+        if is_elected(marks):
+            merged.append((point, point, marks))
+    return [(start, end, sorted(marks)) for start, end, marks in sorted(merged, key=lambda one: one[:2])]
