@@ -11,11 +11,12 @@ import numpy as np
 from airflow_annotation.labels.agreement.answers import Compared, Units
 from airflow_annotation.labels.agreement.chance import (
     Answer,
+    Crosses,
     alpha_of_coincidences,
     alpha_of_distances,
+    chosen_classes,
     jaccard_distance,
     kappa,
-    nominal_distance,
     ordinal_distance,
 )
 from airflow_annotation.labels.agreement.submissions import pairs_in_runs
@@ -130,9 +131,9 @@ class CountTally(Tally):
             self._coincidences[other, one] += times
 
     @property
-    def coincidences(self) -> FloatArray:
-        """How often each answer was given together with each, array of shape (answers, answers)."""
-        return _matrix(self._coincidences, len(self.values))
+    def coincidences(self) -> Crosses:
+        """How often each answer was given together with each."""
+        return Crosses.of(self._coincidences)
 
 
 class RatingTally(CountTally):
@@ -140,9 +141,11 @@ class RatingTally(CountTally):
 
     def alpha(self) -> float | None:
         """Return Krippendorff's alpha for ranks."""
-        order = np.argsort(self.values)
-        counts = self.coincidences[order][:, order]
-        return alpha_of_coincidences(counts, ordinal_distance(counts.sum(axis=1)))
+        rank = np.argsort(np.argsort(self.values))
+        found = self.coincidences
+        ranked = found._replace(one=rank[found.one], other=rank[found.other])
+        totals = ranked.totals(len(self.values))
+        return alpha_of_coincidences(ranked, totals, ordinal_distance(totals))
 
 
 class ChoiceTally(CountTally):
@@ -164,46 +167,58 @@ class ChoiceTally(CountTally):
 
     def alpha(self) -> float | None:
         """Return Krippendorff's alpha; sets of classes are as far from each other as their Jaccard distance says."""
-        return alpha_of_coincidences(self.coincidences, jaccard_distance(self.values))
+        found = self.coincidences
+        return alpha_of_coincidences(found, found.totals(len(self.values)), jaccard_distance(self.values))
 
     def rows(self, names: list[str | None], classes: list[str | None]) -> Iterator[Row]:
         """Yield what was counted: of all annotators and of each pair, of all classes and of each."""
         for row in super().rows(names, classes):
             pair = (row["annotator"], row["other"])
-            row["kappa"] = None if pair == (None, None) else kappa(self._confused(*map(names.index, pair)))
+            row["kappa"] = None if pair == (None, None) else self._kappa(*map(names.index, pair))
             yield row
-        for name in sorted({name for answer in self.values for name in answer}):
-            has = np.array([name in answer for answer in self.values], np.int64)
-            yield from self._class_rows(name, np.column_stack([1 - has, has]).astype(np.float64), names)
+        yield from self._class_rows(names)
 
-    def _class_rows(self, name: str, has: FloatArray, names: list[str | None]) -> Iterator[Row]:
-        """Yield how far one class was chosen by both where one of them chose it (Cicchetti and Feinstein 1990)."""
-        total = np.zeros((2, 2))
+    def _kappa(self, left: int, right: int) -> float | None:
+        one, other, times = Crosses.of(self._confusions[left, right])
+        said = [np.bincount(side, times, len(self.values)) for side in (one, other)]
+        return kappa(float(times[one == other].sum()), float(said[0] @ said[1]), float(times.sum()))
+
+    def _class_rows(self, names: list[str | None]) -> Iterator[Row]:
+        """Yield how far each class was chosen by both where one of them chose it (Cicchetti and Feinstein 1990)."""
+        classes, has = chosen_classes(self.values)
+        total = np.zeros((2, len(classes)))
         for left, right in sorted(self._confusions):
-            chosen = has.T @ self._confused(left, right) @ has
-            total += chosen
-            row = {"annotator": names[left], "other": names[right], "alpha": None, "kappa": kappa(chosen)}
-            if None not in (names[left], names[right]) and chosen.sum() > chosen[0, 0]:
-                yield row | _class_row(name, chosen)
-        alpha = alpha_of_coincidences(has.T @ self.coincidences @ has, nominal_distance(2))
-        if total.sum() > total[0, 0]:
-            yield {"annotator": None, "other": None, "alpha": alpha, "kappa": None} | _class_row(name, total)
+            one, other, times = Crosses.of(self._confusions[left, right])
+            chosen = has[one], has[other]
+            both = times @ (chosen[0] & chosen[1])
+            mine, theirs = (times @ side for side in chosen)
+            total += both, mine + theirs
+            if None in (names[left], names[right]):
+                continue
+            count = float(times.sum())
+            by_chance = mine * theirs + (count - mine) * (count - theirs)
+            same = count - (mine + theirs - 2 * both)
+            for number in np.flatnonzero(mine + theirs).tolist():
+                row: Row = {"annotator": names[left], "other": names[right], "alpha": None}
+                beyond = kappa(float(same[number]), float(by_chance[number]), count)
+                yield row | _class_row(classes[number], both[number], (mine + theirs)[number]) | {"kappa": beyond}
+        one, other, times = self.coincidences
+        with_class, without = times @ has[one], times @ ~has[one]
+        observed, expected = 2 * (times @ (has[one] & ~has[other])), 2 * with_class * without
+        for number in np.flatnonzero(total[1]).tolist():
+            alpha = alpha_of_distances(float(observed[number]), float(expected[number]), float(times.sum()))
+            row = {"annotator": None, "other": None, "alpha": alpha, "kappa": None}
+            yield row | _class_row(classes[number], *total[:, number])
 
-    def _confused(self, left: int, right: int) -> FloatArray:
-        return _matrix(self._confusions[left, right], len(self.values))
 
+def _class_row(name: str, both: float, chosen: float) -> Row:
+    """Return what is said of a class.
 
-def _class_row(name: str, chosen: FloatArray) -> Row:
-    weight = float(chosen[1, 1] + (chosen[0, 1] + chosen[1, 0]) / 2)
-    pairs = int(chosen.sum() - chosen[0, 0])
-    return {"label": name, "value": float(chosen[1, 1]) / weight, "pairs": pairs, "count": weight}
-
-
-def _matrix(counts: Counter[Pair], size: int) -> FloatArray:
-    found = np.zeros((size, size))
-    for place, times in counts.items():
-        found[place] = times
-    return found
+    :param name: the class
+    :param both: how often both chose it
+    :param chosen: how often one of both did, counting twice where both did
+    """
+    return {"label": name, "value": float(2 * both / chosen), "pairs": int(chosen - both), "count": float(chosen / 2)}
 
 
 def _pairs_of_units(units: Units) -> tuple[IntArray, IntArray, FloatArray, BoolArray]:
