@@ -77,7 +77,7 @@ def _has_bytes(value: Any) -> bool:
         return any(map(_has_bytes, value))
     if isinstance(value, dict):
         return any(map(_has_bytes, value.values()))
-    return isinstance(value, (bytes, bytearray, memoryview))
+    return isinstance(value, (bytes, bytearray))
 
 
 def key_hash(item_key: str) -> int:

@@ -185,9 +185,13 @@ def _item(row: Any, media_field: str, number: int) -> MediaItem:
             f"Media item {number} is of type {type(row).__name__}: pass a path, a URI, or a dict with the key "
             f"{media_field!r}."
         )
-    row = {name: plain_value(value) for name, value in row.items()}
+    # Some drivers have a memoryview for bytes, which would be a list of numbers.
+    row = {name: bytes(value) if isinstance(value, memoryview) else plain_value(value) for name, value in row.items()}
     media = _read_list(row.get(media_field))
     fields = {name: row[name] for name in _ITEM_FIELDS if row.get(name) not in (None, "")}
+    if isinstance(fields.get("item_key"), (bytes, bytearray, list, dict)):
+        kind = type(fields["item_key"]).__name__
+        raise AnnotationError(f"Media item {number} has an item_key of type {kind}: pass text or a number.")
     where = f"Media item {number}" + (f" ({plain_text(fields['item_key'])})" if "item_key" in fields else "")
     if media_field not in row and "item_key" in fields:
         uri = ""

@@ -229,6 +229,7 @@ def test_a_project_of_single_images_takes_no_item_of_several(
         ({"media": ["a.png", 7], "item_key": 1}, r"Media item 1 \(1\) has a file of type int"),
         ({"media": ["a.png", None], "item_key": "k"}, r"Media item 1 \(k\) has a file of type NoneType"),
         ({"media": [], "item_key": 1}, "Media item 1 has no 'media'"),
+        ({"media": ["a.png"], "item_key": memoryview(b"k")}, "Media item 1 has an item_key of type bytes"),
     ],
 )
 def test_what_is_wrong_with_a_row_of_several_images_is_said(row: dict[str, Any], message: str) -> None:

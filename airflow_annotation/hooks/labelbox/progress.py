@@ -81,7 +81,7 @@ async def aget_progress(
     progress = _progress(counted, client, project_id)
     if min_annotations is None:
         return progress
-    # In a thread of its own: an export takes long, and others' requests go on.
+    # In a thread of its own: an export takes long, and waits on other connections go on.
     return await sync_to_async(_count_overlap, thread_sensitive=False)(client, project_id, progress, min_annotations)
 
 
