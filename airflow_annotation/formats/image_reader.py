@@ -17,14 +17,20 @@ from airflow_annotation.formats.chosen_rows import choose_annotations, take_labe
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions, unknown_class
 from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.image_rows import Items, group_rows
-from airflow_annotation.formats.labeled_images import ImageBatch, Keypoint, LabeledImage, LabeledObject, Path
+from airflow_annotation.formats.labeled_images import ImageBatch, Keypoint, LabeledImage, LabeledObject
+from airflow_annotation.formats.object_rows import (
+    are_upright_boxes,
+    box_array,
+    one_class_each,
+    turn_round,
+    turned_corners,
+)
 from airflow_annotation.formats.shapes import upright_box
 from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
-from airflow_annotation.labels.geometry import rotated_box_corners
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS
 from airflow_annotation.labels.masks import RLE, outline_length
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.labels.types import AREA_TYPES, CLASSIFICATION_TYPES
+from airflow_annotation.labels.types import CLASSIFICATION_TYPES
 
 DrawnAs = Literal["boxes", "outlines", "pixels"]
 
@@ -89,7 +95,7 @@ class ImageReader:
             submitted, chosen = choose_annotations(batch.annotations, self._options)
             items = Items(batch.items, self._options, self._names)
             taken_rows = take_labels(batch.labels, chosen, self._options, self._types, self.left_out)
-            rows, owners, lost = items.pair(_one_class_each(taken_rows))
+            rows, owners, lost = items.pair(one_class_each(taken_rows))
             self.left_out["labels on no image of their item"] += lost
             groups = group_rows(items, rows, owners, submitted, self._options, all_frames=self._all_frames)
             if self._drawn_as == "pixels":
@@ -115,13 +121,13 @@ class ImageReader:
             is_answer = answers.to_numpy(zero_copy_only=False)
             _add_answers(images, rows.filter(answers), owners[is_answer])
             rows, owners = rows.filter(pc.invert(answers)), owners[~is_answer]
-        rows = _turn_round(rows)
+        rows = turn_round(rows)
         class_index = pc.index_in(rows.column("label"), value_set=self._classes.column)
         class_index = pc.fill_null(class_index, -1).to_numpy().astype(np.int64)
-        boxes = _box_array(rows.column("bbox"))
+        boxes = box_array(rows.column("bbox"))
         kept: BoolArray = np.ones(len(rows), np.bool_)
         shaped: dict[int, LabeledObject] = {}
-        places = np.flatnonzero(~_are_upright_boxes(rows) | (class_index < 0))
+        places = np.flatnonzero(~are_upright_boxes(rows) | (class_index < 0))
         if places.size:
             objects = self._read_objects(rows.take(pa.array(places)), images, owners[places], class_index[places])
             found = (
@@ -233,7 +239,7 @@ class ImageReader:
             class_index.tolist(),
             values("bbox"),
             pc.fill_null(rows.column("rotation"), 0.0).to_pylist(),
-            _corners(rows, images, owners),
+            turned_corners(rows, images, owners),
             [[path] if path and type_ == "polygon" else [] for type_, path in paths],
             [None if counts is None else RLE((size[0], size[1]), counts) for size, counts in masks],
             [[] for _ in range(count)],
@@ -365,78 +371,3 @@ def _add_answers(images: list[LabeledImage], rows: pa.RecordBatch, owners: IntAr
     columns = (rows.column(name).to_pylist() for name in ("field", "label", "labels"))
     for owner, field, label, several in zip(owners.tolist(), *columns, strict=True):
         images[owner].answers.setdefault(field, []).extend(several or ([] if label is None else [label]))
-
-
-def _one_class_each(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a row for each class of a shape that has several, as the tools' own exports have it."""
-    if rows.column("labels").null_count == len(rows):
-        return rows
-    classes = [list(dict.fromkeys(named or ())) for named in rows.column("labels").to_pylist()]
-    counts = np.array([len(named) for named in classes], np.int64)
-    several = (counts > 1) & pc.is_in(
-        rows.column("type"), value_set=pa.array(sorted(AREA_TYPES | {"keypoint"}))
-    ).to_numpy(zero_copy_only=False)
-    if not several.any():
-        return rows
-    times = np.where(several, counts, 1)
-    pairs = zip(rows.column("label").to_pylist(), classes, several.tolist(), strict=True)
-    names = [name for label, named, has_several in pairs for name in (named if has_several else [label])]
-    rows = rows.take(pa.array(np.repeat(np.arange(len(rows)), times)))
-    return _with_column(rows, "label", pa.array(names, pa.string()))
-
-
-def _turn_round(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows whose upright boxes begin at their top left corner, in whatever direction they were drawn."""
-    column = rows.column("bbox")
-    boxes = _box_array(column)
-    is_upright = pc.equal(pc.fill_null(rows.column("rotation"), 0.0), 0.0).to_numpy(zero_copy_only=False)
-    if not ((boxes[:, 2:] < 0).any(axis=1) & is_upright).any():
-        return rows
-    turned = np.column_stack([boxes[:, :2] + np.minimum(boxes[:, 2:], 0), np.abs(boxes[:, 2:])])
-    boxes = np.where(is_upright[:, None], turned, boxes)
-    given = zip(boxes.tolist(), column.is_valid().to_pylist(), strict=True)
-    return _with_column(rows, "bbox", pa.array([box if is_given else None for box, is_given in given], column.type))
-
-
-def _with_column(rows: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:
-    return rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), column)
-
-
-def _are_upright_boxes(rows: pa.RecordBatch) -> npt.NDArray[np.bool_]:
-    """Return which rows are upright boxes with a class, and nothing else is said of them, nor by other rows."""
-    upright = pc.and_(pc.equal(rows.column("type"), "detection"), pc.is_valid(rows.column("bbox")))
-    upright = pc.and_(upright, pc.equal(pc.fill_null(rows.column("rotation"), 0.0), 0.0))
-    for name in ("parent_label_id", "attributes", "track_id"):
-        upright = pc.and_(upright, pc.is_null(rows.column(name)))
-    parents = rows.column("parent_label_id").drop_null()
-    if len(parents):
-        upright = pc.and_(upright, pc.invert(pc.is_in(rows.column("label_id"), value_set=parents)))
-    are_upright: npt.NDArray[np.bool_] = upright.to_numpy(zero_copy_only=False)
-    return are_upright
-
-
-def _box_array(column: pa.ListArray) -> FloatArray:
-    """Return boxes as an array of shape (rows, 4), NaN where there is none."""
-    boxes = np.full((len(column), 4), np.nan)
-    numbers = column.flatten().to_numpy(zero_copy_only=False)
-    boxes[pc.is_valid(column).to_numpy(zero_copy_only=False)] = numbers.reshape(-1, 4)
-    return boxes
-
-
-def _corners(rows: pa.RecordBatch, images: list[LabeledImage], owners: IntArray) -> Sequence[Path | None]:
-    """Return the corners of the rotated boxes, all computed at once."""
-    turned = pc.and_(
-        pc.and_(pc.equal(rows.column("type"), "detection"), pc.is_valid(rows.column("bbox"))),
-        pc.not_equal(pc.fill_null(rows.column("rotation"), 0.0), 0.0),
-    )
-    corners: list[Path | None] = [None] * len(rows)
-    places = np.flatnonzero(turned.to_numpy(zero_copy_only=False))
-    if places.size:
-        sizes = np.array([images[owner].size for owner in owners[places].tolist()], np.float64)
-        taken = rows.take(pa.array(places))
-        boxes, rotations = _box_array(taken.column("bbox")), taken.column("rotation").to_numpy(zero_copy_only=False)
-        found = rotated_box_corners(boxes, rotations, sizes[:, 0], sizes[:, 1]).tolist()
-        mirrored = (boxes[:, 2] * boxes[:, 3] < 0).tolist()
-        for place, path, is_mirrored in zip(places.tolist(), found, mirrored, strict=True):
-            corners[place] = [path[0], *path[:0:-1]] if is_mirrored else path  # clockwise in any case
-    return corners
