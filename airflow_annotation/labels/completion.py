@@ -79,6 +79,7 @@ def complete_labels(
             attributes[SCORE] = row[SCORE]
         if not isinstance(attributes.get(SCORE, 0), (int, float)):
             raise LabelRowError(f"{where} has the score {attributes[SCORE]!r}, which is no number.")
+        _check_order(row, attributes, where)
         row["attributes"] = _document(attributes, where) if attributes else None
         fill_times(row, frame_rate)
         rows.append(row)
@@ -134,6 +135,20 @@ def _check(row: Row, where: str, width: int | None, height: int | None, mask_bud
         _check_mask(row, where, width, height, mask_budget)
     if row["type"] == OTHER and not isinstance(_read_json(row["raw"], "a raw that is", where), dict):
         raise LabelRowError(f"{where} has a raw that is not a JSON object.")
+
+
+def _check_order(row: Row, attributes: Mapping[str, Any], where: str) -> None:
+    """Check that a label does not end before it starts.
+
+    :raises LabelRowError: it does not
+    """
+    # In a dialogue each end of a span counts the characters of its own paragraph.
+    several_counts = attributes.get("start") != attributes.get("end")
+    for start, end in (("span_start", "span_end"), ("time", "time_end"), ("frame", "frame_end")):
+        if None in (row.get(start), row.get(end)) or (start == "span_start" and several_counts):
+            continue
+        if row[end] < row[start]:
+            raise LabelRowError(f"{where} ends before it starts: its {start} is {row[start]}, its {end} {row[end]}.")
 
 
 def _check_mask(row: Row, where: str, width: int | None, height: int | None, budget: MaskBudget) -> None:

@@ -152,6 +152,9 @@ def test_a_column_of_the_same_name_as_ours_says_nothing() -> None:
         ({**BOX, "labels": ["car", None]}, "a class without a name"),
         ({"field": "quality", "number": math.inf}, "no finite number"),
         ({**BOX, "time": -1.0}, "counts from 0"),
+        ({"field": "x", "type": "span", "span_start": 9, "span_end": 3}, "ends before it starts: its span_start is 9"),
+        ({"field": "x", "type": "span", "time": 2.0, "time_end": 1.0}, "ends before it starts: its time is 2.0"),
+        ({**BOX, "frame": 5, "frame_end": 4}, "ends before it starts: its frame is 5, its frame_end 4"),
         ({"field": "x", "type": "other", "raw": "{"}, "a raw that is not JSON"),
         ({"field": "x", "type": "other", "raw": "3"}, "a raw that is not a JSON object"),
         (
@@ -165,6 +168,13 @@ def test_a_column_of_the_same_name_as_ours_says_nothing() -> None:
 def test_a_row_that_says_no_label_is_named(row: Row, said: str) -> None:
     with pytest.raises(LabelRowError, match=said):
         complete(row)
+
+
+def test_a_span_over_paragraphs_counts_the_characters_of_each() -> None:
+    span = {"field": "x", "type": "span", "label": "y", "span_start": 9, "span_end": 3}
+    assert len(complete({**span, "attributes": {"start": "0", "end": "1"}})) == 1
+    with pytest.raises(LabelRowError, match="ends before it starts"):
+        complete({**span, "attributes": {"start": "0", "end": "0"}})
 
 
 def test_two_labels_do_not_have_one_id_except_in_the_frames_of_a_video_and_as_two_answers_about_one_region() -> None:

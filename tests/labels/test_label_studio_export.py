@@ -435,6 +435,9 @@ def test_labels_survive_being_written_and_read(rows: list[dict[str, Any]]) -> No
         ({"field": "objects", "type": "detection", "bbox": [math.nan, 0, 0.2, 0.1], "label": "car"}, "outside"),
         ({"field": "objects", "type": "detection", "bbox": [0, 0, 0.2, 0.1], "label": "cat"}, "class 'cat'"),
         ({"field": "weather", "type": "classification", "label": "snow"}, "class 'snow'"),
+        ({"field": "stars", "type": "rating", "number": 9.0}, "rating 9.0: the project takes whole numbers up to 5"),
+        ({"field": "stars", "type": "rating", "number": 2.5}, "rating 2.5"),
+        ({"field": "stars", "type": "rating", "number": -1.0}, "rating -1.0"),
     ],
 )
 def test_labels_that_the_project_cannot_take_are_named(row: dict[str, Any], said: str) -> None:

@@ -339,6 +339,13 @@ def test_what_the_project_cannot_have_is_refused_by_name(row: dict[str, Any], me
     assert "'label-0'" in str(error.value)
 
 
+@pytest.mark.parametrize("end", [3, 4])
+def test_a_span_without_a_character_is_refused(end: int) -> None:
+    row = {"field": "named-entity", "type": "span", "label": "city", "span_start": 4, "span_end": end}
+    with pytest.raises(UnwritableLabelError, match=f"marks no character: its span_start is 4, its span_end {end}"):
+        write(identified([row]), Ontology(TEXT))
+
+
 def test_shapes_need_the_size_of_their_picture() -> None:
     with pytest.raises(UnwritableLabelError, match="width and height"):
         write(identified([BOX]), Ontology(NORMALIZED), width=None, height=None)

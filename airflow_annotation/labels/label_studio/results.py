@@ -30,7 +30,7 @@ from airflow_annotation.labels.label_studio.tracks import (
 )
 from airflow_annotation.labels.media import FindSize, Size, split_target
 from airflow_annotation.labels.submissions import SCORE, attributes_of
-from airflow_annotation.labels.types import LABEL_TYPES, OTHER, PLACE_ATTRIBUTES
+from airflow_annotation.labels.types import DEFAULT_RATING, LABEL_TYPES, OTHER, PLACE_ATTRIBUTES
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
@@ -281,9 +281,19 @@ class _Writer:
             if control.classes and class_ not in control.classes:
                 raise UnwritableLabelError(f"{self._where} has the class {class_!r}, which the project does not have.")
 
+    def _check_rating(self, control: Control) -> None:
+        best = control.attributes.get("maxrating", "")
+        most, number = int(best) if best.isdecimal() else DEFAULT_RATING, self._row["number"]
+        if not (0 <= number <= most and float(number).is_integer()):
+            raise UnwritableLabelError(
+                f"{self._where} has the rating {number}: the project takes whole numbers up to {most}."
+            )
+
     def _answer(self, control: Control) -> Record:
         row = self._row
         if self._row["type"] in ("scalar", "rating"):
+            if control.tag == "rating":
+                self._check_rating(control)
             return _answer_value(control, [row["number"]])
         if control.tag == "chat":
             said = {"role": row.get("label"), "content": row["text"]}

@@ -303,6 +303,11 @@ def _entity(row: Row) -> Record:
         return words
     if row.get("span_start") is None or row.get("span_end") is None:
         raise UnwritableLabelError(f"{row_name(row)} does not say where it is: give it span_start and span_end.")
+    if row["span_end"] <= row["span_start"]:
+        raise UnwritableLabelError(
+            f"{row_name(row)} marks no character: its span_start is {row['span_start']}, "
+            f"its span_end {row['span_end']}."
+        )
     location = {"start": row["span_start"], "end": row["span_end"] - 1}
     message = {"messageId": row["target"]} if row.get("target") is not None else {}
     return {"location": location, **message}
