@@ -26,13 +26,12 @@ import pyarrow.parquet as pq
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
+from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.datasets.versions import (
     DELTA,
     PARQUET,
-    HashingFile,
     Manifest,
     NewVersion,
-    TableFile,
     Written,
     dataset_path,
     read_manifest,

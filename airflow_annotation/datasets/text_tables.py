@@ -21,7 +21,7 @@ import pyarrow.csv
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.list_text import lists_to_json
-from airflow_annotation.datasets.versions import HashingFile, TableFile
+from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
 from airflow_annotation.media.storage import make_folder
 

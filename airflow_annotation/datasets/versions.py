@@ -13,14 +13,12 @@ one whole landing or the one before it.
 
 from __future__ import annotations
 
-import hashlib
-import io
 import logging
 import re
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import IO, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
@@ -28,6 +26,7 @@ from airflow.sdk import BaseHook, ObjectStoragePath
 
 from airflow_annotation.datasets.dataset_card import update_card
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
+from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import TABLES_VERSION
@@ -49,21 +48,6 @@ MOVES: Final = 5
 
 _VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
 _VERSION_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
-
-
-class TableFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a dataset: a Parquet file of one of the tables, or a file of another format that has all its objects.
-
-    :param path: relative to the dataset's folder
-    :param rows: rows or objects in it
-    :param size: bytes
-    :param sha256: of its content, hexadecimal
-    """
-
-    path: str
-    rows: int
-    size: int
-    sha256: str
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -334,46 +318,6 @@ def _move(store: DatasetStore, manifest: Manifest, new: NewVersion) -> Manifest:
     except Exception as error:
         log.warning("%s has landed; older versions could not be listed to remove them: %s", store.uri, error)
     return manifest
-
-
-class HashingFile(io.RawIOBase):
-    """Passes on what is written, and knows its size and checksum: a bucket's files are not read again for them.
-
-    :param file: open to write; closed with this one
-    :param hashed: False for a file whose checksum nobody asks for
-    """
-
-    def __init__(self, file: IO[bytes], *, hashed: bool = True) -> None:
-        self._file = file
-        self.size = 0
-        self.sha256 = hashlib.sha256()
-        self._hashed = hashed
-
-    def writable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Write bytes."""
-        if self._hashed:
-            self.sha256.update(data)
-        self.size += len(data)
-        self._file.write(data)
-        return len(data)
-
-    def describe(self, path: str, rows: int) -> TableFile:
-        """Return what a manifest says of the file.
-
-        :param path: relative to the dataset's folder
-        :param rows: that were written
-        """
-        return TableFile(path=path, rows=rows, size=self.size, sha256=self.sha256.hexdigest() if self._hashed else "")
-
-    def close(self) -> None:
-        """Close both."""
-        if not self.closed:
-            super().close()
-            self._file.close()
 
 
 def _check(store: DatasetStore, current: Manifest | None, new: NewVersion) -> None:

@@ -39,7 +39,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.datasets.versions import HashingFile, TableFile
+from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder, copy_spool, spool
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject

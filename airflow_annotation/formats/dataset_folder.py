@@ -16,7 +16,7 @@ from airflow.sdk import ObjectStoragePath
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from airflow_annotation.datasets.versions import HashingFile, TableFile
+from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.media.storage import make_folder
 
 _FILES_AT_ONCE: Final = 1024

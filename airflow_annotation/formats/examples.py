@@ -11,7 +11,7 @@ import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.parquet import TableWriter
-from airflow_annotation.datasets.versions import HashingFile, TableFile
+from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetOptions
 from airflow_annotation.formats.labeled_items import LabeledItem, Submission, read_items

@@ -10,7 +10,7 @@ import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.parquet import TableWriter
-from airflow_annotation.datasets.versions import TableFile
+from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions, find_classes
 from airflow_annotation.formats.image_reader import DrawnAs, ImageReader

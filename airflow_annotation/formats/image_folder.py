@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from airflow_annotation.datasets.versions import HashingFile, TableFile
+from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from airflow_annotation.datasets.versions import HashingFile, TableFile
+from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions

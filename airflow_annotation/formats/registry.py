@@ -13,17 +13,9 @@ from airflow.sdk import ObjectStoragePath
 from airflow_annotation.arguments import as_text
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.stores import DatasetStore
+from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.datasets.text_tables import TEXT_FORMATS, write_text_tables
-from airflow_annotation.datasets.versions import (
-    DELTA,
-    PARQUET,
-    VERSIONS,
-    Manifest,
-    NewVersion,
-    TableFile,
-    Written,
-    write_version,
-)
+from airflow_annotation.datasets.versions import DELTA, PARQUET, VERSIONS, Manifest, NewVersion, Written, write_version
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats import (
     audio_folder,

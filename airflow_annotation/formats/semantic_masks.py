@@ -22,7 +22,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from airflow_annotation.datasets.versions import TableFile
+from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions

@@ -32,7 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml  # type: ignore[import-untyped]  # comes with Airflow, its types do not
 
-from airflow_annotation.datasets.versions import TableFile
+from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions

@@ -12,7 +12,8 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.landed import join_tables
 from airflow_annotation.datasets.parquet import read_row_groups
-from airflow_annotation.datasets.versions import TableFile, Written
+from airflow_annotation.datasets.table_files import TableFile
+from airflow_annotation.datasets.versions import Written
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.media.storage import copy_files
 

@@ -15,7 +15,8 @@ from airflow.sdk import ObjectStoragePath, TaskGroup, XComArg
 
 from airflow_annotation.arguments import checked_argument, is_templated, parsing
 from airflow_annotation.datasets.results import LandingResult
-from airflow_annotation.datasets.versions import TableFile, check_target
+from airflow_annotation.datasets.table_files import TableFile
+from airflow_annotation.datasets.versions import check_target
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.landing.plan import LandingPlan

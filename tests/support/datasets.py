@@ -14,14 +14,8 @@ from PIL import Image
 
 from airflow_annotation.datasets.parquet import write_tables
 from airflow_annotation.datasets.stores import DatasetStore
-from airflow_annotation.datasets.versions import (
-    Manifest,
-    NewVersion,
-    TableFile,
-    Written,
-    dataset_path,
-    write_version,
-)
+from airflow_annotation.datasets.table_files import TableFile
+from airflow_annotation.datasets.versions import Manifest, NewVersion, Written, dataset_path, write_version
 from airflow_annotation.formats.registry import read_options, write_training_dataset
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.schema import LabelSchema
