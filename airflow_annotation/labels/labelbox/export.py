@@ -28,6 +28,7 @@ from airflow_annotation.labels.columns import (
 from airflow_annotation.labels.json_repair import repair_json
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.items import REVIEW_STATUSES, frame_rate, item_columns, item_sizes
+from airflow_annotation.labels.labelbox.lines import decode_rows, raw_records
 from airflow_annotation.labels.labelbox.mask_files import MaskFetcher
 from airflow_annotation.labels.labelbox.objects import read_answers, read_objects, take_apart
 from airflow_annotation.labels.labelbox.records import (
@@ -39,8 +40,6 @@ from airflow_annotation.labels.labelbox.records import (
     Project,
     TypedLabel,
     TypedRow,
-    decode_rows,
-    raw_records,
 )
 from airflow_annotation.labels.labelbox.video import Shown, read_timeline, without_content
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
