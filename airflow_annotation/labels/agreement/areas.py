@@ -105,7 +105,7 @@ class Areas:
     def _mask(self, number: int) -> RLE:
         if number not in self._masks:
             parts = [draw(row, self._size(number)) for row in self._rows_of(number)]
-            self._masks[number] = merge_rles([_of_size(part, parts[0].size) for part in parts])
+            self._masks[number] = merge_rles(_of_one_size(parts))
         return self._masks[number]
 
     def _drawn_iou(self, one: int, other: int) -> float:
@@ -136,7 +136,7 @@ def draw(row: Row, size: tuple[int, int]) -> RLE:
 
 
 def _of_size(mask: RLE, size: tuple[int, int]) -> RLE:
-    """Return a mask in another size, by the nearest pixels: parts of one object may have been painted in several."""
+    """Return a mask in another size, by the nearest pixels."""
     if mask.size == size:
         return mask
     rows, columns = (np.arange(side) * own // side for side, own in zip(size, mask.size, strict=True))
@@ -144,7 +144,7 @@ def _of_size(mask: RLE, size: tuple[int, int]) -> RLE:
 
 
 def _of_one_size(masks: Sequence[RLE]) -> list[RLE]:
-    """Return masks in the largest of their sizes: a mask has its own, which need not be that of its item."""
+    """Return masks in the largest of their sizes: each has its own, and an outline that of its image, if known."""
     size = max(mask.size for mask in masks)
     return [_of_size(mask, size) for mask in masks]
 
