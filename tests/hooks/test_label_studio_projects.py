@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +11,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook, projects
-from airflow_annotation.hooks.run_marker import read_run_key, run_description, run_title
+from airflow_annotation.hooks.run_marker import run_title
 from airflow_annotation.labels.schema import LabelSchema
 from devtools.label_studio import LabelStudio
 from tests.servers.faults import Fault, fault_server
@@ -477,26 +474,3 @@ def test_progress_of_a_project_that_is_gone_is_an_error(hook: LabelStudioHook) -
         hook.get_progress("999999")
     with pytest.raises(AnnotationProjectNotFoundError, match="no project 999999"):
         asyncio.run(hook.aget_progress("999999"))
-
-
-# What is written into titles and descriptions
-
-
-@given(st.text(), st.text(min_size=1))
-def test_a_run_key_of_any_text_is_read_back_from_any_description(description: str, run_key: str) -> None:
-    written = run_description(description, run_key)
-    assert read_run_key(written) == run_key
-    assert read_run_key(written.replace("\n", "\r\n")) == run_key
-    assert run_description(written, "another") == run_description(description, "another")
-
-
-@given(st.text(min_size=3), st.text(min_size=1))
-def test_a_title_always_fits_and_ends_with_its_runs_hash(title: str, run_key: str) -> None:
-    written = run_title(title, run_key, longest=50)
-    assert 3 <= len(written) <= 50
-    assert written[-9:] == run_title("abc", run_key, longest=50)[-9:]
-
-
-@given(st.text())
-def test_any_description_can_be_read(description: str) -> None:
-    assert read_run_key(description) is None or json.dumps("run_key") in description

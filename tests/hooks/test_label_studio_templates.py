@@ -11,23 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
+from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.submissions import read_rows, read_submissions
 from airflow_annotation.labels.tables import collect_tables
 from devtools.label_studio import environment_path
-from tests.support.label_studio_templates import (
-    Maker,
-    Record,
-    Row,
-    Template,
-    find_templates,
-    missing_values,
-    rows_of,
-    sample_data,
-)
+from tests.support.label_studio_template_values import missing_values, rows_of
+from tests.support.label_studio_templates import Maker, Record, Row, Template, find_templates, sample_data
 
 TEMPLATES = find_templates(environment_path()) if environment_path().exists() else []
 
@@ -64,13 +56,6 @@ def one_of_each_form(templates: list[Template]) -> set[str]:
 
 
 CHOSEN = one_of_each_form(TEMPLATES)
-
-
-@pytest.fixture
-def hook(label_studio_conn_id: str) -> LabelStudioHook:
-    hook = AnnotationHook.for_connection(label_studio_conn_id)
-    assert isinstance(hook, LabelStudioHook)
-    return hook
 
 
 class _Made(msgspec.Struct):

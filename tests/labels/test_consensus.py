@@ -21,7 +21,7 @@ from airflow_annotation.labels.consensus.dawid_skene import dawid_skene, estimat
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
-from tests.labels.test_agreement import BOXES, HEIGHT, WIDTH, Item, Label, box, choice, landing
+from tests.support.annotators import BOXES, HEIGHT, WIDTH, Item, Label, box, choice, landing
 
 Row = dict[str, Any]
 

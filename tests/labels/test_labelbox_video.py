@@ -189,7 +189,7 @@ def test_masks_and_answers_hold() -> None:
     fetched = []
 
     def fetch(urls: Any, read: Any) -> list[Any]:
-        from tests.labels.test_labelbox_export import png
+        from tests.support.labelbox_rows import png
 
         fetched.extend(urls)
         return [read(url, png(mask)) for url in urls]

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import sqlalchemy as sa
-from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
-from airflow.providers.postgres.hooks.postgres import PostgresHook
 from airflow.providers.sqlite.hooks.sqlite import SqliteHook
-from airflow.sdk import BaseHook
-from airflow.sdk.exceptions import AirflowException
 from hypothesis import HealthCheck, given, settings
 
 from airflow_annotation.exceptions import AnnotationError
@@ -31,18 +26,9 @@ from airflow_annotation.landing.sql_reader import SqlReader
 from airflow_annotation.warehouses import postgres
 from airflow_annotation.warehouses.registry import open_warehouse
 from airflow_annotation.warehouses.sqlite import SqliteWarehouse
-from tests.support.connections import airflow_connection
-from tests.support.databases import Database, Rows
+from tests.support.databases import Database
 from tests.support.datasets import pages
-from tests.support.generated import (
-    SCHEMA,
-    GeneratedHook,
-    batch_of,
-    boxes,
-    label_tables,
-    project_uri,
-    rows_of,
-)
+from tests.support.generated import SCHEMA, GeneratedHook, batch_of, boxes, label_tables, project_uri, rows_of
 from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
 
@@ -383,194 +369,6 @@ def test_a_reader_of_sqlite_waits_for_no_landing_and_no_landing_for_a_reader(
     assert len(sqlite_database.rows()["items"]) == 3000
 
 
-# Whatever fails
-
-
-class DyingSqlite:
-    """Counts what is asked of the driver, and fails at one of these steps, in the middle of many rows too."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.steps = 0
-        self.dies_at = 0
-
-    def step(self) -> None:
-        self.steps += 1
-        if self.steps == self.dies_at:
-            raise sqlite3.OperationalError("disk I/O error")
-
-    def connect(self, _: SqliteHook) -> sqlite3.Connection:
-        step = self.step
-
-        class DyingCursor(sqlite3.Cursor):
-            def execute(self, sql: str, *args: Any) -> Any:
-                step()
-                return super().execute(sql, *args)
-
-            def executemany(self, sql: str, rows: Any) -> Any:
-                rows = list(rows)
-                super().executemany(sql, rows[: len(rows) // 2])
-                step()
-                return super().executemany(sql, rows[len(rows) // 2 :])
-
-        class DyingConnection(sqlite3.Connection):
-            def cursor(self, _: Any = None) -> Any:
-                return super().cursor(DyingCursor)
-
-            def commit(self) -> None:
-                step()
-                super().commit()
-
-        return sqlite3.connect(self.path, factory=DyingConnection)
-
-
-@pytest.mark.parametrize("landed_before", [True, False])
-def test_sqlite_readers_see_a_whole_landing_whatever_step_fails_and_a_retry_lands_the_rest(
-    sqlite_database: Database, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, landed_before: bool
-) -> None:
-    dying = DyingSqlite(tmp_path / "annotations.db")
-    old = [boxes(10)]
-    land(sqlite_database.operator(), old)
-    failures = 0
-    while dying.steps >= dying.dies_at:
-        if not landed_before:
-            sqlite_database.prefix = f"t{dying.dies_at}_"  # tables that are still to be made
-        new = [boxes(7, classes=(f"class {dying.dies_at}",)), boxes(7, first=7)]
-        dying.steps, dying.dies_at = 0, dying.dies_at + 1
-        with monkeypatch.context() as patch:
-            patch.setattr(SqliteHook, "get_conn", dying.connect)
-            with suppress(AnnotationError):
-                land(sqlite_database.operator(), new)
-                old = new
-        failures += old is not new
-        if landed_before:
-            assert sqlite_database.rows() == rows_of(old)
-        land(sqlite_database.operator(), new)
-        assert sqlite_database.rows() == rows_of(new)
-        old = new
-    assert failures > 10
-
-
-@pytest.mark.parametrize("step", range(1, 5))
-def test_postgres_readers_see_the_last_landing_when_the_connection_is_cut(
-    postgres_conn_id: str, land: Land, monkeypatch: pytest.MonkeyPatch, step: int
-) -> None:
-    database = Database(postgres_conn_id)
-    old, new = [boxes(10)], [boxes(7), boxes(7, first=7, classes=("bus",))]
-    land(database.operator(), old)
-    written = 0
-
-    def cut(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
-        nonlocal written
-        written += 1
-        if written == step:
-            pid = connection.connection.driver_connection.info.backend_pid
-            database.query(f"select pg_terminate_backend({pid})")
-        write_rows(warehouse, connection, table, batches)
-        if step == 4 and written == 3:  # all is written, and not committed
-            pid = connection.connection.driver_connection.info.backend_pid
-            database.query(f"select pg_terminate_backend({pid})")
-
-    write_rows = database.warehouse_class.write_rows
-    monkeypatch.setattr(database.warehouse_class, "write_rows", cut)
-    with pytest.raises(AnnotationError, match="its last landing is as it was"):
-        land(database.operator(), new)
-    assert database.rows() == rows_of(old)
-    monkeypatch.setattr(database.warehouse_class, "write_rows", write_rows)
-    land(database.operator(), new)
-    assert database.rows() == rows_of(new)
-
-
-def test_a_landing_that_fails_while_it_reads_changes_nothing(database: Database, land: Land) -> None:
-    def failing() -> Any:
-        yield boxes(5, per_item=9)
-        raise AnnotationError("The tool went away.")
-
-    land(database.operator(), [boxes(10)])
-    with pytest.raises(AnnotationError, match="went away"):
-        land(database.operator(), failing())
-    assert database.rows() == rows_of([boxes(10)])
-
-
-def test_readers_see_the_last_landing_until_the_next_is_committed(
-    database: Database, land: Land, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    land(database.operator(), [boxes(10)])
-    seen: list[Rows] = []
-
-    def watch(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
-        write_rows(warehouse, connection, table, batches)
-        seen.append(database.rows())
-
-    write_rows = database.warehouse_class.write_rows
-    monkeypatch.setattr(database.warehouse_class, "write_rows", watch)
-    land(database.operator(), [boxes(4, per_item=1)])
-    assert seen == [rows_of([boxes(10)])] * 3
-    assert database.rows() == rows_of([boxes(4, per_item=1)])
-
-
-def test_landings_at_once_wait_for_each_other_and_neither_corrupts(database: Database, land: Land) -> None:
-    candidates = [[boxes(40 + number, classes=(f"class {number}",))] for number in range(4)]
-    errors = []
-
-    def run(batches: list[LabelTables]) -> None:
-        try:
-            land(database.operator(), batches)
-        except AnnotationError as error:
-            errors.append(error)
-
-    for _ in range(3):  # the first time, they also create the tables
-        threads = [threading.Thread(target=run, args=(batches,)) for batches in candidates]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert database.rows() in [rows_of(batches) for batches in candidates]
-    assert errors == []
-
-
-def test_a_killed_landing_is_taken_back(database: Database, land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
-    land(database.operator(), [boxes(10)])
-    task = database.operator()
-
-    def killed(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
-        task.on_kill()
-        write_rows(warehouse, connection, table, batches)
-
-    write_rows = database.warehouse_class.write_rows
-    monkeypatch.setattr(database.warehouse_class, "write_rows", killed)
-    with pytest.raises(AnnotationError, match="stopped"):
-        land(task, [boxes(4, per_item=1)])
-    assert database.rows() == rows_of([boxes(10)])
-
-
-def test_a_landing_that_waits_for_another_can_be_killed(server_database: Database, land: Land) -> None:
-    database = server_database
-    land(database.operator(), [boxes(10)])
-    task = database.operator()
-    errors = []
-
-    def run() -> None:
-        with pytest.raises(AnnotationError, match="stopped") as error:
-            land(task, [boxes(4)])
-        errors.append(error)
-
-    with closing(database.hook.get_conn()) as other:
-        other.cursor().execute(f"select * from {database.prefix}landings for update")
-        thread = threading.Thread(target=run)
-        thread.start()
-        waiting = {
-            "postgres": "select 1 from pg_locks where not granted",
-            "mysql": "select 1 from information_schema.innodb_trx where trx_state = 'LOCK WAIT'",
-        }
-        while not database.query(waiting[database.kind]):
-            assert thread.is_alive()
-        task.on_kill()
-        thread.join()
-    assert errors
-    assert database.rows() == rows_of([boxes(10)])
-
-
 def test_drivers_that_name_their_parameters_get_the_same_rows(
     sqlite_database: Database, land: Land, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -582,98 +380,3 @@ def test_drivers_that_name_their_parameters_get_the_same_rows(
     monkeypatch.setattr(SqliteHook, "get_sqlalchemy_engine", get_named_engine)
     land(sqlite_database.operator(), [boxes(5)])
     assert sqlite_database.rows() == rows_of([boxes(5)])
-
-
-# What cannot be landed in
-
-
-class NoTransactions(sqlite3.Connection):
-    """A driver like those of engines that have no transactions: it takes every call, and keeps every row at once."""
-
-    class Cursor(sqlite3.Cursor):
-        def execute(self, sql: str, *args: Any) -> Any:
-            return self if sql.startswith("BEGIN") else super().execute(sql, *args)
-
-    def cursor(self, _: Any = None) -> Any:
-        return super().cursor(self.Cursor)
-
-    def commit(self) -> None:
-        pass
-
-    def rollback(self) -> None:
-        pass
-
-
-def test_a_driver_without_transactions_is_refused_by_name_and_nothing_is_read(
-    sqlite_database: Database, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        SqliteHook,
-        "get_conn",
-        lambda _: sqlite3.connect(tmp_path / "annotations.db", factory=NoTransactions, isolation_level=None),
-    )
-
-    def unread() -> Any:
-        yield pytest.fail("was read")
-
-    with pytest.raises(AnnotationError, match=r"Connection 'sqlite_\w+': pysqlite has no transactions"):
-        land(sqlite_database.operator(), unread())
-    assert sqlite_database.query("select * from @landings") == []
-
-
-def test_a_connection_that_commits_by_itself_is_refused(
-    postgres_conn_id: str, land: Land, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    get_conn = PostgresHook.get_conn
-
-    def get_autocommit_conn(hook: PostgresHook) -> Any:
-        connection: Any = get_conn(hook)
-        connection.autocommit = True
-        return connection
-
-    monkeypatch.setattr(PostgresHook, "get_conn", get_autocommit_conn)
-    with pytest.raises(AnnotationError, match=r"Connection 'postgres_test': psycopg\w* has no transactions"):
-        land(Database(postgres_conn_id).operator(), [boxes(5)])
-
-
-def test_a_missing_connection_is_named_with_how_to_make_it(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
-    def get_connection(conn_id: str) -> Any:
-        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")  # as Airflow says it to a task
-
-    monkeypatch.setattr(BaseHook, "get_connection", get_connection)
-    with pytest.raises(AnnotationError, match=r"no connection 'nowhere_db'.*airflow connections add nowhere_db"):
-        land(Database("nowhere_db").operator(), [boxes(5)])
-
-
-def test_a_database_without_its_provider_is_named_with_what_to_install(land: Land) -> None:
-    with (
-        airflow_connection("warehouse", {"conn_type": "trino", "host": "x"}) as conn_id,
-        pytest.raises(AnnotationError, match="apache-airflow-providers-trino"),
-    ):
-        land(Database(conn_id).operator(), [boxes(5)])
-
-
-def test_the_extra_of_a_missing_postgres_provider_is_named(
-    postgres_conn_id: str, land: Land, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def get_hook(connection: Any, **_: Any) -> Any:
-        raise AirflowException(f'Unknown hook type "{connection.conn_type}"')  # as Airflow says it
-
-    monkeypatch.setattr(type(BaseHook.get_connection(postgres_conn_id)), "get_hook", get_hook)
-    with pytest.raises(AnnotationError, match=r"pip install 'airflow-provider-annotation\[postgres\]'"):
-        land(Database(postgres_conn_id).operator(), [boxes(5)])
-
-
-def test_a_connection_that_is_no_database_is_refused_by_name(land: Land) -> None:
-    with (
-        airflow_connection("tool", {"conn_type": "fs"}) as conn_id,
-        pytest.raises(AnnotationError, match="'tool' is not of a SQL database"),
-    ):
-        land(Database(conn_id).operator(), [boxes(5)])
-
-
-def test_a_database_that_cannot_be_reached_is_named_without_its_password(land: Land, tmp_path: Path) -> None:
-    connection = {"conn_type": "postgres", "host": str(tmp_path), "login": "me", "password": "s3cret", "schema": "x"}
-    with airflow_connection("gone", connection) as conn_id, pytest.raises(AnnotationError, match="'gone'") as error:
-        land(Database(conn_id).operator(), [boxes(5)])
-    assert "s3cret" not in str(error.value)

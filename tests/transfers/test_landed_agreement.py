@@ -16,7 +16,7 @@ from airflow_annotation.landing.agreement import landed_agreement
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.base import Coordinates
-from tests.labels.test_agreement import landing
+from tests.support.annotators import landing
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database
 from tests.support.generated import GeneratedHook
