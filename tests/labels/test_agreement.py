@@ -172,7 +172,9 @@ def test_rankings_agree_as_kendalls_tau_says(one: list[str], other: list[str]) -
 
 def test_rankings_with_buckets_agree_where_entries_are_in_the_same_ones() -> None:
     def ranking(**buckets: list[str]) -> list[Label]:
-        return [{"type": "ranking", "label": name, "labels": entries} for name, entries in buckets.items()]
+        # As those of a Ranker land: the record is the parent of its buckets.
+        own = {"type": "ranking", "parent_label_id": "r"}
+        return [{**own, "label": name, "labels": entries} for name, entries in buckets.items()]
 
     assert value(ranking(good=["a", "b"], bad=["c"]), ranking(bad=["c"], good=["a", "b"])) == 1
     # Of a-b, a-c and b-c the last two are as they were.

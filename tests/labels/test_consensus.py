@@ -239,7 +239,10 @@ def test_rankings_are_in_the_order_of_their_mean_places() -> None:
     rankings = [[{"type": "ranking", "labels": list(ranking)}] for ranking in ("abc", "acb", "bac")]
     assert [row["labels"] for row in labels_of(*rankings)] == [["a", "b", "c"]]
     buckets = [
-        [{"type": "ranking", "label": name, "labels": list(entries)} for name, entries in ranking.items()]
+        [
+            {"type": "ranking", "label": name, "labels": list(entries), "parent_label_id": "r"}
+            for name, entries in ranking.items()
+        ]
         for ranking in ({"good": "ab", "bad": "c"}, {"good": "a", "bad": "bc"}, {"good": "ba", "bad": "c"})
     ]
     found = {row["label"]: row["labels"] for row in labels_of(*buckets)}

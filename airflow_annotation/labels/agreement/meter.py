@@ -340,9 +340,9 @@ def _measures(labels: pa.RecordBatch) -> pa.Array:
     measures = pc.if_else(pc.and_(answers, spans), "overlap", measures)
     # What nobody has filled in is no answer, and what is said about an object is no answer about the item.
     empty = pc.and_(pc.equal(measures, "distance"), pc.is_null(labels.column("number")))
-    about = pc.and_(
-        pc.is_valid(labels.column("parent_label_id")), pc.invert(pc.is_in(measures, value_set=pa.array(_OBJECTS)))
-    )
+    # The buckets of a ranking have it for a parent.
+    by_itself = pa.array([*_OBJECTS, MEASURES["ranking"]])
+    about = pc.and_(pc.is_valid(labels.column("parent_label_id")), pc.invert(pc.is_in(measures, value_set=by_itself)))
     return pc.if_else(pc.or_(pc.fill_null(empty, False), about), None, measures)
 
 
