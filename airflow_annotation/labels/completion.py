@@ -84,6 +84,7 @@ def complete_labels(
         fill_times(row, frame_rate)
         rows.append(row)
     _check_ids(rows)
+    _check_ends(rows)
     return _apart(rows)
 
 
@@ -228,6 +229,21 @@ def _check_ids(rows: Sequence[Row]) -> None:
                 f"Two labels have the label_id {row['label_id']!r}, of the fields {other['field']!r} and "
                 f"{row['field']!r}. Give each its own, or none."
             )
+
+
+def _check_ends(rows: Sequence[Row]) -> None:
+    """Check that relations are between labels of the submission. Those of an object in a video share its track's id.
+
+    :raises LabelRowError: one is not
+    """
+    ids = {row.get(name) for row in rows for name in ("label_id", "track_id", "parent_label_id")}
+    for row in rows if any(row["type"] == "relation" for row in rows) else ():
+        for name in ("from_label_id", "to_label_id"):
+            if row["type"] == "relation" and row[name] not in ids:
+                raise LabelRowError(
+                    f"Label {row['label_id']!r} of field {row['field']!r} has the {name} {row[name]!r}, which no label "
+                    "of the item has."
+                )
 
 
 def _says_when(row: Mapping[str, Any]) -> bool:

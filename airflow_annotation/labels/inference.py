@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.types import (
     DEFAULT_RATING,
+    DIRECTION,
     LABEL_TYPES,
     LISTS_NO_CLASSES,
     OTHER,
@@ -35,12 +36,12 @@ _NO_QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "span": PLACE_ATTRIBUTES,
     "text": ("createdAt",),
     "ranking": ("models",),
+    "relation": (DIRECTION,),
 }
 """Attributes of labels of a type that only say where or when they are."""
 
 _SCORE: Final = "score"
 _PAGE_SIZE: Final = "page_size"
-_NO_FIELD: Final = "relation"
 
 
 class _Seen(msgspec.Struct):
@@ -59,7 +60,7 @@ def infer_label_schema(labels: pa.Table | Iterable[pa.RecordBatch]) -> dict[str,
     Fields, classes and values are sorted, since nothing tells in which order they were once. ``segmentation`` gets mask
     targets from 1 on in that order. An attribute is a ``number``, a ``checkbox`` where it ever has a list of values, a
     ``radio`` of the strings that it has, or a ``text`` where these are more than :data:`RADIO_VALUES_MAX`. Labels that
-    no one type of ours describes give a field of type ``other``, and relations none.
+    no one type of ours describes give a field of type ``other``.
 
     :param labels: rows of the ``labels`` table, whole or in batches; columns other than ``field`` and ``type`` may be
         missing
@@ -81,7 +82,7 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
     for column in ("label", "attributes"):
         names = ["field", "type", *([column] if column in labels.column_names else [])]
         for row in labels.select(names).group_by(names).aggregate([]).to_pylist():
-            if row["field"] is None or row["type"] in (None, _NO_FIELD):
+            if row["field"] is None or row["type"] is None:
                 continue
             seen = fields.setdefault(row["field"], _Seen())
             seen.types.add(row["type"])
@@ -96,7 +97,7 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
     if "labels" in labels.column_names:
         several = labels.filter(labels["labels"].is_valid()).select(["field", "type", "labels"])
         for row in several.to_pylist():
-            if row["field"] in fields and row["type"] not in (*LISTS_NO_CLASSES, _NO_FIELD):
+            if row["field"] in fields and row["type"] not in LISTS_NO_CLASSES:
                 fields[row["field"]].classes.update(row["labels"])
 
 

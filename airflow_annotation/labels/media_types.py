@@ -14,7 +14,7 @@ import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.types import OF_FIELD, OTHER
+from airflow_annotation.labels.types import OF_FIELD, OTHER, REGION_TYPES, RELATIONS
 
 ROWS: Final = "rows"
 """Kind of items without a file: what is shown are columns of a row."""
@@ -108,7 +108,9 @@ def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str
             f"{tool} has no generated projects for media of type {media_type!r}. It has them for {', '.join(asked)}."
         )
     fields = {name: field.type for name, field in schema.fields.items() if field.type != OTHER}
-    if media_type is None and ROWS in asked and all(field.targets for field in schema.fields.values()):
+    _check_relations(fields)
+    about = [field for field in schema.fields.values() if field.type != RELATIONS]
+    if media_type is None and ROWS in asked and all(field.targets for field in about):
         media_type = ROWS
     if media_type is None:
         fitting = [kind for kind, types in asked.items() if types.issuperset(fields.values())]
@@ -134,3 +136,18 @@ def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str
     if len({column for column in media.columns if isinstance(column, str) and column}) < len(media.columns):
         raise LabelSchemaError(f"columns are names, each one once: {list(media.columns)} are not.")
     return media_type
+
+
+def _check_relations(fields: Mapping[str, str]) -> None:
+    """Check that relations have labels to be between.
+
+    :param fields: types of fields by name
+    :raises LabelSchemaError: no field asks for a part of the item
+    """
+    related = {type_ for type_ in fields.values() if type_ in REGION_TYPES}
+    if related == {RELATIONS}:
+        name = next(name for name, type_ in fields.items() if type_ == RELATIONS)
+        raise LabelSchemaError(
+            f"Label schema, field {name!r} is of type relations, which are between labels of parts of the item: add a "
+            "field of such labels, for example of spans or detections."
+        )

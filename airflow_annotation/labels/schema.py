@@ -17,6 +17,7 @@ from airflow_annotation.labels.types import (
     OTHER,
     RATING_MAX,
     REGION_TYPES,
+    RELATIONS,
     WITHOUT_CLASSES,
 )
 
@@ -53,7 +54,7 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that is asked for in each item.
 
     :param type: one of :data:`~airflow_annotation.labels.types.FIELD_TYPES`, or ``other`` for what was read from a
-        tool and has no type of ours
+        tool and has no type of ours. ``relations`` are between the labels of other fields
     :param classes: what can be chosen, in order
     :param attributes: questions about each label, by name
     :param mask_targets: for ``segmentation``, the class of each pixel value; 0 is the background
@@ -183,6 +184,8 @@ def _read_field(name: str, field: Any) -> LabelField:
     if type_ != OTHER and OF_FIELD[type_].has_classes and not classes:
         raise LabelSchemaError(f"{where} is of type {type_} and has no classes. List at least one.")
     attributes = _read_attributes(field.get("attributes") or {}, type_, classes, where)
+    if type_ == RELATIONS and (field.get("targets") or field.get("context")):
+        raise LabelSchemaError(f"{where} is about labels of other fields: leave targets and context out.")
     tag = field.get("tag", "")
     if (type_ == OTHER) != bool(tag) or not isinstance(tag, str):
         raise LabelSchemaError(f"{where}: tag names the tool's own type of a field of type other, and only there.")

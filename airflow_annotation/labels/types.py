@@ -61,7 +61,7 @@ LABEL_TYPES: Final[dict[str, LabelType]] = {
         LabelType("pairwise", "pairwise", ("label",), has_classes=False, is_answer=True, media=("rows",)),
         LabelType("ranking", "ranking", ("labels",), has_classes=None, is_answer=True, media=("rows",)),
         LabelType("span", "spans", media=_LASTING),
-        LabelType("relation", None, ("from_label_id", "to_label_id")),
+        LabelType("relation", "relations", ("from_label_id", "to_label_id"), has_classes=None),
         LabelType(OTHER, None, ("raw",)),
     )
 }
@@ -72,6 +72,9 @@ OF_FIELD: Final = {type_.field_type: type_ for type_ in LABEL_TYPES.values() if 
 
 FIELD_TYPES: Final = tuple(OF_FIELD)
 """What a field can ask for, in FiftyOne's words."""
+
+RELATIONS: Final = "relations"
+"""The type of the fields that ask for relations between the labels of other fields."""
 
 SHAPE_TYPES: Final = tuple(name for name, type_ in OF_FIELD.items() if type_.is_shape)
 """The field types that are drawn."""
@@ -101,6 +104,9 @@ DEFAULT_RATING: Final = 5
 
 RATING_MAX: Final = 100
 """The best rating that a field can ask for."""
+
+DIRECTION: Final = "direction"
+"""Attribute of a relation: ``right`` from its first label to its second, ``left`` back, ``bi`` both ways."""
 
 PLACE_ATTRIBUTES: Final = ("start", "end", "startOffset", "endOffset", "channel", "groups")
 """Attributes of a span that say where it is, in the tool's own words, as far as no column does.

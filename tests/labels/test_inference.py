@@ -44,7 +44,8 @@ ROWS: list[Row] = [
     {"field": "tags", "type": "classifications", "label": "night", "labels": ["night", "city"]},
     {"field": "remark", "type": "text", "text": "x", "labels": ["x", "y"]},
     {"field": "count", "type": "scalar"},
-    {"field": "relation", "type": "relation", "label": "on"},
+    {"field": "links", "type": "relation", "label": "on", "attributes": '{"direction": "bi", "score": 1}'},
+    {"field": "links", "type": "relation", "label": "near", "labels": ["near", "of"]},
     {"field": "wheels", "type": "ellipse", "label": "wheel"},
     {"field": "names", "type": "span", "label": "city", "attributes": '{"start": "0", "sure": "yes"}'},
     {"field": "stars", "type": "rating", "number": 7.0},
@@ -62,6 +63,7 @@ EXPECTED = {
         "classes": ["city"],
         "attributes": {"sure": {"type": "radio", "values": ["yes"]}},
     },
+    "links": {"type": "relations", "classes": ["near", "of", "on"]},
     "order": {"type": "ranking", "targets": ["items"]},
     "smiles": {"type": "rating", "max": 5},
     "sorted": {"type": "ranking", "classes": ["good"], "targets": ["items"]},
@@ -102,7 +104,7 @@ def test_an_attribute_with_many_answers_is_free_text() -> None:
     ("media_type", "types"),
     [
         ("image", {"detection", "polyline", "segmentation", "classification", "text", "scalar", "rating"}),
-        ("text", {"span", "classifications", "rating"}),
+        ("text", {"span", "classifications", "rating", "relation"}),
         ("rows", {"pairwise", "ranking"}),
     ],
 )

@@ -22,7 +22,7 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.objects import ASKED, TAG_OF
 from airflow_annotation.labels.label_studio.tags import READERS
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.types import OF_FIELD, REGION_TYPES, SHAPE_TYPES
+from airflow_annotation.labels.types import OF_FIELD, REGION_TYPES, RELATIONS, SHAPE_TYPES
 from devtools.label_studio import environment_path
 
 if TYPE_CHECKING:
@@ -59,8 +59,11 @@ def label_schemas(draw: st.DrawFn, media_types: Sequence[str] = tuple(ASKED)) ->
     media_type = draw(st.sampled_from(media_types))
     keys = iter(draw(st.lists(KEYS, unique=True, min_size=14, max_size=14)))
     fields: dict[str, Any] = {}
-    for name in draw(st.lists(NAMES, min_size=1, max_size=3, unique_by=str.casefold)):
-        type_ = draw(st.sampled_from(sorted(ASKED[media_type])))
+    names = draw(st.lists(NAMES, min_size=1, max_size=4, unique_by=str.casefold))
+    for name in names[:3]:
+        drawn = {field["type"] for field in fields.values()} if media_type == "video" else set()
+        once = {RELATIONS, *drawn.intersection(SHAPE_TYPES)}
+        type_ = draw(st.sampled_from(sorted(ASKED[media_type] - once)))
         is_about_text = type_ not in SHAPE_TYPES and (media_type == "rows" or draw(st.booleans()))
         field: dict[str, Any] = {"type": type_}
         count = {"pairwise": 2, "ranking": 1}.get(type_, int(is_about_text))
@@ -79,6 +82,9 @@ def label_schemas(draw: st.DrawFn, media_types: Sequence[str] = tuple(ASKED)) ->
             asked = draw(st.lists(NAMES, max_size=2, unique_by=str.casefold))
             field["attributes"] = {attribute: draw(attributes(classes)) for attribute in asked}
         fields[name] = field
+    if len(names) > 3 and any(field["type"] in REGION_TYPES for field in fields.values()):
+        classes = draw(st.lists(CLASSES, unique=True, max_size=3))
+        fields[names[3]] = {"type": RELATIONS, "classes": classes}
     return media_type, LabelSchema.from_dict(fields)
 
 
@@ -121,6 +127,48 @@ def test_objects_in_videos_are_tracked_at_the_files_frame_rate() -> None:
     assert video is not None
     assert video.attrib["frameRate"] == "29.97"
     assert label_schema_from_config(config) == schema
+
+
+def test_a_second_field_of_boxes_in_videos_is_refused() -> None:
+    fields = {name: {"type": "detections", "classes": [name]} for name in ("car", "person")}
+    with pytest.raises(LabelSchemaError, match="'person': on videos Label Studio draws boxes for one field"):
+        label_config_from_schema(LabelSchema.from_dict(fields), media_type="video")
+
+
+SPANS = {"type": "spans", "classes": ["city"]}
+
+
+def test_relations_of_any_origin_are_read() -> None:
+    config = """<View><Relations><Relation value="in"/><Relation value="of" alias="part of"/></Relations>
+      <Text name="t" value="$text"/><Labels name="names" toName="t"><Label value="city"/></Labels></View>"""
+    assert label_schema_from_config(config).to_dict() == {
+        "names": SPANS,
+        "relation": {"type": "relations", "classes": ["in", "part of"]},
+    }
+    assert "relation" not in label_schema_from_config(config.replace("Relation", "View")).fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "media_type", "message"),
+    [
+        ({"links": {"type": "relations"}}, "text", "'links' is of type relations, which are between labels"),
+        (
+            {"names": SPANS, "links": {"type": "relations"}, "more": {"type": "relations"}},
+            "text",
+            "'more': in Label Studio one field",
+        ),
+        (
+            {"names": SPANS, "links": {"type": "relations", "attributes": {"sure": {"type": "text"}}}},
+            "text",
+            "'links' is of type relations, about which Label Studio asks nothing else",
+        ),
+        ({"names": SPANS, "links": {"type": "relations", "classes": ["$of"]}}, "text", "'links': Label Studio would"),
+        ({"note": {"type": "text"}, "links": {"type": "relations"}}, "pdf", "'links' is of type relations"),
+    ],
+)
+def test_relations_that_cannot_be_asked_for_are_refused(fields: dict[str, Any], media_type: str, message: str) -> None:
+    with pytest.raises(LabelSchemaError, match=message):
+        label_config_from_schema(LabelSchema.from_dict(fields), media_type=media_type)
 
 
 def test_a_time_series_shows_the_columns_that_are_asked_for() -> None:

@@ -45,7 +45,7 @@ def label_schemas(draw: st.DrawFn) -> LabelSchema:
             field["mask_targets"] = dict(zip(values, classes, strict=False))
         elif type_ == "rating":
             field["max"] = draw(st.integers(2, 9))
-        elif OF_FIELD[type_].has_classes:
+        elif OF_FIELD[type_].has_classes is not False:
             field["classes"] = classes
         if type_ in REGION_TYPES:
             asked = draw(st.lists(NAMES, max_size=2, unique_by=str.casefold))
@@ -142,7 +142,7 @@ def test_an_ontology_made_elsewhere_has_a_field_for_each_kind_of_tool() -> None:
         "line": {"type": "polylines", "classes": ["lane"]},
         "point": {"type": "keypoints", "classes": ["nose"]},
         "named-entity": {"type": "spans", "classes": ["city"]},
-        "edge": {"type": "other", "classes": ["owns"], "tag": "edge", "label_types": ["relation"]},
+        "edge": {"type": "relations", "classes": ["owns"]},
         "tags": {"type": "classifications", "classes": ["day", "wet"]},
         "note": {"type": "text"},
         "polygon (radio)": {"type": "classification", "classes": ["good"]},
@@ -211,6 +211,12 @@ def test_a_field_read_as_other_cannot_be_written() -> None:
     schema = LabelSchema.from_dict({"edge": {"type": "other", "tag": "edge"}})
     with pytest.raises(LabelSchemaError, match="Pass an ontology id instead"):
         ontology_from_schema(schema)
+
+
+def test_relations_without_a_class_are_refused() -> None:
+    schema = {"city": {"type": "spans", "classes": ["a"]}, "links": {"type": "relations"}}
+    with pytest.raises(LabelSchemaError, match="'links' is of type relations and has no classes"):
+        ontology_from_schema(LabelSchema.from_dict(schema))
 
 
 def test_only_fields_without_shapes_are_asked_of_frames() -> None:

@@ -21,6 +21,7 @@ from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.operators.media import UploadMediaOperator
+from airflow_annotation.operators.predictions import UploadPredictionsOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from devtools.label_studio import LabelStudio
@@ -181,6 +182,45 @@ def test_what_a_model_marked_in_an_item_comes_back(media_type: str, label_studio
     assert (label["field"], label["label"]) == ("part", "b")
     for name, value in place.items():
         assert name == "track_id" or label[name] == pytest.approx(value)
+
+
+def test_relations_go_into_each_tool_and_come_back(people: People, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"annotation_conn_id": people.conn_id, "run_key": f"kinds/{uuid4()}"}
+    schema = {
+        "names": {"type": "spans", "classes": ["person", "city"]},
+        "links": {"type": "relations", "classes": ["lives in", "born in"]},
+    }
+    CreateAnnotationProjectOperator(
+        task_id="create", title="Links", label_schema=schema, media_type="text", **arguments
+    ).execute(task_context())
+    keys = [uuid4().hex for _ in range(3)]
+    rows = [{"item_key": key, "text": "Ada lives in London."} for key in keys]
+    UploadMediaOperator(task_id="upload", media=rows, **arguments).execute(task_context())
+    names: list[dict[str, Any]] = [
+        {"field": "names", "label": "person", "label_id": "a", "span_start": 0, "span_end": 3},
+        {"field": "names", "label": "city", "label_id": "b", "span_start": 13, "span_end": 19},
+    ]
+    link: dict[str, Any] = {"field": "links", "label": "lives in", "from_label_id": "a", "to_label_id": "b"}
+    odd = [link | {"label": "works in"}, link | {"to_label_id": "c"}]
+    labels = [{"item_key": key, **row} for key, one in zip(keys, (link, *odd), strict=True) for row in (*names, one)]
+    result = UploadPredictionsOperator(
+        task_id="labels", labels=labels, model_version="m", mode="annotations", max_failures=2, **arguments
+    ).execute(task_context())
+    assert result["uploaded"] == 1
+    reasons = {failure["item_key"]: failure["reason"] for failure in result["failures"]}
+    assert "has the class 'works in', which the project does not have" in reasons[keys[1]]
+    assert "has the to_label_id 'c', which no label of the item has" in reasons[keys[2]]
+
+    hook = AnnotationHook.for_connection(people.conn_id)
+    project = hook.find_project(arguments["run_key"])
+    assert project is not None
+    assert hook.get_label_schema(project.id) == LabelSchema.from_dict(schema)
+    landed = collect_tables(hook.read_tables(project))["labels"]
+    assert LabelSchema.from_labels(landed).fields["links"].type == "relations"
+    ids = {row["label"]: row["label_id"] for row in landed.to_pylist() if row["type"] == "span"}
+    (relation,) = [row for row in landed.to_pylist() if row["type"] == "relation"]
+    assert (relation["field"], relation["label"]) == ("links", "lives in")
+    assert (relation["from_label_id"], relation["to_label_id"]) == (ids["person"], ids["city"])
 
 
 BY_URL = """<View><{tag} name="item" value="$item" valueType="url"/>

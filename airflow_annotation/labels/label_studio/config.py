@@ -25,6 +25,7 @@ from airflow_annotation.labels.types import (
     OF_FIELD,
     OTHER,
     REGION_TYPES,
+    RELATIONS,
     SHAPE_TYPES,
 )
 
@@ -85,6 +86,8 @@ def label_schema_from_config(config: str | LabelingConfig) -> LabelSchema:
         gives_classes_elsewhere = control.tag in SHAPES and control.field != control.name
         if control.attribute is None and not (gives_classes_elsewhere and control.field in config.controls):
             fields[control.field] = _read_field(control, config)
+    if config.relations is not None:
+        fields.setdefault(config.relations.field, LabelField(type=RELATIONS, classes=config.relations.classes))
     return LabelSchema(fields)
 
 
@@ -141,6 +144,9 @@ class _Writer:
         :raises LabelSchemaError: Label Studio cannot ask for it
         """
         where = f"Label schema, field {name!r}"
+        if field.type == RELATIONS:
+            self._write_relations(name, field)
+            return
         if self._media_type == ROWS and not field.targets:
             raise LabelSchemaError(
                 f"{where} does not say what it is about, and rows have no media. Give it targets, the keys of the rows."
@@ -162,6 +168,28 @@ class _Writer:
         self._write_field(name, field, to_name, shown[0].tag)
         for attribute_name, attribute in field.attributes.items():
             _write_attribute(self.view, name, attribute_name, attribute, to_name)
+
+    def _write_boxes_of_video(self, name: str, field: LabelField, names: dict[str, str]) -> None:
+        if self.view.find("VideoRectangle") is not None:  # the player draws all boxes with the first of them
+            raise LabelSchemaError(
+                f"Label schema, field {name!r}: on videos Label Studio draws boxes for one field of a schema. Put the "
+                "classes of all into one field of detections."
+            )
+        ElementTree.SubElement(self.view, "VideoRectangle", {**names, "name": shape_control_name(name)})
+        _write_classes(ElementTree.SubElement(self.view, "Labels", names), "Label", name, field, self._hotkeys)
+
+    def _write_relations(self, name: str, field: LabelField) -> None:
+        where = f"Label schema, field {name!r}"
+        if field.attributes:
+            raise LabelSchemaError(f"{where} is of type relations, about which Label Studio asks nothing else.")
+        if self.view.find("Relations") is not None:
+            raise LabelSchemaError(
+                f"{where}: in Label Studio one field of a schema can be of type relations. Give it the classes of all."
+            )
+        relations = ElementTree.SubElement(self.view, "Relations", name=name)  # the name is only for landings
+        for index, class_ in enumerate(field.classes):
+            value = _checked_value(class_, where)
+            ElementTree.SubElement(relations, "Relation", value=value, background=color(index))
 
     def _show_media(self, media: ProjectMedia) -> None:
         shown = self._show(self._media_type, TAG_OF[SEVERAL.get(self._media_type, self._media_type)].name)
@@ -220,8 +248,7 @@ class _Writer:
             control = ElementTree.SubElement(view, _SPAN_TAGS[shown_by], names)
             _write_classes(control, "Label", name, field, hotkeys)
         elif shown_by == "Video":
-            ElementTree.SubElement(view, "VideoRectangle", {**names, "name": shape_control_name(name)})
-            _write_classes(ElementTree.SubElement(view, "Labels", names), "Label", name, field, hotkeys)
+            self._write_boxes_of_video(name, field, names)
         else:
             spelling = TAGS[tags_of(OF_FIELD[field.type].name)[1]].name
             control = ElementTree.SubElement(view, f"{spelling}Labels", names)

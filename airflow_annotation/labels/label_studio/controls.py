@@ -24,6 +24,9 @@ from airflow_annotation.labels.types import DEFAULT_RATING, RATING_MAX
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
 """Tags that can be asked for each region."""
 
+RELATION: Final = "relation"
+"""Type of the records of relations, and the field that they belong to where the config names none."""
+
 T = TypeVar("T")
 
 _BESIDE: Final = frozenset({"text", "html", "list"})
@@ -81,6 +84,17 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.classes) and all(category.isdecimal() for category in self.classes.values())
 
 
+class Relations(msgspec.Struct, frozen=True, kw_only=True):
+    """The tag that relations between labels get their classes from.
+
+    :param field: the schema field that relations belong to
+    :param classes: what can be chosen
+    """
+
+    field: str
+    classes: tuple[str, ...]
+
+
 class LabelingConfig:
     """The controls and media of a labeling config, in its order.
 
@@ -115,6 +129,8 @@ class LabelingConfig:
             for element, attributes in controls
         }
         flags = {attributes["name"]: attributes["indexflag"] for _, attributes in tags if "indexflag" in attributes}
+        self.relations = next((_read_relations(element) for element, _ in elements if _is_relations(element)), None)
+        """Where relations get their classes from; None where the config does not say."""
         self._flags = flags
         self._images = [media for media in self.objects.values() if media.media_type == "image"]
         self._repeated_controls = list(_repeated(self.controls, flags))
@@ -220,6 +236,11 @@ class LabelingConfig:
                 return name.replace(flag, numbered[1])
         return name
 
+    @property
+    def relation_field(self) -> str:
+        """The field that relations belong to: they name no control."""
+        return self.relations.field if self.relations is not None else RELATION
+
     @cached_property
     def has_video(self) -> bool:
         """Whether the config shows videos."""
@@ -313,6 +334,17 @@ def _read_control(element: ElementTree.Element, attributes: dict[str, str], labe
         asked_for_classes=attributes.get("whenlabelvalue", ""),
         classes=_read_classes(element, tag == "taxonomy" or attributes.get("allownested", "").lower() == "true"),
     )
+
+
+def _is_relations(element: ElementTree.Element) -> bool:
+    return element.tag.lower() == "relations"
+
+
+def _read_relations(element: ElementTree.Element) -> Relations:
+    """Return what a ``Relations`` tag says. It needs no name, which only says the field."""
+    own = {name.lower(): value for name, value in element.attrib.items()}
+    classes = [child.get("alias") or child.get("value") for child in element if child.tag.lower() == "relation"]
+    return Relations(field=own.get("name") or RELATION, classes=tuple(dict.fromkeys(filter(None, classes))))
 
 
 def _read_classes(element: ElementTree.Element, have_paths: bool) -> dict[str, str]:

@@ -41,7 +41,7 @@ OBJECT_TAGS: Final[dict[str, ObjectTag]] = {
         ObjectTag("AudioPlus", "audio"),
         ObjectTag("Text", "text", "text", {"valueType": "text"}),
         ObjectTag("HyperText", "html", "text", {"valueType": "text"}),
-        ObjectTag("Pdf", "pdf", lacking=("detections", "spans")),
+        ObjectTag("Pdf", "pdf", lacking=("detections", "spans", "relations")),
         ObjectTag("TimeSeries", "time_series", attributes={"valueType": "url", "sep": ","}),
         ObjectTag(
             "Paragraphs", "conversation", "json", {"layout": "dialogue", "nameKey": "role", "textKey": "content"}

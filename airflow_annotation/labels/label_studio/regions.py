@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.columns import Columns, class_columns, concat_columns, string_column
 from airflow_annotation.labels.label_studio.answer_values import NOTE, read_answer
-from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
+from airflow_annotation.labels.label_studio.controls import RELATION, Control, LabelingConfig
 from airflow_annotation.labels.label_studio.tags import PATH_SPANS, READERS, SHAPES, TIME_RANGES
 from airflow_annotation.labels.label_studio.values import PAGE, Pictures, ValueReader
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
@@ -30,7 +30,6 @@ Controls = Mapping[str, Control | None]
 
 _LASTING_MEDIA: Final = ("audio", "video")
 _PAIRWISE: Final = "pairwise"
-_RELATION: Final = "relation"
 _TAXONOMY_SPAN: Final = "taxonomy of text"
 """What the records of a taxonomy that labels text are grouped as: their type is that of answers about the item."""
 _MASK: Final = "instance"
@@ -90,7 +89,7 @@ def read_regions(
     columns = _read_values(regions, _Project(controls, config, budget))
     columns["label_id"] = _label_ids(regions)
     columns["parent_label_id"] = string_column([region.parent_id or None for region in regions])
-    columns["field"] = _fields(regions, controls)
+    columns["field"] = _fields(regions, controls, config.relation_field)
     columns["target"] = _targets(regions, columns.pop(PAGE, None))
     columns["label_origin"] = string_column([region.origin for region in regions])
     _add_answers(columns, rows.tolist(), regions, answers)
@@ -107,16 +106,17 @@ def _label_ids(regions: Sequence[Region]) -> pa.Array:
         column = pa.array([None if id_ is None else str(id_) for id_ in ids], pa.string())
     if not column.null_count:
         return column
-    ends = [f"{region.from_id}-{region.to_id}" if region.type == _RELATION else None for region in regions]
+    ends = [f"{region.from_id}-{region.to_id}" if region.type == RELATION else None for region in regions]
     return pc.coalesce(column, pa.array(ends, pa.string()))
 
 
-def _fields(regions: Sequence[Region], controls: Controls) -> pa.Array:
+def _fields(regions: Sequence[Region], controls: Controls, relation_field: str) -> pa.Array:
     """Return the fields that the regions' controls answer; what came from no control goes by its type."""
     names = {name: control.field if control else name for name, control in controls.items()}
     if len(names) == 1 and all(names.values()):
         return string_column(list(names.values()) * len(regions))
-    return string_column([names[region.from_name] or region.type for region in regions])
+    unnamed = {RELATION: relation_field}
+    return string_column([names[region.from_name] or unnamed.get(region.type, region.type) for region in regions])
 
 
 def _targets(regions: Sequence[Region], own_pages: pa.Array | None) -> pa.Array:
@@ -181,7 +181,7 @@ def _read_kind(
 ) -> Iterator[_Group]:
     """Yield groups of the regions: those that are what their type says, and those that land as they stand."""
     type_, to_name = kind
-    if type_ == _RELATION:
+    if type_ == RELATION:
         yield _Group(rows, _relation_columns(regions))
         return
     media = project.config.find_object(to_name)
@@ -234,7 +234,7 @@ def _relation_columns(regions: Sequence[Region]) -> Columns:
         for region in regions
     ]
     return {
-        "type": pa.repeat(_RELATION, len(regions)),
+        "type": pa.repeat(RELATION, len(regions)),
         "label": pa.array([names[0] if names else None for names in labels], pa.string()),
         "labels": pa.array([names if len(names) > 1 else None for names in labels], pa.list_(pa.string())),
         "from_label_id": pa.array([region.from_id for region in regions], pa.string()),

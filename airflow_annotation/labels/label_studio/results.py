@@ -14,7 +14,7 @@ import msgspec
 
 from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.label_studio.answer_values import NOTE, SENT_AT, split_path
-from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig
+from airflow_annotation.labels.label_studio.controls import Control, LabelingConfig, Relations
 from airflow_annotation.labels.label_studio.media_objects import DEFAULT_FRAME_RATE
 from airflow_annotation.labels.label_studio.paragraphs import units_of
 from airflow_annotation.labels.label_studio.rankings import ranking_of
@@ -30,7 +30,7 @@ from airflow_annotation.labels.label_studio.tracks import (
 )
 from airflow_annotation.labels.media import FindSize, Size, split_target
 from airflow_annotation.labels.submissions import SCORE, attributes_of
-from airflow_annotation.labels.types import DEFAULT_RATING, LABEL_TYPES, OTHER, PLACE_ATTRIBUTES
+from airflow_annotation.labels.types import DEFAULT_RATING, DIRECTION, LABEL_TYPES, OTHER, PLACE_ATTRIBUTES
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
@@ -129,11 +129,13 @@ class _Writer:
             raise UnwritableLabelError(f"{self._where} is of type {type_}, which cannot be written to Label Studio.")
 
     def _relation(self, attributes: Mapping[str, Any]) -> Record:
+        if self._config.relations is not None:
+            self._check_classes(self._config.relations)
         record: Record = {
             "type": "relation",
             "from_id": self._row["from_label_id"],
             "to_id": self._row["to_label_id"],
-            "direction": attributes.get("direction", "right"),
+            "direction": attributes.get(DIRECTION, "right"),
         }
         return {**record, "labels": self._classes()} if self._classes() else record
 
@@ -276,7 +278,7 @@ class _Writer:
     def _classes(self) -> list[str]:
         return _classes(self._row)
 
-    def _check_classes(self, control: Control) -> None:
+    def _check_classes(self, control: Control | Relations) -> None:
         for class_ in self._classes():
             if control.classes and class_ not in control.classes:
                 raise UnwritableLabelError(f"{self._where} has the class {class_!r}, which the project does not have.")

@@ -26,9 +26,11 @@ NAMES: Final = {word: name for name, word in MEDIA_TYPES.items()}
 """The kind of media by Labelbox's word."""
 
 _LACKING: Final[Mapping[str, tuple[str, ...]]] = {
-    "video": ("polygons", "spans"),
-    "audio": ("spans",),
-    "html": ("spans",),
+    "video": ("polygons", "spans", "relations"),
+    "audio": ("spans", "relations"),
+    "html": ("spans", "relations"),
+    "tms_geo": ("relations",),
+    "tms_simple": ("relations",),
 }
 """Types of fields that Labelbox does not ask on a kind of media, although others do."""
 

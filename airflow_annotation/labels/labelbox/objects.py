@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from statistics import fmean
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -36,10 +36,7 @@ from airflow_annotation.labels.labelbox.records import Answer, Choice, Object, P
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.submissions import SCORE
-from airflow_annotation.labels.types import OTHER
-
-DIRECTION: Final = "direction"
-"""Attribute of a relation: ``right`` from its first object to its second, ``bi`` both ways."""
+from airflow_annotation.labels.types import DIRECTION, OTHER
 
 
 def read_objects(

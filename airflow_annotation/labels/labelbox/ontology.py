@@ -25,7 +25,7 @@ from airflow_annotation.labels.labelbox.features import (
 )
 from airflow_annotation.labels.labelbox.kinds import FIELD_TYPES, QUESTIONS, TOOLS, kinds_of
 from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
-from airflow_annotation.labels.types import OF_FIELD, OTHER, REGION_TYPES
+from airflow_annotation.labels.types import OF_FIELD, OTHER, REGION_TYPES, RELATIONS
 
 Json = dict[str, Any]
 
@@ -60,6 +60,11 @@ def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] =
             raise LabelSchemaError(
                 f"Label schema, field {name!r} {what}, and an item of Labelbox is one text or file. Ask for it in "
                 "Label Studio, or for a classification here."
+            )
+        if field.type == RELATIONS and not field.classes:
+            raise LabelSchemaError(
+                f"Label schema, field {name!r} is of type relations and has no classes. In Labelbox a relation has "
+                "one: list at least one."
             )
         if field.type in REGION_TYPES:
             tools.extend(_write_tools(name, field))

@@ -30,11 +30,10 @@ from airflow_annotation.labels.labelbox.documents import (
 from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Question, Tool
 from airflow_annotation.labels.labelbox.kinds import QUESTIONS, TOOLS, kinds_of, row_name
 from airflow_annotation.labels.labelbox.mask_files import rle_to_color_png
-from airflow_annotation.labels.labelbox.objects import DIRECTION
 from airflow_annotation.labels.labelbox.tracks import Row, Segment, first_frame, last_frame, segments_of
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.submissions import SCORE, attributes_of
-from airflow_annotation.labels.types import LABEL_TYPES, LISTS_NO_CLASSES
+from airflow_annotation.labels.types import DIRECTION, LABEL_TYPES, LISTS_NO_CLASSES
 
 Record = dict[str, Any]
 
