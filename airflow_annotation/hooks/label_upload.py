@@ -113,7 +113,7 @@ class LabelUpload(ABC):
             pieces = [
                 piece
                 for number, submission in enumerate(submissions)
-                for piece in self.write(item_key, item, self._complete(item, submission), submission, number)
+                for piece in self.write(item_key, item, self.complete(item, submission), submission, number)
             ]
         except LabelError as error:
             self.report.fail(item_key, f"Item {item_key!r}: {error}")
@@ -125,7 +125,11 @@ class LabelUpload(ABC):
         self._pieces += len(pieces)
         self._bytes += size
 
-    def _complete(self, item: KnownItem, submission: Submission) -> list[Row]:
+    def complete(self, item: KnownItem, submission: Submission) -> list[Row]:
+        """Return the rows of a submission with all that a tool needs.
+
+        :raises LabelError: they lack something, or are not on what the item shows
+        """
         return complete_labels(
             submission,
             self._schema,

@@ -133,6 +133,7 @@ def test_labels_in_pixels_of_any_page_land_on_that_page(
         | {"bbox": [width / 4, height / 2, width / 4, height / 4]}
         for number, (width, height) in enumerate(SIZES)
     ]
+    labels.append({**labels[0], "item_key": "doc2", "target": "image[1]"})
     rows = [{"item_key": "doc1", "media": pages}, {"item_key": "doc2", "media": pages[1]}]
     assert upload(project, label_studio_conn_id, media=rows) == (2, 0, 0)
     task = UploadPredictionsOperator(
@@ -142,8 +143,11 @@ def test_labels_in_pixels_of_any_page_land_on_that_page(
         labels=labels,
         model_version="m",
         coordinates="pixels",
+        max_failures=1,
     )
-    assert task.execute(task_context())["uploaded"] == 1
+    result = task.execute(task_context())
+    assert result["uploaded"] == 1
+    assert "field 'parts' is on 'image[1]', and the item has 1 images" in result["failures"][0]["reason"]
     tables = landed(project, label_studio_conn_id)
     assert [(row["target"], row["bbox"]) for row in tables["labels"].to_pylist()] == [
         (f"image[{number}]", [0.25, 0.5, 0.25, 0.25]) for number in range(3)

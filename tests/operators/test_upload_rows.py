@@ -159,8 +159,10 @@ def test_labels_of_rows_go_along(label_studio_conn_id: str, project: AnnotationP
     labels = [
         {"item_key": "r0", "field": "names", "type": "span", "label": "city", "span_start": 0, "span_end": 6},
         {"item_key": "r1", "field": "better", "label": "left"},
+        {"item_key": "r2", "field": "names", "label": "city", "span_start": 0, "span_end": 9},
     ]
-    upload(project, label_studio_conn_id, media=ROWS, predictions=labels, model_version="m")
+    with pytest.raises(AnnotationUploadError, match=r"'r2': Label .* of field 'names' goes beyond its text: .* is 9"):
+        upload(project, label_studio_conn_id, media=ROWS, predictions=labels, model_version="m")
     hook = AnnotationHook.for_connection(label_studio_conn_id)
     rows = collect_tables(hook.read_tables(project, ReadOptions(include_predictions=True)))["labels"].to_pylist()
     assert [(row["item_key"], row["type"], row["label"], row["span_end"]) for row in rows] == [

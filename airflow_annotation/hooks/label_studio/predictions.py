@@ -26,6 +26,7 @@ from airflow_annotation.hooks.label_upload import LabelUpload, Part, check_repla
 from airflow_annotation.hooks.late_requests import send_until_taken
 from airflow_annotation.labels.columns import positive_number
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
+from airflow_annotation.labels.label_studio.contents import Contents
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.paragraphs import wide_dialogues
 from airflow_annotation.labels.label_studio.results import results_from_labels
@@ -127,6 +128,7 @@ class _Upload(LabelUpload):
         super().__init__(schema, coordinates, mask_budget, largest=(PREDICTIONS_PER_REQUEST, BYTES_PER_REQUEST))
         self._dialogues: dict[int, dict[str, Any]] = {}
         """Of tasks in whose dialogues characters are not what the tool counts."""
+        self._contents = Contents(self._config)
         self._items = KeyIndex(self._read_items())
         self._predicted: dict[int, int] = {}
         """How many predictions of this version tasks had before, at most."""
@@ -154,6 +156,7 @@ class _Upload(LabelUpload):
         for hash_, task_id, data in ItemTasks(self._client, self._project_id, config=self._config).read():
             if dialogues := wide_dialogues(data, self._config):
                 self._dialogues[task_id] = dialogues
+            self._contents.add(task_id, data)
             yield hash_, _known_item(task_id, data)
 
     def find(self, item_key: str) -> KnownItem | None:
@@ -176,6 +179,10 @@ class _Upload(LabelUpload):
         number = self._config.page_number(target)
         return (None, None) if number is None or number >= len(item.pages) else item.pages[number]
 
+    def complete(self, item: KnownItem, submission: Submission) -> list[Row]:
+        self._contents.check_targets(item.id, submission.labels)
+        return super().complete(item, submission)
+
     def write(
         self,
         item_key: str,  # noqa: ARG002 - the task says it
@@ -184,6 +191,7 @@ class _Upload(LabelUpload):
         submission: Submission,
         number: int,  # noqa: ARG002 - all of them are predictions of one version
     ) -> list[Any]:
+        self._contents.check_places(item.id, rows)
         prediction = {
             "task": item.id,
             "model_version": self._model_version,

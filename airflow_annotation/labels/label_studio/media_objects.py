@@ -69,13 +69,20 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
         shown = OBJECT_TAGS.get(self.tag.lower())
         return self.value_type or (shown.value_type if shown else "text")
 
+    def find_shown(self, data: Mapping[str, Any]) -> Any:
+        """Return what it shows of a task's data; None where the data have nothing for it.
+
+        :param data: the task's
+        """
+        return _look_up(self.value, data)
+
     def find_paragraph(self, data: Mapping[str, Any], number: object) -> str:
         """Return the text of a paragraph of a dialogue, empty where the data have none.
 
         :param data: the task's
         :param number: from 0, as results have it
         """
-        paragraphs = _look_up(self.value, data)
+        paragraphs = self.find_shown(data)
         if not isinstance(paragraphs, list) or not str(number).isdecimal() or int(str(number)) >= len(paragraphs):
             return ""
         paragraph = paragraphs[int(str(number))]
