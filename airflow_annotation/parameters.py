@@ -20,6 +20,9 @@ from airflow_annotation.arguments import (
     running,
 )
 
+_SIGNS: Final = ("{{", "{%", "{#")
+"""What a text has in it that Jinja changes."""
+
 _ENTRY: Final = re.compile(r"^:param (\w+):.*?(?=^:|^\S|\Z)", re.MULTILINE | re.DOTALL)
 
 
@@ -135,6 +138,17 @@ class VisibleParameters(BaseOperator):
         cls.__doc__ = _with_entries(
             inspect.cleandoc(cls.__doc__ or ""), {name: texts[name] for name in parameters if name in texts}
         )
+
+    def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
+        """Render a template, and leave text that is none as it is.
+
+        In a DAG with ``render_template_as_native_obj``, Airflow would make a list of the text ``"[1]"``, and everywhere
+        it takes a line end off the end of a text.
+        """
+        is_text = isinstance(content, str) and not content.endswith(tuple(self.template_ext))
+        if is_text and not any(sign in content for sign in _SIGNS):
+            return content
+        return super().render_template(content, *args, **kwargs)
 
     def check_parameter(self, name: str, value: Any, *, rendered: bool = False) -> Any:
         """Return the value of a parameter as the task takes it.

@@ -16,6 +16,7 @@ from airflow_annotation.exceptions import (
     MediaError,
 )
 from airflow_annotation.hooks.answers import undecodable
+from airflow_annotation.labels.media_types import OTHER_FILE
 
 _LONGEST_MESSAGE: Final = 1000
 
@@ -83,6 +84,12 @@ def other_item_type(item: str, media_type: str, labeled: Sequence[str]) -> Media
     :param media_type: the kind that it is taken for
     :param labeled: the kinds that the project labels
     """
+    if media_type == OTHER_FILE:
+        return MediaError(
+            f"{item} is no file that people can label as it is. Convert it: a document to .pdf or .txt, a sheet to "
+            f".csv, a picture to .png; or, if it is {labeled[0]}, say so in its row: {{'media': ..., 'media_type': "
+            f"{labeled[0]!r}}}."
+        )
     return MediaError(
         f"{item} is of type {media_type}, but the project labels {' and '.join(labeled)}. Give it to a project with "
         f"media_type={media_type!r}; or, if it is {labeled[0]}, say so in its row: {{'media': ..., 'media_type': "

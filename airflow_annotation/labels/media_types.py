@@ -19,6 +19,8 @@ from airflow_annotation.labels.types import OF_FIELD, OTHER, REGION_TYPES, RELAT
 ROWS: Final = "rows"
 """Kind of items without a file: what is shown are columns of a row."""
 
+OTHER_FILE: Final = "other"
+"""What a file is that is of none of our kinds."""
 
 DEFAULT_COLUMNS: Final = ("time", "value")
 """Columns of a time series that are shown where nobody says which: the time, and a value."""

@@ -13,7 +13,7 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.cells import plain_text, plain_value
-from airflow_annotation.labels.media_types import ROWS, media_type_of_mime
+from airflow_annotation.labels.media_types import OTHER_FILE, ROWS, media_type_of_mime
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.storage import get_filesystem, shown, uri_scheme, without_connection
 from airflow_annotation.media.tables import arrow_rows, frame_rows, is_table, read_table_files
@@ -44,7 +44,8 @@ def list_media(
           goes along as the item's data. An item of several images has an ``item_key``, and under ``media_field`` their
           list, or its JSON text; its ``width`` and ``height`` are then lists as well
         - a pandas DataFrame or an Arrow table, whose rows are such dicts
-        - a file of such rows, or a glob of them: ``.csv`` (all of it is text), ``.jsonl``, ``.ndjson`` or ``.parquet``
+        - a file of such rows, or a glob of them: ``.csv`` or ``.tsv`` (all of it is text), ``.jsonl``,
+          ``.ndjson`` or ``.parquet``
 
         A row without ``media_field`` is an item without a file: it has an ``item_key``, and what the project shows.
         ``item_key`` defaults to the media's path or URI, without the Airflow connection in it. Give one where URLs are
@@ -90,7 +91,7 @@ def media_type_of(uri: str) -> str:
     mime_type, _ = mimetypes.guess_type(name)
     if mime_type is None or (uri_scheme(uri) in {"http", "https"} and _SCRIPT.search(name)):
         return ""
-    return media_type_of_mime(mime_type) or "other"
+    return media_type_of_mime(mime_type) or OTHER_FILE
 
 
 class _Listing:

@@ -1,10 +1,11 @@
-"""Files of rows, each of which is an item: CSV, JSONL and Parquet, on disk or in any object store, as streams."""
+"""Files of rows, each of which is an item: CSV, TSV, JSONL and Parquet, on disk or in any object store, as streams."""
 
 from __future__ import annotations
 
 import codecs
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
 import msgspec
@@ -32,9 +33,9 @@ def is_table(uri: str) -> bool:
 
 
 def read_table_files(uri: str) -> Iterator[Row]:
-    """Yield the rows of a file, or of all files of a glob by their names. All columns of CSV are text.
+    """Yield the rows of a file, or of all files of a glob by their names. All columns of CSV and TSV are text.
 
-    :param uri: a path, URI or glob, with the extension ``.csv``, ``.jsonl``, ``.ndjson`` or ``.parquet``
+    :param uri: a path, URI or glob, with the extension ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet``
     :raises MediaError: there is no such file
     :raises AnnotationError: a file cannot be read as what its extension says
     """
@@ -60,17 +61,18 @@ def _extension(uri: str) -> str:
     return uri.rpartition("/")[2].rpartition(".")[2].lower()
 
 
-def _read_csv(file: BinaryIO) -> Iterator[Row]:
+def _read_csv(file: BinaryIO, delimiter: str = ",") -> Iterator[Row]:
     buffered = io.BufferedReader(cast("io.RawIOBase", file), _BLOCK_BYTES)
     lines = buffered.peek(_BLOCK_BYTES).removeprefix(_BOM).split(b"\n")
     header = next((line.rstrip(b"\r") for line in lines if line.strip()), b"")  # blank lines are skipped below too
     if not header:
         return
-    names = _checked_names(pa_csv.read_csv(io.BytesIO(header + b"\n")).column_names)
+    options = pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    names = _checked_names(pa_csv.read_csv(io.BytesIO(header + b"\n"), parse_options=options).column_names)
     reader = pa_csv.open_csv(
         buffered,
         read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
-        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        parse_options=options,
         # As text, so that 007 stays what it is.
         convert_options=pa_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
@@ -131,6 +133,7 @@ def frame_rows(frame: Any) -> Iterator[Row]:
 
 _READERS: Final[dict[str, Callable[[BinaryIO], Iterator[Row]]]] = {
     "csv": _read_csv,
+    "tsv": partial(_read_csv, delimiter="\t"),
     "jsonl": _read_lines,
     "ndjson": _read_lines,
     "parquet": _read_parquet,

@@ -31,10 +31,10 @@ class UploadMediaOperator(UploadTask):
     the first ``failures``, each with ``item_key`` and ``reason``. Give it to another operator as its ``project``.
 
     :param media: a folder, a glob or a file, on disk or as any URI that ``ObjectStoragePath`` takes, of which the files
-        of the project's kind of media are taken; a list of paths,
-        URIs or dicts (``{"media": ..., "item_key": ..., "width": ..., "height": ..., any other data}``); a DataFrame or
-        an Arrow table of such rows, or a file of them (``.csv``, ``.jsonl``, ``.parquet``, or a glob of such files); or
-        the output of a task that returns one of these. A row without ``media`` is an item without a file: it has an
+        of the project's kind of media are taken; a list of paths, URIs or dicts (``{"media": ..., "item_key": ...,
+        "width": ..., "height": ..., any other data}``); a DataFrame or an Arrow table of such rows, or a file of them
+        (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, or a glob of such files); or the output of a task that returns
+        one of these. A row without ``media`` is an item without a file: it has an
         ``item_key``, and what the project shows, as in ``{"item_key": "r1", "text": "…"}``. A row whose ``media`` is a
         list is an item of several images, as in ``{"item_key": "doc1", "media": ["1.png", "2.png"]}``. (templated)
     :param sql: instead of ``media``, a query that returns such rows, or the name of a file ``*.sql`` that has it. Of

@@ -28,7 +28,8 @@ class UploadPredictionsOperator(UploadTask):
     An item that has labels of this ``model_version`` is not given them again, so that a retry goes on where the try
     before it ended. An item whose labels cannot be written does not keep the others from going in: one that the project
     does not have, a field or class that it does not ask for, coordinates outside the media, a span behind the end of
-    its text or an entry that is not there to rank (both in Label Studio), a value that cannot be read, a ``label_id`` that two of its labels have. ``max_failures`` says whether the task then fails.
+    its text or an entry that is not there to rank (both in Label Studio), a value that cannot be read, a ``label_id``
+    that two of its labels have. ``max_failures`` says whether the task then fails.
 
     Returns the project's ``id``, ``uri`` and ``url``, how many items were ``uploaded``, ``skipped`` and ``failed``, and
     the first ``failures``, each with ``item_key`` and ``reason``. Give it to another operator as its ``project``.

@@ -26,7 +26,8 @@ Row = dict[str, Any]
 
 def write_csv(path: Path, rows: list[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
+        delimiter = "\t" if path.suffix == ".tsv" else ","
+        writer = csv.DictWriter(file, rows[0].keys(), delimiter=delimiter)
         writer.writeheader()
         writer.writerows(rows)
 
@@ -41,11 +42,12 @@ def write_parquet(path: Path, rows: list[Row]) -> None:
 
 WRITERS: dict[str, Callable[[Path, list[Row]], None]] = {
     "csv": write_csv,
+    "tsv": write_csv,
     "jsonl": write_jsonl,
     "ndjson": write_jsonl,
     "parquet": write_parquet,
 }
-texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n,"'), min_size=1)
+texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from('\n\t,"'), min_size=1)
 
 
 @pytest.mark.parametrize("extension", WRITERS)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import date, timedelta
 from pathlib import Path
@@ -16,6 +16,8 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.registry import read_options
 from airflow_annotation.formats.versions import read_manifest
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadReport
+from airflow_annotation.media.items import MediaItem
+from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.predictions import UploadPredictionsOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
@@ -139,7 +141,13 @@ def test_a_target_may_be_a_path(target: Any) -> None:
 
 
 class Uploads(GeneratedHook):
-    """A labeling tool that notes the model of what it is given."""
+    """A labeling tool that notes what it is given."""
+
+    get_media_types = None
+
+    def upload_items(self, _: str, items: Iterable[MediaItem], **__: object) -> UploadReport:
+        self.items = list(items)
+        return UploadReport()
 
     def upload_predictions(self, _: str, __: object, *, model_version: str, **___: object) -> UploadReport:
         self.model_version = model_version
@@ -195,6 +203,10 @@ def test_text_that_a_native_dag_makes_numbers_of_is_text_again(
     uploads = Uploads([])
     run_in_native_dag(UploadPredictionsOperator, uploads, labels=[], model_version="{{ params.day }}")
     assert uploads.model_version == DAY
+    texts = ["[1]", "007", "{", "line\n", "1_000", "day {{ params.day }}"]
+    run_in_native_dag(UploadMediaOperator, uploads, media=[{"item_key": text, "text": text} for text in texts])
+    texts[-1] = f"day {DAY}"
+    assert [(item.item_key, item.data) for item in uploads.items] == [(text, {"text": text}) for text in texts]
     made = run_in_native_dag(CreateAnnotationProjectOperator, Projects([]), title="{{ params.day }}", **LABELED)
     assert (made["title"], made["run_key"]) == (DAY, DAY)
 

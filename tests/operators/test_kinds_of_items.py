@@ -290,19 +290,22 @@ def test_an_item_of_another_kind_is_refused_with_the_way_out(people: People, tmp
     arguments: dict[str, Any] = {"annotation_conn_id": people.conn_id, "run_key": f"kinds/{uuid4()}"}
     schema: dict[str, Any] = {"title": "Texts", "label_schema": SCHEMA, "media_type": "text"}
     CreateAnnotationProjectOperator(task_id="create", **schema, **arguments).execute(task_context())
-    paths = {name: tmp_path / f"{uuid4().hex}{name}" for name in ("a.csv", "b.csv", "c.pdf", "d")}
+    paths = {name: tmp_path / f"{uuid4().hex}{name}" for name in ("a.csv", "b.csv", "c.docx", "d")}
     for path in paths.values():
         path.write_text("a,b\n1,2\n")
     media = [
         str(paths["a.csv"]),
         {"media": str(paths["b.csv"]), "media_type": "text"},
-        *map(str, (paths["c.pdf"], paths["d"])),
+        *map(str, (paths["c.docx"], paths["d"])),
     ]
     upload = UploadMediaOperator(task_id="upload", media=media, max_failures=1, **arguments)
     with pytest.raises(AnnotationUploadError) as error:
         upload.execute(task_context())
     assert "a.csv is of type time_series, but the project labels text. Give it to a project with " in str(error.value)
     assert "media_type='time_series'; or, if it is text, say so in its row: " in str(error.value)
+    assert "c.docx is no file that people can label as it is. Convert it: a document to .pdf or .txt" in str(
+        error.value
+    )
     assert "2 of 4 media items were not uploaded" in str(error.value)
     result = UploadMediaOperator(task_id="upload", media=media[1:2] + media[3:], **arguments).execute(task_context())
     assert (result["uploaded"], result["skipped"]) == (0, 2)
