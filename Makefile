@@ -95,7 +95,8 @@ constraints: | $(UV) ## pin the newest releases that fit
 	echo label-studio | $(COMPILE) - --output-file constraints-label-studio.txt
 	echo fakesnow | $(COMPILE) --python-version 3.11 pyproject.toml - --extra snowflake --group test \
 		--output-file constraints-snowflake.txt
-	printf '%s\n' datumaro 'datasets[audio]' fiftyone seqeval spacy torchvision trl ultralytics | $(COMPILE) - --output-file constraints-readers.txt
+	printf '%s\n' datumaro 'datasets[audio]' duckdb-extension-avro duckdb-extension-iceberg fiftyone seqeval spacy \
+		torchvision trl ultralytics | $(COMPILE) - --output-file constraints-readers.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
 		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
 	printf '%s\n' 'bandit[toml]' pip-audit | $(COMPILE) - --output-file constraints-audit.txt

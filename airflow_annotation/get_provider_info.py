@@ -98,6 +98,11 @@ def get_provider_info() -> dict[str, Any]:
                 "target-integration-name": "Google BigQuery",
                 "python-module": "airflow_annotation.transfers.annotations_to_bigquery",
             },
+            {
+                "source-integration-name": "Label Studio",
+                "target-integration-name": "Iceberg",
+                "python-module": "airflow_annotation.transfers.annotations_to_iceberg",
+            },
         ],
         "asset-uris": [
             {

@@ -23,13 +23,14 @@ _LIBRARIES: Final = frozenset(
         "deltalake",
         "gcsfs",
         "google",
+        "pyiceberg",
         "s3fs",
     }
 )
 """Packages that reach object stores; Delta's calls itself ``_internal``. Not all of their errors are OSErrors."""
 
 _NO_CREDENTIALS: Final = frozenset(
-    {"ClientAuthenticationError", "DefaultCredentialsError", "NoCredentialsError", "RefreshError"}
+    {"ClientAuthenticationError", "DefaultCredentialsError", "NoCredentialsError", "RefreshError", "UnauthorizedError"}
 )
 _UNREACHABLE: Final = frozenset(
     {

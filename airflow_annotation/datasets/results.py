@@ -24,6 +24,8 @@ class LandingResult(TypedDict, total=False):
     :param left_out: by reason, how many objects a training format has no place for, and how many of the items that were
         read have no consensus
     :param sql_conn_id: connection of the database
+    :param iceberg_conn_id: connection of the Iceberg catalog
+    :param snapshots: of the Iceberg tables, those that belong together
     :param dataset: of BigQuery
     :param tables: full names of the tables
     """
@@ -43,5 +45,7 @@ class LandingResult(TypedDict, total=False):
     path: str
     left_out: dict[str, int]
     sql_conn_id: str
+    iceberg_conn_id: str
+    snapshots: dict[str, int | None]
     dataset: str
     tables: dict[str, str]

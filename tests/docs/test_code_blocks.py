@@ -45,6 +45,7 @@ TYPES_OF_EXTRAS = {
     "aws": "airflow.providers.amazon",
     "duckdb": "duckdb_provider",
     "google_cloud_platform": "airflow.providers.google",
+    "iceberg": "airflow.providers.apache.iceberg",
     "mysql": "airflow.providers.mysql",
     "snowflake": "airflow.providers.snowflake",
 }

@@ -1,0 +1,88 @@
+"""Landed Iceberg tables, read back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, overload
+
+import pyarrow as pa
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.tables import SCHEMAS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from airflow_annotation.warehouses.iceberg import IcebergTables
+
+
+@overload
+def read_iceberg(
+    iceberg_conn_id: str,
+    namespace: str,
+    *,
+    table_prefix: str = "",
+    project: str | None = None,
+    as_pandas: Literal[False] = False,
+) -> dict[str, pa.Table]: ...
+
+
+@overload
+def read_iceberg(
+    iceberg_conn_id: str,
+    namespace: str,
+    *,
+    table_prefix: str = "",
+    project: str | None = None,
+    as_pandas: Literal[True],
+) -> dict[str, pd.DataFrame]: ...
+
+
+def read_iceberg(
+    iceberg_conn_id: str,
+    namespace: str,
+    *,
+    table_prefix: str = "",
+    project: str | None = None,
+    as_pandas: bool = False,
+) -> dict[str, pa.Table] | dict[str, pd.DataFrame]:
+    """Read the ``items``, ``annotations`` and ``labels`` of a project in Iceberg, all three of the same landing.
+
+    Holds everything in memory.
+
+    :param iceberg_conn_id: connection of the catalog
+    :param namespace: of the tables
+    :param table_prefix: of their names
+    :param project: the project's URI, where the tables have several
+    :param as_pandas: return pandas data frames instead of Arrow tables
+    :raises AnnotationError: there is no such landing, there are several and ``project`` does not say which, or its
+        snapshots were expired after a later landing died
+    """
+    opened = open_iceberg(iceberg_conn_id, namespace, table_prefix)
+    landings = opened.find_landings()
+    found = [row for row in landings if project in (None, row["project"])]
+    if len(found) != 1:
+        names = ", ".join(row["project"] for row in landings) or "none"
+        raise AnnotationError(f"Say in project which landing of {namespace} to read. It has: {names}.")
+    tables = {name: pa.Table.from_batches(opened.read(name, found[0]), schema) for name, schema in SCHEMAS.items()}
+    return {name: table.to_pandas() for name, table in tables.items()} if as_pandas else tables
+
+
+def open_iceberg(iceberg_conn_id: str, namespace: str, table_prefix: str = "") -> IcebergTables:
+    """Return the tables in a namespace, which need not be there yet.
+
+    :param iceberg_conn_id: connection of the catalog
+    :param namespace: of the tables
+    :param table_prefix: of their names
+    :raises AnnotationError: the extra ``iceberg`` is not installed, or the connection is of no catalog
+    """
+    try:
+        from airflow.providers.apache.iceberg.hooks.iceberg import IcebergHook
+
+        from airflow_annotation.warehouses.iceberg import IcebergTables
+    except ImportError as error:
+        raise AnnotationError("Iceberg tables need pip install 'airflow-provider-annotation[iceberg]'.") from error
+    try:
+        catalog = IcebergHook(iceberg_conn_id).catalog
+    except ValueError as error:
+        raise AnnotationError(f"The connection {iceberg_conn_id!r} is of no Iceberg catalog: {error}") from error
+    return IcebergTables(catalog, namespace, table_prefix)

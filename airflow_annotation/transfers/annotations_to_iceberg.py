@@ -1,0 +1,143 @@
+"""Annotations to Iceberg tables."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pyarrow as pa
+from sqlalchemy.exc import SQLAlchemyError
+
+from airflow_annotation.arguments import is_templated
+from airflow_annotation.datasets.results import LandingResult
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS
+from airflow_annotation.landing.iceberg_reader import open_iceberg
+from airflow_annotation.landing.landings_row import landed_of, landings_row
+from airflow_annotation.landing.lineage import LandedAsset
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import Landed
+from airflow_annotation.landing.spool import Spool
+from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from airflow_annotation.warehouses.iceberg import IcebergTables
+
+
+class AnnotationsToIcebergOperator(AnnotationsTransfer):
+    """Land a project's ``items``, ``annotations`` and ``labels`` in Iceberg tables of a catalog.
+
+    The tables, and ``landings`` with a row for each project, are created if they are missing, partitioned by
+    ``project``. Of each table that changes, one snapshot replaces the rows of the items that have changed in the tool;
+    data files without such rows stay. The project's row in ``landings`` is written last, and names the snapshots of the
+    three tables that belong together: :func:`~airflow_annotation.landing.iceberg_reader.read_iceberg` reads these. Of
+    two landings of a project at once, one is planned again; those of different projects do not disturb each other.
+
+    Needs the extra ``iceberg``, and pyiceberg's own extra for the catalog and the store, such as
+    ``pyiceberg[sql-postgres,s3fs]``.
+
+    Returns what :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report` does, ``iceberg_conn_id``, the
+    names of the ``tables``, their ``snapshots``, how many ``rows`` of the project each has now, and ``seconds``.
+
+    :param iceberg_conn_id: connection of the catalog, of Airflow's type ``iceberg``. (templated)
+    :param namespace: of the tables, with dots between its levels; created if it is missing. (templated)
+    :param table_prefix: put before the names of the tables. (templated)
+    :raises AnnotationError: the extra is not installed, a table of that name is another one, or the catalog fails
+    """
+
+    template_fields: Sequence[str] = (
+        *AnnotationsTransfer.template_fields,
+        "iceberg_conn_id",
+        "namespace",
+        "table_prefix",
+    )
+
+    def __init__(
+        self,
+        *,
+        iceberg_conn_id: str = "iceberg_default",
+        namespace: str = "annotations",
+        table_prefix: str = "",
+        **kwargs: Unpack[TransferParameters],
+    ) -> None:
+        super().__init__(**kwargs)
+        if not is_templated(namespace) and not all(namespace.split(".")):
+            raise ValueError(f"namespace is a name, or several with dots between them, not {namespace!r}.")
+        self.iceberg_conn_id = iceberg_conn_id
+        self.namespace = namespace
+        self.table_prefix = table_prefix
+
+    def prepare(self, project: AnnotationProject) -> None:
+        """Create the tables that are missing, and add columns to those of an older release."""
+        with self._tables(project) as tables:
+            tables.prepare()
+
+    @property
+    def destination(self) -> str:
+        """The namespace."""
+        return f"the Iceberg namespace {self.namespace!r} (connection {self.iceberg_conn_id!r})"
+
+    def find_landed(self, project: AnnotationProject) -> Landed | None:
+        """Return what the tables have of the project."""
+        with self._tables(project) as tables:
+            row = tables.find_landing(project.uri)
+            if row is not None and not tables.holds(row):
+                self.log.warning("A landing of %s died, and the snapshots before it were expired since", project.uri)
+                row = None
+        return None if row is None else landed_of(row, partial(self._read_states, project, row))
+
+    def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
+        """Replace the rows of the items that were read, or all rows of the project."""
+        project = landing.project.uri
+        with self._tables(landing.project) as tables:
+            last = None if landing.full else tables.find_landing(project)
+            if not landing.full and (last is None or last["version"] != landing.landed_version):
+                raise LandingMovedError(f"Another landing of {project} was committed since this one was planned.")
+            row = landings_row(landing, uuid.uuid4().hex)
+            if last is not None:
+                row["full_at"] = last["full_at"]
+            for name in SCHEMAS:
+                row[f"{name}_snapshot"], row[name] = tables.replace(
+                    name, last, project, landing.replaced, self.checked(spool.read(name))
+                )
+            tables.save_landing(row, None if last is None else last["version"])
+        return {
+            "iceberg_conn_id": self.iceberg_conn_id,
+            "tables": tables.names,
+            "snapshots": {name: row[f"{name}_snapshot"] for name in SCHEMAS},
+            "rows": {name: row[name] for name in SCHEMAS},
+        }
+
+    def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:
+        """Return the assets of the tables."""
+        root = f"iceberg://{quote(self.iceberg_conn_id, safe='')}"
+        return [
+            LandedAsset(f"{root}/{quote(landing['tables'][name].replace('.', '/'))}", {name: SCHEMAS[name]})
+            for name in SCHEMAS
+        ]
+
+    def _read_states(self, project: AnnotationProject, row: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+        with self._tables(project) as tables:
+            yield from tables.read("items", row, ITEM_STATES.names)
+
+    @contextmanager
+    def _tables(self, project: AnnotationProject) -> Iterator[IcebergTables]:
+        """Give the tables; what fails in a catalog that is a database becomes an error that names the connection.
+
+        :raises AnnotationError: the extra is not installed, or something fails
+        """
+        tables = open_iceberg(self.iceberg_conn_id, self.namespace, self.table_prefix)
+        try:
+            yield tables
+        except SQLAlchemyError as error:
+            raise AnnotationError(
+                f"Could not land {project.uri} in {self.destination}, its last landing is as it was: "
+                f"{getattr(error, 'orig', None) or error}"
+            ) from error

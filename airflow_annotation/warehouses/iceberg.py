@@ -1,0 +1,349 @@
+"""The three tables and ``landings`` as Iceberg tables in a namespace of a catalog (https://iceberg.apache.org/spec/).
+
+All projects share the tables, which are partitioned by ``project``. A landing is one snapshot of each table that
+changes: files of the project go, and files come, among them those that were written again without the rows of items
+that have changed. Iceberg has no commit over several tables, so the project's row in ``landings`` is written last and
+names the snapshots of the three that belong together, ``items_snapshot`` and so on.
+
+A landing that died has left snapshots that its project's row does not name. The next one starts from those that it
+names, and takes the others back. Snapshots of other projects, compactions and what people changed themselves stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationException,
+)
+from pyiceberg.expressions import AlwaysTrue, EqualTo, Reference
+from pyiceberg.expressions.literals import literal
+from pyiceberg.io.pyarrow import ArrowScan, schema_to_pyarrow, write_file
+from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
+from pyiceberg.table import FileScanTask, WriteTask
+from pyiceberg.table.snapshots import ancestors_of
+from pyiceberg.transforms import IdentityTransform
+
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.labels.tables import SCHEMAS, with_all_columns
+from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.table import Table
+
+ICEBERG_TABLES: Final[dict[str, pa.Schema]] = {
+    **SCHEMAS,
+    LANDINGS: pa.schema([*LANDINGS_SCHEMA, *(pa.field(f"{name}_snapshot", pa.int64()) for name in SCHEMAS)]),
+}
+"""The columns of the tables. ``landings`` has the snapshots of the others, null for a table that was empty."""
+
+FILE_BYTES: Final = 64 << 20
+"""Arrow bytes of a data file, which is in memory while it is written."""
+
+SMALL_FILE_BYTES: Final = 1 << 20
+"""A project's data files that are smaller are joined when the table changes: refreshes leave no heap of them."""
+
+_PROPERTIES: Final = {
+    "commit.retry.num-retries": "20",  # landings of other projects come in between
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.metrics.column.project": "full",  # or two projects of one server look alike to commits
+}
+_PROJECT: Final = "airflow-annotation.project"
+"""In the summary of a snapshot, the project whose landing made it."""
+
+
+class IcebergTables:
+    """The tables.
+
+    :param catalog: the catalog
+    :param namespace: of the tables, with dots between its levels
+    :param table_prefix: put before the names of the tables
+    """
+
+    def __init__(self, catalog: Catalog, namespace: str, table_prefix: str = "") -> None:
+        self._catalog = catalog
+        self._namespace = namespace
+        self.names = {name: f"{namespace}.{table_prefix}{name}" for name in ICEBERG_TABLES}
+        """Full names of the tables."""
+
+    def prepare(self) -> None:
+        """Create the namespace and the tables if they are missing, and add the columns of this release.
+
+        :raises AnnotationError: a table of that name is another one
+        """
+        if not self._catalog.namespace_exists(self._namespace):
+            with suppress(NamespaceAlreadyExistsError):  # another landing was faster
+                self._catalog.create_namespace(self._namespace)
+        for name, schema in ICEBERG_TABLES.items():
+            try:
+                table = self._load(name)
+            except NoSuchTableError:
+                table = self._create(name, schema)
+            columns = set(table.schema().column_names)
+            missing = [field for field in schema if field.name not in columns]
+            parts = [(table.schema().find_column_name(part.source_id), part.transform) for part in table.spec().fields]
+            if parts != [("project", IdentityTransform())] or not all(field.nullable for field in missing):
+                raise AnnotationError(
+                    f"The Iceberg table {self.names[name]} is there, but is not one of this release, partitioned by "
+                    "project. Choose another table_prefix or namespace, or drop it."
+                )
+            if missing:
+                with table.update_schema() as update:
+                    update.union_by_name(pa.schema(missing))
+
+    def find_landing(self, project: str) -> dict[str, Any] | None:
+        """Return a project's row in ``landings``, None if it has not landed.
+
+        :param project: the project's URI
+        """
+        return next(iter(self.find_landings(project)), None)
+
+    def find_landings(self, project: str | None = None) -> list[dict[str, Any]]:
+        """Return the rows of ``landings``, none where the table is missing.
+
+        :param project: the URI of one project, all by default
+        """
+        try:
+            table = self._load(LANDINGS)
+        except NoSuchTableError:
+            return []
+        return _landings(table, project)
+
+    def holds(self, landing: Mapping[str, Any]) -> bool:
+        """Return whether all rows of a landing are still there.
+
+        They are not if a later one died, and the snapshots of this one were expired since.
+
+        :param landing: the row in ``landings``
+        """
+        return all(
+            _is_current(table, landing["project"], recorded) or table.snapshot_by_id(recorded or 0) is not None
+            for name in SCHEMAS
+            for table, recorded in [(self._load(name), landing[f"{name}_snapshot"])]
+        )
+
+    def read(
+        self, name: str, landing: Mapping[str, Any], columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a project as they landed, in no order. Holds the rows of a data file.
+
+        :param name: of the table
+        :param landing: the project's row in ``landings``
+        :param columns: read these only
+        """
+        table = self._load(name)
+        schema = SCHEMAS[name]
+        chosen = pa.schema([schema.field(column) for column in columns or schema.names])
+        for task in _files(table, landing["project"], landing[f"{name}_snapshot"]):
+            for batch in _read(table, task, chosen.names):
+                yield with_all_columns(_cast(batch, chosen), chosen)
+
+    def replace(
+        self,
+        name: str,
+        last: Mapping[str, Any] | None,
+        project: str,
+        replaced: pa.Array,
+        rows: Iterable[pa.RecordBatch],
+    ) -> tuple[int | None, int]:
+        """Replace rows of a project in one snapshot.
+
+        :param name: of the table
+        :param last: the landing whose other rows stay, as its row in ``landings``; None if none do
+        :param project: the project's URI
+        :param replaced: ids of the items whose rows go
+        :param rows: the rows that come
+        :returns: the snapshot that has the rows now, and how many they are
+        :raises LandingMovedError: another landing of the project was committed meanwhile
+        """
+        table = self._load(name)
+        recorded = last[f"{name}_snapshot"] if last else None
+        here = {task.file.file_path: task for task in _files_at(table, project, None)}
+        base = _files(table, project, recorded) if last else []
+        touched = {task.file.file_path for task in base if _has_items(table, task, replaced)}
+        coming = iter(rows)
+        first = next(coming, None)
+        is_base = last is not None and {task.file.file_path for task in base} == here.keys()
+        if is_base and not touched and first is None:
+            return recorded, sum(task.file.record_count for task in base)
+        kept: list[FileScanTask] = []
+        rewritten: list[FileScanTask] = []
+        for task in base:
+            path = task.file.file_path
+            stays = path in here and path not in touched and task.file.file_size_in_bytes >= SMALL_FILE_BYTES
+            (kept if stays else rewritten).append(task)
+
+        def all_rows() -> Iterator[pa.RecordBatch]:
+            for task in rewritten:
+                for batch in _read(table, task):
+                    ids = batch.column("item_id").cast(replaced.type)
+                    yield batch.filter(pc.invert(pc.is_in(ids, value_set=replaced)))
+            if first is not None:
+                yield first
+            yield from coming
+
+        gone = here.keys() - {task.file.file_path for task in kept}
+        written = _write(table, project, all_rows())
+        snapshot = _commit(table, project, [here[path].file for path in sorted(gone)], written)
+        return snapshot, sum(file.record_count for file in (*(task.file for task in kept), *written))
+
+    def save_landing(self, row: Mapping[str, Any], follows: str | None) -> None:
+        """Write a project's row in ``landings``.
+
+        :param row: the row
+        :param follows: the version of the landing that it follows; None for whatever is there
+        :raises LandingMovedError: another landing of the project was committed meanwhile
+        """
+        table = self._load(LANDINGS)
+        project = row["project"]
+        if follows is not None and [row["version"] for row in _landings(table, project)] != [follows]:
+            raise LandingMovedError(f"Another landing of {project} was committed since this one was planned.")
+        batch = pa.RecordBatch.from_pylist([dict(row)], schema=ICEBERG_TABLES[LANDINGS])
+        gone = [task.file for task in _files_at(table, project, None)]
+        _commit(table, project, gone, _write(table, project, [batch]))
+
+    def _load(self, name: str) -> Table:
+        return self._catalog.load_table(self.names[name])
+
+    def _create(self, name: str, schema: pa.Schema) -> Table:
+        with (
+            suppress(CommitFailedException, TableAlreadyExistsError),  # another landing was faster
+            self._catalog.create_table_transaction(self.names[name], schema, properties=_PROPERTIES) as new,
+            new.update_spec() as update,
+        ):
+            update.add_identity("project")
+        return self._load(name)
+
+
+def _landings(table: Table, project: str | None) -> list[dict[str, Any]]:
+    tasks = _files_at(table, project, None)
+    return [row for task in tasks for batch in _read(table, task) for row in batch.to_pylist()]
+
+
+def _is_current(table: Table, project: str, recorded: int | None) -> bool:
+    """Return whether a project's rows are in the table as a landing left them, but for what others changed since."""
+    return _newest_snapshot(table, project) in (None, recorded)
+
+
+def _newest_snapshot(table: Table, project: str) -> int | None:
+    """Return the newest snapshot that a landing of a project has made, None where there is none, or it was expired."""
+    ancestors = ancestors_of(table.current_snapshot(), table.metadata)
+    return next((one.snapshot_id for one in ancestors if one.summary and one.summary.get(_PROJECT) == project), None)
+
+
+def _files(table: Table, project: str, recorded: int | None) -> list[FileScanTask]:
+    """Return the files that have the rows of a landing.
+
+    :raises LandingMovedError: a landing died later, and the snapshot was expired since
+    """
+    if _is_current(table, project, recorded):
+        return _files_at(table, project, None)
+    if recorded is None:
+        return []
+    if table.snapshot_by_id(recorded) is None:
+        raise LandingMovedError(f"The snapshot {recorded} of {'.'.join(table.name())} was expired.")
+    return _files_at(table, project, recorded)
+
+
+def _files_at(table: Table, project: str | None, snapshot: int | None) -> list[FileScanTask]:
+    """Return the files of a project, or of all, in a snapshot, the current one by default."""
+    rows = AlwaysTrue() if project is None else _of_project(project)
+    return list(table.scan(rows, snapshot_id=snapshot).plan_files())
+
+
+def _of_project(project: str) -> EqualTo:
+    return EqualTo(term=Reference("project"), value=literal(project))
+
+
+def _has_items(table: Table, task: FileScanTask, item_ids: pa.Array) -> bool:
+    """Return whether a file has rows of some items, or rows that others have deleted."""
+    if task.delete_files:
+        return True
+    if not len(item_ids):
+        return False
+    columns = (batch.column("item_id").cast(item_ids.type) for batch in _read(table, task, ["item_id"]))
+    return any(pc.any(pc.is_in(column, value_set=item_ids)).as_py() for column in columns)
+
+
+def _read(table: Table, task: FileScanTask, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a file, with the columns that the table has now."""
+    schema = table.schema()
+    present = [name for name in columns or schema.column_names if name in schema.column_names]
+    top = [field.name for field in schema.fields if field.name in present]
+    scan = ArrowScan(table.metadata, table.io, schema.select(*top), AlwaysTrue())
+    yield from scan.to_record_batches([task])
+
+
+def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch with the columns of a schema that it has, in their order and of their types."""
+    fields = [field for field in schema if field.name in batch.schema.names]
+    return pa.RecordBatch.from_arrays(
+        [batch.column(field.name).cast(field.type) for field in fields], schema=pa.schema(fields)
+    )
+
+
+def _write(table: Table, project: str, batches: Iterable[pa.RecordBatch]) -> list[DataFile]:
+    """Write rows of a project as data files, which no snapshot has yet."""
+    schema = table.schema()
+    arrow = schema_to_pyarrow(schema, include_field_ids=False)
+    key = PartitionKey([PartitionFieldValue(table.spec().fields[0], project)], table.spec(), schema)
+    files: list[DataFile] = []
+    written_as = uuid4()
+
+    def write(rows: list[pa.RecordBatch]) -> None:
+        task = WriteTask(written_as, len(files), schema, rows, partition_key=key)
+        files.extend(write_file(table.io, table.metadata, iter([task])))
+
+    try:
+        pending: list[pa.RecordBatch] = []
+        for batch in batches:
+            if batch.num_rows:
+                pending.append(with_all_columns(_cast(batch, arrow), arrow))
+            if sum(rows.nbytes for rows in pending) >= FILE_BYTES:
+                write(pending)
+                pending = []
+        if pending:
+            write(pending)
+    except BaseException:
+        _remove(table, files)
+        raise
+    return files
+
+
+def _commit(table: Table, project: str, gone: Sequence[DataFile], come: Sequence[DataFile]) -> int | None:
+    """Let files go and come in one snapshot, and return it: the last one where nothing changes.
+
+    :raises LandingMovedError: the project's files have changed since the table was loaded
+    """
+    if not gone and not come:
+        return _newest_snapshot(table, project)
+    try:
+        with table.transaction() as transaction, transaction.update_snapshot({_PROJECT: project}).overwrite() as new:
+            new.delete_by_predicate(_of_project(project))  # what nobody else may have changed meanwhile
+            for file in gone:
+                new.delete_data_file(file)
+            for file in come:
+                new.append_data_file(file)
+    except (CommitFailedException, ValidationException) as error:
+        _remove(table, come)
+        raise LandingMovedError(
+            f"Another landing has written to {'.'.join(table.name())} meanwhile: {error}"
+        ) from error
+    return new.snapshot_id
+
+
+def _remove(table: Table, files: Iterable[DataFile]) -> None:
+    """Remove files that no snapshot has."""
+    for file in files:
+        table.io.delete(file.file_path)
