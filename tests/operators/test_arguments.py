@@ -144,7 +144,8 @@ def test_a_target_may_be_a_path(target: Any) -> None:
 class Uploads(GeneratedHook):
     """A labeling tool that notes what it is given."""
 
-    get_media_types = None
+    def get_media_types(self, _: str) -> list[str]:
+        return ["rows"]
 
     def upload_items(self, _: str, items: Iterable[MediaItem], **__: object) -> UploadReport:
         self.items = list(items)
