@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.parquet import TableWriter
 from airflow_annotation.datasets.table_files import HashingFile, TableFile
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetOptions
 from airflow_annotation.formats.labeled_items import LabeledItem, Submission, read_items
@@ -19,6 +21,8 @@ from airflow_annotation.formats.landed_media import LandedMedia
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.storage import make_folder
+
+log = logging.getLogger(__name__)
 
 EXAMPLES: Final = pa.schema(
     [
@@ -54,12 +58,25 @@ class ExampleContext(NamedTuple):
     :param schema: what was labeled
     :param media: the files that have landed, None where none have
     :param left_out: counts what is not in the dataset, by why
+    :param problems: the first item that lacks what an example is made of, and what it lacks
     """
 
     options: Any
     schema: LabelSchema
     media: LandedMedia | None
     left_out: Counter[str]
+    problems: list[AnnotationError]
+
+    def leave_out(self, why: str, problem: AnnotationError) -> None:
+        """Leave out what lacks something that an example is made of: one such item keeps no others out.
+
+        :param why: under which to count it
+        :param problem: names the item, and the way out where all items lack it
+        """
+        self.left_out[why] += 1
+        if not self.problems:
+            log.warning("Left out, with whatever lacks the same: %s", problem)
+            self.problems.append(problem)
 
 
 MakeExamples = Callable[[LabeledItem, Submission], Iterable[Example]]
@@ -102,9 +119,10 @@ def write_examples(
     :param landed_media: are read, or put where they belong
     :param left_out: is filled with what is not in the dataset: counts by reason
     :returns: ``examples.parquet``, and the files with the ``labels``
-    :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
+    :raises AnnotationError: the labels cannot be in such a dataset, or every item lacks what an example is made of; the
+        message names item and reason
     """
-    context = ExampleContext(options, label_schema, landed_media, left_out)
+    context = ExampleContext(options, label_schema, landed_media, left_out, [])
     make = format_.start(context)
     make_folder(folder.fs, folder.path)
     with TableWriter(folder, "examples", EXAMPLES) as index, DatasetFolder(folder) as files, ExitStack() as opened:
@@ -123,6 +141,8 @@ def write_examples(
                         file.write(example)
             index.write(_batch(rows))
         opened.close()
+        if context.problems and not splits:
+            raise context.problems[0]
         labels = [split.file.describe(split.path, split.labels) for _, split in sorted(splits.items())]
         return {"examples": [index.finish()], "labels": labels}
 

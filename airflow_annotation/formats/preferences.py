@@ -14,8 +14,9 @@ prompts that are messages stay as they are.
 
 A label of type ``pairwise`` gives a pair. One of type ``ranking`` gives a pair of each two of its entries
 (``ranking_pairs="all"``), of neighbors only (``adjacent``), or of the first and the last (``ends``); with buckets, of
-those in one bucket; those in none are counted. An entry's text is its ``body``, ``text``, ``content`` or ``title``, the
-first that it has.
+those in one bucket; those in none are counted. What is about a prompt or a text that the item's data lack is left out
+and counted, and an error where no pair is left. An entry's text is its ``body``, ``text``, ``content`` or ``title``,
+the first that it has.
 With ``annotations="all"`` every submission gives its pairs.
 """
 
@@ -81,8 +82,13 @@ def start(context: ExampleContext) -> MakeExamples:
     return maker.make
 
 
+class _LackingError(AnnotationError):
+    """The data of an item lack what a preference is about."""
+
+
 class _PairMaker:
     def __init__(self, context: ExampleContext) -> None:
+        self._context = context
         self._options: PreferencesOptions = context.options
         self._fields = context.schema.fields
         self._left_out = context.left_out
@@ -101,15 +107,13 @@ class _PairMaker:
         check_columns(self._columns, _COLUMNS)
 
     def make(self, item: LabeledItem, submission: Submission) -> Iterator[Example]:
-        found = [(row, pair) for row in submission.labels for pair in self._pairs(item, row)]
+        found = [(row, *one) for row in submission.labels for one in self._complete_pairs(item, row)]
         if not found:
             self._left_out["submissions without a preference"] += submission.annotation_id is not None
             return
         answers = read_answers(submission, self._answers, self._left_out)
-        for row, (chosen, rejected, first) in found:
-            record: dict[str, Any] = {}
-            if not self._options.without_prompt:
-                record[_PROMPT] = self._prompt(item, row)
+        for row, prompt, (chosen, rejected, first) in found:
+            record: dict[str, Any] = {**prompt}
             record |= {"chosen": self._said(chosen, "assistant"), "rejected": self._said(rejected, "assistant")}
             record |= dict.fromkeys(self._columns)
             sides = self._sides(row["field"])
@@ -121,6 +125,16 @@ class _PairMaker:
                     record[f"{name}_{'chosen' if is_chosen else 'rejected'}"] = answer
             record |= {"item_key": item.item_key, "annotation_id": submission.annotation_id}
             yield Example(msgspec.json.encode(record).decode() + "\n", 1)
+
+    def _complete_pairs(self, item: LabeledItem, row: Row) -> list[tuple[dict[str, Any], Pair]]:
+        """Return the pairs of a row with their prompts; none where the item's data lack a part of them."""
+        try:
+            pairs = list(self._pairs(item, row))
+            prompt = {} if self._options.without_prompt or not pairs else {_PROMPT: self._prompt(item, row)}
+        except _LackingError as problem:
+            self._context.leave_out("preferences about what the item's data lack", problem)
+            return []
+        return [(prompt, pair) for pair in pairs]
 
     def _pairs(self, item: LabeledItem, row: Row) -> Iterator[Pair]:
         if row["type"] == _PAIRWISE:
@@ -147,7 +161,7 @@ class _PairMaker:
         key = field.targets[0] if field is not None and len(field.targets) == 1 else row["target"] or _ENTRIES
         entries = item.data.get(key)
         if not isinstance(entries, list):
-            raise AnnotationError(f"Item {item.item_key!r} has a ranking, and its data has no list {key!r}.")
+            raise _LackingError(f"Item {item.item_key!r} has a ranking, and its data has no list {key!r}.")
         texts = {
             str(entry["id"]): next(
                 (text for name in _ENTRY_TEXTS if (text := shown_text(entry.get(name))) is not None), None
@@ -167,7 +181,7 @@ class _PairMaker:
     def _text(self, item: LabeledItem, key: str) -> str:
         text = shown_text(item.data.get(key))
         if text is None:
-            raise AnnotationError(
+            raise _LackingError(
                 f"Item {item.item_key!r} has a preference, and its data has no text {key!r}, but "
                 f"{', '.join(map(repr, item.data)) or 'nothing'}."
             )
@@ -181,7 +195,7 @@ class _PairMaker:
             return self._said(text, "user")
         if prompt is None or not self._options.conversational:
             what = "no" if prompt is None else "messages, not text, as its"
-            raise AnnotationError(
+            raise _LackingError(
                 f"Item {item.item_key!r} has {what} prompt {key!r} in its data: name its key with "
                 'dataset_options={"prompt": …}, write messages with "conversational": True, or do without it with '
                 '"without_prompt": True.'

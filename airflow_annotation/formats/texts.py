@@ -27,7 +27,6 @@ SPAN: Final = "span"
 
 _TEXT: Final = "text"
 _MESSAGE_TEXTS: Final = ("content", "text")
-_LABELBOX: Final = "labelbox"
 _HTML: Final = "html"
 _UNSEEN: Final = frozenset({"head", "script", "style", "title"})
 _COUNTS: Final = ((False, False), (True, False), (False, True), (True, True))
@@ -71,6 +70,10 @@ class Span(NamedTuple):
     label_id: str
 
 
+class _LackingError(AnnotationError):
+    """An item has no text, or several."""
+
+
 class TextReader:
     """Reads texts and their spans.
 
@@ -78,6 +81,7 @@ class TextReader:
     """
 
     def __init__(self, context: ExampleContext) -> None:
+        self._context = context
         self._options: TextOptions = context.options
         self._media = context.media
         self._left_out = context.left_out
@@ -86,16 +90,23 @@ class TextReader:
         self._last: tuple[str, Text | None] = ("", None)
 
     def read(self, item: LabeledItem) -> Text | None:
-        """Return the text of an item, None and counted where its file was to be read and could not be.
+        """Return the text of an item, None and counted where it has none, or several, or its file could not be read.
 
-        :raises AnnotationError: the item has no text, or several
+        :raises AnnotationError: the texts are in files, which have not landed
         """
         if self._last[0] != item.item_id:
-            text = self._read(item)
+            text = self._read_or_leave_out(item)
             if text is not None and item.media_type == _HTML:
                 text = text._replace(text=html_text(text.text))
             self._last = (item.item_id, text)
-        text = self._last[1]
+        return self._last[1]
+
+    def _read_or_leave_out(self, item: LabeledItem) -> Text | None:
+        try:
+            text = self._read(item)
+        except _LackingError as problem:
+            self._context.leave_out("items without a text", problem)
+            return None
         if text is None:
             self._left_out["texts whose file could not be read"] += 1
         return text
@@ -110,11 +121,8 @@ class TextReader:
             return self._read_file(item)
         if key is None and (key := _only_text(item.data)) is not None:
             return _as_text(item, key)
-        said = item.data.get(_LABELBOX)
-        if key is None and isinstance(said, dict) and isinstance(said.get("row_data"), str):
-            return Text(said["row_data"])
         keys = ", ".join(map(repr, item.data)) or "nothing"
-        raise AnnotationError(
+        raise _LackingError(
             f"Item {item.item_key!r} ({item.media_type}) has no text {'' if key is None else f'{key!r} '}in its data, "
             f'which has {keys}: say which key has it with dataset_options={{"text": …}}.'
         )
@@ -129,7 +137,7 @@ class TextReader:
         try:
             return None if content is None else Text(content.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
-            raise AnnotationError(f"The text of item {item.item_key!r}, {item.media_uri!r}, is not UTF-8.") from error
+            raise _LackingError(f"The text of item {item.item_key!r}, {item.media_uri!r}, is not UTF-8.") from error
 
     def read_spans(self, item: LabeledItem, submission: Submission, text: Text) -> list[Span]:
         """Return the spans of a text in their order, each once; what is no span of it is counted.
@@ -269,7 +277,7 @@ def _as_text(item: LabeledItem, key: str) -> Text:
         return Text(text, key)
     messages = _messages(value)
     if messages is None:
-        raise AnnotationError(f"Item {item.item_key!r} has no text in its data's {key!r}, but {type(value).__name__}.")
+        raise _LackingError(f"Item {item.item_key!r} has no text in its data's {key!r}, but {type(value).__name__}.")
     starts, length = [], 0
     for message in messages:
         starts.append(length)

@@ -143,6 +143,12 @@ def test_what_is_missing_is_named_with_the_way_out(tmp_path: Path) -> None:
         pairs(tmp_path / "d", asked("a", [prefers("left")], left=[3]))
     with pytest.raises(AnnotationError, match=r"Item 'a' has a ranking, and its data has no list 'items'"):
         pairs(tmp_path / "e", asked("a", [ranks("a0")], items="a0"))
+    left_out: Counter[str] = Counter()
+    lacking = [asked("a", [prefers("left")], prompt=None), asked("c", [ranks("a0")], items=1)]
+    batches = [lacking[0], asked("b", [prefers("left")]), lacking[1]]
+    (pair,) = pairs(tmp_path / "g", *batches, left_out=left_out)
+    assert pair["prompt"] == "p b"
+    assert left_out["preferences about what the item's data lack"] == 2
     clash = LabelSchema.from_dict({"chosen": {"type": "text"}})
     with pytest.raises(AnnotationError, match=r"columns of its own that are called 'chosen'.*field_mapping"):
         write(tmp_path / "f", [], "preferences", clash)

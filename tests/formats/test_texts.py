@@ -211,9 +211,11 @@ def test_a_text_that_cannot_be_found_is_an_error_with_a_way_out(tmp_path: Path) 
     by_url = item("a", [], media_type="text", media_uri="https://h/a.txt")
     with pytest.raises(AnnotationError, match=r'item .a. is in a file.*include_media="files"'):
         lines(tmp_path / "c", by_url)
-    labelbox = item("a", [], media_type="text", media_uri=None, data='{"labelbox": {"row_data": "from Labelbox"}}')
-    (line,) = lines(tmp_path / "d", labelbox)
-    assert line["text"] == "from Labelbox"
+    left_out: Counter[str] = Counter()
+    none = item("c", [], media_type="text", media_uri=None, data='{"text": []}')
+    (line,) = lines(tmp_path / "d", several, text_item("b", "One.", []), none, left_out=left_out)
+    assert line["text"] == "One."
+    assert left_out == {"items without a text": 2}
 
 
 def test_the_text_is_the_one_that_spans_are_about(tmp_path: Path) -> None:

@@ -67,6 +67,9 @@ def test_an_item_keeps_its_own_key_behind_namespaces_and_hashes() -> None:
     ]
     assert items[-1]["media_uri"] is None
     assert json.loads(items[-1]["data"])["labelbox"]["row_data"] == "Just a text."
+    text = row(data_row={"row_data": "Just a text."}, media_attributes={"mime_type": "text/plain"})
+    data = json.loads(tables(text)["items"][0]["data"])
+    assert (data["text"], "row_data" in data["labelbox"]) == ("Just a text.", False)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from airflow_annotation.labels.labelbox.records import (
     ProjectDetails,
     TypedRow,
 )
+from airflow_annotation.labels.media_types import MEDIA_TYPES
 from airflow_annotation.labels.odd_values import OddValues
 
 LABELBOX: Final = "labelbox"
@@ -134,7 +135,13 @@ def item_columns(
         "updated_at": time_column([last_change(one) for one in details], "updated_at", odd),
         "item_url": pa.array([item_url.format(item_id=id_) for id_ in ids], pa.string()),
         "data": pa.array(
-            [_data(*facts, odd) for facts in zip(rows, projects, attached, references, strict=True)], pa.string()
+            [
+                _data(row, project, facts, None if reference else _Content(type_, row.data_row.row_data), odd)
+                for row, project, facts, reference, type_ in zip(
+                    rows, projects, attached, references, types, strict=True
+                )
+            ],
+            pa.string(),
         ),
     }
 
@@ -225,15 +232,34 @@ def _count_predictions(row: TypedRow) -> int:
     return sum(len(run.predictions) for experiment in row.experiments.values() for run in experiment.runs.values())
 
 
+_OF_DATA: Final = frozenset(name for name, type_ in MEDIA_TYPES.items() if type_.is_data)
+"""Kinds of media that may be in an item's data."""
+
+
+class _Content(NamedTuple):
+    """What an item is that has no file.
+
+    :param media_type: the kind
+    :param shown: what people are shown
+    """
+
+    media_type: str
+    shown: str | None
+
+
 def _data(
-    row: TypedRow, project: ProjectPart, attached: Mapping[str, Any], reference: str | None, odd: OddValues
+    row: TypedRow, project: ProjectPart, attached: Mapping[str, Any], content: _Content | None, odd: OddValues
 ) -> str:
-    """Return what else the caller attached, and what else Labelbox says."""
+    """Return what is shown, where that is no file, what else the caller attached, and what else Labelbox says.
+
+    A text is under the key that it has in other tools: its kind.
+    """
+    has_key = content is not None and content.media_type in _OF_DATA
     details, place = row.data_row.details or _NO_DETAILS, project.project_details or _NO_PLACE
     facts = _Facts(
         row.data_row.global_key,
         row.data_row.external_id,
-        None if reference else row.data_row.row_data,
+        None if content is None or has_key else content.shown,
         details.dataset_id,
         details.dataset_name,
         project.name,
@@ -246,7 +272,8 @@ def _data(
         _unfit(row.media_attributes, odd),
     )
     data = {name: value for name, value in attached.items() if name not in _OURS or not isinstance(value, str)}
-    return _encoder.encode({**data, LABELBOX: facts}).decode()
+    shown = {content.media_type: content.shown} if content is not None and has_key else {}
+    return _encoder.encode({**shown, **data, LABELBOX: facts}).decode()
 
 
 _encoder = msgspec.json.Encoder()
