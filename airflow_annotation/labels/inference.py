@@ -20,6 +20,7 @@ from airflow_annotation.labels.types import (
     OTHER,
     PLACE_ATTRIBUTES,
     RATING_MAX,
+    TIMED_TYPES,
     WITHOUT_CLASSES,
 )
 
@@ -51,6 +52,7 @@ class _Seen(msgspec.Struct):
     classes: set[str] = msgspec.field(default_factory=set)
     attributes: dict[str, set[Any]] = msgspec.field(default_factory=dict)
     several: set[str] = msgspec.field(default_factory=set)
+    timed: bool = False
     best: int = DEFAULT_RATING
 
 
@@ -92,6 +94,7 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
             for name in (_SCORE, _PAGE_SIZE, *_NO_QUESTIONS.get(row["type"], ())):
                 attributes.pop(name, None)
             _add_attributes(attributes, seen)
+    _look_for_times(labels, fields)
     if "number" in labels.column_names:
         _add_ratings(labels, fields)
     if "labels" in labels.column_names:
@@ -99,6 +102,14 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
         for row in several.to_pylist():
             if row["field"] in fields and row["type"] not in LISTS_NO_CLASSES:
                 fields[row["field"]].classes.update(row["labels"])
+
+
+def _look_for_times(labels: pa.Table, fields: dict[str, _Seen]) -> None:
+    for column in {"frame", "tool_frame", "time"}.intersection(labels.column_names):
+        held = labels.filter(labels[column].is_valid()).group_by(["field", "type"]).aggregate([])
+        for row in held.to_pylist():
+            if row["field"] in fields:
+                fields[row["field"]].timed |= row["type"] in TIMED_TYPES
 
 
 def _add_ratings(labels: pa.Table, fields: dict[str, _Seen]) -> None:
@@ -131,6 +142,8 @@ def _describe(seen: _Seen) -> dict[str, Any]:
         field["label_types"] = sorted(seen.types)
     if type_ == "rating":
         field["max"] = min(seen.best, RATING_MAX)
+    if seen.timed and type_ in TIMED_TYPES:
+        field["timed"] = True
     classes = sorted(seen.classes)
     if type_ == "segmentation":
         field["mask_targets"] = dict(enumerate(classes, 1))

@@ -14,7 +14,7 @@ import msgspec
 
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.types import OF_FIELD, OTHER, REGION_TYPES, RELATIONS
+from airflow_annotation.labels.types import OF_FIELD, OTHER, REGION_TYPES, RELATIONS, TIMED_TYPES
 
 ROWS: Final = "rows"
 """Kind of items without a file: what is shown are columns of a row."""
@@ -94,6 +94,15 @@ def askable(field_types: Iterable[str], media_type: str, lacking: Iterable[str] 
     )
 
 
+def timed(field_type: str) -> str:
+    """Return what the tables of what can be asked call a type of field that is asked of stretches of the media."""
+    return f"timed {field_type}"
+
+
+TIMED: Final = frozenset(map(timed, TIMED_TYPES))
+"""What a tool asks besides on the kinds of media of which it asks about stretches."""
+
+
 def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str, frozenset[str]], tool: str) -> str:
     """Return the kind of media that a generated project is for, and check that the tool can ask for the schema on it.
 
@@ -109,7 +118,11 @@ def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str
         raise LabelSchemaError(
             f"{tool} has no generated projects for media of type {media_type!r}. It has them for {', '.join(asked)}."
         )
-    fields = {name: field.type for name, field in schema.fields.items() if field.type != OTHER}
+    fields = {
+        name: timed(field.type) if field.timed else field.type
+        for name, field in schema.fields.items()
+        if field.type != OTHER
+    }
     _check_relations(fields)
     about = [field for field in schema.fields.values() if field.type != RELATIONS]
     if media_type is None and ROWS in asked and all(field.targets for field in about):

@@ -18,6 +18,7 @@ from airflow_annotation.labels.types import (
     RATING_MAX,
     REGION_TYPES,
     RELATIONS,
+    TIMED_TYPES,
     WITHOUT_CLASSES,
 )
 
@@ -65,6 +66,8 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         for ``pairwise`` the two that are compared, by default ``left`` and ``right``; for ``ranking`` the list that is
         ranked, by default ``items``
     :param context: keys of the item's data that people are shown with the field, for example a prompt
+    :param timed: for ``classification`` and ``classifications``, whether it is asked of stretches of a video or a
+        sound, and not of the whole item
     :param tag: for ``other``, what the tool calls the field's type
     :param label_types: for ``other``, the types of its labels, as far as the tool's words for them are known
     """
@@ -77,6 +80,7 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max: int = 0
     targets: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
+    timed: bool = False
     tag: str = ""
     label_types: tuple[str, ...] = ()
 
@@ -201,6 +205,7 @@ def _read_field(name: str, field: Any) -> LabelField:
         max=_read_max(field.get("max"), type_, where),
         targets=_read_targets(field.get("targets") or (), type_, where),
         context=_read_strings(field.get("context") or (), "data key", where),
+        timed=_read_timed(field, type_, where),
         tag=tag,
         label_types=label_types,
     )
@@ -320,6 +325,17 @@ def _read_targets(targets: Any, field_type: str, where: str) -> tuple[str, ...]:
             f"{where} has the targets {', '.join(map(repr, read))}; a field of type {field_type} has {wanted} of them."
         )
     return read
+
+
+def _read_timed(field: Mapping[str, Any], type_: str, where: str) -> bool:
+    timed = field.get("timed", False)
+    if not isinstance(timed, bool):
+        raise LabelSchemaError(f"{where}: timed is true or false, not {_short(timed)}.")
+    if timed and (type_ not in TIMED_TYPES or field.get("targets")):
+        raise LabelSchemaError(
+            f"{where} cannot be timed: only fields of type {' and '.join(TIMED_TYPES)} can, which have no targets."
+        )
+    return timed
 
 
 def _read_strings(strings: Any, what: str, where: str) -> tuple[str, ...]:

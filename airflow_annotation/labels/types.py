@@ -93,6 +93,9 @@ CLASSIFICATION_TYPES: Final = frozenset(
 )
 """The types of labels that are classes of the whole item; fields that ask for them have the same names."""
 
+TIMED_TYPES: Final = ("classification", "classifications")
+"""The types of fields that can be asked of stretches of a video or a sound, too."""
+
 WITHOUT_CLASSES: Final = frozenset(name for name, type_ in LABEL_TYPES.items() if type_.has_classes is False)
 """The types that have no classes; fields that ask for them have the same names."""
 

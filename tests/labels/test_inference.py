@@ -22,6 +22,8 @@ SCHEMA = pa.schema(
         ("label", pa.string()),
         ("labels", pa.list_(pa.string())),
         ("number", pa.float64()),
+        ("frame", pa.int32()),
+        ("time", pa.float64()),
         ("text", pa.string()),
         ("attributes", pa.string()),
     ]
@@ -41,6 +43,9 @@ ROWS: list[Row] = [
     {"field": "ground", "type": "segmentation", "label": "road"},
     {"field": "ground", "type": "segmentation", "label": "grass"},
     {"field": "weather", "type": "classification", "label": "sun"},
+    {"field": "scene", "type": "classification", "label": "city", "frame": 3},
+    {"field": "scene", "type": "classification", "label": "sea"},
+    {"field": "speaker", "type": "classifications", "label": "Ada", "time": 0.5},
     {"field": "tags", "type": "classifications", "label": "night", "labels": ["night", "city"]},
     {"field": "remark", "type": "text", "text": "x", "labels": ["x", "y"]},
     {"field": "count", "type": "scalar"},
@@ -81,6 +86,8 @@ EXPECTED = {
         },
     },
     "remark": {"type": "text"},
+    "scene": {"type": "classification", "classes": ["city", "sea"], "timed": True},
+    "speaker": {"type": "classifications", "classes": ["Ada"], "timed": True},
     "tags": {"type": "classifications", "classes": ["city", "night"]},
     "weather": {"type": "classification", "classes": ["sun"]},
     "wheels": {"type": "other", "classes": ["wheel"], "tag": "ellipse", "label_types": ["ellipse"]},
@@ -103,8 +110,9 @@ def test_an_attribute_with_many_answers_is_free_text() -> None:
 @pytest.mark.parametrize(
     ("media_type", "types"),
     [
-        ("image", {"detection", "polyline", "segmentation", "classification", "text", "scalar", "rating"}),
-        ("text", {"span", "classifications", "rating", "relation"}),
+        ("image", {"detection", "polyline", "segmentation", "text", "scalar", "rating"}),
+        ("video", {"classification", "classifications"}),
+        ("text", {"span", "rating", "relation"}),
         ("rows", {"pairwise", "ranking"}),
     ],
 )

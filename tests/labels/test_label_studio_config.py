@@ -64,8 +64,9 @@ def label_schemas(draw: st.DrawFn, media_types: Sequence[str] = tuple(ASKED)) ->
         drawn = {field["type"] for field in fields.values()} if media_type == "video" else set()
         once = {RELATIONS, *drawn.intersection(SHAPE_TYPES)}
         type_ = draw(st.sampled_from(sorted(ASKED[media_type] - once)))
-        is_about_text = type_ not in SHAPE_TYPES and (media_type == "rows" or draw(st.booleans()))
-        field: dict[str, Any] = {"type": type_}
+        timed, type_ = type_.startswith("timed"), type_.removeprefix("timed ")
+        is_about_text = not timed and type_ not in SHAPE_TYPES and (media_type == "rows" or draw(st.booleans()))
+        field: dict[str, Any] = {"type": type_, "timed": timed}
         count = {"pairwise": 2, "ranking": 1}.get(type_, int(is_about_text))
         field["targets"] = [next(keys) for _ in range(count)]
         # In rows of a single text it stands for the item, so that no field need name it.
@@ -282,7 +283,7 @@ def test_broken_xml_is_named() -> None:
         label_schema_from_config("<View>")
 
 
-WITHOUT_A_SCHEMA_TYPE = {"chat", "timelinelabels"}
+WITHOUT_A_SCHEMA_TYPE = {"chat"}
 SHAPES_OF_SEVERAL_KINDS = {"labels"}
 READ_AS_SEVERAL_ROWS = {"videorectangle", "videovector", "timelinelabels", "ranker"}
 RECORDS = {"chat": "chatmessage"}

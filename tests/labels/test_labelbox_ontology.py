@@ -86,11 +86,13 @@ def test_each_class_is_a_tool_named_after_its_field() -> None:
             },
             "surface": {"type": "segmentation", "mask_targets": {1: "road", 7: "grass"}},
             "rectangle": {"type": "detections", "classes": ["frame"]},
-            "weather": {"type": "classification", "classes": ["sun", "rain"]},
+            "weather": {"type": "classification", "classes": ["sun", "rain"], "timed": True},
             "distance": {"type": "scalar"},
         }
     )
-    normalized = ontology_from_schema(schema, index_fields=["weather"])
+    normalized = ontology_from_schema(schema)
+    untimed = {**schema.to_dict(), "weather": {"type": "classification", "classes": ["sun", "rain"]}}
+    assert ontology_from_schema(LabelSchema.from_dict(untimed), index_fields=["weather"]) == normalized
     assert [(tool["tool"], tool["name"]) for tool in normalized["tools"]] == [
         ("rectangle", "objects: car"),
         ("rectangle", "objects: person"),

@@ -27,6 +27,7 @@ from airflow_annotation.labels.types import (
     REGION_TYPES,
     RELATIONS,
     SHAPE_TYPES,
+    TIMED_TYPES,
 )
 
 _SPAN_TAGS: Final = {
@@ -37,6 +38,9 @@ _SPAN_TAGS: Final = {
     "Audio": "Labels",
 }
 """The tag that marks parts of what another tag shows."""
+
+_CHOICES: Final = ("Choices", "Choice", {"showInline": "true"})
+"""The tag that asks for classes of the whole item, that of a class, and its attributes."""
 
 _HOTKEYS: Final = "1234567890qwetasdfgzxcvbyiopjklnm"
 """Keys for classes in the order in which Label Studio itself hands them out; the rest are its own commands."""
@@ -240,10 +244,10 @@ class _Writer:
             control = ElementTree.SubElement(view, "Ranker", names)
             for bucket in field.classes:
                 ElementTree.SubElement(control, "Bucket", name=bucket, title=bucket)
-        elif field.type in ("classification", "classifications"):
-            choice = "single" if field.type == "classification" else "multiple"
-            control = ElementTree.SubElement(view, "Choices", names, choice=choice, showInline="true")
-            _write_classes(control, "Choice", name, field, hotkeys)
+        elif field.type in TIMED_TYPES:
+            names["choice"] = "single" if field.type == "classification" else "multiple"
+            tag, class_, more = ("TimelineLabels", "Label", {}) if field.timed else _CHOICES
+            _write_classes(ElementTree.SubElement(view, tag, {**names, **more}), class_, name, field, hotkeys)
         elif field.type == "spans":
             control = ElementTree.SubElement(view, _SPAN_TAGS[shown_by], names)
             _write_classes(control, "Label", name, field, hotkeys)
@@ -352,6 +356,7 @@ def _read_field(control: Control, config: LabelingConfig) -> LabelField:
         max=control.best_rating if type_ == "rating" else 0,
         targets=targets,
         context=config.context_of(control),
+        timed=control.tag == "timelinelabels" and type_ in TIMED_TYPES,
         tag=tag,
         label_types=tuple(label_types) if type_ == OTHER else (),
     )
@@ -375,7 +380,7 @@ def _label_types(control: Control, config: LabelingConfig) -> list[str]:
 
 
 def _field_type(control: Control, label_types: list[str]) -> str:
-    if control.tag in ("timelinelabels", "chat"):  # say when, or who, which no field of ours does
+    if control.tag == "chat":  # says who, which no field of ours does
         return OTHER
     types = {LABEL_TYPES[type_].field_type for type_ in label_types}
     return types.pop() or OTHER if len(types) == 1 else OTHER

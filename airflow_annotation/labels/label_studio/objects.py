@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from airflow_annotation.labels.media_types import MEDIA_TYPES, ROWS, askable
+from airflow_annotation.labels.media_types import MEDIA_TYPES, ROWS, TIMED, askable
 from airflow_annotation.labels.types import FIELD_TYPES
 
 
@@ -60,6 +60,7 @@ SEVERAL: Final = {"images": "image"}
 
 _SINGLE: Final = {
     name: askable(FIELD_TYPES, name, TAG_OF[name].lacking if name in TAG_OF else ())
+    | (TIMED if name == "video" else frozenset())
     for name in MEDIA_TYPES
     if name in TAG_OF or name == ROWS
 }

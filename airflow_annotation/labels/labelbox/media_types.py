@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from airflow_annotation.labels.labelbox.kinds import QUESTIONS, TOOLS
-from airflow_annotation.labels.media_types import askable
+from airflow_annotation.labels.media_types import TIMED, askable
 from airflow_annotation.labels.types import LABEL_TYPES
 
 MEDIA_TYPES: Final = {
@@ -44,6 +44,8 @@ _FIELD_TYPES: Final = tuple(
 )
 
 ASKED: Final = {
-    name: askable(_FIELD_TYPES, "image" if name in _TILES else name, _LACKING.get(name, ())) for name in MEDIA_TYPES
+    name: askable(_FIELD_TYPES, "image" if name in _TILES else name, _LACKING.get(name, ()))
+    | (TIMED if name in ("video", "audio") else frozenset())
+    for name in MEDIA_TYPES
 }
 """The kinds of media that generated projects can be for, each with the types of fields that can be asked on it."""

@@ -71,7 +71,8 @@ def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] =
         else:
             answers = [str(number) for number in range(1, field.max + 1)] if field.type == "rating" else field.classes
             question = _write_question(name, field.type, answers)
-            classifications.append({**question, "scope": "index" if name in index_fields else "global"})
+            is_timed = field.timed or name in index_fields
+            classifications.append({**question, "scope": "index" if is_timed else "global"})
     for number, tool in enumerate(tools):
         tool["color"] = color(number)
     normalized = {"tools": tools, "classifications": classifications}
@@ -219,7 +220,7 @@ def _read_question(question: Question) -> LabelField:
     if question.best_rating:
         return LabelField(type="rating", max=question.best_rating)
     if question.kind in ("radio", "checklist") and classes:
-        return LabelField(type=QUESTIONS[question.kind].types[0], classes=classes)
+        return LabelField(type=QUESTIONS[question.kind].types[0], classes=classes, timed=question.scope == "index")
     if question.kind == "text":
         return LabelField(type="scalar" if question.is_number else "text")
     return LabelField(type=OTHER, classes=classes, tag=question.type)

@@ -119,8 +119,10 @@ def test_each_kind_of_media_has_projects_with_all_that_can_be_asked_on_it(
     classes = {"classes": ["a", "b"]}
     schema = LabelSchema.from_dict(
         {
-            f"some {type_}": {"type": type_, **(classes if OF_FIELD[type_].has_classes else {})}
-            for type_ in sorted(ASKED[media_type] - {"rating"})
+            f"some {asked}": {"type": type_, "timed": asked != type_}
+            | (classes if OF_FIELD[type_].has_classes is not False else {})
+            for asked in sorted(ASKED[media_type] - {"rating"})
+            for type_ in [asked.removeprefix("timed ")]
         }
     )
     project = make(hook, run_key, label_schema=schema, media_type=media_type)
