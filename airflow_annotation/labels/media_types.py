@@ -137,9 +137,11 @@ def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str
     for name, type_ in fields.items():
         if type_ not in asked[media_type]:
             on = ", ".join(kind for kind, types in asked.items() if type_ in types) or "nothing"
+            has_stretches = type_ == "spans" and asked[media_type] >= TIMED
+            way_out = f" On {media_type}, ask a classification with timed=True instead." if has_stretches else ""
             raise LabelSchemaError(
                 f"Label schema, field {name!r} is of type {type_}, which {tool} does not ask on media of type "
-                f"{media_type}. It asks it on {on}."
+                f"{media_type}. It asks it on {on}.{way_out}"
             )
     if media.frame_rate is not None and media_type != "video":
         raise LabelSchemaError(f"frame_rate is of videos, not of media of type {media_type}.")

@@ -11,7 +11,9 @@ from labelbox import Classification, OntologyBuilder, Option, Tool
 
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.labelbox.features import Ontology
+from airflow_annotation.labels.labelbox.media_types import ASKED
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology, ontology_from_schema
+from airflow_annotation.labels.media_types import ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.types import FIELD_TYPES, OF_FIELD, REGION_TYPES
 
@@ -213,6 +215,15 @@ def test_a_field_read_as_other_cannot_be_written() -> None:
     schema = LabelSchema.from_dict({"edge": {"type": "other", "tag": "edge"}})
     with pytest.raises(LabelSchemaError, match="Pass an ontology id instead"):
         ontology_from_schema(schema)
+
+
+def test_what_is_not_marked_is_refused_with_the_way_out() -> None:
+    schema = LabelSchema.from_dict({"speaker": {"type": "spans", "classes": ["Ada"]}})
+    message = r"Labelbox does not ask on media of type audio\. It .* On audio, ask a classification with timed=True"
+    with pytest.raises(LabelSchemaError, match=message):
+        find_media_type(schema, ProjectMedia(media_type="audio"), ASKED, "Labelbox")
+    with pytest.raises(LabelSchemaError, match=r"type html\. It asks it on text, pdf, conversation\.$"):
+        find_media_type(schema, ProjectMedia(media_type="html"), ASKED, "Labelbox")
 
 
 def test_relations_without_a_class_are_refused() -> None:

@@ -434,3 +434,49 @@ def test_rows_without_an_end_are_key_frames_or_single_frames() -> None:
     assert [[key["frame"] for key in segment["keyframes"]] for segment in one["segments"]] == [[1, 2, 3], [6]]
     (one,) = write([{**row, "is_keyframe": True} for row in rows], Ontology(NORMALIZED))
     assert [[key["frame"] for key in segment["keyframes"]] for segment in one["segments"]] == [[1, 2, 3, 6]]
+
+
+def moments(rows: list[dict[str, Any]], trip: RoundTrip) -> list[dict[str, Any]]:
+    identified = [{"label_id": f"l{number}", **row} for number, row in enumerate(rows)]
+    return results_from_labels(identified, trip.ontology, global_key=GLOBAL_KEY, in_sound=True)
+
+
+def test_answers_about_moments_of_a_sound_come_back() -> None:
+    trip = RoundTrip(NORMALIZED, "AUDIO")
+    rows: list[dict[str, Any]] = [
+        {"field": "light", "type": "classification", "label": "red", "time": 0.5, "time_end": 1.25},
+        {"field": "light", "type": "classification", "label": "green", "time": 1.25, "time_end": 2.0},
+        {"field": "light", "type": "classification", "label": "red", "time": 3.0, "time_end": 4.0},
+        {"field": "tags", "type": "classifications", "labels": ["day", "wet"], "time": 0.0, "time_end": 1.0},
+        {"field": "said", "type": "text", "text": "Hello", "time": 0.001, "time_end": 0.002},
+        {"field": "note", "type": "text", "text": "all of it"},
+    ]
+    lines = moments(rows, trip)
+    assert [line["answer"] for line in lines if line["name"] == "said"] == [
+        [{"value": "Hello", "frames": [{"start": 1, "end": 2}]}]
+    ]
+    assert len({line["uuid"] for line in lines}) == len(lines) == 5  # a radio has a line for each of its answers
+    landed = trip.labels(trip.export(lines))
+    found = {(row["field"], row["label"] or row["text"], row["time"], row["time_end"]) for row in landed}
+    assert found == {
+        ("light", "red", 0.5, 1.25),
+        ("light", "red", 3.0, 4.0),
+        ("light", "green", 1.25, 2.0),
+        ("tags", "day", 0.0, 1.0),
+        ("tags", "wet", 0.0, 1.0),
+        ("said", "Hello", 0.001, 0.002),
+        ("note", "all of it", None, None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"field": "note", "type": "text", "text": "x"}, "the project asks it of whole sounds: make the field timed"),
+        ({"field": "light", "type": "classification", "label": "blue"}, "answers 'light' with 'blue'"),
+        ({"field": "said", "type": "text", "text": "x", "attributes": '{"loud": 1}'}, "has attributes"),
+    ],
+)
+def test_moments_that_labelbox_does_not_ask_about_are_refused(row: dict[str, Any], message: str) -> None:
+    with pytest.raises(UnwritableLabelError, match=message):
+        moments([{**row, "time": 1.0}], RoundTrip(NORMALIZED, "AUDIO"))

@@ -23,6 +23,7 @@ from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.labelbox.tasks import TaskFailedError, pause, polls, repeat
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.keys import global_key_of
+from airflow_annotation.labels.labelbox.media_types import MEDIA_TYPES
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.labelbox.results import results_from_labels
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
@@ -116,6 +117,7 @@ class _Upload(LabelUpload):
         schema = label_schema_from_ontology(normalized)
         super().__init__(schema, coordinates, mask_budget, largest=(LINES_PER_IMPORT, BYTES_PER_IMPORT))
         self._ontology = Ontology(normalized)
+        self._in_sound = project.allowed_media_type == MEDIA_TYPES["audio"]
         self._imports = imports
         self._namespace = namespace
         self._rows = index_rows(client, project.id)
@@ -139,7 +141,14 @@ class _Upload(LabelUpload):
         for row in rows:
             row["annotation_id"] = f"{self._imports.model_version}/{number}/{row.get('annotation_id') or ''}"
         global_key = global_key_of(item_key, self._namespace)
-        return results_from_labels(rows, self._ontology, global_key=global_key, width=item.width, height=item.height)
+        return results_from_labels(
+            rows,
+            self._ontology,
+            global_key=global_key,
+            width=item.width,
+            height=item.height,
+            in_sound=self._in_sound,
+        )
 
     def send(self, parts: list[Part]) -> None:
         lines = [line for part in parts for line in part.pieces]

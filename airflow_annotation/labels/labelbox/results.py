@@ -11,6 +11,7 @@ What Labelbox has no words for is left out where it only says where a label came
 from __future__ import annotations
 
 import base64
+import itertools
 import math
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,15 +20,13 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.labels.errors import UnwritableLabelError
+from airflow_annotation.labels.labelbox.answers import Answers, confidence, named, said_in
 from airflow_annotation.labels.labelbox.documents import (
-    GROUPS,
-    MODELS,
-    PAGE_SIZE,
     groups_of,
     write_page,
     write_ranking,
 )
-from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Ontology, Question, Tool
+from airflow_annotation.labels.labelbox.features import Ontology, Question, Tool
 from airflow_annotation.labels.labelbox.kinds import QUESTIONS, TOOLS, kinds_of, row_name
 from airflow_annotation.labels.labelbox.mask_files import rle_to_color_png
 from airflow_annotation.labels.labelbox.tracks import Row, Segment, first_frame, last_frame, segments_of
@@ -43,7 +42,13 @@ _TOLERANCE: Final = 1e-6
 
 
 def results_from_labels(
-    rows: Iterable[Row], ontology: Ontology, *, global_key: str, width: int | None = None, height: int | None = None
+    rows: Iterable[Row],
+    ontology: Ontology,
+    *,
+    global_key: str,
+    width: int | None = None,
+    height: int | None = None,
+    in_sound: bool = False,
 ) -> list[Record]:
     """Return the lines of an import of one annotation or prediction.
 
@@ -55,6 +60,7 @@ def results_from_labels(
     :param global_key: the item's
     :param width: of the item's media, in pixels; shapes need it
     :param height: of the item's media, in pixels
+    :param in_sound: whether the item is a sound, of which Labelbox counts milliseconds
     :raises UnwritableLabelError: the ontology has no tool or question for a field or no such class, a row has several
         classes where Labelbox has one, coordinates are outside the media, or Labelbox has no such labels
     """
@@ -62,10 +68,17 @@ def results_from_labels(
         _check_classes(row)
     writer = _Writer(ontology, global_key, width, height)
     groups: dict[Any, list[Row]] = {}
+    moments: dict[str, list[Row]] = {}
     for number, row in enumerate(rows):
+        if in_sound and row.get("time") is not None and kinds_of(row["type"], QUESTIONS):
+            moments.setdefault(row["field"], []).append(row)
+            continue
         timed = row.get("frame") is not None or row.get("tool_frame") is not None
         groups.setdefault((row["field"], row["label_id"]) if timed else number, []).append(row)
-    return [record for key, group in groups.items() for record in writer.write(group, in_video=isinstance(key, tuple))]
+    records = [
+        record for key, group in groups.items() for record in writer.write(group, in_video=isinstance(key, tuple))
+    ]
+    return [*records, *itertools.chain.from_iterable(map(writer.write_moments, moments.values()))]
 
 
 class _Writer:
@@ -104,20 +117,20 @@ class _Writer:
             geometry = self._relationship(row)
         elif row["type"] == "ranking":
             task = write_ranking(row, tool.kind, row_name(row))
-            return {**self._head(row), **_named(tool.name, tool.feature_schema_id), **task}
+            return {**self._head(row), **named(tool.name, tool.feature_schema_id), **task}
         elif row["type"] == "span":
             geometry = _entity(row)
         else:
             geometry = self._geometry(row) | write_page(row)[0]
-        record = {**self._head(row), **_named(tool.name, tool.feature_schema_id), **geometry}
-        record["classifications"] = _Answers(row).of_object(tool.questions)
-        return record | _confidence(row)
+        record = {**self._head(row), **named(tool.name, tool.feature_schema_id), **geometry}
+        record["classifications"] = Answers(row).of_object(tool.questions)
+        return record | confidence(row)
 
     def _write_track(self, rows: Sequence[Row]) -> Record:
         tool = self._tool(rows[0])
         return {
             **self._head(rows[0]),
-            **_named(tool.name, tool.feature_schema_id),
+            **named(tool.name, tool.feature_schema_id),
             "segments": [self._write_segment(segment, tool) for segment in segments_of(rows)],
         }
 
@@ -126,7 +139,7 @@ class _Writer:
             {
                 "frame": frame,
                 **self._geometry(row),
-                "classifications": _Answers(row).of_object(tool.questions),
+                "classifications": Answers(row).of_object(tool.questions),
             }
             for frame, row in segment
         ]
@@ -142,7 +155,7 @@ class _Writer:
                 )
             image = base64.b64encode(rle_to_color_png(self._rle(row), _WHITE)).decode()
             frames += [{"index": frame, "imBytes": image} for frame in range(first_frame(row), last_frame(row) + 1)]
-        instance = {"colorRGB": list(_WHITE), **_named(tool.name, tool.feature_schema_id)}
+        instance = {"colorRGB": list(_WHITE), **named(tool.name, tool.feature_schema_id)}
         return {**self._head(rows[0]), "masks": {"frames": frames, "instances": [instance]}}
 
     def _tool(self, row: Row) -> Tool:
@@ -206,13 +219,13 @@ class _Writer:
         question = self._question(row)
         record = {
             **self._head(row),
-            **_named(question.name, question.feature_schema_id),
-            "answer": _Answers(row).of_row(question),
+            **named(question.name, question.feature_schema_id),
+            "answer": Answers(row).of_row(question),
         }
         if row.get("target") is not None:
             record["messageId"] = row["target"]
-        # What was written has its confidence beside it, what was chosen in each choice: see _Answers.of_row.
-        return record | (_confidence(row) if question.kind == "text" else {})
+        # What was written has its confidence beside it, what was chosen in each choice: see Answers.of_row.
+        return record | (confidence(row) if question.kind == "text" else {})
 
     def _write_answers(self, rows: Sequence[Row]) -> Iterator[Record]:
         """Yield a line for each different answer, with the frames in which it is given."""
@@ -223,10 +236,10 @@ class _Writer:
             )
         answers: dict[bytes, tuple[Any, list[Record]]] = {}
         for row in rows:
-            answer = _Answers(row).of_row(question)
+            answer = Answers(row).of_row(question)
             _, frames = answers.setdefault(msgspec.json.encode(answer), (answer, []))
             frames.append({"start": first_frame(row), "end": last_frame(row)})
-        name = _named(question.name, question.feature_schema_id)
+        name = named(question.name, question.feature_schema_id)
         if question.kind == "text":
             texts = [{"value": answer, "frames": frames} for answer, frames in answers.values()]
             yield {**self._head(rows[0]), **name, "answer": texts}
@@ -234,6 +247,38 @@ class _Writer:
         for number, (answer, frames) in enumerate(answers.values()):
             head = self._head(rows[0], f"{rows[0]['label_id']}.{number}" if number else None)
             yield {**head, **name, "answer": answer, "frames": frames}
+
+    def write_moments(self, rows: Sequence[Row]) -> Iterator[Record]:
+        """Yield the lines of the answers to one question about moments of a sound, with the milliseconds of each."""
+        question = self._question(rows[0])
+        frames: dict[str, list[Record]] = {}
+        for row in rows:
+            if self._question(row).scope != "index":
+                raise UnwritableLabelError(
+                    f"{row_name(row)} is of some seconds, and the project asks it of whole sounds: make the field "
+                    "timed."
+                )
+            if set(attributes_of(row)) - {SCORE}:
+                raise UnwritableLabelError(
+                    f"{row_name(row)} has attributes, which Labelbox imports for no moment of a sound."
+                )
+            start, end = row["time"], row["time"] if row.get("time_end") is None else row["time_end"]
+            for answer in said_in(row):
+                frames.setdefault(answer, []).append({"start": round(start * 1000), "end": round(end * 1000)})
+        answers = [self._moment(question, answer, rows[0]) | {"frames": held} for answer, held in frames.items()]
+        for number, some in enumerate([[one] for one in answers] if question.kind == "radio" else [answers]):
+            head = self._head(rows[0], f"{rows[0]['label_id']}.{number}" if number else None)
+            yield {**head, **named(question.name, question.feature_schema_id), "answer": some}
+
+    def _moment(self, question: Question, answer: str, row: Row) -> Record:
+        if question.kind == "text":
+            return {"value": answer}
+        option = next((one for one in question.options if one.name == answer), None)
+        if option is None:
+            raise UnwritableLabelError(
+                f"{row_name(row)} answers {question.name!r} with {answer!r}, which the project does not have."
+            )
+        return named(option.name, option.feature_schema_id)
 
     def _question(self, row: Row) -> Question:
         question = self._ontology.questions.get(row["field"])
@@ -255,24 +300,6 @@ class _Writer:
 
     def _uuid(self, row: Row, label_id: str) -> str:
         return str(uuid.uuid5(_UUIDS, "\n".join([self._global_key, row.get("annotation_id") or "", label_id])))
-
-
-def _named(name: str, feature_schema_id: str | None) -> Record:
-    """Return how an import names a feature; below objects in videos only ids are understood."""
-    return {"name": name, "schemaId": feature_schema_id} if feature_schema_id else {"name": name}
-
-
-def _confidence(row: Row) -> Record:
-    """Return how sure the model is of a row's label, as Labelbox takes it.
-
-    :raises UnwritableLabelError: the score is not between 0 and 1
-    """
-    score = attributes_of(row).get(SCORE)
-    if score is None:
-        return {}
-    if not 0 <= score <= 1:
-        raise UnwritableLabelError(f"{row_name(row)} has the score {score}; Labelbox takes 0 to 1.")
-    return {"confidence": score}
 
 
 def _check_classes(row: Row) -> None:
@@ -310,74 +337,3 @@ def _entity(row: Row) -> Record:
     location = {"start": row["span_start"], "end": row["span_end"] - 1}
     message = {"messageId": row["target"]} if row.get("target") is not None else {}
     return {"location": location, **message}
-
-
-class _Answers:
-    """Writes the answers that a row has, and what they led to.
-
-    :param row: the row; names of attributes that answers led to begin with the path there
-    """
-
-    def __init__(self, row: Row) -> None:
-        self._row = row
-        self._attributes = attributes_of(row)
-        self._used = {SCORE, DIRECTION, PAGE_SIZE, GROUPS, MODELS}
-
-    def of_row(self, question: Question) -> Any:
-        """Return the row's own answer; each choice says how sure the model is."""
-        row = self._row
-        if row["type"] == "scalar":
-            answer: Any = row["number"]
-        elif row["type"] == "rating":
-            answer = _number_text(row["number"])
-        elif row["type"] == "text":
-            answer = row["text"]
-        else:
-            one = [] if row.get("label") is None else [row["label"]]
-            answer = row["label"] if row["type"] == "classification" else row.get("labels") or one
-        written = self._checked(self._write(question, answer, ""))
-        for choice in written if isinstance(written, list) else [written] if isinstance(written, dict) else ():
-            choice |= _confidence(row)  # noqa: PLW2901 - in place
-        return written
-
-    def of_object(self, questions: Sequence[Question]) -> list[Record]:
-        """Return the answers about an object."""
-        written: list[Record] = self._checked(list(self._write_below(questions, "")))
-        return written
-
-    def _checked(self, written: Any) -> Any:
-        for name, value in self._attributes.items():
-            if name not in self._used and value is not None:
-                raise UnwritableLabelError(
-                    f"{row_name(self._row)} has the attribute {name!r}, which the project does not ask."
-                )
-        return written
-
-    def _write_below(self, questions: Sequence[Question], path: str) -> Iterator[Record]:
-        for question in questions:
-            name = path + question.name
-            if self._attributes.get(name) is not None:
-                self._used.add(name)
-                answer = self._write(question, self._attributes[name], name + PATH_SEPARATOR)
-                yield {**_named(question.name, question.feature_schema_id), "answer": answer}
-
-    def _write(self, question: Question, answer: Any, path: str) -> Any:
-        if question.kind == "text":
-            return _number_text(answer) if isinstance(answer, (int, float)) else str(answer)
-        options = {option.name: option for option in question.options}
-        written = []
-        for choice in answer if isinstance(answer, list) else [answer]:
-            if choice not in options:
-                raise UnwritableLabelError(
-                    f"{row_name(self._row)} answers {question.name!r} with {choice!r}, which the project does not have."
-                )
-            option = options[choice]
-            below = list(self._write_below(option.options, f"{path}{choice}{PATH_SEPARATOR}"))
-            written.append(
-                _named(option.name, option.feature_schema_id) | ({"classifications": below} if below else {})
-            )
-        return written if question.kind == "checklist" else written[0]
-
-
-def _number_text(number: float) -> str:
-    return str(int(number)) if float(number).is_integer() else repr(float(number))

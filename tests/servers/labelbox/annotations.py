@@ -90,6 +90,8 @@ class Builder:
             return self._video_masks(payload)
         feature = self._feature(payload)
         if "tool" not in feature:
+            if self.project.allowed_media_type == "AUDIO" and _spans_of_answers(payload):
+                return self._moments(feature, payload)
             return [self._root_classification(feature, payload)]
         annotation = Annotation(feature, payload.get("uuid"), self._head(feature))
         annotation.exported["annotation_kind"] = self._kind(feature["tool"], payload)
@@ -223,6 +225,18 @@ class Builder:
         annotation = Annotation(feature, payload.get("uuid"), exported)
         annotation.spans = [(one["start"], one["end"]) for one in spans]
         return annotation
+
+    def _moments(self, feature: Json, payload: Json) -> list[Annotation]:
+        """Turn answers about moments of a sound into annotations, one each: radios and texts have lists there, too."""
+        if feature.get("scope") != "index":
+            raise InvalidInputError(f"The classification {feature['name']} is not asked of moments")
+        made = []
+        for answer in payload["answer"]:
+            one = {"text": answer.get("value"), "checklist": [answer]}.get(feature["type"], answer)
+            exported = self._classification(feature, {**payload, "answer": one}, nested=False)
+            spans = [(span["start"], span["end"]) for span in answer["frames"]]
+            made.append(Annotation(feature, payload.get("uuid"), exported, spans=spans))
+        return made
 
     def classifications(self, feature: Json, payloads: list[Json] | None, *, nested: bool = True) -> list[Json]:
         """Turn the answers below a tool or an option into their exported form.

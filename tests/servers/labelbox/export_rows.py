@@ -140,12 +140,16 @@ def _performance(project: Project, label: Label) -> Json:
     return details
 
 
+_OF_SOUNDS = {"timestamp": "frames", "segments": "segments", "classifications": "classifications"}
+
+
 def _still(project: Project, annotations: list[Annotation]) -> Json:
     """Return the annotations of an asset without frames."""
     objects = [one.exported for one in annotations if one.is_object]
-    classifications = [one.exported for one in annotations if not one.is_object]
     if project.allowed_media_type == "AUDIO":
-        return {"classifications": classifications, "segments": {}, "timestamp": {}}
+        shown = render(annotations, interpolated=False)
+        return {name: shown[part] for name, part in _OF_SOUNDS.items()}
+    classifications = [one.exported for one in annotations if not one.is_object]
     relations = [one for one in objects if one["annotation_kind"].endswith("Relationship")]
     return {
         "objects": [one for one in objects if one not in relations],

@@ -1,0 +1,111 @@
+"""Answers as Labelbox imports them: to questions about items, about objects, and those that answers lead to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from airflow_annotation.labels.errors import UnwritableLabelError
+from airflow_annotation.labels.labelbox.documents import GROUPS, MODELS, PAGE_SIZE
+from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Question
+from airflow_annotation.labels.labelbox.kinds import row_name
+from airflow_annotation.labels.labelbox.tracks import Row
+from airflow_annotation.labels.submissions import SCORE, attributes_of
+from airflow_annotation.labels.types import DIRECTION
+
+Record = dict[str, Any]
+
+
+def named(name: str, feature_schema_id: str | None) -> Record:
+    """Return how an import names a feature; below objects in videos only ids are understood."""
+    return {"name": name, "schemaId": feature_schema_id} if feature_schema_id else {"name": name}
+
+
+def confidence(row: Row) -> Record:
+    """Return how sure the model is of a row's label, as Labelbox takes it.
+
+    :raises UnwritableLabelError: the score is not between 0 and 1
+    """
+    score = attributes_of(row).get(SCORE)
+    if score is None:
+        return {}
+    if not 0 <= score <= 1:
+        raise UnwritableLabelError(f"{row_name(row)} has the score {score}; Labelbox takes 0 to 1.")
+    return {"confidence": score}
+
+
+def said_in(row: Row) -> list[str]:
+    """Return what a row answers: its classes, or what it holds as text."""
+    if row["type"] in ("scalar", "rating"):
+        return [number_text(row["number"])]
+    return [row["text"]] if row["type"] == "text" else list(row.get("labels") or [row["label"]])
+
+
+class Answers:
+    """Writes the answers that a row has, and what they led to.
+
+    :param row: the row; names of attributes that answers led to begin with the path there
+    """
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self._attributes = attributes_of(row)
+        self._used = {SCORE, DIRECTION, PAGE_SIZE, GROUPS, MODELS}
+
+    def of_row(self, question: Question) -> Any:
+        """Return the row's own answer; each choice says how sure the model is."""
+        row = self._row
+        if row["type"] == "scalar":
+            answer: Any = row["number"]
+        elif row["type"] == "rating":
+            answer = number_text(row["number"])
+        elif row["type"] == "text":
+            answer = row["text"]
+        else:
+            one = [] if row.get("label") is None else [row["label"]]
+            answer = row["label"] if row["type"] == "classification" else row.get("labels") or one
+        written = self._checked(self._write(question, answer, ""))
+        for choice in written if isinstance(written, list) else [written] if isinstance(written, dict) else ():
+            choice |= confidence(row)  # noqa: PLW2901 - in place
+        return written
+
+    def of_object(self, questions: Sequence[Question]) -> list[Record]:
+        """Return the answers about an object."""
+        written: list[Record] = self._checked(list(self._write_below(questions, "")))
+        return written
+
+    def _checked(self, written: Any) -> Any:
+        for name, value in self._attributes.items():
+            if name not in self._used and value is not None:
+                raise UnwritableLabelError(
+                    f"{row_name(self._row)} has the attribute {name!r}, which the project does not ask."
+                )
+        return written
+
+    def _write_below(self, questions: Sequence[Question], path: str) -> Iterator[Record]:
+        for question in questions:
+            name = path + question.name
+            if self._attributes.get(name) is not None:
+                self._used.add(name)
+                answer = self._write(question, self._attributes[name], name + PATH_SEPARATOR)
+                yield {**named(question.name, question.feature_schema_id), "answer": answer}
+
+    def _write(self, question: Question, answer: Any, path: str) -> Any:
+        if question.kind == "text":
+            return number_text(answer) if isinstance(answer, (int, float)) else str(answer)
+        options = {option.name: option for option in question.options}
+        written = []
+        for choice in answer if isinstance(answer, list) else [answer]:
+            if choice not in options:
+                raise UnwritableLabelError(
+                    f"{row_name(self._row)} answers {question.name!r} with {choice!r}, which the project does not have."
+                )
+            option = options[choice]
+            below = list(self._write_below(option.options, f"{path}{choice}{PATH_SEPARATOR}"))
+            written.append(named(option.name, option.feature_schema_id) | ({"classifications": below} if below else {}))
+        return written if question.kind == "checklist" else written[0]
+
+
+def number_text(number: float) -> str:
+    """Return a number as people would write it."""
+    return str(int(number)) if float(number).is_integer() else repr(float(number))
