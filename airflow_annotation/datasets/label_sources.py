@@ -86,6 +86,8 @@ def read_query(connect: Connect, sql: str, parameters: Any = None) -> Iterator[R
     """
     from sqlalchemy.exc import SQLAlchemyError  # takes long to import
 
+    if isinstance(parameters, list):  # as a template, and JSON, have it
+        parameters = tuple(parameters)
     with connect() as connection:
         options: dict[str, Any] = {"stream_results": True, "max_row_buffer": _SQL_ROWS_AT_ONCE}
         options["no_parameters"] = parameters is None  # or a literal % would be taken for one

@@ -16,6 +16,7 @@ class LandingResult(TypedDict, total=False):
     :param unchanged_items: items whose rows stay
     :param watermark: by the tool's clock, ISO 8601: all changes up to it have landed. None if the tool cannot say
     :param label_schema_digest: equal for equal label schemas
+    :param part: what ``items`` says, if the landing is one of a part of the project
     :param media: where the media are, and how many were written
     :param seconds: that the task took
     :param target: URI of the dataset
@@ -38,6 +39,7 @@ class LandingResult(TypedDict, total=False):
     unchanged_items: int
     watermark: str | None
     label_schema_digest: str
+    part: dict[str, Any]
     media: dict[str, Any]
     seconds: float
     target: str

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import conf
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.label_errors import with_label_errors
 from airflow_annotation.hooks.project import AnnotationProgress, AnnotationProject, no_project_of, project_id_of
+from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
 from airflow_annotation.labels.media import media_of_items
 from airflow_annotation.labels.reading import ReadOptions
@@ -145,13 +146,17 @@ class LabelsOut(Projects):
         """
 
     @abstractmethod
-    def list_item_states(self, project_id: str, *, include_predictions: bool = False) -> Iterator[pa.RecordBatch]:
+    def list_item_states(
+        self, project_id: str, *, include_predictions: bool = False, items: ItemFilter | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the state of every item of the project in few requests, without its labels.
 
         An item whose state is the one that landed has no row that is to be read again: the values are those that
         :meth:`read_tables` gives for it, and one of them has moved whenever a row of the item has.
 
         :param include_predictions: whether ``read_tables`` is asked for predictions too
+        :param items: list the items that fit only; its query is replaced by keys, see
+            :func:`~airflow_annotation.landing.parts.with_queried_keys`
         :returns: batches with the columns of :data:`~airflow_annotation.labels.tables.ITEM_STATES`
         """
 

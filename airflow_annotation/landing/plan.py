@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.landing.parts import is_part
 
 
 def no_ids() -> pa.Array:
@@ -24,7 +25,8 @@ class LandingPlan(msgspec.Struct, frozen=True, kw_only=True):
     :param label_schema: its schema as it is in the tool
     :param settings: what decides which rows there are, and how they look
     :param reason: why the landing is a full one, which reads all items and replaces all rows; None for a refresh
-    :param changed: ids of the items to read: new ones, and those whose state is not the landed one
+    :param changed: ids of the items to read: new ones, and those whose state is not the landed one. Of a full landing
+        of a part, all that fit
     :param vanished: ids of the landed items that the tool does not have any more
     :param unchanged: how many items stay as they are
     :param landed_version: of the landing that this one starts from; None if there was none
@@ -43,8 +45,13 @@ class LandingPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def full(self) -> bool:
-        """Whether all items are read."""
+        """Whether all items are read: of a part, all that fit."""
         return self.reason is not None
+
+    @property
+    def reads_all(self) -> bool:
+        """Whether all items of the project are read, whatever their ids are."""
+        return self.full and not is_part(self.settings)
 
     @property
     def replaced(self) -> pa.Array:

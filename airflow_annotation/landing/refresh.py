@@ -68,6 +68,11 @@ def compare_states(
     return changed, vanished.combine_chunks(), pc.count_distinct(ids).as_py() - len(changed)
 
 
+def item_ids_of(states: Iterable[pa.RecordBatch]) -> pa.Array:
+    """Return the ids of items by their states, each once."""
+    return pa.chunked_array([batch.column("item_id") for batch in states], pa.string()).unique()
+
+
 def _table(batches: Iterable[pa.RecordBatch]) -> pa.Table:
     return pa.Table.from_batches(batches, schema=ITEM_STATES).combine_chunks()
 

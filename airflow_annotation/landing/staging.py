@@ -105,7 +105,7 @@ class StagedLanding:
         """Read what is to be landed."""
         path = self._folder / _PLAN
         plan = msgspec.json.decode(path.fs.cat_file(path.path), type=LandingPlan, dec_hook=lambda *_: no_ids())
-        changed = plan.changed if plan.full else self._read_ids(_ITEMS)
+        changed = plan.changed if plan.reads_all else self._read_ids(_ITEMS)
         return msgspec.structs.replace(plan, changed=changed, vanished=self._read_ids(_VANISHED))
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -28,8 +28,17 @@ from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.landing.media import MediaParameters, MediaTask
+from airflow_annotation.landing.parts import (
+    ITEMS,
+    PartParameters,
+    PartTask,
+    check_same_part,
+    is_part,
+    keep_statuses,
+    with_queried_keys,
+)
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed, compare_states, full_reason
+from airflow_annotation.landing.refresh import Landed, compare_states, full_reason, item_ids_of
 from airflow_annotation.landing.shaping import (
     Transform,
     apply_transform,
@@ -56,7 +65,7 @@ PLANS: Final = 5
 _FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "": False, "none": False}
 
 
-class TransferParameters(ProjectTaskParameters, MediaParameters, total=False):
+class TransferParameters(ProjectTaskParameters, MediaParameters, PartParameters, total=False):
     """Parameters of :class:`AnnotationsTransfer`, for type checkers and editors."""
 
     annotations: AnnotationChoice
@@ -73,7 +82,7 @@ class TransferParameters(ProjectTaskParameters, MediaParameters, total=False):
     on_schema_change: OnSchemaChange
 
 
-class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
+class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTask):
     """Base of the transfers: reads what has changed in a project since it landed, and lands it in :meth:`land`.
 
     The unit is the item: the rows of an item that has changed are replaced, those of an item that is gone from the tool
@@ -81,8 +90,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     destination cannot say what it has (:meth:`find_landed`).
 
     A landing has three steps, which are methods of their own: :meth:`plan`, :meth:`read`, :meth:`land`. Parameters for
-    media are those of :class:`~airflow_annotation.landing.media.MediaTask`; what Airflow is told of a landing is said
-    in :class:`~airflow_annotation.landing.lineage.LandingTask`.
+    media are those of :class:`~airflow_annotation.landing.media.MediaTask`, ``items`` is that of
+    :class:`~airflow_annotation.landing.parts.PartTask`; what Airflow is told of a landing is said in
+    :class:`~airflow_annotation.landing.lineage.LandingTask`.
 
     :param annotations: ``all`` submissions, the ``latest`` of each item, those marked ``ground_truth``, or for each
         item one ``consensus`` of all; every item is landed in any case
@@ -112,6 +122,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     template_fields: Sequence[str] = (
         *AnnotationProjectTask.template_fields,
         *MediaTask.template_fields,
+        *PartTask.template_fields,
         "field_mapping",
         "full_refresh",
     )
@@ -146,6 +157,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             frames=frames,
             keep_raw=keep_raw,
         )
+        if annotators == "id":
+            self.names_no_emails()
         if consensus is not None and annotations != "consensus":
             raise ValueError("consensus is for annotations='consensus'.")
         self.consensus = consensus
@@ -214,6 +227,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         check_field_mapping(self.field_mapping, label_schema)
         self.prepare(project)
         landed = self.find_landed(project)
+        if landed is not None:
+            self.check_part(landed.settings)
         self._note_schema_change(landed, label_schema)
         reason = full_reason(
             landed,
@@ -233,11 +248,14 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             landed_version=landed.version if landed else None,
             watermark=watermark,
         )
-        if landed is None or reason is not None:
+        if planned.reads_all:
             self.log.info("Reading all items of %s: %s", project.uri, reason)
             return planned
-        listed = self.hook.list_item_states(project.id, include_predictions=self.read_options.include_predictions)
-        changed, vanished, unchanged = compare_states(self.checked(listed), landed.read_states())
+        if landed is None or reason is not None:
+            fitting = item_ids_of(self.list_states(project))
+            self.log.info("Reading %d items of %s: %s", len(fitting), project.uri, reason)
+            return replace(planned, changed=fitting)
+        changed, vanished, unchanged = compare_states(self.list_states(project), landed.read_states())
         self.log.info(
             "Of %s, %d items are new or have changed, %d are gone, %d are as they landed",
             project.uri,
@@ -246,6 +264,21 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             unchanged,
         )
         return replace(planned, changed=changed, vanished=vanished, unchanged=unchanged)
+
+    def list_states(self, project: AnnotationProject) -> Iterator[pa.RecordBatch]:
+        """Yield the states of the items that are to land, as the tool has them."""
+        items = None if (part := self.find_part()) is None else with_queried_keys(part)
+        include = self.read_options.include_predictions
+        return self.checked(self.hook.list_item_states(project.id, include_predictions=include, items=items))
+
+    def check_part(self, landed: Mapping[str, Any]) -> None:
+        """Check that a landing does not take away the items of another part.
+
+        :param landed: the settings of the last landing
+        :raises AnnotationError: it would
+        """
+        if not _read_flag(self.full_refresh):
+            check_same_part(landed, self.settings, destination=self.destination)
 
     def read(self, landing: LandingPlan, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
         """Read the items that a plan names into a folder.
@@ -256,7 +289,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         """
         ids = landing.changed if item_ids is None else item_ids
         self._left_out.clear()
-        if landing.full and item_ids is None:
+        if landing.reads_all and item_ids is None:
             batches: Iterable[LabelTables] = self._read_batches(landing)
         elif len(ids):
             batches = self._read_batches(landing, ids.to_pylist())
@@ -276,6 +309,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
             "unchanged_items": landing.unchanged,
             "watermark": landing.watermark.isoformat() if landing.watermark else None,
             "label_schema_digest": landing.label_schema.digest(),
+            **({"part": landing.settings[ITEMS]} if is_part(landing.settings) else {}),
             **self.landed_media,
             **self.left_out,
         }
@@ -291,7 +325,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
         media = {"include_media": self.include_media, "media_target": self.media_folder()} if self.include_media else {}
         media |= {"exif_orientation": self.exif_orientation} if self.exif_orientation != "keep" else {}
         transform = {"transform": transform_name(self.transform)} if self.transform else {}
+        part = self.find_part()
         return {
+            **({} if part is None else {ITEMS: part.describe()}),
             **asdict(self.read_options),
             **({} if self._consensus is None else {"consensus": asdict(self._consensus)}),
             "coordinates": self.coordinates,
@@ -322,6 +358,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, LandingTask):
     def _read_batches(self, landing: LandingPlan, item_ids: Sequence[str] | None = None) -> Iterator[LabelTables]:
         project, mapping = landing.project, self.field_mapping or {}
         batches = self.hook.read_tables(project, self.read_options, item_ids)
+        if (part := self.find_part()) is not None:
+            batches = keep_statuses(batches, part.statuses)
         if self._consensus is not None:
             batches = merge_batches(batches, self._consensus, landing.label_schema, self._left_out)
         started = logged = time.monotonic()

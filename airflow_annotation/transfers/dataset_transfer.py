@@ -122,6 +122,8 @@ class DatasetTransfer(AnnotationsTransfer):
         current = find_current(store)
         if not self.replace_project:
             check_same_run(store.uri, current, project.uri, project.run_key, self.dataset_format)
+            if current is not None:
+                self.check_part(current.settings)
         if self.dataset_format not in (PARQUET, DELTA):
             return None
         if current is None or (current.project, current.dataset_format) != (project.uri, self.dataset_format):

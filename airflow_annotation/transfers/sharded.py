@@ -20,6 +20,7 @@ from airflow_annotation.datasets.versions import check_target
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import item_ids_of
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.landing.staging import StagedLanding
 from airflow_annotation.storage_errors import storage_errors
@@ -158,7 +159,7 @@ class _PlanTask(AnnotationsTransfer):
 
     def _plan_shards(self, context: Context) -> list[int]:
         landing = self.plan(self.find_project(context))
-        item_ids = self._list_items(landing.project) if landing.full else landing.changed
+        item_ids = item_ids_of(self.list_states(landing.project)) if landing.reads_all else landing.changed
         run = context["dag_run"]
         staged = StagedLanding.write(
             self.staging,
@@ -173,11 +174,6 @@ class _PlanTask(AnnotationsTransfer):
         self.log.info("%d items are to be read in %d shards, from %s", len(item_ids), shards, staged.uri)
         context["ti"].xcom_push(key=_STAGING_KEY, value=staged.uri)
         return list(range(shards))
-
-    def _list_items(self, project: AnnotationProject) -> pa.Array:
-        states = self.hook.list_item_states(project.id, include_predictions=self.read_options.include_predictions)
-        ids = [batch.column("item_id") for batch in self.checked(states)]
-        return pa.chunked_array(ids, pa.string()).unique()
 
 
 class _ReadTask(_StagedTask):

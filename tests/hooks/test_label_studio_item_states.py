@@ -83,7 +83,7 @@ def test_states_are_those_that_reading_gives(  # noqa: PLR0917 - fixtures
     assert [state["annotation_count"] for state in states] == [2, 1, 0, 1, 0]
     assert [state["prediction_count"] for state in states] == [0, 0, 0, 0, 1]
     monkeypatch.setattr(task_pages, "PAGE_TASKS", 2)
-    monkeypatch.setattr(item_states, "_DRAFTED_TASKS", 1)
+    monkeypatch.setattr(item_states, "_TASKS_ASKED", 1)
     assert listed(hook, project, include_predictions=include_predictions) == states
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
 from airflow_annotation.hooks.ports import LabelsOut
+from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import (
@@ -24,6 +25,7 @@ from airflow_annotation.labels.tables import (
     collect_tables,
     empty_tables,
 )
+from tests.support.item_filters import fitting
 
 SCHEMA = LabelSchema.from_dict(
     {
@@ -83,10 +85,17 @@ class GeneratedHook(LabelsOut):
         for batch in self.batches:
             yield LabelTables(*(table.filter(pc.is_in(table["item_id"], value_set=chosen)) for table in batch))
 
-    def list_item_states(self, project_id: str, **_: Any) -> Iterator[pa.RecordBatch]:
+    def list_item_states(
+        self, project_id: str, *, include_predictions: bool = False, items: ItemFilter | None = None
+    ) -> Iterator[pa.RecordBatch]:
         assert project_id == self.project.id
+        del include_predictions
         for batch in self.batches:
-            yield batch.items.select(ITEM_STATES.names)
+            states = batch.items.select(ITEM_STATES.names)
+            if items is not None:
+                fit = pa.array(fitting(collect_tables([batch]), items), pa.string())
+                states = states.filter(pc.is_in(states["item_id"], value_set=fit))
+            yield states
 
     def project_uri(self, project_id: str) -> str:
         return project_uri(project_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpx
@@ -28,10 +29,13 @@ from airflow_annotation.hooks.connection_fields import (
 )
 from airflow_annotation.hooks.label_studio import item_states, media_files, progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.item_filters import TaskFilter
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
+from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.objects import ASKED
+from airflow_annotation.labels.label_studio.task_data import find_item_key
 from airflow_annotation.labels.media_types import ProjectMedia, find_media_type
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
@@ -241,9 +245,17 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
             item_ids=None if item_ids is None else map(int, item_ids),
         )
 
-    def list_item_states(self, project_id: str, *, include_predictions: bool = False) -> Iterator[pa.RecordBatch]:
+    def list_item_states(
+        self, project_id: str, *, include_predictions: bool = False, items: ItemFilter | None = None
+    ) -> Iterator[pa.RecordBatch]:
         """Yield the state of every task, without its labels. See :meth:`AnnotationHook.list_item_states`."""
-        return item_states.list_item_states(self.client, project_id, include_predictions=include_predictions)
+        fitting = None
+        if items is not None:
+            config = self._configs.get(project_id) or self._read_config(project_id)
+            fitting = TaskFilter(self.client, project_id, items, partial(find_item_key, config=config))
+        return item_states.list_item_states(
+            self.client, project_id, include_predictions=include_predictions, items=fitting
+        )
 
     def get_last_change(self, project_id: str) -> datetime | None:
         """Ask when a task was last changed. See :meth:`AnnotationHook.get_last_change`."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -18,11 +18,12 @@ import pyarrow as pa
 
 from airflow_annotation.hooks.answers import reading
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
+from airflow_annotation.hooks.label_studio.item_filters import TaskFilter
 from airflow_annotation.hooks.label_studio.task_pages import (
     HAS_DRAFTS,
-    Condition,
     Task,
     condition,
+    find_drafted,
     list_page,
     list_pages,
 )
@@ -34,9 +35,8 @@ from airflow_annotation.labels.tables import ITEM_STATES
 
 _STATE: Final = "id,updated_at,is_labeled,total_annotations,cancelled_annotations,total_predictions"
 _HAS_ANNOTATIONS: Final = condition("total_annotations", "greater", "Number", 0)
-_HAS_PREDICTIONS: Final = condition("total_predictions", "greater", "Number", 0)
-_DRAFTED_TASKS: Final = 500
-"""Tasks whose drafts are asked for at a time: their ids go into the URL."""
+_TASKS_ASKED: Final = 500
+"""Tasks whose drafts or predictions are asked for at a time: their ids go into the URL."""
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -60,32 +60,47 @@ class _TaskState(msgspec.Struct, gc=False):
     total_annotations: int = 0
     cancelled_annotations: int = 0
     total_predictions: int = 0
+    data: dict[str, Any] | None = None
+
+    @property
+    def status(self) -> str:
+        return item_status(self.total_annotations, self.cancelled_annotations, unfinished=not self.is_labeled)
 
 
 def list_item_states(
-    client: LabelStudioClient, project_id: str, *, include_predictions: bool = False
+    client: LabelStudioClient, project_id: str, *, include_predictions: bool = False, items: TaskFilter | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Yield the state of every item. See :meth:`~airflow_annotation.hooks.annotation.AnnotationHook.list_item_states`.
 
     :param client: speaks to the server
     :param project_id: the project
     :param include_predictions: whether predictions are read too; then those of all items are looked at
+    :param items: list those that fit only
     """
     project_path(project_id)
     has_drafts = list_page(client, project_id, Task, [HAS_DRAFTS], page_size=1).total > 0
-    first = 0
-    for tasks in list_pages(client, project_id, _TaskState, include=_STATE):
+    for tasks in _list_tasks(client, project_id, items):
         parts: dict[int, list[str | None]] = {}
-        between = condition("id", "in", "Number", {"min": first, "max": tasks[-1].id})
         if has_drafts:
-            _add_drafts(client, project_id, between, parts)
-        if include_predictions and any(task.total_predictions for task in tasks):
-            conditions = [between, _HAS_PREDICTIONS]
-            page = list_page(client, project_id, _PredictedTask, conditions, fields="all", include="id,predictions")
-            for predicted in page.tasks:
-                parts.setdefault(predicted.id, []).extend(part.updated_at for part in predicted.predictions)
+            _add_drafts(client, project_id, [task.id for task in tasks], parts)
+        if include_predictions:
+            _add_predictions(client, project_id, [task.id for task in tasks if task.total_predictions], parts)
         yield _states(tasks, parts)
-        first = tasks[-1].id + 1
+
+
+def _list_tasks(client: LabelStudioClient, project_id: str, items: TaskFilter | None) -> Iterator[list[_TaskState]]:
+    """Yield the tasks that fit, each once."""
+    if items is None:
+        yield from list_pages(client, project_id, _TaskState, include=_STATE)
+        return
+    include = _STATE if items.keys is None else f"{_STATE},data"
+    listed: set[int] = set()  # a task may fit in several ways, and comes for each of a person's submissions
+    for conditions in items.find_ways():
+        for tasks in list_pages(client, project_id, _TaskState, conditions, include=include):
+            fitting = {task.id: task for task in tasks if task.id not in listed and items.fits(task.status, task.data)}
+            listed.update(fitting)
+            if fitting:
+                yield list(fitting.values())
 
 
 def get_last_change(client: LabelStudioClient, project_id: str) -> datetime | None:
@@ -109,15 +124,28 @@ def list_last_labeled(client: LabelStudioClient, project_id: str, count: int) ->
 
 
 def _add_drafts(
-    client: LabelStudioClient, project_id: str, between: Condition, parts: dict[int, list[str | None]]
+    client: LabelStudioClient, project_id: str, task_ids: Sequence[int], parts: dict[int, list[str | None]]
 ) -> None:
     """Add when drafts changed. Lists have those of the key's own user, so that the export has to be asked."""
-    ids = [task.id for task in list_page(client, project_id, Task, [between, HAS_DRAFTS]).tasks]
-    for start in range(0, len(ids), _DRAFTED_TASKS):
-        own = [("ids[]", str(id_)) for id_ in ids[start : start + _DRAFTED_TASKS]]
+    for ids in _portions(sorted(find_drafted(client, project_id, task_ids))):
+        own = [("ids[]", str(id_)) for id_ in ids]
         params = [("exportType", "JSON"), ("download_all_tasks", "true"), *own]
         for task in client.read_with("GET", f"{project_path(project_id)}export", _drafted, params=params):
             parts.setdefault(task.id, []).extend(draft.updated_at for draft in task.drafts)
+
+
+def _add_predictions(
+    client: LabelStudioClient, project_id: str, task_ids: Sequence[int], parts: dict[int, list[str | None]]
+) -> None:
+    """Add when predictions changed."""
+    for ids in _portions(task_ids):
+        page = list_page(client, project_id, _PredictedTask, selected=ids, fields="all", include="id,predictions")
+        for task in page.tasks:
+            parts.setdefault(task.id, []).extend(prediction.updated_at for prediction in task.predictions)
+
+
+def _portions(task_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (task_ids[start : start + _TASKS_ASKED] for start in range(0, len(task_ids), _TASKS_ASKED))
 
 
 def _drafted(response: httpx.Response) -> list[_DraftedTask]:
@@ -126,13 +154,10 @@ def _drafted(response: httpx.Response) -> list[_DraftedTask]:
 
 
 def _states(tasks: Sequence[_TaskState], parts: dict[int, list[str | None]]) -> pa.RecordBatch:
-    counts = [(task.total_annotations, task.cancelled_annotations) for task in tasks]
     columns = {
         "item_id": [str(task.id) for task in tasks],
-        "status": [
-            item_status(*count, unfinished=not task.is_labeled) for task, count in zip(tasks, counts, strict=True)
-        ],
-        "annotation_count": [sum(count) for count in counts],
+        "status": [task.status for task in tasks],
+        "annotation_count": [task.total_annotations + task.cancelled_annotations for task in tasks],
         "prediction_count": [task.total_predictions for task in tasks],
     }
     times = time_column([_last_change(task, parts.get(task.id, ())) for task in tasks])

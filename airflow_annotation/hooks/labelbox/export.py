@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import FILTERED_ROWS, chunks
 from airflow_annotation.hooks.labelbox.export_stream import export_blocks
+from airflow_annotation.hooks.labelbox.people import id_finder
 from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.progress_log import ReadProgress
 from airflow_annotation.labels.labelbox.export import ExportSource, read_export
@@ -90,7 +90,7 @@ def read_tables(
             run_key=project.run_key,
             media_type=(found.allowed_media_type or "unknown").lower(),
             namespace=namespace,
-            annotator=str if options.annotators == "email" else _id_finder(client),
+            annotator=str if options.annotators == "email" else id_finder(client),
             benchmarks=frozenset(_benchmark_labels(client, project.id)),
             options=options,
             fetch_masks=_mask_fetcher(client, pool, mask_budget),
@@ -146,15 +146,3 @@ def _benchmark_labels(client: LabelboxClient, project_id: str) -> Iterator[str]:
         if len(page) < _PAGE_SIZE:
             return
         skip += _PAGE_SIZE
-
-
-def _id_finder(client: LabelboxClient) -> Callable[[str], str]:
-    """Return a function that finds the id of a person whose e-mail an export has."""
-    with client.using_sdk() as sdk:
-        ids = {str(user.email): str(user.uid) for user in sdk.get_users()}
-
-    def find_id(email: str) -> str:
-        # Somebody who has left the organization has no id any more, and their e-mail is not to land.
-        return ids.get(email) or f"former-{hashlib.sha256(email.encode()).hexdigest()[:16]}"
-
-    return find_id

@@ -26,6 +26,7 @@ from airflow_annotation.hooks.connection_fields import (
 from airflow_annotation.hooks.labelbox import progress, projects
 from airflow_annotation.hooks.labelbox.client import LabelboxClient, checked_url
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
+from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.labelbox.media_types import NAMES
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.media_types import ProjectMedia
@@ -267,11 +268,14 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         project_id: str,
         *,
         include_predictions: bool = False,  # noqa: ARG002 - they are new ones when they change
+        items: ItemFilter | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the state of every data row, without labels. See :meth:`AnnotationHook.list_item_states`."""
+        from airflow_annotation.hooks.labelbox.item_filters import RowFilter
         from airflow_annotation.hooks.labelbox.item_states import list_item_states
 
-        return list_item_states(self.client, project_id)
+        fitting = None if items is None else RowFilter(self.client, project_id, items, namespace=self._namespace)
+        return list_item_states(self.client, project_id, fitting)
 
     def get_last_change(self, project_id: str) -> datetime | None:
         """Ask when the project was last worked on. See :meth:`AnnotationHook.get_last_change`."""

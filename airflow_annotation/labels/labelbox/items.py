@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -17,8 +17,10 @@ from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, item_ke
 from airflow_annotation.labels.labelbox.records import (
     Answer,
     Attachment,
+    DataRow,
     DataRowDetails,
     MediaAttributes,
+    MetadataField,
     Object,
     PerformanceDetails,
     Project,
@@ -57,6 +59,14 @@ _NO_DETAILS: Final = DataRowDetails()
 _NO_PLACE: Final = ProjectDetails()
 
 ProjectPart = Project[Object, Answer]
+
+
+class Described(Protocol):
+    """A data row, and what somebody attached to it."""
+
+    data_row: DataRow
+    metadata_fields: list[MetadataField]
+    attachments: list[Attachment]
 
 
 class _Facts(msgspec.Struct, omit_defaults=True, gc=False):
@@ -113,10 +123,7 @@ def item_columns(
     details = [row.data_row.details or _NO_DETAILS for row in rows]
     references = [_uri(row) for row in rows]
     uris = [_text(facts, MEDIA_URI) or uri for facts, uri in zip(attached, references, strict=True)]
-    keys = [
-        _text(facts, ITEM_KEY) or _item_key(row, namespace) or uri or row.data_row.id
-        for row, facts, uri in zip(rows, attached, uris, strict=True)
-    ]
+    keys = [_key(row, facts, namespace) for row, facts in zip(rows, attached, strict=True)]
     types = [_media_type(one.mime_type or one.asset_type) or media_type for one in media]
     return {
         "item_id": pa.array(ids, pa.string()),
@@ -146,7 +153,21 @@ def item_columns(
     }
 
 
-def _attached(row: TypedRow) -> dict[str, Any]:
+def find_item_key(row: Described, namespace: str = "") -> str:
+    """Return the item key of a data row.
+
+    :param row: the line, with its metadata and attachments
+    :param namespace: the one that global keys were made with
+    """
+    return _key(row, _attached(row), namespace)
+
+
+def _key(row: Described, attached: Mapping[str, Any], namespace: str) -> str:
+    uri = _text(attached, MEDIA_URI) or _uri(row)
+    return _text(attached, ITEM_KEY) or _given_key(row, namespace) or uri or row.data_row.id
+
+
+def _attached(row: Described) -> dict[str, Any]:
     """Return metadata by name, and what this provider's uploads attached."""
     facts = {field.schema_name: field.value for field in row.metadata_fields}
     for attachment in row.attachments:
@@ -155,13 +176,13 @@ def _attached(row: TypedRow) -> dict[str, Any]:
     return facts
 
 
-def _uri(row: TypedRow) -> str | None:
+def _uri(row: Described) -> str | None:
     """Return where the media is; None where the data row is the text itself."""
     row_data = row.data_row.row_data
     return row_data if row_data is not None and _URI.match(row_data) else None
 
 
-def _item_key(row: TypedRow, namespace: str) -> str | None:
+def _given_key(row: Described, namespace: str) -> str | None:
     global_key = row.data_row.global_key
     return item_key_of(global_key, namespace) if global_key else row.data_row.external_id
 

@@ -1,0 +1,56 @@
+"""What is decoded of an export's lines where the labels themselves are of no interest."""
+
+from __future__ import annotations
+
+import msgspec
+
+from airflow_annotation.labels.labelbox.items import item_status
+from airflow_annotation.labels.labelbox.records import (
+    Attachment,
+    DataRow,
+    LabelDetails,
+    MetadataField,
+    PerformanceDetails,
+    ProjectDetails,
+)
+
+
+class StateLabel(msgspec.Struct, gc=False):
+    """A label, without what it says."""
+
+    label_details: LabelDetails | None = None
+    performance_details: PerformanceDetails | None = None
+
+
+class StateProject(msgspec.Struct, gc=False):
+    """A data row's part in a project."""
+
+    labels: list[StateLabel] = []
+    project_details: ProjectDetails | None = None
+
+    @property
+    def status(self) -> str:
+        """The item's ``status``."""
+        return item_status([label.performance_details for label in self.labels], self.project_details)
+
+
+class StateRun(msgspec.Struct, gc=False):
+    """A model run."""
+
+    predictions: list[StateLabel] = []
+
+
+class StateExperiment(msgspec.Struct, gc=False):
+    """A model."""
+
+    runs: dict[str, StateRun] = {}
+
+
+class StateRow(msgspec.Struct, gc=False):
+    """A line."""
+
+    data_row: DataRow
+    metadata_fields: list[MetadataField] = []
+    attachments: list[Attachment] = []
+    projects: dict[str, StateProject] = {}
+    experiments: dict[str, StateExperiment] = {}

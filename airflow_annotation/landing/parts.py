@@ -1,0 +1,164 @@
+"""Landings of a part of a project: which items it has, and that a landing keeps to it.
+
+The filter is one of the landing's settings, which land with the data. Which items fit is asked when a landing is
+planned; what is read is what was found then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypedDict
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.arguments import is_templated
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.item_filter import ItemFilter
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.parameters import VisibleParameters
+
+if TYPE_CHECKING:
+    from airflow.sdk import XComArg
+
+ITEMS: Final = "items"
+"""What the settings of a landing have only if it is one of a part: what its filter says."""
+
+
+class PartParameters(TypedDict, total=False):
+    """Parameters of :class:`PartTask`, for type checkers and editors."""
+
+    items: Mapping[str, Any] | Sequence[Any] | XComArg | None
+
+
+class PartTask(VisibleParameters):
+    """Base of the tasks that may work on some items of a project only.
+
+    :param items: these items only, a part of the project: a list of item keys, or a dictionary as
+        :class:`~airflow_annotation.labels.item_filter.ItemFilter` describes it, such as ``{"statuses": ["labeled"]}``.
+        What has landed says what it is a part of. A refresh removes items that do not fit any more. A landing of
+        another part, or of a part after one of all items, is an error, unless ``full_refresh`` asks for it. (templated)
+    """
+
+    template_fields: Sequence[str] = ("items",)
+
+    _email_free = False
+
+    def __init__(self, *, items: Mapping[str, Any] | Sequence[Any] | XComArg | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.items: Any = items
+        self.is_of_part = items is not None
+        self._check_items()
+
+    def names_no_emails(self) -> None:
+        """Let it be an error that the filter names people by their e-mails: it lands, and none are to.
+
+        :raises ValueError: it does
+        """
+        self._email_free = True
+        self._check_items()
+
+    def find_part(self) -> ItemFilter | None:
+        """Return which items the task works on, None for all. Templates must have been rendered.
+
+        :raises ValueError: they are what another task returns, which returned none
+        """
+        if not self.is_of_part:
+            return None
+        if self.items is None:
+            raise ValueError("items is what another task returns, which returned none: it failed or was skipped.")
+        return self._checked(ItemFilter.of(self.items))
+
+    def _check_items(self) -> None:
+        """Check what is known before templates are rendered."""
+        if isinstance(self.items, Mapping):
+            unknown = [name for name, value in self.items.items() if is_templated(value)]
+            self._checked(ItemFilter.of(self.items, unknown=unknown))
+        elif self.items is not None and not is_templated(self.items):
+            self._checked(ItemFilter.of(self.items))
+
+    def _checked(self, items: ItemFilter) -> ItemFilter:
+        if self._email_free and any("@" in name for name in items.annotators or ()):
+            raise ValueError(
+                "annotators='id' lands no e-mails, and what lands says what it is a part of: name the annotators of "
+                "items by their ids, too."
+            )
+        return items
+
+
+def with_queried_keys(items: ItemFilter) -> ItemFilter:
+    """Return a filter with the keys that its query returns now instead of the query.
+
+    :raises AnnotationError: the query does not run, or returns no item keys
+    """
+    from airflow_annotation.datasets.label_sources import read_query
+    from airflow_annotation.hooks.sql import make_engine
+    from airflow_annotation.warehouses.registry import open_warehouse
+
+    if items.sql is None:
+        return items
+    warehouse = open_warehouse(make_engine(str(items.sql_conn_id)))
+    keys = list(_keys_of(read_query(warehouse.reader, items.sql, items.sql_parameters)))
+    return msgspec.structs.replace(items, item_keys=keys, sql=None, sql_conn_id=None, sql_parameters=None)
+
+
+def _keys_of(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        if len(row) > 1 and "item_key" not in row:
+            raise AnnotationError(
+                f"The query of items has the columns {', '.join(row)}: name the one with the keys item_key."
+            )
+        key = row["item_key"] if "item_key" in row else next(iter(row.values()))
+        if key is None:
+            raise AnnotationError("The query of items returns a row without an item key.")
+        yield str(key)
+
+
+def is_part(settings: Mapping[str, Any]) -> bool:
+    """Return whether a landing with these settings is one of a part."""
+    return ITEMS in settings
+
+
+def check_same_part(landed: Mapping[str, Any], asked: Mapping[str, Any], *, destination: str) -> None:
+    """Check that a landing does not take away items that another part, or all of the project, has landed.
+
+    All of the project may follow a part: it has the part's items, too.
+
+    :param landed: the settings of the last landing
+    :param asked: those of the one that is planned
+    :param destination: where both land, as errors name it
+    :raises AnnotationError: the new landing would
+    """
+    if not is_part(asked) or landed.get(ITEMS) == asked[ITEMS]:
+        return
+    what = f"the part {landed[ITEMS]}" if is_part(landed) else "all items"
+    raise AnnotationError(
+        f"What has landed in {destination} is {what} of the project, and the task asks for the part {asked[ITEMS]}: "
+        "rows of the items that it does not have would go. Land each part elsewhere, or pass full_refresh=True to have "
+        "this one in place of what has landed."
+    )
+
+
+def keep_statuses(batches: Iterable[LabelTables], statuses: Sequence[str] | None) -> Iterator[LabelTables]:
+    """Yield batches without the items that have another status by now than they had when they were listed.
+
+    An item that somebody has just taken back would otherwise be one without labels in a dataset of labeled ones.
+
+    :param statuses: those that the part has; None for all
+    """
+    if statuses is None:
+        yield from batches
+        return
+    fitting = pa.array(statuses, pa.string())
+    for batch in batches:
+        fits = pc.is_in(batch.items.column("status"), value_set=fitting)
+        if pc.all(fits).as_py():
+            yield batch
+            continue
+        items = batch.items.filter(fits)
+        own = {
+            name: table.filter(pc.is_in(table.column("item_id"), value_set=items.column("item_id")))
+            for name, table in batch._asdict().items()
+        }
+        yield LabelTables(**own)
