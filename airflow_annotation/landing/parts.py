@@ -17,6 +17,7 @@ from airflow_annotation.arguments import is_templated
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.parameters import VisibleParameters
 
 if TYPE_CHECKING:
@@ -85,6 +86,18 @@ class PartTask(VisibleParameters):
                 "items by their ids, too."
             )
         return items
+
+
+def lands_part(task: Any) -> bool | None:
+    """Return whether a task of a DAG, mapped or not, lands a part of a project; None if it lands nothing."""
+    task_class = task.operator_class if task.is_mapped else type(task)
+    if not issubclass(task_class, PartTask) or not issubclass(task_class, LandingTask):
+        return None
+    if not task.is_mapped:
+        return bool(task.is_of_part)
+    over = task.expand_input.value  # lists by argument, or a list of arguments, or what another task returns
+    named = [over] if isinstance(over, Mapping) else over if isinstance(over, Sequence) else [{"items"}]
+    return task.partial_kwargs.get("items") is not None or any("items" in arguments for arguments in named)
 
 
 def with_queried_keys(items: ItemFilter) -> ItemFilter:

@@ -11,7 +11,7 @@ import msgspec
 
 from airflow_annotation.arguments import as_text, is_templated
 from airflow_annotation.callables import keep_callable
-from airflow_annotation.exceptions import AnnotationProjectNotFoundError
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.given_labels import open_labels
 from airflow_annotation.hooks.annotation import IfExists, project_id_of
 from airflow_annotation.hooks.media_types import check_media
@@ -256,6 +256,12 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         return f"{self.dag_id} {run_after:%Y-%m-%d %H:%M}{mapped}"
 
 
+class DeleteParameters(ProjectTaskParameters, total=False):
+    """Parameters of :class:`DeleteAnnotationProjectOperator`, for type checkers and editors."""
+
+    delete_unlanded: bool
+
+
 class DeleteAnnotationProjectOperator(AnnotationProjectTask):
     """Delete an annotation project from the labeling tool, with all that is in it. Gone already is success.
 
@@ -263,6 +269,8 @@ class DeleteAnnotationProjectOperator(AnnotationProjectTask):
 
     Returns whether there was a project to delete.
 
+    :param delete_unlanded: delete the project although the landings before this task are of parts of it (``items=``).
+        Without it that is an error: what the parts do not have would be lost
     :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
     :param run_key: the key of the annotation run whose project it is, where ``project`` is not given; without either,
         the run that belongs to this DAG run. (templated)
@@ -271,12 +279,15 @@ class DeleteAnnotationProjectOperator(AnnotationProjectTask):
 
     operator_extra_links: Collection[BaseOperatorLink] = ()
 
-    def __init__(self, **kwargs: Unpack[ProjectTaskParameters]) -> None:
+    def __init__(self, *, delete_unlanded: bool = False, **kwargs: Unpack[ProjectTaskParameters]) -> None:
         kwargs.setdefault("multiple_outputs", False)
         super().__init__(**kwargs)
+        self.delete_unlanded = delete_unlanded
 
     def execute(self, context: Context) -> bool:
         """Delete the project."""
+        if not self.delete_unlanded:
+            self._check_landings()
         try:
             project = self.hook.resolve_project(self.project, self.run_keys(context))
         except AnnotationProjectNotFoundError as error:
@@ -285,6 +296,20 @@ class DeleteAnnotationProjectOperator(AnnotationProjectTask):
         deleted = self.hook.delete_project(project.id)
         self.log.info("%s project %s (%s)", "Deleted" if deleted else "Already gone:", project.title, project.uri)
         return deleted
+
+    def _check_landings(self) -> None:
+        """Check that the landings before this task are not of parts only."""
+        from airflow_annotation.landing.parts import lands_part
+
+        if not self.has_dag():  # type: ignore[no-untyped-call] # Airflow's is untyped
+            return
+        before = self.dag.get_task(self.task_id).get_flat_relatives(upstream=True)
+        landings = {task.task_id: of_part for task in before if (of_part := lands_part(task)) is not None}
+        if landings and all(landings.values()):
+            raise AnnotationError(
+                f"Task {self.task_id!r} would delete what has not landed: {', '.join(map(repr, sorted(landings)))} "
+                "before it land parts of the project. Land all of it, too, or pass delete_unlanded=True."
+            )
 
 
 def _has_map_index(task: Any) -> bool:

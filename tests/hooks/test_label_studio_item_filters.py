@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook, item_filters, task_pages
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.tables import ITEM_STATES, collect_tables
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.hooks.test_label_studio_export import CONFIG, add_tasks, results
 from tests.support.item_filters import fitting
 from tests.support.second_person import second_person
+from tests.support.task_context import task_context
 
 OWNER = "annotator@example.com"
 
@@ -100,7 +104,9 @@ def test_the_server_lists_those_that_the_tables_say_fit(
     assert len(listed(hook, project, few)) == 2
 
 
-def test_a_tab_is_what_its_filters_let_through(hook: LabelStudioHook, project: AnnotationProject) -> None:
+def test_a_tab_is_what_its_filters_let_through_and_lands_so(
+    hook: LabelStudioHook, project: AnnotationProject, tmp_path: Path
+) -> None:
     submission = {"result": results(), "ground_truth": False}
     ids = add_tasks(
         hook.client,
@@ -139,6 +145,21 @@ def test_a_tab_is_what_its_filters_let_through(hook: LabelStudioHook, project: A
     assert names(tab="All", annotators=[OWNER]) == ["a", "c"]
     with pytest.raises(AnnotationError, match=r"'Eiter'.*'Either'"):
         names(tab="Eiter")
+
+    def land() -> tuple[bool, list[str]]:
+        landed = AnnotationsToObjectStorageOperator(
+            task_id="land",
+            annotation_conn_id=hook.label_studio_conn_id,
+            project=project.id,
+            target=str(tmp_path),
+            items={"tab": "Either"},
+        ).execute(task_context())
+        return landed["full"], sorted(read_dataset(str(tmp_path))["items"]["media_uri"].to_pylist())
+
+    assert land() == (True, ["a", "b"])
+    hook.client.request("PATCH", f"/api/tasks/{ids[0]}/", json={"data": {"image": "a", "site": "west"}})
+    hook.client.request("PATCH", f"/api/tasks/{ids[2]}/", json={"data": {"image": "c", "site": "south"}})
+    assert land() == (False, ["b", "c"])
 
 
 @pytest.mark.parametrize(

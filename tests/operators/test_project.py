@@ -19,6 +19,7 @@ from airflow_annotation.project_task import (
     ProjectTaskParameters,
     default_run_key,
 )
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.support.task_context import task_context
 
 SCHEMA = {"objects": {"type": "detections", "classes": ["car", "person"]}}
@@ -293,3 +294,25 @@ def test_the_link_is_of_the_extra_links_that_airflow_shows() -> None:
     (link,) = operator.operator_extra_links
     assert isinstance(link, AnnotationProjectLink)
     assert (link.name, link.xcom_key) == ("Open project", PROJECT_URL_KEY)
+
+
+def test_what_has_not_landed_is_not_deleted_without_being_told_to(label_studio_conn_id: str, run_key: str) -> None:
+    shared: dict[str, Any] = {"annotation_conn_id": label_studio_conn_id, "run_key": run_key}
+    landing: dict[str, Any] = {"target": "file:///labels", **shared}
+    with DAG("parts"):
+        made = create(label_schema=SCHEMA, **shared)
+        part = AnnotationsToObjectStorageOperator(task_id="part", items={"statuses": ["labeled"]}, **landing)
+        parts = AnnotationsToObjectStorageOperator.partial(task_id="parts", **landing).expand(items=[["a"], ["b"]])
+        whole = AnnotationsToObjectStorageOperator(task_id="whole", **landing)
+        lose = DeleteAnnotationProjectOperator(task_id="lose", **shared).as_teardown(setups=made)
+        told = DeleteAnnotationProjectOperator(task_id="told", delete_unlanded=True, **shared)
+        safe = DeleteAnnotationProjectOperator(task_id="safe", **shared)
+        made >> [part, parts] >> lose
+        part >> told
+        [part, whole] >> safe
+    made.execute(task_context())
+    with pytest.raises(AnnotationError, match=r"'part', 'parts'.*delete_unlanded"):
+        lose.execute(task_context())
+    assert safe.execute(task_context())
+    made.execute(task_context())
+    assert told.execute(task_context())

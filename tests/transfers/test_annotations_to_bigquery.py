@@ -112,6 +112,16 @@ def test_rows_read_back_equal(dataset: Dataset, land: Land, points: Any) -> None
     read_back()
 
 
+def test_a_part_lands_and_a_refresh_keeps_to_it(dataset: Dataset, land: Land) -> None:
+    keys = ["photo-1", "photo-3"]
+    land(dataset.operator(items=keys), [boxes(6)])
+    assert dataset.query("SELECT item_key FROM @items ORDER BY 1") == [("photo-1",), ("photo-3",)]
+    again = land(dataset.operator(items=keys), [boxes(6, per_item=3)])
+    assert (again["full"], again["changed_items"]) == (False, 2)
+    with pytest.raises(AnnotationError, match="photo-2"):
+        land(dataset.operator(items=["photo-2"]), [boxes(6)])
+
+
 def test_a_landing_returns_a_small_summary_and_leaves_no_staging_table(dataset: Dataset, land: Land) -> None:
     landed = land(dataset.operator(annotations="latest", table_prefix="cars_"), [boxes(5), boxes(5, first=5)])
     assert landed["rows"] == {"items": 10, "annotations": 8, "labels": 16}
