@@ -1,0 +1,74 @@
+"""Have three people label each photo, land one answer made of theirs, and list the photos on which they disagree.
+
+What falls short of the agreement that is asked for is not in the consensus. It lands by itself with all submissions,
+for somebody who settles it.
+
+Needs the connection ``annotation_default`` to Label Studio. For Labelbox, ask for three people by
+``project_settings={"quality_mode": "consensus"}`` and
+``upload_settings={"consensus_settings": {"number_of_labels": 3, "coverage_percentage": 1}}``.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk import DAG, task
+
+from airflow_annotation.operators.media import UploadMediaOperator
+from airflow_annotation.operators.project import CreateAnnotationProjectOperator
+from airflow_annotation.sensors.annotation import AnnotationSensor
+from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+
+
+@task
+def list_disagreements(landing: dict[str, Any]) -> list[str]:
+    """Return the keys of the items of which no consensus has landed."""
+    from airflow_annotation.formats.parquet import read_dataset
+
+    tables = read_dataset(landing["target"], landing["version"])
+    agreed = set(tables["annotations"]["item_id"].to_pylist())
+    return [row["item_key"] for row in tables["items"].to_pylist() if row["item_id"] not in agreed]
+
+
+with DAG(
+    "consensus_of_three",
+    schedule=None,
+    default_args={"annotation_conn_id": "{{ params.annotation_conn_id }}"},
+    params={
+        "annotation_conn_id": "annotation_default",
+        "photos": str(Path(__file__).parents[1] / "demo" / "photos" / "*.jpg"),
+        "dataset": "file:///tmp/consensus_of_three",
+    },
+    tags=["annotation"],
+):
+    create = CreateAnnotationProjectOperator(
+        task_id="create_project",
+        label_schema={"scene": {"type": "classification", "classes": ["indoors", "outdoors", "unclear"]}},
+        project_settings={"maximum_annotations": 3},
+    )
+    upload = UploadMediaOperator(task_id="upload_photos", media="{{ params.photos }}")
+    wait = AnnotationSensor(
+        task_id="wait_for_three",
+        min_annotations=3,
+        deferrable=True,
+        poke_interval=5,
+        timeout=timedelta(days=7).total_seconds(),
+    )
+    consensus = AnnotationsToObjectStorageOperator(
+        task_id="consensus_to_dataset",
+        target="{{ params.dataset }}/{{ run_id }}/consensus",
+        annotations="consensus",
+        # Where two of three agree, the mean over the three pairs of people is a third.
+        consensus={"min_annotators": 3, "min_agreement": 0.3},
+    )
+    disagreements = list_disagreements(consensus.output)  # type: ignore[arg-type] # an XComArg
+    to_settle = AnnotationsToObjectStorageOperator(
+        task_id="disagreements_to_dataset",
+        target="{{ params.dataset }}/{{ run_id }}/disagreements",
+        items=disagreements,  # type: ignore[arg-type] # an XComArg
+    )
+
+    create >> upload >> wait >> consensus
+    disagreements >> to_settle
