@@ -67,7 +67,7 @@ with DAG(
     to_settle = AnnotationsToObjectStorageOperator(
         task_id="disagreements_to_dataset",
         target="{{ params.dataset }}/{{ run_id }}/disagreements",
-        items=disagreements,  # type: ignore[arg-type] # an XComArg
+        items=disagreements,
     )
 
     create >> upload >> wait >> consensus
