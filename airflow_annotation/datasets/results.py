@@ -27,7 +27,8 @@ class LandingResult(TypedDict, total=False):
     :param sql_conn_id: connection of the database
     :param iceberg_conn_id: connection of the Iceberg catalog
     :param snapshots: of the Iceberg tables, those that belong together
-    :param dataset: of BigQuery
+    :param dataset: of BigQuery, or of FiftyOne
+    :param fields: of FiftyOne's dataset that labels went to
     :param tables: full names of the tables
     """
 
@@ -50,4 +51,5 @@ class LandingResult(TypedDict, total=False):
     iceberg_conn_id: str
     snapshots: dict[str, int | None]
     dataset: str
+    fields: list[str]
     tables: dict[str, str]

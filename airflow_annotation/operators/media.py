@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from airflow_annotation.callables import keep_callable
+from airflow_annotation.callables import KeptCallable, call_with_context, keep_callable
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.given_labels import open_labels
 from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate
@@ -36,7 +36,9 @@ class UploadMediaOperator(UploadTask):
         (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, or a glob of such files); or the output of a task that returns
         one of these. A row without ``media`` is an item without a file: it has an
         ``item_key``, and what the project shows, as in ``{"item_key": "r1", "text": "…"}``. A row whose ``media`` is a
-        list is an item of several images, as in ``{"item_key": "doc1", "media": ["1.png", "2.png"]}``. (templated)
+        list is an item of several images, as in ``{"item_key": "doc1", "media": ["1.png", "2.png"]}``. Or a callable
+        that returns one of these or an iterator of rows, which is called with those keys of the task's context that it
+        names. (templated)
     :param sql: instead of ``media``, a query that returns such rows, or the name of a file ``*.sql`` that has it. Of
         rows with one ``item_key`` the first counts. (templated)
     :param media_field: the key or column of ``media``'s rows that holds the file. (templated)
@@ -81,7 +83,7 @@ class UploadMediaOperator(UploadTask):
         **kwargs: Unpack[UploadParameters],
     ) -> None:
         super().__init__(**kwargs)
-        self.media = media
+        self.media = keep_callable(media)
         self.media_field = media_field
         self.media_access = media_access
         self.on_duplicate = on_duplicate
@@ -116,8 +118,13 @@ class UploadMediaOperator(UploadTask):
 
     def _list_items(self, context: Context, project_id: str) -> Iterable[MediaItem]:
         if self.sql is None:
+            media = self.media
+            if isinstance(media, KeptCallable):
+                media = call_with_context(media.function, cast("Mapping[str, Any]", context))
+            if isinstance(media, Iterator):
+                return list_rows(media, media_field=self.media_field)
             media_types = partial(self.hook.get_media_types, project_id)
-            return list_media(self.media, media_field=self.media_field, media_types=media_types)
+            return list_media(media, media_field=self.media_field, media_types=media_types)
         return list_rows(self.query_rows(context), media_field=self.media_field)
 
     def _check_arguments(self) -> None:

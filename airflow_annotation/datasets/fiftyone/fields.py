@@ -1,0 +1,114 @@
+"""Which field of a FiftyOne dataset the labels of each field of a project go to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from airflow_annotation.datasets.fiftyone.opening import import_fiftyone
+from airflow_annotation.datasets.fiftyone.values import FRAMES, field_class, mask_targets
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.fiftyone.documents import CLASS_OF_FIELD, NUMBER, TEXT, TYPES_OF_CLASS
+from airflow_annotation.labels.fiftyone.merge import can_hold
+from airflow_annotation.labels.schema import LabelField, LabelSchema
+from airflow_annotation.labels.types import OF_FIELD
+
+_OF_FRAMES = ("Detections", "Polylines", "Keypoints", "Segmentation")
+"""What is drawn on a video is on its frames."""
+
+
+class TargetField(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of a FiftyOne dataset.
+
+    :param name: its name, with ``frames.`` before that of a field of a video's frames
+    :param field: the field of the rows whose labels go there, after any renaming
+    :param class_: what it holds
+    :param attributes: that the project asks about
+    :param targets: the numbers of classes in a segmentation
+    """
+
+    name: str
+    field: str
+    class_: str
+    attributes: Collection[str] = ()
+    targets: Mapping[str, int] = {}
+
+    @property
+    def of_frames(self) -> bool:
+        """Whether it is one of a video's frames."""
+        return self.name.startswith(FRAMES)
+
+
+def target_fields(dataset: Any, schema: LabelSchema, mapping: Mapping[str, str]) -> list[TargetField]:
+    """Return the fields that a project's labels go to. Fields that FiftyOne has no label for are left out.
+
+    :param dataset: FiftyOne's
+    :param schema: the project's
+    :param mapping: new names of fields, and of types
+    :raises AnnotationError: a field that is there holds other labels, or no field can have such a name
+    """
+    found: dict[str, TargetField] = {}
+    for name, field in schema.fields.items():
+        for type_, class_ in _types_of(field):
+            new = mapping.get(name) or mapping.get(f"type:{type_}") or name
+            target = _target(dataset, new, class_, field)
+            if not can_hold(target.class_, type_):
+                raise AnnotationError(
+                    f"Field {target.name!r} of FiftyOne's dataset {dataset.name!r} holds {target.class_}, which have "
+                    f"no place for the labels of field {name!r}, of type {type_}: pass another name in "
+                    f"field_mapping, such as {{{name!r}: {new + '_labeled'!r}}}."
+                )
+            found.setdefault(target.name, target)
+    return [*found.values()]
+
+
+def add_fields(dataset: Any, targets: Collection[TargetField]) -> None:
+    """Add the fields that are missing, and the classes by number of segmentations that have none.
+
+    :raises AnnotationError: FiftyOne takes no field of such a name
+    """
+    fiftyone = import_fiftyone()
+    plain = {NUMBER: fiftyone.FloatField, TEXT: fiftyone.StringField}
+    for target in targets:
+        if field_class(dataset, target.name) is None:
+            add = dataset.add_frame_field if target.of_frames else dataset.add_sample_field
+            kind: tuple[Any, dict[str, Any]] = (plain.get(target.class_), {})
+            if kind[0] is None:
+                kind = (fiftyone.EmbeddedDocumentField, {"embedded_doc_type": getattr(fiftyone, target.class_)})
+            try:
+                add(target.name.removeprefix(FRAMES), kind[0], **kind[1])
+            except ValueError as error:
+                raise AnnotationError(
+                    f"FiftyOne takes no field {target.name!r} ({error}): pass another name in field_mapping."
+                ) from error
+        if target.class_ == "Segmentation" and mask_targets(dataset, target.name) is None and target.targets:
+            dataset.mask_targets[target.name] = {number: name for name, number in target.targets.items()}
+            dataset.save()
+
+
+def _types_of(field: LabelField) -> Iterator[tuple[str, str]]:
+    """Yield the types of a field's labels, each with the class that a new field for them has."""
+    if field.type in CLASS_OF_FIELD:
+        yield OF_FIELD[field.type].name, CLASS_OF_FIELD[field.type]
+        return
+    for type_ in field.label_types:
+        for class_, types in TYPES_OF_CLASS.items():
+            if type_ in types and class_ != "Classification":
+                yield type_, class_
+                break
+
+
+def _target(dataset: Any, name: str, class_: str, field: LabelField) -> TargetField:
+    full = name
+    if dataset.media_type == "video" and class_ in _OF_FRAMES and not name.startswith(FRAMES):
+        full = f"{FRAMES}{name}"
+    targets = mask_targets(dataset, full) or field.mask_targets or dict(enumerate(field.classes, 1))
+    return TargetField(
+        name=full,
+        field=name,
+        class_=field_class(dataset, full) or class_,
+        attributes=tuple(field.attributes),
+        targets={label: number for number, label in targets.items()},
+    )

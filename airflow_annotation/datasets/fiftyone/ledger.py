@@ -1,0 +1,137 @@
+"""What has landed in a FiftyOne dataset, kept in FiftyOne's database beside it, and gone when the dataset is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+
+from airflow_annotation.labels.tables import ITEM_STATES
+
+_STORE: Final = "airflow_annotation"
+_RECORDS_AT_ONCE: Final = 1000
+_PARTS_MAX: Final = 64
+"""Parts of a ledger from which it is written again as a whole."""
+
+Known = dict[str, dict[str, set[str]]]
+"""By item and field, the ids of the labels that the tool has had."""
+
+
+class Record(msgspec.Struct, array_like=True):
+    """What the ledger has of an item.
+
+    :param item_id: the item
+    :param labels: by field, the ids of the labels that the tool has had
+    :param state: the rest of the item's state, see :func:`encode_states`; None where the item is gone from the tool
+    """
+
+    item_id: str
+    labels: dict[str, list[str]]
+    state: list[Any] | None = None
+
+
+def encode_states(items: pa.RecordBatch) -> list[list[Any]]:
+    """Return the states of items as the ledger has them, without their ids.
+
+    :param items: rows of the table ``items``
+    """
+    columns = [items.column(field.name) for field in ITEM_STATES]
+    columns = [column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column for column in columns]
+    return [list(state) for state in zip(*(column.to_pylist() for column in columns[1:]), strict=True)]
+
+
+class Ledger:
+    """What has landed of a project.
+
+    A part is written before the labels are that it knows of, so that a landing that dies forgets none of them. The
+    items' states count once the landing is committed.
+
+    :param dataset: FiftyOne's
+    :param project: the project's URI
+    """
+
+    def __init__(self, dataset: Any, project: str) -> None:
+        from fiftyone.operators.store import ExecutionStore
+
+        self._store = ExecutionStore.create(_STORE, dataset_id=dataset._doc.id)
+        self._project = project
+
+    def find_landing(self) -> dict[str, Any] | None:
+        """Return the last landing, as :func:`~airflow_annotation.landing.landings_row.landed_of` takes it."""
+        head = self._store.get(self._project)
+        if head is None:
+            return None
+        landing: dict[str, Any] = msgspec.json.decode(head["landing"])
+        return {**landing, "full_at": landing["full_at"] and datetime.fromisoformat(landing["full_at"])}
+
+    def read_known(self) -> Known:
+        """Return the labels that the tool has had, those of landings that died among them."""
+        known: Known = {}
+        for record in self._read(self._parts()):
+            fields = known.setdefault(record.item_id, {})
+            for field, ids in record.labels.items():
+                fields.setdefault(field, set()).update(ids)
+        return known
+
+    def read_states(self) -> Iterator[pa.RecordBatch]:
+        """Yield the states of the items that have landed."""
+        landed = self._landed()
+        for start in range(0, len(landed), _RECORDS_AT_ONCE):
+            rows = [[record.item_id, *(record.state or ())] for record in landed[start : start + _RECORDS_AT_ONCE]]
+            columns = zip(*rows, strict=True)
+            yield pa.RecordBatch.from_arrays(
+                [_column(values, field) for values, field in zip(columns, ITEM_STATES, strict=True)],
+                schema=ITEM_STATES,
+            )
+
+    def write_part(self, version: str, number: int, records: Sequence[Record]) -> str:
+        """Write some records of a landing that is not committed yet, and return the name of the part."""
+        key = f"{self._project}#{version}#{number:06}"
+        self._store.set(key, msgspec.json.encode(records).decode())
+        return key
+
+    def commit(self, landing: Mapping[str, Any], parts: Sequence[str], *, full: bool) -> None:
+        """Make a landing the last one.
+
+        :param landing: its row
+        :param parts: names of the parts that it has written
+        :param full: whether they are all that has landed
+        """
+        head = {"landing": msgspec.json.encode(landing).decode(), "parts": list(parts)}
+        if not full:
+            head["parts"] = [*(self._store.get(self._project) or {"parts": []})["parts"], *parts]
+        self._store.set(self._project, head)
+        if not full and len(head["parts"]) > _PARTS_MAX:
+            known = self.read_known()
+            records = [
+                Record(one.item_id, {field: sorted(ids) for field, ids in known[one.item_id].items()}, one.state)
+                for one in self._landed()
+            ]
+            head["parts"] = [
+                self.write_part(f"{landing['version']}+", number, records[start : start + _RECORDS_AT_ONCE])
+                for number, start in enumerate(range(0, len(records), _RECORDS_AT_ONCE))
+            ]
+            self._store.set(self._project, head)
+        for key in set(self._parts()) - set(head["parts"]):
+            self._store.delete(key)
+
+    def _landed(self) -> list[Record]:
+        head = self._store.get(self._project) or {"parts": []}
+        landed = {record.item_id: record for record in self._read(head["parts"])}
+        return [record for record in landed.values() if record.state is not None]
+
+    def _read(self, parts: Iterable[str]) -> Iterator[Record]:
+        for key in parts:
+            yield from msgspec.json.decode(self._store.get(key) or "[]", type=list[Record])
+
+    def _parts(self) -> list[str]:
+        return [key for key in self._store.list_keys() if key.startswith(f"{self._project}#")]
+
+
+def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
+    if pa.types.is_timestamp(field.type):
+        return pa.array(values, pa.int64()).cast(field.type)
+    return pa.array(values, field.type)

@@ -1,0 +1,141 @@
+"""FiftyOne and its datasets, opened.
+
+FiftyOne is imported when a task runs, never when a DAG is parsed: it takes seconds, and looks for its database.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from airflow_annotation.exceptions import AnnotationError
+
+SAMPLES_AT_ONCE: Final = 500
+
+View = str | Callable[[Any], Any]
+"""A part of a dataset: the name of a saved view, a function that is given the dataset and returns a view, or the dotted
+path of one. In a task it may be a view."""
+
+
+def import_fiftyone() -> Any:
+    """Return FiftyOne's module.
+
+    :raises AnnotationError: it is not installed
+    """
+    try:
+        with _missing_metadata():
+            import fiftyone
+    except ImportError as error:
+        raise AnnotationError(
+            "FiftyOne cannot be imported: install the extra, airflow-provider-annotation[fiftyone], on the workers. "
+            f"The error: {error}."
+        ) from error
+    return fiftyone
+
+
+@contextmanager
+def _missing_metadata() -> Iterator[None]:
+    """Let metadata that a package does not have be None while FiftyOne is imported.
+
+    Airflow loads the package ``importlib_metadata`` on Python before 3.12, which then answers for the standard library,
+    and raises an error instead. So no task could import FiftyOne, whose ETA looks for its author.
+    """
+    read = importlib.metadata.metadata
+    importlib.metadata.metadata = lambda name: _Metadata(read(name))  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        importlib.metadata.metadata = read
+
+
+class _Metadata:
+    def __init__(self, metadata: Any) -> None:
+        self._metadata = metadata
+
+    def __getitem__(self, name: str) -> Any:
+        return self._metadata.get(name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._metadata, name)
+
+
+@contextmanager
+def fiftyone_errors(name: str) -> Iterator[None]:
+    """Make errors of FiftyOne's database errors of the task, which name the dataset.
+
+    :raises AnnotationError: the database failed
+    """
+    from pymongo.errors import PyMongoError
+
+    try:
+        yield
+    except PyMongoError as error:
+        raise AnnotationError(f"The database of FiftyOne's dataset {name!r} failed: {error}.") from error
+
+
+def open_dataset(dataset: Any) -> Any:
+    """Return a dataset.
+
+    :param dataset: its name, or the dataset
+    :raises AnnotationError: FiftyOne is not installed, does not reach its database, or has no such dataset
+    """
+    fiftyone = import_fiftyone()
+    if not isinstance(dataset, str):
+        return dataset
+    with fiftyone_errors(dataset):
+        if not fiftyone.dataset_exists(dataset):
+            database = fiftyone.config.database_uri or "of its own on this worker"
+            where = database.rpartition("@")[2].removeprefix("mongodb://")
+            raise AnnotationError(
+                f"FiftyOne has no dataset {dataset!r} in the database {where}. Workers find the one that you use by "
+                "the environment variable FIFTYONE_DATABASE_URI."
+            )
+        return fiftyone.load_dataset(dataset)
+
+
+def open_view(dataset: Any, view: View | None) -> Any:
+    """Return a part of a dataset, of all slices of its groups.
+
+    :raises AnnotationError: there is no such view, or its samples are parts of samples
+    """
+    found = _find_view(dataset, view)
+    if found.media_type == "group":
+        found = found.select_group_slices(_allow_mixed=True)  # as FiftyOne's own annotation methods do
+    if (
+        getattr(found, "_is_patches", False)
+        or getattr(found, "_is_clips", False)
+        or getattr(found, "_is_frames", False)
+    ):
+        raise AnnotationError(
+            "The samples of the view are patches, clips or frames, which have no files of their own: pass a view of "
+            "whole samples."
+        )
+    return found
+
+
+def _find_view(dataset: Any, view: View | None) -> Any:
+    if view is None:
+        return dataset.view()
+    if isinstance(view, str):
+        if dataset.has_saved_view(view):
+            return dataset.load_saved_view(view)
+        try:
+            view = pkgutil.resolve_name(view)
+        except (ImportError, AttributeError, ValueError) as error:
+            saved = ", ".join(map(repr, dataset.list_saved_views())) or "none"
+            raise AnnotationError(
+                f"FiftyOne's dataset {dataset.name!r} has no saved view {view!r}, and there is no such function: it "
+                f"has {saved}."
+            ) from error
+    return view(dataset) if callable(view) else view
+
+
+def parts_of(view: Any) -> Iterator[Any]:
+    """Yield a view in parts, which together have its samples in their order."""
+    ids = iter(view.values("id"))
+    while part := list(itertools.islice(ids, SAMPLES_AT_ONCE)):
+        yield view.select(part, ordered=True)

@@ -1,0 +1,207 @@
+"""What people said of items, put into FiftyOne's samples."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from airflow_annotation.datasets.fiftyone.fields import TargetField
+from airflow_annotation.datasets.fiftyone.sources import TRACK
+from airflow_annotation.datasets.fiftyone.values import FRAMES, from_document, to_document
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.errors import LabelRowError
+from airflow_annotation.labels.fiftyone.merge import Deletions, Place, can_hold, known_ids, merge_field
+from airflow_annotation.labels.submissions import Row
+from airflow_annotation.labels.tables import LabelTables
+
+_NOT_SUBMITTED: Final = ("skipped", "draft")
+
+Known = Mapping[str, set[str]]
+"""By field, the ids of the labels that the tool has had."""
+
+
+class _Said(NamedTuple):
+    """What is said of a field: the labels of the last submission, those of predictions, and those known before."""
+
+    rows: list[Row]
+    given: list[Row]
+    known: set[str]
+
+
+class ItemLabels(NamedTuple):
+    """What an item has in the tool.
+
+    :param item: its row of ``items``
+    :param is_labeled: whether somebody submitted something for it
+    :param rows: the labels of the last submission
+    :param given: the labels of predictions, from which people started
+    """
+
+    item: Row
+    is_labeled: bool
+    rows: list[Row]
+    given: list[Row]
+
+    @property
+    def path(self) -> str:
+        """The file, as FiftyOne has it."""
+        return str(self.item["media_uri"] or "").removeprefix("file://")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels."""
+        width, height = self.item["width"], self.item["height"]
+        return (width, height) if width and height else None
+
+
+def item_labels(batch: LabelTables) -> Iterator[ItemLabels]:
+    """Yield the items of a batch. Of several submissions for one item the last counts."""
+    submissions: dict[str, Row] = {}
+    for row in batch.annotations.to_pylist():
+        if row["origin"] != "prediction" and row["status"] not in _NOT_SUBMITTED:
+            last = submissions.get(row["item_id"])
+            if last is None or (row["updated_at"] and last["updated_at"] and row["updated_at"] >= last["updated_at"]):
+                submissions[row["item_id"]] = row
+    rows: defaultdict[str, list[Row]] = defaultdict(list)
+    given: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in batch.labels.to_pylist():
+        own = submissions.get(row["item_id"])
+        if row["origin"] == "prediction":
+            given[row["item_id"]].append(row)
+        elif own is not None and row["annotation_id"] == own["annotation_id"]:
+            rows[row["item_id"]].append(row)
+    for item in batch.items.to_pylist():
+        item_id = item["item_id"]
+        yield ItemLabels(item, item_id in submissions, rows[item_id], given[item_id])
+
+
+class SampleMerger:
+    """Puts what people said of items into samples.
+
+    :param project: the project's URI
+    :param targets: the fields
+    :param deletions: which labels go that people's submission does not have
+    """
+
+    def __init__(self, project: str, targets: Sequence[TargetField], deletions: Deletions) -> None:
+        self._project = project
+        self._targets = targets
+        self._deletions = deletions
+        self.changes: Counter[str] = Counter()
+        """Labels by what became of them."""
+        self.left_out: Counter[str] = Counter()
+        """Labels by why FiftyOne has no place for them."""
+
+    def merge(self, sample: Any, item: ItemLabels, known: Known) -> dict[str, set[str]]:
+        """Change a sample, which is not saved, and return the labels that the submission has, by field.
+
+        :param known: the labels that the tool has had
+        :raises AnnotationError: a label has something that FiftyOne cannot hold
+        """
+        ids: dict[str, set[str]] = {}
+        held = 0
+        for target in self._targets:
+            rows, given = (
+                [row for row in those if row["field"] == target.field and can_hold(target.class_, row["type"])]
+                for those in (item.rows, item.given)
+            )
+            held += len(rows)
+            try:
+                merge = self._merge_frames if target.of_frames else self._merge_sample
+                ids[target.name] = merge(sample, item, target, _Said(rows, given, known.get(target.name, set())))
+            except LabelRowError as error:
+                raise AnnotationError(f"Item {item.item['item_key']!r}, field {target.name!r}: {error}") from error
+        for row in item.rows if held < len(item.rows) else ():
+            if not any(row["field"] == one.field and can_hold(one.class_, row["type"]) for one in self._targets):
+                self.left_out[f"labels of type {row['type']}"] += 1
+        return ids
+
+    def _merge_sample(self, sample: Any, item: ItemLabels, target: TargetField, said: _Said) -> set[str]:
+        value = sample[target.name]
+        place = self._place(item, target)
+        document = to_document(value)
+        merged = merge_field(
+            document,
+            said.rows,
+            place,
+            known=said.known | known_ids(document, said.given, place),
+            deletions=self._deletions,
+        )
+        if merged.value != document:
+            sample[target.name] = from_document(merged.value, value)
+        self.changes += merged.changes
+        return set(merged.ids)
+
+    def _merge_frames(self, sample: Any, item: ItemLabels, target: TargetField, said: _Said) -> set[str]:
+        name = target.name.removeprefix(FRAMES)
+        by_frame: dict[int, tuple[list[Row], list[Row]]] = {}
+        for number, those in enumerate((said.rows, said.given)):
+            for row in those:
+                if row["frame"] is None:
+                    self.left_out["labels of videos without a frame, since the file's frame rate is not known"] += 1
+                    continue
+                by_frame.setdefault(row["frame"], ([], []))[number].append(row)
+        documents = {
+            number - 1: (frame, to_document(frame[name]))
+            for number, frame in sample.frames.items()
+            if frame.has_field(name)
+        }
+        indices = _indices([*said.rows, *said.given], [document for _, document in documents.values()])
+        ids: set[str] = set()
+        for number in sorted(by_frame.keys() | documents.keys()):
+            rows_there, given_there = by_frame.get(number, ([], []))
+            frame, document = documents.get(number, (None, None))
+            if document is None and not rows_there:
+                continue
+            place = self._place(item, target, number, indices)
+            merged = merge_field(
+                document,
+                rows_there,
+                place,
+                known=said.known | known_ids(document, given_there, place),
+                deletions=self._deletions,
+            )
+            if merged.value != document:
+                frame = sample.frames[number + 1] if frame is None else frame
+                frame[name] = from_document(merged.value, frame[name] if document is not None else None)
+            self.changes += merged.changes
+            ids |= merged.ids
+        return ids
+
+    def _place(
+        self, item: ItemLabels, target: TargetField, frame: int | None = None, indices: Mapping[str, int] | None = None
+    ) -> Place:
+        scope = (self._project, item.item["item_id"], target.name, *(() if frame is None else (str(frame),)))
+        return Place(
+            class_=target.class_,
+            scope=scope,
+            size=item.size,
+            mask_targets=target.targets,
+            attributes=target.attributes,
+            indices=indices or {},
+        )
+
+
+def _indices(rows: Sequence[Row], documents: Sequence[Any]) -> dict[str, int]:
+    """Return FiftyOne's number of each track: the one that it went up with, or the next that is free."""
+    taken = {
+        element["index"]
+        for document in documents
+        if document is not None
+        for element in document.get("detections") or document.get("polylines") or document.get("keypoints") or ()
+        if element.get("index") is not None
+    }
+    indices: dict[str, int] = {}
+    tracks = dict.fromkeys(row["track_id"] for row in rows if row["track_id"] is not None)
+    for track in tracks:
+        number = track.removeprefix(TRACK)
+        if track.startswith(TRACK) and number.isdecimal():
+            indices[track] = int(number)
+    taken |= set(indices.values())
+    following = max(taken, default=0) + 1
+    for track in tracks:
+        if track not in indices:
+            indices[track] = following
+            following += 1
+    return indices

@@ -1,0 +1,180 @@
+"""Samples and labels of FiftyOne's datasets, on their way to a labeling tool."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from airflow_annotation.datasets.fiftyone.opening import View, open_dataset, open_view, parts_of
+from airflow_annotation.datasets.fiftyone.values import (
+    FRAMES,
+    field_class,
+    image_size,
+    mask_targets,
+    to_document,
+    values_of,
+)
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.errors import LabelRowError
+from airflow_annotation.labels.fiftyone.documents import CLASS_OF_FIELD
+from airflow_annotation.labels.fiftyone.rows import INDEX, Asked, rows_of
+from airflow_annotation.labels.submissions import Row
+
+TRACK: Final = "track-"
+"""What the ids of the tracks of a video's frames begin with in the tool; FiftyOne's number of the track follows."""
+
+
+class FiftyOneMedia:
+    """Rows for ``UploadMediaOperator(media=…)``: see :func:`fiftyone_media`. Reads when it is called or iterated."""
+
+    def __init__(self, dataset: Any, view: View | None, media_field: str, fields: Sequence[str]) -> None:
+        self._dataset = dataset
+        self._view = view
+        self._media_field = media_field
+        self._fields = fields
+
+    def __call__(self) -> Iterator[Row]:
+        """Read the dataset."""
+        return iter(self)
+
+    def __iter__(self) -> Iterator[Row]:
+        view = open_view(open_dataset(self._dataset), self._view)
+        metadata = ["width", "height"]
+        if view.media_type == "video":
+            metadata = ["frame_width", "frame_height", "total_frame_count", "frame_rate"]
+        keys = ["item_key", "media", "width", "height", "frame_count", "frame_rate"]
+        names = ["id", self._media_field, *(f"metadata.{name}" for name in metadata)]
+        for part in parts_of(view):
+            values = part.values([*names, *self._fields])
+            for row in zip(*values, strict=True):
+                yield {
+                    **dict(zip(keys, row, strict=False)),
+                    **dict(zip(self._fields, row[len(names) :], strict=True)),
+                }
+
+
+class FiftyOneLabels:
+    """Rows for ``UploadPredictionsOperator(labels=…)``: see :func:`fiftyone_labels`. Reads when called or iterated."""
+
+    def __init__(
+        self,
+        dataset: Any,
+        fields: Mapping[str, str],
+        view: View | None,
+        label_types: Mapping[str, str],
+        attributes: Collection[str],
+    ) -> None:
+        self._dataset = dataset
+        self._fields = fields
+        self._view = view
+        self._label_types = label_types
+        self._attributes = attributes
+
+    def __call__(self) -> Iterator[Row]:
+        """Read the dataset."""
+        return iter(self)
+
+    def __iter__(self) -> Iterator[Row]:
+        dataset = open_dataset(self._dataset)
+        view = open_view(dataset, self._view)
+        _check_fields(dataset, self._fields)
+        needs_size = any(field_class(dataset, name) == "Segmentation" for name in self._fields)
+        needs_size |= "instances" in self._label_types.values()
+        for part in parts_of(view):
+            for sample in part.select_fields([*self._fields]).iter_samples(progress=False):
+                yield from self._rows(dataset, sample, image_size(sample) if needs_size else None)
+
+    def _rows(self, dataset: Any, sample: Any, size: tuple[int, int] | None) -> Iterator[Row]:
+        rows: list[Row] = []
+        empty = True
+        for name, field in self._fields.items():
+            asked = Asked(
+                label_type=self._label_types.get(name),
+                attributes=self._attributes,
+                size=size,
+                mask_targets=mask_targets(dataset, name),
+            )
+            for value, more in values_of(sample, name):
+                empty &= value is None
+                try:
+                    rows += [_of_track({**row, **more}) for row in rows_of(to_document(value), field, asked)]
+                except LabelRowError as error:
+                    raise AnnotationError(f"Sample {sample.id} ({sample.filepath}), {name!r}: {error}") from error
+        for row in rows:
+            yield {"item_key": sample.id, **row}
+        if not rows and not empty:
+            yield {"item_key": sample.id}  # somebody looked, and found nothing
+
+
+def fiftyone_media(
+    dataset: Any, *, view: View | None = None, media_field: str = "filepath", fields: Sequence[str] = ()
+) -> FiftyOneMedia:
+    """Return the samples of a FiftyOne dataset as media for ``UploadMediaOperator``; the sample's id is the item key.
+
+    Nothing is read before the task runs. The dataset is read in parts.
+
+    :param dataset: the dataset's name, or in a task the dataset
+    :param view: the part of it that goes: the name of a saved view, a function that is given the dataset and returns
+        a view, the dotted path of one, or in a task a view
+    :param media_field: the field that holds the file
+    :param fields: other fields that go along as the item's data
+    """
+    return FiftyOneMedia(dataset, view, media_field, tuple(fields))
+
+
+def fiftyone_labels(
+    dataset: Any,
+    fields: str | Sequence[str] | Mapping[str, str],
+    *,
+    view: View | None = None,
+    label_types: Mapping[str, str] | None = None,
+    attributes: Collection[str] = (),
+) -> FiftyOneLabels:
+    """Return labels of a FiftyOne dataset for ``UploadPredictionsOperator``, for people to add to, edit and delete.
+
+    The ids of labels go along where the tool keeps ids. A sample whose fields hold no label is one in which nothing was
+    found, unless they hold nothing at all. Nothing is read before the task runs, and the dataset is read in parts.
+
+    :param dataset: the dataset's name, or in a task the dataset
+    :param fields: the field of the labels, or several; or a dictionary of the project's fields by those of FiftyOne.
+        A field of a video's frames is named as ``frames.detections``, and is called ``detections`` in the project
+    :param view: as for :func:`fiftyone_media`. Of labels that it filters, those that are left go
+    :param label_types: the types of the project's fields by those of FiftyOne, where the class does not say it:
+        ``instances`` for detections that go as masks, ``polygons`` or ``polylines`` for all polylines of a field
+    :param attributes: names of the attributes that go along; the project's label schema has to ask for them
+    :raises ValueError: no field, or a type that there is not
+    """
+    names = [fields] if isinstance(fields, str) else fields
+    by_name = dict(names) if isinstance(names, Mapping) else {name: name.removeprefix(FRAMES) for name in names}
+    if not by_name:
+        raise ValueError("fiftyone_labels: name at least one field.")
+    types = dict(label_types or {})
+    for name, type_ in types.items():
+        if name not in by_name or type_ not in CLASS_OF_FIELD:
+            raise ValueError(
+                f"label_types={{{name!r}: {type_!r}}}: it takes fields that go ({', '.join(by_name)}), and their types "
+                f"({', '.join(CLASS_OF_FIELD)})."
+            )
+    return FiftyOneLabels(dataset, by_name, view, types, frozenset(attributes))
+
+
+def _of_track(row: Row) -> Row:
+    """Let the labels of one track be one label of the tool."""
+    index = row.pop(INDEX, None)
+    if index is not None and "is_keyframe" in row:
+        row |= {"label_id": f"{TRACK}{index}", "track_id": f"{TRACK}{index}"}
+    return row
+
+
+def _check_fields(dataset: Any, names: Iterable[str]) -> None:
+    """Check that a dataset has fields.
+
+    :raises AnnotationError: it does not
+    """
+    for name in names:
+        if field_class(dataset, name) is None:
+            fields = [*dataset.get_field_schema()]
+            fields += [f"{FRAMES}{field}" for field in (dataset.get_frame_field_schema() or ())]
+            raise AnnotationError(
+                f"FiftyOne's dataset {dataset.name!r} has no field {name!r}. It has: {', '.join(fields)}."
+            )

@@ -1,0 +1,113 @@
+"""What the fields of FiftyOne's samples hold, as documents of plain types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from airflow_annotation.datasets.fiftyone.opening import import_fiftyone
+from airflow_annotation.labels.fiftyone.documents import LISTS, NUMBER, TEXT, Document, id_of
+from airflow_annotation.labels.submissions import Row
+
+FRAMES: Final = "frames."
+"""What the names of the fields of a video's frames begin with."""
+
+
+def field_class(dataset: Any, name: str) -> str | None:
+    """Return what a field holds: a class of labels, ``number`` or ``text``; None where there is no such field.
+
+    A field of another kind is of the class ``other``.
+    """
+    schema = dataset.get_field_schema()
+    if name.startswith(FRAMES):
+        schema = dataset.get_frame_field_schema() or {}
+    field = schema.get(name.removeprefix(FRAMES))
+    if field is None:
+        return None
+    document = getattr(field, "document_type", None)
+    if document is not None:
+        return str(document.__name__)
+    plain = {"FloatField": NUMBER, "IntField": NUMBER, "StringField": TEXT}
+    return plain.get(type(field).__name__, "other")
+
+
+def mask_targets(dataset: Any, name: str) -> dict[int, str] | None:
+    """Return the classes by the number in a field's segmentations, None where the dataset does not say."""
+    targets = dataset.mask_targets.get(name) or dataset.default_mask_targets or None
+    if targets is None:
+        return None
+    return {int(number): label for number, label in targets.items() if str(number).isdigit()}
+
+
+def image_size(sample: Any) -> tuple[int, int] | None:
+    """Return width and height of a sample's image in pixels, read from the file where the dataset does not have it."""
+    if sample.media_type != "image":
+        return None
+    metadata = sample.metadata
+    if metadata is None or not metadata.width or not metadata.height:
+        try:
+            metadata = import_fiftyone().ImageMetadata.build_for(sample.filepath)
+        except OSError:
+            return None
+    return int(metadata.width), int(metadata.height)
+
+
+def values_of(sample: Any, name: str) -> Iterator[tuple[Any, Row]]:
+    """Yield what a field holds, and for each of a video's frames which one it is in."""
+    if not name.startswith(FRAMES):
+        yield sample[name], {}
+        return
+    field = name.removeprefix(FRAMES)
+    for number, frame in sample.frames.items():
+        yield frame[field], {"frame": number - 1, "is_keyframe": True}
+
+
+def to_document(value: Any) -> Any:
+    """Return what a field holds as a document of plain types; a mask in a file of its own is read."""
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    document: Document = _plain(value.to_dict())
+    labels = getattr(value, LISTS.get(document["_cls"], ""), None)
+    elements = document.get(LISTS.get(document["_cls"], ""), ()) if labels is not None else [document]
+    for element, label in zip(elements, labels if labels is not None else [value], strict=True):
+        if element.get("mask_path") and element.get("mask") is None:
+            element["mask"] = label.get_mask()
+    return document
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: str(part) if name == "_id" else _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value
+
+
+def from_document(document: Any, before: Any) -> Any:
+    """Return what a field holds, from its document; labels that are as they were stay the same objects.
+
+    :param document: as :func:`to_document` has it, or a plain value
+    :param before: what the field held
+    """
+    if not isinstance(document, Mapping):
+        return document
+    fiftyone = import_fiftyone()
+    key = LISTS.get(document["_cls"])
+    if key is None:
+        return fiftyone.Label.from_dict(_stored(document))
+    old = {} if before is None else {str(label.id): label for label in before[key]}
+    were = {} if before is None else {id_of(element): element for element in to_document(before)[key]}
+    labels = [
+        old[id_of(element)] if were.get(id_of(element)) == element else fiftyone.Label.from_dict(_stored(element))
+        for element in document[key]
+    ]
+    if before is None:
+        return getattr(fiftyone, document["_cls"])(**{key: labels})
+    before[key] = labels
+    return before
+
+
+def _stored(document: Mapping[str, Any]) -> Document:
+    from bson import ObjectId
+
+    return {name: ObjectId(value) if name == "_id" else value for name, value in document.items() if value is not None}

@@ -1,0 +1,299 @@
+"""What people did, put into a field of FiftyOne: labels added, edited and deleted, all else as it was."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+
+from airflow_annotation.labels.diff import TOLERANCE
+from airflow_annotation.labels.fiftyone.documents import (
+    ELEMENTS,
+    LISTS,
+    NUMBER,
+    TEXT,
+    TYPES_OF_CLASS,
+    Document,
+    document_id,
+    elements_of,
+    id_of,
+    read_mask,
+    write_mask,
+)
+from airflow_annotation.labels.fiftyone.elements import (
+    Group,
+    attribute_name,
+    attributes_of,
+    content_of,
+    group_rows,
+    segmentation_mask,
+)
+from airflow_annotation.labels.fiftyone.rows import ROTATION, Asked, rows_of
+from airflow_annotation.labels.submissions import Row
+
+Deletions = Literal["known", "all", "none"]
+
+ADDED: Final = "added"
+EDITED: Final = "edited"
+DELETED: Final = "deleted"
+UNCHANGED: Final = "unchanged"
+
+_FIELD_TYPE: Final = {"instance": "instances", "polygon": "polygons", "polyline": "polylines"}
+_COMPARED: Final = ("label", "point_index", "bbox", ROTATION, "points", "mask_size", "mask_counts", "number", "frame")
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """A field of a sample, or of a frame, that labels go to.
+
+    :param class_: what it holds: a class of FiftyOne, ``number`` or ``text``
+    :param scope: what the ids of labels are unique in
+    :param size: width and height of the image in pixels, None where they are not known
+    :param mask_targets: the numbers of classes in a segmentation
+    :param attributes: names of the attributes that the project asks about
+    :param indices: FiftyOne's number of each track of a video
+    """
+
+    class_: str
+    scope: tuple[str, ...]
+    size: tuple[int, int] | None = None
+    mask_targets: Mapping[str, int] = {}
+    attributes: Collection[str] = ()
+    indices: Mapping[str, int] = {}
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """What a field holds now.
+
+    :param value: its document, plain value, or None
+    :param changes: labels by what became of them
+    :param ids: of the labels that the submission has
+    """
+
+    value: Any
+    changes: Counter[str]
+    ids: frozenset[str]
+
+
+def merge_field(
+    value: Any, rows: Sequence[Row], place: Place, *, known: Collection[str] = (), deletions: Deletions = "known"
+) -> Merged:
+    """Return a field's value after what a submission says of it.
+
+    A label of the submission is a label of the field if their ids agree, or else if they say the same, or in
+    ``Classifications`` have one class. One that says what it said is left exactly as it is. Of one that was edited,
+    class and place are replaced, and the attributes that the project asks about; all else stays, confidence too.
+
+    :param value: what the field holds: a label's document, a plain value, or None
+    :param rows: the submission's rows of this field, of types that the field can hold
+    :param place: the field
+    :param known: ids of the labels that the tool has had, as :attr:`Merged.ids` or :func:`known_ids` say
+    :param deletions: which labels go that are not in the submission: those that the tool has had (``known``), ``all``,
+        or ``none``
+    :raises LabelRowError: rows lack what FiftyOne's class needs
+    """
+    if place.class_ in (NUMBER, TEXT):
+        return _merge_plain(value, rows, place, known, deletions)
+    if place.class_ == "Segmentation":
+        return _merge_segmentation(value, rows, place, known, deletions)
+    groups = group_rows(rows)
+    if place.class_ not in LISTS:
+        groups = groups[-1:]
+    before = elements_of(value)
+    partners = _match(before, groups, place)
+    changes: Counter[str] = Counter()
+    after: list[Document] = []
+    ids: set[str] = set()
+    taken = {id_of(element) for element in before}
+    for number, element in enumerate(before):
+        group = partners.get(number)
+        if group is None:
+            goes = deletions == "all" or (deletions == "known" and id_of(element) in known)
+            changes[DELETED if goes else UNCHANGED] += 1
+            if not goes:
+                after.append(element)
+            continue
+        edited = _edit(element, group, place)
+        changes[UNCHANGED if edited == element else EDITED] += 1
+        after.append(edited)
+        ids.add(id_of(element))
+    matched = {id(group) for group in partners.values()}
+    for group in groups:
+        if id(group) in matched:
+            continue
+        new_id = document_id(group.key, *place.scope)
+        if new_id in taken:
+            new_id = document_id(f"{group.key}\n{group.label}", *place.scope, "again")
+        taken.add(new_id)
+        ids.add(new_id)
+        changes[ADDED] += 1
+        after.append(_new(new_id, group, place))
+    return Merged(_container(value, after, place), changes, frozenset(ids))
+
+
+def known_ids(value: Any, rows: Sequence[Row], place: Place) -> frozenset[str]:
+    """Return the ids of the labels in a field that rows, which the tool was given, are about."""
+    if place.class_ in (NUMBER, TEXT, "Segmentation"):
+        return frozenset(_only_id(value) if rows else ())
+    groups = group_rows(rows)
+    found = _match(elements_of(value), groups, place)
+    before = elements_of(value)
+    return frozenset(document_id(group.key, *place.scope) for group in groups) | {id_of(before[n]) for n in found}
+
+
+def can_hold(class_: str, type_: str) -> bool:
+    """Tell whether a field of FiftyOne can hold labels of a type."""
+    return type_ in TYPES_OF_CLASS.get(class_, ())
+
+
+def _match(before: Sequence[Document], groups: Sequence[Group], place: Place) -> dict[int, Group]:
+    """Return which label of the submission each label of the field is, as far as it is one."""
+    if place.class_ not in LISTS:
+        return {0: groups[0]} if before and groups else {}
+    partners: dict[int, Group] = {}
+    left = list(groups)
+
+    def take(number: int, found: Group | None) -> None:
+        if found is not None:
+            partners[number] = found
+            left[:] = [group for group in left if group is not found]
+
+    if place.class_ == "Classifications":
+        for number, element in enumerate(before):
+            take(number, next((group for group in left if group.label == element.get("label")), None))
+        return partners
+    for number, element in enumerate(before):
+        own = id_of(element)
+        take(number, next((group for group in left if document_id(group.key, *place.scope) == own), None))
+    tracks = {index: track for track, index in place.indices.items()}
+    for number, element in enumerate(before):
+        if number not in partners and left:
+            track = tracks.get(element.get("index", -1))
+            take(number, next((group for group in left if track and group.rows[0].get("track_id") == track), None))
+        if number not in partners:
+            take(number, next((group for group in left if _says_same(element, group, place)), None))
+    return partners
+
+
+def _says_same(element: Document, group: Group, place: Place) -> bool:
+    if group.type == "ellipse":
+        return False
+    asked = Asked(label_type=_FIELD_TYPE.get(group.type), size=place.size or _mask_size(group))
+    before = [*rows_of(element, "", asked)]
+    return len(before) == len(group.rows) and all(map(_same_row, before, group.rows))
+
+
+def _same_row(one: Row, other: Row) -> bool:
+    for name in _COMPARED:
+        values = one.get(name), other.get(name)
+        if name == ROTATION:
+            values = values[0] or 0.0, values[1] or 0.0
+        if name == "frame" and one["type"] != "span":
+            continue
+        if name == "frame" and (one["frame"], one["frame_end"]) != (other["frame"], other["frame_end"]):
+            return False
+        if name in ("bbox", ROTATION, "points", "number"):
+            if (values[0] is None) != (values[1] is None):
+                return False
+            if values[0] is not None and not _close(*values):
+                return False
+        elif values[0] != values[1]:
+            return False
+    return True
+
+
+def _close(one: Any, other: Any) -> bool:
+    arrays = np.asarray(one, float), np.asarray(other, float)
+    return arrays[0].shape == arrays[1].shape and np.allclose(*arrays, rtol=0, atol=TOLERANCE)
+
+
+def _mask_size(group: Group) -> tuple[int, int] | None:
+    size = group.rows[0].get("mask_size")
+    return None if size is None else (size[1], size[0])
+
+
+def _edit(element: Document, group: Group, place: Place) -> Document:
+    edited = dict(element)
+    if not _says_same(element, group, place):
+        edited |= content_of(group, place.size, element)
+        if "mask" in edited and group.type == "instance":
+            edited.pop("mask_path", None)
+    attributes, _ = attributes_of(group.rows)
+    for name in map(attribute_name, place.attributes):
+        attributes.setdefault(name, None)
+    for name, answer in attributes.items():
+        if answer != edited.get(name):
+            edited[name] = answer
+    return edited
+
+
+def _new(new_id: str, group: Group, place: Place) -> Document:
+    attributes, score = attributes_of(group.rows)
+    document: Document = {
+        "_id": new_id,
+        "_cls": ELEMENTS.get(place.class_, place.class_),
+        "tags": [],
+        **content_of(group, place.size, None),
+        **{name: answer for name, answer in attributes.items() if answer is not None},
+    }
+    if score is not None:
+        document["confidence"] = score
+    row = group.rows[0]
+    if row.get("track_id") in place.indices:
+        document["index"] = place.indices[row["track_id"]]
+    if row.get("is_keyframe") is not None and row["type"] != "span":
+        document["keyframe"] = row["is_keyframe"]
+    return document
+
+
+def _container(value: Any, elements: list[Document], place: Place) -> Any:
+    key = LISTS.get(place.class_)
+    if key is None:
+        return elements[0] if elements else None
+    return {**(value or {"_cls": place.class_}), key: elements}
+
+
+def _merge_plain(value: Any, rows: Sequence[Row], place: Place, known: Collection[str], deletions: Deletions) -> Merged:
+    if not rows:
+        return _without(value, known, deletions)
+    row = rows[-1]
+    new = row["number"] if place.class_ == NUMBER else row["text"] if row["type"] == "text" else row["label"]
+    if isinstance(value, int) and float(new).is_integer():
+        new = int(new)
+    same = _close(value, new) if place.class_ == NUMBER and value is not None else value == new
+    change = ADDED if value is None else UNCHANGED if same else EDITED
+    return Merged(value if same else new, Counter({change: 1}), _only_id(new))
+
+
+def _merge_segmentation(
+    value: Any, rows: Sequence[Row], place: Place, known: Collection[str], deletions: Deletions
+) -> Merged:
+    if not rows:
+        return _without(value, known, deletions)
+    mask = segmentation_mask(rows, place.mask_targets, value)
+    if value is None:
+        new_id = document_id("segmentation", *place.scope)
+        document = {"_id": new_id, "_cls": "Segmentation", "tags": [], "mask": write_mask(mask)}
+        return Merged(document, Counter({ADDED: 1}), _only_id(document))
+    if value.get("mask") is not None and np.array_equal(read_mask(value["mask"]), mask):
+        return Merged(value, Counter({UNCHANGED: 1}), _only_id(value))
+    edited = {**value, "mask": write_mask(mask)}
+    edited.pop("mask_path", None)
+    return Merged(edited, Counter({EDITED: 1}), _only_id(value))
+
+
+def _without(value: Any, known: Collection[str], deletions: Deletions) -> Merged:
+    """Return a field of one value that the submission says nothing of."""
+    if value is None:
+        return Merged(None, Counter(), frozenset())
+    goes = deletions == "all" or (deletions == "known" and not _only_id(value).isdisjoint(known))
+    return Merged(None if goes else value, Counter({DELETED if goes else UNCHANGED: 1}), frozenset())
+
+
+def _only_id(value: Any) -> frozenset[str]:
+    """Return what stands for the one value of a field among the ids of labels."""
+    if value is None:
+        return frozenset()
+    return frozenset((id_of(value),)) if isinstance(value, Mapping) else frozenset(("value",))

@@ -1,0 +1,208 @@
+"""Annotations into the samples of a FiftyOne dataset."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import quote, urlsplit
+
+from airflow_annotation.datasets.fiftyone.fields import add_fields, target_fields
+from airflow_annotation.datasets.fiftyone.ledger import Known, Ledger, Record, encode_states
+from airflow_annotation.datasets.fiftyone.opening import fiftyone_errors, import_fiftyone, open_dataset, open_view
+from airflow_annotation.datasets.fiftyone.samples import ItemLabels, SampleMerger, item_labels
+from airflow_annotation.datasets.results import LandingResult
+from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.labels.fiftyone.merge import Deletions
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.landing.landings_row import landed_of, landings_row
+from airflow_annotation.landing.lineage import LandedAsset
+from airflow_annotation.landing.plan import LandingPlan
+from airflow_annotation.landing.refresh import Landed
+from airflow_annotation.landing.spool import Spool
+from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+MatchBy = Literal["id", "filepath"]
+Unlabeled = Literal["keep", "delete"]
+
+_OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
+_NO_SAMPLE: Final = "items without a sample"
+_PER_ITEM: Final = ("latest", "ground_truth", "consensus")
+
+
+class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
+    """Merge what people did in a project into the samples of a FiftyOne dataset.
+
+    The unit is the label. One that people added is added to its field, one that they edited gets its new class and
+    place, one that they deleted goes. All else stays as it is: labels that never went to the tool, confidence and other
+    attributes of those that did, and the fields of samples that nobody has labeled. Labels are found by their ids, or
+    where the tool does not keep ids, by what they say. A field of the project that the dataset does not have is added.
+
+    Of each item one submission is merged: the latest, the ground truth, or a consensus. A second run changes nothing,
+    and a task that is retried goes on where the try before it ended: the same label has the same id each time. Only
+    items that have changed in the tool are read again. What has landed is kept in FiftyOne's database, beside the
+    dataset.
+
+    FiftyOne's database is the one that ``FIFTYONE_DATABASE_URI`` names on the worker. Needs the extra ``fiftyone``.
+
+    Returns what :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report` does, the ``dataset``, its
+    ``fields``, the ``rows`` (``samples`` that were looked at, and labels that were ``added``, ``edited``, ``deleted``
+    and left ``unchanged`` in them), and ``seconds``.
+
+    :param dataset: the name of FiftyOne's dataset. (templated)
+    :param match_by: what tells an item's sample: ``id``, where the item's key is the sample's id, as
+        :func:`~airflow_annotation.datasets.fiftyone.fiftyone_media` makes it; or ``filepath``, where it is the file
+    :param unlabeled: what becomes of the labels of an item for which nobody has submitted anything, or which was
+        skipped: ``keep`` them, or ``delete`` those that went to the tool, as FiftyOne does
+    :param deletions: which labels go that are not in a submission: those that the tool has had (``known``): predictions
+        of the project, and what this task has merged before; ``all`` of the field, for a tool that does not return
+        predictions; or ``none``
+    """
+
+    template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "dataset")
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        match_by: MatchBy = "id",
+        unlabeled: Unlabeled = "keep",
+        deletions: Deletions = "known",
+        **kwargs: Unpack[TransferParameters],
+    ) -> None:
+        kwargs.setdefault("annotations", "latest")
+        kwargs.setdefault("include_predictions", True)
+        super().__init__(**kwargs)
+        if self.read_options.annotations not in _PER_ITEM:
+            raise ValueError(
+                f"FiftyOne's samples take one submission for each item: annotations is one of "
+                f"{', '.join(map(repr, _PER_ITEM))}."
+            )
+        if self.coordinates != "relative":
+            raise ValueError("FiftyOne's coordinates are relative: leave coordinates out.")
+        if self.include_media is not None:
+            raise ValueError("FiftyOne's samples have their media: leave include_media out.")
+        if deletions == "known" and not self.read_options.include_predictions:
+            raise ValueError("Predictions tell which labels the tool has had: include_predictions=True, or deletions.")
+        self.dataset = dataset
+        self.match_by = match_by
+        self.unlabeled = unlabeled
+        self.deletions = deletions
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides what is merged."""
+        own = {name: getattr(self, name) for name in ("match_by", "unlabeled", "deletions")}
+        return {**super().settings, **own}
+
+    @property
+    def destination(self) -> str:
+        """The dataset."""
+        return f"FiftyOne's dataset {self.dataset!r}"
+
+    def find_landed(self, project: AnnotationProject) -> Landed | None:
+        """Return what has landed of the project in the dataset."""
+        dataset = open_dataset(self.dataset)
+        with fiftyone_errors(self.dataset):
+            ledger = Ledger(dataset, project.uri)
+            landing = ledger.find_landing()
+        return None if landing is None else landed_of(landing, ledger.read_states)
+
+    def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
+        """Merge what was read, batch after batch, and commit the landing when all samples are saved."""
+        dataset = open_dataset(self.dataset)
+        with fiftyone_errors(self.dataset):
+            return self._merge(dataset, landing, spool)
+
+    def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:
+        """Return the asset of the dataset: ``fiftyone://<host of the database>/<dataset>``."""
+        database = urlsplit(import_fiftyone().config.database_uri or "")
+        return [LandedAsset(f"fiftyone://{database.hostname or 'localhost'}/{quote(landing['dataset'], safe='')}", {})]
+
+    def _merge(self, dataset: Any, landing: LandingPlan, spool: Spool) -> LandingResult:
+        ledger = Ledger(dataset, landing.project.uri)
+        last = ledger.find_landing()
+        if not landing.full and (last is None or last["version"] != landing.landed_version):
+            raise LandingMovedError(f"Another landing of {landing.project.uri} was committed since this was planned.")
+        known = ledger.read_known()
+        targets = target_fields(dataset, landing.label_schema, self.field_mapping or {})
+        add_fields(dataset, targets)
+        merger = SampleMerger(landing.project.uri, targets, self.deletions)
+        version = uuid.uuid4().hex
+        parts: list[str] = []
+        counts: Counter[str] = Counter()
+        for batch in self.checked(spool.batches()):
+            items = [*item_labels(batch)]
+            samples = self._find_samples(dataset, items, [target.name for target in targets])
+            records, changed = self._merge_batch(batch, items, samples, known, merger)
+            # Before the samples: labels of a landing that dies here are known to the next one.
+            parts.append(ledger.write_part(version, len(parts), records))
+            with open_view(dataset, None).save_context() as context:
+                for sample in changed:
+                    context.save(sample)
+            counts["samples"] += len(samples)
+            counts[_NO_SAMPLE] += len(items) - len(samples)
+        if counts[_NO_SAMPLE] and not counts["samples"]:
+            what = "its key is a sample's id" if self.match_by == "id" else "its media is a sample's file"
+            raise AnnotationError(
+                f"None of {counts[_NO_SAMPLE]} items has a sample in FiftyOne's dataset {self.dataset!r}: with "
+                f"match_by={self.match_by!r}, {what}."
+            )
+        if len(landing.vanished) and not landing.full:
+            gone = [Record(item_id, {}) for item_id in landing.vanished.to_pylist()]
+            parts.append(ledger.write_part(version, len(parts), gone))
+        row = landings_row(landing, version)
+        if row["full_at"] is None and last is not None:
+            row["full_at"] = last["full_at"]
+        ledger.commit(row, parts, full=landing.full)
+        left_out = merger.left_out + Counter({_NO_SAMPLE: counts[_NO_SAMPLE]})  # none of what is 0
+        for what, count in sorted(left_out.items()):
+            self.log.warning("Left out %d %s", count, what)
+        labels = {name: merger.changes[name] for name in ("added", "edited", "deleted", "unchanged")}
+        result: LandingResult = {
+            "dataset": self.dataset,
+            "fields": [target.name for target in targets],
+            "version": version,
+            "rows": {"samples": counts["samples"], **labels},
+        }
+        return {**result, "left_out": dict(left_out)} if left_out else result
+
+    def _merge_batch(
+        self,
+        batch: LabelTables,
+        items: Sequence[ItemLabels],
+        samples: dict[str, Any],
+        known: Known,
+        merger: SampleMerger,
+    ) -> tuple[list[Record], list[Any]]:
+        records: list[Record] = []
+        changed: list[Any] = []
+        for item, state in zip(items, encode_states(batch.items), strict=True):
+            item_id = item.item["item_id"]
+            labels = {field: set(ids) for field, ids in known.get(item_id, {}).items()}
+            sample = samples.get(item_id)
+            if sample is not None and (item.is_labeled or self.unlabeled == "delete"):
+                for field, ids in merger.merge(sample, item, labels).items():
+                    labels.setdefault(field, set()).update(ids)
+                changed.append(sample)
+            records.append(Record(item_id, {field: sorted(ids) for field, ids in labels.items() if ids}, state))
+        return records, changed
+
+    def _find_samples(self, dataset: Any, items: Sequence[ItemLabels], fields: Sequence[str]) -> dict[str, Any]:
+        """Return the samples of items by the items' ids."""
+        view = open_view(dataset, None).select_fields([*fields])
+        if self.match_by == "id":
+            by_name = {item.item["item_key"]: item.item["item_id"] for item in items}
+            found = view.select([key for key in by_name if _OBJECT_ID.fullmatch(key)])
+            name = "id"
+        else:
+            by_name = {item.path: item.item["item_id"] for item in items if item.path}
+            found = view.select_by("filepath", [*by_name])
+            name = "filepath"
+        return {by_name[sample[name]]: sample for sample in found.iter_samples(progress=False)}
