@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml  # type: ignore[import-untyped]  # comes with Airflow, its types do not
 
 from airflow_annotation.exceptions import LandingMovedError
-from airflow_annotation.labels.tables import SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,9 +71,9 @@ def describe_files(card: str, manifest: Manifest) -> str:
     if not isinstance(header, dict):
         raise ValueError("its header is no mapping")  # noqa: TRY004 - it was read, and is no argument
     configs = [
-        {"config_name": table, "data_files": [file.path for file in manifest.files[table]]}
+        {"config_name": table, "data_files": [file.path for file in files]}
         | ({"default": True} if table == _DEFAULT else {})
-        for table in SCHEMAS
+        for table, files in manifest.files.items()
     ]
     dumped = yaml.safe_dump({**header, "configs": configs}, sort_keys=False, allow_unicode=True)
     return f"{_FENCE}{dumped}{_FENCE}{lines}"

@@ -8,7 +8,7 @@
       items/ annotations/ labels/       Delta tables (https://github.com/delta-io/delta/blob/master/PROTOCOL.md)
 
 A landing is one commit to each of the tables: a refresh is one MERGE, which writes again only the files that hold rows
-of items that have changed. The manifest names the versions of the three that belong together, and moves last; so
+of items that have changed. The manifest names the versions of the tables that belong together, and moves last; so
 :func:`~airflow_annotation.datasets.parquet.read_dataset` gives a whole landing, while a reader of a single table
 without the manifest sees that table's own last commit.
 """
@@ -28,7 +28,7 @@ from fsspec.implementations.local import LocalFileSystem
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.datasets.versions import Manifest, NewVersion, Written, find_version, write_version
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
-from airflow_annotation.labels.tables import SCHEMAS, with_all_columns
+from airflow_annotation.labels.tables import ALL_SCHEMAS, with_all_columns
 from airflow_annotation.media.storage import make_folder
 
 if TYPE_CHECKING:
@@ -61,9 +61,10 @@ class DeltaTables:
         self._root = _location(store.path)
         self._options = _storage_options(store.path)
 
-    def overwrite(self, read: Rows) -> dict[str, int]:
-        """Replace all rows, and return the version of each table.
+    def overwrite(self, names: Sequence[str], read: Rows) -> dict[str, int]:
+        """Replace all rows, and return the version of each table. A table that does not land any more becomes empty.
 
+        :param names: the tables that land
         :param read: returns the new rows of a table
         :raises LandingMovedError: somebody else writes to the tables
         """
@@ -71,13 +72,15 @@ class DeltaTables:
         from deltalake.exceptions import CommitFailedError
 
         versions = {}
-        for name, schema in SCHEMAS.items():
+        for name, schema in ALL_SCHEMAS.items():
             before = self._find(name)
+            if before is None and name not in names:
+                continue
             start = -1 if before is None else before.version()
             try:
                 write_deltalake(
                     self._uri(name) if before is None else before,
-                    pa.RecordBatchReader.from_batches(schema, read(name)),
+                    pa.RecordBatchReader.from_batches(schema, read(name) if name in names else ()),
                     mode="overwrite",
                     schema_mode="overwrite",
                     configuration=_KEEPS_ITS_LOG,
@@ -86,8 +89,10 @@ class DeltaTables:
                 )
             except CommitFailedError as error:
                 raise LandingMovedError(f"Another landing writes to {self._uri(name)}.") from error
-            versions[name] = self._open(name).version()
-            self._check_alone(name, start, versions[name])
+            end = self._open(name).version()
+            self._check_alone(name, start, end)
+            if name in names:
+                versions[name] = end
         return versions
 
     def merge(self, versions: dict[str, int], replaced: pa.Array, read: Rows) -> dict[str, int]:
@@ -101,11 +106,12 @@ class DeltaTables:
         from deltalake.exceptions import CommitFailedError
 
         merged = {}
-        for name, schema in SCHEMAS.items():
+        for name, version in versions.items():
+            schema = ALL_SCHEMAS[name]
             table = self._open(name)
             try:
-                if not _holds(table, versions[name]):
-                    table.restore(versions[name], commit_properties=self._alone)
+                if not _holds(table, version):
+                    table.restore(version, commit_properties=self._alone)
                 start = table.version()
                 merger = table.merge(
                     _merge_source(schema, replaced, read(name)),
@@ -131,7 +137,7 @@ class DeltaTables:
         :param version: its version
         :param columns: read these only
         """
-        schema = SCHEMAS[table]
+        schema = ALL_SCHEMAS[table]
         chosen = pa.schema([schema.field(name) for name in columns or schema.names])
         opened = self._open(table, version).to_pyarrow_dataset()
         present = pa.schema([field for field in chosen if field.name in opened.schema.names])
@@ -151,12 +157,15 @@ class DeltaTables:
 
         :param kept: the versions of the tables, a dictionary a landing
         """
-        for name in SCHEMAS:
-            self._open(name).vacuum(
+        for name in ALL_SCHEMAS:
+            table = self._find(name)
+            if table is None:
+                continue
+            table.vacuum(
                 retention_hours=0,
                 dry_run=False,
                 enforce_retention_duration=False,
-                keep_versions=sorted({versions[name] for versions in kept}),
+                keep_versions=sorted({versions[name] for versions in kept if name in versions}),
             )
 
     def _uri(self, name: str) -> str:
@@ -204,7 +213,7 @@ def land_delta(store: DatasetStore, new: NewVersion, replaced: pa.Array, read: R
     def write(folder: ObjectStoragePath) -> Written:
         make_folder(folder.fs, folder.path)
         if new.follows is None:
-            versions = tables.overwrite(read)
+            versions = tables.overwrite(new.tables, read)
         else:
             versions = tables.merge(new.follows.delta_versions, replaced, read)
         return Written({}, versions, {name: tables.count(name, version) for name, version in versions.items()})

@@ -15,7 +15,7 @@ files that the manifest names.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, overload
@@ -38,7 +38,7 @@ from airflow_annotation.datasets.versions import (
     write_version,
 )
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.labels.tables import SCHEMAS, LabelTables, with_all_columns
+from airflow_annotation.labels.tables import ALL_SCHEMAS, SCHEMAS, LabelTables, with_all_columns
 from airflow_annotation.media.storage import make_folder
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def read_dataset(
 ) -> dict[str, pa.Table] | dict[str, pd.DataFrame]:
     """Read the ``items``, ``annotations`` and ``labels`` of a version, and check that they are whole.
 
+    A version that has ``agreement`` returns that too.
+
     Holds everything in memory; :func:`~airflow_annotation.datasets.versions.read_manifest` names the files, for readers
     that scan.
 
@@ -80,19 +82,19 @@ def read_dataset(
     if manifest.delta_versions:
         store = FolderStore(folder)
         tables = {
-            name: pa.Table.from_batches(read_rows(store, manifest, name), schema) for name, schema in SCHEMAS.items()
+            name: pa.Table.from_batches(read_rows(store, manifest, name), ALL_SCHEMAS[name]) for name in manifest.rows
         }
     else:
         tables = {
             name: pa.Table.from_batches(
                 [
-                    with_all_columns(batch, schema)
-                    for file in manifest.files[name]
+                    with_all_columns(batch, ALL_SCHEMAS[name])
+                    for file in files
                     for batch in _read_file(folder, file).to_batches()
                 ],
-                schema,
+                ALL_SCHEMAS[name],
             )
-            for name, schema in SCHEMAS.items()
+            for name, files in manifest.files.items()
         }
     return {name: table.to_pandas() for name, table in tables.items()} if as_pandas else tables
 
@@ -120,8 +122,8 @@ def refresh_dataset(
     def write(folder: ObjectStoragePath) -> Written:
         make_folder(folder.fs, folder.path)
         files = {}
-        for name, schema in SCHEMAS.items():
-            with TableWriter(folder, name, schema) as writer:
+        for name in new.tables:
+            with TableWriter(folder, name, ALL_SCHEMAS[name]) as writer:
                 for batch in rows(name):
                     writer.write(batch)
                 files[name] = [writer.finish()]
@@ -131,23 +133,29 @@ def refresh_dataset(
 
 
 def write_tables(
-    folder: ObjectStoragePath, batches: Iterable[LabelTables], *, hashed: bool = True
+    folder: ObjectStoragePath,
+    batches: Iterable[LabelTables],
+    *,
+    hashed: bool = True,
+    beside: Mapping[str, Callable[[LabelTables], pa.RecordBatch]] | None = None,
 ) -> dict[str, TableFile]:
     """Write batches as one Parquet file a table, in a folder of their own; return the files by table.
 
     :param folder: the folder
     :param batches: the tables
     :param hashed: False for files that no manifest will name: their ``sha256`` is of nothing then
+    :param beside: further tables by name, one of ``ALL_SCHEMAS`` each: returns a batch's rows
     """
+    beside = beside or {}
     make_folder(folder.fs, folder.path)
     with ExitStack() as opened:
         writers = {
-            name: opened.enter_context(TableWriter(folder, name, schema, hashed=hashed))
-            for name, schema in SCHEMAS.items()
+            name: opened.enter_context(TableWriter(folder, name, ALL_SCHEMAS[name], hashed=hashed))
+            for name in (*SCHEMAS, *beside)
         }
         for batch in batches:
             for name, writer in writers.items():
-                writer.write(getattr(batch, name))
+                writer.write(getattr(batch, name) if name in SCHEMAS else beside[name](batch))
         return {name: writer.finish() for name, writer in writers.items()}
 
 
@@ -170,7 +178,7 @@ def read_rows(
     for file in manifest.files[table]:
         with store.open(file.path) as opened, _damages(f"{store.uri}/{file.path}"):
             for batch in read_row_groups(opened, columns):
-                yield batch if columns else with_all_columns(batch, SCHEMAS[table])
+                yield batch if columns else with_all_columns(batch, ALL_SCHEMAS[table])
 
 
 def read_row_groups(source: Path | IO[bytes], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:

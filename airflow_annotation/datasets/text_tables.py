@@ -11,7 +11,7 @@ columns as text there, or land with a ``transform`` that puts ``'`` before such 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.datasets.table_files import HashingFile, TableFile
-from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, LabelTables
+from airflow_annotation.labels.tables import ALL_SCHEMAS, JSON_COLUMNS, SCHEMAS, LabelTables
 from airflow_annotation.media.storage import make_folder
 
 JSONL: Final = "jsonl"
@@ -33,7 +33,10 @@ TEXT_FORMATS: Final = (JSONL, CSV)
 
 
 def write_text_tables(
-    folder: ObjectStoragePath, batches: Iterable[LabelTables], text_format: str
+    folder: ObjectStoragePath,
+    batches: Iterable[LabelTables],
+    text_format: str,
+    beside: Mapping[str, Iterable[pa.RecordBatch]] | None = None,
 ) -> dict[str, list[TableFile]]:
     """Write batches as one text file a table, in a folder of their own; return the files by table.
 
@@ -42,18 +45,23 @@ def write_text_tables(
     :param folder: the folder
     :param batches: the tables
     :param text_format: one of :data:`TEXT_FORMATS`
+    :param beside: the rows of further tables by name, one of ``ALL_SCHEMAS`` each
     """
+    beside = beside or {}
     make_folder(folder.fs, folder.path)
     writer = _JsonLines if text_format == JSONL else _CommaSeparated
     with ExitStack() as opened:
         tables = {}
-        for name in SCHEMAS:
+        for name in (*SCHEMAS, *beside):
             path = folder / f"{name}.{text_format}"
             file = opened.enter_context(closing(HashingFile(path.fs.open(path.path, "wb"))))
             tables[name] = writer(name, file)
         for batch in batches:
-            for name, table in tables.items():
-                table.write(getattr(batch, name))
+            for name in SCHEMAS:
+                tables[name].write(getattr(batch, name))
+        for name, rows in beside.items():
+            for part in rows:
+                tables[name].write(part)
     return {name: [table.file.describe(f"{name}.{text_format}", table.rows)] for name, table in tables.items()}
 
 
@@ -78,7 +86,7 @@ class _CommaSeparated:
     def __init__(self, table: str, file: HashingFile) -> None:
         self.file = file
         self.rows = 0
-        schema = SCHEMAS[table]
+        schema = ALL_SCHEMAS[table]
         header: Any = pa.RecordBatch.from_pylist([], schema=pa.schema([(name, pa.string()) for name in schema.names]))
         pa.csv.write_csv(header, file)
 

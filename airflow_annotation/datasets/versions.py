@@ -29,7 +29,7 @@ from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.tables import TABLES_VERSION
+from airflow_annotation.labels.tables import SCHEMAS, TABLES_VERSION
 from airflow_annotation.media.storage import without_connection
 from airflow_annotation.storage_providers import provider_of_scheme
 
@@ -189,6 +189,7 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     :param label_schema: the project's, before any renaming of fields
     :param settings: what the landing was asked for
     :param dataset_format: the format of the files
+    :param tables: names of the tables that it has, in a format of tables
     :param follows: the version that unchanged rows are taken over from; None where all items were read
     :param watermark: by the tool's clock: all changes up to it are in the version
     :param changes: as the manifest has it
@@ -203,6 +204,7 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     label_schema: LabelSchema
     settings: dict[str, Any]
     dataset_format: str = PARQUET
+    tables: tuple[str, ...] = tuple(SCHEMAS)
     follows: Manifest | None = None
     watermark: datetime | None = None
     changes: dict[str, int] | None = None

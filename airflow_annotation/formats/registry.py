@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.arguments import as_text
@@ -206,6 +207,7 @@ def land_dataset(
     *,
     options: Mapping[str, Any] | None = None,
     landed_media: LandedMedia | None = None,
+    beside: Mapping[str, Iterable[pa.RecordBatch]] | None = None,
 ) -> LandingResult:
     """Write a version of a dataset of text or to train with, make it the current one, and return where it is.
 
@@ -215,10 +217,11 @@ def land_dataset(
     :param batches: the whole project; its fields may be renamed by ``field_mapping`` in the version's settings
     :param options: what is asked of the format
     :param landed_media: as for :func:`write_training_dataset`
+    :param beside: the rows of further tables by name, for a format of text
     """
     if new.dataset_format in TEXT_FORMATS:
         manifest = write_version(
-            store, new, lambda folder: Written(write_text_tables(folder, batches, new.dataset_format))
+            store, new, lambda folder: Written(write_text_tables(folder, batches, new.dataset_format, beside))
         )
         return describe_version(store, manifest)
     asked = read_options(new.dataset_format, options or {})

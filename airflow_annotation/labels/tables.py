@@ -107,14 +107,42 @@ LABELS: Final = pa.schema(
     ]
 )
 
+AGREEMENT: Final = pa.schema(
+    [
+        _required("project", pa.string()),
+        _required("item_id", pa.string()),
+        _required("item_key", pa.string()),
+        _required("field", pa.string()),
+        _required("measure", pa.string()),
+        pa.field("annotation_id", pa.string()),
+        pa.field("annotator", pa.string()),
+        _required("value", pa.float64()),
+        pa.field("ground_truth", pa.float64()),
+        _required("annotators", pa.list_(pa.string())),
+    ]
+)
+"""How far the submissions of an item agree in a field.
+
+A row for each item, field and measure, and one more for each submission, which has an ``annotation_id`` and an
+``annotator``. ``value`` is 0..1, the mean of the pairs of submissions: of all pairs of the item, or of those that the
+submission is in. ``ground_truth`` is the submission's own agreement with the one that is marked so, if there is one.
+``annotators`` are those that were compared.
+"""
+
 SCHEMAS: Final[dict[str, pa.Schema]] = {"items": ITEMS, "annotations": ANNOTATIONS, "labels": LABELS}
+
+AGREEMENT_TABLE: Final = "agreement"
+
+ALL_SCHEMAS: Final[dict[str, pa.Schema]] = {**SCHEMAS, AGREEMENT_TABLE: AGREEMENT}
+"""All tables that a landing can have: the three, and those that land beside them by choice."""
 
 KEYS: Final[dict[str, tuple[str, ...]]] = {
     "items": ("project", "item_id"),
     "annotations": ("project", "annotation_id", "origin"),
     "labels": ("project", "annotation_id", "origin", "ordinal", "frame"),
+    AGREEMENT_TABLE: ("project", "item_id", "field", "measure", "annotation_id"),
 }
-"""What is unique in each table. ``frame`` is null for all that is not video."""
+"""What is unique in each table. ``frame`` is null for all that is not video, ``annotation_id`` for a whole item."""
 
 ITEM_STATES: Final = pa.schema(
     [ITEMS.field(name) for name in ("item_id", "status", "annotation_count", "prediction_count", "updated_at")]
@@ -125,6 +153,7 @@ JSON_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "items": ("media", "data"),
     "annotations": (),
     "labels": ("attributes", "raw"),
+    AGREEMENT_TABLE: (),
 }
 """String columns that hold a JSON document, for destinations that have a type of their own for it."""
 

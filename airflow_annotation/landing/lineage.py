@@ -13,7 +13,7 @@ from airflow.sdk.definitions.asset import AssetRef
 from airflow_annotation.assets import LANDED_ANNOTATIONS, folder_uri, openlineage_dataset
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.labels.tables import SCHEMAS
+from airflow_annotation.labels.tables import ALL_SCHEMAS, SCHEMAS
 from airflow_annotation.parameters import VisibleParameters
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class LandingTask(VisibleParameters):
         """
         if "target" not in landing:
             return []
-        is_parquet = landing["rows"].keys() == SCHEMAS.keys()
-        return [LandedAsset(folder_uri(landing["target"]), SCHEMAS if is_parquet else {})]
+        names = landing["rows"] if SCHEMAS.keys() <= landing["rows"].keys() else ()  # or it has another form
+        return [LandedAsset(folder_uri(landing["target"]), {name: ALL_SCHEMAS[name] for name in names})]
 
     def source_uris(self, landing: LandingResult) -> list[str]:
         """Return the URIs of what was landed.

@@ -14,7 +14,7 @@ from airflow_annotation.datasets.landed import join_tables
 from airflow_annotation.datasets.parquet import read_row_groups
 from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.datasets.versions import Written
-from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+from airflow_annotation.labels.tables import ALL_SCHEMAS, SCHEMAS, LabelTables
 from airflow_annotation.media.storage import copy_files
 
 
@@ -26,13 +26,13 @@ class Spool:
 
     def __init__(self, parts: Sequence[tuple[ObjectStoragePath, Mapping[str, TableFile]]]) -> None:
         self.parts = parts
-        self.rows = {name: sum(files[name].rows for _, files in parts) for name in SCHEMAS}
-        """Rows by table."""
+        self.rows = {name: sum(files[name].rows for _, files in parts) for name in ALL_SCHEMAS if name in parts[0][1]}
+        """Rows by table, of all tables that land."""
 
     def read(self, table: str) -> Iterator[pa.RecordBatch]:
         """Yield a table's rows, those of an item one after the other, with the items in the same order in each table.
 
-        :param table: ``items``, ``annotations`` or ``labels``
+        :param table: ``items``, ``annotations``, ``labels``, or another that lands beside them
         """
         for folder, files in self.parts:
             path = folder / files[table].path
@@ -40,7 +40,7 @@ class Spool:
                 yield from read_row_groups(file)
 
     def batches(self) -> Iterator[LabelTables]:
-        """Yield the rows of all tables as batches of whole items."""
+        """Yield the rows of the three tables as batches of whole items."""
         return join_tables(*(self.read(table) for table in SCHEMAS))
 
     def copy_into(self, folder: ObjectStoragePath) -> Written:
@@ -49,7 +49,7 @@ class Spool:
         :param folder: of the version
         """
         copies: dict[str, str] = {}
-        written: dict[str, list[TableFile]] = {name: [] for name in SCHEMAS}
+        written: dict[str, list[TableFile]] = {name: [] for name in self.rows}
         for number, (part, files) in enumerate(self.parts):
             for name, file in files.items():
                 path = file.path if len(self.parts) == 1 else f"{name}-{number:05}.parquet"

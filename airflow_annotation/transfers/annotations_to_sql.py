@@ -6,23 +6,19 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from airflow_annotation.datasets.landed import LandedProject, to_relative
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.sql import make_engine
-from airflow_annotation.labels.agreement import AGREEMENT, AgreementMeter
-from airflow_annotation.labels.agreement.meter import rating_spans
-from airflow_annotation.labels.tables import SCHEMAS
+from airflow_annotation.labels.tables import AGREEMENT, AGREEMENT_TABLE, SCHEMAS
 from airflow_annotation.landing.landings_row import landed_of, landings_row, read_json
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
-from airflow_annotation.warehouses.landings import AGREEMENT_TABLE
 from airflow_annotation.warehouses.views import check_views
 
 if TYPE_CHECKING:
@@ -54,8 +50,6 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         :data:`~airflow_annotation.warehouses.views.VIEWS`, or a list of names: ``pixel_boxes`` (boxes in pixels),
         ``latest_labels`` (of the last submission for each item), ``class_counts``, and with ``agreement``
         ``annotator_quality`` (submissions, time for an item, agreement with others and with ground truth)
-    :param agreement: also land a table ``agreement``, of how far the submissions of each item agree in each field, with
-        the columns of :data:`~airflow_annotation.labels.agreement.AGREEMENT`; needs ``annotations="all"``
     """
 
     template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "sql_conn_id", "table_prefix", "schema")
@@ -69,14 +63,10 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         table_prefix: str = "",
         schema: str | None = None,
         views: bool | Sequence[str] = False,
-        agreement: bool = False,
         **kwargs: Unpack[TransferParameters],
     ) -> None:
         super().__init__(**kwargs)
-        if agreement and self.read_options.annotations != "all":
-            raise ValueError("agreement compares all submissions: land them with annotations='all'.")
-        self.views = check_views(views, agreement=agreement)
-        self.agreement = agreement
+        self.views = check_views(views, agreement=self.agreement)
         self.sql_conn_id = sql_conn_id
         self.table_prefix = table_prefix
         self.schema = schema
@@ -88,11 +78,6 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
                 warehouse.prepare(project.uri, self.views)
             except AnnotationError as error:
                 raise AnnotationError(f"Connection {self.sql_conn_id!r}: {error}") from error
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides which rows a landing has."""
-        return {**super().settings, **({"agreement": True} if self.agreement else {})}
 
     @property
     def destination(self) -> str:
@@ -116,31 +101,29 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             if landing.full and not self.agreement and read_json(last["settings"] or "{}").get("agreement"):
                 self._forget_agreement(warehouse, connection, project.uri)
             rows = {}
-            for name in SCHEMAS:
+            for name in spool.rows:
                 table = warehouse.tables[name]
                 deleted = warehouse.delete_rows(
                     connection, table, project.uri, None if landing.full else landing.replaced
                 )
                 warehouse.write_rows(connection, table, self.checked(spool.read(name)))
-                rows[name] = spool.rows[name] if landing.full else last[name] - deleted + spool.rows[name]
-                if deleted < 0 and not landing.full:
+                if landing.full:
+                    rows[name] = spool.rows[name]
+                elif deleted < 0 or name not in SCHEMAS:
                     rows[name] = warehouse.count_rows(connection, table, project.uri)
-            if self.agreement:
-                table = warehouse.tables[AGREEMENT_TABLE]
-                warehouse.delete_rows(connection, table, project.uri, None if landing.full else landing.replaced)
-                warehouse.write_rows(connection, table, self.checked(self._measure(landing, spool)))
-                agreement = warehouse.count_rows(connection, table, project.uri)
-            warehouse.save_landing(connection, {**landings_row(landing, uuid.uuid4().hex), **rows})
+                else:
+                    rows[name] = last[name] - deleted + spool.rows[name]
+            counts = {name: rows[name] for name in SCHEMAS}
+            warehouse.save_landing(connection, {**landings_row(landing, uuid.uuid4().hex), **counts})
         return {
             "sql_conn_id": self.sql_conn_id,
             "tables": {name: table.fullname for name, table in warehouse.tables.items()},
-            "rows": {**rows, AGREEMENT_TABLE: agreement} if self.agreement else rows,
+            "rows": rows,
         }
 
     def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:  # noqa: ARG002 - the tables are known
         """Return the assets of the tables."""
-        tables = {**SCHEMAS, **({AGREEMENT_TABLE: AGREEMENT} if self.agreement else {})}
-        return [LandedAsset(self._warehouse.asset_uri(name), {name: columns}) for name, columns in tables.items()]
+        return [LandedAsset(self._warehouse.asset_uri(name), {name: columns}) for name, columns in self.tables.items()]
 
     def on_kill(self) -> None:
         """Take the transaction back; the last landing stays as it is."""
@@ -155,14 +138,6 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         table = warehouse.tables[AGREEMENT_TABLE]
         if warehouse.has_table(table):
             warehouse.delete_rows(connection, table, project, None)
-
-    def _measure(self, landing: LandingPlan, spool: Spool) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of the table ``agreement`` of the items that were read."""
-        project = landing.project
-        meter = AgreementMeter(spans=rating_spans(landing.label_schema, self.field_mapping))
-        landed = LandedProject(project.uri, project.run_key, landing.label_schema, landing.settings)
-        for batch in spool.batches():
-            yield meter.add(to_relative(landed, batch))
 
     def _read_states(self, project: AnnotationProject) -> Iterator[pa.RecordBatch]:
         with self._database(project) as warehouse:

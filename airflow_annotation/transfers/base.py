@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -14,17 +14,20 @@ from airflow.sdk import ObjectStoragePath
 from msgspec.structs import asdict, replace
 
 from airflow_annotation.arguments import is_templated
+from airflow_annotation.datasets.landed import LandedProject, to_relative
 from airflow_annotation.datasets.parquet import write_tables
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.labels.agreement import AgreementMeter
+from airflow_annotation.labels.agreement.meter import rating_spans
 from airflow_annotation.labels.consensus import ConsensusOptions, merge_batches
 from airflow_annotation.labels.geometry import labels_to_pixels
 from airflow_annotation.labels.reading import AnnotationChoice, AnnotatorNames, ReadOptions
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.schema_changes import describe_changes
-from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.tables import AGREEMENT_TABLE, ALL_SCHEMAS, SCHEMAS, LabelTables
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.landing.media import MediaParameters, MediaTask
@@ -70,6 +73,7 @@ class TransferParameters(ProjectTaskParameters, MediaParameters, PartParameters,
 
     annotations: AnnotationChoice
     consensus: dict[str, Any] | None
+    agreement: bool
     coordinates: Coordinates
     field_mapping: dict[str, str] | None
     transform: Transform | str | None
@@ -98,6 +102,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         item one ``consensus`` of all; every item is landed in any case
     :param consensus: what is asked of a consensus, such as ``min_annotators`` and ``min_agreement``: see
         :class:`~airflow_annotation.labels.consensus.ConsensusOptions`
+    :param agreement: also land a table ``agreement``, of how far the submissions of each item agree in each field, with
+        the columns of :data:`~airflow_annotation.labels.tables.AGREEMENT`; needs ``annotations="all"``
     :param coordinates: ``relative`` (0..1 of the media's width and height) or ``pixels``, for ``bbox`` and ``points``;
         pixels need the size of every item that has such labels
     :param field_mapping: new names of fields, by the name in the label schema or by the type of label, such as
@@ -135,6 +141,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         *,
         annotations: AnnotationChoice = "all",
         consensus: dict[str, Any] | None = None,
+        agreement: bool = False,
         coordinates: Coordinates = "relative",
         field_mapping: dict[str, str] | None = None,
         transform: Transform | str | None = None,
@@ -161,6 +168,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             self.names_no_emails()
         if consensus is not None and annotations != "consensus":
             raise ValueError("consensus is for annotations='consensus'.")
+        if agreement and annotations != "all":
+            raise ValueError("agreement compares all submissions: land them with annotations='all'.")
+        self.agreement = agreement
         self.consensus = consensus
         self._consensus = ConsensusOptions.of(consensus) if annotations == "consensus" else None
         self._left_out: Counter[str] = Counter()
@@ -296,7 +306,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         else:
             batches = ()
         batches = self.with_media(batches, self.hook, landing.project.id)
-        return Spool([(folder, write_tables(folder, batches, hashed=self.keeps_spool and landing.full))])
+        beside = {AGREEMENT_TABLE: self._measure(landing)} if self.agreement else {}
+        files = write_tables(folder, batches, hashed=self.keeps_spool and landing.full, beside=beside)
+        return Spool([(folder, files)])
 
     def report(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Return what a landing has changed, as the task returns it."""
@@ -313,6 +325,11 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             **self.landed_media,
             **self.left_out,
         }
+
+    @property
+    def tables(self) -> dict[str, pa.Schema]:
+        """The columns of the tables that land, by name: the three, and ``agreement`` by choice."""
+        return ALL_SCHEMAS if self.agreement else SCHEMAS
 
     @property
     def left_out(self) -> LandingResult:
@@ -332,6 +349,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             **({} if self._consensus is None else {"consensus": asdict(self._consensus)}),
             "coordinates": self.coordinates,
             "field_mapping": self.field_mapping or {},
+            **({"agreement": True} if self.agreement else {}),
             **transform,
             **media,
         }
@@ -343,6 +361,13 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             if "left_out" in report and "left_out" in landed:
                 landed["left_out"] = {**report["left_out"], **landed["left_out"]}
             return {**report, **landed}
+
+    def _measure(self, landing: LandingPlan) -> Callable[[LabelTables], pa.RecordBatch]:
+        """Return what measures how far the submissions of a batch agree, as it is to land."""
+        project, schema = landing.project, landing.label_schema
+        meter = AgreementMeter(spans=rating_spans(schema, self.field_mapping))
+        landed = LandedProject(project.uri, project.run_key, schema, landing.settings)
+        return lambda batch: meter.add(to_relative(landed, batch))
 
     def _note_schema_change(self, landed: Landed | None, label_schema: LabelSchema) -> None:
         if landed is None or landed.label_schema_digest == label_schema.digest():

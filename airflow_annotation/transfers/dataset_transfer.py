@@ -36,7 +36,7 @@ from airflow_annotation.formats.registry import (
     land_dataset,
 )
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.labels.tables import ITEM_STATES
+from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS
 from airflow_annotation.landing.landings_row import landed_of
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
@@ -100,6 +100,10 @@ class DatasetTransfer(AnnotationsTransfer):
         check_versions(dataset_format, dataset_options, keep_versions, self.include_media)
         if dataset_format not in TABLE_FORMATS and self.coordinates != "relative":
             raise ValueError(f"coordinates are for tables: {dataset_format} has its own.")
+        if dataset_format not in TABLE_FORMATS and self.agreement:
+            raise ValueError(
+                f"agreement is a table, and {dataset_format} has none: land tables in a folder of their own."
+            )
         self.dataset_format = dataset_format
         self.keeps_spool = dataset_format == PARQUET
         self.dataset_options = dataset_options
@@ -177,7 +181,8 @@ class DatasetTransfer(AnnotationsTransfer):
             options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)
         batches = self.checked(spool.batches())
-        return land_dataset(store, new, batches, options=options, landed_media=self.dataset_media)
+        beside = {name: self.checked(spool.read(name)) for name in spool.rows if name not in SCHEMAS}
+        return land_dataset(store, new, batches, options=options, landed_media=self.dataset_media, beside=beside)
 
     def _new_version(self, store: DatasetStore, landing: LandingPlan, spool: Spool) -> NewVersion:
         current = None if landing.full else find_current(store)
@@ -190,6 +195,7 @@ class DatasetTransfer(AnnotationsTransfer):
             label_schema=landing.label_schema,
             settings=landing.settings,
             dataset_format=self.dataset_format,
+            tables=tuple(spool.rows),
             follows=current,
             watermark=landing.watermark,
             changes={"changed_items": report["changed_items"], "removed_items": report["removed_items"]},

@@ -30,18 +30,7 @@ LANDINGS_SCHEMA: Final = pa.schema(
 TABLES: Final[dict[str, pa.Schema]] = {**SCHEMAS, LANDINGS: LANDINGS_SCHEMA}
 """The columns of the three tables and of ``landings``."""
 
-AGREEMENT_TABLE: Final = "agreement"
-"""A table beside these by choice, with the columns of :data:`~airflow_annotation.labels.agreement.AGREEMENT`."""
+TABLE_KEYS: Final[dict[str, tuple[str, ...]]] = {**KEYS, LANDINGS: ("project",)}
 
-TABLE_KEYS: Final[dict[str, tuple[str, ...]]] = {
-    **KEYS,
-    LANDINGS: ("project",),
-    AGREEMENT_TABLE: ("project", "item_id", "field", "measure", "annotation_id"),
-}
-
-TABLE_JSON: Final[dict[str, tuple[str, ...]]] = {
-    **JSON_COLUMNS,
-    LANDINGS: ("label_schema", "settings"),
-    AGREEMENT_TABLE: (),
-}
+TABLE_JSON: Final[dict[str, tuple[str, ...]]] = {**JSON_COLUMNS, LANDINGS: ("label_schema", "settings")}
 """Columns of text that is JSON, by table."""

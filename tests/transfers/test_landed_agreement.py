@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.labels.agreement import measure_agreement
+from airflow_annotation.labels.agreement import AGREEMENT, measure_agreement
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.tables import AGREEMENT_TABLE, KEYS, LabelTables
 from airflow_annotation.landing.agreement import landed_agreement
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
@@ -22,6 +24,7 @@ from tests.support.databases import Database
 from tests.support.generated import GeneratedHook
 from tests.support.task_context import task_context
 from tests.support.three_people import labeled_by_three
+from tests.transfers.conftest import Land
 
 RATINGS = (("ada", 2.0), ("ben", 4.0))
 BATCHES = [labeled_by_three(20), labeled_by_three(5, first=20)]
@@ -133,6 +136,65 @@ def test_the_table_agreement_lands_beside_the_three_and_is_refreshed_with_them(d
         own = [value for (_, annotator), value in landed().items() if annotator == name]
         assert agreement == pytest.approx(sum(own) / len(own))
         assert (compared, truth) == (16, None)
+
+
+def expected_rows(batches: list[LabelTables]) -> list[dict[str, Any]]:
+    return in_order(measure_agreement(batches).items)
+
+
+def in_order(table: pa.Table) -> list[dict[str, Any]]:
+    keys = [(name, "ascending") for name in KEYS[AGREEMENT_TABLE]]
+    rows: list[dict[str, Any]] = table.sort_by(keys).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("dataset_format", ["parquet", "delta"])
+def test_agreement_lands_in_datasets_and_is_refreshed_with_the_three_tables(
+    tmp_path: Path, land: Land, dataset_format: str
+) -> None:
+    if dataset_format == "delta":
+        pytest.importorskip("deltalake")
+    target = str(tmp_path / "labels")
+
+    def landing_of(batches: list[LabelTables], *, agreement: bool = True) -> dict[str, Any]:
+        operator = AnnotationsToObjectStorageOperator(
+            task_id="files", target=target, dataset_format=dataset_format, agreement=agreement
+        )
+        landed = land(operator, batches)
+        tables = read_dataset(target)
+        assert ("agreement" in tables) == agreement
+        assert landed["rows"] == {name: len(table) for name, table in tables.items()}
+        if agreement:
+            assert in_order(tables["agreement"]) == expected_rows(batches)
+        return landed
+
+    first = landing_of(BATCHES)
+    changed = [BATCHES[0], labeled_by_three(5, first=20, per_item=4)]
+    again = landing_of(changed)
+    assert (again["full"], again["changed_items"]) == (False, 5)
+    assert in_order(read_dataset(target, first["version"])["agreement"]) == expected_rows(BATCHES)
+    fewer = landing_of(changed[:1])
+    assert (fewer["full"], fewer["removed_items"]) == (False, 5)
+    assert landing_of(changed[:1])["version"] == fewer["version"]
+    assert landing_of(changed[:1], agreement=False)["full"]
+    if dataset_format == "delta":
+        import deltalake
+
+        assert len(deltalake.DeltaTable(f"{target}/agreement").to_pyarrow_table()) == 0
+        assert landing_of(changed)["full"]
+
+
+def test_agreement_lands_as_text(tmp_path: Path, land: Land) -> None:
+    operator = AnnotationsToObjectStorageOperator(
+        task_id="files", target=str(tmp_path), dataset_format="jsonl", agreement=True
+    )
+    path = Path(land(operator, BATCHES)["path"].removeprefix("file://"))
+    rows = [json.loads(line) for line in (path / "agreement.jsonl").read_text().splitlines()]
+    assert in_order(pa.Table.from_pylist(rows, AGREEMENT)) == expected_rows(BATCHES)
+    with pytest.raises(ValueError, match="agreement is a table, and coco has none"):
+        AnnotationsToObjectStorageOperator(
+            task_id="files", target=str(tmp_path), dataset_format="coco", annotations="all", agreement=True
+        )
 
 
 def test_agreement_is_of_all_submissions_and_its_view_of_agreement() -> None:

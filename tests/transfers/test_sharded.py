@@ -39,6 +39,7 @@ from tests.support.datasets import box, item
 from tests.support.generated import SCHEMA, GeneratedHook, boxes, rows_of, sorted_rows
 from tests.support.stored_dag import store_and_read_back
 from tests.support.task_context import task_context
+from tests.support.three_people import labeled_by_three
 from tests.transfers.conftest import Land
 from tests.transfers.test_s3 import make_bucket
 
@@ -156,8 +157,8 @@ def staged(tmp_path: Path) -> list[str]:
 def test_shards_land_what_a_single_task_lands(
     make_group: MakeGroup, land: Land, tmp_path: Path, coordinates: Any
 ) -> None:
-    batches = [boxes(4), boxes(6, first=4)]
-    options: dict[str, Any] = {"coordinates": coordinates, "field_mapping": {"objects": "things"}}
+    batches = [labeled_by_three(4, per_item=2), labeled_by_three(6, first=4, per_item=2)]
+    options: dict[str, Any] = {"coordinates": coordinates, "field_mapping": {"objects": "things"}, "agreement": True}
     whole = AnnotationsToObjectStorageOperator(task_id="whole", target=f"{tmp_path}/whole", **options)
     expected = land(whole, batches)
     group = make_group(AnnotationsToObjectStorageOperator, batches, target=f"{tmp_path}/sharded", **options)
@@ -170,6 +171,7 @@ def test_shards_land_what_a_single_task_lands(
     assert sorted_rows({name: table.to_pylist() for name, table in tables["sharded"].items()}) == sorted_rows(
         {name: table.to_pylist() for name, table in tables["whole"].items()}
     )
+    assert len(tables["whole"]["agreement"])
     assert staged(tmp_path) == []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -10,28 +10,7 @@ import pyarrow.compute as pc
 
 from airflow_annotation.labels.agreement.submissions import Submissions
 from airflow_annotation.labels.arrays import FloatArray, IntArray
-
-AGREEMENT: Final = pa.schema(
-    [
-        pa.field("project", pa.string(), nullable=False),
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("item_key", pa.string(), nullable=False),
-        pa.field("field", pa.string(), nullable=False),
-        pa.field("measure", pa.string(), nullable=False),
-        pa.field("annotation_id", pa.string()),
-        pa.field("annotator", pa.string()),
-        pa.field("value", pa.float64(), nullable=False),
-        pa.field("ground_truth", pa.float64()),
-        pa.field("annotators", pa.list_(pa.string()), nullable=False),
-    ]
-)
-"""How far the submissions of an item agree in a field.
-
-A row for each item, field and measure, and one more for each submission, which has an ``annotation_id`` and an
-``annotator``. ``value`` is 0..1, the mean of the pairs of submissions: of all pairs of the item, or of those that the
-submission is in. ``ground_truth`` is the submission's own agreement with the one that is marked so, if there is one.
-``annotators`` are those that were compared.
-"""
+from airflow_annotation.labels.tables import AGREEMENT
 
 
 class ItemAgreement(NamedTuple):

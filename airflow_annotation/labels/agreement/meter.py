@@ -23,7 +23,7 @@ from airflow_annotation.labels.agreement.answers import (
     text_similarity,
     with_empty,
 )
-from airflow_annotation.labels.agreement.items import AGREEMENT, ItemAgreement, item_rows
+from airflow_annotation.labels.agreement.items import ItemAgreement, item_rows
 from airflow_annotation.labels.agreement.matching import match_objects
 from airflow_annotation.labels.agreement.objects import DEFAULT_SIGMA, find_objects, is_interval
 from airflow_annotation.labels.agreement.submissions import (
@@ -34,7 +34,7 @@ from airflow_annotation.labels.agreement.submissions import (
 from airflow_annotation.labels.agreement.tally import ALL, ChoiceTally, NumberTally, RatingTally, Tally
 from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.tables import AGREEMENT, LabelTables
 
 SUMMARY: Final = pa.schema(
     [
