@@ -18,14 +18,15 @@ from airflow_annotation.arguments import check_choice
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS
+from airflow_annotation.labels.tables import AGREEMENT_TABLE, ITEM_STATES
 from airflow_annotation.landing.landings_row import landed_of, landings_row
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
-from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA, TABLES
+from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA
+from airflow_annotation.warehouses.views import VIEWS, check_views
 
 if TYPE_CHECKING:
     from google.cloud.bigquery import Client, LoadJob, QueryJob, SchemaField
@@ -65,6 +66,9 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
     :param location: where jobs run; by default where BigQuery finds the dataset. (templated)
     :param impersonation_chain: service account to act as, or a chain of them, as in Google's operators. (templated)
     :param table_prefix: put before the names of the tables. (templated)
+    :param views: create views beside the tables: true for all of
+        :data:`~airflow_annotation.warehouses.views.VIEWS`, or a list of names, as for
+        :class:`~airflow_annotation.transfers.annotations_to_sql.AnnotationsToSqlOperator`
     :param points: ``labels.points`` as ``records`` (``UNNEST(points)`` gives ``x`` and ``y``) or as ``json``
     :raises AnnotationError: the extra is not installed, the dataset is not there, or BigQuery fails
     """
@@ -86,6 +90,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         location: str | None = None,
         impersonation_chain: str | Sequence[str] | None = None,
         table_prefix: str = "",
+        views: bool | Sequence[str] = False,
         points: PointsAs = "records",
         **kwargs: Unpack[TransferParameters],
     ) -> None:
@@ -96,11 +101,12 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         self.location = location
         self.impersonation_chain = impersonation_chain
         self.table_prefix = table_prefix
+        self.views = check_views(views, agreement=self.agreement)
         self.points = points
         self._jobs: list[LoadJob | QueryJob] = []
 
     def prepare(self, project: AnnotationProject) -> None:
-        """Create the tables that are missing, and add columns to those of an older release."""
+        """Create the tables and views that are missing, and add columns to tables of an older release."""
         with self._bigquery(project) as client:
             from google.api_core.exceptions import NotFound
             from google.cloud.bigquery import Table
@@ -115,13 +121,15 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
                     f"There is no dataset {own}.{dataset} in BigQuery. Make it, in the location of your choice."
                 ) from error
             names = self._table_names(client)
-            for name, columns in table_columns(self.points).items():
+            for name, columns in table_columns(self.points, self.tables).items():
                 table = Table(names[name], schema=columns)
                 table.clustering_fields = ["project"] if name == LANDINGS else ["project", "item_id"]
                 there = client.create_table(table, exists_ok=True)
                 statement = migration(columns, there.schema, names[name])
                 if statement:
                     client.query_and_wait(statement)
+            for view in self.views:
+                self._create_view(client, view, names)
 
     @property
     def destination(self) -> str:
@@ -143,8 +151,9 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         with self._bigquery(landing.project) as client:
             from airflow_annotation.warehouses import bigquery as bigquery_tables
 
-            columns = bigquery_tables.table_columns(self.points)
+            columns = bigquery_tables.table_columns(self.points, self.tables)
             tables = self._table_names(client)
+            emptied = self._emptied(client) if landing.full else []
             own, dataset = self._dataset(client)
             staging = {
                 name: f"{own}.{dataset}.{self.table_prefix}{name}_staging_{version}"
@@ -152,7 +161,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             }
             try:
                 self._stage(client, landing, spool, version, staging)
-                script = bigquery_tables.landing_script(tables, staging, columns, full=landing.full)
+                script = bigquery_tables.landing_script(tables, staging, columns, full=landing.full, emptied=emptied)
                 answer = self._run_script(client, script, f"airflow_annotation_{version}_commit")
             finally:
                 for name in staging.values():
@@ -164,14 +173,14 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         return {
             "dataset": self.dataset,
             "tables": tables,
-            "rows": {name: answer[name] for name in SCHEMAS},
+            "rows": {name: answer[name] for name in spool.rows},
         }
 
     def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:
         """Return the assets of the tables."""
         return [
-            LandedAsset(f"bigquery://{landing['tables'][name].replace('.', '/')}", {name: SCHEMAS[name]})
-            for name in SCHEMAS
+            LandedAsset(f"bigquery://{landing['tables'][name].replace('.', '/')}", {name: schema})
+            for name, schema in self.tables.items()
         ]
 
     def on_kill(self) -> None:
@@ -189,7 +198,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         from airflow_annotation.warehouses import bigquery as bigquery_tables
         from airflow_annotation.warehouses.bigquery import PREVIOUS_VERSION, REPLACED
 
-        columns = bigquery_tables.table_columns(self.points)
+        columns = bigquery_tables.table_columns(self.points, self.tables)
         staged = {name: bigquery_tables.staging_columns(columns[name]) for name in columns}
         staged[LANDINGS].append(SchemaField(PREVIOUS_VERSION, "STRING"))
         staged[REPLACED] = [SchemaField("item_id", "STRING")]
@@ -200,7 +209,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         sources: dict[str, Iterator[pa.RecordBatch]] = {
             LANDINGS: iter([pa.RecordBatch.from_pylist([row], schema=schema)]),
             REPLACED: iter([pa.RecordBatch.from_arrays([landing.replaced], names=["item_id"])]),
-            **{name: spool.read(name) for name in SCHEMAS},
+            **{name: spool.read(name) for name in spool.rows},
         }
         for name, batches in sources.items():
             shaped = (bigquery_tables.loadable(batch, self.points) for batch in self.checked(batches))
@@ -264,11 +273,40 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
     # Tables
 
     def _table_names(self, client: Client) -> dict[str, str]:
+        return {name: self._full_name(client, name) for name in (*self.tables, LANDINGS)}
+
+    def _full_name(self, client: Client, name: str) -> str:
         from airflow_annotation.warehouses.bigquery import check_name
 
         project, dataset = self._dataset(client)
-        check_name("table_prefix", self.table_prefix)
-        return {name: f"{project}.{dataset}.{self.table_prefix}{name}" for name in TABLES}
+        return f"{project}.{dataset}.{check_name('table_prefix', self.table_prefix)}{name}"
+
+    def _create_view(self, client: Client, view: str, tables: dict[str, str]) -> None:
+        from google.api_core.exceptions import NotFound
+
+        from airflow_annotation.warehouses.bigquery import VIEW_SQL
+
+        select = VIEWS[view]({name: f"`{table}`" for name, table in tables.items()}, VIEW_SQL)
+        name = self._full_name(client, view)
+        try:
+            if client.get_table(name).view_query == select:
+                return
+        except NotFound:
+            pass
+        client.query_and_wait(f"CREATE OR REPLACE VIEW `{name}` AS {select}")
+
+    def _emptied(self, client: Client) -> list[str]:
+        """Return the full names of the tables that are there and do not land any more."""
+        from google.api_core.exceptions import NotFound
+
+        if self.agreement:
+            return []
+        name = self._full_name(client, AGREEMENT_TABLE)
+        try:
+            client.get_table(name)
+        except NotFound:
+            return []
+        return [name]
 
     def _dataset(self, client: Client) -> tuple[str, str]:
         from airflow_annotation.warehouses.bigquery import check_name

@@ -8,7 +8,7 @@ ones.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -19,7 +19,8 @@ from google.cloud.bigquery import SchemaField
 from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import SCHEMAS
-from airflow_annotation.warehouses.landings import LANDINGS, TABLE_JSON, TABLES
+from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA, TABLE_JSON
+from airflow_annotation.warehouses.views import ViewSql
 
 PointsAs = Literal["records", "json"]
 
@@ -44,12 +45,27 @@ _SAME_TYPE: Final = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", 
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_]*")
 
 
-def table_columns(points: PointsAs) -> dict[str, list[SchemaField]]:
-    """Return the columns of each table: of ``items``, ``annotations``, ``labels`` and ``landings``.
+VIEW_SQL: Final = ViewSql(
+    # The tests' emulator miscounts the elements of l.bbox[offset(0)] where a query unnests JSON.
+    number="(select value from unnest(l.bbox) as value with offset as place where place = {place})",
+    setting="json_value(s.settings, '$.coordinates')",
+    element="json_value(e, '$.{name}')",
+    elements="unnest(json_query_array(i.media)) as e",
+    classes="unnest(array(select as struct value from unnest(l.labels) as value)) as c",
+    integer="int64",
+    has_box="array_length(l.bbox) > 0",
+)
+"""What views are made of."""
+
+
+def table_columns(points: PointsAs, schemas: Mapping[str, pa.Schema] = SCHEMAS) -> dict[str, list[SchemaField]]:
+    """Return the columns of each table that lands, and of ``landings``.
 
     :param points: whether ``labels.points`` are ``records`` or ``json``
+    :param schemas: of the tables that land
     """
-    return {name: [_column(name, field, points) for field in schema] for name, schema in TABLES.items()}
+    tables = {**schemas, LANDINGS: LANDINGS_SCHEMA}
+    return {name: [_column(name, field, points) for field in schema] for name, schema in tables.items()}
 
 
 def staging_columns(columns: Iterable[SchemaField]) -> list[SchemaField]:
@@ -99,18 +115,24 @@ def migration(columns: Iterable[SchemaField], present: Iterable[SchemaField], ta
 
 
 def landing_script(
-    tables: Mapping[str, str], staging: Mapping[str, str], columns: Mapping[str, list[SchemaField]], *, full: bool
+    tables: Mapping[str, str],
+    staging: Mapping[str, str],
+    columns: Mapping[str, list[SchemaField]],
+    *,
+    full: bool,
+    emptied: Sequence[str] = (),
 ) -> str:
     """Return the script that lands what is in the staging tables, in one transaction.
 
     It answers one row: ``moved``, whether another landing of the project was committed since the refresh was planned
-    and nothing was done, and the project's ``items``, ``annotations`` and ``labels`` as they are counted now. All
+    and nothing was done, and the project's rows of each table as they are counted now. All
     values come from the staging tables, so that none is part of the script. A script that fails leaves all as it was
     (https://cloud.google.com/bigquery/docs/transactions).
 
     :param tables: full names, by table
     :param staging: full names of the staging tables, by table, and of :data:`REPLACED`
-    :param columns: of the tables
+    :param columns: of the tables that land, and of ``landings``
+    :param emptied: full names of tables that do not land any more: the project's rows go
     :param full: whether all rows of the project go, or those of the items in :data:`REPLACED`
     """
     landings, staged = f"`{tables[LANDINGS]}`", f"`{staging[LANDINGS]}`"
@@ -120,8 +142,9 @@ def landing_script(
         else f"""COALESCE((SELECT version FROM {landings} WHERE project = landed_project LIMIT 1), '')
     != COALESCE((SELECT {PREVIOUS_VERSION} FROM {staged} LIMIT 1), '')"""
     )
-    steps = []
-    for name in SCHEMAS:
+    landed = [name for name in columns if name != LANDINGS]
+    steps = [f"DELETE FROM `{name}` WHERE project = landed_project;" for name in emptied]
+    for name in landed:
         where = "project = landed_project"
         if not full:
             where += f" AND item_id IN (SELECT item_id FROM `{staging[REPLACED]}`)"
@@ -135,7 +158,10 @@ def landing_script(
     )
     steps += [f"DELETE FROM {landings} WHERE project = landed_project;", landing]
     counts = ",\n  ".join(
-        f"(SELECT {name} FROM {landings} WHERE project = landed_project) AS {name}" for name in SCHEMAS
+        f"(SELECT {name} FROM {landings} WHERE project = landed_project) AS {name}"
+        if name in SCHEMAS
+        else f"(SELECT COUNT(*) FROM `{tables[name]}` WHERE project = landed_project) AS {name}"
+        for name in landed
     )
     body = "\n  ".join(steps)
     return f"""DECLARE landed_project STRING DEFAULT (SELECT project FROM {staged} LIMIT 1);

@@ -76,7 +76,7 @@ class MySqlWarehouse(Warehouse):
     has_indexes = True
     isolation = {"isolation_level": "REPEATABLE READ"}  # noqa: RUF012
     view_sql = ViewSql(
-        number="json_extract(l.bbox, concat('$[', {number} - 1, ']'))",
+        number="json_extract(l.bbox, '$[{place}]')",
         setting="json_unquote(json_extract(s.settings, '$.coordinates'))",
         element="json_value(e.value, '$.{name}')",
         elements="json_table(i.media, '$[*]' columns (value json path '$')) e",

@@ -35,7 +35,7 @@ class SqliteWarehouse(Warehouse):
     has_indexes = True
     isolation = {_READS: True}  # noqa: RUF012
     view_sql = ViewSql(
-        number="json_extract(l.bbox, '$[' || ({number} - 1) || ']')",
+        number="json_extract(l.bbox, '$[{place}]')",
         setting="json_extract(s.settings, '$.coordinates')",
         element="json_extract(e.value, '$.{name}')",
         elements="json_each(i.media) e",

@@ -9,12 +9,13 @@ from typing import Final, NamedTuple
 class ViewSql(NamedTuple):
     """What a database has for parts of JSON and of lists.
 
-    :param number: a template of SQL: the ``number``-th of ``l.bbox``, from 1
+    :param number: a template of SQL: the ``number``-th of ``l.bbox`` from 1, or at ``place`` from 0
     :param setting: the setting ``coordinates`` of ``s.settings``
     :param element: a template of SQL: the member ``name`` of an element ``e`` of a list in JSON
     :param elements: the elements ``e`` of ``i.media``
     :param classes: the elements ``value`` of ``l.labels``, as ``c``
     :param integer: the type that ``cast`` makes whole numbers of
+    :param has_box: whether ``l`` has a ``bbox``
     """
 
     number: str
@@ -23,6 +24,7 @@ class ViewSql(NamedTuple):
     elements: str
     classes: str
     integer: str = "integer"
+    has_box: str = "l.bbox is not null"
 
 
 Names = Mapping[str, str]
@@ -46,8 +48,9 @@ def _pixel_boxes(names: Names, sql: ViewSql) -> str:
 
     sides = {"x": "image_width", "y": "image_height", "width": "image_width", "height": "image_height"}
     numbers = ", ".join(
-        f"{sql.number.format(number=number)} * case {sql.setting} when 'pixels' then 1 else {side} end as {name}"
-        for number, (name, side) in enumerate(sides.items(), start=1)
+        f"{sql.number.format(number=place + 1, place=place)} * case {sql.setting} when 'pixels' then 1 else {side} end"
+        f" as {name}"
+        for place, (name, side) in enumerate(sides.items())
     )
     return f"""select l.project, l.item_id, l.item_key, l.media_uri, l.annotation_id, l.origin, l.ordinal, l.label_id,
         l.field, l.type, l.label, l.frame, {numbers}, l.rotation
@@ -57,7 +60,7 @@ def _pixel_boxes(names: Names, sql: ViewSql) -> str:
             {of_image("height", "height", sql.integer)} as image_height
         from {names["labels"]} l
         join {names["items"]} i on i.project = l.project and i.item_id = l.item_id
-        where l.bbox is not null
+        where {sql.has_box}
     ) l
     join {names["landings"]} s on s.project = l.project
     where l.image_width is not null and l.image_height is not null"""  # noqa: S608 - names are quoted

@@ -18,6 +18,7 @@ from airflow.providers.google.cloud.hooks.bigquery import BigQueryHook
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.labels.agreement import measure_agreement
 from airflow_annotation.labels.tables import JSON_COLUMNS, SCHEMAS, TABLES_VERSION, LabelTables
 from airflow_annotation.transfers.annotations_to_bigquery import AnnotationsToBigQueryOperator
 from airflow_annotation.warehouses import bigquery as bigquery_tables
@@ -25,6 +26,7 @@ from devtools.processes import REPOSITORY
 from tests.docs.code_blocks import code_blocks
 from tests.servers.bigquery import PROJECT
 from tests.support.generated import SCHEMA, GeneratedHook, batch_of, boxes, label_tables, project_uri, sorted_rows
+from tests.support.three_people import labeled_by_three
 from tests.transfers.conftest import Land
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -238,6 +240,35 @@ def test_the_extra_of_a_missing_client_is_named(land: Land, monkeypatch: pytest.
     monkeypatch.delitem(sys.modules, bigquery_tables.__name__)
     with pytest.raises(AnnotationError, match=r"pip install 'airflow-provider-annotation\[google\]'"):
         land(AnnotationsToBigQueryOperator(task_id="land", dataset="labels"), [boxes(5)])
+
+
+def test_agreement_and_views_are_refreshed_with_the_three_tables(dataset: Dataset, land: Land) -> None:
+    def landed(batches: list[LabelTables], *, agreement: bool = True) -> dict[str, Any]:
+        result = land(dataset.operator(agreement=agreement, views=True), batches)
+        found = dataset.query("SELECT item_id, field, measure, annotator, value, annotators FROM @agreement")
+        expected = measure_agreement(batches).items.to_pylist() if agreement else []
+        names = ("item_id", "field", "measure", "annotator", "value", "annotators")
+        assert sorted(found, key=str) == sorted((tuple(row[name] for name in names) for row in expected), key=str)
+        assert result["rows"].get("agreement", 0) == len(found)
+        return result
+
+    batches = [labeled_by_three(8), labeled_by_three(4, first=8)]
+    assert landed(batches)["full"]
+    changed = [batches[0], labeled_by_three(4, first=8, per_item=4)]
+    again = landed(changed)
+    assert (again["full"], again["changed_items"]) == (False, 4)
+    landed(changed[:1])
+    quality = dataset.query("SELECT annotator, submissions, agreement FROM @annotator_quality ORDER BY annotator")
+    report = measure_agreement(changed[:1]).items.to_pylist()
+    for (name, submissions, agreement), expected in zip(quality, ("ada", "ben", "cleo"), strict=True):
+        own = [row["value"] for row in report if row["annotator"] == name]
+        assert (name, submissions, agreement) == (expected, 6, pytest.approx(sum(own) / len(own)))
+    ((x, width),) = dataset.query("SELECT MIN(x), MAX(width) FROM @pixel_boxes")
+    boxes_landed = [row["bbox"] for row in changed[0].labels.to_pylist()]
+    assert (x, width) == pytest.approx((min(b[0] for b in boxes_landed) * 200, max(b[2] for b in boxes_landed) * 200))
+    assert dataset.query("SELECT COUNT(*) FROM @latest_labels") == [(6 * 10,)]
+    assert sorted(dataset.query("SELECT label, labels FROM @class_counts")) == [("car", 90), ("person", 90)]
+    assert landed(changed[:1], agreement=False)["full"]
 
 
 def test_points_must_be_of_a_known_form() -> None:
