@@ -89,13 +89,14 @@ def world(
         project = hook.create_project(title="Street scenes", run_key=RUN_KEY, label_schema=schema)
         stack.callback(hook.delete_project, project.id)
         shared: dict[str, Any] = {"annotation_conn_id": "label_studio", "run_key": RUN_KEY}
+        tables: dict[str, Any] = {**shared, "agreement": True}
         photos = str(REPOSITORY / "demo" / "photos" / "c*.jpg")
         UploadMediaOperator(task_id="upload", media=photos, **shared).execute(task_context())
         list(annotate(label_studio.url, label_studio.api_key, project.id, lambda _: ANSWER))
         for name in ("street_scenes", "street_scenes_2025"):
             target = str(data / name)
-            AnnotationsToObjectStorageOperator(task_id="files", target=target, **shared).execute(task_context())
-        AnnotationsToSqlOperator(task_id="sql", sql_conn_id="warehouse", views=True, **shared).execute(task_context())
+            AnnotationsToObjectStorageOperator(task_id="files", target=target, **tables).execute(task_context())
+        AnnotationsToSqlOperator(task_id="sql", sql_conn_id="warehouse", views=True, **tables).execute(task_context())
         yield World(data)
 
 
