@@ -125,8 +125,8 @@ AGREEMENT: Final = pa.schema(
 
 A row for each item, field and measure, and one more for each submission, which has an ``annotation_id`` and an
 ``annotator``. ``value`` is 0..1, the mean of the pairs of submissions: of all pairs of the item, or of those that the
-submission is in. ``ground_truth`` is the submission's own agreement with the one that is marked so, if there is one.
-``annotators`` are those that were compared.
+submission is in. ``ground_truth`` is the submission's own agreement with the one that is marked so, if there is one; of
+several the mean. ``annotators`` are those that were compared.
 """
 
 SCHEMAS: Final[dict[str, pa.Schema]] = {"items": ITEMS, "annotations": ANNOTATIONS, "labels": LABELS}

@@ -105,7 +105,7 @@ class Areas:
     def _mask(self, number: int) -> RLE:
         if number not in self._masks:
             parts = [draw(row, self._size(number)) for row in self._rows_of(number)]
-            self._masks[number] = merge_rles(_of_one_size(parts))
+            self._masks[number] = merge_rles(of_one_size(parts))
         return self._masks[number]
 
     def _drawn_iou(self, one: int, other: int) -> float:
@@ -113,7 +113,7 @@ class Areas:
             return 0.0
         if one in self._tracks:
             return _track_iou(self._tracks[one], self._tracks[other], self._size(one))
-        return rle_iou(*_of_one_size([self._mask(one), self._mask(other)]))
+        return rle_iou(*of_one_size([self._mask(one), self._mask(other)]))
 
 
 def draw(row: Row, size: tuple[int, int]) -> RLE:
@@ -143,9 +143,9 @@ def _of_size(mask: RLE, size: tuple[int, int]) -> RLE:
     return mask_to_rle(rle_to_mask(mask)[np.ix_(rows, columns)])
 
 
-def _of_one_size(masks: Sequence[RLE]) -> list[RLE]:
+def of_one_size(masks: Sequence[RLE]) -> list[RLE]:
     """Return masks in the largest of their sizes: each has its own, and an outline that of its image, if known."""
-    size = max(mask.size for mask in masks)
+    size = max((mask.size for mask in masks), key=lambda size: (size[0] * size[1], size))
     return [_of_size(mask, size) for mask in masks]
 
 
@@ -189,7 +189,7 @@ def _track_iou(left: list[Row], right: list[Row], size: tuple[int, int]) -> floa
         shared = np.where(both, iou * total / (1 + iou), 0.0)
         union = (total - shared).sum()
         return float(shared.sum() / union) if union else 0.0
-    drawn = iter(_of_one_size([draw(row, size) for rows in sides for row in rows]))
+    drawn = iter(of_one_size([draw(row, size) for rows in sides for row in rows]))
     masks = [{row["frame"]: next(drawn) for row in rows} for rows in sides]
     common = union_pixels = 0.0
     for frame in masks[0].keys() | masks[1].keys():

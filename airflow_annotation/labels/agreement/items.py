@@ -50,10 +50,10 @@ def item_rows(measured: ItemAgreement) -> pa.RecordBatch:
     )
     names = given.annotators
     truths = pc.fill_null(given.annotations.column("ground_truth"), False).to_numpy(zero_copy_only=False)
-    truth: dict[int, float] = {}
-    for mine, other in ((left, right), (right, left)):
-        marked = truths[other]
-        truth |= dict(zip(mine[marked].tolist(), value[marked].tolist(), strict=True))
+    beside_truth = truths[np.concatenate([right, left])]
+    judged, at = np.unique(sides[beside_truth], return_inverse=True)
+    means = np.bincount(at, twice[beside_truth]) / np.bincount(at)
+    truth = dict(zip(judged.tolist(), means.tolist(), strict=True))
     row = pa.array(np.concatenate([items, given.item[submissions]]))
     blank = pa.nulls(len(items), pa.string())
     own = pa.array(submissions)

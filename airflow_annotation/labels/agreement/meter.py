@@ -35,6 +35,7 @@ from airflow_annotation.labels.agreement.tally import ALL, ChoiceTally, NumberTa
 from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import AGREEMENT, LabelTables
+from airflow_annotation.labels.types import LABEL_TYPES
 
 SUMMARY: Final = pa.schema(
     [
@@ -106,6 +107,7 @@ class AgreementMeter:
         to 5 it is 4. Without it, that is the sum of both
     :param keypoint_sigmas: of all keypoints, or by the class or ``point_index`` of a point; those of COCO's persons are
         ``pycocotools.cocoeval.Params("keypoints").kpt_oks_sigmas``
+    :raises ValueError: a span or a sigma is not above 0
     """
 
     def __init__(
@@ -115,6 +117,12 @@ class AgreementMeter:
         spans: Mapping[str, float] | None = None,
         keypoint_sigmas: float | Mapping[str, float] = DEFAULT_SIGMA,
     ) -> None:
+        for field, span in (spans or {}).items():
+            if not span > 0:
+                raise ValueError(f"The span of {field!r} is the greatest distance of two answers, above 0, not {span}.")
+        for sigma in keypoint_sigmas.values() if isinstance(keypoint_sigmas, Mapping) else (keypoint_sigmas,):
+            if not sigma > 0:
+                raise ValueError(f"keypoint_sigmas are above 0, not {sigma}.")
         self._include_predictions = include_predictions
         self._spans = spans or {}
         self._sigmas = keypoint_sigmas
@@ -217,7 +225,8 @@ class AgreementMeter:
         taken = pa.array(rows)
         names, several = labels.column("label").take(taken), labels.column("labels").take(taken)
         if several.null_count < len(several):
-            names = pc.coalesce(pc.binary_join(several, ", "), names)
+            joined = [None if classes is None else ", ".join(sorted(classes)) for classes in several.to_pylist()]
+            names = pc.coalesce(pa.array(joined, pa.string()), names)
         encoded = names.dictionary_encode("encode")
         numbers = self._classes.of(encoded.dictionary.to_pylist())
         found: IntArray = numbers[encoded.indices.to_numpy()]
@@ -338,6 +347,10 @@ def _measures(labels: pa.RecordBatch) -> pa.Array:
     measures = pc.if_else(pc.and_(pc.equal(measures, "overlap"), pc.invert(spans)), None, measures)
     answers = pc.is_in(measures, value_set=pa.array(_CHOICES))
     measures = pc.if_else(pc.and_(answers, spans), "overlap", measures)
+    for needed in ("bbox", "points", "mask_counts"):
+        of_it = [type_.name for type_ in LABEL_TYPES.values() if type_.is_shape and needed in type_.needs]
+        lacks = pc.and_(pc.is_null(labels.column(needed)), pc.is_in(types, value_set=pa.array(of_it)))
+        measures = pc.if_else(lacks, None, measures)
     # What nobody has filled in is no answer, and what is said about an object is no answer about the item.
     empty = pc.and_(pc.equal(measures, "distance"), pc.is_null(labels.column("number")))
     # The buckets of a ranking have it for a parent.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,9 @@ NO_CLASS: Final = 0
 
 INTERVALS: Final = (("span_start", "span_end", 0), ("time", "time_end", 0), ("frame", "frame_end", 1))
 """Columns of spans: where one begins and ends, and how far beyond that its last part goes."""
+
+PARAGRAPH: Final = 1 << 24
+"""Characters that a paragraph of a dialogue counts as: more than any has, since each one's are counted from 0."""
 
 Similarity = Callable[[IntArray, IntArray], FloatArray]
 
@@ -155,8 +159,23 @@ def _of_intervals(table: pa.RecordBatch) -> Similarity:
         first = pc.cast(table.column(begin), pa.float64())
         last = pc.add(pc.cast(pc.coalesce(table.column(end), table.column(begin)), pa.float64()), float(beyond))
         numbers = np.column_stack([side.to_numpy(zero_copy_only=False) for side in (first, last)])
+        if begin == "span_start" and first.null_count < len(first):
+            numbers = numbers + PARAGRAPH * np.array(
+                [paragraphs_of(one) for one in table.column("attributes").to_pylist()]
+            )
         bounds = np.where(np.isnan(bounds[:, :1]), numbers, bounds)
     return lambda left, right: interval_iou(bounds[left], bounds[right])
+
+
+def paragraphs_of(attributes: str | None) -> tuple[int, int]:
+    """Return the paragraphs of a dialogue in which a span begins and ends, 0 where it is in none.
+
+    :param attributes: of the span, as the ``labels`` table has them: HTML has XPaths there
+    """
+    found: Mapping[str, Any] = json.loads(attributes) if attributes else {}
+    ends = found.get("start"), found.get("end")
+    first, last = (int(end) if isinstance(end, str) and end.isdecimal() else -1 for end in ends)
+    return (first, last) if min(first, last) >= 0 else (0, 0)
 
 
 # Lines

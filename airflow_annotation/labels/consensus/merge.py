@@ -21,7 +21,6 @@ from airflow_annotation.labels.agreement.answers import (
     text_similarity,
 )
 from airflow_annotation.labels.agreement.meter import AgreementMeter, rating_spans, rows_by_measure
-from airflow_annotation.labels.agreement.objects import INTERVALS
 from airflow_annotation.labels.agreement.submissions import Submissions, choose_submissions
 from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.consensus.options import ConsensusOptions
@@ -29,11 +28,13 @@ from airflow_annotation.labels.consensus.rows import (
     CONSENSUS,
     Electorate,
     Row,
+    classes_of,
     merged_id,
     merged_row,
     vote_on_attributes,
 )
 from airflow_annotation.labels.consensus.shapes import PARENT, Ids, merge_objects, vote_on_pixels
+from airflow_annotation.labels.consensus.spans import merge_spans
 from airflow_annotation.labels.consensus.votes import (
     Vote,
     majority,
@@ -41,14 +42,12 @@ from airflow_annotation.labels.consensus.votes import (
     median,
     medoid,
     merge_rankings,
-    merge_stretches,
 )
 from airflow_annotation.labels.masks import RLE, rle_area
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import ANNOTATIONS, LABELS, LabelTables
 
 _DEFAULTS: Final = ConsensusOptions()
-_INTERVALS: Final = sorted(INTERVALS, key=lambda names: names[0] != "frame")
 _SHAPES: Final = ("iou", "line", "oks")
 
 
@@ -210,7 +209,7 @@ class _Merger:
 
     def _merge(self, measure: str, rows: IntArray, ids: Ids) -> Iterator[tuple[int, Row]]:
         if measure == "overlap":
-            yield from self._merge_spans(rows, ids)
+            yield from merge_spans(self._electorate, self._table, rows, ids)
         elif measure in _SHAPES:
             painted = np.array([self._table[row]["type"] == "segmentation" for row in rows.tolist()], np.bool_)
             if painted.any():
@@ -245,46 +244,6 @@ class _Merger:
                     merged_row(electorate, base, merged_id(key), supporters, similarity, **columns, **attributes),
                 )
 
-    def _merge_spans(self, rows: IntArray, ids: Ids) -> Iterator[tuple[int, Row]]:
-        """Merge spans of text or time: what more than half have marked with a class."""
-        electorate = self._electorate
-        found: defaultdict[tuple[Any, ...], list[tuple[float, float, int, Row]]] = defaultdict(list)
-        for place in rows.tolist():
-            row, owner = self._table[place], int(electorate.given.owner[place])
-            # Frames are exact, and go before the times that are made of them.
-            begin, end, beyond = next(
-                names for names in _INTERVALS if row[names[1]] is not None or row[names[0]] is not None
-            )
-            first = row[begin] if row[begin] is not None else row[end]
-            last = (row[end] if row[end] is not None else first) + beyond
-            name = tuple(row["labels"]) if row["labels"] else row["label"]
-            item = int(electorate.given.item[owner])
-            key = (item, row["target"] or "", str(name), begin, end, beyond)
-            found[key].append((float(first), float(last), owner, row))
-        for (item, _, name, begin, end, beyond), marks in sorted(found.items(), key=lambda one: one[0]):
-            marks.sort(key=lambda mark: (mark[2], mark[0], mark[1]))
-            stretches = [(first, last, owner) for first, last, owner, _ in marks]
-            total = electorate.total(marks[0][2])
-            for first, last, numbers in merge_stretches(stretches, electorate.weights, total):
-                own = [marks[number] for number in numbers]
-                supporters = sorted({mark[2] for mark in own})
-                votes = [(electorate.vote(mark[2], None), mark[3]) for mark in own]
-                kind = int if begin != "time" else float
-                # A stretch begins where a mark begins, and ends where a mark ends: what else they say of that holds.
-                starting = next(row for start, _, _, row in own if start == first)
-                ending = next(row for _, stop, _, row in own if stop == last)
-                columns = {name: starting[name] for name in ("tool_frame", *(names[0] for names in INTERVALS))}
-                columns |= {names[1]: ending[names[1]] for names in INTERVALS}
-                columns |= {begin: kind(first), end: kind(last - beyond)}
-                columns["text"] = _covered(own, first, last) if begin == "span_start" else None
-                shared = sum(min(mark[1], last) - max(mark[0], first) for mark in own)
-                likeness = shared / (last - first) / len(supporters) if last > first else 1.0
-                label_id = merged_id([(own[0][3]["item_id"], own[0][3]["field"]), (f"{begin} {first} {last}", name)])
-                for _, _, owner, row in own:
-                    ids.setdefault((owner, row["label_id"]), label_id)
-                base = own[0][3] | vote_on_attributes(votes)
-                yield item, merged_row(electorate, base, label_id, supporters, min(likeness, 1.0), **columns)
-
     def _merge_painted(self, rows: IntArray, ids: Ids) -> Iterator[tuple[int, Row]]:
         """Merge semantic masks: of each class the pixels that more than half have painted."""
         electorate = self._electorate
@@ -293,7 +252,7 @@ class _Merger:
             row, owner = self._table[place], int(electorate.given.owner[place])
             item = int(electorate.given.item[owner])
             frame = -1 if row["frame"] is None else row["frame"]
-            found[item, row["target"] or "", frame, str(row["label"]), tuple(row["mask_size"])].append((owner, row))
+            found[item, row["target"] or "", frame, str(row["label"])].append((owner, row))
         for (item, *_), painted in sorted(found.items(), key=lambda one: one[0]):
             supporters = sorted({owner for owner, _ in painted})
             if not electorate.has_majority(supporters):
@@ -319,13 +278,12 @@ class _Merger:
             row, owner = self._table[place], int(electorate.given.owner[place])
             ends = [ids.get((owner, row[name] or "")) for name in ("from_label_id", "to_label_id")]
             if None not in ends:
-                names = tuple(row["labels"] or ())
-                key = (int(electorate.given.item[owner]), row["field"], *ends, str(row["label"]), names)
+                key = (int(electorate.given.item[owner]), row["field"], *ends, classes_of(row))
                 found[key].setdefault(owner, row)
-        for (item, field, start, end, label, _), rows in sorted(found.items(), key=lambda one: one[0]):
+        for (item, field, start, end, classes), rows in sorted(found.items(), key=lambda one: one[0]):
             if electorate.has_majority(sorted(rows)):
                 base = rows[min(rows)] | {"from_label_id": start, "to_label_id": end}
-                yield item, merged_row(electorate, base, merged_id([(field, start), (end, label)]), sorted(rows))
+                yield item, merged_row(electorate, base, merged_id([(field, start), (end, classes)]), sorted(rows))
 
 
 def _elected(measure: str, votes: Sequence[Vote], total: float, span: float | None) -> Iterator[tuple[Row, Any, float]]:
@@ -367,16 +325,6 @@ def _answers(measure: str, table: pa.RecordBatch, starts: IntArray, rows: Sequen
     spans = zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
     classes = [row["labels"] or ([row["label"]] if row["label"] is not None else []) for row in rows]
     return [tuple(sorted({name for names in classes[start:end] for name in names})) for start, end in spans]
-
-
-def _covered(marks: Sequence[tuple[float, float, int, Row]], first: float, last: float) -> str | None:
-    """Return the text from one character to another, None where the marks do not say it."""
-    text: dict[int, str] = {}
-    for start, end, _, row in marks:
-        if row["text"] is None or len(row["text"]) != end - start:
-            return None
-        text |= dict(enumerate(row["text"], int(start)))
-    return "".join(text[place] for place in range(int(first), int(last)))
 
 
 def _lowest_agreement(batch: LabelTables, given: Submissions, spans: Mapping[str, float] | None) -> FloatArray:

@@ -80,10 +80,13 @@ def merged_id(members: Sequence[tuple[str, Any]]) -> str:
 
 def vote_on_classes(votes: Sequence[tuple[Vote, Row]]) -> Row:
     """Return the columns ``label`` and ``labels`` that most rows have."""
-    chosen = majority(
-        [vote._replace(value=(row["label"], tuple(row["labels"]) if row["labels"] else None)) for vote, row in votes]
-    )
-    return {"label": chosen[0], "labels": list(chosen[1]) if chosen[1] else None}
+    chosen = majority([vote._replace(value=classes_of(row)) for vote, row in votes])
+    return next({name: row[name] for name in ("label", "labels")} for _, row in votes if classes_of(row) == chosen)
+
+
+def classes_of(row: Row) -> tuple[str, ...]:
+    """Return the classes of a label, sorted: they are the same in any order."""
+    return tuple(sorted(row["labels"] or ([] if row["label"] is None else [row["label"]])))
 
 
 def vote_on_attributes(votes: Sequence[tuple[Vote, Row]]) -> Row:

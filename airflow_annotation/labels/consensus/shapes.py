@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from airflow_annotation.labels.agreement.areas import of_one_size
 from airflow_annotation.labels.agreement.objects import Objects, find_objects
 from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.consensus.clusters import Cluster, find_clusters
@@ -106,9 +107,7 @@ def _merge(
         boxes[:, 2:] += boxes[:, :2]
         x, y, right, bottom = np.average(boxes, axis=0, weights=weights).tolist()
         base[0]["bbox"] = [x, y, right - x, bottom - y]
-    elif (
-        all(row["mask_counts"] is not None for row in firsts) and len({tuple(row["mask_size"]) for row in firsts}) == 1
-    ):
+    elif all(row["mask_counts"] is not None for row in firsts):
         base[0] |= vote_on_pixels(firsts, weights.tolist(), float(weights.sum()))
     return base
 
@@ -116,14 +115,12 @@ def _merge(
 def vote_on_pixels(rows: Sequence[Row], weights: Sequence[float], total: float) -> Row:
     """Return the columns of the mask that has the pixels which more than half of the weight has.
 
-    :param rows: with masks of one size
+    :param rows: with masks; those of several sizes are brought to the largest one
     :param weights: of the rows
     :param total: the weight of all who were asked
     """
-    votes: Any = sum(
-        rle_to_mask(RLE(tuple(row["mask_size"]), row["mask_counts"])) * weight
-        for row, weight in zip(rows, weights, strict=True)
-    )
+    masks = of_one_size([RLE(tuple(row["mask_size"]), row["mask_counts"]) for row in rows])
+    votes: Any = sum(rle_to_mask(mask) * weight for mask, weight in zip(masks, weights, strict=True))
     mask = mask_to_rle(votes > half_of(total))
     return {"mask_size": list(mask.size), "mask_counts": mask.counts}
 
