@@ -35,14 +35,16 @@ def measure(*, items: int, rounds: int) -> float:
     """Run the benchmark, print its table and return the ratio."""
     batches = [labeled_by_three(min(BATCH_ITEMS, items - first), first) for first in range(0, items, BATCH_ITEMS)]
     labels = sum(batch.labels.num_rows for batch in batches)
-    ours, landing = [], []
+    ours, landing, both = [], [], []
     for _ in range(rounds):
         landing.append(land(batches))
         ours.append(seconds_of(batches))
+        both.append(land(batches, agreement=True))
     print(f"\n{f'{labels:,} label rows of three annotators':<46}{'seconds':>10}{'ratio':>8}")
     print(f"{'landed as Parquet':<46}{min(landing):>10.2f}{1:>8.2f}")
     print(f"{'AgreementMeter':<46}{min(ours):>10.2f}{min(ours) / min(landing):>8.2f}")
-    return min(ours) / min(landing)
+    print(f"{'landed with the table agreement':<46}{min(both):>10.2f}{min(both) / min(landing):>8.2f}")
+    return max(min(ours), min(both)) / min(landing)
 
 
 def seconds_of(batches: list[LabelTables]) -> float:

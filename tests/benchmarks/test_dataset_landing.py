@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from airflow.sdk import ObjectStoragePath
@@ -53,10 +54,10 @@ def measure(*, items: int, rounds: int) -> None:
     print(f"{'AnnotationsToObjectStorageOperator':<38}{min(ours):>10.2f}{min(ours) / min(bare):>8.2f}")
 
 
-def land(batches: list[LabelTables]) -> float:
+def land(batches: list[LabelTables], **parameters: Any) -> float:
     """Land them for the first time, and return the seconds that it took."""
     with TemporaryDirectory() as folder:
-        operator = AnnotationsToObjectStorageOperator(task_id="land", project="1", target=folder)
+        operator = AnnotationsToObjectStorageOperator(task_id="land", project="1", target=folder, **parameters)
         operator.__dict__["hook"] = GeneratedHook(batches)
         started = time.perf_counter()
         operator.execute(task_context())
