@@ -52,6 +52,7 @@ with DAG(
         target="{{ params.dataset }}/{{ run_id }}",
         dataset_format="conll",
         dataset_options={"label_fields": ["entities"]},
+        include_media="files",  # where the texts are in Labelbox; Label Studio has them in the tables
     )
 
     create >> upload >> wait >> tables >> dataset

@@ -24,6 +24,7 @@ from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.predictions import UploadPredictionsOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.landed_annotations_to_object_storage import LandedAnnotationsToObjectStorageOperator
 from devtools.label_studio import LabelStudio
 from tests.dags.people import LabelboxPeople, LabelStudioPeople, People
 from tests.servers.labelbox.process import LabelboxProcess
@@ -221,6 +222,40 @@ def test_relations_go_into_each_tool_and_come_back(people: People, tmp_path: Pat
     (relation,) = [row for row in landed.to_pylist() if row["type"] == "relation"]
     assert (relation["field"], relation["label"]) == ("links", "lives in")
     assert (relation["from_label_id"], relation["to_label_id"]) == (ids["person"], ids["city"])
+
+
+def test_names_in_texts_are_a_dataset_from_each_tool(people: People, tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"annotation_conn_id": people.conn_id, "run_key": f"kinds/{uuid4()}"}
+    schema = {"names": {"type": "spans", "classes": ["person", "city"]}}
+    create = CreateAnnotationProjectOperator(
+        task_id="create", title="Names", label_schema=schema, media_type="text", **arguments
+    )
+    create.execute(task_context())
+    key = uuid4().hex
+    (tmp_path / "texts.csv").write_text(f"item_key,text\n{key},Ada 🙂 lives in Rom.\n")
+    UploadMediaOperator(task_id="upload", media=str(tmp_path / "texts.csv"), **arguments).execute(task_context())
+    spans = [
+        {"item_key": key, "field": "names", "label": label, "span_start": start, "span_end": start + 3}
+        for label, start in (("person", 0), ("city", 15))
+    ]
+    labels = UploadPredictionsOperator(
+        task_id="labels", labels=spans, model_version="m", mode="annotations", **arguments
+    )
+    labels.execute(task_context())
+    target = (tmp_path / "landed").as_uri()
+    AnnotationsToObjectStorageOperator(task_id="land", target=target, **arguments).execute(task_context())
+    roots = [uri.rpartition("/")[0] for uri in read_dataset(target)["items"]["media_uri"].to_pylist() if uri]
+    dataset = LandedAnnotationsToObjectStorageOperator(
+        task_id="dataset",
+        source=target,
+        target=(tmp_path / "conll").as_uri(),
+        dataset_format="conll",
+        include_media="files",
+        media_roots=roots,  # the stand-in is on this machine
+    )
+    made = dataset.execute(task_context())
+    lines = (Path(made["path"].removeprefix("file://")) / "train.conll").read_text().split("\n")
+    assert [line for line in lines if not line.endswith(" O")] == ["Ada B-person", "Rom B-city", "", ""]
 
 
 BY_URL = """<View><{tag} name="item" value="$item" valueType="url"/>
