@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
@@ -15,7 +15,7 @@ from airflow_annotation.exceptions import AnnotationAnswerError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import FILTERED_ROWS, chunks
-from airflow_annotation.hooks.labelbox.export_stream import export_blocks
+from airflow_annotation.hooks.labelbox.export_stream import export_blocks, export_lines
 from airflow_annotation.hooks.labelbox.people import id_finder
 from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.progress_log import ReadProgress
@@ -42,8 +42,19 @@ _BENCHMARKS: Final = """query ListBenchmarks($id: ID!) {
     project(where: {id: $id}) { benchmarks(skip: %d first: %d) { referenceLabel { id } } }
 }"""
 _PAGE_SIZE: Final = 100
+_FILTERED_EXPORTS: Final = 20
+"""Exports of chosen data rows that take less than one of all, of which the lines of the others are left out."""
+
 _MASKS_AT_ONCE: Final = 16
 _MASKS_AHEAD: Final = 64
+
+
+class _DataRow(msgspec.Struct):
+    id: str
+
+
+class _Line(msgspec.Struct):
+    data_row: _DataRow
 
 
 class _ReferenceLabel(msgspec.Struct):
@@ -109,9 +120,24 @@ def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | N
     if item_ids is None:
         yield from export_blocks(client, project_id, params=_PARAMS)
         return
-    for ids in chunks(item_ids, FILTERED_ROWS):
+    chosen = list(item_ids)
+    if len(chosen) > _FILTERED_EXPORTS * FILTERED_ROWS:
+        yield from _chosen_lines(export_lines(client, project_id, _PARAMS), frozenset(chosen))
+        return
+    for ids in chunks(chosen, FILTERED_ROWS):
         yield from export_blocks(client, project_id, params=_PARAMS, filters={"data_row_ids": ids})
         yield b"\n"  # what was cut from the end of one export is not to run into the next
+
+
+def _chosen_lines(lines: Iterable[bytes], ids: Collection[str]) -> Iterator[bytes]:
+    """Yield the lines of some data rows; lines that are none too, which is for the reader to say."""
+    for line in lines:
+        try:
+            is_chosen = msgspec.json.decode(line, type=_Line).data_row.id in ids
+        except msgspec.DecodeError:
+            is_chosen = True
+        if is_chosen:
+            yield line + b"\n"
 
 
 def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: MaskBudget) -> MaskFetcher:

@@ -78,7 +78,7 @@ def export_rows(
     :param params: what else is to be in them, see :func:`export_blocks`
     :param filters: see :func:`export_blocks`
     """
-    for number, line in enumerate(_lines(client, project_id, params, filters), 1):
+    for number, line in enumerate(export_lines(client, project_id, params, filters), 1):
         try:
             row = decode_lenient(line, type_)
         except (ValueError, RecursionError) as error:
@@ -88,9 +88,13 @@ def export_rows(
         yield row
 
 
-def _lines(
-    client: LabelboxClient, project_id: str, params: Mapping[str, bool] | None, filters: Mapping[str, Any] | None
+def export_lines(
+    client: LabelboxClient,
+    project_id: str,
+    params: Mapping[str, bool] | None = None,
+    filters: Mapping[str, Any] | None = None,
 ) -> Iterator[bytes]:
+    """Yield the lines of an export without their ends, see :func:`export_blocks`."""
     rest = b""
     for block in export_blocks(client, project_id, params=params, filters=filters):
         *lines, rest = (rest + block).split(b"\n")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.hooks.labelbox import LabelboxHook, tasks
+from airflow_annotation.hooks.labelbox import LabelboxHook, export, tasks
 from airflow_annotation.labels.masks import RLE, rle_to_mask
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import collect_tables
@@ -88,6 +88,21 @@ def test_people_are_named_by_an_id_on_demand(hook: LabelboxHook, labelbox: Label
     (name,) = read(hook, project, annotators="id")["annotations"]["annotator"].to_pylist()
     assert name
     assert "@" not in name
+
+
+@pytest.mark.parametrize("exports", [0, 20])
+def test_chosen_items_are_read_from_exports_of_their_own_or_from_one_of_all(
+    hook: LabelboxHook, labelbox: LabelboxStandIn, monkeypatch: pytest.MonkeyPatch, exports: int
+) -> None:
+    monkeypatch.setattr(export, "_FILTERED_EXPORTS", exports)
+    monkeypatch.setattr(export, "FILTERED_ROWS", 2)
+    project, keys = fill(hook, labelbox, 5)
+    labelbox.control.submit_label(project.id, [BOX], global_key=keys[3])
+    ids = dict(zip(*(read(hook, project)["items"][name].to_pylist() for name in ("item_key", "item_id")), strict=True))
+    chosen = [ids[key] for key in (keys[0], keys[3], keys[4])]
+    tables = collect_tables(hook.read_tables(project, item_ids=[*chosen, "gone"]))
+    assert sorted(tables["items"]["item_id"].to_pylist()) == sorted(chosen)
+    assert tables["labels"]["item_id"].to_pylist() == [ids[keys[3]]]
 
 
 def test_the_benchmark_is_the_ground_truth_before_anything_is_compared_with_it(
