@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -127,6 +127,19 @@ class GCSStore(DatasetStore):
             except BaseException:
                 self.remove(folder)
                 raise
+
+    def copy(self, source: str, target: str, paths: Sequence[str]) -> None:
+        """Copy files from a folder into another one: the store does it."""
+
+        def copy(path: str) -> None:
+            blob = self._bucket.blob(f"{self._prefix}{source}/{path}")
+            try:
+                new_name = f"{self._prefix}{target}/{path}"
+                self._bucket.copy_blob(blob, self._bucket, new_name, retry=DEFAULT_RETRY)
+            except NotFound as error:
+                raise FileNotFoundError(f"{self.uri}/{source}/{path}") from error
+
+        _in_parallel(copy, paths)
 
     def list(self, folder: str) -> Iterator[str]:
         """Yield the names of what is in a folder."""

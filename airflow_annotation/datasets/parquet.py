@@ -147,16 +147,12 @@ def write_tables(
     :param beside: further tables by name, one of ``ALL_SCHEMAS`` each: returns a batch's rows
     """
     beside = beside or {}
-    make_folder(folder.fs, folder.path)
-    with ExitStack() as opened:
-        writers = {
-            name: opened.enter_context(TableWriter(folder, name, ALL_SCHEMAS[name], hashed=hashed))
-            for name in (*SCHEMAS, *beside)
-        }
+    with TablesWriter(folder, (*SCHEMAS, *beside), hashed=hashed) as writer:
         for batch in batches:
-            for name, writer in writers.items():
-                writer.write(getattr(batch, name) if name in SCHEMAS else beside[name](batch))
-        return {name: writer.finish() for name, writer in writers.items()}
+            writer.write(batch)
+            for name, make in beside.items():
+                writer.write_table(name, make(batch))
+        return writer.finish()
 
 
 def read_rows(
@@ -204,6 +200,45 @@ def _damages(path: str) -> Iterator[None]:
             f"{path} is damaged: {error}. Land with full_refresh=True, which reads all items from the tool again, or "
             "restore the file."
         ) from error
+
+
+class TablesWriter:
+    """Writes the files of tables.
+
+    :param folder: the folder of the files
+    :param names: of the tables, some of ``ALL_SCHEMAS``, the three among them
+    :param hashed: whether the checksums are asked for
+    """
+
+    def __init__(
+        self, folder: ObjectStoragePath, names: Iterable[str] = tuple(SCHEMAS), *, hashed: bool = True
+    ) -> None:
+        make_folder(folder.fs, folder.path)
+        with ExitStack() as opened:
+            self._writers = {
+                name: opened.enter_context(TableWriter(folder, name, ALL_SCHEMAS[name], hashed=hashed))
+                for name in names
+            }
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> TablesWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def write(self, batch: LabelTables) -> None:
+        """Add rows of the three tables."""
+        for name in SCHEMAS:
+            self.write_table(name, getattr(batch, name))
+
+    def write_table(self, name: str, rows: pa.RecordBatch) -> None:
+        """Add rows of one table."""
+        self._writers[name].write(rows)
+
+    def finish(self) -> dict[str, TableFile]:
+        """Write what is left, and describe the files, by table."""
+        return {name: writer.finish() for name, writer in self._writers.items()}
 
 
 class TableWriter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,6 +33,8 @@ def has_nothing_that_is_gone(store: DatasetStore, new: Manifest) -> Callable[[Ma
 
 
 def _item_ids(store: DatasetStore, manifest: Manifest) -> pa.Array | None:
+    if manifest.tables:
+        manifest = msgspec.structs.replace(manifest, files=manifest.tables)
     names = manifest.delta_versions or manifest.files
     table = next((name for name in ("items", "images") if name in names), None)
     if table is None or not all(file.path.endswith(".parquet") for file in manifest.files.get(table, ())):

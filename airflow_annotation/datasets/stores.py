@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -14,7 +14,7 @@ from airflow.sdk import ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
-from airflow_annotation.media.storage import lacks_bucket, without_connection
+from airflow_annotation.media.storage import copy_files, lacks_bucket, without_connection
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,16 @@ class DatasetStore(ABC):
     @abstractmethod
     def write(self, folder: str) -> AbstractContextManager[ObjectStoragePath]:
         """Give a folder to write files into. They are all in the store when it is left, and none if that fails."""
+
+    @abstractmethod
+    def copy(self, source: str, target: str, paths: Sequence[str]) -> None:
+        """Copy files from a folder into another one; they do not pass through the worker.
+
+        :param source: the folder that they are in
+        :param target: the folder that they go to
+        :param paths: relative to both
+        :raises FileNotFoundError: one is not there
+        """
 
     @abstractmethod
     def list(self, folder: str) -> Iterator[str]:
@@ -149,6 +159,11 @@ class FolderStore(DatasetStore):
         except BaseException:
             self.remove(folder)
             raise
+
+    def copy(self, source: str, target: str, paths: Sequence[str]) -> None:
+        """Copy files from a folder into another one: as links on a local disk."""
+        old, new = ((self.path / folder).path.rstrip("/") for folder in (source, target))
+        copy_files(self.path.fs, self.path.fs, {f"{old}/{path}": f"{new}/{path}" for path in paths})
 
     def list(self, folder: str) -> Iterator[str]:
         """Yield the names of what is in a folder."""

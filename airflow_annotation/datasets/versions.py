@@ -24,6 +24,7 @@ import msgspec
 from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.sdk import BaseHook, ObjectStoragePath
 
+from airflow_annotation import __version__
 from airflow_annotation.datasets.dataset_card import update_card
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.datasets.table_files import TableFile
@@ -71,6 +72,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     :param changes: how many items the version replaced or added, and removed, ``changed_items`` and ``removed_items``
     :param landed_at: when the version was last found to have what the tool has
     :param delta_versions: of the format ``delta``: the version of each Delta table, which has no ``files``
+    :param tables: of formats other than Parquet and Delta: the rows that the files were made of, as Parquet files by
+        table, which the next landing takes over for the items that have not changed; and ``item_files``, the files that
+        are each of one item
+    :param written_by: of the same formats: the release of this provider that wrote the files
     """
 
     tables_version: int
@@ -90,6 +95,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     changes: dict[str, int] | None = None
     landed_at: datetime | None = None
     delta_versions: dict[str, int] = {}
+    tables: dict[str, list[TableFile]] = {}
+    written_by: str | None = None
 
 
 def check_target(target: str) -> None:
@@ -219,11 +226,15 @@ class Written(NamedTuple):
     :param files: by table, relative to the version's folder
     :param delta_versions: as the manifest has them
     :param rows: by table; those in the files by default
+    :param tables: as the manifest has them, relative to the version's folder
+    :param taken: files that are those of the version that this one follows, relative to the versions' folders
     """
 
     files: dict[str, list[TableFile]]
     delta_versions: dict[str, int] = {}  # noqa: RUF012 - replaced, never changed
     rows: dict[str, int] | None = None
+    tables: dict[str, list[TableFile]] = {}  # noqa: RUF012
+    taken: Sequence[str] = ()
 
 
 def write_version(store: DatasetStore, new: NewVersion, write: Callable[[ObjectStoragePath], Written]) -> Manifest:
@@ -259,24 +270,44 @@ def write_version(store: DatasetStore, new: NewVersion, write: Callable[[ObjectS
             label_schema_digest=new.label_schema.digest(),
             settings=new.settings,
             rows=written.rows or {name: sum(file.rows for file in files) for name, files in written.files.items()},
-            files={
-                name: [msgspec.structs.replace(file, path=f"{VERSIONS}/{version}/{file.path}") for file in files]
-                for name, files in written.files.items()
-            },
+            files=_in_folder(written.files, version),
             dataset_format=new.dataset_format,
             full_at=new.follows.full_at if new.follows else created_at,
             watermark=new.watermark,
             changes=new.changes,
             landed_at=created_at,
             delta_versions=written.delta_versions,
+            tables=_in_folder(written.tables, version),
+            written_by=__version__ if written.tables else None,
         )
         copy = folder / MANIFEST_NAME
         copy.fs.pipe_file(copy.path, _encode(manifest))
 
     try:
+        if new.follows is not None and written.taken:
+            _take_over(store, new, version, written.taken)
         return _move(store, manifest, new)
     except LandingMovedError:
         store.remove(f"{VERSIONS}/{version}")
+        raise
+
+
+def _in_folder(files: dict[str, list[TableFile]], version: str) -> dict[str, list[TableFile]]:
+    return {
+        name: [msgspec.structs.replace(file, path=f"{VERSIONS}/{version}/{file.path}") for file in some]
+        for name, some in files.items()
+    }
+
+
+def _take_over(store: DatasetStore, new: NewVersion, version: str, paths: Sequence[str]) -> None:
+    """Let a version have files of the one that it follows."""
+    assert new.follows is not None
+    try:
+        store.copy(f"{VERSIONS}/{new.follows.version}", f"{VERSIONS}/{version}", paths)
+    except BaseException as error:
+        store.remove(f"{VERSIONS}/{version}")
+        if isinstance(error, FileNotFoundError):
+            _check(store, find_current(store), new)  # the version that it follows may have been removed under it
         raise
 
 

@@ -17,6 +17,7 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.datasets.table_files import HashingFile, TableFile
+from airflow_annotation.formats.item_files import ItemFile, ItemFiles, MakeFile
 from airflow_annotation.media.storage import make_folder
 
 _FILES_AT_ONCE: Final = 1024
@@ -30,10 +31,12 @@ class DatasetFolder:
     next ones are made. A context manager: when it ends, all are written.
 
     :param folder: the folder
+    :param item_files: lists the files that are each of one item, where a next landing is to take them over
     """
 
-    def __init__(self, folder: ObjectStoragePath) -> None:
+    def __init__(self, folder: ObjectStoragePath, item_files: ItemFiles | None = None) -> None:
         self.folder = folder
+        self._item_files = item_files
         self._prefix = folder.path.rstrip("/") + "/"
         self._small: dict[str, bytes] = {}
         self._small_bytes = 0
@@ -63,6 +66,22 @@ class DatasetFolder:
         self._small_bytes += len(content)
         if len(self._small) >= _FILES_AT_ONCE or self._small_bytes >= _BYTES_AT_ONCE:
             self._flush()
+
+    def write_of_item(self, path: str, item_id: str, make: MakeFile) -> ItemFile:
+        """Write a small file that depends on nothing but one item, unless the version before has the same.
+
+        :param path: relative to the folder
+        :param item_id: the item
+        :param make: makes the file
+        :returns: what is in it
+        """
+        if self._item_files is not None and (known := self._item_files.take_over(path, item_id)) is not None:
+            return known
+        content, file = make()
+        self.write(path, content)
+        if self._item_files is not None:
+            self._item_files.note(path, item_id, file)
+        return file
 
     def _flush(self) -> None:
         for path in self._small:

@@ -16,6 +16,7 @@ from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetOptions
+from airflow_annotation.formats.item_files import ItemFiles, place_media
 from airflow_annotation.formats.labeled_items import LabeledItem, Submission, read_items
 from airflow_annotation.formats.landed_media import LandedMedia
 from airflow_annotation.labels.schema import LabelSchema
@@ -108,6 +109,7 @@ def write_examples(
     options: DatasetOptions,
     landed_media: LandedMedia | None,
     left_out: Counter[str],
+    item_files: ItemFiles | None = None,
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset of texts or sounds into a folder of its own. Streams: holds a batch.
 
@@ -118,6 +120,7 @@ def write_examples(
     :param options: what is asked of the dataset
     :param landed_media: are read, or put where they belong
     :param left_out: is filled with what is not in the dataset: counts by reason
+    :param item_files: lists the files of sounds, and knows which need not be put there again
     :returns: ``examples.parquet``, and the files with the ``labels``
     :raises AnnotationError: the labels cannot be in such a dataset, or every item lacks what an example is made of; the
         message names item and reason
@@ -129,7 +132,7 @@ def write_examples(
         splits: dict[str, _SplitFile] = {}
         for items in read_items(batches, options, format_.types, left_out):
             rows = []
-            for item, media_file in _place(folder, items, format_, context):
+            for item, media_file in _place(folder, items, format_, context, item_files):
                 for submission in item.submissions:
                     for example in make(item, submission):
                         if item.split not in splits:
@@ -161,14 +164,20 @@ class _SplitFile:
 
 
 def _place(
-    folder: ObjectStoragePath, items: list[LabeledItem], format_: ExampleFormat, context: ExampleContext
+    folder: ObjectStoragePath,
+    items: list[LabeledItem],
+    format_: ExampleFormat,
+    context: ExampleContext,
+    item_files: ItemFiles | None,
 ) -> Iterator[tuple[LabeledItem, str | None]]:
     """Yield the items and where their files belong, each put there if it has landed; leave out those that were not."""
     if format_.media_path is None:
         yield from ((item, None) for item in items)
         return
     paths = [format_.media_path(item, context) for item in items]
-    placed = set(paths) if context.media is None else context.media.place(folder, items, paths)
+    placed: set[str | None] = set(paths)
+    if context.media is not None:
+        placed = {*place_media(context.media, folder, items, paths, item_files)}
     for item, path in zip(items, paths, strict=True):
         if path in placed:
             yield item, path

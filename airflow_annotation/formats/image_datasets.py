@@ -14,6 +14,7 @@ from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions, find_classes
 from airflow_annotation.formats.image_reader import DrawnAs, ImageReader
+from airflow_annotation.formats.item_files import ItemFiles, place_media
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.formats.landed_media import LandedMedia
 from airflow_annotation.labels.schema import LabelSchema
@@ -69,6 +70,7 @@ def write_images(
     options: ImageOptions,
     landed_media: LandedMedia | None,
     left_out: Counter[str],
+    item_files: ItemFiles | None = None,
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset of images into a folder of its own.
 
@@ -81,6 +83,7 @@ def write_images(
     :param options: what is asked of the dataset
     :param landed_media: are put where they belong; without them, images stay where they are
     :param left_out: is filled with what is not in the dataset: counts by reason
+    :param item_files: lists the files of images, and knows which need not be written again
     :returns: the files that are not of a single image: ``images.parquet``, and those with the ``objects``
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
     """
@@ -101,7 +104,7 @@ def write_images(
         find_suffix=landed_media.find_suffix if landed_media is not None else None,
     )
     make_folder(folder.fs, folder.path)
-    with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder) as files:
+    with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder, item_files) as files:
 
         def placed() -> Iterator[ImageBatch]:
             for batch in reader.read(batches):
@@ -109,7 +112,7 @@ def write_images(
                 reader.left_out["images without a class"] += paths.count(None)
                 index.write(_index_rows(batch.images, paths))
                 if landed_media is not None:
-                    landed_media.place(folder, batch.images, paths)
+                    place_media(landed_media, folder, batch.images, paths, item_files)
                 yield batch
 
         objects = format_.write(files, placed(), classes, options)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -30,6 +31,7 @@ from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.image_names import image_stem
+from airflow_annotation.formats.item_files import ItemFile
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
 from airflow_annotation.formats.palette import voc_palette
 from airflow_annotation.formats.shapes import clip_box, upright_box
@@ -61,11 +63,11 @@ def write_pascal_voc(
             for place, image in enumerate(batch.images):
                 if image.split not in lists:
                     lists[image.split] = opened.enter_context(folder.open(_list_path(image.split)))
-                written = [text for one in batch.objects(place) if (text := _object(one, image, classes)) is not None]
-                objects[image.split] = objects.get(image.split, 0) + len(written)
                 stem = image_stem(image.name)
+                make = partial(_annotation, batch, place, classes)
+                file = folder.write_of_item(f"Annotations/{stem}.xml", image.item_id, make)
+                objects[image.split] = objects.get(image.split, 0) + file.objects
                 lists[image.split].write(f"{stem}\n".encode())
-                folder.write(f"Annotations/{stem}.xml", _image(image, "".join(written)).encode())
     if labelmap := _labelmap(classes):
         folder.write("labelmap.txt", labelmap.encode())
     return [file.describe(_list_path(split), objects[split]) for split, file in sorted(lists.items())]
@@ -84,6 +86,12 @@ def _labelmap(classes: DatasetClasses) -> str | None:
 
 def _list_path(split: str) -> str:
     return f"ImageSets/Main/{split}.txt"
+
+
+def _annotation(batch: ImageBatch, place: int, classes: DatasetClasses) -> tuple[bytes, ItemFile]:
+    image = batch.images[place]
+    written = [text for one in batch.objects(place) if (text := _object(one, image, classes)) is not None]
+    return _image(image, "".join(written)).encode(), ItemFile(len(written))
 
 
 def _image(image: LabeledImage, objects: str) -> str:

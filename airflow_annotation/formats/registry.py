@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
+from airflow_annotation import __version__
 from airflow_annotation.arguments import as_text
+from airflow_annotation.datasets.companion import COMPANION, ITEM_FILES, companion_of
+from airflow_annotation.datasets.parquet import TablesWriter
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.datasets.table_files import TableFile
@@ -33,6 +36,7 @@ from airflow_annotation.formats import (
 from airflow_annotation.formats.dataset_options import DatasetOptions, check_label_fields, rename_fields
 from airflow_annotation.formats.examples import ExampleFormat, write_examples
 from airflow_annotation.formats.image_datasets import ImageFormat, write_images
+from airflow_annotation.formats.item_files import ItemFile, ItemFiles, read_item_files
 from airflow_annotation.formats.landed_media import LandedMedia
 from airflow_annotation.labels.consensus import merge_batches
 from airflow_annotation.labels.schema import LabelSchema
@@ -170,6 +174,7 @@ def write_training_dataset(
     options: DatasetOptions,
     landed_media: LandedMedia | None = None,
     left_out: Counter[str] | None = None,
+    item_files: ItemFiles | None = None,
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset into a folder of its own.
 
@@ -182,6 +187,7 @@ def write_training_dataset(
     :param options: what is asked of the dataset, as :func:`read_options` returns it
     :param landed_media: are put where they belong; without them, media stay where they are
     :param left_out: is filled with what is not in the dataset: counts by reason
+    :param item_files: lists the files that are each of one item, and knows which need not be written again
     :returns: the files that are not of a single item, by what they have rows of
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
     """
@@ -190,7 +196,14 @@ def write_training_dataset(
     counts: Counter[str] = Counter()
     write: Any = write_images if isinstance(format_, ImageFormat) else write_examples
     files: dict[str, list[TableFile]] = write(
-        folder, batches, format_, label_schema=label_schema, options=options, landed_media=landed_media, left_out=counts
+        folder,
+        batches,
+        format_,
+        label_schema=label_schema,
+        options=options,
+        landed_media=landed_media,
+        left_out=counts,
+        item_files=item_files,
     )
     if left_out is not None:
         left_out.update(+counts)
@@ -208,6 +221,7 @@ def land_dataset(
     options: Mapping[str, Any] | None = None,
     landed_media: LandedMedia | None = None,
     beside: Mapping[str, Iterable[pa.RecordBatch]] | None = None,
+    replaced: pa.Array | None = None,
 ) -> LandingResult:
     """Write a version of a dataset of text or to train with, make it the current one, and return where it is.
 
@@ -218,36 +232,78 @@ def land_dataset(
     :param options: what is asked of the format
     :param landed_media: as for :func:`write_training_dataset`
     :param beside: the rows of further tables by name, for a format of text
+    :param replaced: keep the rows beside the files, for the next landing, and take over the files of items other than
+        these from the version that the new one follows
     """
-    if new.dataset_format in TEXT_FORMATS:
-        manifest = write_version(
-            store, new, lambda folder: Written(write_text_tables(folder, batches, new.dataset_format, beside))
-        )
-        return describe_version(store, manifest)
-    asked = read_options(new.dataset_format, options or {})
+    asked = asked_options(new.dataset_format, options)
+    new = msgspec.structs.replace(new, settings={**new.settings, **asked})
     left_out: Counter[str] = Counter()
-    if asked.annotations == "consensus":
+
+    def write_files(
+        folder: ObjectStoragePath, batches: Iterable[LabelTables], item_files: ItemFiles | None
+    ) -> dict[str, list[TableFile]]:
+        if new.dataset_format in TEXT_FORMATS:
+            return write_text_tables(folder, batches, new.dataset_format, beside)
+        chosen = read_options(new.dataset_format, options or {})
         mapping = new.settings.get("field_mapping")
-        batches = merge_batches(batches, asked.consensus, new.label_schema, left_out, mapping)
-    manifest = write_version(
-        store,
-        msgspec.structs.replace(new, settings={**new.settings, "dataset_options": msgspec.to_builtins(asked)}),
-        lambda folder: Written(
-            write_training_dataset(
-                folder,
-                batches,
-                label_schema=rename_fields(new.label_schema, new.settings.get("field_mapping") or {}),
-                dataset_format=new.dataset_format,
-                options=asked,
-                landed_media=landed_media,
-                left_out=left_out,
-            )
-        ),
-    )
-    landed = describe_version(store, manifest)
+        if chosen.annotations == "consensus":
+            batches = merge_batches(batches, chosen.consensus, new.label_schema, left_out, mapping)
+        return write_training_dataset(
+            folder,
+            batches,
+            label_schema=rename_fields(new.label_schema, mapping or {}),
+            dataset_format=new.dataset_format,
+            options=chosen,
+            landed_media=landed_media,
+            left_out=left_out,
+            item_files=item_files,
+        )
+
+    def write(folder: ObjectStoragePath) -> Written:
+        if replaced is None:
+            return Written(write_files(folder, batches, None))
+        home = folder / COMPANION
+        with TablesWriter(home) as rows, ItemFiles(home, _same_files(store, new, asked, replaced)) as item_files:
+            files = write_files(folder, _kept(batches, rows), item_files)
+            tables = {**rows.finish(), ITEM_FILES: item_files.finish()}
+        return Written(
+            files,
+            tables={
+                name: [msgspec.structs.replace(file, path=f"{COMPANION}/{file.path}")] for name, file in tables.items()
+            },
+            taken=item_files.taken,
+        )
+
+    landed = describe_version(store, write_version(store, new, write))
     if left_out:
         landed["left_out"] = dict(left_out)
     return landed
+
+
+def asked_options(dataset_format: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what a manifest's settings say of a format's options: ``dataset_options``, where it has some."""
+    if dataset_format in TABLE_FORMATS:
+        return {}
+    return {"dataset_options": msgspec.to_builtins(read_options(dataset_format, options or {}))}
+
+
+def _same_files(
+    store: DatasetStore, new: NewVersion, asked: Mapping[str, Any], replaced: pa.Array
+) -> dict[str, ItemFile]:
+    """Return the files of the version before that are as they were, since they are of items that are."""
+    before = new.follows
+    companion = None if before is None else companion_of(before)
+    if before is None or companion is None or before.written_by != __version__:
+        return {}
+    if before.settings.get("dataset_options") != asked.get("dataset_options"):
+        return {}
+    return read_item_files(store, companion, set(replaced.to_pylist()))
+
+
+def _kept(batches: Iterable[LabelTables], rows: TablesWriter) -> Iterator[LabelTables]:
+    for batch in batches:
+        rows.write(batch)
+        yield batch
 
 
 def describe_version(store: DatasetStore, manifest: Manifest) -> LandingResult:

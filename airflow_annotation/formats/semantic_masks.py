@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -28,7 +29,8 @@ from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.image_reader import MAX_DRAWN_PIXELS
-from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
+from airflow_annotation.formats.item_files import ItemFile
+from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.formats.palette import voc_palette
 from airflow_annotation.formats.shapes import object_mask
 from airflow_annotation.labels.masks import columns_of, rle_bbox, rle_to_mask
@@ -77,12 +79,11 @@ def write_semantic_masks(
     objects = 0
     for batch in batches:
         for place, image in enumerate(batch.images):
-            shapes = batch.objects(place)
             if image.size[0] * image.size[1] <= MAX_DRAWN_PIXELS:
-                png, painted = _mask(image, shapes, values, options)
-                folder.write(f"masks/{image.split}/{image_stem(image.name)}.png", png)
-                objects += painted
-                batch.left_out["shapes that cover no pixel"] += len(shapes) - painted
+                path = f"masks/{image.split}/{image_stem(image.name)}.png"
+                file = folder.write_of_item(path, image.item_id, partial(_mask, batch, place, values, options))
+                objects += file.objects
+                batch.left_out["shapes that cover no pixel"] += file.left_out
     targets = {str(value): name for value, name in sorted(zip(values, classes.names, strict=True))}
     return [folder.write_file("mask_targets.json", msgspec.json.encode(targets) + b"\n", objects)]
 
@@ -101,12 +102,11 @@ def _pixel_values(classes: DatasetClasses, options: SemanticMasksOptions) -> lis
     return values
 
 
-def _mask(
-    image: LabeledImage, shapes: list[LabeledObject], values: list[int], options: SemanticMasksOptions
-) -> tuple[bytes, int]:
-    """Return the PNG, and how many of the shapes were painted."""
+def _mask(batch: ImageBatch, place: int, values: list[int], options: SemanticMasksOptions) -> tuple[bytes, ItemFile]:
+    """Return the PNG of an image, and how many of its shapes were painted."""
     from PIL import Image
 
+    image, shapes = batch.images[place], batch.objects(place)
     width, height = image.size
     pixels = np.zeros((height, width), np.uint16 if max(values, default=0) >= _PALETTE_SIZE else np.uint8)
     painted = 0
@@ -122,4 +122,4 @@ def _mask(
         picture.putpalette(voc_palette().tobytes())
     png = io.BytesIO()
     picture.save(png, "PNG")
-    return png.getvalue(), painted
+    return png.getvalue(), ItemFile(painted, len(shapes) - painted)

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
@@ -37,11 +38,15 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.image_names import image_stem
+from airflow_annotation.formats.item_files import ItemFile
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject, Path
 from airflow_annotation.formats.shapes import clip_box, outlines, upright_box
 
 _SPLITS: Final = ("train", "val", "test")
 _DECIMALS: Final = 6
+
+_Text = bytes | Callable[[], bytes]
+"""The lines of an image, or what makes them, which takes time."""
 
 _Write = Callable[[LabeledObject, LabeledImage, DatasetClasses], str | None]
 
@@ -82,13 +87,20 @@ def write_yolo(
         splits |= {image.split for image in batch.images}
         if options.task == "classify":
             continue
-        texts = _boxes(batch) if options.task == "detect" else _shapes(batch, _WRITERS[options.task], classes)
+        texts: Iterable[_Text] = _boxes(batch)
+        if options.task != "detect":
+            texts = _shapes(batch, _WRITERS[options.task], classes)
         for image, text in zip(batch.images, texts, strict=True):
-            folder.write(f"labels/{image.split}/{image_stem(image.name)}.txt", text)
-            objects += text.count(b"\n")
+            path = f"labels/{image.split}/{image_stem(image.name)}.txt"
+            objects += folder.write_of_item(path, image.item_id, partial(_with_count, text)).objects
     if options.task == "classify":
         return []
     return [folder.write_file("data.yaml", _data_yaml(splits, classes, options).encode(), objects)]
+
+
+def _with_count(text: _Text) -> tuple[bytes, ItemFile]:
+    lines = text if isinstance(text, bytes) else text()
+    return lines, ItemFile(lines.count(b"\n"))
 
 
 def _one_class(image: LabeledImage, options: YoloOptions) -> str | None:
@@ -147,10 +159,12 @@ def _boxes(batch: ImageBatch) -> Iterator[bytes]:
         yield text[start:end]
 
 
-def _shapes(batch: ImageBatch, write: _Write, classes: DatasetClasses) -> Iterator[bytes]:
-    for place, image in enumerate(batch.images):
-        lines = [write(one, image, classes) for one in batch.objects(place)]
-        yield "".join([f"{line}\n" for line in lines if line is not None]).encode()
+def _shapes(batch: ImageBatch, write: _Write, classes: DatasetClasses) -> Iterator[Callable[[], bytes]]:
+    def make(place: int) -> bytes:
+        lines = [write(one, batch.images[place], classes) for one in batch.objects(place)]
+        return "".join([f"{line}\n" for line in lines if line is not None]).encode()
+
+    return (partial(make, place) for place in range(len(batch.images)))
 
 
 def _obb(one: LabeledObject, image: LabeledImage, _: DatasetClasses) -> str | None:

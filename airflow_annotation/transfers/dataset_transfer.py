@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from airflow_annotation.arguments import is_templated
+from airflow_annotation.datasets.companion import companion_of, refreshed_batches
 from airflow_annotation.datasets.delta import land_delta
 from airflow_annotation.datasets.parquet import read_rows, refresh_dataset
 from airflow_annotation.datasets.purging import has_nothing_that_is_gone
@@ -30,13 +31,14 @@ from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.formats.registry import (
     EXAMPLE_FORMATS,
     TABLE_FORMATS,
+    asked_options,
     check_format,
     describe_version,
     has_all_frames,
     land_dataset,
 )
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS
+from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS, LabelTables
 from airflow_annotation.landing.landings_row import landed_of
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
@@ -65,8 +67,9 @@ class DatasetTransfer(AnnotationsTransfer):
         ``coco``, ``yolo``, ``pascal_voc``, ``semantic_masks``, ``mot`` or ``image_folder`` of images, ``conll`` or
         ``spacy_jsonl`` of texts, ``preferences`` of answers, ``audio_folder`` of sounds, each described in its
         module in ``airflow_annotation.formats``. Those to train with take the ``latest`` submission of each item and
-        ``all`` frames of videos, unless told otherwise. But for ``parquet`` and ``delta``, every landing reads all
-        items
+        ``all`` frames of videos, unless told otherwise. Formats other than ``parquet`` and ``delta`` keep the rows
+        that they are made of in ``tables`` of each version, in Parquet, so that the next landing reads only what has
+        changed
     :param dataset_options: what is asked of the format, such as ``classes`` and ``splits``: see
         :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
         (templated)
@@ -128,14 +131,15 @@ class DatasetTransfer(AnnotationsTransfer):
             check_same_run(store.uri, current, project.uri, project.run_key, self.dataset_format)
             if current is not None:
                 self.check_part(current.settings)
-        if self.dataset_format not in (PARQUET, DELTA):
-            return None
         if current is None or (current.project, current.dataset_format) != (project.uri, self.dataset_format):
             return None
+        rows = current if self.dataset_format in (PARQUET, DELTA) else companion_of(current)
+        if rows is None:
+            return None  # it was made of labels that had landed elsewhere
 
         def read_states() -> Iterator[pa.RecordBatch]:
             try:
-                for batch in read_rows(store, current, "items", ITEM_STATES.names):
+                for batch in read_rows(store, rows, "items", ITEM_STATES.names):
                     yield batch.select(ITEM_STATES.names).cast(ITEM_STATES)
             except FileNotFoundError as error:
                 if find_current(store) == current:
@@ -144,7 +148,9 @@ class DatasetTransfer(AnnotationsTransfer):
                     f"The version {current.version} in {store.uri} was replaced meanwhile."
                 ) from error
 
-        return landed_of(msgspec.structs.asdict(current), read_states)
+        facts = msgspec.structs.asdict(current)
+        facts["settings"] = {name: value for name, value in current.settings.items() if name != "dataset_options"}
+        return landed_of(facts, read_states)
 
     def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Write a version of the dataset and make it the current one; where nothing has changed, the version stays."""
@@ -154,19 +160,22 @@ class DatasetTransfer(AnnotationsTransfer):
         def read(table: str) -> Iterator[pa.RecordBatch]:
             return self.checked(spool.read(table))
 
-        if new.follows is not None and not len(landing.replaced) and not any(spool.rows.values()):
+        is_same = new.follows is not None and not len(landing.replaced) and not any(spool.rows.values())
+        if self.dataset_format not in (PARQUET, DELTA):
+            return self._land_other(store, new, landing, spool, is_same=is_same)
+        if new.follows is not None and is_same:
             manifest = keep_version(store, new.follows, new)
         elif self.dataset_format == DELTA:
             manifest = land_delta(store, new, landing.replaced, read)
-        elif self.dataset_format != PARQUET:
-            return self._land_other(store, new, spool)
         elif landing.full:
             manifest = write_version(store, new, spool.copy_into)
         else:
             manifest = refresh_dataset(store, new, landing.replaced, read)
         return describe_version(store, manifest)
 
-    def _land_other(self, store: DatasetStore, new: NewVersion, spool: Spool) -> LandingResult:
+    def _land_other(
+        self, store: DatasetStore, new: NewVersion, landing: LandingPlan, spool: Spool, *, is_same: bool
+    ) -> LandingResult:
         options = self.dataset_options
         if self.dataset_format not in TABLE_FORMATS:
             chosen = {name: self.settings[name] for name in ("annotations", "include_predictions")}
@@ -180,9 +189,23 @@ class DatasetTransfer(AnnotationsTransfer):
                 )
             options = self.dataset_options_with_media({**chosen, **(options or {})})
         check_format(self.dataset_format, options)
-        batches = self.checked(spool.batches())
+        before = new.follows
+        batches: Iterable[LabelTables] = spool.batches()
+        if before is not None:
+            asked = asked_options(self.dataset_format, options)
+            if is_same and before.settings.get("dataset_options") == asked.get("dataset_options"):
+                return describe_version(store, keep_version(store, before, new))
+            batches = refreshed_batches(store, before, landing.changed, landing.vanished, batches)
         beside = {name: self.checked(spool.read(name)) for name in spool.rows if name not in SCHEMAS}
-        return land_dataset(store, new, batches, options=options, landed_media=self.dataset_media, beside=beside)
+        return land_dataset(
+            store,
+            new,
+            self.checked(batches),
+            options=options,
+            landed_media=self.dataset_media,
+            beside=beside,
+            replaced=None if beside else landing.replaced,  # which are of the items that were read alone
+        )
 
     def _new_version(self, store: DatasetStore, landing: LandingPlan, spool: Spool) -> NewVersion:
         current = None if landing.full else find_current(store)

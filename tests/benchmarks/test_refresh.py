@@ -33,6 +33,7 @@ from tests.support.connections import airflow_connection
 from tests.support.task_context import task_context
 
 CHANGED = 0.01
+FORMATS = ("coco", "yolo", "pascal_voc", "semantic_masks")
 
 
 @pytest.mark.benchmark
@@ -40,6 +41,41 @@ def test_a_refresh_against_a_full_landing(
     label_studio: LabelStudio, postgres_conn_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measure(label_studio, {"Postgres": postgres_conn_id}, tmp_path, monkeypatch, tasks=50_000)
+
+
+@pytest.mark.benchmark
+def test_training_formats_landed_again(
+    label_studio: LabelStudio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure_formats(label_studio, tmp_path, monkeypatch, tasks=20_000)
+
+
+def measure_formats(server: LabelStudio, home: Path, monkeypatch: pytest.MonkeyPatch, *, tasks: int) -> None:
+    """Land formats to train with, and again when some items have changed; print how long both took."""
+    requests = count_requests(monkeypatch)
+    client = LabelStudioClient(url=server.url, api_key=server.api_key, timeout=600)
+    project = fill_project(client, tasks)
+    connection = {"conn_type": "label_studio", "host": server.url, "password": server.api_key}
+    with airflow_connection("formats_benchmark", connection) as annotation_conn_id:
+        transfers = {
+            name: AnnotationsToObjectStorageOperator(
+                task_id=name,
+                target=str(home / name),
+                dataset_format=name,
+                annotation_conn_id=annotation_conn_id,
+                project=project.id,
+            )
+            for name in FORMATS
+        }
+        full = {name: land(transfer, requests, changed=tasks) for name, transfer in transfers.items()}
+        changed = change(client, project.id, round(tasks * CHANGED))
+        refreshed = {name: land(transfer, requests, changed=changed) for name, transfer in transfers.items()}
+    client.request("DELETE", f"/api/projects/{project.id}/", timeout=600)
+    print(f"\n{f'{changed:,} of {tasks:,} images with {BOXES} boxes':<42}{'all':>10}{'again':>10}{'ratio':>8}")
+    for name in FORMATS:
+        print(
+            f"{name:<42}{full[name][0]:>8.2f} s{refreshed[name][0]:>8.2f} s{refreshed[name][0] / full[name][0]:>8.3f}"
+        )
 
 
 def measure(
@@ -116,4 +152,6 @@ if __name__ == "__main__":
         running_label_studio(Path(folder)) as live,
         pytest.MonkeyPatch.context() as patch,
     ):
-        measure(live, {}, Path(folder), patch, tasks=int(sys.argv[1]) if len(sys.argv) > 1 else 50_000)
+        tasks = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
+        measure(live, {}, Path(folder), patch, tasks=tasks)
+        measure_formats(live, Path(folder), patch, tasks=tasks)

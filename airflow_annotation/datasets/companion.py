@@ -1,0 +1,101 @@
+"""The rows that a dataset of another format than Parquet was made of, kept in the folder ``tables`` of its version.
+
+The next landing reads only the items that have changed from the tool. It takes the others from here, all in the order
+in which they were read at first: so the files are those that a landing of all items would have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.datasets.landed import join_tables
+from airflow_annotation.datasets.parquet import read_rows
+from airflow_annotation.datasets.stores import DatasetStore
+from airflow_annotation.datasets.versions import Manifest
+from airflow_annotation.labels.tables import SCHEMAS, LabelTables
+
+COMPANION: Final = "tables"
+"""The folder, in that of the version."""
+
+ITEM_FILES: Final = "item_files"
+"""In the manifest's ``tables``, the list of the files that are each of one item."""
+
+
+def companion_of(manifest: Manifest) -> Manifest | None:
+    """Return a manifest of the rows that a version was made of, as of a Parquet dataset; None if it has none."""
+    return msgspec.structs.replace(manifest, files=manifest.tables) if manifest.tables else None
+
+
+def refreshed_batches(
+    store: DatasetStore, version: Manifest, changed: pa.Array, vanished: pa.Array, read: Iterable[LabelTables]
+) -> Iterator[LabelTables]:
+    """Yield the rows that a version was made of, with those of some items replaced in their place, and then new items.
+
+    :param store: the dataset's folder
+    :param version: that has its rows beside it
+    :param changed: ids of the items that were read
+    :param vanished: ids of the items that are gone
+    :param read: the rows that were read. They are held only where their order is not that of the version
+    """
+    companion = companion_of(version)
+    assert companion is not None
+    coming = _Coming(read)
+    replaced = pa.concat_arrays([changed, vanished])
+    for batch in join_tables(*(read_rows(store, companion, name) for name in SCHEMAS)):
+        ids = batch.items.column("item_id")
+        goes = pc.is_in(ids, value_set=replaced)
+        if not pc.any(goes, min_count=0).as_py():
+            yield batch
+            continue
+        kept = _of_items(batch, ids.filter(pc.invert(goes)))
+        yield _in_order([kept, *coming.take(ids.filter(pc.is_in(ids, value_set=changed)))], ids)
+    yield from coming.rest()
+
+
+class _Coming:
+    """Rows that were read, to be taken by their items."""
+
+    def __init__(self, read: Iterable[LabelTables]) -> None:
+        self._read = iter(read)
+        self._pending: list[LabelTables] = []
+
+    def take(self, item_ids: pa.Array) -> list[LabelTables]:
+        """Return the rows of some items; there are none of an item that went while it was read."""
+        taken: list[LabelTables] = []
+        missing = len(item_ids)
+        waiting, self._pending = self._pending, []
+        while missing and (batch := waiting.pop(0) if waiting else next(self._read, None)) is not None:
+            found = pc.is_in(batch.items.column("item_id"), value_set=item_ids)
+            if count := pc.sum(found).as_py():
+                missing -= count
+                taken.append(_of_items(batch, batch.items.column("item_id").filter(found)))
+                batch = _of_items(batch, batch.items.column("item_id").filter(pc.invert(found)))
+            if len(batch.items):
+                self._pending.append(batch)
+        self._pending += waiting
+        return taken
+
+    def rest(self) -> Iterator[LabelTables]:
+        """Yield the rows that nobody has taken."""
+        yield from self._pending
+        yield from self._read
+
+
+def _of_items(batch: LabelTables, item_ids: pa.Array) -> LabelTables:
+    return LabelTables(*(rows.filter(pc.is_in(rows.column("item_id"), value_set=item_ids)) for rows in batch))
+
+
+def _in_order(batches: list[LabelTables], item_ids: pa.Array) -> LabelTables:
+    """Return one batch with the items in an order; the rows of an item stay in theirs."""
+
+    def ordered(tables: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
+        rows = pa.concat_batches(list(tables))
+        places = pc.index_in(rows.column("item_id"), value_set=item_ids)
+        return rows.take(pc.sort_indices(places))  # which is stable
+
+    return LabelTables(*map(ordered, zip(*batches, strict=True)))
