@@ -101,6 +101,7 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     :param keypoint_classes: the classes of the fields that points are drawn in
     :param keypoints_class: the class of points that belong to no object that is a label itself
     :param mask_targets: the pixel values that the label schema gives to classes
+    :param stuff: the classes that are of fields of type ``segmentation`` alone, which ask for areas, not for objects
     :param answers: the fields whose answers are of the whole image, and whether each has several
     """
 
@@ -111,6 +112,7 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     keypoints_class: str | None = None
     mask_targets: dict[str, int] = {}
     answers: dict[str, bool] = {}
+    stuff: frozenset[str] = frozenset()
 
     @cached_property
     def index(self) -> dict[str | None, int]:
@@ -199,6 +201,10 @@ def find_classes(
             "points in keypoints."
         )
     points = tuple(keypoints or (fields[skeletons[0]].classes if skeletons else ()))
+    areas, others = (
+        {class_ for field in fields.values() if (field.type == "segmentation") is is_area for class_ in field.classes}
+        for is_area in (True, False)
+    )
     mask_targets = {class_: value for field in fields.values() for value, class_ in field.mask_targets.items()}
     return DatasetClasses(
         names=tuple(names),
@@ -208,6 +214,7 @@ def find_classes(
         keypoints_class=skeletons[0] if skeletons else None,
         mask_targets=mask_targets,
         answers=answers,
+        stuff=frozenset(areas - others),
     )
 
 

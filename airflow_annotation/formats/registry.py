@@ -24,6 +24,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats import (
     audio_folder,
     coco,
+    coco_panoptic,
     conll,
     image_folder,
     mot,
@@ -84,6 +85,15 @@ IMAGE_FORMATS: Final[dict[str, ImageFormat]] = {
         lambda _: AREA_FIELDS,
         semantic_masks.image_path,
         semantic_masks.write_semantic_masks,
+        clips=True,
+        drawn_as=lambda _: "pixels",
+    ),
+    "coco_panoptic": ImageFormat(
+        coco_panoptic.CocoPanopticOptions,
+        lambda _: AREA_TYPES,
+        lambda _: AREA_FIELDS,
+        coco_panoptic.image_path,
+        coco_panoptic.write_coco_panoptic,
         clips=True,
         drawn_as=lambda _: "pixels",
     ),

@@ -19,11 +19,11 @@ class AnnotationsToObjectStorageOperator(DatasetTransfer):
 
     Each landing that has something new is a version of the dataset, in a folder of its own that never changes;
     ``manifest.json`` names the current one and moves last, so that a reader sees a whole landing or the one before,
-    whatever happens. Parquet datasets take the rows of items that have not changed over from the version before,
-    without asking the tool for them. ``airflow_annotation.datasets.parquet.read_dataset`` reads a version and checks it
-    against its manifest; any Parquet reader can read the files. In the other formats ``images.parquet`` says which
-    image is which item, and where in the version's folder its file belongs; the images themselves are there only with
-    ``include_media``.
+    whatever happens. The rows of items that have not changed are taken over from the version before, without asking
+    the tool for them. ``airflow_annotation.datasets.parquet.read_dataset`` reads a version of a Parquet dataset and
+    checks it against its manifest; any Parquet reader can read the files. In the other formats ``images.parquet`` says
+    which image is which item, and where in the version's folder its file belongs; the images themselves are there only
+    with ``include_media``.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` by table (``images`` and
     ``objects`` in other formats than Parquet), what has changed, ``label_schema_digest`` and ``seconds``.

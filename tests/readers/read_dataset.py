@@ -134,6 +134,7 @@ READERS: dict[str, Callable[[Path], Read]] = {
     "torchvision_coco": torchvision_coco,
     "torchvision_classify": torchvision_classify,
     **{f"datumaro_{name}": partial(datumaro, dataset_format=name) for name in ("coco_instances", "voc", "yolo")},
+    "datumaro_coco_panoptic": partial(datumaro, dataset_format="coco_panoptic"),
     "datumaro_mot": datumaro_mot,
     "fiftyone_coco": fiftyone_coco,
     "fiftyone_yolo": fiftyone_yolo,

@@ -66,6 +66,7 @@ def shifted(boxes: dict[str, Any], by: float, size: float) -> dict[str, Any]:
         ("torchvision_classify", PHOTOS, "yolo", {"task": "classify", "label_fields": ["weather"]}, ANSWERS),
         ("torchvision_coco", PHOTOS, "coco", {}, BOXES),
         ("datumaro_coco_instances", PHOTOS, "coco", {}, BOXES),
+        ("datumaro_coco_panoptic", PHOTOS, "coco_panoptic", {}, BOXES),
         ("datumaro_voc", PHOTOS, "pascal_voc", {}, shifted(BOXES, 1, -1)),
         ("datumaro_yolo", PHOTOS, "yolo", {}, BOXES),
         (

@@ -37,10 +37,10 @@ def convert(target: Path, **kwargs: Any) -> Any:
 
 
 def version_of(landed: dict[str, Any]) -> dict[str, bytes]:
-    """Return the files of the version that a task has returned, but for its manifest."""
+    """Return the files of the version that a task has returned, but for its manifest, and the rows kept beside them."""
     files = files_in(Path(landed["path"].removeprefix("file://")))
     del files["manifest.json"]
-    return files
+    return {name: content for name, content in files.items() if not name.startswith("tables/")}
 
 
 @pytest.fixture
