@@ -5,7 +5,8 @@
     target/
       manifest.json                        which version is current, its files and their checksums
       README.md                            of Parquet datasets: the same files, for Hugging Face's ``datasets``
-      versions/20261122T171532Z-5f0c2e8a/  the files of a version, and its manifest as it was when it landed
+      versions/20261122T171532Z-5f0c2e8a/  the files of a version, and its manifest as it was when it landed;
+                                           other formats than Parquet keep the rows that they were made of in tables/
 
 A version's folder never changes once the manifest names it, and the manifest moves last and at once, so a reader sees
 one whole landing or the one before it.
