@@ -160,16 +160,17 @@ class LabelsOut(Projects):
         :returns: batches with the columns of :data:`~airflow_annotation.labels.tables.ITEM_STATES`
         """
 
-    def list_last_labeled(self, project_id: str, count: int) -> list[str]:
+    def list_last_labeled(self, project_id: str, count: int, *, min_annotations: int = 1) -> list[str]:
         """Return the ids of the items with submissions that were changed last, the latest first.
 
         :param count: how many at most
+        :param min_annotations: only of items with so many submissions
         """
         labeled = (
             state
             for batch in self.list_item_states(project_id)
             for state in batch.select(["item_id", "annotation_count", "updated_at"]).to_pylist()
-            if state["annotation_count"] and state["updated_at"]
+            if state["annotation_count"] >= min_annotations and state["updated_at"]
         )
         return [state["item_id"] for state in heapq.nlargest(count, labeled, key=lambda state: state["updated_at"])]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_annotation.plugins.page.samples import Count, FieldCounts, count_classes, find_fullest_frame
+from airflow_annotation.plugins.page.samples import Count, FieldCounts, count_classes
+from airflow_annotation.plugins.page.shown_items import find_fullest_frame
 
 
 def label(**columns: Any) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from devtools.label_studio import LabelStudio
 pytestmark = pytest.mark.live_airflow
 
 PATHS = ["", "run", "static/page.css", "static/runs.js", "api/connections", "api/runs?conn_id=label_studio_test"]
-PATHS += [f"api/{name}?conn_id=label_studio_test&project=1&item=1" for name in ("run", "sample", "image", "media")]
+ROUTES = ("run", "sample", "agreement", "image", "media", "text", "series", "document")
+PATHS += [f"api/{name}?conn_id=label_studio_test&project=1&item=1" for name in ROUTES]
 
 
 def page(airflow: Airflow, path: str, headers: dict[str, str] | None = None) -> httpx.Response:

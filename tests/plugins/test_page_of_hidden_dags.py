@@ -88,7 +88,7 @@ def test_runs_of_dags_that_a_user_may_not_read_are_not_listed(
     assert listed[OPERATOR] == {"seen", "chosen", "plain"}
 
 
-@pytest.mark.parametrize("path", ["run", "sample", "image"])
+@pytest.mark.parametrize("path", ["run", "sample", "agreement", "image", "text"])
 def test_nothing_of_such_a_run_is_told(limited: Airflow, projects: dict[str, AnnotationProject], path: str) -> None:
     for kind, project in projects.items():
         # An admin asks first: what is read once for all who ask is still told to those only who may see it.

@@ -222,9 +222,9 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
             config = self._media_configs[project_id]
         return media_files.find_media(self.client, project_id, item_id, target, config)
 
-    def list_last_labeled(self, project_id: str, count: int) -> list[str]:
-        """Return the ids of the labeled items that were changed last, in one request."""
-        return item_states.list_last_labeled(self.client, project_id, count)
+    def list_last_labeled(self, project_id: str, count: int, *, min_annotations: int = 1) -> list[str]:
+        """Return the ids of the labeled items that were changed last, in one request. Skips are no submissions here."""
+        return item_states.list_last_labeled(self.client, project_id, count, min_annotations)
 
     def read_tables(
         self,

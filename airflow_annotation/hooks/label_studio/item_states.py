@@ -34,7 +34,6 @@ from airflow_annotation.labels.lenient import decode_lenient
 from airflow_annotation.labels.tables import ITEM_STATES
 
 _STATE: Final = "id,updated_at,is_labeled,total_annotations,cancelled_annotations,total_predictions"
-_HAS_ANNOTATIONS: Final = condition("total_annotations", "greater", "Number", 0)
 _TASKS_ASKED: Final = 500
 """Tasks whose drafts or predictions are asked for at a time: their ids go into the URL."""
 
@@ -111,15 +110,17 @@ def get_last_change(client: LabelStudioClient, project_id: str) -> datetime | No
     return times[0].as_py() if len(times) else None
 
 
-def list_last_labeled(client: LabelStudioClient, project_id: str, count: int) -> list[str]:
+def list_last_labeled(client: LabelStudioClient, project_id: str, count: int, min_annotations: int = 1) -> list[str]:
     """Return the ids of the tasks with annotations that were changed last, the latest first.
 
     :param client: speaks to the server
     :param project_id: the project
     :param count: how many at most
+    :param min_annotations: only of tasks with so many annotations that were not skipped
     """
     project_path(project_id)
-    page = list_page(client, project_id, Task, [_HAS_ANNOTATIONS], ordering="-tasks:updated_at", page_size=count)
+    labeled = condition("total_annotations", "greater", "Number", min_annotations - 1)
+    page = list_page(client, project_id, Task, [labeled], ordering="-tasks:updated_at", page_size=count)
     return [str(task.id) for task in page.tasks]
 
 

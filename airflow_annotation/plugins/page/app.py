@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -23,10 +24,14 @@ from airflow_annotation.plugins.page.access import (
     list_connections,
     see_runs,
 )
+from airflow_annotation.plugins.page.agreement import RunAgreement, read_agreement
 from airflow_annotation.plugins.page.runs import AnnotationRun, read_runs, run_of
 from airflow_annotation.plugins.page.samples import Sample, read_sample
 from airflow_annotation.plugins.page.shared_reads import SharedReads, StillReadingError
+from airflow_annotation.plugins.page.shown_files import Series, read_document, read_series, read_texts
+from airflow_annotation.plugins.page.shown_items import ShownItem
 from airflow_annotation.plugins.page.shown_media import MediaPart, MediaPlace, find_place, read_image, read_part
+from airflow_annotation.plugins.page.shown_text import ShownText
 
 _STATIC: Final = Path(__file__).with_name("static")
 _MEDIA_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -52,8 +57,12 @@ _runs: SharedReads[list[AnnotationRun]] = SharedReads()
 _projects: SharedReads[AnnotationProject] = SharedReads()
 _one_run: SharedReads[AnnotationRun] = SharedReads()
 _samples: SharedReads[Sample] = SharedReads(fresh=60.0)
+_agreements: SharedReads[RunAgreement] = SharedReads(fresh=60.0)
+_texts: SharedReads[list[ShownText]] = SharedReads(fresh=60.0)
+_series: SharedReads[Series] = SharedReads(fresh=60.0)
 _places: SharedReads[MediaPlace] = SharedReads()
 _images: SharedReads[MediaPart] = SharedReads()
+_small_images: SharedReads[MediaPart] = SharedReads(fresh=120.0)
 
 ProjectId = Annotated[str, Query(max_length=100)]
 
@@ -121,16 +130,40 @@ async def get_sample(connection: PermittedConnection, project: ProjectId, user: 
     return _json(sample)
 
 
+@_api.get("/agreement")
+async def get_agreement(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
+    """Return how far people agree about the items of a run that several of them labeled last."""
+    found, _ = await _check_run(connection, project, user)
+    agreement = await _agreements.get(
+        (connection.conn_id, project), lambda: run_in_threadpool(lambda: read_agreement(hook_of(connection), found))
+    )
+    return _json(agreement)
+
+
 @_api.get("/image")
 async def get_image(
-    connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep, target: ProjectId = ""
+    connection: PermittedConnection,
+    project: ProjectId,
+    item: ProjectId,
+    user: GetUserDep,
+    *,
+    target: ProjectId = "",
+    size: ProjectId = "",
 ) -> Response:
-    """Return the image of an item, one of several by its target, or lead to where it is on the web."""
+    """Return the image of an item, one of several by its target, or lead to where it is on the web.
+
+    With the size ``small``, a large photo is made smaller.
+    """
     place = await _find_place(connection, project, item, user, target)
     if not place[1]:
         return _lead_to(place)
+    reads, is_small = (_small_images, True) if size == "small" else (_images, False)
     key = (connection.conn_id, project, item, target)
-    return _part(await _images.get(key, lambda: run_in_threadpool(lambda: read_image(hook_of(connection), place))))
+    return _part(
+        await reads.get(
+            key, lambda: run_in_threadpool(lambda: read_image(hook_of(connection), place, is_small=is_small))
+        )
+    )
 
 
 @_api.get("/media")
@@ -143,6 +176,48 @@ async def get_media(
         return _lead_to(place)
     asked = request.headers.get("range")
     return _part(await run_in_threadpool(lambda: read_part(hook_of(connection), place, asked)), is_part=bool(asked))
+
+
+@_api.get("/text")
+async def get_text(
+    connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep, media_type: ProjectId = ""
+) -> Response:
+    """Return the text of an item's file, or where it is on the web."""
+    place = await _find_place(connection, project, item, user)
+    if not place[1]:
+        return _json({"url": place[0]})
+    key = (connection.conn_id, project, item, media_type)
+    texts = await _texts.get(key, lambda: run_in_threadpool(lambda: read_texts(hook_of(connection), place, media_type)))
+    return _json({"texts": texts})
+
+
+@_api.get("/series")
+async def get_series(
+    connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep
+) -> Response:
+    """Return the time series of an item's file, or where it is on the web."""
+    place = await _find_place(connection, project, item, user)
+    if not place[1]:
+        return _json({"url": place[0]})
+    key = (connection.conn_id, project, item)
+    return _json(await _series.get(key, lambda: run_in_threadpool(lambda: read_series(hook_of(connection), place))))
+
+
+@_api.get("/document")
+async def get_document(
+    connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep
+) -> Response:
+    """Return the PDF of an item to be kept as a file, or lead to where it is on the web.
+
+    It is none of the page: what a document does in a browser that shows it, it does not do here.
+    """
+    place = await _find_place(connection, project, item, user)
+    if not place[1]:
+        return _lead_to(place)
+    answer = _part(await run_in_threadpool(lambda: read_document(hook_of(connection), place)))
+    answer.headers["Content-Disposition"] = 'attachment; filename="document.pdf"'
+    answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    return answer
 
 
 def _lead_to(place: MediaPlace) -> Response:
@@ -161,8 +236,7 @@ async def _find_place(
 ) -> MediaPlace:
     await _check_run(connection, project, user)
     # The items of the page have just been read from the project: the tool need not look for them there.
-    sample = _samples.known((connection.conn_id, project))
-    is_in_project = sample is not None and any(one.item_id == item for one in sample.items)
+    is_in_project = any(one.item_id == item for one in _known_items(connection, project))
     key = (connection.conn_id, project, item, target)
     return await _places.get(
         key,
@@ -170,6 +244,14 @@ async def _find_place(
             lambda: find_place(hook_of(connection), project, item, target, is_in_project=is_in_project)
         ),
     )
+
+
+def _known_items(connection: PermittedConnection, project: str) -> Iterator[ShownItem]:
+    """Yield the items of a run that have been read lately."""
+    if sample := _samples.known((connection.conn_id, project)):
+        yield from sample.items
+    if agreement := _agreements.known((connection.conn_id, project)):
+        yield from (image for one in agreement.least for image in one.images)
 
 
 async def _check_run(

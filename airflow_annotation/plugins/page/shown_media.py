@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Mapping
 from contextlib import closing
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
@@ -16,12 +16,21 @@ from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.content import content_suffix
 from airflow_annotation.media.ranges import open_media_in_place
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 MediaPlace = tuple[str, Mapping[str, str]]
 """A URL, and the headers to read it with: none where it is not the tool's own."""
 
 _LARGEST_IMAGE: Final = 25 << 20
 _LARGEST_PART: Final = 2 << 20
 """Bytes of one answer: a browser asks for the next part of a sound or a video when it needs it."""
+
+_SMALL: Final = 640
+"""Pixels of the longer side of a small image."""
+
+_SMALL_FROM_PIXELS: Final = 40_000_000
+"""An image of more pixels is given as it is: to make it small, all of it would be held."""
 
 _IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 _PLAYED_TYPES: Final = {
@@ -78,24 +87,42 @@ def find_place(
     return url, headers
 
 
-def read_image(hook: AnnotationHook, place: MediaPlace) -> MediaPart:
+def read_image(hook: AnnotationHook, place: MediaPlace, *, is_small: bool = False) -> MediaPart:
     """Read an image that the tool holds. Only from the tool itself anything is read.
 
     :param hook: of the tool
     :param place: where it is, with the tool's headers
+    :param is_small: whether a large image may be made smaller, which browsers get faster
     :raises MediaError: it is too large, or it is no image
     """
     from PIL import Image
 
-    with _open(hook, place) as file:
+    with open_place(hook, place) as file:
         content = file.read(_LARGEST_IMAGE + 1)
     if len(content) > _LARGEST_IMAGE:
         raise MediaError("The media of this item is too large to be shown here.")
     try:
         with Image.open(io.BytesIO(content), formats=list(_IMAGE_TYPES)) as image:
-            return MediaPart(content, _IMAGE_TYPES[image.format or ""], 0, len(content))
+            media_type = _IMAGE_TYPES[image.format or ""]
+            if is_small and (made := _make_small(image)):
+                content, media_type = made, "image/jpeg"
+            return MediaPart(content, media_type, 0, len(content))
     except (OSError, KeyError, Image.DecompressionBombError) as error:
         raise MediaError("The media of this item is no image that is shown here.") from error
+
+
+def _make_small(image: Image.Image) -> bytes | None:
+    """Return a photo as a small JPEG, None where it is small, or anything else than 8 bits of colors or gray."""
+    from PIL import ImageOps
+
+    if max(image.size) <= _SMALL or image.width * image.height > _SMALL_FROM_PIXELS or image.mode not in {"RGB", "L"}:
+        return None
+    image.draft(image.mode, (_SMALL, _SMALL))  # a JPEG is decoded at a smaller size
+    image.thumbnail((_SMALL, _SMALL))
+    written = io.BytesIO()
+    # Turned as its EXIF says, which is not written: browsers show it as they show the image itself.
+    ImageOps.exif_transpose(image).save(written, "JPEG", quality=80, icc_profile=image.info.get("icc_profile"))
+    return written.getvalue()
 
 
 def read_part(hook: AnnotationHook, place: MediaPlace, asked: str | None) -> MediaPart:
@@ -107,7 +134,7 @@ def read_part(hook: AnnotationHook, place: MediaPlace, asked: str | None) -> Med
         whole file
     :raises MediaError: it is nothing that browsers play, there is no such range, or the whole file is too large
     """
-    with _open(hook, place) as file:
+    with open_place(hook, place) as file:
         media_type = _PLAYED_TYPES.get(content_suffix(file) or "")
         if media_type is None:
             raise MediaError("The media of this item is no sound or video that is played here.")
@@ -139,7 +166,12 @@ def _find_range(asked: str, size: int) -> tuple[int, int]:
     return start, min(end - start, _LARGEST_PART)
 
 
-def _open(hook: AnnotationHook, place: MediaPlace) -> closing[BinaryIO]:
+def open_place(hook: AnnotationHook, place: MediaPlace) -> closing[BinaryIO]:
+    """Open a file that the tool holds. Only from the tool itself anything is read, and where it redirects to.
+
+    :param hook: of the tool
+    :param place: where it is, with the tool's headers
+    """
     url, headers = place
     return closing(open_media_in_place(url, headers=headers, find_client=_allowed(hook).client_for))
 

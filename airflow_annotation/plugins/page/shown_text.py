@@ -7,8 +7,13 @@ from typing import Any, Final
 
 import msgspec
 
-_LONGEST: Final = 5_000
+from airflow_annotation.formats.texts import html_text
+
+LONGEST: Final = 5_000
+"""Characters of a text that are shown."""
+
 _MOST: Final = 12
+_LONGEST_HTML: Final = 200_000
 
 
 class ShownText(msgspec.Struct, frozen=True):
@@ -22,16 +27,18 @@ class ShownText(msgspec.Struct, frozen=True):
     text: str
 
 
-def shown_texts(data: str | None) -> list[ShownText]:
+def shown_texts(data: str | None, *, is_html: bool = False) -> list[ShownText]:
     """Return the texts of an item, at most a dozen.
 
     Lists, such as the turns of a conversation or the answers of a ranking, have a line for each entry.
 
     :param data: the column ``data`` of its row in ``items``: a JSON object, or null
+    :param is_html: whether the texts are HTML, of which is shown what is between the tags
     """
     found = msgspec.json.decode(data) if data else {}
     texts = ((name, _text(value)) for name, value in found.items()) if isinstance(found, dict) else ()
-    return [ShownText(name, _cut(text)) for name, text in texts if text][:_MOST]
+    read = between_tags if is_html else str
+    return [ShownText(name, cut_text(read(text))) for name, text in texts if text][:_MOST]
 
 
 def _text(value: Any) -> str:
@@ -54,5 +61,11 @@ def _strings(value: Any) -> Iterator[str]:
         yield value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+def between_tags(source: str) -> str:
+    """Return the text that HTML shows; of long HTML, that of its beginning."""
+    return html_text(source[:_LONGEST_HTML])
+
+
+def cut_text(text: str) -> str:
+    """Return a text, of a long one its beginning."""
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"

@@ -99,6 +99,27 @@ export function link(href, text, { sameTab = false } = {}) {
   return made;
 }
 
+/** A link to a file that Airflow gives to those who are logged in, to be kept. */
+export function download(path, parameters, text) {
+  const url = `api/${path}?${new URLSearchParams(parameters)}`;
+  const made = link(url, text);
+  const headers = loginHeader();
+  if (!Object.keys(headers).length) return made;
+  const asked = element("a", { href: url, download: "" }, text);
+  asked.addEventListener("click", async (event) => {
+    if (asked.href.startsWith("blob:")) return;
+    event.preventDefault();
+    const answer = await fetch(url, { headers });
+    if (!answer.ok) {
+      asked.replaceWith(problem(new Error(`The file cannot be given: the server answered ${answer.status}.`)));
+      return;
+    }
+    asked.href = URL.createObjectURL(await answer.blob());
+    asked.click();
+  });
+  return asked;
+}
+
 /** Where Airflow is served below its host: this page is at <root>/annotation/. */
 const root = new URL("..", document.baseURI).href.replace(/annotation\/$/, "");
 
@@ -112,14 +133,27 @@ export const badge = (text) => element("span", { class: `badge ${/^\w+$/.test(te
 
 export const whole = (number) => number.toLocaleString("en");
 
-export function bar(done, skipped, total) {
-  const part = (count) => (total ? (100 * count) / total : 0);
+export function bar(run) {
+  const part = (count) => (run.total ? (100 * count) / run.total : 0);
   // Where a skip counts as an answer, it is among those that are done.
-  const open = Math.max(total - done, 0);
-  return element("span", { class: "bar", role: "img", "aria-label": `${done} of ${total}` },
-    drawing("svg", { viewBox: "0 0 100 1", preserveAspectRatio: "none" },
-      drawing("rect", { class: "done", x: 0, y: 0, width: part(done), height: 1 }),
-      drawing("rect", { class: "skipped", x: part(done), y: 0, width: part(Math.min(skipped, open)), height: 1 })));
+  const open = Math.max(run.total - run.completed, 0);
+  const values = { "aria-valuemin": 0, "aria-valuemax": run.total, "aria-valuenow": Math.min(run.completed, run.total), "aria-valuetext": progressText(run) };
+  return element("span", { class: "bar", role: "progressbar", "aria-label": `Progress of ${runName(run)}`, ...values },
+    drawing("svg", { viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" },
+      drawing("rect", { class: "done", x: 0, y: 0, width: part(run.completed), height: 1 }),
+      drawing("rect", { class: "skipped", x: part(run.completed), y: 0, width: part(Math.min(run.skipped, open)), height: 1 })));
+}
+
+const RUN_ID = /^([a-z_]+)__(\d{4}-\d\d-\d\dT\d\d:\d\d)[^/]*(?:\/(\d+))?$/;
+
+/** The key of a run without what a reader has no use for: of a run id that Airflow made, its kind and its minute. */
+export function runName(run) {
+  if (!run.run_key) return run.title;
+  const [dag, ...rest] = run.run_key.split("/");
+  const found = RUN_ID.exec(rest.join("/"));
+  if (!found) return run.run_key;
+  const [, kind, minute, place] = found;
+  return `${dag} · ${kind.replaceAll("_", " ")} ${minute.replace("T", " ")}${place === undefined ? "" : ` · ${place}`}`;
 }
 
 export function progressText(run) {
@@ -132,3 +166,5 @@ export function progressText(run) {
 export const about = (number) => (number >= 10 ? whole(Math.round(number)) : String(Number(number.toPrecision(2))));
 
 export const problem = (error) => element("p", { class: "error", role: "alert" }, error.message);
+
+export const percent = (part) => `${Math.round(100 * part)} %`;

@@ -1,0 +1,226 @@
+"""How far the people of a run agree, and the items about which they agree least.
+
+It is measured as everywhere, by :class:`~airflow_annotation.labels.agreement.AgreementMeter`, and over the items that
+several people labeled last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.hooks.ports import LabelsOut
+from airflow_annotation.hooks.project import AnnotationProject
+from airflow_annotation.labels.agreement import AGREEMENT, AgreementMeter
+from airflow_annotation.labels.agreement.meter import rating_spans
+from airflow_annotation.labels.agreement.submissions import choose_submissions
+from airflow_annotation.labels.reading import ReadOptions
+from airflow_annotation.labels.tables import LabelTables, collect_tables
+from airflow_annotation.plugins.page.shown_items import ShownItem, page_budget, show_items
+
+COMPARED: Final = 200
+"""Items that are compared: the last ones, so that the page stays quick however large a run is."""
+
+LEAST: Final = 6
+"""Items that are shown."""
+
+MOST_LABELS: Final = 2_000
+"""Labels of an item that is compared, of all people together: matching takes the square of it."""
+
+_SECONDS: Final = 10.0
+"""After so long nothing more is compared: an API server has others to answer."""
+
+_AT_ONCE: Final = 20
+"""Items that are compared before the clock is looked at; fewer, where they have more than :data:`MOST_LABELS`."""
+
+
+class ClassAgreement(msgspec.Struct, frozen=True):
+    """How far people agree about a class: columns of the summary.
+
+    :param name: the class
+    :param value: 0..1
+    :param count: how many answers or objects each of two people has, on average
+    """
+
+    name: str
+    value: float
+    count: float
+
+
+class FieldAgreement(msgspec.Struct, frozen=True, kw_only=True):
+    """How far people agree in a field: columns of :data:`~airflow_annotation.labels.agreement.SUMMARY`.
+
+    :param pairs: how many pairs of submissions were compared
+    :param classes: the most frequent first
+    """
+
+    field: str
+    measure: str
+    value: float
+    alpha: float | None
+    pairs: int
+    classes: list[ClassAgreement]
+
+
+class PersonAgreement(msgspec.Struct, frozen=True):
+    """How far somebody agrees with the others, as the view ``annotator_quality`` says it: the mean of items and fields.
+
+    :param name: who
+    :param value: 0..1
+    :param compared: of how many answers to an item and field it is the mean
+    """
+
+    name: str
+    value: float
+    compared: int
+
+
+class DisputedItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item about which people agree little, once for each of its images that has labels.
+
+    :param fields: how far they agree, 0..1, by field, the least first
+    :param images: the item
+    """
+
+    fields: list[tuple[str, float]]
+    images: list[ShownItem]
+
+
+class RunAgreement(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the people of a run agree.
+
+    :param items: how many items were compared
+    :param left_out: how many were not although several people labeled them: they have very many labels, or it took
+        too long
+    :param fields: by field
+    :param people: by annotator, who agrees least first
+    :param least: the items about which they agree least
+    """
+
+    items: int
+    left_out: int
+    fields: list[FieldAgreement]
+    people: list[PersonAgreement]
+    least: list[DisputedItem]
+
+
+def read_agreement(hook: LabelsOut, project: AnnotationProject) -> RunAgreement:
+    """Read the items that several people labeled last, and measure how far they agree.
+
+    :param hook: of the tool
+    :param project: the project
+    """
+    hook.mask_budget = page_budget()
+    item_ids = hook.list_last_labeled(project.id, COMPARED, min_annotations=2)
+    if not item_ids:
+        return RunAgreement(items=0, left_out=0, fields=[], people=[], least=[])
+    meter = AgreementMeter(spans=rating_spans(hook.get_label_schema(project.id)))
+    batches = list(hook.read_tables(project, ReadOptions(), item_ids))
+    rows, left_out = _measure(meter, batches)
+    of_items = rows.filter(pc.is_null(rows["annotation_id"])).to_pylist()
+    found: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
+    for row in of_items:
+        found[row["item_id"]].append((row["field"], row["value"]))
+    # A field about which people do not agree at all is not hidden by others about which they do.
+    least = sorted(found, key=lambda item: (min(value for _, value in found[item]), item))[:LEAST]
+    return RunAgreement(
+        items=len(found),
+        left_out=left_out,
+        fields=_fields(meter.summary().to_pylist()),
+        people=_people(rows),
+        least=list(_disputed([one for one in least if min(v for _, v in found[one]) < 1], found, batches)),
+    )
+
+
+def _measure(meter: AgreementMeter, batches: Iterable[LabelTables]) -> tuple[pa.Table, int]:
+    """Compare some items after the other, as long as there is time; return rows, and how many items were left out."""
+    deadline = time.monotonic() + _SECONDS
+    rows, left_out = [], 0
+    for batch in batches:
+        labels = _count(batch.labels)
+        several = sorted(item for item, count in _count(batch.annotations).items() if count > 1)
+        ids = [item for item in several if labels.get(item, 0) <= MOST_LABELS]
+        left_out += len(several) - len(ids)
+        for some in _portions(ids, labels):
+            if time.monotonic() > deadline:
+                left_out += len(some)
+            else:
+                rows.append(meter.add(_rows_of(batch, some)))
+    return pa.Table.from_batches(rows, AGREEMENT), left_out
+
+
+def _portions(item_ids: Iterable[str], labels: Mapping[str, int]) -> Iterator[list[str]]:
+    """Yield some items after the other, as many as are compared at once."""
+    portion: list[str] = []
+    size = 0
+    for item_id in item_ids:
+        size += labels.get(item_id, 0)
+        if portion and (size > MOST_LABELS or len(portion) == _AT_ONCE):
+            yield portion
+            portion, size = [], labels.get(item_id, 0)
+        portion.append(item_id)
+    if portion:
+        yield portion
+
+
+def _rows_of(batch: LabelTables, item_ids: Iterable[str]) -> LabelTables:
+    some = pa.array(item_ids, pa.string())
+    return LabelTables(*(part.filter(pc.is_in(part["item_id"], some)) for part in batch))
+
+
+def _compared(batch: LabelTables) -> LabelTables:
+    """Return what was compared: the last submission of each person, and none that is a draft or skipped."""
+    chosen = choose_submissions(batch)
+    return LabelTables(batch.items, chosen.annotations, chosen.labels)
+
+
+def _count(rows: pa.RecordBatch) -> dict[str, int]:
+    """Return how many rows each item has."""
+    return {one["values"]: one["counts"] for one in rows["item_id"].value_counts().to_pylist()}
+
+
+def _fields(summary: Iterable[Mapping[str, Any]]) -> list[FieldAgreement]:
+    """Return what a summary says of all annotators, by field."""
+    wholes: dict[tuple[str, str], Mapping[str, Any]] = {}
+    classes: defaultdict[tuple[str, str], list[ClassAgreement]] = defaultdict(list)
+    for row in summary:
+        of_field = (row["field"], row["measure"])
+        if row["annotator"] is not None or row["value"] is None:
+            continue
+        if row["label"] is None:
+            wholes[of_field] = row
+        else:
+            classes[of_field].append(ClassAgreement(row["label"], row["value"], row["count"]))
+    return [
+        FieldAgreement(
+            field=row["field"],
+            measure=row["measure"],
+            value=row["value"],
+            alpha=row["alpha"],
+            pairs=row["pairs"],
+            classes=sorted(classes[of_field], key=lambda one: (-one.count, one.name)),
+        )
+        for of_field, row in wholes.items()
+    ]
+
+
+def _people(rows: pa.Table) -> list[PersonAgreement]:
+    named = rows.filter(pc.is_valid(rows["annotator"]))
+    means = named.group_by("annotator").aggregate([("value", "mean"), ("value", "count")]).to_pylist()
+    found = [PersonAgreement(row["annotator"], row["value_mean"], row["value_count"]) for row in means]
+    return sorted(found, key=lambda one: (one.value, one.name))
+
+
+def _disputed(
+    item_ids: list[str], values: Mapping[str, list[tuple[str, float]]], batches: Iterable[LabelTables]
+) -> Iterator[DisputedItem]:
+    tables = collect_tables(_compared(_rows_of(batch, item_ids)) for batch in batches)
+    for item_id in item_ids:
+        fields = sorted(values[item_id], key=lambda pair: (pair[1], pair[0]))
+        yield DisputedItem(fields=fields, images=show_items(tables, [item_id], LEAST))

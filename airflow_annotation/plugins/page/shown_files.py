@@ -1,0 +1,225 @@
+"""Files of items that are read here, since no browser shows them: texts, and time series. No more than their beginning.
+
+Only files that the tool itself holds are read, with the hook's client, as pictures are.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+
+from airflow_annotation.exceptions import MediaError
+from airflow_annotation.hooks.annotation import AnnotationHook
+from airflow_annotation.labels.arrays import FloatArray
+from airflow_annotation.media.content import content_suffix
+from airflow_annotation.plugins.page.shown_media import MediaPart, MediaPlace, open_place
+from airflow_annotation.plugins.page.shown_text import LONGEST, ShownText, between_tags, cut_text, shown_texts
+
+_TEXT_BYTES: Final = 1 << 20
+_SERIES_BYTES: Final = 4 << 20
+_DOCUMENT_BYTES: Final = 25 << 20
+_CHANNELS: Final = 6
+_PARTS: Final = 400
+"""Parts of a time series, of each of which its least and its greatest value are shown."""
+
+_TIME_NAMES: Final = frozenset({"time", "t", "timestamp", "date", "datetime", "seconds", "sec", "ts"})
+
+
+class Channel(msgspec.Struct, frozen=True):
+    """A column of values of a time series.
+
+    :param name: of the column
+    :param low: its least value
+    :param high: its greatest value
+    :param lines: parts without a gap: times and values
+    """
+
+    name: str
+    low: float
+    high: float
+    lines: list[list[tuple[float, float]]]
+
+
+class Series(msgspec.Struct, frozen=True, kw_only=True):
+    """A time series as the page draws it.
+
+    :param start: the first time: as the column has it, of dates in seconds since 1970, without a column the row
+    :param end: the last time
+    :param is_clock: whether the times are dates
+    :param channels: the columns of numbers
+    :param is_cut: whether the file goes on
+    """
+
+    start: float
+    end: float
+    is_clock: bool
+    channels: list[Channel]
+    is_cut: bool
+
+
+def read_texts(hook: AnnotationHook, place: MediaPlace, media_type: str) -> list[ShownText]:
+    """Read the text of a file that the tool holds: of long ones the beginning.
+
+    :param hook: of the tool
+    :param place: where it is, with the tool's headers
+    :param media_type: of the item: of ``html`` what is between the tags is read, of a ``conversation`` its messages
+    :raises MediaError: it cannot be read, or it is no text
+    """
+    content, is_cut = _read(hook, place, _TEXT_BYTES)
+    if content_suffix(io.BytesIO(content)) not in {None, ".svg"}:
+        raise MediaError("The file of this item is no text.")
+    text = _decode(content, is_cut=is_cut).replace("\r\n", "\n")
+    if media_type == "conversation":
+        if is_cut:
+            raise MediaError("The conversation of this item is too large to be shown here.")
+        try:
+            messages = msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise MediaError("The file of this item is no JSON.") from error
+        return shown_texts(msgspec.json.encode(messages if isinstance(messages, dict) else {"": messages}).decode())
+    if media_type == "html":
+        text = between_tags(text)
+    return [ShownText("", cut_text(text) if len(text) > LONGEST or not is_cut else text + "…")]
+
+
+def read_series(hook: AnnotationHook, place: MediaPlace) -> Series:
+    """Read a time series of a CSV file that the tool holds: of a long one the beginning.
+
+    :param hook: of the tool
+    :param place: where it is, with the tool's headers
+    :raises MediaError: it cannot be read, or has no columns of numbers
+    """
+    content, is_cut = _read(hook, place, _SERIES_BYTES)
+    if is_cut:
+        content = content[: content.rfind(b"\n") + 1]
+    columns = _numbers(_parse(content))
+    named = [name for name in columns if name.lower() in _TIME_NAMES]
+    time = next((name for name in (*named, *list(columns)[:1]) if _ascends(columns[name][0])), "")
+    if len(columns) - bool(time) < 1:
+        raise MediaError("The file of this item has no columns of numbers that are shown here.")
+    length = len(next(iter(columns.values()))[0])
+    times = columns[time][0] if time else np.arange(length, dtype=np.float64)
+    channels = [_channel(name, times, values) for name, (values, _) in columns.items() if name != time]
+    return Series(
+        start=float(times[0]),
+        end=float(times[-1]),
+        is_clock=bool(time) and columns[time][1],
+        channels=[channel for channel in channels if channel.lines][:_CHANNELS],
+        is_cut=is_cut,
+    )
+
+
+def read_document(hook: AnnotationHook, place: MediaPlace) -> MediaPart:
+    """Read a PDF that the tool holds, whole.
+
+    :param hook: of the tool
+    :param place: where it is, with the tool's headers
+    :raises MediaError: it is too large, or it is no PDF
+    """
+    content, is_cut = _read(hook, place, _DOCUMENT_BYTES)
+    if is_cut:
+        raise MediaError("The document of this item is too large to be given here.")
+    if content_suffix(io.BytesIO(content)) != ".pdf":
+        raise MediaError("The media of this item is no PDF.")
+    return MediaPart(content, "application/pdf", 0, len(content))
+
+
+def _read(hook: AnnotationHook, place: MediaPlace, most: int) -> tuple[bytes, bool]:
+    """Return the beginning of a file, and whether it goes on."""
+    with open_place(hook, place) as file:
+        content = file.read(most + 1)
+    return content[:most], len(content) > most
+
+
+def _decode(content: bytes, *, is_cut: bool = False) -> str:
+    """Return text in UTF-8; the character that a cut goes through is left out.
+
+    :raises MediaError: it is none
+    """
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=not is_cut)
+    except UnicodeDecodeError as error:
+        raise MediaError("The file of this item is no text in UTF-8.") from error
+    if "\0" in text:
+        raise MediaError("The file of this item is no text.")
+    return text
+
+
+def _parse(content: bytes) -> pa.Table:
+    head = _decode(content, is_cut=True).partition("\n")[0]
+    separator = max(",;\t|", key=head.count)
+    names = [name.strip() for name in next(csv.reader([head], delimiter=separator), [])]
+    # A file without names of columns begins with numbers.
+    has_names = not all(_is_number(name) for name in names)
+    try:
+        return pa_csv.read_csv(
+            pa.BufferReader(content),
+            parse_options=pa_csv.ParseOptions(delimiter=separator, invalid_row_handler=lambda _: "skip"),
+            read_options=pa_csv.ReadOptions(autogenerate_column_names=not has_names, use_threads=False),
+        )
+    except pa.ArrowInvalid as error:
+        raise MediaError("The file of this item is no CSV that is shown here.") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _numbers(table: pa.Table) -> dict[str, tuple[FloatArray, bool]]:
+    """Return the columns that are numbers or times, by name, and whether each is one of times."""
+    found: dict[str, tuple[FloatArray, bool]] = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        type_: Any = column.type
+        is_clock = pa.types.is_timestamp(type_) or pa.types.is_date(type_)
+        if not (is_clock or pa.types.is_integer(type_) or pa.types.is_floating(type_)) or not len(column):
+            continue
+        numbers = _seconds(column) if is_clock else column.cast(pa.float64(), safe=False)
+        found[name] = (numbers.to_numpy(), is_clock)
+    return found
+
+
+def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return times as seconds since 1970."""
+    zone = column.type.tz if pa.types.is_timestamp(column.type) else None
+    microseconds = column.cast(pa.timestamp("us", zone), safe=False).cast(pa.int64())
+    return pc.divide(microseconds.cast(pa.float64(), safe=False), 1e6)
+
+
+def _ascends(times: FloatArray) -> bool:
+    return bool(np.isfinite(times).all() and (np.diff(times) >= 0).all())
+
+
+def _channel(name: str, times: FloatArray, values: FloatArray) -> Channel:
+    """Return a column: of many values those that are the least and the greatest of a part."""
+    values = np.where(np.isfinite(values), values, np.nan)
+    if len(values) > 2 * _PARTS:
+        starts = np.linspace(0, len(values), _PARTS, endpoint=False).astype(np.int64)
+        parts = [np.arange(start, end) for start, end in zip(starts, [*starts[1:], len(values)], strict=True)]
+        shown = [
+            sorted({part[np.nanargmin(values[part])], part[np.nanargmax(values[part])]})
+            if np.isfinite(values[part]).any()
+            else [part[0]]
+            for part in parts
+        ]
+        at = np.concatenate([np.array(one, np.int64) for one in shown])
+        times, values = times[at], values[at]
+    there = np.isfinite(values)
+    if not there.any():
+        return Channel(name, 0.0, 0.0, [])
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(np.int8))).reshape(-1, 2)
+    lines = [
+        list(zip(times[start:end].tolist(), values[start:end].tolist(), strict=True)) for start, end in edges.tolist()
+    ]
+    return Channel(name, float(np.nanmin(values)), float(np.nanmax(values)), lines)

@@ -1,0 +1,220 @@
+"""Items as the page draws them, with their labels."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.labels.mask_budget import MaskBudget
+from airflow_annotation.labels.masks import RLE, outline_length, rle_bbox
+from airflow_annotation.labels.media import Medium, find_asked_media, find_medium, media_of_items, split_target
+from airflow_annotation.labels.media_types import FILES
+from airflow_annotation.labels.outlines import rle_to_polygons
+from airflow_annotation.labels.types import CLASSIFICATION_TYPES
+from airflow_annotation.plugins.page.shown_text import ShownText, shown_texts
+
+_MASK_PIXELS: Final = 1 << 26
+_MASK_SECONDS: Final = 5.0
+"""After so long no more masks are decoded, or outlined: an API server has others to answer."""
+
+_IMAGES: Final = 3
+"""Images that are shown of an item that has several."""
+
+_SHAPES: Final = 200
+"""Labels that are drawn on an item."""
+
+_OUTLINE_LENGTH: Final = 1 << 16
+"""Ends of a mask's runs: one that is divided more finely is shown as its box."""
+
+_COLUMNS: Final = (
+    *("type", "label", "labels", "field", "target", "bbox", "rotation", "points", "text", "number"),
+    *("time", "time_end", "span_start", "span_end"),
+)
+_PLACES: Final = ("bbox", "points", "mask_counts")
+"""The columns of which a label has one that is drawn."""
+
+_SEEN: Final = frozenset({"image", "video", "audio"})
+"""Kinds of media that are shown as they are. Of others the texts of the item's data are shown."""
+
+
+class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
+    """An item, or one of its several images, as the page draws it; coordinates are 0..1 of its width and height.
+
+    :param target: which image of the item it is, empty where the item has no other
+    :param texts: what it shows where it is neither image, video nor sound
+    :param has_file: whether what it shows is in a file of the kind ``media_type``, which is read when it is looked at
+    :param labels: columns of the table ``labels``, and ``polygons`` in place of a mask; ``annotator``, who made each;
+        of a label on a page of a document ``page``, from 0, and ``page_size``; of a span whose times are no numbers
+        ``times``, as they are, and ``clock``, seconds since 1970. Of a video, what is drawn is that of one frame.
+    :param drawn: how many objects are drawn, those of a video once
+    :param shown_at: seconds of the video's frame whose labels are drawn
+    """
+
+    item_id: str
+    item_key: str
+    target: str
+    url: str | None
+    media_type: str
+    width: int | None
+    height: int | None
+    status: str
+    annotators: list[str]
+    texts: list[ShownText]
+    has_file: bool
+    labels: list[dict[str, Any]]
+    drawn: int
+    shown_at: float | None
+
+
+def page_budget() -> MaskBudget:
+    """Return what the masks that a page reads may cost, from now on."""
+    return MaskBudget.of_pixels(_MASK_PIXELS)._replace(deadline=time.monotonic() + _MASK_SECONDS)
+
+
+def show_items(tables: Mapping[str, pa.Table], item_ids: Iterable[str], most: int) -> list[ShownItem]:
+    """Return items as the page draws them, an item of several images once for each that has labels.
+
+    :param tables: as :func:`~airflow_annotation.labels.tables.collect_tables` returns them
+    :param item_ids: which items, in their order; those that the tables do not have are left out
+    :param most: how many are returned at most
+    """
+    deadline = time.monotonic() + _MASK_SECONDS
+    rows = {
+        name: table.filter(pc.is_in(table["item_id"], pa.array(item_ids, pa.string())))
+        for name, table in tables.items()
+    }
+    items = {row["item_id"]: row for row in rows["items"].to_pylist()}
+    labels: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows["labels"].to_pylist():
+        labels[row["item_id"]].append(row)
+    annotators: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows["annotations"].to_pylist():
+        if row["status"] != "draft":
+            annotators[row["item_id"]][row["annotation_id"]] = row["annotator"] or "unknown"
+    media = dict(zip(rows["items"]["item_id"].to_pylist(), media_of_items(rows["items"]), strict=True))
+    shown = (
+        (item_id, medium, drawn)
+        for item_id in item_ids
+        if item_id in items
+        for medium, drawn in _labeled_images(media[item_id], labels[item_id])
+    )
+    return [
+        _show_item(items[item_id], medium, drawn, annotators[item_id], deadline)
+        for item_id, medium, drawn in itertools.islice(shown, most)
+    ]
+
+
+def _show_item(
+    item: Mapping[str, Any],
+    medium: Medium,
+    labels: Sequence[Mapping[str, Any]],
+    annotators: Mapping[str, str],
+    deadline: float,
+) -> ShownItem:
+    shapes = [row for row in labels if _is_shape(row)]
+    frame = find_fullest_frame(shapes)
+    on_frame = [row for row in labels if frame is None or row["frame"] == frame or not _is_shape(row)]
+    texts = [] if item["media_type"] in _SEEN else shown_texts(item["data"], is_html=item["media_type"] == "html")
+    return ShownItem(
+        item_id=item["item_id"],
+        item_key=item["item_key"],
+        target=medium.target,
+        url=item["item_url"],
+        media_type=item["media_type"],
+        width=medium.width,
+        height=medium.height,
+        status=item["status"],
+        annotators=list(dict.fromkeys(annotators.values())),
+        texts=texts,
+        has_file=item["media_uri"] is not None and (item["media_type"] in FILES or not texts),
+        labels=[_drawn(row, annotators, deadline) for row in on_frame[:_SHAPES]],
+        drawn=len(once_each(shapes)),
+        shown_at=next((row["time"] for row in shapes if row["frame"] == frame and row["time"] is not None), None),
+    )
+
+
+def _is_shape(row: Mapping[str, Any]) -> bool:
+    return any(row[name] is not None for name in _PLACES)
+
+
+def find_fullest_frame(shapes: Iterable[Mapping[str, Any]]) -> int | None:
+    """Return the frame of a video that most shapes are on, the first of several such; None where none has a frame.
+
+    :param shapes: rows of the table ``labels``
+    """
+    counts = Counter(row["frame"] for row in shapes if row["frame"] is not None)
+    return min(counts, key=lambda frame: (-counts[frame], frame), default=None)
+
+
+def once_each(labels: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the labels, of an object that is in many frames of a video only the first.
+
+    :param labels: rows of the table
+    """
+    found: dict[Any, Mapping[str, Any]] = {}
+    for place, row in enumerate(labels):
+        of_object = (row["annotation_id"], row["origin"], row["field"], row["track_id"], row["label"])
+        found.setdefault(place if row["track_id"] is None else of_object, row)
+    return list(found.values())
+
+
+def _labeled_images(
+    media: Sequence[Medium], labels: Sequence[dict[str, Any]]
+) -> list[tuple[Medium, list[dict[str, Any]]]]:
+    """Return the images of an item with the labels on each; of several, the first ones with labels."""
+    found: list[list[dict[str, Any]]] = [[] for _ in media]
+    for row in labels:
+        at = find_medium(media, row["target"])
+        places = find_asked_media(media, row["target"]) if row["type"] in CLASSIFICATION_TYPES else [at]
+        for place in places:
+            if place is not None:
+                found[place].append(row)
+    pairs = [(one, drawn) for one, drawn in zip(media, found, strict=True) if drawn or len(media) == 1]
+    return pairs[:_IMAGES] or [(media[0], [])]
+
+
+def _drawn(row: Mapping[str, Any], annotators: Mapping[str, str], deadline: float) -> dict[str, Any]:
+    drawn = {name: row[name] for name in _COLUMNS if row[name] is not None}
+    drawn["annotator"] = annotators.get(row["annotation_id"], "unknown")
+    page = split_target(row["target"] or "")[1]
+    if page is not None or (row["type"] == "span" and row["time"] is None and row["span_start"] is None):
+        drawn |= _place(page, msgspec.json.decode(row["attributes"] or "{}"))
+    if row["mask_counts"] is not None:
+        height, width = row["mask_size"]
+        rle = RLE((height, width), row["mask_counts"])
+        x, y, across, down = rle_bbox(rle)
+        if time.monotonic() > deadline or outline_length(rle) > _OUTLINE_LENGTH:
+            return {**drawn, "bbox": [x / width, y / height, across / width, down / height], "rotation": 0.0}
+        polygons: Iterable[Any] = rle_to_polygons(rle)
+        drawn["polygons"] = [
+            [[[round(float(x), 4), round(float(y), 4)] for x, y in ring] for ring in rings] for rings in polygons
+        ]
+    return drawn
+
+
+def _place(page: int | None, attributes: Any) -> dict[str, Any]:
+    """Return where a label is that no column of the table says it of: a page's size, times that are no numbers."""
+    if not isinstance(attributes, dict):
+        return {}
+    if page is not None:
+        return {"page": page, "page_size": attributes.get("page_size")}
+    times = [one for one in (attributes.get("start"), attributes.get("end")) if isinstance(one, str)]
+    if len(times) < 2:
+        return {}
+    try:
+        return {"times": times, "clock": [_seconds(one) for one in times]}
+    except ValueError:
+        return {"times": times}
+
+
+def _seconds(text: str) -> float:
+    moment = datetime.fromisoformat(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

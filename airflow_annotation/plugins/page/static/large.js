@@ -1,0 +1,82 @@
+/* An item shown large: zoom, classes and people to show or to hide, the items before and after it. */
+import { element, link } from "./page.js";
+import { answers, nameOf, show, status } from "./items.js";
+import { byPerson, classOf, isDrawn } from "./shapes.js";
+
+const dialog = element("dialog", { class: "large", "aria-label": "Item" });
+document.body.append(dialog);
+let step = () => {};
+
+dialog.addEventListener("keydown", (event) => {
+  if (event.target.tagName === "INPUT" && event.target.type === "range") return;
+  if (event.key === "ArrowRight") step(1);
+  if (event.key === "ArrowLeft") step(-1);
+});
+dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+dialog.addEventListener("close", () => dialog.replaceChildren());
+
+const button = (text, label, act) => {
+  const made = element("button", { type: "button", "aria-label": label }, text);
+  made.addEventListener("click", act);
+  return made;
+};
+
+/** Boxes to tick, one for each class or person that has something drawn. */
+function toggles(title, kind, names, hidden, colored, apply) {
+  if (!names.length) return null;
+  return element("fieldset", {}, element("legend", {}, title), ...names.map((name) => {
+    const box = element("input", { type: "checkbox", checked: "" });
+    box.addEventListener("change", () => {
+      hidden[kind][box.checked ? "delete" : "add"](name);
+      apply();
+    });
+    const made = element("label", { class: colored ? "colored" : null }, box, element("span", {}, name));
+    if (colored) made.style.setProperty("--color", colored(name));
+    return made;
+  }));
+}
+
+/** Show an item of several large. ``look`` says how its labels are colored. */
+export function enlarge(item, items, look) {
+  const at = items.indexOf(item);
+  const stage = element("div", { class: "stage", tabindex: "0" });
+  const shown = show(item, look, true);
+  stage.append(shown);
+  const hidden = { class: new Set(), person: new Set() };
+  const apply = () => {
+    for (const group of shown.querySelectorAll("g[data-class]")) {
+      group.classList.toggle("hidden", hidden.class.has(group.dataset.class) || hidden.person.has(group.dataset.person));
+    }
+  };
+  new MutationObserver(apply).observe(shown, { childList: true });
+  const zoom = element("input", { type: "range", min: "1", max: "6", step: "0.5", value: "1", "aria-label": "Zoom" });
+  // All of it is seen at first, and zoom makes it so much larger.
+  const fit = () => {
+    const seen = shown.querySelector("img, video");
+    const [width, height] = [seen?.naturalWidth || seen?.videoWidth, seen?.naturalHeight || seen?.videoHeight];
+    if (width && height) shown.style.width = `${zoom.value * Math.min(stage.clientWidth, (stage.clientHeight * width) / height)}px`;
+  };
+  zoom.addEventListener("input", fit);
+  for (const event of ["load", "loadedmetadata"]) shown.addEventListener(event, fit, true);
+  const labels = item.labels.filter(isDrawn);
+  const distinct = (of) => [...new Set(labels.map(of))].sort();
+  const of = (name) => `${nameOf(item)}${item.target ? ` · ${item.target}` : ""}`;
+  step = (by) => items[at + by] && enlarge(items[at + by], items, look);
+  dialog.replaceChildren(
+    element("header", {},
+      element("h2", {}, item.url ? link(item.url, of(item)) : of(item)),
+      at > 0 ? button("←", "The item before", () => step(-1)) : null,
+      at < items.length - 1 ? button("→", "The next item", () => step(1)) : null,
+      button("✕", "Close", () => dialog.close())),
+    element("div", { class: "sides" }, stage, element("aside", {},
+      ["image", "video"].includes(item.media_type) ? element("label", { class: "zoom" }, "Zoom", zoom) : null,
+      toggles("Classes", "class", distinct(classOf), hidden, look === byPerson ? null : look.color, apply),
+      toggles("People", "person", distinct((label) => label.annotator), hidden, look === byPerson ? look.color : null, apply),
+      ...item.annotators.map((person) => {
+        const said = answers(item.labels.filter((label) => label.annotator === person));
+        return said ? element("p", {}, element("b", {}, person), element("br"), said) : null;
+      }),
+      element("p", { class: "note" }, `${status(item)} · ${item.annotators.join(", ")}`))));
+  if (!dialog.open) dialog.showModal();
+  stage.focus();
+}

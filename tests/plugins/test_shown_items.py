@@ -1,0 +1,59 @@
+"""Items as the page draws them: what is said of labels that are on pages, or between times that are no numbers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from airflow_annotation.labels.tables import collect_tables
+from airflow_annotation.plugins.page.shown_items import ShownItem, show_items
+from tests.support.generated import batch_of, project_uri
+
+
+def shown(item: dict[str, Any], *labels: dict[str, Any]) -> ShownItem:
+    own = {"project": project_uri(), "item_id": "1", "item_key": "one"}
+    rows = [own | {"tool": "labelbox", "status": "labeled", "annotation_count": 1, "prediction_count": 0} | item]
+    key = own | {"annotation_id": "a", "origin": "person"}
+    submission = key | {"annotator": "ada", "status": "submitted", "label_count": len(labels)}
+    made = [key | {"ordinal": n, "label_id": f"r{n}", "field": "field"} | label for n, label in enumerate(labels)]
+    (found,) = show_items(collect_tables([batch_of(rows, [submission], made)]), ["1", "gone"], 5)
+    return found
+
+
+def test_a_box_on_a_page_says_which_and_how_large_the_page_is() -> None:
+    box = {"type": "detection", "target": "pdf[1]", "bbox": [0.1, 0.2, 0.3, 0.4], "label": "total"}
+    item = shown(
+        {"media_type": "pdf", "media_uri": "https://example.com/a.pdf"},
+        box | {"attributes": json.dumps({"page_size": [600, 800]})},
+        box | {"target": "pdf[0]"},
+    )
+    assert [(label["page"], label["page_size"]) for label in item.labels] == [(1, [600, 800]), (0, None)]
+    assert item.has_file
+    assert item.annotators == [label["annotator"] for label in item.labels[:1]] == ["ada"]
+
+
+def test_a_span_between_times_that_are_no_numbers_says_them() -> None:
+    def span(**attributes: Any) -> dict[str, Any]:
+        return {"type": "span", "label": "spike", "attributes": json.dumps(attributes)}
+
+    item = shown(
+        {"media_type": "time_series", "media_uri": "s3://bucket/a.csv"},
+        span(start="2026-01-01 00:00:00", end="2026-01-01 00:01:00"),
+        span(start="monday", end="tuesday"),
+        span(start=1, end=None),
+        {"type": "span", "label": "spike", "time": 1.0, "time_end": 2.0},
+    )
+    dates, words, odd, numbers = item.labels
+    assert dates["clock"][1] - dates["clock"][0] == 60
+    assert words["times"] == ["monday", "tuesday"]
+    assert "clock" not in words
+    assert not {"times", "clock"} & (odd.keys() | numbers.keys())
+
+
+def test_a_file_is_read_only_where_the_text_is_not_in_the_data() -> None:
+    place = {"media_uri": "s3://bucket/a.txt", "media_type": "text"}
+    assert not shown(place | {"data": '{"text": "Hello"}'}).has_file
+    assert shown(place | {"data": "{}"}).has_file
+    assert not shown(place | {"media_uri": None, "data": "{}"}).has_file
+    (text,) = shown({"media_type": "html", "data": '{"html": "<p>It <b>rains</b></p>"}'}).texts
+    assert text.text == "It rains"
