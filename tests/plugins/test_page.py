@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 import httpx
@@ -24,8 +25,12 @@ def page(airflow: Airflow, path: str, headers: dict[str, str] | None = None) -> 
 
 
 def api(airflow: Airflow, path: str, **parameters: str) -> Any:
+    """Ask as the page does: again, while the tool takes its time."""
     query = httpx.QueryParams(parameters)
-    return page(airflow, f"api/{path}?{query}", airflow.login()).raise_for_status().json()
+    headers = airflow.login()
+    while (answer := page(airflow, f"api/{path}?{query}", headers)).status_code == 503:
+        time.sleep(1)
+    return answer.raise_for_status().json()
 
 
 @pytest.mark.parametrize("path", PATHS)
