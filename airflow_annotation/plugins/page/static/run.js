@@ -47,13 +47,15 @@ function labeled(fields) {
     ...fields.map(({ field, classes }) => counts(element("h3", {}, field), classes, true)));
 }
 
+const lasting = (hours) => (hours >= 1 ? `${about(hours)} hours` : `${about(60 * hours)} minutes`);
+
 /** How fast it goes, and how much work is left at that pace. */
 function paceText(pace, run) {
   if (!run || !run.left) return run && run.skipped && run.completed < run.total ? "Only skipped items are left." : "";
   if (!pace) return "Too few items are completed yet to say how fast it goes.";
   const since = new Date(pace.since).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
-  return `About ${about(run.left / pace.per_hour)} hours of work are left, at ${about(pace.per_hour)} items an hour. `
-    + `That is the pace of ${whole(pace.items)} items completed in ${about(pace.hours)} hours of work since ${since}, pauses of over an hour left out.`;
+  return `About ${lasting(run.left / pace.per_hour)} of work are left, at ${about(pace.per_hour)} items an hour. `
+    + `That is the pace of ${whole(pace.items)} items completed in ${lasting(pace.hours)} of work since ${since}, pauses of over an hour left out.`;
 }
 
 /** A choice among what items have, absent where there is no choice. */
