@@ -132,4 +132,8 @@ async function fill(path, show, place) {
 document.getElementById("sample").replaceChildren(element("p", { class: "note" }, "Reading what was labeled last…"));
 const reading = fill("run", showRun, "run");
 fill("sample", showSample, "sample");
-fill("agreement", (found) => document.getElementById("agreement").replaceChildren(...agreement(found, enlarge)), "agreement");
+reading.then((answer) => {
+  // Where no item can have a second submission, the tool is not asked for it.
+  if (answer && answer.run.annotations <= answer.run.completed - answer.run.skipped) return;
+  fill("agreement", (found) => document.getElementById("agreement").replaceChildren(...agreement(found, enlarge)), "agreement");
+});
