@@ -36,6 +36,13 @@ OnTimeout = Literal["fail", "proceed"]
 TRIGGER_GRACE = timedelta(minutes=5)
 """How long after the timeout Airflow's scheduler ends the wait, should no triggerer be there to end it in time."""
 
+DEFERRED_AT_LEAST = 10.0
+"""Seconds for which a wait in the triggerer lasts at least.
+
+Airflow notices up to ``[workers] min_heartbeat_interval`` (5) seconds late that the process of a deferred task has
+ended. If the task runs again by then, the scheduler takes it for killed and fails it.
+"""
+
 
 class AnnotationSensorParameters(ProjectTaskParameters, SensorParameters, total=False):
     """Parameters that :class:`AnnotationSensor` inherits, for type checkers and editors."""
@@ -76,7 +83,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         it, or ``skip`` the task
     :param max_outage: while deferred, for how long the tool may be out of reach before the task fails: a timedelta or
         seconds. A task that is not deferred fails at the first poke that does not get through, and can be retried.
-    :param deferrable: wait in the triggerer; by default what Airflow's ``[operators] default_deferrable`` says
+    :param deferrable: wait in the triggerer, for 10 seconds at least; by default what Airflow's ``[operators]
+        default_deferrable`` says
     :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
     :param run_key: the key of the annotation run whose project it is, where ``project`` is not given; without either,
         the run that belongs to this DAG run. (templated)
@@ -167,6 +175,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
                 max_wait=_seconds(self.max_wait) if self.max_wait else None,
                 max_outage=self.max_outage,
                 seen=msgspec.to_builtins(self._unfinished),
+                not_before=time.time() + DEFERRED_AT_LEAST,
             ),
             method_name="execute_complete",
             timeout=None if self.on_timeout == "proceed" else timedelta(seconds=self.timeout) + TRIGGER_GRACE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -63,6 +64,8 @@ class AnnotationTrigger(BaseTrigger):
     :param max_wait: seconds that the interval grows to at most
     :param max_outage: seconds for which the tool may be out of reach
     :param seen: the progress that the task has logged before it deferred, as its fields
+    :param not_before: when the event fires at the earliest, in seconds since the epoch: see
+        :data:`~airflow_annotation.sensors.annotation.DEFERRED_AT_LEAST`
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class AnnotationTrigger(BaseTrigger):
         max_wait: float | None = None,
         max_outage: float = 600.0,
         seen: Mapping[str, Any] | None = None,
+        not_before: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's is untyped
         self.annotation_conn_id = annotation_conn_id
@@ -90,6 +94,7 @@ class AnnotationTrigger(BaseTrigger):
         self.max_wait = max_wait
         self.max_outage = max_outage
         self.seen = seen and dict(seen)
+        self.not_before = not_before
         self._recounted: tuple[AnnotationProgress, AnnotationProgress] | None = None
         self._skips = -1
         """As counted when it was last counted exactly."""
@@ -109,6 +114,7 @@ class AnnotationTrigger(BaseTrigger):
                 "message": str(error),
                 "status_code": error.status_code if isinstance(error, AnnotationRequestError) else None,
             }
+        await asyncio.sleep(max(self.not_before - time.time(), 0))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call] # Airflow's is untyped
 
     async def _wait(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ with DAG(
     project: Any = create.output
     bring(project) >> [
         AnnotationSensor(task_id="deferred", deferrable=True, timeout=600),
-        AnnotationSensor(task_id="rescheduled", mode="reschedule", timeout=600, poke_interval=10),
+        AnnotationSensor(task_id="rescheduled", mode="reschedule", timeout=600, poke_interval=15),
         AnnotationSensor(task_id="impatient", deferrable=True, timeout=2),
         AnnotationSensor(task_id="proceeding", deferrable=True, timeout=2, on_timeout="proceed"),
         AnnotationSensor(task_id="soft", deferrable=True, timeout=2, soft_fail=True),

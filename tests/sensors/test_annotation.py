@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import time
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from airflow_annotation.exceptions import (
 )
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.project_task import PROJECT_URL_KEY
-from airflow_annotation.sensors.annotation import AnnotationSensor
+from airflow_annotation.sensors.annotation import DEFERRED_AT_LEAST, AnnotationSensor
 from airflow_annotation.triggers.annotation import AnnotationTrigger
 from tests.support.scripted_tool import Answer, ScriptedTool, progress
 from tests.support.task_context import task_context
@@ -66,7 +67,9 @@ def run(context: Context | None = None, **arguments: Any) -> Any:
         pokes = context.get("task_reschedule_count", 0) + 1
         return run(cast("Context", {**context, "task_reschedule_count": pokes}), **arguments)
     except TaskDeferred as deferred:
-        trigger = AnnotationTrigger(**deferred.trigger.serialize()[1])
+        started = deferred.trigger.serialize()[1]
+        assert DEFERRED_AT_LEAST - 5 < started["not_before"] - time.time() <= DEFERRED_AT_LEAST
+        trigger = AnnotationTrigger(**started | {"not_before": 0.0})
         next_method = deferred.method_name
 
     async def event() -> Any:

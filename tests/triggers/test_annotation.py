@@ -71,6 +71,13 @@ def test_fires_once_enough_is_completed_and_asks_no_further(tool: Any) -> None:
     assert scripted.lookups == 0
 
 
+def test_fires_no_earlier_than_airflow_can_take_it(tool: Any) -> None:
+    tool(progress(10))
+    not_before = time.time() + 0.5
+    assert fire(trigger(not_before=not_before))["status"] == "completed"
+    assert time.time() >= not_before
+
+
 def test_made_again_from_what_it_serializes_it_waits_for_the_same(tool: Any) -> None:
     tool(progress(3))
     waiting = trigger(
