@@ -78,7 +78,7 @@ class Airflow:
         written.write_text(source)
         written.replace(path)
 
-    def wait_for_dag(self, dag_id: str, timeout: float = 180) -> None:
+    def wait_for_dag(self, dag_id: str, timeout: float = 300) -> None:
         """Wait until the DAG processor has found a DAG.
 
         :raises ServerError: a DAG file does not import, or none has this DAG
@@ -123,7 +123,7 @@ class Airflow:
         """Return what a task left for others."""
         return self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
 
-    def xcom_of_a_run(self, dag_id: str, task_id: str, is_it: Callable[[Any], bool], timeout: float = 180) -> Any:
+    def xcom_of_a_run(self, dag_id: str, task_id: str, is_it: Callable[[Any], bool], timeout: float = 300) -> Any:
         """Wait until a task of any run of a DAG has returned a certain value, and return that.
 
         :param is_it: whether the value is the one
@@ -142,13 +142,13 @@ class Airflow:
                 raise ServerError(f"Task {task_id!r} of DAG {dag_id!r} did not return it in {timeout:.0f} s: {states}")
             time.sleep(0.3)
 
-    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 600) -> str:
+    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 900) -> str:
         """Wait until a DAG run is over and return its state."""
         for _ in self.watch(dag_id, run_id, timeout):
             pass
         return self.run_state(dag_id, run_id)
 
-    def watch(self, dag_id: str, run_id: str, timeout: float = 600) -> Iterator[dict[str, str | None]]:
+    def watch(self, dag_id: str, run_id: str, timeout: float = 900) -> Iterator[dict[str, str | None]]:
         """Yield the state of each task of a DAG run, again whenever one changes, until the run is over.
 
         :raises ServerError: the run is not over in time
@@ -219,7 +219,7 @@ def start_airflow(
         for name, arguments in commands.items():
             log = home / f"{name}.log"
             processes[log] = spawn([sys.executable, "-m", "airflow", *arguments], env=environment, log=log)
-        wait_until(lambda: _is_healthy(url), processes=processes, what="Airflow", timeout=120)
+        wait_until(lambda: _is_healthy(url), processes=processes, what="Airflow", timeout=300)
     except BaseException:
         stop_groups(*(process.pid for process in processes.values()))
         raise

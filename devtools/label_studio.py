@@ -70,7 +70,7 @@ def start_label_studio(home: Path, *, threads: bool = True) -> LabelStudio:
         log=log,
     )
     try:
-        wait_until(lambda: answers(f"{url}/health"), processes={log: process}, what="Label Studio", timeout=120)
+        wait_until(lambda: answers(f"{url}/health"), processes={log: process}, what="Label Studio", timeout=300)
         answer = httpx.post(f"{url}/api/token/", headers={"Authorization": f"Token {API_KEY}"}, timeout=30)
         token = answer.raise_for_status().json()["token"]
     except BaseException:

@@ -66,7 +66,7 @@ def wait_until(
 def answers(url: str) -> bool:
     """Whether a GET request to this URL is answered with success."""
     try:
-        return httpx.get(url, timeout=10).is_success
+        return httpx.get(url, timeout=30).is_success
     except httpx.TransportError:
         return False
 

@@ -36,7 +36,7 @@ def test_labels_go_into_the_database_when_a_person_says_so(
             labeled = True
         if states.get("approve") in ("deferred", "awaiting_input") and not question:
             question = airflow.get(path)
-            wait_until(lambda: waiting(airflow, run_id), processes={}, what="The scheduler", timeout=60)
+            wait_until(lambda: waiting(airflow, run_id), processes={}, what="The scheduler", timeout=300)
             airflow.client.patch(path, json={"chosen_options": [answer], "params_input": {}}).raise_for_status()
     states = {task_id: task["state"] for task_id, task in airflow.tasks(DAG_ID, run_id).items()}
     logs = "\n".join(airflow.task_log(DAG_ID, run_id, task) for task, state in states.items() if state == "failed")

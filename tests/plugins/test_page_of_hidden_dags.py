@@ -44,7 +44,7 @@ def limited(airflow: Airflow, label_studio: LabelStudio, tmp_path_factory: pytes
     try:
         server = replace(airflow, url=f"http://127.0.0.1:{port}", home=str(home))
         health = f"{server.url}/api/v2/monitor/health"
-        wait_until(lambda: answers(health), processes={log: process}, what="Airflow's API server", timeout=240)
+        wait_until(lambda: answers(health), processes={log: process}, what="Airflow's API server", timeout=300)
         yield server
     finally:
         stop_groups(process.pid)

@@ -80,13 +80,13 @@ def test_requests_that_are_signed_as_labelbox_signs_are_taken(webhooks: str) -> 
 def test_the_last_of_many_webhooks_is_noted_too(airflow: Airflow, webhooks: str) -> None:
     for _ in range(3):
         before = datetime.now(timezone.utc)
-        httpx.post(webhooks, content=b"{}", headers={"X-Webhook-Secret": SECRET}, timeout=30).raise_for_status()
+        httpx.post(webhooks, content=b"{}", headers={"X-Webhook-Secret": SECRET}, timeout=120).raise_for_status()
 
     def is_noted() -> bool:
         answer = airflow.client.get("/variables/annotation_webhook.with_webhooks")
         return answer.is_success and datetime.fromisoformat(answer.json()["value"]) > before
 
-    wait_until(is_noted, processes={}, what="The note of the last webhook", timeout=30)
+    wait_until(is_noted, processes={}, what="The note of the last webhook", timeout=180)
 
 
 def test_a_label_ends_a_wait_that_would_look_again_in_an_hour(

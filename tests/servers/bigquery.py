@@ -31,7 +31,7 @@ def start_bigquery(home: Path) -> dict[str, Any]:
     ports = ["--rest-port", str(port), "--grpc-port", str(free_port())]
     process = spawn([command, "start", *ports, "--project", PROJECT], env=os.environ | {"HOME": str(home)}, log=log)
     try:
-        wait_until(lambda: _answers(url), processes={log: process}, what="BigQuery's emulator", timeout=180)
+        wait_until(lambda: _answers(url), processes={log: process}, what="BigQuery's emulator", timeout=300)
     except BaseException:
         stop_groups(process.pid)
         raise

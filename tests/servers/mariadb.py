@@ -41,7 +41,7 @@ def start_mariadb(home: Path) -> dict[str, Any]:
     command = [str(shutil.which("mariadbd", path=PATH)), *common, *address, f"--init-file={init}"]
     process = spawn(command, env=os.environ, log=log)
     try:
-        wait_until(lambda: _listens(port), processes={log: process}, what="MariaDB", timeout=180)
+        wait_until(lambda: _listens(port), processes={log: process}, what="MariaDB", timeout=300)
     except BaseException:
         stop_groups(process.pid)
         raise

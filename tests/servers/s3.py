@@ -20,7 +20,7 @@ def start_s3(home: Path) -> dict[str, Any]:
     url = f"http://127.0.0.1:{port}"
     process = spawn([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], env=os.environ, log=log)
     try:
-        wait_until(lambda: answers(f"{url}/moto-api/"), processes={log: process}, what="moto", timeout=60)
+        wait_until(lambda: answers(f"{url}/moto-api/"), processes={log: process}, what="moto", timeout=300)
     except BaseException:
         stop_groups(process.pid)
         raise

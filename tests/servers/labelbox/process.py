@@ -52,7 +52,7 @@ def start_labelbox(home: Path) -> LabelboxProcess:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = spawn([sys.executable, "-m", "tests.servers.labelbox", str(port)], env=environment, log=log)
     try:
-        wait_until(lambda: _answers(url), processes={log: process}, what="The stand-in for Labelbox", timeout=120)
+        wait_until(lambda: _answers(url), processes={log: process}, what="The stand-in for Labelbox", timeout=300)
     except BaseException:
         stop_groups(process.pid)
         raise
