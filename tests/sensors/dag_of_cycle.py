@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 from airflow.sdk import DAG, task
@@ -15,16 +16,28 @@ LABELED = {"from_name": "weather", "to_name": "image", "type": "choices", "value
 
 
 def label(project_id: str) -> None:
+    """Label all items of the project once the sensor has looked at it, and waits in the triggerer."""
+    while not is_deferred("wait"):
+        time.sleep(0.1)
     client = LabelStudioHook("label_studio_test").client
     tasks = client.request("GET", "/api/tasks/", params={"project": project_id}).json()["tasks"]
     for item in tasks:
         client.request("POST", f"/api/tasks/{item['id']}/annotations/", json={"result": [LABELED]})
 
 
+def is_deferred(task_id: str) -> bool:
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        # Its state is another one again by now: ``dag.test()`` runs triggers itself.
+        return session.query(TaskInstance).filter_by(task_id=task_id, next_method="execute_complete").count() > 0
+
+
 with DAG(
     "cycle",
     schedule=None,
-    default_args={"annotation_conn_id": "label_studio_test", "poke_interval": 0.2, "timeout": 60, "retries": 0},
+    default_args={"annotation_conn_id": "label_studio_test", "poke_interval": 0.2, "timeout": 600, "retries": 0},
     params={"class": "rain"},
 ) as dag:
     create = CreateAnnotationProjectOperator(
@@ -37,7 +50,7 @@ with DAG(
         client = LabelStudioHook("label_studio_test").client
         items = [{"image": f"https://example.com/{number}.jpg"} for number in range(2)]
         client.request("POST", f"/api/projects/{project['id']}/import", json=items)
-        threading.Timer(2, label, [project["id"]]).start()
+        threading.Thread(target=label, args=[project["id"]], daemon=True).start()
 
     wait = AnnotationSensor(task_id="wait", deferrable=True)
     delete = DeleteAnnotationProjectOperator(task_id="delete").as_teardown(setups=create)

@@ -25,7 +25,9 @@ def start_gcs(home: Path) -> dict[str, Any]:
     address = ("-host", "127.0.0.1", "-port", str(port), "-external-url", url)
     process = spawn([binary, *options, *address], env=os.environ, log=log)
     try:
-        wait_until(lambda: answers(f"{url}/storage/v1/b"), processes={log: process}, what="fake-gcs-server", timeout=300)
+        wait_until(
+            lambda: answers(f"{url}/storage/v1/b"), processes={log: process}, what="fake-gcs-server", timeout=300
+        )
     except BaseException:
         stop_groups(process.pid)
         raise
