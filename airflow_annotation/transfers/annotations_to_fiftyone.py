@@ -59,7 +59,7 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
     :param match_by: what tells an item's sample: ``id``, where the item's key is the sample's id, as
         :func:`~airflow_annotation.datasets.fiftyone.fiftyone_media` makes it; or ``filepath``, where it is the file
     :param unlabeled: what becomes of the labels of an item for which nobody has submitted anything, or which was
-        skipped: ``keep`` them, or ``delete`` those that went to the tool, as FiftyOne does
+        skipped: ``keep`` them, or ``delete`` those that the tool has had
     :param deletions: which labels go that are not in a submission: those that the tool has had (``known``): predictions
         of the project, and what this task has merged before; ``all`` of the field, for a tool that does not return
         predictions; or ``none``

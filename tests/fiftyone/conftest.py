@@ -64,15 +64,13 @@ def hook(label_studio_conn_id: str) -> LabelStudioHook:
 
 
 @pytest.fixture
-def make_project(hook: LabelStudioHook) -> Iterator[Callable[[Mapping[str, Any]], AnnotationProject]]:
+def make_project(hook: LabelStudioHook) -> Iterator[Callable[..., AnnotationProject]]:
     made: list[AnnotationProject] = []
 
-    def make(schema: Mapping[str, Any]) -> AnnotationProject:
-        made.append(
-            hook.create_project(
-                run_key=f"fiftyone/{uuid4()}", title="fiftyone", label_schema=LabelSchema.from_dict(schema)
-            )
-        )
+    def make(schema: Mapping[str, Any], **media: Any) -> AnnotationProject:
+        label_schema = LabelSchema.from_dict(schema)
+        run_key = f"fiftyone/{uuid4()}"
+        made.append(hook.create_project(run_key=run_key, title="fiftyone", label_schema=label_schema, **media))
         return made[-1]
 
     yield make
@@ -114,7 +112,10 @@ class Cycle:
 def make_cycle(
     label_studio_conn_id: str,
     hook: LabelStudioHook,
-    make_project: Callable[[Mapping[str, Any]], AnnotationProject],
+    make_project: Callable[..., AnnotationProject],
     dataset: Any,
-) -> Callable[[Mapping[str, Any]], Cycle]:
-    return lambda schema: Cycle(label_studio_conn_id, hook, make_project(schema), dataset)
+) -> Callable[..., Cycle]:
+    def make(schema: Mapping[str, Any], *, dataset: Any = dataset, **media: Any) -> Cycle:
+        return Cycle(label_studio_conn_id, hook, make_project(schema, **media), dataset)
+
+    return make

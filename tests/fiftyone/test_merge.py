@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from airflow_annotation.datasets.fiftyone.ledger import Ledger
 from airflow_annotation.exceptions import AnnotationError
 from tests.fiftyone.conftest import HEIGHT, WIDTH, Cycle
 from tests.fiftyone.people import Result
+from tests.support.videos import make_video
 
 SCHEMA: dict[str, Any] = {
     "weather": {"type": "classification", "classes": ["sun", "rain"]},
@@ -245,3 +248,34 @@ def test_what_cannot_be_merged_is_an_error_that_says_so(
     dataset.delete_samples(dataset)
     with pytest.raises(AnnotationError, match="None of 3 items has a sample"):
         cycle.land(field_mapping={"boxes": "other"})
+
+
+def test_tracks_and_spans_of_videos_go_and_come_back(
+    fiftyone: Any, make_cycle: Callable[..., Cycle], tmp_path: Path
+) -> None:
+    videos = fiftyone.Dataset(f"videos-{uuid4().hex}")
+    (tmp_path / "v.mp4").write_bytes(make_video(10))
+    sample = fiftyone.Sample(filepath=str(tmp_path / "v.mp4"))
+    for number, x in ((1, 0.1), (5, 0.3)):
+        box = fiftyone.Detection(label="cat", bounding_box=[x, 0.1, 0.2, 0.2], index=4, confidence=0.5)
+        sample.frames[number] = fiftyone.Frame(boxes=fiftyone.Detections(detections=[box]))
+    videos.add_sample(sample)
+    try:
+        schema = {"boxes": {"type": "detections", "classes": ["cat", "dog"]}}
+        cycle = make_cycle(schema, media_type="video", frame_rate=30, dataset=videos)
+        cycle.upload("frames.boxes")
+        before = {number: str(frame.to_mongo_dict()) for number, frame in videos.first().frames.items()}
+        cycle.person.label(sample.id)
+        assert cycle.merge() == {}
+        assert {number: str(frame.to_mongo_dict()) for number, frame in videos.first().frames.items()} == before
+
+        def change(result: Result) -> Result:
+            result[0]["value"]["sequence"][1]["x"] = 40
+            return result
+
+        cycle.person.label(sample.id, change)
+        assert cycle.merge() == {"edited": 1}
+        (moved,) = videos.first().frames[5]["boxes"].detections
+        assert (moved.index, moved.confidence, round(moved.bounding_box[0], 6)) == (4, 0.5, 0.4)
+    finally:
+        videos.delete()
