@@ -17,7 +17,7 @@ from airflow_annotation.labels.fiftyone.merge import Merged, Place, known_ids, m
 from airflow_annotation.labels.fiftyone.rows import Asked, rows_of
 from airflow_annotation.labels.submissions import Row
 
-SIZE = (40, 30)
+SIZE = (20, 15)
 SCOPE = ("label-studio://host/projects/1", "7", "field")
 TARGETS = {1: "sky", 2: "road"}
 
@@ -40,7 +40,7 @@ def whole_pixels(drawn: tuple[int, int, int, int]) -> list[float]:
     return [left / SIZE[0], top / SIZE[1], across / SIZE[0], down / SIZE[1]]
 
 
-boxes = st.tuples(st.integers(0, 20), st.integers(0, 15), st.integers(1, 20), st.integers(1, 15)).map(whole_pixels)
+boxes = st.tuples(st.integers(0, 10), st.integers(0, 7), st.integers(1, 10), st.integers(1, 8)).map(whole_pixels)
 confidence = st.none() | shares
 
 
@@ -68,7 +68,7 @@ ELEMENTS = {
 def lists_of_labels(draw: st.DrawFn) -> Document:
     class_ = draw(st.sampled_from(sorted(LISTS)))
     unique = (lambda one: one["label"]) if class_ == "Classifications" else (lambda one: one["_id"])
-    elements = draw(st.lists(ELEMENTS[class_], max_size=4, unique_by=unique))
+    elements = draw(st.lists(ELEMENTS[class_], max_size=3, unique_by=unique))
     return {"_cls": class_, LISTS[class_]: elements}
 
 

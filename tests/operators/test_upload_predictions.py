@@ -344,7 +344,8 @@ def test_media_and_their_predictions_go_in_together(
 ) -> None:
     Image.new("RGB", (200, 100)).save(tmp_path / "x.png")
     media = [{"media": str(tmp_path / "x.png"), "item_key": "x"}]
-    arguments: dict[str, Any] = {"annotation_conn_id": label_studio_conn_id, "project": project.id, "media": media}
+    arguments: dict[str, Any] = {"annotation_conn_id": label_studio_conn_id, "project": project.id}
+    arguments["media"] = lambda: iter(media)
     rows = [{**ROWS[0], "item_key": "x"}]
     for expected in (1, 0):
         task = UploadMediaOperator(task_id="upload", predictions=lambda: rows, model_version="m1", **arguments)

@@ -1,0 +1,61 @@
+"""Landings of more items than are held at once, and what FiftyOne's database keeps of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from airflow_annotation.datasets.fiftyone import ledger
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.transfers.annotations_to_fiftyone import AnnotationsToFiftyOneOperator
+from tests.support.generated import GeneratedHook, boxes
+from tests.support.task_context import task_context
+
+ITEMS = 2300
+
+
+@pytest.fixture
+def photos(fiftyone: Any) -> Iterator[Any]:
+    made = fiftyone.Dataset(f"photos-{uuid4().hex}")
+    made.add_samples([fiftyone.Sample(filepath=f"/photos/photo-{n}.jpg") for n in range(ITEMS)])
+    yield made
+    made.delete()
+
+
+def of_files(batch: LabelTables) -> LabelTables:
+    place = batch.items.schema.get_field_index("media_uri")
+    uris = pc.binary_join_element_wise("file:///photos/", batch.items["item_key"], ".jpg", "")
+    return batch._replace(items=batch.items.set_column(place, batch.items.schema.field(place), uris.cast(pa.string())))
+
+
+def land(dataset: Any, *batches: LabelTables) -> Any:
+    task = AnnotationsToFiftyOneOperator(
+        task_id="merge", annotation_conn_id="tool", project="1", dataset=dataset.name, match_by="filepath"
+    )
+    task.__dict__["hook"] = GeneratedHook([of_files(batch) for batch in batches])
+    return task.execute(task_context())
+
+
+def test_a_large_project_is_merged_in_batches_and_only_what_changed_is_merged_again(
+    photos: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "_PARTS_MAX", 4)
+    labeled = sum(bool(n % 5) for n in range(ITEMS))
+    first = land(photos, boxes(1500), boxes(ITEMS - 1500, first=1500))
+    assert first["rows"] == {"samples": ITEMS, "added": 2 * labeled, "edited": 0, "deleted": 0, "unchanged": 0}
+    assert len(photos.exists("objects")) == labeled
+    for per_item, added, deleted in ((3, 8, 0), (1, 0, 16), (3, 16, 0), (1, 0, 16)):
+        changed = boxes(10, first=ITEMS - 10, per_item=per_item)
+        again = land(photos, boxes(1500), boxes(ITEMS - 1510, first=1500), changed)
+        assert (again["changed_items"], again["rows"]["samples"]) == (10, 10)
+        assert (again["rows"]["added"], again["rows"]["deleted"]) == (added, deleted)
+    assert photos.count("objects.detections") == 2 * (labeled - 8) + 8
+    gone = land(photos, boxes(1500), boxes(ITEMS - 1510, first=1500))
+    assert (gone["removed_items"], gone["rows"]["samples"]) == (10, 0)
+    assert photos.count("objects.detections") == 2 * (labeled - 8) + 8, "the labels of items that are gone stay"
+    assert land(photos, boxes(1500), boxes(ITEMS - 1510, first=1500))["unchanged_items"] == ITEMS - 10
