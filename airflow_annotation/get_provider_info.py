@@ -110,6 +110,11 @@ def get_provider_info() -> dict[str, Any]:
             },
             {
                 "source-integration-name": "Label Studio",
+                "target-integration-name": "Deep Lake",
+                "python-module": "airflow_annotation.transfers.annotations_to_deep_lake",
+            },
+            {
+                "source-integration-name": "Label Studio",
                 "target-integration-name": "FiftyOne",
                 "python-module": "airflow_annotation.transfers.annotations_to_fiftyone",
             },

@@ -22,6 +22,7 @@ class LandingResult(TypedDict, total=False):
     :param target: URI of the dataset
     :param version: of the dataset
     :param path: URI of the version
+    :param branch: of a Deep Lake dataset
     :param left_out: by reason, how many objects a training format has no place for, and how many of the items that were
         read have no consensus
     :param sql_conn_id: connection of the database
@@ -46,6 +47,7 @@ class LandingResult(TypedDict, total=False):
     target: str
     version: str
     path: str
+    branch: str
     left_out: dict[str, int]
     sql_conn_id: str
     iceberg_conn_id: str

@@ -43,7 +43,7 @@ _PART_BYTES: Final = 16 << 20
 """Of larger files: what a store is sent at a time, and each thread holds. S3 takes 10,000 parts."""
 
 ExifOrientation = Literal["keep", "apply"]
-_TURNING_TOOLS: Final = frozenset({"label_studio"})
+TURNING_TOOLS: Final = frozenset({"label_studio"})
 """Tools that show and label images as EXIF turns them. Labelbox shows and labels the pixels as they are stored."""
 
 
@@ -234,7 +234,7 @@ class LandedFiles:
                         open_item, self._allowed, self._find_copy, item_id, item_key, one.uri, target=one.target
                     )
                     if self._exif_orientation == "apply" and media_type == "image":
-                        subject, turned = f"The image of item {item_key!r}", tool in _TURNING_TOOLS
+                        subject, turned = f"The image of item {item_key!r}", tool in TURNING_TOOLS
                         open_file = partial(open_without_orientation, open_file, subject, turned=turned)
                     copies[pool.submit(self._copy, name, open_file)] = item_key
                 elif media_type in FILES:

@@ -152,15 +152,7 @@ class MediaTask(VisibleParameters):
         """
         if self.include_media is None:
             return batches
-        signer = resolve_signer(self.media_url_signer) if self.media_url_signer else None
-        roots = check_roots(self.media_roots)
-        if hook is None:
-            allowed = AllowedMedia(roots, signer=signer)
-        else:
-            allowed = AllowedMedia(
-                [*roots, *hook.media_roots], signer=signer, request=hook.media_request, is_own=hook.is_own_url
-            )
-        find_copy = None if hook is None else partial(hook.find_own_copy, project_id)
+        allowed, find_copy = self.media_access(hook, project_id)
         target, on_error = self.media_folder(), self.on_media_error
         if self.include_media == "files":
             self._media = LandedFiles(
@@ -180,6 +172,21 @@ class MediaTask(VisibleParameters):
                 all_frames=self.needs_all_frames,
             )
         return self._media.add_batches(batches)
+
+    def media_access(self, hook: LabelsOut | None = None, project_id: str = "") -> tuple[AllowedMedia, FindCopy | None]:
+        """Return what opens the media that may be read, and what says where the labeling tool has them itself.
+
+        :param hook: of the labeling tool, where it is asked
+        :param project_id: the project in the tool
+        """
+        signer = resolve_signer(self.media_url_signer) if self.media_url_signer else None
+        roots = check_roots(self.media_roots)
+        if hook is None:
+            return AllowedMedia(roots, signer=signer), None
+        allowed = AllowedMedia(
+            [*roots, *hook.media_roots], signer=signer, request=hook.media_request, is_own=hook.is_own_url
+        )
+        return allowed, partial(hook.find_own_copy, project_id)
 
     @property
     def needs_all_frames(self) -> bool:

@@ -34,6 +34,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "UploadPredictionsOperator": {"labels": [{"item_key": "a"}], "model_version": "m"},
     "CreateAnnotationProjectOperator": {"label_config": "<View/>"},
     "AnnotationsToBigQueryOperator": {"dataset": "labels"},
+    "AnnotationsToDeepLakeOperator": {"target": "/data/lake"},
     "AnnotationsToIcebergOperator": {"namespace": "labels"},
     "AnnotationsToGCSOperator": {"bucket": "b", "prefix": "labels"},
     "AnnotationsToObjectStorageOperator": {"target": "file:///labels"},

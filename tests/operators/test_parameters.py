@@ -20,6 +20,7 @@ PUBLIC = {
     "operators.project": ("CreateAnnotationProjectOperator", "DeleteAnnotationProjectOperator"),
     "sensors.annotation": ("AnnotationSensor",),
     "transfers.annotations_to_bigquery": ("AnnotationsToBigQueryOperator",),
+    "transfers.annotations_to_deep_lake": ("AnnotationsToDeepLakeOperator",),
     "transfers.annotations_to_iceberg": ("AnnotationsToIcebergOperator",),
     "transfers.annotations_to_gcs": ("AnnotationsToGCSOperator",),
     "transfers.annotations_to_object_storage": ("AnnotationsToObjectStorageOperator",),

@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from airflow_annotation.datasets import parquet, stores, versions
+from airflow_annotation.datasets import deep_lake, parquet, stores, versions
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing import spool
@@ -39,7 +39,7 @@ from tests.support.task_context import task_context
 Doom = Literal["kill", "cut"]
 """Ends the process as the kernel does when memory is short, or closes its connections to the database."""
 
-_MODULES = (annotations_to_sql, base, dataset_transfer, parquet, spool, stores, versions)
+_MODULES = (annotations_to_sql, base, dataset_transfer, deep_lake, parquet, spool, stores, versions)
 _FILES = frozenset(str(module.__file__) for module in _MODULES)
 _CLIENTS = (
     "/datasets/gcs_store.py",

@@ -1,0 +1,416 @@
+"""Rows of a Deep Lake dataset from items and their labels: a row for each image and frame.
+
+The names of the columns with media and metadata are those of Deep Lake's own integration of Labelbox
+(``deeplake.integrations.labelbox``), which has no others for the same thing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from posixpath import basename, splitext
+from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+from airflow_annotation.datasets.deep_lake import ID, META, PART, ROW_DATA, LakeColumn, LakeDraft, LakeRows
+from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.formats.deep_lake_columns import Cells, LabelColumns
+from airflow_annotation.labels.labelbox.items import LABELBOX
+from airflow_annotation.labels.media import Medium, find_asked_media, find_medium, media_of_items
+from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.types import LABEL_TYPES
+from airflow_annotation.labels.video import Frames
+from airflow_annotation.landing.pictures import ItemOf, Picture, PictureFormat, Pictures
+from airflow_annotation.media.frames import OnError
+from airflow_annotation.media.selections import EveryNth, FrameSelection, Listed
+
+log = logging.getLogger(__name__)
+
+_TEXTS: Final = (
+    *("item_key", "label_creator", "ontology_id", "project_name", "dataset_name", "dataset_id", "global_key"),
+    *("status", "updated_at"),
+)
+_INTEGERS: Final = ("width", "height", "annotation_count", "prediction_count")
+_COMMON: Final = {
+    ID: LakeColumn("text"),
+    PART: LakeColumn("integer"),
+    ROW_DATA: LakeColumn("text"),
+    **{f"{META}{name}": LakeColumn("text") for name in _TEXTS},
+    **{f"{META}{name}": LakeColumn("integer") for name in _INTEGERS},
+}
+
+NO_FRAME: Final = -1
+"""The part of a video of which no frame is wanted: its row says that the item is there."""
+
+_AT_ONCE: Final = 16
+_WINDOW: Final = 32
+"""Items whose images are read ahead, and held."""
+
+Row = Mapping[str, Any]
+
+
+def common_columns() -> dict[str, LakeColumn]:
+    """Return the columns that every row has, whatever its medium is."""
+    return dict(_COMMON)
+
+
+def media_columns(kind: str, picture_format: PictureFormat) -> dict[str, LakeColumn]:
+    """Return the columns that rows of a kind of media have.
+
+    :param kind: ``image`` or ``video``
+    :param picture_format: of the pictures
+    """
+    picture = LakeColumn(picture_format)
+    if kind == "image":
+        return {"image": picture, "image_idx": LakeColumn("integer"), f"{META}image_name": LakeColumn("text")}
+    return {
+        "frames": picture,
+        "frame_idx": LakeColumn("integer"),
+        "video_idx": LakeColumn("integer"),
+        f"{META}video_name": LakeColumn("text"),
+        f"{META}frame_rate": LakeColumn("number"),
+        f"{META}frame_count": LakeColumn("integer"),
+        f"{META}frame_number": LakeColumn("integer"),
+        f"{META}current_frame_name": LakeColumn("text"),
+    }
+
+
+class _Item(NamedTuple):
+    """An item, and what is said of it."""
+
+    row: Row
+    media: list[Medium]
+    labels: list[Row]
+    creator: str | None
+
+    @property
+    def of(self) -> ItemOf:
+        return ItemOf(self.row["item_id"], self.row["item_key"], self.row["tool"])
+
+    @property
+    def kind(self) -> str:
+        kind: str = self.row["media_type"]
+        return kind
+
+
+class _Known(NamedTuple):
+    """What the dataset has of an item.
+
+    :param number: of the item
+    :param present: the places of its rows that have their picture, by part
+    """
+
+    number: int | None
+    present: Mapping[int, int]
+
+
+class LakeWriter:
+    """Writes the rows of items: those that are there and have their picture get other cells, the others are new.
+
+    :param draft: the landing
+    :param columns: of the labels
+    :param pictures: reads what is to be written
+    :param frames: rows for the ``keyframes`` of videos, in which somebody set something, or for ``all`` frames
+    :param on_error: where media cannot be read: ``fail``, or ``keep`` the rows without a picture
+    :param picture_format: of the pictures
+    :param project_title: as the tool shows it
+    :param rows: the rows that are there of the items that are written, by item id; what is left of them goes
+    :param next_index: number of the first new item
+    """
+
+    def __init__(
+        self,
+        draft: LakeDraft,
+        columns: LabelColumns,
+        pictures: Pictures,
+        *,
+        frames: Frames,
+        on_error: OnError,
+        picture_format: PictureFormat,
+        project_title: str,
+        rows: dict[str, LakeRows],
+        next_index: int,
+    ) -> None:
+        self.counts = {"pictures": 0, "written": 0, "pictures_not_read": 0}
+        self.next_index = next_index
+        self._draft = draft
+        self._columns = columns
+        self._pictures = pictures
+        self._frames: Frames = frames
+        self._on_error: OnError = on_error
+        self._format: PictureFormat = picture_format
+        self._title = project_title
+        self._rows = rows
+        self._extent = columns.extent
+        self._kinds: set[str] = set()
+
+    def add_batches(self, batches: Iterable[LabelTables]) -> None:
+        """Write the rows of batches of items, and remove what is left of the rows that are there.
+
+        :raises MediaError: media cannot be read
+        :raises AnnotationError: labels of a video have no frames of the file
+        """
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pictures") as pool:
+            for batch in batches:
+                items = _items_of(batch)
+                while window := list(islice(items, _WINDOW)):
+                    self._add_window(window, pool)
+        for rows in self._rows.values():
+            for offsets in rows.offsets.values():
+                self._draft.delete(offsets)
+
+    def _add_window(self, items: Sequence[_Item], pool: ThreadPoolExecutor) -> None:
+        reading: dict[tuple[str, int], Future[Picture]] = {}
+        for item in items:
+            if item.kind == "image":
+                present = self._present(item)
+                for part, medium in enumerate(item.media):
+                    if medium.uri is not None and part not in present:
+                        reading[item.row["item_id"], part] = pool.submit(self._pictures.read_image, item.of, medium)
+        try:
+            for item in items:
+                if item.kind == "video":
+                    self._add_video(item)
+                else:
+                    self._add_images(item, reading)
+        except BaseException:
+            for future in reading.values():
+                future.cancel()
+            raise
+
+    def _present(self, item: _Item) -> dict[int, int]:
+        """Return the rows of an item that are there with its picture: their places by part."""
+        rows = self._rows.get(item.row["item_id"])
+        if rows is None:
+            return {}
+        video = item.kind == "video"
+        return {
+            part: offsets[0]
+            for part, offsets in rows.offsets.items()
+            if (video or part < len(item.media))
+            and rows.row_data[part] == (item.media[0 if video else part].uri or "")
+            and (item.kind not in _PICTURES or part == NO_FRAME or self._has_picture(item.kind, offsets[0]))
+        }
+
+    def _has_picture(self, kind: str, offset: int) -> bool:
+        """Return whether a row has its picture: not where another landing could not read it."""
+        column = _PICTURES[kind]
+        return column in self._draft.columns and self._draft.value(column, offset) is not None
+
+    def _add_images(self, item: _Item, reading: Mapping[tuple[str, int], Future[Picture]]) -> None:
+        known = _Known(self._number(item), self._present(item))
+        present = known.present
+        for part, medium in enumerate(item.media):
+            labels = [label for label in item.labels if part in _parts_of(label, item.media)]
+            if part in present:
+                self._write(item, part, labels, known)
+                continue
+            future = reading.get((item.row["item_id"], part))
+            picture = None if future is None else self._noted(item, future.result)
+            self._write(item, part, labels, known, picture, medium)
+        self._remove_others(item, present, range(len(item.media)))
+
+    def _add_video(self, item: _Item) -> None:
+        known = _Known(self._number(item), self._present(item))
+        present = known.present
+        whole, of_frames = _labels_by_frame(item)
+        all_frames = self._frames == "all"
+        there = {part for part in present if part != NO_FRAME}
+        wanted = _key_frames(item.labels) if not all_frames else {*there, *of_frames} if there else set()
+        missing = wanted - there
+        selection: FrameSelection | None = Listed(sorted(missing)) if missing else None
+        if all_frames and not there:
+            selection = EveryNth(1)
+        written = wanted & there
+        for part in sorted(written):
+            self._write(item, part, [*whole, *of_frames.get(part, ())], known)
+        if selection is not None:
+            frames = self._pictures.read_frames(item.of, item.media[0], selection)
+            while (found := self._noted(item, lambda: next(frames, None))) is not None:
+                part, picture = found
+                self._write(item, part, [*whole, *of_frames.get(part, ())], known, picture)
+                written.add(part)
+        for part in sorted({*missing, *(of_frames if all_frames else ())} - written):
+            self._noted(item, partial(_fail_for_frame, item, part))
+            self._write(item, part, [*whole, *of_frames.get(part, ())], known)
+            written.add(part)
+        if not written:
+            self._write(item, NO_FRAME, whole, known)
+            written.add(NO_FRAME)
+        self._remove_others(item, present, written)
+
+    def _noted(self, item: _Item, read: Callable[[], Any]) -> Any:
+        """Return what is read, None where it cannot be and that is no error."""
+        try:
+            return read()
+        except MediaError as error:
+            if self._on_error == "fail":
+                raise
+            self.counts["pictures_not_read"] += 1
+            log.warning("Rows of item %s are without a picture: %s", item.row["item_key"], error)
+            return None
+
+    def _number(self, item: _Item) -> int | None:
+        """Return the number of an item: the one that its rows have, or the next."""
+        if item.kind not in _PICTURES:
+            return None
+        rows = self._rows.get(item.row["item_id"])
+        column = f"{item.kind}_idx"
+        if rows is not None and column in self._draft.columns:
+            offset = next(iter(rows.offsets.values()))[0]
+            if (known := self._draft.value(column, offset)) is not None:
+                return int(known)
+        self.next_index += 1
+        return self.next_index - 1
+
+    def _remove_others(self, item: _Item, present: Mapping[int, int], kept: Iterable[int]) -> None:
+        rows = self._rows.pop(item.row["item_id"], None)
+        if rows is not None:
+            stay = {present[part] for part in kept if part in present}
+            self._draft.delete(
+                [offset for offsets in rows.offsets.values() for offset in offsets if offset not in stay]
+            )
+
+    def _write(  # noqa: PLR0917 - a row is all of this
+        self,
+        item: _Item,
+        part: int,
+        labels: Iterable[Row],
+        known: _Known,
+        picture: Picture | None = None,
+        medium: Medium | None = None,
+    ) -> None:
+        medium = medium or item.media[part if item.kind == "image" else 0]
+        width = medium.width or (picture.width if picture else None)
+        height = medium.height or (picture.height if picture else None)
+        cells = self._columns.cells(labels, (height, width) if width and height else None)
+        self._make_columns(item.kind)
+        cells |= _metadata(item, medium, width, height, self._title)
+        cells[PART] = part
+        if item.kind == "image":
+            cells |= {"image_idx": known.number, f"{META}image_name": _name(item, medium)}
+        elif item.kind == "video":
+            cells |= _video_metadata(item, medium, part) | {"video_idx": known.number}
+        if item.kind in _PICTURES and part != NO_FRAME:
+            self.counts["pictures"] += part in known.present or picture is not None
+        if part in known.present:
+            if not width or not height:
+                del cells[f"{META}width"], cells[f"{META}height"]  # those of the picture that is there
+            self._draft.update(known.present[part], cells)
+            return
+        if item.kind in _PICTURES:
+            cells[_PICTURES[item.kind]] = picture.content if picture else None
+            self.counts["written"] += picture is not None
+        self._draft.append(cells)
+
+    def _make_columns(self, kind: str) -> None:
+        if kind in _PICTURES and kind not in self._kinds:
+            self._kinds.add(kind)
+            self._draft.set_columns(media_columns(kind, self._format))
+        if self._columns.extent != self._extent:
+            self._extent = self._columns.extent
+            self._draft.set_columns(self._columns.columns)
+
+
+_PICTURES: Final = {"image": "image", "video": "frames"}
+"""The column with the picture, by the kind of media."""
+
+
+def _items_of(batch: LabelTables) -> Iterator[_Item]:
+    labels: dict[str, list[Row]] = defaultdict(list)
+    for label in batch.labels.to_pylist():
+        labels[label["item_id"]].append(label)
+    creators = {
+        row["item_id"]: row["annotator"] for row in batch.annotations.to_pylist() if row["annotator"] is not None
+    }
+    for row, media in zip(batch.items.to_pylist(), media_of_items(batch.items), strict=True):
+        yield _Item(row, media, labels[row["item_id"]], creators.get(row["item_id"]))
+
+
+def _fail_for_frame(item: _Item, frame: int) -> None:
+    raise MediaError(f"The video of item {item.row['item_key']!r} has no frame {frame}, and labels are on it.")
+
+
+def _parts_of(label: Row, media: Sequence[Medium]) -> list[int]:
+    """Return the images of an item that a label is on."""
+    type_ = LABEL_TYPES.get(label["type"])
+    if type_ is not None and type_.is_answer:
+        return find_asked_media(media, label["target"])
+    place = find_medium(media, label["target"])
+    return [0 if place is None else place]
+
+
+def _labels_by_frame(item: _Item) -> tuple[list[Row], dict[int, list[Row]]]:
+    """Return the labels of a video as a whole, and those of each frame."""
+    whole: list[Row] = []
+    of_frames: dict[int, list[Row]] = defaultdict(list)
+    for label in item.labels:
+        first = label["frame"]
+        if first is None and label["tool_frame"] is not None:
+            raise AnnotationError(
+                f"Labels on {item.row['item_key']!r} have frame numbers of the labeling tool only: the frame rate of "
+                "the file was not known when it was uploaded. Upload the video with its frame_rate."
+            )
+        if first is None:
+            whole.append(label)
+            continue
+        last = first if label["frame_end"] is None else label["frame_end"]
+        for frame in range(first, last + 1):
+            of_frames[frame].append(label)
+    return whole, of_frames
+
+
+def _key_frames(labels: Iterable[Row]) -> set[int]:
+    """Return the frames in which a person set something, or an answer begins to hold."""
+    return {label["frame"] for label in labels if label["frame"] is not None and label["is_keyframe"] is not False}
+
+
+def _metadata(item: _Item, medium: Medium, width: int | None, height: int | None, title: str) -> Cells:
+    row, facts = item.row, _facts(item)
+    updated_at = row["updated_at"]
+    return {
+        ID: row["item_id"],
+        ROW_DATA: medium.uri or "",
+        f"{META}item_key": row["item_key"],
+        f"{META}label_creator": item.creator or "",
+        f"{META}ontology_id": facts.get("ontology_id") or "",
+        f"{META}project_name": facts.get("project_name") or title,
+        f"{META}dataset_name": facts.get("dataset_name") or "",
+        f"{META}dataset_id": facts.get("dataset_id") or "",
+        f"{META}global_key": facts.get("global_key") or row["item_key"],
+        f"{META}status": row["status"],
+        f"{META}updated_at": updated_at.isoformat() if updated_at else "",
+        f"{META}width": width,
+        f"{META}height": height,
+        f"{META}annotation_count": row["annotation_count"],
+        f"{META}prediction_count": row["prediction_count"],
+    }
+
+
+def _video_metadata(item: _Item, medium: Medium, part: int) -> Cells:
+    name, has_frame = _name(item, medium), part != NO_FRAME
+    return {
+        "frame_idx": part if has_frame else None,
+        f"{META}video_name": name,
+        f"{META}frame_rate": item.row["frame_rate"],
+        f"{META}frame_count": item.row["frame_count"],
+        f"{META}frame_number": part + 1 if has_frame else None,
+        f"{META}current_frame_name": f"{name}_{part + 1:06d}" if has_frame else "",
+    }
+
+
+def _name(item: _Item, medium: Medium) -> str:
+    path = _facts(item).get("external_id") or urlsplit(medium.uri or "").path
+    return splitext(basename(path))[0]
+
+
+def _facts(item: _Item) -> Mapping[str, Any]:
+    """Return what Labelbox says of an item; nothing for items of other tools."""
+    data = json.loads(item.row["data"]) if item.row["data"] else {}
+    facts = data.get(LABELBOX) if isinstance(data, dict) else None
+    return facts if isinstance(facts, dict) else {}

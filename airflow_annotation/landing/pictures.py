@@ -1,0 +1,110 @@
+"""The pictures of items: images, and frames of videos, for datasets that hold the pictures themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from typing import Any, Final, Literal, NamedTuple
+
+from airflow_annotation.exceptions import MediaError
+from airflow_annotation.labels.media import Medium
+from airflow_annotation.landing.landed_files import TURNING_TOOLS, FindCopy, open_item
+from airflow_annotation.media.access import AllowedMedia
+from airflow_annotation.media.encoding import PictureEncoder
+from airflow_annotation.media.exif import open_without_orientation
+from airflow_annotation.media.orientation import shown_size
+from airflow_annotation.media.selections import FrameSelection, Listed
+from airflow_annotation.media.video import Stop, open_video
+
+PictureFormat = Literal["png", "jpeg"]
+
+_QUALITY: Final = 95
+_MODES: Final = {"png": ("L", "RGB", "RGBA"), "jpeg": ("L", "RGB")}
+
+
+class Picture(NamedTuple):
+    """A picture.
+
+    :param content: a file in the format that was asked for, or an array of shape (height, width, channels) of bytes
+    :param width: pixels
+    :param height: pixels
+    """
+
+    content: Any
+    width: int
+    height: int
+
+
+class ItemOf(NamedTuple):
+    """Whose pictures are read."""
+
+    item_id: str
+    item_key: str
+    tool: str
+
+
+class Pictures:
+    """Reads the pictures of items, with the pixels that people labeled.
+
+    :param allowed: opens what may be read
+    :param find_copy: returns where the labeling tool has the media of an item
+    :param picture_format: files in this format stay as they are; frames are encoded in it
+    """
+
+    def __init__(self, allowed: AllowedMedia, find_copy: FindCopy | None, picture_format: PictureFormat) -> None:
+        self._allowed = allowed
+        self._find_copy = find_copy
+        self._format: PictureFormat = picture_format
+        self._encoder = PictureEncoder(picture_format, _QUALITY)
+
+    def read_image(self, item: ItemOf, medium: Medium) -> Picture:
+        """Return an image of an item. Other modes than gray, RGB and RGBA become RGB.
+
+        :raises MediaError: it may not be read, or cannot
+        """
+        import numpy as np
+        from PIL import Image
+
+        name = f"The image of item {item.item_key!r}"
+        open_file = partial(self._open, item, medium)
+        try:
+            with (
+                closing(open_without_orientation(open_file, name, turned=item.tool in TURNING_TOOLS)) as file,
+                Image.open(file) as image,
+            ):
+                image.load()
+                width, height = image.size
+                if image.format == self._format.upper() and image.mode in _MODES[self._format]:
+                    file.seek(0)
+                    return Picture(file.read(), width, height)
+                fits = image.mode in _MODES[self._format]
+                pixels = np.asarray(image if fits else image.convert("RGB"))
+                return Picture(pixels if pixels.ndim == 3 else pixels[..., None], width, height)
+        except MediaError:
+            raise
+        # Of broken files Pillow raises what it happens to run into.
+        except Exception as error:
+            raise MediaError(f"{name} cannot be read: {error}") from error
+
+    def read_frames(self, item: ItemOf, medium: Medium, selection: FrameSelection) -> Iterator[tuple[int, Picture]]:
+        """Yield the selected frames of a video and their indexes, ascending.
+
+        :raises MediaError: the video may not be read, or cannot, or not as far as frames are listed
+        """
+        name = f"The video of item {item.item_key!r}"
+        with closing(self._open(item, medium)) as file, open_video(file, name) as video:
+            following = 0
+            for frame in video.read_frames(selection):
+                content = self._encoder.encode(frame.picture, frame.turn)
+                yield frame.index, Picture(content, *shown_size(frame.picture, frame.turn))
+                following = frame.index + 1
+            wanted = selection.next_wanted(following) if isinstance(selection, Listed) else None
+            fault = video.stopped or (wanted and Stop(wanted.index or following, "the video ends before it"))
+        if fault:
+            raise MediaError(f"{name} cannot be decoded from frame {fault.index} on: {fault.reason}.")
+
+    def _open(self, item: ItemOf, medium: Medium) -> Any:
+        if medium.uri is None:
+            raise MediaError(f"Nobody knows where the media of item {item.item_key!r} is.")
+        return open_item(self._allowed, self._find_copy, item.item_id, item.item_key, medium.uri, target=medium.target)
