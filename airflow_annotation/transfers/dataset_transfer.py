@@ -208,7 +208,11 @@ class DatasetTransfer(AnnotationsTransfer):
         )
 
     def _new_version(self, store: DatasetStore, landing: LandingPlan, spool: Spool) -> NewVersion:
-        current = None if landing.full else find_current(store)
+        current = None if landing.reads_all else find_current(store)
+        if current is not None and not self.replace_project:
+            self.check_part(current.settings)  # another may have landed since this one was planned
+        if landing.full:
+            current = None
         if not landing.full and (current is None or current.version != landing.landed_version):
             raise LandingMovedError(f"{store.uri} has another version than {landing.landed_version} meanwhile.")
         report = self.report(landing, spool)

@@ -18,10 +18,11 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from airflow_annotation.transfers.base import AnnotationsTransfer
 from airflow_annotation.transfers.sharded import land_in_shards
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database
-from tests.support.generated import GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.generated import GeneratedHook, OvertakenHook, boxes, rows_of, sorted_rows
 from tests.support.task_context import task_context
 from tests.transfers.conftest import Land
 from tests.transfers.test_sharded import Group
@@ -107,6 +108,20 @@ def test_another_part_never_takes_the_place_of_what_has_landed_without_being_tol
         assert "part" not in whole
         with pytest.raises(AnnotationError, match="all items"):
             land(operator(**one), [boxes(6)])
+
+
+@pytest.mark.parametrize("destination", ["dataset", "tables"])
+def test_what_lands_while_a_part_is_read_is_not_replaced_by_it(
+    land: Land, tmp_path: Path, sqlite_database: Database, destination: str
+) -> None:
+    def make(**given: Any) -> AnnotationsTransfer:
+        return to_dataset(tmp_path, **given) if destination == "dataset" else sqlite_database.operator(**given)
+
+    late = make(items=["photo-1"], project="1")
+    late.__dict__["hook"] = OvertakenHook([boxes(6)], lambda: land(make(), [boxes(6)]))
+    with pytest.raises(AnnotationError, match="all items"):
+        late.execute(task_context())
+    assert land(make(), [boxes(6)])["rows"]["items"] == 6
 
 
 def test_a_part_that_nothing_fits_is_empty_and_not_all_of_the_project(land: Land, tmp_path: Path) -> None:
