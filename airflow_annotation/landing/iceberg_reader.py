@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, overload
 
 import pyarrow as pa
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.labels.tables import SCHEMAS
+from airflow_annotation.labels.tables import AGREEMENT_TABLE, ALL_SCHEMAS, SCHEMAS
+from airflow_annotation.landing.landings_row import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +47,9 @@ def read_iceberg(
     project: str | None = None,
     as_pandas: bool = False,
 ) -> dict[str, pa.Table] | dict[str, pd.DataFrame]:
-    """Read the ``items``, ``annotations`` and ``labels`` of a project in Iceberg, all three of the same landing.
+    """Read the ``items``, ``annotations`` and ``labels`` of a project in Iceberg, all of the same landing.
+
+    A landing that has ``agreement`` returns that too.
 
     Holds everything in memory.
 
@@ -63,16 +67,20 @@ def read_iceberg(
     if len(found) != 1:
         names = ", ".join(row["project"] for row in landings) or "none"
         raise AnnotationError(f"Say in project which landing of {namespace} to read. It has: {names}.")
-    tables = {name: pa.Table.from_batches(opened.read(name, found[0]), schema) for name, schema in SCHEMAS.items()}
+    landed = (*SCHEMAS, *((AGREEMENT_TABLE,) if read_json(found[0]["settings"]).get("agreement") else ()))
+    tables = {name: pa.Table.from_batches(opened.read(name, found[0]), ALL_SCHEMAS[name]) for name in landed}
     return {name: table.to_pandas() for name, table in tables.items()} if as_pandas else tables
 
 
-def open_iceberg(iceberg_conn_id: str, namespace: str, table_prefix: str = "") -> IcebergTables:
+def open_iceberg(
+    iceberg_conn_id: str, namespace: str, table_prefix: str = "", schemas: Mapping[str, pa.Schema] = SCHEMAS
+) -> IcebergTables:
     """Return the tables in a namespace, which need not be there yet.
 
     :param iceberg_conn_id: connection of the catalog
     :param namespace: of the tables
     :param table_prefix: of their names
+    :param schemas: the columns of those that land, by name
     :raises AnnotationError: the extra ``iceberg`` is not installed, or the connection is of no catalog
     """
     try:
@@ -85,4 +93,4 @@ def open_iceberg(iceberg_conn_id: str, namespace: str, table_prefix: str = "") -
         catalog = IcebergHook(iceberg_conn_id).catalog
     except ValueError as error:
         raise AnnotationError(f"The connection {iceberg_conn_id!r} is of no Iceberg catalog: {error}") from error
-    return IcebergTables(catalog, namespace, table_prefix)
+    return IcebergTables(catalog, namespace, table_prefix, schemas)

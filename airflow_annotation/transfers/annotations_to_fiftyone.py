@@ -67,6 +67,8 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
 
     template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "dataset")
 
+    has_tables = False
+
     def __init__(
         self,
         *,

@@ -16,7 +16,7 @@ from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.labels.tables import ITEM_STATES, SCHEMAS
+from airflow_annotation.labels.tables import AGREEMENT_TABLE, ITEM_STATES
 from airflow_annotation.landing.iceberg_reader import open_iceberg
 from airflow_annotation.landing.landings_row import landed_of, landings_row
 from airflow_annotation.landing.lineage import LandedAsset
@@ -37,7 +37,7 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
     The tables, and ``landings`` with a row for each project, are created if they are missing, partitioned by
     ``project``. Of each table that changes, one snapshot replaces the rows of the items that have changed in the tool;
     data files without such rows stay. The project's row in ``landings`` is written last, and names the snapshots of the
-    three tables that belong together: :func:`~airflow_annotation.landing.iceberg_reader.read_iceberg` reads these. Of
+    tables that belong together: :func:`~airflow_annotation.landing.iceberg_reader.read_iceberg` reads these. Of
     two landings of a project at once, one is planned again; those of different projects do not disturb each other.
 
     Needs the extra ``iceberg``, and pyiceberg's own extra for the catalog and the store, such as
@@ -103,7 +103,9 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
             row = landings_row(landing, uuid.uuid4().hex)
             if last is not None:
                 row["full_at"] = last["full_at"]
-            for name in SCHEMAS:
+            if landing.full and not self.agreement:
+                tables.clear(AGREEMENT_TABLE, project)
+            for name in self.tables:
                 row[f"{name}_snapshot"], row[name] = tables.replace(
                     name, last, project, landing.replaced, self.checked(spool.read(name))
                 )
@@ -111,16 +113,16 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
         return {
             "iceberg_conn_id": self.iceberg_conn_id,
             "tables": tables.names,
-            "snapshots": {name: row[f"{name}_snapshot"] for name in SCHEMAS},
-            "rows": {name: row[name] for name in SCHEMAS},
+            "snapshots": {name: row[f"{name}_snapshot"] for name in self.tables},
+            "rows": {name: row[name] for name in self.tables},
         }
 
     def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:
         """Return the assets of the tables."""
         root = f"iceberg://{quote(self.iceberg_conn_id, safe='')}"
         return [
-            LandedAsset(f"{root}/{quote(landing['tables'][name].replace('.', '/'))}", {name: SCHEMAS[name]})
-            for name in SCHEMAS
+            LandedAsset(f"{root}/{quote(landing['tables'][name].replace('.', '/'))}", {name: schema})
+            for name, schema in self.tables.items()
         ]
 
     def _read_states(self, project: AnnotationProject, row: dict[str, Any]) -> Iterator[pa.RecordBatch]:
@@ -133,7 +135,7 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
 
         :raises AnnotationError: the extra is not installed, or something fails
         """
-        tables = open_iceberg(self.iceberg_conn_id, self.namespace, self.table_prefix)
+        tables = open_iceberg(self.iceberg_conn_id, self.namespace, self.table_prefix, self.tables)
         try:
             yield tables
         except SQLAlchemyError as error:

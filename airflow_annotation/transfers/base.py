@@ -133,6 +133,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         "full_refresh",
     )
 
+    has_tables = True
+    """Whether what lands are tables, beside which others can be."""
+
     keeps_spool = False
     """Whether :meth:`land` makes the files of the spool its own in a landing of all items."""
 
@@ -168,6 +171,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             self.names_no_emails()
         if consensus is not None and annotations != "consensus":
             raise ValueError("consensus is for annotations='consensus'.")
+        if agreement and not self.has_tables:
+            raise ValueError(f"agreement is a table, and {type(self).__name__} lands none: land tables beside it.")
         if agreement and annotations != "all":
             raise ValueError("agreement compares all submissions: land them with annotations='all'.")
         self.agreement = agreement

@@ -1,9 +1,9 @@
-"""The three tables and ``landings`` as Iceberg tables in a namespace of a catalog (https://iceberg.apache.org/spec/).
+"""The tables that land and ``landings`` as Iceberg tables in a namespace of a catalog (https://iceberg.apache.org/spec/).
 
 All projects share the tables, which are partitioned by ``project``. A landing is one snapshot of each table that
 changes: files of the project go, and files come, among them those that were written again without the rows of items
 that have changed. Iceberg has no commit over several tables, so the project's row in ``landings`` is written last and
-names the snapshots of the three that belong together, ``items_snapshot`` and so on.
+names the snapshots of the others that belong together, ``items_snapshot`` and so on.
 
 A landing that died has left snapshots that its project's row does not name. The next one starts from those that it
 names, and takes the others back. Snapshots of other projects, compactions and what people changed themselves stay.
@@ -34,7 +34,7 @@ from pyiceberg.table.snapshots import ancestors_of
 from pyiceberg.transforms import IdentityTransform
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
-from airflow_annotation.labels.tables import SCHEMAS, with_all_columns
+from airflow_annotation.labels.tables import ALL_SCHEMAS, SCHEMAS, with_all_columns
 from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA
 
 if TYPE_CHECKING:
@@ -42,11 +42,10 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.table import Table
 
-ICEBERG_TABLES: Final[dict[str, pa.Schema]] = {
-    **SCHEMAS,
-    LANDINGS: pa.schema([*LANDINGS_SCHEMA, *(pa.field(f"{name}_snapshot", pa.int64()) for name in SCHEMAS)]),
-}
-"""The columns of the tables. ``landings`` has the snapshots of the others, null for a table that was empty."""
+ICEBERG_LANDINGS: Final = pa.schema(
+    [*LANDINGS_SCHEMA, *(pa.field(f"{name}_snapshot", pa.int64()) for name in ALL_SCHEMAS)]
+)
+"""The columns of ``landings``: those of other databases, and the snapshots of the tables, null where one was empty."""
 
 FILE_BYTES: Final = 64 << 20
 """Arrow bytes of a data file, which is in memory while it is written."""
@@ -69,12 +68,21 @@ class IcebergTables:
     :param catalog: the catalog
     :param namespace: of the tables, with dots between its levels
     :param table_prefix: put before the names of the tables
+    :param schemas: the columns of the tables that land, by name
     """
 
-    def __init__(self, catalog: Catalog, namespace: str, table_prefix: str = "") -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        namespace: str,
+        table_prefix: str = "",
+        schemas: Mapping[str, pa.Schema] = SCHEMAS,
+    ) -> None:
         self._catalog = catalog
         self._namespace = namespace
-        self.names = {name: f"{namespace}.{table_prefix}{name}" for name in ICEBERG_TABLES}
+        self._prefix = table_prefix
+        self._schemas = {**schemas, LANDINGS: ICEBERG_LANDINGS}
+        self.names = {name: self._full_name(name) for name in self._schemas}
         """Full names of the tables."""
 
     def prepare(self) -> None:
@@ -85,7 +93,7 @@ class IcebergTables:
         if not self._catalog.namespace_exists(self._namespace):
             with suppress(NamespaceAlreadyExistsError):  # another landing was faster
                 self._catalog.create_namespace(self._namespace)
-        for name, schema in ICEBERG_TABLES.items():
+        for name, schema in self._schemas.items():
             try:
                 table = self._load(name)
             except NoSuchTableError:
@@ -129,7 +137,8 @@ class IcebergTables:
         """
         return all(
             _is_current(table, landing["project"], recorded) or table.snapshot_by_id(recorded or 0) is not None
-            for name in SCHEMAS
+            for name in self._schemas
+            if name != LANDINGS
             for table, recorded in [(self._load(name), landing[f"{name}_snapshot"])]
         )
 
@@ -143,7 +152,7 @@ class IcebergTables:
         :param columns: read these only
         """
         table = self._load(name)
-        schema = SCHEMAS[name]
+        schema = ALL_SCHEMAS[name]
         chosen = pa.schema([schema.field(column) for column in columns or schema.names])
         for task in _files(table, landing["project"], landing[f"{name}_snapshot"]):
             for batch in _read(table, task, chosen.names):
@@ -198,6 +207,16 @@ class IcebergTables:
         snapshot = _commit(table, project, [here[path].file for path in sorted(gone)], written)
         return snapshot, sum(file.record_count for file in (*(task.file for task in kept), *written))
 
+    def clear(self, name: str, project: str) -> None:
+        """Remove the rows of a project from a table that does not land any more, where there is one.
+
+        :param name: of the table
+        :param project: the project's URI
+        :raises LandingMovedError: another landing of the project was committed meanwhile
+        """
+        with suppress(NoSuchTableError):
+            self.replace(name, None, project, pa.array([], pa.string()), ())
+
     def save_landing(self, row: Mapping[str, Any], follows: str | None) -> None:
         """Write a project's row in ``landings``.
 
@@ -209,17 +228,20 @@ class IcebergTables:
         project = row["project"]
         if follows is not None and [row["version"] for row in _landings(table, project)] != [follows]:
             raise LandingMovedError(f"Another landing of {project} was committed since this one was planned.")
-        batch = pa.RecordBatch.from_pylist([dict(row)], schema=ICEBERG_TABLES[LANDINGS])
+        batch = pa.RecordBatch.from_pylist([dict(row)], schema=ICEBERG_LANDINGS)
         gone = [task.file for task in _files_at(table, project, None)]
         _commit(table, project, gone, _write(table, project, [batch]))
 
     def _load(self, name: str) -> Table:
-        return self._catalog.load_table(self.names[name])
+        return self._catalog.load_table(self._full_name(name))
+
+    def _full_name(self, name: str) -> str:
+        return f"{self._namespace}.{self._prefix}{name}"
 
     def _create(self, name: str, schema: pa.Schema) -> Table:
         with (
             suppress(CommitFailedException, TableAlreadyExistsError),  # another landing was faster
-            self._catalog.create_table_transaction(self.names[name], schema, properties=_PROPERTIES) as new,
+            self._catalog.create_table_transaction(self._full_name(name), schema, properties=_PROPERTIES) as new,
             new.update_spec() as update,
         ):
             update.add_identity("project")

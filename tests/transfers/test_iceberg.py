@@ -20,6 +20,7 @@ from pyiceberg.catalog import Catalog
 
 from airflow_annotation.datasets import parquet
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.labels.agreement import measure_agreement
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.landing.iceberg_reader import read_iceberg
 from airflow_annotation.transfers.annotations_to_iceberg import AnnotationsToIcebergOperator
@@ -28,6 +29,7 @@ from airflow_annotation.warehouses.iceberg import IcebergTables
 from tests.support.connections import airflow_connection
 from tests.support.generated import GeneratedHook, boxes, label_tables, project_uri, rows_of, sorted_rows
 from tests.support.task_context import task_context
+from tests.support.three_people import labeled_by_three
 from tests.transfers.conftest import Land
 from tests.transfers.doomed import DoomedProcess
 from tests.transfers.test_delta import relabeled
@@ -97,6 +99,24 @@ def test_a_refresh_is_a_snapshot_of_each_table_that_changes(lake: Lake, land: La
     (row,) = lake.table("landings").scan().to_arrow().to_pylist()
     assert {name: row[f"{name}_snapshot"] for name in SCHEMAS} == landed["snapshots"]
     assert {name: row[name] for name in SCHEMAS} == landed["rows"]
+
+
+def test_agreement_is_refreshed_with_the_three_tables_and_goes_when_it_does_not_land(lake: Lake, land: Land) -> None:
+    def landed(batches: list[LabelTables], *, agreement: bool = True) -> dict[str, Any]:
+        result = land(lake.operator(agreement=agreement), batches)
+        tables = read_iceberg(lake.conn_id, "labels", project=project_uri())
+        assert result["rows"] == {name: len(table) for name, table in tables.items()}
+        if agreement:
+            expected = measure_agreement(batches).items.to_pylist()
+            assert sorted(tables["agreement"].to_pylist(), key=str) == sorted(expected, key=str)
+        return result
+
+    batches = [labeled_by_three(6, per_item=2), labeled_by_three(4, first=6, per_item=2)]
+    assert landed(batches)["full"]
+    assert not landed([batches[0], labeled_by_three(4, first=6, per_item=3)])["full"]
+    assert landed(batches[:1])["removed_items"] == 4
+    assert "agreement" not in landed(batches[:1], agreement=False)["rows"]
+    assert lake.table("agreement").scan().to_arrow().num_rows == 0
 
 
 def test_landing_no_change_makes_no_snapshot(lake: Lake, land: Land) -> None:
