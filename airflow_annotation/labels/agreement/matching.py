@@ -71,17 +71,27 @@ def match_best(block: IntArray, left: IntArray, right: IntArray, similarity: Flo
     :param similarity: of each pair, above 0
     """
     matched = np.zeros(len(block), np.bool_)
+    left, right = _numbered(left), _numbered(right)
+    is_gone = [np.zeros(int(side.max(initial=-1)) + 1, np.bool_) for side in (left, right)]
     open_: IntArray = np.arange(len(block))
     while len(open_):
-        found = _beyond_doubt(left[open_], right[open_], similarity[open_])
-        if not found.any():
+        found = open_[_beyond_doubt(left[open_], right[open_], similarity[open_])]
+        if not found.size:
             break
-        matched[open_[found]] = True
-        gone = np.isin(left[open_], left[open_[found]]) | np.isin(right[open_], right[open_[found]])
-        open_ = open_[~gone]
+        matched[found] = True
+        is_gone[0][left[found]] = is_gone[1][right[found]] = True
+        open_ = open_[~(is_gone[0][left[open_]] | is_gone[1][right[open_]])]
     for rows in np.split(open_, np.flatnonzero(np.diff(block[open_])) + 1) if len(open_) else ():
         matched[rows[_assign(left[rows], right[rows], similarity[rows])]] = True
     return matched
+
+
+def _numbered(labels: IntArray) -> IntArray:
+    """Return labels numbered from 0 in their order, without gaps."""
+    order = np.argsort(labels, kind="stable")
+    numbers = np.empty(len(labels), np.int64)
+    numbers[order] = np.cumsum(np.diff(labels[order], prepend=labels[order[:1]]) != 0)
+    return numbers
 
 
 def _beyond_doubt(left: IntArray, right: IntArray, similarity: FloatArray) -> BoolArray:
@@ -104,15 +114,17 @@ def _beyond_doubt(left: IntArray, right: IntArray, similarity: FloatArray) -> Bo
 
 def _best_other(label: IntArray, similarity: FloatArray) -> FloatArray:
     """Return for each pair the greatest similarity among the other pairs of its label, 0 if there is none."""
-    order = np.lexsort((-similarity, label))
+    order = np.argsort(label, kind="stable")
     ordered = similarity[order]
     is_first = np.diff(label[order], prepend=-1) != 0
-    starts = np.flatnonzero(is_first)
-    run = np.cumsum(is_first) - 1
-    ends = np.append(starts[1:], len(order))
-    second = np.where(ends - starts > 1, ordered[np.minimum(starts + 1, len(order) - 1)], 0.0)
+    starts, run = np.flatnonzero(is_first), np.cumsum(is_first) - 1
+    greatest = np.maximum.reduceat(ordered, starts)[run]
+    # Of several that are the greatest each has another such one beside it.
+    is_greatest = ordered == greatest
+    alone = is_greatest & (np.add.reduceat(is_greatest, starts, dtype=np.int64)[run] == 1)
+    second = np.maximum.reduceat(np.where(alone, 0.0, ordered), starts)[run]
     best = np.empty(len(order))
-    best[order] = np.where(is_first, second[run], ordered[starts][run])
+    best[order] = np.where(alone, second, greatest)
     return best
 
 
@@ -120,9 +132,8 @@ def _assign(left: IntArray, right: IntArray, similarity: FloatArray) -> IntArray
     """Return the places of the pairs of the best assignment."""
     from scipy.optimize import linear_sum_assignment
 
-    lefts, row = np.unique(left, return_inverse=True)
-    rights, column = np.unique(right, return_inverse=True)
-    weights = np.zeros((len(lefts), len(rights)))
+    row, column = _numbered(left), _numbered(right)
+    weights = np.zeros((row.max() + 1, column.max() + 1))
     places = np.full(weights.shape, -1)
     weights[row, column] = similarity
     places[row, column] = np.arange(len(left))

@@ -34,6 +34,13 @@ NO_CLASS: Final = 0
 INTERVALS: Final = (("span_start", "span_end", 0), ("time", "time_end", 0), ("frame", "frame_end", 1))
 """Columns of spans: where one begins and ends, and how far beyond that its last part goes."""
 
+_COLUMNS: Final = (
+    *("item_id", "label_id", "parent_label_id", "target", "type", "label", "bbox", "rotation", "points"),
+    *("point_index", "mask_size", "mask_counts", "track_id", "frame", "frame_end", "tool_frame", "attributes"),
+    *("time", "time_end", "span_start", "span_end"),
+)
+"""What is read of objects."""
+
 PARAGRAPH: Final = 1 << 24
 """Characters that a paragraph of a dialogue counts as: more than any has, since each one's are counted from 0."""
 
@@ -73,7 +80,8 @@ def find_objects(
     :param measure: ``iou``, ``overlap``, ``oks`` or ``line``
     :param sigmas: of keypoints, or for each name of a point its own
     """
-    table = _with_frames(given.labels.take(pa.array(rows)))
+    table = given.labels.select(_COLUMNS)
+    table = _with_frames(table if len(rows) == len(table) else table.take(pa.array(rows)))
     owner = given.owner[rows]
     place = _codes(table.column("target")) << 32
     each = np.arange(len(rows) + 1)

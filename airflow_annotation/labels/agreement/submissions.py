@@ -100,17 +100,22 @@ def choose_submissions(batch: LabelTables, *, include_predictions: bool = False)
 
     labels = batch.labels
     if not include_predictions:
-        labels = labels.filter(pc.equal(labels.column("origin"), "person"))
+        labels = _filtered(labels, pc.equal(labels.column("origin"), "person"))
         owner = pc.index_in(labels.column("annotation_id"), value_set=rows.column("annotation_id"))
     else:
         owner = pc.index_in(_keys(labels), value_set=_keys(rows))
     return Submissions(
         batch.items,
         rows,
-        labels.filter(pc.is_valid(owner)),
+        _filtered(labels, pc.is_valid(owner)),
         item,
         owner.drop_null().to_numpy().astype(np.int64),
     )
+
+
+def _filtered(rows: pa.RecordBatch, taken: pa.Array) -> pa.RecordBatch:
+    """Return some rows; all of them as they are, since each has many columns."""
+    return rows if pc.all(taken, min_count=0).as_py() else rows.filter(taken)
 
 
 def pairs_in_runs(run: IntArray) -> tuple[IntArray, IntArray]:
