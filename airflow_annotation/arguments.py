@@ -74,6 +74,15 @@ def check_choice(argument: str, value: object, choices: Sequence[str | None]) ->
         raise ValueError(f"{argument} is one of {', '.join(map(repr, choices))}, not {value!r}.")
 
 
+def check_count(argument: str, value: object) -> None:
+    """Check an argument that is a whole number of 1 or more, or None; text that says one is one.
+
+    :raises ValueError: it is no such number
+    """
+    if not (value is None or is_templated(value) or (str(value).isdecimal() and int(str(value)) > 0)):
+        raise ValueError(f"{argument} is {value!r}: pass a whole number of 1 or more, or None.")
+
+
 def find_choices(annotation: str, names: Mapping[str, Any]) -> tuple[str | None, ...]:
     """Return what a parameter takes of which the annotation names a ``Literal``; nothing for other parameters.
 

@@ -55,7 +55,7 @@ class AnnotationArgumentError(AnnotationError, ValueError):
 
 
 class AnnotationUploadError(AnnotationError):
-    """More items failed to upload than ``max_failures`` allows; the message lists the first ones by name."""
+    """More items failed to go in than ``max_failures`` allows; the message lists the first ones by name."""
 
 
 class MediaError(AnnotationError, ValueError):

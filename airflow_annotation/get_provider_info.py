@@ -65,6 +65,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_annotation.operators.frames",
                     "airflow_annotation.operators.media",
                     "airflow_annotation.operators.predictions",
+                    "airflow_annotation.operators.queue",
                 ],
             }
         ],

@@ -1,4 +1,4 @@
-"""Tasks that upload: where their rows come from, how many items may fail, and what ends an upload."""
+"""Tasks that upload or name items: where their rows come from, how many may fail, and what ends them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 from airflow_annotation.arguments import is_templated
 from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
-from airflow_annotation.hooks.annotation import UploadReport
+from airflow_annotation.hooks.project import ItemsReport
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ T = TypeVar("T")
 
 _EXTENSION: Final = ".sql"
 
-MEDIA: Final = "{failed} of {items} media items were not uploaded"
-LABELS: Final = "The labels of {failed} of {items} items were not uploaded"
+MEDIA: Final = ("{failed} of {items} media items were not uploaded", "the others are in the project")
+LABELS: Final = ("The labels of {failed} of {items} items were not uploaded", "the others are in the project")
+ASSIGNED: Final = ("{failed} of {items} items were not assigned", "the others have their people")
+REQUEUED: Final = ("{failed} of {items} items were not put back", "the others wait to be labeled")
 
 
 class UploadParameters(ProjectTaskParameters, total=False):
@@ -39,7 +41,7 @@ class UploadParameters(ProjectTaskParameters, total=False):
 
 
 class UploadTask(AnnotationProjectTask):
-    """Base of the tasks that upload what an argument names or a query gives, up to the moment when they are killed.
+    """Base of the tasks that work on items that an argument names or a query gives, until they are killed.
 
     ``sql`` is a query, or the name of a file that has it, as Airflow finds templates. ``template_ext`` would do the
     same to every text of every argument: an item that is called ``report.sql`` would be taken for a file.
@@ -99,10 +101,10 @@ class UploadTask(AnnotationProjectTask):
         """Return what is uploaded, up to the moment when the task is killed."""
         return _UntilKilled(items, self._killed)
 
-    def checked_report(self, report: UploadReport, failed: str) -> dict[str, Any]:
+    def checked_report(self, report: ItemsReport, said: tuple[str, str]) -> dict[str, Any]:
         """Return what became of the items as a task returns it. Log those that failed.
 
-        :param failed: what to say of them: :data:`MEDIA` or :data:`LABELS`
+        :param said: what to say of them, and of the others: :data:`MEDIA`, :data:`LABELS`, ...
         :raises AnnotationUploadError: there are more than ``max_failures``
         """
         for failure in report.failures:
@@ -110,9 +112,10 @@ class UploadTask(AnnotationProjectTask):
         if self.max_failures is None or report.failed <= int(self.max_failures):
             return dict(msgspec.to_builtins(report))
         more = report.failed - len(report.failures)
+        failed, others = said
         raise AnnotationUploadError(
-            f"{failed.format(failed=report.failed, items=report.uploaded + report.skipped + report.failed)}, more than "
-            f"max_failures={self.max_failures} allows; the others are in the project. "
+            f"{failed.format(failed=report.failed, items=report.total)}, more than "
+            f"max_failures={self.max_failures} allows; {others}. "
             f"{' '.join(failure.reason for failure in report.failures)}{f' And {more} more.' if more else ''}"
         )
 
@@ -173,5 +176,5 @@ class _UntilKilled(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         for item in self._items:
             if self._killed.is_set():
-                raise AnnotationUploadError("The upload was stopped. Running the task again uploads the rest.")
+                raise AnnotationUploadError("The task was stopped. Running it again does the rest.")
             yield item

@@ -11,15 +11,17 @@ from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.connection_fields import connection_types
-from airflow_annotation.hooks.ports import LabelsOut, Progress
+from airflow_annotation.hooks.ports import LabelsOut, Progress, Queue
 from airflow_annotation.hooks.project import (
     AnnotationProgress,
     AnnotationProject,
+    AssignmentReport,
     Coordinates,
     IfExists,
     MediaAccess,
     OnDuplicate,
     OnExisting,
+    RequeueReport,
     UploadMode,
     UploadReport,
     no_project_of,
@@ -36,11 +38,13 @@ __all__ = [
     "AnnotationHook",
     "AnnotationProgress",
     "AnnotationProject",
+    "AssignmentReport",
     "Coordinates",
     "IfExists",
     "MediaAccess",
     "OnDuplicate",
     "OnExisting",
+    "RequeueReport",
     "UploadMode",
     "UploadReport",
     "no_project_of",
@@ -48,7 +52,7 @@ __all__ = [
 ]
 
 
-class AnnotationHook(BaseHook, Progress, LabelsOut):
+class AnnotationHook(BaseHook, Progress, Queue, LabelsOut):
     """What operators, sensors and transfers ask of a labeling tool.
 
     Use :meth:`for_connection` to get the hook of whichever tool a connection names.
@@ -145,6 +149,7 @@ class AnnotationHook(BaseHook, Progress, LabelsOut):
         *,
         media_access: MediaAccess = "auto",
         on_duplicate: OnDuplicate = "skip",
+        overlap: int | None = None,
         upload_settings: Mapping[str, Any] | None = None,
     ) -> UploadReport:
         """Create an item in the project for each media item that it does not have yet, by ``item_key``.
@@ -152,6 +157,7 @@ class AnnotationHook(BaseHook, Progress, LabelsOut):
         Streams: ``items`` may be a generator of millions. An item that cannot be uploaded is reported, and does not
         keep the others from going in.
 
+        :param overlap: how many people label each item; None for what the project says
         :param upload_settings: the tool's own, for example a batch's name and priority; unknown ones are an error
         """
 

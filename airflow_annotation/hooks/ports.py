@@ -15,7 +15,14 @@ from airflow.providers.common.compat.sdk import conf
 
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.label_errors import with_label_errors
-from airflow_annotation.hooks.project import AnnotationProgress, AnnotationProject, no_project_of, project_id_of
+from airflow_annotation.hooks.project import (
+    AnnotationProgress,
+    AnnotationProject,
+    AssignmentReport,
+    RequeueReport,
+    no_project_of,
+    project_id_of,
+)
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
 from airflow_annotation.labels.media import media_of_items
@@ -115,6 +122,39 @@ class Progress(ABC):
             except AnnotationProjectNotFoundError as error:  # noqa: PERF203 - a request takes longer
                 answers[project_id] = error
         return answers
+
+
+class Queue(ABC):
+    """Says what people label next, and who."""
+
+    @abstractmethod
+    def requeue_items(self, project_id: str, item_keys: Iterable[str] | None, *, request: str) -> RequeueReport:
+        """Put items back to be labeled, and clear their skips. No label that somebody made is lost.
+
+        Items that wait for people already stay as they are. Asked again by the same request, items that it has put
+        back stay as they are, whatever people have done with them since.
+
+        :param project_id: the project
+        :param item_keys: the items; None for all that are skipped. An item that the project does not have is reported,
+            and does not keep the others from being put back
+        :param request: names what asks, the same in each retry
+        """
+
+    @abstractmethod
+    def assign_items(
+        self, project_id: str, annotators: Sequence[str], *, overlap: int = 1, item_keys: Iterable[str] | None = None
+    ) -> AssignmentReport:
+        """Split items over people, so that each person has as many as the others, give or take one.
+
+        Items that have their people already keep them, so that a call that was broken off is ended by the next one, and
+        items that have come since are split over the same people.
+
+        :param project_id: the project
+        :param annotators: e-mail addresses of the tool's users
+        :param overlap: how many of them each item gets
+        :param item_keys: the items; None for all that are not finished. An item that the project does not have is
+            reported, and does not keep the others from getting people
+        """
 
 
 class LabelsOut(Projects):

@@ -97,19 +97,15 @@ class FailedItem(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class UploadReport(msgspec.Struct, kw_only=True):
-    """What became of the items of one upload. Never holds a row an item, however many there were.
+class ItemsReport(msgspec.Struct, kw_only=True):
+    """What became of the items of one call. Never holds a row an item, however many there were.
 
-    :param uploaded: items that this call created
-    :param skipped: items that the project already had, by ``item_key``
     :param failed: how many items failed
     :param failures: the first of them (see ``MAX_FAILURES_LISTED``)
     """
 
     MAX_FAILURES_LISTED: ClassVar[int] = 20
 
-    uploaded: int = 0
-    skipped: int = 0
     failed: int = 0
     failures: list[FailedItem] = []
 
@@ -118,3 +114,62 @@ class UploadReport(msgspec.Struct, kw_only=True):
         self.failed += 1
         if len(self.failures) < self.MAX_FAILURES_LISTED:
             self.failures.append(FailedItem(item_key=item_key, reason=reason))
+
+    @property
+    def total(self) -> int:
+        """How many items there were."""
+        raise NotImplementedError
+
+
+class UploadReport(ItemsReport, kw_only=True):
+    """What became of the items of one upload.
+
+    :param uploaded: items that this call created
+    :param skipped: items that the project already had, by ``item_key``
+    """
+
+    uploaded: int = 0
+    skipped: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many items there were."""
+        return self.uploaded + self.skipped + self.failed
+
+
+class RequeueReport(ItemsReport, kw_only=True):
+    """What became of items that were put back to be labeled.
+
+    :param requeued: items that this request has put back, in this call or in one before that was broken off
+    :param waiting: items that were waiting for people already, and stay as they are
+    :param skips_cleared: skips that this call removed
+    """
+
+    requeued: int = 0
+    waiting: int = 0
+    skips_cleared: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many items there were."""
+        return self.requeued + self.waiting + self.failed
+
+
+class AssignmentReport(ItemsReport, kw_only=True):
+    """What became of items that were split over people.
+
+    :param assigned: items that got people by this call
+    :param kept: items that had their people already, and stay as they are
+    :param finished: items that nobody has to label any more
+    :param annotators: how many unfinished items each person has now
+    """
+
+    assigned: int = 0
+    kept: int = 0
+    finished: int = 0
+    annotators: dict[str, int] = {}
+
+    @property
+    def total(self) -> int:
+        """How many items there were."""
+        return self.assigned + self.kept + self.finished + self.failed

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from airflow_annotation.arguments import check_count
 from airflow_annotation.callables import KeptCallable, call_with_context, keep_callable
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.given_labels import open_labels
@@ -47,6 +48,8 @@ class UploadMediaOperator(UploadTask):
         uploads the rest. (templated)
     :param on_duplicate: what to do with an item that the project has already, or that ``media`` names twice: ``skip``
         it, count it as a failure (``fail``), or put it in once more (``allow``). (templated)
+    :param overlap: how many people label each item; None for what the project says, one by default. In Label Studio it
+        is a setting of the project, for all its items; in Labelbox it is of the items of this upload. (templated)
     :param upload_settings: the tool's own settings of an upload, for Labelbox ``dataset``, ``batch``, ``priority`` and
         others (see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`); unknown ones are an
         error that lists the known. (templated)
@@ -65,6 +68,7 @@ class UploadMediaOperator(UploadTask):
         "media_field",
         "media_access",
         "on_duplicate",
+        "overlap",
         "upload_settings",
         "predictions",
         "model_version",
@@ -77,6 +81,7 @@ class UploadMediaOperator(UploadTask):
         media_field: str = "media",
         media_access: MediaAccess = "auto",
         on_duplicate: OnDuplicate = "skip",
+        overlap: int | str | None = None,
         upload_settings: Mapping[str, Any] | None = None,
         predictions: Any = None,
         model_version: str | None = None,
@@ -87,6 +92,7 @@ class UploadMediaOperator(UploadTask):
         self.media_field = media_field
         self.media_access = media_access
         self.on_duplicate = on_duplicate
+        self.overlap = overlap
         self.upload_settings = upload_settings
         self.predictions = keep_callable(predictions)
         self.model_version = model_version
@@ -102,6 +108,7 @@ class UploadMediaOperator(UploadTask):
             self.until_killed(items),
             media_access=self.media_access,
             on_duplicate=self.on_duplicate,
+            overlap=None if self.overlap is None else int(self.overlap),
             upload_settings=self.upload_settings,
         )
         result = {"id": project.id, "uri": project.uri, "url": project.url, **self.checked_report(report, MEDIA)}
@@ -135,3 +142,4 @@ class UploadMediaOperator(UploadTask):
         if (self.predictions is None) != (self.model_version is None):
             raise AnnotationError("Pass predictions together with the model_version that made them.")
         self.check_max_failures()
+        check_count("overlap", self.overlap)

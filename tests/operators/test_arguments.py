@@ -32,6 +32,8 @@ NEEDED: dict[str, dict[str, Any]] = {
     "ExtractFramesOperator": {"video": "/videos/a.mp4", "target": "/frames", "every_n": 2},
     "UploadMediaOperator": {"media": "/photos/*.jpg"},
     "UploadPredictionsOperator": {"labels": [{"item_key": "a"}], "model_version": "m"},
+    "AssignItemsOperator": {"annotators": ["ann@example.com"]},
+    "RequeueItemsOperator": {"items": ["a"]},
     "CreateAnnotationProjectOperator": {"label_config": "<View/>"},
     "AnnotationsToBigQueryOperator": {"dataset": "labels"},
     "AnnotationsToDeepLakeOperator": {"target": "/data/lake"},

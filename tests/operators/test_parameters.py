@@ -18,6 +18,7 @@ PUBLIC = {
     "operators.media": ("UploadMediaOperator",),
     "operators.predictions": ("UploadPredictionsOperator",),
     "operators.project": ("CreateAnnotationProjectOperator", "DeleteAnnotationProjectOperator"),
+    "operators.queue": ("AssignItemsOperator", "RequeueItemsOperator"),
     "sensors.annotation": ("AnnotationSensor",),
     "transfers.annotations_to_bigquery": ("AnnotationsToBigQueryOperator",),
     "transfers.annotations_to_deep_lake": ("AnnotationsToDeepLakeOperator",),

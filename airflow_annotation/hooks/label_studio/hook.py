@@ -14,10 +14,12 @@ import pyarrow as pa
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import (
     AnnotationProject,
+    AssignmentReport,
     Coordinates,
     MediaAccess,
     OnDuplicate,
     OnExisting,
+    RequeueReport,
     UploadMode,
     UploadReport,
 )
@@ -156,15 +158,20 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         *,
         media_access: MediaAccess = "auto",
         on_duplicate: OnDuplicate = "skip",
+        overlap: int | None = None,
         upload_settings: Mapping[str, Any] | None = None,
     ) -> UploadReport:
         """Create a task for each media item that the project does not have. See :meth:`AnnotationHook.upload_items`.
 
+        :param overlap: it is a setting of the project (``maximum_annotations``), for the tasks that it has, too
         :param upload_settings: Label Studio has none
         """
         if upload_settings:
             raise AnnotationError(f"Label Studio has no upload settings. Leave out {', '.join(upload_settings)}.")
         from airflow_annotation.hooks.label_studio.upload import upload_items
+
+        if overlap is not None:
+            projects.set_overlap(self.client, project_id, overlap)
 
         return upload_items(
             self.client,
@@ -198,6 +205,26 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
             coordinates=coordinates,
             mask_budget=self.mask_budget,
         )
+
+    def requeue_items(self, project_id: str, item_keys: Iterable[str] | None, *, request: str) -> RequeueReport:
+        """Open finished tasks for one person more, and clear skips. See :meth:`AnnotationHook.requeue_items`.
+
+        A skip without labels is deleted. One with labels becomes a draft of the connection's user.
+        """
+        from airflow_annotation.hooks.label_studio.requeue import requeue_items
+
+        return requeue_items(self.client, project_id, item_keys, request=request)
+
+    def assign_items(
+        self, project_id: str, annotators: Sequence[str], *, overlap: int = 1, item_keys: Iterable[str] | None = None
+    ) -> AssignmentReport:
+        """Give each person a tab of the data manager with their tasks. See :meth:`AnnotationHook.assign_items`.
+
+        The tasks' data say whose they are; Label Studio's open edition does not keep people from others' tasks.
+        """
+        from airflow_annotation.hooks.label_studio.assign import assign_items
+
+        return assign_items(self.client, project_id, annotators, overlap=overlap, item_keys=item_keys)
 
     def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
         """Return the URL of media that the server holds itself, and the key for it; other URIs as they are."""

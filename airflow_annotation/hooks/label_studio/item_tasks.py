@@ -12,11 +12,8 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.sending import send_without_refused
-from airflow_annotation.hooks.label_studio.task_doubles import (
-    delivery_meta,
-    read_delivery,
-    remove_task_doubles,
-)
+from airflow_annotation.hooks.label_studio.task_doubles import remove_task_doubles
+from airflow_annotation.hooks.label_studio.task_meta import delivery_meta, read_delivery
 from airflow_annotation.hooks.label_studio.task_pages import Task, list_page, list_pages
 from airflow_annotation.hooks.late_requests import send_until_taken
 from airflow_annotation.labels.label_studio.controls import LabelingConfig

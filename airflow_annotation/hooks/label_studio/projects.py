@@ -85,6 +85,10 @@ class _MadeProject(msgspec.Struct):
     created_by: Any = None
 
 
+class _Overlap(msgspec.Struct):
+    maximum_annotations: int | None = None
+
+
 class _Config(msgspec.Struct):
     label_config: str | None
 
@@ -103,6 +107,15 @@ def get_label_config(client: LabelStudioClient, project_id: str) -> str:
     """Return the labeling config (XML) of a project."""
     params = {"include": "id,label_config"}
     return client.read("GET", project_path(project_id), _Config, params=params).label_config or ""
+
+
+def set_overlap(client: LabelStudioClient, project_id: str, overlap: int) -> None:
+    """Let so many people label each task of a project, those that it has and those to come."""
+    params = {"include": "id,maximum_annotations"}
+    current = client.read("GET", project_path(project_id), _Overlap, params=params).maximum_annotations
+    if current != overlap:
+        change_project(client, project_id, {"maximum_annotations": overlap})
+        log.info("Each item of project %s is labeled by %d people now, not %s.", project_id, overlap, current)
 
 
 def shown_media_types(label_config: str) -> list[str]:

@@ -20,7 +20,6 @@ _TASKS_A_REQUEST: Final = 200
 """Their ids go into the URL."""
 
 _INCLUDED: Final = "id,data,annotations,predictions,model_version,result,comment_count"
-_META: Final = "airflow_annotation"
 
 
 class _Prediction(msgspec.Struct):
@@ -45,18 +44,6 @@ class _Task(msgspec.Struct):
 
     def predicted(self) -> set[bytes]:
         return {msgspec.json.encode(prediction, order="sorted") for prediction in self.predictions}
-
-
-def delivery_meta(delivery: str) -> dict[str, Any]:
-    """Return the ``meta`` of a task that tells its delivery."""
-    return {_META: {"delivery": delivery}}
-
-
-def read_delivery(meta: Any) -> str | None:
-    """Return the delivery that a task's ``meta`` tells, None if it tells none."""
-    ours = meta.get(_META) if isinstance(meta, dict) else None
-    delivery = ours.get("delivery") if isinstance(ours, dict) else None
-    return delivery if isinstance(delivery, str) else None
 
 
 def remove_task_doubles(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -12,10 +12,12 @@ import pyarrow as pa
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import (
     AnnotationProject,
+    AssignmentReport,
     Coordinates,
     MediaAccess,
     OnDuplicate,
     OnExisting,
+    RequeueReport,
     UploadMode,
     UploadReport,
 )
@@ -196,11 +198,13 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         *,
         media_access: MediaAccess = "auto",
         on_duplicate: OnDuplicate = "skip",
+        overlap: int | None = None,
         upload_settings: Mapping[str, Any] | None = None,
     ) -> UploadReport:
         """Put each media item that the project does not have into it. See :meth:`AnnotationHook.upload_items`.
 
         :param on_duplicate: ``skip`` or ``fail``: global keys are unique, so that no item can be there twice
+        :param overlap: of the items that this upload puts into the project, by the consensus settings of their batch
         :param upload_settings: see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`
         """
         from airflow_annotation.hooks.labelbox.upload import upload_items
@@ -213,7 +217,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
             items,
             media_access=media_access,
             on_duplicate=on_duplicate,
-            settings=read_upload_settings(upload_settings or {}, project),
+            settings=read_upload_settings(upload_settings or {}, project, overlap),
             iam_integration=read_extra(self.connection).get("iam_integration"),
             namespace=self._namespace,
         )
@@ -241,6 +245,29 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
             coordinates=coordinates,
             mask_budget=self.mask_budget,
             namespace=self._namespace,
+        )
+
+    def requeue_items(self, project_id: str, item_keys: Iterable[str] | None, *, request: str) -> RequeueReport:
+        """Move labeled data rows to the rework task, and clear skips. See :meth:`AnnotationHook.requeue_items`.
+
+        A skip without labels is deleted, which puts its data row back into the labeling queue. A label stays, for
+        people to change: Labelbox fixes how many labels a data row gets when its batch is made.
+        """
+        from airflow_annotation.hooks.labelbox.requeue import requeue_items
+
+        return requeue_items(self.client, project_id, item_keys, request=request, namespace=self._namespace)
+
+    def assign_items(
+        self, project_id: str, annotators: Sequence[str], *, overlap: int = 1, item_keys: Iterable[str] | None = None
+    ) -> AssignmentReport:
+        """Reserve data rows of the labeling queue for people. See :meth:`AnnotationHook.assign_items`.
+
+        :param overlap: 1: Labelbox reserves a data row for one person
+        """
+        from airflow_annotation.hooks.labelbox.assign import assign_items
+
+        return assign_items(
+            self.client, project_id, annotators, overlap=overlap, item_keys=item_keys, namespace=self._namespace
         )
 
     def read_tables(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
@@ -13,6 +13,8 @@ from airflow_annotation.hooks.late_requests import make_once
 
 if TYPE_CHECKING:
     from labelbox.schema.data_row_metadata import DataRowMetadataOntology
+
+_WRITTEN_AT_ONCE: Final = 500
 
 
 class MetadataFields:
@@ -46,6 +48,35 @@ class MetadataFields:
                 ontology.parse_upsert_metadata([{"name": name, "value": value} for name, value in values.items()])
             except (KeyError, TypeError) as error:
                 raise ValueError(error.args[0]) from error
+
+    def write(self, values: Mapping[str, str | float], row_ids: Sequence[str]) -> None:
+        """Give data rows these values.
+
+        :param values: by the name of the field, as :meth:`check` takes them
+        :param row_ids: the data rows
+        :raises ValueError: a field that is there takes other values
+        :raises AnnotationError: Labelbox refuses to make a field, or a value
+        """
+        from labelbox.schema.data_row_metadata import DataRowMetadata, DataRowMetadataField
+
+        self.check(values)
+        assert self._ontology is not None
+        ontology = self._ontology
+        for start in range(0, len(row_ids), _WRITTEN_AT_ONCE):
+            metadata = [
+                DataRowMetadata(
+                    data_row_id=row_id,
+                    fields=[DataRowMetadataField(name=name, value=value) for name, value in values.items()],
+                )
+                for row_id in row_ids[start : start + _WRITTEN_AT_ONCE]
+            ]
+
+            def write(metadata: list[Any] = metadata) -> list[Any]:
+                with self._client.using_sdk():
+                    return list(ontology.bulk_upsert(metadata))
+
+            for refused in repeat(write):
+                raise AnnotationError(f"Labelbox refused metadata of data row {refused.data_row_id}: {refused.error}")
 
     def _read(self) -> DataRowMetadataOntology:
         with self._client.using_sdk() as sdk:

@@ -37,9 +37,14 @@ class UploadSettings(msgspec.Struct, frozen=True, kw_only=True):
     iam_integration: str | None = None
 
 
-def read_upload_settings(settings: Mapping[str, Any], project: FoundProject) -> UploadSettings:
+def read_upload_settings(
+    settings: Mapping[str, Any], project: FoundProject, overlap: int | None = None
+) -> UploadSettings:
     """Check the upload settings that a caller gave.
 
+    :param settings: by name
+    :param project: the project
+    :param overlap: how many people label each item; None for what the settings say
     :raises AnnotationError: a name is none of :class:`UploadSettings`, or a value does not fit
     """
     check_settings(settings, UploadSettings.__struct_fields__, "Labelbox has no upload setting")
@@ -53,4 +58,16 @@ def read_upload_settings(settings: Mapping[str, Any], project: FoundProject) -> 
         raise AnnotationError(f"The upload setting priority is {read.priority}: pass 1 (first) to 5.")
     if not 1 <= read.batch_size <= LARGEST_BATCH:
         raise AnnotationError(f"The upload setting batch_size is {read.batch_size}: pass 1 to {LARGEST_BATCH:,}.")
-    return read
+    if overlap is None:
+        return read
+    if read.consensus_settings is not None:
+        raise AnnotationError("Pass either overlap or the upload setting consensus_settings.")
+    if overlap == 1:
+        return read
+    if project.is_consensus_enabled is False:
+        raise AnnotationError(
+            f"Project {project.id} has no consensus: each of its items is labeled once, and not {overlap} times. "
+            "Make it with settings={'quality_mode': ['benchmark', 'consensus']}, as it is by default."
+        )
+    consensus = {"number_of_labels": overlap, "coverage_percentage": 1.0}
+    return msgspec.structs.replace(read, consensus_settings=consensus)

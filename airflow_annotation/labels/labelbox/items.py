@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.labels.columns import Columns, positive_number, string_column, time_column, whole_number
-from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, item_key_of
+from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, REQUEUED_BY, item_key_of
 from airflow_annotation.labels.labelbox.records import (
     Answer,
     Attachment,
@@ -33,7 +33,7 @@ from airflow_annotation.labels.odd_values import OddValues
 LABELBOX: Final = "labelbox"
 """Key in ``items.data`` of what Labelbox says of an item and the table has no column for."""
 
-_OURS: Final = (ITEM_KEY, MEDIA_URI)
+_OURS: Final = (ITEM_KEY, MEDIA_URI, REQUEUED_BY)
 
 _MEDIA_TYPES: Final = {
     "image": "image",

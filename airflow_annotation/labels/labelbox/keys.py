@@ -19,6 +19,9 @@ ITEM_KEY: Final = "item_key"
 MEDIA_URI: Final = "media_uri"
 """Name of the metadata field, or of the attachment, that holds where the media came from when it was uploaded."""
 
+REQUEUED_BY: Final = "requeued_by"
+"""Name of the metadata field that holds the request that has put the item back to be labeled last."""
+
 _HASHED: Final = "sha256-"
 _SEPARATOR: Final = ":"
 _NAMESPACE_LENGTH: Final = GLOBAL_KEY_LENGTH - len(_HASHED) - len(_SEPARATOR) - 64

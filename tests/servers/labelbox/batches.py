@@ -171,6 +171,8 @@ def move_to_queue(source: Project, context: Context, data: Json) -> Json:
             raise MalformedError(f"Task queue not found: {data['queueId']}")
         for row in _identified(source, context.state, data["dataRowIdentifiers"]):
             move(row, target, context.user)
+            # A data row that was skipped is in the task that it was moved to; its label still says that it was skipped.
+            row.skipped = False
 
     return {"taskId": start(context, "Send to task queue", "send-to-task-queue", work).id}
 
@@ -182,3 +184,16 @@ def update_priorities(source: Project, context: Context, data: Json) -> Json:
             row.priority = data["priority"]
 
     return {"taskId": start(context, "Update priorities", "update-queue-priority", work).id}
+
+
+@resolver("Mutation", "bulkAssignDataRows")
+def reserve(_: None, context: Context, input: Json) -> Json:  # noqa: A002 GraphQL's name
+    """Reserve data rows of the labeling queue for a user: those that are free, unless told otherwise."""
+    project = find("Project", context.state.projects, input["projectId"])
+    user = find("User", context.state.users, input["userId"])
+    allowed = input.get("allowedStatuses") or ["FREE"]
+    for row in _identified(project, context.state, {"idType": "ID", "ids": input["dataRowIds"]}):
+        status = "RESERVED" if row.reserved_for else "FREE"
+        if row.queue is queue(project, LABELING) and status in allowed:
+            row.reserved_for = user
+    return {"success": True}

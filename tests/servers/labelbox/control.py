@@ -97,9 +97,12 @@ class Control:
     def reject(self, label_id: str, *, reviewer: str = "reviewer@example.com", seconds: float = 5.0) -> None:
         self._post("/labels/review", label_id=label_id, reviewer=reviewer, approve=False, seconds=seconds)
 
-    def waiting(self, project_id: str, status: str = "TO_LABEL") -> list[Json]:
-        """List the data rows in a state of the workflow: TO_LABEL, IN_REVIEW, IN_REWORK or DONE."""
-        found: list[Json] = self._post("/data-rows/waiting", project_id=project_id, status=status)
+    def waiting(self, project_id: str, status: str = "TO_LABEL", *, labeler: str | None = None) -> list[Json]:
+        """List the data rows in a state of the workflow: TO_LABEL, IN_REVIEW, IN_REWORK or DONE.
+
+        :param labeler: only those that this user can get: none that is reserved for somebody else
+        """
+        found: list[Json] = self._post("/data-rows/waiting", project_id=project_id, status=status, labeler=labeler)
         return found
 
     def settings(self, **changes: Any) -> Json:

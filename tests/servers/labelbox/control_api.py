@@ -34,6 +34,8 @@ def submit_label(state: State, data: Json) -> Json:
         annotations = annotations_of(state, project, row.data_row, data["annotations"])
     feature_ids = [annotation.feature_id for annotation in annotations]
     labeler = state.add_user(data["labeler"])
+    if row.reserved_for not in (None, labeler):
+        raise MalformedError(f"The data row {row.data_row.id} is reserved for {row.reserved_for.email}")
     if workflow_status(row) == "IN_REWORK":
         label = labels_of(project, row)[-1]
         rework(row, label, labeler, annotations, data["seconds"])
@@ -78,7 +80,10 @@ def _label(state: State, data: Json) -> Label:
 def waiting(state: State, data: Json) -> list[Json]:
     """List the data rows of a project in one state of the workflow, in the order in which labelers get them."""
     project = find("Project", state.projects, data["project_id"])
+    labeler = state.add_user(data["labeler"]) if data["labeler"] else None
     found = [row for row in rows(project) if workflow_status(row) == data["status"]]
+    if labeler is not None:
+        found = [row for row in found if row.reserved_for in (None, labeler)]
     found.sort(key=lambda row: row.priority)
     return [
         {

@@ -164,6 +164,7 @@ class QueuedRow:
     expected_labels: int = 1
     workflow_history: list[Json] = field(default_factory=list)
     skipped: bool = False
+    reserved_for: User | None = None
 
 
 @dataclass(eq=False, kw_only=True)

@@ -59,6 +59,7 @@ def submit(
     project.labels.append(label)
     row.data_row.labels.append(label)
     row.skipped = skipped
+    row.reserved_for = None
     row.data_row.touch()
     enough = len(labels_of(project, row)) >= row.expected_labels
     if row.queue is not None and row.queue.queue_type == LABELING and (enough or skipped):
@@ -79,6 +80,7 @@ def replace_annotations(label: Label, annotations: list[Annotation]) -> None:
 def rework(row: QueuedRow, label: Label, user: User, annotations: list[Annotation], seconds: float) -> None:
     """Change a rejected label, and send its data row back to review."""
     replace_annotations(label, annotations)
+    label.skipped = False
     label.seconds_to_label += seconds
     move(row, queue(label.project, REVIEW), user, "Submit")
 

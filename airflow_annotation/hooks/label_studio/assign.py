@@ -1,0 +1,131 @@
+"""Tasks split over people.
+
+Label Studio's open edition has no assignments: whoever is in the project may label each task. So a task's data say
+whose it is, and each person has a tab of the data manager that shows theirs, from which *Label Tasks As Displayed*
+gives out these tasks and no others. Label Studio does not keep people from others' tasks.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.hooks.annotation import AssignmentReport
+from airflow_annotation.hooks.assignment import Split, check_known
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
+from airflow_annotation.hooks.label_studio.errors import TOOL
+from airflow_annotation.hooks.label_studio.projects import get_label_config
+from airflow_annotation.hooks.label_studio.requeue import not_in_project
+from airflow_annotation.hooks.label_studio.task_pages import TASKS_PATH, Condition, Task, condition, list_pages
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.task_data import find_item_key
+from airflow_annotation.media.items import key_hash
+
+log = logging.getLogger(__name__)
+
+ASSIGNED_TO: Final = "assigned_to"
+"""Key in a task's data of the people whose it is, as ``<ann@example.com> <ben@example.com>``."""
+
+_INCLUDED: Final = "id,data,overlap,is_labeled,total_annotations"
+_NAMED: Final = re.compile(r"<([^<>]+)>")
+_VIEWS: Final = "/api/dm/views/"
+_ALL: Final = "All items"
+
+
+class _Task(msgspec.Struct, gc=False):
+    id: int
+    data: dict[str, Any]
+    overlap: int = 1
+    is_labeled: bool = False
+    total_annotations: int = 0
+
+
+class _User(msgspec.Struct):
+    email: str | None = None
+
+
+class _View(msgspec.Struct):
+    id: int
+    data: dict[str, Any] | None = None
+
+
+def assign_items(
+    client: LabelStudioClient,
+    project_id: str,
+    annotators: Sequence[str],
+    *,
+    overlap: int = 1,
+    item_keys: Iterable[str] | None = None,
+) -> AssignmentReport:
+    """Split a project's tasks over people. See :meth:`~airflow_annotation.hooks.ports.Queue.assign_items`.
+
+    Tasks are opened for ``overlap`` people where they were for fewer. Each person gets a tab with their address as its
+    title; a project without tabs gets one with all items before these.
+
+    :param client: of the server
+    :param project_id: the project
+    :param annotators: e-mail addresses of the server's users
+    :param overlap: how many of them each task gets
+    :param item_keys: the items; None for all that are not finished
+    """
+    project_path(project_id)
+    split = Split(annotators, overlap)
+    known = {user.email for user in client.read("GET", "/api/users/", list[_User])}
+    check_known(annotators, {email for email in known if email}, f"{TOOL} at {client.url}")
+    report = AssignmentReport()
+    wanted = None if item_keys is None else {key_hash(key): key for key in item_keys}
+    missing = {} if wanted is None else dict(wanted)
+    short: list[tuple[_Task, list[str]]] = []
+    for task, hashed in _tasks(client, project_id):
+        missing.pop(hashed, None)
+        is_finished = task.is_labeled and task.total_annotations >= overlap
+        kept = [] if is_finished else split.keep(_NAMED.findall(str(task.data.get(ASSIGNED_TO, ""))))
+        if wanted is not None and hashed not in wanted:
+            continue
+        if is_finished:
+            report.finished += 1
+        elif split.is_short(kept) or task.overlap < overlap:
+            short.append((task, kept))
+        else:
+            report.kept += 1
+    for key in missing.values():
+        report.fail(key, not_in_project(key, project_id))
+    _ensure_tabs(client, project_id, annotators)
+    for task, kept in short:
+        named = " ".join(f"<{one}>" for one in split.fill(kept))
+        changes: dict[str, Any] = {"data": {**task.data, ASSIGNED_TO: named}}
+        if task.overlap < overlap:
+            changes |= {"overlap": overlap, "is_labeled": False}
+        client.read("PATCH", f"{TASKS_PATH}{task.id}/", Task, json=changes, repeatable=True)
+        report.assigned += 1
+    report.annotators = dict(split.counts)
+    log.info("Assigned %d items of project %s; %d had their people already.", report.assigned, project_id, report.kept)
+    return report
+
+
+def _tasks(client: LabelStudioClient, project_id: str) -> Iterator[tuple[_Task, int]]:
+    config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
+    for tasks in list_pages(client, project_id, _Task, include=_INCLUDED):
+        for task in tasks:
+            yield task, key_hash(find_item_key(task.data, config))
+
+
+def _ensure_tabs(client: LabelStudioClient, project_id: str, annotators: Sequence[str]) -> None:
+    views = client.read("GET", _VIEWS, list[_View], params={"project": project_id})
+    if not views:
+        # Without it, those who look after all items would have no tab with them.
+        _make_tab(client, project_id, _ALL, [])
+    titles = {(view.data or {}).get("title") for view in views}
+    for annotator in annotators:
+        if annotator not in titles:
+            theirs = condition(f"data.{ASSIGNED_TO}", "contains", "String", f"<{annotator}>")
+            _make_tab(client, project_id, annotator, [theirs])
+
+
+def _make_tab(client: LabelStudioClient, project_id: str, title: str, items: list[Condition]) -> None:
+    data = {"title": title, "type": "list", "target": "tasks", "filters": {"conjunction": "and", "items": items}}
+    client.read("POST", _VIEWS, _View, json={"project": int(project_id), "data": data}, repeatable=False)

@@ -1,0 +1,168 @@
+"""Tasks back to be labeled.
+
+Label Studio gives a task to people until as many of them have submitted it as its ``overlap`` says, and never again to
+one who has submitted or skipped it. So a task that is finished is opened for one person more, and a skip is removed.
+What is sent of the overlap is a total and no increment, so that a request that arrives twice does what one does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationRequestError
+from airflow_annotation.hooks.annotation import RequeueReport
+from airflow_annotation.hooks.label_studio.actions import delete
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
+from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
+from airflow_annotation.hooks.label_studio.projects import get_label_config
+from airflow_annotation.hooks.label_studio.task_meta import read_requeued, requeued_meta
+from airflow_annotation.hooks.label_studio.task_pages import TASKS_PATH, Task, condition, list_page, list_pages
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.media.items import key_hash
+
+log = logging.getLogger(__name__)
+
+_TASKS_A_REQUEST: Final = 200
+"""Their ids go into the URL."""
+
+_INCLUDED: Final = "id,meta,overlap,is_labeled,annotations,was_cancelled,completed_by,result"
+_SKIPPED: Final = (
+    condition("cancelled_annotations", "greater", "Number", 0),
+    condition("total_annotations", "equal", "Number", 0),
+)
+
+
+class _Annotation(msgspec.Struct, gc=False):
+    id: int
+    was_cancelled: bool = False
+    completed_by: Any = None
+    result: Any = None
+
+
+class _Draft(msgspec.Struct):
+    id: int
+
+
+class _Task(msgspec.Struct, gc=False):
+    id: int
+    meta: Any = None
+    overlap: int = 1
+    is_labeled: bool = False
+    annotations: list[_Annotation] = []
+
+
+def requeue_items(
+    client: LabelStudioClient, project_id: str, item_keys: Iterable[str] | None, *, request: str
+) -> RequeueReport:
+    """Put a project's tasks back to be labeled. See :meth:`~airflow_annotation.hooks.ports.Queue.requeue_items`.
+
+    A skip without labels is deleted. One with labels becomes a draft of the connection's user.
+
+    :param client: of the server
+    :param project_id: the project
+    :param item_keys: the items; None for all that are skipped
+    :param request: names what asks
+    """
+    project_path(project_id)
+    report = RequeueReport()
+    if item_keys is None:
+        pages = list_pages(
+            client, project_id, _Task, _SKIPPED, fields="all", include=_INCLUDED, page_size=_TASKS_A_REQUEST
+        )
+    else:
+        pages = _find(client, project_id, item_keys, report)
+    for task in itertools.chain.from_iterable(pages):
+        _requeue(client, task, request, report)
+    log.info("Put back %d items of project %s; %d were waiting already.", report.requeued, project_id, report.waiting)
+    return report
+
+
+def index_tasks(client: LabelStudioClient, project_id: str) -> dict[int, list[int]]:
+    """Return the ids of a project's tasks by the hash of their item's key."""
+    config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
+    ids: dict[int, list[int]] = {}
+    for key, task_id, _ in ItemTasks(client, project_id, config=config).read():
+        ids.setdefault(key, []).append(task_id)
+    return ids
+
+
+def not_in_project(item_key: str, project_id: str) -> str:
+    """Return why an item fails that a project does not have."""
+    return f"Project {project_id} has no item {item_key!r}."
+
+
+def _find(
+    client: LabelStudioClient, project_id: str, item_keys: Iterable[str], report: RequeueReport
+) -> Iterator[list[_Task]]:
+    known = index_tasks(client, project_id)
+    remaining = iter(item_keys)
+    seen: set[int] = set()
+    while keys := list(itertools.islice(remaining, _TASKS_A_REQUEST)):
+        ids: list[int] = []
+        for key in keys:
+            hashed = key_hash(key)
+            if hashed in seen:
+                continue
+            seen.add(hashed)
+            if hashed in known:
+                ids += known[hashed]
+            else:
+                report.fail(key, not_in_project(key, project_id))
+        yield from _read(client, project_id, ids)
+
+
+def _read(client: LabelStudioClient, project_id: str, ids: list[int]) -> Iterator[list[_Task]]:
+    for start in range(0, len(ids), _TASKS_A_REQUEST):
+        selected = ids[start : start + _TASKS_A_REQUEST]
+        page = list_page(
+            client,
+            project_id,
+            _Task,
+            selected=selected,
+            fields="all",
+            include=_INCLUDED,
+            page_size=_TASKS_A_REQUEST,
+        )
+        yield page.tasks
+
+
+def _requeue(client: LabelStudioClient, task: _Task, request: str, report: RequeueReport) -> None:
+    if read_requeued(task.meta) == request:
+        report.requeued += 1
+        return
+    skips = [one for one in task.annotations if one.was_cancelled]
+    if not task.is_labeled and not skips:
+        report.waiting += 1
+        return
+    for skip in skips:
+        _clear(client, skip)
+        report.skips_cleared += 1
+    changes: dict[str, Any] = {"meta": requeued_meta(task.meta, request)}
+    people = {repr(one.completed_by) for one in task.annotations if not one.was_cancelled}
+    if task.is_labeled or len(people) >= task.overlap:
+        changes |= {"overlap": max(task.overlap, len(people) + 1), "is_labeled": False}
+    # Last, so that what is broken off before it is done again.
+    _change(client, task.id, changes)
+    report.requeued += 1
+
+
+def _clear(client: LabelStudioClient, skip: _Annotation) -> None:
+    path = f"/api/annotations/{skip.id}/"
+    try:
+        if skip.result:
+            client.read("POST", f"{path}convert-to-draft", _Draft, repeatable=True)
+        else:
+            delete(client, path)
+    except AnnotationRequestError as error:
+        if error.status_code != httpx.codes.NOT_FOUND:  # gone: an answer was lost, or the person came back
+            raise
+
+
+def _change(client: LabelStudioClient, task_id: int, changes: Mapping[str, Any]) -> None:
+    client.read("PATCH", f"{TASKS_PATH}{task_id}/", Task, json=changes, repeatable=True)

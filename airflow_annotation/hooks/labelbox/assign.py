@@ -1,0 +1,126 @@
+"""Data rows reserved for people.
+
+Labelbox gives a data row in the labeling queue to whoever comes first, and keeps a few for them. Here they are kept for
+people in advance. A reservation that nobody works with ends after some time (24 hours, Labelbox says), and the data row
+goes to whoever comes first. Who has a reservation is not told: only data rows that are free get one, so that a call
+that comes again takes none away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import AssignmentReport
+from airflow_annotation.hooks.assignment import Split, check_known
+from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.data_rows import chunks
+from airflow_annotation.hooks.labelbox.errors import TOOL
+from airflow_annotation.hooks.labelbox.export_stream import export_rows
+from airflow_annotation.hooks.labelbox.tasks import repeat
+from airflow_annotation.labels.labelbox.items import find_item_key
+from airflow_annotation.labels.labelbox.records import Attachment, DataRow, MetadataField, ProjectDetails
+from airflow_annotation.media.items import key_hash
+
+log = logging.getLogger(__name__)
+
+_PARAMS: Final = {"attachments": True, "metadata_fields": True, "project_details": True}
+_ROWS_AT_ONCE: Final = 1000
+_TO_LABEL: Final = "TO_LABEL"
+_RESERVE: Final = """mutation ReserveDataRows($input: BulkAssignDataRowsInput!) {
+    bulkAssignDataRows(input: $input) { success }
+}"""
+"""As the SDK has it since 7.7. Without statuses in the input, it is about data rows that are free."""
+
+
+class _Project(msgspec.Struct, gc=False):
+    labels: list[msgspec.Raw] = []
+    project_details: ProjectDetails | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        return not self.labels and (self.project_details or ProjectDetails()).workflow_status == _TO_LABEL
+
+
+class _Row(msgspec.Struct, gc=False):
+    data_row: DataRow
+    metadata_fields: list[MetadataField] = []
+    attachments: list[Attachment] = []
+    projects: dict[str, _Project] = {}
+
+
+def assign_items(
+    client: LabelboxClient,
+    project_id: str,
+    annotators: Sequence[str],
+    *,
+    overlap: int = 1,
+    item_keys: Iterable[str] | None = None,
+    namespace: str = "",
+) -> AssignmentReport:
+    """Reserve a project's data rows for people. See :meth:`~airflow_annotation.hooks.ports.Queue.assign_items`.
+
+    Data rows that have a label, or are past the labeling, count as finished. Which person gets which follows from the
+    keys of all that wait, in an order that is random and always the same.
+
+    :param client: of the organization
+    :param project_id: the project
+    :param annotators: e-mail addresses of the organization's users
+    :param overlap: 1
+    :param item_keys: the items; None for all that are not finished
+    :param namespace: the one that global keys were made with
+    :raises AnnotationError: ``overlap`` is more than 1, or an annotator is no user of the organization
+    """
+    if overlap != 1:
+        raise AnnotationError(
+            f"overlap is {overlap}: Labelbox reserves a data row for one person. Upload the items with "
+            f"overlap={overlap}, and Labelbox gives each to that many people; or assign them with overlap=1."
+        )
+    split = Split(annotators, overlap)
+    users = repeat(lambda: _users(client))
+    check_known(annotators, users, f"{TOOL} at {client.app_url}")
+    report = AssignmentReport()
+    wanted = None if item_keys is None else dict.fromkeys(item_keys)
+    missing = {} if wanted is None else dict(wanted)
+    waiting: list[tuple[int, str]] = []
+    for row in export_rows(client, project_id, _Row, params=_PARAMS):
+        key = find_item_key(row, namespace)
+        if wanted is not None and key not in wanted:
+            continue
+        missing.pop(key, None)
+        if (row.projects.get(project_id) or _Project()).is_waiting:
+            waiting.append((key_hash(key), row.data_row.id))
+        else:
+            report.finished += 1
+    for key in missing:
+        report.fail(key, f"Project {project_id} has no item {key!r}.")
+    theirs: dict[str, list[str]] = {annotator: [] for annotator in annotators}
+    for _, row_id in sorted(waiting):
+        (annotator,) = split.fill([])
+        theirs[annotator].append(row_id)
+    for annotator, row_ids in theirs.items():
+        for ids in chunks(row_ids, _ROWS_AT_ONCE):
+            _reserve(client, project_id, users[annotator], ids)
+            report.assigned += len(ids)
+    report.annotators = dict(split.counts)
+    log.info("Reserved %d data rows of project %s for %d people.", report.assigned, project_id, len(annotators))
+    return report
+
+
+def _users(client: LabelboxClient) -> dict[str, str]:
+    with client.using_sdk() as sdk:
+        return {str(user.email): str(user.uid) for user in sdk.get_users()}
+
+
+def _reserve(client: LabelboxClient, project_id: str, user_id: str, row_ids: list[str]) -> None:
+    def reserve() -> bool:
+        with client.using_sdk() as sdk:
+            asked = {"projectId": project_id, "userId": user_id, "dataRowIds": row_ids}
+            return bool(sdk.execute(_RESERVE, {"input": asked})["bulkAssignDataRows"]["success"])
+
+    if not repeat(reserve):
+        raise AnnotationError(f"Labelbox did not reserve {len(row_ids)} data rows of project {project_id}.")

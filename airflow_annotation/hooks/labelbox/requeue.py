@@ -1,0 +1,221 @@
+"""Data rows back to be labeled.
+
+A data row that somebody skipped has a label that says so: without it, the data row is in the labeling queue again. One
+that has labels goes to the rework task, where people change them. It cannot go to one person more: how many labels a
+data row gets is fixed when its batch is made.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.hooks.annotation import RequeueReport
+from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.data_rows import chunks
+from airflow_annotation.hooks.labelbox.export_stream import export_rows
+from airflow_annotation.hooks.labelbox.metadata import MetadataFields
+from airflow_annotation.hooks.labelbox.tasks import repeat, wait_for_task
+from airflow_annotation.labels.labelbox.items import find_item_key, item_status
+from airflow_annotation.labels.labelbox.keys import REQUEUED_BY
+from airflow_annotation.labels.labelbox.records import (
+    Attachment,
+    DataRow,
+    MetadataField,
+    PerformanceDetails,
+    ProjectDetails,
+)
+
+log = logging.getLogger(__name__)
+
+_PARAMS: Final = {
+    "attachments": True,
+    "metadata_fields": True,
+    "project_details": True,
+    "performance_details": True,
+}
+_LABELS_AT_ONCE: Final = 100
+_ROWS_AT_ONCE: Final = 1000
+_LABELING: Final = "INITIAL_LABELING_QUEUE"
+_REWORK: Final = "MANUAL_REWORK_QUEUE"
+_TO_LABEL: Final = "TO_LABEL"
+_WAITING: Final = frozenset({_TO_LABEL, "IN_REWORK"})
+_DELETE: Final = "mutation DeleteSkips($ids: [ID!]!) { deleteLabels(labelIds: $ids) { id } }"
+_MOVE: Final = """mutation MoveToTask(
+    $project: ID!, $queue: ID, $rows: AddRowsToTaskQueueViaDataRowIdentifiersInput!
+) {
+    project(where: {id: $project}) {
+        createBulkAddRowsToQueueTask(data: {queueId: $queue, dataRowIdentifiers: $rows}) { taskId }
+    }
+}"""
+
+
+class _Annotations(msgspec.Struct, gc=False):
+    objects: list[msgspec.Raw] = []
+    classifications: list[msgspec.Raw] = []
+    relationships: list[msgspec.Raw] = []
+    frames: dict[str, msgspec.Raw] = {}
+    timestamp: dict[str, msgspec.Raw] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.objects or self.classifications or self.relationships or self.frames or self.timestamp)
+
+
+class _Label(msgspec.Struct, gc=False):
+    id: str
+    performance_details: PerformanceDetails | None = None
+    annotations: _Annotations | None = None
+
+    @property
+    def is_empty_skip(self) -> bool:
+        skipped = self.performance_details is not None and bool(self.performance_details.skipped)
+        return skipped and (self.annotations is None or self.annotations.is_empty)
+
+
+class _Project(msgspec.Struct, gc=False):
+    labels: list[_Label] = []
+    project_details: ProjectDetails | None = None
+
+
+class _Row(msgspec.Struct, gc=False):
+    data_row: DataRow
+    metadata_fields: list[MetadataField] = []
+    attachments: list[Attachment] = []
+    projects: dict[str, _Project] = {}
+
+    @property
+    def requeued_by(self) -> Any:
+        return next((field.value for field in self.metadata_fields if field.schema_name == REQUEUED_BY), None)
+
+
+def requeue_items(
+    client: LabelboxClient,
+    project_id: str,
+    item_keys: Iterable[str] | None,
+    *,
+    request: str,
+    namespace: str = "",
+) -> RequeueReport:
+    """Put a project's data rows back to be labeled. See :meth:`~airflow_annotation.hooks.ports.Queue.requeue_items`.
+
+    One export of the project says what each data row is at.
+
+    :param client: of the organization
+    :param project_id: the project
+    :param item_keys: the items; None for all that are skipped
+    :param request: names what asks; data rows have it as metadata afterwards
+    :param namespace: the one that global keys were made with
+    """
+    work = _Work(client, project_id, f"{project_id}/{request}")
+    wanted = None if item_keys is None else dict.fromkeys(item_keys)
+    missing = {} if wanted is None else dict(wanted)
+    for row in export_rows(client, project_id, _Row, params=_PARAMS):
+        place = row.projects.get(project_id) or _Project()
+        if wanted is None:
+            labels = [label.performance_details for label in place.labels]
+            if item_status(labels, place.project_details) != "skipped":
+                continue
+        else:
+            key = find_item_key(row, namespace)
+            if key not in wanted:
+                continue
+            missing.pop(key, None)
+        work.plan(row.data_row.id, place, row.requeued_by)
+    for key in missing:
+        work.report.fail(key, f"Project {project_id} has no item {key!r}.")
+    work.do()
+    report = work.report
+    log.info("Put back %d items of project %s; %d were waiting already.", report.requeued, project_id, report.waiting)
+    return report
+
+
+class _Work:
+    """What is done with the data rows of a project.
+
+    :param mark: what data rows have as metadata that this request has put back
+    """
+
+    def __init__(self, client: LabelboxClient, project_id: str, mark: str) -> None:
+        self.report = RequeueReport()
+        self._client = client
+        self._project_id = project_id
+        self._mark = mark
+        self._skips: list[str] = []
+        self._moves: dict[str, list[str]] = {_LABELING: [], _REWORK: []}
+        self._marked: list[str] = []
+
+    def plan(self, row_id: str, place: _Project, marked_by: Any) -> None:
+        if marked_by == self._mark:
+            self.report.requeued += 1
+            return
+        skips = [label.id for label in place.labels if label.is_empty_skip]
+        status = place.project_details.workflow_status if place.project_details else None
+        has_labels = len(place.labels) > len(skips)
+        is_waiting = status in _WAITING if has_labels else status == _TO_LABEL
+        if is_waiting and not skips:
+            self.report.waiting += 1
+            return
+        self._skips += skips
+        if not is_waiting:
+            self._moves[_REWORK if has_labels else _LABELING].append(row_id)
+        self._marked.append(row_id)
+
+    def do(self) -> None:
+        for label_ids in chunks(self._skips, _LABELS_AT_ONCE):
+            self._delete(label_ids)
+            self.report.skips_cleared += len(label_ids)
+        for queue_type, row_ids in self._moves.items():
+            if row_ids:
+                self._move(row_ids, queue_type)
+        # Last, so that what is broken off before it is done again.
+        if self._marked:
+            MetadataFields(self._client).write({REQUEUED_BY: self._mark}, self._marked)
+        self.report.requeued += len(self._marked)
+
+    def _delete(self, label_ids: Sequence[str]) -> None:
+        try:
+            repeat(lambda: self._execute(_DELETE, {"ids": label_ids}))
+        except AnnotationRequestError as error:
+            if error.status_code != httpx.codes.NOT_FOUND:
+                raise
+            # An answer was lost, or somebody has deleted one: a request with a label that is gone deletes none.
+            if len(label_ids) > 1:
+                for label_id in label_ids:
+                    self._delete([label_id])
+
+    def _move(self, row_ids: Sequence[str], queue_type: str) -> None:
+        queue_id = self._queue_id(queue_type)
+        for ids in chunks(row_ids, _ROWS_AT_ONCE):
+            rows = {"ids": ids, "idType": "ID"}
+            variables = {"project": self._project_id, "queue": queue_id, "rows": rows}
+
+            def move(variables: dict[str, Any] = variables, count: int = len(ids)) -> None:
+                answer = self._execute(_MOVE, variables)
+                task_id = answer["project"]["createBulkAddRowsToQueueTask"]["taskId"]
+                wait_for_task(self._client, task_id, f"the move of {count} data rows in project {self._project_id}")
+
+            repeat(move)
+
+    def _queue_id(self, queue_type: str) -> str:
+        def ask() -> dict[str, str]:
+            with self._client.using_sdk() as sdk:
+                return {str(one.queue_type): str(one.uid) for one in sdk.get_project(self._project_id).task_queues()}
+
+        queues = repeat(ask)
+        if queue_type not in queues:
+            raise AnnotationError(
+                f"The workflow of project {self._project_id} has no task of the type {queue_type}, to which its data "
+                f"rows would go. It has {', '.join(queues) or 'none'}."
+            )
+        return queues[queue_type]
+
+    def _execute(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
+        with self._client.using_sdk() as sdk:
+            answer: dict[str, Any] = sdk.execute(document, variables, experimental=True)
+            return answer

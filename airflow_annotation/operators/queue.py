@@ -1,0 +1,138 @@
+"""What people label next, and who: items back into the queue, and items split over people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import XComArg
+
+from airflow_annotation.arguments import check_count, is_templated
+from airflow_annotation.given_items import check_item_keys, read_item_keys
+from airflow_annotation.upload_task import ASSIGNED, REQUEUED, UploadParameters, UploadTask
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from typing_extensions import Unpack
+
+
+class RequeueItemsOperator(UploadTask):
+    """Put items of an annotation project back to be labeled, and clear their skips.
+
+    What people have labeled stays. In Label Studio, a finished item is opened for one more person than have submitted
+    it: Label Studio never gives an item twice to one person. In Labelbox, a labeled item goes to the rework task of the
+    workflow, where its label is changed. Items that wait for people already stay as they are.
+
+    A skip is cleared, so that the one who skipped may get the item again. It is deleted, unless it has labels in it:
+    in Label Studio these become a draft of the connection's user, in Labelbox the skip stays and goes to rework.
+
+    A retry goes on where the try before it ended. Whatever people have done since, an item is put back once by this
+    task of this DAG run: the tool notes the run with the item.
+
+    Returns the project's ``id``, ``uri`` and ``url``, how many items were ``requeued``, were ``waiting`` already and
+    ``failed``, how many skips this try has cleared (``skips_cleared``), and the first ``failures``, each with
+    ``item_key`` and ``reason``.
+
+    :param items: the items: a list of item keys, or rows, an Arrow table or a DataFrame with a column ``item_key``, or
+        the output of a task that returns one of these, for example of one that calls
+        :func:`~airflow_annotation.labels.selection.select_items`. (templated)
+    :param skipped: instead of ``items``, all items that people have only skipped
+    :param sql: instead of ``items``, a query that returns rows with a column ``item_key``, or the name of a file
+        ``*.sql`` that has it: ``SELECT item_key FROM agreement WHERE value < 0.5``. (templated)
+    :param max_failures: the task fails, after all other items are back, if the project lacks more of the items than
+        this; None never fails for them. (templated)
+    :raises AnnotationUploadError: more than ``max_failures`` items failed; the message names the first ones
+    """
+
+    template_fields: Sequence[str] = (*UploadTask.template_fields, "items")
+
+    def __init__(self, *, items: Any = None, skipped: bool = False, **kwargs: Unpack[UploadParameters]) -> None:
+        super().__init__(**kwargs)
+        self.items = items
+        self.skipped = skipped
+        self._has_items = items is not None
+        if self._has_items + skipped + (self.sql is not None) != 1 or (self.sql is None) != (self.sql_conn_id is None):
+            raise ValueError("Say which items: pass one of items, skipped=True, and sql together with sql_conn_id.")
+        if self._has_items and not is_templated(items):
+            check_item_keys(items, "items")
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Put back the items that this task of this DAG run has not put back yet."""
+        project = self.find_project(context)
+        keys = None if self.skipped else self.until_killed(_list_keys(self, context))
+        report = self.hook.requeue_items(project.id, keys, request=self._request(context))
+        return {"id": project.id, "uri": project.uri, "url": project.url, **self.checked_report(report, REQUEUED)}
+
+    def _request(self, context: Context) -> str:
+        dag_run, map_index = context["dag_run"], context["ti"].map_index
+        place = "" if map_index is None or map_index < 0 else f"/{map_index}"
+        return f"{dag_run.dag_id}/{dag_run.run_id}/{self.task_id}{place}"
+
+
+class AssignItemsOperator(UploadTask):
+    """Split the items of an annotation project over people, so that each has as many as the others, give or take one.
+
+    Items that have their people keep them: a retry goes on where the try before it ended, and a daily run splits what
+    is new. Finished items are left alone.
+
+    In Label Studio, a tab of the data manager for each person, with their address as its title, shows their items;
+    *Label Tasks As Displayed* gives out these. The items' data have an ``assigned_to`` with the addresses, each in
+    ``<>``, which lands in ``items.data``. The open edition keeps nobody from labeling others' items. In Labelbox, items
+    are reserved for people in the labeling queue, for as long as Labelbox keeps reservations; each for one person.
+
+    Returns the project's ``id``, ``uri`` and ``url``, how many items were ``assigned`` now, were ``kept``, are
+    ``finished`` and ``failed``, how many unfinished items each of the ``annotators`` has, and the first ``failures``.
+
+    :param annotators: the e-mail addresses of users of the tool. (templated)
+    :param overlap: how many of them each item gets. In Label Studio, items are opened for that many people. In Labelbox
+        it is 1; ``overlap`` of :class:`~airflow_annotation.operators.media.UploadMediaOperator` gives items to several
+        people there. (templated)
+    :param items: the items, as :class:`RequeueItemsOperator` takes them; all unfinished ones by default. (templated)
+    :param sql: instead of ``items``, a query that returns rows with a column ``item_key``, or the name of a file
+        ``*.sql`` that has it. (templated)
+    :param max_failures: the task fails, after all other items have their people, if the project lacks more of the items
+        than this; None never fails for them. (templated)
+    :raises AnnotationUploadError: more than ``max_failures`` items failed; the message names the first ones
+    """
+
+    template_fields: Sequence[str] = (*UploadTask.template_fields, "annotators", "overlap", "items")
+
+    def __init__(
+        self,
+        *,
+        annotators: Sequence[str] | XComArg,
+        overlap: int | str = 1,
+        items: Any = None,
+        **kwargs: Unpack[UploadParameters],
+    ) -> None:
+        super().__init__(**kwargs)
+        self.annotators = annotators
+        self.overlap = overlap
+        self.items = items
+        self._has_items = items is not None
+        if (self._has_items and self.sql is not None) or (self.sql is None) != (self.sql_conn_id is None):
+            raise ValueError("Say which items: pass one of items, and sql together with sql_conn_id, or none for all.")
+        if self._has_items and not is_templated(items):
+            check_item_keys(items, "items")
+        self._check_people()
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Give people to the items that have too few."""
+        self._check_people()
+        project = self.find_project(context)
+        keys = self.until_killed(_list_keys(self, context)) if self._has_items or self.sql is not None else None
+        people: Any = self.annotators
+        report = self.hook.assign_items(project.id, list(people), overlap=int(self.overlap), item_keys=keys)
+        return {"id": project.id, "uri": project.uri, "url": project.url, **self.checked_report(report, ASSIGNED)}
+
+    def _check_people(self) -> None:
+        check_count("overlap", self.overlap)
+        people: Any = self.annotators
+        if not is_templated(people) and not all(isinstance(one, str) and one for one in people):
+            raise ValueError(f"annotators takes a list of e-mail addresses, not {self.annotators!r}.")
+
+
+def _list_keys(task: RequeueItemsOperator | AssignItemsOperator, context: Context) -> Iterator[str]:
+    if task.sql is None:
+        return read_item_keys(task.items, "items")
+    return read_item_keys(task.query_rows(context), "sql")
