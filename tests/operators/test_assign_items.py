@@ -176,6 +176,6 @@ def test_people_have_equal_shares_whoever_had_items_before(case: tuple[list[str]
     for assigned, had in zip(after, kept, strict=True):
         assert len(set(assigned)) == overlap
         assert assigned[: len(had)] == had
-    assert split.counts == Counter(one for assigned in after for one in assigned) | dict.fromkeys(people, 0)
+    assert split.counts == dict.fromkeys(people, 0) | Counter(one for assigned in after for one in assigned)
     if not any(uneven.values()):
         assert max(split.counts.values()) - min(split.counts.values()) <= 1

@@ -34,7 +34,7 @@ _TO_LABEL: Final = "TO_LABEL"
 _RESERVE: Final = """mutation ReserveDataRows($input: BulkAssignDataRowsInput!) {
     bulkAssignDataRows(input: $input) { success }
 }"""
-"""As the SDK has it since 7.7. Without statuses in the input, it is about data rows that are free."""
+"""As the SDK has it since 7.7. Without statuses in the input, it is for data rows that are free: it may come twice."""
 
 
 class _Project(msgspec.Struct, gc=False):
@@ -117,10 +117,6 @@ def _users(client: LabelboxClient) -> dict[str, str]:
 
 
 def _reserve(client: LabelboxClient, project_id: str, user_id: str, row_ids: list[str]) -> None:
-    def reserve() -> bool:
-        with client.using_sdk() as sdk:
-            asked = {"projectId": project_id, "userId": user_id, "dataRowIds": row_ids}
-            return bool(sdk.execute(_RESERVE, {"input": asked})["bulkAssignDataRows"]["success"])
-
-    if not repeat(reserve):
+    asked = {"projectId": project_id, "userId": user_id, "dataRowIds": row_ids}
+    if not client.query(_RESERVE, "bulkAssignDataRows.success", bool, input=asked):
         raise AnnotationError(f"Labelbox did not reserve {len(row_ids)} data rows of project {project_id}.")

@@ -14,7 +14,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.annotation import RequeueReport
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import chunks
@@ -53,6 +53,18 @@ _MOVE: Final = """mutation MoveToTask(
         createBulkAddRowsToQueueTask(data: {queueId: $queue, dataRowIdentifiers: $rows}) { taskId }
     }
 }"""
+
+
+class _Started(msgspec.Struct, rename="camel"):
+    task_id: str
+
+
+class _MovingProject(msgspec.Struct):
+    created: _Started = msgspec.field(name="createBulkAddRowsToQueueTask")
+
+
+class _Moving(msgspec.Struct):
+    project: _MovingProject
 
 
 class _Annotations(msgspec.Struct, gc=False):
@@ -180,7 +192,7 @@ class _Work:
 
     def _delete(self, label_ids: Sequence[str]) -> None:
         try:
-            repeat(lambda: self._execute(_DELETE, {"ids": label_ids}))
+            self._client.query(_DELETE, "deleteLabels", list[Any], ids=list(label_ids))
         except AnnotationRequestError as error:
             if error.status_code != httpx.codes.NOT_FOUND:
                 raise
@@ -196,8 +208,7 @@ class _Work:
             variables = {"project": self._project_id, "queue": queue_id, "rows": rows}
 
             def move(variables: dict[str, Any] = variables, count: int = len(ids)) -> None:
-                answer = self._execute(_MOVE, variables)
-                task_id = answer["project"]["createBulkAddRowsToQueueTask"]["taskId"]
+                task_id = self._start(variables)
                 wait_for_task(self._client, task_id, f"the move of {count} data rows in project {self._project_id}")
 
             repeat(move)
@@ -215,7 +226,11 @@ class _Work:
             )
         return queues[queue_type]
 
-    def _execute(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
+    def _start(self, variables: dict[str, Any]) -> str:
+        # The SDK knows where Labelbox takes this mutation, which it calls experimental.
         with self._client.using_sdk() as sdk:
-            answer: dict[str, Any] = sdk.execute(document, variables, experimental=True)
-            return answer
+            answer = sdk.execute(_MOVE, variables, experimental=True)
+        try:
+            return msgspec.convert(answer, _Moving).project.created.task_id
+        except msgspec.ValidationError as error:
+            raise AnnotationAnswerError(f"Labelbox did not answer the move of data rows as it does: {error}") from error
