@@ -77,7 +77,8 @@ def datumaro(folder: Path, dataset_format: str) -> Read:
     dataset = Dataset.import_from(str(folder), dataset_format)
     labels = dataset.categories()[AnnotationType.label]
     return {
-        item.id[0]: [[labels[one.label].name, list(one.get_bbox())] for one in item.annotations] for item in dataset
+        item.id[0]: [[labels[one.label].name, [float(number) for number in one.get_bbox()]] for one in item.annotations]
+        for item in dataset
     }
 
 
