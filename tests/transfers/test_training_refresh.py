@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from airflow.sdk import ObjectStoragePath
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -22,6 +23,7 @@ from tests.support.datasets import SCHEMA, box, item, polygon
 from tests.support.generated import boxes
 from tests.support.task_context import task_context
 from tests.transfers.test_dataset_versions import ChangingTool, changed
+from tests.transfers.test_s3 import make_bucket
 
 FORMATS: dict[str, dict[str, Any]] = {
     "coco": {"splits": {"train": 0.7, "val": 0.3}},
@@ -207,6 +209,26 @@ def test_google_cloud_storage_copies_files_of_items_that_have_not_changed(gcs_co
         root = result["path"].removeprefix(f"gs://{bucket.name}/") + "/"
         found = {blob.name.removeprefix(root): blob.md5_hash for blob in bucket.list_blobs(prefix=root)}
         return {name: digest for name, digest in found.items() if name.startswith(("labels/", "data.yaml", "images."))}
+
+    assert files(landed[1]) == files(landed[2])
+    assert len(files(landed[1])) == 6
+
+
+def test_s3_copies_files_of_items_that_have_not_changed(s3_conn_id: str) -> None:
+    bucket = make_bucket(s3_conn_id)
+    tool = Tool(*photos(*"abcd"))
+    landed = [land(tool, f"s3://s3_test@{bucket}/kept", "yolo")]
+    tool.change(*photos("a", "b"), *photos("c", day=1, size=0.5), *photos("d"))
+    landed += [land(tool, f"s3://s3_test@{bucket}/{name}", "yolo") for name in ("kept", "fresh")]
+    assert tool.read == [None, ["id-c"], None]
+
+    def files(result: dict[str, Any]) -> dict[str, bytes]:
+        root = ObjectStoragePath(result["path"])
+        found = {path: root.fs.cat_file(path) for path in root.fs.find(root.path)}
+        names = {path.partition(f"/{result['version']}/")[2]: content for path, content in found.items()}
+        return {
+            name: content for name, content in names.items() if name.startswith(("labels/", "data.yaml", "images."))
+        }
 
     assert files(landed[1]) == files(landed[2])
     assert len(files(landed[1])) == 6
