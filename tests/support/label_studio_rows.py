@@ -86,11 +86,17 @@ CONFIG: Final = """
 """
 """Every control that rows are read from, on every kind of media."""
 
+_MORE: Final = " And more of it." * 8
+"""What makes texts longer than the spans that are drawn in them."""
+
 DATA: Final[dict[str, Any]] = {
     "photo": "https://photos/1.jpg",
-    "story": "Berlin is far from Paris and from London. " * 3,
-    "page": "<h1>Title</h1><p>Some text</p>",
-    "talk": [{"author": "anna", "text": "How are you?"}, {"author": "ben", "text": "I am \U0001f600 glad."}],
+    "story": "Berlin is far from Paris and from London. " * 3 + _MORE,
+    "page": f"<h1>Title</h1><p>Some text{_MORE}</p>",
+    "talk": [
+        {"author": "anna", "text": f"How are you?{_MORE}"},
+        {"author": "ben", "text": f"I am \U0001f600 glad.{_MORE}"},
+    ],
     "series": {"time": [0, 1, 2], "speed": [3, 4, 5]},
     "sound": "https://sounds/1.mp3",
     "clip": "https://videos/1.mp4",

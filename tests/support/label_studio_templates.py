@@ -117,8 +117,8 @@ def _sample(element: Element, attribute: str, key: str) -> Any:
         return [{"value": "first"}, {"value": "second"}]
     samples: dict[str, Any] = {
         "text": TEXT,
-        "hypertext": f"<p>{TEXT}</p>",
-        "paragraphs": [{"author": "A", "text": TEXT}, {"author": "B", "text": "So it is."}],
+        "hypertext": f"<p>{TEXT}</p>" * 4,
+        "paragraphs": [{"author": "A", "text": TEXT}, {"author": "B", "text": TEXT}],
         "chat": [{"role": "user", "content": "Hello"}],
         "list": [{"id": name, "title": name, "body": name} for name in ("first", "second", "third")],
         "table": {"name": "value"},
@@ -138,7 +138,7 @@ class Maker:
         self.elements = read_elements(config)
         self._media = {element.name: element for element in self.elements if not element.targets}
         self._numbers = itertools.count(1)
-        self._relations = "<Relations" in config
+        self._relations = re.findall(r'<Relation value="([^"]+)"', config)
         self._records: list[Record] = []
         self._regions: dict[str, list[Record]] = {}
 
@@ -199,7 +199,7 @@ class Maker:
     def _relate(self) -> None:
         regions = list(itertools.chain.from_iterable(self._regions.values()))
         ends = {"from_id": regions[0]["id"], "to_id": regions[1]["id"]}
-        self._records.append({"type": "relation", "direction": "bi", "labels": ["related"], **ends})
+        self._records.append({"type": "relation", "direction": "bi", "labels": self._relations[:1], **ends})
 
 
 Make = Callable[[Maker, Element, Element], Iterator[Record]]
