@@ -128,7 +128,14 @@ class Queue(ABC):
     """Says what people label next, and who."""
 
     @abstractmethod
-    def requeue_items(self, project_id: str, item_keys: Iterable[str] | None, *, request: str) -> RequeueReport:
+    def requeue_items(
+        self,
+        project_id: str,
+        item_keys: Iterable[str] | None = None,
+        *,
+        request: str,
+        item_ids: Iterable[str] | None = None,
+    ) -> RequeueReport:
         """Put items back to be labeled, and clear their skips. No label that somebody made is lost.
 
         Items that wait for people already stay as they are. Asked again by the same request, items that it has put
@@ -138,6 +145,8 @@ class Queue(ABC):
         :param item_keys: the items; None for all that are skipped. An item that the project does not have is reported,
             and does not keep the others from being put back
         :param request: names what asks, the same in each retry
+        :param item_ids: instead of ``item_keys``, the tool's ids of items; those that the project does not have are
+            ignored
         """
 
     @abstractmethod

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import XComArg
 
 from airflow_annotation.arguments import check_count, is_templated
 from airflow_annotation.given_items import check_item_keys, read_item_keys
+from airflow_annotation.labels.item_filter import ItemFilter
+from airflow_annotation.landing.parts import with_queried_keys
 from airflow_annotation.upload_task import ASSIGNED, REQUEUED, UploadParameters, UploadTask
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ class RequeueItemsOperator(UploadTask):
 
     :param items: the items: a list of item keys, or rows, an Arrow table or a DataFrame with a column ``item_key``, or
         the output of a task that returns one of these, for example of one that calls
-        :func:`~airflow_annotation.labels.selection.select_items`. (templated)
+        :func:`~airflow_annotation.labels.selection.select_items`; or a dictionary as
+        :class:`~airflow_annotation.labels.item_filter.ItemFilter` describes it, such as
+        ``{"annotators": ["ann@example.com"], "completed_after": "2026-11-01"}``. (templated)
     :param skipped: instead of ``items``, all items that people have only skipped
     :param sql: instead of ``items``, a query that returns rows with a column ``item_key``, or the name of a file
         ``*.sql`` that has it: ``SELECT item_key FROM agreement WHERE value < 0.5``. (templated)
@@ -53,14 +57,23 @@ class RequeueItemsOperator(UploadTask):
         self._has_items = items is not None
         if self._has_items + skipped + (self.sql is not None) != 1 or (self.sql is None) != (self.sql_conn_id is None):
             raise ValueError("Say which items: pass one of items, skipped=True, and sql together with sql_conn_id.")
-        if self._has_items and not is_templated(items):
+        if isinstance(items, Mapping):
+            ItemFilter.of(items, unknown=[name for name, value in items.items() if is_templated(value)])
+        elif self._has_items and not is_templated(items):
             check_item_keys(items, "items")
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Put back the items that this task of this DAG run has not put back yet."""
         project = self.find_project(context)
-        keys = None if self.skipped else self.until_killed(_list_keys(self, context))
-        report = self.hook.requeue_items(project.id, keys, request=self._request(context))
+        request = self._request(context)
+        if isinstance(self.items, Mapping):
+            chosen = with_queried_keys(ItemFilter.of(self.items))
+            states = self.hook.list_item_states(project.id, items=chosen)
+            ids = [item_id for batch in states for item_id in batch.column("item_id").to_pylist()]
+            report = self.hook.requeue_items(project.id, request=request, item_ids=self.until_killed(ids))
+        else:
+            keys = None if self.skipped else self.until_killed(_list_keys(self, context))
+            report = self.hook.requeue_items(project.id, keys, request=request)
         return {"id": project.id, "uri": project.uri, "url": project.url, **self.checked_report(report, REQUEUED)}
 
     def _request(self, context: Context) -> str:
@@ -87,7 +100,8 @@ class AssignItemsOperator(UploadTask):
     :param overlap: how many of them each item gets. In Label Studio, items are opened for that many people. In Labelbox
         it is 1; ``overlap`` of :class:`~airflow_annotation.operators.media.UploadMediaOperator` gives items to several
         people there. (templated)
-    :param items: the items, as :class:`RequeueItemsOperator` takes them; all unfinished ones by default. (templated)
+    :param items: the items: a list of item keys, or rows with an ``item_key``; all unfinished ones by default.
+        (templated)
     :param sql: instead of ``items``, a query that returns rows with a column ``item_key``, or the name of a file
         ``*.sql`` that has it. (templated)
     :param max_failures: the task fails, after all other items have their people, if the project lacks more of the items

@@ -82,8 +82,10 @@ def test_items_go_to_one_person_more_once_a_run_whatever_people_do_between_tries
     low = "SELECT item_key FROM agreement WHERE value < 0.5"
     with airflow_connection("landed", {"conn_type": "sqlite", "host": str(tmp_path / "landed.db")}) as sql_conn_id:
         assert requeue(project, label_studio_conn_id, sql=low, sql_conn_id=sql_conn_id)["requeued"] == 1
+    labeled = {"statuses": ["labeled"], "item_keys": ["b", "c", "d"]}
+    assert requeue(project, label_studio_conn_id, "run 3", items=labeled)["requeued"] == 1, "c, the others are open"
     found = tasks_of(hook, project)
-    assert {key: task["overlap"] for key, task in found.items()} == {"a": 3, "b": 2, "c": 1, "d": 1}
+    assert {key: task["overlap"] for key, task in found.items()} == {"a": 3, "b": 2, "c": 2, "d": 1}
     assert {key: task["total_annotations"] for key, task in found.items()} == {"a": 2, "b": 1, "c": 1, "d": 0}
     assert all(task["meta"]["mine"] == key for key, task in found.items())
 
@@ -149,7 +151,7 @@ def test_a_try_that_breaks_off_anywhere_is_ended_by_the_next(
         ({"items": ["a"], "skipped": True}, "pass one of items, skipped=True"),
         ({"sql": "SELECT 1"}, "sql together with sql_conn_id"),
         ({"items": "a"}, "items takes a list of item keys"),
-        ({"items": {"item_key": "a"}}, "items takes a list of item keys"),
+        ({"items": {"item_key": "a"}}, "items is not as it should be"),
     ],
 )
 def test_which_items_is_said_in_one_way(arguments: dict[str, Any], message: str) -> None:

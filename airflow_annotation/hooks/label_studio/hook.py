@@ -206,14 +206,21 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
             mask_budget=self.mask_budget,
         )
 
-    def requeue_items(self, project_id: str, item_keys: Iterable[str] | None, *, request: str) -> RequeueReport:
+    def requeue_items(
+        self,
+        project_id: str,
+        item_keys: Iterable[str] | None = None,
+        *,
+        request: str,
+        item_ids: Iterable[str] | None = None,
+    ) -> RequeueReport:
         """Open finished tasks for one person more, and clear skips. See :meth:`AnnotationHook.requeue_items`.
 
         A skip without labels is deleted. One with labels becomes a draft of the connection's user.
         """
         from airflow_annotation.hooks.label_studio.requeue import requeue_items
 
-        return requeue_items(self.client, project_id, item_keys, request=request)
+        return requeue_items(self.client, project_id, item_keys, request=request, item_ids=item_ids)
 
     def assign_items(
         self, project_id: str, annotators: Sequence[str], *, overlap: int = 1, item_keys: Iterable[str] | None = None

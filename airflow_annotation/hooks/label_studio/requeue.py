@@ -58,7 +58,12 @@ class _Task(msgspec.Struct, gc=False):
 
 
 def requeue_items(
-    client: LabelStudioClient, project_id: str, item_keys: Iterable[str] | None, *, request: str
+    client: LabelStudioClient,
+    project_id: str,
+    item_keys: Iterable[str] | None,
+    *,
+    request: str,
+    item_ids: Iterable[str] | None = None,
 ) -> RequeueReport:
     """Put a project's tasks back to be labeled. See :meth:`~airflow_annotation.hooks.ports.Queue.requeue_items`.
 
@@ -68,10 +73,13 @@ def requeue_items(
     :param project_id: the project
     :param item_keys: the items; None for all that are skipped
     :param request: names what asks
+    :param item_ids: instead of ``item_keys``, the ids of tasks
     """
     project_path(project_id)
     report = RequeueReport()
-    if item_keys is None:
+    if item_ids is not None:
+        pages = _read(client, project_id, list(map(int, item_ids)))
+    elif item_keys is None:
         pages = list_pages(
             client, project_id, _Task, _SKIPPED, fields="all", include=_INCLUDED, page_size=_TASKS_A_REQUEST
         )

@@ -247,7 +247,14 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
             namespace=self._namespace,
         )
 
-    def requeue_items(self, project_id: str, item_keys: Iterable[str] | None, *, request: str) -> RequeueReport:
+    def requeue_items(
+        self,
+        project_id: str,
+        item_keys: Iterable[str] | None = None,
+        *,
+        request: str,
+        item_ids: Iterable[str] | None = None,
+    ) -> RequeueReport:
         """Move labeled data rows to the rework task, and clear skips. See :meth:`AnnotationHook.requeue_items`.
 
         A skip without labels is deleted, which puts its data row back into the labeling queue. A label stays, for
@@ -255,7 +262,9 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         """
         from airflow_annotation.hooks.labelbox.requeue import requeue_items
 
-        return requeue_items(self.client, project_id, item_keys, request=request, namespace=self._namespace)
+        return requeue_items(
+            self.client, project_id, item_keys, request=request, item_ids=item_ids, namespace=self._namespace
+        )
 
     def assign_items(
         self, project_id: str, annotators: Sequence[str], *, overlap: int = 1, item_keys: Iterable[str] | None = None

@@ -112,6 +112,7 @@ def requeue_items(
     item_keys: Iterable[str] | None,
     *,
     request: str,
+    item_ids: Iterable[str] | None = None,
     namespace: str = "",
 ) -> RequeueReport:
     """Put a project's data rows back to be labeled. See :meth:`~airflow_annotation.hooks.ports.Queue.requeue_items`.
@@ -122,14 +123,19 @@ def requeue_items(
     :param project_id: the project
     :param item_keys: the items; None for all that are skipped
     :param request: names what asks; data rows have it as metadata afterwards
+    :param item_ids: instead of ``item_keys``, the ids of data rows
     :param namespace: the one that global keys were made with
     """
+    ids = None if item_ids is None else set(item_ids)
     work = _Work(client, project_id, f"{project_id}/{request}")
     wanted = None if item_keys is None else dict.fromkeys(item_keys)
     missing = {} if wanted is None else dict(wanted)
     for row in export_rows(client, project_id, _Row, params=_PARAMS):
         place = row.projects.get(project_id) or _Project()
-        if wanted is None:
+        if ids is not None:
+            if row.data_row.id not in ids:
+                continue
+        elif wanted is None:
             labels = [label.performance_details for label in place.labels]
             if item_status(labels, place.project_details) != "skipped":
                 continue

@@ -89,7 +89,10 @@ def test_labeled_items_go_to_rework_once_a_run_and_keep_their_labels(
     control.approve(changed)
     assert requeue(project, labelbox_conn_id, items=["a", "b"])["requeued"] == 2
     assert statuses(hook, project)["a"] == "done", "a retry after people were done with it"
-    assert requeue(project, labelbox_conn_id, "run 2", items=["a"])["requeued"] == 1
+    task = RequeueItemsOperator(
+        task_id="requeue", annotation_conn_id=labelbox_conn_id, project=project.id, items={"statuses": ["done"]}
+    )
+    assert task.execute(task_context(run_id="run 2"))["requeued"] == 1
     assert statuses(hook, project)["a"] == "rework"
     tables = collect_tables(hook.read_tables(project))
     assert sorted(tables["labels"]["label"].to_pylist()) == ["bad", "good"]
