@@ -37,6 +37,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "CreateAnnotationProjectOperator": {"label_config": "<View/>"},
     "AnnotationsToBigQueryOperator": {"dataset": "labels"},
     "AnnotationsToDeepLakeOperator": {"target": "/data/lake"},
+    "AnnotationsToFiftyOneOperator": {"dataset": "labels"},
     "AnnotationsToIcebergOperator": {"namespace": "labels"},
     "AnnotationsToGCSOperator": {"bucket": "b", "prefix": "labels"},
     "AnnotationsToObjectStorageOperator": {"target": "file:///labels"},

@@ -23,6 +23,7 @@ PUBLIC = {
     "transfers.annotations_to_bigquery": ("AnnotationsToBigQueryOperator",),
     "transfers.annotations_to_deep_lake": ("AnnotationsToDeepLakeOperator",),
     "transfers.annotations_to_iceberg": ("AnnotationsToIcebergOperator",),
+    "transfers.annotations_to_fiftyone": ("AnnotationsToFiftyOneOperator",),
     "transfers.annotations_to_gcs": ("AnnotationsToGCSOperator",),
     "transfers.annotations_to_object_storage": ("AnnotationsToObjectStorageOperator",),
     "transfers.annotations_to_sql": ("AnnotationsToSqlOperator",),
