@@ -191,7 +191,7 @@ def test_texts_are_what_the_data_have() -> None:
     }
     assert shown_texts(json.dumps(data)) == [
         ShownText("text", "a"),
-        ShownText("turns", "user: Hi\nbot: Ho"),
+        ShownText("turns", "user: Hi\nbot: Ho", [6, 14]),
         ShownText("rank", "3"),
         ShownText("long", "x" * 5000 + "…"),
     ]

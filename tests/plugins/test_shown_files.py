@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from airflow_annotation.exceptions import MediaError
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
 from airflow_annotation.plugins.page.shown_files import Series, read_document, read_series, read_texts
+from airflow_annotation.plugins.page.shown_media import MediaPart, read_image
 from tests.support.connections import airflow_connection
 
 KEY = {"Authorization": "Token secret"}
@@ -154,3 +157,31 @@ def test_a_document_is_given_only_if_it_is_one(tool: Tool) -> None:
     for content in (b"<html><script>alert(1)</script>", b"%PDF-" + bytes(26 << 20)):
         with pytest.raises(MediaError):
             read(tool, content, read_document)
+
+
+def image(tool: Tool, made: Image.Image, format_: str, **settings: Any) -> tuple[MediaPart, bytes]:
+    written = io.BytesIO()
+    made.save(written, format_, **settings)
+    tool.content = written.getvalue()
+    place = (f"{tool.url}/data/file", KEY)
+    return read_image(LabelStudioHook("shown_files"), place, is_small=True), tool.content
+
+
+def test_a_large_photo_is_made_small_and_stands_as_its_camera_says(tool: Tool) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6  # its top is at the right
+    part, _ = image(tool, Image.new("RGB", (2000, 1000), "red"), "JPEG", exif=turned)
+    with Image.open(io.BytesIO(part.content)) as small:
+        assert (small.size, small.format, part.media_type) == ((320, 640), "JPEG", "image/jpeg")
+        assert not small.getexif()
+
+
+def test_small_images_and_what_a_photo_has_not_are_given_as_they_are(tool: Tool) -> None:
+    for made, format_ in (
+        (Image.new("RGB", (640, 10)), "JPEG"),
+        (Image.new("RGBA", (900, 900), (0, 0, 0, 0)), "PNG"),
+        (Image.new("I;16", (900, 900)), "PNG"),
+    ):
+        part, content = image(tool, made, format_)
+        assert part.content == content
+        assert part.media_type == f"image/{format_.lower()}"

@@ -57,3 +57,19 @@ def test_a_file_is_read_only_where_the_text_is_not_in_the_data() -> None:
     assert not shown(place | {"media_uri": None, "data": "{}"}).has_file
     (text,) = shown({"media_type": "html", "data": '{"html": "<p>It <b>rains</b></p>"}'}).texts
     assert text.text == "It rains"
+
+
+def test_a_span_of_a_conversation_says_in_which_message_it_is() -> None:
+    turns = [{"role": "user", "content": "😀 Hi"}, {"content": "Ho", "role": "bot"}]
+    item = shown(
+        {"media_type": "conversation", "data": json.dumps({"turns": turns})},
+        {"type": "span", "span_start": 2, "span_end": 4, "text": "Hi", "attributes": '{"start": "0", "end": "0"}'},
+        {"type": "span", "span_start": 0, "span_end": 2, "text": "Ho", "attributes": '{"start": "1", "end": "1"}'},
+        {"type": "span", "span_start": 0, "span_end": 2, "attributes": '{"start": "/p[1]", "end": "/p[1]"}'},
+    )
+    (text,) = item.texts
+    *said, element = item.labels
+    for label in said:
+        start, end = (text.starts[message] for message in label["messages"])
+        assert text.text[start + label["span_start"] : end + label["span_end"]] == label["text"]
+    assert not {"messages", "times"} & element.keys()

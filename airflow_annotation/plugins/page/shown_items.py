@@ -52,8 +52,9 @@ class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
     :param texts: what it shows where it is neither image, video nor sound
     :param has_file: whether what it shows is in a file of the kind ``media_type``, which is read when it is looked at
     :param labels: columns of the table ``labels``, and ``polygons`` in place of a mask; ``annotator``, who made each;
-        of a label on a page of a document ``page``, from 0, and ``page_size``; of a span whose times are no numbers
-        ``times``, as they are, and ``clock``, seconds since 1970. Of a video, what is drawn is that of one frame.
+        of a label on a page of a document ``page``, from 0, and ``page_size``; of a span of a conversation
+        ``messages``, those that it begins and ends in, from 0; of a span whose times are no numbers ``times``, as they are, and
+        ``clock``, seconds since 1970. Of a video, what is drawn is that of one frame.
     :param drawn: how many objects are drawn, those of a video once
     :param shown_at: seconds of the video's frame whose labels are drawn
     """
@@ -185,8 +186,8 @@ def _drawn(row: Mapping[str, Any], annotators: Mapping[str, str], deadline: floa
     drawn = {name: row[name] for name in _COLUMNS if row[name] is not None}
     drawn["annotator"] = annotators.get(row["annotation_id"], "unknown")
     page = split_target(row["target"] or "")[1]
-    if page is not None or (row["type"] == "span" and row["time"] is None and row["span_start"] is None):
-        drawn |= _place(page, msgspec.json.decode(row["attributes"] or "{}"))
+    if page is not None or (row["type"] == "span" and row["time"] is None):
+        drawn |= _place(row, page)
     if row["mask_counts"] is not None:
         height, width = row["mask_size"]
         rle = RLE((height, width), row["mask_counts"])
@@ -200,19 +201,23 @@ def _drawn(row: Mapping[str, Any], annotators: Mapping[str, str], deadline: floa
     return drawn
 
 
-def _place(page: int | None, attributes: Any) -> dict[str, Any]:
-    """Return where a label is that no column of the table says it of: a page's size, times that are no numbers."""
+def _place(row: Mapping[str, Any], page: int | None) -> dict[str, Any]:
+    """Return where a label is that no column of the table says it of: a page, messages, times that are no numbers."""
+    attributes = msgspec.json.decode(row["attributes"] or "{}")
     if not isinstance(attributes, dict):
         return {}
     if page is not None:
         return {"page": page, "page_size": attributes.get("page_size")}
-    times = [one for one in (attributes.get("start"), attributes.get("end")) if isinstance(one, str)]
-    if len(times) < 2:
+    ends = [one for one in (attributes.get("start"), attributes.get("end")) if isinstance(one, str)]
+    if len(ends) < 2:
         return {}
+    if row["span_start"] is not None:
+        # The elements of a web page are none of these.
+        return {"messages": [int(one) for one in ends]} if all(one.isdecimal() for one in ends) else {}
     try:
-        return {"times": times, "clock": [_seconds(one) for one in times]}
+        return {"times": ends, "clock": [_seconds(one) for one in ends]}
     except ValueError:
-        return {"times": times}
+        return {"times": ends}
 
 
 def _seconds(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -14,6 +15,9 @@ LONGEST: Final = 5_000
 
 _MOST: Final = 12
 _LONGEST_HTML: Final = 200_000
+_BETWEEN: Final = ": "
+_SAID: Final = ("content", "text")
+"""Keys of a message that say what it says."""
 
 
 class ShownText(msgspec.Struct, frozen=True):
@@ -21,10 +25,12 @@ class ShownText(msgspec.Struct, frozen=True):
 
     :param name: of the data key that has it, which labels on it have as their ``target``
     :param text: the text, cut after 5,000 characters
+    :param starts: of a conversation, where in the text what each message says begins; empty for anything else
     """
 
     name: str
     text: str
+    starts: list[int] = []
 
 
 def shown_texts(data: str | None, *, is_html: bool = False) -> list[ShownText]:
@@ -36,9 +42,10 @@ def shown_texts(data: str | None, *, is_html: bool = False) -> list[ShownText]:
     :param is_html: whether the texts are HTML, of which is shown what is between the tags
     """
     found = msgspec.json.decode(data) if data else {}
-    texts = ((name, _text(value)) for name, value in found.items()) if isinstance(found, dict) else ()
+    values = found.items() if isinstance(found, dict) else ()
     read = between_tags if is_html else str
-    return [ShownText(name, cut_text(read(text))) for name, text in texts if text][:_MOST]
+    texts = (ShownText(name, cut_text(read(_text(value))), _starts(value)) for name, value in values)
+    return [text for text in texts if text.text][:_MOST]
 
 
 def _text(value: Any) -> str:
@@ -47,8 +54,21 @@ def _text(value: Any) -> str:
     return _line(value)
 
 
+def _starts(value: Any) -> list[int]:
+    """Return where in the text of a conversation what each message says begins."""
+    starts, start = [], 0
+    for entry in value if isinstance(value, list) else ():
+        said = next((key for key in _SAID if isinstance(entry, dict) and isinstance(entry.get(key), str)), None)
+        if said is None:
+            return []
+        before = dict(itertools.takewhile(lambda pair, said=said: pair[0] != said, entry.items()))  # type: ignore[misc]
+        starts.append(start + len(_BETWEEN.join([*_strings(before), ""])))
+        start += len(_line(entry)) + 1
+    return starts
+
+
 def _line(value: Any) -> str:
-    return ": ".join(_strings(value))
+    return _BETWEEN.join(_strings(value))
 
 
 def _strings(value: Any) -> Iterator[str]:

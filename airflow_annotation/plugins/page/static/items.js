@@ -92,9 +92,17 @@ function marked(letters, spans, look) {
   });
 }
 
+/** Where a span of a conversation is in the text of all its messages, or null. */
+function findSaid({ messages: [first, last], span_start: start, span_end: end, text }, letters, starts) {
+  const found = { start: starts[first] + start, end: starts[last] + end };
+  if (!(found.end > found.start) || found.end > letters.length) return null;
+  return first !== last || letters.slice(found.start, found.end).join("") === text ? found : null;
+}
+
 /** Where a span is in a text, in characters, or null: some tools count an emoji as two. */
-function find(span, text, letters) {
+function find(span, { text, letters, starts }) {
   const [start, end] = [span.span_start, span.span_end];
+  if (span.messages) return findSaid(span, letters, starts);
   if (start === undefined || end <= start) return null;
   if (letters.length >= end && (span.text === undefined || letters.slice(start, end).join("") === span.text)) return { start, end };
   if (span.text === undefined || text.slice(start, end) !== span.text) return null;
@@ -103,14 +111,14 @@ function find(span, text, letters) {
 }
 
 function showTexts(item, texts, look) {
-  const shown = texts.map(({ name, text }) => ({ name, text, letters: [...text], spans: [] }));
+  const shown = texts.map((one) => ({ ...one, letters: [...one.text], spans: [] }));
   // A span is in the text that has it, that of its target first: some tools name targets otherwise than data.
   const lost = item.labels.filter((label) => label.type === "span").filter((span) => {
     const ordered = [...shown.filter(({ name }) => name === span.target), ...shown.filter(({ name }) => name !== span.target)];
-    for (const { text, letters, spans } of ordered) {
-      const found = find(span, text, letters);
+    for (const text of ordered) {
+      const found = find(span, text);
       if (found) {
-        spans.push({ label: span, ...found });
+        text.spans.push({ label: span, ...found });
         return false;
       }
     }
