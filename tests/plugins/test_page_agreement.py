@@ -13,6 +13,7 @@ import pytest
 
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.agreement import measure_agreement
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import ITEMS, LabelTables
 from airflow_annotation.plugins.page.agreement import COMPARED, MOST_LABELS, RunAgreement, read_agreement
 from devtools.label_studio import LabelStudio
@@ -102,6 +103,20 @@ def test_an_item_with_very_many_labels_is_left_out_and_counted() -> None:
     found = read(labeled({"ada": crowd, "ben": crowd}, {"ada": [HERE], "ben": [THERE]}))
     assert (found.items, found.left_out) == (1, 1)
     assert keys(found) == ["photo-1"]
+
+
+def test_an_item_with_a_mask_that_took_too_long_to_be_read_is_left_out() -> None:
+    class MaskHook(GeneratedHook):
+        def get_label_schema(self, _: str) -> LabelSchema:
+            return LabelSchema.from_dict({"field": {"type": "segmentation", "classes": ["car"]}})
+
+    unread = {"type": "other", "raw": "{}"}
+    batch = labeled({"ada": [HERE], "ben": [unread]}, {"ada": [HERE], "ben": [HERE]})
+    hook = MaskHook([batch])
+    found = read_agreement(hook, hook.project)
+    assert (found.items, found.left_out, found.fields[0].value) == (1, 1, 1)
+    # What is of type other in a run without masks is no mask.
+    assert (read(batch).items, read(batch).left_out) == (2, 0)
 
 
 def test_skipped_submissions_are_neither_compared_nor_shown() -> None:

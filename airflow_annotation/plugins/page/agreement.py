@@ -22,6 +22,7 @@ from airflow_annotation.labels.agreement.meter import rating_spans
 from airflow_annotation.labels.agreement.submissions import choose_submissions
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables, collect_tables
+from airflow_annotation.labels.types import OTHER
 from airflow_annotation.plugins.page.shown_items import ShownItem, page_budget, show_items
 
 COMPARED: Final = 200
@@ -35,6 +36,8 @@ MOST_LABELS: Final = 2_000
 
 _SECONDS: Final = 10.0
 """After so long nothing more is compared: an API server has others to answer."""
+
+_MASK_FIELDS: Final = frozenset({"instances", "segmentation"})
 
 _AT_ONCE: Final = 20
 """Items that are compared before the clock is looked at; fewer, where they have more than :data:`MOST_LABELS`."""
@@ -120,9 +123,11 @@ def read_agreement(hook: LabelsOut, project: AnnotationProject) -> RunAgreement:
     item_ids = hook.list_last_labeled(project.id, COMPARED, min_annotations=2)
     if not item_ids:
         return RunAgreement(items=0, left_out=0, fields=[], people=[], least=[])
-    meter = AgreementMeter(spans=rating_spans(hook.get_label_schema(project.id)))
+    label_schema = hook.get_label_schema(project.id)
+    meter = AgreementMeter(spans=rating_spans(label_schema))
     batches = list(hook.read_tables(project, ReadOptions(), item_ids))
-    rows, left_out = _measure(meter, batches)
+    has_masks = any(field.type in _MASK_FIELDS for field in label_schema.fields.values())
+    rows, left_out = _measure(meter, batches, has_masks=has_masks)
     of_items = rows.filter(pc.is_null(rows["annotation_id"])).to_pylist()
     found: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
     for row in of_items:
@@ -138,14 +143,21 @@ def read_agreement(hook: LabelsOut, project: AnnotationProject) -> RunAgreement:
     )
 
 
-def _measure(meter: AgreementMeter, batches: Iterable[LabelTables]) -> tuple[pa.Table, int]:
-    """Compare some items after the other, as long as there is time; return rows, and how many items were left out."""
+def _measure(meter: AgreementMeter, batches: Iterable[LabelTables], *, has_masks: bool) -> tuple[pa.Table, int]:
+    """Compare some items after the other, as long as there is time; return rows, and how many items were left out.
+
+    :param meter: compares them
+    :param batches: of whole items
+    :param has_masks: whether labels may be masks. One that took too long to be read is of type ``other``: its item is
+        left out, where it would count as one that somebody did not draw
+    """
     deadline = time.monotonic() + _SECONDS
     rows, left_out = [], 0
     for batch in batches:
         labels = _count(batch.labels)
+        unread = set(_count(batch.labels.filter(pc.equal(batch.labels["type"], OTHER)))) if has_masks else set()
         several = sorted(item for item, count in _count(batch.annotations).items() if count > 1)
-        ids = [item for item in several if labels.get(item, 0) <= MOST_LABELS]
+        ids = [item for item in several if labels.get(item, 0) <= MOST_LABELS and item not in unread]
         left_out += len(several) - len(ids)
         for some in _portions(ids, labels):
             if time.monotonic() > deadline:
