@@ -74,6 +74,24 @@ def show_run(arguments: Namespace) -> None:
 
 
 @_command
+def rename_run(arguments: Namespace) -> None:
+    """Give a run another key."""
+    project = AnnotationHook.for_connection(arguments.conn_id).rename_run(arguments.run_key, arguments.new_run_key)
+    print(f"{arguments.run_key} is {project.run_key} now: project {project.id}")  # noqa: T201
+
+
+@_command
+def forget_runs(arguments: Namespace) -> None:
+    """Delete runs and leave their projects, all or none of them."""
+    hook = AnnotationHook.for_connection(arguments.conn_id)
+    run_keys = dict.fromkeys(arguments.run_keys)
+    for run_key in run_keys:
+        hook.resolve_project(run_keys=[run_key])
+    for run_key in run_keys:
+        print(f"{run_key}: project {hook.forget_run(run_key).id} belongs to no run now")  # noqa: T201
+
+
+@_command
 def delete_runs(arguments: Namespace) -> None:
     """Delete runs' projects, all or none of them: a key that names no run is found before anything is deleted."""
     hook = AnnotationHook.for_connection(arguments.conn_id)

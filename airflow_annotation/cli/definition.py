@@ -16,6 +16,7 @@ from airflow.cli.cli_config import (
 _COMMANDS = "airflow_annotation.cli.commands"
 _CONN_ID = Arg(("conn_id",), help="The connection of the labeling tool")
 _RUN_KEY = Arg(("run_key",), help="The key of the annotation run, by default <dag_id>/<run_id>")
+_NEW_RUN_KEY = Arg(("new_run_key",), help="Its new key")
 _RUN_KEYS = Arg(("run_keys",), metavar="run_key", nargs="+", help="The keys of the annotation runs")
 _PREFIX = Arg(("--prefix",), default="", help="Only the runs whose key starts so, for example with a DAG's id")
 
@@ -34,6 +35,18 @@ def get_annotation_commands() -> list[CLICommand]:
             help="Show a run's project, what it asks for, and how far the labeling is",
             func=lazy_load_command(f"{_COMMANDS}.show_run"),
             args=(_CONN_ID, _RUN_KEY, ARG_OUTPUT, ARG_VERBOSE),
+        ),
+        ActionCommand(
+            name="rename",
+            help="Give an annotation run another key; its project stays as it is",
+            func=lazy_load_command(f"{_COMMANDS}.rename_run"),
+            args=(_CONN_ID, _RUN_KEY, _NEW_RUN_KEY, ARG_VERBOSE),
+        ),
+        ActionCommand(
+            name="forget",
+            help="Delete only the record of annotation runs: their projects stay, and belong to no run",
+            func=lazy_load_command(f"{_COMMANDS}.forget_runs"),
+            args=(_CONN_ID, _RUN_KEYS, ARG_VERBOSE),
         ),
         ActionCommand(
             name="delete",

@@ -127,6 +127,10 @@ class AnnotationHook(BaseHook, Progress, Queue, LabelsOut):
         """Give a run another key. Its project stays as it is."""
 
     @abstractmethod
+    def forget_run(self, run_key: str) -> AnnotationProject:
+        """Delete only the record of a run. Its project stays, and belongs to no run any more."""
+
+    @abstractmethod
     def delete_project(self, project_id: str) -> bool:
         """Delete a project with all that is in it. Return False if it was gone already."""
 

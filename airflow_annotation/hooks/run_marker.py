@@ -46,12 +46,22 @@ def run_title(title: str, run_key: str, *, longest: int) -> str:
 
 def rename_title(title: str, run_key: str, new_run_key: str, *, longest: int) -> str:
     """Return a project's title with the hash of another run in place of its run's."""
-    return run_title(title.replace(run_mark(run_key), "").strip(), new_run_key, longest=longest)
+    return run_title(title_without_run(title, run_key), new_run_key, longest=longest)
+
+
+def title_without_run(title: str, run_key: str) -> str:
+    """Return a project's title without the hash of its run."""
+    return title.replace(run_mark(run_key), "").strip()
+
+
+def description_without_run(description: str) -> str:
+    """Return a project's description without the line that names its run."""
+    return _RUN_LINE.sub("", description).rstrip()
 
 
 def run_description(description: str, run_key: str) -> str:
     """Return a project's description with the line that names its run at the end."""
-    text = _RUN_LINE.sub("", description).rstrip()
+    text = description_without_run(description)
     line = f"airflow-annotation: {msgspec.json.encode(_RunLine(run_key)).decode()}"
     return f"{text}\n\n{line}" if text else line
 

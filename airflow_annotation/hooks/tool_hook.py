@@ -28,12 +28,14 @@ from airflow_annotation.hooks.connection_fields import (
 )
 from airflow_annotation.hooks.late_requests import keep_first, make_once
 from airflow_annotation.hooks.run_marker import (
+    description_without_run,
     find_run_marks,
     read_run_key,
     rename_title,
     run_description,
     run_mark,
     run_title,
+    title_without_run,
 )
 from airflow_annotation.labels.media_types import ProjectMedia
 from airflow_annotation.labels.schema import LabelSchema
@@ -286,6 +288,20 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
                 description=run_description(found.description or "", new_run_key),
             )
         return self._project(found, new_run_key)
+
+    def forget_run(self, run_key: str) -> AnnotationProject:
+        """Delete only the record of a run. Its project stays, but for the hash in its title, and belongs to no run.
+
+        :raises AnnotationProjectNotFoundError: there is no such run
+        """
+        found = self._find(run_key)
+        if found is None:
+            raise no_project_of([run_key])
+        title = title_without_run(found.title or "", run_key)
+        if len(title) < self.title_lengths[0]:
+            title = f"Project {found.id}"
+        description = description_without_run(found.description or "")
+        return self._project(self.change_project(found, title=title, description=description))
 
     # Waiting
 

@@ -18,6 +18,7 @@ from airflow_annotation.hooks.media_types import check_media
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.media_types import ProjectMedia
 from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.labels.schema_completion import complete_schema
 from airflow_annotation.project_task import (
     AnnotationProjectTask,
     AnnotationTask,
@@ -38,7 +39,8 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     """Make the project of an annotation run in the labeling tool, or find it if it is there already.
 
     Exactly one of ``label_schema``, ``label_config``, ``copy_from``, ``labels`` and the short form ``label_field`` says
-    what is to be labeled. What can be known then is checked when the DAG is parsed.
+    what is to be labeled; ``labels`` may also be beside ``label_schema`` or ``label_field``, which then leave out what
+    the labels tell. What can be known then is checked when the DAG is parsed.
 
     A retried or cleared task finds the project that it made. A mapped task makes a project for each map index. A DAG
     with several of these operators tells their runs apart by ``run_key``.
@@ -54,10 +56,14 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     :param copy_from: the project that has it already: its id, or what this operator returned. (templated)
     :param labels: labels that are to be corrected, as ``labels`` of
         :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`: fields, types, classes and
-        attributes are the landed dataset's, else those that the labels have. (templated)
+        attributes are the landed dataset's, else those that the labels have. Beside a ``label_schema``, which may have
+        new fields, its other fields take from the labels what they leave out, as in ``{"objects": {}, "weather":
+        {"type": "text"}}``. (templated)
     :param label_field: short form for a schema of one field: its name. (templated)
-    :param label_type: short form: the field's type, for example ``detections``. (templated)
-    :param classes: short form: what can be chosen. (templated)
+    :param label_type: short form: the field's type, for example ``detections``; that of ``labels`` by default.
+        (templated)
+    :param classes: what can be chosen, in the short form, or in all fields of ``label_schema`` that have no classes of
+        their own. (templated)
     :param mask_targets: short form, for ``segmentation``: the class of each pixel value. (templated)
     :param media_type: the kind of media that the items are of, for a ``label_schema`` or the short form: ``image``,
         ``images`` (several in an item), ``video``, ``audio``, ``text``, ``html``, ``pdf``, ``time_series``,
@@ -149,12 +155,11 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         """Make the project, or find it."""
         self._check_title(self.title)
         media = self._media()
+        known = None if self.labels is None else open_labels(self.labels, context).find_schema()
         project = self.hook.create_project(
             title=self.title or self._default_title(context),
             run_key=self.run_key or default_run_key(context),
-            label_schema=self._schema(rendered=True)
-            if self.labels is None
-            else open_labels(self.labels, context).find_schema(),
+            label_schema=self._schema(known, rendered=True),
             label_config=self.label_config,
             copy_from=None if self.copy_from is None else project_id_of(self.copy_from),
             media_type=media.media_type,
@@ -169,16 +174,18 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         return dict(msgspec.to_builtins(project))
 
     def _check_what_to_label(self) -> None:
-        short_form = {"label_type": self.label_type, "classes": self.classes, "mask_targets": self.mask_targets}
+        short_form: dict[str, Any] = {"label_type": self.label_type, "mask_targets": self.mask_targets}
+        if self.label_schema is None:
+            short_form["classes"] = self.classes
         if self.label_field is None:
             for name, value in short_form.items():
                 if value is not None:
                     raise ValueError(f"{name} describes label_field, which is missing.")
-        elif self.label_type is None:
+        elif self.label_type is None and self.labels is None:
             raise ValueError(f"label_field {self.label_field!r} needs its label_type, for example 'detections'.")
         ways = ("label_schema", "label_config", "copy_from", "labels", "label_field")
         given = [name for name in ways if getattr(self, name) is not None]
-        if len(given) != 1:
+        if len(given) != 1 and set(given) not in ({"labels", "label_schema"}, {"labels", "label_field"}):
             raise ValueError(
                 f"Say what to label by exactly one of {', '.join(ways)}; got {' and '.join(given) or 'none'}."
             )
@@ -227,27 +234,33 @@ class CreateAnnotationProjectOperator(AnnotationTask):
             return
         check_media(schema, media, self.annotation_conn_id)
 
-    def _schema(self, *, rendered: bool = False) -> LabelSchema | None:
+    def _schema(self, known: LabelSchema | None = None, *, rendered: bool = False) -> LabelSchema | None:
         """Return the schema that the arguments describe, None if they describe it in another way.
 
+        :param known: that of ``labels``
         :param rendered: whether templates have been rendered
         :raises LabelSchemaError: they describe none; the message says what is wrong, by field name
         """
-        if self.label_field is not None and self.label_type is not None:
-            return LabelSchema.for_field(
-                self.label_field,
-                self.label_type,
-                self.classes or (),
-                mask_targets=self.mask_targets,
-            )
-        if self.label_schema is None:
+        if self.labels is not None and not rendered:
             return None
-        if not isinstance(self.label_schema, str):
-            return LabelSchema.from_dict(as_text(self.label_schema) if rendered else self.label_schema)
-        try:
-            return LabelSchema.from_dict(json.loads(self.label_schema))
-        except json.JSONDecodeError as error:
-            raise LabelSchemaError(f"label_schema is text that is not JSON: {error}.") from error
+        if self.label_field is not None:
+            classes = self.classes if isinstance(self.classes, str) else list(self.classes or ())
+            field = {"type": self.label_type, "classes": classes, "mask_targets": self.mask_targets}
+            given = {name: value for name, value in field.items() if value}
+            return complete_schema({self.label_field: as_text(given) if rendered else given}, known=known)
+        if self.label_schema is None:
+            return known
+        schema: Any = self.label_schema
+        if isinstance(schema, LabelSchema):
+            schema = schema.to_dict()
+        elif not isinstance(schema, str):
+            schema = as_text(schema) if rendered else schema
+        else:
+            try:
+                schema = json.loads(schema)
+            except json.JSONDecodeError as error:
+                raise LabelSchemaError(f"label_schema is text that is not JSON: {error}.") from error
+        return complete_schema(schema, known=known, classes=self.classes or ())
 
     def _default_title(self, context: Context) -> str:
         run_after = context["dag_run"].run_after

@@ -151,3 +151,24 @@ def test_finds_connections_that_the_command_line_made(tmp_path: Path, label_stud
     assert missing.returncode == 1
     assert "nowhere" in missing.stderr
     assert "Traceback" not in missing.stderr
+
+
+def test_renames_a_run_and_forgets_it(
+    annotation: Callable[..., Done], runs: list[AnnotationProject], label_studio_conn_id: str
+) -> None:
+    first, second = keys_of(runs)
+    hook = AnnotationHook.for_connection(label_studio_conn_id)
+    renamed = annotation("runs", "rename", label_studio_conn_id, first, f"{first}-new")
+    assert renamed == (f"{first} is {first}-new now: project {runs[0].id}\n", None)
+    assert hook.find_project(first) is None
+    taken = annotation("runs", "rename", label_studio_conn_id, second, f"{first}-new")
+    assert "is taken by project" in str(taken.error)
+
+    refused = annotation("runs", "forget", label_studio_conn_id, second, "no such run")
+    assert "No annotation project has the run_key 'no such run'" in str(refused.error)
+    assert hook.find_project(second) is not None
+    forgotten = annotation("runs", "forget", label_studio_conn_id, second)
+    assert forgotten == (f"{second}: project {runs[1].id} belongs to no run now\n", None)
+    assert hook.find_project(second) is None
+    assert hook.get_project(runs[1].id).title == "Weather"
+    hook.delete_project(runs[1].id)

@@ -42,6 +42,37 @@ def run_key(label_studio_conn_id: str) -> Iterator[str]:
         hook.delete_project(project.id)
 
 
+def test_new_and_existing_fields_are_asked_for_in_one_project(label_studio_conn_id: str, run_key: str) -> None:
+    labels = [
+        {"item_key": "a", "field": "objects", "type": "detection", "label": "car", "bbox": [0.0, 0.0, 0.5, 0.5]},
+        {"item_key": "a", "field": "weather", "type": "classification", "label": "sun"},
+    ]
+    schema = {"objects": {}, "note": {"type": "text"}, "lanes": {"type": "polylines"}}
+    made = create(
+        annotation_conn_id=label_studio_conn_id,
+        run_key=run_key,
+        label_schema=schema,
+        labels=labels,
+        classes=["car"],
+        title="Both",
+    ).execute(task_context())
+    hook = AnnotationHook.for_connection(label_studio_conn_id)
+    assert hook.get_label_schema(made["id"]) == LabelSchema.from_dict(
+        {
+            "objects": {"type": "detections", "classes": ["car"]},
+            "note": {"type": "text"},
+            "lanes": {"type": "polylines", "classes": ["car"]},
+        }
+    )
+
+
+def test_classes_are_for_all_fields_of_a_schema() -> None:
+    schema = {"objects": {"type": "detections"}, "note": {"type": "text"}}
+    assert create(label_schema=schema, classes=["car"])._schema() == LabelSchema.from_dict(
+        {"objects": {"type": "detections", "classes": ["car"]}, "note": {"type": "text"}}
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
