@@ -72,6 +72,28 @@ def test_added_changed_deleted_and_unchanged_labels_are_told_apart() -> None:
     assert (rows["gone"]["row_before"], rows["gone"]["row_after"]) == (3, None)
 
 
+def test_relations_are_compared_by_what_they_relate_and_how() -> None:
+    def relation(start: str, end: str, **columns: Any) -> Row:
+        ends = {"from_label_id": start, "to_label_id": end}
+        return {"item_key": "a", "label_id": f"{start}-{end}", "field": "links", "type": "relation", **ends, **columns}
+
+    before = tables(relation("x", "y", label="in"), relation("y", "z", label="of"), relation("x", "z"))
+    after = tables(
+        relation("x", "y", label="near"),
+        relation("y", "z", label="of", attributes='{"direction": "bi"}'),
+        relation("z", "x"),
+    )
+    found = {
+        (row["label_id"], row["change"], *(row["columns"] or ())) for row in diff_labels(before, after).to_pylist()
+    }
+    assert found == {
+        ("x-y", "changed", "label"),
+        ("y-z", "changed", "attributes"),
+        ("x-z", "deleted"),
+        ("z-x", "added"),
+    }
+
+
 def test_numbers_are_compared_as_far_as_tools_keep_them() -> None:
     before = tables(label(rotation=None), label("b", points=[[0.1, 0.2], [0.3, 0.4]]))
     near = tables(
