@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -134,6 +134,7 @@ def test_of_a_long_time_series_whole_rows_of_the_beginning_are_read(tool: Tool) 
     assert sum(len(line) for line in series.channels[0].lines) <= 800
 
 
+@settings(max_examples=25)
 @given(values=st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=2_000), spike=st.data())
 def test_of_many_values_none_that_stands_out_is_left_out(tool: Tool, values: list[float], spike: Any) -> None:
     place = spike.draw(st.integers(0, len(values) - 1))
