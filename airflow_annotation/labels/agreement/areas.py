@@ -55,6 +55,8 @@ class Areas:
         :param right: the other one
         """
         iou = box_iou(self._boxes[left], self._boxes[right])
+        if not self._kind.any():
+            return iou
         kind = np.where(iou > 0, np.maximum(self._kind[left], self._kind[right]), _UPRIGHT)
         turned = np.flatnonzero(kind == _ROTATED)
         if turned.size:

@@ -48,7 +48,7 @@ def item_rows(measured: ItemAgreement) -> pa.RecordBatch:
         if len(pair)
         else np.empty(0)
     )
-    names = given.annotators
+    names = pa.array(given.annotators, pa.string())
     truths = pc.fill_null(given.annotations.column("ground_truth"), False).to_numpy(zero_copy_only=False)
     beside_truth = truths[np.concatenate([right, left])]
     judged, at = np.unique(sides[beside_truth], return_inverse=True)
@@ -57,18 +57,19 @@ def item_rows(measured: ItemAgreement) -> pa.RecordBatch:
     row = pa.array(np.concatenate([items, given.item[submissions]]))
     blank = pa.nulls(len(items), pa.string())
     own = pa.array(submissions)
-    compared: dict[int, list[str]] = {}
-    for submission in submissions.tolist():
-        if names[submission] is not None:
-            compared.setdefault(int(given.item[submission]), []).append(str(names[submission]))
+    compared = names.take(own)
+    is_named = compared.is_valid().to_numpy(zero_copy_only=False)
+    counts = np.bincount(np.searchsorted(items, given.item[submissions]), is_named, len(items)).astype(np.int32)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, compared.drop_null())
     columns = {
         **{name: given.items.column(name).take(row) for name in ("project", "item_id", "item_key")},
         "field": pa.repeat(pa.scalar(measured.field), len(row)),
         "measure": pa.repeat(pa.scalar(measured.measure), len(row)),
         "annotation_id": pa.concat_arrays([blank, given.annotations.column("annotation_id").take(own)]),
-        "annotator": pa.concat_arrays([blank, pa.array(names, pa.string()).take(own)]),
+        "annotator": pa.concat_arrays([blank, compared]),
         "value": pa.array(values, pa.float64()),
         "ground_truth": pa.array([None] * len(items) + [truth.get(one) for one in submissions.tolist()], pa.float64()),
-        "annotators": pa.array([compared.get(one, []) for one in row.to_pylist()], pa.list_(pa.string())),
+        "annotators": lists.take(pa.array(np.searchsorted(items, row.to_numpy()))),
     }
     return pa.RecordBatch.from_arrays([columns[field.name] for field in AGREEMENT], schema=AGREEMENT)

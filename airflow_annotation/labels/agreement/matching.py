@@ -132,7 +132,8 @@ def _assign(left: IntArray, right: IntArray, similarity: FloatArray) -> IntArray
     """Return the places of the pairs of the best assignment."""
     from scipy.optimize import linear_sum_assignment
 
-    row, column = _numbered(left), _numbered(right)
+    # The numbers of a block's labels follow each other, but for those that have been matched.
+    row, column = left - left.min(), right - right.min()
     weights = np.zeros((row.max() + 1, column.max() + 1))
     places = np.full(weights.shape, -1)
     weights[row, column] = similarity

@@ -205,6 +205,7 @@ class AgreementMeter:
         sums = np.concatenate([similarity, np.zeros(len(pair))])
         weights = np.concatenate([np.zeros(len(left)), np.full(len(pair), 0.5)])
         tally = self._tally(field, measure)
+        alike = np.ones(len(given.pairs[0]))
         for by_class in (False, True):
             key = pairs * len(self._classes.names) + (labels if by_class else 0)
             keys, at = np.unique(key, return_inverse=True)
@@ -213,13 +214,12 @@ class AgreementMeter:
             one, other = (who[side[of]] for side in given.pairs)
             tally.add(one, other, of_class if by_class else np.full(len(of), ALL), total, weight)
             if not by_class:
-                alike = dict(zip(of.tolist(), (total / weight).tolist(), strict=True))
+                alike[of] = total / weight
         # Two who have nothing agree, where somebody else of the item has something.
         items = np.zeros(len(given.items), np.bool_)
         items[given.item[objects.owner]] = True
         pair = np.flatnonzero(items[given.item[given.pairs[0]]])
-        value = np.array([alike.get(one, 1.0) for one in pair.tolist()], np.float64)
-        return ItemAgreement(field, measure, given, pair, value)
+        return ItemAgreement(field, measure, given, pair, alike[pair])
 
     def _class_numbers(self, labels: pa.RecordBatch, rows: IntArray) -> IntArray:
         taken = pa.array(rows)
