@@ -347,8 +347,12 @@ def _measures(labels: pa.RecordBatch) -> pa.Array:
     measures = pc.if_else(pc.and_(pc.equal(measures, "overlap"), pc.invert(spans)), None, measures)
     answers = pc.is_in(measures, value_set=pa.array(_CHOICES))
     measures = pc.if_else(pc.and_(answers, spans), "overlap", measures)
+    there = set(types.unique().to_pylist())
     for needed in ("bbox", "points", "mask_counts"):
-        of_it = [type_.name for type_ in LABEL_TYPES.values() if type_.is_shape and needed in type_.needs]
+        shapes = (type_.name for type_ in LABEL_TYPES.values() if type_.is_shape and needed in type_.needs)
+        of_it = sorted(there.intersection(shapes))
+        if not of_it or not labels.column(needed).null_count:
+            continue
         lacks = pc.and_(pc.is_null(labels.column(needed)), pc.is_in(types, value_set=pa.array(of_it)))
         measures = pc.if_else(lacks, None, measures)
     # What nobody has filled in is no answer, and what is said about an object is no answer about the item.
