@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -167,7 +168,7 @@ def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Ma
 
 def _link(path: str, new_path: str) -> None:
     try:
-        Path(new_path).hardlink_to(path)
+        os.link(path, new_path)  # datasets have many files, and Path would take as long again
     except OSError:  # on another disk, or one that has no links
         shutil.copyfile(path, new_path)
 
