@@ -187,6 +187,26 @@ def test_what_people_add_edit_and_delete_is_merged_by_label_and_a_second_run_cha
     assert kept(dataset[third.id]) == []
 
 
+def test_choices_of_one_answer_are_merged_each(fiftyone: Any, dataset: Any, make_cycle: Callable[..., Cycle]) -> None:
+    first, second, _ = dataset
+    for sample in (first, second):
+        sample["marks"] = fiftyone.Classifications(
+            classifications=[fiftyone.Classification(label=name, confidence=0.5) for name in ("red", "big")]
+        )
+        sample.save()
+    kept_id = second["marks"].classifications[1].id
+    cycle = make_cycle({"marks": {"type": "classifications", "classes": ["red", "big", "old"]}})
+    cycle.upload("marks")
+    (question,) = cycle.person.tasks()[first.id]["predictions"][0]["result"]
+    assert question["value"]["choices"] == ["red", "big"]
+    cycle.person.label(first.id)
+    cycle.person.label(second.id, lambda _: [{**question, "value": {"choices": ["old", "big"]}}])
+    assert cycle.merge() == {"added": 1, "deleted": 1}
+    marks = dataset[second.id]["marks"].classifications
+    assert [(one.label, one.confidence) for one in marks] == [("big", 0.5), ("old", None)]
+    assert marks[0].id == kept_id
+
+
 def test_a_landing_that_dies_before_it_is_committed_knows_its_labels_in_the_next_one(
     fiftyone: Any, dataset: Any, make_cycle: Callable[..., Cycle], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -166,6 +166,24 @@ def test_ids_of_the_tool_become_ids_of_fiftyone_the_same_each_time() -> None:
     assert made == document_id("Xk3_b", *SCOPE) != document_id("Xk3_b", "other project")
 
 
+def test_choices_of_one_answer_are_a_classification_each() -> None:
+    kept = {"_id": "e" * 24, "_cls": "Classification", "label": "cat", "confidence": 0.5}
+    before = {"_cls": "Classifications", "classifications": [kept, {**kept, "_id": "f" * 24, "label": "dog"}]}
+    (row,) = landed(before, Asked())
+    assert (row["labels"], row["score"]) == (["cat", "dog"], 0.5)
+    known = known_ids(before, [row], place("Classifications"))
+    assert known == {"e" * 24, "f" * 24}
+    chosen = [{**row, "labels": ["cat", "bird", "fish"], "attributes": '{"score": 0.5}'}]
+    merged = merge_field(before, chosen, place("Classifications"), known=known)
+    after = merged.value["classifications"]
+    assert [one["label"] for one in after] == ["cat", "bird", "fish"]
+    assert after[0] == kept
+    assert "confidence" not in after[1], "the score was the model's"
+    assert len({one["_id"] for one in after}) == 3
+    assert counts(merged) == {"unchanged": 1, "deleted": 1, "added": 2}
+    assert counts(merge_field(merged.value, chosen, place("Classifications"))) == {"unchanged": 3}
+
+
 def test_a_box_that_a_person_drew_and_another_deletes_goes() -> None:
     rows = [{"label_id": "Xk3_b", "type": "detection", "label": "cat", "bbox": [0, 0, 0.5, 0.5], "ordinal": 0}]
     drawn = merge_field(None, rows, place("Detections"))

@@ -98,7 +98,7 @@ def merge_field(
         return _merge_plain(value, rows, place, known, deletions)
     if place.class_ == "Segmentation":
         return _merge_segmentation(value, rows, place, known, deletions)
-    groups = group_rows(rows)
+    groups = _groups(rows, place)
     if place.class_ not in LISTS:
         groups = groups[-1:]
     before = elements_of(value)
@@ -137,7 +137,7 @@ def known_ids(value: Any, rows: Sequence[Row], place: Place) -> frozenset[str]:
     """Return the ids of the labels in a field that rows, which the tool was given, are about."""
     if place.class_ in (NUMBER, TEXT, "Segmentation"):
         return frozenset(_only_id(value) if rows else ())
-    groups = group_rows(rows)
+    groups = _groups(rows, place)
     found = _match(elements_of(value), groups, place)
     before = elements_of(value)
     return frozenset(document_id(group.key, *place.scope) for group in groups) | {id_of(before[n]) for n in found}
@@ -146,6 +146,17 @@ def known_ids(value: Any, rows: Sequence[Row], place: Place) -> frozenset[str]:
 def can_hold(class_: str, type_: str) -> bool:
     """Tell whether a field of FiftyOne can hold labels of a type."""
     return type_ in TYPES_OF_CLASS.get(class_, ())
+
+
+def _groups(rows: Sequence[Row], place: Place) -> list[Group]:
+    if place.class_ == "Classifications":
+        # The answer to a question with several choices is one row, with one score of all of them.
+        rows = [
+            {**row, "label": name, "labels": None, "attributes": None}
+            for row in rows
+            for name in row.get("labels") or [row["label"]]
+        ]
+    return group_rows(rows)
 
 
 def _match(before: Sequence[Document], groups: Sequence[Group], place: Place) -> dict[int, Group]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterator, Mapping
+from statistics import fmean
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -56,15 +57,28 @@ def rows_of(value: Any, field: str, asked: Asked) -> Iterator[Row]:
     if isinstance(value, (int, float)):
         yield {"field": field, "type": "scalar", "number": value}
         return
-    several = value["_cls"] == "Classifications" or asked.label_type == "classifications"
+    if value["_cls"] == "Classifications":
+        yield from _classifications(value, field, asked)
+        return
     for element in elements_of(value):
         read = _READERS.get(element["_cls"])
         if read is None:
             raise LabelRowError(f"Field {field!r} holds a {element['_cls']}, which no labeling tool has.")
         for row in read(element, asked):
-            if several and row["type"] == "classification":
-                row["type"] = "classifications"
             yield {"field": field, **row, **_shared(element, asked)}
+
+
+def _classifications(value: Mapping[str, Any], field: str, asked: Asked) -> Iterator[Row]:
+    """Yield one row with all classes, as a person's answer to a question with several choices is one."""
+    elements = [element for element in elements_of(value) if element.get("label") is not None]
+    if not elements:
+        return
+    classes = [element["label"] for element in elements]
+    row: Row = {"field": field, "type": "classifications", "label_id": id_of(elements[0]), "label": classes[0]}
+    if len(classes) > 1:
+        row["labels"] = classes
+    scores = [shared[SCORE] for element in elements if SCORE in (shared := _shared(element, asked))]
+    yield {**row, SCORE: fmean(scores)} if scores else row
 
 
 def _shared(element: Mapping[str, Any], asked: Asked) -> Row:
