@@ -82,23 +82,17 @@ class Task(msgspec.Struct, gc=False):
     total_predictions: int
 
 
-def export_bytes(tasks: int, first: int = 1) -> bytes:
+def export_bytes(tasks: int, first: int = 1, *, submissions: int = 1) -> bytes:
     """Generate the export of a project of boxes, as the server writes it."""
-    return (
-        b"["
-        + b",".join(json.dumps(task(number), separators=(",", ":")).encode() for number in range(first, first + tasks))
-        + b"]"
-    )
+    made = (task(number, submissions) for number in range(first, first + tasks))
+    return b"[" + b",".join(json.dumps(one, separators=(",", ":")).encode() for one in made) + b"]"
 
 
-def task(number: int) -> dict[str, Any]:
-    """Generate a task with one annotation of :data:`BOXES` boxes."""
+def task(number: int, submissions: int = 1) -> dict[str, Any]:
+    """Generate a task with annotations of :data:`BOXES` boxes each."""
     chance = random.Random(number)
     times = {"created_at": "2026-11-22T17:07:08.624092Z", "updated_at": "2026-11-22T17:07:08.679996Z"}
     annotation: dict[str, Any] = {
-        "id": number,
-        "completed_by": 1 + number % 5,
-        "result": [box(chance) for _ in range(BOXES)],
         "was_cancelled": False,
         "ground_truth": False,
         **times,
@@ -119,7 +113,15 @@ def task(number: int) -> dict[str, Any]:
     }
     return {
         "id": number,
-        "annotations": [annotation],
+        "annotations": [
+            annotation
+            | {
+                "id": number * submissions + nth,
+                "completed_by": 1 + (number + nth) % 5,
+                "result": [box(chance) for _ in range(BOXES)],
+            }
+            for nth in range(submissions)
+        ],
         "drafts": [],
         "predictions": [],
         "data": {"image": f"/data/{number}.jpg", "item_key": f"k{number}", "width": 640, "height": 480},
@@ -127,7 +129,7 @@ def task(number: int) -> dict[str, Any]:
         **times,
         "allow_skip": True,
         "inner_id": number,
-        "total_annotations": 1,
+        "total_annotations": submissions,
         "cancelled_annotations": 0,
         "total_predictions": 0,
         "comment_count": 0,
