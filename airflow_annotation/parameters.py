@@ -113,6 +113,9 @@ class VisibleParameters(BaseOperator):
     checked_choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
     """What those of them take that take one of a few words."""
 
+    refused_parameters: ClassVar[frozenset[str]] = frozenset()
+    """Those of its bases that a task cannot take: it shows none of them, and refuses them by name."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls):
@@ -134,9 +137,11 @@ class VisibleParameters(BaseOperator):
                 texts.setdefault(found[1], found[0].rstrip())
         airflow = inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD, annotation="Any")
         cls.checked_parameters, cls.checked_choices = parameters, choices
-        cls.__signature__ = inspect.Signature([*parameters.values(), airflow])  # type: ignore[attr-defined]
+        shown = [parameter for name, parameter in parameters.items() if name not in cls.refused_parameters]
+        cls.__signature__ = inspect.Signature([*shown, airflow])  # type: ignore[attr-defined]
         cls.__doc__ = _with_entries(
-            inspect.cleandoc(cls.__doc__ or ""), {name: texts[name] for name in parameters if name in texts}
+            inspect.cleandoc(cls.__doc__ or ""),
+            {parameter.name: texts[parameter.name] for parameter in shown if parameter.name in texts},
         )
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -43,7 +43,6 @@ from airflow_annotation.transfers.base import AnnotationsTransfer, OnSchemaChang
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-_NOT_TAKEN: Final = ("include_media", "media_target", "exif_orientation", "coordinates", "keep_raw", "agreement")
 _SCHEMES: Final = ("file", "mem", "s3", "gs", "gcs", "gcp", "az", "azure", "al")
 
 
@@ -100,6 +99,9 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
         "branch",
         "object_storage_conn_id",
     )
+    refused_parameters: ClassVar = frozenset(
+        {"include_media", "media_target", "exif_orientation", "coordinates", "keep_raw", "agreement"}
+    )
 
     def __init__(
         self,
@@ -112,7 +114,7 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
         object_storage_conn_id: str | None = None,
         **kwargs: Unpack[DeepLakeParameters],
     ) -> None:
-        given = {*_NOT_TAKEN} & {*kwargs}
+        given = self.refused_parameters & {*kwargs}
         if given:
             raise ValueError(
                 f"{', '.join(sorted(given))} cannot be given: a Deep Lake dataset has the media in itself, turned as "

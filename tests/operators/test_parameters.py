@@ -5,11 +5,13 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk import DAG, BaseOperator, BaseSensorOperator
 
 from airflow_annotation.parameters import OperatorParameters, SensorParameters, VisibleParameters
+from airflow_annotation.transfers.annotations_to_deep_lake import AnnotationsToDeepLakeOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from devtools.processes import REPOSITORY
 
@@ -57,11 +59,19 @@ def test_every_parameter_is_in_the_signature_and_in_the_docstring(task: type[Vis
         for base in own_bases(task)
         if "__init__" in vars(base)
         for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in task.refused_parameters
     }
     assert set(inspect.signature(task).parameters) == {*taken, "kwargs"}
     for name in taken:
         assert inspect.getdoc(task).count(f"\n:param {name}: ") == 1, name  # type: ignore[union-attr] # it has one
+
+
+@pytest.mark.parametrize("name", sorted(AnnotationsToDeepLakeOperator.refused_parameters))
+def test_a_parameter_that_a_task_does_not_show_is_refused_by_name(name: str) -> None:
+    arguments: dict[str, Any] = {name: None}
+    assert f":param {name}:" not in (inspect.getdoc(AnnotationsToDeepLakeOperator) or "")
+    with pytest.raises(ValueError, match=f"{name} cannot be given"):
+        AnnotationsToDeepLakeOperator(task_id="land", target="/data/lake", **arguments)
 
 
 @pytest.mark.parametrize(
