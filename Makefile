@@ -118,6 +118,7 @@ clean: ## remove the environments and what was built
 
 # Without what only the extras and the checks need, which is most of it.
 .venv-demo/ready: constraints.txt pyproject.toml | $(UV)
+	@echo "Install Airflow into .venv-demo, once: seconds, or some minutes if its packages have to be downloaded."
 	rm -rf .venv-demo
 	$(UV) venv --quiet --python "$(PYTHON)" .venv-demo
 	$(UV) pip install --quiet --python .venv-demo --constraint constraints.txt --group demo --editable .
@@ -153,6 +154,7 @@ clean: ## remove the environments and what was built
 
 # What does not share an environment with Airflow: servers, and tools.
 .venv-%/ready: constraints-%.txt | $(UV)
+	@echo "Install $* into .venv-$*, once: seconds, or some minutes if its packages have to be downloaded."
 	rm -rf .venv-$*
 	$(UV) venv --quiet --python "$(PYTHON)" .venv-$*
 	$(UV) pip install --quiet --python .venv-$* --requirement constraints-$*.txt

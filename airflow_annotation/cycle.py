@@ -28,6 +28,7 @@ def annotation_cycle(
     *,
     media: Any = None,
     label_schema: LabelSchema | Mapping[str, Any] | str | XComArg | None = None,
+    media_type: str | None = None,
     land: Sequence[Landing] = (),
     create: Mapping[str, Any] | None = None,
     upload: Mapping[str, Any] | None = None,
@@ -56,6 +57,7 @@ def annotation_cycle(
     :param group_id: id of the group
     :param media: of :class:`UploadMediaOperator`; without it and ``upload``, nothing is uploaded
     :param label_schema: of :class:`CreateAnnotationProjectOperator`
+    :param media_type: of :class:`CreateAnnotationProjectOperator`, such as ``video`` or ``text``
     :param land: landings, each the class of a transfer and its arguments. Without a ``task_id`` it is named by its
         class: ``annotations_to_sql``. Sharded ones are ``(partial(land_in_shards, AnnotationsToSqlOperator), {...})``
     :param create: more arguments of :class:`CreateAnnotationProjectOperator`
@@ -70,7 +72,8 @@ def annotation_cycle(
     """
     with parsing(group_id, what="Task group"):
         _check(group_id, land, delete, {"create": create, "upload": upload, "predictions": predictions, "wait": wait})
-        of_create = {**({} if label_schema is None else {"label_schema": label_schema}), **(create or {})}
+        asked = {"label_schema": label_schema, "media_type": media_type}
+        of_create = {**{name: value for name, value in asked.items() if value is not None}, **(create or {})}
         of_upload = {**({} if media is None else {"media": media}), **(upload or {})}
     with TaskGroup(group_id) as group:
 

@@ -64,6 +64,7 @@ def servers(home: Path) -> Iterator[tuple[LabelStudio, Airflow, dict[str, float]
     """Run Label Studio and Airflow, connected with each other, while the block runs; with the seconds of each start."""
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
+        print("The first start of each server also makes its database, which takes up to a minute.")
         with _timed("start Label Studio", seconds):
             label_studio = stack.enter_context(running_label_studio(home / "label-studio"))
         connections = {
@@ -136,6 +137,7 @@ def wait_for_person(home: Path, label_studio: LabelStudio, airflow: Airflow) -> 
     print(f"""Both servers stay up until Ctrl-C.
   Label Studio  {label_studio.url}  {label_studio_server.USERNAME} / {label_studio_server.PASSWORD}
   Airflow       {airflow.url}  {airflow_server.USERNAME} / {airflow_server.PASSWORD}
+  Its page      {airflow.url}/plugin/annotation
 Another run waits for you: label its photos in the newest project of Label Studio, and watch the DAG go on at
   {airflow.run_url(DAG_ID, run_id)}""")
     while True:

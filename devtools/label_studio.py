@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from devtools.processes import REPOSITORY, answers, free_port, spawn, stop_groups, wait_until
+from devtools.processes import REPOSITORY, ServerError, answers, free_port, spawn, stop_groups, tail, wait_until
 
 USERNAME = "annotator@example.com"
 PASSWORD = "annotate"
@@ -126,14 +125,23 @@ def _settings(data: Path) -> dict[str, str]:
 
 
 def _migrated_data() -> Path:
-    """Return a data folder with all migrations applied and the user in it, since that takes most of a first start."""
+    """Return a data folder with all migrations applied and the user in it, since that takes most of a first start.
+
+    :raises ServerError: Label Studio could not make it
+    """
     template = environment_path() / "build" / "migrated"
     template.parent.mkdir(exist_ok=True)
     with template.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not template.exists():
-            fresh = template.with_suffix(".new")
+            fresh, log = template.with_suffix(".new"), template.with_suffix(".log")
             shutil.rmtree(fresh, ignore_errors=True)
-            subprocess.run([_program(), "init"], env=_settings(fresh), stdin=subprocess.DEVNULL, check=True)
+            process = spawn([_program(), "init"], env=_settings(fresh), log=log)
+            try:
+                status = process.wait()
+            finally:
+                stop_groups(process.pid)
+            if status:
+                raise ServerError(f"Label Studio did not make its database: status {status}.\n{tail(log)}")
             fresh.rename(template)
     return template

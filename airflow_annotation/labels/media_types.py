@@ -131,7 +131,8 @@ def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str
         fitting = [kind for kind, types in asked.items() if types.issuperset(fields.values())]
         if len(fitting) > 1 and "image" not in fitting:
             raise LabelSchemaError(
-                f"The label schema can be asked on {', '.join(fitting)} in {tool}. Say which by media_type."
+                f"Without a media_type, {tool} cannot tell what the items are. This label schema can be asked on "
+                f"{', '.join(fitting)}: pass one of them as media_type."
             )
         media_type = "image" if "image" in fitting or not fitting else fitting[0]
     for name, type_ in fields.items():

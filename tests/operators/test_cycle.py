@@ -120,11 +120,22 @@ def test_it_maps_over_projects_in_a_mapped_task_group() -> None:
         ({"wait": 0.9}, "'cars'.*wait"),
         ({"wait": {"min_completed": 2.5}}, "'cars.wait'|'wait'.*min_completed"),
         ({"label_schema": {"scene": {"type": "nothing"}}}, "scene"),
+        ({"label_schema": {"names": {"type": "spans", "classes": ["city"]}}}, "pass one of them as media_type"),
     ],
 )
 def test_what_is_wrong_is_an_error_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
     with DAG("cycle"), pytest.raises(ValueError, match=message):
         annotation_cycle("cars", **{"label_schema": SCHEMA, "media": PHOTOS, **arguments})
+
+
+@pytest.mark.parametrize("where", ["of the cycle", "of its first task"])
+def test_a_cycle_is_of_a_kind_of_items(where: str) -> None:
+    names = {"names": {"type": "spans", "classes": ["person", "city"]}}
+    given: dict[str, Any] = {"media_type": "text"} if where == "of the cycle" else {"create": {"media_type": "text"}}
+    with DAG("cycle") as dag:
+        annotation_cycle("reviews", media="/data/reviews.csv", label_schema=names, **given)
+    create: Any = dag.get_task("reviews.create")
+    assert create.media_type == "text"
 
 
 def test_a_cycle_runs_on_label_studio(label_studio: LabelStudio, label_studio_conn_id: str, tmp_path: Path) -> None:
