@@ -90,6 +90,20 @@ def test_items_go_to_one_person_more_once_a_run_whatever_people_do_between_tries
     assert all(task["meta"]["mine"] == key for key, task in found.items())
 
 
+def test_an_item_with_two_submissions_of_one_person_goes_to_another(
+    hook: LabelStudioHook, label_studio_conn_id: str, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project("a")
+    task = tasks_of(hook, project)["a"]
+    answer(hook.client, task)
+    answer(hook.client, task)
+    assert requeue(project, label_studio_conn_id, items=["a"])["requeued"] == 1
+    with closing(second_person(hook)) as second:
+        assert next_of(second, project) == "a", "Label Studio counts submissions, not people"
+        answer(second, task)
+    assert statuses(hook, project) == {"a": "labeled"}
+
+
 @pytest.mark.parametrize("skip_queue", ["REQUEUE_FOR_OTHERS", "IGNORE_SKIPPED"])
 def test_skips_are_cleared_and_what_was_labeled_in_them_stays(
     skip_queue: str,

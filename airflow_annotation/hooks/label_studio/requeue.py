@@ -1,7 +1,7 @@
 """Tasks back to be labeled.
 
-Label Studio gives a task to people until as many of them have submitted it as its ``overlap`` says, and never again to
-one who has submitted or skipped it. So a task that is finished is opened for one person more, and a skip is removed.
+Label Studio gives a task to people until it has as many submissions as its ``overlap`` says, and never again to one who
+has submitted or skipped it. So a task that is finished is opened for one submission more, and a skip is removed.
 What is sent of the overlap is a total and no increment, so that a request that arrives twice does what one does.
 """
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 _TASKS_A_REQUEST: Final = 200
 """Their ids go into the URL."""
 
-_INCLUDED: Final = "id,meta,overlap,is_labeled,annotations,was_cancelled,completed_by,result"
+_INCLUDED: Final = "id,meta,overlap,is_labeled,annotations,was_cancelled,result"
 _SKIPPED: Final = (
     condition("cancelled_annotations", "greater", "Number", 0),
     condition("total_annotations", "equal", "Number", 0),
@@ -41,7 +41,6 @@ _SKIPPED: Final = (
 class _Annotation(msgspec.Struct, gc=False):
     id: int
     was_cancelled: bool = False
-    completed_by: Any = None
     result: Any = None
 
 
@@ -152,9 +151,10 @@ def _requeue(client: LabelStudioClient, task: _Task, request: str, report: Reque
         _clear(client, skip)
         report.skips_cleared += 1
     changes: dict[str, Any] = {"meta": requeued_meta(task.meta, request)}
-    people = {repr(one.completed_by) for one in task.annotations if not one.was_cancelled}
-    if task.is_labeled or len(people) >= task.overlap:
-        changes |= {"overlap": max(task.overlap, len(people) + 1), "is_labeled": False}
+    # Label Studio counts submissions, also where several are of one person.
+    submitted = len(task.annotations) - len(skips)
+    if task.is_labeled or submitted >= task.overlap:
+        changes |= {"overlap": max(task.overlap, submitted + 1), "is_labeled": False}
     # Last, so that what is broken off before it is done again.
     _change(client, task.id, changes)
     report.requeued += 1
