@@ -62,6 +62,11 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         :param unknown: names in the dictionary whose values are known later only, and are left out now
         :raises ValueError: it has something that is no filter, or whose value makes no sense
         """
+        if not isinstance(given, (Mapping, Sequence)) or isinstance(given, (str, bytes)):
+            raise ValueError(  # noqa: TRY004 - as the docstring says
+                f"items takes a dictionary or a list of item keys, not {given!r}. Pass another task's output itself, "
+                "or set render_template_as_native_obj on the DAG."
+            )
         said = dict(given) if isinstance(given, Mapping) else {"item_keys": list(given)}
         if not said:
             raise ValueError("items is empty: say which items, or leave it out for all of them.")
@@ -113,7 +118,8 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def describe(self) -> dict[str, Any]:
         """Return what it says, in plain JSON: equal for equal filters. Of many keys, how many they are and a hash."""
-        told: dict[str, Any] = {name: value for name, value in msgspec.to_builtins(self).items() if value is not None}
+        plain = msgspec.json.decode(msgspec.json.encode(self))  # tuples as lists: as it is when it has landed
+        told: dict[str, Any] = {name: value for name, value in plain.items() if value is not None}
         for name in _LISTS:
             if name in told:
                 told[name] = sorted(set(told[name]))
@@ -158,4 +164,8 @@ def _parse_time(text: str) -> datetime:
     try:
         return datetime.combine(date.fromisoformat(text), datetime.min.time())
     except ValueError:
+        pass
+    try:
         return msgspec.convert(text.replace(" ", "T", 1), datetime)
+    except msgspec.ValidationError:
+        return datetime.fromisoformat(text)  # without seconds

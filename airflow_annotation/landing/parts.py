@@ -6,7 +6,7 @@ planned; what is read is what was found then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypedDict
 
 import msgspec
@@ -153,17 +153,14 @@ def check_same_part(landed: Mapping[str, Any], asked: Mapping[str, Any], *, dest
     )
 
 
-def keep_statuses(batches: Iterable[LabelTables], statuses: Sequence[str] | None) -> Iterator[LabelTables]:
+def keep_statuses(batches: Iterable[LabelTables], statuses: Collection[str]) -> Iterator[LabelTables]:
     """Yield batches without the items that have another status by now than they had when they were listed.
 
     An item that somebody has just taken back would otherwise be one without labels in a dataset of labeled ones.
 
-    :param statuses: those that the part has; None for all
+    :param statuses: those that items of the part can have
     """
-    if statuses is None:
-        yield from batches
-        return
-    fitting = pa.array(statuses, pa.string())
+    fitting = pa.array(sorted(statuses), pa.string())
     for batch in batches:
         fits = pc.is_in(batch.items.column("status"), value_set=fitting)
         if pc.all(fits).as_py():

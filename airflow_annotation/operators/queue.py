@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import XComArg
@@ -142,8 +142,14 @@ class AssignItemsOperator(UploadTask):
     def _check_people(self) -> None:
         check_count("overlap", self.overlap)
         people: Any = self.annotators
-        if not is_templated(people) and not all(isinstance(one, str) and one for one in people):
-            raise ValueError(f"annotators takes a list of e-mail addresses, not {self.annotators!r}.")
+        if is_templated(people):
+            return
+        is_list = isinstance(people, Iterable) and not isinstance(people, (str, bytes, Mapping))
+        if not is_list or not all(isinstance(one, str) and one for one in people):
+            raise ValueError(
+                f"annotators takes a list of e-mail addresses, not {self.annotators!r}. Pass another task's output "
+                "itself, or set render_template_as_native_obj on the DAG."
+            )
 
 
 def _list_keys(task: RequeueItemsOperator | AssignItemsOperator, context: Context) -> Iterator[str]:

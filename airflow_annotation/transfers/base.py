@@ -362,6 +362,10 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
     def _read_and_land(self, landing: LandingPlan) -> LandingResult:
         with working_folder() as folder:
             spool = self.read(landing, ObjectStoragePath(f"file://{folder}"))
+            if landing.full and is_part(landing.settings):
+                other = self.find_landed(landing.project)  # another may have landed since this one was planned
+                if other is not None:
+                    self.check_part(other.settings)
             report, landed = self.report(landing, spool), self.land(landing, spool)
             if "left_out" in report and "left_out" in landed:
                 landed["left_out"] = {**report["left_out"], **landed["left_out"]}
@@ -389,7 +393,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         project, mapping = landing.project, self.field_mapping or {}
         batches = self.hook.read_tables(project, self.read_options, item_ids)
         if (part := self.find_part()) is not None:
-            batches = keep_statuses(batches, part.statuses)
+            batches = keep_statuses(batches, part.fitting_statuses)
         if self._consensus is not None:
             batches = merge_batches(batches, self._consensus, landing.label_schema, self._left_out)
         started = logged = time.monotonic()

@@ -158,6 +158,13 @@ def test_what_is_wrong_is_an_error_when_the_dag_is_parsed(arguments: dict[str, A
         AssignItemsOperator(task_id="assign", **{"annotators": ["ann@example.com"], **arguments})
 
 
+def test_a_template_that_gives_text_for_the_annotators_is_an_error_that_says_so() -> None:
+    task = AssignItemsOperator(task_id="assign", annotators=["ann@example.com"])
+    task.annotators = "['ann@example.com']"
+    with pytest.raises(AnnotationError, match=r"annotators takes a list .* render_template_as_native_obj"):
+        task.execute(task_context())
+
+
 @given(
     st.integers(1, 5).flatmap(
         lambda people: st.tuples(

@@ -27,7 +27,7 @@ from airflow_annotation.transfers.annotations_to_iceberg import AnnotationsToIce
 from airflow_annotation.warehouses import iceberg
 from airflow_annotation.warehouses.iceberg import IcebergTables
 from tests.support.connections import airflow_connection
-from tests.support.generated import GeneratedHook, boxes, label_tables, project_uri, rows_of, sorted_rows
+from tests.support.generated import GeneratedHook, OvertakenHook, boxes, label_tables, project_uri, rows_of, sorted_rows
 from tests.support.task_context import task_context
 from tests.support.three_people import labeled_by_three
 from tests.transfers.conftest import Land
@@ -83,6 +83,14 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
 def test_rows_read_back_equal(lake: Lake, land: Land, batches: list[LabelTables]) -> None:
     land(lake.operator(full_refresh=True), batches)
     assert lake.rows() == lake.newest_rows() == rows_of(batches)
+
+
+def test_a_part_does_not_take_the_place_of_what_lands_while_it_is_read(lake: Lake, land: Land) -> None:
+    late = lake.operator(items=["photo-1"], project="1")
+    late.__dict__["hook"] = OvertakenHook([boxes(6)], lambda: land(lake.operator(), [boxes(6)]))
+    with pytest.raises(AnnotationError, match="all items"):
+        late.execute(task_context())
+    assert lake.rows() == rows_of([boxes(6)])
 
 
 def test_a_refresh_is_a_snapshot_of_each_table_that_changes(lake: Lake, land: Land) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -135,12 +136,12 @@ def test_the_keys_of_a_query_are_asked_for_at_each_landing(land: Land, tmp_path:
         run("create table chosen (item_key text, night integer)")
         run("insert into chosen values ('photo-1', 1), ('photo-2', 1), ('photo-3', 2)")
         sql = "select item_key from chosen where night = ?"
-        items = {"sql": sql, "sql_conn_id": keys, "sql_parameters": [1]}
+        items = {"sql": sql, "sql_conn_id": keys, "sql_parameters": (1,)}
         land(to_dataset(tmp_path / "labels", items=items), [boxes(6)])
         run("update chosen set night = 3 - night")
         landed = land(to_dataset(tmp_path / "labels", items=items), [boxes(6)])
         assert (landed["full"], landed["changed_items"], landed["removed_items"]) == (False, 1, 2)
-        assert landed["part"] == items
+        assert landed["part"] == {**items, "sql_parameters": [1]}, "as it is in JSON"
         both = {"sql": "select night, night + 1 as next from chosen", "sql_conn_id": keys}
         with pytest.raises(AnnotationError, match="night, next"):
             land(to_dataset(tmp_path / "other", items=both), [boxes(6)])
@@ -154,11 +155,17 @@ class TakenBackHook(GeneratedHook):
             yield with_status(batch, "unlabeled", "3")
 
 
-def test_an_item_that_is_taken_back_while_it_lands_is_not_in_a_part_of_labeled_ones(tmp_path: Path) -> None:
-    operator = to_dataset(tmp_path, project="1", items=LABELED)
-    operator.__dict__["hook"] = TakenBackHook([boxes(6)])
+@pytest.mark.parametrize(("labeled", "landed"), [(LABELED, "01245"), ({"completed_before": "2100-01-01"}, "124")])
+def test_an_item_that_is_taken_back_while_it_lands_is_not_in_a_part_of_labeled_ones(
+    tmp_path: Path, labeled: dict[str, Any], landed: str
+) -> None:
+    operator = to_dataset(tmp_path, project="1", items=labeled)
+    batch = boxes(6)
+    dated = [{**row, "created_at": datetime(2026, 1, 1, tzinfo=timezone.utc)} for row in batch.annotations.to_pylist()]
+    batch = batch._replace(annotations=pa.RecordBatch.from_pylist(dated, schema=batch.annotations.schema))
+    operator.__dict__["hook"] = TakenBackHook([batch])
     operator.execute(task_context())
-    assert {row["item_id"] for row in rows_in(tmp_path)["items"]} == {"0", "1", "2", "4", "5"}
+    assert {row["item_id"] for row in rows_in(tmp_path)["items"]} == set(landed)
     assert {row["item_id"] for row in rows_in(tmp_path)["labels"]} == {"1", "2", "4"}
 
 
@@ -221,7 +228,7 @@ def test_templates_and_other_tasks_say_what_a_part_is(tmp_path: Path) -> None:
     assert dag.get_task("select").downstream_task_ids == {"listed", "land"}
     listed.project = "1"
     listed.__dict__["hook"] = GeneratedHook([boxes(2)])
-    for nothing in (None, {"item_keys": None}):
+    for nothing in (None, {"item_keys": None}, "['photo-1']"):
         listed.items = nothing
         with pytest.raises(AnnotationError, match="'listed'"):
             listed.execute(task_context())
@@ -236,6 +243,7 @@ def test_equal_filters_are_told_alike_and_many_keys_by_their_hash() -> None:
     assert told == ItemFilter.of({"item_keys": [*reversed(keys), keys[0]]}).describe()
     assert told != ItemFilter.of([*keys[:-1], "photo-300"]).describe()
     assert json.loads(json.dumps(told)) == told
+    assert ItemFilter.of({"created_after": "2026-11-28T00:00"}) == ItemFilter.of({"created_after": "2026-11-28"})
     night = {"created_after": "2026-11-28T01:00:00+01:00", "statuses": ["skipped", "labeled"], "tab": 7}
     assert ItemFilter.of(night).describe() == {
         "created_after": "2026-11-28T00:00:00Z",
