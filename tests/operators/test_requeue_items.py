@@ -99,9 +99,12 @@ def test_an_item_with_two_submissions_of_one_person_goes_to_another(
     answer(hook.client, task)
     assert requeue(project, label_studio_conn_id, items=["a"])["requeued"] == 1
     with closing(second_person(hook)) as second:
-        assert next_of(second, project) == "a", "Label Studio counts submissions, not people"
+        assert next_of(second, project) == "a", "it is given out by its submissions, not by their people"
         answer(second, task)
-    assert statuses(hook, project) == {"a": "labeled"}
+    assert statuses(hook, project) == {"a": "partial"}, "it is finished by their people"
+    assert requeue(project, label_studio_conn_id, "run 2", items=["a"])["requeued"] == 1
+    with closing(second_person(hook)) as third:
+        assert next_of(third, project) == "a"
 
 
 @pytest.mark.parametrize("skip_queue", ["REQUEUE_FOR_OTHERS", "IGNORE_SKIPPED"])

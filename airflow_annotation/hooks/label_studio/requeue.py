@@ -144,15 +144,15 @@ def _requeue(client: LabelStudioClient, task: _Task, request: str, report: Reque
         report.requeued += 1
         return
     skips = [one for one in task.annotations if one.was_cancelled]
-    if not task.is_labeled and not skips:
+    submitted = len(task.annotations) - len(skips)
+    if not task.is_labeled and not skips and submitted < task.overlap:
         report.waiting += 1
         return
     for skip in skips:
         _clear(client, skip)
         report.skips_cleared += 1
     changes: dict[str, Any] = {"meta": requeued_meta(task.meta, request)}
-    # Label Studio counts submissions, also where several are of one person.
-    submitted = len(task.annotations) - len(skips)
+    # A task is given out by the number of its submissions, and finished by that of their people.
     if task.is_labeled or submitted >= task.overlap:
         changes |= {"overlap": max(task.overlap, submitted + 1), "is_labeled": False}
     # Last, so that what is broken off before it is done again.
