@@ -136,6 +136,7 @@ def wait_for_person(home: Path, label_studio: LabelStudio, airflow: Airflow) -> 
     run_id = airflow.trigger(DAG_ID, {"dataset": (home / DATASET).as_uri()})
     print(f"""Both servers stay up until Ctrl-C.
   Label Studio  {label_studio.url}  {label_studio_server.USERNAME} / {label_studio_server.PASSWORD}
+  Its API key   {label_studio.api_key}
   Airflow       {airflow.url}  {airflow_server.USERNAME} / {airflow_server.PASSWORD}
   Its page      {airflow.url}/plugin/annotation
 Another run waits for you: label its photos in the newest project of Label Studio, and watch the DAG go on at
