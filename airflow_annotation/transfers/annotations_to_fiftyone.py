@@ -20,6 +20,7 @@ from airflow_annotation.labels.fiftyone.merge import Deletions
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing.landings_row import landed_of, landings_row
 from airflow_annotation.landing.lineage import LandedAsset
+from airflow_annotation.landing.parts import is_part
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 from airflow_annotation.landing.spool import Spool
@@ -138,11 +139,13 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         merger = SampleMerger(landing.project.uri, targets, self.deletions)
         version = uuid.uuid4().hex
         parts: list[str] = []
+        merged: set[str] = set()
         counts: Counter[str] = Counter()
         for batch in self.checked(spool.batches()):
             items = [*item_labels(batch)]
             samples = self._find_samples(dataset, items, [target.name for target in targets])
             records, changed = self._merge_batch(batch, items, samples, known, merger)
+            merged.update(record.item_id for record in records)
             # Before the samples: labels of a landing that dies here are known to the next one.
             parts.append(ledger.write_part(version, len(parts), records))
             with open_view(dataset, None).save_context() as context:
@@ -159,6 +162,10 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         if len(landing.vanished) and not landing.full:
             gone = [Record(item_id, {}) for item_id in landing.vanished.to_pylist()]
             parts.append(ledger.write_part(version, len(parts), gone))
+        if landing.full and is_part(landing.settings):
+            # Items that do not fit now may fit again: what people delete in them until then is to go.
+            others = {item_id: fields for item_id, fields in known.items() if item_id not in merged}
+            parts += ledger.write_parts(version, len(parts), others)
         row = landings_row(landing, version)
         if row["full_at"] is None and last is not None:
             row["full_at"] = last["full_at"]

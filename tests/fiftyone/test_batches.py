@@ -33,10 +33,9 @@ def of_files(batch: LabelTables) -> LabelTables:
     return batch._replace(items=batch.items.set_column(place, batch.items.schema.field(place), uris.cast(pa.string())))
 
 
-def land(dataset: Any, *batches: LabelTables) -> Any:
-    task = AnnotationsToFiftyOneOperator(
-        task_id="merge", annotation_conn_id="tool", project="1", dataset=dataset.name, match_by="filepath"
-    )
+def land(dataset: Any, *batches: LabelTables, **arguments: Any) -> Any:
+    common: Any = {"annotation_conn_id": "tool", "project": "1", "dataset": dataset.name, "match_by": "filepath"}
+    task = AnnotationsToFiftyOneOperator(task_id="merge", **common, **arguments)
     task.__dict__["hook"] = GeneratedHook([of_files(batch) for batch in batches])
     return task.execute(task_context())
 
@@ -59,3 +58,16 @@ def test_a_large_project_is_merged_in_batches_and_only_what_changed_is_merged_ag
     assert (gone["removed_items"], gone["rows"]["samples"]) == (10, 0)
     assert photos.count("objects.detections") == 2 * (labeled - 8) + 8, "the labels of items that are gone stay"
     assert land(photos, boxes(1500), boxes(ITEMS - 1510, first=1500))["unchanged_items"] == ITEMS - 10
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_what_people_delete_in_an_item_that_left_a_part_goes_when_it_comes_back(
+    photos: Any, monkeypatch: pytest.MonkeyPatch, full: bool
+) -> None:
+    monkeypatch.setattr(ledger, "_PARTS_MAX", 1)
+    part: Any = {"items": {"statuses": ["labeled"]}}
+    assert land(photos, boxes(10), **part)["rows"]["added"] == 16
+    for _ in range(2):
+        assert land(photos, boxes(9), full_refresh=full, **part)["rows"]["deleted"] == 0
+    back = land(photos, boxes(9), boxes(1, first=9, per_item=1), **part)
+    assert (back["changed_items"], back["rows"]["added"], back["rows"]["deleted"]) == (1, 0, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -25,7 +26,8 @@ class Record(msgspec.Struct, array_like=True):
 
     :param item_id: the item
     :param labels: by field, the ids of the labels that the tool has had
-    :param state: the rest of the item's state, see :func:`encode_states`; None where the item is gone from the tool
+    :param state: the rest of the item's state, see :func:`encode_states`; None where the item is gone from the tool, or
+        from the part that has landed
     """
 
     item_id: str
@@ -93,6 +95,27 @@ class Ledger:
         self._store.set(key, msgspec.json.encode(records).decode())
         return key
 
+    def write_parts(
+        self, version: str, number: int, known: Known, states: Mapping[str, list[Any] | None] = MappingProxyType({})
+    ) -> list[str]:
+        """Write what is known of items, whether they are landed or not, and return the names of the parts.
+
+        :param version: of the landing
+        :param number: of the first part
+        :param known: the labels that the tool has had
+        :param states: of the items that are landed
+        """
+        records = [
+            Record(item_id, {field: sorted(ids) for field, ids in fields.items() if ids}, states.get(item_id))
+            for item_id, fields in known.items()
+            if any(fields.values()) or item_id in states
+        ]
+        starts = range(0, len(records), _RECORDS_AT_ONCE)
+        return [
+            self.write_part(version, place, records[start : start + _RECORDS_AT_ONCE])
+            for place, start in enumerate(starts, number)
+        ]
+
     def commit(self, landing: Mapping[str, Any], parts: Sequence[str], *, full: bool) -> None:
         """Make a landing the last one.
 
@@ -105,15 +128,8 @@ class Ledger:
             head["parts"] = [*(self._store.get(self._project) or {"parts": []})["parts"], *parts]
         self._store.set(self._project, head)
         if not full and len(head["parts"]) > _PARTS_MAX:
-            known = self.read_known()
-            records = [
-                Record(one.item_id, {field: sorted(ids) for field, ids in known[one.item_id].items()}, one.state)
-                for one in self._landed()
-            ]
-            head["parts"] = [
-                self.write_part(f"{landing['version']}+", number, records[start : start + _RECORDS_AT_ONCE])
-                for number, start in enumerate(range(0, len(records), _RECORDS_AT_ONCE))
-            ]
+            states = {one.item_id: one.state for one in self._landed()}
+            head["parts"] = self.write_parts(f"{landing['version']}+", 0, self.read_known(), states)
             self._store.set(self._project, head)
         for key in set(self._parts()) - set(head["parts"]):
             self._store.delete(key)
