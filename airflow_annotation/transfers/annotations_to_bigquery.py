@@ -161,7 +161,14 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             }
             try:
                 self._stage(client, landing, spool, version, staging)
-                script = bigquery_tables.landing_script(tables, staging, columns, full=landing.full, emptied=emptied)
+                script = bigquery_tables.landing_script(
+                    tables,
+                    staging,
+                    columns,
+                    full=landing.full,
+                    follows_any=landing.reads_all,  # a part is planned again, which checks what it takes the place of
+                    emptied=emptied,
+                )
                 answer = self._run_script(client, script, f"airflow_annotation_{version}_commit")
             finally:
                 for name in staging.values():

@@ -28,7 +28,7 @@ REPLACED: Final = "replaced"
 """The staging table of the items whose rows go."""
 
 PREVIOUS_VERSION: Final = "previous_version"
-"""The staging table's column for the landing that a refresh starts from."""
+"""The staging table's column for the landing that was the last one when this one was planned."""
 
 _TYPES: Final[dict[pa.DataType, str]] = {
     pa.string(): "STRING",
@@ -120,11 +120,12 @@ def landing_script(
     columns: Mapping[str, list[SchemaField]],
     *,
     full: bool,
+    follows_any: bool,
     emptied: Sequence[str] = (),
 ) -> str:
     """Return the script that lands what is in the staging tables, in one transaction.
 
-    It answers one row: ``moved``, whether another landing of the project was committed since the refresh was planned
+    It answers one row: ``moved``, whether another landing of the project was committed since this one was planned
     and nothing was done, and the project's rows of each table as they are counted now. All
     values come from the staging tables, so that none is part of the script. A script that fails leaves all as it was
     (https://cloud.google.com/bigquery/docs/transactions).
@@ -132,13 +133,14 @@ def landing_script(
     :param tables: full names, by table
     :param staging: full names of the staging tables, by table, and of :data:`REPLACED`
     :param columns: of the tables that land, and of ``landings``
-    :param emptied: full names of tables that do not land any more: the project's rows go
     :param full: whether all rows of the project go, or those of the items in :data:`REPLACED`
+    :param follows_any: whether it takes the place of whatever has landed since it was planned
+    :param emptied: full names of tables that do not land any more: the project's rows go
     """
     landings, staged = f"`{tables[LANDINGS]}`", f"`{staging[LANDINGS]}`"
     moved = (
         "FALSE"
-        if full
+        if follows_any
         else f"""COALESCE((SELECT version FROM {landings} WHERE project = landed_project LIMIT 1), '')
     != COALESCE((SELECT {PREVIOUS_VERSION} FROM {staged} LIMIT 1), '')"""
     )

@@ -11,7 +11,7 @@ names, and takes the others back. Snapshots of other projects, compactions and w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
@@ -217,17 +217,16 @@ class IcebergTables:
         with suppress(NoSuchTableError):
             self.replace(name, None, project, pa.array([], pa.string()), ())
 
-    def save_landing(self, row: Mapping[str, Any], follows: str | None) -> None:
+    def save_landing(self, row: Mapping[str, Any], check: Callable[[Mapping[str, Any] | None], None]) -> None:
         """Write a project's row in ``landings``.
 
         :param row: the row
-        :param follows: the version of the landing that it follows; None for whatever is there
+        :param check: is given the row that it takes the place of, None where there is none, and raises if it must not
         :raises LandingMovedError: another landing of the project was committed meanwhile
         """
         table = self._load(LANDINGS)
         project = row["project"]
-        if follows is not None and [row["version"] for row in _landings(table, project)] != [follows]:
-            raise LandingMovedError(f"Another landing of {project} was committed since this one was planned.")
+        check(next(iter(_landings(table, project)), None))
         batch = pa.RecordBatch.from_pylist([dict(row)], schema=ICEBERG_LANDINGS)
         gone = [task.file for task in _files_at(table, project, None)]
         _commit(table, project, gone, _write(table, project, [batch]))

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 import pytest
 
 from airflow_annotation.datasets.fiftyone import ledger
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_fiftyone import AnnotationsToFiftyOneOperator
-from tests.support.generated import GeneratedHook, boxes
+from tests.support.generated import GeneratedHook, OvertakenHook, boxes
 from tests.support.task_context import task_context
 
 ITEMS = 2300
@@ -33,9 +34,14 @@ def of_files(batch: LabelTables) -> LabelTables:
     return batch._replace(items=batch.items.set_column(place, batch.items.schema.field(place), uris.cast(pa.string())))
 
 
+def merge_task(dataset: Any, **arguments: Any) -> AnnotationsToFiftyOneOperator:
+    return AnnotationsToFiftyOneOperator(
+        task_id="merge", annotation_conn_id="tool", project="1", dataset=dataset.name, match_by="filepath", **arguments
+    )
+
+
 def land(dataset: Any, *batches: LabelTables, **arguments: Any) -> Any:
-    common: Any = {"annotation_conn_id": "tool", "project": "1", "dataset": dataset.name, "match_by": "filepath"}
-    task = AnnotationsToFiftyOneOperator(task_id="merge", **common, **arguments)
+    task = merge_task(dataset, **arguments)
     task.__dict__["hook"] = GeneratedHook([of_files(batch) for batch in batches])
     return task.execute(task_context())
 
@@ -71,3 +77,27 @@ def test_what_people_delete_in_an_item_that_left_a_part_goes_when_it_comes_back(
         assert land(photos, boxes(9), full_refresh=full, **part)["rows"]["deleted"] == 0
     back = land(photos, boxes(9), boxes(1, first=9, per_item=1), **part)
     assert (back["changed_items"], back["rows"]["added"], back["rows"]["deleted"]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("moment", ["read", "merged"])
+def test_what_lands_while_a_part_lands_is_not_replaced_by_it(
+    photos: Any, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    others: list[Any] = [lambda: land(photos, boxes(6))]
+    late = merge_task(photos, items=["photo-1"])
+    late.__dict__["hook"] = GeneratedHook([of_files(boxes(6))])
+    if moment == "read":
+        late.__dict__["hook"] = OvertakenHook([of_files(boxes(6))], others.pop())
+    write_part = ledger.Ledger.write_part
+
+    def overtaken(*arguments: Any) -> str:
+        if others:
+            others.pop()()
+        return write_part(*arguments)
+
+    monkeypatch.setattr(ledger.Ledger, "write_part", overtaken)
+    with pytest.raises(AnnotationError, match="all items"):
+        late.execute(task_context())
+    again = land(photos, boxes(6))
+    assert (again["full"], again["changed_items"], again["unchanged_items"]) == (False, 0, 6)
+    assert land(photos, boxes(6), items=["photo-1"], full_refresh=True)["rows"]["samples"] == 1

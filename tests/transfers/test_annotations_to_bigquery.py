@@ -25,7 +25,17 @@ from airflow_annotation.warehouses import bigquery as bigquery_tables
 from devtools.processes import REPOSITORY
 from tests.docs.code_blocks import code_blocks
 from tests.servers.bigquery import PROJECT
-from tests.support.generated import SCHEMA, GeneratedHook, batch_of, boxes, label_tables, project_uri, sorted_rows
+from tests.support.generated import (
+    SCHEMA,
+    GeneratedHook,
+    OvertakenHook,
+    batch_of,
+    boxes,
+    label_tables,
+    project_uri,
+    sorted_rows,
+)
+from tests.support.task_context import task_context
 from tests.support.three_people import labeled_by_three
 from tests.transfers.conftest import Land
 
@@ -122,6 +132,15 @@ def test_a_part_lands_and_a_refresh_keeps_to_it(dataset: Dataset, land: Land) ->
     assert (again["full"], again["changed_items"]) == (False, 2)
     with pytest.raises(AnnotationError, match="photo-2"):
         land(dataset.operator(items=["photo-2"]), [boxes(6)])
+
+
+def test_what_lands_while_a_part_is_read_is_not_replaced_by_it(dataset: Dataset, land: Land) -> None:
+    late = dataset.operator(items=["photo-1"], project="1")
+    late.__dict__["hook"] = OvertakenHook([boxes(6)], lambda: land(dataset.operator(), [boxes(6)]))
+    with pytest.raises(AnnotationError, match="all items"):
+        late.execute(task_context())
+    assert dataset.query("SELECT COUNT(*) FROM @items") == [(6,)]
+    assert land(dataset.operator(items=["photo-1"], full_refresh=True), [boxes(6)])["rows"]["items"] == 1
 
 
 def test_a_landing_returns_a_small_summary_and_leaves_no_staging_table(dataset: Dataset, land: Land) -> None:

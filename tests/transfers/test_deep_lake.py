@@ -27,7 +27,7 @@ from airflow_annotation.media.video import VideoReader
 from airflow_annotation.transfers.annotations_to_deep_lake import AnnotationsToDeepLakeOperator
 from tests.support.datasets import box, item, mask, point, polygon
 from tests.support.generated import SCHEMA as BOXES
-from tests.support.generated import GeneratedHook, boxes
+from tests.support.generated import GeneratedHook, OvertakenHook, boxes
 from tests.support.task_context import task_context
 from tests.support.videos import make_video, shown_number
 from tests.transfers.doomed import DoomedLanding
@@ -390,6 +390,18 @@ def test_a_landing_that_another_one_overtakes_plans_again(
     assert (landed["changed_items"], landed["unchanged_items"]) == (1, 2)
     assert opened(target)["lb_meta/item_key"][:] == ["a", "b", "c"]
     assert opened(target).branches.names() == ["main"]
+
+
+def test_what_lands_while_a_part_is_read_is_not_replaced_by_it(tmp_path: Path, photos: Path) -> None:
+    target, items = tmp_path / "lake", [photo(photos, "a"), photo(photos, "b")]
+    late = AnnotationsToDeepLakeOperator(
+        task_id="land", target=str(target), media_roots=["/"], items=["a"], project="1"
+    )
+    late.__dict__["hook"] = OvertakenHook(items, lambda: land(target, *items, schema=BOXES))
+    with pytest.raises(AnnotationError, match="all items"):
+        late.execute(task_context())
+    assert opened(target)["lb_meta/item_key"][:] == ["a", "b"]
+    assert land(target, *items, schema=BOXES, items=["a"], full_refresh=True)["rows"] == {"images": 1}
 
 
 def test_two_landings_at_once_do_not_cross(tmp_path: Path, photos: Path) -> None:

@@ -226,6 +226,31 @@ def test_a_refresh_is_not_applied_to_another_landing_than_it_was_planned_for(
     assert lake.rows() == lake.newest_rows() == rows_of([boxes(7)])
 
 
+@pytest.mark.parametrize("moment", ["read", "written"])
+def test_what_lands_while_a_part_lands_is_not_replaced_by_it(
+    lake: Lake, land: Land, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    others: list[Any] = [lambda: land(lake.operator(), [boxes(6)])]
+    late = lake.operator(items=["photo-1"], project="1")
+    late.__dict__["hook"] = GeneratedHook([boxes(6)])
+    if moment == "read":
+        late.__dict__["hook"] = OvertakenHook([boxes(6)], others.pop())
+    replace = IcebergTables.replace
+
+    def overtaken(tables: IcebergTables, name: str, *arguments: Any) -> Any:
+        replaced = replace(tables, name, *arguments)
+        if name == "labels" and others:
+            others.pop()()
+        return replaced
+
+    monkeypatch.setattr(IcebergTables, "replace", overtaken)
+    with pytest.raises(AnnotationError, match="all items"):
+        late.execute(task_context())
+    assert not others
+    assert lake.rows() == lake.newest_rows() == rows_of([boxes(6)])
+    assert land(lake.operator(items=["photo-1"], full_refresh=True), [boxes(6)])["rows"]["items"] == 1
+
+
 def land_until(conn_id: str, kind: str, function: str, table: str) -> None:
     """Land in a process that is killed where a function is called for a table."""
     original = getattr(iceberg, function)
