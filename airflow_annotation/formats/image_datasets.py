@@ -49,6 +49,7 @@ class ImageFormat(NamedTuple):
     :param clips: whether it cuts shapes off at the edges of the image, so that some are nothing
     :param write: writes the images into a folder; returns the files that have the objects of many images
     :param drawn_as: what becomes of masks, see :class:`~airflow_annotation.formats.image_reader.ImageReader`
+    :param holds_media: whether its own files hold the images, so that these have no files beside them
     """
 
     options: type[ImageOptions]
@@ -59,6 +60,7 @@ class ImageFormat(NamedTuple):
     all_frames: bool = False
     clips: bool = False
     drawn_as: Callable[[Any], DrawnAs] = lambda _: "boxes"
+    holds_media: bool = False
 
 
 def write_images(
@@ -104,14 +106,14 @@ def write_images(
         find_suffix=landed_media.find_suffix if landed_media is not None else None,
     )
     make_folder(folder.fs, folder.path)
-    with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder, item_files) as files:
+    with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder, item_files, landed_media) as files:
 
         def placed() -> Iterator[ImageBatch]:
             for batch in reader.read(batches):
                 paths = [format_.image_path(image, options) for image in batch.images]
                 reader.left_out["images without a class"] += paths.count(None)
                 index.write(_index_rows(batch.images, paths))
-                if landed_media is not None:
+                if landed_media is not None and not format_.holds_media:
                     place_media(landed_media, folder, batch.images, paths, item_files)
                 yield batch
 

@@ -15,6 +15,7 @@ answers of fields that the label schema does not have.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
@@ -26,6 +27,7 @@ from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
+from airflow_annotation.labels.arrays import FloatArray, IntArray
 
 
 class ImageFolderOptions(ImageOptions, frozen=True):
@@ -50,18 +52,30 @@ def write_image_folder(
                 if image.split not in files:
                     files[image.split] = opened.enter_context(folder.open(f"{image.split}/metadata.jsonl"))
                 record: dict[str, Any] = {"file_name": image.name, "item_key": image.item_key}
-                unknown = image.answers.keys() - classes.answers.keys()
-                batch.left_out["answers of unknown fields"] += sum(len(image.answers[field]) for field in unknown)
-                for field, several in classes.answers.items():
-                    answer = image.answers.get(field, [])
-                    if not several:
-                        batch.left_out["further answers to a question with one"] += len(set(answer) - set(answer[:1]))
-                    record[field] = answer if several else next(iter(answer), None)
+                record |= find_answers(image, classes, batch.left_out)
                 if classes.names:
-                    record["objects"] = {
-                        "bbox": pixels[start:end].tolist(),
-                        "categories": [classes.names[index] for index in batch.class_index[start:end].tolist()],
-                    }
+                    record["objects"] = named_boxes(pixels[start:end], batch.class_index[start:end], classes)
                 files[image.split].write(msgspec.json.encode(record) + b"\n")
                 objects[image.split] = objects.get(image.split, 0) + end - start
     return [file.describe(f"{split}/metadata.jsonl", objects[split]) for split, file in sorted(files.items())]
+
+
+def find_answers(image: LabeledImage, classes: DatasetClasses, left_out: Counter[str]) -> dict[str, Any]:
+    """Return the answers to each question about an image: a class, the list of its classes, or None.
+
+    :param left_out: counts answers that have no place
+    """
+    answers: dict[str, Any] = {}
+    unknown = image.answers.keys() - classes.answers.keys()
+    left_out["answers of unknown fields"] += sum(len(image.answers[field]) for field in unknown)
+    for field, several in classes.answers.items():
+        answer = image.answers.get(field, [])
+        if not several:
+            left_out["further answers to a question with one"] += len(set(answer) - set(answer[:1]))
+        answers[field] = answer if several else next(iter(answer), None)
+    return answers
+
+
+def named_boxes(boxes: FloatArray, class_index: IntArray, classes: DatasetClasses) -> dict[str, Any]:
+    """Return the objects of an image: their boxes, in pixels, and the names of their classes."""
+    return {"bbox": boxes.tolist(), "categories": [classes.names[index] for index in class_index.tolist()]}

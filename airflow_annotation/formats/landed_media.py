@@ -54,5 +54,5 @@ class LandedMedia(Protocol):
         ...
 
     def read(self, medium: PlacedMedium) -> bytes | None:
-        """Return the content of a file, None if it has not landed."""
+        """Return the content of a file or a frame, None if it has not landed."""
         ...

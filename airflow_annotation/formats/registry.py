@@ -32,6 +32,7 @@ from airflow_annotation.formats import (
     preferences,
     semantic_masks,
     spacy_jsonl,
+    webdataset,
     yolo,
 )
 from airflow_annotation.formats.dataset_options import DatasetOptions, check_label_fields, rename_fields
@@ -111,6 +112,14 @@ IMAGE_FORMATS: Final[dict[str, ImageFormat]] = {
         lambda _: AREA_FIELDS,
         image_folder.image_path,
         image_folder.write_image_folder,
+    ),
+    "webdataset": ImageFormat(
+        webdataset.WebDatasetOptions,
+        lambda _: AREA_TYPES | CLASSIFICATION_TYPES,
+        lambda _: AREA_FIELDS,
+        webdataset.image_path,
+        webdataset.write_webdataset,
+        holds_media=True,
     ),
 }
 """The formats of images by name."""

@@ -25,7 +25,7 @@ from airflow_annotation.media.frames import FramesReport, OnError, add_frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.ranges import UrlSigner, resolve_signer
 from airflow_annotation.media.selections import Listed
-from airflow_annotation.media.storage import copy_files, without_connection
+from airflow_annotation.media.storage import copy_files, get_filesystem, without_connection
 from airflow_annotation.parameters import OperatorParameters, VisibleParameters
 
 if TYPE_CHECKING:
@@ -240,6 +240,7 @@ class LandedFrames:
         self._all_frames = all_frames
         self._counts = {"videos": 0, "frames": 0, "written": 0, "videos_not_read": 0}
         self._folder: FrameFolder | None = None
+        self._lock = threading.Lock()
 
     def report(self) -> dict[str, Any]:
         """Return where the frames are and how many: ``frames`` of these ``videos`` are there, ``written`` now."""
@@ -296,9 +297,10 @@ class LandedFrames:
         """Return None: the names of frames say what they are."""
         return None
 
-    def read(self, medium: PlacedMedium) -> bytes | None:  # noqa: ARG002 - frames are of videos
-        """Return None: the files themselves have not landed."""
-        return None
+    def read(self, medium: PlacedMedium) -> bytes | None:
+        """Return the content of a frame, None if it is not there; files themselves have not landed."""
+        path = None if medium.frame is None else self._find(medium)
+        return None if path is None else bytes(get_filesystem(self.target)[0].cat_file(path))
 
     def place(self, folder: ObjectStoragePath, media: Sequence[PlacedMedium], paths: Sequence[str | None]) -> set[str]:
         """Put frames where a dataset has them: as links on the worker's disk, as copies in a store.
@@ -311,14 +313,19 @@ class LandedFrames:
         copies: dict[str, str] = {}
         frames = [(image, path) for image, path in zip(media, paths, strict=True) if image.frame is not None and path]
         for image, path in frames:
-            if self._folder is None or self._folder.video_key != image.item_key:  # frames of a video follow each other
-                self._folder = FrameFolder(self.target, image.item_key)
-            name = image_name(image.frame or 0, self._image_format)
-            if name in self._folder.names:
-                copies[f"{self._folder.path}/{name}"] = f"{folder.path.rstrip('/')}/{path}"
+            if (found := self._find(image)) is not None:
+                copies[found] = f"{folder.path.rstrip('/')}/{path}"
         if len(copies) < len(frames):
             log.warning("The dataset has the labels of %d frames without the images.", len(frames) - len(copies))
         if self._folder:
             copy_files(self._folder.filesystem, folder.fs, copies)
         prefix = folder.path.rstrip("/") + "/"
         return {path.removeprefix(prefix) for path in copies.values()}
+
+    def _find(self, image: PlacedMedium) -> str | None:
+        """Return the path of a frame, None if it is not there."""
+        name = image_name(image.frame or 0, self._image_format)
+        with self._lock:
+            if self._folder is None or self._folder.video_key != image.item_key:  # frames of a video follow each other
+                self._folder = FrameFolder(self.target, image.item_key)
+            return f"{self._folder.path}/{name}" if name in self._folder.names else None

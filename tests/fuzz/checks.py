@@ -53,6 +53,7 @@ _TRAINING: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
     ("pascal_voc", {}),
     ("semantic_masks", {}),
     ("image_folder", {}),
+    ("webdataset", {}),
     ("conll", {"text": "story"}),
     ("conll", {"text": "talk", "cut_tokens": "split"}),
     ("spacy_jsonl", {"text": "story"}),

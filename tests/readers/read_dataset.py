@@ -129,6 +129,18 @@ def fiftyone_masks(folder: Path) -> Read:
         return {Path(path).name[0]: labels.mask[[0, 30, 80], [0, 30, 150]].tolist() for path, _, labels in importer}
 
 
+def webdataset(folder: Path) -> Read:
+    from webdataset import WebDataset  # type: ignore[import-not-found]
+
+    shards = sorted(map(str, folder.glob("train-*.tar")))
+    read = {}
+    for key, image, labels in WebDataset(shards, shardshuffle=False).decode("pil").to_tuple("__key__", "jpg", "json"):
+        assert image.size == (WIDTH, HEIGHT)
+        objects = labels["objects"]
+        read[key[0]] = [list(pair) for pair in zip(objects["categories"], objects["bbox"], strict=True)]
+    return read
+
+
 READERS: dict[str, Callable[[Path], Read]] = {
     **{f"ultralytics_{task}": partial(ultralytics, task=task) for task in ("detect", "obb", "segment", "pose")},
     "ultralytics_classify": ultralytics_classify,
@@ -141,6 +153,7 @@ READERS: dict[str, Callable[[Path], Read]] = {
     "fiftyone_yolo": fiftyone_yolo,
     "fiftyone_voc": fiftyone_voc,
     "fiftyone_masks": fiftyone_masks,
+    "webdataset": webdataset,
 }
 
 if __name__ == "__main__":

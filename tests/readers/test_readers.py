@@ -13,7 +13,7 @@ import pytest
 
 from airflow_annotation.labels.tables import LabelTables
 from devtools.processes import REPOSITORY
-from tests.support.datasets import add_images, box, item, point, write
+from tests.support.datasets import add_images, box, item, photo, point, write, write_with_files
 
 pytestmark = pytest.mark.readers
 
@@ -93,10 +93,21 @@ def test_a_reader_finds_what_was_labeled(  # noqa: PLR0917 - pytest passes them 
 ) -> None:
     write(tmp_path, batches, dataset_format, **options)
     add_images(tmp_path)
+    check_reader(reader, tmp_path, expected)
+
+
+def test_webdataset_finds_the_images_in_the_shards(tmp_path: Path) -> None:
+    boxes = [box("person", 0.1, 0.2, 0.25, 0.5), box("car", 0.5, 0.5, 0.5, 0.5)]
+    photos = [photo(tmp_path / "photos", "a", boxes), photo(tmp_path / "photos", "b", [box("tree", 0, 0, 0.5, 1)])]
+    write_with_files(tmp_path / "dataset", photos, "webdataset", shard_bytes=1)
+    check_reader("webdataset", tmp_path / "dataset", BOXES)
+
+
+def check_reader(reader: str, folder: Path, expected: dict[str, Any]) -> None:
     script = Path(__file__).with_name("read_dataset.py")
     done = subprocess.run(
-        [PYTHON, script, reader, tmp_path],
-        env={**os.environ, "YOLO_CONFIG_DIR": str(tmp_path)},
+        [PYTHON, script, reader, folder],
+        env={**os.environ, "YOLO_CONFIG_DIR": str(folder)},
         capture_output=True,
         text=True,
         check=False,

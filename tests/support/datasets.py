@@ -20,6 +20,9 @@ from airflow_annotation.formats.registry import read_options, write_training_dat
 from airflow_annotation.labels.masks import RLE
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.landing.landed_files import LandedFiles
+from airflow_annotation.media.access import AllowedMedia
+from airflow_annotation.media.frames import OnError
 from tests.support.generated import batch_of, project_uri
 
 SCHEMA = LabelSchema.from_dict(
@@ -123,6 +126,34 @@ def write(
         label_schema=schema,
         dataset_format=dataset_format,
         options=read_options(dataset_format, options),
+        left_out=left_out,
+    )
+
+
+def photo(folder: Path, key: str, *submissions: dict[str, Any] | list[dict[str, Any]]) -> LabelTables:
+    """Return the rows of an item whose image is in a folder, and put it there."""
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", (200, 100), (ord(key[0]),) * 3).save(folder / f"{key}.jpg")
+    return item(key, *submissions, media_uri=str(folder / f"{key}.jpg"))
+
+
+def write_with_files(
+    folder: Path,
+    batches: Iterable[LabelTables],
+    dataset_format: str,
+    on_error: OnError = "fail",
+    left_out: Counter[str] | None = None,
+    **options: Any,
+) -> None:
+    """Write a dataset into a folder, and the files of its items beside it before."""
+    media = LandedFiles(f"{folder}-media", allowed=AllowedMedia(["/"]), find_copy=None, on_error=on_error)
+    write_training_dataset(
+        dataset_path(str(folder)),
+        media.add_batches(batches),
+        label_schema=SCHEMA,
+        dataset_format=dataset_format,
+        options=read_options(dataset_format, options),
+        landed_media=media,
         left_out=left_out,
     )
 

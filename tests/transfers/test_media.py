@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import configparser
+import io
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +125,19 @@ def test_a_dataset_to_train_with_has_its_frames_where_it_says(
         assert row["file"].endswith(".png")
         with Image.open(folder / row["file"]) as image:
             assert shown_number(image) == row["frame"]
+
+
+def test_the_shards_of_webdataset_hold_the_frames(land: Land, tmp_path: Path, clip: Path) -> None:
+    batches = [video(clip, 3, 17), *(video(clip, 40, key=f"clip {n}") for n in range(2))]
+    landed = land_frames(land, tmp_path, *batches, dataset_format="webdataset", image_format="png")
+    folder = Path(landed["path"].removeprefix("file://"))
+    rows = image_index(folder).to_pylist()
+    assert sorted(row["frame"] for row in rows) == [3, 17, 40, 40]
+    with tarfile.open(folder / "train-000000.tar") as tar:
+        for row in rows:
+            assert row["file"].endswith(".png")
+            with Image.open(io.BytesIO(tar.extractfile(row["file"]).read())) as image:  # type: ignore[union-attr]
+                assert shown_number(image) == row["frame"]
 
 
 def test_a_sequence_of_mot_has_all_frames_of_its_length(land: Land, tmp_path: Path, clip: Path) -> None:

@@ -32,6 +32,7 @@ FORMATS: dict[str, dict[str, Any]] = {
     "pascal_voc": {},
     "semantic_masks": {},
     "image_folder": {},
+    "webdataset": {"splits": {"train": 0.7, "val": 0.3}},
     "jsonl": {},
     "csv": {},
 }
@@ -132,24 +133,27 @@ def test_where_nothing_has_changed_the_version_stays_and_other_options_ask_the_t
     assert digests(other) == digests(land(Tool(*tool.batches), tmp_path / "fresh", "yolo", dataset_options=options))
 
 
-def test_media_are_copied_once_and_are_in_every_version(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dataset_format", "start", "count"), [("yolo", "images/", 3), ("webdataset", "train-", 1)])
+def test_media_are_copied_once_and_are_in_every_version(
+    tmp_path: Path, dataset_format: str, start: str, count: int
+) -> None:
     home = tmp_path / "photos"
     home.mkdir()
     for number, key in enumerate("abc"):
         Image.new("RGB", (200, 100), (number, 0, 0)).save(home / f"{key}.png")
     tool = Tool(*photos("a", "b", home=home))
     media: dict[str, Any] = {"include_media": "files", "media_roots": [str(home)]}
-    land(tool, tmp_path / "kept", "yolo", keep_versions=1, **media)
+    land(tool, tmp_path / "kept", dataset_format, keep_versions=1, **media)
     tool.change(*photos("a", home=home), *photos("b", day=1, size=0.5, home=home), *photos("c", home=home))
     (home / "a.png").unlink()
-    again = land(tool, tmp_path / "kept", "yolo", keep_versions=1, **media)
+    again = land(tool, tmp_path / "kept", dataset_format, keep_versions=1, **media)
     assert again["media"]["written"] == 1
     found = digests(again)
-    assert sum(name.startswith("images/") for name in found) == 3
+    assert sum(name.startswith(start) for name in found) == count
     Image.new("RGB", (200, 100), (0, 0, 0)).save(home / "a.png")
     assert found == {
         name: digest
-        for name, digest in digests(land(Tool(*tool.batches), tmp_path / "fresh", "yolo", **media)).items()
+        for name, digest in digests(land(Tool(*tool.batches), tmp_path / "fresh", dataset_format, **media)).items()
         if not name.startswith("media/")
     }
 
