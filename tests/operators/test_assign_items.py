@@ -16,12 +16,14 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.assignment import Split
 from airflow_annotation.hooks.label_studio import LabelStudioHook
-from airflow_annotation.hooks.label_studio.assign import ASSIGNED_TO
+from airflow_annotation.hooks.label_studio.assign import ASSIGNED_TO, assign_items
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.queue import AssignItemsOperator
-from tests.support.queue_project import answer, make_queue_project, next_of, statuses, tasks_of
+from tests.servers.faults import fault_server
+from tests.support.queue_project import answer, gone, make_queue_project, next_of, statuses, tasks_of
 from tests.support.second_person import second_person
 from tests.support.task_context import task_context
 
@@ -156,6 +158,19 @@ def test_an_upload_says_how_many_people_label_each_item(
 def test_what_is_wrong_is_an_error_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AssignItemsOperator(task_id="assign", **{"annotators": ["ann@example.com"], **arguments})
+
+
+def test_an_item_that_is_deleted_while_items_are_split_fails_alone(
+    hook: LabelStudioHook, make_project: Callable[[str], AnnotationProject]
+) -> None:
+    project = make_project("abc")
+    people = ["annotator@example.com"]
+    with fault_server(hook.client.url, faults=[gone()]) as server:
+        client = LabelStudioClient(url=server.url, api_key=hook.connection.password or "", attempts=0)
+        report = assign_items(client, project.id, people)
+    assert (report.assigned, report.failed, report.annotators) == (2, 1, {people[0]: 2})
+    assert report.failures[0].item_key == "a"
+    assert people_of(hook, project) == {"a": "", "b": f"<{people[0]}>", "c": f"<{people[0]}>"}
 
 
 def test_a_template_that_gives_text_for_the_annotators_is_an_error_that_says_so() -> None:

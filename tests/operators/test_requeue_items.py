@@ -20,7 +20,7 @@ from airflow_annotation.hooks.label_studio.requeue import requeue_items
 from airflow_annotation.operators.queue import RequeueItemsOperator
 from tests.servers.faults import Fault, fault_server
 from tests.support.connections import airflow_connection
-from tests.support.queue_project import ANSWER, answer, make_queue_project, next_of, statuses, tasks_of
+from tests.support.queue_project import ANSWER, answer, gone, make_queue_project, next_of, statuses, tasks_of
 from tests.support.second_person import second_person
 from tests.support.task_context import task_context
 
@@ -159,6 +159,20 @@ def test_a_try_that_breaks_off_anywhere_is_ended_by_the_next(
     assert [found[key]["overlap"] for key in "ab"] == [2, 2]
     assert [found[key]["cancelled_annotations"] for key in "ab"] == [0, 0]
     assert set(statuses(hook, project).values()) == {"partial"}
+
+
+def test_an_item_that_is_deleted_while_items_are_put_back_fails_alone(
+    hook: LabelStudioHook, make_project: Callable[..., AnnotationProject]
+) -> None:
+    project = make_project("ab")
+    for task in tasks_of(hook, project).values():
+        answer(hook.client, task)
+    with fault_server(hook.client.url, faults=[gone()]) as server:
+        client = LabelStudioClient(url=server.url, api_key=hook.connection.password or "", attempts=0)
+        report = requeue_items(client, project.id, ["a", "b"], request="r")
+    assert (report.requeued, report.failed) == (1, 1)
+    assert report.failures[0].reason.endswith(f"of project {project.id} was deleted meanwhile.")
+    assert statuses(hook, project) == {"a": "labeled", "b": "partial"}
 
 
 @pytest.mark.parametrize(

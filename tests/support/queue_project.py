@@ -10,6 +10,7 @@ import httpx
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.schema import LabelSchema
+from tests.servers.faults import Fault
 
 Result = dict[str, Any]
 
@@ -17,6 +18,12 @@ SCHEMA = LabelSchema.from_dict({"mood": {"type": "classification", "classes": ["
 ANSWER: list[Result] = [
     {"from_name": "mood", "to_name": "text", "type": "choices", "value": {"choices": ["good"]}},
 ]
+
+
+def gone() -> Fault:
+    """Return what Label Studio answers once to a change of an item that somebody has deleted."""
+    body = b'{"id": "1", "status_code": 404, "version": "1", "detail": "Not found."}'
+    return Fault(method="PATCH", status=404, body=body, headers={"Content-Type": "application/json"})
 
 
 def make_queue_project(hook: LabelStudioHook, keys: str, **settings: Any) -> AnnotationProject:

@@ -7,19 +7,22 @@ gives out these tasks and no others. Label Studio does not keep people from othe
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
+import httpx
 import msgspec
 
+from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.annotation import AssignmentReport
 from airflow_annotation.hooks.assignment import Split, check_known
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.errors import TOOL
 from airflow_annotation.hooks.label_studio.projects import get_label_config
-from airflow_annotation.hooks.label_studio.requeue import not_in_project
+from airflow_annotation.hooks.label_studio.requeue import deleted_from_project, not_in_project
 from airflow_annotation.hooks.label_studio.task_pages import TASKS_PATH, Condition, Task, condition, list_pages
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.task_data import find_item_key
@@ -79,8 +82,10 @@ def assign_items(
     report = AssignmentReport()
     wanted = None if item_keys is None else {key_hash(key): key for key in item_keys}
     missing = {} if wanted is None else dict(wanted)
-    short: list[tuple[_Task, list[str]]] = []
-    for task, hashed in _tasks(client, project_id):
+    short: dict[int, list[str]] = {}
+    config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
+    for task in _tasks(client, project_id):
+        hashed = key_hash(find_item_key(task.data, config))
         missing.pop(hashed, None)
         is_finished = task.is_labeled and task.total_annotations >= overlap
         kept = [] if is_finished else split.keep(_NAMED.findall(str(task.data.get(ASSIGNED_TO, ""))))
@@ -89,29 +94,37 @@ def assign_items(
         if is_finished:
             report.finished += 1
         elif split.is_short(kept) or task.overlap < overlap:
-            short.append((task, kept))
+            short[task.id] = kept
         else:
             report.kept += 1
     for key in missing.values():
         report.fail(key, not_in_project(key, project_id))
     _ensure_tabs(client, project_id, annotators)
-    for task, kept in short:
-        named = " ".join(f"<{one}>" for one in split.fill(kept))
+    # Listed once more, so that no data of more than a page of tasks are held.
+    for task in _tasks(client, project_id) if short else ():
+        if task.id not in short:
+            continue
+        had = split.counts.copy()
+        named = " ".join(f"<{one}>" for one in split.fill(short[task.id]))
         changes: dict[str, Any] = {"data": {**task.data, ASSIGNED_TO: named}}
         if task.overlap < overlap:
             changes |= {"overlap": overlap, "is_labeled": False}
-        client.read("PATCH", f"{TASKS_PATH}{task.id}/", Task, json=changes, repeatable=True)
-        report.assigned += 1
+        try:
+            client.read("PATCH", f"{TASKS_PATH}{task.id}/", Task, json=changes, repeatable=True)
+        except AnnotationRequestError as error:
+            if error.status_code != httpx.codes.NOT_FOUND:
+                raise
+            split.counts = had
+            report.fail(find_item_key(task.data, config), deleted_from_project(task.id, project_id))
+        else:
+            report.assigned += 1
     report.annotators = dict(split.counts)
     log.info("Assigned %d items of project %s; %d had their people already.", report.assigned, project_id, report.kept)
     return report
 
 
-def _tasks(client: LabelStudioClient, project_id: str) -> Iterator[tuple[_Task, int]]:
-    config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
-    for tasks in list_pages(client, project_id, _Task, include=_INCLUDED):
-        for task in tasks:
-            yield task, key_hash(find_item_key(task.data, config))
+def _tasks(client: LabelStudioClient, project_id: str) -> Iterator[_Task]:
+    return itertools.chain.from_iterable(list_pages(client, project_id, _Task, include=_INCLUDED))
 
 
 def _ensure_tabs(client: LabelStudioClient, project_id: str, annotators: Sequence[str]) -> None:

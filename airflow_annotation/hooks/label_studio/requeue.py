@@ -85,7 +85,12 @@ def requeue_items(
     else:
         pages = _find(client, project_id, item_keys, report)
     for task in itertools.chain.from_iterable(pages):
-        _requeue(client, task, request, report)
+        try:
+            _requeue(client, task, request, report)
+        except AnnotationRequestError as error:  # noqa: PERF203 - each is a request
+            if error.status_code != httpx.codes.NOT_FOUND:
+                raise
+            report.fail(str(task.id), deleted_from_project(task.id, project_id))
     log.info("Put back %d items of project %s; %d were waiting already.", report.requeued, project_id, report.waiting)
     return report
 
@@ -102,6 +107,11 @@ def index_tasks(client: LabelStudioClient, project_id: str) -> dict[int, list[in
 def not_in_project(item_key: str, project_id: str) -> str:
     """Return why an item fails that a project does not have."""
     return f"Project {project_id} has no item {item_key!r}."
+
+
+def deleted_from_project(task_id: int, project_id: str) -> str:
+    """Return why an item fails that somebody deleted after it was listed."""
+    return f"Task {task_id} of project {project_id} was deleted meanwhile."
 
 
 def _find(
