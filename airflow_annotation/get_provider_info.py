@@ -197,7 +197,7 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "app_url": {
                         "label": "App URL",
-                        "description": "Where people label; by default the API URL with app. in place of api.",
+                        "description": "Where people label; by default the API URL with app. instead of api.",
                         "schema": {"type": ["string", "null"]},
                     },
                     "iam_integration": {

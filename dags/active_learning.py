@@ -98,7 +98,7 @@ def item_of(path: str) -> dict[str, str]:
 
 def read_answers(dataset: str) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
     """Return what people said of each item, and of what models said the last: the model's version, and the class."""
-    from airflow_annotation.datasets.parquet import read_dataset
+    from airflow_annotation.formats.parquet import read_dataset
 
     if not ObjectStoragePath(dataset).exists():  # nothing has landed yet
         return {}, {}

@@ -3,9 +3,7 @@
 What falls short of the agreement that is asked for is not in the consensus. It lands by itself with all submissions,
 for somebody who settles it.
 
-Needs the connection ``annotation_default`` to Label Studio. For Labelbox, ask for three people by
-``project_settings={"quality_mode": "consensus"}`` and
-``upload_settings={"consensus_settings": {"number_of_labels": 3, "coverage_percentage": 1}}``.
+Needs the connection ``annotation_default`` to Label Studio or Labelbox.
 """
 
 from __future__ import annotations
@@ -46,9 +44,8 @@ with DAG(
     create = CreateAnnotationProjectOperator(
         task_id="create_project",
         label_schema={"scene": {"type": "classification", "classes": ["indoors", "outdoors", "unclear"]}},
-        project_settings={"maximum_annotations": 3},
     )
-    upload = UploadMediaOperator(task_id="upload_photos", media="{{ params.photos }}")
+    upload = UploadMediaOperator(task_id="upload_photos", media="{{ params.photos }}", overlap=3)
     wait = AnnotationSensor(
         task_id="wait_for_three",
         min_annotations=3,

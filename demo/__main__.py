@@ -1,4 +1,4 @@
-"""A whole annotation cycle: real Label Studio, real Airflow, and a script in place of the person who labels."""
+"""A whole annotation cycle: real Label Studio, real Airflow, and a script instead of the person who labels."""
 
 from __future__ import annotations
 

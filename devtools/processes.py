@@ -47,7 +47,7 @@ def wait_until(
 ) -> None:
     """Ask ``ready`` until it says yes.
 
-    :param processes: by their logs; none of them may end meanwhile
+    :param processes: by their logs; none of them may end before that
     :param what: names the server in errors
     :param timeout: seconds
     :raises ServerError: the time is over, or a process has ended

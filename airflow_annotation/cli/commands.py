@@ -105,7 +105,7 @@ def delete_runs(arguments: Namespace) -> None:
 
 @_command
 def check_connection(arguments: Namespace) -> None:
-    """Print whom a connection reaches; the exit status is 1 if it reaches nobody."""
+    """Print which server and user a connection reaches; the exit status is 1 if it reaches none."""
     reached, message = AnnotationHook.for_connection(arguments.conn_id).test_connection()
     if not reached:
         raise SystemExit(message)

@@ -63,7 +63,7 @@ def get_annotation_commands() -> list[CLICommand]:
                 GroupCommand(name="runs", help="Annotation runs and their projects", subcommands=runs),
                 ActionCommand(
                     name="check",
-                    help="Say whom a connection to a labeling tool reaches, or what is wrong with it",
+                    help="Say which server and user a connection to a labeling tool reaches, or what is wrong with it",
                     func=lazy_load_command(f"{_COMMANDS}.check_connection"),
                     args=(_CONN_ID, ARG_VERBOSE),
                 ),

@@ -185,7 +185,7 @@ class DeepLakeDataset:
 
     def _merge(self, target: Any, draft: str, start: tuple[str, int], message: str) -> None:
         version, commits = start
-        moved = f"Another landing was committed in {self.uri}, branch {self.branch}, meanwhile."
+        moved = f"Another landing was committed in {self.uri}, branch {self.branch}, while this one ran."
         with self._alone():
             target.refresh()
             if target.version != version:

@@ -190,7 +190,7 @@ class DeltaTables:
     def _check_alone(self, name: str, start: int, end: int) -> None:
         # Without anything to change there is no commit.
         if end > start + 1:
-            raise LandingMovedError(f"Another landing has written to {self._uri(name)} meanwhile.")
+            raise LandingMovedError(f"Another landing has written to {self._uri(name)} while this one ran.")
 
     def _find(self, name: str) -> DeltaTable | None:
         try:

@@ -96,7 +96,7 @@ class GCSStore(DatasetStore):
             # The client asks again when an answer is lost, and is told then that its own object is there.
             now = self.find(name)
             if now is None or now.content != content:
-                raise LandingMovedError(f"Another landing was committed in {self.uri} meanwhile.") from error
+                raise LandingMovedError(f"Another landing was committed in {self.uri} while this one ran.") from error
 
     def open(self, name: str) -> IO[bytes]:
         """Download a file, and open it.

@@ -26,7 +26,7 @@ def has_nothing_that_is_gone(store: DatasetStore, new: Manifest) -> Callable[[Ma
             return False
         old_ids = _item_ids(store, old)
         if old_ids is None or new_ids is None:
-            return False  # nobody knows
+            return False  # it is not known
         return bool(pc.all(pc.is_in(old_ids, value_set=new_ids), min_count=0).as_py())
 
     return is_kept

@@ -186,7 +186,7 @@ class FolderStore(DatasetStore):
 
     def _check_is_there(self, name: str, found: Found | None) -> None:
         if self.find(name) != found:
-            raise LandingMovedError(f"Another landing was committed in {self.uri} meanwhile.")
+            raise LandingMovedError(f"Another landing was committed in {self.uri} while this one ran.")
 
     def _replace_in_s3(self, path: ObjectStoragePath, content: bytes, found: Found | None) -> None:
         condition = {"IfMatch": found.mark} if found else {"IfNoneMatch": "*"}
@@ -199,4 +199,4 @@ class FolderStore(DatasetStore):
             # The client asks again when an answer is lost, and is told then that its own object is there.
             now = self.find(path.name)
             if now is None or now.content != content:
-                raise LandingMovedError(f"Another landing was committed in {self.uri} meanwhile.") from error
+                raise LandingMovedError(f"Another landing was committed in {self.uri} while this one ran.") from error

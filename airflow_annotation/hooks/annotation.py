@@ -88,7 +88,7 @@ class AnnotationHook(BaseHook, Progress, Queue, LabelsOut):
 
     @abstractmethod
     def test_connection(self) -> tuple[bool, str]:
-        """Say whom the connection reaches, or what is wrong with it."""
+        """Say which server and user the connection reaches, or what is wrong with it."""
 
     # Projects and runs
 
@@ -111,7 +111,7 @@ class AnnotationHook(BaseHook, Progress, Queue, LabelsOut):
         """Make the project of a run, or find it.
 
         Exactly one of ``label_schema``, ``label_config`` (the tool's own: XML, ontology id) and ``copy_from`` (a
-        project's id) says what is to be labeled.
+        project's id) says what to label.
 
         :param media_type: the kind of media that the items are of; None for what the label schema settles, else images
         :param frame_rate: of videos, frames per second, for tools whose player does not know each file's own

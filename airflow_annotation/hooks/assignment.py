@@ -48,7 +48,7 @@ class Split:
 def check_known(annotators: Iterable[str], known: Collection[str], where: str) -> None:
     """Check that people are users of a tool.
 
-    :param where: of whom they are, for the message: ``Label Studio at https://…``
+    :param where: of which tool they are, for the message: ``Label Studio at https://…``
     :raises AnnotationError: one is not
     """
     strangers = [one for one in annotators if one not in known]

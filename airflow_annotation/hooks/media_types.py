@@ -46,7 +46,7 @@ _TOOLS: Final = {
 def check_media(schema: LabelSchema, media: ProjectMedia, conn_id: str) -> None:
     """Check that the tool of a connection, as far as that is known without asking anybody, can ask for a schema.
 
-    :param schema: what is to be labeled
+    :param schema: what to label
     :param media: what the items are
     :param conn_id: the connection; where it is no environment variable, it is enough that one tool can
     :raises LabelSchemaError: the tool cannot, or none can

@@ -23,7 +23,7 @@ _READ_SECONDS: Final = 15.0
 class UploadProgress:
     """Says in the log how far an upload is, every few seconds.
 
-    :param total: how many items there are, 0 if nobody knows
+    :param total: how many items there are, 0 if that is not known
     """
 
     def __init__(self, total: int = 0) -> None:

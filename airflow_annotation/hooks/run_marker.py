@@ -45,7 +45,7 @@ def run_title(title: str, run_key: str, *, longest: int) -> str:
 
 
 def rename_title(title: str, run_key: str, new_run_key: str, *, longest: int) -> str:
-    """Return a project's title with the hash of another run in place of its run's."""
+    """Return a project's title with the hash of another run instead of its run's."""
     return run_title(title_without_run(title, run_key), new_run_key, longest=longest)
 
 

@@ -153,7 +153,7 @@ def _with_all_columns(labels: pa.Table) -> pa.Table:
 
 
 def _annotators(labels: pa.Table, annotations: pa.Table | None) -> pa.ChunkedArray:
-    """Return who made each label, null where nobody knows."""
+    """Return who made each label, null where that is not known."""
     if annotations is None:
         return pa.chunked_array([pa.nulls(len(labels), pa.string())])
     ours, theirs = _codes([[table[name] for name in _ANNOTATION] for table in (labels, annotations)])

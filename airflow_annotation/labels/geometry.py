@@ -211,7 +211,7 @@ def _scale_paths(column: pa.ListArray, factors: FloatArray) -> pa.ListArray:
 
 def _with_values(column: pa.ListArray, values: pa.Array) -> pa.ListArray:
     """Return lists of the same lengths and nulls as ``column``'s around other values."""
-    # The offsets are counted anew: a slice's own do not start at 0, and null rows may hide values.
+    # The offsets are counted again: a slice's own do not start at 0, and null rows may hide values.
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     return pa.ListArray.from_arrays(offsets, values, type=column.type, mask=pc.is_null(column))

@@ -32,7 +32,7 @@ FRAMES: Final = pa.schema(
 ``item_key`` is the frame's own, ``video_key`` the item key of its video. ``frame`` counts the video's frames in the
 order in which they are shown, from 0. ``pts`` is the presentation timestamp in units of the stream's ``time_base``,
 which the table's metadata has; ``time`` is in seconds, from where a player has its zero. ``width`` and ``height`` are
-pixels of the image, which is turned as the video says it is to be shown. ``file`` is the image's path or URI.
+pixels of the image, which is turned as the video says that it is shown. ``file`` is the image's path or URI.
 """
 
 

@@ -114,7 +114,7 @@ class LakeWriter:
 
     :param draft: the landing
     :param columns: of the labels
-    :param pictures: reads what is to be written
+    :param pictures: reads what will be written
     :param frames: rows for the ``keyframes`` of videos, in which somebody set something, or for ``all`` frames
     :param on_error: where media cannot be read: ``fail``, or ``keep`` the rows without a picture
     :param picture_format: of the pictures

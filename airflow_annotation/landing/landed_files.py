@@ -239,7 +239,7 @@ class LandedFiles:
                     copies[pool.submit(self._copy, name, open_file)] = item_key
                 elif media_type in FILES:
                     what = f"{media_type} {one.target!r}" if one.target else media_type
-                    self._note(MediaError(f"Nobody knows where the {what} of item {item_key!r} is."), item_key)
+                    self._note(MediaError(f"It is not known where the {what} of item {item_key!r} is."), item_key)
         try:
             for copy, item_key in copies.items():
                 try:

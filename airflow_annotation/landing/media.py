@@ -282,7 +282,7 @@ class LandedFrames:
 
     def _write(self, item_id: str, item_key: str, media: str | None, frames: Listed) -> FramesReport:
         if media is None:
-            raise MediaError(f"Nobody knows where the video of item {item_key!r} is.")
+            raise MediaError(f"It is not known where the video of item {item_key!r} is.")
         return add_frames(
             MediaItem(media=media, item_key=item_key, media_type="video"),
             lambda: open_item(self._allowed, self._find_copy, item_id, item_key, media),

@@ -149,7 +149,7 @@ def check_same_part(landed: Mapping[str, Any], asked: Mapping[str, Any], *, dest
     raise AnnotationError(
         f"What has landed in {destination} is {what} of the project, and the task asks for the part {asked[ITEMS]}: "
         "rows of the items that it does not have would go. Land each part elsewhere, or pass full_refresh=True to have "
-        "this one in place of what has landed."
+        "this one instead of what has landed."
     )
 
 

@@ -106,5 +106,5 @@ class Pictures:
 
     def _open(self, item: ItemOf, medium: Medium) -> Any:
         if medium.uri is None:
-            raise MediaError(f"Nobody knows where the media of item {item.item_key!r} is.")
+            raise MediaError(f"It is not known where the media of item {item.item_key!r} is.")
         return open_item(self._allowed, self._find_copy, item.item_id, item.item_key, medium.uri, target=medium.target)

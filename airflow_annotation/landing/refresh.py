@@ -28,7 +28,7 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
     :param label_schema: the project's, as ``LabelSchema.to_dict`` gave it
     :param label_schema_digest: of the same schema
     :param settings: what the landing was asked for
-    :param full_at: when all items were read the last time; None if nobody knows
+    :param full_at: when all items were read the last time; None if that is not known
     :param read_states: yields the landed state of every item, with the columns of
         :data:`~airflow_annotation.labels.tables.ITEM_STATES`
     """
@@ -113,6 +113,6 @@ def full_reason(
         f"the project was of the run {landed.run_key!r}, and is of {run_key!r}": landed.run_key != run_key,
         "the label schema has changed": landed.label_schema_digest != label_schema_digest,
         f"other settings: {', '.join(other)}": bool(other),
-        f"all items were read {'nobody knows when' if age is None else f'{age} ago'}": due,
+        f"all items were read {'at an unknown time' if age is None else f'{age} ago'}": due,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

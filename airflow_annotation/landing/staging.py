@@ -1,4 +1,4 @@
-"""A planned landing in a folder that all workers reach: what is to be read, in shards, and what was read of each.
+"""A planned landing in a folder that all workers reach: what to read, in shards, and what was read of each.
 
 ::
 
@@ -102,7 +102,7 @@ class StagedLanding:
         return bool(path.fs.exists(path.path))
 
     def read(self) -> LandingPlan:
-        """Read what is to be landed."""
+        """Read what will land."""
         path = self._folder / _PLAN
         plan = msgspec.json.decode(path.fs.cat_file(path.path), type=LandingPlan, dec_hook=lambda *_: no_ids())
         changed = plan.changed if plan.reads_all else self._read_ids(_ITEMS)

@@ -80,8 +80,8 @@ def extract_frames(
     :param open_file: opens the video, seekable
     :param selection: which frames, as ``settings.selection`` says
     :param target: folder in which the video gets a folder of its own, a local path or a URI
-    :param on_error: ``fail``, or ``keep`` what can be decoded, up to the first fault: behind it, nobody knows a frame's
-        index
+    :param on_error: ``fail``, or ``keep`` what can be decoded, up to the first fault: behind it, no frame's
+        index is known
     :param stopped: set from another thread to end early
     :raises MediaError: the video cannot be read, or not to its end and ``on_error`` is ``fail``
     """

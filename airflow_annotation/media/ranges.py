@@ -22,7 +22,7 @@ UrlSigner = Callable[[str], tuple[str, Mapping[str, str]]]
 
 _CHUNK_BYTES: Final = 1 << 16
 _SKIPPED_BYTES: Final = 1 << 18
-"""So far ahead it is faster to read on than to ask the server anew."""
+"""So far ahead it is faster to read on than to ask the server again."""
 
 _TRIES: Final = 5
 _REDIRECTS: Final = 10

@@ -40,7 +40,7 @@ class ExtractFramesOperator(VisibleParameters):
     and frame: ``media=extract.output.map(lambda frames: read_frames_table(frames["table"])), media_field="file"``.
 
     Frames are numbered in the order in which they are shown, from 0, as in ``labels.frame``, whatever the frame rate is
-    and however it varies. Images are turned as the video says it is to be shown. A retry writes what is missing; where
+    and however it varies. Images are turned as the video says that it is shown. A retry writes what is missing; where
     all is there, the video is not decoded.
 
     Returns ``video_key``, ``folder``, ``table``, how many ``frames`` the table has, how many were ``written`` and

@@ -39,7 +39,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     """Make the project of an annotation run in the labeling tool, or find it if it is there already.
 
     Exactly one of ``label_schema``, ``label_config``, ``copy_from``, ``labels`` and the short form ``label_field`` says
-    what is to be labeled; ``labels`` may also be beside ``label_schema`` or ``label_field``, which then leave out what
+    what to label; ``labels`` may also be beside ``label_schema`` or ``label_field``, which then leave out what
     the labels tell. What can be known then is checked when the DAG is parsed.
 
     A retried or cleared task finds the project that it made. A mapped task makes a project for each map index. A DAG
@@ -54,7 +54,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     :param label_config: what to label, as the tool itself says it: for Label Studio, the labeling config's XML.
         (templated)
     :param copy_from: the project that has it already: its id, or what this operator returned. (templated)
-    :param labels: labels that are to be corrected, as ``labels`` of
+    :param labels: labels to correct, as ``labels`` of
         :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`: fields, types, classes and
         attributes are the landed dataset's, else those that the labels have. Beside a ``label_schema``, which may have
         new fields, its other fields take from the labels what they leave out, as in ``{"objects": {}, "weather":

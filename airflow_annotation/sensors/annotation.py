@@ -67,9 +67,9 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         the default, is all), an int is a count of items (``1`` is one). (templated)
     :param count_skipped: count items that somebody skipped as completed. Without it a single skipped item keeps
         ``min_completed=1.0`` from being reached; the log warns when only skipped items are left.
-    :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
+    :param completed_status: count the items in this workflow state of the tool as completed, instead of those that the
         tool counts as finished: in Labelbox ``labeled``, to wait for labels and not for their review. (templated)
-    :param min_annotations: count an item as completed once it has this many submissions, in place of those that the
+    :param min_annotations: count an item as completed once it has this many submissions, instead of those that the
         tool counts as finished: ``2`` waits until each has two, and a skip is none. The tools, and the table
         ``annotations``, call a submission an annotation. The project has to ask that many people for each, in Label
         Studio with its setting ``maximum_annotations``, in Labelbox with consensus. It costs Label Studio another
@@ -79,8 +79,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         project turned up always fails.
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
         ``proceed``
-    :param on_missing: what to do about a project that does not exist, or is deleted meanwhile: ``fail``, ``wait`` for
-        it, or ``skip`` the task
+    :param on_missing: what to do about a project that does not exist, or is deleted during the wait: ``fail``,
+        ``wait`` for it, or ``skip`` the task
     :param max_outage: while deferred, for how long the tool may be out of reach before the task fails: a timedelta or
         seconds. A task that is not deferred fails at the first poke that does not get through, and can be retried.
     :param deferrable: wait in the triggerer, for 10 seconds at least; by default what Airflow's ``[operators]

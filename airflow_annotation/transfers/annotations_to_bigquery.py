@@ -48,7 +48,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
 
     The tables are created if they are missing, clustered by project and item. What was read of the tool is loaded into
     staging tables first; one script then replaces the rows, and the project's row in ``landings``, in a transaction, so
-    that readers see the last landing or the new one. Of two landings of a project at once, one waits or starts anew.
+    that readers see the last landing or the new one. Of two landings of a project at once, one waits or starts again.
     Staging tables are in the same dataset and removed at the end, by BigQuery after a day where a worker was killed.
 
     BigQuery has no null lists: an empty ``bbox`` is one that is not there. It has no lists of lists either, see
@@ -264,7 +264,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             # Of two transactions that change a table, BigQuery lets the first go on and cancels the other.
             if "concurrent update" in str(error):
                 raise LandingMovedError(
-                    f"Another transaction has changed the tables of {self.dataset} meanwhile."
+                    f"Another transaction has changed the tables of {self.dataset} while this one ran."
                 ) from error
             raise
 
@@ -337,7 +337,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
 
     @contextmanager
     def _bigquery(self, project: AnnotationProject) -> Iterator[Client]:
-        """Give a client; what fails meanwhile becomes an error that names the dataset.
+        """Give a client; what fails in the block becomes an error that names the dataset.
 
         :raises AnnotationError: the extra is not installed, or something fails
         """

@@ -35,7 +35,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
     The tables are created if they are missing. The rows of the items that have changed in the tool are replaced in one
     transaction, together with the project's row in ``landings``, so that readers see the last landing or the new one;
     rows of other projects stay. The tool is read first, into a temporary folder of the worker: the transaction does not
-    wait for it. Of two landings of a project at once, one waits, and finds out anew what has changed since the other.
+    wait for it. Of two landings of a project at once, one waits, and finds out again what has changed since the other.
 
     Any connection whose hook is a ``DbApiHook`` with an SQLAlchemy dialect will do, if its driver has transactions.
 
@@ -157,7 +157,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
 
     @contextmanager
     def _database(self, project: AnnotationProject) -> Iterator[Warehouse]:
-        """Give the database; what fails meanwhile becomes an error that names the connection.
+        """Give the database; what fails in the block becomes an error that names the connection.
 
         :raises LandingMovedError: another transaction has changed the same rows
         :raises AnnotationError: something fails

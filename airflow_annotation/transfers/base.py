@@ -111,8 +111,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
     :param transform: a function, or the dotted path of one, that is given each batch as it is to land, as
         :class:`~airflow_annotation.labels.tables.LabelTables`, and returns what lands instead: other classes, labels
         left out, more in ``items.data``. Columns and items stay as they are, and what tells whether an item has changed
-        (:data:`~airflow_annotation.labels.tables.ITEM_STATES`). Another function lands all items anew; after an edit of
-        the function, ``full_refresh`` does
+        (:data:`~airflow_annotation.labels.tables.ITEM_STATES`). Another function lands all items again; after an edit
+        of the function, ``full_refresh`` does
     :param include_predictions: also land the models' predictions
     :param annotators: name people by their ``email``, or by the tool's opaque ``id``
     :param frames: of objects in videos, land the ``keyframes`` that people set, or ``all`` frames in which they are
@@ -230,7 +230,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         return self.announce(context, {**landed, "seconds": seconds})
 
     def plan(self, project: AnnotationProject) -> LandingPlan:
-        """Find out which items are to be read.
+        """Find out which items to read.
 
         :raises AnnotationError: the label schema has changed and ``on_schema_change`` says to fail, or
             ``field_mapping`` does not fit it

@@ -145,7 +145,7 @@ class DatasetTransfer(AnnotationsTransfer):
                 if find_current(store) == current:
                     raise
                 raise LandingMovedError(
-                    f"The version {current.version} in {store.uri} was replaced meanwhile."
+                    f"The version {current.version} in {store.uri} was replaced while this landing ran."
                 ) from error
 
         facts = msgspec.structs.asdict(current)
@@ -214,7 +214,7 @@ class DatasetTransfer(AnnotationsTransfer):
         if landing.full:
             current = None
         if not landing.full and (current is None or current.version != landing.landed_version):
-            raise LandingMovedError(f"{store.uri} has another version than {landing.landed_version} meanwhile.")
+            raise LandingMovedError(f"{store.uri} has another version than {landing.landed_version} by now.")
         report = self.report(landing, spool)
         return NewVersion(
             project=landing.project.uri,

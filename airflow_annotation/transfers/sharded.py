@@ -51,10 +51,10 @@ def land_in_shards(
             AnnotationsToSqlOperator, group_id="labels", staging="gs://my-bucket/staging", sql_conn_id="warehouse"
         )
 
-    The task ``plan`` finds out which items are to be read, the mapped task ``read`` reads them, a shard each, and
+    The task ``plan`` finds out which items to read, the mapped task ``read`` reads them, a shard each, and
     ``land`` lands all of them in one commit and returns what the single task would. A shard that is tried again takes
     the place of its earlier try. Items that come into the project after it was planned land the next time. If another
-    landing of the project is committed meanwhile, ``land`` plans again and reads what has changed since by itself.
+    landing of the project is committed before it, ``land`` plans again and reads what has changed since by itself.
 
     Ids of items and rows go through the folder ``staging``, nothing large through XCom. ``land`` removes what is in
     there; what a run leaves that failed is removed when it is planned again, or by another planning after a week.
@@ -106,7 +106,7 @@ def land_in_shards(
 
 @cache
 def _task_class(step: type[Any], operator_class: type[AnnotationsTransfer]) -> Any:
-    """Return the transfer with one of the steps in place of the whole landing."""
+    """Return the transfer with one of the steps instead of the whole landing."""
     fields = dict.fromkeys((*operator_class.template_fields, *step.template_fields))
     namespace = {"__module__": __name__, "__doc__": step.__doc__, "template_fields": tuple(fields)}
     name = f"{operator_class.__name__}.{step.__name__.strip('_')}"
@@ -124,7 +124,7 @@ class _StagedTask(AnnotationsTransfer):
         self.staging_conn_id = staging_conn_id
 
     def read_staged(self) -> LandingPlan:
-        """Read what is to be landed.
+        """Read what will land.
 
         :raises AnnotationError: it was planned for other settings than the task has
         """
@@ -171,7 +171,7 @@ class _PlanTask(AnnotationsTransfer):
             conn_id=self.staging_conn_id,
         )
         shards = staged.shards
-        self.log.info("%d items are to be read in %d shards, from %s", len(item_ids), shards, staged.uri)
+        self.log.info("%d items to read in %d shards, from %s", len(item_ids), shards, staged.uri)
         context["ti"].xcom_push(key=_STAGING_KEY, value=staged.uri)
         return list(range(shards))
 

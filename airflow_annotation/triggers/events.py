@@ -75,7 +75,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
         :class:`~airflow_annotation.sensors.annotation.AnnotationSensor`: all (1.0) by default
     :param every: instead, after how many more completed items there is an event
     :param count_skipped: count items that somebody skipped as completed
-    :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
+    :param completed_status: count the items in this workflow state of the tool as completed, instead of those that the
         tool counts as finished
     :param poke_interval: seconds between two looks at most
     :raises ValueError: an argument is invalid; a DAG's parameters and templates are none, since the triggerer takes

@@ -21,7 +21,7 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
 
     :param min_completed: a float, above 0 and up to 1, is a fraction of the project's items; an int is a count of them
     :param count_skipped: count skipped items as completed
-    :param completed_status: count the items in this workflow state of the tool as completed, in place of those that the
+    :param completed_status: count the items in this workflow state of the tool as completed, instead of those that the
         tool counts as finished
     :param min_annotations: count the items with this many submissions as completed instead; the tool counts them
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
@@ -54,7 +54,7 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether the project is finished.
 
         :raises AnnotationError: it is empty, which is not wanted
-        :raises AirflowSkipException: it is empty, and the task is to be skipped then
+        :raises AirflowSkipException: it is empty, and the task skips then
         """
         if not progress.total and self.on_empty != "wait":
             if self.on_empty == "proceed":
@@ -109,7 +109,7 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         """Return if a project that does not exist is to be waited for.
 
         :raises AnnotationProjectNotFoundError: it is not
-        :raises AirflowSkipException: the task is to be skipped
+        :raises AirflowSkipException: the task skips
         """
         if self.on_missing == "skip":
             raise AirflowSkipException(str(error)) from error

@@ -174,7 +174,7 @@ class IcebergTables:
         :param replaced: ids of the items whose rows go
         :param rows: the rows that come
         :returns: the snapshot that has the rows now, and how many they are
-        :raises LandingMovedError: another landing of the project was committed meanwhile
+        :raises LandingMovedError: another landing of the project was committed since
         """
         table = self._load(name)
         recorded = last[f"{name}_snapshot"] if last else None
@@ -212,7 +212,7 @@ class IcebergTables:
 
         :param name: of the table
         :param project: the project's URI
-        :raises LandingMovedError: another landing of the project was committed meanwhile
+        :raises LandingMovedError: another landing of the project was committed since
         """
         with suppress(NoSuchTableError):
             self.replace(name, None, project, pa.array([], pa.string()), ())
@@ -222,7 +222,7 @@ class IcebergTables:
 
         :param row: the row
         :param check: is given the row that it takes the place of, None where there is none, and raises if it must not
-        :raises LandingMovedError: another landing of the project was committed meanwhile
+        :raises LandingMovedError: another landing of the project was committed since
         """
         table = self._load(LANDINGS)
         project = row["project"]
@@ -359,7 +359,7 @@ def _commit(table: Table, project: str, gone: Sequence[DataFile], come: Sequence
     except (CommitFailedException, ValidationException) as error:
         _remove(table, come)
         raise LandingMovedError(
-            f"Another landing has written to {'.'.join(table.name())} meanwhile: {error}"
+            f"Another landing has written to {'.'.join(table.name())} while this one ran: {error}"
         ) from error
     return new.snapshot_id
 

@@ -30,7 +30,7 @@ def act_on_tasks(
     :param action: its id, ``delete_tasks``
     :param repeatable: whether doing it twice does no harm
     :param model_version: of the predictions that it is about
-    :param timeout: seconds, in place of the client's
+    :param timeout: seconds, instead of the client's
     :raises AnnotationAnswerError: the answer is another one, so that it may not be done
     """
     body = {"selectedItems": {"all": False, "included": task_ids}, "project": project_id}

@@ -37,7 +37,7 @@ from airflow_annotation.media.key_index import KeyIndex, KnownItem
 
 PREDICTIONS_PER_REQUEST: Final = 2000
 BYTES_PER_REQUEST: Final = 16 * 2**20
-"""Each request has the server count the predictions of all tasks of the project anew, so they must not be many; and
+"""Each request has the server count the predictions of all tasks of the project again, so they must not be many; and
 proxies give up on a request after a minute, of which each prediction takes some milliseconds."""
 
 ANNOTATIONS_PER_REQUEST: Final = 500

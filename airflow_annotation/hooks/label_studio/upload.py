@@ -120,7 +120,7 @@ class _ReadFile(NamedTuple):
 
     :param probe: what they say; None of what was read as a whole
     :param file: to send; None where the server reads the file itself
-    :param data: what the task holds in place of a file
+    :param data: what the task holds instead of a file
     """
 
     probe: MediaProbe | None

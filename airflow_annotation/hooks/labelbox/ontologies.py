@@ -44,7 +44,7 @@ def ensure_ontology(
     projects.
 
     :param client: of the organization
-    :param schema: what is to be labeled
+    :param schema: what to label
     :param media_type: Labelbox's word for it, ``IMAGE``
     :param index_fields: fields that are asked of each frame
     """

@@ -1,4 +1,4 @@
-"""The people of an organization, whom exports name by their e-mail."""
+"""The people of an organization: exports name them by their e-mail."""
 
 from __future__ import annotations
 

@@ -167,8 +167,8 @@ class Maker(ProjectMaker[FoundProject]):
     """Makes projects with an ontology and settings.
 
     :param client: of the organization
-    :param label_schema: what is to be labeled
-    :param ontology_id: what is to be labeled, as an ontology that is there
+    :param label_schema: what to label
+    :param ontology_id: what to label, as an ontology that is there
     :param copy_from: the project whose ontology and settings are used
     :param settings: see :func:`read_settings`
     :param media: what its items are

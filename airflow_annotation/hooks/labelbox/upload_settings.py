@@ -67,7 +67,7 @@ def read_upload_settings(
     if project.is_consensus_enabled is False:
         raise AnnotationError(
             f"Project {project.id} has no consensus: each of its items is labeled once, and not {overlap} times. "
-            "Make it with settings={'quality_mode': ['benchmark', 'consensus']}, as it is by default."
+            "Make it with project_settings={'quality_mode': ['benchmark', 'consensus']}, as it is by default."
         )
     consensus = {"number_of_labels": overlap, "coverage_percentage": 1.0}
     return msgspec.structs.replace(read, consensus_settings=consensus)

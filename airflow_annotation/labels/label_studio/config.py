@@ -60,7 +60,7 @@ def label_config_from_schema(
 ) -> str:
     """Compile a label schema to a labeling config.
 
-    :param schema: what is to be labeled
+    :param schema: what to label
     :param media_type: of the items, one of :data:`~airflow_annotation.labels.label_studio.objects.ASKED`; None for
         what the schema settles, else ``image``. It is also the key of the task's data that holds the media
     :param frame_rate: of the videos, frames per second: Label Studio's player counts frames at the config's rate, not
@@ -128,7 +128,7 @@ def _control_names(schema: LabelSchema) -> set[str]:
 class _Writer:
     """Writes the fields of a schema one after the other, each behind what it is about.
 
-    :param schema: what is to be labeled
+    :param schema: what to label
     :param media_type: of the items
     :param media: what else is known of them
     """

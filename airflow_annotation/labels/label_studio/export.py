@@ -48,7 +48,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSource:
-    """Where an export comes from, and what of it is to be read.
+    """Where an export comes from, and what of it to read.
 
     :param project: the project's URI
     :param config: the project's labeling config

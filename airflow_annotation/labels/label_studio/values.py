@@ -113,7 +113,7 @@ class _Bitmask(msgspec.Struct, gc=False):
 
 
 class Sized(Protocol):
-    """A record of something in a picture: the picture's width and height in pixels, None where nobody knows."""
+    """A record of something in a picture: the picture's width and height in pixels, None where that is not known."""
 
     original_width: float | None
     original_height: float | None

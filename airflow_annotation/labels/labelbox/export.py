@@ -62,7 +62,7 @@ _MILLISECONDS: Final = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSource:
-    """Where an export comes from, and what of it is to be read.
+    """Where an export comes from, and what of it to read.
 
     :param project: the project's URI
     :param project_id: the project's id: an export may have labels of others

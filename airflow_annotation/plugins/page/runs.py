@@ -47,7 +47,7 @@ async def read_runs(hook: AnnotationHook) -> list[AnnotationRun]:
         counted = await hook.aget_progress_of([project.id for project in some])
         for project in some:
             progress = counted.get(project.id)
-            # One may be deleted meanwhile.
+            # One may be deleted since.
             if isinstance(progress, AnnotationProgress):
                 runs.append(run_of(project, progress))
     return runs

@@ -22,7 +22,7 @@ class StillReadingError(Exception):
 class SharedReads(Generic[T]):
     """Reads each thing once for all who ask for it within some seconds. For one event loop.
 
-    Those who wait for a read that fails all get its error, and who asks after that reads anew.
+    Those who wait for a read that fails all get its error, and who asks after that reads again.
 
     :param fresh: seconds for which an answer is kept
     """

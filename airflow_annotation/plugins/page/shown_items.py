@@ -51,7 +51,7 @@ class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
     :param target: which image of the item it is, empty where the item has no other
     :param texts: what it shows where it is neither image, video nor sound
     :param has_file: whether what it shows is in a file of the kind ``media_type``, which is read when it is looked at
-    :param labels: columns of the table ``labels``, and ``polygons`` in place of a mask; ``annotator``, who made each;
+    :param labels: columns of the table ``labels``, and ``polygons`` instead of a mask; ``annotator``, who made each;
         of a label on a page of a document ``page``, from 0, and ``page_size``; of a span of a conversation
         ``messages``, those that it begins and ends in, from 0; of a span whose times are no numbers ``times``, as they
         are, and ``clock``, seconds since 1970. Of a video, what is drawn is that of one frame.
