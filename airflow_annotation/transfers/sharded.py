@@ -131,8 +131,8 @@ class _StagedTask(AnnotationsTransfer):
         landing = StagedLanding(self.staged, self.staging_conn_id).read()
         if self.settings != landing.settings:
             raise AnnotationError(
-                f"{self.task_id} is to land {self.settings}, and {landing.settings} was planned: the DAG has changed "
-                f"meanwhile. Clear the task {self._plan_task_id!r}."
+                f"{self.task_id} lands {self.settings}, and {landing.settings} was planned: the DAG has changed "
+                f"since. Clear the task {self._plan_task_id!r}."
             )
         return landing
 

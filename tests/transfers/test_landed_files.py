@@ -192,7 +192,7 @@ def test_private_files_are_read_by_signed_urls(land: Land, tmp_path: Path, photo
 
 
 @pytest.mark.parametrize(
-    ("media", "message"), [("none", "none does not exist"), (None, "Nobody knows where the image of item 'x' is")]
+    ("media", "message"), [("none", "none does not exist"), (None, "It is not known where the image of item 'x' is")]
 )
 def test_a_file_that_cannot_be_read_fails_the_landing_or_is_left_out(
     land: Land, tmp_path: Path, photos: Path, media: str | None, message: str

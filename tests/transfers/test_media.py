@@ -212,7 +212,7 @@ def test_private_videos_are_read_by_signed_urls(land: Land, tmp_path: Path, clip
     ("media", "frames", "message"),
     [
         ("none.mp4", [3], "none.mp4 does not exist"),
-        (None, [3], "Nobody knows where"),
+        (None, [3], "It is not known where"),
         ("clip", [3, 90], "from frame 90 on: the video ends"),
     ],
 )

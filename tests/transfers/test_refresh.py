@@ -97,7 +97,7 @@ def reason(landed: Landed | None, **changes: Any) -> str | None:
         (landed(label_schema_digest="x"), {}, "label schema"),
         (landed(), {"settings": {"annotations": "latest", "field_mapping": {}}}, "annotations='latest'"),
         (landed(), {"settings": {"annotations": "all"}}, "field_mapping=None"),
-        (landed(full_at=None), {}, "nobody knows when"),
+        (landed(full_at=None), {}, "at an unknown time"),
         (landed(), {"full_refresh_every": timedelta(days=3)}, "3 days, 0:00:00 ago"),
         (landed(full_at=NOW + timedelta(days=31)), {}, "ago"),
     ],

@@ -381,7 +381,7 @@ def test_a_dag_that_has_changed_since_the_plan_is_an_error(make_group: MakeGroup
     group.plan()
     other = make_group(Shelf, [boxes(4)], annotators="id")
     other.staged = group.staged
-    with pytest.raises(AnnotationError, match="the DAG has changed meanwhile"):
+    with pytest.raises(AnnotationError, match="the DAG has changed since"):
         other.read(0)
 
 
