@@ -26,6 +26,8 @@ class LandingResult(TypedDict, total=False):
     :param left_out: by reason, how many objects a training format has no place for, and how many of the items that were
         read have no consensus
     :param sql_conn_id: connection of the database
+    :param schema: the database's schema that the tables are in, None for the connection's own
+    :param table_prefix: of the names of the tables
     :param iceberg_conn_id: connection of the Iceberg catalog
     :param snapshots: of the Iceberg tables, those that belong together
     :param dataset: of BigQuery, or of FiftyOne
@@ -50,6 +52,8 @@ class LandingResult(TypedDict, total=False):
     branch: str
     left_out: dict[str, int]
     sql_conn_id: str
+    schema: str | None
+    table_prefix: str
     iceberg_conn_id: str
     snapshots: dict[str, int | None]
     dataset: str

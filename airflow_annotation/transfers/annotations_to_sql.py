@@ -39,8 +39,9 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
 
     Any connection whose hook is a ``DbApiHook`` with an SQLAlchemy dialect will do, if its driver has transactions.
 
-    Returns what :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report` does, ``sql_conn_id``, the names
-    of the ``tables``, how many ``rows`` of the project each has now, and ``seconds``.
+    Returns what :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report` does, ``sql_conn_id``,
+    ``schema``, ``table_prefix``, the names of the ``tables``, how many ``rows`` of the project each has now, and
+    ``seconds``.
 
     :param sql_conn_id: connection of the database. (templated)
     :param table_prefix: put before the names of the tables, for databases that have other tables. (templated)
@@ -119,6 +120,8 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
             warehouse.save_landing(connection, {**landings_row(landing, uuid.uuid4().hex), **counts})
         return {
             "sql_conn_id": self.sql_conn_id,
+            "schema": self.schema,
+            "table_prefix": self.table_prefix,
             "tables": {name: table.fullname for name, table in warehouse.tables.items()},
             "rows": rows,
         }

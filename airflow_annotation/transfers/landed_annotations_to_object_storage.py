@@ -146,14 +146,10 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
     def _convert_tables(self, source: Mapping[str, Any], started: float) -> LandingResult:
         from airflow_annotation.landing.sql_reader import SqlReader
 
-        schema, table_prefix = self.schema, self.table_prefix
-        if "tables" in source:
-            schema, _, items = source["tables"]["items"].rpartition(".")
-            table_prefix = items.removesuffix("items")
         with SqlReader(
             self.sql_conn_id or source["sql_conn_id"],
-            table_prefix=table_prefix,
-            schema=schema or None,
+            table_prefix=source.get("table_prefix", self.table_prefix),
+            schema=source.get("schema", self.schema),
             project=self.source_project or source.get("project"),
         ) as reader:
             self._sources = reader.uris()

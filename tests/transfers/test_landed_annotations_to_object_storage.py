@@ -128,7 +128,7 @@ def test_a_landed_dataset_converts_to_what_the_tool_would_have_given(
 def test_landed_tables_convert_to_what_the_tool_would_have_given(
     land: Land, tmp_path: Path, database: str, coordinates: Coordinates
 ) -> None:
-    prefix = f"t{uuid4().hex[:12]}_"
+    prefix = f"t.{uuid4().hex[:12]}_"
     batches = [boxes(7), boxes(3, first=7), item("x", [box("car", 0, 0, 0.5, 0.5, rotation=45, attributes='{"a": 1}')])]
     directly = land_format(land, tmp_path / "a", sorted_batches(batches), dataset_format="coco")
     operator = AnnotationsToSqlOperator(
