@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.data_rows import chunks
 from airflow_annotation.hooks.labelbox.tasks import repeat
 from airflow_annotation.hooks.late_requests import make_once
 
@@ -49,26 +50,23 @@ class MetadataFields:
             except (KeyError, TypeError) as error:
                 raise ValueError(error.args[0]) from error
 
-    def write(self, values: Mapping[str, str | float], row_ids: Sequence[str]) -> None:
-        """Give data rows these values.
+    def write(self, name: str, values: Mapping[str, str]) -> None:
+        """Give data rows a field.
 
-        :param values: by the name of the field, as :meth:`check` takes them
-        :param row_ids: the data rows
+        :param name: of the field
+        :param values: by the id of the data row
         :raises ValueError: a field that is there takes other values
         :raises AnnotationError: Labelbox refuses to make a field, or a value
         """
         from labelbox.schema.data_row_metadata import DataRowMetadata, DataRowMetadataField
 
-        self.check(values)
+        self.check({name: next(iter(values.values()))})
         assert self._ontology is not None
         ontology = self._ontology
-        for start in range(0, len(row_ids), _WRITTEN_AT_ONCE):
+        for row_ids in chunks([*values], _WRITTEN_AT_ONCE):
             metadata = [
-                DataRowMetadata(
-                    data_row_id=row_id,
-                    fields=[DataRowMetadataField(name=name, value=value) for name, value in values.items()],
-                )
-                for row_id in row_ids[start : start + _WRITTEN_AT_ONCE]
+                DataRowMetadata(data_row_id=row_id, fields=[DataRowMetadataField(name=name, value=values[row_id])])
+                for row_id in row_ids
             ]
 
             def write(metadata: list[Any] = metadata) -> list[Any]:

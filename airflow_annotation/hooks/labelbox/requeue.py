@@ -7,6 +7,7 @@ data row gets is fixed when its batch is made.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -38,6 +39,7 @@ _PARAMS: Final = {
     "metadata_fields": True,
     "project_details": True,
     "performance_details": True,
+    "label_details": True,
 }
 _LABELS_AT_ONCE: Final = 100
 _ROWS_AT_ONCE: Final = 1000
@@ -79,8 +81,13 @@ class _Annotations(msgspec.Struct, gc=False):
         return not (self.objects or self.classifications or self.relationships or self.frames or self.timestamp)
 
 
+class _LabelDetails(msgspec.Struct, gc=False):
+    content_last_updated_at: str | None = None
+
+
 class _Label(msgspec.Struct, gc=False):
     id: str
+    label_details: _LabelDetails | None = None
     performance_details: PerformanceDetails | None = None
     annotations: _Annotations | None = None
 
@@ -93,6 +100,15 @@ class _Label(msgspec.Struct, gc=False):
 class _Project(msgspec.Struct, gc=False):
     labels: list[_Label] = []
     project_details: ProjectDetails | None = None
+
+    def digest(self) -> str:
+        """Return what is another one when somebody has labeled the data row, or changed a label."""
+        labels = [
+            f"{label.id} {label.label_details.content_last_updated_at if label.label_details else None}"
+            for label in self.labels
+            if not label.is_empty_skip
+        ]
+        return hashlib.sha256("\n".join(sorted(labels)).encode()).hexdigest()[:16]
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -156,6 +172,9 @@ def requeue_items(
 class _Work:
     """What is done with the data rows of a project.
 
+    People may be done with a data row before the try that put it back has ended, or the next one begins. So a data row
+    is told first that it is to be put back, and how its labels are then, and last that it was.
+
     :param mark: what data rows have as metadata that this request has put back
     """
 
@@ -166,34 +185,44 @@ class _Work:
         self._mark = mark
         self._skips: list[str] = []
         self._moves: dict[str, list[str]] = {_LABELING: [], _REWORK: []}
+        self._begun: dict[str, str] = {}
         self._marked: list[str] = []
 
     def plan(self, row_id: str, place: _Project, marked_by: Any) -> None:
         if marked_by == self._mark:
             self.report.requeued += 1
             return
+        begun = f"{self._mark} begun {place.digest()}"
+        is_begun = isinstance(marked_by, str) and marked_by.startswith(f"{self._mark} begun ")
+        if is_begun and marked_by != begun:
+            self._marked.append(row_id)  # people have labeled it since
+            return
         skips = [label.id for label in place.labels if label.is_empty_skip]
         status = place.project_details.workflow_status if place.project_details else None
         has_labels = len(place.labels) > len(skips)
         is_waiting = status in _WAITING if has_labels else status == _TO_LABEL
-        if is_waiting and not skips:
-            self.report.waiting += 1
-            return
+        if not is_begun:
+            if is_waiting and not skips:
+                self.report.waiting += 1
+                return
+            self._begun[row_id] = begun
         self._skips += skips
         if not is_waiting:
             self._moves[_REWORK if has_labels else _LABELING].append(row_id)
         self._marked.append(row_id)
 
     def do(self) -> None:
+        fields = MetadataFields(self._client)
+        if self._begun:
+            fields.write(REQUEUED_BY, self._begun)
         for label_ids in chunks(self._skips, _LABELS_AT_ONCE):
             self._delete(label_ids)
             self.report.skips_cleared += len(label_ids)
         for queue_type, row_ids in self._moves.items():
             if row_ids:
                 self._move(row_ids, queue_type)
-        # Last, so that what is broken off before it is done again.
         if self._marked:
-            MetadataFields(self._client).write({REQUEUED_BY: self._mark}, self._marked)
+            fields.write(REQUEUED_BY, dict.fromkeys(self._marked, self._mark))
         self.report.requeued += len(self._marked)
 
     def _delete(self, label_ids: Sequence[str]) -> None:

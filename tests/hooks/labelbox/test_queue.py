@@ -126,17 +126,20 @@ def test_a_try_that_breaks_off_anywhere_is_ended_by_the_next(
         control.approve(label(control, project, name))
     refused = {"message": "Not now", "extensions": {"code": "OPERATION_NOT_ALLOWED"}}
     for operation, broken, lost in (
+        ("UpsertDataRowMetadataBeta", "c", "d"),
         ("DeleteSkips", "a", "a"),
         ("MoveToTask", "b", "b"),
-        ("UpsertDataRowMetadataBeta", "c", "d"),
     ):
         for name, done in ((broken, False), (lost, True)):
             control.fail(operation, status=200, body={"errors": [refused]}, after=done)
             with pytest.raises(AnnotationError, match="Not now"):
                 hook.requeue_items(project.id, [key_of(project, name)], request="r")
-    report = hook.requeue_items(project.id, [key_of(project, name) for name in "abcd"], request="r")
-    assert (report.requeued, report.waiting, report.failed) == (1, 3, 0)
-    assert statuses(hook, project) == {"a": "unlabeled", "b": "rework", "c": "rework", "d": "rework"}
+    for name in "ab":
+        label(control, project, name, BAD)  # before the next try, which leaves it at that
+    for _ in range(2):
+        report = hook.requeue_items(project.id, [key_of(project, name) for name in "abcd"], request="r")
+        assert (report.requeued, report.waiting, report.failed) == (4, 0, 0)
+        assert statuses(hook, project) == {"a": "in_review", "b": "in_review", "c": "rework", "d": "rework"}
 
 
 def test_a_move_that_labelbox_fails_at_is_asked_for_again(
