@@ -39,6 +39,19 @@ class Filling(NamedTuple):
     weight: FloatArray
 
 
+class Holding(NamedTuple):
+    """The stretches of frames in which a value holds.
+
+    :param starts: first frame of each, ascending
+    :param ends: last frame of each; the next stretch may begin at once
+    :param keys: index of the key frame whose value holds
+    """
+
+    starts: IntArray
+    ends: IntArray
+    keys: IntArray
+
+
 def fill_segments(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> Filling:
     """Find the frames that an object is shown in, from its key frames and the segments in which it is shown.
 
@@ -49,13 +62,7 @@ def fill_segments(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> Filling:
     :param segments: array of shape (segments, 2): first and last frame of each; a frame in two of them is there once
     :raises ValueError: there are more than :data:`MAX_FRAMES` frames, or numbers of frames that no column holds
     """
-    try:
-        keys = np.asarray(keyframes, np.int64)
-        starts, ends = np.asarray(segments, np.int64).reshape(-1, 2).T
-    except OverflowError as error:
-        raise ValueError("A frame's number is too large.") from error
-    if max((np.abs(numbers).max(initial=0) for numbers in (keys, starts, ends)), default=0) >= 1 << 31:
-        raise ValueError("A frame's number is too large.")
+    keys, starts, ends = _read_numbers(keyframes, segments)
     if np.maximum(ends - starts + 1, 0).sum() > MAX_FRAMES:
         raise ValueError(f"An object is shown in more than {MAX_FRAMES:,} frames.")
     last = np.searchsorted(keys, ends, side="right") - 1
@@ -69,6 +76,35 @@ def fill_segments(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> Filling:
     after = np.minimum(np.maximum(at + 1, first), last)
     distance = np.maximum(keys[after] - keys[before], 1)
     return Filling(frames, before, after, np.where(after > before, (frames - keys[before]) / distance, 0.0))
+
+
+def hold_segments(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> Holding:
+    """Find the stretches of frames in which a value holds that does not move, as :func:`fill_segments` finds frames.
+
+    However long a stretch is, it costs what a frame does: in sound, an hour has millions of milliseconds.
+
+    :param keyframes: frame numbers, ascending, each one once
+    :param segments: array of shape (segments, 2): first and last frame of each
+    :raises ValueError: there are more than :data:`MAX_FRAMES` stretches, or numbers of frames that no column holds
+    """
+    keys, starts, ends = _read_numbers(keyframes, segments)
+    # Between two of these places nothing changes, so that what is between them can be one frame.
+    places = np.unique(np.concatenate([keys, starts, ends + 1]))
+    ranks = [np.searchsorted(places, numbers) for numbers in (keys, starts, ends + 1)]
+    filling = fill_segments(ranks[0], np.column_stack([ranks[1], ranks[2] - 1]))
+    return Holding(places[filling.frames], np.append(places, 0)[filling.frames + 1] - 1, filling.before)
+
+
+def _read_numbers(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the key frames, and the first and the last frames of segments."""
+    try:
+        keys = np.asarray(keyframes, np.int64)
+        starts, ends = np.asarray(segments, np.int64).reshape(-1, 2).T
+    except OverflowError as error:
+        raise ValueError("A frame's number is too large.") from error
+    if max((np.abs(numbers).max(initial=0) for numbers in (keys, starts, ends)), default=0) >= 1 << 31:
+        raise ValueError("A frame's number is too large.")
+    return keys, starts, ends
 
 
 def interpolate(filling: Filling, values: FloatArray) -> FloatArray:

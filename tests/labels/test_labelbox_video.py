@@ -258,6 +258,13 @@ def test_sound_is_timed_in_milliseconds() -> None:
     assert (row["text"], row["time"], row["time_end"], row["frame"]) == ("hello", 1.5, 2.25, None)
 
 
+def test_an_answer_may_be_about_hours_of_a_sound() -> None:
+    answer = {"feature_id": "s", "name": "said", "text_answer": {"content": "a long talk"}}
+    annotations = {"timestamp": {"1500": {"classifications": [answer]}}, "segments": {"s": [[1500, 7_201_500]]}}
+    (row,) = labels(annotations, mime_type="audio/mpeg")
+    assert only([row], "type", "text", "time", "time_end") == [("text", "a long talk", 1.5, 7201.5)]
+
+
 def test_records_in_frames_that_no_rule_covers_are_kept() -> None:
     cuboid = {"feature_id": "c", "name": "crate", "annotation_kind": "VideoCuboid", "cuboid": {"x": 1}}
     rows = labels({"frames": {"2": {"objects": {"c": cuboid, "car": box(0)}}}})

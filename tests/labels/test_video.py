@@ -18,7 +18,7 @@ from airflow_annotation.labels.label_studio.sequences import (
     sequence_to_track,
     track_to_sequence,
 )
-from airflow_annotation.labels.video import fill_segments, interpolate
+from airflow_annotation.labels.video import fill_segments, hold_segments, interpolate
 
 if TYPE_CHECKING:
     from devtools.label_studio import LabelStudio
@@ -228,6 +228,24 @@ def test_segments_fill_as_the_frame_by_frame_definition_does(case: tuple[list[in
     np.testing.assert_allclose(
         interpolate(filling, values), np.array([expected[f][0] for f in sorted(expected)]).reshape(-1, 2), atol=1e-9
     )
+
+
+@given(segmented(), st.integers(1, 10**7))
+def test_stretches_are_those_of_the_frames_however_long(
+    case: tuple[list[int], list[tuple[int, int]]], scale: int
+) -> None:
+    keys, segments = case
+    filling = fill_segments(keys, segments)
+    holding = hold_segments(
+        [key * scale for key in keys], [(start * scale, (end + 1) * scale - 1) for start, end in segments]
+    )
+    held = [
+        (frame, key)
+        for start, end, key in zip(*(column.tolist() for column in holding), strict=True)
+        for frame in range(start // scale, (end + 1) // scale)
+    ]
+    assert held == list(zip(filling.frames.tolist(), filling.before.tolist(), strict=True))
+    assert len(holding.starts) <= len(keys) + 2 * len(segments)
 
 
 def test_values_do_not_move_across_the_gap_between_two_segments() -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.labels.labelbox.records import Annotations, Answer, Box, Frame, Object, Point
-from airflow_annotation.labels.video import Filling, Frames, fill_segments, interpolate
+from airflow_annotation.labels.video import Filling, Frames, fill_segments, hold_segments, interpolate
 
 R = TypeVar("R", Object, Answer)
 
@@ -92,13 +92,17 @@ def read_timeline(
     return timeline
 
 
-def _fill(records: Mapping[int, Any], annotations: Annotations[Object, Answer], feature_id: str) -> Filling:
-    """Find the frames of a feature. A frame that has it is one of them, even if it is in none of its segments."""
+def _segments(
+    records: Mapping[int, Any], annotations: Annotations[Object, Answer], feature_id: str
+) -> list[tuple[int, int]]:
+    """Return the segments of a feature. A frame that has it is one of them, even if it is in none of its segments."""
     segments = annotations.segments.get(feature_id)
     if segments is None:
-        return fill_segments(list(records), [(min(records), max(records))])
-    alone = [(frame, frame) for frame in records if not any(start <= frame <= end for start, end in segments)]
-    return fill_segments(list(records), [*segments, *alone])
+        return [(min(records), max(records))]
+    return [
+        *segments,
+        *((frame, frame) for frame in records if not any(start <= frame <= end for start, end in segments)),
+    ]
 
 
 def _show_object(
@@ -108,7 +112,7 @@ def _show_object(
     wanted: Frames,
     ordinal: int,
 ) -> list[Shown[Object]]:
-    filling = _fill(records, annotations, feature_id)
+    filling = fill_segments(list(records), _segments(records, annotations, feature_id))
     named = annotations.key_frame_feature_map.get(feature_id, list(records))
     keys = [frame for frame, is_key in named.items() if is_key] if isinstance(named, dict) else named
     is_key = np.isin(filling.frames, keys)
@@ -134,20 +138,21 @@ def _show_object(
 def _show_answer(
     records: Mapping[int, Answer], annotations: Annotations[Object, Answer], feature_id: str, ordinal: int
 ) -> list[Shown[Answer]]:
-    filling = _fill(records, annotations, feature_id)
+    holding = hold_segments(list(records), _segments(records, annotations, feature_id))
     anchors = list(records.values())
     said = [_content(anchor) for anchor in anchors]
     same = [0]
     for before, after in pairwise(said):
         same.append(same[-1] + (before != after))
-    changes = np.diff(filling.frames, prepend=-1) > 1
-    changes |= np.diff(np.array(same)[filling.before], prepend=-1) != 0
-    starts = np.flatnonzero(changes)
-    shown = []
-    for start, end in zip(starts.tolist(), [*(starts[1:] - 1).tolist(), len(changes) - 1], strict=False):
-        anchor = anchors[filling.before[start]]
-        shown.append(Shown(anchor, anchor, ordinal, int(filling.frames[start]), int(filling.frames[end]), None))
-    return shown
+    changes = np.diff(np.array(same)[holding.keys], prepend=-1) != 0
+    changes[1:] |= holding.starts[1:] > holding.ends[:-1] + 1
+    firsts = np.flatnonzero(changes)
+    lasts = [*(firsts[1:] - 1), len(changes) - 1]
+    return [
+        Shown(anchor, anchor, ordinal, int(holding.starts[first]), int(holding.ends[last]), None)
+        for first, last in zip(firsts, lasts, strict=False)
+        for anchor in [anchors[holding.keys[first]]]
+    ]
 
 
 def _content(answer: Answer) -> Any:
