@@ -35,7 +35,7 @@ _MIXED: Final = {
 
 _NO_QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "span": PLACE_ATTRIBUTES,
-    "text": ("createdAt",),
+    "message": ("createdAt",),
     "ranking": ("models",),
     "relation": (DIRECTION,),
 }

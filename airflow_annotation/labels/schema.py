@@ -13,6 +13,7 @@ from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.types import (
     DEFAULT_RATING,
     FIELD_TYPES,
+    MESSAGES,
     OF_FIELD,
     OTHER,
     RATING_MAX,
@@ -34,8 +35,8 @@ _MASK_TARGET_MAX: Final = 65535
 _CLASS_NUMBER_MAX: Final = 2**31 - 1
 _DIGITS_MAX: Final = 10
 
-_TARGETS: Final = {"pairwise": ("left", "right"), "ranking": ("items",)}
-"""The data keys of what fields compare, where they do not say."""
+_TARGETS: Final = {"pairwise": ("left", "right"), "ranking": ("items",), MESSAGES: ("chat",)}
+"""The data keys of what fields compare or go on with, where they do not say."""
 
 
 class LabelAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,7 +65,7 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     :param max: for ``rating``, the best one; the worst is 1
     :param targets: keys of the item's data that the field is about, where it is not about the item's media:
         for ``pairwise`` the two that are compared, by default ``left`` and ``right``; for ``ranking`` the list that is
-        ranked, by default ``items``
+        ranked, by default ``items``; for ``messages`` the list of messages that people go on with, by default ``chat``
     :param context: keys of the item's data that people are shown with the field, for example a prompt
     :param timed: for ``classification`` and ``classifications``, whether it is asked of stretches of a video or a
         sound, and not of the whole item

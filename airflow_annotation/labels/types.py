@@ -61,6 +61,7 @@ LABEL_TYPES: Final[dict[str, LabelType]] = {
         LabelType("pairwise", "pairwise", ("label",), has_classes=False, is_answer=True, media=("rows",)),
         LabelType("ranking", "ranking", ("labels",), has_classes=None, is_answer=True, media=("rows",)),
         LabelType("span", "spans", media=_LASTING),
+        LabelType("message", "messages", ("text",), has_classes=False, media=("rows",)),
         LabelType("relation", "relations", ("from_label_id", "to_label_id"), has_classes=None),
         LabelType(OTHER, None, ("raw",)),
     )
@@ -75,6 +76,9 @@ FIELD_TYPES: Final = tuple(OF_FIELD)
 
 RELATIONS: Final = "relations"
 """The type of the fields that ask for relations between the labels of other fields."""
+
+MESSAGES: Final = "messages"
+"""The type of the fields that ask people to go on with a conversation."""
 
 SHAPE_TYPES: Final = tuple(name for name, type_ in OF_FIELD.items() if type_.is_shape)
 """The field types that are drawn."""

@@ -57,6 +57,7 @@ ROWS: list[Row] = [
     {"field": "stars", "type": "rating", "number": 2.0},
     {"field": "smiles", "type": "rating", "number": 2.0},
     {"field": "better", "type": "pairwise", "label": "left"},
+    {"field": "talk", "type": "message", "label": "user", "text": "Hi", "attributes": '{"createdAt": 5}'},
     {"field": "order", "type": "ranking", "labels": ["b", "a"]},
     {"field": "sorted", "type": "ranking", "label": "good", "labels": ["b", "a"]},
     {"field": "sorted", "type": "ranking", "labels": ["c"]},
@@ -86,6 +87,7 @@ EXPECTED = {
         },
     },
     "remark": {"type": "text"},
+    "talk": {"type": "messages", "targets": ["chat"]},
     "scene": {"type": "classification", "classes": ["city", "sea"], "timed": True},
     "speaker": {"type": "classifications", "classes": ["Ada"], "timed": True},
     "tags": {"type": "classifications", "classes": ["city", "night"]},
@@ -113,7 +115,7 @@ def test_an_attribute_with_many_answers_is_free_text() -> None:
         ("image", {"detection", "polyline", "segmentation", "text", "scalar", "rating"}),
         ("video", {"classification", "classifications"}),
         ("text", {"span", "rating", "relation"}),
-        ("rows", {"pairwise", "ranking"}),
+        ("rows", {"pairwise", "ranking", "message"}),
     ],
 )
 def test_what_was_inferred_can_be_labeled(media_type: str, types: set[str]) -> None:

@@ -67,7 +67,7 @@ def label_schemas(draw: st.DrawFn, media_types: Sequence[str] = tuple(ASKED)) ->
         timed, type_ = type_.startswith("timed"), type_.removeprefix("timed ")
         is_about_text = not timed and type_ not in SHAPE_TYPES and (media_type == "rows" or draw(st.booleans()))
         field: dict[str, Any] = {"type": type_, "timed": timed}
-        count = {"pairwise": 2, "ranking": 1}.get(type_, int(is_about_text))
+        count = {"pairwise": 2, "ranking": 1, "messages": 1}.get(type_, int(is_about_text))
         field["targets"] = [next(keys) for _ in range(count)]
         # In rows of a single text it stands for the item, so that no field need name it.
         field["context"] = [next(keys) for _ in range(draw(st.integers(int(media_type == "rows"), 2)))]
@@ -79,6 +79,8 @@ def label_schemas(draw: st.DrawFn, media_types: Sequence[str] = tuple(ASKED)) ->
             field["mask_targets"] = dict(zip(values, classes, strict=False))
         elif OF_FIELD[type_].has_classes is not False:
             field["classes"] = classes
+        else:
+            classes = []
         if type_ in REGION_TYPES:
             asked = draw(st.lists(NAMES, max_size=2, unique_by=str.casefold))
             field["attributes"] = {attribute: draw(attributes(classes)) for attribute in asked}
@@ -278,12 +280,29 @@ def test_hand_written_configs_are_read() -> None:
     }
 
 
+def test_messages_are_written_and_what_is_asked_of_them() -> None:
+    fields = {
+        "talk": {"type": "messages", "context": ["task"], "attributes": {"kind": {"type": "radio", "values": ["ok"]}}},
+        "solved": {"type": "classification", "classes": ["yes", "no"], "targets": ["chat"]},
+    }
+    schema = LabelSchema.from_dict(fields)
+    assert schema.fields["talk"].targets == ("chat",)
+    config = label_config_from_schema(schema)
+    assert '<Chat name="talk" value="$chat" ' in config
+    assert label_schema_from_config(config) == schema
+    fields["parts"] = {"type": "spans", "classes": ["a"], "targets": ["chat"]}
+    with pytest.raises(LabelSchemaError, match="'parts' is about 'chat', which another field shows as a Chat"):
+        label_config_from_schema(LabelSchema.from_dict(fields))
+    reverse = LabelSchema.from_dict({name: fields[name] for name in ("solved", "talk")})
+    with pytest.raises(LabelSchemaError, match="'talk' is about 'chat', which another field shows as a Text"):
+        label_config_from_schema(reverse)
+
+
 def test_broken_xml_is_named() -> None:
     with pytest.raises(LabelSchemaError, match="not well-formed XML"):
         label_schema_from_config("<View>")
 
 
-WITHOUT_A_SCHEMA_TYPE = {"chat"}
 SHAPES_OF_SEVERAL_KINDS = {"labels"}
 READ_AS_SEVERAL_ROWS = {"videorectangle", "videovector", "timelinelabels", "ranker"}
 RECORDS = {"chat": "chatmessage"}
@@ -310,4 +329,4 @@ def test_every_template_that_label_studio_ships_is_read() -> None:
         schema = label_schema_from_config(config)
         assert not schema.fields or LabelSchema.from_dict(schema.to_dict()) == schema, template
         others |= {field.tag for field in schema.fields.values() if field.type == "other"}
-    assert others == WITHOUT_A_SCHEMA_TYPE | SHAPES_OF_SEVERAL_KINDS | CLASSES_FROM_TASK_DATA
+    assert others == SHAPES_OF_SEVERAL_KINDS | CLASSES_FROM_TASK_DATA

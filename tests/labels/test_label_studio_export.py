@@ -8,14 +8,19 @@ import math
 from collections.abc import Collection
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from label_studio_sdk.label_interface.interface import LabelInterface
 
+from airflow_annotation.labels.diff import diff_labels
 from airflow_annotation.labels.errors import UnwritableLabelError
+from airflow_annotation.labels.label_studio.config import label_config_from_schema
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.export import ExportSource, tables_from_export
 from airflow_annotation.labels.label_studio.results import results_from_labels
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from tests.support.label_studio_rows import (
     CONFIG,
@@ -297,7 +302,7 @@ def test_a_turned_ellipse_turns_about_its_boxs_corner_in_the_table() -> None:
         ),
         (
             region("chatmessage", "chat", {"chatmessage": {"role": "user", "content": "Hi"}}, to_name="chat"),
-            {"type": "text", "field": "chat", "label": "user", "text": "Hi", "target": "chat"},
+            {"type": "message", "field": "chat", "label": "user", "text": "Hi", "target": "chat"},
         ),
         (
             region(
@@ -477,6 +482,30 @@ def test_a_pair_is_written_about_what_it_compares_as_the_server_wants_it() -> No
     (record,) = results_from_labels([row], LabelingConfig(CONFIG))
     assert (record["from_name"], record["to_name"], record["value"]) == ("better", "left", {"selected": "left"})
     assert read_labels([record]) == [{"ordinal": 0, **row}]
+
+
+def test_messages_and_what_is_said_of_them_go_back_as_the_server_takes_them() -> None:
+    tone = {"type": "radio", "values": ["kind", "rude"]}
+    schema = LabelSchema.from_dict({"talk": {"type": "messages", "attributes": {"tone": tone}}})
+    config = label_config_from_schema(schema)
+    said = {"chatmessage": {"role": "assistant", "content": "Because.", "createdAt": 1_700_000_000_000}}
+    records = [
+        {"id": "m", "type": "chatmessage", "from_name": "talk", "to_name": "talk", "value": said},
+        {"id": "m", "type": "choices", "from_name": "talk.tone", "to_name": "talk", "value": {"choices": ["kind"]}},
+    ]
+    landed = read(task(records), config=config).labels
+    (row,) = landed.to_pylist()
+    assert (row["type"], row["label"], row["text"], row["target"]) == ("message", "assistant", "Because.", "talk")
+    assert json.loads(row["attributes"]) == {"tone": "kind", "createdAt": 1_700_000_000_000}
+    assert LabelSchema.from_labels(pa.table(landed)).fields["talk"].type == "messages"
+
+    written = results_from_labels([row], LabelingConfig(config))
+    assert written == records
+    refused = LabelInterface(config).validate_prediction({"result": written}, return_errors=True)  # type: ignore[no-untyped-call]
+    assert refused == []
+    other = pa.Table.from_pylist([{**row, "text": "Never."}], schema=landed.schema)
+    changes = diff_labels({"labels": pa.table(landed)}, {"labels": other}).to_pylist()
+    assert [(change["change"], change["columns"]) for change in changes] == [("changed", ["text"])]
 
 
 def test_boxes_of_a_video_of_unknown_length_have_one_as_the_server_wants_it() -> None:

@@ -149,7 +149,7 @@ FIELDS: Final = (
     ("better", "pairwise"),
     ("order", "ranking"),
     ("sorted", "ranking"),
-    ("chat", "text"),
+    ("chat", "message"),
     ("ocr", "detection"),
     ("note", "text"),
     ("seen", "text"),

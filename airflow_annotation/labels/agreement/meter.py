@@ -77,7 +77,7 @@ MEASURES: Final[dict[str, str]] = {
     "keypoint": "oks",
     "span": "overlap",
 }
-"""How labels of a type are compared. Relations, and what lands as ``other``, are not."""
+"""How labels of a type are compared. Relations, messages, and what lands as ``other``, are not."""
 
 _CHOICES: Final = ("match", "jaccard")
 _OBJECTS: Final = ("iou", "line", "oks", "overlap")

@@ -22,6 +22,7 @@ from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSc
 from airflow_annotation.labels.types import (
     CLASSIFICATION_TYPES,
     LABEL_TYPES,
+    MESSAGES,
     OF_FIELD,
     OTHER,
     REGION_TYPES,
@@ -38,6 +39,9 @@ _SPAN_TAGS: Final = {
     "Audio": "Labels",
 }
 """The tag that marks parts of what another tag shows."""
+
+_SHOWN_BY: Final = {"ranking": "List", MESSAGES: "Chat"}
+"""The tag that shows the targets of a field, where it is not ``Text``."""
 
 _CHOICES: Final = ("Choices", "Choice", {"showInline": "true"})
 """The tag that asks for classes of the whole item, that of a class, and its attributes."""
@@ -161,15 +165,18 @@ class _Writer:
             )
         for key in field.context:
             self._show(key, "Text")
-        tag = "List" if field.type == "ranking" else "Text"
-        shown = [self._show(key, tag) for key in field.targets or (self._media_type,)]
+        tag = _SHOWN_BY.get(field.type, "Text")
+        own_name = name if field.type == MESSAGES else None  # people go on with what shows the messages
+        shown = [self._show(key, tag, own_name) for key in field.targets or (self._media_type,)]
         _check_field(name, field)
         for media in shown:
-            if (media.tag == "List") != (field.type == "ranking"):
+            is_other = media.tag != tag and (tag != "Text" or media.tag == "List")
+            if is_other or (media.tag == "Chat" and media.get("name") != name and field.type in REGION_TYPES):
                 key = media.get("value", media.get("valueList", ""))[1:]
                 raise LabelSchemaError(f"{where} is about {key!r}, which another field shows as a {media.tag}.")
         to_name = ",".join(media.attrib["name"] for media in shown)
-        self._write_field(name, field, to_name, shown[0].tag)
+        if field.type != MESSAGES:
+            self._write_field(name, field, to_name, shown[0].tag)
         for attribute_name, attribute in field.attributes.items():
             _write_attribute(self.view, name, attribute_name, attribute, to_name)
 
@@ -205,8 +212,8 @@ class _Writer:
             for column in values:
                 ElementTree.SubElement(shown, "Channel", column=column, legend=column)
 
-    def _show(self, key: str, tag: str) -> ElementTree.Element:
-        """Return what shows a key of the item's data, made where it is not there yet."""
+    def _show(self, key: str, tag: str, own_name: str | None = None) -> ElementTree.Element:
+        """Return what shows a key of the item's data, made where it is not there yet, with a name that is free."""
         if key not in self._objects:
             if not _DATA_KEY.fullmatch(key):
                 raise LabelSchemaError(
@@ -219,7 +226,7 @@ class _Writer:
             is_list = key == self._media_type in SEVERAL
             one = SEVERAL[key] if is_list else key
             numbered = itertools.chain([one], (f"{one}_{number}" for number in itertools.count(1)))
-            name = next(name for name in numbered if name not in self._taken)
+            name = own_name or next(name for name in numbered if name not in self._taken)
             self._taken.add(name)
             attributes = OBJECT_TAGS[tag.lower()].attributes
             value = "valueList" if is_list else "value"
@@ -327,7 +334,7 @@ def _checked_value(value: str, where: str) -> str:
 def _read_field(control: Control, config: LabelingConfig) -> LabelField:
     classes = tuple(control.classes)
     label_types = _label_types(control, config)
-    type_, tag = _field_type(control, label_types), ""
+    type_, tag = _field_type(label_types), ""
     mask_targets: dict[int, str] = {}
     if type_ == "instances" and control.numbers_classes:
         mask_targets = {int(category): class_ for class_, category in control.classes.items()}
@@ -344,7 +351,7 @@ def _read_field(control: Control, config: LabelingConfig) -> LabelField:
         asked.attribute: _read_attribute(asked, classes)
         for asked in config.controls.values()
         if asked.attribute is not None
-        and (control.is_shape or control.tag.endswith("labels"))
+        and (control.is_shape or control.tag.endswith("labels") or control.tag == "chat")
         and (control.name in asked.asked_for if asked.asked_for else set(asked.to_names) & set(control.to_names))
     }
     return LabelField(
@@ -379,9 +386,7 @@ def _label_types(control: Control, config: LabelingConfig) -> list[str]:
     return [tag.types[0]]
 
 
-def _field_type(control: Control, label_types: list[str]) -> str:
-    if control.tag == "chat":  # says who, which no field of ours does
-        return OTHER
+def _field_type(label_types: list[str]) -> str:
     types = {LABEL_TYPES[type_].field_type for type_ in label_types}
     return types.pop() or OTHER if len(types) == 1 else OTHER
 

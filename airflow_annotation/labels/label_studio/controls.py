@@ -157,7 +157,8 @@ class LabelingConfig:
     def targets_of(self, control: Control) -> tuple[str, ...]:
         """Return the data keys that a control is about; nothing where it is about the item's media."""
         shown = [media for name in control.to_names if (media := self.find_object(name)) is not None]
-        if control.tag not in ("pairwise", "ranker") and len(shown) == 1 and self.is_main(shown[0]):
+        names_all = control.tag in ("pairwise", "ranker") or any(media.tag.lower() == "chat" for media in shown)
+        if not names_all and len(shown) == 1 and self.is_main(shown[0]):
             return ()
         return tuple(dict.fromkeys(media.data_key for media in shown))
 

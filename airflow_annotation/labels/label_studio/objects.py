@@ -46,7 +46,7 @@ OBJECT_TAGS: Final[dict[str, ObjectTag]] = {
         ObjectTag(
             "Paragraphs", "conversation", "json", {"layout": "dialogue", "nameKey": "role", "textKey": "content"}
         ),
-        ObjectTag("Chat", "conversation", "json"),
+        ObjectTag("Chat", "conversation", "json", {"messageroles": "user,assistant", "editable": "true"}),
         ObjectTag("List", "list", "json"),
     )
 }

@@ -84,7 +84,7 @@ TAGS: Final[dict[str, Tag]] = dict(
         _answer("Ranker", ("ranking",)),
         _answer("TextArea", ("text",), answer_values.TEXTS, "text"),
         _answer("DateTime", ("text",), answer_values.TEXTS, "datetime"),
-        _answer("Chat", ("text",), answer_values.MESSAGES, "chatmessage", record="chatmessage"),
+        _answer("Chat", ("message",), answer_values.MESSAGES, "chatmessage", record="chatmessage"),
         _answer("Labels", ("span",), answer_values.SPANS),
         _answer("HyperTextLabels", ("span",), answer_values.SPANS),
         _answer("ParagraphLabels", ("span",), answer_values.SPANS),

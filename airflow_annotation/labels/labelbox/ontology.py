@@ -33,8 +33,8 @@ _ATTRIBUTES: Final = {"radio": "radio", "select": "radio", "checkbox": "checklis
 """Type of the classification that asks for an attribute of each type."""
 
 _HINTS: Final = {"scalar": NUMBER_HINT, "number": NUMBER_HINT, "rating": RATING_HINT}
-_NOT_ASKED: Final = ("pairwise", "ranking")
-"""Types that compare several things in an item."""
+_NOT_ASKED: Final = ("pairwise", "ranking", "messages")
+"""Types of fields about keys of a row."""
 
 
 def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] = ()) -> Json:
