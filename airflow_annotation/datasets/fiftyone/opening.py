@@ -22,7 +22,7 @@ path of one. In a task it may be a view."""
 
 
 def import_fiftyone() -> Any:
-    """Return FiftyOne's module.
+    """Return FiftyOne's module, also where Airflow does not let it be imported: in tasks on Python before 3.12.
 
     :raises AnnotationError: it is not installed
     """
