@@ -21,7 +21,7 @@ from airflow_annotation.hooks.label_studio.actions import delete
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.projects import get_label_config
-from airflow_annotation.hooks.label_studio.task_meta import read_requeued, requeued_meta
+from airflow_annotation.hooks.label_studio.task_meta import read_requeued, read_requeued_skips, requeued_meta
 from airflow_annotation.hooks.label_studio.task_pages import TASKS_PATH, Task, condition, list_page, list_pages
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.media.items import key_hash
@@ -150,23 +150,28 @@ def _read(client: LabelStudioClient, project_id: str, ids: list[int]) -> Iterato
 
 
 def _requeue(client: LabelStudioClient, task: _Task, request: str, report: RequeueReport) -> None:
-    if read_requeued(task.meta) == request:
-        report.requeued += 1
-        return
     skips = [one for one in task.annotations if one.was_cancelled]
+    if read_requeued(task.meta) == request:
+        noted = read_requeued_skips(task.meta)
+        _clear_all(client, [skip for skip in skips if skip.id in noted], report)
+        return
     submitted = len(task.annotations) - len(skips)
     if not task.is_labeled and not skips and submitted < task.overlap:
         report.waiting += 1
         return
-    for skip in skips:
-        _clear(client, skip)
-        report.skips_cleared += 1
-    changes: dict[str, Any] = {"meta": requeued_meta(task.meta, request)}
+    changes: dict[str, Any] = {"meta": requeued_meta(task.meta, request, [skip.id for skip in skips])}
     # A task is given out by the number of its submissions, and finished by that of their people.
     if task.is_labeled or submitted >= task.overlap:
         changes |= {"overlap": max(task.overlap, submitted + 1), "is_labeled": False}
-    # Last, so that what is broken off before it is done again.
+    # First: people may be done with a task before the next try, which would put it back again without the note.
     _change(client, task.id, changes)
+    _clear_all(client, skips, report)
+
+
+def _clear_all(client: LabelStudioClient, skips: Iterable[_Annotation], report: RequeueReport) -> None:
+    for skip in skips:
+        _clear(client, skip)
+        report.skips_cleared += 1
     report.requeued += 1
 
 
