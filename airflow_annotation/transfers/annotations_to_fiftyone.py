@@ -12,6 +12,7 @@ from urllib.parse import quote, urlsplit
 from airflow_annotation.datasets.fiftyone.fields import add_fields, target_fields
 from airflow_annotation.datasets.fiftyone.ledger import Known, Ledger, Record, encode_states
 from airflow_annotation.datasets.fiftyone.opening import fiftyone_errors, import_fiftyone, open_dataset, open_view
+from airflow_annotation.datasets.fiftyone.runs import AnnotationRun, read_run
 from airflow_annotation.datasets.fiftyone.samples import ItemLabels, SampleMerger, item_labels
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
@@ -27,6 +28,7 @@ from airflow_annotation.landing.spool import Spool
 from airflow_annotation.transfers.base import AnnotationsTransfer, TransferParameters
 
 if TYPE_CHECKING:
+    from airflow.sdk import Context
     from typing_extensions import Unpack
 
 MatchBy = Literal["id", "filepath"]
@@ -59,6 +61,9 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
     :param dataset: the name of FiftyOne's dataset. (templated)
     :param match_by: what tells an item's sample: ``id``, where the item's key is the sample's id, as
         :func:`~airflow_annotation.datasets.fiftyone.fiftyone_media` makes it; or ``filepath``, where it is the file
+    :param annotation_run: the key of an annotation run of the dataset, ``anno_key``, where FiftyOne's own
+        ``annotate(backend="labelstudio")`` made the project: the run says which item is which sample, and which the
+        project is where neither ``project`` nor ``run_key`` is given. (templated)
     :param unlabeled: what becomes of the labels of an item for which nobody has submitted anything, or which was
         skipped: ``keep`` them, or ``delete`` those that the tool has had
     :param deletions: which labels go that are not in a submission: those that the tool has had (``known``): predictions
@@ -66,7 +71,7 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         predictions; or ``none``
     """
 
-    template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "dataset")
+    template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "dataset", "annotation_run")
 
     has_tables = False
 
@@ -75,6 +80,7 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         *,
         dataset: str,
         match_by: MatchBy = "id",
+        annotation_run: str | None = None,
         unlabeled: Unlabeled = "keep",
         deletions: Deletions = "known",
         **kwargs: Unpack[TransferParameters],
@@ -93,21 +99,44 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
             raise ValueError("FiftyOne's samples have their media: leave include_media out.")
         if deletions == "known" and not self.read_options.include_predictions:
             raise ValueError("Predictions tell which labels the tool has had: include_predictions=True, or deletions.")
+        if annotation_run is not None and match_by != "id":
+            raise ValueError("annotation_run says which sample an item is: leave match_by out.")
         self.dataset = dataset
         self.match_by = match_by
+        self.annotation_run = annotation_run
         self.unlabeled = unlabeled
         self.deletions = deletions
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides what is merged."""
-        own = {name: getattr(self, name) for name in ("match_by", "unlabeled", "deletions")}
+        own = {name: getattr(self, name) for name in ("match_by", "annotation_run", "unlabeled", "deletions")}
         return {**super().settings, **own}
 
     @property
     def destination(self) -> str:
         """The dataset."""
         return f"FiftyOne's dataset {self.dataset!r}"
+
+    def find_project(self, context: Context) -> AnnotationProject:
+        """Return the task's project: that of the annotation run where nothing else names one.
+
+        :raises AnnotationError: there is no such run, or it is one of another project
+        """
+        run = self._find_run()
+        if run is None:
+            return super().find_project(context)
+        if self._names_project or self.run_key:
+            project = super().find_project(context)
+        else:
+            project = self.hook.resolve_project(run.project_id)
+            self.remember_project(context, project)
+        if project.id != run.project_id:
+            raise AnnotationError(
+                f"The annotation run {run.key!r} of {self.destination} is one of project {run.project_id}, and the "
+                f"task is one of project {project.id}: leave project and run_key out."
+            )
+        return project
 
     def find_landed(self, project: AnnotationProject) -> Landed | None:
         """Return what has landed of the project in the dataset."""
@@ -128,20 +157,28 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         database = urlsplit(import_fiftyone().config.database_uri or "")
         return [LandedAsset(f"fiftyone://{database.hostname or 'localhost'}/{quote(landing['dataset'], safe='')}", {})]
 
+    def _find_run(self) -> AnnotationRun | None:
+        if self.annotation_run is None:
+            return None
+        dataset = open_dataset(self.dataset)
+        with fiftyone_errors(self.dataset):
+            return read_run(dataset, self.annotation_run)
+
     def _merge(self, dataset: Any, landing: LandingPlan, spool: Spool) -> LandingResult:
         ledger = Ledger(dataset, landing.project.uri)
         self._check_may_follow(ledger, landing)
         known = ledger.read_known()
         targets = target_fields(dataset, landing.label_schema, self.field_mapping or {})
         add_fields(dataset, targets)
-        merger = SampleMerger(landing.project.uri, targets, self.deletions)
+        run = self._find_run()
+        merger = SampleMerger(landing.project.uri, targets, self.deletions, by_field=run is not None)
         version = uuid.uuid4().hex
         parts: list[str] = []
         merged: set[str] = set()
         counts: Counter[str] = Counter()
         for batch in self.checked(spool.batches()):
             items = [*item_labels(batch)]
-            samples = self._find_samples(dataset, items, [target.name for target in targets])
+            samples = self._find_samples(dataset, items, [target.name for target in targets], run)
             records, changed = self._merge_batch(batch, items, samples, known, merger)
             merged.update(record.item_id for record in records)
             # Before the samples: labels of a landing that dies here are known to the next one.
@@ -153,9 +190,11 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
             counts[_NO_SAMPLE] += len(items) - len(samples)
         if counts[_NO_SAMPLE] and not counts["samples"]:
             what = "its key is a sample's id" if self.match_by == "id" else "its media is a sample's file"
+            how = f"match_by={self.match_by!r}, {what}"
+            if run is not None:
+                how = f"annotation_run={run.key!r}, the run says which sample it is"
             raise AnnotationError(
-                f"None of {counts[_NO_SAMPLE]} items has a sample in FiftyOne's dataset {self.dataset!r}: with "
-                f"match_by={self.match_by!r}, {what}."
+                f"None of {counts[_NO_SAMPLE]} items has a sample in FiftyOne's dataset {self.dataset!r}: with {how}."
             )
         if len(landing.vanished) and not landing.full:
             gone = [Record(item_id, {}) for item_id in landing.vanished.to_pylist()]
@@ -211,15 +250,17 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
             records.append(Record(item_id, {field: sorted(ids) for field, ids in labels.items() if ids}, state))
         return records, changed
 
-    def _find_samples(self, dataset: Any, items: Sequence[ItemLabels], fields: Sequence[str]) -> dict[str, Any]:
+    def _find_samples(
+        self, dataset: Any, items: Sequence[ItemLabels], fields: Sequence[str], run: AnnotationRun | None
+    ) -> dict[str, Any]:
         """Return the samples of items by the items' ids."""
         view = open_view(dataset, None).select_fields([*fields])
-        if self.match_by == "id":
-            by_name = {item.item["item_key"]: item.item["item_id"] for item in items}
-            found = view.select([key for key in by_name if _OBJECT_ID.fullmatch(key)])
-            name = "id"
-        else:
+        if self.match_by == "filepath":
             by_name = {item.path: item.item["item_id"] for item in items if item.path}
             found = view.select_by("filepath", [*by_name])
-            name = "filepath"
-        return {by_name[sample[name]]: sample for sample in found.iter_samples(progress=False)}
+            return {by_name[sample.filepath]: sample for sample in found.iter_samples(progress=False)}
+        keys = {item.item["item_id"]: item.item["item_key"] for item in items}
+        if run is not None:
+            keys = {item_id: run.samples.get(item_id, "") for item_id in keys}
+        by_id = {key: item_id for item_id, key in keys.items() if _OBJECT_ID.fullmatch(key)}
+        return {by_id[sample.id]: sample for sample in view.select([*by_id]).iter_samples(progress=False)}

@@ -44,3 +44,8 @@ class Person:
         task = self.tasks()[item_key]
         answer = {"result": [], "was_cancelled": True}
         self._client.request("POST", f"/api/tasks/{task['id']}/annotations/", json=answer)
+
+    def withdraw(self, item_key: str) -> None:
+        """Delete what was submitted for an item."""
+        for annotation in self.tasks()[item_key]["annotations"]:
+            self._client.request("DELETE", f"/api/annotations/{annotation['id']}/")

@@ -249,6 +249,20 @@ def test_samples_are_found_by_their_files_and_labels_go_to_another_field(
     assert {key: value for key, value in everything(dataset).items() if key[1] == "boxes"} == before
 
 
+def test_a_sample_whose_item_left_the_part_keeps_its_labels(dataset: Any, make_cycle: Callable[..., Cycle]) -> None:
+    cycle = make_cycle(BOXES)
+    cycle.upload()
+    stays, leaves, _ = dataset.values("id")
+    for sample_id in (stays, leaves):
+        cycle.person.label(sample_id, drawn)
+    labeled = {"items": {"statuses": ["labeled"]}}
+    assert cycle.merge(**labeled) == {"added": 2}
+    cycle.person.withdraw(leaves)
+    again = cycle.land(**labeled)
+    assert (again["removed_items"], again["unchanged_items"], again["rows"]["deleted"]) == (1, 1, 0)
+    assert dataset.values("boxes.detections.label") == [["dog"], ["dog"], None]
+
+
 def test_what_cannot_be_merged_is_an_error_that_says_so(
     fiftyone: Any, dataset: Any, make_cycle: Callable[..., Cycle]
 ) -> None:

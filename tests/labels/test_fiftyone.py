@@ -205,6 +205,21 @@ def test_points_of_a_skeleton_that_people_delete_are_no_numbers() -> None:
     assert after["points"][2] == [0.3, 0.3]
 
 
+def test_a_label_of_which_the_tool_was_given_a_part_stays_whole_until_people_change_it() -> None:
+    parts = [[[0.1, 0.1], [0.2, 0.1], [0.2, 0.2]], [[0.5, 0.5], [0.6, 0.5], [0.6, 0.6]]]
+    line = {"_id": "d" * 24, "_cls": "Polyline", "label": "cat", "points": parts, "closed": False, "confidence": 0.5}
+    before = {"_cls": "Polylines", "polylines": [line]}
+    row: Row = {"field": "field", "type": "polygon", "label_id": "d" * 24, "label": "cat", "ordinal": 0}
+    given = [{**row, "points": parts[0]}]
+    accepted = merge_field(before, given, place("Polylines"), given=given)
+    assert (accepted.value, counts(accepted)) == (before, {"unchanged": 1})
+    changed = merge_field(before, [{**row, "points": parts[1]}], place("Polylines"), given=given)
+    (after,) = changed.value["polylines"]
+    assert (after["points"], after["closed"], after["confidence"]) == ([parts[1]], False, 0.5)
+    back = merge_field(changed.value, given, place("Polylines"), given=given)
+    assert back.value["polylines"][0]["points"] == [parts[0]], "people went back to what the tool was given"
+
+
 def test_numbers_of_a_segmentation_that_the_project_has_no_class_for_stay() -> None:
     mask = np.array([[0, 1, 9], [2, 2, 9]], np.uint8)
     before = {"_id": "c" * 24, "_cls": "Segmentation", "mask": write_mask(mask)}

@@ -82,12 +82,16 @@ class SampleMerger:
     :param project: the project's URI
     :param targets: the fields
     :param deletions: which labels go that people's submission does not have
+    :param by_field: whether each field's labels are a prediction of their own, of which people started from one
     """
 
-    def __init__(self, project: str, targets: Sequence[TargetField], deletions: Deletions) -> None:
+    def __init__(
+        self, project: str, targets: Sequence[TargetField], deletions: Deletions, *, by_field: bool = False
+    ) -> None:
         self._project = project
         self._targets = targets
         self._deletions = deletions
+        self._by_field = by_field
         self.changes: Counter[str] = Counter()
         """Labels by what became of them."""
         self.left_out: Counter[str] = Counter()
@@ -101,12 +105,15 @@ class SampleMerger:
         """
         ids: dict[str, set[str]] = {}
         held = 0
+        predictions = {row["annotation_id"] for row in item.given}
         for target in self._targets:
             rows, given = (
                 [row for row in those if row["field"] == target.field and can_hold(target.class_, row["type"])]
                 for those in (item.rows, item.given)
             )
             held += len(rows)
+            if self._by_field and item.is_labeled and not rows and len(predictions) > 1:
+                given = []  # the person may never have seen them
             try:
                 merge = self._merge_frames if target.of_frames else self._merge_sample
                 ids[target.name] = merge(sample, item, target, _Said(rows, given, known.get(target.name, set())))
@@ -125,6 +132,7 @@ class SampleMerger:
             document,
             said.rows,
             place,
+            given=said.given,
             known=said.known | known_ids(document, said.given, place),
             deletions=self._deletions,
         )
@@ -159,6 +167,7 @@ class SampleMerger:
                 document,
                 rows_there,
                 place,
+                given=given_there,
                 known=said.known | known_ids(document, given_there, place),
                 deletions=self._deletions,
             )

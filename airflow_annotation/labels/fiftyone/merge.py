@@ -42,6 +42,7 @@ DELETED: Final = "deleted"
 UNCHANGED: Final = "unchanged"
 
 _FIELD_TYPE: Final = {"instance": "instances", "polygon": "polygons", "polyline": "polylines"}
+_OF_PARTS: Final = ("Polylines", "Keypoints")
 _COMPARED: Final = ("label", "point_index", "bbox", ROTATION, "points", "mask_size", "mask_counts", "number", "frame")
 
 
@@ -78,17 +79,25 @@ class Merged(msgspec.Struct, frozen=True):
 
 
 def merge_field(
-    value: Any, rows: Sequence[Row], place: Place, *, known: Collection[str] = (), deletions: Deletions = "known"
+    value: Any,
+    rows: Sequence[Row],
+    place: Place,
+    *,
+    given: Sequence[Row] = (),
+    known: Collection[str] = (),
+    deletions: Deletions = "known",
 ) -> Merged:
     """Return a field's value after what a submission says of it.
 
     A label of the submission is a label of the field if their ids agree, or else if they say the same, or in
     ``Classifications`` have one class. One that says what it said is left exactly as it is. Of one that was edited,
-    class and place are replaced, and the attributes that the project asks about; all else stays, confidence too.
+    class and place are replaced, and the attributes that the project asks about; all else stays, confidence too. Where
+    the tool was given only a part of a label, such as the first of its shapes, and that came back, it stays too.
 
     :param value: what the field holds: a label's document, a plain value, or None
     :param rows: the submission's rows of this field, of types that the field can hold
     :param place: the field
+    :param given: rows that the tool was given for this field, from which people started
     :param known: ids of the labels that the tool has had, as :attr:`Merged.ids` or :func:`known_ids` say
     :param deletions: which labels go that are not in the submission: those that the tool has had (``known``), ``all``,
         or ``none``
@@ -103,6 +112,7 @@ def merge_field(
         groups = groups[-1:]
     before = elements_of(value)
     partners = _match(before, groups, place)
+    started = {group.key: group for group in _groups(given, place)}
     changes: Counter[str] = Counter()
     after: list[Document] = []
     ids: set[str] = set()
@@ -115,7 +125,9 @@ def merge_field(
             if not goes:
                 after.append(element)
             continue
-        edited = _edit(element, group, place)
+        edited = element
+        if not _is_part_as_given(element, group, started.get(group.key), place):
+            edited = _edit(element, group, place)
         changes[UNCHANGED if edited == element else EDITED] += 1
         after.append(edited)
         ids.add(id_of(element))
@@ -192,8 +204,19 @@ def _says_same(element: Document, group: Group, place: Place) -> bool:
     if group.type == "ellipse":
         return False
     asked = Asked(label_type=_FIELD_TYPE.get(group.type), size=place.size or _mask_size(group))
-    before = [*rows_of(element, "", asked)]
-    return len(before) == len(group.rows) and all(map(_same_row, before, group.rows))
+    return _same_rows([*rows_of(element, "", asked)], group.rows)
+
+
+def _is_part_as_given(element: Document, group: Group, started: Group | None, place: Place) -> bool:
+    """Return whether the tool was given a part of a label only, which people left as it was."""
+    if started is None or place.class_ not in _OF_PARTS or not _same_rows(started.rows, group.rows):
+        return False
+    # Not whether it says the same: people may have gone back to what was given, after a merge of something else.
+    return len([*rows_of(element, "", Asked())]) > len(group.rows)
+
+
+def _same_rows(some: Sequence[Row], others: Sequence[Row]) -> bool:
+    return len(some) == len(others) and all(map(_same_row, some, others))
 
 
 def _same_row(one: Row, other: Row) -> bool:
