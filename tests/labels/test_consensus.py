@@ -529,3 +529,12 @@ def test_people_who_are_right_more_often_weigh_more() -> None:
     assert weights["good"] > weights["fair"] > weights["poor"] > 0
     assert sum(weights.values()) == pytest.approx(3)
     assert estimate_weights([]) == {}
+
+
+def test_objects_are_merged_with_those_they_match_in_whatever_order_they_come() -> None:
+    low, high = box(0.0, 0.0, 0.5, 0.25), box(0.0, 0.0, 0.5, 0.5)
+    named = {"c0": high, "c1": high, "c2": high, "c3": low}
+    for order in itertools.permutations(named):
+        own = [{**named[name], "label_id": name} for name in order]
+        (row,) = merged({"a": [], "b": [{**low, "label_id": "b0"}], "c": own}).tables.labels.to_pylist()
+        assert row["bbox"] == low["bbox"]

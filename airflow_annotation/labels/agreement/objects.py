@@ -81,7 +81,8 @@ def find_objects(
     :param sigmas: of keypoints, or for each name of a point its own
     """
     table = given.labels.select(_COLUMNS)
-    table = _with_frames(table if len(rows) == len(table) else table.take(pa.array(rows)))
+    is_all = np.array_equal(rows, np.arange(len(table)))  # not only as many: they may be in another order
+    table = _with_frames(table if is_all else table.take(pa.array(rows)))
     owner = given.owner[rows]
     place = _codes(table.column("target")) << 32
     each = np.arange(len(rows) + 1)
