@@ -29,14 +29,17 @@ def find_outcome(dag_file: Path, home: Path) -> Any:
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(home / "dags"),
         "AIRFLOW__CORE__UNIT_TEST_MODE": "false",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home}/airflow.db?timeout=60",
         "PYTHONPATH": str(REPOSITORY),
     }
     shutil.copy(migrated_database(), home / "airflow.db")
     run = subprocess.run([sys.executable, copy], env=env, check=False, capture_output=True, text=True)
     outcomes = [line for line in run.stdout.splitlines() if line.startswith("OUTCOME ")]
     assert outcomes, run.stdout[-5000:] + run.stderr[-5000:]
-    return json.loads(outcomes[0].removeprefix("OUTCOME ")) | {"log": run.stdout + run.stderr}
+    log = "".join(
+        line for line in (run.stdout + run.stderr).splitlines(keepends=True) if not line.startswith("OUTCOME ")
+    )
+    return json.loads(outcomes[0].removeprefix("OUTCOME ")) | {"log": log}
 
 
 def print_rounds(dag: DAG, conf: dict[str, Any], *, until_skipped: str, most: int) -> None:
