@@ -1,6 +1,7 @@
 # Python for the environments: anything that uv understands. Interpreters are found, never downloaded.
 PYTHON ?= >=3.10,<3.15
-WORKERS ?= 2
+# Tests wait for servers for much of their time: more workers than the two cores that are usual.
+WORKERS ?= 3
 KEEP ?=
 SECONDS ?= 3600
 SEED ?= 7
