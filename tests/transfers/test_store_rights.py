@@ -95,10 +95,13 @@ def roles(s3_home: Path) -> Iterator[dict[str, str]]:
         }
     # From now on rights hold. As text: moto takes the body of a form for no body.
     httpx.post(f"{url}/moto-api/reset-auth", content=b"0", headers={"Content-Type": "text/plain"}).raise_for_status()
+    # Names of this server's own: Airflow keeps the store of a connection for the life of the process, and tests of this
+    # module may come a second time, with another server.
+    names = {role: f"s3_{role}_{uuid4().hex[:8]}" for role in rights}
     with pytest.MonkeyPatch.context() as patched:
         for role, connection in connections.items():
-            patched.setenv(f"AIRFLOW_CONN_S3_{role.upper()}", json.dumps(connection))
-        yield {role: f"s3_{role}" for role in rights}
+            patched.setenv(f"AIRFLOW_CONN_{names[role].upper()}", json.dumps(connection))
+        yield names
     stop_groups(int((s3_home / "s3.pid").read_text()))
 
 
