@@ -20,12 +20,11 @@ from airflow_annotation.exceptions import MediaError
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.media.content import content_suffix
-from airflow_annotation.plugins.page.shown_media import MediaPart, MediaPlace, open_place
+from airflow_annotation.plugins.page.shown_media import LARGEST, MediaPart, MediaPlace, read_beginning
 from airflow_annotation.plugins.page.shown_text import LONGEST, ShownText, between_tags, cut_text, shown_texts
 
 _TEXT_BYTES: Final = 1 << 20
 _SERIES_BYTES: Final = 4 << 20
-_DOCUMENT_BYTES: Final = 25 << 20
 _CHANNELS: Final = 6
 _PARTS: Final = 400
 """Parts of a time series, of each of which its least and its greatest value are shown."""
@@ -73,7 +72,7 @@ def read_texts(hook: AnnotationHook, place: MediaPlace, media_type: str) -> list
     :param media_type: of the item: of ``html`` what is between the tags is read, of a ``conversation`` its messages
     :raises MediaError: it cannot be read, or it is no text
     """
-    content, is_cut = _read(hook, place, _TEXT_BYTES)
+    content, is_cut = read_beginning(hook, place, _TEXT_BYTES)
     if content_suffix(io.BytesIO(content)) not in {None, ".svg"}:
         raise MediaError("The file of this item is no text.")
     text = _decode(content, is_cut=is_cut).replace("\r\n", "\n")
@@ -97,7 +96,7 @@ def read_series(hook: AnnotationHook, place: MediaPlace) -> Series:
     :param place: where it is, with the tool's headers
     :raises MediaError: it cannot be read, or has no columns of numbers
     """
-    content, is_cut = _read(hook, place, _SERIES_BYTES)
+    content, is_cut = read_beginning(hook, place, _SERIES_BYTES)
     if is_cut:
         content = content[: content.rfind(b"\n") + 1]
     columns = _numbers(_parse(content))
@@ -124,19 +123,12 @@ def read_document(hook: AnnotationHook, place: MediaPlace) -> MediaPart:
     :param place: where it is, with the tool's headers
     :raises MediaError: it is too large, or it is no PDF
     """
-    content, is_cut = _read(hook, place, _DOCUMENT_BYTES)
+    content, is_cut = read_beginning(hook, place, LARGEST)
     if is_cut:
         raise MediaError("The document of this item is too large to be given here.")
     if content_suffix(io.BytesIO(content)) != ".pdf":
         raise MediaError("The media of this item is no PDF.")
     return MediaPart(content, "application/pdf", 0, len(content))
-
-
-def _read(hook: AnnotationHook, place: MediaPlace, most: int) -> tuple[bytes, bool]:
-    """Return the beginning of a file, and whether it goes on."""
-    with open_place(hook, place) as file:
-        content = file.read(most + 1)
-    return content[:most], len(content) > most
 
 
 def _decode(content: bytes, *, is_cut: bool = False) -> str:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 MediaPlace = tuple[str, Mapping[str, str]]
 """A URL, and the headers to read it with: none where it is not the tool's own."""
 
-_LARGEST_IMAGE: Final = 25 << 20
+LARGEST: Final = 25 << 20
+"""Bytes of a file that is given whole."""
+
 _LARGEST_PART: Final = 2 << 20
 """Bytes of one answer: a browser asks for the next part of a sound or a video when it needs it."""
 
@@ -97,9 +99,8 @@ def read_image(hook: AnnotationHook, place: MediaPlace, *, is_small: bool = Fals
     """
     from PIL import Image
 
-    with open_place(hook, place) as file:
-        content = file.read(_LARGEST_IMAGE + 1)
-    if len(content) > _LARGEST_IMAGE:
+    content, is_cut = read_beginning(hook, place, LARGEST)
+    if is_cut:
         raise MediaError("The media of this item is too large to be shown here.")
     try:
         with Image.open(io.BytesIO(content), formats=list(_IMAGE_TYPES)) as image:
@@ -134,13 +135,13 @@ def read_part(hook: AnnotationHook, place: MediaPlace, asked: str | None) -> Med
         whole file
     :raises MediaError: it is nothing that browsers play, there is no such range, or the whole file is too large
     """
-    with open_place(hook, place) as file:
+    with _open(hook, place) as file:
         media_type = _PLAYED_TYPES.get(content_suffix(file) or "")
         if media_type is None:
             raise MediaError("The media of this item is no sound or video that is played here.")
         size = file.seek(0, io.SEEK_END)
         if asked is None:
-            if size > _LARGEST_IMAGE:
+            if size > LARGEST:
                 raise MediaError("The media of this item is too large to be shown here.")
             start, length = 0, size
         else:
@@ -166,12 +167,20 @@ def _find_range(asked: str, size: int) -> tuple[int, int]:
     return start, min(end - start, _LARGEST_PART)
 
 
-def open_place(hook: AnnotationHook, place: MediaPlace) -> closing[BinaryIO]:
-    """Open a file that the tool holds. Only from the tool itself anything is read, and where it redirects to.
+def read_beginning(hook: AnnotationHook, place: MediaPlace, most: int) -> tuple[bytes, bool]:
+    """Read the beginning of a file that the tool holds; return it, and whether the file goes on.
 
     :param hook: of the tool
     :param place: where it is, with the tool's headers
+    :param most: how many bytes are read
     """
+    with _open(hook, place) as file:
+        content = file.read(most + 1)
+    return content[:most], len(content) > most
+
+
+def _open(hook: AnnotationHook, place: MediaPlace) -> closing[BinaryIO]:
+    """Open a file that the tool holds. Only from the tool itself anything is read, and where it redirects to."""
     url, headers = place
     return closing(open_media_in_place(url, headers=headers, find_client=_allowed(hook).client_for))
 
