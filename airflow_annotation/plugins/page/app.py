@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import msgspec
 from airflow.api_fastapi.core_api.security import GetUserDep, get_user
@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import RedirectResponse
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.hooks.project import AnnotationProject
 from airflow_annotation.plugins.page.access import (
     COOKIE_LOGINS,
@@ -32,6 +33,9 @@ from airflow_annotation.plugins.page.shown_files import Series, read_document, r
 from airflow_annotation.plugins.page.shown_items import ShownItem
 from airflow_annotation.plugins.page.shown_media import MediaPart, MediaPlace, find_place, read_image, read_part
 from airflow_annotation.plugins.page.shown_text import ShownText
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _STATIC: Final = Path(__file__).with_name("static")
 _MEDIA_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -124,20 +128,16 @@ async def get_run(connection: PermittedConnection, project: ProjectId, user: Get
 async def get_sample(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
     """Return what the items of a run show that were labeled last."""
     found, _ = await _check_run(connection, project, user)
-    sample = await _samples.get(
-        (connection.conn_id, project), lambda: run_in_threadpool(lambda: read_sample(hook_of(connection), found))
-    )
-    return _json(sample)
+    key = (connection.conn_id, project)
+    return _json(await _samples.get(key, lambda: _read(connection, read_sample, found)))
 
 
 @_api.get("/agreement")
 async def get_agreement(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
     """Return how far people agree about the items of a run that several of them labeled last."""
     found, _ = await _check_run(connection, project, user)
-    agreement = await _agreements.get(
-        (connection.conn_id, project), lambda: run_in_threadpool(lambda: read_agreement(hook_of(connection), found))
-    )
-    return _json(agreement)
+    key = (connection.conn_id, project)
+    return _json(await _agreements.get(key, lambda: _read(connection, read_agreement, found)))
 
 
 @_api.get("/image")
@@ -159,11 +159,7 @@ async def get_image(
         return _lead_to(place)
     reads, is_small = (_small_images, True) if size == "small" else (_images, False)
     key = (connection.conn_id, project, item, target)
-    return _part(
-        await reads.get(
-            key, lambda: run_in_threadpool(lambda: read_image(hook_of(connection), place, is_small=is_small))
-        )
-    )
+    return _part(await reads.get(key, lambda: _read(connection, read_image, place, is_small=is_small)))
 
 
 @_api.get("/media")
@@ -175,7 +171,7 @@ async def get_media(
     if not place[1]:
         return _lead_to(place)
     asked = request.headers.get("range")
-    return _part(await run_in_threadpool(lambda: read_part(hook_of(connection), place, asked)), is_part=bool(asked))
+    return _part(await _read(connection, read_part, place, asked), is_part=bool(asked))
 
 
 @_api.get("/text")
@@ -187,8 +183,7 @@ async def get_text(
     if not place[1]:
         return _json({"url": place[0]})
     key = (connection.conn_id, project, item, media_type)
-    texts = await _texts.get(key, lambda: run_in_threadpool(lambda: read_texts(hook_of(connection), place, media_type)))
-    return _json({"texts": texts})
+    return _json({"texts": await _texts.get(key, lambda: _read(connection, read_texts, place, media_type))})
 
 
 @_api.get("/series")
@@ -200,7 +195,7 @@ async def get_series(
     if not place[1]:
         return _json({"url": place[0]})
     key = (connection.conn_id, project, item)
-    return _json(await _series.get(key, lambda: run_in_threadpool(lambda: read_series(hook_of(connection), place))))
+    return _json(await _series.get(key, lambda: _read(connection, read_series, place)))
 
 
 @_api.get("/document")
@@ -214,7 +209,7 @@ async def get_document(
     place = await _find_place(connection, project, item, user)
     if not place[1]:
         return _lead_to(place)
-    answer = _part(await run_in_threadpool(lambda: read_document(hook_of(connection), place)))
+    answer = _part(await _read(connection, read_document, place))
     answer.headers["Content-Disposition"] = 'attachment; filename="document.pdf"'
     answer.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return answer
@@ -239,10 +234,7 @@ async def _find_place(
     is_in_project = any(one.item_id == item for one in _known_items(connection, project))
     key = (connection.conn_id, project, item, target)
     return await _places.get(
-        key,
-        lambda: run_in_threadpool(
-            lambda: find_place(hook_of(connection), project, item, target, is_in_project=is_in_project)
-        ),
+        key, lambda: _read(connection, find_place, project, item, target, is_in_project=is_in_project)
     )
 
 
@@ -261,9 +253,8 @@ async def _check_run(
 
     :raises HTTPException: the run is of a DAG that the user may not read
     """
-    project = await _projects.get(
-        (connection.conn_id, project_id), lambda: run_in_threadpool(lambda: hook_of(connection).get_project(project_id))
-    )
+    key = (connection.conn_id, project_id)
+    project = await _projects.get(key, lambda: _read(connection, lambda hook: hook.get_project(project_id)))
     seen = await run_in_threadpool(see_runs, [project.run_key] if project.run_key else [], user)
     if project.run_key and project.run_key not in seen:
         raise HTTPException(403, "Forbidden")
@@ -272,6 +263,16 @@ async def _check_run(
 
 def _with_dag_run(run: AnnotationRun, seen: dict[str, SeenDagRun | None]) -> dict[str, Any]:
     return {**msgspec.to_builtins(run), "dag_run": seen.get(run.run_key or "")}
+
+
+async def _read(
+    connection: PermittedConnection,
+    read: Callable[Concatenate[AnnotationHook, P], T],
+    *arguments: P.args,
+    **more: P.kwargs,
+) -> T:
+    """Let a thread read with the connection's hook."""
+    return await run_in_threadpool(lambda: read(hook_of(connection), *arguments, **more))
 
 
 async def _read_run(connection: PermittedConnection, project: AnnotationProject) -> AnnotationRun:
