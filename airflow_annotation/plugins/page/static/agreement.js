@@ -1,19 +1,14 @@
 /* How far the people of a run agree, and the items about which they agree least. */
-import { element, drawing, percent, whole } from "./page.js";
-import { answers, tile } from "./items.js";
+import { element, percent, rowBar, whole } from "./page.js";
+import { answersOf, tile } from "./items.js";
 import { byPerson } from "./shapes.js";
 
 const CLASSES = 12;
 
 const MEASURES = { match: "same answer", jaccard: "shared classes", distance: "distance", edit: "edit distance", order: "same order", iou: "overlap of shapes", line: "lines along each other", oks: "keypoints", overlap: "overlap of spans" };
 
-function level(value) {
-  return drawing("svg", { class: "row-bar", viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" },
-    drawing("rect", { class: "done", x: 0, y: 0, width: 100 * value, height: 1 }));
-}
-
 function row(name, value, title, ...more) {
-  return element("tr", { title }, element("td", {}, name, ...more), element("td", { class: "number" }, percent(value)), element("td", {}, level(value)));
+  return element("tr", { title }, element("td", {}, name, ...more), element("td", { class: "number" }, percent(value)), element("td", {}, rowBar(value)));
 }
 
 const table = (rows) => element("table", {}, element("tbody", {}, ...rows));
@@ -27,25 +22,15 @@ function field(found) {
       ...found.classes.slice(0, CLASSES).map((one) => row(one.name, one.value, `${whole(Math.round(one.count))} on average`))]), rest);
 }
 
-function legend(people) {
-  return element("p", { class: "legend" }, ...people.map((name) => {
-    const made = element("span", {}, name);
-    made.style.setProperty("--color", byPerson.color(name));
-    return made;
-  }));
-}
+const legend = (people) => element("p", { class: "legend" }, ...people.map((name) => element("span", { "--color": byPerson.color(name) }, name)));
 
 function disputed({ fields, images }, enlarge) {
   const levels = fields.map(([name, value]) => `${name} ${percent(value)}`).join(" · ");
   return images.map((item) => tile(item, byPerson, [
     element("div", {}, levels),
     ...item.annotators.map((person) => {
-      const said = answers(item.labels.filter((label) => label.annotator === person));
-      if (!said) return null;
-      const line = element("div", { class: "said" }, said);
-      line.style.setProperty("--color", byPerson.color(person));
-      line.title = person;
-      return line;
+      const said = answersOf(item, person);
+      return said ? element("div", { class: "said", title: person, "--color": byPerson.color(person) }, said) : null;
     }),
   ], () => enlarge(item)));
 }

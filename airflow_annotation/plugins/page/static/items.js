@@ -11,13 +11,19 @@ const note = (text) => element("p", { class: "note" }, text);
 
 export const nameOf = (item) => item.item_key.split("/").pop() || item.item_key;
 
-/** A box that what comes from elsewhere is shown in: it says that it loads, and where it does not come. */
-function showing(name, shown, path, item, ready, more = {}) {
+/** A box that says that what is in it loads, until that is done. */
+function loading(name, shown) {
   const frame = element("div", { class: `${name} loading`, "aria-busy": "true" }, shown);
   const done = () => {
     frame.classList.remove("loading");
     frame.removeAttribute("aria-busy");
   };
+  return { frame, done };
+}
+
+/** A box that what comes from elsewhere is shown in, and where it does not come a note. */
+function showing(name, shown, path, item, ready, more = {}) {
+  const { frame, done } = loading(name, shown);
   const fail = () => {
     done();
     frame.replaceChildren(note(`The ${name} cannot be shown here.`));
@@ -58,9 +64,7 @@ function ranges(labels, look, unit = " s") {
     const where = label.time !== undefined ? `${seconds(label.time)}–${seconds(label.time_end ?? label.time)}${unit}`
       : label.times ? label.times.join(" – ") : label.text;
     const on = label.page === undefined ? "" : ` (page ${label.page + 1})`;
-    const line = element("li", {}, element("b", {}, label.label || label.field), where ? ` ${where}` : null, on);
-    line.style.setProperty("--color", paint(look, label));
-    return line;
+    return element("li", { "--color": paint(look, label) }, element("b", {}, label.label || label.field), where ? ` ${where}` : null, on);
   }))];
 }
 
@@ -79,16 +83,11 @@ function marked(letters, spans, look) {
       .sort((a, b) => (a.end - a.start) - (b.end - b.start));
     if (!over.length) return [text];
     const names = over.map(({ label }) => look === byPerson ? `${label.label || label.field} (${label.annotator})` : label.label || label.field);
-    const made = element("mark", { title: names.join(", ") }, text);
     const colors = [...new Set(over.map(({ label }) => paint(look, label)))];
-    made.style.setProperty("--color", colors[0]);
+    const made = element("mark", { title: names.join(", "), "--color": colors[0] }, text);
     made.style.boxShadow = colors.map((color, line) => `0 ${2 * line + 2}px ${color}`).join(", ");
     const ended = over.filter((span) => span.end === ends[at + 1]);
-    return [made, ...ended.map(({ label }) => {
-      const name = element("small", { class: "class" }, label.label || label.field);
-      name.style.setProperty("--color", paint(look, label));
-      return name;
-    })];
+    return [made, ...ended.map(({ label }) => element("small", { class: "class", "--color": paint(look, label) }, label.label || label.field))];
   });
 }
 
@@ -133,10 +132,9 @@ function showTexts(item, texts, look) {
 
 /** What a file of the item has to be read for, shown when it comes. */
 function read(item, path, show, labels, look) {
-  const frame = element("div", { class: "texts loading", "aria-busy": "true" }, note("Reading the file…"));
+  const { frame, done } = loading("texts", note("Reading the file…"));
   const end = (...shown) => {
-    frame.classList.remove("loading");
-    frame.removeAttribute("aria-busy");
+    done();
     frame.replaceChildren(...shown);
   };
   ask(path, { ...place(item), media_type: item.media_type }).then((answer) => {
@@ -192,7 +190,9 @@ function words(label) {
 }
 
 /** What labels say that are not drawn or marked. */
-export const answers = (labels) => [...new Set(labels.map(words).filter((word) => word !== null))].slice(0, 8).join(" · ");
+const answers = (labels) => [...new Set(labels.map(words).filter((word) => word !== null))].slice(0, 8).join(" · ");
+
+export const answersOf = (item, person) => answers(item.labels.filter((label) => label.annotator === person));
 
 export function summary(item) {
   const spans = spansOf(item).length;
@@ -201,6 +201,8 @@ export function summary(item) {
 }
 
 export const status = (item) => item.status.replaceAll("_", " ");
+
+export const standing = (item) => `${status(item)} · ${item.annotators.join(", ")}`;
 
 /** A tile. ``caption`` is what is said below the item; ``enlarge`` opens it large. */
 export function tile(item, look, caption, enlarge) {

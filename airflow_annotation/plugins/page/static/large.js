@@ -1,6 +1,6 @@
 /* An item shown large: zoom, classes and people to show or to hide, the items before and after it. */
 import { element, link } from "./page.js";
-import { answers, nameOf, show, status } from "./items.js";
+import { answersOf, nameOf, show, standing } from "./items.js";
 import { byPerson, classOf, isDrawn } from "./shapes.js";
 
 const dialog = element("dialog", { class: "large", "aria-label": "Item" });
@@ -30,9 +30,7 @@ function toggles(title, kind, names, hidden, colored, apply) {
       hidden[kind][box.checked ? "delete" : "add"](name);
       apply();
     });
-    const made = element("label", { class: colored ? "colored" : null }, box, element("span", {}, name));
-    if (colored) made.style.setProperty("--color", colored(name));
-    return made;
+    return element("label", { class: colored ? "colored" : null, "--color": colored?.(name) }, box, element("span", {}, name));
   }));
 }
 
@@ -73,10 +71,10 @@ export function enlarge(item, items, look) {
       toggles("Classes", "class", distinct(classOf), hidden, look === byPerson ? null : look.color, apply),
       toggles("People", "person", distinct((label) => label.annotator), hidden, look === byPerson ? look.color : null, apply),
       ...item.annotators.map((person) => {
-        const said = answers(item.labels.filter((label) => label.annotator === person));
+        const said = answersOf(item, person);
         return said ? element("p", {}, element("b", {}, person), element("br"), said) : null;
       }),
-      element("p", { class: "note" }, `${status(item)} · ${item.annotators.join(", ")}`))));
+      element("p", { class: "note" }, standing(item)))));
   if (!dialog.open) dialog.showModal();
   stage.focus();
 }

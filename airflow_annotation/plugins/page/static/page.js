@@ -63,11 +63,13 @@ export async function loadMedia(shown, path, parameters) {
   shown.src = URL.createObjectURL(await answer.blob());
 }
 
-/** Make an element: text is text, whatever is in it. */
+/** Make an element: text is text, whatever is in it. ``--color`` is the color that the style sheet gives it. */
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined) made.setAttribute(key, value);
+    if (value === null || value === undefined) continue;
+    if (key === "--color") made.style.setProperty(key, value);
+    else made.setAttribute(key, value);
   }
   made.append(...children.filter((child) => child !== null && child !== undefined));
   return made;
@@ -142,6 +144,12 @@ export function bar(run) {
     drawing("svg", { viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" },
       drawing("rect", { class: "done", x: 0, y: 0, width: part(run.completed), height: 1 }),
       drawing("rect", { class: "skipped", x: part(run.completed), y: 0, width: part(Math.min(run.skipped, open)), height: 1 })));
+}
+
+/** A bar in a row of a table, of a part from 0 to 1. */
+export function rowBar(part, color = null) {
+  return drawing("svg", { class: "row-bar", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" },
+    drawing("rect", { ...(color ? { fill: color } : { class: "done" }), x: 0, y: 0, width: part, height: 1 }));
 }
 
 const RUN_ID = /^([a-z_]+)__(\d{4}-\d\d-\d\dT\d\d:\d\d)[^/]*(?:\/(\d+))?$/;

@@ -1,6 +1,6 @@
-import { about, ask, badge, bar, dagRunLink, drawing, element, link, problem, progressText, runName, whole } from "./page.js";
+import { about, ask, badge, bar, dagRunLink, element, link, problem, progressText, rowBar, runName, whole } from "./page.js";
 import { agreement } from "./agreement.js";
-import { asked, status, summary, tile } from "./items.js";
+import { asked, standing, status, summary, tile } from "./items.js";
 import { enlarge } from "./large.js";
 import { byClass, classOf } from "./shapes.js";
 
@@ -29,15 +29,10 @@ function showRun({ run }) {
 
 function counts(title, rows, withColor) {
   const most = Math.max(...rows.map((row) => row.count), 1);
-  const lines = rows.slice(0, 15).map((row) => {
-    const part = drawing("rect", { class: "done", x: 0, y: 0, width: (100 * row.count) / most, height: 1 });
-    if (withColor) part.setAttribute("fill", byClass.color(row.name));
-    if (withColor) part.removeAttribute("class");
-    const shown = drawing("svg", { class: "row-bar", viewBox: "0 0 100 1", preserveAspectRatio: "none", "aria-hidden": "true" }, part);
-    return element("tr", {}, element("td", {}, row.name), element("td", { class: "number" }, whole(row.count)), element("td", {}, shown));
-  });
+  const lines = rows.slice(0, 15).map((row) => element("tr", {}, element("td", {}, row.name),
+    element("td", { class: "number" }, whole(row.count)), element("td", {}, rowBar(row.count / most, withColor ? byClass.color(row.name) : null))));
   const rest = rows.length > 15 ? element("p", { class: "note" }, `and ${whole(rows.length - 15)} more`) : null;
-  return element("div", {}, title, element("table", {}, element("tbody", {}, ...lines)), ...(rest ? [rest] : []));
+  return element("div", {}, title, element("table", {}, element("tbody", {}, ...lines)), rest);
 }
 
 const heading = (name) => element("h2", {}, name);
@@ -90,7 +85,7 @@ function tiles(items) {
   const made = (item) => {
     if (!known.has(item)) {
       known.set(item, tile(item, byClass, [element("div", {}, summary(item)),
-        element("small", {}, `${status(item)} · ${item.annotators.join(", ")}`)], () => enlarge(item, shown, byClass)));
+        element("small", {}, standing(item))], () => enlarge(item, shown, byClass)));
     }
     return known.get(item);
   };
