@@ -18,8 +18,8 @@ from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.submissions import read_rows, read_submissions
 from airflow_annotation.labels.tables import collect_tables
 from devtools.label_studio import environment_path
-from tests.support.label_studio_template_values import missing_values, rows_of
-from tests.support.label_studio_templates import Maker, Record, Row, Template, find_templates, sample_data
+from tests.hooks.label_studio_template_values import missing_values, rows_of
+from tests.hooks.label_studio_templates import Maker, Record, Row, Template, find_templates, sample_data
 
 TEMPLATES = find_templates(environment_path()) if environment_path().exists() else []
 

@@ -11,7 +11,7 @@ import numpy as np
 from airflow_annotation.labels.label_studio.answer_values import join_path
 from airflow_annotation.labels.label_studio.media_objects import DEFAULT_FRAME_RATE
 from airflow_annotation.labels.masks import brush_to_rle
-from tests.support.label_studio_templates import HEIGHT, WIDTH, Record, Row
+from tests.hooks.label_studio_templates import HEIGHT, WIDTH, Record, Row
 
 
 def missing_values(record: Record, rows: list[Row], items: list[Row]) -> list[str]:
