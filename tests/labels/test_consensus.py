@@ -491,6 +491,17 @@ def test_an_items_consensus_does_not_depend_on_the_other_items(size: int) -> Non
     assert pa.Table.from_batches(parts).combine_chunks() == pa.Table.from_batches([expected])
 
 
+def test_which_of_two_equal_shapes_is_which_does_not_depend_on_the_other_items() -> None:
+    def shapes(*ids: str) -> list[Label]:
+        points = [[0.1, 0.1], [0.4, 0.1], [0.4, 0.6]]
+        return [{"type": "polygon", "label": "car", "label_id": one, "points": points} for one in ids]
+
+    item = {"a": shapes("p", "q"), "b": shapes("x", "y")}
+    alone, beside = (merged(first, item).tables.labels.to_pylist() for first in ({}, {"a": shapes("q"), "b": []}))
+    assert [row["label_id"] for row in alone] == [row["label_id"] for row in beside]
+    assert len(alone) == 2
+
+
 # Dawid and Skene
 
 ANESTHETISTS = """

@@ -101,7 +101,7 @@ def find_objects(
     else:
         place += np.where(pc.is_valid(table.column("track_id")).to_numpy(zero_copy_only=False), 0, frame)
     place += frame if measure == "oks" else 0
-    key = _codes(_keys(table, measure))
+    key = _codes(_keys(table, measure), in_order=True)  # what is as good as another does not depend on other items
     by_class = label * pc.equal(table.column("type"), "segmentation").to_numpy(zero_copy_only=False)
     order = np.lexsort((frame, by_class, key, place, owner))
     changes = np.zeros(len(order), np.bool_)
@@ -135,10 +135,11 @@ def _is_simple(table: pa.RecordBatch) -> bool:
     return untracked and bool(pc.all(pc.equal(table.column("type"), "detection")).as_py())
 
 
-def _codes(column: pa.Array) -> IntArray:
-    """Number the values of a column, from 0."""
-    codes: IntArray = column.dictionary_encode("encode").indices.to_numpy().astype(np.int64)
-    return codes
+def _codes(column: pa.Array, *, in_order: bool = False) -> IntArray:
+    """Number the values of a column: from 0 as they come, or in their own order."""
+    encoded = column.dictionary_encode("encode")
+    codes: IntArray = encoded.indices.to_numpy().astype(np.int64)
+    return pc.rank(encoded.dictionary).to_numpy().astype(np.int64)[codes] if in_order else codes
 
 
 def _keys(table: pa.RecordBatch, measure: str) -> pa.Array:
