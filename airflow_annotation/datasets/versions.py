@@ -204,7 +204,8 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     :param keep_versions: how many versions stay, the new one among them; readers that have read the manifest before
         it moved still find the files it named while that is more than one
     :param is_kept: returns, for the new version, what says whether an older one stays where there is room
-    :param replace_project: replace a dataset of another project, or in another format
+    :param check_settings: is given the settings of the version whose place it takes, and raises if it must not
+    :param replace_project: replace a dataset of another project, or in another format, whatever its settings are
     """
 
     project: str
@@ -218,6 +219,7 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
     changes: dict[str, int] | None = None
     keep_versions: int = 2
     is_kept: Callable[[Manifest], Callable[[Manifest], bool]] | None = None
+    check_settings: Callable[[dict[str, Any]], None] | None = None
     replace_project: bool = False
 
 
@@ -249,9 +251,7 @@ def write_version(store: DatasetStore, new: NewVersion, write: Callable[[ObjectS
     :raises LandingMovedError: the current version is not the one that the new one follows
     """
     # A target that cannot be landed in is known before anything is written.
-    if not new.replace_project:
-        check_same_run(store.uri, find_current(store), new.project, new.run_key, new.dataset_format)
-
+    _check(store, find_current(store), new)
     created_at = datetime.now(timezone.utc)
     version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
     with store.write(f"{VERSIONS}/{version}") as folder:
@@ -360,6 +360,8 @@ def _check(store: DatasetStore, current: Manifest | None, new: NewVersion) -> No
         raise LandingMovedError(f"{store.uri} has another version than {new.follows.version}, which this one follows.")
     if not new.replace_project:
         check_same_run(store.uri, current, new.project, new.run_key, new.dataset_format)
+        if current is not None and new.check_settings:
+            new.check_settings(current.settings)
 
 
 def _encode(manifest: Manifest) -> bytes:

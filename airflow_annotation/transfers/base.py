@@ -204,7 +204,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
 
         In one commit, the rows of the items in ``landing.replaced`` (of a full landing: all rows of the project)
         go, those in the spool come, and what :meth:`find_landed` returns becomes that of this landing, with a version
-        of its own. A landing of no change is committed too.
+        of its own. A landing of no change is committed too. The commit asks :meth:`check_part` whether the landing may
+        take the place of what is there by then; or where ``landing.reads_all`` is false, it follows
+        ``landing.landed_version`` only, which was asked for when the landing was planned.
 
         :param landing: what is landed
         :param spool: the rows that were read
@@ -362,10 +364,6 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
     def _read_and_land(self, landing: LandingPlan) -> LandingResult:
         with working_folder() as folder:
             spool = self.read(landing, ObjectStoragePath(f"file://{folder}"))
-            if landing.full and is_part(landing.settings):
-                other = self.find_landed(landing.project)  # another may have landed since this one was planned
-                if other is not None:
-                    self.check_part(other.settings)
             report, landed = self.report(landing, spool), self.land(landing, spool)
             if "left_out" in report and "left_out" in landed:
                 landed["left_out"] = {**report["left_out"], **landed["left_out"]}

@@ -208,11 +208,7 @@ class DatasetTransfer(AnnotationsTransfer):
         )
 
     def _new_version(self, store: DatasetStore, landing: LandingPlan, spool: Spool) -> NewVersion:
-        current = None if landing.reads_all else find_current(store)
-        if current is not None and not self.replace_project:
-            self.check_part(current.settings)  # another may have landed since this one was planned
-        if landing.full:
-            current = None
+        current = None if landing.full else find_current(store)
         if not landing.full and (current is None or current.version != landing.landed_version):
             raise LandingMovedError(f"{store.uri} has another version than {landing.landed_version} by now.")
         report = self.report(landing, spool)
@@ -228,6 +224,7 @@ class DatasetTransfer(AnnotationsTransfer):
             changes={"changed_items": report["changed_items"], "removed_items": report["removed_items"]},
             keep_versions=self.keep_versions,
             is_kept=partial(has_nothing_that_is_gone, store) if self.purge_versions else None,
+            check_settings=self.check_part,
             replace_project=self.replace_project,
         )
 

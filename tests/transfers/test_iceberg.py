@@ -85,14 +85,6 @@ def test_rows_read_back_equal(lake: Lake, land: Land, batches: list[LabelTables]
     assert lake.rows() == lake.newest_rows() == rows_of(batches)
 
 
-def test_a_part_does_not_take_the_place_of_what_lands_while_it_is_read(lake: Lake, land: Land) -> None:
-    late = lake.operator(items=["photo-1"], project="1")
-    late.__dict__["hook"] = OvertakenHook([boxes(6)], lambda: land(lake.operator(), [boxes(6)]))
-    with pytest.raises(AnnotationError, match="all items"):
-        late.execute(task_context())
-    assert lake.rows() == rows_of([boxes(6)])
-
-
 def test_a_refresh_is_a_snapshot_of_each_table_that_changes(lake: Lake, land: Land) -> None:
     first = land(lake.operator(), [boxes(10)])
     assert lake.snapshots() == dict.fromkeys(SCHEMAS, 1)

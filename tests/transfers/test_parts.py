@@ -11,13 +11,14 @@ from uuid import uuid4
 
 import pyarrow as pa
 import pytest
-from airflow.sdk import DAG, BaseOperator
+from airflow.sdk import DAG, BaseOperator, ObjectStoragePath
 
 from airflow_annotation.datasets.parquet import read_dataset
-from airflow_annotation.datasets.versions import read_manifest
+from airflow_annotation.datasets.versions import Written, read_manifest
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.landing.spool import Spool
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from airflow_annotation.transfers.base import AnnotationsTransfer
 from airflow_annotation.transfers.sharded import land_in_shards
@@ -123,6 +124,22 @@ def test_what_lands_while_a_part_is_read_is_not_replaced_by_it(
     with pytest.raises(AnnotationError, match="all items"):
         late.execute(task_context())
     assert land(make(), [boxes(6)])["rows"]["items"] == 6
+
+
+def test_what_lands_while_a_part_is_written_is_not_replaced_by_it(
+    land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy_into, others = Spool.copy_into, [lambda: land(to_dataset(tmp_path), [boxes(6)])]
+
+    def overtaken(spool: Spool, folder: ObjectStoragePath) -> Written:
+        if others:
+            others.pop()()
+        return copy_into(spool, folder)
+
+    monkeypatch.setattr(Spool, "copy_into", overtaken)
+    with pytest.raises(AnnotationError, match="all items"):
+        land(to_dataset(tmp_path, items=["photo-1"]), [boxes(6)])
+    assert rows_in(tmp_path) == rows_of([boxes(6)])
 
 
 def test_a_part_that_nothing_fits_is_empty_and_not_all_of_the_project(land: Land, tmp_path: Path) -> None:
