@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import pytest
 
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.base import AnnotationsTransfer
 from tests.support.connections import airflow_connection
@@ -18,6 +20,21 @@ from tests.support.generated import GeneratedHook
 from tests.support.task_context import task_context
 
 Land = Callable[..., dict[str, Any]]
+T = TypeVar("T")
+
+
+def at_once(given: Collection[T], land: Callable[[T], object]) -> list[AnnotationError]:
+    """Land with each of what is given, all at the same time; return the errors of those that fail."""
+
+    def run(one: T) -> AnnotationError | None:
+        try:
+            land(one)
+        except AnnotationError as error:
+            return error
+        return None
+
+    with ThreadPoolExecutor(len(given)) as pool:
+        return [error for error in pool.map(run, given) if error is not None]
 
 
 @pytest.fixture(scope="session")

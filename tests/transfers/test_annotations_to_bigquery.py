@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ from tests.support.generated import (
 )
 from tests.support.task_context import task_context
 from tests.support.three_people import labeled_by_three
-from tests.transfers.conftest import Land
+from tests.transfers.conftest import Land, at_once
 
 Rows = dict[str, list[dict[str, Any]]]
 
@@ -296,19 +295,7 @@ def test_points_must_be_of_a_known_form() -> None:
 
 
 def test_two_first_landings_at_once_leave_one_whole(dataset: Dataset, land: Land) -> None:
-    errors: list[Exception] = []
-
-    def run(count: int) -> None:
-        try:
-            land(dataset.operator(), [boxes(count)])
-        except AnnotationError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(count,)) for count in (5, 8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    errors = at_once((5, 8), lambda count: land(dataset.operator(), [boxes(count)]))
     assert len(errors) < 2, errors
     assert dataset.rows() in (landed_rows([boxes(5)]), landed_rows([boxes(8)]))
     assert len(dataset.tables()) == 4

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,12 @@ import deltalake
 
 from airflow_annotation.datasets.parquet import read_dataset
 from airflow_annotation.datasets.versions import read_manifest
-from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.exceptions import LandingMovedError
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from devtools.processes import REPOSITORY
 from tests.support.generated import GeneratedHook, boxes, label_tables, rows_of, sorted_rows
-from tests.transfers.conftest import Land
+from tests.transfers.conftest import Land, at_once
 
 
 def operator(target: Path, **kwargs: Any) -> AnnotationsToObjectStorageOperator:
@@ -176,19 +175,7 @@ def test_a_refresh_is_not_applied_to_another_landing_than_it_was_planned_for(lan
 
 def test_two_landings_at_once_leave_a_whole_one(land: Land, tmp_path: Path) -> None:
     land(operator(tmp_path), [boxes(4)])
-    errors: list[Exception] = []
-
-    def run(count: int) -> None:
-        try:
-            land(operator(tmp_path), [boxes(count)])
-        except AnnotationError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(count,)) for count in (30, 50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    errors = at_once((30, 50), lambda count: land(operator(tmp_path), [boxes(count)]))
     assert len(errors) < 2, errors
     assert landed_rows(tmp_path) in (rows_of([boxes(30)]), rows_of([boxes(50)]))
     land(operator(tmp_path), [boxes(8)])

@@ -30,7 +30,7 @@ from tests.support.connections import airflow_connection
 from tests.support.generated import GeneratedHook, OvertakenHook, boxes, label_tables, project_uri, rows_of, sorted_rows
 from tests.support.task_context import task_context
 from tests.support.three_people import labeled_by_three
-from tests.transfers.conftest import Land
+from tests.transfers.conftest import Land, at_once
 from tests.transfers.doomed import DoomedProcess
 from tests.transfers.test_delta import relabeled
 
@@ -164,19 +164,7 @@ def test_projects_share_the_tables(lake: Lake, land: Land) -> None:
 
 def test_projects_that_land_at_once_do_not_disturb_each_other(lake: Lake, land: Land) -> None:
     land(lake.operator(), [boxes(2)])
-    errors: list[BaseException] = []
-
-    def run(project_id: str) -> None:
-        try:
-            land(lake.operator(), [boxes(10, project_id=project_id)], project_id)
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(project_id,)) for project_id in "2345"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    errors = at_once("2345", lambda project_id: land(lake.operator(), [boxes(10, project_id=project_id)], project_id))
     assert errors == []
     for project_id in "2345":
         assert lake.rows(project_id) == lake.newest_rows(project_id) == rows_of([boxes(10, project_id=project_id)])
@@ -185,19 +173,7 @@ def test_projects_that_land_at_once_do_not_disturb_each_other(lake: Lake, land: 
 
 def test_two_landings_of_a_project_at_once_leave_a_whole_one(lake: Lake, land: Land) -> None:
     land(lake.operator(), [boxes(4)])
-    errors: list[Exception] = []
-
-    def run(count: int) -> None:
-        try:
-            land(lake.operator(), [boxes(count)])
-        except AnnotationError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(count,)) for count in (30, 50)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    errors = at_once((30, 50), lambda count: land(lake.operator(), [boxes(count)]))
     assert len(errors) < 2, errors
     assert lake.rows() in (rows_of([boxes(30)]), rows_of([boxes(50)]))
     land(lake.operator(), [boxes(8)])

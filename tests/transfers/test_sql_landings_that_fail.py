@@ -15,10 +15,9 @@ import pytest
 from airflow.providers.sqlite.hooks.sqlite import SqliteHook
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.labels.tables import LabelTables
 from tests.support.databases import Database, Rows
 from tests.support.generated import boxes, rows_of
-from tests.transfers.conftest import Land
+from tests.transfers.conftest import Land, at_once
 
 
 class DyingSqlite:
@@ -146,22 +145,9 @@ def test_readers_see_the_last_landing_until_the_next_is_committed(
 
 def test_landings_at_once_wait_for_each_other_and_neither_corrupts(database: Database, land: Land) -> None:
     candidates = [[boxes(40 + number, classes=(f"class {number}",))] for number in range(4)]
-    errors = []
-
-    def run(batches: list[LabelTables]) -> None:
-        try:
-            land(database.operator(), batches)
-        except AnnotationError as error:
-            errors.append(error)
-
     for _ in range(3):  # the first time, they also create the tables
-        threads = [threading.Thread(target=run, args=(batches,)) for batches in candidates]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        assert at_once(candidates, lambda batches: land(database.operator(), batches)) == []
         assert database.rows() in [rows_of(batches) for batches in candidates]
-    assert errors == []
 
 
 def test_a_killed_landing_is_taken_back(database: Database, land: Land, monkeypatch: pytest.MonkeyPatch) -> None:
