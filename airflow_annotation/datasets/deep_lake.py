@@ -141,9 +141,9 @@ class DeepLakeDataset:
             return
         branch = opened.branch
         columns = {name: _column(branch, column) for column, name in STATES.items()}
-        places, firsts = np.unique(columns["item_id"].dictionary_encode().indices, return_index=True)
-        rows = np.column_stack([columns["item_id"].dictionary_encode().indices, branch[PART][:]])
-        found, counts = np.unique(rows, axis=0, return_counts=True)
+        items = columns["item_id"].dictionary_encode().indices
+        places, firsts = np.unique(items, return_index=True)
+        found, counts = np.unique(np.column_stack([items, branch[PART][:]]), axis=0, return_counts=True)
         doubled = np.isin(places, found[counts > 1, 0])
         states = {name: column.take(pa.array(firsts)) for name, column in columns.items()}
         states["status"] = pc.if_else(pa.array(doubled), "", states["status"])
@@ -257,7 +257,7 @@ class LakeDraft:
         self.version = ""
         self._dataset = dataset
         self._branch = branch
-        self._deleted: list[int] = []
+        self._deleted: set[int] = set()
         self._pending = 0
         self._pending_rows = 0
 
@@ -331,7 +331,7 @@ class LakeDraft:
 
     def delete(self, offsets: Collection[int]) -> None:
         """Remove rows, when all is written: until then the others keep their places."""
-        self._deleted.extend(offsets)
+        self._deleted.update(offsets)
 
     def publish(self, landing: LakeLanding, message: str) -> None:
         """End the landing: it is merged when the draft is left.
@@ -339,7 +339,7 @@ class LakeDraft:
         :param landing: what it was
         :param message: of the commit
         """
-        for offset in sorted(set(self._deleted), reverse=True):
+        for offset in sorted(self._deleted, reverse=True):
             self._branch.delete(offset)
         self._deleted.clear()
         self._branch[ID].metadata[_LANDING] = msgspec.json.encode(landing).decode()

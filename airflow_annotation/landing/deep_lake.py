@@ -165,19 +165,19 @@ class LakeWriter:
                 self._draft.delete(offsets)
 
     def _add_window(self, items: Sequence[_Item], pool: ThreadPoolExecutor) -> None:
+        known = [_Known(self._number(item), self._present(item)) for item in items]
         reading: dict[tuple[str, int], Future[Picture]] = {}
-        for item in items:
+        for item, (_, present) in zip(items, known, strict=True):
             if item.kind == "image":
-                present = self._present(item)
                 for part, medium in enumerate(item.media):
                     if medium.uri is not None and part not in present:
                         reading[item.row["item_id"], part] = pool.submit(self._pictures.read_image, item.of, medium)
         try:
-            for item in items:
+            for item, there in zip(items, known, strict=True):
                 if item.kind == "video":
-                    self._add_video(item)
+                    self._add_video(item, there)
                 else:
-                    self._add_images(item, reading)
+                    self._add_images(item, there, reading)
         except BaseException:
             for future in reading.values():
                 future.cancel()
@@ -202,8 +202,7 @@ class LakeWriter:
         column = _PICTURES[kind]
         return column in self._draft.columns and self._draft.value(column, offset) is not None
 
-    def _add_images(self, item: _Item, reading: Mapping[tuple[str, int], Future[Picture]]) -> None:
-        known = _Known(self._number(item), self._present(item))
+    def _add_images(self, item: _Item, known: _Known, reading: Mapping[tuple[str, int], Future[Picture]]) -> None:
         present = known.present
         for part, medium in enumerate(item.media):
             labels = [label for label in item.labels if part in _parts_of(label, item.media)]
@@ -215,8 +214,7 @@ class LakeWriter:
             self._write(item, part, labels, known, picture, medium)
         self._remove_others(item, present, range(len(item.media)))
 
-    def _add_video(self, item: _Item) -> None:
-        known = _Known(self._number(item), self._present(item))
+    def _add_video(self, item: _Item, known: _Known) -> None:
         present = known.present
         whole, of_frames = _labels_by_frame(item)
         all_frames = self._frames == "all"
