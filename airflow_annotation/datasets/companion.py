@@ -22,9 +22,6 @@ from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 COMPANION: Final = "tables"
 """The folder, in that of the version."""
 
-ITEM_FILES: Final = "item_files"
-"""In the manifest's ``tables``, the list of the files that are each of one item."""
-
 
 def companion_of(manifest: Manifest) -> Manifest | None:
     """Return a manifest of the rows that a version was made of, as of a Parquet dataset; None if it has none."""

@@ -25,6 +25,7 @@ import pyarrow as pa
 from airflow.sdk import BaseHook, ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_annotation.datasets.s3_access import s3_access
 from airflow_annotation.datasets.stores import DatasetStore, FolderStore
 from airflow_annotation.datasets.versions import Manifest, NewVersion, Written, find_version, write_version
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
@@ -270,20 +271,10 @@ def _storage_options(path: ObjectStoragePath) -> dict[str, str]:
 
 
 def _s3_options(conn_id: str | None) -> dict[str, str]:
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-
-    hook: Any = AwsGenericHook(aws_conn_id=conn_id, client_type="s3")
-    credentials = hook.get_credentials()
-    endpoint = hook.conn_config.get_service_endpoint_url(service_name="s3")
-    options = {
-        "AWS_ACCESS_KEY_ID": credentials.access_key,
-        "AWS_SECRET_ACCESS_KEY": credentials.secret_key,
-        "AWS_SESSION_TOKEN": credentials.token,
-        "AWS_REGION": hook.region_name or "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ALLOW_HTTP": "true" if str(endpoint).startswith("http://") else None,
-    }
-    return {name: value for name, value in options.items() if value}
+    options = s3_access(conn_id)
+    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
+        options["AWS_ALLOW_HTTP"] = "true"
+    return options
 
 
 def _gcs_options(conn_id: str) -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.datasets.companion import companion_of
 from airflow_annotation.datasets.parquet import read_rows
 from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.datasets.versions import Manifest
@@ -33,8 +33,7 @@ def has_nothing_that_is_gone(store: DatasetStore, new: Manifest) -> Callable[[Ma
 
 
 def _item_ids(store: DatasetStore, manifest: Manifest) -> pa.Array | None:
-    if manifest.tables:
-        manifest = msgspec.structs.replace(manifest, files=manifest.tables)
+    manifest = companion_of(manifest) or manifest
     names = manifest.delta_versions or manifest.files
     table = next((name for name in ("items", "images") if name in names), None)
     if table is None or not all(file.path.endswith(".parquet") for file in manifest.files.get(table, ())):

@@ -8,12 +8,14 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
-from airflow_annotation.datasets.companion import ITEM_FILES
 from airflow_annotation.datasets.parquet import TableWriter, read_rows
 from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.datasets.versions import Manifest
 from airflow_annotation.formats.landed_media import LandedMedia, PlacedMedium
+
+ITEM_FILES: Final = "item_files"
+"""In the manifest's ``tables``, the list of the files that are each of one item."""
 
 _SCHEMA: Final = pa.schema(
     [

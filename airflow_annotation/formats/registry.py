@@ -13,7 +13,7 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation import __version__
 from airflow_annotation.arguments import as_text
-from airflow_annotation.datasets.companion import COMPANION, ITEM_FILES, companion_of
+from airflow_annotation.datasets.companion import COMPANION, companion_of
 from airflow_annotation.datasets.parquet import TablesWriter
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.stores import DatasetStore
@@ -38,7 +38,7 @@ from airflow_annotation.formats import (
 from airflow_annotation.formats.dataset_options import DatasetOptions, check_label_fields, rename_fields
 from airflow_annotation.formats.examples import ExampleFormat, write_examples
 from airflow_annotation.formats.image_datasets import ImageFormat, write_images
-from airflow_annotation.formats.item_files import ItemFile, ItemFiles, read_item_files
+from airflow_annotation.formats.item_files import ITEM_FILES, ItemFile, ItemFiles, read_item_files
 from airflow_annotation.formats.landed_media import LandedMedia
 from airflow_annotation.labels.consensus import merge_batches
 from airflow_annotation.labels.schema import LabelSchema

@@ -21,6 +21,7 @@ from airflow_annotation.datasets.deep_lake import (
     local_folder,
 )
 from airflow_annotation.datasets.results import LandingResult
+from airflow_annotation.datasets.s3_access import s3_access
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.formats.deep_lake_columns import LabelColumns
 from airflow_annotation.hooks.annotation import AnnotationProject
@@ -272,18 +273,9 @@ def _credentials(conn_id: str | None) -> dict[str, str]:
     """Return what Deep Lake needs to know of a connection of S3."""
     if conn_id is None:
         return {}
-    from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
-
-    hook: Any = AwsGenericHook(aws_conn_id=conn_id, client_type="s3")
-    credentials = hook.get_credentials()
-    found = {
-        "aws_access_key_id": credentials.access_key,
-        "aws_secret_access_key": credentials.secret_key,
-        "aws_session_token": credentials.token,
-        "aws_region": hook.region_name or "us-east-1",
-        "endpoint_url": hook.conn_config.get_service_endpoint_url(service_name="s3"),
-    }
-    return {name: value for name, value in found.items() if value}
+    access = s3_access(conn_id)
+    endpoint = {"endpoint_url": access.pop("AWS_ENDPOINT_URL")} if "AWS_ENDPOINT_URL" in access else {}
+    return {name.lower(): value for name, value in access.items()} | endpoint
 
 
 def _of_labels(columns: Mapping[str, LakeColumn]) -> dict[str, LakeColumn]:
