@@ -22,7 +22,7 @@ from airflow_annotation.labels.agreement.meter import rating_spans
 from airflow_annotation.labels.agreement.submissions import choose_submissions
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables, collect_tables
-from airflow_annotation.labels.types import OTHER
+from airflow_annotation.labels.types import OF_FIELD, OTHER
 from airflow_annotation.plugins.page.shown_items import ShownItem, page_budget, show_items
 
 COMPARED: Final = 200
@@ -36,8 +36,6 @@ MOST_LABELS: Final = 2_000
 
 _SECONDS: Final = 10.0
 """After so long nothing more is compared: an API server has others to answer."""
-
-_MASK_FIELDS: Final = frozenset({"instances", "segmentation"})
 
 _AT_ONCE: Final = 20
 """Items that are compared before the clock is looked at; fewer, where they have more than :data:`MOST_LABELS`."""
@@ -126,7 +124,8 @@ def read_agreement(hook: LabelsOut, project: AnnotationProject) -> RunAgreement:
     label_schema = hook.get_label_schema(project.id)
     meter = AgreementMeter(spans=rating_spans(label_schema))
     batches = list(hook.read_tables(project, ReadOptions(), item_ids))
-    has_masks = any(field.type in _MASK_FIELDS for field in label_schema.fields.values())
+    types = [OF_FIELD[field.type] for field in label_schema.fields.values() if field.type in OF_FIELD]
+    has_masks = any("mask_counts" in type_.needs for type_ in types)
     rows, left_out = _measure(meter, batches, has_masks=has_masks)
     of_items = rows.filter(pc.is_null(rows["annotation_id"])).to_pylist()
     found: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)

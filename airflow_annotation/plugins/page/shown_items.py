@@ -80,7 +80,7 @@ def page_budget() -> MaskBudget:
     return MaskBudget.of_pixels(_MASK_PIXELS)._replace(deadline=time.monotonic() + _MASK_SECONDS)
 
 
-def show_items(tables: Mapping[str, pa.Table], item_ids: Iterable[str], most: int) -> list[ShownItem]:
+def show_items(tables: Mapping[str, pa.Table], item_ids: Sequence[str], most: int) -> list[ShownItem]:
     """Return items as the page draws them, an item of several images once for each that has labels.
 
     :param tables: as :func:`~airflow_annotation.labels.tables.collect_tables` returns them
