@@ -36,8 +36,11 @@ SERVERS = {
 }
 """Fixtures that start a server."""
 SESSION_VARIABLE = "AIRFLOW_ANNOTATION_TEST_SESSION"
-# Examples share the machine with servers and other workers: a slow one is no failure.
-settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Examples share the machine with servers and other workers: a slow one is no failure. A check of a change tries the
+# same examples each time, so that what it says is about the change; runs of people look for new ones.
+settings.register_profile(
+    "shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
 settings.register_profile("fast", settings.get_profile("shared machine"), max_examples=20)
 settings.load_profile("shared machine")
 # gcsfs, when it is imported, asks for a bucket's kind by gRPC, which the tests' server does not speak.

@@ -44,7 +44,7 @@ def attributes(draw: st.DrawFn, classes: list[str]) -> dict[str, Any]:
     attribute: dict[str, Any] = {"type": type_}
     if type_ in ("radio", "select", "checkbox"):
         attribute["values"] = draw(st.lists(CLASSES, unique=True, min_size=1, max_size=3))
-    asked = draw(st.lists(st.sampled_from(classes), unique=True, max_size=2))
+    asked = draw(st.lists(st.sampled_from(classes), unique=True, max_size=2)) if classes else []  # messages have none
     if len(asked) == 1 or not any("," in class_ for class_ in classes):
         attribute["classes"] = asked
     return attribute
