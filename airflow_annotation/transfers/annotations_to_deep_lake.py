@@ -22,13 +22,13 @@ from airflow_annotation.datasets.deep_lake import (
 )
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.datasets.s3_access import s3_access
-from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.deep_lake_columns import LabelColumns
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.reading import AnnotationChoice, AnnotatorNames
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.landing.deep_lake import LakeWriter, common_columns, media_columns
-from airflow_annotation.landing.landings_row import landed_of, landings_row, read_json
+from airflow_annotation.landing.landings_row import landed_of, landings_row
 from airflow_annotation.landing.parts import PartParameters
 from airflow_annotation.landing.pictures import PictureFormat, Pictures
 from airflow_annotation.landing.plan import LandingPlan
@@ -168,10 +168,8 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
         with dataset.draft() as draft:
             landed = draft.landed
             self._check_project(landed, project)
-            if landed is not None and landed.project == project.uri:
-                self.check_part(read_json(landed.settings))  # another may have landed since this one was planned
-            if not landing.full and (landed is None or landed.version != landing.landed_version):
-                raise LandingMovedError(f"Another landing of {project.uri} was committed since this one was planned.")
+            is_same = landed is not None and landed.project == project.uri
+            self.check_may_follow(landing, msgspec.structs.asdict(landed) if landed and is_same else None)
             columns, reuse = self._prepare_columns(draft, landing)
             rows = draft.find_rows(None if landing.full else landing.replaced)
             if not reuse:

@@ -15,11 +15,11 @@ from airflow_annotation.datasets.fiftyone.opening import fiftyone_errors, import
 from airflow_annotation.datasets.fiftyone.runs import AnnotationRun, read_run
 from airflow_annotation.datasets.fiftyone.samples import ItemLabels, SampleMerger, item_labels
 from airflow_annotation.datasets.results import LandingResult
-from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.fiftyone.merge import Deletions
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.landing.landings_row import landed_of, landings_row, read_json
+from airflow_annotation.landing.landings_row import landed_of, landings_row
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.parts import is_part
 from airflow_annotation.landing.plan import LandingPlan
@@ -166,7 +166,7 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
 
     def _merge(self, dataset: Any, landing: LandingPlan, spool: Spool) -> LandingResult:
         ledger = Ledger(dataset, landing.project.uri)
-        self._check_may_follow(ledger, landing)
+        self.check_may_follow(landing, ledger.find_landing())
         known = ledger.read_known()
         targets = target_fields(dataset, landing.label_schema, self.field_mapping or {})
         add_fields(dataset, targets)
@@ -204,7 +204,8 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
             others = {item_id: fields for item_id, fields in known.items() if item_id not in merged}
             parts += ledger.write_parts(version, len(parts), others)
         row = landings_row(landing, version)
-        last = self._check_may_follow(ledger, landing)
+        last = ledger.find_landing()
+        self.check_may_follow(landing, last)
         if row["full_at"] is None and last is not None:
             row["full_at"] = last["full_at"]
         ledger.commit(row, parts, full=landing.full)
@@ -219,15 +220,6 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
             "rows": {"samples": counts["samples"], **labels},
         }
         return {**result, "left_out": dict(left_out)} if left_out else result
-
-    def _check_may_follow(self, ledger: Ledger, landing: LandingPlan) -> dict[str, Any] | None:
-        """Return the last landing, which must be the one that this was planned for, or one that it may replace."""
-        last = ledger.find_landing()
-        if not landing.full and (last is None or last["version"] != landing.landed_version):
-            raise LandingMovedError(f"Another landing of {landing.project.uri} was committed since this was planned.")
-        if last is not None:
-            self.check_part(read_json(last["settings"]))  # another may have landed since this one was planned
-        return last
 
     def _merge_batch(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.results import LandingResult
-from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import AGREEMENT_TABLE, ITEM_STATES
 from airflow_annotation.landing.iceberg_reader import open_iceberg
-from airflow_annotation.landing.landings_row import landed_of, landings_row, read_json
+from airflow_annotation.landing.landings_row import landed_of, landings_row
 from airflow_annotation.landing.lineage import LandedAsset
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
@@ -98,7 +98,7 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
         project = landing.project.uri
         with self._tables(landing.project) as tables:
             there = tables.find_landing(project)
-            self._check_may_follow(there, landing)
+            self.check_may_follow(landing, there)
             last = None if landing.full else there
             row = landings_row(landing, uuid.uuid4().hex)
             if last is not None:
@@ -109,7 +109,7 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
                 row[f"{name}_snapshot"], row[name] = tables.replace(
                     name, last, project, landing.replaced, self.checked(spool.read(name))
                 )
-            tables.save_landing(row, partial(self._check_may_follow, landing=landing))
+            tables.save_landing(row, partial(self.check_may_follow, landing))
         return {
             "iceberg_conn_id": self.iceberg_conn_id,
             "tables": tables.names,
@@ -124,15 +124,6 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
             LandedAsset(f"{root}/{quote(landing['tables'][name].replace('.', '/'))}", {name: schema})
             for name, schema in self.tables.items()
         ]
-
-    def _check_may_follow(self, there: Mapping[str, Any] | None, landing: LandingPlan) -> None:
-        """Check that what has landed is what the landing was planned for, or may be replaced by it."""
-        if not landing.full and (there is None or there["version"] != landing.landed_version):
-            raise LandingMovedError(
-                f"Another landing of {landing.project.uri} was committed since this one was planned."
-            )
-        if there is not None:
-            self.check_part(read_json(there["settings"]))  # another may have landed since this one was planned
 
     def _read_states(self, project: AnnotationProject, row: dict[str, Any]) -> Iterator[pa.RecordBatch]:
         with self._tables(project) as tables:

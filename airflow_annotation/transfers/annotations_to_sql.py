@@ -97,10 +97,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         with self._database(project) as warehouse, warehouse.engine.begin() as connection:
             self._connection = connection
             last = warehouse.lock(connection, project.uri)
-            if not landing.full and last["version"] != landing.landed_version:
-                raise LandingMovedError(f"Another landing of {project.uri} was committed since this one was planned.")
-            if last["version"] is not None:
-                self.check_part(read_json(last["settings"]))  # another may have landed since this one was planned
+            self.check_may_follow(landing, dict(last) if last["version"] is not None else None)
             if landing.full and not self.agreement and read_json(last["settings"] or "{}").get("agreement"):
                 self._forget_agreement(warehouse, connection, project.uri)
             rows = {}

@@ -29,6 +29,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.schema_changes import describe_changes
 from airflow_annotation.labels.tables import AGREEMENT_TABLE, ALL_SCHEMAS, SCHEMAS, LabelTables
 from airflow_annotation.labels.video import Frames
+from airflow_annotation.landing.landings_row import read_json
 from airflow_annotation.landing.lineage import LandingTask
 from airflow_annotation.landing.media import MediaParameters, MediaTask
 from airflow_annotation.landing.parts import (
@@ -204,9 +205,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
 
         In one commit, the rows of the items in ``landing.replaced`` (of a full landing: all rows of the project)
         go, those in the spool come, and what :meth:`find_landed` returns becomes that of this landing, with a version
-        of its own. A landing of no change is committed too. The commit asks :meth:`check_part` whether the landing may
-        take the place of what is there by then; or where ``landing.reads_all`` is false, it follows
-        ``landing.landed_version`` only, which was asked for when the landing was planned.
+        of its own. A landing of no change is committed too. The commit asks :meth:`check_may_follow` whether the
+        landing may take the place of what is there by then; or, unless ``landing.reads_all``, it takes the place of
+        ``landing.landed_version`` only, for which this was asked when the landing was planned.
 
         :param landing: what is landed
         :param spool: the rows that were read
@@ -296,6 +297,21 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         """
         if not _read_flag(self.full_refresh):
             check_same_part(landed, self.settings, destination=self.destination)
+
+    def check_may_follow(self, landing: LandingPlan, there: Mapping[str, Any] | None) -> None:
+        """Check that a landing may take the place of what has landed by the time of its commit.
+
+        :param landing: what lands
+        :param there: the last landing of the project, as its row in ``landings``; None where there is none
+        :raises LandingMovedError: the landing is a refresh of another one
+        :raises AnnotationError: it would take away the items of another part
+        """
+        if not landing.full and (there is None or there["version"] != landing.landed_version):
+            raise LandingMovedError(
+                f"Another landing of {landing.project.uri} was committed since this one was planned."
+            )
+        if there is not None:
+            self.check_part(read_json(there["settings"]))
 
     def read(self, landing: LandingPlan, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
         """Read the items that a plan names into a folder.
