@@ -75,6 +75,8 @@ def test_items_go_to_one_person_more_once_a_run_whatever_people_do_between_tries
         assert statuses(hook, project)["a"] == "labeled", "a retry after people were done with it"
         assert requeue(project, label_studio_conn_id, "run 2", items=pa.table({"item_key": ["a"]}))["requeued"] == 1
         assert requeue(project, label_studio_conn_id, "run 2", items=pd.DataFrame({"item_key": ["a"]}))["requeued"] == 1
+        cleared = requeue(project, label_studio_conn_id, items=["a"])
+        assert cleared["requeued"] == 1, "by run 1, before run 2"
         assert next_of(second, project) == "d", "nobody gets an item twice"
 
     url = f"sqlite:///{tmp_path / 'landed.db'}"

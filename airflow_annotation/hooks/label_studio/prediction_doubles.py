@@ -13,12 +13,9 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.label_studio.actions import delete
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.task_pages import find_drafted, list_page
+from airflow_annotation.hooks.label_studio.task_pages import find_drafted, list_selected
 
 log = logging.getLogger(__name__)
-
-_TASKS_A_REQUEST: Final = 200
-"""Their ids go into the URL."""
 
 _AT_ONCE: Final = timedelta(seconds=1)
 """Label Studio sets an annotation's two times one after the other when it makes the annotation."""
@@ -68,13 +65,9 @@ def remove_prediction_doubles(
     :return: how many predictions and annotations were removed
     """
     removed = left = 0
-    task_ids = iter(expected)
-    while chunk := list(itertools.islice(task_ids, _TASKS_A_REQUEST)):
-        page = list_page(
-            client, project_id, _Task, selected=chunk, fields="all", include=_INCLUDED, page_size=_TASKS_A_REQUEST
-        )
-        drafted = find_drafted(client, project_id, chunk)
-        for task in page.tasks:
+    for tasks in list_selected(client, project_id, _Task, expected, include=_INCLUDED):
+        drafted = find_drafted(client, project_id, [task.id for task in tasks])
+        for task in tasks:
             found = _Doubles(task, model_version, expected.get(task.id, 0), has_drafts=task.id in drafted)
             # Annotations first: one whose prediction is gone no longer says where it comes from.
             for kind, id_ in itertools.chain(found.annotations(), found.predictions()):

@@ -21,15 +21,19 @@ from airflow_annotation.hooks.label_studio.actions import delete
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.projects import get_label_config
-from airflow_annotation.hooks.label_studio.task_meta import read_requeued, read_requeued_skips, requeued_meta
-from airflow_annotation.hooks.label_studio.task_pages import TASKS_PATH, Task, condition, list_page, list_pages
+from airflow_annotation.hooks.label_studio.task_meta import read_requeued, requeued_meta
+from airflow_annotation.hooks.label_studio.task_pages import (
+    TASKS_PATH,
+    TASKS_SELECTED,
+    Task,
+    condition,
+    list_pages,
+    list_selected,
+)
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.media.items import key_hash
 
 log = logging.getLogger(__name__)
-
-_TASKS_A_REQUEST: Final = 200
-"""Their ids go into the URL."""
 
 _INCLUDED: Final = "id,meta,overlap,is_labeled,annotations,was_cancelled,result"
 _SKIPPED: Final = (
@@ -77,13 +81,14 @@ def requeue_items(
     project_path(project_id)
     report = RequeueReport()
     if item_ids is not None:
-        pages = _read(client, project_id, list(map(int, item_ids)))
+        pages = list_selected(client, project_id, _Task, map(int, item_ids), include=_INCLUDED)
     elif item_keys is None:
         pages = list_pages(
-            client, project_id, _Task, _SKIPPED, fields="all", include=_INCLUDED, page_size=_TASKS_A_REQUEST
+            client, project_id, _Task, _SKIPPED, fields="all", include=_INCLUDED, page_size=TASKS_SELECTED
         )
     else:
-        pages = _find(client, project_id, item_keys, report)
+        ids = _find(client, project_id, item_keys, report)
+        pages = list_selected(client, project_id, _Task, ids, include=_INCLUDED)
     for task in itertools.chain.from_iterable(pages):
         try:
             _requeue(client, task, request, report)
@@ -93,15 +98,6 @@ def requeue_items(
             report.fail(str(task.id), deleted_from_project(task.id, project_id))
     log.info("Put back %d items of project %s; %d were waiting already.", report.requeued, project_id, report.waiting)
     return report
-
-
-def index_tasks(client: LabelStudioClient, project_id: str) -> dict[int, list[int]]:
-    """Return the ids of a project's tasks by the hash of their item's key."""
-    config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
-    ids: dict[int, list[int]] = {}
-    for key, task_id, _ in ItemTasks(client, project_id, config=config).read():
-        ids.setdefault(key, []).append(task_id)
-    return ids
 
 
 def not_in_project(item_key: str, project_id: str) -> str:
@@ -114,45 +110,23 @@ def deleted_from_project(task_id: int, project_id: str) -> str:
     return f"Task {task_id} of project {project_id} was deleted meanwhile."
 
 
-def _find(
-    client: LabelStudioClient, project_id: str, item_keys: Iterable[str], report: RequeueReport
-) -> Iterator[list[_Task]]:
-    known = index_tasks(client, project_id)
-    remaining = iter(item_keys)
-    seen: set[int] = set()
-    while keys := list(itertools.islice(remaining, _TASKS_A_REQUEST)):
-        ids: list[int] = []
-        for key in keys:
-            hashed = key_hash(key)
-            if hashed in seen:
-                continue
-            seen.add(hashed)
-            if hashed in known:
-                ids += known[hashed]
-            else:
-                report.fail(key, not_in_project(key, project_id))
-        yield from _read(client, project_id, ids)
-
-
-def _read(client: LabelStudioClient, project_id: str, ids: list[int]) -> Iterator[list[_Task]]:
-    for start in range(0, len(ids), _TASKS_A_REQUEST):
-        selected = ids[start : start + _TASKS_A_REQUEST]
-        page = list_page(
-            client,
-            project_id,
-            _Task,
-            selected=selected,
-            fields="all",
-            include=_INCLUDED,
-            page_size=_TASKS_A_REQUEST,
-        )
-        yield page.tasks
+def _find(client: LabelStudioClient, project_id: str, item_keys: Iterable[str], report: RequeueReport) -> Iterator[int]:
+    """Yield the ids of the items' tasks. No more than the keys are held, however many tasks the project has."""
+    wanted = {key_hash(key): key for key in item_keys}
+    missing = dict(wanted)
+    config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
+    for hashed, task_id, _ in ItemTasks(client, project_id, config=config).read() if wanted else ():
+        if hashed in wanted:
+            missing.pop(hashed, None)
+            yield task_id
+    for key in missing.values():
+        report.fail(key, not_in_project(key, project_id))
 
 
 def _requeue(client: LabelStudioClient, task: _Task, request: str, report: RequeueReport) -> None:
     skips = [one for one in task.annotations if one.was_cancelled]
-    if read_requeued(task.meta) == request:
-        noted = read_requeued_skips(task.meta)
+    noted = read_requeued(task.meta, request)
+    if noted is not None:
         _clear_all(client, [skip for skip in skips if skip.id in noted], report)
         return
     submitted = len(task.annotations) - len(skips)

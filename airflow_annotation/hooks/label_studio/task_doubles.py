@@ -11,14 +11,11 @@ import msgspec
 
 from airflow_annotation.hooks.label_studio.actions import act_on_tasks
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.task_pages import find_drafted, list_page
+from airflow_annotation.hooks.label_studio.task_pages import find_drafted, list_selected
 
 log = logging.getLogger(__name__)
 
 _DELETED_AT_ONCE: Final = 500
-_TASKS_A_REQUEST: Final = 200
-"""Their ids go into the URL."""
-
 _INCLUDED: Final = "id,data,annotations,predictions,model_version,result,comment_count"
 
 
@@ -64,7 +61,8 @@ def remove_task_doubles(
     left = 0
     several = [sorted(group) for group in groups if len(group) > 1]
     ids = list(chain.from_iterable(several))
-    tasks = _read(client, project_id, ids)
+    pages = list_selected(client, project_id, _Task, ids, include=_INCLUDED)
+    tasks = {task.id: task for task in chain.from_iterable(pages)}
     drafted = find_drafted(client, project_id, ids)
 
     def has_work(task: _Task) -> bool:
@@ -93,20 +91,3 @@ def delete_tasks(client: LabelStudioClient, project_id: str, task_ids: Sequence[
         act_on_tasks(client, project_id, "delete_tasks", deleted, repeatable=True)
     if task_ids:
         log.info("Removed %d tasks of items that the project had twice.", len(task_ids))
-
-
-def _read(client: LabelStudioClient, project_id: str, task_ids: list[int]) -> dict[int, _Task]:
-    found: dict[int, _Task] = {}
-    for start in range(0, len(task_ids), _TASKS_A_REQUEST):
-        selected = task_ids[start : start + _TASKS_A_REQUEST]
-        page = list_page(
-            client,
-            project_id,
-            _Task,
-            selected=selected,
-            fields="all",
-            include=_INCLUDED,
-            page_size=_TASKS_A_REQUEST,
-        )
-        found |= {task.id: task for task in page.tasks}
-    return found

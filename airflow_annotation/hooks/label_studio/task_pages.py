@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import httpx
@@ -13,6 +14,8 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.lenient import decode_lenient
 
 PAGE_TASKS: Final = 1000
+TASKS_SELECTED: Final = 200
+"""Tasks that are asked for by their ids at a time: these go into the URL."""
 
 Condition = dict[str, Any]
 TASKS_PATH: Final = "/api/tasks/"
@@ -138,6 +141,24 @@ def list_pages(
         if len(page.tasks) >= page.total or not page.tasks:
             return
         first = page.tasks[-1].id + 1
+
+
+def list_selected(
+    client: LabelStudioClient, project_id: str, type_: type[T], task_ids: Iterable[int], *, include: str
+) -> Iterator[list[T]]:
+    """Yield pages of those of some tasks that the project has, with all that they have.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param type_: a task, with the fields that are included
+    :param task_ids: the ids, taken as pages are
+    :param include: the fields that are read
+    """
+    remaining = iter(task_ids)
+    while ids := list(itertools.islice(remaining, TASKS_SELECTED)):
+        yield list_page(
+            client, project_id, type_, selected=ids, fields="all", include=include, page_size=TASKS_SELECTED
+        ).tasks
 
 
 def find_drafted(client: LabelStudioClient, project_id: str, task_ids: Sequence[int]) -> set[int]:

@@ -45,6 +45,9 @@ _LABELS_AT_ONCE: Final = 100
 _ROWS_AT_ONCE: Final = 1000
 _LABELING: Final = "INITIAL_LABELING_QUEUE"
 _REWORK: Final = "MANUAL_REWORK_QUEUE"
+_NOTED_CHARACTERS: Final = 2000
+"""Of the marks that a data row has: the last ones. Labelbox takes some more."""
+
 _TO_LABEL: Final = "TO_LABEL"
 _WAITING: Final = frozenset({_TO_LABEL, "IN_REWORK"})
 _DELETE: Final = "mutation DeleteSkips($ids: [ID!]!) { deleteLabels(labelIds: $ids) { id } }"
@@ -173,43 +176,47 @@ class _Work:
     """What is done with the data rows of a project.
 
     People may be done with a data row before the try that put it back has ended, or the next one begins. So a data row
-    is told first that it is to be put back, and how its labels are then, and last that it was.
+    is told first that it is to be put back, and how its labels are then, and last that it was. It keeps what earlier
+    requests have told it.
 
-    :param mark: what data rows have as metadata that this request has put back
+    :param mark: what data rows have as metadata that this request has put back, a line of it
     """
 
     def __init__(self, client: LabelboxClient, project_id: str, mark: str) -> None:
         self.report = RequeueReport()
         self._client = client
         self._project_id = project_id
-        self._mark = mark
+        self._mark = mark.replace("\n", " ")
         self._skips: list[str] = []
         self._moves: dict[str, list[str]] = {_LABELING: [], _REWORK: []}
         self._begun: dict[str, str] = {}
-        self._marked: list[str] = []
+        self._marked: dict[str, str] = {}
 
     def plan(self, row_id: str, place: _Project, marked_by: Any) -> None:
-        if marked_by == self._mark:
+        marks = marked_by.split("\n") if isinstance(marked_by, str) else []
+        if self._mark in marks:
             self.report.requeued += 1
             return
         begun = f"{self._mark} begun {place.digest()}"
-        is_begun = isinstance(marked_by, str) and marked_by.startswith(f"{self._mark} begun ")
-        if is_begun and marked_by != begun:
-            self._marked.append(row_id)  # people have labeled it since
+        was_begun = next((mark for mark in marks if mark.startswith(f"{self._mark} begun ")), None)
+        others = [mark for mark in marks if mark != was_begun]
+        marked = _last_lines([*others, self._mark])
+        if was_begun not in (None, begun):
+            self._marked[row_id] = marked  # people have labeled it since
             return
         skips = [label.id for label in place.labels if label.is_empty_skip]
         status = place.project_details.workflow_status if place.project_details else None
         has_labels = len(place.labels) > len(skips)
         is_waiting = status in _WAITING if has_labels else status == _TO_LABEL
-        if not is_begun:
+        if was_begun is None:
             if is_waiting and not skips:
                 self.report.waiting += 1
                 return
-            self._begun[row_id] = begun
+            self._begun[row_id] = _last_lines([*others, begun])
         self._skips += skips
         if not is_waiting:
             self._moves[_REWORK if has_labels else _LABELING].append(row_id)
-        self._marked.append(row_id)
+        self._marked[row_id] = marked
 
     def do(self) -> None:
         fields = MetadataFields(self._client)
@@ -222,7 +229,7 @@ class _Work:
             if row_ids:
                 self._move(row_ids, queue_type)
         if self._marked:
-            fields.write(REQUEUED_BY, dict.fromkeys(self._marked, self._mark))
+            fields.write(REQUEUED_BY, self._marked)
         self.report.requeued += len(self._marked)
 
     def _delete(self, label_ids: Sequence[str]) -> None:
@@ -269,3 +276,7 @@ class _Work:
             return msgspec.convert(answer, _Moving).project.created.task_id
         except msgspec.ValidationError as error:
             raise AnnotationAnswerError(f"Labelbox did not answer the move of data rows as it does: {error}") from error
+
+
+def _last_lines(lines: Sequence[str]) -> str:
+    return "\n".join(lines)[-_NOTED_CHARACTERS:]

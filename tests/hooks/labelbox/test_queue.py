@@ -94,6 +94,9 @@ def test_labeled_items_go_to_rework_once_a_run_and_keep_their_labels(
     )
     assert task.execute(task_context(run_id="run 2"))["requeued"] == 1
     assert statuses(hook, project)["a"] == "rework"
+    control.approve(label(control, project, "a", BAD))
+    assert requeue(project, labelbox_conn_id, items=["a"])["requeued"] == 1
+    assert statuses(hook, project)["a"] == "done", "run 1 is cleared, which has put it back before run 2"
     tables = collect_tables(hook.read_tables(project))
     assert sorted(tables["labels"]["label"].to_pylist()) == ["bad", "good"]
     assert not any("requeued_by" in data for data in tables["items"]["data"].to_pylist())
