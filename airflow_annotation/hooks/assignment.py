@@ -25,24 +25,26 @@ class Split:
         self.counts = dict.fromkeys(annotators, 0)
         self._overlap = overlap
 
-    def keep(self, assigned: Iterable[str]) -> list[str]:
-        """Count the people that an item has, and return those of them that are ours."""
-        kept = [one for one in dict.fromkeys(assigned) if one in self.counts][: self._overlap]
-        for one in kept:
+    def keep(self, assigned: Iterable[str]) -> None:
+        """Count the people that an item has."""
+        for one in self._ours(assigned):
             self.counts[one] += 1
-        return kept
 
-    def is_short(self, kept: Collection[str]) -> bool:
+    def is_short(self, assigned: Iterable[str]) -> bool:
         """Return whether an item with these people gets more."""
-        return len(kept) < self._overlap
+        return len(self._ours(assigned)) < self._overlap
 
-    def fill(self, kept: Sequence[str]) -> list[str]:
-        """Return the people of an item that has some of them already."""
+    def fill(self, assigned: Iterable[str]) -> list[str]:
+        """Return the people of an item that has some of them already, which are counted. Count those that it gets."""
+        kept = self._ours(assigned)
         others = sorted((one for one in self.counts if one not in kept), key=self.counts.__getitem__)
         added = others[: self._overlap - len(kept)]
         for one in added:
             self.counts[one] += 1
         return [*kept, *added]
+
+    def _ours(self, assigned: Iterable[str]) -> list[str]:
+        return [one for one in dict.fromkeys(assigned) if one in self.counts][: self._overlap]
 
 
 def check_known(annotators: Iterable[str], known: Collection[str], where: str) -> None:

@@ -192,12 +192,15 @@ def test_a_template_that_gives_text_for_the_annotators_is_an_error_that_says_so(
 def test_people_have_equal_shares_whoever_had_items_before(case: tuple[list[str], int, list[list[str]]]) -> None:
     people, overlap, before = case
     split = Split(people, overlap)
-    kept = [split.keep(assigned) for assigned in before]
+    for assigned in before:
+        split.keep(assigned)
     uneven = dict(split.counts)
-    after = [split.fill(one) for one in kept]
-    for assigned, had in zip(after, kept, strict=True):
+    after = [split.fill(assigned) for assigned in before]
+    for assigned, had in zip(after, before, strict=True):
+        kept = [one for one in dict.fromkeys(had) if one in people][:overlap]
         assert len(set(assigned)) == overlap
-        assert assigned[: len(had)] == had
+        assert assigned[: len(kept)] == kept
+        assert split.is_short(had) == (len(kept) < overlap)
     assert split.counts == dict.fromkeys(people, 0) | Counter(one for assigned in after for one in assigned)
     if not any(uneven.values()):
         assert max(split.counts.values()) - min(split.counts.values()) <= 1

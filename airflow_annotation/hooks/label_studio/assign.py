@@ -46,6 +46,13 @@ class _Task(msgspec.Struct, gc=False):
     is_labeled: bool = False
     total_annotations: int = 0
 
+    @property
+    def people(self) -> list[str]:
+        return _NAMED.findall(str(self.data.get(ASSIGNED_TO, "")))
+
+    def is_finished(self, overlap: int) -> bool:
+        return self.is_labeled and self.total_annotations >= overlap
+
 
 class _User(msgspec.Struct):
     email: str | None = None
@@ -82,42 +89,41 @@ def assign_items(
     report = AssignmentReport()
     wanted = None if item_keys is None else {key_hash(key): key for key in item_keys}
     missing = {} if wanted is None else dict(wanted)
-    short: dict[int, list[str]] = {}
+    short = 0
     config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
+
+    def is_short(task: _Task) -> bool:
+        return split.is_short(task.people) or task.overlap < overlap
+
     for task in _tasks(client, project_id):
         hashed = key_hash(find_item_key(task.data, config))
         missing.pop(hashed, None)
-        is_finished = task.is_labeled and task.total_annotations >= overlap
-        kept = [] if is_finished else split.keep(_NAMED.findall(str(task.data.get(ASSIGNED_TO, ""))))
+        is_finished = task.is_finished(overlap)
+        if not is_finished:
+            split.keep(task.people)
         if wanted is not None and hashed not in wanted:
             continue
         if is_finished:
             report.finished += 1
-        elif split.is_short(kept) or task.overlap < overlap:
-            short[task.id] = kept
+        elif is_short(task):
+            short += 1
         else:
             report.kept += 1
     for key in missing.values():
         report.fail(key, not_in_project(key, project_id))
     _ensure_tabs(client, project_id, annotators)
-    # Listed once more, so that no data of more than a page of tasks are held.
+    # Listed once more, so that no more than a page of tasks is held.
     for task in _tasks(client, project_id) if short else ():
-        if task.id not in short:
+        if task.is_finished(overlap) or not is_short(task):
+            continue
+        if wanted is not None and key_hash(find_item_key(task.data, config)) not in wanted:
             continue
         had = split.counts.copy()
-        named = " ".join(f"<{one}>" for one in split.fill(short[task.id]))
-        changes: dict[str, Any] = {"data": {**task.data, ASSIGNED_TO: named}}
-        if task.overlap < overlap:
-            changes |= {"overlap": overlap, "is_labeled": False}
-        try:
-            client.read("PATCH", f"{TASKS_PATH}{task.id}/", Task, json=changes, repeatable=True)
-        except AnnotationRequestError as error:
-            if error.status_code != httpx.codes.NOT_FOUND:
-                raise
+        if _give(client, task, split.fill(task.people), overlap):
+            report.assigned += 1
+        else:
             split.counts = had
             report.fail(find_item_key(task.data, config), deleted_from_project(task.id, project_id))
-        else:
-            report.assigned += 1
     report.annotators = dict(split.counts)
     log.info("Assigned %d items of project %s; %d had their people already.", report.assigned, project_id, report.kept)
     return report
@@ -125,6 +131,20 @@ def assign_items(
 
 def _tasks(client: LabelStudioClient, project_id: str) -> Iterator[_Task]:
     return itertools.chain.from_iterable(list_pages(client, project_id, _Task, include=_INCLUDED))
+
+
+def _give(client: LabelStudioClient, task: _Task, people: Sequence[str], overlap: int) -> bool:
+    """Give a task to people. Return False if somebody deleted it."""
+    changes: dict[str, Any] = {"data": {**task.data, ASSIGNED_TO: " ".join(f"<{one}>" for one in people)}}
+    if task.overlap < overlap:
+        changes |= {"overlap": overlap, "is_labeled": False}
+    try:
+        client.read("PATCH", f"{TASKS_PATH}{task.id}/", Task, json=changes, repeatable=True)
+    except AnnotationRequestError as error:
+        if error.status_code != httpx.codes.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def _ensure_tabs(client: LabelStudioClient, project_id: str, annotators: Sequence[str]) -> None:

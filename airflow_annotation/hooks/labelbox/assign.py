@@ -21,6 +21,7 @@ from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import chunks
 from airflow_annotation.hooks.labelbox.errors import TOOL
 from airflow_annotation.hooks.labelbox.export_stream import export_rows
+from airflow_annotation.hooks.labelbox.people import user_ids
 from airflow_annotation.hooks.labelbox.tasks import repeat
 from airflow_annotation.labels.labelbox.items import find_item_key
 from airflow_annotation.labels.labelbox.records import Attachment, DataRow, MetadataField, ProjectDetails
@@ -81,7 +82,7 @@ def assign_items(
             f"overlap={overlap}, and Labelbox gives each to that many people; or assign them with overlap=1."
         )
     split = Split(annotators, overlap)
-    users = repeat(lambda: _users(client))
+    users = repeat(lambda: user_ids(client))
     check_known(annotators, users, f"{TOOL} at {client.app_url}")
     report = AssignmentReport()
     wanted = None if item_keys is None else dict.fromkeys(item_keys)
@@ -109,11 +110,6 @@ def assign_items(
     report.annotators = dict(split.counts)
     log.info("Reserved %d data rows of project %s for %d people.", report.assigned, project_id, len(annotators))
     return report
-
-
-def _users(client: LabelboxClient) -> dict[str, str]:
-    with client.using_sdk() as sdk:
-        return {str(user.email): str(user.uid) for user in sdk.get_users()}
 
 
 def _reserve(client: LabelboxClient, project_id: str, user_id: str, row_ids: list[str]) -> None:
