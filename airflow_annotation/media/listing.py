@@ -58,7 +58,7 @@ def list_media(
         named), or no installed package knows a URI's scheme
     :raises MediaError: the folder or file does not exist, or there is no media in it
     """
-    if isinstance(media, (str, os.PathLike)) or _is_object_storage_path(media):
+    if _is_path(media):
         uri = str(media)  # an ObjectStoragePath's has its connection in it
         return (
             list_rows(read_table_files(uri), media_field=media_field) if is_table(uri) else _Listing(uri, media_types)
@@ -179,7 +179,7 @@ class _Rows:
 
 
 def _item(row: Any, media_field: str, number: int) -> MediaItem:
-    if isinstance(row, (str, os.PathLike)) or _is_object_storage_path(row):
+    if not isinstance(row, Mapping) and _is_path(row):
         row = {media_field: row}
     if not isinstance(row, Mapping):
         raise AnnotationError(
@@ -245,14 +245,16 @@ def _pages(media: list[Any], fields: Mapping[str, Any], where: str) -> list[dict
 
 
 def _uri(media: Any, where: str) -> str:
-    if not isinstance(media, (str, os.PathLike)) and not _is_object_storage_path(media):
+    if not _is_path(media):
         raise AnnotationError(
             f"{where} has a file of type {type(media).__name__} ({str(media)[:60]!r}): files are paths or URIs."
         )
     return str(media)  # an ObjectStoragePath's has its connection in it
 
 
-def _is_object_storage_path(value: Any) -> bool:
+def _is_path(value: Any) -> bool:
+    if isinstance(value, (str, os.PathLike)):
+        return True
     from airflow.sdk import ObjectStoragePath
 
     return isinstance(value, ObjectStoragePath)
