@@ -269,12 +269,6 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         return f"{self.dag_id} {run_after:%Y-%m-%d %H:%M}{mapped}"
 
 
-class DeleteParameters(ProjectTaskParameters, total=False):
-    """Parameters of :class:`DeleteAnnotationProjectOperator`, for type checkers and editors."""
-
-    delete_unlanded: bool
-
-
 class DeleteAnnotationProjectOperator(AnnotationProjectTask):
     """Delete an annotation project from the labeling tool, with all that is in it. Gone already is success.
 

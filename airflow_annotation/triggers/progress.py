@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
+from airflow_annotation.arguments import check_count
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
 
@@ -142,15 +143,8 @@ def read_min_annotations(value: int | str | None) -> int | None:
 
     :raises ValueError: it is no whole number from 1
     """
-    number: object = value
-    if isinstance(value, str):
-        try:
-            number = int(value)
-        except ValueError:
-            number = None
-    if value is None or (isinstance(number, int) and not isinstance(number, bool) and number >= 1):
-        return number  # type: ignore[return-value] # None where the argument is
-    raise ValueError(f"min_annotations is a count of 1 or more submissions (an int), not {value!r}.")
+    check_count("min_annotations", value)
+    return None if value is None else int(value)
 
 
 def progress_result(progress: AnnotationProgress, *, timed_out: bool = False) -> dict[str, Any]:
