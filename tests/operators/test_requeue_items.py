@@ -174,7 +174,7 @@ def test_an_item_that_is_deleted_while_items_are_put_back_fails_alone(
         client = LabelStudioClient(url=server.url, api_key=hook.connection.password or "", attempts=0)
         report = requeue_items(client, project.id, ["a", "b"], request="r")
     assert (report.requeued, report.failed) == (1, 1)
-    assert report.failures[0].reason.endswith(f"of project {project.id} was deleted meanwhile.")
+    assert report.failures[0].reason.endswith(f"of project {project.id} was deleted by somebody.")
     assert statuses(hook, project) == {"a": "labeled", "b": "partial"}
 
 

@@ -107,7 +107,7 @@ def not_in_project(item_key: str, project_id: str) -> str:
 
 def deleted_from_project(task_id: int, project_id: str) -> str:
     """Return why an item fails that somebody deleted after it was listed."""
-    return f"Task {task_id} of project {project_id} was deleted meanwhile."
+    return f"Task {task_id} of project {project_id} was deleted by somebody."
 
 
 def _find(client: LabelStudioClient, project_id: str, item_keys: Iterable[str], report: RequeueReport) -> Iterator[int]:

@@ -46,7 +46,7 @@ _ROWS_AT_ONCE: Final = 1000
 _LABELING: Final = "INITIAL_LABELING_QUEUE"
 _REWORK: Final = "MANUAL_REWORK_QUEUE"
 _NOTED_CHARACTERS: Final = 2000
-"""Of the marks that a data row has: the last ones. Labelbox takes some more."""
+"""Of the marks that a data row has: the last ones. Labelbox takes 4,096 characters of metadata."""
 
 _TO_LABEL: Final = "TO_LABEL"
 _WAITING: Final = frozenset({_TO_LABEL, "IN_REWORK"})
