@@ -201,7 +201,7 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
             parts.append(ledger.write_part(version, len(parts), gone))
         if landing.full and is_part(landing.settings):
             # Items that do not fit now may fit again: what people delete in them until then is to go.
-            others = {item_id: fields for item_id, fields in known.items() if item_id not in merged}
+            others = (Record(item_id, known.of(item_id)) for item_id in known if item_id not in merged)
             parts += ledger.write_parts(version, len(parts), others)
         row = landings_row(landing, version)
         last = ledger.find_landing()
@@ -233,13 +233,13 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         changed: list[Any] = []
         for item, state in zip(items, encode_states(batch.items), strict=True):
             item_id = item.item["item_id"]
-            labels = {field: set(ids) for field, ids in known.get(item_id, {}).items()}
+            labels = known.of(item_id)
             sample = samples.get(item_id)
             if sample is not None and (item.is_labeled or self.unlabeled == "delete"):
                 for field, ids in merger.merge(sample, item, labels).items():
                     labels.setdefault(field, set()).update(ids)
                 changed.append(sample)
-            records.append(Record(item_id, {field: sorted(ids) for field, ids in labels.items() if ids}, state))
+            records.append(Record(item_id, {field: ids for field, ids in labels.items() if ids}, state))
         return records, changed
 
     def _find_samples(

@@ -37,9 +37,6 @@ ELEMENTS: Final[dict[str, str]] = {
 }
 """The class of the labels in a list."""
 
-SINGLE: Final = ("Classification", "Regression", "Segmentation")
-"""Classes of which a field holds one label."""
-
 NUMBER: Final = "number"
 TEXT: Final = "text"
 """Fields that hold a plain value."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -187,24 +188,30 @@ def _match(before: Sequence[Document], groups: Sequence[Group], place: Place) ->
         for number, element in enumerate(before):
             take(number, next((group for group in left if group.label == element.get("label")), None))
         return partners
+    by_id = {document_id(group.key, *place.scope): group for group in reversed(groups)}
     for number, element in enumerate(before):
-        own = id_of(element)
-        take(number, next((group for group in left if document_id(group.key, *place.scope) == own), None))
+        take(number, by_id.pop(id_of(element), None))
     tracks = {index: track for track, index in place.indices.items()}
     for number, element in enumerate(before):
         if number not in partners and left:
             track = tracks.get(element.get("index", -1))
             take(number, next((group for group in left if track and group.rows[0].get("track_id") == track), None))
         if number not in partners:
-            take(number, next((group for group in left if _says_same(element, group, place)), None))
+            read = _reader(element)
+            take(number, next((group for group in left if _says_same(read, group, place)), None))
     return partners
 
 
-def _says_same(element: Document, group: Group, place: Place) -> bool:
+def _reader(element: Document) -> Callable[[Asked], list[Row]]:
+    """Return what reads the rows of a label: in each way once, however many labels it is compared with."""
+    return functools.cache(lambda asked: [*rows_of(element, "", asked)])
+
+
+def _says_same(read: Callable[[Asked], list[Row]], group: Group, place: Place) -> bool:
     if group.type == "ellipse":
         return False
     asked = Asked(label_type=_FIELD_TYPE.get(group.type), size=place.size or _mask_size(group))
-    return _same_rows([*rows_of(element, "", asked)], group.rows)
+    return _same_rows(read(asked), group.rows)
 
 
 def _is_part_as_given(element: Document, group: Group, started: Group | None, place: Place) -> bool:
@@ -239,8 +246,9 @@ def _same_row(one: Row, other: Row) -> bool:
 
 
 def _close(one: Any, other: Any) -> bool:
-    arrays = np.asarray(one, float), np.asarray(other, float)
-    return arrays[0].shape == arrays[1].shape and np.allclose(*arrays, rtol=0, atol=TOLERANCE)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_close, one, other))
+    return bool(abs(one - other) <= TOLERANCE)
 
 
 def _mask_size(group: Group) -> tuple[int, int] | None:
@@ -250,7 +258,7 @@ def _mask_size(group: Group) -> tuple[int, int] | None:
 
 def _edit(element: Document, group: Group, place: Place) -> Document:
     edited = dict(element)
-    if not _says_same(element, group, place):
+    if not _says_same(_reader(element), group, place):
         edited |= content_of(group, place.size, element)
         if "mask" in edited and group.type == "instance":
             edited.pop("mask_path", None)
