@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.formats.dataset_options import DatasetOptions
-
-_NOT_SUBMITTED: Final = ("skipped", "draft")
+from airflow_annotation.labels.tables import NOT_SUBMITTED
 
 
 def annotation_keys(rows: pa.RecordBatch) -> pa.Array:
@@ -36,7 +34,7 @@ def choose_annotations(annotations: pa.RecordBatch, options: DatasetOptions) -> 
         if origin == "prediction":
             if options.include_predictions:
                 predictions.setdefault(item_id, []).append((updated_at, place, key))
-        elif status not in _NOT_SUBMITTED and (ground_truth or options.annotations != "ground_truth"):
+        elif status not in NOT_SUBMITTED and (ground_truth or options.annotations != "ground_truth"):
             submissions.setdefault(item_id, []).append((updated_at, place, key))
     chosen: list[str] = []
     for found in submissions.values():

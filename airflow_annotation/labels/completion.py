@@ -236,10 +236,11 @@ def _check_ends(rows: Sequence[Row]) -> None:
 
     :raises LabelRowError: one is not
     """
-    ids = {row.get(name) for row in rows for name in ("label_id", "track_id", "parent_label_id")}
-    for row in rows if any(row["type"] == "relation" for row in rows) else ():
+    relations = [row for row in rows if row["type"] == "relation"]
+    ids = {row.get(name) for row in (rows if relations else ()) for name in ("label_id", "track_id", "parent_label_id")}
+    for row in relations:
         for name in ("from_label_id", "to_label_id"):
-            if row["type"] == "relation" and row[name] not in ids:
+            if row[name] not in ids:
                 raise LabelRowError(
                     f"Label {row['label_id']!r} of field {row['field']!r} has the {name} {row[name]!r}, which no label "
                     "of the item has."

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.labels.arrays import BoolArray, IntArray
-from airflow_annotation.labels.tables import JSON_COLUMNS, LABELS
+from airflow_annotation.labels.tables import JSON_COLUMNS, LABELS, NOT_SUBMITTED
 
 TOLERANCE: Final = 1e-6
 """How far two numbers may be apart and still count as equal: coordinates pass through a tool's percent."""
@@ -45,7 +45,6 @@ those that differ; ``row_before`` and ``row_after`` are the label's rows in the 
 
 _KEY: Final = ("item_key", "label_id", "field", "frame")
 _ANNOTATION: Final = ("project", "annotation_id", "origin")
-_NOT_SUBMITTED: Final = ("skipped", "draft")
 _NOWHERE: Final = -1
 _ROW: Final = "row"
 
@@ -114,7 +113,7 @@ def _missing(rows: pa.Table, after: Mapping[str, pa.Table]) -> npt.NDArray[Any]:
     annotations = after.get("annotations")
     if annotations is None:
         return np.full(len(rows), "deleted")
-    counts = annotations.filter(pc.invert(_is_in(annotations["status"], pa.array(_NOT_SUBMITTED))))
+    counts = annotations.filter(pc.invert(_is_in(annotations["status"], pa.array(NOT_SUBMITTED))))
     deleted = _is_in(rows["item_key"], counts["item_key"])
     theirs, ours = _codes([[table[name] for name in _ANNOTATION] for table in (annotations, rows)])
     projects = pa.chunked_array(
@@ -132,7 +131,7 @@ def _submitted_labels(tables: Mapping[str, pa.Table]) -> pa.Table:
     labels = labels.append_column(_ROW, pa.array(np.arange(len(labels))))
     if annotations is None:
         return labels
-    annotations = annotations.filter(_is_in(annotations["status"], pa.array(_NOT_SUBMITTED)))
+    annotations = annotations.filter(_is_in(annotations["status"], pa.array(NOT_SUBMITTED)))
     ours, theirs = _codes([[table[name] for name in _ANNOTATION] for table in (labels, annotations)])
     return labels.filter(pa.array(~np.isin(ours, theirs))).combine_chunks()
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.submissions import SCORE
 from airflow_annotation.labels.types import (
     DEFAULT_RATING,
     DIRECTION,
@@ -41,7 +42,6 @@ _NO_QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
 }
 """Attributes of labels of a type that only say where or when they are."""
 
-_SCORE: Final = "score"
 _PAGE_SIZE: Final = "page_size"
 
 
@@ -91,7 +91,7 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
             if row["type"] not in WITHOUT_CLASSES and row.get("label") is not None:
                 seen.classes.add(row["label"])
             attributes = json.loads(row.get("attributes") or "{}")
-            for name in (_SCORE, _PAGE_SIZE, *_NO_QUESTIONS.get(row["type"], ())):
+            for name in (SCORE, _PAGE_SIZE, *_NO_QUESTIONS.get(row["type"], ())):
                 attributes.pop(name, None)
             _add_attributes(attributes, seen)
     _look_for_times(labels, fields)

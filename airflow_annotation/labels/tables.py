@@ -129,6 +129,9 @@ submission is in. ``ground_truth`` is the submission's own agreement with the on
 several the mean. ``annotators`` are those that were compared.
 """
 
+NOT_SUBMITTED: Final = ("skipped", "draft")
+"""Values of ``annotations.status`` of those that nobody has submitted."""
+
 SCHEMAS: Final[dict[str, pa.Schema]] = {"items": ITEMS, "annotations": ANNOTATIONS, "labels": LABELS}
 
 AGREEMENT_TABLE: Final = "agreement"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from airflow_annotation.datasets.fiftyone.fields import TargetField
 from airflow_annotation.datasets.fiftyone.sources import TRACK
@@ -13,9 +13,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.errors import LabelRowError
 from airflow_annotation.labels.fiftyone.merge import Deletions, Place, can_hold, known_ids, merge_field
 from airflow_annotation.labels.submissions import Row
-from airflow_annotation.labels.tables import LabelTables
-
-_NOT_SUBMITTED: Final = ("skipped", "draft")
+from airflow_annotation.labels.tables import NOT_SUBMITTED, LabelTables
 
 Known = Mapping[str, set[str]]
 """By field, the ids of the labels that the tool has had."""
@@ -59,7 +57,7 @@ def item_labels(batch: LabelTables) -> Iterator[ItemLabels]:
     """Yield the items of a batch. Of several submissions for one item the last counts."""
     submissions: dict[str, Row] = {}
     for row in batch.annotations.to_pylist():
-        if row["origin"] != "prediction" and row["status"] not in _NOT_SUBMITTED:
+        if row["origin"] != "prediction" and row["status"] not in NOT_SUBMITTED:
             last = submissions.get(row["item_id"])
             if last is None or (row["updated_at"] and last["updated_at"] and row["updated_at"] >= last["updated_at"]):
                 submissions[row["item_id"]] = row

@@ -76,15 +76,19 @@ def read_choices(table: pa.RecordBatch, starts: IntArray, number_of: Callable[[A
         encoded = labels.dictionary_encode("encode")
         numbers = [number_of((name,) if name is not None else ()) for name in encoded.dictionary.to_pylist()]
         return np.array(numbers, np.int64)[encoded.indices.to_numpy()] if numbers else np.empty(0, np.int64)
+    return np.array([number_of(answer) for answer in join_classes(table, starts)], np.int64)
+
+
+def join_classes(table: pa.RecordBatch, starts: IntArray) -> list[Answer]:
+    """Return the classes of each answer."""
     classes = [
         names or ([name] if name is not None else [])
-        for name, names in zip(labels.to_pylist(), several.to_pylist(), strict=True)
+        for name, names in zip(table.column("label").to_pylist(), table.column("labels").to_pylist(), strict=True)
     ]
-    answers = [
+    return [
         tuple(sorted({name for names in classes[start:end] for name in names}))
         for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
     ]
-    return np.array([number_of(answer) for answer in answers], np.int64)
 
 
 def with_empty(given: Submissions, units: Units, empty: int) -> Units:

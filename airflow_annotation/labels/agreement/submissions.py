@@ -10,9 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.labels.arrays import IntArray
-from airflow_annotation.labels.tables import LabelTables
-
-NOT_SUBMITTED = ("skipped", "draft")
+from airflow_annotation.labels.tables import NOT_SUBMITTED, LabelTables
 
 
 class Submissions(msgspec.Struct, frozen=True, dict=True):
@@ -90,9 +88,8 @@ def choose_submissions(batch: LabelTables, *, include_predictions: bool = False)
     nameless = names.is_null().to_numpy(zero_copy_only=False)
     place = _ranks(rows.column("annotation_id"), "first")
     name[nameless] += 2 * (len(rows) + 1) + place[nameless]
-    changed = pc.fill_null(pc.coalesce(rows.column("updated_at"), rows.column("created_at")).cast(pa.int64()), 0)
     truth = pc.fill_null(rows.column("ground_truth"), False).to_numpy(zero_copy_only=False)
-    order = np.lexsort((place, changed.to_numpy(), truth, name, item))
+    order = np.lexsort((place, changed_at(rows), truth, name, item))
     last = np.diff(item[order], append=-1) != 0
     last |= np.diff(name[order], append=-1) != 0
     chosen = order[last]
@@ -111,6 +108,13 @@ def choose_submissions(batch: LabelTables, *, include_predictions: bool = False)
         item,
         owner.drop_null().to_numpy().astype(np.int64),
     )
+
+
+def changed_at(annotations: pa.RecordBatch) -> IntArray:
+    """Return when each submission was changed last, in microseconds since 1970; 0 where that is not known."""
+    times = pc.coalesce(annotations.column("updated_at"), annotations.column("created_at")).cast(pa.int64())
+    changed: IntArray = pc.fill_null(times, 0).to_numpy()
+    return changed
 
 
 def _filtered(rows: pa.RecordBatch, taken: pa.Array) -> pa.RecordBatch:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from airflow_annotation.labels.agreement.answers import (
     answered,
+    join_classes,
     join_texts,
     number_similarity,
     ranking_similarity,
@@ -21,7 +22,7 @@ from airflow_annotation.labels.agreement.answers import (
     text_similarity,
 )
 from airflow_annotation.labels.agreement.meter import AgreementMeter, rating_spans, rows_by_measure
-from airflow_annotation.labels.agreement.submissions import Submissions, choose_submissions
+from airflow_annotation.labels.agreement.submissions import Submissions, changed_at, choose_submissions
 from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.consensus.options import ConsensusOptions
 from airflow_annotation.labels.consensus.rows import (
@@ -224,7 +225,7 @@ class _Merger:
         electorate = self._electorate
         table, starts, unit, owner = answered(electorate.given, rows)
         own_rows = table.to_pylist()
-        values = _answers(measure, table, starts, own_rows)
+        values = _answers(measure, table, starts)
         for places in np.split(np.arange(len(unit)), np.flatnonzero(np.diff(unit)) + 1):
             submissions = owner[places].tolist()
             if not electorate.has_majority(submissions):
@@ -314,17 +315,13 @@ def _elected(measure: str, votes: Sequence[Vote], total: float, span: float | No
             yield {"label": bucket, "labels": entries}, lambda _: True, alike
 
 
-def _answers(measure: str, table: pa.RecordBatch, starts: IntArray, rows: Sequence[Row]) -> list[Any]:
+def _answers(measure: str, table: pa.RecordBatch, starts: IntArray) -> Sequence[Any]:
     if measure == "distance":
-        numbers: list[Any] = read_numbers(table, starts).tolist()
+        numbers: list[float] = read_numbers(table, starts).tolist()
         return numbers
     if measure == "edit":
-        return [*join_texts(table, starts)]
-    if measure == "order":
-        return [*read_rankings(table, starts)]
-    spans = zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
-    classes = [row["labels"] or ([row["label"]] if row["label"] is not None else []) for row in rows]
-    return [tuple(sorted({name for names in classes[start:end] for name in names})) for start, end in spans]
+        return join_texts(table, starts)
+    return read_rankings(table, starts) if measure == "order" else join_classes(table, starts)
 
 
 def _lowest_agreement(batch: LabelTables, given: Submissions, spans: Mapping[str, float] | None) -> FloatArray:
@@ -349,10 +346,9 @@ def _electorate(given: Submissions, options: ConsensusOptions, recency: list[int
 def _recency(given: Submissions) -> list[int]:
     """Return for each submission its place in the order of changes."""
     rows = given.annotations
-    changed = pc.fill_null(pc.coalesce(rows.column("updated_at"), rows.column("created_at")).cast(pa.int64()), 0)
     ids = pc.rank(rows.column("annotation_id"), tiebreaker="first").to_numpy()
     places = np.empty(len(rows), np.int64)
-    places[np.lexsort((ids, changed.to_numpy()))] = np.arange(len(rows))
+    places[np.lexsort((ids, changed_at(rows)))] = np.arange(len(rows))
     recency: list[int] = places.tolist()
     return recency
 

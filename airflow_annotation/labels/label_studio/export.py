@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -194,12 +194,14 @@ class _Records:
         source: ExportSource,
     ) -> None:
         self._source = source
-        self._raw: list[bytes] = []
+        read = [self._read(raw, _Task, _decode_task) for raw in raw_tasks]
+        self.tasks: list[_Task[Region]] = [task for task, _ in read]
+        self._raw = [raw for _, raw in read]
         self._raw_predictions: list[list[bytes]] = []
-        self.tasks = [self._read_task(raw) for raw in raw_tasks]
         for task in self.tasks if predictions else ():
-            self._raw_predictions.append([])
-            task.predictions = [self._read_prediction(raw) for raw in predictions.get(task.id, ())]
+            read = [self._read(raw, _Submission, _decode_submission) for raw in predictions.get(task.id, ())]
+            task.predictions = [prediction for prediction, _ in read]
+            self._raw_predictions.append([raw for _, raw in read])
 
     def regions(self) -> Iterator[str]:
         """Yield the records of all regions that land as they stand in the export, in the order of the regions."""
@@ -210,35 +212,19 @@ class _Records:
             for entry in _entries(0, task, self._source):
                 yield from (bytes(record).decode() for record in entry.regions)
 
-    def _read_task(self, raw: msgspec.Raw) -> _Task[Region]:
+    def _read(self, raw: bytes, type_: Any, decode: Callable[[bytes], Any]) -> tuple[Any, bytes]:
+        """Return a task or a prediction, and its JSON: as it stands, or mended."""
         try:
-            task = _decode_task(raw)
+            return decode(raw), raw
         except _UNREADABLE:
             pass
-        else:
-            self._raw.append(raw)
-            return task
-        mended = decode_lenient(repair_json(raw), _Task[msgspec.Raw], self._source.odd.note)
-        self._raw.append(msgspec.json.encode(mended))
-        read = cast("_Task[Any]", mended)
-        for submission in chain(read.annotations, read.drafts, read.predictions):
+        mended = decode_lenient(repair_json(raw), type_[msgspec.Raw], self._source.odd.note)
+        raw = msgspec.json.encode(mended)
+        submissions = [mended] if type_ is _Submission else [*mended.annotations, *mended.drafts, *mended.predictions]
+        for submission in submissions:
             if not isinstance(submission, int):
                 submission.result = [read_region(record) for record in submission.result or ()]
-        return read
-
-    def _read_prediction(self, raw: msgspec.Raw) -> _Submission[Region]:
-        try:
-            prediction = _decode_submission(raw)
-        except _UNREADABLE:
-            pass
-        else:
-            self._raw_predictions[-1].append(raw)
-            return prediction
-        mended = decode_lenient(repair_json(raw), _Submission[msgspec.Raw], self._source.odd.note)
-        self._raw_predictions[-1].append(msgspec.json.encode(mended))
-        read = cast("_Submission[Any]", mended)
-        read.result = [read_region(record) for record in read.result or ()]
-        return read
+        return mended, raw
 
 
 def _entries(item: int, task: _Task[R], source: ExportSource) -> Iterator[_Entry[R]]:
