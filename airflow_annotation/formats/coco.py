@@ -8,8 +8,9 @@
 
 - ``bbox`` is the upright box in pixels; ``area`` is that of the shape itself.
 - ``segmentation`` is the outline for rotated boxes, ellipses and polygons, and compressed RLE for masks
-  (``masks="polygons"`` gives their outlines, which cannot have holes: these are filled). Upright boxes have none,
-  unless ``box_polygons=True`` gives them their outline: ``COCOeval`` wants one of each object when it scores ``segm``.
+  (``masks="polygons"`` gives their outlines, which cannot have holes: these are filled; masks whose outlines have more
+  than 262,144 edges, as noise has, are left out and counted). Upright boxes have none, unless ``box_polygons=True``
+  gives them their outline: ``COCOeval`` wants one of each object when it scores ``segm``.
 - ``iscrowd`` is 1 where an attribute ``iscrowd`` says so (1, true, yes), else 0. RLE does not make it 1: a mask is of
   one object.
 - ``keypoints`` are x, y in pixels and visibility for each point of the skeleton, 0, 0, 0 for those that are not

@@ -15,7 +15,8 @@ millionth of the image, and what lies outside of the image is cut off, since Ult
 - ``obb``: class and four corners, clockwise. Exact for boxes, rotated or not, inside of the image; corners outside are
   moved to its edge. Polygons, masks and ellipses get their upright box.
 - ``segment``: class and an outline, see :mod:`airflow_annotation.formats.shapes`. The format has one path an object:
-  parts and holes are joined to it by lines that go there and back, which cover nothing.
+  parts and holes are joined to it by lines that go there and back, which cover nothing. Masks whose outlines have more
+  than 262,144 edges, as noise has, are left out and counted.
 - ``pose``: the upright box, then x, y, visibility for each point of the skeleton.
 - ``classify``: no labels but folders, ``<split>/<class>/<name>``, as ``images.parquet`` has them. Images have one
   class; those without one are left out.
@@ -23,6 +24,7 @@ millionth of the image, and what lies outside of the image is cut off, since Ult
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -41,9 +43,16 @@ from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.item_files import ItemFile
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject, Path
 from airflow_annotation.formats.shapes import clip_box, outlines, upright_box
+from airflow_annotation.labels.arrays import FloatArray, IntArray
 
 _SPLITS: Final = ("train", "val", "test")
 _DECIMALS: Final = 6
+
+_NEAREST_CORNERS: Final = 1 << 13
+"""Corners of a mask's outlines up to which each is joined where it is nearest to the others."""
+
+_GROUP_CORNERS: Final = 1 << 9
+"""Corners of outlines that are joined so where a mask has more."""
 
 _Text = bytes | Callable[[], bytes]
 """The lines of an image, or what makes them, which takes time."""
@@ -212,13 +221,32 @@ def _number(number: float) -> str:
 
 
 def _join_rings(rings: list[Path]) -> Path:
-    """Join rings to one path: there and back between the two corners of a ring and the path that are nearest."""
-    path = np.asarray(rings[0], np.float64)
-    for ring in rings[1:]:
-        added = np.asarray(ring, np.float64)
-        distances = ((path[:, None] - added[None]) ** 2).sum(axis=2)
-        at, first = np.unravel_index(int(distances.argmin()), distances.shape)
-        turned = np.roll(added, -int(first), axis=0)
-        path = np.concatenate([path[: at + 1], turned, turned[:1], path[at:]])
+    """Join rings to one path, by lines there and back.
+
+    They go between the two corners of a ring and the path that are nearest. Looking for these takes time with the
+    square of the corners: very many rings are joined in groups, and the groups where they begin.
+    """
+    corners = [np.asarray(ring, np.float64) for ring in rings]
+    ends = np.cumsum([len(ring) for ring in corners])
+    path = _join_nearest(corners) if ends[-1] <= _NEAREST_CORNERS else _join_groups(corners, ends // _GROUP_CORNERS)
     joined: Path = path.tolist()
     return joined
+
+
+def _join_groups(rings: list[FloatArray], group_of: IntArray) -> FloatArray:
+    starts = [*np.flatnonzero(np.diff(group_of, prepend=-1)).tolist(), len(rings)]
+    paths = [_join_nearest(rings[first:last]) for first, last in itertools.pairwise(starts)]
+    begins = [path[:1] for path in paths]
+    there = itertools.chain.from_iterable(zip(paths, begins, strict=True))
+    return np.concatenate([*there, *begins[-2::-1]])
+
+
+def _join_nearest(rings: list[FloatArray]) -> FloatArray:
+    path = rings[0]
+    for ring in rings[1:]:
+        across, down = (path[:, None, axis] - ring[None, :, axis] for axis in (0, 1))
+        distances = across**2 + down**2
+        at, first = np.unravel_index(int(distances.argmin()), distances.shape)
+        turned = np.roll(ring, -int(first), axis=0)
+        path = np.concatenate([path[: at + 1], turned, turned[:1], path[at:]])
+    return path

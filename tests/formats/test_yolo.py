@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -94,6 +95,25 @@ def test_a_segment_with_a_hole_is_one_path_that_covers_what_the_mask_does(tmp_pa
     canvas = Image.new("1", (200, 100))
     ImageDraw.Draw(canvas).polygon([tuple(corner) for corner in path.tolist()], fill=1)
     assert np.abs(np.asarray(canvas) - pixels.astype(int)).sum() < 300  # the edges' pixels
+
+
+def test_a_segment_of_very_many_parts_is_one_path_that_covers_what_the_mask_does(tmp_path: Path) -> None:
+    pixels = np.indices((100, 200)).sum(axis=0) % 2
+    (line,) = lines(tmp_path, [mask("car", mask_to_rle(pixels))], task="segment")
+    x, y = (np.array(line[1:]).reshape(-1, 2) * (200, 100)).T
+    assert (x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2 == pytest.approx(pixels.sum(), rel=1e-3)
+    corners = np.argwhere(pixels)[:, None, ::-1] + [[0, 0], [1, 0], [1, 1], [0, 1]]
+    assert {*zip(np.rint(x).tolist(), np.rint(y).tolist(), strict=True)} == set(
+        map(tuple, corners.reshape(-1, 2).tolist())
+    )
+
+
+def test_a_mask_of_too_many_parts_is_left_out_and_counted(tmp_path: Path) -> None:
+    left_out: Counter[str] = Counter()
+    pixels = np.indices((400, 400)).sum(axis=0) % 2
+    labels = [mask("car", mask_to_rle(pixels)), box("car", 0, 0, 0.5, 0.5)]
+    write(tmp_path, [item("a", labels)], "yolo", left_out=left_out, task="segment")
+    assert left_out == {"masks of too many parts": 1}
 
 
 def test_boxes_and_polygons_are_segments(tmp_path: Path) -> None:

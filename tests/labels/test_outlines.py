@@ -90,6 +90,24 @@ def test_pixels_that_touch_at_a_corner_are_two_polygons() -> None:
     assert len(rle_to_polygons(rle_of("#.", ".#"))) == len(rle_to_polygons(rle_of(".#", "#."))) == 2
 
 
+def test_a_mask_of_very_many_parts_has_a_square_for_each_pixel_in_the_order_of_a_scan() -> None:
+    board = np.indices((300, 400)).sum(axis=0) % 2 == 0
+    polygons = rle_to_polygons(mask_to_rle(board))
+    assert {len(polygon) for polygon in polygons} == {1}
+    corners = np.array([ring * (400, 300) for (ring,) in polygons])
+    assert corners.shape == (60_000, 4, 2)
+    x, y = np.rint(corners.min(axis=1)).astype(int).T
+    assert np.array_equal(np.argwhere(board), np.column_stack([y, x]))
+
+
+def test_a_grid_is_one_polygon_with_very_many_holes() -> None:
+    grid = np.ones((301, 401), np.bool_)
+    grid[1::2, 1::2] = False
+    (polygon,) = rle_to_polygons(mask_to_rle(grid))
+    assert len(polygon) == 1 + 150 * 200
+    assert sum(map(signed_area, polygon)) * 301 * 401 == pytest.approx(grid.sum())
+
+
 def test_an_empty_mask_has_no_polygon_and_no_polygon_is_an_empty_mask() -> None:
     assert rle_to_polygons(rle_of("...", "...")) == []
     assert polygons_to_rle([], 3, 2) == rle_of("...", "...")

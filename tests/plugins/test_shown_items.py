@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
+
+from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.tables import collect_tables
-from airflow_annotation.plugins.page.shown_items import ShownItem, show_items
+from airflow_annotation.plugins.page.shown_items import Outlines, ShownItem, show_items
 from tests.support.generated import batch_of, project_uri
 
 
@@ -16,7 +19,7 @@ def shown(item: dict[str, Any], *labels: dict[str, Any]) -> ShownItem:
     key = own | {"annotation_id": "a", "origin": "person"}
     submission = key | {"annotator": "ada", "status": "submitted", "label_count": len(labels)}
     made = [key | {"ordinal": n, "label_id": f"r{n}", "field": "field"} | label for n, label in enumerate(labels)]
-    (found,) = show_items(collect_tables([batch_of(rows, [submission], made)]), ["1", "gone"], 5)
+    (found,) = show_items(collect_tables([batch_of(rows, [submission], made)]), ["1", "gone"], 5, Outlines())
     return found
 
 
@@ -73,3 +76,17 @@ def test_a_span_of_a_conversation_says_in_which_message_it_is() -> None:
         start, end = (text.starts[message] for message in label["messages"])
         assert text.text[start + label["span_start"] : end + label["span_end"]] == label["text"]
     assert not {"messages", "times"} & element.keys()
+
+
+def test_masks_of_very_many_parts_are_drawn_as_far_as_a_page_goes_and_then_their_boxes() -> None:
+    def board(side: int) -> dict[str, Any]:
+        rle = mask_to_rle(np.indices((side, side)).sum(axis=0) % 2 == 0)
+        return {"type": "instance", "label": "leaf", "mask_size": list(rle.size), "mask_counts": rle.counts}
+
+    item = shown({"media_type": "image", "width": 100, "height": 100}, *[board(126)] * 17, board(300), board(1))
+    drawn = [sum(map(len, label.get("polygons", ()))) for label in item.labels]
+    # Where the machine is busy, time runs out before the corners do.
+    assert drawn[0] == 126 * 126 / 2
+    assert sum(drawn) <= 16 * drawn[0] + 1
+    assert item.labels[-2]["bbox"] == [0, 0, 1, 1]
+    assert all(("polygons" in label) != ("bbox" in label) for label in item.labels)

@@ -23,7 +23,7 @@ from airflow_annotation.labels.agreement.submissions import choose_submissions
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables, collect_tables
 from airflow_annotation.labels.types import OF_FIELD, OTHER
-from airflow_annotation.plugins.page.shown_items import ShownItem, page_budget, show_items
+from airflow_annotation.plugins.page.shown_items import Outlines, ShownItem, page_budget, show_items
 
 COMPARED: Final = 200
 """Items that are compared: the last ones, so that the page stays quick however large a run is."""
@@ -232,6 +232,7 @@ def _disputed(
     item_ids: list[str], values: Mapping[str, list[tuple[str, float]]], batches: Iterable[LabelTables]
 ) -> Iterator[DisputedItem]:
     tables = collect_tables(_compared(_rows_of(batch, item_ids)) for batch in batches)
+    outlines = Outlines()
     for item_id in item_ids:
         fields = sorted(values[item_id], key=lambda pair: (pair[1], pair[0]))
-        yield DisputedItem(fields=fields, images=show_items(tables, [item_id], LEAST))
+        yield DisputedItem(fields=fields, images=show_items(tables, [item_id], LEAST, outlines))

@@ -14,7 +14,7 @@ from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProjec
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
 from airflow_annotation.labels.types import LISTS_NO_CLASSES
-from airflow_annotation.plugins.page.shown_items import ShownItem, once_each, page_budget, show_items
+from airflow_annotation.plugins.page.shown_items import Outlines, ShownItem, once_each, page_budget, show_items
 
 COUNTED: Final = 200
 """Items that people and classes are counted in: the last ones, so that the page stays quick however large a run is."""
@@ -92,7 +92,7 @@ def read_sample(hook: AnnotationHook, project: AnnotationProject) -> Sample:
         fields=count_classes(tables["labels"].to_pylist()),
         waiting_for_review=sum(items[row["item_id"]]["status"] == "in_review" for row in submissions),
         pace=find_pace(_completion_times(items, submissions)),
-        items=show_items(tables, item_ids, SHOWN),
+        items=show_items(tables, item_ids, SHOWN, Outlines()),
     )
 
 

@@ -23,7 +23,7 @@ from airflow_annotation.plugins.page.shown_text import ShownText, shown_texts
 
 _MASK_PIXELS: Final = 1 << 26
 _MASK_SECONDS: Final = 5.0
-"""After so long no more masks are decoded, or outlined: an API server has others to answer."""
+"""After so long no more masks are decoded, or outlined."""
 
 _IMAGES: Final = 3
 """Images that are shown of an item that has several."""
@@ -33,6 +33,9 @@ _SHAPES: Final = 200
 
 _OUTLINE_LENGTH: Final = 1 << 16
 """Ends of a mask's runs: one that is divided more finely is shown as its box."""
+
+_OUTLINES_LENGTH: Final = 1 << 20
+"""Ends of the runs of all masks of a page, which are some 16 MB; masks after that are shown as their boxes."""
 
 _COLUMNS: Final = (
     *("type", "label", "labels", "field", "target", "bbox", "rotation", "points", "text", "number"),
@@ -80,14 +83,34 @@ def page_budget() -> MaskBudget:
     return MaskBudget.of_pixels(_MASK_PIXELS)._replace(deadline=time.monotonic() + _MASK_SECONDS)
 
 
-def show_items(tables: Mapping[str, pa.Table], item_ids: Sequence[str], most: int) -> list[ShownItem]:
+class Outlines:
+    """Outlines of the masks of one page, within what they may cost: an API server has others to answer."""
+
+    def __init__(self) -> None:
+        self._deadline = time.monotonic() + _MASK_SECONDS
+        self._left = _OUTLINES_LENGTH
+
+    def find(self, rle: RLE) -> list[list[Any]] | None:
+        """Return a mask's polygons, each a list of rings, relative; None for one that costs too much."""
+        if time.monotonic() > self._deadline:
+            return None
+        length = outline_length(rle)
+        if length > min(_OUTLINE_LENGTH, self._left):
+            return None
+        self._left -= length
+        return [[ring.round(4).tolist() for ring in rings] for rings in rle_to_polygons(rle)]
+
+
+def show_items(
+    tables: Mapping[str, pa.Table], item_ids: Sequence[str], most: int, outlines: Outlines
+) -> list[ShownItem]:
     """Return items as the page draws them, an item of several images once for each that has labels.
 
     :param tables: as :func:`~airflow_annotation.labels.tables.collect_tables` returns them
     :param item_ids: which items, in their order; those that the tables do not have are left out
     :param most: how many are returned at most
+    :param outlines: finds those of masks; one for all of a page
     """
-    deadline = time.monotonic() + _MASK_SECONDS
     rows = {
         name: table.filter(pc.is_in(table["item_id"], pa.array(item_ids, pa.string())))
         for name, table in tables.items()
@@ -108,7 +131,7 @@ def show_items(tables: Mapping[str, pa.Table], item_ids: Sequence[str], most: in
         for medium, drawn in _labeled_images(media[item_id], labels[item_id])
     )
     return [
-        _show_item(items[item_id], medium, drawn, annotators[item_id], deadline)
+        _show_item(items[item_id], medium, drawn, annotators[item_id], outlines)
         for item_id, medium, drawn in itertools.islice(shown, most)
     ]
 
@@ -118,7 +141,7 @@ def _show_item(
     medium: Medium,
     labels: Sequence[Mapping[str, Any]],
     annotators: Mapping[str, str],
-    deadline: float,
+    outlines: Outlines,
 ) -> ShownItem:
     shapes = [row for row in labels if _is_shape(row)]
     frame = find_fullest_frame(shapes)
@@ -136,7 +159,7 @@ def _show_item(
         annotators=list(dict.fromkeys(annotators.values())),
         texts=texts,
         has_file=item["media_uri"] is not None and (item["media_type"] in FILES or not texts),
-        labels=[_drawn(row, annotators, deadline) for row in on_frame[:_SHAPES]],
+        labels=[_drawn(row, annotators, outlines) for row in on_frame[:_SHAPES]],
         drawn=len(once_each(shapes)),
         shown_at=next((row["time"] for row in shapes if row["frame"] == frame and row["time"] is not None), None),
     )
@@ -182,7 +205,7 @@ def _labeled_images(
     return pairs[:_IMAGES] or [(media[0], [])]
 
 
-def _drawn(row: Mapping[str, Any], annotators: Mapping[str, str], deadline: float) -> dict[str, Any]:
+def _drawn(row: Mapping[str, Any], annotators: Mapping[str, str], outlines: Outlines) -> dict[str, Any]:
     drawn = {name: row[name] for name in _COLUMNS if row[name] is not None}
     drawn["annotator"] = annotators.get(row["annotation_id"], "unknown")
     page = split_target(row["target"] or "")[1]
@@ -191,13 +214,11 @@ def _drawn(row: Mapping[str, Any], annotators: Mapping[str, str], deadline: floa
     if row["mask_counts"] is not None:
         height, width = row["mask_size"]
         rle = RLE((height, width), row["mask_counts"])
-        x, y, across, down = rle_bbox(rle)
-        if time.monotonic() > deadline or outline_length(rle) > _OUTLINE_LENGTH:
+        polygons = outlines.find(rle)
+        if polygons is None:
+            x, y, across, down = rle_bbox(rle)
             return {**drawn, "bbox": [x / width, y / height, across / width, down / height], "rotation": 0.0}
-        polygons: Iterable[Any] = rle_to_polygons(rle)
-        drawn["polygons"] = [
-            [[[round(float(x), 4), round(float(y), 4)] for x, y in ring] for ring in rings] for rings in polygons
-        ]
+        drawn["polygons"] = polygons
     return drawn
 
 
