@@ -8,6 +8,10 @@ SEED ?= 7
 SCENE ?=
 ROUND ?=
 RECORDS ?= 1000000
+OLD ?=
+NEW ?= HEAD
+ROUNDS ?= 3
+K ?=
 
 UV := $(shell command -v uv || echo .venv-uv/bin/uv)
 export UV_PYTHON_DOWNLOADS = never
@@ -27,7 +31,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 SAME_ON_ALL = tests/chaos tests/docs tests/fuzz tests/servers $(wildcard tests/hooks/test_garbled_*.py) \
 	tests/hooks/test_label_studio_templates.py
 
-.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-chaos test-fuzz lint audit docs benchmark constraints clean
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-chaos test-fuzz lint audit docs benchmark benchmark-compare constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,8 +94,12 @@ audit: .venv-audit/ready ## look for insecure code, and for dependencies with kn
 docs: .venv/ready ## build the documentation, in build/docs
 	AIRFLOW_HOME=$(CURDIR)/build/airflow .venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 
-benchmark: .venv/ready .venv-label-studio/ready ## measure, and print the ratios as tables
-	.venv/bin/pytest -m benchmark tests/benchmarks -s
+benchmark: .venv/ready .venv-label-studio/ready ## measure, print the ratios as tables, and write build/benchmarks.json; K=expression selects
+	.venv/bin/pytest -m benchmark tests/benchmarks -s $(if $(K),-k "$(K)")
+
+benchmark-compare: .venv/ready ## measure the commits OLD and NEW=HEAD in turns, ROUNDS=3, and print what got slower; K=expression selects
+	@test -n "$(OLD)" || { echo "Which commit is the old one? make benchmark-compare OLD=v0.1.0"; exit 2; }
+	.venv/bin/python -m devtools.compare_benchmarks "$(OLD)" "$(NEW)" --rounds $(ROUNDS) $(if $(K),--select "$(K)")
 
 constraints: | $(UV) ## pin the newest releases that fit
 	$(COMPILE) pyproject.toml --group dev --output-file constraints.txt

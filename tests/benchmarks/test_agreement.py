@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from airflow_annotation.labels.agreement import AgreementMeter
 from airflow_annotation.labels.label_studio.export import tables_from_export
 from airflow_annotation.labels.tables import LabelTables
+from tests.benchmarks.figures import record
 from tests.benchmarks.test_dataset_landing import land
 from tests.benchmarks.test_export_to_tables import SOURCE, export_bytes
 from tests.support.three_people import labeled_by_three
@@ -53,6 +54,7 @@ def measure(*, items: int, rounds: int) -> float:
         ("read, and landed with the table agreement", min(read) + min(both)),
     ):
         print(f"{what:<46}{seconds:>10.2f}{seconds / whole:>8.2f}")
+    record("agreement of three people", {"AgreementMeter": min(ours), "read and landed as Parquet": whole})
     return min(ours) / whole
 
 

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from airflow_annotation.datasets.parquet import write_tables
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
+from tests.benchmarks.figures import record
 from tests.benchmarks.test_sql_landing import varied
 from tests.support.generated import GeneratedHook, boxes
 from tests.support.task_context import task_context
@@ -52,6 +53,7 @@ def measure(*, items: int, rounds: int) -> None:
     print(f"\n{f'{labels:,} label rows as Parquet':<38}{'seconds':>10}{'ratio':>8}")
     print(f"{'written once':<38}{min(bare):>10.2f}{1:>8.2f}")
     print(f"{'AnnotationsToObjectStorageOperator':<38}{min(ours):>10.2f}{min(ours) / min(bare):>8.2f}")
+    record("a first landing as Parquet", {"landed": min(ours), "written once": min(bare)})
 
 
 def land(batches: list[LabelTables], **parameters: Any) -> float:

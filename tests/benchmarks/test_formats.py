@@ -28,6 +28,7 @@ from airflow_annotation.formats.registry import read_options, write_training_dat
 from airflow_annotation.labels.label_studio.config import label_schema_from_config
 from airflow_annotation.labels.label_studio.export import tables_from_export
 from airflow_annotation.labels.tables import LabelTables
+from tests.benchmarks.figures import record
 from tests.benchmarks.memory import peak_megabytes
 from tests.benchmarks.test_export_to_tables import BOXES, CONFIG, SOURCE, export_bytes
 from tests.support.datasets import write_dataset
@@ -126,6 +127,8 @@ def test_formats_against_the_sdk(tmp_path: Path) -> None:
             f"{dataset_format:29}{theirs:10.1f} s{export_time:9.1f} s{theirs / export_time:7.1f}x"
             f"{landed_time:9.1f} s{theirs / landed_time:7.1f}x{bare:9.1f} s"
         )
+        record(f"an export to {dataset_format}", {"here": export_time, "the SDK": theirs})
+        record(f"a landed dataset to {dataset_format}", {"here": landed_time, "the SDK": theirs})
 
 
 def test_memory_does_not_grow_with_the_project() -> None:
@@ -138,6 +141,7 @@ def test_memory_does_not_grow_with_the_project() -> None:
             for tasks in (1000, 10_000)
         )
         print(f"{dataset_format:35}{small:7.0f} MB{large:31.0f} MB")
+        record(f"memory of {dataset_format}", {"100,000 boxes": large, "10,000 boxes": small}, "MB")
         assert large < small * 1.2
 
 

@@ -26,6 +26,7 @@ from airflow_annotation.media.frame_folder import FrameSettings
 from airflow_annotation.media.frames import extract_frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.selections import EveryNth, FrameSelection, KeyFrames, Listed
+from tests.benchmarks.figures import record
 from tests.benchmarks.memory import peak_megabytes
 
 pytestmark = pytest.mark.benchmark
@@ -110,14 +111,15 @@ def take_turns(theirs: Action, ours: Action, folder: Path, turns: int) -> tuple[
 
 
 def header(theirs: str) -> None:
-    print(f"\n{'720p, H.264':20}{'frames':>8}{theirs:>12}{'here':>11}{'times':>8}{'processor time':>18}")
+    print(f"\n{'720p, H.264':26}{'frames':>8}{theirs:>12}{'here':>11}{'times':>8}{'processor time':>18}")
 
 
 def row(name: str, theirs: Taken, ours: Taken) -> None:
     """Print a row, with how many times less the processors worked: others may be using them."""
     rates = f"{theirs.frames / theirs.seconds:10.1f}/s{ours.frames / ours.seconds:9.1f}/s"
     saved = theirs.processor / ours.processor
-    print(f"{name:20}{ours.frames:8}{rates}{theirs.seconds / ours.seconds:7.1f}x{saved:16.1f}x less")
+    print(f"{name:26}{ours.frames:8}{rates}{theirs.seconds / ours.seconds:7.1f}x{saved:16.1f}x less")
+    record(name, {"here": ours.seconds, "the other": theirs.seconds})
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_frames_a_second_against_a_bare_loop(  # noqa: PLR0917 - pytest passes t
         3,
     )
     header("bare loop")
-    row(name, *taken)
+    row(f"frames, {name}", *taken)
 
 
 def test_frames_a_second_against_deep_lake(video: Path, tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ def test_frames_a_second_against_deep_lake(video: Path, tmp_path: Path) -> None:
         2,
     )
     header("Deep Lake")
-    row("the first, PNG", *taken)
+    row("the first frames, PNG", *taken)
 
 
 def peak_memory(video: Path, folder: Path, frames: int) -> float:
@@ -172,4 +174,5 @@ def test_memory_does_not_grow_with_the_video(video: Path, tmp_path: Path) -> Non
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
             peaks[frames] = process.submit(peak_memory, video, tmp_path / str(frames), frames).result()
             print(f"\npeak memory for {frames} frames: {peaks[frames]:.0f} MiB", end="")
+    record("memory of frames", {"300 frames": peaks[FRAMES], "50 frames": peaks[FRAMES // 6]}, "MB")
     assert peaks[FRAMES] < peaks[FRAMES // 6] + 40

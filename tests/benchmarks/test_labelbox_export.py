@@ -24,6 +24,7 @@ import pytest
 
 from airflow_annotation.labels.labelbox.export import ExportSource, read_export
 from airflow_annotation.labels.labelbox.features import Ontology
+from tests.benchmarks.figures import record
 
 BOXES = 10
 CLASSES = ("car", "person", "bicycle")
@@ -241,6 +242,7 @@ def measure(rows: int = 20_000, rounds: int = 3) -> None:
     print(f"\n{rows:,} data rows with {BOXES} boxes each, {size:,.0f} MB{'seconds':>12}{'times':>12}")
     for name, time_ in (("bare decode", min(bare)), ("to tables", min(ours))):
         print(f"{name:<47}{time_:>12.2f}{time_ / min(bare):>11.2f}x")
+    record("Labelbox's export to tables", {"to tables": min(ours), "bare decode": min(bare)})
 
 
 def peak_megabytes(rows: int) -> float:
@@ -258,6 +260,7 @@ def test_an_export_becomes_tables_in_little_more_than_its_decode() -> None:
 def test_memory_does_not_grow_with_the_export() -> None:
     few, many = peak_megabytes(2_000), peak_megabytes(20_000)
     print(f"\npeak memory: 2,000 data rows {few:.0f} MB, 20,000 data rows {many:.0f} MB")
+    record("memory of Labelbox's export", {"20,000 data rows": many, "2,000 data rows": few}, "MB")
     assert many <= few * 1.2
 
 

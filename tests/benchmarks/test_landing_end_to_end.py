@@ -24,6 +24,7 @@ from airflow_annotation.hooks.label_studio.export import read_tables
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from devtools.label_studio import LabelStudio, running_label_studio
+from tests.benchmarks.figures import record
 from tests.benchmarks.test_export_to_tables import BOXES, CONFIG, task
 from tests.support.connections import airflow_connection
 from tests.support.task_context import task_context
@@ -72,6 +73,8 @@ def measure(server: LabelStudio, tasks: int, rounds: int) -> None:
     print(f"{'bare download of the export':<31}{min(bare):>12.2f}{1:>8.2f}")
     print(f"{'read into tables':<31}{min(ours):>12.2f}{min(ours) / min(bare):>8.2f}")
     print(f"{'landed as a Parquet dataset':<31}{min(landed):>12.2f}{min(landed) / min(bare):>8.2f}")
+    record("a live project into tables", {"to tables": min(ours), "bare download": min(bare)})
+    record("a live project as Parquet", {"landed": min(landed), "bare download": min(bare)})
 
 
 @pytest.mark.benchmark

@@ -27,6 +27,7 @@ from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.export import read_tables
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from tests.benchmarks.figures import record
 from tests.benchmarks.memory import peak_megabytes
 from tests.benchmarks.test_export_to_tables import CONFIG, task
 
@@ -123,6 +124,7 @@ def test_memory_does_not_grow_with_the_project() -> None:
     print(f"\n{'tasks':>10}{'peak memory':>16}{'ratio':>8}")
     for tasks, peak in peaks.items():
         print(f"{tasks:>10,}{peak:>13.0f} MB{peak / peaks[10_000]:>8.2f}")
+    record("memory of reading a project", {"100,000 tasks": peaks[100_000], "10,000 tasks": peaks[10_000]}, "MB")
     assert peaks[100_000] / peaks[10_000] < 1.2
 
 

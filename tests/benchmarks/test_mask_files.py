@@ -36,6 +36,7 @@ from airflow_annotation.hooks.labelbox.export_stream import export_blocks
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.media.items import MediaItem
 from devtools.processes import stop_groups
+from tests.benchmarks.figures import record
 from tests.servers.labelbox.process import LabelboxProcess, start_labelbox
 from tests.support.connections import airflow_connection
 
@@ -76,6 +77,7 @@ def measure(server: LabelboxProcess, count: int) -> None:
     print(f"\n{f'{count} masks of {WIDTH} x {HEIGHT}':<32}{'seconds':>10}{'ratio':>8}")
     for name, seconds in fastest.items():
         print(f"{name:<32}{seconds:>10.2f}{seconds / fastest['bare download']:>8.2f}")
+    record("masks out of Labelbox", {name: fastest[name] for name in ("read_tables", "bare download and decode")})
 
 
 def fill(hook: LabelboxHook, server: LabelboxProcess, count: int) -> str:

@@ -17,6 +17,7 @@ from pycocotools import mask as coco_mask
 
 from airflow_annotation.labels.masks import RLE, brush_to_rle, mask_to_rle, outline_length, rle_to_brush, rle_to_mask
 from airflow_annotation.labels.outlines import rle_to_polygons
+from tests.benchmarks.figures import record
 
 pytestmark = pytest.mark.benchmark
 
@@ -83,6 +84,7 @@ def test_brush_strokes_against_the_sdk() -> None:
         ):
             row = f"{width} x {height}, {name}"
             print(f"{row:24}{size:9}{theirs * 1000:9.1f} ms{ours * 1000:9.1f} ms{theirs / ours:7.1f}x")
+            record(f"brush strokes of {row}", {"here": ours, "the SDK": theirs})
 
 
 def test_outlines_against_opencv() -> None:
@@ -103,6 +105,7 @@ def test_outlines_against_opencv() -> None:
             pixels = mask.astype(np.uint8)
             theirs = seconds(lambda: cv2.findContours(pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE))  # noqa: B023
             row += f"{theirs * 1000:9.1f} ms{ours * 1000:9.1f} ms{theirs / ours:7.1f}x"
+            record(f"outlines of {name}", {"here": ours, "OpenCV": theirs})
         else:
             row += f"{'':12}{ours * 1000:9.1f} ms{'':8}"
         print(f"{row}{ours / length * 1e6:9.2f} us")

@@ -27,6 +27,7 @@ from airflow_annotation.transfers.annotations_to_object_storage import Annotatio
 from airflow_annotation.transfers.annotations_to_sql import AnnotationsToSqlOperator
 from airflow_annotation.transfers.base import AnnotationsTransfer
 from devtools.label_studio import LabelStudio, running_label_studio
+from tests.benchmarks.figures import record
 from tests.benchmarks.test_export_to_tables import BOXES
 from tests.benchmarks.test_landing_end_to_end import fill_project
 from tests.support.connections import airflow_connection
@@ -76,6 +77,7 @@ def measure_formats(server: LabelStudio, home: Path, monkeypatch: pytest.MonkeyP
         print(
             f"{name:<42}{full[name][0]:>8.2f} s{refreshed[name][0]:>8.2f} s{refreshed[name][0] / full[name][0]:>8.3f}"
         )
+        record(f"a refresh of {name}", {"1 percent": refreshed[name][0], "all": full[name][0]})
 
 
 def measure(
@@ -108,6 +110,8 @@ def measure(
         print(
             f"{name + ', what has changed':<38}{later:>10.2f}{ratios[0]:>8.2f}{few:>16}{ratios[1]:>8.3f}{listing:>16}"
         )
+        record(f"a refresh of {name}", {"1 percent": later, "all": seconds})
+        record(f"requests of a refresh of {name}", {"1 percent": few + listing, "all": reads + others}, "requests")
 
 
 def count_requests(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:

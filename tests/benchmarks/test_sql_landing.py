@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 from devtools.processes import stop_groups
+from tests.benchmarks.figures import record
 from tests.servers.postgres import start_postgres
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database
@@ -72,6 +73,7 @@ def measure(conn_id: str, name: str, load_bare: Callable[[Database], float], *, 
     print(f"\n{f'{labels:,} label rows into {name}':<34}{'seconds':>10}{'ratio':>8}")
     print(f"{'bare load of all three tables':<34}{min(bare):>10.2f}{1:>8.2f}")
     print(f"{'AnnotationsToSqlOperator':<34}{min(ours):>10.2f}{min(ours) / min(bare):>8.2f}")
+    record(f"a first landing in {name}", {"landed": min(ours), "bare load": min(bare)})
 
 
 def varied(batch: LabelTables) -> LabelTables:

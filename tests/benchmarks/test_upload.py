@@ -37,6 +37,7 @@ from airflow_annotation.hooks.label_studio.upload_requests import (
 )
 from airflow_annotation.media.listing import list_media
 from devtools.label_studio import LabelStudio, running_label_studio
+from tests.benchmarks.figures import record
 
 LABEL_CONFIG = (
     '<View><Image name="image" value="$image"/>'
@@ -62,6 +63,7 @@ def measure(server: LabelStudio, home: Path, *, image_count: int, reference_coun
     print(f"\n{'':<20}{'bare requests':>15}{'upload_items':>15}{'ratio':>8}{'its requests':>15}{'ratio':>8}")
     for name, bare, ours, requests in rows:
         print(f"{name:<20}{bare:>13.2f} s{ours:>13.2f} s{ours / bare:>8.2f}{requests:>13.2f} s{ours / requests:>8.2f}")
+        record(f"uploading {name}", {"upload_items": ours, "bare requests": bare})
 
 
 def make_images(folder: Path, count: int) -> None:

@@ -14,6 +14,7 @@ import pytest
 from label_studio_sdk._extensions.label_studio_tools.postprocessing.video import extract_key_frames
 
 from airflow_annotation.labels.label_studio.sequences import KeyFrame, sequence_to_track, track_to_sequence
+from tests.benchmarks.figures import record
 
 FRAMES, TRACKS, KEY_FRAMES = 2000, 50, 40
 
@@ -58,3 +59,5 @@ def test_all_frames_of_many_tracks_against_the_sdk() -> None:
     print(f"\n{TRACKS} tracks, {rows:,} frames{'the SDK':>12}{'here':>12}{'times':>8}")
     print(f"{'key frames to all':26}{theirs * 1000:9.1f} ms{ours * 1000:9.1f} ms{theirs / ours:7.1f}x")
     print(f"{'all to key frames':26}{'':12}{back * 1000:9.1f} ms")
+    record("key frames to all", {"here": ours, "the SDK": theirs})
+    record("all frames to key frames", {"here": back, "key frames to all, by the SDK": theirs})

@@ -38,6 +38,7 @@ from airflow_annotation.triggers.annotation import AnnotationTrigger
 from airflow_annotation.triggers.events import AnnotationEventTrigger
 from airflow_annotation.triggers.progress import CompletionRule
 from devtools.label_studio import LabelStudio, running_label_studio
+from tests.benchmarks.figures import record
 from tests.servers.faults import FaultServer, fault_server
 
 WAITS = (1, 100, 1000)
@@ -64,6 +65,10 @@ def measure(server: LabelStudio) -> None:
             f"{waits:<22,}{first:>14}{later / MINUTES:>10.1f}{used['processor']:>11.2%}"
             f"{used['memory']:>7.0f} MB{used['held'] * 1000:>8.0f} ms"
         )
+    (_, _, few), (_, requests, many) = results[100], results[1000]
+    record("requests of 1,000 waits", {"1,000 waits": requests, "100 waits": results[100][1]}, "requests")
+    for name, unit in (("processor", "of a core"), ("memory", "MB")):
+        record(f"{name} of 1,000 waits", {"1,000 waits": many[name], "100 waits": few[name]}, unit)
 
 
 def make_project(client: LabelStudioClient) -> tuple[str, str]:

@@ -71,8 +71,8 @@ def test_masks_of_many_pixels_take_the_page_neither_long_nor_much_memory(hook: L
         assert not run.returncode, run.stderr[-3000:]
         polygons, boxes, labels, seconds, megabytes = map(float, run.stdout.split()[-5:])
         assert labels == 32
-        assert polygons >= 1
-        assert boxes < 31  # 0 where the machine is so busy that the first outlines take all of the time
+        assert polygons >= 1 or seconds > 5  # a busy machine may need all of the page's time to read them
+        assert boxes < 31
         assert polygons + boxes < 32
         assert seconds < 30
         assert megabytes < 200
