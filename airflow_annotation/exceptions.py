@@ -50,6 +50,10 @@ class AnnotationProjectNotFoundError(AnnotationError):
     """The labeling tool has no such project, or does not show it to the connection's user."""
 
 
+class AnnotationStalledError(AnnotationError):
+    """Nothing was labeled for as long as ``stalled_after`` says; the message has the progress and the goal."""
+
+
 class AnnotationArgumentError(AnnotationError, ValueError):
     """An argument, or what was given, is not as it must be; the message says what is wrong, and in a task names it."""
 

@@ -120,6 +120,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_annotation.transfers.annotations_to_fiftyone",
             },
         ],
+        "notifications": ["airflow_annotation.notifications.annotation.AnnotationNotifier"],
         "asset-uris": [
             {
                 "schemes": ["label-studio"],

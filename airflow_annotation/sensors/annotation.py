@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred, conf
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
-from airflow_annotation.arguments import is_templated
-from airflow_annotation.exceptions import AnnotationProjectNotFoundError
+from airflow_annotation.arguments import check_choice, is_templated
+from airflow_annotation.exceptions import AnnotationProjectNotFoundError, AnnotationStalledError
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
 from airflow_annotation.parameters import SensorParameters
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
@@ -26,12 +26,15 @@ from airflow_annotation.triggers.progress import (
     read_min_annotations,
     read_min_completed,
 )
+from airflow_annotation.triggers.stalls import StallWatch, describe_stall
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg
     from typing_extensions import Unpack
 
 OnTimeout = Literal["fail", "proceed"]
+
+_TIMED_OUT: Final = "Timed out; proceeding, as on_timeout says"
 
 TRIGGER_GRACE = timedelta(minutes=5)
 """How long after the timeout Airflow's scheduler ends the wait, should no triggerer be there to end it in time."""
@@ -57,7 +60,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     own and outages of the tool.
 
     Returns the progress: ``total``, ``completed``, ``skipped`` and ``annotations`` (counts), ``statuses`` (items by the
-    tool's workflow state), ``fraction`` (completed of total) and ``timed_out``.
+    tool's workflow state), ``fraction`` (completed of total) and ``timed_out`` (whether it goes on without the goal).
 
     ``timeout`` runs from the first poke of each try (of the first try in mode ``reschedule``, as in all sensors).
     ``soft_fail`` and ``never_fail`` skip the task as in all sensors: in a deferrable one upon any error, else upon the
@@ -81,6 +84,14 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         ``proceed``
     :param on_missing: what to do about a project that does not exist, or is deleted during the wait: ``fail``,
         ``wait`` for it, or ``skip`` the task
+    :param stalled_after: for how long nothing may be labeled, a timedelta or seconds: then the project is stalled. It
+        counts from the start of the wait on at the earliest, and every change of an item counts as labeling. The tool
+        is asked for its last change when the progress has stayed the same for so long: one small request
+    :param on_stalled: what to do about a stalled project: ``fail`` with
+        :class:`~airflow_annotation.exceptions.AnnotationStalledError`, ``proceed`` with what there is, or a callback,
+        such as an :class:`~airflow_annotation.notifications.annotation.AnnotationNotifier`: it is called with the
+        task's context, in which ``exception`` is that error, and the wait goes on. It is called again whenever as much
+        time has gone by without a change. In mode ``reschedule`` there is no callback
     :param max_outage: while deferred, for how long the tool may be out of reach before the task fails: a timedelta or
         seconds. A task that is not deferred fails at the first poke that does not get through, and can be retried.
     :param deferrable: wait in the triggerer, for 10 seconds at least; by default what Airflow's ``[operators]
@@ -91,6 +102,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
     :raises ValueError: an argument is invalid
     :raises AirflowSensorTimeout: too little was completed in time
+    :raises AnnotationStalledError: nothing was labeled for as long as ``stalled_after`` says
     :raises AnnotationProjectNotFoundError: there is no such project
     :raises AnnotationError: the project is empty, or the labeling tool cannot be reached
     """
@@ -112,6 +124,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         on_timeout: OnTimeout = "fail",
         on_empty: OnEmpty = "fail",
         on_missing: OnMissing = "fail",
+        stalled_after: timedelta | float | None = None,
+        on_stalled: str | Callable[[Context], Any] = "fail",
         max_outage: timedelta | float = timedelta(minutes=10),
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Unpack[AnnotationSensorParameters],
@@ -124,6 +138,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self.on_timeout = on_timeout
         self.on_empty = on_empty
         self.on_missing = on_missing
+        self.stalled_after = None if stalled_after is None else _seconds(stalled_after)
+        self.on_stalled = on_stalled
         self.max_outage = _seconds(max_outage)
         self.deferrable = deferrable
         if not is_templated(min_completed):
@@ -132,7 +148,17 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             read_min_annotations(cast("int | str | None", min_annotations))
         if completed_status is not None and min_annotations is not None:
             raise ValueError("Pass either completed_status or min_annotations: both say what counts as completed.")
+        if self.stalled_after is not None and self.stalled_after <= 0:
+            raise ValueError(f"stalled_after is a time above 0, not {stalled_after!r}.")
+        if not callable(on_stalled):
+            check_choice("on_stalled", on_stalled, ("fail", "proceed"))
+        elif self.reschedule and not deferrable:
+            raise ValueError(
+                "on_stalled cannot be a callback in mode 'reschedule', which forgets whom it has told: "
+                "pass deferrable=True."
+            )
         self._project: AnnotationProject | None = None
+        self._stall: StallWatch | None = None
         self._unfinished: AnnotationProgress | None = None
         self._progress_log = ProgressLog(self.log)
 
@@ -144,12 +170,16 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             return self.resume_execution("poke_or_defer", None, context)  # type: ignore[no-any-return] # Airflow's
         try:
             return super().execute(context)  # type: ignore[no-any-return] # Airflow's is untyped
+        except AnnotationStalledError as error:
+            if self.soft_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
         except (AirflowSensorTimeout, AirflowSkipException) as error:
             # What is raised after a poke that came back unfinished is the base class's timeout.
             if self._unfinished is None:
                 raise
             if self.on_timeout == "proceed":
-                return self._proceed(self._unfinished)
+                return self._proceed(self._unfinished, _TIMED_OUT)
             raise type(error)(self._timeout_message(self._unfinished)) from error
 
     def poke(self, context: Context) -> PokeReturnValue:
@@ -161,12 +191,18 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         """Look at the progress once, and leave the rest of the waiting to the triggerer."""
         deadline = time.time() + self.timeout
         result = self._look(context)
-        if result is not None:
-            return result
+        if result is None:
+            self._defer(context, self._project.id if self._project else None, deadline, self._unfinished)
+        return result
+
+    def _defer(
+        self, context: Context, project_id: str | None, deadline: float, seen: AnnotationProgress | None
+    ) -> NoReturn:
+        now = time.time()
         raise TaskDeferred(
             trigger=AnnotationTrigger(
                 annotation_conn_id=self.annotation_conn_id,
-                project_id=self._project.id if self._project else None,
+                project_id=project_id,
                 run_keys=self.run_keys(context),
                 rule=msgspec.to_builtins(self._rule()),
                 deadline=deadline,
@@ -174,26 +210,29 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
                 exponential_backoff=self.exponential_backoff,
                 max_wait=_seconds(self.max_wait) if self.max_wait else None,
                 max_outage=self.max_outage,
-                seen=msgspec.to_builtins(self._unfinished),
-                not_before=time.time() + DEFERRED_AT_LEAST,
+                seen=msgspec.to_builtins(seen),
+                not_before=now + DEFERRED_AT_LEAST,
+                stalled_after=self.stalled_after,
+                stalled_since=now,
             ),
             method_name="execute_complete",
-            timeout=None if self.on_timeout == "proceed" else timedelta(seconds=self.timeout) + TRIGGER_GRACE,
+            timeout=None if self.on_timeout == "proceed" else timedelta(seconds=deadline - now) + TRIGGER_GRACE,
         )
 
-    def execute_complete(
-        self,
-        context: Context,  # noqa: ARG002 - Airflow's signature
-        event: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """Return what the trigger saw, or raise what it ran into."""
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the trigger saw, raise what it ran into, or go on waiting after a stall."""
         if event["status"] == "error":
             raise event_error(event)
         progress = event["progress"] and msgspec.convert(event["progress"], AnnotationProgress)
         if event["status"] == "completed":
             return progress_result(progress)
+        if event["status"] == "stalled":
+            result = self._end_stall(context, progress, event["since"])
+            if result is None:
+                self._defer(context, event["project_id"], event["deadline"], progress)
+            return result
         if self.on_timeout == "proceed" and progress is not None:
-            return self._proceed(progress)
+            return self._proceed(progress, _TIMED_OUT)
         raise AirflowSensorTimeout(self._timeout_message(progress))
 
     def _look(self, context: Context) -> dict[str, Any] | None:
@@ -215,6 +254,32 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         if rule.is_met(progress):
             return progress_result(progress)
         self._unfinished = progress
+        return self._look_for_stall(context, self._project.id, progress)
+
+    def _look_for_stall(self, context: Context, project_id: str, progress: AnnotationProgress) -> dict[str, Any] | None:
+        if self._stall is None:
+            first_poke = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+            self._stall = StallWatch(self.stalled_after, first_poke.timestamp() if first_poke else time.time())
+        self._stall.see(progress)
+        if not self._stall.is_due or not self._stall.is_stalled(self.hook.get_last_change(project_id)):
+            return None
+        result = self._end_stall(context, progress, self._stall.since)
+        self._stall.since = time.time()
+        return result
+
+    def _end_stall(self, context: Context, progress: AnnotationProgress, since: float) -> dict[str, Any] | None:
+        """Do about a stalled project what ``on_stalled`` says; return None where the wait goes on."""
+        error = AnnotationStalledError(f"{describe_stall(since)}: {self._rule().describe(progress)}.")
+        if self.on_stalled == "fail":
+            self._unfinished = None  # not to be taken for a timeout
+            raise error
+        if self.on_stalled == "proceed":
+            return self._proceed(progress, f"{describe_stall(since)}; proceeding, as on_stalled says")
+        self.log.warning("%s The wait goes on.", error)
+        try:
+            cast("Callable[[Context], Any]", self.on_stalled)(cast("Context", {**context, "exception": error}))
+        except Exception:  # as Airflow does about the callbacks of tasks
+            self.log.exception("The callback on_stalled failed.")
         return None
 
     def _rule(self) -> CompletionRule:
@@ -227,8 +292,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             on_missing=self.on_missing,
         )
 
-    def _proceed(self, progress: AnnotationProgress) -> dict[str, Any]:
-        self.log.warning("Timed out; proceeding, as on_timeout says: %s.", self._rule().describe(progress))
+    def _proceed(self, progress: AnnotationProgress, why: str) -> dict[str, Any]:
+        self.log.warning("%s: %s.", why, self._rule().describe(progress))
         return progress_result(progress, timed_out=True)
 
     def _timeout_message(self, progress: AnnotationProgress | None) -> str:

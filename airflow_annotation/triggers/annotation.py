@@ -28,6 +28,7 @@ from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, ProgressLog
 from airflow_annotation.triggers.serialization import serialized
+from airflow_annotation.triggers.stalls import StallWatch
 
 _ERRORS = {
     error.__name__: error
@@ -47,8 +48,9 @@ class AnnotationTrigger(BaseTrigger):
     """Waits until the labeling of a project is finished, or until the deadline.
 
     Fires once, with a dictionary: ``status`` is ``completed`` or ``timed_out`` with ``progress`` (the fields of
-    :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`, None where no project was there by then), or
-    ``error`` with what :func:`event_error` needs.
+    :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`, None where no project was there by then),
+    ``stalled`` with ``progress``, ``project_id``, ``since`` (when something last changed, in seconds since the epoch)
+    and ``deadline``, or ``error`` with what :func:`event_error` needs.
 
     While the tool is out of reach (no connection, 429, 5xx) it asks again, with backoff. All other errors fire at once.
     All that wait through one connection in a triggerer share their requests: see
@@ -66,6 +68,8 @@ class AnnotationTrigger(BaseTrigger):
     :param seen: the progress that the task has logged before it deferred, as its fields
     :param not_before: when the event fires at the earliest, in seconds since the epoch: see
         :data:`~airflow_annotation.sensors.annotation.DEFERRED_AT_LEAST`
+    :param stalled_after: seconds without a change after which the project counts as stalled
+    :param stalled_since: from when on these count, in seconds since the epoch
     """
 
     def __init__(
@@ -82,6 +86,8 @@ class AnnotationTrigger(BaseTrigger):
         max_outage: float = 600.0,
         seen: Mapping[str, Any] | None = None,
         not_before: float = 0.0,
+        stalled_after: float | None = None,
+        stalled_since: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's is untyped
         self.annotation_conn_id = annotation_conn_id
@@ -95,6 +101,8 @@ class AnnotationTrigger(BaseTrigger):
         self.max_outage = max_outage
         self.seen = seen and dict(seen)
         self.not_before = not_before
+        self.stalled_after = stalled_after
+        self.stalled_since = stalled_since
         self._recounted: tuple[AnnotationProgress, AnnotationProgress] | None = None
         self._skips = -1
         """As counted when it was last counted exactly."""
@@ -119,7 +127,9 @@ class AnnotationTrigger(BaseTrigger):
 
     async def _wait(self) -> dict[str, Any]:
         rule = msgspec.convert(self.rule, CompletionRule)
-        progress_log = ProgressLog(self.log, msgspec.convert(self.seen, AnnotationProgress | None))
+        seen = msgspec.convert(self.seen, AnnotationProgress | None)
+        progress_log = ProgressLog(self.log, seen)
+        stall = StallWatch(self.stalled_after, self.stalled_since, seen)
         interval = self.poke_interval
         within = 0.0
         async with shared_poller(self.annotation_conn_id) as poller:
@@ -132,9 +142,28 @@ class AnnotationTrigger(BaseTrigger):
                 remaining = self.deadline - time.time()
                 if remaining <= 0:
                     return {"status": "timed_out", "progress": progress and msgspec.to_builtins(progress)}
+                stall.see(progress)
+                if progress is not None and await self._is_stalled(poller, stall):
+                    return {
+                        "status": "stalled",
+                        "progress": msgspec.to_builtins(progress),
+                        "project_id": self.project_id,
+                        "since": stall.since,
+                        "deadline": self.deadline,
+                    }
                 within = min(interval, remaining)
                 if self.exponential_backoff:
                     interval = min(2 * interval, self.max_wait or math.inf)
+
+    async def _is_stalled(self, poller: ProgressPoller, stall: StallWatch) -> bool:
+        if not stall.is_due or self.project_id is None:
+            return False
+        try:
+            return stall.is_stalled(await poller.last_change(self.project_id))
+        except AnnotationError as error:
+            if error.is_transient or isinstance(error, AnnotationProjectNotFoundError):
+                return False  # the next look at the progress runs into it, too
+            raise
 
     async def _ask_through_outages(
         self, poller: ProgressPoller, rule: CompletionRule, within: float

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Hashable
+from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowException
@@ -18,6 +20,7 @@ from airflow_annotation.triggers.looks import Look
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, read_min_completed
 from airflow_annotation.triggers.serialization import serialized
+from airflow_annotation.triggers.stalls import StallWatch
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
@@ -50,13 +53,17 @@ class AnnotationEventTrigger(BaseEventTrigger):
     DAG scheduled on the asset finds the event's payload in its extra, under ``payload``:
 
     - ``event_id``: the same whenever the same event is delivered again, made of the next three
-    - ``project`` (URI), ``threshold`` (``{"every": 100}`` or ``{"min_completed": 0.95}``) and ``generation``
+    - ``project`` (URI), ``threshold`` (``{"every": 100}``, ``{"min_completed": 0.95}`` or
+      ``{"stalled_after": 86400.0}``) and ``generation``
     - ``project_id`` and ``run_key``, to work on the project
     - ``progress``: the fields of :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`
 
     The generation of ``every`` is how many times as many items are done; of several that were reached since the last
     look, the last one makes an event. The generation of ``min_completed`` is how many times the project has reached it,
     having fallen below in between, as it does when it is given more items.
+
+    The generation of ``stalled_after`` is when something last changed, in whole seconds since the epoch: there is one
+    event for each time that people stop before all items are completed.
 
     Delivery is at least once. From Airflow 3.3 on, what has been delivered is kept in the asset's state, after Airflow
     has kept the event; so an event is repeated only if the triggerer is killed within the seconds between. Before 3.3
@@ -74,6 +81,9 @@ class AnnotationEventTrigger(BaseEventTrigger):
     :param min_completed: how much has to be completed, as for
         :class:`~airflow_annotation.sensors.annotation.AnnotationSensor`: all (1.0) by default
     :param every: instead, after how many more completed items there is an event
+    :param stalled_after: instead, for how long nothing has to be labeled before there is an event, a timedelta or
+        seconds. It counts from the start of the watcher on at the earliest; a project of which all is completed is not
+        stalled
     :param count_skipped: count items that somebody skipped as completed
     :param completed_status: count the items in this workflow state of the tool as completed, instead of those that the
         tool counts as finished
@@ -91,6 +101,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
         run_key_prefix: str | None = None,
         min_completed: float | int | None = None,
         every: int | None = None,
+        stalled_after: timedelta | float | None = None,
         count_skipped: bool = False,
         completed_status: str | None = None,
         poke_interval: float = 60.0,
@@ -101,30 +112,36 @@ class AnnotationEventTrigger(BaseEventTrigger):
             raise ValueError("Pass exactly one of project, run_key and run_key_prefix: what to watch.")
         if "{{" in str(named[0]):
             raise ValueError(f"{named[0]!r} is a template, and a watcher's arguments are fixed when the DAG is parsed.")
-        if min_completed is not None and every is not None:
-            raise ValueError("Pass either min_completed or every.")
+        if sum(threshold is not None for threshold in (min_completed, every, stalled_after)) > 1:
+            raise ValueError("Pass one of min_completed, every and stalled_after.")
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise ValueError(f"every is a count of 1 or more items, not {every!r}.")
         if poke_interval <= 0:
             raise ValueError(f"poke_interval is a number of seconds above 0, not {poke_interval!r}.")
+        if isinstance(stalled_after, timedelta):
+            stalled_after = stalled_after.total_seconds()
+        if stalled_after is not None and stalled_after <= 0:
+            raise ValueError(f"stalled_after is a time above 0, not {stalled_after!r}.")
         self.annotation_conn_id = annotation_conn_id
         self.project = None if project is None else str(project)
         self.run_key = run_key
         self.run_key_prefix = run_key_prefix
-        self.min_completed = (
-            None if every is not None else read_min_completed(1.0 if min_completed is None else min_completed)
-        )
+        self.min_completed = None
+        if every is None and stalled_after is None:
+            self.min_completed = read_min_completed(1.0 if min_completed is None else min_completed)
         self.every = every
+        self.stalled_after = stalled_after
         self.count_skipped = count_skipped
         self.completed_status = completed_status
         self.poke_interval = poke_interval
         self._rule = CompletionRule(
-            min_completed=self.min_completed or 1,
+            min_completed=self.min_completed or 1.0,
             count_skipped=count_skipped,
             completed_status=completed_status,
             on_empty="wait",
         )
         self._cursors: dict[str, Cursor] = {}
+        self._stalls: dict[str, StallWatch] = {}
         self._warned: set[str] = set()
         self._has_state = True
         self._last_problem = ""
@@ -158,7 +175,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
             cursor = self._cursors.get(look.project)
             if cursor is None:
                 cursor = self._cursors[look.project] = await self._read_cursor(look.project)
-            moved = self._judge(cursor, look.progress)
+            moved = self._judge(cursor, look)
             if moved == cursor:
                 continue
             self._cursors[look.project] = moved
@@ -170,7 +187,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
 
     async def look(self) -> AsyncIterator[Look]:
         """Look at the projects for ever, and give what has changed."""
-        seen: dict[str, AnnotationProgress] = {}
+        seen: dict[str, Look] = {}
         found: list[_Watched] = []
         within = 0.0
         async with shared_poller(self.annotation_conn_id) as poller:
@@ -189,8 +206,8 @@ class AnnotationEventTrigger(BaseEventTrigger):
                         found = []  # The run may be given another project.
                     if isinstance(look, BaseException):
                         self._report(look)
-                    elif seen.get(look.project) != look.progress:
-                        seen[look.project] = look.progress
+                    elif seen.get(look.project) != look:
+                        seen[look.project] = msgspec.structs.replace(look)  # what it leads to is put into the other one
                         self._warn(look)
                         yield look
                 if not any(isinstance(look, BaseException) for look in results):
@@ -210,10 +227,28 @@ class AnnotationEventTrigger(BaseEventTrigger):
         progress = await poller.progress(watched.project_id, within=within)
         if progress.skipped and (self.count_skipped or self._obstacle(progress)):
             progress = await poller.exact_progress(watched.project_id)
-        return Look(**watched._asdict(), progress=self._rule.count(progress))
+        progress = self._rule.count(progress)
+        return Look(
+            **watched._asdict(),
+            progress=progress,
+            stalled_since=await self._find_stall(poller, watched.project_id, progress),
+        )
+
+    async def _find_stall(self, poller: ProgressPoller, project_id: str, progress: AnnotationProgress) -> float | None:
+        """Return since when nothing has changed, where that is too long."""
+        if self.stalled_after is None:
+            return None
+        stall = self._stalls.setdefault(project_id, StallWatch(self.stalled_after, time.time()))
+        stall.see(progress)
+        if self._rule.is_met(progress) or not progress.total or not stall.is_due:
+            return None
+        last_change = await poller.last_change(project_id)
+        if not stall.is_stalled(last_change):
+            return None
+        return stall.since if last_change is None else last_change.timestamp()
 
     def _obstacle(self, progress: AnnotationProgress) -> str | None:
-        return self._rule.find_obstacle(progress) if self.every is None else None
+        return self._rule.find_obstacle(progress) if self.min_completed is not None else None
 
     def _warn(self, look: Look) -> None:
         """Say once of a project that its goal is out of reach."""
@@ -222,8 +257,11 @@ class AnnotationEventTrigger(BaseEventTrigger):
             self.log.warning("%s: %s", look.project, obstacle)
             self._warned.add(look.project)
 
-    def _judge(self, cursor: Cursor, progress: AnnotationProgress) -> Cursor:
+    def _judge(self, cursor: Cursor, look: Look) -> Cursor:
         """Return the cursor after a look; an event is due if its generation has moved."""
+        progress = look.progress
+        if self.stalled_after is not None:
+            return cursor if look.stalled_since is None else Cursor(generation=int(look.stalled_since))
         if self.every is not None:
             return Cursor(generation=max(cursor.generation, self._rule.done(progress) // self.every))
         reached = self._rule.is_met(progress)
@@ -233,20 +271,28 @@ class AnnotationEventTrigger(BaseEventTrigger):
 
     def _payload(self, look: Look, generation: int) -> dict[str, Any]:
         return {
-            "event_id": f"{look.project}?{self._threshold}#{generation}",
+            "event_id": f"{look.project}?{self._condition}#{generation}",
             "project": look.project,
             "project_id": look.project_id,
             "run_key": look.run_key,
-            "threshold": {"min_completed": self.min_completed} if self.every is None else {"every": self.every},
+            "threshold": dict([self._threshold]),
             "generation": generation,
             "progress": msgspec.to_builtins(look.progress),
         }
 
     @property
-    def _threshold(self) -> str:
-        threshold = f"min_completed={self.min_completed}" if self.every is None else f"every={self.every}"
+    def _threshold(self) -> tuple[str, float]:
+        if self.every is not None:
+            return "every", self.every
+        if self.stalled_after is not None:
+            return "stalled_after", self.stalled_after
+        return "min_completed", cast("float", self.min_completed)
+
+    @property
+    def _condition(self) -> str:
+        name, value = self._threshold
         status = f"&completed_status={self.completed_status}" if self.completed_status else ""
-        return f"{threshold}{'&count_skipped' if self.count_skipped else ''}{status}"
+        return f"{name}={value}{'&count_skipped' if self.count_skipped else ''}{status}"
 
     async def _read_cursor(self, project: str) -> Cursor:
         kept = await self._use_state("get", project)
@@ -263,7 +309,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
         store = self._state()
         if store is None:
             return None
-        key = f"{project}?{self._threshold}"[-_LONGEST_KEY:]
+        key = f"{project}?{self._condition}"[-_LONGEST_KEY:]
         try:
             if hasattr(store, f"a{action}"):
                 return await getattr(store, f"a{action}")(key, *value)

@@ -16,6 +16,7 @@ class Look(msgspec.Struct):
     :param project: its URI
     :param run_key: of its run, None where the watcher was given the project's id
     :param progress: how far it is
+    :param stalled_since: when something last changed, in seconds since the epoch, where that is too long ago
     :param confirm: what to do once Airflow has kept the event that this look led to
     """
 
@@ -23,4 +24,5 @@ class Look(msgspec.Struct):
     project: str
     run_key: str | None
     progress: AnnotationProgress
+    stalled_since: float | None = None
     confirm: Callable[[], Awaitable[None]] | None = None

@@ -16,6 +16,8 @@ import time
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -43,10 +45,11 @@ class _Question:
     """What somebody wants to know, and until when.
 
     :param project_id: whose progress; None where it is about runs
-    :param exact: it is to be exact, and not to be asked for with others
+    :param exact: it is to be exact, and not to be asked for with others, as a last change never is
     :param min_annotations: where it is exact: how many submissions make an item a completed one
     :param run_keys: of which runs the projects are wanted
     :param prefix: where all runs are wanted whose keys start with it
+    :param is_last_change: the project's last change is wanted, not its progress
     :param within: seconds that the answer may take
     """
 
@@ -58,10 +61,12 @@ class _Question:
         min_annotations: int | None = None,
         run_keys: Sequence[str] = (),
         prefix: str | None = None,
+        is_last_change: bool = False,
         within: float,
     ) -> None:
         self.project_id = project_id
-        self.exact = exact
+        self.exact = exact or is_last_change
+        self.is_last_change = is_last_change
         self.min_annotations = min_annotations
         self.run_keys = run_keys
         self.prefix = prefix
@@ -149,6 +154,11 @@ class ProgressPoller:
         answer: AnnotationProgress = await self._ask(question)
         return answer
 
+    async def last_change(self, project_id: str) -> datetime | None:
+        """Return when a project was last worked on, as :meth:`AnnotationHook.get_last_change` says."""
+        answer: datetime | None = await self._ask(_Question(project_id=project_id, is_last_change=True, within=0.0))
+        return answer
+
     async def project_uri(self, project_id: str) -> str:
         """Return the asset URI of a project."""
         hook = await self._current_hook()
@@ -218,7 +228,11 @@ class ProgressPoller:
         results: list[Any]
         try:
             hook = await self._current_hook()
-            if waiting[0].exact:
+            if waiting[0].is_last_change:
+                answered = waiting[:1]
+                last_change = partial(hook.get_last_change, str(waiting[0].project_id))
+                results = [await sync_to_async(last_change, thread_sensitive=False)()]
+            elif waiting[0].exact:
                 answered = waiting[:1]
                 asked = waiting[0]
                 results = [await hook.aget_progress(str(asked.project_id), min_annotations=asked.min_annotations)]

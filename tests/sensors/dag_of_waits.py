@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from airflow.sdk import DAG, task
 
 from airflow_annotation.hooks.label_studio import LabelStudioHook
+from airflow_annotation.notifications.annotation import AnnotationNotifier
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.sensors.annotation import AnnotationSensor
+
+
+def tell(context: Any) -> None:
+    """Say in the task's log what a notifier would send."""
+    logging.getLogger(__name__).warning("Told: %s", context["annotation"].message)
+
 
 with DAG(
     "waits", schedule=None, default_args={"annotation_conn_id": "label_studio_test", "poke_interval": 1, "retries": 0}
@@ -27,6 +35,9 @@ with DAG(
         AnnotationSensor(task_id="deferred", deferrable=True, timeout=600),
         AnnotationSensor(task_id="rescheduled", mode="reschedule", timeout=600, poke_interval=15),
         AnnotationSensor(task_id="impatient", deferrable=True, timeout=2),
+        AnnotationSensor(
+            task_id="stalled", deferrable=True, stalled_after=1, on_failure_callback=AnnotationNotifier(tell)
+        ),
         AnnotationSensor(task_id="proceeding", deferrable=True, timeout=2, on_timeout="proceed"),
         AnnotationSensor(task_id="soft", deferrable=True, timeout=2, soft_fail=True),
         AnnotationSensor(task_id="of_gone_project", project="99999999", deferrable=True),

@@ -11,7 +11,13 @@ from devtools.airflow import Airflow
 from devtools.label_studio import LabelStudio
 
 LABELED = {"from_name": "weather", "to_name": "image", "type": "choices", "value": {"choices": ["sun"]}}
-DECIDED = {"impatient": "failed", "proceeding": "success", "soft": "skipped", "of_gone_project": "failed"}
+DECIDED = {
+    "impatient": "failed",
+    "stalled": "failed",
+    "proceeding": "success",
+    "soft": "skipped",
+    "of_gone_project": "failed",
+}
 
 
 @pytest.mark.live_airflow
@@ -45,6 +51,8 @@ def test_sensors_wait_without_a_worker_and_end_as_they_are_asked_to(
         assert airflow.xcom("waits", run_id, task_id)["completed"] == 2
     assert airflow.xcom("waits", run_id, "proceeding")["timed_out"] is True
     assert "AirflowSensorTimeout: The sensor timed out after 2 s: 0 of 2 items" in log["impatient"]
+    assert "Told: waits.stalled failed: Nothing was labeled for 0:00:" in log["stalled"]
+    assert f"0 of 2 items are completed (0.0%). {project['url']}" in log["stalled"]
     assert "AnnotationProjectNotFoundError" in log["of_gone_project"]
     assert "2 of 2 items are completed" in log["deferred"]
     assert label_studio.api_key not in "".join(log.values())

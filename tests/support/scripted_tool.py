@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from datetime import datetime
 
 from airflow.sdk import Connection
 
@@ -23,11 +24,14 @@ class ScriptedTool(Projects, Progress):
 
     :param answers: progress to return, errors to raise
     :param runs: ids of projects by run_key
+    :param last_change: when each project was last worked on
     """
 
     tool = "scripted"
 
-    def __init__(self, *answers: Answer, runs: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, *answers: Answer, runs: dict[str, str] | None = None, last_change: datetime | None = None
+    ) -> None:
         super().__init__()
         self.connection = Connection(conn_id="scripted", conn_type="scripted", password="key")
         self.answers = deque(answers)
@@ -35,6 +39,8 @@ class ScriptedTool(Projects, Progress):
         self.questions: list[str] = []
         self.overlaps: list[int | None] = []
         self.lookups = 0
+        self.last_change = last_change
+        self.last_changes = 0
 
     def get_project(self, project_id: str) -> AnnotationProject:
         self.lookups += 1
@@ -61,6 +67,10 @@ class ScriptedTool(Projects, Progress):
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def get_last_change(self, project_id: str) -> datetime | None:  # noqa: ARG002 - the hooks' signature
+        self.last_changes += 1
+        return self.last_change
 
     async def aget_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:
         return self.get_progress(project_id, min_annotations=min_annotations)

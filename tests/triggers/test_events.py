@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -106,6 +107,21 @@ def test_an_event_each_time_the_threshold_is_reached(tool: Any) -> None:
     payloads = watch(watching, scripted)
     assert [(payload["generation"], payload["progress"]["total"]) for payload in payloads] == [(1, 10), (2, 20)]
     assert [payload["event_id"] for payload in payloads] == [f"{URI}?min_completed=0.9#{n}" for n in (1, 2)]
+
+
+def test_an_event_each_time_that_people_stop_before_all_is_completed(tool: Any) -> None:
+    long_ago = datetime.now(timezone.utc) - timedelta(days=3)
+    scripted = tool(progress(3), progress(4), last_change=long_ago)
+    # Asked again for the last change, the tool says that nothing has changed since: that is no further event.
+    payloads = watch(watcher(stalled_after=timedelta(seconds=0.2)), scripted, until=lambda: scripted.last_changes >= 3)
+    assert len(scripted.questions) > 3 * scripted.last_changes
+    assert [payload["progress"]["completed"] for payload in payloads] == [4]
+    (payload,) = payloads
+    assert payload["threshold"] == {"stalled_after": 0.2}
+    assert payload["event_id"] == f"{URI}?stalled_after=0.2#{int(long_ago.timestamp())}"
+    scripted = tool(progress(10), last_change=long_ago)
+    assert watch(watcher(stalled_after=0.001), scripted, until=lambda: len(scripted.questions) > 5) == []
+    assert scripted.last_changes == 0
 
 
 def test_without_state_the_size_of_the_project_tells_the_times_apart(tool: Any) -> None:
@@ -234,7 +250,7 @@ def test_an_error_in_the_code_ends_the_watcher(tool: Any) -> None:
         ({"project": "1", "run_key": "a"}, "exactly one"),
         ({"run_key": ""}, "exactly one"),
         ({"run_key": "{{ run_id }}"}, "is a template"),
-        ({"project": "1", "every": 5, "min_completed": 0.5}, "either min_completed or every"),
+        ({"project": "1", "every": 5, "min_completed": 0.5}, "one of min_completed, every and stalled_after"),
         ({"project": "1", "every": 0}, "every is a count"),
         ({"project": "1", "min_completed": 1.5}, "min_completed is a fraction"),
         ({"project": "1", "poke_interval": 0}, "poke_interval"),

@@ -1,0 +1,1 @@
+"""Notifiers that tell people about annotation projects."""

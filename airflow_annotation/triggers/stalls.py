@@ -1,0 +1,62 @@
+"""When nothing is labeled for too long: for the sensor, its trigger and the watcher."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+
+from airflow_annotation.hooks.annotation import AnnotationProgress
+
+
+class StallWatch:
+    """Tells when nothing has changed in a project for some time.
+
+    What is seen of its progress costs nothing. When that has stayed as it is for so long, the tool is to be asked for
+    its last change, which knows of edits, too: one small request each such time.
+
+    :param stalled_after: seconds, None where it does not matter
+    :param since: from when on it counts, in seconds since the epoch
+    :param seen: the progress at that time, where it is known
+    """
+
+    def __init__(self, stalled_after: float | None, since: float, seen: AnnotationProgress | None = None) -> None:
+        self.since = since
+        self._asked = since
+        self._stalled_after = stalled_after
+        self._seen = seen
+        self._is_first = seen is None
+
+    def see(self, progress: AnnotationProgress | None) -> None:
+        """Take note of a progress; None where there is no project, which is not stalled."""
+        if progress is None or (progress != self._seen and not self._is_first):
+            self.since = time.time()
+        self._seen = progress
+        self._is_first = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to ask the tool for the last change."""
+        return self._is_over(max(self.since, self._asked))
+
+    def is_stalled(self, last_change: datetime | None) -> bool:
+        """Return whether nothing has changed for so long.
+
+        :param last_change: as the tool says, None if it cannot say
+        """
+        self._asked = time.time()
+        if last_change is not None:
+            self.since = max(self.since, last_change.timestamp())
+        return self._is_over(self.since)
+
+    def _is_over(self, since: float) -> bool:
+        return self._stalled_after is not None and time.time() - since >= self._stalled_after
+
+
+def describe_stall(since: float) -> str:
+    """Return for how long nothing has changed, as a clause.
+
+    :param since: in seconds since the epoch
+    """
+    duration = timedelta(seconds=round(time.time() - since))
+    began = datetime.fromtimestamp(since, timezone.utc)
+    return f"Nothing was labeled for {duration}, since {began:%Y-%m-%d %H:%M:%S} UTC"
