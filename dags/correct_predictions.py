@@ -22,7 +22,7 @@ from airflow_annotation.transfers.annotations_to_object_storage import Annotatio
 
 
 def find_subjects(params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a box in each photo around what differs most from the photo's median colour."""
+    """Yield a box in each photo around what differs most from the photo's median color."""
     import numpy as np
     from PIL import Image
 

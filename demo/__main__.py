@@ -19,11 +19,23 @@ import pandas as pd
 from demo.annotator import annotate
 from devtools import airflow as airflow_server
 from devtools import label_studio as label_studio_server
-from devtools.airflow import Airflow, running_airflow
+from devtools.airflow import FINAL_STATES, Airflow, running_airflow
 from devtools.label_studio import LabelStudio, running_label_studio
 from devtools.processes import REPOSITORY, ServerError
 
 DAG_ID = "annotate_images"
+STARTS = {
+    "start Label Studio": "Label Studio starts, from its own environment; the first start also makes its database",
+    "start Airflow": "Airflow starts: API server, scheduler, DAG processor, triggerer; the first start takes longer",
+}
+TASKS = {
+    "create_project": "makes a project in Label Studio, with boxes and a choice to label",
+    "upload_photos": "uploads 12 photos into it",
+    "wait_for_labels": "waits for labels without a worker, while a script labels the photos",
+    "labels_to_dataset": "lands the labels as a Parquet dataset",
+    "labels_to_sql": "lands the labels as tables in SQLite",
+}
+"""What the steps of the demo do: the starts of the servers, and the tasks of the DAG."""
 DATASET = "dataset"
 DATABASE = "annotations.db"
 
@@ -64,7 +76,6 @@ def servers(home: Path) -> Iterator[tuple[LabelStudio, Airflow, dict[str, float]
     """Run Label Studio and Airflow, connected with each other, while the block runs; with the seconds of each start."""
     seconds: dict[str, float] = {}
     with ExitStack() as stack:
-        print("The first start of each server also makes its database, which takes up to a minute.")
         with _timed("start Label Studio", seconds):
             label_studio = stack.enter_context(running_label_studio(home / "label-studio"))
         connections = {
@@ -89,19 +100,26 @@ def run_cycle(home: Path, label_studio: LabelStudio, airflow: Airflow) -> str:
     :raises ServerError: a task failed; the message has its log
     """
     run_id = airflow.trigger(DAG_ID, {"dataset": (home / DATASET).as_uri()})
-    print(f"DAG {DAG_ID}: {airflow.run_url(DAG_ID, run_id)}")
+    print(f"""  Log in as {airflow_server.USERNAME} / {airflow_server.PASSWORD} to watch.
+    The DAG run    {airflow.run_url(DAG_ID, run_id)}
+    All runs       {airflow.url}/plugin/annotation""")
     shown: dict[str, str | None] = {}
+    begun: set[str] = set()
     labeled = False
     for states in airflow.watch(DAG_ID, run_id):
         for task_id, state in states.items():
-            if state != shown.get(task_id) and state not in {None, "scheduled", "queued"}:
-                print(f"  {task_id}: {state}")
+            if task_id not in begun and state not in {None, "scheduled", "queued"}:
+                print(f"{_bar(len(STARTS) + len(begun))} {task_id} {TASKS[task_id]}", flush=True)
+                begun.add(task_id)
+            if state != shown.get(task_id) and state in FINAL_STATES:
+                print(f"  {task_id}: {state}", flush=True)
         shown = states
         if states.get("wait_for_labels") == "deferred" and not labeled:
             project = airflow.xcom(DAG_ID, run_id, "create_project")
-            print(f"  a script labels the photos at {project['url']} while the DAG waits without a worker")
+            print(f"  The project    {project['url']}\n  Labeled:", end="", flush=True)
             for photo in annotate(label_studio.url, label_studio.api_key, project["id"]):
-                print(f"    {photo}")
+                print(f" {photo}", end="", flush=True)
+            print()
             labeled = True
     if airflow.run_state(DAG_ID, run_id) != "success":
         failed = [task_id for task_id, state in shown.items() if state == "failed"]
@@ -147,11 +165,16 @@ Another run waits for you: label its photos in the newest project of Label Studi
 
 @contextmanager
 def _timed(what: str, seconds: dict[str, float]) -> Iterator[None]:
-    print(f"{what} ... ", end="", flush=True)
+    print(f"{_bar(list(STARTS).index(what))} {STARTS[what]} ... ", end="", flush=True)
     started = time.monotonic()
     yield
     seconds[what] = time.monotonic() - started
     print(f"{seconds[what]:.1f} s")
+
+
+def _bar(done: int) -> str:
+    """Return how much of the demo is done, as a bar with a mark for each step."""
+    return f"[{'#' * done}{'.' * (len(STARTS) + len(TASKS) - done)}]"
 
 
 def _interrupt(*_: object) -> NoReturn:

@@ -154,7 +154,7 @@ class DeltaTables:
     def remove_versions(self, kept: Sequence[dict[str, int]]) -> None:
         """Remove the files that belong to no version of some landings.
 
-        Nothing else may write to the tables meanwhile that wants a version which is not among them.
+        While this runs, nothing else may write to the tables that wants a version which is not among them.
 
         :param kept: the versions of the tables, a dictionary a landing
         """

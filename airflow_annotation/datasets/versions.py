@@ -46,7 +46,7 @@ ABANDONED_AFTER: Final = timedelta(days=1)
 """A folder that no manifest names may be another landing's, still being written: it is removed when this old."""
 
 MOVES: Final = 5
-"""How often the manifest is tried to be moved, where others move it meanwhile."""
+"""How often a landing tries to move the manifest while others move it."""
 
 _VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
 _VERSION_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
@@ -389,7 +389,7 @@ def check_same_run(
 
     :param target: the dataset's folder, as errors name it
     :param previous: its current version, None where there is none
-    :param project: the URI of the project that is to land there
+    :param project: the URI of the project that lands there
     :param run_key: of its run
     :param dataset_format: the format that it is to land in
     :raises AnnotationError: labels would be lost

@@ -72,7 +72,7 @@ class ImageOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unknown_fie
         of objects only: fail with an ``error`` or ``drop`` them, which is counted
     :param video_frames: which frames of videos are images: ``all`` in which there are objects, or the ``keyframes`` in
         which somebody has set one. All objects of a frame are in it, those between key frames too
-    :param image_root: the folder of the media, where they are to be found under their own names; see
+    :param image_root: the folder of the media, where readers find them under their own names; see
         :class:`~airflow_annotation.formats.image_names.ImageNames`
     :param frame_suffix: of the file names of videos' frames
     """

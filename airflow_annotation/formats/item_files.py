@@ -51,7 +51,7 @@ class ItemFiles:
         self._writer = TableWriter(folder, ITEM_FILES, _SCHEMA)
         self._pending: list[tuple[str, str, int, int]] = []
         self.taken: list[str] = []
-        """Paths that are to be taken over."""
+        """Paths of the files to take over."""
 
     def __enter__(self) -> ItemFiles:
         return self

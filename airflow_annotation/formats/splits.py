@@ -84,7 +84,7 @@ def _data_value(document: str | None, key: str) -> Any:
 
 def _named(split: Any, item_key: str, source: str) -> str:
     if split is None or split == "":
-        raise AnnotationError(f"Item {item_key!r} has nothing in {source}, which is to name its split.")
+        raise AnnotationError(f"Item {item_key!r} has nothing in {source}, which names its split.")
     _check_name(split, f"Item {item_key!r}, {source}")
     return str(split)
 

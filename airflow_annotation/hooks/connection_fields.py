@@ -28,8 +28,8 @@ def connection_form_widgets(conn_type: str) -> dict[str, Any]:
 
 def connection_form_behaviour(conn_type: str) -> dict[str, Any]:
     """Return labels and placeholders of a connection type's form, for Airflow 3.1."""
-    behaviour = _connection_forms()[conn_type]["ui-field-behaviour"]
-    return {name.replace("-", "_"): value for name, value in behaviour.items()}
+    fields = _connection_forms()[conn_type]["ui-field-behaviour"]
+    return {name.replace("-", "_"): value for name, value in fields.items()}
 
 
 def read_extra(connection: Connection) -> dict[str, Any]:

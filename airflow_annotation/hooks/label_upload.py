@@ -23,7 +23,7 @@ from airflow_annotation.media.key_index import KnownItem
 
 
 def check_replaceable(mode: UploadMode, on_existing: OnExisting) -> None:
-    """Check that labels may be replaced, where they are to be.
+    """Check that labels may be replaced, where the task replaces them.
 
     :raises AnnotationError: they are annotations
     """

@@ -29,7 +29,7 @@ class Filling(NamedTuple):
 
     :param frames: ascending
     :param before: index of the key frame whose values hold until the next one
-    :param after: index of the key frame that the values move towards; ``before`` again where there is none
+    :param after: index of the key frame that the values move toward; ``before`` again where there is none
     :param weight: how much of the way to ``after`` is gone, 0..1
     """
 

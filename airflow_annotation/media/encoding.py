@@ -74,7 +74,7 @@ def _turned(rgb: VideoFrame, turn: Transpose) -> VideoFrame:
 
 
 def _encode_png(picture: VideoFrame) -> bytes:
-    """Encode with FFmpeg: other threads work meanwhile, as they do not while Pillow encodes PNG."""
+    """Encode with FFmpeg: other threads work at the same time, as they cannot while Pillow encodes PNG."""
     from av import CodecContext
 
     encoder = CodecContext.create("png", "w")

@@ -115,7 +115,7 @@ def add_frames(
     Like :func:`extract_frames`, but that the table only grows, and that the video is not even opened where nothing is
     missing: its folder is taken to be of the file that ``video.media`` names.
 
-    :param frames: which frames are to be there, besides those that are
+    :param frames: which frames should be there, besides those that are
     """
     folder = FrameFolder(target, video.item_key)
     settings = FrameSettings(selection={"frames": frames.ranges}, image_format=image_format)

@@ -55,7 +55,7 @@ async def take_webhook(conn_id: str, request: Request) -> dict[str, str]:
 
 
 async def _note_soon(conn_id: str) -> None:
-    """Note once for all that come meanwhile. Whichever comes last has a note after it: none is lost in a burst."""
+    """Write one note for all webhooks of a burst. Each has a note written after it, so that none is lost."""
     await asyncio.sleep(_WRITTEN_EVERY)
     del _notes[conn_id]
     try:

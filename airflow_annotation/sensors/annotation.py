@@ -63,8 +63,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     tool's workflow state), ``fraction`` (completed of total) and ``timed_out`` (whether it goes on without the goal).
 
     ``timeout`` runs from the first poke of each try (of the first try in mode ``reschedule``, as in all sensors).
-    ``soft_fail`` and ``never_fail`` skip the task as in all sensors: in a deferrable one upon any error, else upon the
-    timeout or any error.
+    ``soft_fail`` and ``never_fail`` skip the task as in all sensors: in a deferrable one after any error, else after
+    the timeout or any error.
 
     :param min_completed: how much has to be completed: a float is a fraction of the project's items (``0.9``; ``1.0``,
         the default, is all), an int is a count of items (``1`` is one). (templated)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_annotation.warehouses.bigquery import PointsAs
 
 LOAD_BYTES: Final = 256 << 20
-"""Arrow bytes of a load job's file, which is on the worker's disk meanwhile."""
+"""Arrow bytes of a load job's file, which is on the worker's disk while it goes up."""
 
 STAGING_DAYS: Final = 1
 """After how many days BigQuery removes the staging tables of a landing that nobody could clean up after."""

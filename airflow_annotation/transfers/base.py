@@ -64,7 +64,7 @@ PROGRESS_INTERVAL: Final = 30.0
 """Seconds between two lines of progress in the log."""
 
 PLANS: Final = 5
-"""How often a refresh is planned, where other landings of the project are committed meanwhile."""
+"""How often a refresh is planned, while other landings of the project are committed."""
 
 _FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "": False, "none": False}
 

@@ -193,7 +193,7 @@ class AnnotationTrigger(BaseTrigger):
             progress = rule.count(await poller.progress(self.project_id, within=within))
             if not progress.skipped:
                 return progress
-            # Fewer items may be skipped than was counted. Skips change seldom, so an obstacle is looked at only then.
+            # Fewer items may be skipped than was counted. Skips change rarely, so an obstacle is looked at only then.
             ends = rule.is_met(progress) or time.time() >= self.deadline
             if ends or (progress.skipped != self._skips and rule.find_obstacle(progress) is not None):
                 if self._recounted is None or self._recounted[0] != progress:

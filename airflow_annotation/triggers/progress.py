@@ -107,9 +107,9 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def accept_missing(self, error: AnnotationProjectNotFoundError) -> None:
-        """Return if a project that does not exist is to be waited for.
+        """Return if the trigger waits for a project that does not exist.
 
-        :raises AnnotationProjectNotFoundError: it is not
+        :raises AnnotationProjectNotFoundError: it does not
         :raises AirflowSkipException: the task skips
         """
         if self.on_missing == "skip":

@@ -351,7 +351,7 @@ def _commit(table: Table, project: str, gone: Sequence[DataFile], come: Sequence
         return _newest_snapshot(table, project)
     try:
         with table.transaction() as transaction, transaction.update_snapshot({_PROJECT: project}).overwrite() as new:
-            new.delete_by_predicate(_of_project(project))  # what nobody else may have changed meanwhile
+            new.delete_by_predicate(_of_project(project))  # what nobody else may have changed since
             for file in gone:
                 new.delete_data_file(file)
             for file in come:

@@ -166,7 +166,7 @@ class LabelStudioClient:
     @overload
     async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any: ...
     async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any:
-        """Like :meth:`read`, for triggers. Opens a connection each time: they poll seldom, and have no end."""
+        """Like :meth:`read`, for triggers. Opens a connection each time: they poll rarely, and have no end."""
         answer = self._answer(lambda response: decode_json(response, type_))
         extensions = {"retry": answer.within_async(self._retry(method))}
         with connection_error(TOOL, self.url):

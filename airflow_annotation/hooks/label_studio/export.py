@@ -2,7 +2,7 @@
 
 The export of a large project takes the server minutes, and proxies do not wait that long. So the same export endpoint
 is asked for some hundred items at a time, by id and in the order of the ids, a little ahead of what is being used: what
-is deleted or added meanwhile makes no other item come twice or not at all. Ids that are not in the project harm
+is deleted or added while it runs makes no other item come twice or not at all. Ids that are not in the project harm
 nothing, so where most ids between the first and the last are in it, they are not listed, which takes the server a sixth
 of the time of the export.
 """

@@ -107,7 +107,7 @@ class ItemTasks:
         What somebody has worked on stays, and what differs, else the task with the lowest id: all writers remove the
         same ones.
 
-        :param keys: hashes of the item keys that were to be in the project once
+        :param keys: hashes of the item keys that should be in the project once
         :return: how many were removed
         """
         if list_page(self._client, self._project_id, Task, page_size=1).total <= self._expected:

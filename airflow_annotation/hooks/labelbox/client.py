@@ -111,7 +111,7 @@ class LabelboxClient:
     @overload
     async def aquery(self, document: str, field: str, type_: Any, **variables: Any) -> Any: ...
     async def aquery(self, document: str, field: str, type_: Any, **variables: Any) -> Any:
-        """Like :meth:`query`, for triggers. Opens a connection each time: they poll seldom, and have no end."""
+        """Like :meth:`query`, for triggers. Opens a connection each time: they poll rarely, and have no end."""
         return await self._apost(self._reader(field, type_), document, variables)
 
     async def aquery_parts(

@@ -75,7 +75,7 @@ def export_rows(
 
     :param type_: what is read of each
     :raises AnnotationAnswerError: a line is no data row
-    :param params: what else is to be in them, see :func:`export_blocks`
+    :param params: what else they should have, see :func:`export_blocks`
     :param filters: see :func:`export_blocks`
     """
     for number, line in enumerate(export_lines(client, project_id, params, filters), 1):

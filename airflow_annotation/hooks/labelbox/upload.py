@@ -1,7 +1,7 @@
 """Media items into a Labelbox project: files to Labelbox's storage, data rows in bounded tasks, batches at the end.
 
 While the items of one chunk are read and their files sent, another thread makes data rows of the chunk before, so that
-Labelbox's tasks are waited for meanwhile. No more than two chunks and one batch's ids are held.
+the upload goes on while Labelbox's tasks run. No more than two chunks and one batch's ids are held.
 """
 
 from __future__ import annotations

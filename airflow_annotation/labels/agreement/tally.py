@@ -23,7 +23,7 @@ from airflow_annotation.labels.agreement.submissions import pairs_in_runs
 from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
 
 ALL: Final = -1
-"""In place of an annotator or a class: all of them."""
+"""Instead of an annotator or a class: all of them."""
 
 Row = dict[str, Any]
 Pair = tuple[int, int]

@@ -125,7 +125,7 @@ def tables_from_export(
     :param data: the export, a JSON array of tasks
     :param source: where it comes from
     :param unfinished: ids of the tasks that have submissions and wait for more, which the export does not say
-    :param predictions: the JSON of each task's predictions, by its id, where they are to be read too: the export has
+    :param predictions: the JSON of each task's predictions, by its id, where they are read too: the export has
         their ids only
     :raises msgspec.DecodeError: the bytes are no such export
     """

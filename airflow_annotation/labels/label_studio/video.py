@@ -239,7 +239,7 @@ def _path_columns(value: _VideoVector, region: Region, clock: _Clock, frames: Fr
 def _path_between(before: Sequence[Vertex], after: Sequence[Vertex], weight: float) -> FloatArray:
     """Return a path part of the way from one key frame to the next, as the player shows it.
 
-    Vertices move towards those of the same id, and stay where they are if there is none.
+    Vertices move toward those of the same id, and stay where they are if there is none.
 
     :param weight: how much of the way is gone, 0..1
     """

@@ -207,7 +207,7 @@ class Frame(msgspec.Struct, Generic[O, A], gc=False):
 class Annotations(msgspec.Struct, Generic[O, A], gc=False):
     """What a label says.
 
-    :param frames: what is set in frames, counted from 1; between these frames it is to be interpolated
+    :param frames: what is set in frames, counted from 1; the tool interpolates between these frames
     :param timestamp: the same of sound, by milliseconds
     :param segments: first and last frame (or millisecond) in which a feature is there, by its id
     :param key_frame_feature_map: for each feature the frames that a person set, or whether a person set the frame
