@@ -90,6 +90,10 @@ class AnnotationTask(VisibleParameters):
         """The hook of the labeling tool that the connection names."""
         return AnnotationHook.for_connection(self.annotation_conn_id)
 
+    def metric_tags(self, project: AnnotationProject) -> dict[str, str | None]:
+        """Return the tags of metrics about a project."""
+        return {"conn_id": self.annotation_conn_id, "project_id": project.id, "run_key": project.run_key}
+
     def remember_project(self, context: Context, project: AnnotationProject) -> None:
         """Let the extra link open this project."""
         context["ti"].xcom_push(key=PROJECT_URL_KEY, value=project.url)

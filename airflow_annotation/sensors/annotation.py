@@ -192,18 +192,31 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         deadline = time.time() + self.timeout
         result = self._look(context)
         if result is None:
-            self._defer(context, self._project.id if self._project else None, deadline, self._unfinished)
+            known = (self._project.id, self._project.run_key) if self._project else (None, None)
+            self._defer(context, known, deadline, self._unfinished)
         return result
 
     def _defer(
-        self, context: Context, project_id: str | None, deadline: float, seen: AnnotationProgress | None
+        self,
+        context: Context,
+        known: tuple[str | None, str | None],
+        deadline: float,
+        seen: AnnotationProgress | None,
     ) -> NoReturn:
+        """Leave the waiting to the triggerer.
+
+        :param known: the project's id and run key, as far as they are known
+        :param deadline: of the wait, in seconds since the epoch
+        :param seen: the progress that has been logged
+        """
+        project_id, run_key = known
         now = time.time()
         raise TaskDeferred(
             trigger=AnnotationTrigger(
                 annotation_conn_id=self.annotation_conn_id,
                 project_id=project_id,
                 run_keys=self.run_keys(context),
+                run_key=run_key,
                 rule=msgspec.to_builtins(self._rule()),
                 deadline=deadline,
                 poke_interval=self.poke_interval,
@@ -229,7 +242,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         if event["status"] == "stalled":
             result = self._end_stall(context, progress, event["since"])
             if result is None:
-                self._defer(context, event["project_id"], event["deadline"], progress)
+                self._defer(context, (event["project_id"], event["run_key"]), event["deadline"], progress)
             return result
         if self.on_timeout == "proceed" and progress is not None:
             return self._proceed(progress, _TIMED_OUT)
@@ -250,7 +263,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             return None
         # In mode reschedule each poke is a process of its own, which does not know what others have said.
         pokes = context.get("task_reschedule_count", 0) + 1
-        self._progress_log.update(progress, rule, warns=pokes.bit_count() == 1)
+        self._progress_log.update(progress, rule, tags=self.metric_tags(self._project), warns=pokes.bit_count() == 1)
         if rule.is_met(progress):
             return progress_result(progress)
         self._unfinished = progress

@@ -13,6 +13,7 @@ import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 from msgspec.structs import asdict, replace
 
+from airflow_annotation import metrics
 from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.landed import LandedProject, to_relative
 from airflow_annotation.datasets.parquet import write_tables
@@ -229,6 +230,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
                     raise
                 self.log.warning("%s Planning again.", error)
         seconds = round(time.monotonic() - started, 3)
+        metrics.timing("landing_duration", seconds, **self.metric_tags(project), operator=type(self).__name__)
         self.log.info("Landed %s in %.1f s: %s", project.uri, seconds, landed["rows"])
         return self.announce(context, {**landed, "seconds": seconds})
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 import httpx
 from httpx_retries import Retry, RetryTransport
 
+from airflow_annotation.transport.metering import AsyncMeteredTransport, MeteredTransport, RequestMeter
 from airflow_annotation.transport.pacing import AsyncPacedTransport, PacedTransport, RequestPace
 
 CONNECT_TIMEOUT: Final = 10.0
@@ -26,6 +27,7 @@ def make_client(
     timeout: float,
     verify: ssl.SSLContext | None = None,
     pace: RequestPace | None = None,
+    meter: RequestMeter | None = None,
     auth: httpx.Auth | None = None,
     headers: Mapping[str, str] | None = None,
     follow_redirects: bool = False,
@@ -37,6 +39,7 @@ def make_client(
     :param timeout: seconds to wait for the server to take in or give out the next bytes
     :param verify: which certificates to trust
     :param pace: how many requests may go out a minute, repeated ones too; None for no limit
+    :param meter: counts the requests, repeated ones too
     :param auth: puts the key on requests
     :param headers: sent with every request
     :param follow_redirects: whether to follow them; each hop goes through its own proxy
@@ -45,6 +48,8 @@ def make_client(
     context = verify or httpx.create_ssl_context()
     make_transport = make_transport or (lambda proxy: httpx.HTTPTransport(verify=context, proxy=proxy))
     transport: httpx.BaseTransport = ProxyTransport(make_transport)
+    if meter is not None:
+        transport = MeteredTransport(transport, meter)
     if pace is not None:
         transport = PacedTransport(transport, pace)
     return httpx.Client(
@@ -61,6 +66,7 @@ def make_async_client(
     timeout: float,
     verify: ssl.SSLContext | None = None,
     pace: RequestPace | None = None,
+    meter: RequestMeter | None = None,
     auth: httpx.Auth | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> httpx.AsyncClient:
@@ -69,6 +75,8 @@ def make_async_client(
     transport: httpx.AsyncBaseTransport = AsyncProxyTransport(
         lambda proxy: httpx.AsyncHTTPTransport(verify=context, proxy=proxy)
     )
+    if meter is not None:
+        transport = AsyncMeteredTransport(transport, meter)
     if pace is not None:
         transport = AsyncPacedTransport(transport, pace)
     return httpx.AsyncClient(

@@ -49,8 +49,8 @@ class AnnotationTrigger(BaseTrigger):
 
     Fires once, with a dictionary: ``status`` is ``completed`` or ``timed_out`` with ``progress`` (the fields of
     :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`, None where no project was there by then),
-    ``stalled`` with ``progress``, ``project_id``, ``since`` (when something last changed, in seconds since the epoch)
-    and ``deadline``, or ``error`` with what :func:`event_error` needs.
+    ``stalled`` with ``progress``, ``project_id``, ``run_key``, ``since`` (when something last changed, in seconds since
+    the epoch) and ``deadline``, or ``error`` with what :func:`event_error` needs.
 
     While the tool is out of reach (no connection, 429, 5xx) it asks again, with backoff. All other errors fire at once.
     All that wait through one connection in a triggerer share their requests: see
@@ -59,6 +59,7 @@ class AnnotationTrigger(BaseTrigger):
     :param annotation_conn_id: the connection of the labeling tool
     :param project_id: the project's id, None while there is none
     :param run_keys: keys of the runs whose project it is, to find it where ``project_id`` is None or gone
+    :param run_key: the key of the project's run, where the project is known
     :param rule: the fields of a :class:`~airflow_annotation.triggers.progress.CompletionRule`
     :param deadline: when to give up, in seconds since the epoch, so that a triggerer's restart does not put it off
     :param poke_interval: seconds between two looks at most; others who wait may make it less
@@ -88,6 +89,7 @@ class AnnotationTrigger(BaseTrigger):
         not_before: float = 0.0,
         stalled_after: float | None = None,
         stalled_since: float = 0.0,
+        run_key: str | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's is untyped
         self.annotation_conn_id = annotation_conn_id
@@ -103,6 +105,7 @@ class AnnotationTrigger(BaseTrigger):
         self.not_before = not_before
         self.stalled_after = stalled_after
         self.stalled_since = stalled_since
+        self.run_key = run_key
         self._recounted: tuple[AnnotationProgress, AnnotationProgress] | None = None
         self._skips = -1
         """As counted when it was last counted exactly."""
@@ -136,7 +139,7 @@ class AnnotationTrigger(BaseTrigger):
             while True:
                 progress = await self._ask_through_outages(poller, rule, within)
                 if progress is not None:
-                    progress_log.update(progress, rule)
+                    progress_log.update(progress, rule, tags=self._tags)
                     if rule.is_met(progress):
                         return {"status": "completed", "progress": msgspec.to_builtins(progress)}
                 remaining = self.deadline - time.time()
@@ -148,12 +151,17 @@ class AnnotationTrigger(BaseTrigger):
                         "status": "stalled",
                         "progress": msgspec.to_builtins(progress),
                         "project_id": self.project_id,
+                        "run_key": self.run_key,
                         "since": stall.since,
                         "deadline": self.deadline,
                     }
                 within = min(interval, remaining)
                 if self.exponential_backoff:
                     interval = min(2 * interval, self.max_wait or math.inf)
+
+    @property
+    def _tags(self) -> dict[str, str | None]:
+        return {"conn_id": self.annotation_conn_id, "project_id": self.project_id, "run_key": self.run_key}
 
     async def _is_stalled(self, poller: ProgressPoller, stall: StallWatch) -> bool:
         if not stall.is_due or self.project_id is None:
@@ -185,7 +193,8 @@ class AnnotationTrigger(BaseTrigger):
 
     async def _ask(self, poller: ProgressPoller, rule: CompletionRule, within: float) -> AnnotationProgress:
         if self.project_id is None:
-            self.project_id = (await poller.find_project(self.run_keys, within=within)).id
+            found = await poller.find_project(self.run_keys, within=within)
+            self.project_id, self.run_key = found.id, found.run_key
             within = 0.0
         try:
             if rule.min_annotations is not None:  # Requests about several projects do not count submissions by item.

@@ -18,7 +18,7 @@ from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.triggers.looks import Look
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
-from airflow_annotation.triggers.progress import CompletionRule, read_min_completed
+from airflow_annotation.triggers.progress import CompletionRule, read_min_completed, report_progress
 from airflow_annotation.triggers.serialization import serialized
 from airflow_annotation.triggers.stalls import StallWatch
 
@@ -228,6 +228,8 @@ class AnnotationEventTrigger(BaseEventTrigger):
         if progress.skipped and (self.count_skipped or self._obstacle(progress)):
             progress = await poller.exact_progress(watched.project_id)
         progress = self._rule.count(progress)
+        tags = {"conn_id": self.annotation_conn_id, "project_id": watched.project_id, "run_key": watched.run_key}
+        report_progress(progress, None, tags)
         return Look(
             **watched._asdict(),
             progress=progress,

@@ -12,6 +12,7 @@ import contextvars
 import logging
 import math
 import random
+import socket
 import time
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncIterator, Sequence
@@ -23,6 +24,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
+from airflow_annotation import metrics
 from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError
 from airflow_annotation.hooks.annotation import (
     AnnotationHook,
@@ -37,6 +39,8 @@ _SHORTEST_BACKOFF = 2.0
 _LONGEST_BACKOFF = 60.0
 _HOOK_LIFETIME: Final = 300.0
 """Seconds after which the connection is read again: its key may have been changed."""
+
+_HOSTNAME: Final = socket.gethostname()
 
 log = logging.getLogger(__name__)
 
@@ -335,10 +339,12 @@ async def shared_poller(conn_id: str) -> AsyncIterator[ProgressPoller]:
     if poller is None:
         poller = pollers[conn_id] = ProgressPoller(conn_id)
     poller.users += 1
+    metrics.gauge("waits", poller.users, conn_id=conn_id, hostname=_HOSTNAME)
     try:
         yield poller
     finally:
         poller.users -= 1
+        metrics.gauge("waits", poller.users, conn_id=conn_id, hostname=_HOSTNAME)
         if not poller.users:
             del pollers[conn_id]
             poller.close()

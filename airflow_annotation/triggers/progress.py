@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowSkipException
 
+from airflow_annotation import metrics
 from airflow_annotation.arguments import check_count
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
@@ -152,6 +154,17 @@ def progress_result(progress: AnnotationProgress, *, timed_out: bool = False) ->
     return {**msgspec.to_builtins(progress), "fraction": progress.fraction, "timed_out": timed_out}
 
 
+def report_progress(progress: AnnotationProgress, rate: float | None, tags: Mapping[str, str | None]) -> None:
+    """Give a progress to Airflow's metrics.
+
+    :param rate: completed items an hour, None where it is not known
+    """
+    metrics.gauge("items", progress.total, **tags)
+    metrics.gauge("completed", progress.completed, **tags)
+    if rate is not None:
+        metrics.gauge("rate", rate, **tags)
+
+
 class InfoLogger(Protocol):
     """What is needed of Airflow's loggers, whose types differ between tasks and triggers."""
 
@@ -165,6 +178,8 @@ class InfoLogger(Protocol):
 class ProgressLog:
     """Logs the progress of one project whenever it has changed, with the goal and the rate since the first look.
 
+    Airflow's metrics have it after each look.
+
     Warns once when the goal comes to be out of reach.
 
     :param log: where to
@@ -177,11 +192,19 @@ class ProgressLog:
         self._last = seen
         self._obstacle: str | None = None
 
-    def update(self, progress: AnnotationProgress, rule: CompletionRule, *, warns: bool = True) -> None:
+    def update(
+        self,
+        progress: AnnotationProgress,
+        rule: CompletionRule,
+        *,
+        tags: Mapping[str, str | None],
+        warns: bool = True,
+    ) -> None:
         """Log the progress, unless it is what it was.
 
         :param progress: the progress, as the rule counts it
         :param rule: says the goal
+        :param tags: of the metrics
         :param warns: whether to warn where the goal is out of reach
         """
         now = time.monotonic()
@@ -189,13 +212,15 @@ class ProgressLog:
             # The rate is that since this process's first look: when another one saw its progress is not known.
             self._first = now, progress
             self._obstacle = None if self._last is None else rule.find_obstacle(self._last)
+        began, first = self._first
+        gained = progress.completed - first.completed
+        rate = 3600 * gained / (now - began) if gained > 0 and now > began else None
+        report_progress(progress, rate, tags)
         if progress == self._last:
             return
         self._last = progress
-        began, first = self._first
-        gained = progress.completed - first.completed
-        rate = f"; {3600 * gained / (now - began):.1f} items an hour" if gained > 0 and now > began else ""
-        self._log.info("%s%s.", rule.describe(progress), rate)
+        an_hour = "" if rate is None else f"; {rate:.1f} items an hour"
+        self._log.info("%s%s.", rule.describe(progress), an_hour)
         obstacle = rule.find_obstacle(progress)
         if warns and obstacle is not None and obstacle != self._obstacle:
             self._log.warning("%s", obstacle)

@@ -35,6 +35,7 @@ from airflow_annotation.hooks.errors import connection_error
 from airflow_annotation.hooks.label_studio.auth import LabelStudioAuth
 from airflow_annotation.hooks.label_studio.errors import TOOL, check_response
 from airflow_annotation.transport.clients import make_async_client, make_client, timeout_of
+from airflow_annotation.transport.metering import RequestMeter
 from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.transport.retries import retry_policy
 
@@ -85,6 +86,7 @@ class LabelStudioClient:
     :param headers: sent with every request, for a proxy in front of the server
     :param attempts: how often a failed request is repeated at most
     :param pace: how many requests may go out a minute; None for no limit
+    :param meter: counts the requests
     """
 
     def __init__(
@@ -97,10 +99,12 @@ class LabelStudioClient:
         headers: Mapping[str, str] | None = None,
         attempts: int = 5,
         pace: RequestPace | None = None,
+        meter: RequestMeter | None = None,
     ) -> None:
         self.url = self.app_url = _checked_url(url)
         self._attempts = attempts
         self._pace = pace
+        self._meter = meter
         self._verify = verify
         self._timeout = timeout
         self._headers = dict(headers or {})
@@ -176,6 +180,7 @@ class LabelStudioClient:
                 timeout=self._timeout,
                 verify=self._ssl_context,
                 pace=self._pace,
+                meter=self._meter,
             ) as http:
                 return answer.of(await http.request(method, self._url(path), params=params, extensions=extensions))
 
@@ -227,6 +232,7 @@ class LabelStudioClient:
             timeout=self._timeout,
             verify=self._ssl_context,
             pace=self._pace,
+            meter=self._meter,
             retry=retry_policy(repeatable=True, attempts=self._attempts).copy_with(allowed_methods=_REPEATABLE_METHODS),
         )
 

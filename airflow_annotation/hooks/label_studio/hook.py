@@ -45,6 +45,7 @@ from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.access import same_origin
 from airflow_annotation.media.items import MediaItem
+from airflow_annotation.transport.metering import RequestMeter
 from airflow_annotation.transport.pacing import RequestPace
 
 if TYPE_CHECKING:
@@ -323,6 +324,7 @@ def client_from_connection(
         headers=headers,
         attempts=attempts,
         pace=pace,
+        meter=RequestMeter(connection.conn_id, "label_studio"),
     )
 
 

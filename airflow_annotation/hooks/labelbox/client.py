@@ -28,6 +28,7 @@ from airflow_annotation.hooks.labelbox.errors import (
 )
 from airflow_annotation.labels.png import SIGNATURE
 from airflow_annotation.transport.clients import make_async_client, make_client
+from airflow_annotation.transport.metering import RequestMeter
 from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.transport.retries import retry_policy, sdk_retry_policy
 
@@ -58,6 +59,7 @@ class LabelboxClient:
     :param timeout: seconds to wait for the server to take in or give out the next bytes
     :param attempts: how often a failed request is repeated at most
     :param pace: how many requests may go out a minute; None for no limit. What goes through the SDK is not counted
+    :param meter: counts the requests, also those of the SDK
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class LabelboxClient:
         timeout: float = 60.0,
         attempts: int = 5,
         pace: RequestPace | None = None,
+        meter: RequestMeter | None = None,
     ) -> None:
         self._api_key = api_key.strip()
         self.endpoint = endpoint
@@ -84,6 +87,7 @@ class LabelboxClient:
         # A file that arrives twice is one that nobody refers to, and mutations go through the SDK: all may be repeated.
         self._retry = retry_policy(repeatable=True, attempts=attempts)
         self._pace = pace
+        self._meter = meter
         self._timeout = timeout
         self._own_hosts = {_origin(httpx.URL(url)) for url in (endpoint, rest_endpoint, app_url)}
         self._sdk_lock = threading.Lock()
@@ -144,7 +148,7 @@ class LabelboxClient:
         extensions = {"retry": answer.within_async(self._retry)}
         request = self._graphql(document, variables)
         with connection_error(TOOL, self.endpoint):
-            async with make_async_client(timeout=self._timeout, pace=self._pace) as http:
+            async with make_async_client(timeout=self._timeout, pace=self._pace, meter=self._meter) as http:
                 return answer.of(await http.post(self.endpoint, extensions=extensions, **request))
 
     def upload(self, file: BinaryIO, *, name: str, mime_type: str, size: int) -> str:
@@ -223,7 +227,7 @@ class LabelboxClient:
         # The SDK gives up at once where Labelbox asks to come back later, or cannot be reached.
         retry = sdk_retry_policy(attempts=self._attempts)
         for scheme in ("https://", "http://"):
-            client.connection.mount(scheme, SdkAdapter(retry, attempts=self._attempts))
+            client.connection.mount(scheme, SdkAdapter(retry, attempts=self._attempts, meter=self._meter))
         return client
 
     def _graphql(self, document: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -237,7 +241,7 @@ class LabelboxClient:
 
     @cached_property
     def _http(self) -> httpx.Client:
-        return make_client(timeout=self._timeout, pace=self._pace, retry=self._retry)
+        return make_client(timeout=self._timeout, pace=self._pace, meter=self._meter, retry=self._retry)
 
 
 def checked_url(url: str, field: str) -> str:

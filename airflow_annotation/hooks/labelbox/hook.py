@@ -37,6 +37,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.items import MediaItem
+from airflow_annotation.transport.metering import RequestMeter
 from airflow_annotation.transport.pacing import RequestPace
 
 if TYPE_CHECKING:
@@ -339,6 +340,7 @@ def client_from_connection(
         timeout=read_timeout(extra),
         attempts=attempts,
         pace=pace,
+        meter=RequestMeter(connection.conn_id, "labelbox"),
     )
 
 

@@ -12,6 +12,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from airflow_annotation.transport.metering import RequestMeter
+
 _WAIT: Final = 0.5
 _TOKEN: Final = re.compile(r'(?s)(?:"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n])*"|#[^\n]*)|([_A-Za-z]\w*|\.\.\.|[][(){}:@])')
 """What the structure of a GraphQL document is made of; texts and comments are empty."""
@@ -27,26 +29,39 @@ class SdkAdapter(HTTPAdapter):
 
     :param retry: of requests that fail
     :param attempts: how often a request that only reads is sent again after a garbled answer, at most
+    :param meter: counts the requests; those that ``retry`` sends again count once
     """
 
-    def __init__(self, retry: Retry, *, attempts: int) -> None:
+    def __init__(self, retry: Retry, *, attempts: int, meter: RequestMeter | None = None) -> None:
         super().__init__(max_retries=retry)
         self._attempts = attempts
+        self._meter = meter
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request, and once more where the answer is garbled and the request changes nothing."""
         for attempt in range(self._attempts if _only_reads(request) else 0):
-            response = super().send(request, *args, **kwargs)
+            response = self._send(request, *args, **kwargs)
             if _fault(response) is None:
                 return response
             response.close()
             time.sleep(_WAIT * 2**attempt)
-        response = super().send(request, *args, **kwargs)
+        response = self._send(request, *args, **kwargs)
         if fault := _fault(response):
             path = urlsplit(request.url or "").path
             raise GarbledAnswer(
                 f"{request.method} {path} was answered with {fault}. Is there a proxy in front that wants a login?"
             )
+        return response
+
+    def _send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        try:
+            response = super().send(request, *args, **kwargs)
+        except requests.exceptions.RequestException:
+            if self._meter is not None:
+                self._meter.count(None)
+            raise
+        if self._meter is not None:
+            self._meter.count(response.status_code)
         return response
 
 
