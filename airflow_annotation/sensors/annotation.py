@@ -17,6 +17,7 @@ from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationPr
 from airflow_annotation.parameters import SensorParameters
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 from airflow_annotation.triggers.annotation import AnnotationTrigger, event_error
+from airflow_annotation.triggers.deferring import DEFERRED_AT_LEAST, TRIGGER_GRACE, in_seconds
 from airflow_annotation.triggers.progress import (
     CompletionRule,
     OnEmpty,
@@ -35,16 +36,6 @@ if TYPE_CHECKING:
 OnTimeout = Literal["fail", "proceed"]
 
 _TIMED_OUT: Final = "Timed out; proceeding, as on_timeout says"
-
-TRIGGER_GRACE = timedelta(minutes=5)
-"""How long after the timeout Airflow's scheduler ends the wait, should no triggerer be there to end it in time."""
-
-DEFERRED_AT_LEAST = 10.0
-"""Seconds for which a wait in the triggerer lasts at least.
-
-Airflow notices up to ``[workers] min_heartbeat_interval`` (5) seconds late that the process of a deferred task has
-ended. If the task runs again by then, the scheduler takes it for killed and fails it.
-"""
 
 
 class AnnotationSensorParameters(ProjectTaskParameters, SensorParameters, total=False):
@@ -138,9 +129,9 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self.on_timeout = on_timeout
         self.on_empty = on_empty
         self.on_missing = on_missing
-        self.stalled_after = None if stalled_after is None else _seconds(stalled_after)
+        self.stalled_after = None if stalled_after is None else in_seconds(stalled_after)
         self.on_stalled = on_stalled
-        self.max_outage = _seconds(max_outage)
+        self.max_outage = in_seconds(max_outage)
         self.deferrable = deferrable
         if not is_templated(min_completed):
             read_min_completed(cast("float | str", min_completed))
@@ -221,7 +212,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
                 deadline=deadline,
                 poke_interval=self.poke_interval,
                 exponential_backoff=self.exponential_backoff,
-                max_wait=_seconds(self.max_wait) if self.max_wait else None,
+                max_wait=in_seconds(self.max_wait) if self.max_wait else None,
                 max_outage=self.max_outage,
                 seen=msgspec.to_builtins(seen),
                 not_before=now + DEFERRED_AT_LEAST,
@@ -314,7 +305,3 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         seen = "there was no project" if progress is None else rule.describe(progress)
         obstacle = progress and rule.find_obstacle(progress)
         return f"The sensor timed out after {self.timeout:.0f} s: {seen}.{f' {obstacle}' if obstacle else ''}"
-
-
-def _seconds(duration: timedelta | float) -> float:
-    return duration.total_seconds() if isinstance(duration, timedelta) else duration

@@ -68,7 +68,7 @@ class AnnotationTrigger(BaseTrigger):
     :param max_outage: seconds for which the tool may be out of reach
     :param seen: the progress that the task has logged before it deferred, as its fields
     :param not_before: when the event fires at the earliest, in seconds since the epoch: see
-        :data:`~airflow_annotation.sensors.annotation.DEFERRED_AT_LEAST`
+        :data:`~airflow_annotation.triggers.deferring.DEFERRED_AT_LEAST`
     :param stalled_after: seconds without a change after which the project counts as stalled
     :param stalled_since: from when on these count, in seconds since the epoch
     """
@@ -119,12 +119,7 @@ class AnnotationTrigger(BaseTrigger):
         try:
             event = await self._wait()
         except AirflowException as error:
-            event = {
-                "status": "error",
-                "error": type(error).__name__,
-                "message": str(error),
-                "status_code": error.status_code if isinstance(error, AnnotationRequestError) else None,
-            }
+            event = error_event(error)
         await asyncio.sleep(max(self.not_before - time.time(), 0))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call] # Airflow's is untyped
 
@@ -215,6 +210,16 @@ class AnnotationTrigger(BaseTrigger):
                 self.project_id = None  # The run may be given another project.
             raise
         return progress
+
+
+def error_event(error: AirflowException) -> dict[str, Any]:
+    """Return the event that reports an error; see :func:`event_error`."""
+    return {
+        "status": "error",
+        "error": type(error).__name__,
+        "message": str(error),
+        "status_code": error.status_code if isinstance(error, AnnotationRequestError) else None,
+    }
 
 
 def event_error(event: Mapping[str, Any]) -> AirflowException:

@@ -25,8 +25,9 @@ from airflow_annotation.exceptions import (
 )
 from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.project_task import PROJECT_URL_KEY
-from airflow_annotation.sensors.annotation import DEFERRED_AT_LEAST, AnnotationSensor
+from airflow_annotation.sensors.annotation import AnnotationSensor
 from airflow_annotation.triggers.annotation import AnnotationTrigger
+from airflow_annotation.triggers.deferring import DEFERRED_AT_LEAST
 from tests.support.scripted_tool import Answer, ScriptedTool, progress
 from tests.support.task_context import task_context
 
