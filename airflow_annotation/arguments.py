@@ -83,6 +83,24 @@ def check_count(argument: str, value: object) -> None:
         raise ValueError(f"{argument} is {value!r}: pass a whole number of 1 or more, or None.")
 
 
+def check_max_failures(most: object) -> None:
+    """Check the argument that says how many items may fail.
+
+    :raises ValueError: it is no such number
+    """
+    if not (most is None or is_templated(most) or str(most).isdecimal()):
+        raise ValueError(f"max_failures is {most!r}: pass 0 or more, or None for any number of failed items.")
+
+
+def check_duration(argument: str, seconds: float) -> None:
+    """Check an argument that is a duration.
+
+    :raises ValueError: it is not above 0
+    """
+    if not seconds > 0:
+        raise ValueError(f"{argument} is {seconds!r}: pass a timedelta or seconds, above 0.")
+
+
 def find_choices(annotation: str, names: Mapping[str, Any]) -> tuple[str | None, ...]:
     """Return what a parameter takes of which the annotation names a ``Literal``; nothing for other parameters.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
 
 import msgspec
 
-from airflow_annotation.arguments import is_templated
+from airflow_annotation.arguments import check_max_failures
 from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
 from airflow_annotation.hooks.project import ItemsReport
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
@@ -93,9 +93,7 @@ class UploadTask(AnnotationProjectTask):
 
         :raises ValueError: it is no such number
         """
-        most = self.max_failures
-        if not (most is None or is_templated(most) or str(most).isdecimal()):
-            raise ValueError(f"max_failures is {most!r}: pass 0 or more, or None for any number of failed items.")
+        check_max_failures(self.max_failures)
 
     def until_killed(self, items: Iterable[T]) -> Iterable[T]:
         """Return what is uploaded, up to the moment when the task is killed."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from airflow_annotation.exceptions import AnnotationError
 
@@ -101,6 +103,16 @@ def _read_number(extra: Mapping[str, Any], name: str, what: str, *, default: flo
     if not 0 < number < float("inf"):
         raise AnnotationError(f"The connection's extra field {name} is no {what}: {value!r}.")
     return number
+
+
+def environment_connection_type(conn_id: str) -> str:
+    """Return the type of a connection that is an environment variable; empty for others, which take a request."""
+    connection = os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}", "")
+    try:
+        type_ = json.loads(connection).get("conn_type") if connection.startswith("{") else urlsplit(connection).scheme
+    except (ValueError, AttributeError):
+        return ""
+    return str(type_ or "").replace("-", "_")
 
 
 @cache

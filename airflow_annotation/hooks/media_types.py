@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
+from airflow_annotation.hooks.connection_fields import environment_connection_type
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.label_studio import objects as label_studio
 from airflow_annotation.labels.label_studio.config import label_config_from_schema
@@ -51,7 +49,7 @@ def check_media(schema: LabelSchema, media: ProjectMedia, conn_id: str) -> None:
     :param conn_id: the connection; where it is no environment variable, it is enough that one tool can
     :raises LabelSchemaError: the tool cannot, or none can
     """
-    known = _environment_connection_type(conn_id)
+    known = environment_connection_type(conn_id)
     tools = [_TOOLS[known]] if known in _TOOLS else list(_TOOLS.values())
     problems = [problem for tool in tools if (problem := _find_problem(schema, media, tool))]
     if len(problems) == len(tools):
@@ -65,13 +63,3 @@ def _find_problem(schema: LabelSchema, media: ProjectMedia, tool: _Tool) -> str 
     except LabelSchemaError as error:
         return str(error)
     return None
-
-
-def _environment_connection_type(conn_id: str) -> str:
-    """Return the type of a connection that is an environment variable; empty for others, which take a request."""
-    connection = os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}", "")
-    try:
-        type_ = json.loads(connection).get("conn_type") if connection.startswith("{") else urlsplit(connection).scheme
-    except (ValueError, AttributeError):
-        return ""
-    return str(type_ or "").replace("-", "_")
