@@ -66,6 +66,7 @@ def get_provider_info() -> dict[str, Any]:
                     "airflow_annotation.operators.media",
                     "airflow_annotation.operators.predictions",
                     "airflow_annotation.operators.queue",
+                    "airflow_annotation.operators.storage",
                 ],
             }
         ],
@@ -75,7 +76,11 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": "Label Studio",
-                "python-modules": ["airflow_annotation.triggers.annotation", "airflow_annotation.triggers.events"],
+                "python-modules": [
+                    "airflow_annotation.triggers.annotation",
+                    "airflow_annotation.triggers.events",
+                    "airflow_annotation.triggers.storage",
+                ],
             },
         ],
         "transfers": [

@@ -11,7 +11,7 @@ from airflow.sdk.bases.hook import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.connection_fields import connection_types
-from airflow_annotation.hooks.ports import LabelsOut, Progress, Queue
+from airflow_annotation.hooks.ports import LabelsOut, Progress, Queue, Storages
 from airflow_annotation.hooks.project import (
     AnnotationProgress,
     AnnotationProject,
@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 
-class AnnotationHook(BaseHook, Progress, Queue, LabelsOut):
+class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
     """What operators, sensors and transfers ask of a labeling tool.
 
     Use :meth:`for_connection` to get the hook of whichever tool a connection names.

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 import pyarrow as pa
 from airflow.providers.common.compat.sdk import conf
 
-from airflow_annotation.exceptions import AnnotationProjectNotFoundError
+from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.label_errors import with_label_errors
 from airflow_annotation.hooks.project import (
     AnnotationProgress,
@@ -23,6 +23,7 @@ from airflow_annotation.hooks.project import (
     no_project_of,
     project_id_of,
 )
+from airflow_annotation.hooks.storages import Storage, StorageSync
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.mask_budget import MAX_MASK_PIXELS, MaskBudget
 from airflow_annotation.labels.media import media_of_items
@@ -164,6 +165,32 @@ class Queue(ABC):
         :param item_keys: the items; None for all that are not finished. An item that the project does not have is
             reported, and does not keep the others from getting people
         """
+
+
+class Storages:
+    """Connects projects to buckets and folders, which the tool reads and writes by itself."""
+
+    def sync_storage(self, project_id: str, storage: Storage) -> StorageSync:
+        """Find or make a project's storage, give it the settings and credentials that are asked for, and start a sync.
+
+        Where one runs already, which may have begun before the newest objects were there, none is started: wait for its
+        end, and ask again. A storage is made once, however often this is asked for, and so is each item.
+
+        :param project_id: the project
+        :param storage: the storage
+        :returns: the sync that was started or runs; it may be over
+        """
+        raise AnnotationError(
+            f"{type(self).__name__} cannot connect project {project_id} to {storage.uri}: upload its files."
+        )
+
+    def get_storage_sync(self, project_id: str, storage_id: str) -> StorageSync:
+        """Ask how far the newest sync of a storage is, in one small request.
+
+        :param project_id: the project
+        :param storage_id: as :meth:`sync_storage` returned it
+        """
+        raise AnnotationError(f"{type(self).__name__} has no storage {storage_id} for project {project_id}.")
 
 
 class LabelsOut(Projects):

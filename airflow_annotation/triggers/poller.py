@@ -32,6 +32,7 @@ from airflow_annotation.hooks.annotation import (
     AnnotationProject,
     no_project_of,
 )
+from airflow_annotation.hooks.storages import StorageSync
 from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.triggers.wakeups import check_interval, read_news, webhooks_enabled
 
@@ -169,6 +170,16 @@ class ProgressPoller:
         # In a thread: it may be the first to read the connection.
         return await sync_to_async(hook.project_uri)(project_id)
 
+    async def storage_sync(self, project_id: str, storage_id: str) -> StorageSync:
+        """Return how far the newest sync of a storage is. It is asked for at once, whoever else waits."""
+        try:
+            return await self._read_sync(project_id, storage_id)
+        except AnnotationAuthenticationError as error:
+            problem = await self._read_key_again(error)
+            if problem is not None:
+                raise problem from None
+            return await self._read_sync(project_id, storage_id)
+
     def wake(self, project_ids: set[str] | None) -> None:
         """Ask about these projects now, if somebody waits for them; about all, where None."""
         now = time.monotonic()
@@ -202,6 +213,10 @@ class ProgressPoller:
         """Let nobody wait for an answer that will not come."""
         for question in self._questions:
             question.settle(asyncio.CancelledError() if task.cancelled() else task.exception())
+
+    async def _read_sync(self, project_id: str, storage_id: str) -> StorageSync:
+        hook = await self._current_hook()
+        return await sync_to_async(hook.get_storage_sync, thread_sensitive=False)(project_id, storage_id)
 
     async def _ask(self, question: _Question) -> Any:
         self._questions.append(question)

@@ -34,6 +34,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "UploadPredictionsOperator": {"labels": [{"item_key": "a"}], "model_version": "m"},
     "AssignItemsOperator": {"annotators": ["ann@example.com"]},
     "RequeueItemsOperator": {"items": ["a"]},
+    "SyncStorageOperator": {"storage": "s3://bucket/photos"},
     "CreateAnnotationProjectOperator": {"label_config": "<View/>"},
     "AnnotationsToBigQueryOperator": {"dataset": "labels"},
     "AnnotationsToDeepLakeOperator": {"target": "/data/lake"},

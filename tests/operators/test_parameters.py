@@ -21,6 +21,7 @@ PUBLIC = {
     "operators.predictions": ("UploadPredictionsOperator",),
     "operators.project": ("CreateAnnotationProjectOperator", "DeleteAnnotationProjectOperator"),
     "operators.queue": ("AssignItemsOperator", "RequeueItemsOperator"),
+    "operators.storage": ("SyncStorageOperator",),
     "sensors.annotation": ("AnnotationSensor",),
     "transfers.annotations_to_bigquery": ("AnnotationsToBigQueryOperator",),
     "transfers.annotations_to_deep_lake": ("AnnotationsToDeepLakeOperator",),

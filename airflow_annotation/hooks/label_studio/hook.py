@@ -32,6 +32,7 @@ from airflow_annotation.hooks.connection_fields import (
 from airflow_annotation.hooks.label_studio import item_states, media_files, progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.item_filters import TaskFilter
+from airflow_annotation.hooks.storages import Storage, StorageSync
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.label_studio.config import label_config_from_schema, label_schema_from_config
@@ -233,6 +234,22 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         from airflow_annotation.hooks.label_studio.assign import assign_items
 
         return assign_items(self.client, project_id, annotators, overlap=overlap, item_keys=item_keys)
+
+    def sync_storage(self, project_id: str, storage: Storage) -> StorageSync:
+        """Have Label Studio make tasks of a bucket's objects, or write annotations. See :meth:`Storages.sync_storage`.
+
+        Settings are the API's own, such as ``regex_filter``. In an import storage that is made, each file is an item,
+        and folders below are read too: ``use_blob_urls`` and ``recursive_scan`` are True unless other values are given.
+        """
+        from airflow_annotation.hooks.label_studio.storages import sync_storage
+
+        return sync_storage(self.client, project_id, storage)
+
+    def get_storage_sync(self, project_id: str, storage_id: str) -> StorageSync:
+        """Ask how far the newest sync of a storage is. See :meth:`Storages.get_storage_sync`."""
+        from airflow_annotation.hooks.label_studio.storages import read_sync
+
+        return read_sync(self.client, project_id, storage_id)
 
     def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
         """Return the URL of media that the server holds itself, and the key for it; other URIs as they are."""

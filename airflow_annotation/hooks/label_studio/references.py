@@ -3,43 +3,20 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
-
-import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.label_studio.actions import delete
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.storages import STORAGES, FoundStorage, list_storages
 from airflow_annotation.hooks.late_requests import keep_first, make_once
 from airflow_annotation.media.storage import local_path, uri_scheme, without_connection
 
 _STORAGES: Final = {"s3": ("s3", "bucket"), "gs": ("gcs", "bucket"), "azure-blob": ("azure", "container")}
 """Label Studio's storage type for a URI scheme, and the storage's attribute that holds the bucket's name."""
-
-
-class _Storage(msgspec.Struct):
-    """A storage that a project is connected to."""
-
-    type: str
-    id: int = 0
-    title: str | None = None
-    description: str | None = None
-    regex_filter: str | None = None
-    use_blob_urls: bool | None = None
-    created_at: datetime | None = None
-    last_sync: Any = None
-    path: str | None = None
-    bucket: str | None = None
-    container: str | None = None
-
-    @property
-    def settings(self) -> tuple[Any, ...]:
-        """What people change."""
-        return self.title, self.description or None, self.regex_filter or None, self.use_blob_urls
 
 
 class MediaReferences:
@@ -93,7 +70,7 @@ class MediaReferences:
         storage = {"project": self._project_id, "title": folder.name, "path": str(folder), "use_blob_urls": True}
         try:
             make_once(
-                lambda: self._client.read("POST", "/api/storages/localfiles", _Storage, json=storage),
+                lambda: self._client.read("POST", f"{STORAGES}localfiles", FoundStorage, json=storage),
                 lambda: next(iter(self._of(folder)), None),
             )
         except AnnotationRequestError as error:
@@ -101,7 +78,7 @@ class MediaReferences:
                 f"Label Studio cannot be referred to the files in {folder}. Use media_access='upload', or mend what it "
                 f"says: {error}"
             ) from error
-        self._storages = self._list()
+        self._storages = list_storages(self._client, self._project_id)
         self._keep_one(folder)
 
     def _keep_one(self, folder: Path) -> None:
@@ -113,22 +90,17 @@ class MediaReferences:
             self._of(folder, self._storages),
             f"local storage {folder}",
             made_at=lambda one: one.created_at,
-            is_as_made=lambda one: one.settings == (folder.name, None, None, True) and not one.last_sync,
-            delete=lambda one: delete(self._client, f"/api/storages/localfiles/{one.id}"),
+            is_as_made=lambda one: one.settings == (folder.name, None, None, True, None) and not one.last_sync,
+            delete=lambda one: delete(self._client, f"{STORAGES}localfiles/{one.id}"),
         )
 
-    def _of(self, folder: Path, storages: list[_Storage] | None = None) -> list[_Storage]:
-        found = self._list() if storages is None else storages
+    def _of(self, folder: Path, storages: list[FoundStorage] | None = None) -> list[FoundStorage]:
+        found = list_storages(self._client, self._project_id) if storages is None else storages
         return sorted(
             (one for one in found if one.type == "localfiles" and one.path and Path(one.path) == folder),
             key=lambda one: one.id,
         )
 
-    def _list(self) -> list[_Storage]:
-        params = {"project": self._project_id}
-        found: list[_Storage] = self._client.read("GET", "/api/storages/", list[_Storage], params=params)
-        return found
-
     @cached_property
-    def _storages(self) -> list[_Storage]:
-        return self._list()
+    def _storages(self) -> list[FoundStorage]:
+        return list_storages(self._client, self._project_id)

@@ -27,6 +27,7 @@ from airflow_annotation.hooks.connection_fields import (
 )
 from airflow_annotation.hooks.labelbox import progress, projects
 from airflow_annotation.hooks.labelbox.client import LabelboxClient, checked_url
+from airflow_annotation.hooks.storages import Storage, StorageSync
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.labelbox.media_types import NAMES
@@ -279,6 +280,17 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         return assign_items(
             self.client, project_id, annotators, overlap=overlap, item_keys=item_keys, namespace=self._namespace
         )
+
+    def sync_storage(self, project_id: str, storage: Storage) -> StorageSync:
+        """Put the objects of a bucket into a project by reference. See :meth:`Storages.sync_storage`.
+
+        Labelbox has no syncs: the worker lists the bucket, and Labelbox reads the objects by its IAM integration.
+        Settings are those of an upload.
+        """
+        from airflow_annotation.hooks.labelbox.storages import sync_storage
+
+        integration = read_extra(self.connection).get("iam_integration")
+        return sync_storage(self, self.client, project_id, storage, iam_integration=integration)
 
     def read_tables(
         self,

@@ -1,0 +1,102 @@
+"""The async waiter behind the sync of storages."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from airflow.providers.common.compat.sdk import AirflowException
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.storages import StorageSync
+from airflow_annotation.triggers.annotation import error_event
+from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
+from airflow_annotation.triggers.serialization import serialized
+
+
+class StorageSyncTrigger(BaseTrigger):
+    """Waits until a sync of a storage is over, or until the deadline.
+
+    Fires once, with a dictionary: ``status`` is ``over`` or ``timed_out`` with ``sync`` (the fields of
+    :class:`~airflow_annotation.hooks.storages.StorageSync`), or ``error`` with what
+    :func:`~airflow_annotation.triggers.annotation.event_error` needs.
+
+    While the tool is out of reach (no connection, 429, 5xx) it asks again. All other errors fire at once.
+
+    :param annotation_conn_id: the connection of the labeling tool
+    :param project_id: the project's id
+    :param storage_id: the storage's, as the hook returned it
+    :param number: of the sync
+    :param deadline: when to give up, in seconds since the epoch, so that a triggerer's restart does not put it off
+    :param poke_interval: seconds between two looks
+    :param max_outage: seconds for which the tool may be out of reach
+    :param not_before: when the event fires at the earliest, in seconds since the epoch: see
+        :data:`~airflow_annotation.triggers.deferring.DEFERRED_AT_LEAST`
+    """
+
+    def __init__(
+        self,
+        *,
+        annotation_conn_id: str,
+        project_id: str,
+        storage_id: str,
+        number: int,
+        deadline: float,
+        poke_interval: float,
+        max_outage: float = 600.0,
+        not_before: float = 0.0,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # Airflow's is untyped
+        self.annotation_conn_id = annotation_conn_id
+        self.project_id = project_id
+        self.storage_id = storage_id
+        self.number = number
+        self.deadline = deadline
+        self.poke_interval = poke_interval
+        self.max_outage = max_outage
+        self.not_before = not_before
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return the class and the arguments to make this trigger again with."""
+        return serialized(self)
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and fire the one event."""
+        try:
+            event = await self._wait()
+        except AirflowException as error:
+            event = error_event(error)
+        await asyncio.sleep(max(self.not_before - time.time(), 0))
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call] # Airflow's is untyped
+
+    async def _wait(self) -> dict[str, Any]:
+        seen = -1
+        async with shared_poller(self.annotation_conn_id) as poller:
+            while True:
+                sync = await self._ask_through_outages(poller)
+                if sync.is_over(self.number):
+                    return {"status": "over", "sync": msgspec.to_builtins(sync)}
+                if sync.synced != seen:
+                    self.log.info("Storage %s is %s: %d synced.", self.storage_id, sync.status, sync.synced)
+                    seen = sync.synced
+                remaining = self.deadline - time.time()
+                if remaining <= 0:
+                    return {"status": "timed_out", "sync": msgspec.to_builtins(sync)}
+                await asyncio.sleep(min(self.poke_interval, remaining))
+
+    async def _ask_through_outages(self, poller: ProgressPoller) -> StorageSync:
+        """Ask for the sync; again while the tool is out of reach, until ``max_outage`` or the deadline."""
+        give_up: float | None = None
+        while True:
+            try:
+                return await poller.storage_sync(self.project_id, self.storage_id)
+            except AnnotationError as error:
+                give_up = give_up or min(time.time() + self.max_outage, self.deadline)
+                if not error.is_transient or time.time() + self.poke_interval > give_up:
+                    raise
+                self.log.warning("%s Asking again in %.0f s.", error, self.poke_interval)
+            await asyncio.sleep(self.poke_interval)
