@@ -31,7 +31,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 SAME_ON_ALL = tests/chaos tests/docs tests/fuzz tests/servers $(wildcard tests/hooks/test_garbled_*.py) \
 	tests/hooks/test_label_studio_templates.py
 
-.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-chaos test-fuzz lint audit docs benchmark benchmark-compare constraints clean
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-chaos test-fuzz lint audit release docs benchmark benchmark-compare constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -75,11 +75,12 @@ test-chaos: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## kill ta
 test-fuzz: .venv/ready ## mutate records of both tools and land them; RECORDS=1000000, SEED=7
 	.venv/bin/python -m tests.fuzz --records $(RECORDS) --seed $(SEED)
 
-lint: .venv/ready ## check style, types and import contracts
+lint: .venv/ready ## check style, types, import contracts and that all imports are declared
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+	.venv/bin/deptry .
 
 audit: .venv-audit/ready ## look for insecure code, and for dependencies with known vulnerabilities
 	.venv-audit/bin/bandit --quiet --configfile pyproject.toml --recursive airflow_annotation
@@ -90,6 +91,16 @@ audit: .venv-audit/ready ## look for insecure code, and for dependencies with kn
 		--progress-spinner off --output build/vulnerabilities.txt; then true; \
 	elif [ -s build/vulnerabilities.txt ]; then cat build/vulnerabilities.txt; exit 1; \
 	else echo "The dependencies were NOT audited: pip-audit could not ask its source for all of them."; fi
+
+release: .venv-audit/ready ## build the release in dist/, and try its wheel and its sdist in environments of their own
+	rm -rf dist build/release-*
+	$(UV) build --quiet --out-dir dist
+	.venv-audit/bin/twine check --strict dist/*.whl dist/*.tar.gz
+	set -e; for kind in whl tar.gz; do \
+		$(UV) venv --quiet --python "$(PYTHON)" build/release-$$kind; \
+		$(UV) pip install --quiet --python build/release-$$kind --constraint constraints.txt dist/*.$$kind; \
+		AIRFLOW_HOME=$(CURDIR)/build/release-$$kind/airflow build/release-$$kind/bin/python -I devtools/check_release.py; \
+	done
 
 docs: .venv/ready ## build the documentation, in build/docs
 	AIRFLOW_HOME=$(CURDIR)/build/airflow .venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
@@ -113,7 +124,7 @@ constraints: | $(UV) ## pin the newest releases that fit
 		$(COMPILE) pyproject.toml - --extra fiftyone --output-file constraints-fiftyone.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
 		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
-	printf '%s\n' 'bandit[toml]' pip-audit | $(COMPILE) - --output-file constraints-audit.txt
+	printf '%s\n' 'bandit[toml]' pip-audit twine | $(COMPILE) - --output-file constraints-audit.txt
 
 clean: ## remove the environments and what was built
 	rm -rf .venv .venv-* .demo build dist .*_cache .hypothesis
