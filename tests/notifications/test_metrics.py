@@ -90,7 +90,7 @@ def statsd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     except ImportError:  # Airflow 3.1 has one set of metrics, which sets itself up
         factory = import_module("airflow.metrics.statsd_logger").get_statsd_logger
         monkeypatch.setattr(type(Stats), "factory", factory, raising=False)
-        monkeypatch.setattr(type(Stats), "instance", None)
+        monkeypatch.setattr(Stats, "instance", None)
         yield server
     else:
         stats.initialize(factory=factory, export_legacy_names=False)
