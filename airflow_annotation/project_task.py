@@ -95,8 +95,9 @@ class AnnotationTask(VisibleParameters):
         return {"conn_id": self.annotation_conn_id, "project_id": project.id, "run_key": project.run_key}
 
     def remember_project(self, context: Context, project: AnnotationProject) -> None:
-        """Let the extra link open this project."""
+        """Let the extra link open this project, and the log say where it is."""
         context["ti"].xcom_push(key=PROJECT_URL_KEY, value=project.url)
+        self.log.info("%s project %s: %s", "Created" if project.created else "Found", project.title, project.url)
 
 
 class ProjectTaskParameters(TaskParameters, total=False):

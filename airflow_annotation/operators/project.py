@@ -170,7 +170,6 @@ class CreateAnnotationProjectOperator(AnnotationTask):
             if_exists=self.if_exists,
         )
         self.remember_project(context, project)
-        self.log.info("%s project %s: %s", "Created" if project.created else "Found", project.title, project.url)
         return dict(msgspec.to_builtins(project))
 
     def _check_what_to_label(self) -> None:

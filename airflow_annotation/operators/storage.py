@@ -122,18 +122,17 @@ class SyncStorageOperator(AnnotationProjectTask):
         self,
         context: Context,  # noqa: ARG002 - Airflow's signature
         event: Mapping[str, Any],
-        project: Mapping[str, Any],
-        deadline: float,
-        started: bool,
     ) -> dict[str, Any]:
         """Return what the trigger saw, start a sync after one that ran before, or raise what the trigger ran into."""
         if event["status"] == "error":
             raise event_error(event)
-        found, storage = msgspec.convert(project, AnnotationProject), self._storage()
+        project, storage = msgspec.convert(event["project"], AnnotationProject), self._storage()
         sync = msgspec.convert(event["sync"], StorageSync)
         if event["status"] == "timed_out":
             raise self._timed_out(storage, sync)
-        return self._result(found, storage, sync) if started else self._sync(found, storage, deadline=deadline)
+        if event["started"]:
+            return self._result(project, storage, sync)
+        return self._sync(project, storage, deadline=event["deadline"])
 
     def _storage(self) -> Storage:
         return Storage.of(
@@ -166,16 +165,16 @@ class SyncStorageOperator(AnnotationProjectTask):
         raise TaskDeferred(
             trigger=StorageSyncTrigger(
                 annotation_conn_id=self.annotation_conn_id,
-                project_id=project.id,
+                project=msgspec.to_builtins(project),
                 storage_id=sync.storage_id,
                 number=sync.number,
+                started=sync.started,
                 deadline=deadline,
                 poke_interval=self.poke_interval,
                 max_outage=self.max_outage,
                 not_before=time.time() + DEFERRED_AT_LEAST,
             ),
             method_name="execute_complete",
-            kwargs={"project": msgspec.to_builtins(project), "deadline": deadline, "started": sync.started},
             timeout=timedelta(seconds=max(deadline - time.time(), 0)) + TRIGGER_GRACE,
         )
 

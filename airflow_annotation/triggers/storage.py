@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import msgspec
@@ -22,15 +22,17 @@ class StorageSyncTrigger(BaseTrigger):
     """Waits until a sync of a storage is over, or until the deadline.
 
     Fires once, with a dictionary: ``status`` is ``over`` or ``timed_out`` with ``sync`` (the fields of
-    :class:`~airflow_annotation.hooks.storages.StorageSync`), or ``error`` with what
-    :func:`~airflow_annotation.triggers.annotation.event_error` needs.
+    :class:`~airflow_annotation.hooks.storages.StorageSync`), ``project``, ``started`` and ``deadline`` as given, or
+    ``error`` with what :func:`~airflow_annotation.triggers.annotation.event_error` needs. These go by the event, since
+    ``dag.test()`` keeps nothing else for the task.
 
     While the tool is out of reach (no connection, 429, 5xx) it asks again. All other errors fire at once.
 
     :param annotation_conn_id: the connection of the labeling tool
-    :param project_id: the project's id
+    :param project: the fields of an :class:`~airflow_annotation.hooks.annotation.AnnotationProject`
     :param storage_id: the storage's, as the hook returned it
     :param number: of the sync
+    :param started: whether it is the task's own
     :param deadline: when to give up, in seconds since the epoch, so that a triggerer's restart does not put it off
     :param poke_interval: seconds between two looks
     :param max_outage: seconds for which the tool may be out of reach
@@ -42,9 +44,10 @@ class StorageSyncTrigger(BaseTrigger):
         self,
         *,
         annotation_conn_id: str,
-        project_id: str,
+        project: Mapping[str, Any],
         storage_id: str,
         number: int,
+        started: bool,
         deadline: float,
         poke_interval: float,
         max_outage: float = 600.0,
@@ -52,9 +55,10 @@ class StorageSyncTrigger(BaseTrigger):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # Airflow's is untyped
         self.annotation_conn_id = annotation_conn_id
-        self.project_id = project_id
+        self.project = dict(project)
         self.storage_id = storage_id
         self.number = number
+        self.started = started
         self.deadline = deadline
         self.poke_interval = poke_interval
         self.max_outage = max_outage
@@ -79,21 +83,25 @@ class StorageSyncTrigger(BaseTrigger):
             while True:
                 sync = await self._ask_through_outages(poller)
                 if sync.is_over(self.number):
-                    return {"status": "over", "sync": msgspec.to_builtins(sync)}
+                    return self._event("over", sync)
                 if sync.synced != seen:
                     self.log.info("Storage %s is %s: %d synced.", self.storage_id, sync.status, sync.synced)
                     seen = sync.synced
                 remaining = self.deadline - time.time()
                 if remaining <= 0:
-                    return {"status": "timed_out", "sync": msgspec.to_builtins(sync)}
+                    return self._event("timed_out", sync)
                 await asyncio.sleep(min(self.poke_interval, remaining))
+
+    def _event(self, status: str, sync: StorageSync) -> dict[str, Any]:
+        given = {"project": self.project, "started": self.started, "deadline": self.deadline}
+        return {"status": status, "sync": msgspec.to_builtins(sync), **given}
 
     async def _ask_through_outages(self, poller: ProgressPoller) -> StorageSync:
         """Ask for the sync; again while the tool is out of reach, until ``max_outage`` or the deadline."""
         give_up: float | None = None
         while True:
             try:
-                return await poller.storage_sync(self.project_id, self.storage_id)
+                return await poller.storage_sync(self.project["id"], self.storage_id)
             except AnnotationError as error:
                 give_up = give_up or min(time.time() + self.max_outage, self.deadline)
                 if not error.is_transient or time.time() + self.poke_interval > give_up:

@@ -174,6 +174,7 @@ def test_what_keeps_the_goal_out_of_reach_is_warned_of_once_in_the_task_and_its_
     told = caplog.text + capfd.readouterr().out
     assert told.count("Only skipped items are left (1)") == 1
     assert told.count("9 of 10 items are completed") == 1
+    assert told.count("Found project Cars: http://tool/projects/12") == 1
 
 
 def test_in_mode_reschedule_it_is_warned_of_ever_more_seldom(
