@@ -27,5 +27,6 @@ nitpicky = False
 
 
 def setup(app: Sphinx) -> None:
-    """Color BigQuery's SQL, for which the lexer of its name is not complete."""
-    app.add_lexer("bigquery", PostgresLexer)
+    """Color the SQL of BigQuery, whose own lexer is not complete, and of Snowflake, which has none."""
+    for name in ("bigquery", "snowflake"):
+        app.add_lexer(name, PostgresLexer)

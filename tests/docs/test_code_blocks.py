@@ -6,15 +6,11 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
-from importlib.metadata import entry_points
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from airflow.cli import cli_parser
-from airflow.providers_manager import ProvidersManager
-from airflow.sdk import DAG, BaseHook, Connection
+from airflow.sdk import DAG, BaseHook
 
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.schema import LabelSchema
@@ -25,6 +21,7 @@ from demo.annotator import annotate
 from devtools.label_studio import LabelStudio
 from devtools.processes import REPOSITORY
 from tests.docs.code_blocks import CodeBlock, code_blocks
+from tests.docs.commands import check_command
 from tests.servers.labelbox.process import LabelboxProcess
 from tests.support.connections import airflow_connection
 from tests.support.stored_dag import store_and_read_back
@@ -41,16 +38,8 @@ SCHEMA = {
     "weather": {"type": "classification", "classes": ["sun", "rain"]},
 }
 ANSWER = {"objects": [{"label": "car", "x": 10, "y": 20, "width": 30, "height": 40}], "weather": "sun"}
-TYPES_OF_EXTRAS = {
-    "aws": "airflow.providers.amazon",
-    "duckdb": "duckdb_provider",
-    "google_cloud_platform": "airflow.providers.google",
-    "iceberg": "airflow.providers.apache.iceberg",
-    "mysql": "airflow.providers.mysql",
-    "snowflake": "airflow.providers.snowflake",
-}
-"""Types of connections that the pages show, whose providers the oldest Airflow is tested without."""
-HAS_COMMANDS = hasattr(ProvidersManager, "cli_command_functions")
+LANGUAGES = {"python", "sql", "console", "sh", "bigquery", "snowflake", "text"}
+"""Of blocks. Those of BigQuery and Snowflake run in ``tests/transfers``; ``text`` is not code for this package."""
 
 
 def pages_with(*languages: str) -> list[str]:
@@ -131,50 +120,15 @@ def test_sql_on_a_page_finds_rows(page: str, world: World, request: pytest.Fixtu
             assert hook.get_records(statement), statement
 
 
-@pytest.mark.parametrize("page", pages_with("console"))
+def test_every_block_says_what_it_is_and_some_test_runs_it() -> None:
+    for page, blocks in PAGES.items():
+        fences = re.findall(r"^```(.*)$", (REPOSITORY / page).read_text(), re.MULTILINE)[::2]
+        assert len(blocks) == len([fence for fence in fences if not fence.startswith("{")]), page
+        assert {block.language for block in blocks} <= LANGUAGES, page
+
+
+@pytest.mark.parametrize("page", pages_with("console", "sh"))
 def test_commands_on_a_page_are_commands_with_those_arguments(page: str) -> None:
-    for block in blocks_of(page, "console"):
+    for block in blocks_of(page, "console", "sh"):
         for line in block.code.splitlines():
             check_command(shlex.split(line, comments=True))
-
-
-def check_command(words: list[str]) -> None:
-    """Check as much of a command line as can be without what it names, which is not there."""
-    match words:
-        case ["airflow", "annotation", *_] if not HAS_COMMANDS:
-            pass
-        case ["airflow", *arguments]:
-            parsed = cli_parser.get_parser().parse_args(arguments)
-            if getattr(parsed, "conn_uri", None):
-                check_connection(Connection.from_uri(parsed.conn_uri, conn_id=parsed.conn_id))
-            elif getattr(parsed, "conn_type", None):
-                extra = parsed.conn_extra
-                check_connection(Connection(conn_id=parsed.conn_id, conn_type=parsed.conn_type, extra=extra))
-        case ["export", assignment] if assignment.startswith("AIRFLOW_CONN_"):
-            name, _, value = assignment.partition("=")
-            form = Connection.from_json if value.startswith("{") else Connection.from_uri
-            check_connection(form(value, conn_id=name.removeprefix("AIRFLOW_CONN_").lower()))
-        case ["pip", "install", requirement]:
-            found = re.fullmatch(r"airflow-provider-annotation(?:\[(\w+)\])?", requirement)
-            assert found, requirement
-            assert not found[1] or f"\n{found[1]} = [" in (REPOSITORY / "pyproject.toml").read_text()
-        case ["make", target, *_]:
-            assert f"\n{target}: " in (REPOSITORY / "Makefile").read_text()
-        case _:
-            pytest.fail(f"Nothing here knows how to check {shlex.join(words)!r}.")
-
-
-def check_connection(connection: Connection) -> None:
-    if (provider := TYPES_OF_EXTRAS.get(str(connection.conn_type))) and not is_installed(provider):
-        return
-    providers = [provider.load()() for provider in entry_points(group="apache_airflow_provider")]
-    types = {made["connection-type"] for provider in providers for made in provider.get("connection-types", [])}
-    assert connection.conn_type in types
-    assert isinstance(connection.extra_dejson, dict)
-
-
-def is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even its parent
-        return False

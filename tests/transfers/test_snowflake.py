@@ -9,12 +9,16 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from airflow.sdk import BaseHook
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.sql import make_engine
+from airflow_annotation.labels.tables import SCHEMAS
 from airflow_annotation.warehouses import snowflake
 from airflow_annotation.warehouses.registry import open_warehouse
 from airflow_annotation.warehouses.snowflake import SnowflakeWarehouse
+from devtools.processes import REPOSITORY
+from tests.docs.code_blocks import code_blocks
 from tests.support.databases import Database
 from tests.support.generated import boxes, project_uri, rows_of
 from tests.transfers.conftest import DATABASES, Land
@@ -99,3 +103,15 @@ def test_the_asset_of_a_table_is_the_one_of_airflows_provider() -> None:
     uris = [SnowflakeWarehouse.table_uri(url, "my items", schema) for schema in (None, "other")]
     assert uris == ["snowflake://acme-eu1/labels/public/my%20items", "snowflake://acme-eu1/labels/other/my%20items"]
     assert [sanitize(urlsplit(uri)).geturl() for uri in uris] == uris
+
+
+def test_the_queries_of_the_documentation_find_rows(snowflake_database: Database, land: Land) -> None:
+    batch = boxes(5)
+    rows = [row | {"labels": ["car", "red"]} for row in batch.labels.to_pylist()]
+    batch = batch._replace(labels=pa.RecordBatch.from_pylist(rows, schema=SCHEMAS["labels"]))
+    land(snowflake_database.operator(table_prefix=""), [batch])
+    page = REPOSITORY / "docs" / "systems" / "snowflake.md"
+    queries = [block.code for block in code_blocks(page) if block.language == "snowflake"]
+    hook = BaseHook.get_hook(snowflake_database.conn_id)
+    for query in "".join(queries).split(";")[:-1]:
+        assert hook.get_records(query), query
