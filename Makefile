@@ -31,7 +31,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 SAME_ON_ALL = tests/chaos tests/docs tests/fuzz tests/servers $(wildcard tests/hooks/test_garbled_*.py) \
 	tests/hooks/test_label_studio_templates.py
 
-.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-chaos test-fuzz lint audit release docs benchmark benchmark-compare constraints clean
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-chaos test-fuzz lint audit release docs pictures benchmark benchmark-compare constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -104,6 +104,9 @@ release: .venv-audit/ready ## build the release in dist/, and try its wheel and 
 
 docs: .venv/ready ## build the documentation, in build/docs
 	AIRFLOW_HOME=$(CURDIR)/build/airflow .venv/bin/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+
+pictures: .venv/ready .venv-label-studio/ready ## take the pictures of the tutorial again, with chromium
+	.venv/bin/python -m demo.pictures
 
 benchmark: .venv/ready .venv-label-studio/ready ## measure, print the ratios as tables, and write build/benchmarks.json; K=expression selects
 	.venv/bin/pytest -m benchmark tests/benchmarks -s $(if $(K),-k "$(K)")

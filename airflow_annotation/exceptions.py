@@ -6,7 +6,7 @@ from airflow.sdk.exceptions import AirflowException
 
 
 class AnnotationError(AirflowException):
-    """Base of every error that this provider raises on purpose."""
+    """Base of the errors that this provider raises when a task runs. When a DAG is parsed, they are ``ValueError``."""
 
     is_transient: bool = False
     """Whether the same request may succeed later although nobody changes anything, so that waiting may help."""
