@@ -13,7 +13,7 @@ _NAMES = {
     """,
     "Python and its libraries": """
         True|ValueError|TMPDIR|HTTP_PROXY|HTTPS_PROXY|KeyError: 'author'|importlib_metadata|executemany|pandas.NA|
-        predict_proba|.venv-demo
+        predict_proba|.venv-demo|help()
     """,
     "SQL and databases": """
         ALTER|ALTER TABLE|AND project = '...'|CLOB|COPY|COPY INTO|CREATE STAGE|CREATE TABLE|CREATE VIEW|DATETIME(6)|
@@ -31,7 +31,10 @@ _NAMES = {
         FIFTYONE_DATABASE_URI|anno_key|annotate|annotate("my_run", backend="labelstudio")|delete_annotation_run|
         dataset.annotate(anno_key, backend="labelstudio")|frames.field|get_annotation_info|import fiftyone|
         launch_editor=True|list_annotation_runs|load_annotations|load_annotations(anno_key)|rename_annotation_run|
-        load_annotations(anno_key, dest_field=…, cleanup=True)
+        load_annotations(anno_key, dest_field=…, cleanup=True)|fiftyone.Dataset.from_dir|dataset_type|fiftyone.types|
+        COCODetectionDataset|YOLOv5Dataset|VOCDetectionDataset|ImageSegmentationDirectory|data_path="images/train"|
+        labels_path="annotations/instances_train.json"|dataset_dir|yaml_path="data.yaml"|data.yaml|yaml_path|split="train"|
+        data_path="JPEGImages"|labels_path="Annotations"|labels_path="masks/train"
     """,
     "Deep Lake, and its integration of Labelbox": """
         ACTIVELOOP_TOKEN|LTWH|create_dataset_from_video_annotation_project|create_labelbox_annotation_project(files, …)|
@@ -45,7 +48,7 @@ _NAMES = {
     """,
     "examples, of users": """
         Car|car|camera|difficulty|front|street_scenes|street_scenes/2026|upload 2|weather|api.|app.|authorization|
-        cuboid|classification(s)|item_text[span_start:span_end]|lb_meta/…
+        first_cycle|cuboid|classification(s)|item_text[span_start:span_end]|lb_meta/…
     """,
     "names that the code puts together": """
         AIRFLOW__ANNOTATION__|items_snapshot|annotations_snapshot|labels_snapshot|agreement_snapshot|examples.parquet|
