@@ -48,7 +48,7 @@ _NAMES = {
     """,
     "examples, of users": """
         Car|car|camera|difficulty|front|street_scenes|street_scenes/2026|upload 2|weather|api.|app.|authorization|
-        first_cycle|cuboid|classification(s)|item_text[span_start:span_end]|lb_meta/…
+        first_cycle|light|cuboid|classification(s)|item_text[span_start:span_end]|lb_meta/…
     """,
     "names that the code puts together": """
         AIRFLOW__ANNOTATION__|items_snapshot|annotations_snapshot|labels_snapshot|agreement_snapshot|examples.parquet|
