@@ -130,7 +130,7 @@ class AnnotationProjectTask(AnnotationTask):
         """
         if self.project:
             return []
-        if self.project is None and self._names_project:  # not to be taken for the project of this DAG run
+        if self.project is None and self._names_project:  # do not take this DAG run's project instead
             raise AnnotationProjectNotFoundError(
                 f"The project of task {self.task_id!r} is what another task returns, which returned none: it failed or "
                 "was skipped."

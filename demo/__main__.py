@@ -178,7 +178,7 @@ def _bar(done: int) -> str:
 
 
 def _interrupt(*_: object) -> NoReturn:
-    """End the demo, once: a second Ctrl-C is not to stop it from stopping the servers."""
+    """End the demo, once: a second Ctrl-C must not keep it from stopping the servers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -110,7 +110,7 @@ class DeepLakeDataset:
 
     :param uri: of the dataset, as Deep Lake takes it
     :param branch: the branch; one that is not there is made from ``main``
-    :param creds: of the store, where Deep Lake shall not find them itself
+    :param creds: of the store, unless Deep Lake finds them itself
     :raises AnnotationError: the extra ``deeplake`` is not installed
     """
 

@@ -227,8 +227,8 @@ class LabelsOut(Projects):
     ) -> Iterator[pa.RecordBatch]:
         """Yield the state of every item of the project in few requests, without its labels.
 
-        An item whose state is the one that landed has no row that is to be read again: the values are those that
-        :meth:`read_tables` gives for it, and one of them has moved whenever a row of the item has.
+        If an item's state equals its landed state, none of its rows has changed: the values are those that
+        :meth:`read_tables` gives for it, and one of them moves whenever a row of the item does.
 
         :param include_predictions: whether ``read_tables`` is asked for predictions too
         :param items: list the items that fit only; its query is replaced by keys, see

@@ -118,7 +118,7 @@ class MediaTask(VisibleParameters):
         :raises AnnotationError: it is not known
         """
         if not self.media_target:
-            raise AnnotationError("Where shall the media go? Pass media_target along with include_media.")
+            raise AnnotationError("include_media needs media_target: the folder that the media go to.")
         return self.media_target
 
     @property

@@ -145,7 +145,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             check_choice("on_stalled", on_stalled, ("fail", "proceed"))
         elif self.reschedule and not deferrable:
             raise ValueError(
-                "on_stalled cannot be a callback in mode 'reschedule', which forgets whom it has told: "
+                "on_stalled cannot be a callback in mode 'reschedule', which forgets that it was called: "
                 "pass deferrable=True."
             )
         self._project: AnnotationProject | None = None
@@ -157,7 +157,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         """Poke until the project is finished, or defer."""
         if self.deferrable:
             # The base class turns the errors of a resumed sensor into what soft_fail and never_fail ask for. The poke
-            # before the wait is not to end in another way than those after it.
+            # before the wait must end in the same way as those after it.
             return self.resume_execution("poke_or_defer", None, context)  # type: ignore[no-any-return] # Airflow's
         try:
             return super().execute(context)  # type: ignore[no-any-return] # Airflow's is untyped
@@ -275,7 +275,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         """Do about a stalled project what ``on_stalled`` says; return None where the wait goes on."""
         error = AnnotationStalledError(f"{describe_stall(since)}: {self._rule().describe(progress)}.")
         if self.on_stalled == "fail":
-            self._unfinished = None  # not to be taken for a timeout
+            self._unfinished = None  # so that it does not look like a timeout
             raise error
         if self.on_stalled == "proceed":
             return self._proceed(progress, f"{describe_stall(since)}; proceeding, as on_stalled says")

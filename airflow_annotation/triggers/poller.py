@@ -50,7 +50,7 @@ class _Question:
     """What somebody wants to know, and until when.
 
     :param project_id: whose progress; None where it is about runs
-    :param exact: it is to be exact, and not to be asked for with others, as a last change never is
+    :param exact: asked for by itself, exactly, as a last change always is
     :param min_annotations: where it is exact: how many submissions make an item a completed one
     :param run_keys: of which runs the projects are wanted
     :param prefix: where all runs are wanted whose keys start with it
@@ -112,7 +112,7 @@ class ProgressPoller:
         self._renew_hook_at = math.inf
         self._failures = 0
         self._not_before = 0.0
-        # A context of its own: whoever starts it is not to have all its log lines in the log of their task.
+        # A context of its own: its log lines do not belong in the log of the task that starts it.
         self._task = contextvars.Context().run(asyncio.create_task, self._serve())
         self._task.add_done_callback(self._end)
         self._listening = contextvars.Context().run(asyncio.create_task, self._listen()) if webhooks_enabled() else None

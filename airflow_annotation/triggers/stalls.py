@@ -11,7 +11,7 @@ from airflow_annotation.hooks.annotation import AnnotationProgress
 class StallWatch:
     """Tells when nothing has changed in a project for some time.
 
-    What is seen of its progress costs nothing. When that has stayed as it is for so long, the tool is to be asked for
+    What is seen of its progress costs nothing. When it has stayed the same for this long, the trigger asks the tool for
     its last change, which knows of edits, too: one small request each such time.
 
     :param stalled_after: seconds, None where it does not matter

@@ -129,7 +129,7 @@ def test_in_mode_reschedule_it_counts_from_the_first_poke(tool: Any) -> None:
         ({"stalled_after": 0}, "stalled_after is a time above 0"),
         ({"stalled_after": "1 day"}, "stalled_after"),
         ({"on_stalled": "tell"}, "on_stalled is one of 'fail', 'proceed'"),
-        ({"on_stalled": print, "mode": "reschedule", "deferrable": False}, "forgets whom it has told"),
+        ({"on_stalled": print, "mode": "reschedule", "deferrable": False}, "forgets that it was called"),
     ],
 )
 def test_what_makes_no_sense_is_refused_when_the_dag_is_parsed(arguments: dict[str, Any], message: str) -> None:

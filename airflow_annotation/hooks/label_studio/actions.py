@@ -1,4 +1,4 @@
-"""Requests whose answer says no more than that something was done, which is not to be believed of any other answer."""
+"""Requests whose answer says only that something was done. Any other answer is an error."""
 
 from __future__ import annotations
 

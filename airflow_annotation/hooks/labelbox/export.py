@@ -126,7 +126,7 @@ def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | N
         return
     for ids in chunks(chosen, FILTERED_ROWS):
         yield from export_blocks(client, project_id, params=_PARAMS, filters={"data_row_ids": ids})
-        yield b"\n"  # what was cut from the end of one export is not to run into the next
+        yield b"\n"  # a line that was cut off at the end of one export must not run into the next
 
 
 def _chosen_lines(lines: Iterable[bytes], ids: Collection[str]) -> Iterator[bytes]:

@@ -163,7 +163,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
     def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
         """Return the URL at which Labelbox has what was uploaded: its own, without the key, where it has a copy.
 
-        Only of a data row that is in the project: who may see one project may not see all of the organization's.
+        Only of a data row of the project: whoever may see one project may not see all data rows of the organization.
         """
         from airflow_annotation.hooks.labelbox.data_rows import rows_in_project
 

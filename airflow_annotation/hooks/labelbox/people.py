@@ -19,7 +19,7 @@ def id_finder(client: LabelboxClient) -> Callable[[str], str]:
     ids = user_ids(client)
 
     def find_id(email: str) -> str:
-        # Somebody who has left the organization has no id any more, and their e-mail is not to land.
+        # Somebody who has left the organization has no id any more, and their e-mail must not land.
         return ids.get(email) or f"former-{hashlib.sha256(email.encode()).hexdigest()[:16]}"
 
     return find_id

@@ -176,8 +176,8 @@ class _Work:
     """What is done with the data rows of a project.
 
     People may be done with a data row before the try that put it back has ended, or the next one begins. So a data row
-    is told first that it is to be put back, and how its labels are then, and last that it was. It keeps what earlier
-    requests have told it.
+    is told first that this request puts it back, and how its labels are then, and last that it was put back. It
+    keeps what earlier requests have told it.
 
     :param mark: what data rows have as metadata that this request has put back, a line of it
     """
