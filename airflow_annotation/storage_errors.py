@@ -57,13 +57,13 @@ def storage_errors(subject: str) -> Iterator[None]:
     try:
         yield
     except AirflowNotFoundException as error:
-        raise AnnotationError(f"{subject} failed, and what was there before is as it was: {error}.") from error
+        raise AnnotationError(f"{subject} failed, and what was there before is unchanged: {error}.") from error
     except Exception as error:
         if not is_storage_error(error):
             raise
         text = str(error).rstrip(". ") or type(error).__name__
         raise AnnotationError(
-            f"{subject} failed, and what was there before is as it was: {text}. {_advice(error)}"
+            f"{subject} failed, and what was there before is unchanged: {text}. {_advice(error)}"
         ) from error
 
 

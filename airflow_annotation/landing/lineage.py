@@ -63,7 +63,7 @@ class LandingTask(VisibleParameters):
         :raises AnnotationError: it has
         """
         if self._stopped:
-            raise AnnotationError(f"The landing was stopped (task {self.task_id}); the last landing is as it was.")
+            raise AnnotationError(f"The landing was stopped (task {self.task_id}); the last landing is unchanged.")
 
     def checked(self, batches: Iterable[T]) -> Iterator[T]:
         """Yield batches until Airflow asks to stop.

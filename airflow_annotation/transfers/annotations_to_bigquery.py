@@ -359,7 +359,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         except (GoogleAPICallError, RetryError) as error:
             self.check_not_stopped()
             raise AnnotationError(
-                f"Could not land {project.uri} in BigQuery's dataset {self.dataset}, its last landing is as it was: "
+                f"Could not land {project.uri} in BigQuery's dataset {self.dataset}, its last landing is unchanged: "
                 f"{getattr(error, 'message', None) or error}"
             ) from error
 

@@ -140,6 +140,6 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
             yield tables
         except SQLAlchemyError as error:
             raise AnnotationError(
-                f"Could not land {project.uri} in {self.destination}, its last landing is as it was: "
+                f"Could not land {project.uri} in {self.destination}, its last landing is unchanged: "
                 f"{getattr(error, 'orig', None) or error}"
             ) from error

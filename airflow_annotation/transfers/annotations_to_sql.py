@@ -173,7 +173,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
                     f"Another landing has changed the tables of connection {self.sql_conn_id!r}: {reason}"
                 ) from error
             raise AnnotationError(
-                f"Could not land {project.uri} through connection {self.sql_conn_id!r}, its last landing is as it was: "
+                f"Could not land {project.uri} through connection {self.sql_conn_id!r}, its last landing is unchanged: "
                 f"{reason}"
             ) from error
         finally:

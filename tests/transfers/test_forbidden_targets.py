@@ -24,7 +24,7 @@ from tests.transfers.conftest import Land
 from tests.transfers.test_s3 import make_bucket
 
 OLD, NEW = [boxes(5)], [boxes(7, per_item=3)]
-FORBIDDEN = "failed, and what was there before is as it was: .*(Access|access|[Ff]orbidden|[Dd]enied)"
+FORBIDDEN = "failed, and what was there before is unchanged: .*(Access|access|[Ff]orbidden|[Dd]enied)"
 
 
 def rows(uri: str) -> object:
@@ -92,7 +92,7 @@ def test_postgres(land: Land, postgres_conn_id: str) -> None:
     land_through(postgres_conn_id, OLD)
     reader = make_reader(postgres_conn_id)
     nowhere = {"conn_type": "postgres", "host": "127.0.0.1", "port": free_port(), "login": "x", "schema": "x"}
-    for connection, message in ((reader, "its last landing is as it was: permission denied"), (nowhere, "refused")):
+    for connection, message in ((reader, "its last landing is unchanged: permission denied"), (nowhere, "refused")):
         with airflow_connection(f"reader_{uuid4().hex}", connection) as conn_id:
             check(
                 lambda: land_through(conn_id, NEW),

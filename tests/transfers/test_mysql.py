@@ -109,7 +109,7 @@ def test_an_id_that_does_not_fit_is_an_error_and_is_not_cut_off(mariadb_conn_id:
     land(database.operator(), [boxes(3)])
     database.hook.run("set global sql_mode = ''")  # as a server may have it
     try:
-        with pytest.raises(AnnotationError, match=r"its last landing is as it was.*item_id"):
+        with pytest.raises(AnnotationError, match=r"its last landing is unchanged.*item_id"):
             land(database.operator(), edited(item={"item_id": "x" * 256}))
     finally:
         database.hook.run("set global sql_mode = default")

@@ -71,7 +71,7 @@ def test_a_landing_that_fails_after_some_tables_leaves_the_last_one(
 
     with monkeypatch.context() as patch:
         patch.setattr(SnowflakeWarehouse, "write_rows", fail)
-        with pytest.raises(AnnotationError, match=r"its last landing is as it was.*nowhere|NOWHERE"):
+        with pytest.raises(AnnotationError, match=r"its last landing is unchanged.*nowhere|NOWHERE"):
             land(snowflake_database.operator(), [boxes(4, per_item=1)])
     assert snowflake_database.rows() == rows_of([boxes(10)])
     land(snowflake_database.operator(), [boxes(4, per_item=1)])

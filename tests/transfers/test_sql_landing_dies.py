@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_the_last_landing(
 
     with monkeypatch.context() as patch:
         patch.setattr(SqliteHook, "get_conn", get_full)
-        with pytest.raises(AnnotationError, match=r"its last landing is as it was.*full"):
+        with pytest.raises(AnnotationError, match=r"its last landing is unchanged.*full"):
             land(sqlite_database.operator(), [boxes(4000)])
     assert sqlite_database.rows() == rows_of(OLD)
     land(sqlite_database.operator(), NEW)

@@ -107,7 +107,7 @@ def test_postgres_readers_see_the_last_landing_when_the_connection_is_cut(
 
     write_rows = database.warehouse_class.write_rows
     monkeypatch.setattr(database.warehouse_class, "write_rows", cut)
-    with pytest.raises(AnnotationError, match="its last landing is as it was"):
+    with pytest.raises(AnnotationError, match="its last landing is unchanged"):
         land(database.operator(), new)
     assert database.rows() == rows_of(old)
     monkeypatch.setattr(database.warehouse_class, "write_rows", write_rows)

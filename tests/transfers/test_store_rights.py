@@ -203,7 +203,7 @@ def test_without_the_right_to_write_the_error_says_so_and_the_landing_stays(role
     folder = f"{FOLDER}/{uuid4()}"
     land(f"s3://{roles['landing']}@{BUCKET}/{folder}", [boxes(5)])
     read_only = f"s3://{roles['reader']}@{BUCKET}/{folder}"
-    with pytest.raises(AnnotationError, match=rf"s3://{BUCKET}/{folder}.*as it was.*right to write there"):
+    with pytest.raises(AnnotationError, match=rf"s3://{BUCKET}/{folder}.*unchanged.*right to write there"):
         land(read_only, [boxes(3)])
     assert landed(read_only) == rows_of([boxes(5)])
 

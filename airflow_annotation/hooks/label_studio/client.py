@@ -271,6 +271,6 @@ def _checked_url(url: str) -> str:
     if parsed.userinfo:
         raise AnnotationError(
             f"The connection's host names a user or password for {parsed.host}: "
-            "the API key belongs into the password field, other credentials into the extra field's headers."
+            "the API key belongs in the password field, other credentials into the extra field's headers."
         )
     return url.rstrip("/")
