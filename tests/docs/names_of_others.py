@@ -9,11 +9,12 @@ _NAMES = {
         core.sensitive_var_conn_names|core.test_connection|Enabled|create.output["url"]|dag.test()|expand|reschedule|
         group.get_child_by_label("create")|Connection schemes (type: label_studio) shall not contain '_'|
         Could not load provider module airflow_provider_annotation|The conn_id `label_studio` isn't defined|
-        no such table: task_instance|the dag is not serialized|airflow-provider-duckdb
+        no such table: task_instance|the dag is not serialized|otel_on|
+        statsd_datadog_enabled|statsd_influxdb_enabled
     """,
     "Python and its libraries": """
         True|ValueError|TMPDIR|HTTP_PROXY|HTTPS_PROXY|KeyError: 'author'|importlib_metadata|executemany|pandas.NA|
-        predict_proba|.venv-demo|help()
+        predict_proba|.venv-demo|help()|psycopg2
     """,
     "SQL and databases": """
         ALTER|ALTER TABLE|AND project = '...'|CLOB|COPY|COPY INTO|CREATE STAGE|CREATE TABLE|CREATE VIEW|DATETIME(6)|
@@ -26,7 +27,10 @@ _NAMES = {
         AbortMultipartUpload|DeleteObject|ListBucket|s3:AbortMultipartUpload|s3:DeleteObject|s3:GetObject|s3:ListBucket|
         s3:PutObject|s3:prefix|storage.objects.get|GOOGLE_APPLICATION_CREDENTIALS|nolock|local_lock
     """,
-    "Label Studio": "LOCAL_FILES_DOCUMENT_ROOT|Repeater|manual|prediction-changed",
+    "Label Studio": """
+        LOCAL_FILES_DOCUMENT_ROOT|LOCAL_FILES_SERVING_ENABLED=true|Debugging info is not available|Repeater|manual|
+        prediction-changed
+    """,
     "FiftyOne": """
         FIFTYONE_DATABASE_URI|anno_key|annotate|annotate("my_run", backend="labelstudio")|delete_annotation_run|
         dataset.annotate(anno_key, backend="labelstudio")|frames.field|get_annotation_info|import fiftyone|

@@ -14,6 +14,7 @@ from importlib.metadata import metadata
 import pytest
 
 from airflow_annotation.get_provider_info import get_provider_info
+from airflow_annotation.hooks.tool_hook import ToolHook
 from airflow_annotation.labels.agreement import AgreementReport
 from airflow_annotation.labels.tables import SCHEMAS
 from devtools.processes import REPOSITORY
@@ -28,7 +29,7 @@ from tests.docs.code_names import (
     public_callables,
     words_of_tests,
 )
-from tests.docs.commands import HAS_COMMANDS, check_command
+from tests.docs.commands import HAS_COMMANDS, TYPES_OF_EXTRAS, check_command
 from tests.docs.names_of_others import NAMES_OF_OTHERS
 
 PAGES = {
@@ -36,10 +37,15 @@ PAGES = {
     for page in [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))]
 }
 EXTRAS = metadata("airflow-provider-annotation").get_all("Provides-Extra", [])
+DISTRIBUTIONS = {
+    name.removeprefix("apache-airflow-providers-")
+    for pins in REPOSITORY.glob("constraints*.txt")
+    for name in re.findall(r"^([\w.-]+)==", pins.read_text(), re.MULTILINE)
+}
 OPTIONS = get_provider_info()["config"]["annotation"]["options"]
 OPTION = re.compile(r"\[annotation\] (\w+)(?: = .+)?|AIRFLOW__ANNOTATION__(\w+)")
 PAGES_ABOUT_TESTS = {"docs/chaos.md", "docs/architecture.md"}
-PATH = re.compile(r"[\w.<>*-]*/[\w.<>*/-]*|[\w-]+\.(?:py|js|md|toml)")
+PATH = re.compile(r"[\w.<>*-]*/[\w.<>*/-]*|[\w-]+\.(?:py|js|md|toml|txt)")
 AN_EXAMPLE = re.compile(r"""[\["({$<=*/~…-]|\.\w+$|\w[\w-]*://|\d|\w+\[\d|\w+(?:-<|\.\w+#)""")
 """How spans begin that show values of users and of other systems: JSON, addresses, suffixes, options."""
 MENTION = re.compile(r"`(\w+)`(?:,| and| or)?(?: `(\w+)`(?:,| and| or)?)*(?: `(\w+)`)? of `(\w+)`")
@@ -70,7 +76,7 @@ def is_there(span: str) -> bool:
         return True
     if span.split(maxsplit=1)[0] in {"make", "airflow", "pip"} or re.match(r"[A-Z]+=\w+ [A-Z]+=", span):
         return is_command(span)
-    if span in package_words() or span in EXTRAS:
+    if span in package_words() or span in EXTRAS or span in TYPES_OF_EXTRAS or span in DISTRIBUTIONS:
         return True
     if re.fullmatch(r"\w+(\.\w+)+", span) and is_dotted_name(span):
         return True
@@ -91,11 +97,12 @@ def is_command(span: str) -> bool:
 def is_dotted_name(span: str) -> bool:
     """Whether it is ``table.column``, ``module.name`` of the package, or ``Class.member``."""
     first, _, rest = span.partition(".")
-    owners = {**public_callables(), "hook": public_callables()["AnnotationHook"], "report": AgreementReport}
+    owners = {**public_callables(), "hook": ToolHook, "report": AgreementReport}
     if first in SCHEMAS and rest in SCHEMAS[first].names:
         return True
     if first in owners:
-        return hasattr(owners[first], rest) or rest in owners[first].__annotations__
+        member = rest.partition(".")[0]
+        return hasattr(owners[first], member) or member in owners[first].__annotations__
     name = span if first == "airflow_annotation" else f"airflow_annotation.{span}"
     module, _, member = name.rpartition(".")
     if is_module(module):
