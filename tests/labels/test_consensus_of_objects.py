@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_annotation.labels.geometry import rotated_box_corners, to_center
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
 from tests.support.annotators import BOXES, HEIGHT, WIDTH, Label, box
 from tests.support.consensus import agreed, labels_of, merged
@@ -110,6 +111,68 @@ def test_keypoints_are_the_mean_of_each_point_that_most_have() -> None:
     assert points["ear"]["points"] == [[pytest.approx(0.51), pytest.approx(0.5)]]
     assert {row["parent_label_id"] for row in points.values()} == {parent["label_id"]}
     assert len({row["label_id"] for row in rows}) == 3
+
+
+def turned(center: tuple[float, float], width: float, height: float, degrees: float, type_: str) -> list[Label]:
+    """Return a box or ellipse by its center, width and height in pixels."""
+    corner = np.array(center) - to_center(np.array([[width, height]]), degrees)[0]
+    bbox = (np.array([*corner, width, height]) / ([WIDTH, HEIGHT] * 2)).tolist()
+    return [{"type": type_, "label": "car", "bbox": bbox, "rotation": degrees}]
+
+
+def apart(one: Label, other: Label) -> float:
+    """Return how far the corners of two boxes are from the nearest ones of the other, in pixels, at most."""
+    first, second = (
+        rotated_box_corners(row["bbox"], row["rotation"], WIDTH, HEIGHT)[0] * (WIDTH, HEIGHT) for row in (one, other)
+    )
+    return float(np.linalg.norm(first[:, None] - second, axis=2).min(axis=1).max())
+
+
+@pytest.mark.parametrize("type_", ["detection", "ellipse"])
+def test_rotated_boxes_and_ellipses_are_the_mean_of_center_size_and_angle(type_: str) -> None:
+    (row,) = labels_of(
+        turned((100, 50), 60, 30, 355, type_),
+        turned((103, 50), 30, 66, 95, type_),
+        turned((100, 53), 57, 30, 180, type_),
+    )
+    (expected,) = turned((101, 51), 61, 30, 0, type_)
+    assert apart(row, expected) < 1e-6
+    (row,) = labels_of(turned((100, 50), 60, 30, 10, type_), turned((104, 50), 60, 30, 14, type_), weights={"a": 3})
+    assert row["rotation"] == pytest.approx(11)
+
+
+@given(st.floats(0, 360), st.integers(0, 3), st.floats(20, 60), st.floats(20, 60))
+def test_the_same_rotated_box_is_itself_however_it_was_drawn(
+    degrees: float, quarters: int, width: float, height: float
+) -> None:
+    sides = (height, width) if quarters % 2 else (width, height)
+    one, other = (
+        turned((100, 50), width, height, degrees, "detection"),
+        turned((100, 50), *sides, degrees + 90 * quarters, "detection"),
+    )
+    (row,) = labels_of(one, other, one)
+    assert apart(row, one[0]) < 1e-6
+
+
+def test_the_mean_of_rotated_boxes_is_nearer_to_what_is_there_than_any_of_them() -> None:
+    chance = np.random.default_rng(3)
+    (truth,) = turned((100, 50), 60, 30, 30, "detection")
+    merged_errors, own_errors = [], []
+    for _ in range(30):
+        drawn = [
+            turned(
+                (100 + chance.normal(0, 2), 50 + chance.normal(0, 2)),
+                60 + chance.normal(0, 2),
+                30 + chance.normal(0, 2),
+                30 + chance.normal(0, 3),
+                "detection",
+            )
+            for _ in range(3)
+        ]
+        (row,) = labels_of(*drawn)
+        merged_errors.append(apart(row, truth))
+        own_errors.append(np.mean([apart(one, truth) for (one,) in drawn]))
+    assert np.mean(merged_errors) < 0.75 * np.mean(own_errors)
 
 
 def test_other_shapes_are_the_one_that_is_most_like_the_others() -> None:

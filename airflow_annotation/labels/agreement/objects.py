@@ -90,9 +90,9 @@ def find_objects(
         return Objects(owner, place, label, _of_intervals(table), each, rows)
     frame = pc.fill_null(table.column("frame"), -1).to_numpy().astype(np.int64) + 1
     if measure == "line":
-        return Objects(owner, place + frame, label, _of_lines(table, _sizes(table, given)), each, rows)
+        return Objects(owner, place + frame, label, _of_lines(table, image_sizes(table, given)), each, rows)
     if measure == "iou" and _is_simple(table):
-        areas = Areas(table, each, _sizes(table, given))
+        areas = Areas(table, each, image_sizes(table, given))
         return Objects(owner, place + frame, label, areas.similarity, each, rows)
 
     has_parent = pc.is_valid(table.column("parent_label_id")).to_numpy(zero_copy_only=False)
@@ -111,7 +111,7 @@ def find_objects(
     first = order[starts[:-1]]
     table = table.take(pa.array(order))
     if measure == "iou":
-        similarity: Similarity = Areas(table, starts, _sizes(table, given)).similarity
+        similarity: Similarity = Areas(table, starts, image_sizes(table, given)).similarity
     else:
         similarity = _of_keypoints(table, starts, owner[first], given, sigmas)
     return Objects(owner[first], place[first], label[first], similarity, starts, rows[order])
@@ -154,7 +154,7 @@ def _keys(table: pa.RecordBatch, measure: str) -> pa.Array:
     return own
 
 
-def _sizes(table: pa.RecordBatch, given: Submissions) -> FloatArray:
+def image_sizes(table: pa.RecordBatch, given: Submissions) -> FloatArray:
     """Return for each row the width and height of its image in pixels."""
     sides = label_sizes(table, given.items)
     return np.column_stack([pc.fill_null(side, UNKNOWN_SIDE).to_numpy().astype(np.float64) for side in sides])
@@ -209,7 +209,7 @@ def _of_lines(table: pa.RecordBatch, sizes: FloatArray) -> Similarity:
 def _of_keypoints(
     table: pa.RecordBatch, starts: IntArray, owner: IntArray, given: Submissions, sigmas: float | Mapping[str, float]
 ) -> Similarity:
-    sizes = _sizes(table, given)
+    sizes = image_sizes(table, given)
     count = len(starts) - 1
     number = np.repeat(np.arange(count), np.diff(starts))
     points = table.column("points").flatten().flatten().to_numpy().reshape(-1, 2) * sizes

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from airflow_annotation.labels.agreement.areas import of_one_size
-from airflow_annotation.labels.agreement.objects import Objects, find_objects
-from airflow_annotation.labels.arrays import IntArray
+from airflow_annotation.labels.agreement.objects import Objects, find_objects, image_sizes
+from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.consensus.clusters import Cluster, find_clusters
 from airflow_annotation.labels.consensus.rows import (
     Electorate,
@@ -21,10 +22,14 @@ from airflow_annotation.labels.consensus.rows import (
     vote_on_classes,
 )
 from airflow_annotation.labels.consensus.votes import half_of
+from airflow_annotation.labels.geometry import rotated_to_oriented_boxes, to_center
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
 
 OWNER, PARENT = "_owner", "_parent"
 """What rows have beside their columns until all labels are merged."""
+
+_TURNED = ("detection", "ellipse")
+"""Types whose boxes turn about their top left corners."""
 
 Ids = dict[tuple[int, str], str]
 """The id of the merged label that a label has become, by its submission and its own id."""
@@ -36,8 +41,9 @@ def merge_objects(  # noqa: PLR0917 - what all merging takes
     """Yield the rows of the objects that more than half of the weight has, each with the item's row.
 
     Boxes are the mean of their corners (as in Weighted Boxes Fusion, Solovyev et al. 2021, but with the weights of
-    people), masks have the pixels that more than half of the object's weight has, keypoints are the mean of each point
-    that more than half of it has. Of all other shapes, and of tracks, it is the one that is most like the others.
+    people), rotated boxes and ellipses that of their centers, sizes and angles. Masks have the pixels that more than
+    half of the object's weight has, keypoints are the mean of each point that more than half of it has. Of all other
+    shapes, and of tracks, it is the one that is most like the others.
 
     :param electorate: who votes
     :param table: all labels
@@ -51,12 +57,14 @@ def merge_objects(  # noqa: PLR0917 - what all merging takes
     keys = [(int(given.owner[row]), table[row]["label_id"], table[row]["frame"] or 0, row) for row in rows.tolist()]
     rows = np.array([key[-1] for key in sorted(keys)], np.int64)
     objects = find_objects(given, rows, np.ones(len(rows), np.int64), measure, 0.05)
+    sizes = dict(zip(rows.tolist(), image_sizes(given.labels.take(pa.array(rows)), given), strict=True))
     for cluster in find_clusters(given, objects, min_overlap):
         submissions = [int(objects.owner[member]) for member in cluster.members]
         if not electorate.has_majority(submissions):
             continue
         parts = [[table[place] for place in _places(objects, member)] for member in cluster.members]
-        merged = _merge(electorate, cluster, submissions, parts, measure)
+        size = sizes[_places(objects, cluster.members[0])[0]]
+        merged = _merge(electorate, cluster, submissions, parts, measure, size)
         object_id = merged_id([(own[0]["annotation_id"], own[0]["label_id"]) for own in parts])
         names: dict[str, str] = {}
         for number, row in enumerate(merged):
@@ -86,10 +94,18 @@ def _base(electorate: Electorate, cluster: Cluster, submissions: Sequence[int]) 
     )
 
 
-def _merge(
-    electorate: Electorate, cluster: Cluster, submissions: Sequence[int], parts: Sequence[list[Row]], measure: str
+def _merge(  # noqa: PLR0917 - what all merging takes
+    electorate: Electorate,
+    cluster: Cluster,
+    submissions: Sequence[int],
+    parts: Sequence[list[Row]],
+    measure: str,
+    size: FloatArray,
 ) -> list[Row]:
-    """Return the rows of a merged object, with the ids of those that they are from."""
+    """Return the rows of a merged object, with the ids of those that they are from.
+
+    :param size: width and height of the image in pixels
+    """
     base = [dict(row) for row in parts[_base(electorate, cluster, submissions)]]
     votes = [(electorate.vote(submission, None), own[0]) for submission, own in zip(submissions, parts, strict=True)]
     if measure == "oks":
@@ -107,9 +123,33 @@ def _merge(
         boxes[:, 2:] += boxes[:, :2]
         x, y, right, bottom = np.average(boxes, axis=0, weights=weights).tolist()
         base[0]["bbox"] = [x, y, right - x, bottom - y]
+    elif all(row["type"] in _TURNED and row["type"] == base[0]["type"] and row["bbox"] for row in firsts):
+        base[0] |= _mean_of_turned(firsts, weights, base[0]["rotation"] or 0.0, size)
     elif all(row["mask_counts"] is not None for row in firsts):
         base[0] |= vote_on_pixels(firsts, weights.tolist(), float(weights.sum()))
     return base
+
+
+def _mean_of_turned(rows: Sequence[Row], weights: FloatArray, rotation: float, size: FloatArray) -> Row:
+    """Return the box with the mean center, size and angle of boxes that are turned about their top left corners.
+
+    A box that is turned by 90 degrees and has its sides exchanged is the same: each is taken as it is when it is turned
+    nearest to ``rotation``.
+
+    :param rows: of boxes, or of ellipses
+    :param weights: of the rows
+    :param rotation: degrees clockwise
+    :param size: width and height of the image in pixels
+    """
+    turns = [row["rotation"] or 0.0 for row in rows]
+    boxes = rotated_to_oriented_boxes([row["bbox"] for row in rows], turns, *size)
+    center, extent, turn = boxes[:, :2], np.abs(boxes[:, 2:4]), boxes[:, 4] - rotation
+    quarters = np.rint(turn / 90)
+    extent = np.where(quarters[:, None] % 2 == 1, extent[:, ::-1], extent)
+    center, extent = (np.average(part, axis=0, weights=weights)[None] for part in (center, extent))
+    angle = (rotation + float(np.average(turn - 90 * quarters, weights=weights))) % 360
+    corner = center - to_center(extent, angle)
+    return {"bbox": (np.concatenate([corner, extent]) / size).ravel().tolist(), "rotation": angle}
 
 
 def vote_on_pixels(rows: Sequence[Row], weights: Sequence[float], total: float) -> Row:
