@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 from devtools.processes import REPOSITORY
 
 SLOWER: Final = 1.1
-"""From so many times the old figure on, a row is marked."""
+"""From so many times the old figure on, a row is marked, if the ratio has grown too: else the machine was busier."""
 
 _NOTHING_SELECTED: Final = 5
 
@@ -62,9 +62,9 @@ def table(old: Mapping[str, Best], new: Mapping[str, Best]) -> Iterator[str]:
             yield f"{name:60}  only in {'new' if before is None else 'old'}"
             continue
         values = f"{before.measured:>12.4g}{after.measured:>12.4g}{before.measured / after.measured:>8.2f}x"
-        is_slower = after.measured > SLOWER * before.measured
+        is_slower = after.measured > SLOWER * before.measured and after.ratio > SLOWER * before.ratio
         mark = f"  MORE {after.unit}" if is_slower else ""
-        yield f"{name:60}{values}{before.ratio:>11.2f}{after.ratio:>11.2f}{mark}"
+        yield f"{name:60}{values}{before.ratio:>11.3g}{after.ratio:>11.3g}{mark}"
 
 
 @contextmanager
