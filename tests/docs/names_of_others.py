@@ -51,7 +51,7 @@ _NAMES = {
         datasets.load_dataset("audiofolder", data_dir=…)
     """,
     "examples, of users": """
-        Car|car|camera|difficulty|front|street_scenes|street_scenes/2026|upload 2|weather|api.|app.|authorization|
+        admin|Car|car|camera|difficulty|front|street_scenes|street_scenes/2026|upload 2|weather|api.|app.|authorization|
         first_cycle|light|cuboid|classification(s)|item_text[span_start:span_end]|lb_meta/…
     """,
     "names that the code puts together": """
