@@ -320,7 +320,12 @@ def keep_version(store: DatasetStore, current: Manifest, new: NewVersion) -> Man
     :param new: the version that follows it, and need not be written
     :raises LandingMovedError: it is not the current version any more
     """
-    manifest = msgspec.structs.replace(current, watermark=new.watermark, landed_at=datetime.now(timezone.utc))
+    manifest = msgspec.structs.replace(
+        current,
+        watermark=new.watermark,
+        settings={**current.settings, **new.settings},
+        landed_at=datetime.now(timezone.utc),
+    )
     return _move(store, manifest, new)
 
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 import pyarrow as pa
 from airflow.providers.common.compat.sdk import conf
@@ -35,6 +35,19 @@ from airflow_annotation.transport.pacing import RequestPace
 _RAISE_LABEL_ERRORS: Final = frozenset(
     {"create_project", "get_label_schema", "upload_predictions", "read_tables", "list_item_states"}
 )
+
+
+class ItemChanges(NamedTuple):
+    """What a tool says has changed in a project.
+
+    :param states: of the items that may have changed, batches with the columns of
+        :data:`~airflow_annotation.labels.tables.ITEM_STATES`
+    :param counts: what the tool has by now, of all items: how many ``items``, how many of a status (``labeled``), and
+        the sums of ``annotation_count`` and ``prediction_count``; those of them that the tool can say
+    """
+
+    states: Sequence[pa.RecordBatch]
+    counts: Mapping[str, int]
 
 
 class Projects(ABC):
@@ -235,6 +248,32 @@ class LabelsOut(Projects):
             :func:`~airflow_annotation.landing.parts.with_queried_keys`
         :returns: batches with the columns of :data:`~airflow_annotation.labels.tables.ITEM_STATES`
         """
+
+    def mark_changes(self, project_id: str) -> dict[str, Any] | None:  # noqa: ARG002 - what tools override
+        """Return what :meth:`list_changes` has to know of now, to say later what has changed since; plain JSON values.
+
+        Asked for before items are listed or read: what changes while they are is among the changes. None if the tool
+        cannot say what has changed.
+        """
+        return None
+
+    def list_changes(
+        self,
+        project_id: str,  # noqa: ARG002 - what tools override
+        before: Mapping[str, Any],  # noqa: ARG002
+        now: Mapping[str, Any],  # noqa: ARG002
+        *,
+        include_predictions: bool = False,  # noqa: ARG002
+    ) -> ItemChanges | None:
+        """List the items that may have changed since a mark, in requests that follow what has changed.
+
+        None if the tool can tell that there are changes that it cannot list.
+
+        :param before: what :meth:`mark_changes` returned then
+        :param now: what it has returned just now
+        :param include_predictions: whether ``read_tables`` is asked for predictions too
+        """
+        return None
 
     def list_last_labeled(self, project_id: str, count: int, *, min_annotations: int = 1) -> list[str]:
         """Return the ids of the items with submissions that were changed last, the latest first.

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from airflow_annotation.labels.tables import TABLES_VERSION
+from airflow_annotation.landing.listing import split_settings
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 
@@ -28,7 +29,7 @@ def landings_row(landing: LandingPlan, version: str) -> dict[str, Any]:
         "tables_version": TABLES_VERSION,
         "label_schema": json.dumps(landing.label_schema.to_dict(), ensure_ascii=False),
         "label_schema_digest": landing.label_schema.digest(),
-        "settings": json.dumps(landing.settings, ensure_ascii=False),
+        "settings": json.dumps(landing.kept_settings, ensure_ascii=False),
         "watermark": landing.watermark,
         "full_at": now if landing.full else None,
         "landed_at": now,
@@ -41,13 +42,15 @@ def landed_of(row: Mapping[str, Any], read_states: Callable[[], Iterator[pa.Reco
     :param row: of ``landings``, or a dataset's manifest; JSON is text or what it means
     :param read_states: yields the landed state of every item
     """
+    settings, listing = split_settings(read_json(row["settings"]))
     return Landed(
         version=row["version"],
         run_key=row["run_key"],
         tables_version=row["tables_version"],
         label_schema=read_json(row["label_schema"]),
         label_schema_digest=row["label_schema_digest"],
-        settings=read_json(row["settings"]),
+        settings=settings,
+        listing=listing,
         full_at=row["full_at"],
         read_states=read_states,
     )

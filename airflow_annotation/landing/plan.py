@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.schema import LabelSchema
+from airflow_annotation.landing.listing import Listing, join_settings
 from airflow_annotation.landing.parts import is_part
 
 
@@ -30,6 +31,7 @@ class LandingPlan(msgspec.Struct, frozen=True, kw_only=True):
     :param vanished: ids of the landed items that the tool does not have any more
     :param unchanged: how many items stay as they are
     :param landed_version: of the landing that this one starts from; None if there was none
+    :param listing: when the items were listed, for the next landing; None if the tool cannot say what changes
     :param watermark: by the tool's clock: all changes up to it are in what is read. None if the tool cannot say
     """
 
@@ -42,6 +44,12 @@ class LandingPlan(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int = 0
     landed_version: str | None = None
     watermark: datetime | None = None
+    listing: Listing | None = None
+
+    @property
+    def kept_settings(self) -> dict[str, Any]:
+        """What lands beside the rows: the settings, and with them the listing."""
+        return join_settings(self.settings, self.listing)
 
     @property
     def full(self) -> bool:

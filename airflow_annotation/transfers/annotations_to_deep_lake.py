@@ -57,6 +57,7 @@ class DeepLakeParameters(ProjectTaskParameters, PartParameters, total=False):
     annotators: AnnotatorNames
     full_refresh: bool | str
     full_refresh_every: timedelta | None
+    full_listing_every: timedelta | None
     on_schema_change: OnSchemaChange
     on_media_error: OnError
     media_url_signer: UrlSigner | str | None

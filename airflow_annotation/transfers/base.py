@@ -32,6 +32,7 @@ from airflow_annotation.labels.tables import AGREEMENT_TABLE, ALL_SCHEMAS, SCHEM
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.landing.landings_row import read_json
 from airflow_annotation.landing.lineage import LandingTask
+from airflow_annotation.landing.listing import Listing, full_listing_reason
 from airflow_annotation.landing.media import MediaParameters, MediaTask
 from airflow_annotation.landing.parts import (
     ITEMS,
@@ -43,7 +44,7 @@ from airflow_annotation.landing.parts import (
     with_queried_keys,
 )
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed, compare_states, full_reason, item_ids_of
+from airflow_annotation.landing.refresh import Landed, compare_changes, compare_states, full_reason, item_ids_of
 from airflow_annotation.landing.shaping import (
     Transform,
     apply_transform,
@@ -85,6 +86,7 @@ class TransferParameters(ProjectTaskParameters, MediaParameters, PartParameters,
     keep_raw: bool
     full_refresh: bool | str
     full_refresh_every: timedelta | None
+    full_listing_every: timedelta | None
     on_schema_change: OnSchemaChange
 
 
@@ -123,6 +125,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
     :param full_refresh: read all items, whether they have changed or not, and replace all rows. (templated)
     :param full_refresh_every: read all items when it is this long ago that all were read, for changes that tools show
         nowhere, such as another e-mail of a person; None never does
+    :param full_listing_every: list the states of all items when it is this long ago that all were listed, for changes
+        that are neither among those that the tool lists as changed nor in its numbers of items and submissions; None
+        lists all only where these numbers are not those that have landed
     :param on_schema_change: what to do when the project's label schema is not the one that landed: ``evolve`` reads all
         items and says in the log what has changed, ``fail`` raises an error that says it
     """
@@ -156,6 +161,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         keep_raw: bool = False,
         full_refresh: bool | str = False,
         full_refresh_every: timedelta | None = timedelta(days=30),
+        full_listing_every: timedelta | None = timedelta(days=1),
         on_schema_change: OnSchemaChange = "evolve",
         **kwargs: Any,
     ) -> None:
@@ -186,6 +192,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         self.transform = transform
         self.full_refresh = full_refresh
         self.full_refresh_every = full_refresh_every
+        self.full_listing_every = full_listing_every
         self.on_schema_change = on_schema_change
 
     def prepare(self, project: AnnotationProject) -> None:
@@ -250,12 +257,13 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         if landed is not None:
             self.check_part(landed.settings)
         self._note_schema_change(landed, label_schema)
+        now = datetime.now(timezone.utc)
         reason = full_reason(
             landed,
             run_key=project.run_key,
             label_schema_digest=label_schema.digest(),
             settings=self.settings,
-            now=datetime.now(timezone.utc),
+            now=now,
             full_refresh_every=self.full_refresh_every,
         )
         if _read_flag(self.full_refresh):
@@ -267,6 +275,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             reason=reason,
             landed_version=landed.version if landed else None,
             watermark=watermark,
+            listing=self._mark_listing(project, now),
         )
         if planned.reads_all:
             self.log.info("Reading all items of %s: %s", project.uri, reason)
@@ -275,6 +284,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             fitting = item_ids_of(self.list_states(project))
             self.log.info("Reading %d items of %s: %s", len(fitting), project.uri, reason)
             return replace(planned, changed=fitting)
+        if (refresh := self._plan_changes(planned, landed)) is not None:
+            return refresh
         changed, vanished, unchanged = compare_states(self.list_states(project), landed.read_states())
         self.log.info(
             "Of %s, %d items are new or have changed, %d are gone, %d are as they landed",
@@ -378,6 +389,41 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             **transform,
             **media,
         }
+
+    def _mark_listing(self, project: AnnotationProject, now: datetime) -> Listing | None:
+        """Return a mark of now, as of a listing of all items. A part has none: the tool's numbers are of all items."""
+        mark = None if self.is_of_part else self.hook.mark_changes(project.id)
+        return None if mark is None else Listing(now, mark)
+
+    def _plan_changes(self, planned: LandingPlan, landed: Landed) -> LandingPlan | None:
+        """Return a refresh of what the tool lists as changed, or None where all items have to be listed."""
+        if planned.listing is None:
+            return None
+        project, last = planned.project, landed.listing
+        changes = found = None
+        reason = full_listing_reason(last, now=planned.listing.full_at, full_listing_every=self.full_listing_every)
+        if reason is None and last is not None:
+            changes = self.hook.list_changes(
+                project.id,
+                last.mark,
+                planned.listing.mark,
+                include_predictions=self.read_options.include_predictions,
+            )
+            reason = "there are changes that the tool does not list"
+        if changes is not None:
+            found = compare_changes(changes.states, changes.counts, landed.read_states())
+        if found is None or last is None:
+            self.log.info("Listing all items of %s: %s", project.uri, reason)
+            return None
+        changed, unchanged = found
+        self.log.info(
+            "Of %s, %d items are new or have changed by what the tool says has, %d are as they landed",
+            project.uri,
+            len(changed),
+            unchanged,
+        )
+        listing = Listing(last.full_at, planned.listing.mark)
+        return replace(planned, changed=changed, unchanged=unchanged, listing=listing)
 
     def _read_and_land(self, landing: LandingPlan) -> LandingResult:
         with working_folder() as folder:

@@ -216,7 +216,7 @@ class DatasetTransfer(AnnotationsTransfer):
             project=landing.project.uri,
             run_key=landing.project.run_key,
             label_schema=landing.label_schema,
-            settings=landing.settings,
+            settings=landing.kept_settings,
             dataset_format=self.dataset_format,
             tables=tuple(spool.rows),
             follows=current,

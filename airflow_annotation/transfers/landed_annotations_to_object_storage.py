@@ -18,6 +18,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.registry import TABLE_FORMATS, check_format, has_all_frames, land_dataset
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing.lineage import LandingTask
+from airflow_annotation.landing.listing import split_settings
 from airflow_annotation.landing.media import MediaParameters, MediaTask
 from airflow_annotation.media.storage import without_connection
 from airflow_annotation.storage_errors import storage_errors
@@ -162,7 +163,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
             project=landing.project,
             run_key=landing.run_key,
             label_schema=landing.label_schema,
-            settings=landing.settings,
+            settings=split_settings(landing.settings)[0],
             dataset_format=self.dataset_format,
             keep_versions=self.keep_versions,
             replace_project=self.replace_project,

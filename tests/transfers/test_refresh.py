@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema_changes import describe_changes
 from airflow_annotation.labels.tables import ITEM_STATES, TABLES_VERSION
-from airflow_annotation.landing.refresh import Landed, compare_states, full_reason
+from airflow_annotation.landing.listing import Listing, full_listing_reason, join_settings, split_settings
+from airflow_annotation.landing.refresh import Landed, compare_changes, compare_states, full_reason
 from tests.support.generated import SCHEMA
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
@@ -61,6 +63,67 @@ def test_an_item_that_moved_while_it_was_listed_is_read_once() -> None:
     twice = [("1", state), ("2", state), ("1", ("labeled", 2, 0, NOW))]
     changed, vanished, unchanged = compare_states(batches(twice), batches([("1", state), ("2", state)]))
     assert (changed.to_pylist(), vanished.to_pylist(), unchanged) == (["1"], [], 1)
+
+
+def numbers(states: dict[str, State]) -> dict[str, int]:
+    """What a tool says of a project with these items."""
+    return {
+        "items": len(states),
+        "annotation_count": sum(annotations for _, annotations, _, _ in states.values()),
+        "prediction_count": sum(predictions for _, _, predictions, _ in states.values()),
+        **{status: [state[0] for state in states.values()].count(status) for status in ("labeled", "partial")},
+    }
+
+
+@given(before=PROJECTS, after=PROJECTS, data=st.data())
+def test_listed_changes_are_enough_only_where_they_add_up(
+    before: dict[str, State], after: dict[str, State], data: st.DataObject
+) -> None:
+    listed = {item_id: state for item_id, state in after.items() if data.draw(st.booleans())}
+    found = compare_changes(batches([*listed.items()]), numbers(after), batches([*before.items()]))
+    if found is None:
+        assert before | listed != after
+        return
+    changed, unchanged = found
+    assert changed.to_pylist() == [item_id for item_id in listed if listed[item_id] != before.get(item_id)]
+    assert unchanged == len(after) - len(changed)
+    assert numbers(before | listed) == numbers(after)
+
+
+def test_a_deleted_item_is_noticed_though_another_has_come() -> None:
+    state: State = ("labeled", 1, 0, NOW)
+    before, after = {"1": state, "2": state}, {"2": state, "3": state}
+    assert compare_changes(batches([("3", state)]), numbers(after), batches([*before.items()])) is None
+    found = compare_changes(batches([("3", state)]), numbers(before | after), batches([*before.items()]))
+    assert found is not None
+    assert (found[0].to_pylist(), found[1]) == (["3"], 2)
+
+
+def test_an_item_that_moved_while_changes_were_listed_counts_once() -> None:
+    old, new = ("labeled", 1, 0, NOW), ("partial", 2, 0, NOW)
+    found = compare_changes(batches([("1", old), ("1", new)]), numbers({"1": new}), batches([("1", old)]))
+    assert found is not None
+    assert (found[0].to_pylist(), found[1]) == (["1"], 0)
+
+
+def test_all_items_are_listed_now_and_then() -> None:
+    listing = Listing(NOW - timedelta(hours=23), {"time": "x"})
+    day = timedelta(days=1)
+    assert full_listing_reason(listing, now=NOW, full_listing_every=day) is None
+    assert full_listing_reason(listing, now=NOW + timedelta(days=1000), full_listing_every=None) is None
+    assert "1 day, 0:00:00 ago" in str(
+        full_listing_reason(listing, now=NOW + timedelta(hours=1), full_listing_every=day)
+    )
+    assert full_listing_reason(listing, now=NOW - timedelta(days=3), full_listing_every=day), "a clock was far ahead"
+    assert full_listing_reason(None, now=NOW, full_listing_every=None)
+
+
+def test_a_listing_lands_with_the_settings_and_is_none_of_them() -> None:
+    listing = Listing(NOW, {"drafted": [1, 2]})
+    kept = json.loads(json.dumps(join_settings({"annotations": "all"}, listing)))
+    assert split_settings(kept) == ({"annotations": "all"}, listing)
+    assert split_settings(join_settings({"annotations": "all"}, None)) == ({"annotations": "all"}, None)
+    assert split_settings(kept | {"listing": {"of": "a newer release"}}) == ({"annotations": "all"}, None)
 
 
 def landed(**changes: Any) -> Landed:

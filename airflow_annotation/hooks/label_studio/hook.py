@@ -29,9 +29,10 @@ from airflow_annotation.hooks.connection_fields import (
     read_object,
     read_timeout,
 )
-from airflow_annotation.hooks.label_studio import item_states, media_files, progress, projects
+from airflow_annotation.hooks.label_studio import item_changes, item_states, media_files, progress, projects
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.item_filters import TaskFilter
+from airflow_annotation.hooks.ports import ItemChanges
 from airflow_annotation.hooks.storages import Storage, StorageSync
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
 from airflow_annotation.labels.item_filter import ItemFilter
@@ -308,6 +309,21 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         return item_states.list_item_states(
             self.client, project_id, include_predictions=include_predictions, items=fitting
         )
+
+    def mark_changes(self, project_id: str) -> dict[str, Any] | None:
+        """Ask for what :meth:`list_changes` has to know of now. See :meth:`AnnotationHook.mark_changes`."""
+        return item_changes.mark_changes(self.client, project_id)
+
+    def list_changes(
+        self,
+        project_id: str,
+        before: Mapping[str, Any],
+        now: Mapping[str, Any],
+        *,
+        include_predictions: bool = False,
+    ) -> ItemChanges | None:
+        """List the tasks that were changed since. See :meth:`AnnotationHook.list_changes`."""
+        return item_changes.list_changes(self.client, project_id, before, now, include_predictions=include_predictions)
 
     def get_last_change(self, project_id: str) -> datetime | None:
         """Ask when a task was last changed. See :meth:`AnnotationHook.get_last_change`."""

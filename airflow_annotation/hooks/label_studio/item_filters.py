@@ -14,7 +14,7 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.task_pages import Condition, condition
 from airflow_annotation.labels.item_filter import ItemFilter
 
-_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 """The only form in which Label Studio takes times."""
 
 _ASKED_KEYS: Final = 100
@@ -29,7 +29,7 @@ _NOT_SUBMITTED: Final = condition("total_annotations", "equal", "Number", 0)
 _SKIPPED: Final = condition("cancelled_annotations", "greater", "Number", 0)
 _NOT_SKIPPED: Final = condition("cancelled_annotations", "equal", "Number", 0)
 
-_OF_STATUSES: Final[Mapping[frozenset[str], Sequence[Condition]]] = {
+OF_STATUSES: Final[Mapping[frozenset[str], Sequence[Condition]]] = {
     frozenset({"labeled"}): (_LABELED, _SUBMITTED),
     frozenset({"partial"}): (_UNLABELED, _SUBMITTED),
     frozenset({"labeled", "partial"}): (_SUBMITTED,),
@@ -89,7 +89,7 @@ class TaskFilter:
 
     def find_ways(self) -> Iterator[list[Condition]]:
         """Yield lists of conditions: a task fits if it fulfils all of one list, and what :meth:`fits` says."""
-        always = [*_OF_STATUSES.get(self.statuses, ()), *self._of_times()]
+        always = [*OF_STATUSES.get(self.statuses, ()), *self._of_times()]
         ways = itertools.product(self._of_annotators(), self._of_tab())
         for alternatives in ways:
             conditions = [*always, *itertools.chain.from_iterable(alternatives)]
@@ -113,7 +113,7 @@ class TaskFilter:
             for operator, bound in (("greater_or_equal", "after"), ("less", "before")):
                 time: datetime | None = getattr(self._items, f"{field}_{bound}")
                 if time is not None:
-                    yield condition(f"{field}_at", operator, "Datetime", time.strftime(_TIME))
+                    yield condition(f"{field}_at", operator, "Datetime", time.strftime(TIME_FORMAT))
 
     def _of_annotators(self) -> list[list[Condition]]:
         if not self._items.annotators:

@@ -8,7 +8,7 @@ Pages are asked for by id: they do not shift when somebody deletes a task.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -21,6 +21,7 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient, proj
 from airflow_annotation.hooks.label_studio.item_filters import TaskFilter
 from airflow_annotation.hooks.label_studio.task_pages import (
     HAS_DRAFTS,
+    Condition,
     Task,
     condition,
     find_drafted,
@@ -79,12 +80,42 @@ def list_item_states(
     project_path(project_id)
     has_drafts = list_page(client, project_id, Task, [HAS_DRAFTS], page_size=1).total > 0
     for tasks in _list_tasks(client, project_id, items):
-        parts: dict[int, list[str | None]] = {}
-        if has_drafts:
-            _add_drafts(client, project_id, [task.id for task in tasks], parts)
-        if include_predictions:
-            _add_predictions(client, project_id, [task.id for task in tasks if task.total_predictions], parts)
-        yield _states(tasks, parts)
+        drafted = find_drafted(client, project_id, [task.id for task in tasks]) if has_drafts else ()
+        yield _states(client, project_id, tasks, drafted, include_predictions=include_predictions)
+
+
+def list_states_where(
+    client: LabelStudioClient,
+    project_id: str,
+    conditions: Sequence[Condition],
+    *,
+    drafted: Collection[int],
+    include_predictions: bool,
+) -> Iterator[pa.RecordBatch]:
+    """Yield the states of the items that fulfil conditions of the data manager.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param conditions: all to be fulfilled
+    :param drafted: ids of all tasks with drafts
+    :param include_predictions: whether predictions are read too
+    """
+    for tasks in list_pages(client, project_id, _TaskState, conditions, include=_STATE):
+        yield _states(client, project_id, tasks, drafted, include_predictions=include_predictions)
+
+
+def list_states_of(
+    client: LabelStudioClient,
+    project_id: str,
+    task_ids: Sequence[int],
+    *,
+    drafted: Collection[int],
+    include_predictions: bool,
+) -> Iterator[pa.RecordBatch]:
+    """Like :func:`list_states_where`, of tasks by their ids; those that are gone are left out."""
+    for ids in _portions(task_ids):
+        tasks = list_page(client, project_id, _TaskState, selected=ids, include=_STATE).tasks
+        yield _states(client, project_id, tasks, drafted, include_predictions=include_predictions)
 
 
 def _list_tasks(client: LabelStudioClient, project_id: str, items: TaskFilter | None) -> Iterator[list[_TaskState]]:
@@ -128,7 +159,7 @@ def _add_drafts(
     client: LabelStudioClient, project_id: str, task_ids: Sequence[int], parts: dict[int, list[str | None]]
 ) -> None:
     """Add when drafts changed. Lists have those of the key's own user, so that the export has to be asked."""
-    for ids in _portions(sorted(find_drafted(client, project_id, task_ids))):
+    for ids in _portions(task_ids):
         own = [("ids[]", str(id_)) for id_ in ids]
         params = [("exportType", "JSON"), ("download_all_tasks", "true"), *own]
         for task in client.read_with("GET", f"{project_path(project_id)}export", _drafted, params=params):
@@ -154,7 +185,18 @@ def _drafted(response: httpx.Response) -> list[_DraftedTask]:
         return [decode_lenient(record, _DraftedTask) for record in split_records(response.content)]
 
 
-def _states(tasks: Sequence[_TaskState], parts: dict[int, list[str | None]]) -> pa.RecordBatch:
+def _states(
+    client: LabelStudioClient,
+    project_id: str,
+    tasks: Sequence[_TaskState],
+    drafted: Collection[int],
+    *,
+    include_predictions: bool,
+) -> pa.RecordBatch:
+    parts: dict[int, list[str | None]] = {}
+    _add_drafts(client, project_id, [task.id for task in tasks if task.id in drafted], parts)
+    if include_predictions:
+        _add_predictions(client, project_id, [task.id for task in tasks if task.total_predictions], parts)
     columns = {
         "item_id": [str(task.id) for task in tasks],
         "status": [task.status for task in tasks],

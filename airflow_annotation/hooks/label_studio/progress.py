@@ -20,16 +20,22 @@ PROJECTS_A_REQUEST: Final = 100
 """How many projects the server counts at once: it answers no longer page."""
 
 
-class _ProjectCounts(msgspec.Struct):
+class ProjectCounts(msgspec.Struct):
+    """The numbers that Label Studio has of a project. Annotations that were skipped are not among the total.
+
+    Predictions are counted for :func:`get_counts` alone.
+    """
+
     id: int
     task_number: int
     finished_task_number: int
     total_annotations_number: int
     skipped_annotations_number: int
+    total_predictions_number: int = 0
 
 
 class _CountsPage(msgspec.Struct):
-    results: list[_ProjectCounts]
+    results: list[ProjectCounts]
 
 
 class _TaskTotal(msgspec.Struct):
@@ -55,6 +61,12 @@ def get_progress(client: LabelStudioClient, project_id: str, min_annotations: in
     if min_annotations is not None and counts.total_annotations_number >= min_annotations:
         overlapping = client.read("GET", TASKS_PATH, _TaskTotal, params=_overlap_query(project_id, min_annotations))
     return _progress(counts, skipped, min_annotations, overlapping)
+
+
+def get_counts(client: LabelStudioClient, project_id: str) -> ProjectCounts:
+    """Ask for all numbers of a project, in one request."""
+    query = _counts_query(project_id) | {"include": ",".join(ProjectCounts.__struct_fields__)}
+    return _one_of(client.read("GET", _COUNTS_PATH, _CountsPage, params=query), client, project_id)
 
 
 async def aget_progress(
@@ -105,11 +117,11 @@ async def aget_progress_of(
 def _counts_query(*project_ids: str) -> dict[str, Any]:
     for project_id in project_ids:
         project_path(project_id)  # Checks the id: the server would read "1,2" as two.
-    fields = ",".join(_ProjectCounts.__struct_fields__)
+    fields = ",".join(name for name in ProjectCounts.__struct_fields__ if name != "total_predictions_number")
     return {"ids": ",".join(project_ids), "include": fields, "page_size": len(project_ids)}
 
 
-def _one_of(page: _CountsPage, client: LabelStudioClient, project_id: str) -> _ProjectCounts:
+def _one_of(page: _CountsPage, client: LabelStudioClient, project_id: str) -> ProjectCounts:
     if not page.results:
         # Unknown ids are left out of the answer instead of being an error.
         raise project_not_found(TOOL, client.url, project_id)
@@ -133,7 +145,7 @@ def _overlap_query(project_id: str, min_annotations: int) -> dict[str, str]:
 
 
 def _progress(
-    counts: _ProjectCounts,
+    counts: ProjectCounts,
     skipped: _TaskTotal | None,
     min_annotations: int | None = None,
     overlapping: _TaskTotal | None = None,

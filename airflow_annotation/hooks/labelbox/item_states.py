@@ -1,8 +1,11 @@
 """The states of a project's items in Labelbox, without their labels.
 
 Labelbox lists the data rows of a project in exports only, and an export always has the labels. This one has nothing
-else that can be left out, its labels are not decoded, and the files of masks are not fetched. A filter by
-``last_activity_at`` would not show which data rows are gone.
+else that can be left out, its labels are not decoded, and the files of masks are not fetched.
+
+All data rows are listed each time. A filter by ``last_activity_at`` would not show which are gone. It is documented for
+labels, metadata, workflow and reviews that are made or modified, not for deleted labels, benchmarks and predictions of
+model runs; and no number that Labelbox has of a project would tell of the last two.
 """
 
 from __future__ import annotations

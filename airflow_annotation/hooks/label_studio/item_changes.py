@@ -1,0 +1,127 @@
+"""Which items of a Label Studio project have changed, in some requests however many items there are.
+
+Tasks are listed that Label Studio says were changed since a time, and those with drafts, then and now: a draft does not
+move its task's ``updated_at``. What else does not move it changes one of the numbers that are asked for afterwards: of
+tasks by status, annotations and predictions. Predictions that are deleted and imported in bulk may leave their number
+as it was; what the server says of each model version tells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import httpx
+import msgspec
+
+from airflow_annotation.hooks.answers import decode_json
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
+from airflow_annotation.hooks.label_studio.item_filters import OF_STATUSES, TIME_FORMAT
+from airflow_annotation.hooks.label_studio.item_states import list_states_of, list_states_where
+from airflow_annotation.hooks.label_studio.progress import get_counts
+from airflow_annotation.hooks.label_studio.task_pages import (
+    HAS_DRAFTS,
+    TASKS_PATH,
+    Task,
+    TaskPage,
+    condition,
+    list_page,
+    task_query,
+)
+from airflow_annotation.hooks.ports import ItemChanges
+
+MARGIN: Final = timedelta(hours=1)
+"""How long before a mark changes are listed again: transactions that were open then, and clocks of servers that differ.
+What has landed already is listed in vain, and not read."""
+
+_DRAFTED: Final = 1000
+"""Items with drafts that a mark names, at most: it is kept beside what landed. A page of the server's."""
+
+
+class _Mark(msgspec.Struct):
+    """What :func:`mark_changes` returns.
+
+    :param time: by the server's clock, before anything of it was asked
+    :param drafted: ids of the tasks with drafts
+    :param predictions: differs where predictions were made or deleted
+    """
+
+    time: datetime
+    drafted: list[int]
+    predictions: str
+
+
+def mark_changes(client: LabelStudioClient, project_id: str) -> dict[str, Any] | None:
+    """Return what is to be known of a project to tell later what has changed since. Two requests.
+
+    See :meth:`~airflow_annotation.hooks.ports.LabelsOut.mark_changes`.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    """
+    path = project_path(project_id)
+
+    def read(response: httpx.Response) -> tuple[TaskPage[Task], datetime | None]:
+        return decode_json(response, TaskPage[Task]), _time_of(response)
+
+    query = task_query(project_id, [HAS_DRAFTS], page_size=_DRAFTED)
+    drafted, time = client.read_with("GET", TASKS_PATH, read, params=query)
+    if time is None or drafted.total > len(drafted.tasks):
+        return None
+    versions = client.read("GET", f"{path}model-versions/", Any, params={"extended": "true"})
+    digest = hashlib.sha256(msgspec.json.encode(versions, order="sorted")).hexdigest()
+    mark = _Mark(time, [task.id for task in drafted.tasks], digest)
+    return dict(msgspec.to_builtins(mark))
+
+
+def list_changes(
+    client: LabelStudioClient,
+    project_id: str,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    include_predictions: bool = False,
+) -> ItemChanges | None:
+    """List the items that Label Studio says have changed, and ask for the numbers that tell whether these are all.
+
+    See :meth:`~airflow_annotation.hooks.ports.LabelsOut.list_changes`.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param before: what :func:`mark_changes` returned before the last landing listed or read anything
+    :param now: what it returned just now
+    :param include_predictions: whether predictions are read too
+    """
+    last, present = msgspec.convert(before, _Mark), msgspec.convert(now, _Mark)
+    if last.predictions != present.predictions:
+        return None  # in which items is in no list
+    since = (last.time - MARGIN).astimezone(timezone.utc).strftime(TIME_FORMAT)
+    changed = condition("updated_at", "greater", "Datetime", since)
+    read: dict[str, Any] = {"drafted": frozenset(present.drafted), "include_predictions": include_predictions}
+    states = [*list_states_where(client, project_id, [changed], **read)]
+    listed = {int(item_id) for batch in states for item_id in batch.column("item_id").to_pylist()}
+    others = sorted({*last.drafted, *present.drafted} - listed)
+    states += list_states_of(client, project_id, others, **read)
+    return ItemChanges(states, dict(_count_items(client, project_id)))
+
+
+def _count_items(client: LabelStudioClient, project_id: str) -> Iterator[tuple[str, int]]:
+    counts = get_counts(client, project_id)
+    yield "items", counts.task_number
+    yield "annotation_count", counts.total_annotations_number + counts.skipped_annotations_number
+    yield "prediction_count", counts.total_predictions_number
+    for status in ("labeled", "partial", "skipped"):
+        conditions = OF_STATUSES[frozenset({status})]
+        yield status, list_page(client, project_id, Task, conditions, page_size=1).total
+
+
+def _time_of(response: httpx.Response) -> datetime | None:
+    """Return when the server answered, by its own clock."""
+    try:
+        time = parsedate_to_datetime(response.headers.get("date", ""))
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

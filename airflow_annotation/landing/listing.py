@@ -1,0 +1,60 @@
+"""What a landing remembers of when items were listed, so that the next one lists those that have changed since.
+
+It lands with the settings, in every destination: under a name that no setting of a task has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+LISTING: Final = "listing"
+"""Its name in the settings that land."""
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """When the items of a project were listed.
+
+    :param full_at: when all of them were listed, or read, the last time; by this provider's clock
+    :param mark: what the tool's hook needs to list what has changed since, see
+        :meth:`~airflow_annotation.hooks.ports.LabelsOut.mark_changes`
+    """
+
+    full_at: datetime
+    mark: dict[str, Any]
+
+
+def split_settings(kept: Mapping[str, Any]) -> tuple[dict[str, Any], Listing | None]:
+    """Return the settings of a landing, and its listing, which landed with them.
+
+    :param kept: what :func:`join_settings` returned, or the settings of an earlier release
+    """
+    settings = {name: value for name, value in kept.items() if name != LISTING}
+    try:
+        return settings, msgspec.convert(kept.get(LISTING), Listing | None)
+    except msgspec.ValidationError:  # of a newer release: then all items are listed
+        return settings, None
+
+
+def join_settings(settings: Mapping[str, Any], listing: Listing | None) -> dict[str, Any]:
+    """Return what lands of settings and a listing."""
+    return dict(settings) if listing is None else {**settings, LISTING: msgspec.to_builtins(listing)}
+
+
+def full_listing_reason(last: Listing | None, *, now: datetime, full_listing_every: timedelta | None) -> str | None:
+    """Return why all items have to be listed, or None if those that have changed are enough.
+
+    :param last: that of the last landing
+    :param now: by the clock that ``full_at`` was read from
+    :param full_listing_every: how often to list all items whatever the tool says; None never does
+    """
+    if last is None:
+        return "the last landing left no mark"
+    age = now - last.full_at
+    # A clock may also have been far ahead then.
+    if full_listing_every is not None and abs(age) >= full_listing_every:
+        return f"all were listed {age} ago"
+    return None
