@@ -188,7 +188,7 @@ class SyncStorageOperator(AnnotationProjectTask):
         if sync.has_failed:
             raise AnnotationError(
                 f"The sync of {storage.uri} with {project.url} failed: {sync.message}. What it has taken stays; once "
-                "that is mended, running the task again does the rest."
+                "that is fixed, running the task again does the rest."
             )
         self.log.info(
             "Synced %s with %s: %d new, %d were there, %d failed.",

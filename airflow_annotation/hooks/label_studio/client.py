@@ -3,7 +3,7 @@
 Keys, retries and errors live here, so that nothing else has to think of them. ``label-studio-sdk`` (2.1) can send its
 requests through this client, and :attr:`LabelStudioClient.sdk` lets users do that. The provider's own do not use it:
 
-- Control calls (projects, users, label config checks, versions): importing the SDK costs each process 3 seconds and
+- Control calls (projects, users, labeling config checks, versions): importing the SDK costs each process 3 seconds and
   190 MB. A call is one line with the type of its answer here as there, and the SDK's ``ApiError`` would have to be
   turned into our errors.
 - All calls: whether a request may be sent twice travels with it in httpx's ``extensions``, which the SDK does not pass

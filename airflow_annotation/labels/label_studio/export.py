@@ -213,18 +213,20 @@ class _Records:
                 yield from (bytes(record).decode() for record in entry.regions)
 
     def _read(self, raw: bytes, type_: Any, decode: Callable[[bytes], Any]) -> tuple[Any, bytes]:
-        """Return a task or a prediction, and its JSON: as it stands, or mended."""
+        """Return a task or a prediction, and its JSON: as it stands, or repaired."""
         try:
             return decode(raw), raw
         except _UNREADABLE:
             pass
-        mended = decode_lenient(repair_json(raw), type_[msgspec.Raw], self._source.odd.note)
-        raw = msgspec.json.encode(mended)
-        submissions = [mended] if type_ is _Submission else [*mended.annotations, *mended.drafts, *mended.predictions]
+        repaired = decode_lenient(repair_json(raw), type_[msgspec.Raw], self._source.odd.note)
+        raw = msgspec.json.encode(repaired)
+        submissions = (
+            [repaired] if type_ is _Submission else [*repaired.annotations, *repaired.drafts, *repaired.predictions]
+        )
         for submission in submissions:
             if not isinstance(submission, int):
                 submission.result = [read_region(record) for record in submission.result or ()]
-        return mended, raw
+        return repaired, raw
 
 
 def _entries(item: int, task: _Task[R], source: ExportSource) -> Iterator[_Entry[R]]:

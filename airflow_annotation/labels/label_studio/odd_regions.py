@@ -36,12 +36,12 @@ def read_region(record: msgspec.Raw) -> Region:
 
 def _mended(record: msgspec.Raw) -> bytes:
     fields = msgspec.json.decode(record, type=dict[str, msgspec.Raw])
-    mended: dict[str, Any] = {name: value for name, value in fields.items() if bytes(value) != b"null"}
-    for name in mended.keys() & set(_IDS):
-        mended[name] = _id_text(mended[name])
-    for name in mended.keys() & _NUMBERS.keys():
-        mended[name] = msgspec.convert(msgspec.json.decode(mended[name]), _NUMBERS[name], strict=False)
-    return msgspec.json.encode(mended)
+    repaired: dict[str, Any] = {name: value for name, value in fields.items() if bytes(value) != b"null"}
+    for name in repaired.keys() & set(_IDS):
+        repaired[name] = _id_text(repaired[name])
+    for name in repaired.keys() & _NUMBERS.keys():
+        repaired[name] = msgspec.convert(msgspec.json.decode(repaired[name]), _NUMBERS[name], strict=False)
+    return msgspec.json.encode(repaired)
 
 
 def _id_text(raw: msgspec.Raw) -> str:
