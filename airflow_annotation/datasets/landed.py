@@ -20,6 +20,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 
 _ITEMS_AT_ONCE: Final = 1000
+_ROWS_AT_ONCE: Final = 10_000
 
 
 class LandedProject(NamedTuple):
@@ -99,7 +100,10 @@ class _Rows:
     """Rows that are taken from the front."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        self._batches = iter(batches)
+        # Not more at a time than are about to be taken: each look is at all that is pending.
+        self._batches = (
+            batch.slice(start, _ROWS_AT_ONCE) for batch in batches for start in range(0, len(batch), _ROWS_AT_ONCE)
+        )
         self._pending: pa.RecordBatch | None = None
 
     def take(self, name: str, item_ids: pa.Array) -> pa.RecordBatch:

@@ -44,9 +44,12 @@ from airflow_annotation.media.storage import make_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-ROW_GROUP_BYTES: Final = 16 * 2**20
-ROW_GROUP_ROWS: Final = 128 * 1024
-"""A row group is written when either is reached: bounds memory where rows carry masks, and where they are tiny."""
+ROW_GROUP_BYTES: Final = 64 * 2**20
+ROW_GROUP_ROWS: Final = 120 * 1024
+"""A row group is written when either is reached: bounds memory where rows carry masks, and where they are tiny.
+
+So many rows are a row group of DuckDB's too, which it takes over as it is.
+"""
 
 
 @overload
@@ -268,11 +271,14 @@ class TableWriter:
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
-        self._pending.append(batch)
-        self._pending_rows += batch.num_rows
-        self._pending_bytes += batch.nbytes
-        if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
-            self._write_row_group()
+        while batch.num_rows:
+            part = batch.slice(0, ROW_GROUP_ROWS - self._pending_rows)
+            batch = batch.slice(part.num_rows)
+            self._pending.append(part)
+            self._pending_rows += part.num_rows
+            self._pending_bytes += part.nbytes
+            if self._pending_rows >= ROW_GROUP_ROWS or self._pending_bytes >= ROW_GROUP_BYTES:
+                self._write_row_group()
 
     def finish(self) -> TableFile:
         """Write what is left, and describe the file."""

@@ -15,7 +15,7 @@ from airflow_annotation.datasets.parquet import read_row_groups
 from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.datasets.versions import Written
 from airflow_annotation.labels.tables import ALL_SCHEMAS, SCHEMAS, LabelTables
-from airflow_annotation.media.storage import copy_files
+from airflow_annotation.media.storage import copy_files, local_path
 
 
 class Spool:
@@ -38,6 +38,11 @@ class Spool:
             path = folder / files[table].path
             with path.fs.open(path.path, "rb") as file:
                 yield from read_row_groups(file)
+
+    def local_files(self, table: str) -> list[str] | None:
+        """Return the paths of a table's files, in the order of :meth:`read`; None if they are elsewhere."""
+        paths = [local_path(str(folder / files[table].path)) for folder, files in self.parts]
+        return None if None in paths else [str(path) for path in paths]
 
     def batches(self) -> Iterator[LabelTables]:
         """Yield the rows of the three tables as batches of whole items."""

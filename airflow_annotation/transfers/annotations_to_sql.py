@@ -106,7 +106,11 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
                 deleted = warehouse.delete_rows(
                     connection, table, project.uri, None if landing.full else landing.replaced
                 )
-                warehouse.write_rows(connection, table, self.checked(spool.read(name)))
+                batches = self.checked(spool.read(name))
+                if (files := spool.local_files(name)) is None:
+                    warehouse.write_rows(connection, table, batches)
+                else:
+                    warehouse.write_files(connection, table, files, batches)
                 if landing.full:
                     rows[name] = spool.rows[name]
                 elif deleted < 0 or name not in SCHEMAS:

@@ -328,6 +328,22 @@ class Warehouse:
                     rows = [dict(zip(names, row, strict=True)) for row in rows]
                 connection.exec_driver_sql(str(insert), rows)
 
+    def write_files(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        files: Sequence[str],  # noqa: ARG002 - what others override
+        batches: Iterable[pa.RecordBatch],
+    ) -> None:
+        """Add the rows of Parquet files to a table, in the connection's transaction.
+
+        :param connection: to the database
+        :param table: one of the three, or ``agreement``
+        :param files: paths on this machine
+        :param batches: the same rows, for databases that do not read files
+        """
+        self.write_rows(connection, table, batches)
+
     def delete_rows(self, connection: sa.Connection, table: sa.Table, project: str, item_ids: pa.Array | None) -> int:
         """Delete the rows of a project; return how many, or -1 if the driver can't say.
 

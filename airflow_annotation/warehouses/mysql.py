@@ -1,7 +1,8 @@
 """MySQL and MariaDB: types that lose nothing, and rows by large INSERTs.
 
 The text of an INSERT is made of whole columns and of many rows, which takes the server little longer than LOAD DATA
-and needs no right beyond INSERT, no file, and no setting of the client or of the server.
+and needs no right beyond INSERT, no file, and no setting of the client or of the server. It is made in a thread, while
+the server takes in what came before.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.dialects.mysql import mysqlconnector
 
 from airflow_annotation.datasets.list_text import lists_to_json
+from airflow_annotation.warehouses.ahead import made_ahead
 from airflow_annotation.warehouses.base import INSERT_ROWS, Warehouse, quoted_database, quoted_host
 from airflow_annotation.warehouses.native_type import NativeType
 from airflow_annotation.warehouses.views import ViewSql
@@ -115,19 +117,14 @@ class MySqlWarehouse(Warehouse):
             other.exec_driver_sql(f"KILL QUERY {own}")
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
-        """Insert rows, many by one statement."""
-        name = _NAMES.format_table(table)
-        cursor: Any = connection.connection.cursor()
+        """Insert rows, many by one statement; their batches are read in another thread."""
+        driver: Any = connection.connection.driver_connection
+        cursor = driver.cursor()
+        # Connector/Python's cursor searches the whole statement for a second one.
+        execute = getattr(driver, "cmd_query", cursor.execute)
         try:
-            for batch in batches:
-                for offset in range(0, batch.num_rows, INSERT_ROWS):
-                    part = batch.slice(offset, INSERT_ROWS)
-                    # Most columns are null for most types of labels, and a NULL that is not there costs nothing.
-                    used = [key for key in part.schema.names if part.column(key).null_count < part.num_rows]
-                    columns = ", ".join(map(_NAMES.quote, used))
-                    start = f"INSERT INTO {name} ({columns}) VALUES ".encode()  # noqa: S608 - names are quoted
-                    for values in _values(part.select(used)):
-                        cursor.execute(start + values)
+            for statement in made_ahead(_inserts(_NAMES.format_table(table), batches)):
+                execute(statement)
         finally:
             cursor.close()
 
@@ -140,6 +137,22 @@ def _connect(connection: Any, _: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(_SESSION)
     cursor.close()
+
+
+def _inserts(table: str, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
+    """Yield the statements that insert rows.
+
+    :param table: its quoted name
+    """
+    for batch in batches:
+        for offset in range(0, batch.num_rows, INSERT_ROWS):
+            part = batch.slice(offset, INSERT_ROWS)
+            # Most columns are null for most types of labels, and a NULL that is not there costs nothing.
+            used = [key for key in part.schema.names if part.column(key).null_count < part.num_rows]
+            columns = ", ".join(map(_NAMES.quote, used))
+            start = f"INSERT INTO {table} ({columns}) VALUES ".encode()  # noqa: S608 - names are quoted
+            for values in _values(part.select(used)):
+                yield start + values
 
 
 def _values(batch: pa.RecordBatch) -> Iterator[bytes]:

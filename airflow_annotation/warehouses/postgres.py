@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -20,6 +19,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 from airflow_annotation.datasets.list_text import lists_to_json, lists_to_text
+from airflow_annotation.warehouses.ahead import made_ahead
 from airflow_annotation.warehouses.base import Warehouse, quoted_database, quoted_host
 from airflow_annotation.warehouses.views import ViewSql
 
@@ -78,7 +78,7 @@ class PostgresWarehouse(Warehouse):
         statement = f"COPY {name} ({columns}) FROM STDIN WITH (FORMAT csv)"
         cursor: Any = connection.connection.cursor()
         try:
-            for content in _made_ahead(_copy_texts(table, batches)):
+            for content in made_ahead(_copy_texts(table, batches)):
                 if hasattr(cursor, "copy_expert"):  # psycopg2
                     content.seek(0)
                     cursor.copy_expert(statement, content)
@@ -87,15 +87,6 @@ class PostgresWarehouse(Warehouse):
                         copy.write(content.getbuffer())
         finally:
             cursor.close()
-
-
-def _made_ahead(contents: Iterator[io.BytesIO]) -> Iterator[io.BytesIO]:
-    """Yield each content while the next one is being made."""
-    with ThreadPoolExecutor(1, thread_name_prefix="copy-rows") as maker:
-        ahead = maker.submit(next, contents, None)
-        while (content := ahead.result()) is not None:
-            ahead = maker.submit(next, contents, None)
-            yield content
 
 
 def _copy_texts(table: sa.Table, batches: Iterable[pa.RecordBatch]) -> Iterator[io.BytesIO]:

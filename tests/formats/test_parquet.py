@@ -189,6 +189,21 @@ def test_a_dataset_of_a_newer_release_is_not_touched(tmp_path: Path) -> None:
         write(str(tmp_path), [boxes(5)])
 
 
+def test_row_groups_have_the_rows_that_readers_are_fastest_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 100)
+    batches = [boxes(count, first=first) for first, count in ((0, 7), (100, 80), (200, 300))]
+    written = write(str(tmp_path), batches)
+    metadata = pq.read_metadata(tmp_path / written.files["labels"][0].path)
+    rows = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    total = sum(batch.labels.num_rows for batch in batches)
+    assert rows == [100] * (total // 100) + [total % 100]
+    assert read_dataset(str(tmp_path))["labels"].equals(collect_tables(batches)["labels"])
+    _, landed = read_landed_tables(str(tmp_path))
+    assert collect_tables(landed)["labels"].equals(collect_tables(batches)["labels"])
+
+
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "ROW_GROUP_BYTES", 2**20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 from pathlib import Path
 
@@ -11,6 +12,9 @@ import sqlalchemy as sa
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.warehouses.base import Warehouse
 from airflow_annotation.warehouses.registry import open_warehouse
+from tests.support.databases import Database
+from tests.support.generated import boxes, rows_of
+from tests.transfers.conftest import Land
 
 pytest.importorskip("duckdb_engine")
 PROJECT = "label-studio://host/projects/1"
@@ -68,3 +72,23 @@ def test_a_turn_ends_however_the_landing_does(
         first.lock(connection, PROJECT)
         connection.invalidate()
         lock(second)
+
+
+@pytest.mark.parametrize("folder", ["plain", "project=other", "some [1] *"])
+def test_rows_land_from_files_in_any_folder(
+    duckdb_database: Database, land: Land, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
+    land(duckdb_database.operator(), [boxes(5)])
+    land(duckdb_database.operator(), [boxes(6)])
+    assert duckdb_database.rows() == rows_of([boxes(6)])
+
+
+def test_a_database_that_may_read_no_files_is_given_the_rows(warehouses: tuple[Warehouse, Warehouse]) -> None:
+    warehouse, _ = warehouses
+    table, batch = warehouse.tables["labels"], boxes(5).labels
+    with warehouse.engine.begin() as connection:
+        connection.exec_driver_sql("SET enable_external_access = false")
+        warehouse.write_files(connection, table, ["/no/such/file"], [batch])
+        assert connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one() == batch.num_rows
