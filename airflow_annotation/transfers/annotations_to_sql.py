@@ -111,6 +111,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
                     warehouse.write_rows(connection, table, batches)
                 else:
                     warehouse.write_files(connection, table, files, batches)
+                self.check_not_stopped()  # a database that reads the files has asked for no batch
                 if landing.full:
                     rows[name] = spool.rows[name]
                 elif deleted < 0 or name not in SCHEMAS:

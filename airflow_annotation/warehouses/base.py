@@ -151,9 +151,12 @@ class Warehouse:
                 if not there.has_table(table.name, schema=table.schema)
                 or set(table.columns.keys()) - self.columns(connection, table)
             ]
+            has_landed = not incomplete and bool(self.read_landings(connection, project))
         for table in incomplete:
             self._prepare_table(table)
         self._create_views(views)
+        if has_landed:
+            return
         if not self._has_transactions():
             raise AnnotationError(
                 f"{self.engine.driver} has no transactions, so a landing could be seen half done: land in an object "
@@ -317,11 +320,16 @@ class Warehouse:
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
         """Add rows to a table, in the connection's transaction."""
-        names = table.columns.keys()
-        insert = table.insert().compile(dialect=connection.dialect, column_keys=names)
+        inserts: dict[tuple[str, ...], Any] = {}
         for batch in batches:
             for start in range(0, batch.num_rows, INSERT_ROWS):
                 part = batch.slice(start, INSERT_ROWS)
+                # Most columns are null for most types of labels, and a null that is not there costs nothing.
+                names = tuple(name for name in part.schema.names if part.column(name).null_count < part.num_rows)
+                if (insert := inserts.get(names)) is None:
+                    insert = inserts[names] = table.insert().compile(
+                        dialect=connection.dialect, column_keys=list(names)
+                    )
                 columns = [_bound_values(part.column(name), table.c[name].type, connection.dialect) for name in names]
                 rows: list[Any] = list(zip(*columns, strict=True))
                 if not insert.positional:
@@ -355,9 +363,13 @@ class Warehouse:
         own = [table.c.project == project]
         if item_ids is not None:
             ids = (item_ids.slice(start, self.ids_at_once) for start in range(0, len(item_ids), self.ids_at_once))
-            own = [sa.and_(*own, table.c.item_id.in_(some.to_pylist())) for some in ids]
+            own = [sa.and_(*own, self.is_among(table.c.item_id, some.to_pylist())) for some in ids]
         counts = [connection.execute(table.delete().where(rows)).rowcount for rows in own]
         return -1 if any(count < 0 for count in counts) else sum(counts)
+
+    def is_among(self, column: sa.ColumnElement[Any], ids: list[str]) -> sa.ColumnElement[bool]:
+        """Return the condition that a column is one of some ids, :attr:`ids_at_once` at most."""
+        return column.in_(ids)
 
     def count_rows(self, connection: sa.Connection, table: sa.Table, project: str) -> int:
         """Return how many rows of a project a table has."""

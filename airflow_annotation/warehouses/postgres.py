@@ -52,6 +52,7 @@ class PostgresWarehouse(Warehouse):
         pa.list_(pa.int32()): postgresql.ARRAY(sa.Integer()),
     }
     has_indexes = True
+    ids_at_once = 100_000
     isolation = {"isolation_level": "REPEATABLE READ"}  # noqa: RUF012
     view_sql = ViewSql(
         number="l.bbox[{number}]",
@@ -68,6 +69,10 @@ class PostgresWarehouse(Warehouse):
         place = "localhost" if not host or host.startswith("/") else quoted_host(url)  # or a Unix socket's folder
         inner = f"{quote(schema or 'public')}/{quote(table)}"
         return f"postgres://{place}:{url.port or _PORT}/{quoted_database(url)}/{inner}"
+
+    def is_among(self, column: sa.ColumnElement[Any], ids: list[str]) -> sa.ColumnElement[bool]:
+        """Return the condition, with one parameter for all ids."""
+        return column == sa.any_(sa.literal(ids, postgresql.ARRAY(sa.Text())))
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
         """Copy rows into a table; their batches are read in another thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ class SqliteWarehouse(Warehouse):
     key_text = sa.Text()
     types = {**Warehouse.types, pa.timestamp("us", tz="UTC"): _TIMESTAMP}  # noqa: RUF012 - declared by the base
     has_indexes = True
+    ids_at_once = 100_000
     isolation = {_READS: True}  # noqa: RUF012
     view_sql = ViewSql(
         number="json_extract(l.bbox, '$[{place}]')",
@@ -58,6 +60,11 @@ class SqliteWarehouse(Warehouse):
                 # Another landing may be doing the same.
                 connection.cursor().execute("PRAGMA journal_mode = WAL")
         super().prepare(project, views)
+
+    def is_among(self, column: sa.ColumnElement[Any], ids: list[str]) -> sa.ColumnElement[bool]:
+        """Return the condition, with one parameter for all ids."""
+        values = sa.func.json_each(json.dumps(ids)).table_valued("value")
+        return column.in_(sa.select(values.c.value))
 
 
 def _make_private_file(path: str | None) -> None:

@@ -97,13 +97,13 @@ def test_only_changed_items_are_read_and_written_and_the_result_is_that_of_a_ful
     now = [boxes(4), boxes(3, first=4, per_item=5), boxes(2, first=20)]  # 4, 5, 6 edited; 7, 8, 9 gone; 20, 21 new
     written: list[int] = []
 
-    def count(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
+    def count(warehouse: Any, connection: Any, table: Any, files: list[str], batches: Iterable[pa.RecordBatch]) -> None:
         rows = pa.Table.from_batches(batches, SCHEMAS[table.name.removeprefix(database.prefix)])
         written.extend([rows.num_rows] if rows.num_rows else [])
-        write_rows(warehouse, connection, table, rows.to_batches())
+        write_files(warehouse, connection, table, files, rows.to_batches())
 
-    write_rows = database.warehouse_class.write_rows
-    monkeypatch.setattr(database.warehouse_class, "write_rows", count)
+    write_files = database.warehouse_class.write_files
+    monkeypatch.setattr(database.warehouse_class, "write_files", count)
     monkeypatch.setattr(postgres, "COPY_ROWS", 5)
     landed = land(database.operator(), now)
     assert {name: landed[name] for name in ("full", "changed_items", "removed_items", "unchanged_items")} == {

@@ -132,12 +132,12 @@ def test_readers_see_the_last_landing_until_the_next_is_committed(
     land(database.operator(), [boxes(10)])
     seen: list[Rows] = []
 
-    def watch(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
-        write_rows(warehouse, connection, table, batches)
+    def watch(warehouse: Any, connection: Any, table: Any, files: list[str], batches: Iterable[pa.RecordBatch]) -> None:
+        write_files(warehouse, connection, table, files, batches)
         seen.append(database.rows())
 
-    write_rows = database.warehouse_class.write_rows
-    monkeypatch.setattr(database.warehouse_class, "write_rows", watch)
+    write_files = database.warehouse_class.write_files
+    monkeypatch.setattr(database.warehouse_class, "write_files", watch)
     land(database.operator(), [boxes(4, per_item=1)])
     assert seen == [rows_of([boxes(10)])] * 3
     assert database.rows() == rows_of([boxes(4, per_item=1)])
@@ -154,12 +154,14 @@ def test_a_killed_landing_is_taken_back(database: Database, land: Land, monkeypa
     land(database.operator(), [boxes(10)])
     task = database.operator()
 
-    def killed(warehouse: Any, connection: Any, table: Any, batches: Iterable[pa.RecordBatch]) -> None:
+    def killed(
+        warehouse: Any, connection: Any, table: Any, files: list[str], batches: Iterable[pa.RecordBatch]
+    ) -> None:
         task.on_kill()
-        write_rows(warehouse, connection, table, batches)
+        write_files(warehouse, connection, table, files, batches)
 
-    write_rows = database.warehouse_class.write_rows
-    monkeypatch.setattr(database.warehouse_class, "write_rows", killed)
+    write_files = database.warehouse_class.write_files
+    monkeypatch.setattr(database.warehouse_class, "write_files", killed)
     with pytest.raises(AnnotationError, match="stopped"):
         land(task, [boxes(4, per_item=1)])
     assert database.rows() == rows_of([boxes(10)])
