@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.exceptions import AirflowNotFoundException  # type: ignore[attr-defined]  # Airflow 3.1 has it only here
 from airflow.sdk import BaseHook
@@ -57,13 +57,24 @@ def make_engine(conn_id: str) -> sa.Engine:
     """
     import sqlalchemy as sa
 
+    from airflow_annotation.warehouses.registry import DIALECTS
+
     hook = find_sql_hook(conn_id)
-    engine: sa.Engine = hook.get_sqlalchemy_engine(
-        engine_kwargs={
-            "creator": hook.get_conn,  # what the connection's extras say holds for these connections too
-            "poolclass": sa.pool.NullPool,
-            "hide_parameters": True,  # rows do not belong in error messages
-            "future": True,  # SQLAlchemy 1.4, which Airflow 3.1 has, then works like 2
-        }
-    )
+    options: dict[str, Any] = {
+        "creator": hook.get_conn,  # what the connection's extras say holds for these connections too
+        "poolclass": sa.pool.NullPool,
+        "hide_parameters": True,  # rows do not belong in error messages
+        "future": True,  # SQLAlchemy 1.4, which Airflow 3.1 has, then works like 2
+    }
+    connection = BaseHook.get_connection(conn_id)
+    if drivername := DIALECTS.get(str(connection.conn_type)):
+        url = sa.URL.create(drivername, host=connection.host, port=connection.port, database=connection.schema)
+        try:
+            return sa.create_engine(url, **options)
+        except sa.exc.NoSuchModuleError as error:
+            raise AnnotationError(
+                f"SQLAlchemy does not know the database of connection {conn_id!r}: "
+                f"pip install '{_DISTRIBUTION}[{connection.conn_type}]'."
+            ) from error
+    engine: sa.Engine = hook.get_sqlalchemy_engine(engine_kwargs=options)
     return engine

@@ -9,6 +9,7 @@ from airflow_annotation.warehouses.duckdb import DuckDBWarehouse
 from airflow_annotation.warehouses.mysql import MySqlWarehouse
 from airflow_annotation.warehouses.oracle import OracleWarehouse
 from airflow_annotation.warehouses.postgres import PostgresWarehouse
+from airflow_annotation.warehouses.redshift import RedshiftWarehouse
 from airflow_annotation.warehouses.snowflake import SnowflakeWarehouse
 from airflow_annotation.warehouses.sql_server import SqlServerWarehouse
 from airflow_annotation.warehouses.sqlite import SqliteWarehouse
@@ -23,10 +24,14 @@ WAREHOUSES: Final[dict[str, type[Warehouse]]] = {
     "mysql": MySqlWarehouse,
     "oracle": OracleWarehouse,
     "postgresql": PostgresWarehouse,
+    "redshift": RedshiftWarehouse,
     "snowflake": SnowflakeWarehouse,
     "sqlite": SqliteWarehouse,
 }
 """By the name that SQLAlchemy's dialect has."""
+
+DIALECTS: Final[dict[str, str]] = {"redshift": "redshift+redshift_connector"}
+"""By the type of a connection: SQLAlchemy's dialect, where the engine of its hook is for another driver."""
 
 
 def open_warehouse(engine: sa.Engine, table_prefix: str = "", schema: str | None = None) -> Warehouse:

@@ -1,0 +1,81 @@
+"""Redshift: types that its tables may have, and rows by INSERTs of many rows.
+
+No test has landed in one. The statements land in Postgres, whose family they are of, and compile in Redshift's dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+from urllib.parse import quote
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeEngine
+
+from airflow_annotation.datasets.list_text import lists_to_json
+from airflow_annotation.warehouses.base import INSERT_ROWS, Warehouse, quoted_database, quoted_host
+
+PARAMETERS: Final = 32_000
+"""Of one statement; its protocol counts them with 15 bits."""
+
+_PORT: Final = 5439
+_LONGEST: Final = 65_535
+_TEXT: Final = sa.String(_LONGEST)
+_PREFIX_OF_CONFLICTS: Final = "1023"
+"""Redshift's own number of an error: another transaction was faster, so that both are not serializable."""
+
+
+class RedshiftWarehouse(Warehouse):
+    """Redshift, through redshift_connector. No text is longer than 65,535 bytes; lists and JSON are text."""
+
+    has_keys = False  # they would be enforced nowhere
+    json_type: TypeEngine[Any] = _TEXT  # type: ignore[misc]  # a SUPER has texts of the same length
+    key_text = sa.String(255)
+    types = {  # noqa: RUF012 - declared by the base
+        **Warehouse.types,
+        pa.string(): _TEXT,
+        pa.float64(): postgresql.DOUBLE_PRECISION(),
+        pa.timestamp("us", tz="UTC"): postgresql.TIMESTAMP(timezone=True),
+    }
+
+    @classmethod
+    def table_uri(cls, url: sa.URL, table: str, schema: str | None) -> str:
+        """Return the asset URI of a table; its schema is always part of it."""
+        inner = f"{quote(schema or 'public')}/{quote(table)}"
+        return f"redshift://{quoted_host(url) or 'localhost'}:{url.port or _PORT}/{quoted_database(url)}/{inner}"
+
+    def is_conflict(self, error: Exception) -> bool:
+        """Return whether another transaction was faster."""
+        reason = str(getattr(error, "orig", None) or error)
+        return _PREFIX_OF_CONFLICTS in reason and "serializable" in reason.lower()
+
+    def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
+        """Insert rows, many by one statement: one of its own for each row would take as long as the many."""
+        names = connection.dialect.identifier_preparer
+        for batch in batches:
+            for offset in range(0, batch.num_rows, INSERT_ROWS):
+                part = batch.slice(offset, INSERT_ROWS)
+                used = [key for key in part.schema.names if part.column(key).null_count < part.num_rows]
+                start = f"INSERT INTO {names.format_table(table)} ({', '.join(map(names.quote, used))}) VALUES "  # noqa: S608 - names are quoted
+                rows = list(zip(*(_values(part.column(key)) for key in used), strict=True))
+                row, at_once = f"({', '.join(['%s'] * len(used))})", PARAMETERS // len(used)
+                for first in range(0, len(rows), at_once):
+                    some = rows[first : first + at_once]
+                    values = tuple(value for one in some for value in one)
+                    connection.exec_driver_sql(start + ", ".join([row] * len(some)), values)
+
+    def _claim(self, project: str) -> None:
+        """Give a project its row in ``landings`` if it has none. No key keeps out a second one: a lock does."""
+        own = self.landings.c.project == project
+        with self.engine.begin() as connection:
+            name = connection.dialect.identifier_preparer.format_table(self.landings)
+            connection.exec_driver_sql(f"LOCK TABLE {name}")
+            if not connection.execute(sa.select(self.landings.c.project).where(own)).first():
+                connection.execute(self.landings.insert().values(project=project))
+
+
+def _values(column: pa.Array) -> list[Any]:
+    values: list[Any] = (lists_to_json(column) if pa.types.is_list(column.type) else column).to_pylist()
+    return values
