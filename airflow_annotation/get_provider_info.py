@@ -26,6 +26,15 @@ _FIELDS_OF_ALL: Final = {
 """What all connection forms have."""
 
 
+def _concurrency(default: int) -> dict[str, Any]:
+    """Return the field of a connection's form for how many requests are under way at once."""
+    return {
+        "label": "Concurrency",
+        "description": "Requests that reading and sending a project may have under way at once, 1 to 64",
+        "schema": {"type": ["integer", "null"], "default": default},
+    }
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's metadata, as ``provider_info.schema.json`` and ``provider.yaml.schema.json`` define it."""
     return {
@@ -165,6 +174,7 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": {"type": ["string", "null"]},
                     },
                     **_FIELDS_OF_ALL,
+                    "concurrency": _concurrency(4),
                     "headers": {
                         "label": "Headers",
                         "description": "JSON object of headers to send along, for a proxy in front of the server",
@@ -217,6 +227,7 @@ def get_provider_info() -> dict[str, Any]:
                         "schema": {"type": ["string", "null"]},
                     },
                     **_FIELDS_OF_ALL,
+                    "concurrency": _concurrency(16),
                 },
             },
         ],

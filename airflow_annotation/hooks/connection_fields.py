@@ -6,13 +6,18 @@ import json
 import os
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from airflow_annotation.exceptions import AnnotationError
 
 if TYPE_CHECKING:
     from airflow.sdk import Connection
+
+CONCURRENCY: Final = 4
+"""Requests that bulk reading and sending may have under way at once, where the connection does not say it."""
+
+MOST_CONCURRENCY: Final = 64
 
 
 def connection_form_widgets(conn_type: str) -> dict[str, Any]:
@@ -90,6 +95,18 @@ def read_polls_per_minute(extra: Mapping[str, Any]) -> float:
     :raises AnnotationError: it is no number above 0
     """
     return _read_number(extra, "polls_per_minute", "number of requests", default=60.0)
+
+
+def read_concurrency(extra: Mapping[str, Any], *, default: int = CONCURRENCY) -> int:
+    """Return the extra field ``concurrency``.
+
+    :raises AnnotationError: it is no whole number from 1 to :data:`MOST_CONCURRENCY`
+    """
+    what = f"whole number of requests from 1 to {MOST_CONCURRENCY}"
+    number = _read_number(extra, "concurrency", what, default=float(default))
+    if number != int(number) or number > MOST_CONCURRENCY:
+        raise AnnotationError(f"The connection's extra field concurrency is no {what}: {extra['concurrency']!r}.")
+    return int(number)
 
 
 def _read_number(extra: Mapping[str, Any], name: str, what: str, *, default: float) -> float:

@@ -12,6 +12,7 @@ from httpx_retries import Retry, RetryTransport
 
 from airflow_annotation.transport.metering import AsyncMeteredTransport, MeteredTransport, RequestMeter
 from airflow_annotation.transport.pacing import AsyncPacedTransport, PacedTransport, RequestPace
+from airflow_annotation.transport.width import AsyncWatchedTransport, Width
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds, at most, until a server that does not answer the connection counts as unreachable."""
@@ -67,10 +68,14 @@ def make_async_client(
     verify: ssl.SSLContext | None = None,
     pace: RequestPace | None = None,
     meter: RequestMeter | None = None,
+    width: Width | None = None,
     auth: httpx.Auth | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> httpx.AsyncClient:
-    """Like :func:`make_client`, for coroutines, whose requests have each a policy of their own."""
+    """Like :func:`make_client`, for coroutines, whose requests have each a policy of their own.
+
+    :param width: is told where the server says that it is overloaded
+    """
     context = verify or httpx.create_ssl_context()
     transport: httpx.AsyncBaseTransport = AsyncProxyTransport(
         lambda proxy: httpx.AsyncHTTPTransport(verify=context, proxy=proxy)
@@ -79,6 +84,8 @@ def make_async_client(
         transport = AsyncMeteredTransport(transport, meter)
     if pace is not None:
         transport = AsyncPacedTransport(transport, pace)
+    if width is not None:
+        transport = AsyncWatchedTransport(transport, width)
     return httpx.AsyncClient(
         auth=auth, headers=headers, timeout=timeout_of(timeout), transport=RetryTransport(transport)
     )

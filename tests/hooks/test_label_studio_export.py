@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import export, task_pages
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
@@ -17,7 +16,8 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import collect_tables
-from devtools.label_studio import USERNAME, LabelStudio
+from devtools.label_studio import API_KEY, USERNAME, LabelStudio
+from tests.servers.faults import Fault, SeenRequest, fault_server
 from tests.support.read_options import with_options
 
 CONFIG = """
@@ -171,17 +171,18 @@ def test_a_piece_that_fails_is_asked_for_in_halves(
 ) -> None:
     monkeypatch.setattr(export, "_SMALLEST_PIECE", 2)
     add_tasks(client, project, [{"data": {"image": str(n)}} for n in range(7)])
-    read_with, asked = client.read_with, []
+    asked = []
 
-    def fail_on_large_pieces(method: str, path: str, reader: Any, **arguments: Any) -> Any:
-        if path.endswith("export"):
-            asked.append(len(arguments["params"]) - 2)
-            if asked[-1] > 2:
-                raise AnnotationRequestError("The proxy gave up.", status_code=status_code)
-        return read_with(method, path, reader, **arguments)
+    def fail_on_large_pieces(request: SeenRequest) -> Fault | None:
+        if "/export" not in request.path:
+            return None
+        asked.append(request.path.count("ids%5B%5D"))
+        return Fault(status=status_code) if asked[-1] > 2 else None
 
-    monkeypatch.setattr(client, "read_with", fail_on_large_pieces)
-    assert len(read(client, project)["items"]) == 7
+    with fault_server(client.url) as proxy:
+        proxy.choose = fail_on_large_pieces
+        behind = LabelStudioClient(url=proxy.url, api_key=API_KEY, attempts=0)
+        assert len(read(behind, project)["items"]) == 7
     assert asked == [7, 3, 1, 2, 4, 2, 2]
 
 

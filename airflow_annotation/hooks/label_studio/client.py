@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypedDict, TypeVar, overload
@@ -31,6 +32,7 @@ from httpx_retries import Retry
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError, MediaError
 from airflow_annotation.hooks.answers import Answer, decode_json
+from airflow_annotation.hooks.connection_fields import CONCURRENCY
 from airflow_annotation.hooks.errors import connection_error
 from airflow_annotation.hooks.label_studio.auth import LabelStudioAuth
 from airflow_annotation.hooks.label_studio.errors import TOOL, check_response
@@ -38,6 +40,7 @@ from airflow_annotation.transport.clients import make_async_client, make_client,
 from airflow_annotation.transport.metering import RequestMeter
 from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.transport.retries import retry_policy
+from airflow_annotation.transport.width import Width
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
@@ -87,6 +90,7 @@ class LabelStudioClient:
     :param attempts: how often a failed request is repeated at most
     :param pace: how many requests may go out a minute; None for no limit
     :param meter: counts the requests
+    :param concurrency: how many requests bulk reading and sending may have under way at once
     """
 
     def __init__(
@@ -100,8 +104,10 @@ class LabelStudioClient:
         attempts: int = 5,
         pace: RequestPace | None = None,
         meter: RequestMeter | None = None,
+        concurrency: int = CONCURRENCY,
     ) -> None:
         self.url = self.app_url = _checked_url(url)
+        self.concurrency = concurrency
         self._attempts = attempts
         self._pace = pace
         self._meter = meter
@@ -171,18 +177,36 @@ class LabelStudioClient:
     async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any: ...
     async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any:
         """Like :meth:`read`, for triggers. Opens a connection each time: they poll rarely, and have no end."""
-        answer = self._answer(lambda response: decode_json(response, type_))
+        async with self.open() as connections:
+            return await connections.read_with(
+                method, path, lambda response: decode_json(response, type_), params=params
+            )
+
+    @asynccontextmanager
+    async def open(self, width: Width | None = None) -> AsyncIterator[AsyncRequests]:
+        """Give connections for requests from coroutines, which are closed at the end, whatever is under way.
+
+        :param width: is told where the server says that it is overloaded
+        """
+        http = make_async_client(
+            auth=self._auth,
+            headers=self._headers,
+            timeout=self._timeout,
+            verify=self._ssl_context,
+            pace=self._pace,
+            meter=self._meter,
+            width=width,
+        )
+        async with http:
+            yield AsyncRequests(self, http)
+
+    async def _aread(
+        self, http: httpx.AsyncClient, method: str, path: str, read: Callable[[httpx.Response], T], *, params: Any
+    ) -> T:
+        answer = self._answer(read)
         extensions = {"retry": answer.within_async(self._retry(method))}
         with connection_error(TOOL, self.url):
-            async with make_async_client(
-                auth=self._auth,
-                headers=self._headers,
-                timeout=self._timeout,
-                verify=self._ssl_context,
-                pace=self._pace,
-                meter=self._meter,
-            ) as http:
-                return answer.of(await http.request(method, self._url(path), params=params, extensions=extensions))
+            return answer.of(await http.request(method, self._url(path), params=params, extensions=extensions))
 
     def media_request(self, media_uri: str) -> tuple[str, dict[str, str]]:
         """Return the URL of a file on the server, and the headers to send along; any other URI as it is, without.
@@ -247,6 +271,18 @@ class LabelStudioClient:
             )
         except OSError as error:
             raise AnnotationError(f"The connection's ca_bundle {self._verify!r} cannot be read: {error}.") from error
+
+
+class AsyncRequests:
+    """Requests of a :class:`LabelStudioClient` from coroutines, on connections that are kept open."""
+
+    def __init__(self, client: LabelStudioClient, http: httpx.AsyncClient) -> None:
+        self._client = client
+        self._http = http
+
+    async def read_with(self, method: str, path: str, read: Callable[[httpx.Response], T], *, params: Any = None) -> T:
+        """Like :meth:`LabelStudioClient.read_with`."""
+        return await self._client._aread(self._http, method, path, read, params=params)
 
 
 def project_path(project_id: str) -> str:

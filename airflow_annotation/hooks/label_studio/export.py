@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import Final, NamedTuple
 
 import httpx
@@ -24,8 +22,8 @@ import pyarrow.compute as pc
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError, AnnotationRequestError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.answers import reading
-from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.label_studio.task_pages import Task, condition, list_page, list_pages
+from airflow_annotation.hooks.label_studio.client import AsyncRequests, LabelStudioClient, project_path
+from airflow_annotation.hooks.label_studio.task_pages import Task, alist_page, condition, list_page, list_pages
 from airflow_annotation.hooks.progress_log import ReadProgress
 from airflow_annotation.labels.json_repair import split_records
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
@@ -34,6 +32,8 @@ from airflow_annotation.labels.lenient import decode_lenient
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.transport.read_ahead import read_ahead
+from airflow_annotation.transport.width import Width
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ _TOO_LONG: Final = frozenset({400, 414, 431})
 _SMALLEST_PIECE: Final = 50
 """Items below which a piece that fails is not halved any more: something else is wrong."""
 
-_PIECES_AHEAD: Final = 2
+_PIECE_BYTES: Final = 16 * 2**20
+"""Of an export: where items turn out to be larger, fewer of them are asked for at a time, as some pieces are held."""
 
 _PREDICTIONS: Final = "id,predictions,result,model_version,score,created_at,updated_at"
 
@@ -185,17 +186,10 @@ class _PieceReader:
 
     def pieces(self, ids: Iterator[int]) -> Iterator[_Piece]:
         """Yield the pieces in order, while the next ones are being fetched."""
-        with ThreadPoolExecutor(_PIECES_AHEAD, thread_name_prefix="label-studio-export") as pool:
-            ahead: deque[Future[list[_Piece]]] = deque()
-            try:
-                for piece_ids in self._split(ids):
-                    ahead.append(pool.submit(self._fetch, piece_ids))
-                    if len(ahead) > _PIECES_AHEAD:
-                        yield from ahead.popleft().result()
-                while ahead:
-                    yield from ahead.popleft().result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+        width = Width(self._client.concurrency)
+        reads = (partial(self._fetch, ids=piece) for piece in self._split(ids))
+        for pieces in read_ahead(reads, lambda: self._client.open(width), width, size=_count_bytes):
+            yield from pieces
 
     def _split(self, ids: Iterator[int]) -> Iterator[list[int]]:
         piece: list[int] = []
@@ -210,15 +204,16 @@ class _PieceReader:
         if piece:
             yield piece
 
-    def _fetch(self, ids: list[int]) -> list[_Piece]:
+    async def _fetch(self, requests: AsyncRequests, ids: list[int]) -> list[_Piece]:
         """Fetch items, in halves where the server fails on all of them at once; then what follows is halved too."""
         try:
             params = [("exportType", "JSON"), ("download_all_tasks", "true"), *(("ids[]", str(id_)) for id_ in ids)]
-            export, counted = self._client.read_with(
-                "GET", f"{project_path(self._project_id)}export", _export, params=params
-            )
-            unfinished = self._list_unfinished(ids) if self._has_unfinished else frozenset()
-            predictions = self._fetch_predictions(counted) if self._include_predictions else {}
+            path = f"{project_path(self._project_id)}export"
+            export, counted = await requests.read_with("GET", path, _export, params=params)
+            if len(export) > _PIECE_BYTES:
+                self._piece_items = max(min(self._piece_items, len(ids) * _PIECE_BYTES // len(export)), 1)
+            unfinished = await self._list_unfinished(requests, ids) if self._has_unfinished else frozenset()
+            predictions = await self._fetch_predictions(requests, counted) if self._include_predictions else {}
             return [_Piece(export, unfinished, predictions)]
         except AnnotationError as error:
             too_long = isinstance(error, AnnotationRequestError) and error.status_code in _TOO_LONG
@@ -227,19 +222,21 @@ class _PieceReader:
             self._query_bytes = min(self._query_bytes, _query_bytes(ids) // 2)
             log.warning("%s Asking for the %d items in halves.", error, len(ids))
             middle = len(ids) // 2
-            return self._fetch(ids[:middle]) + self._fetch(ids[middle:])
+            return await self._fetch(requests, ids[:middle]) + await self._fetch(requests, ids[middle:])
 
-    def _list_unfinished(self, ids: list[int]) -> frozenset[int]:
-        page = list_page(self._client, self._project_id, Task, _UNFINISHED, selected=ids)
+    async def _list_unfinished(self, requests: AsyncRequests, ids: list[int]) -> frozenset[int]:
+        page = await alist_page(requests, self._project_id, Task, _UNFINISHED, selected=ids)
         return frozenset(task.id for task in page.tasks)
 
-    def _fetch_predictions(self, counted: Iterable[_CountedTask]) -> dict[int, list[msgspec.Raw]]:
+    async def _fetch_predictions(
+        self, requests: AsyncRequests, counted: Iterable[_CountedTask]
+    ) -> dict[int, list[msgspec.Raw]]:
         """Fetch the predictions of exported items. The export has their ids only."""
         ids = [task.id for task in counted if task.total_predictions]
         if not ids:
             return {}
-        page = list_page(
-            self._client, self._project_id, _PredictedTask, selected=ids, fields="all", include=_PREDICTIONS
+        page = await alist_page(
+            requests, self._project_id, _PredictedTask, selected=ids, fields="all", include=_PREDICTIONS
         )
         return {task.id: task.predictions for task in page.tasks}
 
@@ -263,6 +260,10 @@ def _export(response: httpx.Response) -> tuple[bytes, list[_CountedTask]]:
     with reading(response):
         counted = [decode_lenient(task, _CountedTask) for task in split_records(response.content)]
     return response.content, counted
+
+
+def _count_bytes(pieces: list[_Piece]) -> int:
+    return sum(len(piece.export) for piece in pieces)
 
 
 def _query_bytes(ids: Iterable[int]) -> int:

@@ -25,6 +25,7 @@ from airflow_annotation.hooks.annotation import (
 )
 from airflow_annotation.hooks.connection_fields import (
     read_bool,
+    read_concurrency,
     read_extra,
     read_object,
     read_timeout,
@@ -70,7 +71,8 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
     a legacy token or a personal access token. Extras: ``verify_ssl`` (default true), ``ca_bundle`` (path of the
     certificates to trust), ``timeout`` (seconds, default 60), ``headers`` (JSON object, for a proxy in front of the
     server), ``local_files_document_root`` (the server's ``LOCAL_FILES_DOCUMENT_ROOT``, where workers see the same
-    files), ``polls_per_minute`` (requests that waiting in a triggerer may cost, default 60). A host
+    files), ``polls_per_minute`` (requests that waiting in a triggerer may cost, default 60), ``concurrency`` (requests
+    that reading and sending a project may have under way at once, default 4; fewer while the server is slow). A host
     without a scheme is asked by ``https``, unless it is this machine or the schema field says ``http``.
 
     :param label_studio_conn_id: the connection
@@ -358,6 +360,7 @@ def client_from_connection(
         attempts=attempts,
         pace=pace,
         meter=RequestMeter(connection.conn_id, "label_studio"),
+        concurrency=read_concurrency(extra),
     )
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any, BinaryIO, Final
 from urllib.parse import urlsplit
 
@@ -73,6 +74,17 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
     mime_type: str
 
 
+class SentFiles(msgspec.Struct):
+    """What became of files.
+
+    :param ids: the server's, of those that were sent
+    :param refused: those that the server refused, and why
+    """
+
+    ids: list[int] = []
+    refused: list[tuple[MediaFile, AnnotationRequestError]] = []
+
+
 class _Sent(msgspec.Struct):
     file_upload_ids: list[int]
 
@@ -93,30 +105,33 @@ class MediaFiles:
         self._project_id = project_id
         self._known_keys = known_keys
         self._unused: dict[str, str] | None = None
-        self._sent: list[int] = []
+        self._lock = Lock()
 
-    def send(self, files: list[MediaFile]) -> list[tuple[MediaFile, AnnotationRequestError]]:
-        """Send files in one request, without those that an interrupted upload left on the server.
-
-        :return: those that the server refused, and why
-        """
-        if self._unused is None:
-            self._find_unused()
+    def send(self, files: list[MediaFile]) -> SentFiles:
+        """Send files in one request, without those that an interrupted upload left on the server. Safe in threads."""
+        with self._lock:
+            if self._unused is None:
+                self._find_unused()
+        sent = SentFiles()
         missing = [file for file in files if file.name not in (self._unused or {})]
-        if not missing:
-            return []
-        return send_without_refused(missing, lambda part: send_until_taken(part, self._post, self._find_stored))
 
-    def take_paths(self) -> dict[str, str]:
-        """Return where the server has the files sent since the last call, and those that did not need sending.
+        def post(part: list[MediaFile]) -> None:
+            sent.ids += self._post(part)
 
+        if missing:
+            sent.refused += send_without_refused(missing, lambda part: send_until_taken(part, post, self._find_stored))
+        return sent
+
+    def find_paths(self, ids: list[int]) -> dict[str, str]:
+        """Return where the server has files that were sent, and those that did not need sending.
+
+        :param ids: of the files that were sent
         :return: the value of a task's data by the name of the file
         """
         paths = dict(self._unused or {})
-        for start in range(0, len(self._sent), _IDS_IN_URL):
-            ids = self._sent[start : start + _IDS_IN_URL]
-            paths |= self._list({"ids": json.dumps(ids, separators=(",", ":"))})
-        self._sent.clear()
+        for start in range(0, len(ids), _IDS_IN_URL):
+            asked = ids[start : start + _IDS_IN_URL]
+            paths |= self._list({"ids": json.dumps(asked, separators=(",", ":"))})
         return paths
 
     def _find_unused(self) -> None:
@@ -134,10 +149,11 @@ class MediaFiles:
         there = (self._unused or {}) | self._list({"all": "true"})
         found = [file for file in files if file.name in there]
         # These alone: the list has all files of the project.
-        self._unused = (self._unused or {}) | {file.name: there[file.name] for file in found}
+        with self._lock:
+            self._unused = (self._unused or {}) | {file.name: there[file.name] for file in found}
         return found
 
-    def _post(self, files: list[MediaFile]) -> None:
+    def _post(self, files: list[MediaFile]) -> list[int]:
         for file in files:
             file.file.seek(0)
         answer = self._client.read(
@@ -149,7 +165,7 @@ class MediaFiles:
             files=[(f"file{number}", (file.name, file.file, file.mime_type)) for number, file in enumerate(files)],
             repeatable=False,
         )
-        self._sent += answer.file_upload_ids
+        return answer.file_upload_ids
 
     def _list(self, params: dict[str, str]) -> dict[str, str]:
         path = f"/api/projects/{self._project_id}/file-uploads"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import httpx
 import msgspec
 
 from airflow_annotation.hooks.answers import decode_json, reading
-from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.client import AsyncRequests, LabelStudioClient
 from airflow_annotation.labels.lenient import decode_lenient
 
 PAGE_TASKS: Final = 1000
@@ -102,13 +102,25 @@ def list_page(
     :param conditions: all to be fulfilled
     :param choices: see :func:`task_query`
     """
+    query = task_query(project_id, conditions, **choices)
+    return client.read_with("GET", TASKS_PATH, _page_reader(type_), params=query)
 
+
+async def alist_page(
+    requests: AsyncRequests, project_id: str, type_: type[T], conditions: Sequence[Condition] = (), **choices: Any
+) -> TaskPage[T]:
+    """Like :func:`list_page`, from coroutines."""
+    query = task_query(project_id, conditions, **choices)
+    return await requests.read_with("GET", TASKS_PATH, _page_reader(type_), params=query)
+
+
+def _page_reader(type_: type[T]) -> Callable[[httpx.Response], TaskPage[T]]:
     def read(response: httpx.Response) -> TaskPage[T]:
         page = decode_json(response, TaskPage[msgspec.Raw])
         with reading(response):
             return TaskPage([decode_lenient(task, type_) for task in page.tasks], page.total)
 
-    return client.read_with("GET", TASKS_PATH, read, params=task_query(project_id, conditions, **choices))
+    return read
 
 
 def list_pages(

@@ -153,7 +153,7 @@ class _Upload:
         self._own_keys: set[int] = set()
         self._files = MediaFiles(client, project_id, known_keys=self._known_keys)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read-media")
-        self._requests = UploadRequests(self._files, self._tasks, self._report)
+        self._requests = UploadRequests(self._files, self._tasks, self._report, concurrency=client.concurrency)
 
     def run(self, items: Iterable[MediaItem]) -> UploadReport:
         progress = UploadProgress(length_hint(items, 0))

@@ -1,16 +1,16 @@
 """Items that are ready, on their way into a Label Studio project: files in bounded requests, then tasks that show them.
 
-One thread sends while others read, so that the server is never waited for with nothing read, and no more is held than a
-request's files and the next one's. On Label Studio's own server a second sender gained nothing.
+Threads send while others read, so that the server is never waited for with nothing read. Files go in several requests
+at once, as many as the connection allows, but for one: a thread of its own makes tasks, one request after the other, so
+that tasks have the order of their items. No more bytes are under way than two requests have at most.
 """
 
 from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -28,9 +28,7 @@ TASKS_PER_IMPORT: Final = 1000
 BYTES_PER_IMPORT: Final = 16 * 1024 * 1024
 """Of the tasks' data, which the last of them may exceed: a text may be as long as a book."""
 
-_SENDS_AHEAD: Final = 2
-
-T = TypeVar("T")
+_IMPORTS_AHEAD: Final = 2
 
 
 class ReadyItem(msgspec.Struct, kw_only=True, eq=False):
@@ -59,6 +57,18 @@ class ReadyItem(msgspec.Struct, kw_only=True, eq=False):
 class _Outcome(msgspec.Struct):
     created: int = 0
     failures: list[tuple[ReadyItem, str]] = []
+    file_ids: list[int] = []
+
+
+class _Sending(NamedTuple):
+    """A request that is under way.
+
+    :param outcome: what becomes of it
+    :param size: bytes of its files; 0 where it makes tasks
+    """
+
+    outcome: Future[_Outcome]
+    size: int
 
 
 class UploadRequests:
@@ -67,14 +77,20 @@ class UploadRequests:
     :param files: of the project
     :param tasks: of the project
     :param report: of the upload
+    :param concurrency: how many requests may be under way at once
     """
 
-    def __init__(self, files: MediaFiles, tasks: ItemTasks, report: UploadReport) -> None:
+    def __init__(self, files: MediaFiles, tasks: ItemTasks, report: UploadReport, *, concurrency: int) -> None:
         self._files = files
         self._tasks = tasks
         self._report = report
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="send-media")
-        self._sending: deque[Future[_Outcome]] = deque()
+        self._senders = ThreadPoolExecutor(max(concurrency - 1, 1), thread_name_prefix="send-media")
+        # A single thread sends an import's files before it comes to the import.
+        self._importer = ThreadPoolExecutor(1, thread_name_prefix="make-tasks") if concurrency > 1 else self._senders
+        self._concurrency = concurrency
+        self._sending: deque[_Sending] = deque()
+        self._sent: list[Future[_Outcome]] = []
+        """The requests with files of the items of the next import."""
         self._request: list[tuple[ReadyItem, MediaFile]] = []
         self._request_bytes = 0
         self._import: list[ReadyItem] = []
@@ -118,38 +134,54 @@ class UploadRequests:
         """Send what is left, and wait until all is there."""
         self._send_import()
         while self._sending:
-            self._count(self._sending.popleft())
+            self._count_first()
 
     def shut_down(self) -> None:
-        """Stop after the request that is under way."""
-        self._sender.shutdown(cancel_futures=True)
+        """Stop after the requests that are under way."""
+        for pool in (self._senders, self._importer):
+            pool.shutdown(cancel_futures=True)
 
     def _send_request(self) -> None:
         if self._request:
-            self._submit(self._send_files, self._request)
+            self._make_room(self._request_bytes)
+            outcome = self._senders.submit(self._send_files, self._request)
+            self._sending.append(_Sending(outcome, max(self._request_bytes, 1)))
+            self._sent.append(outcome)
         self._request, self._request_bytes = [], 0
 
     def _send_import(self) -> None:
         self._send_request()
         if self._import:
-            self._submit(self._create_tasks, self._import)
-        self._import, self._import_files, self._import_bytes = [], 0, 0
+            while sum(not sending.size for sending in self._sending) >= _IMPORTS_AHEAD:
+                self._count_first()
+            outcome = self._importer.submit(self._create_tasks, self._import, self._sent)
+            self._sending.append(_Sending(outcome, 0))
+        self._import, self._sent = [], []
+        self._import_files = self._import_bytes = 0
 
-    def _submit(self, send: Callable[[list[T]], _Outcome], parts: list[T]) -> None:
-        while len(self._sending) >= _SENDS_AHEAD:
-            self._count(self._sending.popleft())
-        self._sending.append(self._sender.submit(send, parts))
+    def _make_room(self, size: int) -> None:
+        """Wait until files of this many bytes can be sent beside what is under way."""
+        while self._sending and (
+            len(self._sending) > self._concurrency
+            or sum(sending.size for sending in self._sending) + size > 2 * BYTES_PER_REQUEST
+        ):
+            self._count_first()
 
-    def _count(self, sending: Future[_Outcome]) -> None:
-        outcome = sending.result()
+    def _count_first(self) -> None:
+        """Wait for the first request that is under way; raise the error of any."""
+        for sending in self._sending:
+            if sending.outcome.done():
+                sending.outcome.result()
+        outcome = self._sending.popleft().outcome.result()
         self._report.uploaded += outcome.created
         for item, reason in outcome.failures:
             self.fail(item, reason)
 
     def _send_files(self, parts: list[tuple[ReadyItem, MediaFile]]) -> _Outcome:
         files = {file.name: file for _, file in parts}  # what is there twice has one file
-        refused = {file.name: str(error) for file, error in self._files.send(list(files.values()))}
-        outcome = _Outcome()
+        sent = self._files.send(list(files.values()))
+        refused = {file.name: str(error) for file, error in sent.refused}
+        outcome = _Outcome(file_ids=sent.ids)
         for item, file in parts:
             file.file.close()
             if file.name in refused:
@@ -157,8 +189,8 @@ class UploadRequests:
                 outcome.failures.append((item, refused[file.name]))
         return outcome
 
-    def _create_tasks(self, items: list[ReadyItem]) -> _Outcome:
-        paths = self._files.take_paths()
+    def _create_tasks(self, items: list[ReadyItem], sent: list[Future[_Outcome]]) -> _Outcome:
+        paths = self._files.find_paths([id_ for files in sent for id_ in files.result().file_ids])
         taken = [item for item in items if not item.is_refused]
         for item in taken:
             if item.media is not None:

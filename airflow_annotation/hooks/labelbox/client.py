@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+CONCURRENCY: Final = 16
+"""Requests that may be under way at once where the connection does not say it: Labelbox runs on many machines."""
+
 _UPLOAD: Final = """mutation UploadFile($file: Upload!, $contentLength: Int!, $sign: Boolean) {
     uploadFile(file: $file, contentLength: $contentLength, sign: $sign) { url }
 }"""
@@ -60,6 +63,7 @@ class LabelboxClient:
     :param attempts: how often a failed request is repeated at most
     :param pace: how many requests may go out a minute; None for no limit. What goes through the SDK is not counted
     :param meter: counts the requests, also those of the SDK
+    :param concurrency: how many files bulk reading and sending may have under way at once
     """
 
     def __init__(
@@ -73,7 +77,9 @@ class LabelboxClient:
         attempts: int = 5,
         pace: RequestPace | None = None,
         meter: RequestMeter | None = None,
+        concurrency: int = CONCURRENCY,
     ) -> None:
+        self.concurrency = concurrency
         self._api_key = api_key.strip()
         self.endpoint = endpoint
         self.rest_endpoint = rest_endpoint

@@ -15,7 +15,7 @@ from airflow_annotation.exceptions import AnnotationAnswerError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import FILTERED_ROWS, chunks
-from airflow_annotation.hooks.labelbox.export_stream import export_blocks, export_lines
+from airflow_annotation.hooks.labelbox.export_stream import export_blocks, export_lines, make_export, read_blocks
 from airflow_annotation.hooks.labelbox.people import id_finder
 from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.progress_log import ReadProgress
@@ -45,8 +45,11 @@ _PAGE_SIZE: Final = 100
 _FILTERED_EXPORTS: Final = 20
 """Exports of chosen data rows that take less than one of all, of which the lines of the others are left out."""
 
-_MASKS_AT_ONCE: Final = 16
-_MASKS_AHEAD: Final = 64
+_EXPORTS_AT_ONCE: Final = 4
+"""Exports that Labelbox is asked to make at once, at most."""
+
+_MASKS_AHEAD: Final = 4
+"""Masks that are held, for each that is under way."""
 
 
 class _DataRow(msgspec.Struct):
@@ -92,7 +95,7 @@ def read_tables(
     """
     normalized = found.ontology["normalized"] if found.ontology else {"tools": [], "classifications": []}
     progress = ReadProgress(project)
-    with ThreadPoolExecutor(_MASKS_AT_ONCE, thread_name_prefix="labelbox-masks") as pool:
+    with ThreadPoolExecutor(client.concurrency, thread_name_prefix="labelbox-masks") as pool:
         source = ExportSource(
             project=project.uri,
             project_id=project.id,
@@ -124,9 +127,25 @@ def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | N
     if len(chosen) > _FILTERED_EXPORTS * FILTERED_ROWS:
         yield from _chosen_lines(export_lines(client, project_id, _PARAMS), frozenset(chosen))
         return
-    for ids in chunks(chosen, FILTERED_ROWS):
-        yield from export_blocks(client, project_id, params=_PARAMS, filters={"data_row_ids": ids})
-        yield b"\n"  # a line that was cut off at the end of one export must not run into the next
+    at_once = min(client.concurrency, _EXPORTS_AT_ONCE)
+    with ThreadPoolExecutor(at_once, thread_name_prefix="labelbox-exports") as pool:
+        ahead: deque[Future[str]] = deque()
+        try:
+            for ids in chunks(chosen, FILTERED_ROWS):
+                filters = {"data_row_ids": ids}
+                ahead.append(pool.submit(make_export, client, project_id, params=_PARAMS, filters=filters))
+                if len(ahead) > at_once:
+                    yield from _read_blocks(client, ahead.popleft())
+            while ahead:
+                yield from _read_blocks(client, ahead.popleft())
+        finally:
+            for making in ahead:
+                making.cancel()
+
+
+def _read_blocks(client: LabelboxClient, making: Future[str]) -> Iterator[bytes]:
+    yield from read_blocks(client, making.result())
+    yield b"\n"  # a line that was cut off at the end of one export must not run into the next
 
 
 def _chosen_lines(lines: Iterable[bytes], ids: Collection[str]) -> Iterator[bytes]:
@@ -151,7 +170,7 @@ def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: Mask
         try:
             for url in urls:
                 ahead.append(pool.submit(read_file, url))
-                if len(ahead) > _MASKS_AHEAD:
+                if len(ahead) > _MASKS_AHEAD * client.concurrency:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()

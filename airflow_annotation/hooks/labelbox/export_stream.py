@@ -9,7 +9,9 @@ from __future__ import annotations
 import itertools
 import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -35,6 +37,9 @@ _FILE: Final = """query ExportFile($id: ID!, $offset: UInt64!) {
     }
 }"""
 _BLOCK_BYTES: Final = 1 << 20
+_FILES_AT_ONCE: Final = 4
+_LARGEST_AHEAD: Final = 8 << 20
+"""Bytes of a file that is held whole while those before it are used. Larger ones are read as they are used."""
 
 
 def export_blocks(
@@ -52,15 +57,55 @@ def export_blocks(
     :param filters: which data rows to export, by the SDK's names (``ProjectExportFilters``)
     :raises AnnotationProjectNotFoundError: there is no such project
     """
+    yield from read_blocks(client, make_export(client, project_id, params=params, filters=filters))
+
+
+def make_export(
+    client: LabelboxClient,
+    project_id: str,
+    *,
+    params: Mapping[str, bool] | None = None,
+    filters: Mapping[str, Any] | None = None,
+) -> str:
+    """Have Labelbox make an export, see :func:`export_blocks`, and return the id of its task."""
     with missing_project(client.app_url, project_id):
-        task_id = repeat(lambda: _export(client, project_id, params, filters))
+        return repeat(lambda: _export(client, project_id, params, filters))
+
+
+def read_blocks(client: LabelboxClient, task_id: str) -> Iterator[bytes]:
+    """Yield an export that has been made. Files of it are read ahead while Labelbox is asked for the next ones.
+
+    Where a file is tells only the answer for the one before, so that these are asked for one after the other.
+    """
     header = client.query(_SIZE, "task.exportMetadataHeader", _Header | None, id=task_id)
-    total = int(header.total_size) if header else 0
+    at_once = min(client.concurrency, _FILES_AT_ONCE)
+    with ThreadPoolExecutor(at_once, thread_name_prefix="labelbox-export") as pool:
+        ahead: deque[Future[list[bytes]] | Iterator[bytes]] = deque()
+        try:
+            for offset, file in _list_files(client, task_id, int(header.total_size) if header else 0):
+                blocks = _read_file(client, task_id, offset, file)
+                is_small = file.offsets.end - offset < _LARGEST_AHEAD
+                ahead.append(pool.submit(list, blocks) if is_small else blocks)
+                if len(ahead) > at_once:
+                    yield from _wait(ahead.popleft())
+            while ahead:
+                yield from _wait(ahead.popleft())
+        finally:
+            for reading in ahead:
+                if isinstance(reading, Future):
+                    reading.cancel()
+
+
+def _wait(reading: Future[list[bytes]] | Iterator[bytes]) -> Iterable[bytes]:
+    return reading.result() if isinstance(reading, Future) else reading
+
+
+def _list_files(client: LabelboxClient, task_id: str, total: int) -> Iterator[tuple[int, _File]]:
     offset = 0
     while offset < total:
-        for block in _read_file(client, task_id, offset):
-            offset += len(block)
-            yield block
+        file = client.query(_FILE, "task.exportFileFromOffset", _File, id=task_id, offset=str(offset))
+        yield offset, file
+        offset = int(file.offsets.end) + 1
 
 
 def export_rows(
@@ -143,7 +188,7 @@ class _File(msgspec.Struct):
     offsets: _Offsets
 
 
-def _read_file(client: LabelboxClient, task_id: str, offset: int) -> Iterator[bytes]:
+def _read_file(client: LabelboxClient, task_id: str, offset: int, file: _File) -> Iterator[bytes]:
     """Yield the file that begins at an offset, in blocks. Asked for again, it goes on where it broke off.
 
     A block waits until more has come, or the whole file has. So a file that is another one is noticed before any of it
@@ -151,7 +196,8 @@ def _read_file(client: LabelboxClient, task_id: str, offset: int) -> Iterator[by
     """
     given: list[int] = []  # checksums of the blocks that have been used
     for attempt in itertools.count(1):
-        file = client.query(_FILE, "task.exportFileFromOffset", _File, id=task_id, offset=str(offset))
+        if attempt > 1:
+            file = client.query(_FILE, "task.exportFileFromOffset", _File, id=task_id, offset=str(offset))
         expected = int(file.offsets.end) - offset + 1
         done, waiting = 0, b""
         try:

@@ -22,11 +22,12 @@ from airflow_annotation.hooks.annotation import (
     UploadReport,
 )
 from airflow_annotation.hooks.connection_fields import (
+    read_concurrency,
     read_extra,
     read_timeout,
 )
 from airflow_annotation.hooks.labelbox import progress, projects
-from airflow_annotation.hooks.labelbox.client import LabelboxClient, checked_url
+from airflow_annotation.hooks.labelbox.client import CONCURRENCY, LabelboxClient, checked_url
 from airflow_annotation.hooks.storages import Storage, StorageSync
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
 from airflow_annotation.labels.item_filter import ItemFilter
@@ -72,7 +73,8 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
     ``rest_endpoint`` (``/api/v1`` at the host), ``app_url`` (what people open; the host with ``app.`` for ``api.``),
     ``iam_integration`` (name or id of the integration by which Labelbox reads buckets), ``global_key_namespace`` (kept
     in front of item keys, since global keys are unique in the organization), ``timeout`` (seconds, default 60),
-    ``polls_per_minute`` (requests that waiting in a triggerer may cost, default 60).
+    ``polls_per_minute`` (requests that waiting in a triggerer may cost, default 60), ``concurrency`` (masks and files
+    that reading and sending a project may have under way at once, default 16).
 
     :param labelbox_conn_id: the connection
     """
@@ -353,6 +355,7 @@ def client_from_connection(
         attempts=attempts,
         pace=pace,
         meter=RequestMeter(connection.conn_id, "labelbox"),
+        concurrency=read_concurrency(extra, default=CONCURRENCY),
     )
 
 

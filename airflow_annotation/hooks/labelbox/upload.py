@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 ITEMS_AT_ONCE: Final = 500
 """Items of which one task makes data rows."""
 
-_FILES_AT_ONCE: Final = 8
-
 
 def upload_items(
     client: LabelboxClient,
@@ -141,7 +139,7 @@ class _Upload:
         wanted = (item for item in items if self._is_wanted(item))
         making: Future[_Outcome] | None = None
         with (
-            ThreadPoolExecutor(_FILES_AT_ONCE, thread_name_prefix="send-media") as files,
+            ThreadPoolExecutor(self._client.concurrency, thread_name_prefix="send-media") as files,
             ThreadPoolExecutor(1, thread_name_prefix="make-data-rows") as maker,
         ):
             for chunk in self._prepared(wanted, files, is_empty=is_empty):

@@ -1,0 +1,109 @@
+"""Pieces that are read side by side and used one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
+from typing import Any, Final, TypeVar
+
+from airflow_annotation.transport.width import Width
+
+_SPARE: Final = 2
+"""Pieces beyond the width that are held: the others go on while the first is waited for."""
+
+ClientT = TypeVar("ClientT")
+T = TypeVar("T")
+
+
+def read_ahead(
+    reads: Iterable[Callable[[ClientT], Awaitable[T]]],
+    open_client: Callable[[], AbstractAsyncContextManager[ClientT]],
+    width: Width,
+    *,
+    size: Callable[[T], int],
+) -> Iterator[T]:
+    """Yield what is read, in order, while the next pieces are being read.
+
+    An error of any piece is raised as soon as the caller asks for the next one, also where others before it are still
+    under way. Then, and when the caller stops, the others are cancelled: their connections are closed, and no thread is
+    left when the generator has ended.
+
+    :param reads: each reads a piece; they are taken as the pieces before are used
+    :param open_client: of all requests, which is closed at the end
+    :param width: how many are read at once. Some more are held at most
+    :param size: of a piece, in bytes
+    """
+    with _event_loop() as loop:
+        opened = AsyncExitStack()
+        client = _run(opened.enter_async_context(open_client()), loop)
+        turns = asyncio.Condition()
+        under_way = 0
+
+        async def read_in_turn(read: Callable[[ClientT], Awaitable[T]]) -> T:
+            nonlocal under_way
+            async with turns:
+                await turns.wait_for(lambda: under_way < width.now)
+                under_way += 1
+            started = time.monotonic()
+            try:
+                piece = await read(client)
+                width.count(time.monotonic() - started, size(piece))
+                return piece
+            finally:
+                under_way -= 1
+                async with turns:
+                    turns.notify_all()
+
+        ahead: deque[Future[T]] = deque()
+        try:
+            for read in reads:
+                ahead.append(asyncio.run_coroutine_threadsafe(read_in_turn(read), loop))
+                while len(ahead) >= width.now + _SPARE:
+                    yield _first(ahead)
+            while ahead:
+                yield _first(ahead)
+        finally:
+            _run(_cancel_all(), loop)
+            _run(opened.aclose(), loop)
+
+
+def _first(ahead: deque[Future[T]]) -> T:
+    """Wait for the first piece and return it; raise the error of any of them as soon as there is one."""
+    while True:
+        for piece in ahead:
+            if piece.done() and piece.exception() is not None:
+                piece.result()
+        if ahead[0].done():
+            return ahead.popleft().result()
+        wait([piece for piece in ahead if not piece.done()], return_when=FIRST_COMPLETED)
+
+
+@contextmanager
+def _event_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """Run an event loop in a thread of its own, while the block runs."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        _run(loop.shutdown_default_executor(), loop)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+def _run(coroutine: Coroutine[Any, Any, T], loop: asyncio.AbstractEventLoop) -> T:
+    return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+
+
+async def _cancel_all() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
