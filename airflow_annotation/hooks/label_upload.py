@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -20,6 +20,10 @@ from airflow_annotation.labels.media import Size
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Row, Submission
 from airflow_annotation.media.key_index import KnownItem
+
+_WINDOW_ITEMS: Final = 200
+_WINDOW_LABELS: Final = 10_000
+"""Items that are held at a time, to be asked for together, and about how many labels of them."""
 
 
 def check_replaceable(mode: UploadMode, on_existing: OnExisting) -> None:
@@ -61,6 +65,9 @@ class LabelUpload(ABC):
         self._pieces = self._bytes = 0
         self.report = UploadReport()
 
+    def prepare(self, item_keys: Sequence[str]) -> None:  # noqa: B027 - tools that know all items have nothing to do
+        """Ask the tool for the items that come next, before any of them is asked for."""
+
     @abstractmethod
     def find(self, item_key: str) -> KnownItem | None:
         """Return the item with this key, None if the project has none."""
@@ -89,21 +96,23 @@ class LabelUpload(ABC):
         """Go through the submissions, and send the labels of the items that have none of this version."""
         progress = UploadProgress()
         seen: set[int] = set()
-        for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):
-            item = self.find(item_key)
-            if item is None:
-                self.report.fail(item_key, f"The project has no item {item_key!r}.")
-            elif item.id in seen:
-                self.report.fail(
-                    item_key, f"The labels of item {item_key!r} come in several places: order the rows by item_key."
-                )
-            elif self.has_labels(item, group):
-                self.report.skipped += 1
-            else:
-                self._add(item_key, item, group)
-            if item is not None:
-                seen.add(item.id)
-            progress.log(self.report)
+        for window in _windows(submissions):
+            self.prepare([item_key for item_key, _ in window])
+            for item_key, group in window:
+                item = self.find(item_key)
+                if item is None:
+                    self.report.fail(item_key, f"The project has no item {item_key!r}.")
+                elif item.id in seen:
+                    self.report.fail(
+                        item_key, f"The labels of item {item_key!r} come in several places: order the rows by item_key."
+                    )
+                elif self.has_labels(item, group):
+                    self.report.skipped += 1
+                else:
+                    self._add(item_key, item, group)
+                if item is not None:
+                    seen.add(item.id)
+                progress.log(self.report)
         self._send()
         progress.log(self.report, last=True)
         return self.report
@@ -144,3 +153,17 @@ class LabelUpload(ABC):
         self._pieces = self._bytes = 0
         if parts:
             self.send(parts)
+
+
+def _windows(submissions: Iterable[Submission]) -> Iterator[list[tuple[str, list[Submission]]]]:
+    """Yield items with their submissions, some items at a time, fewer where they have many labels."""
+    window: list[tuple[str, list[Submission]]] = []
+    labels = 0
+    for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):
+        window.append((item_key, list(group)))
+        labels += sum(len(submission.labels) for submission in window[-1][1])
+        if len(window) == _WINDOW_ITEMS or labels >= _WINDOW_LABELS:
+            yield window
+            window, labels = [], 0
+    if window:
+        yield window

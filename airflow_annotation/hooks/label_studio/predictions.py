@@ -7,7 +7,7 @@ no other way to make annotations in bulk, and one by one they take it a hundred 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -17,11 +17,12 @@ from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationE
 from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
 from airflow_annotation.hooks.label_studio.actions import act_on_tasks
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
+from airflow_annotation.hooks.label_studio.item_lookup import ItemLookup
 from airflow_annotation.hooks.label_studio.prediction_doubles import remove_prediction_doubles
 from airflow_annotation.hooks.label_studio.projects import change_project, get_label_config
 from airflow_annotation.hooks.label_studio.sending import send_without_refused
-from airflow_annotation.hooks.label_studio.task_pages import condition, list_pages
+from airflow_annotation.hooks.label_studio.single_predictions import are_few, send_one_by_one
+from airflow_annotation.hooks.label_studio.task_pages import PAGE_TASKS, condition, list_pages, list_selected
 from airflow_annotation.hooks.label_upload import LabelUpload, Part, check_replaceable
 from airflow_annotation.hooks.late_requests import send_until_taken
 from airflow_annotation.labels.columns import positive_number
@@ -33,14 +34,17 @@ from airflow_annotation.labels.label_studio.results import results_from_labels
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.media import Size
 from airflow_annotation.labels.submissions import Row, Submission
-from airflow_annotation.media.key_index import KeyIndex, KnownItem
+from airflow_annotation.media.key_index import KnownItem
 
 PREDICTIONS_PER_REQUEST: Final = 2000
 BYTES_PER_REQUEST: Final = 16 * 2**20
-"""Each request has the server count the predictions of all tasks of the project again, so they must not be many; and
-proxies give up on a request after a minute, of which each prediction takes some milliseconds."""
+"""Each request has the server count the predictions of all tasks of the project again, so they must not be many, and
+few predictions for a large project go one by one (``single_predictions.py``); and proxies give up on a request after a
+minute, of which each prediction takes some milliseconds. Of two at once, one would count without the other's."""
 
 ANNOTATIONS_PER_REQUEST: Final = 500
+
+_VERSIONS: Final = "id,predictions,model_version"
 
 _REQUEST_SECONDS: Final = 300.0
 """A request that is given up while the server still works on it would be sent again, and be in the project twice."""
@@ -129,9 +133,13 @@ class _Upload(LabelUpload):
         self._dialogues: dict[int, dict[str, Any]] = {}
         """Of tasks in whose dialogues characters are not what the tool counts."""
         self._contents = Contents(self._config)
-        self._items = KeyIndex(self._read_items())
+        self._items = ItemLookup(client, project_id, self._config, self._note_item)
         self._predicted: dict[int, int] = {}
-        """How many predictions of this version tasks had before, at most."""
+        """How many predictions of this version tasks had before, at most: those of all tasks, or those asked for."""
+        self._are_all_predicted = False
+        """Whether all tasks with predictions of this version are known."""
+        self._has_several = True
+        """Whether tasks may have more predictions of this version than they were given."""
         self._count = 0
         """How many predictions of this version the project had when it was asked last."""
         self._unannotated: dict[int, int] = {}
@@ -141,8 +149,7 @@ class _Upload(LabelUpload):
 
     def go_through(self, submissions: Iterable[Submission], *, on_existing: OnExisting) -> UploadReport:
         may_be_deleted = on_existing == "replace" and self._delete_version()
-        self._predicted = dict(self._tasks_with_version())
-        self._has_several = self._count > len(self._predicted)
+        self._are_all_predicted = not self._find_alike() or (self._count <= PAGE_TASKS and self._list_predicted())
         report = self.run(submissions)
         self._annotate()
         self._remove_doubles(self._doubtful)
@@ -152,12 +159,31 @@ class _Upload(LabelUpload):
             self._show_version()
         return report
 
-    def _read_items(self) -> Iterator[tuple[int, KnownItem]]:
-        for hash_, task_id, data in ItemTasks(self._client, self._project_id, config=self._config).read():
-            if dialogues := wide_dialogues(data, self._config):
-                self._dialogues[task_id] = dialogues
-            self._contents.add(task_id, data)
-            yield hash_, _known_item(task_id, data)
+    def _note_item(self, task_id: int, data: Mapping[str, Any]) -> KnownItem:
+        if dialogues := wide_dialogues(data, self._config):
+            self._dialogues[task_id] = dialogues
+        self._contents.add(task_id, data)
+        return _known_item(task_id, data)
+
+    def prepare(self, item_keys: Sequence[str]) -> None:
+        """Ask for the tasks of these items, and which of them have predictions of this version."""
+        if not self._items.has_all:
+            self._dialogues, self._contents = {}, Contents(self._config)
+            self._items.prepare(item_keys)
+        if self._are_all_predicted:
+            return
+        if self._items.has_all:
+            self._are_all_predicted = self._list_predicted()
+            return
+        ids = [item.id for item_key in item_keys if (item := self._items.find(item_key)) is not None]
+        pages = list_selected(self._client, self._project_id, _Task, ids, include=_VERSIONS)
+        counts = {task.id: self._count_mine(task) for page in pages for task in page}
+        self._predicted = {task_id: count for task_id, count in counts.items() if count}
+
+    def _list_predicted(self) -> bool:
+        self._predicted = dict(self._tasks_with_version())
+        self._has_several = self._count > len(self._predicted)
+        return True
 
     def find(self, item_key: str) -> KnownItem | None:
         return self._items.find(item_key)
@@ -213,7 +239,10 @@ class _Upload(LabelUpload):
         def send(some: list[Part]) -> None:
             doubtful.extend(send_until_taken(some, lambda rest: invalid.extend(self._import(rest)), self._find_taken))
 
-        refused = send_without_refused(parts, send)
+        if are_few(parts, self._items.total):
+            refused, doubtful = send_one_by_one(self._client, self._project_id, parts, lambda: self._import([]))
+        else:
+            refused = send_without_refused(parts, send)
         self._doubtful |= {part.item_id: len(part.pieces) for part in doubtful}
         failures = {id(part): (part, reason) for part, reason in [*((p, str(e)) for p, e in refused), *invalid]}
         for part, reason in failures.values():
@@ -263,13 +292,7 @@ class _Upload(LabelUpload):
 
     def _tasks_with_version(self, *, first: int = 0, last: int | None = None) -> Iterator[tuple[int, int]]:
         """Yield the ids of the tasks that have predictions of this version, and how many each has at most."""
-        # The server looks for versions that have this one's letters in them, so others may have to be told apart.
-        versions: Any = self._client.read(
-            "GET", f"{project_path(self._project_id)}model-versions/", list[Any] | dict[str, Any]
-        )
-        # Releases that list the versions without their counts cannot show doubles of earlier uploads this way.
-        self._count = int(versions.get(self._model_version) or 0) if isinstance(versions, dict) else 0
-        alike = [version for version in versions if self._model_version.lower() in str(version).lower()]
+        alike = self._find_alike()
         if not alike:
             return
         is_exact = alike == [self._model_version]
@@ -281,12 +304,24 @@ class _Upload(LabelUpload):
             first=first,
             last=last,
             fields="task_only" if is_exact else "all",
-            include="id,total_predictions" if is_exact else "id,predictions,model_version",
+            include="id,total_predictions" if is_exact else _VERSIONS,
         )
         for task in itertools.chain.from_iterable(pages):
-            count = sum(one.model_version == self._model_version for one in task.predictions)
+            count = self._count_mine(task)
             if is_exact or count:
                 yield task.id, task.total_predictions if is_exact else count
+
+    def _find_alike(self) -> list[Any]:
+        """Return the versions that the server finds with this one, of which it looks for the letters only."""
+        versions: Any = self._client.read(
+            "GET", f"{project_path(self._project_id)}model-versions/", list[Any] | dict[str, Any]
+        )
+        # Releases that list the versions without their counts cannot show doubles of earlier uploads this way.
+        self._count = int(versions.get(self._model_version) or 0) if isinstance(versions, dict) else 0
+        return [version for version in versions if self._model_version.lower() in str(version).lower()]
+
+    def _count_mine(self, task: _Task) -> int:
+        return sum(one.model_version == self._model_version for one in task.predictions)
 
     def _delete_version(self) -> bool:
         """Delete the version's predictions. Return whether a request for that may still come.

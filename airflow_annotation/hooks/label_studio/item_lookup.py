@@ -1,0 +1,103 @@
+"""Finding the tasks of some items in a project of any size: those that are asked for, or all of them once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
+from airflow_annotation.hooks.label_studio.task_pages import PAGE_TASKS, Task, condition, list_page
+from airflow_annotation.labels.label_studio.controls import LabelingConfig
+from airflow_annotation.labels.label_studio.task_data import find_item_key
+from airflow_annotation.media.items import key_hash
+from airflow_annotation.media.key_index import KeyIndex, KnownItem
+
+_KEYS_BYTES: Final = 3_000
+"""Of the keys of one request. They go into the URL, of which some proxies and servers take no more than 4,096 bytes."""
+
+_PAGES_EACH: Final = 4
+"""Pages that the server lists in about the time of a look-up at most: for that it goes through all tasks."""
+
+TaskData = dict[str, Any]
+NoteTask = Callable[[int, TaskData], KnownItem]
+
+
+class _Task(msgspec.Struct):
+    id: int
+    data: TaskData
+
+
+class ItemLookup:
+    """The tasks of a project, by their items' keys.
+
+    Keys are looked up some at a time, as long as that takes less than listing all tasks. All are listed, once, where
+    the project is small, where there are many keys, and where a key is not found: in the data of tasks that other
+    programs made, it may be where no filter finds it.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param config: its labeling config
+    :param note: returns what is known of a task, and is given them by id
+    """
+
+    def __init__(self, client: LabelStudioClient, project_id: str, config: LabelingConfig, note: NoteTask) -> None:
+        self._client = client
+        self._project_id = project_id
+        self._config = config
+        self._note = note
+        shown = [media.data_key for media in config.main_objects]
+        self._fields = list(dict.fromkeys(["item_key", "media_uri", *shown]))
+        self.total = list_page(client, project_id, Task, page_size=1).total
+        """How many tasks the project has."""
+        self._requests_left = self.total // PAGE_TASKS // _PAGES_EACH
+        self._found: dict[int, KnownItem] = {}
+        self._all: KeyIndex | None = None
+
+    @property
+    def has_all(self) -> bool:
+        """Whether all tasks have been listed."""
+        return self._all is not None
+
+    def prepare(self, item_keys: Sequence[str]) -> None:
+        """Find these items. What was found before is forgotten, unless all are known."""
+        if self._all is not None:
+            return
+        self._found = {}
+        requests = [list(chunk) for chunk in _chunks(item_keys)]
+        self._requests_left -= len(requests) * len(self._fields)
+        looked_up = requests if self._requests_left >= 0 else []
+        tasks = {task.id: task.data for keys in looked_up for task in self._look_up(keys)}
+        first: dict[int, int] = {}
+        for task_id in sorted(tasks):
+            first.setdefault(key_hash(find_item_key(tasks[task_id], self._config)), task_id)
+        if all(key_hash(key) in first for key in item_keys):
+            self._found = {key: self._note(task_id, tasks[task_id]) for key, task_id in first.items()}
+        else:
+            self._all = KeyIndex(self._read_all())
+
+    def find(self, item_key: str) -> KnownItem | None:
+        """Return the item with this key, one of those that were prepared; None if the project has none."""
+        return self._found.get(key_hash(item_key)) if self._all is None else self._all.find(item_key)
+
+    def _look_up(self, item_keys: list[str]) -> Iterator[_Task]:
+        """Yield the tasks that have one of these in a field where a task's key may be."""
+        for field in self._fields:
+            conditions = [condition(f"data.{field}", "in_list", "String", item_keys)]
+            yield from list_page(self._client, self._project_id, _Task, conditions, include="id,data").tasks
+
+    def _read_all(self) -> Iterator[tuple[int, KnownItem]]:
+        for hash_, task_id, data in ItemTasks(self._client, self._project_id, config=self._config).read():
+            yield hash_, self._note(task_id, data)
+
+
+def _chunks(item_keys: Iterable[str]) -> Iterator[Iterable[str]]:
+    """Yield keys that fit into a request together."""
+    used = itertools.accumulate(len(quote(key)) + len("%22%2C") for key in item_keys)
+    placed = zip(item_keys, used, strict=False)
+    for _, chunk in itertools.groupby(placed, key=lambda one: one[1] // _KEYS_BYTES):
+        yield (key for key, _ in chunk)

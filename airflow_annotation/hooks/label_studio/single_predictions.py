@@ -1,0 +1,133 @@
+"""Few predictions into a large project, one by one.
+
+A request with many predictions has Label Studio count those of all tasks of the project again: a minute for 60,000
+tasks, however few predictions it brings. One prediction has it count those of its task.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.exceptions import AnnotationRequestError
+from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.hooks.label_studio.sending import send_without_refused
+from airflow_annotation.hooks.label_studio.task_pages import list_selected
+from airflow_annotation.hooks.label_upload import Part
+from airflow_annotation.hooks.late_requests import send_until_taken
+
+_COUNTED_TASKS: Final = 500
+"""Tasks that the server counts, for a request with many, in about the time that one prediction takes."""
+
+_INCLUDED: Final = "id,total_predictions,predictions,result,model_version,score"
+
+
+class _Made(msgspec.Struct):
+    id: int
+
+
+class _Prediction(msgspec.Struct):
+    result: Any = None
+    score: float | None = None
+    model_version: str | None = None
+
+
+class _Task(msgspec.Struct):
+    id: int
+    total_predictions: int = 0
+    predictions: list[_Prediction] = []
+
+
+def are_few(parts: Sequence[Part], total: int) -> bool:
+    """Return whether predictions are sooner in a project one by one.
+
+    :param parts: the predictions of some items
+    :param total: how many tasks the project has
+    """
+    return sum(len(part.pieces) for part in parts) * _COUNTED_TASKS <= total
+
+
+def send_one_by_one(
+    client: LabelStudioClient, project_id: str, parts: list[Part], recount: Callable[[], object]
+) -> tuple[list[tuple[Part, AnnotationRequestError]], list[Part]]:
+    """Send predictions, those of several items at once, as many as the connection allows; those of an item in order.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param parts: the predictions of items that have none of their version
+    :param recount: has the server count the predictions of all tasks again
+    :return: the items of which the server refused a prediction, and those that may have predictions twice
+    :raises AnnotationRequestError: the server fails at all of them
+    """
+    doubtful: list[Part] = []
+
+    def send(part: Part) -> list[tuple[Part, AnnotationRequestError]]:
+        sender = _Sender(client, project_id, part)
+
+        def send_part(_: list[Part]) -> None:
+            if send_until_taken(list(part.pieces), sender.send, sender.find_taken):
+                doubtful.append(part)
+
+        return send_without_refused([part], send_part)
+
+    with ThreadPoolExecutor(client.concurrency, thread_name_prefix="send-predictions") as pool:
+        sending = [pool.submit(send, part) for part in parts]
+        try:
+            wait(sending, return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    # Those that an error kept from being sent are canceled, and come after it.
+    errors = [one.exception() for one in sending if not one.cancelled()]
+    for error in filter(None, errors):
+        raise error
+    refused = [one for future in sending for one in future.result()]
+    if len(refused) == len(parts) and all(error.is_transient for _, error in refused):
+        raise refused[0][1]
+    expected = {part.item_id: len(part.pieces) for part in parts} | {part.item_id: 0 for part, _ in refused}
+    pages = list_selected(client, project_id, _Task, list(expected), include="id,total_predictions")
+    # The server forgets to count while it deletes another project.
+    if any(task.total_predictions < expected[task.id] for page in pages for task in page):
+        recount()
+    return refused, doubtful
+
+
+class _Sender:
+    """Sends the predictions of one item, and asks which of them arrived."""
+
+    def __init__(self, client: LabelStudioClient, project_id: str, part: Part) -> None:
+        self._client = client
+        self._project_id = project_id
+        self._part = part
+
+    def send(self, pieces: list[msgspec.Raw]) -> None:
+        for piece in pieces:
+            self._client.read(
+                "POST",
+                "/api/predictions/",
+                _Made,
+                content=bytes(piece),
+                headers={"Content-Type": "application/json"},
+                repeatable=False,
+            )
+
+    def find_taken(self, pieces: list[msgspec.Raw]) -> list[msgspec.Raw]:
+        """Return those that the task has, by what they say."""
+        selected = [self._part.item_id]
+        pages = list_selected(self._client, self._project_id, _Task, selected, include=_INCLUDED)
+        there = Counter(_content(one) for page in pages for task in page for one in task.predictions)
+        taken = []
+        for piece in self._part.pieces:
+            content = _content(msgspec.json.decode(piece, type=_Prediction))
+            if there[content]:
+                there[content] -= 1
+                taken.append(piece)
+        wanted = {id(piece) for piece in pieces}
+        return [piece for piece in taken if id(piece) in wanted]
+
+
+def _content(prediction: _Prediction) -> bytes:
+    return msgspec.json.encode(prediction, order="sorted")
