@@ -25,6 +25,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.hooks.label_studio import export
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.export import read_tables
 from airflow_annotation.hooks.labelbox import LabelboxHook
@@ -38,7 +39,7 @@ from tests.benchmarks.test_mask_files import fill as fill_labelbox
 from tests.servers.labelbox.process import LabelboxProcess
 from tests.support.connections import airflow_connection
 
-DELAY = 0.4
+DELAY = 0.5
 """Seconds that the simulated server takes for each answer."""
 
 LABELBOX_DELAY = 0.2
@@ -110,12 +111,13 @@ def show(name: str, taken: dict[int, float]) -> None:
 
 
 @pytest.mark.benchmark
-def test_four_connections_to_a_server_that_takes_its_time() -> None:
-    tasks = 108_000
+def test_four_connections_to_a_server_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "_PIECE_ITEMS", 50)  # so that it is the waits that are measured
+    tasks = 6_000
     project = AnnotationProject(id="1", title="", url="", uri="label-studio://slow/projects/1", tool="label_studio")
     with slow_server(tasks) as url:
         taken = {width: seconds(url, project, tasks, width) for width in (1, 2, 4, 8)}
-    show(f"{DELAY} s for each answer, {tasks:,} items", taken)
+    show(f"{DELAY} s for each answer, 120 pieces", taken)
     assert taken[1] / taken[4] > 3
 
 
