@@ -14,7 +14,7 @@ _NAMES = {
     """,
     "Python and its libraries": """
         True|ValueError|TMPDIR|HTTP_PROXY|HTTPS_PROXY|KeyError: 'author'|importlib_metadata|executemany|pandas.NA|
-        predict_proba|.venv-demo|help()|psycopg2|findContours|build/benchmarks.json
+        predict_proba|.venv-demo|help()|psycopg2|findContours|findContours|build/benchmarks.json
     """,
     "SQL and databases": """
         ALTER|ALTER TABLE|AND project = '...'|CLOB|COPY|COPY INTO|CREATE STAGE|CREATE TABLE|CREATE VIEW|DATETIME(6)|

@@ -46,7 +46,7 @@ OPTIONS = get_provider_info()["config"]["annotation"]["options"]
 OPTION = re.compile(r"\[annotation\] (\w+)(?: = .+)?|AIRFLOW__ANNOTATION__(\w+)")
 PAGES_ABOUT_TESTS = {"docs/chaos.md", "docs/architecture.md"}
 PATH = re.compile(r"[\w.<>*-]*/[\w.<>*/-]*|[\w-]+\.(?:py|js|md|toml|txt)")
-AN_EXAMPLE = re.compile(r"""[\["({$<=*/~…-]|\.\w+$|\w[\w-]*://|\d|\w+\[\d|\w+(?:-<|\.\w+#)""")
+AN_EXAMPLE = re.compile(r"""build/|[\["({$<=*/~…-]|\.\w+$|\w[\w-]*://|\d|\w+\[\d|\w+(?:-<|\.\w+#)""")
 """How spans begin that show values of users and of other systems: JSON, addresses, suffixes, options."""
 MENTION = re.compile(r"`(\w+)`(?:,| and| or)?(?: `(\w+)`(?:,| and| or)?)*(?: `(\w+)`)? of `(\w+)`")
 
