@@ -10,7 +10,8 @@ _NAMES = {
         group.get_child_by_label("create")|Connection schemes (type: label_studio) shall not contain '_'|
         Could not load provider module airflow_provider_annotation|The conn_id `label_studio` isn't defined|
         no such table: task_instance|the dag is not serialized|otel_on|
-        statsd_datadog_enabled|statsd_influxdb_enabled
+        statsd_datadog_enabled|statsd_influxdb_enabled|CeleryExecutor|LocalFilesystemBackend|celery<5.7|
+        visibility_timeout
     """,
     "Python and its libraries": """
         True|ValueError|TMPDIR|HTTP_PROXY|HTTPS_PROXY|KeyError: 'author'|importlib_metadata|executemany|pandas.NA|
@@ -19,7 +20,8 @@ _NAMES = {
     "SQL and databases": """
         ALTER|ALTER TABLE|AND project = '...'|CLOB|COPY|COPY INTO|CREATE STAGE|CREATE TABLE|CREATE VIEW|DATETIME(6)|
         DATETIMEOFFSET(6)|INSERT|LOAD DATA|LONGTEXT|NVARCHAR|PRAGMA journal_mode = DELETE|TIMESTAMP WITH TIME ZONE|
-        UPDATE|USAGE|VARCHAR(255)|local_infile|max_allowed_packet|mysqlclient|unnest(points)|pyiceberg[glue]|
+        UPDATE|USAGE|VARCHAR(255)|VARCHAR(65535)|json_extract_path_text|json_parse|redshift_connector|
+        local_infile|max_allowed_packet|mysqlclient|unnest(points)|pyiceberg[glue]|
         pyiceberg[sql-postgres,s3fs]|expire_snapshots|remove_orphan_files|rewrite_data_files|
         write.target-file-size-bytes
     """,
@@ -29,7 +31,7 @@ _NAMES = {
     """,
     "Label Studio": """
         LOCAL_FILES_DOCUMENT_ROOT|LOCAL_FILES_SERVING_ENABLED=true|Debugging info is not available|Repeater|manual|
-        prediction-changed
+        prediction-changed|fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short=true
     """,
     "FiftyOne": """
         FIFTYONE_DATABASE_URI|anno_key|annotate|annotate("my_run", backend="labelstudio")|delete_annotation_run|

@@ -158,10 +158,6 @@ def check_argument(name: str, value: ast.expr) -> None:
         assert value.value in words, f"{name}={value.value!r}"
 
 
-def test_every_name_of_others_is_still_on_a_page() -> None:
-    assert {span for page in PAGES for span in spans(page)} >= NAMES_OF_OTHERS
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_parameters_are_of_what_a_page_says_they_are_of(page: str) -> None:
     known = public_callables()
