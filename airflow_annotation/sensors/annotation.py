@@ -14,10 +14,12 @@ from airflow.sdk import BaseSensorOperator, PokeReturnValue
 from airflow_annotation.arguments import check_choice, is_templated
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError, AnnotationStalledError
 from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
+from airflow_annotation.labels.goal import Goal
 from airflow_annotation.parameters import SensorParameters
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 from airflow_annotation.triggers.annotation import AnnotationTrigger, event_error
 from airflow_annotation.triggers.deferring import DEFERRED_AT_LEAST, TRIGGER_GRACE, in_seconds
+from airflow_annotation.triggers.goal_meter import GoalMeter
 from airflow_annotation.triggers.progress import (
     CompletionRule,
     OnEmpty,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 OnTimeout = Literal["fail", "proceed"]
+
+_UNCOUNTED: Final = "labels, which the triggerer counts"
 
 _TIMED_OUT: Final = "Timed out; proceeding, as on_timeout says"
 
@@ -58,7 +62,14 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     the timeout or any error.
 
     :param min_completed: how much has to be completed: a float is a fraction of the project's items (``0.9``; ``1.0``,
-        the default, is all), an int is a count of items (``1`` is one). (templated)
+        is all), an int is a count of items (``1`` is one). All by default; with a ``goal``, any number. (templated)
+    :param goal: what has to be true of the project besides, a dictionary with one or more of ``labels`` (of each class:
+        ``500``, or ``{"car": 500, "van": 200}``), ``annotators`` (items that each has submitted:
+        ``{"ann@example.com": 100}``), ``agreement`` (0..1, of the last 200 items that several labeled), ``reviewed``
+        (``True``: no item waits for a review; Labelbox only) and ``quiet_for`` (a timedelta or seconds since the last
+        change). See :class:`~airflow_annotation.labels.goal.Goal`. The last change is another small request a poke;
+        only if it has moved, labels are read, of the items that have changed. In mode ``reschedule``, which forgets
+        what was read, no goal that reads labels can be waited for
     :param count_skipped: count items that somebody skipped as completed. Without it a single skipped item keeps
         ``min_completed=1.0`` from being reached; the log warns when only skipped items are left.
     :param completed_status: count the items in this workflow state of the tool as completed, instead of those that the
@@ -108,7 +119,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     def __init__(
         self,
         *,
-        min_completed: float | str | XComArg = 1.0,
+        min_completed: float | str | XComArg | None = None,
+        goal: Mapping[str, Any] | None = None,
         count_skipped: bool = False,
         completed_status: str | None = None,
         min_annotations: int | str | XComArg | None = None,
@@ -123,6 +135,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     ) -> None:
         super().__init__(**kwargs)  # type: ignore[misc] # the first base hands the sensor's on to the second
         self.min_completed: Any = min_completed
+        self.goal = None if goal is None else Goal.of(goal)
         self.count_skipped = count_skipped
         self.completed_status = completed_status
         self.min_annotations: Any = min_annotations
@@ -133,8 +146,12 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self.on_stalled = on_stalled
         self.max_outage = in_seconds(max_outage)
         self.deferrable = deferrable
-        if not is_templated(min_completed):
+        if min_completed is not None and not is_templated(min_completed):
             read_min_completed(cast("float | str", min_completed))
+        if self.goal is not None and self.goal.reads_labels and self.reschedule and not deferrable:
+            raise ValueError(
+                "goal reads labels, and mode 'reschedule' forgets at each poke what was read: pass deferrable=True."
+            )
         if not is_templated(min_annotations):
             read_min_annotations(cast("int | str | None", min_annotations))
         if completed_status is not None and min_annotations is not None:
@@ -151,6 +168,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self._project: AnnotationProject | None = None
         self._stall: StallWatch | None = None
         self._unfinished: AnnotationProgress | None = None
+        self._missing: Sequence[str] = ()
+        self._meter: GoalMeter | None = None
         self._progress_log = ProgressLog(self.log)
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -228,6 +247,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         if event["status"] == "error":
             raise event_error(event)
         progress = event["progress"] and msgspec.convert(event["progress"], AnnotationProgress)
+        self._missing = event.get("missing", ())
         if event["status"] == "completed":
             return progress_result(progress)
         if event["status"] == "stalled":
@@ -256,9 +276,22 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         pokes = context.get("task_reschedule_count", 0) + 1
         self._progress_log.update(progress, rule, tags=self.metric_tags(self._project), warns=pokes.bit_count() == 1)
         if rule.is_met(progress):
-            return progress_result(progress)
+            self._missing = self._find_missing(self._project.id, progress)
+            if not self._missing:
+                return progress_result(progress)
         self._unfinished = progress
         return self._look_for_stall(context, self._project.id, progress)
+
+    def _find_missing(self, project_id: str, progress: AnnotationProgress) -> Sequence[str]:
+        if self.goal is None:
+            return ()
+        if self.deferrable and self.goal.reads_labels:
+            return (_UNCOUNTED,)  # the triggerer would read all of them once more
+        self._meter = self._meter or GoalMeter(self.goal)
+        missing = self._meter.find_missing(self.hook, project_id, progress)
+        if missing and missing != self._missing:
+            self.log.info("Still missing: %s.", ", ".join(missing))
+        return missing
 
     def _look_for_stall(self, context: Context, project_id: str, progress: AnnotationProgress) -> dict[str, Any] | None:
         if self._stall is None:
@@ -273,7 +306,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
 
     def _end_stall(self, context: Context, progress: AnnotationProgress, since: float) -> dict[str, Any] | None:
         """Do about a stalled project what ``on_stalled`` says; return None where the wait goes on."""
-        error = AnnotationStalledError(f"{describe_stall(since)}: {self._rule().describe(progress)}.")
+        error = AnnotationStalledError(f"{describe_stall(since)}: {self._rule().describe(progress, self._missing)}.")
         if self.on_stalled == "fail":
             self._unfinished = None  # so that it does not look like a timeout
             raise error
@@ -288,7 +321,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
 
     def _rule(self) -> CompletionRule:
         return CompletionRule(
-            min_completed=read_min_completed(self.min_completed),
+            min_completed=self._min_completed(),
+            goal=self.goal,
             count_skipped=self.count_skipped,
             completed_status=self.completed_status,
             min_annotations=read_min_annotations(self.min_annotations),
@@ -296,12 +330,17 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             on_missing=self.on_missing,
         )
 
+    def _min_completed(self) -> float | int | None:
+        if self.min_completed is None:
+            return 1.0 if self.goal is None else None
+        return read_min_completed(self.min_completed)
+
     def _proceed(self, progress: AnnotationProgress, why: str) -> dict[str, Any]:
-        self.log.warning("%s: %s.", why, self._rule().describe(progress))
+        self.log.warning("%s: %s.", why, self._rule().describe(progress, self._missing))
         return progress_result(progress, timed_out=True)
 
     def _timeout_message(self, progress: AnnotationProgress | None) -> str:
         rule = self._rule()
-        seen = "there was no project" if progress is None else rule.describe(progress)
+        seen = "there was no project" if progress is None else rule.describe(progress, self._missing)
         obstacle = progress and rule.find_obstacle(progress)
         return f"The sensor timed out after {self.timeout:.0f} s: {seen}.{f' {obstacle}' if obstacle else ''}"

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from airflow.providers.common.compat.sdk import (
@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
 )
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import (
     AnnotationAnswerError,
@@ -25,10 +26,14 @@ from airflow_annotation.exceptions import (
     AnnotationRequestError,
 )
 from airflow_annotation.hooks.annotation import AnnotationProgress
+from airflow_annotation.triggers.goal_meter import GoalMeter
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, ProgressLog
 from airflow_annotation.triggers.serialization import serialized
 from airflow_annotation.triggers.stalls import StallWatch
+
+_PAUSE: Final = 5.0
+"""Seconds until a goal is looked at again after an error."""
 
 _ERRORS = {
     error.__name__: error
@@ -48,9 +53,9 @@ class AnnotationTrigger(BaseTrigger):
     """Waits until the labeling of a project is finished, or until the deadline.
 
     Fires once, with a dictionary: ``status`` is ``completed`` or ``timed_out`` with ``progress`` (the fields of
-    :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`, None where no project was there by then),
-    ``stalled`` with ``progress``, ``project_id``, ``run_key``, ``since`` (when something last changed, in seconds since
-    the epoch) and ``deadline``, or ``error`` with what :func:`event_error` needs.
+    :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`, None where no project was there by then) and, of a
+    goal, ``missing``; ``stalled`` with these, ``project_id``, ``run_key``, ``since`` (when something last changed, in
+    seconds since the epoch) and ``deadline``; or ``error`` with what :func:`event_error` needs.
 
     While the tool is out of reach (no connection, 429, 5xx) it asks again, with backoff. All other errors fire at once.
     All that wait through one connection in a triggerer share their requests: see
@@ -106,6 +111,9 @@ class AnnotationTrigger(BaseTrigger):
         self.stalled_after = stalled_after
         self.stalled_since = stalled_since
         self.run_key = run_key
+        self._meter: GoalMeter | None = None
+        self._missing: list[str] = []
+        """Of the goal, at the last look."""
         self._recounted: tuple[AnnotationProgress, AnnotationProgress] | None = None
         self._skips = -1
         """As counted when it was last counted exactly."""
@@ -135,11 +143,15 @@ class AnnotationTrigger(BaseTrigger):
                 progress = await self._ask_through_outages(poller, rule, within)
                 if progress is not None:
                     progress_log.update(progress, rule, tags=self._tags)
-                    if rule.is_met(progress):
+                    if rule.is_met(progress) and not self._missing:
                         return {"status": "completed", "progress": msgspec.to_builtins(progress)}
                 remaining = self.deadline - time.time()
                 if remaining <= 0:
-                    return {"status": "timed_out", "progress": progress and msgspec.to_builtins(progress)}
+                    return {
+                        "status": "timed_out",
+                        "progress": progress and msgspec.to_builtins(progress),
+                        **({"missing": self._missing} if rule.goal else {}),
+                    }
                 stall.see(progress)
                 if progress is not None and await self._is_stalled(poller, stall):
                     return {
@@ -148,6 +160,7 @@ class AnnotationTrigger(BaseTrigger):
                         "project_id": self.project_id,
                         "run_key": self.run_key,
                         "since": stall.since,
+                        "missing": self._missing,
                         "deadline": self.deadline,
                     }
                 within = min(interval, remaining)
@@ -175,7 +188,8 @@ class AnnotationTrigger(BaseTrigger):
         give_up: float | None = None
         while True:
             try:
-                return await self._ask(poller, rule, within)
+                progress = await self._ask(poller, rule, within)
+                await self._look_for_goal(poller, rule, progress)
             except AnnotationProjectNotFoundError as error:
                 rule.accept_missing(error)
                 return None
@@ -183,8 +197,24 @@ class AnnotationTrigger(BaseTrigger):
                 give_up = give_up or min(time.time() + self.max_outage, self.deadline)
                 if not error.is_transient or time.time() + poller.backoff > give_up:
                     raise
-                self.log.warning("%s Asking again in %.0f s.", error, poller.backoff)
+                pause = 0.0 if poller.backoff else _PAUSE  # the poller pauses by itself after what it has asked
+                self.log.warning("%s Asking again in %.0f s.", error, poller.backoff or pause)
+                await asyncio.sleep(pause)
+            else:
+                return progress
             within = 0.0
+
+    async def _look_for_goal(self, poller: ProgressPoller, rule: CompletionRule, progress: AnnotationProgress) -> None:
+        """Find out what is missing of the goal, once enough items are completed."""
+        if rule.goal is None or self.project_id is None or not rule.is_met(progress):
+            return
+        self._meter = self._meter or GoalMeter(rule.goal)
+        # Not by the poller: to read labels takes longer than others are to wait.
+        find_missing = sync_to_async(self._meter.find_missing, thread_sensitive=False)
+        missing = await find_missing(await poller.hook(), self.project_id, progress)
+        if missing and missing != self._missing:
+            self.log.info("Still missing: %s.", ", ".join(missing))
+        self._missing = missing
 
     async def _ask(self, poller: ProgressPoller, rule: CompletionRule, within: float) -> AnnotationProgress:
         if self.project_id is None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
+from airflow_annotation.labels.goal import Goal
+from airflow_annotation.triggers.goal_meter import GoalMeter
 from airflow_annotation.triggers.looks import Look
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, read_min_completed, report_progress
@@ -53,14 +56,14 @@ class AnnotationEventTrigger(BaseEventTrigger):
     DAG scheduled on the asset finds the event's payload in its extra, under ``payload``:
 
     - ``event_id``: the same whenever the same event is delivered again, made of the next three
-    - ``project`` (URI), ``threshold`` (``{"every": 100}``, ``{"min_completed": 0.95}`` or
-      ``{"stalled_after": 86400.0}``) and ``generation``
+    - ``project`` (URI), ``threshold`` (``{"every": 100}``, ``{"min_completed": 0.95}``, ``{"goal": {"labels": 500}}``
+      or ``{"stalled_after": 86400.0}``) and ``generation``
     - ``project_id`` and ``run_key``, to work on the project
     - ``progress``: the fields of :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`
 
     The generation of ``every`` is how many times as many items are done; of several that were reached since the last
-    look, the last one makes an event. The generation of ``min_completed`` is how many times the project has reached it,
-    having fallen below in between, as it does when it is given more items.
+    look, the last one makes an event. The generation of ``min_completed`` and of ``goal`` is how many times the project
+    has reached it, having fallen below in between, as it does when it is given more items.
 
     The generation of ``stalled_after`` is when something last changed, in whole seconds since the epoch: there is one
     event for each time that people stop before all items are completed.
@@ -81,6 +84,8 @@ class AnnotationEventTrigger(BaseEventTrigger):
     :param min_completed: how much has to be completed, as for
         :class:`~airflow_annotation.sensors.annotation.AnnotationSensor`: all (1.0) by default
     :param every: instead, after how many more completed items there is an event
+    :param goal: instead, what has to be true of the project, as for the sensor: one more small request a look, and
+        labels are read, of the items that have changed
     :param stalled_after: instead, for how long nothing has to be labeled before there is an event, a timedelta or
         seconds. It counts from the start of the watcher on at the earliest; a project of which all is completed is not
         stalled
@@ -102,6 +107,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
         min_completed: float | int | None = None,
         every: int | None = None,
         stalled_after: timedelta | float | None = None,
+        goal: Mapping[str, Any] | None = None,
         count_skipped: bool = False,
         completed_status: str | None = None,
         poke_interval: float = 60.0,
@@ -112,8 +118,8 @@ class AnnotationEventTrigger(BaseEventTrigger):
             raise ValueError("Pass exactly one of project, run_key and run_key_prefix: what to watch.")
         if "{{" in str(named[0]):
             raise ValueError(f"{named[0]!r} is a template, and a watcher's arguments are fixed when the DAG is parsed.")
-        if sum(threshold is not None for threshold in (min_completed, every, stalled_after)) > 1:
-            raise ValueError("Pass one of min_completed, every and stalled_after.")
+        if sum(threshold is not None for threshold in (min_completed, every, stalled_after, goal)) > 1:
+            raise ValueError("Pass one of min_completed, every, stalled_after and goal.")
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise ValueError(f"every is a count of 1 or more items, not {every!r}.")
         if poke_interval <= 0:
@@ -127,21 +133,24 @@ class AnnotationEventTrigger(BaseEventTrigger):
         self.run_key = run_key
         self.run_key_prefix = run_key_prefix
         self.min_completed = None
-        if every is None and stalled_after is None:
+        if every is None and stalled_after is None and goal is None:
             self.min_completed = read_min_completed(1.0 if min_completed is None else min_completed)
         self.every = every
         self.stalled_after = stalled_after
+        self._goal = None if goal is None else Goal.of(goal)
+        self.goal = None if self._goal is None else self._goal.describe()
         self.count_skipped = count_skipped
         self.completed_status = completed_status
         self.poke_interval = poke_interval
         self._rule = CompletionRule(
-            min_completed=self.min_completed or 1.0,
+            min_completed=None if self._goal is not None else self.min_completed or 1.0,
             count_skipped=count_skipped,
             completed_status=completed_status,
             on_empty="wait",
         )
         self._cursors: dict[str, Cursor] = {}
         self._stalls: dict[str, StallWatch] = {}
+        self._meters: dict[str, GoalMeter] = {}
         self._warned: set[str] = set()
         self._has_state = True
         self._last_problem = ""
@@ -234,7 +243,16 @@ class AnnotationEventTrigger(BaseEventTrigger):
             **watched._asdict(),
             progress=progress,
             stalled_since=await self._find_stall(poller, watched.project_id, progress),
+            reached=await self._has_reached_goal(poller, watched.project_id, progress),
         )
+
+    async def _has_reached_goal(self, poller: ProgressPoller, project_id: str, progress: AnnotationProgress) -> bool:
+        if self._goal is None or not self._rule.is_met(progress):
+            return False
+        meter = self._meters.setdefault(project_id, GoalMeter(self._goal))
+        # Not by the poller: to read labels takes longer than others are to wait.
+        find_missing = sync_to_async(meter.find_missing, thread_sensitive=False)
+        return not await find_missing(await poller.hook(), project_id, progress)
 
     async def _find_stall(self, poller: ProgressPoller, project_id: str, progress: AnnotationProgress) -> float | None:
         """Return since when nothing has changed, where that is too long."""
@@ -266,7 +284,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
             return cursor if look.stalled_since is None else Cursor(generation=int(look.stalled_since))
         if self.every is not None:
             return Cursor(generation=max(cursor.generation, self._rule.done(progress) // self.every))
-        reached = self._rule.is_met(progress)
+        reached = self._rule.is_met(progress) if self._goal is None else look.reached
         if not reached or cursor.reached:
             return Cursor(cursor.generation, reached)
         return Cursor(cursor.generation + 1 if self._state() is not None else progress.total, reached)
@@ -283,16 +301,17 @@ class AnnotationEventTrigger(BaseEventTrigger):
         }
 
     @property
-    def _threshold(self) -> tuple[str, float]:
+    def _threshold(self) -> tuple[str, Any]:
         if self.every is not None:
             return "every", self.every
         if self.stalled_after is not None:
             return "stalled_after", self.stalled_after
-        return "min_completed", cast("float", self.min_completed)
+        return ("min_completed", self.min_completed) if self.goal is None else ("goal", self.goal)
 
     @property
     def _condition(self) -> str:
         name, value = self._threshold
+        value = value if self.goal is None else json.dumps(self.goal, sort_keys=True, separators=(",", ":"))
         status = f"&completed_status={self.completed_status}" if self.completed_status else ""
         return f"{name}={value}{'&count_skipped' if self.count_skipped else ''}{status}"
 

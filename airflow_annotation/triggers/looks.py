@@ -17,6 +17,7 @@ class Look(msgspec.Struct):
     :param run_key: of its run, None where the watcher was given the project's id
     :param progress: how far it is
     :param stalled_since: when something last changed, in seconds since the epoch, where that is too long ago
+    :param reached: whether the goal is, where there is one
     :param confirm: what to do once Airflow has kept the event that this look led to
     """
 
@@ -25,4 +26,5 @@ class Look(msgspec.Struct):
     run_key: str | None
     progress: AnnotationProgress
     stalled_since: float | None = None
+    reached: bool = False
     confirm: Callable[[], Awaitable[None]] | None = None

@@ -164,6 +164,10 @@ class ProgressPoller:
         answer: datetime | None = await self._ask(_Question(project_id=project_id, is_last_change=True, within=0.0))
         return answer
 
+    async def hook(self) -> AnnotationHook:
+        """Return the hook of the connection, for what takes longer than others are to wait."""
+        return await self._current_hook()
+
     async def project_uri(self, project_id: str) -> str:
         """Return the asset URI of a project."""
         hook = await self._current_hook()

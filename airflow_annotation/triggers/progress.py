@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -14,6 +14,7 @@ from airflow_annotation import metrics
 from airflow_annotation.arguments import check_count
 from airflow_annotation.exceptions import AnnotationError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
+from airflow_annotation.labels.goal import Goal
 
 OnEmpty = Literal["fail", "wait", "skip", "proceed"]
 OnMissing = Literal["fail", "wait", "skip"]
@@ -22,20 +23,23 @@ OnMissing = Literal["fail", "wait", "skip"]
 class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
     """When a project is finished, and what to do about one that cannot be.
 
-    :param min_completed: a float, above 0 and up to 1, is a fraction of the project's items; an int is a count of them
+    :param min_completed: a float, above 0 and up to 1, is a fraction of the project's items; an int is a count of them;
+        with None, any number will do
     :param count_skipped: count skipped items as completed
     :param completed_status: count the items in this workflow state of the tool as completed, instead of those that the
         tool counts as finished
     :param min_annotations: count the items with this many submissions as completed instead; the tool counts them
+    :param goal: what has to be true besides, which :class:`~airflow_annotation.triggers.goal_meter.GoalMeter` finds out
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
         ``proceed`` as if it were finished
     :param on_missing: what to do about a project that does not exist: ``fail``, ``wait`` for it, or ``skip`` the task
     """
 
-    min_completed: float | int = 1.0
+    min_completed: float | int | None = 1.0
     count_skipped: bool = False
     completed_status: str | None = None
     min_annotations: int | None = None
+    goal: Goal | None = None
     on_empty: OnEmpty = "fail"
     on_missing: OnMissing = "fail"
 
@@ -54,7 +58,7 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(progress, completed=progress.statuses[self.completed_status])
 
     def is_met(self, progress: AnnotationProgress) -> bool:
-        """Return whether the project is finished.
+        """Return whether enough items are completed; a goal is for others to look at.
 
         :raises AnnotationError: it is empty, which is not wanted
         :raises AirflowSkipException: it is empty, and the task skips then
@@ -64,22 +68,29 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
                 return True
             message = "The annotation project has no items. Upload some first, or choose another on_empty."
             raise AirflowSkipException(message) if self.on_empty == "skip" else AnnotationError(message)
-        return self.done(progress) >= self.goal(progress)
+        return self.done(progress) >= self.items_needed(progress)
 
     def done(self, progress: AnnotationProgress) -> int:
         """Return how many items count as completed."""
         return progress.completed + (progress.skipped if self.count_skipped else 0)
 
-    def goal(self, progress: AnnotationProgress) -> int:
-        """Return how many items have to be completed: 1 or more."""
+    def items_needed(self, progress: AnnotationProgress) -> int:
+        """Return how many items have to be completed: 1 or more, or 0 where any number will do."""
+        if self.min_completed is None:
+            return 0
         if isinstance(self.min_completed, int):
             return self.min_completed
         goal = max(math.ceil(self.min_completed * progress.total), 1)
         # The product is rounded: 0.07 * 100 is more than 7, and 7 of 100 are 0.07.
         return goal - 1 if goal > 1 and (goal - 1) / progress.total >= self.min_completed else goal
 
-    def describe(self, progress: AnnotationProgress) -> str:
-        """Return how far a project is and what the goal is, as a clause: ``3 of 4 items are completed, ...``."""
+    def describe(self, progress: AnnotationProgress, missing: Collection[str] = ()) -> str:
+        """Return how far a project is and what the goal is, as a clause: ``3 of 4 items are completed, ...``.
+
+        :param missing: what is missing besides
+        """
+        asked = "" if self.min_completed is None else f"; the goal is {self.items_needed(progress)}"
+        lacking = f"; still missing: {', '.join(missing)}" if missing else ""
         skipped = f", {progress.skipped} skipped" if progress.skipped else ""
         counted = " (counted as completed)" if skipped and self.count_skipped else ""
         status = f" in state {self.completed_status!r}" if self.completed_status else ""
@@ -87,20 +98,20 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
             status = f" with {self.min_annotations} or more submissions each"
         return (
             f"{progress.completed} of {progress.total} items are completed{status} ({100 * progress.fraction:.1f}%)"
-            f"{skipped}{counted}; the goal is {self.goal(progress)}"
+            f"{skipped}{counted}{asked}{lacking}"
         )
 
     def find_obstacle(self, progress: AnnotationProgress) -> str | None:
         """Return why the goal cannot be reached with the items as they are, and the way out. None if it can."""
-        if not progress.total or self.done(progress) >= self.goal(progress):
+        if self.min_completed is None or not progress.total or self.done(progress) >= self.items_needed(progress):
             return None
-        if self.goal(progress) > progress.total:
+        if self.items_needed(progress) > progress.total:
             return (
                 f"The goal is out of reach: min_completed is {self.min_completed}, and the project has "
                 f"{progress.total} items. The wait ends when enough items are added, or with a lower min_completed."
             )
         reachable = progress.total if self.count_skipped else progress.total - progress.skipped
-        if self.completed_status is None and self.goal(progress) > reachable:
+        if self.completed_status is None and self.items_needed(progress) > reachable:
             left = "Only skipped items are left" if progress.completed >= reachable else "Too many items are skipped"
             return (
                 f"{left} ({progress.skipped}): the wait ends when somebody labels some of them after all, or with "

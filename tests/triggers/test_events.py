@@ -250,7 +250,7 @@ def test_an_error_in_the_code_ends_the_watcher(tool: Any) -> None:
         ({"project": "1", "run_key": "a"}, "exactly one"),
         ({"run_key": ""}, "exactly one"),
         ({"run_key": "{{ run_id }}"}, "is a template"),
-        ({"project": "1", "every": 5, "min_completed": 0.5}, "one of min_completed, every and stalled_after"),
+        ({"project": "1", "every": 5, "min_completed": 0.5}, "one of min_completed, every, stalled_after and goal"),
         ({"project": "1", "every": 0}, "every is a count"),
         ({"project": "1", "min_completed": 1.5}, "min_completed is a fraction"),
         ({"project": "1", "poke_interval": 0}, "poke_interval"),

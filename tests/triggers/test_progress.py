@@ -28,7 +28,7 @@ def test_a_count_is_met_by_as_many_items_whatever_the_total(wanted: int, complet
 
 
 def test_the_goal_is_said_as_a_count_of_items() -> None:
-    assert CompletionRule(min_completed=0.07).goal(progress(0, 100)) == 7
+    assert CompletionRule(min_completed=0.07).items_needed(progress(0, 100)) == 7
     assert CompletionRule(min_completed=0.5).describe(progress(1, 4)) == (
         "1 of 4 items are completed (25.0%); the goal is 2"
     )

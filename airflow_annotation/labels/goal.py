@@ -1,0 +1,74 @@
+"""Goals of a project beside a number of completed items: what waits and watchers are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import msgspec
+
+COMPARED: Final = 200
+"""Items that agreement is measured over: the last ones, so that it costs the same however large a project is."""
+
+
+class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What has to be true of a project. All that is said has to be.
+
+    :param labels: how many labels there are of each class: by name, or one number for all classes of the label schema.
+        Of an item, its last submission counts; an object of a video counts once
+    :param annotators: how many items each person has submitted, by e-mail
+    :param agreement: how far people agree, 0..1, as the mean over the last :data:`COMPARED` items that several labeled
+    :param reviewed: no item waits for a review, or for rework after one; Labelbox only
+    :param quiet_for: for how long nothing has changed: a timedelta or seconds
+    """
+
+    labels: int | dict[str, int] | None = None
+    annotators: dict[str, int] | None = None
+    agreement: float | None = None
+    reviewed: bool = False
+    quiet_for: float | None = None
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Goal:
+        """Return the goal that a dictionary says.
+
+        :raises ValueError: it says none, or what makes no sense
+        """
+        if not isinstance(given, Mapping) or not given:
+            raise ValueError(f"goal takes a dictionary with {_NAMES}, not {given!r}.")
+        plain = {
+            name: value.total_seconds() if isinstance(value, timedelta) else value for name, value in given.items()
+        }
+        if nothing := [name for name, value in plain.items() if value is None or value is False]:
+            raise ValueError(f"goal says nothing for {', '.join(nothing)}: leave it out.")
+        try:
+            return msgspec.convert(plain, cls)
+        except msgspec.ValidationError as error:
+            if isinstance(error.__cause__, ValueError):
+                raise error.__cause__ from None
+            raise ValueError(f"goal is not as it should be: {error}. It takes {_NAMES}.") from error
+
+    def __post_init__(self) -> None:
+        """Check what types do not say."""
+        for name in ("labels", "annotators"):
+            value = getattr(self, name)
+            counts = value.values() if isinstance(value, dict) else [value]
+            if value == {} or any(count is not None and count < 1 for count in counts):
+                raise ValueError(f"{name} of goal takes counts of 1 or more, not {value!r}.")
+        if self.agreement is not None and not 0 < self.agreement <= 1:
+            raise ValueError(f"agreement of goal is a number above 0 and up to 1, not {self.agreement!r}.")
+        if self.quiet_for is not None and self.quiet_for <= 0:
+            raise ValueError(f"quiet_for of goal is a time above 0, not {self.quiet_for!r}.")
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether labels have to be read to know whether it is reached."""
+        return self.labels is not None or self.annotators is not None or self.agreement is not None
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it says, in plain JSON."""
+        return {name: value for name, value in msgspec.to_builtins(self).items() if value}
+
+
+_NAMES: Final = ", ".join(Goal.__struct_fields__)

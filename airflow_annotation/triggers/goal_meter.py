@@ -1,0 +1,209 @@
+"""Whether a project has reached a goal: what has changed is read, and counted with what was counted before."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
+from airflow_annotation.labels.agreement import AgreementMeter
+from airflow_annotation.labels.agreement.meter import rating_spans
+from airflow_annotation.labels.goal import COMPARED, Goal
+from airflow_annotation.labels.tables import NOT_SUBMITTED, LabelTables
+from airflow_annotation.labels.types import LISTS_NO_CLASSES
+
+_REVIEWING: Final = ("in_review", "in_rework")
+"""Workflow states of the items that a review is not finished of."""
+
+_MOST_LABELS: Final = 2_000
+"""Labels of an item whose submissions are compared, of all people together: matching takes the square of it."""
+
+
+class _Counted(NamedTuple):
+    """What an item counts for, and the state in which it was counted."""
+
+    classes: tuple[tuple[str, int], ...] = ()
+    people: frozenset[str] = frozenset()
+    state: tuple[Any, ...] = ()
+
+
+_STATE: Final = ("item_id", "annotation_count", "updated_at")
+_NOTHING: Final = _Counted()
+
+
+class GoalMeter:
+    """Says what a project lacks of a goal. It blocks: the triggerer calls it in a thread.
+
+    Each call asks for the last change, one small request, where that matters. Only if it has moved, labels are read: of
+    the items that have changed, as the tool lists them, or of all where it cannot. What was counted is kept by item.
+    Before a goal counts as reached by what was read in parts, all is read once more.
+
+    :param goal: what has to be true
+    """
+
+    def __init__(self, goal: Goal) -> None:
+        self._goal = goal
+        self._began = time.time()
+        self._project: AnnotationProject | None = None
+        self._read_at: tuple[datetime | None, AnnotationProgress] | None = None
+        self._mark: dict[str, Any] | None = None
+        self._is_whole = False
+        self._was_reached = False
+        self._items: dict[str, _Counted] = {}
+        self._once: dict[Any, Any] = {}
+        """What many items have, held once: classes and people."""
+        self._classes: Counter[str] = Counter()
+        self._people: Counter[str] = Counter()
+        self._wanted: dict[str, int] = {}
+        self._agreement: float | None = None
+
+    def find_missing(self, hook: AnnotationHook, project_id: str, progress: AnnotationProgress) -> list[str]:
+        """Return what is missing, as clauses; nothing where the goal is reached.
+
+        :param hook: of the tool
+        :param project_id: the same each time
+        :param progress: how far the project is now
+        :raises AnnotationError: the tool has no reviews, or the label schema has no such class
+        """
+        goal = self._goal
+        missing = list(_find_unreviewed(progress)) if goal.reviewed else []
+        if goal.quiet_for is None and not goal.reads_labels:
+            return missing
+        last_change = hook.get_last_change(project_id)
+        if goal.quiet_for is not None:
+            quiet = time.time() - (last_change.timestamp() if last_change else self._began)
+            if quiet < goal.quiet_for:
+                missing.append(f"{goal.quiet_for - quiet:.0f} s without a change")
+        if missing or not goal.reads_labels:
+            return missing  # labels are read only where they alone may be what is missing
+        if self._read_at != (last_change, progress):
+            self._read(hook, project_id)
+            self._read_at = last_change, progress
+        missing = list(self._find_uncounted())
+        if not missing and not self._is_whole and not self._was_reached:
+            self._mark = None
+            self._read(hook, project_id)
+            missing = list(self._find_uncounted())
+        self._was_reached = not missing
+        return missing
+
+    def _read(self, hook: AnnotationHook, project_id: str) -> None:
+        if self._project is None or self._project.id != project_id:
+            self._project, self._mark = hook.get_project(project_id), None
+        label_schema = hook.get_label_schema(project_id)
+        if isinstance(self._goal.labels, int):
+            names = {name for field in label_schema.fields.values() for name in field.classes}
+            self._wanted = dict.fromkeys(sorted(names), self._goal.labels)
+        elif self._goal.labels is not None:
+            self._wanted = self._goal.labels
+        if self._goal.labels is not None or self._goal.annotators is not None:
+            self._count(hook, self._project)
+        if self._goal.agreement is not None:
+            self._agreement = _measure(hook, self._project, AgreementMeter(spans=rating_spans(label_schema)))
+
+    def _count(self, hook: AnnotationHook, project: AnnotationProject) -> None:
+        now = hook.mark_changes(project.id)
+        changes = None
+        if self._mark is not None and now is not None:
+            changes = hook.list_changes(project.id, self._mark, now)
+        if changes is None or changes.counts.get("items", len(self._items)) < len(self._items):
+            self._mark = None  # what is read in part, if reading fails, is nothing to go on with
+            self._items.clear()
+            self._classes.clear()
+            self._people.clear()
+            self._is_whole = True
+            batches: Iterable[LabelTables] = hook.read_tables(project)
+        else:
+            ids = [id_ for states in changes.states for id_, state in _states(states) if not self._has(id_, state)]
+            self._is_whole = self._is_whole and not ids
+            batches = hook.read_tables(project, item_ids=ids) if ids else ()
+        for tables in batches:
+            for item_id, counted in _count_items(tables):
+                before = self._items.get(item_id, _NOTHING)
+                classes, people = self._once.setdefault(counted.classes, counted.classes), counted.people
+                self._items[item_id] = _Counted(classes, self._once.setdefault(people, people), counted.state)
+                self._classes.subtract(dict(before.classes))
+                self._classes.update(dict(counted.classes))
+                self._people.subtract(before.people)
+                self._people.update(counted.people)
+        self._mark = now
+
+    def _has(self, item_id: str, state: tuple[Any, ...]) -> bool:
+        return self._items.get(item_id, _NOTHING).state == state
+
+    def _find_uncounted(self) -> Iterator[str]:
+        for name, count in self._wanted.items():
+            if self._classes[name] < count:
+                yield f"{count - self._classes[name]} more labels of class {name!r}"
+        for name, count in (self._goal.annotators or {}).items():
+            if self._people[name.lower()] < count:
+                yield f"{count - self._people[name.lower()]} more items of {name}"
+        if self._goal.agreement is not None and (self._agreement or 0) < self._goal.agreement:
+            seen = "none yet" if self._agreement is None else f"{self._agreement:.3f}"
+            yield f"an agreement of {self._goal.agreement} ({seen})"
+
+
+def _find_unreviewed(progress: AnnotationProgress) -> Iterator[str]:
+    if not set(_REVIEWING) <= progress.statuses.keys():
+        raise AnnotationError("The tool tells nothing of reviews, which reviewed of goal asks for: leave it out.")
+    waiting = sum(progress.statuses[status] for status in _REVIEWING)
+    if waiting:
+        yield f"the review of {waiting} items"
+
+
+def _states(rows: pa.RecordBatch) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    for item_id, *state in zip(*(rows[name].to_pylist() for name in _STATE), strict=True):
+        yield item_id, tuple(state)
+
+
+def _count_items(tables: LabelTables) -> Iterator[tuple[str, _Counted]]:
+    """Yield what each item of a batch counts for."""
+    people: defaultdict[str, set[str]] = defaultdict(set)
+    last: dict[str, tuple[Any, str]] = {}
+    for row in tables.annotations.select(
+        ["item_id", "annotation_id", "origin", "annotator", "status", "created_at"]
+    ).to_pylist():
+        if row["origin"] != "person" or row["status"] in NOT_SUBMITTED:
+            continue
+        people[row["item_id"]].add((row["annotator"] or "unknown").lower())
+        time_of = row["created_at"], row["annotation_id"]
+        last[row["item_id"]] = max(last.get(row["item_id"], time_of), time_of, key=_by_time)
+    chosen = {annotation_id for _, annotation_id in last.values()}
+    classes: defaultdict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    columns = ["item_id", "annotation_id", "label_id", "type", "label", "labels"]
+    for row in tables.labels.select(columns).to_pylist():
+        if row["annotation_id"] in chosen:
+            classes[row["item_id"]].setdefault(row["label_id"], row)  # of a video, a label has a row for each frame
+    for item_id, state in _states(tables.items):
+        counted = Counter(name for row in classes[item_id].values() for name in _classes_of(row))
+        yield item_id, _Counted(tuple(counted.items()), frozenset(people[item_id]), state)
+
+
+def _by_time(one: tuple[Any, str]) -> tuple[bool, Any]:
+    return one[0] is not None, one[0]
+
+
+def _classes_of(row: Mapping[str, Any]) -> Iterable[str]:
+    several = dict.fromkeys(row["labels"] or ()) if row["type"] not in LISTS_NO_CLASSES else ()
+    return several or ([row["label"]] if row["label"] else ())
+
+
+def _measure(hook: AnnotationHook, project: AnnotationProject, meter: AgreementMeter) -> float | None:
+    """Return how far people agree about the items that several labeled last, None where there is none."""
+    item_ids = hook.list_last_labeled(project.id, COMPARED, min_annotations=2)
+    total = count = 0.0
+    for tables in hook.read_tables(project, item_ids=item_ids) if item_ids else ():
+        sizes = {one["values"]: one["counts"] for one in tables.labels["item_id"].value_counts().to_pylist()}
+        ids = pa.array([one for one in item_ids if sizes.get(one, 0) <= _MOST_LABELS], pa.string())
+        rows = meter.add(LabelTables(*(part.filter(pc.is_in(part["item_id"], ids)) for part in tables)))
+        values = rows.filter(pc.is_null(rows["annotation_id"]))["value"]
+        total += pc.sum(values).as_py() or 0.0
+        count += len(values)
+    return total / count if count else None
