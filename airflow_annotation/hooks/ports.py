@@ -296,6 +296,11 @@ class LabelsOut(Projects):
         :returns: a time in UTC; whatever is asked for afterwards has all changes up to it. None if the tool cannot say
         """
 
+    def list_changed_items(self, project_id: str, since: datetime) -> list[str]:
+        """Return the ids of the items that were changed at a time or later, by the tool's clock."""
+        rows = (row for batch in self.list_item_states(project_id) for row in batch.to_pylist())
+        return [row["item_id"] for row in rows if row["updated_at"] is None or row["updated_at"] >= since]
+
     def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
         """Return the URL to read an item's media by, and the headers to send along: those that a tool holds itself.
 

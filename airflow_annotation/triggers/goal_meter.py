@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -26,15 +26,17 @@ _MOST_LABELS: Final = 2_000
 """Labels of an item whose submissions are compared, of all people together: matching takes the square of it."""
 
 
+_MARGIN: Final = timedelta(minutes=1)
+"""What changed so shortly before the last look is read again: the tool may have listed it late."""
+
+
 class _Counted(NamedTuple):
-    """What an item counts for, and the state in which it was counted."""
+    """What an item counts for."""
 
     classes: tuple[tuple[str, int], ...] = ()
     people: frozenset[str] = frozenset()
-    state: tuple[Any, ...] = ()
 
 
-_STATE: Final = ("item_id", "annotation_count", "updated_at")
 _NOTHING: Final = _Counted()
 
 
@@ -53,7 +55,8 @@ class GoalMeter:
         self._began = time.time()
         self._project: AnnotationProject | None = None
         self._read_at: tuple[datetime | None, AnnotationProgress] | None = None
-        self._mark: dict[str, Any] | None = None
+        self._read_until: datetime | None = None
+        self._total = 0
         self._is_whole = False
         self._was_reached = False
         self._items: dict[str, _Counted] = {}
@@ -84,19 +87,19 @@ class GoalMeter:
         if missing or not goal.reads_labels:
             return missing  # labels are read only where they alone may be what is missing
         if self._read_at != (last_change, progress):
-            self._read(hook, project_id)
+            self._read(hook, project_id, last_change, progress.total)
             self._read_at = last_change, progress
         missing = list(self._find_uncounted())
         if not missing and not self._is_whole and not self._was_reached:
-            self._mark = None
-            self._read(hook, project_id)
+            self._read_until = None
+            self._read(hook, project_id, last_change, progress.total)
             missing = list(self._find_uncounted())
         self._was_reached = not missing
         return missing
 
-    def _read(self, hook: AnnotationHook, project_id: str) -> None:
+    def _read(self, hook: AnnotationHook, project_id: str, last_change: datetime | None, total: int) -> None:
         if self._project is None or self._project.id != project_id:
-            self._project, self._mark = hook.get_project(project_id), None
+            self._project, self._read_until = hook.get_project(project_id), None
         label_schema = hook.get_label_schema(project_id)
         if isinstance(self._goal.labels, int):
             names = {name for field in label_schema.fields.values() for name in field.classes}
@@ -104,39 +107,34 @@ class GoalMeter:
         elif self._goal.labels is not None:
             self._wanted = self._goal.labels
         if self._goal.labels is not None or self._goal.annotators is not None:
-            self._count(hook, self._project)
+            self._count(hook, self._project, last_change, total)
         if self._goal.agreement is not None:
             self._agreement = _measure(hook, self._project, AgreementMeter(spans=rating_spans(label_schema)))
 
-    def _count(self, hook: AnnotationHook, project: AnnotationProject) -> None:
-        now = hook.mark_changes(project.id)
-        changes = None
-        if self._mark is not None and now is not None:
-            changes = hook.list_changes(project.id, self._mark, now)
-        if changes is None or changes.counts.get("items", len(self._items)) < len(self._items):
-            self._mark = None  # what is read in part, if reading fails, is nothing to go on with
+    def _count(
+        self, hook: AnnotationHook, project: AnnotationProject, last_change: datetime | None, total: int
+    ) -> None:
+        batches: Iterable[LabelTables] = ()
+        if self._read_until is None or total < self._total:  # which items are gone is not known
+            self._read_until = None  # what is read in part, if reading fails, is nothing to go on with
             self._items.clear()
             self._classes.clear()
             self._people.clear()
             self._is_whole = True
-            batches: Iterable[LabelTables] = hook.read_tables(project)
-        else:
-            ids = [id_ for states in changes.states for id_, state in _states(states) if not self._has(id_, state)]
-            self._is_whole = self._is_whole and not ids
-            batches = hook.read_tables(project, item_ids=ids) if ids else ()
+            batches = hook.read_tables(project)
+        elif ids := hook.list_changed_items(project.id, self._read_until - _MARGIN):
+            self._is_whole = False
+            batches = hook.read_tables(project, item_ids=ids)
         for tables in batches:
             for item_id, counted in _count_items(tables):
                 before = self._items.get(item_id, _NOTHING)
                 classes, people = self._once.setdefault(counted.classes, counted.classes), counted.people
-                self._items[item_id] = _Counted(classes, self._once.setdefault(people, people), counted.state)
+                self._items[item_id] = _Counted(classes, self._once.setdefault(people, people))
                 self._classes.subtract(dict(before.classes))
                 self._classes.update(dict(counted.classes))
                 self._people.subtract(before.people)
                 self._people.update(counted.people)
-        self._mark = now
-
-    def _has(self, item_id: str, state: tuple[Any, ...]) -> bool:
-        return self._items.get(item_id, _NOTHING).state == state
+        self._read_until, self._total = last_change, total
 
     def _find_uncounted(self) -> Iterator[str]:
         for name, count in self._wanted.items():
@@ -158,11 +156,6 @@ def _find_unreviewed(progress: AnnotationProgress) -> Iterator[str]:
         yield f"the review of {waiting} items"
 
 
-def _states(rows: pa.RecordBatch) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for item_id, *state in zip(*(rows[name].to_pylist() for name in _STATE), strict=True):
-        yield item_id, tuple(state)
-
-
 def _count_items(tables: LabelTables) -> Iterator[tuple[str, _Counted]]:
     """Yield what each item of a batch counts for."""
     people: defaultdict[str, set[str]] = defaultdict(set)
@@ -181,9 +174,9 @@ def _count_items(tables: LabelTables) -> Iterator[tuple[str, _Counted]]:
     for row in tables.labels.select(columns).to_pylist():
         if row["annotation_id"] in chosen:
             classes[row["item_id"]].setdefault(row["label_id"], row)  # of a video, a label has a row for each frame
-    for item_id, state in _states(tables.items):
+    for item_id in tables.items["item_id"].to_pylist():
         counted = Counter(name for row in classes[item_id].values() for name in _classes_of(row))
-        yield item_id, _Counted(tuple(counted.items()), frozenset(people[item_id]), state)
+        yield item_id, _Counted(tuple(counted.items()), frozenset(people[item_id]))
 
 
 def _by_time(one: tuple[Any, str]) -> tuple[bool, Any]:

@@ -19,6 +19,7 @@ from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.goal import Goal
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.sensors.annotation import AnnotationSensor
+from airflow_annotation.triggers import goal_meter
 from airflow_annotation.triggers.annotation import AnnotationTrigger
 from airflow_annotation.triggers.events import AnnotationEventTrigger
 from airflow_annotation.triggers.goal_meter import GoalMeter
@@ -59,7 +60,10 @@ def street(label_studio_conn_id: str) -> Iterator[Project]:
     hook.delete_project(project.id)
 
 
-def test_labels_of_each_class_are_counted_as_they_change(street: Project, label_studio: LabelStudio) -> None:
+def test_labels_of_each_class_are_counted_as_they_change(
+    street: Project, label_studio: LabelStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(goal_meter, "_MARGIN", timedelta(0))
     hook = street.hook
     street.label(0, "sun")
     rain = street.label(1, "rain")
