@@ -123,6 +123,10 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
         """Yield the projects that belong to a run whose key starts with ``prefix``."""
 
     @abstractmethod
+    def list_all_projects(self) -> Iterator[AnnotationProject]:
+        """Yield all projects of the connection, also those that belong to no run."""
+
+    @abstractmethod
     def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
         """Give a run another key. Its project stays as it is."""
 

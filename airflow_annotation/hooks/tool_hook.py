@@ -270,6 +270,11 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
             if run_key is not None and run_key.startswith(prefix):
                 yield self._project(listed, run_key)
 
+    def list_all_projects(self) -> Iterator[AnnotationProject]:
+        """Yield all projects of the connection, also those that belong to no run."""
+        for listed in self.list_projects():
+            yield self._project(listed)
+
     def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
         """Give a run another key. Its project stays as it is, but for the hash in its title.
 

@@ -73,6 +73,26 @@ def test_runs_are_listed_with_how_far_they_are(airflow: Airflow, run: Any) -> No
     assert one["title"] == found["title"]
 
 
+def test_projects_that_no_dag_made_are_listed_on_request(airflow: Airflow, run: Any, page_hook: Any) -> None:
+    body = {"title": "Made by hand", "label_config": "<View></View>"}
+    made = str(page_hook.client.request("POST", "/api/projects/", json=body).json()["id"])
+    try:
+        listed = {row["project_id"]: row for row in api(airflow, "runs", conn_id="label_studio_test")["runs"]}
+        all_of_them = api(airflow, "runs", conn_id="label_studio_test", others="true")["runs"]
+        (found,) = [row for row in all_of_them if row["project_id"] == made]
+        assert made not in listed
+        assert (found["title"], found["run_key"], found["dag_run"], found["state"]) == (
+            body["title"],
+            None,
+            None,
+            "empty",
+        )
+        assert listed[run.id].items() <= next(row for row in all_of_them if row["project_id"] == run.id).items()
+        assert api(airflow, "run", conn_id="label_studio_test", project=made)["run"]["title"] == body["title"]
+    finally:
+        page_hook.delete_project(made)
+
+
 def test_a_run_shows_who_labels_what_and_the_items_with_their_labels(
     airflow: Airflow, run: Any, label_studio: LabelStudio
 ) -> None:

@@ -48,7 +48,11 @@ def listed(tab: Any, airflow: Airflow) -> Iterator[Any]:
     }
 
     def answer(route: Any) -> None:
-        route.fulfill(body=json.dumps(answers[urlsplit(route.request.url).path.rpartition("/")[2]]))
+        url = urlsplit(route.request.url)
+        found = answers[url.path.rpartition("/")[2]]
+        if "others=true" in url.query:
+            found = {"runs": [*found["runs"], run(200) | {"run_key": None, "title": "By hand"}]}
+        route.fulfill(body=json.dumps(found))
 
     tab.route("**/annotation/api/*", answer)
     tab.goto(f"{airflow.url}/annotation/")
@@ -83,6 +87,15 @@ def test_runs_are_found_by_words_dag_state_and_day(listed: Any) -> None:
     listed.get_by_label("Find").fill("night 2026-02-13")
     assert titles(listed) == [40]
     listed.get_by_label("State").select_option("finished")
+    listed.get_by_text("None of the runs is like that.").wait_for()
+
+
+def test_projects_that_no_dag_made_are_shown_on_request(listed: Any) -> None:
+    assert not listed.get_by_text("By hand").count()
+    listed.get_by_label("Projects that no DAG made").check()
+    listed.get_by_label("Find").fill("by hand")
+    listed.get_by_role("link", name="By hand").wait_for()
+    listed.get_by_label("Projects that no DAG made").uncheck()
     listed.get_by_text("None of the runs is like that.").wait_for()
 
 

@@ -108,9 +108,13 @@ def get_connections(connections: Annotated[list[SeenConnection], Depends(list_co
 
 
 @_api.get("/runs")
-async def get_runs(connection: PermittedConnection, user: GetUserDep) -> Response:
-    """Return the annotation runs of a connection that the user may see, with their DAG runs."""
-    runs = await _runs.get(connection.conn_id, lambda: _read_runs(connection))
+async def get_runs(connection: PermittedConnection, user: GetUserDep, *, others: bool = False) -> Response:
+    """Return the annotation runs of a connection that the user may see, with their DAG runs.
+
+    With ``others``, the projects that no DAG made are among them: they have no run key, and whoever may use the
+    connection may see them.
+    """
+    runs = await _runs.get((connection.conn_id, others), lambda: _read_runs(connection, with_others=others))
     seen = await run_in_threadpool(see_runs, [run.run_key for run in runs if run.run_key], user)
     listed = [_with_dag_run(run, seen) for run in runs if not run.run_key or run.run_key in seen]
     return _json({"tool": connection.conn_type, "now": datetime.now(timezone.utc), "runs": listed})
@@ -280,8 +284,8 @@ async def _read_run(connection: PermittedConnection, project: AnnotationProject)
     return run_of(project, await hook.aget_progress(project.id))
 
 
-async def _read_runs(connection: PermittedConnection) -> list[AnnotationRun]:
-    return await read_runs(await run_in_threadpool(hook_of, connection))
+async def _read_runs(connection: PermittedConnection, *, with_others: bool) -> list[AnnotationRun]:
+    return await read_runs(await run_in_threadpool(hook_of, connection), with_others=with_others)
 
 
 def _json(value: Any, *, status: int = 200) -> Response:

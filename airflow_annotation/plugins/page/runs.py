@@ -16,7 +16,7 @@ RunState = Literal["empty", "waiting", "labeling", "finished"]
 
 
 class AnnotationRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as the page shows it.
+    """A run as the page shows it, or a project that belongs to none.
 
     :param state: ``empty`` without items, ``waiting`` until the first is completed, ``labeling``, ``finished``
     :param left: items that are open: neither completed nor skipped
@@ -39,9 +39,12 @@ class AnnotationRun(msgspec.Struct, frozen=True, kw_only=True):
     in_review: int | None
 
 
-async def read_runs(hook: AnnotationHook) -> list[AnnotationRun]:
-    """Return all runs of a connection: few requests, however many runs there are."""
-    projects = await asyncio.to_thread(lambda: list(hook.list_runs()))
+async def read_runs(hook: AnnotationHook, *, with_others: bool = False) -> list[AnnotationRun]:
+    """Return all runs of a connection: few requests, however many runs there are.
+
+    :param with_others: return the projects that belong to no run too
+    """
+    projects = await asyncio.to_thread(lambda: list(hook.list_all_projects() if with_others else hook.list_runs()))
     runs = []
     for some in _chunks(projects, hook.projects_a_request):
         counted = await hook.aget_progress_of([project.id for project in some])

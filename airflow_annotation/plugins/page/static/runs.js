@@ -2,7 +2,7 @@ import { ask, badge, bar, dagRunLink, element, link, problem, progressText, runN
 
 const A_PAGE = 25;
 const place = document.getElementById("connections");
-const [find, state, dag, since, until] = ["find", "state", "dag", "since", "until"].map((id) => document.getElementById(id));
+const [find, state, dag, since, until, others] = ["find", "state", "dag", "since", "until", "others"].map((id) => document.getElementById(id));
 const seen = new Map();
 
 /** How each connection's runs are shown: the column that they are sorted by, and the page. */
@@ -83,7 +83,10 @@ function table(connection, answer, again) {
     const [first, second] = [by(one), by(other)];
     return (view.falls ? -1 : 1) * (typeof first === "string" ? first.localeCompare(second) : first - second);
   });
-  if (!answer.runs.length) return [element("p", { class: "note" }, "No annotation runs yet: a DAG with CreateAnnotationProjectOperator makes the first.")];
+  if (!answer.runs.length) {
+    return [element("p", { class: "note" }, others.checked ? "There are no projects yet."
+      : "No annotation runs yet: a DAG with CreateAnnotationProjectOperator makes the first.")];
+  }
   if (!runs.length) return [element("p", { class: "note" }, "None of the runs is like that.")];
   view.page = Math.min(view.page, Math.ceil(runs.length / A_PAGE) - 1);
   const head = COLUMNS.map((column, at) => heading(column, at, view, again));
@@ -111,7 +114,7 @@ function offerDags() {
 
 async function read(section, connection) {
   try {
-    seen.set(connection, await ask("runs", { conn_id: connection }));
+    seen.set(connection, await ask("runs", { conn_id: connection, ...(others.checked ? { others: true } : {}) }));
   } catch (error) {
     seen.set(connection, error);
   }
@@ -149,4 +152,5 @@ async function readAll() {
 }
 
 document.getElementById("again").onclick = readAll;
+others.onchange = readAll;
 readAll();
