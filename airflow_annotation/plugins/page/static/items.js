@@ -160,7 +160,7 @@ function series(item, look) {
 }
 
 /** A document is not shown: a link to it, and its pages with what was drawn on them. */
-function pdf(item, look) {
+function pdf(item, look, large) {
   const pages = new Map();
   for (const label of item.labels.filter(isDrawn)) {
     const page = label.page ?? 0;
@@ -168,7 +168,7 @@ function pdf(item, look) {
   }
   const sheets = [...pages].sort(([one], [other]) => one - other).slice(0, 6).map(([page, labels]) => {
     const [width, height] = labels.find((label) => label.page_size)?.page_size ?? [595, 842];
-    const sheet = drawn(labels, Number(width) || 595, Number(height) || 842, look, 200);
+    const sheet = drawn(labels, Number(width) || 595, Number(height) || 842, look, large ? 256 : 112);
     sheet.removeAttribute("preserveAspectRatio");
     return element("figure", { class: "sheet" }, sheet, element("figcaption", {}, `page ${page + 1}`));
   });

@@ -55,6 +55,7 @@ export function enlarge(item, items, look) {
     if (width && height) shown.style.width = `${zoom.value * Math.min(stage.clientWidth, (stage.clientHeight * width) / height)}px`;
   };
   zoom.addEventListener("input", fit);
+  new ResizeObserver(fit).observe(stage);
   for (const event of ["load", "loadedmetadata"]) shown.addEventListener(event, fit, true);
   const labels = item.labels.filter(isDrawn);
   const distinct = (of) => [...new Set(labels.map(of))].sort();

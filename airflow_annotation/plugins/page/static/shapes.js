@@ -1,7 +1,8 @@
 /* What labels draw on a picture. A look says in which color, and by which name. */
 import { drawing } from "./page.js";
 
-const COLORS = ["#e4572e", "#2e86ab", "#f2b134", "#5aae61", "#9b5de5", "#00a6a6", "#d1495b", "#6b7a8f"];
+/** White letters are legible on each of them. */
+const COLORS = ["#e4572e", "#2e86ab", "#bf7f00", "#3f984a", "#9b5de5", "#008f8f", "#d1495b", "#6b7a8f"];
 
 /** A look: what of a label decides its color. Colors are given in the order in which names come. */
 function look(of) {
