@@ -265,6 +265,8 @@ def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
             "simple_auth_manager_users": f"{USERNAME}:admin,{VIEWER}:viewer",
             "simple_auth_manager_passwords_file": home / "passwords.json",
             "test_connection": "Enabled",
+            # A busy machine imports slowly; after the 30 s of the default a task has no DAG.
+            "dagbag_import_timeout": 300,
         },
         # Writers wait for their turn, however busy the machine is: after the 5 s of the default, tasks fail.
         "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=60"},
@@ -277,7 +279,12 @@ def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
             "scheduler_idle_sleep_time": 0.3,
             "enable_health_check": False,
         },
-        "dag_processor": {"refresh_interval": 1, "bundle_refresh_check_interval": 1, "min_file_process_interval": 30},
+        "dag_processor": {
+            "refresh_interval": 1,
+            "bundle_refresh_check_interval": 1,
+            "min_file_process_interval": 30,
+            "dag_file_processor_timeout": 300,
+        },
         "triggerer": {"job_heartbeat_sec": 1},
         "annotation": {"webhooks_enabled": True, "webhook_check_interval": 1},
         "usage_data_collection": {"enabled": False},

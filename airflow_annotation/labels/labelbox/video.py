@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
+from typing_extensions import NamedTuple  # which takes parameters, as Python 3.10 does not
 
 from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.labels.labelbox.records import Annotations, Answer, Box, Frame, Object, Point
