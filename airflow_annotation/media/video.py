@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, takewhile
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from airflow_annotation.exceptions import MediaError
 from airflow_annotation.media.orientation import transposition
@@ -357,8 +357,10 @@ def open_video(file: BinaryIO, name: str) -> Iterator[VideoReader]:
     """
     import av
 
+    # Titles and the like that are no UTF-8 do no harm. PyAV 19 takes them, and has no such argument any more.
+    lenient: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        container = av.open(file, "r", metadata_errors="ignore", buffer_size=_BUFFER_BYTES)
+        container = av.open(file, "r", buffer_size=_BUFFER_BYTES, **lenient)
     except av.FFmpegError as error:
         raise MediaError(
             f"{name} is not a video, or of a format that FFmpeg does not read, or its headers are cut off."

@@ -61,7 +61,8 @@ def deployment(
     tool = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
     secrets.write_text(json.dumps({"tool_of_team": tool, postgres_conn_id: warehouse, s3_conn_id: bucket}))
     redis, redis_pid = start_redis(home / "redis")
-    running, workers = [redis_pid], []
+    running: list[int] = [redis_pid]
+    workers: list[CeleryWorker] = []
     try:
         with pytest.MonkeyPatch.context() as patched:
             # The connections of the tests' own process are none of what runs: it has those of the secrets backend.
@@ -85,9 +86,8 @@ def deployment(
                 },
             )
         running += airflow.pids
-        for name in ("worker-1", "worker-2"):
-            workers.append(start_worker(airflow, name))
-            running.append(workers[-1].process.pid)
+        workers += [start_worker(airflow, "worker-1")]
+        workers += [start_worker(airflow, "worker-2")]
         yield Deployment(airflow=airflow, secrets=secrets, warehouse=sqlalchemy_url(warehouse), workers=workers)
     finally:
-        stop_groups(*running)
+        stop_groups(*running, *(worker.process.pid for worker in workers))

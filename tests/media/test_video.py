@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise
 
+import av
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,3 +186,17 @@ def test_listed_frames_are_ranges_without_overlap(frames: list[int | tuple[int, 
     ranges = Listed(frames).ranges
     assert [n for first, last in ranges for n in range(first, last + 1)] == numbers(frames)
     assert all(second[0] > first[1] + 1 for first, second in pairwise(ranges))
+
+
+def test_a_title_in_an_odd_encoding_does_no_harm() -> None:
+    titled = io.BytesIO()
+    with av.open(io.BytesIO(VIDEOS["b_frames"])) as video, av.open(titled, "w", format="mp4") as written:
+        written.metadata["title"] = "TITLE"
+        stream = written.add_stream_from_template(video.streams.video[0])
+        for packet in video.demux(video.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                written.mux(packet)
+    assert titled.getvalue().count(b"TITLE") == 1
+    frames, _ = read(titled.getvalue().replace(b"TITLE", b"\xffITLE"), Listed([3]))
+    assert [number for _, _, number in seen(frames)] == [3]
