@@ -23,6 +23,8 @@ def project_of(hook: LabelStudioHook, id_: str) -> AnnotationProject:
     return AnnotationProject(id=id_, title="Gone", url="", uri=hook.project_uri(id_), tool=hook.tool)
 
 
+MARK = {"time": "2026-11-29T20:00:00Z", "drafted": [], "predictions": ""}
+
 ASKED: dict[str, Callable[[LabelStudioHook, str], Any]] = {
     "get_project": lambda hook, id_: hook.get_project(id_),
     "get_label_schema": lambda hook, id_: hook.get_label_schema(id_),
@@ -30,6 +32,8 @@ ASKED: dict[str, Callable[[LabelStudioHook, str], Any]] = {
     "aget_progress": lambda hook, id_: asyncio.run(hook.aget_progress(id_)),
     "read_tables": lambda hook, id_: list(hook.read_tables(project_of(hook, id_))),
     "list_item_states": lambda hook, id_: list(hook.list_item_states(id_)),
+    "mark_changes": lambda hook, id_: hook.mark_changes(id_),
+    "list_changes": lambda hook, id_: hook.list_changes(id_, MARK, MARK),
     "get_last_change": lambda hook, id_: hook.get_last_change(id_),
     "list_last_labeled": lambda hook, id_: hook.list_last_labeled(id_, 5),
 }
