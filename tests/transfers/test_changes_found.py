@@ -9,11 +9,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pyarrow as pa
 import pytest
 
@@ -193,7 +194,7 @@ class Bench:
             mark, last = self.hook.mark_changes(self.project.id), get_last_change(self.hook.client, self.project.id)
             assert mark is not None
             assert last is not None
-            if mark["time"] > last.isoformat():
+            if msgspec.convert(mark["time"], datetime) > last:
                 return
             time.sleep(0.1)
 
