@@ -93,6 +93,8 @@ def statsd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setattr(Stats, "instance", None)
         yield server
     else:
+        for module in MODULES.values():  # some import may have set up one of them, when metrics were off
+            import_module(f"{module}.stats").initialize(factory=None, export_legacy_names=True)
         stats.initialize(factory=factory, export_legacy_names=False)
         yield server
         stats.initialize(factory=None, export_legacy_names=True)
