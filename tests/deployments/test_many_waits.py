@@ -135,7 +135,7 @@ def watched(airflow: Airflow, pid: int) -> int:
         return int(connection.execute(query).scalar_one())
 
 
-def test_what_a_many_waits_cost(
+def test_what_many_waits_cost(
     session_path: Path, tmp_path: Path, label_studio: LabelStudio, label_studio_conn_id: str, projects: list[str]
 ) -> None:
     count = WAITS_A_PROJECT * len(projects)
