@@ -34,7 +34,7 @@ OLDEST = --resolution lowest-direct --exclude-newer 2025-10-15 $(addprefix --exc
 SAME_ON_ALL = tests/chaos tests/docs tests/fuzz tests/servers $(wildcard tests/hooks/test_garbled_*.py) \
 	tests/hooks/test_label_studio_templates.py
 
-.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-fiftyone test-deployments test-pythons test-chaos test-fuzz lint audit release docs pictures benchmark benchmark-compare constraints clean
+.PHONY: help demo test test-fast test-oldest test-readers test-faults test-templates test-mariadb test-snowflake test-lance test-fiftyone test-deployments test-pythons test-chaos test-fuzz lint audit release docs pictures benchmark benchmark-compare constraints clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -67,6 +67,9 @@ test-mariadb: .venv/ready ## land in MariaDB, which apt-get install mariadb-serv
 
 test-snowflake: .venv-snowflake/ready ## land in Snowflake, which fakesnow stands in for
 	.venv-snowflake/bin/pytest -n $(WORKERS) --dist worksteal -k snowflake tests/transfers
+
+test-lance: .venv-lance/ready ## make training datasets in Lance, and read them
+	.venv-lance/bin/pytest tests/formats/test_lance.py
 
 test-fiftyone: .venv-fiftyone/ready .venv-label-studio/ready ## label datasets of FiftyOne and merge what people did, beside FiftyOne's own integration
 	.venv-fiftyone/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark" tests/fiftyone tests/labels/test_fiftyone.py
@@ -141,6 +144,7 @@ constraints: | $(UV) ## pin the newest releases that fit
 		--output-file constraints-deployments.txt
 	printf '%s\n' bqemulator duckdb-extension-spatial numpy | \
 		$(COMPILE) --python-version 3.11 - --output-file constraints-bigquery.txt
+	echo pylance | $(COMPILE) --constraint constraints.txt - --output-file constraints-lance.txt
 	printf '%s\n' 'bandit[toml]' pip-audit twine | $(COMPILE) - --output-file constraints-audit.txt
 
 clean: ## remove the environments and what was built
@@ -183,6 +187,14 @@ clean: ## remove the environments and what was built
 	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-fiftyone
 	$(UV) pip install --quiet --python .venv-fiftyone --requirement constraints-fiftyone.txt
 	$(UV) pip install --quiet --python .venv-fiftyone --no-deps --editable .
+	touch $@
+
+# Lance takes a quarter of a gigabyte, which only one format needs.
+.venv-lance/ready: constraints.txt constraints-lance.txt pyproject.toml | $(UV)
+	rm -rf .venv-lance
+	$(UV) venv --quiet --python "$(PYTHON)" .venv-lance
+	$(UV) pip install --quiet --python .venv-lance --requirement constraints.txt --requirement constraints-lance.txt
+	$(UV) pip install --quiet --python .venv-lance --no-deps --editable .
 	touch $@
 
 # Celery, of an older release than the newest, which Airflow's executor does not import; and of this project's extras only

@@ -27,6 +27,7 @@ from airflow_annotation.formats import (
     coco_panoptic,
     conll,
     image_folder,
+    lance,
     mot,
     pascal_voc,
     preferences,
@@ -112,6 +113,14 @@ IMAGE_FORMATS: Final[dict[str, ImageFormat]] = {
         lambda _: AREA_FIELDS,
         image_folder.image_path,
         image_folder.write_image_folder,
+    ),
+    "lance": ImageFormat(
+        lance.LanceOptions,
+        lambda _: AREA_TYPES | CLASSIFICATION_TYPES,
+        lambda _: AREA_FIELDS,
+        lance.image_path,
+        lance.write_lance,
+        holds_media=True,
     ),
     "webdataset": ImageFormat(
         webdataset.WebDatasetOptions,

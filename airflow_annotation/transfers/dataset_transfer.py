@@ -64,12 +64,12 @@ class DatasetTransfer(AnnotationsTransfer):
 
     :param dataset_format: the tables as ``parquet``, ``delta`` (Delta tables, for datasets too large to be copied into
         each new version), ``jsonl`` or ``csv``, or a format to train a model with:
-        ``coco``, ``coco_panoptic``, ``yolo``, ``pascal_voc``, ``semantic_masks``, ``mot``, ``image_folder`` or
-        ``webdataset`` of images, ``conll`` or ``spacy_jsonl`` of texts, ``preferences`` of answers, ``audio_folder`` of
-        sounds, each described in its module in ``airflow_annotation.formats``. Those to train with take the ``latest``
-        submission of each item and ``all`` frames of videos, unless told otherwise. Formats other than ``parquet`` and
-        ``delta`` keep the rows that they are made of in ``tables`` of each version, in Parquet, so that the next
-        landing reads only what has changed
+        ``coco``, ``coco_panoptic``, ``yolo``, ``pascal_voc``, ``semantic_masks``, ``mot``, ``image_folder``,
+        ``webdataset`` or ``lance`` of images, ``conll`` or ``spacy_jsonl`` of texts, ``preferences`` of answers,
+        ``audio_folder`` of sounds, each described in its module in ``airflow_annotation.formats``. Those to train with
+        take the ``latest`` submission of each item and ``all`` frames of videos, unless told otherwise. Formats other
+        than ``parquet`` and ``delta`` keep the rows that they are made of in ``tables`` of each version, in Parquet, so
+        that the next landing reads only what has changed
     :param dataset_options: what is asked of the format, such as ``classes`` and ``splits``: see
         :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
         (templated)

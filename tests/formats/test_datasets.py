@@ -27,6 +27,8 @@ from tests.support.generated import boxes, label_tables, project_uri
 
 PHOTOS = Path(__file__).parents[2] / "demo" / "photos"
 
+BYTE_FOR_BYTE = [name for name in IMAGE_FORMATS if name != "lance"]  # which names its files at random
+
 
 def at(minute: int) -> dict[str, Any]:
     return {"updated_at": datetime(2026, 1, 1, 12, minute, tzinfo=timezone.utc)}
@@ -88,7 +90,7 @@ def test_text_is_no_image(tmp_path: Path) -> None:
         write(tmp_path, [item("a", [], media_type="text")], "coco")
 
 
-@pytest.mark.parametrize("dataset_format", IMAGE_FORMATS)
+@pytest.mark.parametrize("dataset_format", BYTE_FOR_BYTE)
 def test_the_same_rows_give_the_same_bytes_however_they_are_batched(tmp_path: Path, dataset_format: str) -> None:
     labels = [
         box("car", 0.1, 0.1, 0.2, 0.3, frame=1, track_id="x"),
@@ -108,7 +110,7 @@ def test_the_same_rows_give_the_same_bytes_however_they_are_batched(tmp_path: Pa
     assert files_in(tmp_path / "a") == files_in(tmp_path / "b")
 
 
-@pytest.mark.parametrize("dataset_format", [name for name in IMAGE_FORMATS if name != "mot"])
+@pytest.mark.parametrize("dataset_format", [name for name in BYTE_FOR_BYTE if name != "mot"])
 def test_a_store_has_the_same_files_as_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dataset_format: str
 ) -> None:

@@ -1,0 +1,186 @@
+"""Lance: https://lance.org/format/, columns that training reads at random.
+
+::
+
+    <split>.lance           a table of each split, with a row for each image
+    images.parquet          which image is which item; file is the column file of the same row
+
+``image`` has the images themselves where ``include_media`` lands them, ``files`` or ``frames``. An image whose file
+could not be read is not among the rows, and is counted. Without ``include_media`` the column is null, and ``media_uri``
+says where the image is.
+
+The other columns are ``file``, ``item_key``, ``target``, ``frame``, ``media_uri``, ``width`` and ``height``;
+``answers`` with a class, or the list of its classes, for each classification field; and ``objects`` with ``bbox`` and
+``categories``, both as in :mod:`airflow_annotation.formats.image_folder`.
+
+``lance.dataset("…/train.lance")`` reads a table, and so do DuckDB, Polars and PyTorch by way of it. Lance gives its
+files names at random: the same rows are the same table, but not the same bytes. Needs the extra ``lance``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from airflow_annotation.datasets.table_files import TableFile
+from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.dataset_folder import DatasetFolder
+from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
+from airflow_annotation.formats.image_folder import find_answers, named_boxes
+from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
+
+_PART_BYTES: Final = 64 << 20
+"""Of rows, which are held until they become a file."""
+
+_PART_ROWS: Final = 65_536
+
+
+class LanceOptions(ImageOptions, frozen=True):
+    """What Lance is asked: nothing of its own."""
+
+    def __post_init__(self) -> None:
+        """Check what types do not say."""
+        super().__post_init__()
+        if self.image_root is not None:
+            raise AnnotationError("image_root is for images that stay where they are: Lance holds them itself.")
+
+
+def image_path(image: LabeledImage, _: ImageOptions) -> str:
+    """Return what the column ``file`` calls an image."""
+    return image.name
+
+
+def write_lance(
+    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, options: LanceOptions
+) -> list[TableFile]:
+    """Write the tables; return their files, those with rows with the number of objects.
+
+    :raises AnnotationError: the extra ``lance`` is not installed
+    """
+    if importlib.util.find_spec("lance") is None:
+        raise AnnotationError("Lance needs pip install 'airflow-provider-annotation[lance]'.")
+    tables: dict[str, _Table] = {}
+    with ExitStack() as opened:
+        for batch in batches:
+            pixels = batch.boxes * np.tile(batch.sizes(), 2)
+            rows = zip(batch.starts.tolist(), batch.ends.tolist(), strict=True)
+            for image, content, (start, end) in zip(batch.images, folder.read_media(batch.images), rows, strict=True):
+                if content is None and folder.has_media:
+                    batch.left_out["images without a file"] += 1
+                    continue
+                row: dict[str, Any] = {
+                    "file": image_path(image, options),
+                    "image": content,
+                    "item_key": image.item_key,
+                    "target": image.target or None,
+                    "frame": image.frame,
+                    "media_uri": image.media_uri,
+                    "width": image.width,
+                    "height": image.height,
+                    "answers": find_answers(image, classes, batch.left_out),
+                    "objects": named_boxes(pixels[start:end], batch.class_index[start:end], classes),
+                }
+                if image.split not in tables:
+                    tables[image.split] = opened.enter_context(_Table(folder, image.split, _schema(classes)))
+                tables[image.split].add(row, len(content or b""), end - start)
+        return [file for split in sorted(tables) for file in tables[split].finish()]
+
+
+def _schema(classes: DatasetClasses) -> pa.Schema:
+    text = pa.string()
+    answers = [pa.field(field, pa.list_(text) if several else text) for field, several in classes.answers.items()]
+    return pa.schema(
+        [
+            pa.field("file", text, nullable=False),
+            pa.field("image", pa.large_binary()),
+            pa.field("item_key", text, nullable=False),
+            pa.field("target", text),
+            pa.field("frame", pa.int32()),
+            pa.field("media_uri", text),
+            pa.field("width", pa.int32()),
+            pa.field("height", pa.int32()),
+            *([pa.field("answers", pa.struct(answers))] if answers else []),
+            pa.field("objects", pa.struct({"bbox": pa.list_(pa.list_(pa.float64(), 4)), "categories": pa.list_(text)})),
+        ]
+    )
+
+
+class _Table:
+    """Writes the table of a split. Lance makes files in a folder of the worker; each goes on to the dataset at once.
+
+    :param folder: the dataset's
+    :param split: the split
+    :param schema: of the rows
+    """
+
+    def __init__(self, folder: DatasetFolder, split: str, schema: pa.Schema) -> None:
+        self._folder = folder
+        self._name = f"{split}.lance"
+        self._schema = schema
+        self._local = Path(tempfile.mkdtemp(prefix="airflow-annotation-")) / self._name
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = self._objects = 0
+        self._fragments: list[Any] = []
+        self._files: list[TableFile] = []
+
+    def __enter__(self) -> _Table:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Remove the worker's folder."""
+        shutil.rmtree(self._local.parent)
+
+    def add(self, row: dict[str, Any], size: int, objects: int) -> None:
+        """Add a row.
+
+        :param row: its cells by column
+        :param size: bytes of its image
+        :param objects: how many it has
+        """
+        self._rows.append(row)
+        self._bytes += size
+        self._objects += objects
+        if self._bytes >= _PART_BYTES or len(self._rows) >= _PART_ROWS:
+            self._write_part()
+
+    def finish(self) -> list[TableFile]:
+        """Make a table of what was added, and return its files."""
+        import lance
+
+        self._write_part()
+        operation = lance.LanceOperation.Overwrite(self._schema, self._fragments)
+        lance.LanceDataset.commit(str(self._local), operation)
+        self._hand_over(0)
+        return self._files
+
+    def _write_part(self) -> None:
+        if not self._rows:
+            return
+        from lance.fragment import write_fragments
+
+        part = pa.Table.from_pylist(self._rows, self._schema)
+        self._fragments += write_fragments(part, str(self._local), schema=self._schema)
+        self._hand_over(self._objects)
+        self._rows = []
+        self._bytes = self._objects = 0
+
+    def _hand_over(self, objects: int) -> None:
+        """Move the files that Lance has made to the dataset."""
+        for path in sorted(path for path in self._local.rglob("*") if path.is_file()):
+            name = f"{self._name}/{path.relative_to(self._local).as_posix()}"
+            with path.open("rb") as source, self._folder.open(name) as target:
+                shutil.copyfileobj(source, target, 2**20)
+            self._files.append(target.describe(name, objects))
+            path.unlink()
