@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowException
@@ -16,6 +16,9 @@ from airflow_annotation.hooks.storages import StorageSync
 from airflow_annotation.triggers.annotation import error_event
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.serialization import serialized
+
+ASK_AGAIN: Final = 30.0
+"""Seconds until a tool that is out of reach is asked again at the latest, however rarely a sync is looked at."""
 
 
 class StorageSyncTrigger(BaseTrigger):
@@ -104,7 +107,8 @@ class StorageSyncTrigger(BaseTrigger):
                 return await poller.storage_sync(self.project["id"], self.storage_id)
             except AnnotationError as error:
                 give_up = give_up or min(time.time() + self.max_outage, self.deadline)
-                if not error.is_transient or time.time() + self.poke_interval > give_up:
+                pause = min(self.poke_interval, ASK_AGAIN)
+                if not error.is_transient or time.time() + pause > give_up:
                     raise
-                self.log.warning("%s Asking again in %.0f s.", error, self.poke_interval)
-            await asyncio.sleep(self.poke_interval)
+                self.log.warning("%s Asking again in %.0f s.", error, pause)
+            await asyncio.sleep(pause)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,8 +15,8 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.triggers.base import BaseTrigger
 
-from airflow_annotation.exceptions import AnnotationError, AnnotationUploadError
-from airflow_annotation.hooks.annotation import AnnotationProject
+from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationUploadError
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.hooks.label_studio.storage_credentials import read_credentials
 from airflow_annotation.hooks.ports import Storages
@@ -26,6 +27,7 @@ from airflow_annotation.triggers.storage import StorageSyncTrigger
 from devtools.label_studio import LabelStudio
 from tests.servers.faults import Fault, FaultServer, fault_server
 from tests.support.connections import airflow_connection, kept_connection
+from tests.support.scripted_tool import ScriptedTool, progress
 from tests.support.task_context import task_context
 
 CONFIG = """<View><Image name="image" value="$image"/>
@@ -402,6 +404,28 @@ def test_what_is_wrong_is_said_when_the_dag_is_parsed(arguments: dict[str, Any],
 def test_a_tool_without_storages_refuses_them() -> None:
     with pytest.raises(AnnotationError, match="cannot connect project 1 to s3://bucket/a: upload its files"):
         Storages().sync_storage("1", Storage.of("s3://bucket/a"))
+
+
+class OftenAway(ScriptedTool):
+    """A tool that is out of reach at every other look at a sync."""
+
+    looks = 0
+
+    def get_storage_sync(self, project_id: str, storage_id: str) -> StorageSync:
+        self.looks += 1
+        if self.looks % 2:
+            raise AnnotationConnectionError(f"Project {project_id} is out of reach.")
+        return StorageSync(storage_id=storage_id, number=1, status="completed")
+
+
+def test_an_outage_is_waited_out_however_rarely_the_sync_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airflow_annotation.triggers.storage.ASK_AGAIN", 0.01)
+    tool = OftenAway(progress(0))
+    monkeypatch.setattr(AnnotationHook, "for_connection", lambda _: tool)
+    sync: dict[str, Any] = {"project": {"id": "12"}, "storage_id": "s3/1", "number": 1, "started": True}
+    waits: dict[str, Any] = {"deadline": time.time() + 86400, "poke_interval": 3600.0, "max_outage": 600.0}
+    event = fire(StorageSyncTrigger(annotation_conn_id="tool", **sync, **waits))
+    assert (event["status"], tool.looks) == ("over", 2)
 
 
 def running(
