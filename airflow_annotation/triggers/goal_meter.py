@@ -68,13 +68,16 @@ class GoalMeter:
         self._agreement: float | None = None
 
     def find_missing(self, hook: AnnotationHook, project_id: str, progress: AnnotationProgress) -> list[str]:
-        """Return what is missing, as clauses; nothing where the goal is reached.
+        """Return what is missing, as clauses; nothing where the goal is reached, or where there are no items.
 
         :param hook: of the tool
         :param project_id: the same each time
         :param progress: how far the project is now
-        :raises AnnotationError: the tool has no reviews, or the label schema has no such class
+        :raises AnnotationError: the tool has no reviews, or the label schema has no classes, of each of which labels
+            are asked for
         """
+        if not progress.total:
+            return []  # on_empty says to proceed, or nobody would ask
         goal = self._goal
         missing = list(_find_unreviewed(progress)) if goal.reviewed else []
         if goal.quiet_for is None and not goal.reads_labels:
@@ -103,6 +106,11 @@ class GoalMeter:
         label_schema = hook.get_label_schema(project_id)
         if isinstance(self._goal.labels, int):
             names = {name for field in label_schema.fields.values() for name in field.classes}
+            if not names:
+                raise AnnotationError(
+                    f"The label schema of project {project_id} has no classes, of each of which goal asks for "
+                    f"{self._goal.labels} labels: name classes in labels, or leave it out."
+                )
             self._wanted = dict.fromkeys(sorted(names), self._goal.labels)
         elif self._goal.labels is not None:
             self._wanted = self._goal.labels

@@ -63,9 +63,9 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         :raises AnnotationError: it is empty, which is not wanted
         :raises AirflowSkipException: it is empty, and the task skips then
         """
-        if not progress.total and self.on_empty != "wait":
-            if self.on_empty == "proceed":
-                return True
+        if not progress.total:
+            if self.on_empty in {"wait", "proceed"}:
+                return self.on_empty == "proceed"
             message = "The annotation project has no items. Upload some first, or choose another on_empty."
             raise AirflowSkipException(message) if self.on_empty == "skip" else AnnotationError(message)
         return self.done(progress) >= self.items_needed(progress)

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, TaskDeferred
@@ -187,6 +187,36 @@ def test_with_min_completed_a_goal_is_asked_for_besides(tool: Callable[..., Scri
     assert scripted.last_changes == 1  # not before enough is completed
     with pytest.raises(AnnotationError, match="tells nothing of reviews"):
         AnnotationSensor(**arguments, goal={"reviewed": True}).execute(task_context())
+
+
+@pytest.mark.parametrize(
+    "mode", [{"mode": "poke", "deferrable": False}, {"deferrable": True}], ids=["poke", "deferrable"]
+)
+def test_a_project_without_items_has_reached_no_goal_unless_the_wait_proceeds(
+    tool: Callable[..., ScriptedTool], mode: dict[str, Any]
+) -> None:
+    def wait(**arguments: Any) -> dict[str, Any]:
+        sensor = AnnotationSensor(task_id="wait", poke_interval=0.01, timeout=30, **arguments, **mode)
+        try:
+            return sensor.execute(task_context())
+        except TaskDeferred as deferred:
+            started = json.loads(json.dumps(deferred.trigger.serialize()[1]))
+            event = asyncio.run(first_event(AnnotationTrigger(**started | {"not_before": 0.0})))
+            return cast("dict[str, Any]", sensor.resume_execution("execute_complete", {"event": event}, task_context()))
+
+    long_ago = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    tool(progress(0, 0), progress(0, 0), progress(0, 4), last_change=long_ago)
+    assert wait(goal={"quiet_for": 60}, on_empty="wait")["total"] == 4
+    tool(progress(0, 0), last_change=None)
+    assert wait(goal={"labels": 5, "quiet_for": 60}, on_empty="proceed")["total"] == 0
+
+
+def test_labels_of_each_class_need_classes(tool: Callable[..., ScriptedTool], monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = tool(progress(3), last_change=datetime.now(timezone.utc))
+    schema = LabelSchema.for_field("caption", "text")
+    monkeypatch.setattr(scripted, "get_label_schema", lambda _: schema, raising=False)
+    with pytest.raises(AnnotationError, match="no classes, of each of which goal asks for 5 labels"):
+        GoalMeter(Goal.of({"labels": 5})).find_missing(cast("AnnotationHook", scripted), "12", progress(3))
 
 
 def test_a_watcher_tells_whenever_the_goal_is_reached(tool: Callable[..., ScriptedTool]) -> None:
