@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 from urllib.parse import quote
@@ -36,8 +35,8 @@ class ItemLookup:
     """The tasks of a project, by their items' keys.
 
     Keys are looked up some at a time, as long as that takes less than listing all tasks. All are listed, once, where
-    the project is small, where there are many keys, and where a key is not found: in the data of tasks that other
-    programs made, it may be where no filter finds it.
+    the project is small, where there are many keys, where a key is too long for a URL, and where a key is not found: in
+    the data of tasks that other programs made, it may be where no filter finds it.
 
     :param client: speaks to the server
     :param project_id: the project
@@ -68,9 +67,10 @@ class ItemLookup:
         if self._all is not None:
             return
         self._found = {}
-        requests = [list(chunk) for chunk in _chunks(item_keys)]
+        requests = [*_chunks(item_keys)]
         self._requests_left -= len(requests) * len(self._fields)
-        looked_up = requests if self._requests_left >= 0 else []
+        fit = all(_url_bytes(key) <= _KEYS_BYTES for key in item_keys)
+        looked_up = requests if fit and self._requests_left >= 0 else []
         tasks = {task.id: task.data for keys in looked_up for task in self._look_up(keys)}
         first: dict[int, int] = {}
         for task_id in sorted(tasks):
@@ -95,9 +95,20 @@ class ItemLookup:
             yield hash_, self._note(task_id, data)
 
 
-def _chunks(item_keys: Iterable[str]) -> Iterator[Iterable[str]]:
+def _chunks(item_keys: Iterable[str]) -> Iterator[list[str]]:
     """Yield keys that fit into a request together."""
-    used = itertools.accumulate(len(quote(key)) + len("%22%2C") for key in item_keys)
-    placed = zip(item_keys, used, strict=False)
-    for _, chunk in itertools.groupby(placed, key=lambda one: one[1] // _KEYS_BYTES):
-        yield (key for key, _ in chunk)
+    chunk: list[str] = []
+    used = 0
+    for key in item_keys:
+        size = _url_bytes(key)
+        if chunk and used + size > _KEYS_BYTES:
+            yield chunk
+            chunk, used = [], 0
+        chunk.append(key)
+        used += size
+    if chunk:
+        yield chunk
+
+
+def _url_bytes(item_key: str) -> int:
+    return len(quote(msgspec.json.encode(item_key) + b",", safe=""))

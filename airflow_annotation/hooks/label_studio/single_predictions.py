@@ -2,11 +2,13 @@
 
 A request with many predictions has Label Studio count those of all tasks of the project again: a minute for 60,000
 tasks, however few predictions it brings. One prediction has it count those of its task.
+
+Items with several predictions do not go this way: those of an item have to arrive together or not at all, since an item
+that has one of its version is not given the others later.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Any, Final
@@ -43,22 +45,22 @@ class _Task(msgspec.Struct):
 
 
 def are_few(parts: Sequence[Part], total: int) -> bool:
-    """Return whether predictions are sooner in a project one by one.
+    """Return whether predictions are sooner in a project one by one, and each is the only one of its item.
 
     :param parts: the predictions of some items
     :param total: how many tasks the project has
     """
-    return sum(len(part.pieces) for part in parts) * _COUNTED_TASKS <= total
+    return len(parts) * _COUNTED_TASKS <= total and all(len(part.pieces) == 1 for part in parts)
 
 
 def send_one_by_one(
     client: LabelStudioClient, project_id: str, parts: list[Part], recount: Callable[[], object]
 ) -> tuple[list[tuple[Part, AnnotationRequestError]], list[Part]]:
-    """Send predictions, those of several items at once, as many as the connection allows; those of an item in order.
+    """Send predictions, several at once, as many as the connection allows.
 
     :param client: speaks to the server
     :param project_id: the project
-    :param parts: the predictions of items that have none of their version
+    :param parts: items that have no prediction of the version, each with one
     :param recount: has the server count the predictions of all tasks again
     :return: the items of which the server refused a prediction, and those that may have predictions twice
     :raises AnnotationRequestError: the server fails at all of them
@@ -96,7 +98,7 @@ def send_one_by_one(
 
 
 class _Sender:
-    """Sends the predictions of one item, and asks which of them arrived."""
+    """Sends the prediction of one item, and asks whether it arrived."""
 
     def __init__(self, client: LabelStudioClient, project_id: str, part: Part) -> None:
         self._client = client
@@ -118,15 +120,8 @@ class _Sender:
         """Return those that the task has, by what they say."""
         selected = [self._part.item_id]
         pages = list_selected(self._client, self._project_id, _Task, selected, include=_INCLUDED)
-        there = Counter(_content(one) for page in pages for task in page for one in task.predictions)
-        taken = []
-        for piece in self._part.pieces:
-            content = _content(msgspec.json.decode(piece, type=_Prediction))
-            if there[content]:
-                there[content] -= 1
-                taken.append(piece)
-        wanted = {id(piece) for piece in pieces}
-        return [piece for piece in taken if id(piece) in wanted]
+        there = {_content(one) for page in pages for task in page for one in task.predictions}
+        return [piece for piece in pieces if _content(msgspec.json.decode(piece, type=_Prediction)) in there]
 
 
 def _content(prediction: _Prediction) -> bytes:
