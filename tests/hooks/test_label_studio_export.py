@@ -186,6 +186,23 @@ def test_a_piece_that_fails_is_asked_for_in_halves(
     assert asked == [7, 3, 1, 2, 4, 2, 2]
 
 
+def test_of_items_with_large_predictions_fewer_are_asked_for_at_a_time(
+    client: LabelStudioClient, project: AnnotationProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_PIECE_ITEMS", 4)
+    monkeypatch.setattr(export, "_PIECE_BYTES", 40_000)
+    note = {"from_name": "note", "to_name": "image", "type": "textarea", "value": {"text": ["a" * 20_000]}}
+    prediction = {"result": [note], "model_version": "v1"}
+    add_tasks(client, project, [{"data": {"image": str(n)}, "predictions": [prediction]} for n in range(16)])
+    one_at_once = LabelStudioClient(url=client.url, api_key=API_KEY, concurrency=1)
+
+    def sizes(options: ReadOptions) -> list[int]:
+        return [len(batch.items) for batch in export.read_tables(one_at_once, project, LabelingConfig(CONFIG), options)]
+
+    assert sizes(ReadOptions()) == [4, 4, 4, 4]
+    assert sizes(ReadOptions(include_predictions=True)) == [4, 4, 4, 1, 1, 1, 1]
+
+
 def test_of_videos_with_all_their_frames_few_are_read_at_a_time(
     client: LabelStudioClient, project: AnnotationProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:

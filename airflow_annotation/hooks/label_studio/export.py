@@ -56,7 +56,7 @@ _SMALLEST_PIECE: Final = 50
 """Items below which a piece that fails is not halved any more: something else is wrong."""
 
 _PIECE_BYTES: Final = 16 * 2**20
-"""Of an export: where items turn out to be larger, fewer of them are asked for at a time, as some pieces are held."""
+"""Of a piece: where items turn out to be larger, fewer of them are asked for at a time, as some pieces are held."""
 
 _PREDICTIONS: Final = "id,predictions,result,model_version,score,created_at,updated_at"
 
@@ -92,6 +92,11 @@ class _Piece(NamedTuple):
     export: bytes
     unfinished: frozenset[int]
     predictions: dict[int, list[msgspec.Raw]]
+
+    @property
+    def size(self) -> int:
+        """Bytes of what the server sent: masks of predictions may be much more than the export, which has none."""
+        return len(self.export) + sum(memoryview(one).nbytes for some in self.predictions.values() for one in some)
 
 
 def read_tables(
@@ -196,7 +201,7 @@ class _PieceReader:
         query_bytes = 0
         for id_ in ids:
             id_bytes = _query_bytes([id_])
-            if piece and (len(piece) == self._piece_items or query_bytes + id_bytes > self._query_bytes):
+            if piece and (len(piece) >= self._piece_items or query_bytes + id_bytes > self._query_bytes):
                 yield piece
                 piece, query_bytes = [], 0
             piece.append(id_)
@@ -210,11 +215,8 @@ class _PieceReader:
             params = [("exportType", "JSON"), ("download_all_tasks", "true"), *(("ids[]", str(id_)) for id_ in ids)]
             path = f"{project_path(self._project_id)}export"
             export, counted = await requests.read_with("GET", path, _export, params=params)
-            if len(export) > _PIECE_BYTES:
-                self._piece_items = max(min(self._piece_items, len(ids) * _PIECE_BYTES // len(export)), 1)
             unfinished = await self._list_unfinished(requests, ids) if self._has_unfinished else frozenset()
             predictions = await self._fetch_predictions(requests, counted) if self._include_predictions else {}
-            return [_Piece(export, unfinished, predictions)]
         except AnnotationError as error:
             too_long = isinstance(error, AnnotationRequestError) and error.status_code in _TOO_LONG
             if not (error.is_transient or too_long) or len(ids) <= _SMALLEST_PIECE:
@@ -223,6 +225,10 @@ class _PieceReader:
             log.warning("%s Asking for the %d items in halves.", error, len(ids))
             middle = len(ids) // 2
             return await self._fetch(requests, ids[:middle]) + await self._fetch(requests, ids[middle:])
+        piece = _Piece(export, unfinished, predictions)
+        if piece.size > _PIECE_BYTES:
+            self._piece_items = max(min(self._piece_items, len(ids) * _PIECE_BYTES // piece.size), 1)
+        return [piece]
 
     async def _list_unfinished(self, requests: AsyncRequests, ids: list[int]) -> frozenset[int]:
         page = await alist_page(requests, self._project_id, Task, _UNFINISHED, selected=ids)
@@ -263,7 +269,7 @@ def _export(response: httpx.Response) -> tuple[bytes, list[_CountedTask]]:
 
 
 def _count_bytes(pieces: list[_Piece]) -> int:
-    return sum(len(piece.export) for piece in pieces)
+    return sum(piece.size for piece in pieces)
 
 
 def _query_bytes(ids: Iterable[int]) -> int:
