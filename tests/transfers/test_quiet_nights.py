@@ -141,3 +141,8 @@ def test_a_quiet_night_of_a_million_items_takes_ten_requests(conn_id: str) -> No
     assert len(SimulatedLabelStudio.requests) <= 10, SimulatedLabelStudio.requests
     assert transfer.landed.listing is not None
     assert transfer.landed.listing.full_at == now - timedelta(hours=23), "no items were listed"
+
+
+def test_after_a_mark_of_another_release_all_items_are_listed(conn_id: str) -> None:
+    hook = Shelf(task_id="land", project="1", annotation_conn_id=conn_id).hook
+    assert hook.list_changes("1", {"of": "another release"}, hook.mark_changes("1") or {}) is None

@@ -95,7 +95,10 @@ def list_changes(
     :param now: what it returned just now
     :param include_predictions: whether predictions are read too
     """
-    last, present = msgspec.convert(before, _Mark), msgspec.convert(now, _Mark)
+    try:
+        last, present = msgspec.convert(before, _Mark), msgspec.convert(now, _Mark)
+    except msgspec.ValidationError:  # of another release
+        return None
     if last.predictions != present.predictions:
         return None  # in which items is in no list
     since = (last.time - MARGIN).astimezone(timezone.utc).strftime(TIME_FORMAT)
