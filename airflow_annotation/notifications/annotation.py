@@ -71,7 +71,7 @@ class AnnotationNotifier(BaseNotifier):
             on_failure_callback=AnnotationNotifier(
                 SmtpNotifier(
                     to="labeling@example.com",
-                    subject="{{ annotation.project.title }}: {{ annotation.state }}",
+                    subject="{{ annotation.task }} {{ annotation.state }}",
                     html_content="{{ annotation.message | e }}",
                 )
             ),
@@ -81,7 +81,8 @@ class AnnotationNotifier(BaseNotifier):
     ``on_skipped_callback``, ``on_execute_callback``), for those of DAGs, and for ``on_stalled`` of the sensor. The
     project is that of the task. In callbacks of DAGs, and of tasks of other providers, it is that of the DAG run.
 
-    If the tool cannot be asked, the message says why, and is sent all the same.
+    If the tool cannot be asked, the message says why, and is sent all the same. ``annotation.project`` and
+    ``annotation.progress`` are None then: a template that names their fields asks first whether they are there.
 
     :param notifier: the other notifier, or a function that takes the context
     :param annotation_conn_id: the connection of the labeling tool; by default the task's, else ``annotation_default``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -19,6 +20,7 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.notifications.annotation import AnnotationNote, AnnotationNotifier
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.sensors.annotation import AnnotationSensor
+from devtools.processes import REPOSITORY
 from tests.servers.mail import mail_server
 from tests.support.connections import airflow_connection
 from tests.support.scripted_tool import ScriptedTool, progress
@@ -151,6 +153,22 @@ def test_a_note_is_sent_when_the_tool_cannot_be_asked() -> None:
         "street.wait failed: Out of reach. How far the project is cannot be said: Label Studio"
     )
     assert note.problem in note.message
+
+
+def test_what_the_pages_write_is_sent_when_the_tool_cannot_be_asked() -> None:
+    gone = {"conn_type": "label_studio", "host": "http://127.0.0.1:9", "password": "key"}
+    with DAG("street", schedule=None):
+        wait = AnnotationSensor(task_id="wait", annotation_conn_id="gone", project=12)
+    pages = (REPOSITORY / "docs" / "on_call.md").read_text() + (AnnotationNotifier.__doc__ or "")
+    templates = re.findall(r'(?:="|`)([^"`\n]*{[{%] *(?:if )?annotation\.[^"`\n]*)["`]', pages)
+    assert len(templates) >= 5
+    context = context_of(wait)
+    with airflow_connection("gone", gone):
+        for template in templates:
+            AnnotationNotifier(Sent(template))(context)
+    sent = cast("Any", context)["sent"]
+    assert len(sent) == len(templates)
+    assert "street.wait failed" in sent
 
 
 def test_what_is_no_notifier_is_refused() -> None:
