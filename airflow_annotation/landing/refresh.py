@@ -2,11 +2,11 @@
 
 The items' states are listed in the tool before anything is read, and compared with the states that have landed. The
 rows that land come from the reading, which is later: an edit in between is in the rows, or differs from them at the
-next landing. Timestamps are compared for being equal, never for their order, so that no clock has to be right.
+next landing. Timestamps are compared here for being equal, never for their order, so that no clock has to be right.
 
-Where the tool can say what has changed since the last landing, only these items are listed. That may not be all, so
-the numbers of all items are compared with what the tool says it has (:func:`compare_changes`), and all items are listed
-now and then (``landing.listing``).
+Where the tool can say what has changed since the last landing, by its own clock, only these items are listed. That may
+not be all, so the numbers of all items are compared with what the tool says it has (:func:`compare_changes`), and all
+items are listed now and then (``landing.listing``).
 """
 
 from __future__ import annotations

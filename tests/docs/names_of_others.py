@@ -4,13 +4,14 @@ from __future__ import annotations
 
 _NAMES = {
     "Airflow": """
-        AIRFLOW_HOME|AIRFLOW__CORE__LOAD_EXAMPLES=False|AirflowNotFoundException|AirflowSensorTimeout|DbApiHook|
+        AIRFLOW_HOME|AIRFLOW__CORE__LOAD_EXAMPLES=False|
+        export AIRFLOW__API__PORT=8081 AIRFLOW__API__BASE_URL=http://localhost:8081|AirflowNotFoundException|AirflowSensorTimeout|DbApiHook|
         AssetAlias("landed_annotations")|ObjectStoragePath|TriggerDagRunOperator|@task.external_python|create.output|
         core.sensitive_var_conn_names|core.test_connection|Enabled|create.output["url"]|dag.test()|expand|reschedule|
         group.get_child_by_label("create")|Connection schemes (type: label_studio) shall not contain '_'|
         Could not load provider module airflow_provider_annotation|The conn_id `label_studio` isn't defined|
         no such table: task_instance|the dag is not serialized|otel_on|
-        statsd_datadog_enabled|statsd_influxdb_enabled|CeleryExecutor|LocalFilesystemBackend|celery<5.7|
+        statsd_datadog_enabled|statsd_influxdb_enabled|CeleryExecutor|LocalExecutor|LocalFilesystemBackend|celery<5.7|
         visibility_timeout
     """,
     "Python and its libraries": """
