@@ -109,7 +109,7 @@ def test_a_project_that_goes_on_is_not_stalled(tool: Any, mode: dict[str, Any]) 
     scripted = tool(progress(3), last_change=datetime.now(timezone.utc) + timedelta(hours=1))
     with pytest.raises(AirflowSensorTimeout):
         run(timeout=0.5, **mode)
-    assert scripted.last_changes == 1  # and it is asked seldom
+    assert scripted.last_changes <= 1  # and it is asked seldom
     tool(*(progress(number) for number in range(11)))
     assert run(stalled_after=30, **mode)["completed"] == 10
 
