@@ -143,6 +143,17 @@ def test_a_quiet_night_of_a_million_items_takes_ten_requests(conn_id: str) -> No
     assert transfer.landed.listing.full_at == now - timedelta(hours=23), "no items were listed"
 
 
+@pytest.mark.parametrize(("ahead", "is_listed"), [(timedelta(minutes=50), False), (timedelta(minutes=70), True)])
+def test_all_items_are_listed_where_the_servers_clock_was_set_back(
+    conn_id: str, ahead: timedelta, is_listed: bool
+) -> None:
+    hook = Shelf(task_id="land", project="1", annotation_conn_id=conn_id).hook
+    mark = hook.mark_changes("1")
+    assert mark is not None
+    before = {**mark, "time": (datetime.fromisoformat(mark["time"].replace("Z", "+00:00")) + ahead).isoformat()}
+    assert (hook.list_changes("1", before, mark) is None) == is_listed
+
+
 def test_after_a_mark_of_another_release_all_items_are_listed(conn_id: str) -> None:
     hook = Shelf(task_id="land", project="1", annotation_conn_id=conn_id).hook
     assert hook.list_changes("1", {"of": "another release"}, hook.mark_changes("1") or {}) is None

@@ -101,6 +101,8 @@ def list_changes(
         return None
     if last.predictions != present.predictions:
         return None  # in which items is in no list
+    if present.time < last.time - MARGIN:
+        return None  # the clock was set back: what changed since then seems to be older than the mark
     since = (last.time - MARGIN).astimezone(timezone.utc).strftime(TIME_FORMAT)
     changed = condition("updated_at", "greater", "Datetime", since)
     read: dict[str, Any] = {"drafted": frozenset(present.drafted), "include_predictions": include_predictions}
