@@ -178,11 +178,13 @@ def test_an_item_gets_all_of_its_predictions_or_none(
 
 def test_what_the_server_forgot_to_count_is_counted(client: LabelStudioClient, proxy: FaultServer, large: str) -> None:
     def forget(body: bytes) -> bytes:
-        return re.sub(rb'"total_predictions": ?1', b'"total_predictions":0', body)
+        return re.sub(rb'"total_predictions": ?2', b'"total_predictions":1', body)
 
     def choose(request: SeenRequest) -> Fault | None:
         return Fault(garble=forget) if "total_predictions" in request.path else None
 
+    upload_predictions(client, large, say("é 1", "sun"), model_version="v0")
+    assert proxy.seen("POST", "/import/predictions") == 0
     proxy.choose = choose
     assert upload(client, large, "é 1").uploaded == 1
     assert [one.body for one in proxy.requests if "/import/predictions" in one.path] == [b"[]"]

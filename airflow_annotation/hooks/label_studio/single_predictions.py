@@ -89,10 +89,10 @@ def send_one_by_one(
     refused = [one for future in sending for one in future.result()]
     if len(refused) == len(parts) and all(error.is_transient for _, error in refused):
         raise refused[0][1]
-    expected = {part.item_id: len(part.pieces) for part in parts} | {part.item_id: 0 for part, _ in refused}
-    pages = list_selected(client, project_id, _Task, list(expected), include="id,total_predictions")
+    ids = [part.item_id for part in parts]
+    pages = list_selected(client, project_id, _Task, ids, include="id,total_predictions,predictions")
     # The server forgets to count while it deletes another project.
-    if any(task.total_predictions < expected[task.id] for page in pages for task in page):
+    if any(task.total_predictions < len(task.predictions) for page in pages for task in page):
         recount()
     return refused, doubtful
 
