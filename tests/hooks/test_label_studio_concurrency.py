@@ -53,8 +53,15 @@ def read(proxy: FaultServer, project_id: str, concurrency: int = 4) -> Iterator[
         yield tables.items["data"][0].as_py()
 
 
-def reading_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith(("read-ahead", "asyncio"))]
+@pytest.fixture
+def earlier() -> set[threading.Thread]:
+    """The threads that other tests have left, such as those of an event loop that lives as long as the process."""
+    return set(threading.enumerate())
+
+
+def reading_threads(earlier: set[threading.Thread]) -> list[threading.Thread]:
+    names = ("read-ahead", "asyncio")
+    return [one for one in threading.enumerate() if one not in earlier and one.name.startswith(names)]
 
 
 class Arrivals:
@@ -85,7 +92,7 @@ class Arrivals:
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 def test_pieces_come_in_order_and_as_many_at_once_as_the_connection_allows(
-    proxy: FaultServer, project: str, concurrency: int
+    proxy: FaultServer, project: str, concurrency: int, earlier: set[threading.Thread]
 ) -> None:
     # The second piece takes until two others have come after it.
     others = threading.Event()
@@ -94,10 +101,12 @@ def test_pieces_come_in_order_and_as_many_at_once_as_the_connection_allows(
     proxy.choose = exports.choose
     assert list(read(proxy, project, concurrency)) == [f'{{"text":"{n}"}}' for n in range(ITEMS)]
     assert exports.most == 1 if concurrency == 1 else 2 <= exports.most <= 4
-    assert reading_threads() == []
+    assert reading_threads(earlier) == []
 
 
-def test_an_error_of_one_piece_ends_the_reading_while_others_are_under_way(proxy: FaultServer, project: str) -> None:
+def test_an_error_of_one_piece_ends_the_reading_while_others_are_under_way(
+    proxy: FaultServer, project: str, earlier: set[threading.Thread]
+) -> None:
     ended = threading.Event()
     exports = Arrivals("/export", {2: Fault(before=lambda: ended.wait(60)), 3: Fault(status=403)})
     proxy.choose = exports.choose
@@ -106,12 +115,14 @@ def test_an_error_of_one_piece_ends_the_reading_while_others_are_under_way(proxy
         with pytest.raises(AnnotationRequestError, match="403"):
             list(items)
         assert not ended.is_set()
-        assert reading_threads() == []
+        assert reading_threads(earlier) == []
     finally:
         ended.set()
 
 
-def test_a_task_that_is_killed_leaves_no_thread_that_waits_for_a_server(proxy: FaultServer, project: str) -> None:
+def test_a_task_that_is_killed_leaves_no_thread_that_waits_for_a_server(
+    proxy: FaultServer, project: str, earlier: set[threading.Thread]
+) -> None:
     ended, arrived = threading.Event(), threading.Event()
 
     def hang() -> None:
@@ -125,7 +136,7 @@ def test_a_task_that_is_killed_leaves_no_thread_that_waits_for_a_server(proxy: F
         next(items)
         assert arrived.wait(60)
         items.close()  # type: ignore[attr-defined]  # as a generator is where the task's end is raised
-        assert reading_threads() == []
+        assert reading_threads(earlier) == []
     finally:
         ended.set()
 

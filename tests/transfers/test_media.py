@@ -185,7 +185,7 @@ def test_a_landing_converts_to_a_dataset_with_frames(land: Land, tmp_path: Path,
 
 def test_rows_in_a_database_have_their_frames_in_a_folder(land: Land, tmp_path: Path, clip: Path) -> None:
     arguments: dict[str, Any] = {"task_id": "land", "include_media": "frames", "media_roots": ["/"]}
-    with pytest.raises(AnnotationError, match="Pass media_target"):
+    with pytest.raises(AnnotationError, match="include_media needs media_target"):
         land(AnnotationsToSqlOperator(**arguments), [video(clip, 3)])
 
 
