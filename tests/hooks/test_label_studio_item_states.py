@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,9 @@ from airflow_annotation.hooks.label_studio import LabelStudioHook, item_states, 
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import ITEM_STATES, collect_tables
+from devtools.label_studio import API_KEY, LabelStudio
 from tests.hooks.test_label_studio_export import CONFIG, add_tasks, results
+from tests.servers.faults import Fault, fault_server
 
 
 @pytest.fixture
@@ -187,3 +190,19 @@ def test_the_last_change_is_the_newest_time_of_an_item(
     ids = add_tasks(client, project, [{"data": {"image": name}} for name in "ab"])
     submit(client, ids[0])
     assert hook.get_last_change(project.id) == max(state["updated_at"] for state in listed(hook, project))
+
+
+def test_predictions_are_counted_where_the_servers_own_count_is_late(
+    label_studio: LabelStudio, project: AnnotationProject, filled: list[int]
+) -> None:
+    late = Fault(garble=lambda body: re.sub(rb'"total_predictions": ?1', b'"total_predictions":2', body))
+    with fault_server(label_studio.url) as proxy:
+        proxy.choose = lambda request: late if "total_predictions" in request.path else None
+        client = LabelStudioClient(url=proxy.url, api_key=API_KEY)
+        counts = [
+            pa.Table.from_batches(
+                item_states.list_item_states(client, project.id, include_predictions=include_predictions)
+            )["prediction_count"].to_pylist()
+            for include_predictions in (True, False)
+        ]
+    assert counts == [[0, 0, 0, 0, 1], [0, 0, 0, 0, 2]]

@@ -13,6 +13,12 @@ from airflow_annotation.labels.label_studio.export import tables_from_export
 from tests.support.label_studio_exports import BOX, read, region, source, task
 
 
+def test_predictions_that_are_read_are_counted_and_others_are_as_the_server_counts_them() -> None:
+    late = task([], total_predictions=2, predictions=[7])
+    assert read(late).items["prediction_count"].to_pylist() == [2]
+    assert read(late, include_predictions=True).items["prediction_count"].to_pylist() == [1]
+
+
 def test_items_keep_what_the_caller_attached() -> None:
     data = {
         "photo": "/data/upload/1.jpg",

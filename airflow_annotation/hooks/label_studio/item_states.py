@@ -167,13 +167,18 @@ def _add_drafts(
 
 
 def _add_predictions(
-    client: LabelStudioClient, project_id: str, task_ids: Sequence[int], parts: dict[int, list[str | None]]
+    client: LabelStudioClient,
+    project_id: str,
+    task_ids: Sequence[int],
+    parts: dict[int, list[str | None]],
+    counts: dict[int, int],
 ) -> None:
-    """Add when predictions changed."""
+    """Add when predictions changed, and count them: the server's own count may be late."""
     for ids in _portions(task_ids):
         page = list_page(client, project_id, _PredictedTask, selected=ids, fields="all", include="id,predictions")
         for task in page.tasks:
             parts.setdefault(task.id, []).extend(prediction.updated_at for prediction in task.predictions)
+            counts[task.id] = len(task.predictions)
 
 
 def _portions(task_ids: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -195,13 +200,14 @@ def _states(
 ) -> pa.RecordBatch:
     parts: dict[int, list[str | None]] = {}
     _add_drafts(client, project_id, [task.id for task in tasks if task.id in drafted], parts)
+    counts = {task.id: task.total_predictions for task in tasks}
     if include_predictions:
-        _add_predictions(client, project_id, [task.id for task in tasks if task.total_predictions], parts)
+        _add_predictions(client, project_id, [id_ for id_, count in counts.items() if count], parts, counts)
     columns = {
         "item_id": [str(task.id) for task in tasks],
         "status": [task.status for task in tasks],
         "annotation_count": [task.total_annotations + task.cancelled_annotations for task in tasks],
-        "prediction_count": [task.total_predictions for task in tasks],
+        "prediction_count": [counts[task.id] for task in tasks],
     }
     times = time_column([_last_change(task, parts.get(task.id, ())) for task in tasks])
     arrays = [pa.array(values, ITEM_STATES.field(name).type) for name, values in columns.items()]
