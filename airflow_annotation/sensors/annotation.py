@@ -8,7 +8,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
 
 import msgspec
-from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+    TaskDeferred,
+    conf,
+)
 from airflow.sdk import BaseSensorOperator, PokeReturnValue
 
 from airflow_annotation.arguments import check_choice, is_templated
@@ -241,6 +247,15 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             method_name="execute_complete",
             timeout=None if self.on_timeout == "proceed" else timedelta(seconds=deadline - now) + TRIGGER_GRACE,
         )
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a wait; on Airflow 3.1 the base class heeds ``soft_fail`` alone, not ``never_fail``."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowException as error:
+            if self.never_fail:
+                raise AirflowSkipException("Skipping, as never_fail says.") from error
+            raise
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the trigger saw, raise what it ran into, or go on waiting after a stall."""
