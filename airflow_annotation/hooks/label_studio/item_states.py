@@ -173,7 +173,11 @@ def _add_predictions(
     parts: dict[int, list[str | None]],
     counts: dict[int, int],
 ) -> None:
-    """Add when predictions changed, and count them: the server's own count may be late."""
+    """Add when predictions changed, and count them.
+
+    Label Studio's own count can be wrong. Once a project was deleted, a process of release 1.23 no longer counts down
+    when predictions are deleted: Django has noted that nobody listens.
+    """
     for ids in _portions(task_ids):
         page = list_page(client, project_id, _PredictedTask, selected=ids, fields="all", include="id,predictions")
         for task in page.tasks:

@@ -274,7 +274,7 @@ def _item_columns(tasks: Sequence[_Task[Region]], source: ExportSource, unfinish
     keys = [find_item_key(task.data, source.config) or id_ for task, id_ in zip(tasks, ids, strict=True)]
     statuses = [_status_of(task, unfinished) for task in tasks]
     totals = [whole_number(task.total_predictions) for task in tasks]
-    # The server's own count may be late; what was read is not.
+    # The server's own count may be wrong, see hooks/label_studio/item_states.py.
     counts_read = source.options.include_predictions
     predictions = [
         len(task.predictions) if total is None or (total and counts_read) else total
