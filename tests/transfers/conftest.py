@@ -76,7 +76,9 @@ def snowflake_database() -> Iterator[Database]:
     connection = {"conn_type": "snowflake", "login": "me", "password": "-", "schema": "public"}
     extra = {"account": "fake", "database": "labels"}
     with fakesnow.patch(), airflow_connection(f"snowflake_{uuid4().hex}", connection | {"extra": extra}) as conn_id:
-        yield Database(conn_id)
+        database = Database(conn_id)
+        database.hook.get_conn().close()  # the first one makes the database, which two at once cannot
+        yield database
 
 
 # Snowflake's packages want an older SQLAlchemy than this project has: make test-snowflake has an environment with them.
