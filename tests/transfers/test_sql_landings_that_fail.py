@@ -144,6 +144,8 @@ def test_readers_see_the_last_landing_until_the_next_is_committed(
 
 
 def test_landings_at_once_wait_for_each_other_and_neither_corrupts(database: Database, land: Land) -> None:
+    if database.kind == "snowflake":
+        pytest.skip("fakesnow holds no locks: of two transactions, one fails where Snowflake lets it wait")
     candidates = [[boxes(40 + number, classes=(f"class {number}",))] for number in range(4)]
     for _ in range(3):  # the first time, they also create the tables
         assert at_once(candidates, lambda batches: land(database.operator(), batches)) == []
