@@ -28,15 +28,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
-from airflow_annotation.formats.image_folder import find_answers, named_boxes
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
+from airflow_annotation.formats.samples import read_samples
 
 _PART_BYTES: Final = 64 << 20
 """Of rows, which are held until they become a file."""
@@ -70,28 +69,11 @@ def write_lance(
         raise AnnotationError("Lance needs pip install 'airflow-provider-annotation[lance]'.")
     tables: dict[str, _Table] = {}
     with ExitStack() as opened:
-        for batch in batches:
-            pixels = batch.boxes * np.tile(batch.sizes(), 2)
-            rows = zip(batch.starts.tolist(), batch.ends.tolist(), strict=True)
-            for image, content, (start, end) in zip(batch.images, folder.read_media(batch.images), rows, strict=True):
-                if content is None and folder.has_media:
-                    batch.left_out["images without a file"] += 1
-                    continue
-                row: dict[str, Any] = {
-                    "file": image_path(image, options),
-                    "image": content,
-                    "item_key": image.item_key,
-                    "target": image.target or None,
-                    "frame": image.frame,
-                    "media_uri": image.media_uri,
-                    "width": image.width,
-                    "height": image.height,
-                    "answers": find_answers(image, classes, batch.left_out),
-                    "objects": named_boxes(pixels[start:end], batch.class_index[start:end], classes),
-                }
-                if image.split not in tables:
-                    tables[image.split] = opened.enter_context(_Table(folder, image.split, _schema(classes)))
-                tables[image.split].add(row, len(content or b""), end - start)
+        for image, content, record, objects in read_samples(folder, batches, classes):
+            if image.split not in tables:
+                tables[image.split] = opened.enter_context(_Table(folder, image.split, _schema(classes)))
+            row = {"file": image_path(image, options), "image": content, **record}
+            tables[image.split].add(row, len(content or b""), objects)
         return [file for split in sorted(tables) for file in tables[split].finish()]
 
 

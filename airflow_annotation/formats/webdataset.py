@@ -26,18 +26,17 @@ import tarfile
 from collections.abc import Iterable
 from contextlib import ExitStack, closing
 from posixpath import splitext
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import numpy as np
 
 from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions
-from airflow_annotation.formats.image_folder import find_answers, named_boxes
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
+from airflow_annotation.formats.samples import read_samples
 
 _BUFFER_BYTES: Final = 1 << 20
 
@@ -75,30 +74,12 @@ def write_webdataset(
     """Write the shards; return them, with the number of objects in each."""
     splits: dict[str, _Shards] = {}
     with ExitStack() as opened:
-        for batch in batches:
-            pixels = batch.boxes * np.tile(batch.sizes(), 2)
-            rows = zip(batch.starts.tolist(), batch.ends.tolist(), strict=True)
-            for image, content, (start, end) in zip(batch.images, folder.read_media(batch.images), rows, strict=True):
-                if content is None and folder.has_media:
-                    batch.left_out["images without a file"] += 1
-                    continue
-                record: dict[str, Any] = {
-                    "item_key": image.item_key,
-                    "target": image.target or None,
-                    "frame": image.frame,
-                    "media_uri": image.media_uri,
-                    "width": image.width,
-                    "height": image.height,
-                    "answers": find_answers(image, classes, batch.left_out),
-                    "objects": named_boxes(pixels[start:end], batch.class_index[start:end], classes),
-                }
-                sample = {} if content is None else {image_path(image, options): content}
-                sample[f"{_key(image)}.json"] = msgspec.json.encode(record)
-                if image.split not in splits:
-                    splits[image.split] = opened.enter_context(
-                        closing(_Shards(folder, image.split, options.shard_bytes))
-                    )
-                splits[image.split].add(sample, end - start)
+        for image, content, record, objects in read_samples(folder, batches, classes):
+            sample = {} if content is None else {image_path(image, options): content}
+            sample[f"{_key(image)}.json"] = msgspec.json.encode(record)
+            if image.split not in splits:
+                splits[image.split] = opened.enter_context(closing(_Shards(folder, image.split, options.shard_bytes)))
+            splits[image.split].add(sample, objects)
     return [file for split in sorted(splits) for file in splits[split].written]
 
 
