@@ -16,9 +16,9 @@ from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.connection_fields import environment_connection_type
 from airflow_annotation.hooks.storages import Storage, StorageDirection, StorageSync, check_storage
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
-from airflow_annotation.triggers.annotation import event_error
 from airflow_annotation.triggers.deferring import DEFERRED_AT_LEAST, TRIGGER_GRACE, in_seconds
 from airflow_annotation.triggers.storage import StorageSyncTrigger
+from airflow_annotation.triggers.waiting import event_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -23,7 +23,7 @@ from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationPr
 from airflow_annotation.labels.goal import Goal
 from airflow_annotation.parameters import SensorParameters
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
-from airflow_annotation.triggers.annotation import AnnotationTrigger, event_error
+from airflow_annotation.triggers.annotation import AnnotationTrigger
 from airflow_annotation.triggers.deferring import DEFERRED_AT_LEAST, TRIGGER_GRACE, in_seconds
 from airflow_annotation.triggers.goal_meter import GoalMeter
 from airflow_annotation.triggers.progress import (
@@ -36,6 +36,7 @@ from airflow_annotation.triggers.progress import (
     read_min_completed,
 )
 from airflow_annotation.triggers.stalls import StallWatch, describe_stall
+from airflow_annotation.triggers.waiting import event_error
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, XComArg

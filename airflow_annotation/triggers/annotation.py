@@ -5,57 +5,35 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from airflow.providers.common.compat.sdk import (
-    AirflowException,
-    AirflowNotFoundException,
-    AirflowSkipException,
-)
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import (
-    AnnotationAnswerError,
-    AnnotationAuthenticationError,
-    AnnotationConnectionError,
     AnnotationError,
     AnnotationProjectNotFoundError,
-    AnnotationRequestError,
 )
 from airflow_annotation.hooks.annotation import AnnotationProgress
 from airflow_annotation.triggers.goal_meter import GoalMeter
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, ProgressLog
-from airflow_annotation.triggers.serialization import serialized
 from airflow_annotation.triggers.stalls import StallWatch
+from airflow_annotation.triggers.waiting import WaitTrigger
 
 _PAUSE: Final = 5.0
 """Seconds until a goal is looked at again after an error."""
 
-_ERRORS = {
-    error.__name__: error
-    for error in (
-        AirflowNotFoundException,
-        AirflowSkipException,
-        AnnotationAnswerError,
-        AnnotationAuthenticationError,
-        AnnotationConnectionError,
-        AnnotationProjectNotFoundError,
-        AnnotationRequestError,
-    )
-}
 
-
-class AnnotationTrigger(BaseTrigger):
+class AnnotationTrigger(WaitTrigger):
     """Waits until the labeling of a project is finished, or until the deadline.
 
     Fires once, with a dictionary: ``status`` is ``completed`` or ``timed_out`` with ``progress`` (the fields of
     :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`, None where no project was there by then) and, of a
     goal, ``missing``; ``stalled`` with these, ``project_id``, ``run_key``, ``since`` (when something last changed, in
-    seconds since the epoch) and ``deadline``; or ``error`` with what :func:`event_error` needs.
+    seconds since the epoch) and ``deadline``; or ``error`` with what
+    :func:`~airflow_annotation.triggers.waiting.event_error` needs.
 
     While the tool is out of reach (no connection, 429, 5xx) it asks again, with backoff. All other errors fire at once.
     All that wait through one connection in a triggerer share their requests: see
@@ -117,19 +95,6 @@ class AnnotationTrigger(BaseTrigger):
         self._recounted: tuple[AnnotationProgress, AnnotationProgress] | None = None
         self._skips = -1
         """As counted when it was last counted exactly."""
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments to make this trigger again with."""
-        return serialized(self)
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire the one event."""
-        try:
-            event = await self._wait()
-        except AirflowException as error:
-            event = error_event(error)
-        await asyncio.sleep(max(self.not_before - time.time(), 0))
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call] # Airflow's is untyped
 
     async def _wait(self) -> dict[str, Any]:
         rule = msgspec.convert(self.rule, CompletionRule)
@@ -240,24 +205,3 @@ class AnnotationTrigger(BaseTrigger):
                 self.project_id = None  # The run may be given another project.
             raise
         return progress
-
-
-def error_event(error: AirflowException) -> dict[str, Any]:
-    """Return the event that reports an error; see :func:`event_error`."""
-    return {
-        "status": "error",
-        "error": type(error).__name__,
-        "message": str(error),
-        "status_code": error.status_code if isinstance(error, AnnotationRequestError) else None,
-    }
-
-
-def event_error(event: Mapping[str, Any]) -> AirflowException:
-    """Return the error that an event of status ``error`` reports, of the class it had in the triggerer.
-
-    :param event: with ``error`` (the class's name), ``message`` and ``status_code``
-    """
-    error_class = _ERRORS.get(event["error"], AnnotationError)
-    if error_class is AnnotationRequestError:
-        return AnnotationRequestError(event["message"], status_code=event["status_code"])
-    return error_class(event["message"])

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from airflow.providers.common.compat.sdk import AirflowException
-from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.storages import StorageSync
-from airflow_annotation.triggers.annotation import error_event
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
-from airflow_annotation.triggers.serialization import serialized
+from airflow_annotation.triggers.waiting import WaitTrigger
 
 ASK_AGAIN: Final = 30.0
 """Seconds until a tool that is out of reach is asked again at the latest, however rarely a sync is looked at."""
 
 
-class StorageSyncTrigger(BaseTrigger):
+class StorageSyncTrigger(WaitTrigger):
     """Waits until a sync of a storage is over, or until the deadline.
 
     Fires once, with a dictionary: ``status`` is ``over`` or ``timed_out`` with ``sync`` (the fields of
     :class:`~airflow_annotation.hooks.storages.StorageSync`), ``project``, ``started`` and ``deadline`` as given, or
-    ``error`` with what :func:`~airflow_annotation.triggers.annotation.event_error` needs. These go by the event, since
+    ``error`` with what :func:`~airflow_annotation.triggers.waiting.event_error` needs. These go by the event, since
     ``dag.test()`` keeps nothing else for the task.
 
     While the tool is out of reach (no connection, 429, 5xx) it asks again. All other errors fire at once.
@@ -66,19 +63,6 @@ class StorageSyncTrigger(BaseTrigger):
         self.poke_interval = poke_interval
         self.max_outage = max_outage
         self.not_before = not_before
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments to make this trigger again with."""
-        return serialized(self)
-
-    async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire the one event."""
-        try:
-            event = await self._wait()
-        except AirflowException as error:
-            event = error_event(error)
-        await asyncio.sleep(max(self.not_before - time.time(), 0))
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call] # Airflow's is untyped
 
     async def _wait(self) -> dict[str, Any]:
         seen = -1

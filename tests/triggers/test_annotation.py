@@ -19,9 +19,10 @@ from airflow_annotation.exceptions import (
 )
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress
 from airflow_annotation.triggers import poller as poller_module
-from airflow_annotation.triggers.annotation import AnnotationTrigger, event_error
+from airflow_annotation.triggers.annotation import AnnotationTrigger
 from airflow_annotation.triggers.poller import ProgressPoller
 from airflow_annotation.triggers.progress import CompletionRule
+from airflow_annotation.triggers.waiting import event_error
 from tests.support.scripted_tool import Answer, ScriptedTool, progress
 
 
