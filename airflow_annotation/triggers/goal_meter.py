@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,8 +17,9 @@ from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgre
 from airflow_annotation.labels.agreement import AgreementMeter
 from airflow_annotation.labels.agreement.meter import rating_spans
 from airflow_annotation.labels.goal import COMPARED, Goal
+from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import NOT_SUBMITTED, LabelTables
-from airflow_annotation.labels.types import LISTS_NO_CLASSES
+from airflow_annotation.labels.types import LISTS_NO_CLASSES, OTHER
 
 _REVIEWING: Final = ("in_review", "in_rework")
 """Workflow states of the items that a review is not finished of."""
@@ -74,7 +76,7 @@ class GoalMeter:
         :param project_id: the same each time
         :param progress: how far the project is now
         :raises AnnotationError: the tool has no reviews, or the label schema has no classes, of each of which labels
-            are asked for
+            are asked for, or a class that is asked for is neither in the label schema nor in any label
         """
         if not progress.total:
             return []  # on_empty says to proceed, or nobody would ask
@@ -116,8 +118,23 @@ class GoalMeter:
             self._wanted = self._goal.labels
         if self._goal.labels is not None or self._goal.annotators is not None:
             self._count(hook, self._project, last_change, total)
+        self._check_classes(label_schema)
         if self._goal.agreement is not None:
             self._agreement = _measure(hook, self._project, AgreementMeter(spans=rating_spans(label_schema)))
+
+    def _check_classes(self, label_schema: LabelSchema) -> None:
+        """Refuse classes that nobody can choose: a wait for a misspelled one would last until its timeout."""
+        if any(field.type == OTHER for field in label_schema.fields.values()):
+            return  # which classes these have is not known
+        known = {name for field in label_schema.fields.values() for name in field.classes}
+        for name in self._wanted.keys() - known:
+            if not self._classes[name]:
+                close = difflib.get_close_matches(name, known, n=1)
+                guess = f" Did you mean {close[0]!r}?" if close else ""
+                raise AnnotationError(
+                    f"goal asks for labels of class {name!r}, which the label schema does not have.{guess} "
+                    f"Its classes: {', '.join(sorted(known)) or 'none'}."
+                )
 
     def _count(
         self, hook: AnnotationHook, project: AnnotationProject, last_change: datetime | None, total: int

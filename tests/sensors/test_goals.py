@@ -78,6 +78,10 @@ def test_labels_of_each_class_are_counted_as_they_change(
                 return meter.find_missing(asked, street.id, hook.get_progress(street.id))
 
             assert missing() == ["2 more labels of class 'sun'", f"2 more items of {email.upper()}"]
+            with pytest.raises(AnnotationError, match=r"class 'sum', .* Did you mean 'sun'\? Its classes: rain, sun"):
+                GoalMeter(Goal.of({"labels": {"sun": 1, "sum": 1}})).find_missing(
+                    hook, street.id, hook.get_progress(street.id)
+                )
             before = len(proxy.requests)
             assert len(missing()) == 2
             assert len(proxy.requests) == before + 1  # nothing has changed: the last change is all that is asked for
