@@ -249,6 +249,14 @@ class LabelsOut(Projects):
         :returns: batches with the columns of :data:`~airflow_annotation.labels.tables.ITEM_STATES`
         """
 
+    def list_item_ids(self, project_id: str) -> Iterator[pa.Array]:
+        """Yield the ids of all items of the project, each once, for :meth:`read_tables`.
+
+        Others that are not in the project may be among them.
+        """
+        ids = [batch.column("item_id") for batch in self.list_item_states(project_id)]
+        yield pa.chunked_array(ids, pa.string()).unique()
+
     def mark_changes(self, project_id: str) -> dict[str, Any] | None:  # noqa: ARG002 - what tools override
         """Return what :meth:`list_changes` has to know of now, to say later what has changed since; plain JSON values.
 

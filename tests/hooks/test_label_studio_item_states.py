@@ -206,3 +206,35 @@ def test_predictions_are_counted_where_the_servers_own_count_is_late(
             for include_predictions in (True, False)
         ]
     assert counts == [[0, 0, 0, 0, 1], [0, 0, 0, 0, 2]]
+
+
+def test_all_items_are_listed_once_where_their_ids_are_dense_and_where_they_are_sparse(
+    hook: LabelStudioHook,
+    client: LabelStudioClient,
+    project: AnnotationProject,
+    label_studio: LabelStudio,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = client.request("POST", "/api/projects/", json={"title": "between", "label_config": CONFIG}).json()["id"]
+    between = AnnotationProject(id=str(other), title="", url="", uri="", tool="label_studio")
+    ids: list[int] = []
+    for own, others in ((9, 40), (3, 0), (5, 15), (1, 30), (12, 0)):
+        ids += add_tasks(client, project, [{"data": {"image": "a"}}] * own)
+        if others:
+            add_tasks(client, between, [{"data": {"image": "b"}}] * others)
+    client.request("DELETE", f"/api/projects/{other}/")
+    for gone in (ids[1], ids[10]):
+        client.request("DELETE", f"/api/tasks/{gone}/")
+    expected = [str(id_) for id_ in ids if id_ not in (ids[1], ids[10])]
+    assert [state["item_id"] for state in listed(hook, project)] == expected
+    assert [id_ for some in hook.list_item_ids(project.id) for id_ in some.to_pylist()] == expected
+    monkeypatch.setattr(task_pages, "PAGE_TASKS", 4)
+    with fault_server(label_studio.url) as proxy:
+        states = item_states.list_item_states(LabelStudioClient(url=proxy.url, api_key=API_KEY), project.id)
+        assert [id_ for batch in states for id_ in batch.column("item_id").to_pylist()] == expected
+        # But for the first, the drafts and the last, no page lets the server count what comes after it.
+        assert sum("%3Aid" in one.path and "%22in%22" not in one.path for one in proxy.requests) <= 3
+        assert len(proxy.requests) < 40
+    found = [id_ for some in hook.list_item_ids(project.id) for id_ in some.to_pylist()]
+    assert sorted({*found}, key=int) == found, "none comes twice"
+    assert set(expected) <= set(found)

@@ -247,6 +247,21 @@ class _PieceReader:
         return {task.id: task.predictions for task in page.tasks}
 
 
+def list_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
+    """Yield the ids of the project's items in ascending order.
+
+    Where there are more than a page of them, others may be among them that are not in the project.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    """
+    page = list_page(client, project_id, Task)
+    if len(page.tasks) < page.total:
+        yield from _find_ids(client, project_id)
+    else:
+        yield from (task.id for task in page.tasks)
+
+
 def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
     """Yield the ids of the project's items in ascending order, among others that are not in the project."""
     first = list_page(client, project_id, Task, page_size=1)

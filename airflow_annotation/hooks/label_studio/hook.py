@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import httpx
 import msgspec
@@ -54,6 +55,8 @@ from airflow_annotation.transport.pacing import RequestPace
 if TYPE_CHECKING:
     from airflow.sdk import Connection
     from label_studio_sdk import LabelStudio
+
+_IDS_AT_ONCE: Final = 100_000
 
 
 class _Version(msgspec.Struct):
@@ -311,6 +314,14 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         return item_states.list_item_states(
             self.client, project_id, include_predictions=include_predictions, items=fitting
         )
+
+    def list_item_ids(self, project_id: str) -> Iterator[pa.Array]:
+        """Yield the ids of all tasks, without listing them where most ids in between are the project's."""
+        from airflow_annotation.hooks.label_studio.export import list_ids
+
+        ids = list_ids(self.client, project_id)
+        while some := list(itertools.islice(ids, _IDS_AT_ONCE)):
+            yield pa.array(map(str, some), pa.string())
 
     def mark_changes(self, project_id: str) -> dict[str, Any] | None:
         """Ask for what :meth:`list_changes` has to know of now. See :meth:`AnnotationHook.mark_changes`."""

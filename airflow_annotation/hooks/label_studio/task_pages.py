@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -135,6 +136,10 @@ def list_pages(
 ) -> Iterator[list[TaskT]]:
     """Yield pages of all of the project's tasks that fulfil conditions, by id.
 
+    For each page the server counts all tasks that are asked for, and their annotations and predictions. So, where
+    there are no conditions, those that a page does not hold are asked for in ranges of ids that fill one: the time
+    follows the number of tasks, and not its square.
+
     :param client: speaks to the server
     :param project_id: the project
     :param type_: a task, with the fields that are included
@@ -143,16 +148,48 @@ def list_pages(
     :param last: the highest id, None for all that there are
     :param choices: see :func:`task_query`
     """
-    # By id and not by page number: pages shift when somebody deletes a task.
-    while True:
+
+    def ask(first: int, last: int | None) -> TaskPage[TaskT]:
         newer = condition("id", "greater", "Number", first - 1)
         in_range = newer if last is None else condition("id", "in", "Number", {"min": first, "max": last})
-        page = list_page(client, project_id, type_, [*conditions, in_range], **choices)
+        return list_page(client, project_id, type_, [*conditions, in_range], **choices)
+
+    # By id and not by page number: pages shift when somebody deletes a task.
+    while True:
+        page = ask(first, last)
         if page.tasks:
             yield page.tasks
         if len(page.tasks) >= page.total or not page.tasks:
             return
         first = page.tasks[-1].id + 1
+        if not conditions:
+            newest = list_page(client, project_id, Task, ordering="-tasks:id", page_size=1).tasks
+            end = min(max((task.id for task in newest), default=0), sys.maxsize if last is None else last)
+            yield from _list_range(ask, page, end)
+            first = max(first, end + 1)  # those that have come since
+
+
+def _list_range(ask: Callable[[int, int], TaskPage[TaskT]], page: TaskPage[TaskT], last: int) -> Iterator[list[TaskT]]:
+    """Yield pages of what follows a page, up to an id, in ranges that fill a page.
+
+    :param ask: returns a page of the tasks with ids in a range
+    :param page: the one before
+    :param last: the highest id
+    """
+    first = page.tasks[-1].id + 1
+    width = PAGE_TASKS * (last - page.tasks[0].id) // page.total
+    while first <= last:
+        width = max(width, PAGE_TASKS)
+        end = min(first + width - 1, last)
+        page = ask(first, end)
+        if page.tasks:
+            yield page.tasks
+        # What did not fit into the page follows; and ids may be denser or sparser here than before.
+        first = page.tasks[-1].id + 1 if 0 < len(page.tasks) < page.total else end + 1
+        if page.total > PAGE_TASKS:
+            width //= 2
+        elif 2 * page.total < PAGE_TASKS:
+            width *= 2
 
 
 def list_selected(
