@@ -5,22 +5,21 @@ rows that land come from the reading, which is later: an edit in between is in t
 next landing. Timestamps are compared here for being equal, never for their order, so that no clock has to be right.
 
 Where the tool can say what has changed since the last landing, by its own clock, only these items are listed. That may
-not be all, so the numbers of all items are compared with what the tool says it has (:func:`compare_changes`), and all
-items are listed now and then (``landing.listing``).
+not be all, so the numbers of all items are compared with what the tool says it has (``landing.states``), and all items
+are listed now and then (``landing.listing``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.labels.tables import ITEM_STATES, TABLES_VERSION
+from airflow_annotation.labels.tables import TABLES_VERSION
 from airflow_annotation.landing.listing import Listing
 
 
@@ -48,78 +47,6 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
     full_at: datetime | None
     read_states: Callable[[], Iterator[pa.RecordBatch]]
     listing: Listing | None = None
-
-
-def compare_states(
-    listed: Iterable[pa.RecordBatch], landed: Iterable[pa.RecordBatch]
-) -> tuple[pa.Array, pa.Array, int]:
-    """Return the ids of the items to read, in the order of the list, those that vanished, and how many are unchanged.
-
-    Holds the states of both sides and an index of one: some 200 bytes an item, 200 MB for a million.
-
-    :param listed: the states in the tool. An item may come twice, where it moved while it was listed
-    :param landed: the landed states
-    """
-    new = _table(listed)
-    old = _table(landed)
-    places = pc.index_in(new["item_id"], value_set=old["item_id"])
-    same = pc.is_valid(places)
-    for name in ITEM_STATES.names[1:]:
-        before, now = pc.take(old[name], places), new[name]
-        equal = pc.fill_null(pc.equal(before, now), fill_value=False)
-        both_null = pc.and_(pc.is_null(before), pc.is_null(now))
-        same = pc.and_(same, pc.or_(equal, both_null))
-    ids = new["item_id"]
-    changed = pc.unique(ids.filter(pc.invert(same)))
-    vanished = old["item_id"].filter(pc.invert(pc.is_in(old["item_id"], value_set=ids)))
-    return changed, vanished.combine_chunks(), pc.count_distinct(ids).as_py() - len(changed)
-
-
-def compare_changes(
-    listed: Iterable[pa.RecordBatch], counts: Mapping[str, int], landed: Iterable[pa.RecordBatch]
-) -> tuple[pa.Array, int] | None:
-    """Return the ids of the items to read and how many are unchanged, or None where these are not all changes.
-
-    What has landed, with what is listed in its place, must add up to what the tool has: so an item that is gone, or
-    that has changed without being listed, is noticed, whatever else has come or changed.
-
-    :param listed: the states of items that may have changed
-    :param counts: see :class:`~airflow_annotation.hooks.ports.ItemChanges`
-    :param landed: the landed states, of all items
-    """
-    new, old = _table(listed), _table(landed)
-    is_listed = pc.is_in(old["item_id"], value_set=new["item_id"])
-    untouched = old.filter(pc.invert(is_listed))
-    if not _add_up([untouched, _last_of_each(new)], counts):
-        return None
-    changed, _, same = compare_states(new.to_batches(), old.filter(is_listed).to_batches())
-    return changed, len(untouched) + same
-
-
-def item_ids_of(states: Iterable[pa.RecordBatch]) -> pa.Array:
-    """Return the ids of items by their states, each once."""
-    return pa.chunked_array([batch.column("item_id") for batch in states], pa.string()).unique()
-
-
-def _table(batches: Iterable[pa.RecordBatch]) -> pa.Table:
-    return pa.Table.from_batches(batches, schema=ITEM_STATES).combine_chunks()
-
-
-def _last_of_each(states: pa.Table) -> pa.Table:
-    """Return one state for each item, the last: one may be listed twice, where it was changed while it was listed."""
-    numbered = states.select(["item_id"]).append_column("row", pa.array(range(len(states)), pa.int64()))
-    return states.take(numbered.group_by("item_id").aggregate([("row", "max")])["row_max"])
-
-
-def _add_up(states: Iterable[pa.Table], counts: Mapping[str, int]) -> bool:
-    table = pa.concat_tables(states)
-    sums: dict[str, int] = {
-        entry["values"]: entry["counts"] for entry in pc.value_counts(table["status"].combine_chunks()).to_pylist()
-    }
-    sums["items"] = len(table)
-    for name in ("annotation_count", "prediction_count"):
-        sums[name] = pc.sum(table[name].cast(pa.int64())).as_py() or 0
-    return all(sums.get(name, 0) == count for name, count in counts.items())
 
 
 def full_reason(

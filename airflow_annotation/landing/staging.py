@@ -17,10 +17,11 @@ import hashlib
 import logging
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from typing import Final
+from tempfile import TemporaryFile
+from typing import IO, Final
 
 import msgspec
 import pyarrow as pa
@@ -62,7 +63,7 @@ class StagedLanding:
         cls,
         staging: str,
         landing: LandingPlan,
-        item_ids: pa.Array,
+        item_ids: Iterable[pa.Array],
         *,
         owner: str,
         shard_items: int,
@@ -75,7 +76,7 @@ class StagedLanding:
 
         :param staging: URI of the folder of all staged landings
         :param landing: with the plan
-        :param item_ids: of the items to read
+        :param item_ids: of the items to read, of which no more than a shard's are held
         :param owner: names the task and its run: two of them never plan at once
         :param shard_items: items of a shard
         :param max_shards: where there would be more of them, shards are larger
@@ -89,9 +90,10 @@ class StagedLanding:
         staged = cls(f"{staging.rstrip('/')}/{name}", conn_id)
         folder = staged._folder
         make_folder(folder.fs, folder.path)
-        items = max(shard_items, -(-len(item_ids) // max_shards))
-        _write_ids(folder / _ITEMS, item_ids, items)
-        _write_ids(folder / _VANISHED, landing.vanished, max(1, len(landing.vanished)))
+        with TemporaryFile() as kept:  # how large shards are is known when all ids are
+            count = _keep_ids(kept, item_ids)
+            _write_ids(folder / _ITEMS, pa.ipc.open_stream(kept), max(shard_items, -(-count // max_shards)))
+        _write_ids(folder / _VANISHED, [_ids(landing.vanished)], max(1, len(landing.vanished)))
         path = folder / _PLAN
         path.fs.pipe_file(path.path, msgspec.json.encode(landing, enc_hook=lambda _: None))  # ids are in their files
         return staged
@@ -107,6 +109,12 @@ class StagedLanding:
         plan = msgspec.json.decode(path.fs.cat_file(path.path), type=LandingPlan, dec_hook=lambda *_: no_ids())
         changed = plan.changed if plan.reads_all else self._read_ids(_ITEMS)
         return msgspec.structs.replace(plan, changed=changed, vanished=self._read_ids(_VANISHED))
+
+    @property
+    def item_count(self) -> int:
+        """How many items there are to read."""
+        with self._open(_ITEMS) as file:
+            return int(file.metadata.num_rows)
 
     @property
     def shards(self) -> int:
@@ -141,10 +149,36 @@ class StagedLanding:
             yield file
 
 
-def _write_ids(path: ObjectStoragePath, ids: pa.Array, row_group: int) -> None:
+def _ids(ids: pa.Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([ids], schema=_IDS)
+
+
+def _keep_ids(file: IO[bytes], ids: Iterable[pa.Array]) -> int:
+    """Write ids into a file, go back to its beginning, and return how many they are."""
+    count = 0
+    with pa.ipc.new_stream(file, _IDS) as writer:
+        for some in ids:
+            writer.write_batch(_ids(some))
+            count += len(some)
+    file.seek(0)
+    return count
+
+
+def _write_ids(path: ObjectStoragePath, ids: Iterable[pa.RecordBatch], row_group: int) -> None:
+    pending: list[pa.RecordBatch] = []
+    rows = 0
     with path.fs.open(path.path, "wb") as opened, pq.ParquetWriter(opened, _IDS, compression="zstd") as writer:
-        if len(ids):
-            writer.write_table(pa.table([ids], schema=_IDS), row_group_size=row_group)
+        for batch in ids:
+            start = 0
+            while part := batch.slice(start, row_group - rows):
+                pending.append(part)
+                start += len(part)
+                rows += len(part)
+                if rows == row_group:
+                    writer.write_table(pa.Table.from_batches(pending, _IDS), row_group_size=row_group)
+                    pending, rows = [], 0
+        if pending:
+            writer.write_table(pa.Table.from_batches(pending, _IDS), row_group_size=row_group)
 
 
 def _remove_leftovers(root: ObjectStoragePath, digest: str, now: datetime) -> None:

@@ -44,7 +44,7 @@ from airflow_annotation.landing.parts import (
     with_queried_keys,
 )
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed, compare_changes, compare_states, full_reason, item_ids_of
+from airflow_annotation.landing.refresh import Landed, full_reason
 from airflow_annotation.landing.shaping import (
     Transform,
     apply_transform,
@@ -53,6 +53,7 @@ from airflow_annotation.landing.shaping import (
     transform_name,
 )
 from airflow_annotation.landing.spool import Spool
+from airflow_annotation.landing.states import compare_changes, compare_states, item_ids_of
 from airflow_annotation.project_task import AnnotationProjectTask, ProjectTaskParameters
 from airflow_annotation.storage_errors import storage_errors
 

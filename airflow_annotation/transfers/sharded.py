@@ -20,7 +20,6 @@ from airflow_annotation.datasets.versions import check_target
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import item_ids_of
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.landing.staging import StagedLanding
 from airflow_annotation.storage_errors import storage_errors
@@ -159,19 +158,19 @@ class _PlanTask(AnnotationsTransfer):
 
     def _plan_shards(self, context: Context) -> list[int]:
         landing = self.plan(self.find_project(context))
-        item_ids = item_ids_of(self.list_states(landing.project)) if landing.reads_all else landing.changed
+        all_ids = self.hook.list_item_ids(landing.project.id) if landing.reads_all else [landing.changed]
         run = context["dag_run"]
         staged = StagedLanding.write(
             self.staging,
             landing,
-            item_ids,
+            self.checked(all_ids),
             owner=f"{run.dag_id}/{run.run_id}/{self.task_id}",
             shard_items=self.shard_items,
             max_shards=conf.getint("core", "max_map_length", fallback=1024),
             conn_id=self.staging_conn_id,
         )
         shards = staged.shards
-        self.log.info("%d items to read in %d shards, from %s", len(item_ids), shards, staged.uri)
+        self.log.info("%d items to read in %d shards, from %s", staged.item_count, shards, staged.uri)
         context["ti"].xcom_push(key=_STAGING_KEY, value=staged.uri)
         return list(range(shards))
 

@@ -9,14 +9,16 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.schema_changes import describe_changes
 from airflow_annotation.labels.tables import ITEM_STATES, TABLES_VERSION
+from airflow_annotation.landing import states as landed_states
 from airflow_annotation.landing.listing import Listing, full_listing_reason, join_settings, split_settings
-from airflow_annotation.landing.refresh import Landed, compare_changes, compare_states, full_reason
+from airflow_annotation.landing.refresh import Landed, full_reason
+from airflow_annotation.landing.states import compare_changes, compare_states
 from tests.support.generated import SCHEMA
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=timezone.utc)
@@ -63,6 +65,20 @@ def test_an_item_that_moved_while_it_was_listed_is_read_once() -> None:
     twice = [("1", state), ("2", state), ("1", ("labeled", 2, 0, NOW))]
     changed, vanished, unchanged = compare_states(batches(twice), batches([("1", state), ("2", state)]))
     assert (changed.to_pylist(), vanished.to_pylist(), unchanged) == (["1"], [], 1)
+
+
+@settings(max_examples=20)
+@given(listed=PROJECTS, landed=PROJECTS, most=st.integers(1, 4))
+def test_states_of_many_items_are_compared_on_the_disk(
+    listed: dict[str, State], landed: dict[str, State], most: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        in_memory = compare_states(batches([*listed.items()]), batches([*landed.items()]))
+        patched.setattr(landed_states, "IN_MEMORY", most)
+        changed, vanished, unchanged = compare_states(batches([*listed.items()]), batches([*landed.items()]))
+    assert sorted(changed.to_pylist()) == sorted(in_memory[0].to_pylist())
+    assert sorted(vanished.to_pylist()) == sorted(in_memory[1].to_pylist())
+    assert unchanged == in_memory[2]
 
 
 def numbers(states: dict[str, State]) -> dict[str, int]:

@@ -1,0 +1,185 @@
+"""Comparing the states of items: as the tool lists them, and as they have landed.
+
+In memory that does not grow with the project: states of many items go through files on the worker's disk, in parts by
+the end of their ids, and parts are compared one after the other.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from airflow_annotation.datasets.working_folders import working_folder
+from airflow_annotation.labels.tables import ITEM_STATES
+
+IN_MEMORY: Final = 1_000_000
+"""States of a side that are held in memory, at most: some 100 MB."""
+
+_PARTS: Final = 128
+_GROUP_ROWS: Final = 100_000
+
+
+def compare_states(
+    listed: Iterable[pa.RecordBatch], landed: Iterable[pa.RecordBatch]
+) -> tuple[pa.Array, pa.Array, int]:
+    """Return the ids of the items to read, those that vanished, and how many are unchanged.
+
+    Ids are in the order of the list, or where there are more than :data:`IN_MEMORY` of them, of each part of it.
+
+    :param listed: the states in the tool, read to their end before any of the others. An item may come twice, where it
+        moved while it was listed
+    :param landed: the landed states
+    """
+    with ExitStack() as opened:
+        new, old = _Side(listed, opened), _Side(landed, opened)
+        if new.is_split or old.is_split:
+            found = [_compare(*tables) for tables in zip(new.parts(), old.parts(), strict=True)]
+        else:
+            found = [_compare(new.table(), old.table())]
+    changed, vanished, unchanged = zip(*found, strict=True)
+    return pa.concat_arrays(changed), pa.concat_arrays(vanished), sum(unchanged)
+
+
+def compare_changes(
+    listed: Iterable[pa.RecordBatch], counts: Mapping[str, int], landed: Iterable[pa.RecordBatch]
+) -> tuple[pa.Array, int] | None:
+    """Return the ids of the items to read and how many are unchanged, or None where these are not all changes.
+
+    What has landed, with what is listed in its place, must add up to what the tool has: so an item that is gone, or
+    that has changed without being listed, is noticed, whatever else has come or changed. Holds what is listed.
+
+    :param listed: the states of items that may have changed
+    :param counts: see :class:`~airflow_annotation.hooks.ports.ItemChanges`
+    :param landed: the landed states, of all items
+    """
+    new = _table(listed)
+    sums: Counter[str] = Counter()
+    _count(sums, _last_of_each(new))
+    untouched = 0
+    old = []
+    for states in _grouped(landed, max(len(new), _GROUP_ROWS)):
+        is_listed = pc.is_in(states["item_id"], value_set=new["item_id"])
+        rest = states.filter(pc.invert(is_listed))
+        _count(sums, rest)
+        untouched += len(rest)
+        old.append(states.filter(is_listed))
+    if any(sums[name] != count for name, count in counts.items()):
+        return None
+    changed, _, same = _compare(new, pa.concat_tables([ITEM_STATES.empty_table(), *old]).combine_chunks())
+    return changed, untouched + same
+
+
+def item_ids_of(states: Iterable[pa.RecordBatch]) -> pa.Array:
+    """Return the ids of items by their states, each once."""
+    return pa.chunked_array([batch.column("item_id") for batch in states], pa.string()).unique()
+
+
+class _Side:
+    """States of items, in memory where they are few, or in parts on the disk.
+
+    :param states: read to their end
+    :param opened: closes and removes the files
+    """
+
+    def __init__(self, states: Iterable[pa.RecordBatch], opened: ExitStack) -> None:
+        self._opened = opened
+        self._files: list[pa.ipc.RecordBatchStreamWriter] = []
+        self._folder: Path | None = None
+        self._pending: list[pa.RecordBatch] = []
+        rows = 0
+        for batch in states:
+            self._pending.append(batch)
+            rows += batch.num_rows
+            if rows >= (_GROUP_ROWS if self.is_split else IN_MEMORY):
+                self._split()
+                rows = 0
+
+    @property
+    def is_split(self) -> bool:
+        """Whether they are on the disk."""
+        return self._folder is not None
+
+    def table(self) -> pa.Table:
+        """Return all of them."""
+        return _table(self._pending)
+
+    def parts(self) -> Iterator[pa.Table]:
+        """Yield them in parts: an item is in the same part of any states."""
+        self._split()
+        for number, file in enumerate(self._files):
+            file.close()
+            with pa.OSFile(self._path(number)) as source:
+                yield pa.ipc.open_stream(source).read_all().combine_chunks()
+
+    def _split(self) -> None:
+        """Write what is pending."""
+        if self._folder is None:
+            self._folder = self._opened.enter_context(working_folder())
+            for number in range(_PARTS):
+                sink = self._opened.enter_context(pa.OSFile(self._path(number), "wb"))
+                self._files.append(self._opened.enter_context(pa.ipc.new_stream(sink, ITEM_STATES)))
+        states, self._pending = _table(self._pending), []
+        ends = pc.utf8_slice_codeunits(states["item_id"].combine_chunks(), -3).dictionary_encode()
+        numbers = [zlib.crc32(end.encode()) % _PARTS for end in ends.dictionary.to_pylist()]
+        part_of = pc.take(pa.array(numbers, pa.int32()), ends.indices)
+        order = pc.sort_indices(part_of)
+        states, start = states.take(order), 0
+        counts = {entry["values"]: entry["counts"] for entry in pc.value_counts(part_of).to_pylist()}
+        for number in sorted(counts):
+            self._files[number].write_table(states.slice(start, counts[number]))
+            start += counts[number]
+
+    def _path(self, number: int) -> str:
+        return f"{self._folder}/{number}.arrow"
+
+
+def _compare(new: pa.Table, old: pa.Table) -> tuple[pa.Array, pa.Array, int]:
+    places = pc.index_in(new["item_id"], value_set=old["item_id"])
+    same = pc.is_valid(places)
+    for name in ITEM_STATES.names[1:]:
+        before, now = pc.take(old[name], places), new[name]
+        equal = pc.fill_null(pc.equal(before, now), fill_value=False)
+        both_null = pc.and_(pc.is_null(before), pc.is_null(now))
+        same = pc.and_(same, pc.or_(equal, both_null))
+    ids = new["item_id"]
+    changed = pc.unique(ids.filter(pc.invert(same)))
+    vanished = old["item_id"].filter(pc.invert(pc.is_in(old["item_id"], value_set=ids)))
+    return changed, vanished.combine_chunks(), pc.count_distinct(ids).as_py() - len(changed)
+
+
+def _table(batches: Iterable[pa.RecordBatch]) -> pa.Table:
+    return pa.Table.from_batches(batches, schema=ITEM_STATES).combine_chunks()
+
+
+def _grouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
+    """Yield batches as tables of so many rows or more, but for the last."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        pending.append(batch)
+        if sum(len(one) for one in pending) >= rows:
+            yield _table(pending)
+            pending = []
+    if pending:
+        yield _table(pending)
+
+
+def _last_of_each(states: pa.Table) -> pa.Table:
+    """Return one state for each item, the last: one may be listed twice, where it was changed while it was listed."""
+    numbered = states.select(["item_id"]).append_column("row", pa.array(range(len(states)), pa.int64()))
+    return states.take(numbered.group_by("item_id").aggregate([("row", "max")])["row_max"])
+
+
+def _count(sums: Counter[str], states: pa.Table) -> None:
+    """Add the numbers of some items."""
+    statuses: list[dict[str, Any]] = pc.value_counts(states["status"]).to_pylist()
+    sums.update({entry["values"]: entry["counts"] for entry in statuses})
+    sums["items"] += len(states)
+    for name in ("annotation_count", "prediction_count"):
+        sums[name] += pc.sum(states[name].cast(pa.int64())).as_py() or 0
