@@ -1,4 +1,9 @@
-"""What hundreds of deferred sensors cost a triggerer and a tool, before and after the triggerer is started again."""
+"""What hundreds of deferred sensors cost a triggerer and a tool, before and after the triggerer is started again.
+
+The sensors start in waves, a DAG run each, and few at a time: what a sensor does before it waits is an Airflow task,
+and takes seconds of a core. A machine that starts many of them at once answers their heartbeats too late, and Airflow
+ends tasks for that; the settings let it take its time (:data:`PATIENT`).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +26,7 @@ from airflow_annotation.labels.label_studio.config import label_config_from_sche
 from airflow_annotation.labels.schema import LabelSchema
 from devtools.airflow import Airflow, start_airflow
 from devtools.label_studio import LabelStudio
-from devtools.processes import spawn, stop_groups
+from devtools.processes import spawn, stop_groups, tail
 from tests.servers.faults import FaultServer, fault_server
 from tests.servers.postgres import sqlalchemy_url, start_postgres
 from tests.servers.shared import shared_server
@@ -36,7 +41,20 @@ LABELED = {"from_name": "weather", "to_name": "image", "type": "choices", "value
 TRIGGERER = 3
 """Its place among the processes of an Airflow."""
 WAITS_A_PROJECT = 4
-"""How many sensors wait for the same project, as tasks do that want to know of different fractions."""
+"""How many sensors wait for the same project, as tasks do that want to know of different fractions; in a wave each."""
+AT_ONCE = 2 * (os.cpu_count() or 1)
+"""How many sensors start at a time: more of them end no sooner."""
+PATIENT = {
+    # A task whose requests to Airflow's API take longer than 5 seconds fails, by default; and one whose heartbeat does
+    # three times is ended.
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "120",
+    "AIRFLOW__WORKERS__EXECUTION_API_RETRIES": "10",
+    "AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS": "20",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "1800",
+    # What waits for a slot for 10 minutes is taken to be stuck, by default, and its key is no longer valid.
+    "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": "7200",
+    "AIRFLOW__EXECUTION_API__JWT_EXPIRATION_TIME": "7200",
+}
 FINISHED = 2
 """How many of the projects are labeled in the end."""
 PRELOADED = "airflow_annotation.sensors.annotation, airflow_annotation.hooks.label_studio"
@@ -127,6 +145,39 @@ def states(airflow: Airflow) -> Counter[str]:
         return Counter({str(state): int(count) for state, count in connection.execute(query)})
 
 
+def check_none_failed(airflow: Airflow) -> None:
+    """Fail with the ends of the logs of the sensors that failed."""
+    if not states(airflow)["failed"]:
+        return
+    query = text("SELECT run_id, map_index FROM task_instance WHERE dag_id = 'many_waits' AND state = 'failed' LIMIT 3")
+    with create_engine(airflow.database).connect() as connection:
+        failed = {(f"run_id={run_id}", f"map_index={map_index}") for run_id, map_index in connection.execute(query)}
+    logs = (Path(airflow.home) / "logs").rglob("attempt=*.log")
+    ends = [tail(log, 15) for log in sorted(logs) if any({*one} <= {*log.parts} for one in failed)]
+    raise AssertionError("\n".join([f"{states(airflow)} at load {os.getloadavg()[0]:.0f}", *ends]))
+
+
+def start_waits(airflow: Airflow, count: int) -> list[str]:
+    """Let the sensors wait, a wave for each that waits for the same project, and return the ids of the runs.
+
+    :param count: of all sensors
+    """
+    run_ids = []
+    for wave in range(1, WAITS_A_PROJECT + 1):
+        began = time.monotonic()
+        run_ids.append(airflow.trigger("many_waits"))
+        wanted = wave * count // WAITS_A_PROJECT
+
+        def all_wait(wanted: int = wanted) -> bool:
+            check_none_failed(airflow)
+            return states(airflow)["deferred"] == wanted
+
+        wait_for(f"the sensors of wave {wave} wait", all_wait, every=5.0)
+        took = time.monotonic() - began
+        print(f"{wanted} sensors wait, the last {count // WAITS_A_PROJECT} after {took:.0f} s")  # noqa: T201
+    return run_ids
+
+
 def watched(airflow: Airflow, pid: int) -> int:
     """Return how many triggers the triggerer with this process has taken."""
     query = text("SELECT count(*) FROM trigger JOIN job ON job.id = trigger.triggerer_id WHERE job.state = 'running'")
@@ -156,9 +207,9 @@ def test_what_many_waits_cost(
                 "PYTHONPATH": str(preload),
                 "AIRFLOW__TRIGGERER__CAPACITY": str(count),
                 "AIRFLOW__CORE__MAX_MAP_LENGTH": str(count),
-                "AIRFLOW__CORE__PARALLELISM": "16",
+                "AIRFLOW__CORE__PARALLELISM": str(AT_ONCE),
                 "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": str(count),
-                "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "600",
+                **PATIENT,
             },
         )
         pids = list(airflow.pids)
@@ -166,18 +217,13 @@ def test_what_many_waits_cost(
         try:
             idle = triggerer.measure(1)
             (dags / "waits.py").write_text(
-                source.replace("PROJECTS: list[str] = []", f"PROJECTS = {projects * WAITS_A_PROJECT}")
+                source.replace("PROJECTS: list[str] = []", f"PROJECTS = {projects}").replace(
+                    "WAVES = 1", f"WAVES = {WAITS_A_PROJECT}"
+                )
             )
             airflow.wait_for_dag("many_waits")
-            run_id = airflow.trigger("many_waits")
             began = time.monotonic()
-
-            def all_wait() -> bool:
-                found = states(airflow)
-                assert not found["failed"], f"{found}, logs are in {airflow.home}"
-                return found["deferred"] == count
-
-            wait_for("the sensors wait", all_wait)
+            run_ids = start_waits(airflow, count)
             deferring = time.monotonic() - began
             wait_for("the triggerer has all", lambda: watched(airflow, triggerer.leader.pid) == count)
             time.sleep(60)  # the first look at each
@@ -197,7 +243,7 @@ def test_what_many_waits_cost(
             done = FINISHED * WAITS_A_PROJECT
             wait_for("those that are labeled go on", lambda: states(airflow)["success"] == done, patience=900)
             assert states(airflow) == {"deferred": count - done, "success": done}
-            assert airflow.run_state("many_waits", run_id) == "running"
+            assert {airflow.run_state("many_waits", run_id) for run_id in run_ids} == {"running"}
             noticed = time.monotonic() - labeled
         finally:
             stop_groups(*pids)
