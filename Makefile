@@ -12,6 +12,7 @@ OLD ?=
 NEW ?= HEAD
 ROUNDS ?= 3
 K ?=
+LABELS ?= 200000
 WAITS ?= 400
 # The oldest Python that is supported, and the newest that is at hand.
 PYTHONS ?= 3.10 $(lastword $(sort $(foreach minor,11 12 13 14,$(if $(shell command -v python3.$(minor)),3.$(minor)))))
@@ -75,7 +76,7 @@ test-fiftyone: .venv-fiftyone/ready .venv-label-studio/ready ## label datasets o
 	.venv-fiftyone/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark" tests/fiftyone tests/labels/test_fiftyone.py
 
 test-deployments: .venv-deployments/ready .venv-label-studio/ready ## land from two Celery workers behind a secrets backend, and let WAITS=400 sensors wait
-	.venv-deployments/bin/pytest -s -m deployments --no-missing-packages --waits $(WAITS) tests/deployments
+	.venv-deployments/bin/pytest -s -m deployments --no-missing-packages --labels $(LABELS) --waits $(WAITS) tests/deployments
 
 test-pythons: $(foreach python,$(PYTHONS),.venv-python$(python)/ready) .venv-label-studio/ready ## run the tests of labels, formats and arguments, and a live cycle, on PYTHONS="3.10 3.13"
 	for python in $(PYTHONS); do .venv-python$$python/bin/pytest -n $(WORKERS) --dist worksteal --hypothesis-profile fast \

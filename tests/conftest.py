@@ -57,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--chaos-seed", default=7, help="what decides all that is random in it")
     parser.addoption("--chaos-scene", help="play this scene only")
     parser.addoption("--chaos-round", help="play this round of the scene, and no other")
+    parser.addoption("--labels", type=int, default=200_000, help="how many labels tests/deployments lands")
     parser.addoption("--waits", type=int, default=400, help="how many sensors of tests/deployments wait")
     parser.addoption("--shuffle-seed", type=int, help="run the tests in an order that this number decides")
 

@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from devtools.airflow import Airflow, start_airflow
-from devtools.label_studio import LabelStudio
 from devtools.processes import stop_groups
 from tests.deployments.celery_workers import CeleryWorker, start_worker
 from tests.deployments.redis_server import start_redis
@@ -35,11 +35,14 @@ class Deployment:
     warehouse: str
     workers: list[CeleryWorker] = field(default_factory=list)
 
+    def add_connection(self, conn_id: str, connection: dict[str, Any]) -> None:
+        """Give the secrets backend a connection more."""
+        self.secrets.write_text(json.dumps({**json.loads(self.secrets.read_text()), conn_id: connection}))
+
 
 @pytest.fixture(scope="module")
 def deployment(
     session_path: Path,
-    label_studio: LabelStudio,
     s3_conn_id: str,
     postgres_conn_id: str,
     tmp_path_factory: pytest.TempPathFactory,
@@ -58,8 +61,7 @@ def deployment(
             "region_name": "us-east-1",
         },
     }
-    tool = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
-    secrets.write_text(json.dumps({"tool_of_team": tool, postgres_conn_id: warehouse, s3_conn_id: bucket}))
+    secrets.write_text(json.dumps({postgres_conn_id: warehouse, s3_conn_id: bucket}))
     redis, redis_pid = start_redis(home / "redis")
     running: list[int] = [redis_pid]
     workers: list[CeleryWorker] = []

@@ -21,6 +21,7 @@ from airflow_annotation.hooks.label_studio import LabelStudioHook
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import SCHEMAS
 from devtools.airflow import Airflow
+from devtools.label_studio import LabelStudio
 from devtools.processes import ServerError
 from tests.deployments.celery_workers import start_worker
 from tests.deployments.conftest import Deployment
@@ -34,8 +35,12 @@ PATIENCE = 1800.0
 
 
 @pytest.fixture(scope="module")
-def project(label_studio_conn_id: str) -> Iterator[AnnotationProject]:
+def project(
+    deployment: Deployment, label_studio: LabelStudio, label_studio_conn_id: str
+) -> Iterator[AnnotationProject]:
     """A project of 400 items, of which every fifth is not labeled, and every seventh is labeled by two."""
+    tool = {"conn_type": "label_studio", "host": label_studio.url, "password": label_studio.api_key}
+    deployment.add_connection("tool_of_team", tool)
     hook = LabelStudioHook(label_studio_conn_id)
     project = hook.create_project(title="Shards", run_key=f"celery/{uuid4()}", label_schema=SCHEMA)
     says = {"from_name": "weather", "to_name": "image", "type": "choices"}
