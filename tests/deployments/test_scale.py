@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.deployments, pytest.mark.live_airflow]
 
 PATIENCE = 7200.0
 SHARD_ITEMS = 20_000
-SHARDS = 4
+SHARDS = 2
 """At least so many, of few labels too."""
 FULL_BUFFERS = 1_000_000
 """Labels from which on all that a landing holds is as full as it becomes."""
