@@ -4,7 +4,7 @@ A landing is written on a branch of its own, in commits small enough for the wor
 a reader of the target branch sees the landing before it or all of it. Deep Lake itself would merge two landings that
 were written at once, and have the items of both twice; so a landing is merged only if the branch is as it was when the
 landing began. What landed is said in the metadata of the column :data:`ID`, which belong to the commit, as those of the
-dataset do not.
+dataset do not. A landing of nothing new makes no commit, see ``deep_lake_notes``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_annotation.datasets.deep_lake_notes import Note, read_note, write_note
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.labels.tables import ITEM_STATES
 
@@ -127,7 +128,19 @@ class DeepLakeDataset:
         :raises AnnotationError: the branch holds something else
         """
         opened = self._open()
-        return None if opened is None else self._landing_of(opened.branch)
+        landing = None if opened is None else self._landing_of(opened.branch)
+        note = None if landing is None else read_note(self.uri, self.branch, self._creds)
+        if landing is None or note is None or note.version != landing.version:
+            return landing
+        return msgspec.structs.replace(landing, settings=note.settings)
+
+    def note(self, version: str, settings: str) -> None:
+        """Keep the settings of a landing that found nothing new, for :meth:`find`.
+
+        :param version: of the landing that stays the last one
+        :param settings: as in :class:`LakeLanding`
+        """
+        write_note(Note(version, settings), self.uri, self.branch, self._creds)
 
     def state(self) -> tuple[str, int]:
         """Return the version of the branch, and how many rows it has."""

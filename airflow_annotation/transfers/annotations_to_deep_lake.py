@@ -165,6 +165,8 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
         project = landing.project
         dataset = self._dataset()
         if not landing.full and not len(landing.replaced):
+            if landing.landed_version is not None and landing.listing is not None:
+                dataset.note(landing.landed_version, landings_row(landing, "")["settings"])
             return self._result(*dataset.state())
         with dataset.draft() as draft:
             landed = draft.landed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import shutil
 import sys
@@ -11,14 +13,18 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 from PIL import Image
 
 from airflow_annotation.datasets.deep_lake import DeepLakeDataset, LakeDraft
 from airflow_annotation.exceptions import AnnotationError, MediaError
+from airflow_annotation.hooks.ports import ItemChanges
 from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
@@ -36,6 +42,7 @@ from tests.transfers.test_s3 import make_bucket
 if sys.version_info >= (3, 14):
     pytest.skip("Deep Lake is not made for this Python yet", allow_module_level=True)
 deeplake = pytest.importorskip("deeplake")
+GCSHook = pytest.importorskip("airflow.providers.google.cloud.hooks.gcs").GCSHook
 
 SCHEMA = LabelSchema.from_dict(
     {
@@ -471,6 +478,74 @@ def test_what_dead_landings_left_goes_after_a_day(
     monkeypatch.setattr("airflow_annotation.datasets.deep_lake.ABANDONED_AFTER", timedelta(0))
     land(target, photo(photos, "a", changed=2))
     assert opened(target).branches.names() == ["main"]
+
+
+class _MarkedHook(_Hook):
+    """A tool that says what has changed, nothing, and counts how often all items are listed."""
+
+    marks = 0
+    listed = 0
+
+    def mark_changes(self, _: str) -> dict[str, Any]:
+        self.marks += 1
+        return {"number": self.marks}
+
+    def list_changes(
+        self, _: str, before: dict[str, Any], now: dict[str, Any], *, include_predictions: bool
+    ) -> ItemChanges:
+        del include_predictions
+        assert before["number"] == now["number"] - 1, "the mark of the last landing, that of a quiet night, too"
+        return ItemChanges([], {"items": len([*self.batches])})
+
+    def list_item_states(self, *arguments: Any, **more: Any) -> Iterator[Any]:
+        self.listed += 1
+        return super().list_item_states(*arguments, **more)
+
+
+def test_quiet_nights_make_no_version_and_list_all_items_once_a_day(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "lake"
+    operator = AnnotationsToDeepLakeOperator(
+        task_id="land", target=str(target), branch="a/b", media_roots=["/"], project="1"
+    )
+    operator.__dict__["hook"] = hook = _MarkedHook([photo(photos, "a")])
+    assert operator.execute(task_context())["full"]
+    for _ in range(2):
+        assert operator.execute(task_context())["unchanged_items"] == 1
+    assert (hook.listed, len(messages(target, "a/b"))) == (0, 2)
+    operator.full_listing_every = timedelta(0)
+    operator.execute(task_context())
+    operator.full_listing_every = timedelta(days=1)
+    operator.execute(task_context())
+    assert hook.listed == 1
+    hook.batches = [photo(photos, "a"), photo(photos, "b")]
+    assert operator.execute(task_context())["changed_items"] == 1, "of two items, one is not among those that landed"
+    assert operator.execute(task_context())["unchanged_items"] == 2
+    assert (hook.listed, len(messages(target, "a/b"))) == (2, 3)
+    monkeypatch.setattr("deeplake.storage.Writer", None)
+    assert operator.execute(task_context())["unchanged_items"] == 2, "without a note"
+
+
+def test_datasets_land_in_google_cloud_storage(
+    gcs_conn_id: str, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the key of a service account, which Deep Lake's client signs with, and no server looks at."""
+    bucket = f"lake-{uuid4().hex}"
+    GCSHook(gcp_conn_id=gcs_conn_id).get_conn().create_bucket(bucket)
+    key = rsa.generate_private_key(65537, 2048)
+    encoding, shape = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    pem = key.private_bytes(encoding, shape, serialization.NoEncryption()).decode()
+    account = {"type": "service_account", "client_email": "a@b.iam.gserviceaccount.com", "private_key": pem}
+    account |= {"private_key_id": "1", "client_id": "1", "token_uri": "http://127.0.0.1:1/token"}
+    (tmp_path / "account.json").write_text(json.dumps(account))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+    monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", os.environ["STORAGE_EMULATOR_HOST"])
+    target = f"gs://{bucket}/lake"
+    land(target, photo(photos, "a"))
+    landed = land(target, photo(photos, "a"), photo(photos, "b"))
+    assert (landed["changed_items"], landed["rows"]) == (1, {"images": 2})
+    assert np.array_equal(rows_by_key(target)["b"][0]["image"], pixels(1))
 
 
 def test_datasets_land_in_s3(s3_conn_id: str, photos: Path) -> None:
