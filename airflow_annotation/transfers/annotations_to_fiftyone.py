@@ -168,7 +168,9 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         ledger = Ledger(dataset, landing.project.uri)
         self.check_may_follow(landing, ledger.find_landing())
         known = ledger.read_known()
-        targets = target_fields(dataset, landing.label_schema, self.field_mapping or {})
+        of_groups = dataset.media_type == "group"
+        media_types = self.hook.get_media_types(landing.project.id) if of_groups else ()
+        targets = target_fields(dataset, landing.label_schema, self.field_mapping or {}, media_types)
         add_fields(dataset, targets)
         run = self._find_run()
         merger = SampleMerger(landing.project.uri, targets, self.deletions, by_field=run is not None)

@@ -142,6 +142,18 @@ def test_labels_of_an_empty_field_are_made_of_the_rows_alone(document: Document)
     assert [row["label_id"] for row in again] == [row["label_id"] for row in rows]
 
 
+@given(lists_of_labels())
+def test_a_label_that_gets_another_class_keeps_its_place_to_the_last_digit(document: Document) -> None:
+    rows = landed(document, Asked(size=SIZE))
+    for row in rows:
+        row["label"] = "other"
+        row["points"] = row.get("points") and [[x + 1e-8, y] for x, y in row["points"]]
+    merged = merge_field(document, rows, place(document["_cls"]))
+    key = LISTS[document["_cls"]]
+    if document["_cls"] != "Classifications":  # which are matched by class
+        assert merged.value[key] == [{**one, "label": "other"} for one in document[key]]
+
+
 def test_an_edited_label_keeps_its_attributes_and_how_sure_the_model_was() -> None:
     before = {
         "_cls": "Detections",

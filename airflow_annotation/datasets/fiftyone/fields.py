@@ -10,7 +10,7 @@ import msgspec
 from airflow_annotation.datasets.fiftyone.opening import import_fiftyone
 from airflow_annotation.datasets.fiftyone.values import FRAMES, field_class, mask_targets
 from airflow_annotation.exceptions import AnnotationError
-from airflow_annotation.labels.fiftyone.documents import CLASS_OF_FIELD, NUMBER, TEXT, TYPES_OF_CLASS
+from airflow_annotation.labels.fiftyone.documents import CLASS_OF_FIELD, NUMBER, TEMPORAL, TEXT, TYPES_OF_CLASS
 from airflow_annotation.labels.fiftyone.merge import can_hold
 from airflow_annotation.labels.schema import LabelField, LabelSchema
 from airflow_annotation.labels.types import OF_FIELD
@@ -41,23 +41,32 @@ class TargetField(msgspec.Struct, frozen=True, kw_only=True):
         return self.name.startswith(FRAMES)
 
 
-def target_fields(dataset: Any, schema: LabelSchema, mapping: Mapping[str, str]) -> list[TargetField]:
+def target_fields(
+    dataset: Any, schema: LabelSchema, mapping: Mapping[str, str], media_types: Collection[str] = ()
+) -> list[TargetField]:
     """Return the fields that a project's labels go to. Fields that FiftyOne has no label for are left out.
 
     :param dataset: FiftyOne's
     :param schema: the project's
     :param mapping: new names of fields, and of types
+    :param media_types: of the project's items; a dataset of groups may have images and videos
     :raises AnnotationError: a field that is there holds other labels, or no field can have such a name
     """
+    of_videos = dataset.media_type == "video"
+    if dataset.media_type == "group":
+        kinds = {*dataset.group_media_types.values()}
+        of_videos = "video" in kinds and (kinds == {"video"} or "video" in media_types)
     found: dict[str, TargetField] = {}
     for name, field in schema.fields.items():
         for type_, class_ in _types_of(field):
             new = mapping.get(name) or mapping.get(f"type:{type_}") or name
-            target = _target(dataset, new, class_, field)
-            if not can_hold(target.class_, type_):
+            of_frames = of_videos and class_ in _OF_FRAMES and not new.startswith(FRAMES)
+            target = _target(dataset, f"{FRAMES}{new}" if of_frames else new, class_, new, field)
+            if not can_hold(target.class_, type_) or field.timed != (target.class_ == TEMPORAL):
+                what = f"{type_}, timed" if field.timed else type_
                 raise AnnotationError(
                     f"Field {target.name!r} of FiftyOne's dataset {dataset.name!r} holds {target.class_}, which have "
-                    f"no place for the labels of field {name!r}, of type {type_}: pass another name in "
+                    f"no place for the labels of field {name!r}, of type {what}: pass another name in "
                     f"field_mapping, such as {{{name!r}: {new + '_labeled'!r}}}."
                 )
             found.setdefault(target.name, target)
@@ -90,6 +99,9 @@ def add_fields(dataset: Any, targets: Collection[TargetField]) -> None:
 
 def _types_of(field: LabelField) -> Iterator[tuple[str, str]]:
     """Yield the types of a field's labels, each with the class that a new field for them has."""
+    if field.timed:
+        yield OF_FIELD[field.type].name, TEMPORAL
+        return
     if field.type in CLASS_OF_FIELD:
         yield OF_FIELD[field.type].name, CLASS_OF_FIELD[field.type]
         return
@@ -100,15 +112,12 @@ def _types_of(field: LabelField) -> Iterator[tuple[str, str]]:
                 break
 
 
-def _target(dataset: Any, name: str, class_: str, field: LabelField) -> TargetField:
-    full = name
-    if dataset.media_type == "video" and class_ in _OF_FRAMES and not name.startswith(FRAMES):
-        full = f"{FRAMES}{name}"
-    targets = mask_targets(dataset, full) or field.mask_targets or dict(enumerate(field.classes, 1))
+def _target(dataset: Any, name: str, class_: str, new: str, field: LabelField) -> TargetField:
+    targets = mask_targets(dataset, name) or field.mask_targets or dict(enumerate(field.classes, 1))
     return TargetField(
-        name=full,
-        field=name,
-        class_=field_class(dataset, full) or class_,
+        name=name,
+        field=new,
+        class_=field_class(dataset, name) or class_,
         attributes=tuple(field.attributes),
         targets={label: number for number, label in targets.items()},
     )

@@ -117,6 +117,22 @@ def open_view(dataset: Any, view: View | None) -> Any:
     return found
 
 
+def open_media_view(dataset: Any, view: View | None) -> Any:
+    """Return a part of a dataset whose samples can be the items of one project.
+
+    :raises AnnotationError: there is no such view, its samples are parts of samples, or it has images and videos
+    """
+    found = open_view(dataset, view)
+    if found.media_type == "mixed":
+        slices = ", ".join(f"{name!r} ({kind})" for name, kind in sorted(dataset.group_media_types.items()))
+        raise AnnotationError(
+            f"The groups of FiftyOne's dataset {dataset.name!r} have media of several kinds, and a project has one: "
+            "pass a view of some of the slices, such as view=lambda dataset: dataset.select_group_slices('left'). "
+            f"There are: {slices}."
+        )
+    return found
+
+
 def _find_view(dataset: Any, view: View | None) -> Any:
     if view is None:
         return dataset.view()

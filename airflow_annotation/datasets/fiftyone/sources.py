@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from airflow_annotation.datasets.fiftyone.opening import View, open_dataset, open_view, parts_of
+from airflow_annotation.datasets.fiftyone.opening import View, open_dataset, open_media_view, parts_of
 from airflow_annotation.datasets.fiftyone.values import (
     FRAMES,
     field_class,
@@ -38,7 +38,7 @@ class FiftyOneMedia:
         return iter(self)
 
     def __iter__(self) -> Iterator[Row]:
-        view = open_view(open_dataset(self._dataset), self._view)
+        view = open_media_view(open_dataset(self._dataset), self._view)
         metadata = ["width", "height"]
         if view.media_type == "video":
             metadata = ["frame_width", "frame_height", "total_frame_count", "frame_rate"]
@@ -76,7 +76,7 @@ class FiftyOneLabels:
 
     def __iter__(self) -> Iterator[Row]:
         dataset = open_dataset(self._dataset)
-        view = open_view(dataset, self._view)
+        view = open_media_view(dataset, self._view)
         _check_fields(dataset, self._fields)
         needs_size = any(field_class(dataset, name) == "Segmentation" for name in self._fields)
         needs_size |= "instances" in self._label_types.values()

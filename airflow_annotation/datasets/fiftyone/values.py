@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from airflow_annotation.datasets.fiftyone.opening import import_fiftyone
-from airflow_annotation.labels.fiftyone.documents import LISTS, NUMBER, TEXT, Document, id_of
+from airflow_annotation.labels.errors import LabelRowError
+from airflow_annotation.labels.fiftyone.documents import LISTS, NUMBER, TEXT, Document, id_of, write_mask
 from airflow_annotation.labels.submissions import Row
 
 FRAMES: Final = "frames."
@@ -63,7 +64,10 @@ def values_of(sample: Any, name: str) -> Iterator[tuple[Any, Row]]:
 
 
 def to_document(value: Any) -> Any:
-    """Return what a field holds as a document of plain types; a mask in a file of its own is read."""
+    """Return what a field holds as a document of plain types; a mask in a file of its own is read.
+
+    :raises LabelRowError: the file of a mask cannot be read
+    """
     if value is None or isinstance(value, (str, int, float)):
         return value
     document: Document = _plain(value.to_dict())
@@ -71,8 +75,15 @@ def to_document(value: Any) -> Any:
     elements = document.get(LISTS.get(document["_cls"], ""), ()) if labels is not None else [document]
     for element, label in zip(elements, labels if labels is not None else [value], strict=True):
         if element.get("mask_path") and element.get("mask") is None:
-            element["mask"] = label.get_mask()
+            element["mask"] = _read_mask_file(label)
     return document
+
+
+def _read_mask_file(label: Any) -> bytes:
+    try:
+        return write_mask(label.get_mask())
+    except Exception as error:  # whatever reads images raises
+        raise LabelRowError(f"The mask file {label.mask_path} cannot be read: {error}.") from error
 
 
 def _plain(value: Any) -> Any:
@@ -110,4 +121,9 @@ def from_document(document: Any, before: Any) -> Any:
 def _stored(document: Mapping[str, Any]) -> Document:
     from bson import ObjectId
 
-    return {name: ObjectId(value) if name == "_id" else value for name, value in document.items() if value is not None}
+    return {
+        name: ObjectId(value) if name == "_id" else value
+        for name, value in document.items()
+        # A mask with a file stays there.
+        if value is not None and not (name == "mask" and document.get("mask_path"))
+    }

@@ -53,9 +53,11 @@ CLASS_OF_FIELD: Final[dict[str, str]] = {
     "scalar": "Regression",
     "rating": "Regression",
     "text": TEXT,
-    "spans": "TemporalDetections",
 }
 """What a new field of FiftyOne holds, by the type of the label schema's field."""
+
+TEMPORAL: Final = "TemporalDetections"
+"""What a new field holds whose answers are about stretches of a video."""
 
 TYPES_OF_CLASS: Final[dict[str, tuple[str, ...]]] = {
     "Classification": ("classification", "classifications"),
@@ -65,7 +67,7 @@ TYPES_OF_CLASS: Final[dict[str, tuple[str, ...]]] = {
     "Keypoints": ("keypoint",),
     "Segmentation": ("segmentation", "instance"),
     "Regression": ("scalar", "rating"),
-    "TemporalDetections": ("span",),
+    TEMPORAL: ("classification", "classifications"),
     NUMBER: ("scalar", "rating"),
     TEXT: ("text", "classification"),
 }

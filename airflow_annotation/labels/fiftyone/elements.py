@@ -121,7 +121,10 @@ def attribute_name(name: str) -> str:
 
 
 def _classification(rows: Sequence[Row], size: Any, before: Any) -> Document:  # noqa: ARG001 - as all writers
-    return {}
+    first, last = rows[0].get("frame"), rows[0].get("frame_end")
+    if first is None:
+        return {}
+    return {"support": [first + 1, (first if last is None else last) + 1]}
 
 
 def _detection(rows: Sequence[Row], size: Any, before: Any) -> Document:  # noqa: ARG001 - as all writers
@@ -170,13 +173,6 @@ def _regression(rows: Sequence[Row], size: Any, before: Any) -> Document:  # noq
     return {"value": rows[-1]["number"]}
 
 
-def _temporal(rows: Sequence[Row], size: Any, before: Any) -> Document:  # noqa: ARG001 - as all writers
-    first, last = rows[0].get("frame"), rows[0].get("frame_end")
-    if first is None:
-        raise LabelRowError("A span in a video has no frame: the frame rate of its file is not known.")
-    return {"support": [first + 1, (first if last is None else last) + 1]}
-
-
 _WRITERS: Final[dict[str, Callable[..., Document]]] = {
     "classification": _classification,
     "classifications": _classification,
@@ -188,7 +184,6 @@ _WRITERS: Final[dict[str, Callable[..., Document]]] = {
     "keypoint": _keypoint,
     "scalar": _regression,
     "rating": _regression,
-    "span": _temporal,
 }
 
 

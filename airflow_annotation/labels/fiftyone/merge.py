@@ -11,17 +11,21 @@ import msgspec
 import numpy as np
 
 from airflow_annotation.labels.diff import TOLERANCE
+from airflow_annotation.labels.errors import LabelRowError
 from airflow_annotation.labels.fiftyone.documents import (
     ELEMENTS,
     LISTS,
     NUMBER,
+    TEMPORAL,
     TEXT,
     TYPES_OF_CLASS,
+    Array,
     Document,
     document_id,
     elements_of,
     id_of,
     read_mask,
+    resize_mask,
     write_mask,
 )
 from airflow_annotation.labels.fiftyone.elements import (
@@ -136,9 +140,7 @@ def merge_field(
     for group in groups:
         if id(group) in matched:
             continue
-        new_id = document_id(group.key, *place.scope)
-        if new_id in taken:
-            new_id = document_id(f"{group.key}\n{group.label}", *place.scope, "again")
+        new_id = _free_id(group, place, taken)
         taken.add(new_id)
         ids.add(new_id)
         changes[ADDED] += 1
@@ -162,14 +164,28 @@ def can_hold(class_: str, type_: str) -> bool:
 
 
 def _groups(rows: Sequence[Row], place: Place) -> list[Group]:
-    if place.class_ == "Classifications":
+    if place.class_ in ("Classifications", TEMPORAL):
         # The answer to a question with several choices is one row, with one score of all of them.
+        shared = {} if place.class_ == TEMPORAL else {"attributes": None}
         rows = [
-            {**row, "label": name, "labels": None, "attributes": None}
+            {**row, "label": name, "labels": None, **shared}
             for row in rows
             for name in row.get("labels") or [row["label"]]
         ]
+    if place.class_ == TEMPORAL and any(row.get("frame") is None for row in rows):
+        raise LabelRowError("an answer about a stretch of a video has no frame: its file's frame rate is not known.")
     return group_rows(rows)
+
+
+def _free_id(group: Group, place: Place, taken: Collection[str]) -> str:
+    """Return an id for a new label: its own, unless another label has it, as of several stretches of one region."""
+    new_id = document_id(group.key, *place.scope)
+    number = 0
+    while new_id in taken:
+        again = ("again", *((str(number),) if number else ()))
+        new_id = document_id(f"{group.key}\n{group.label}", *place.scope, *again)
+        number += 1
+    return new_id
 
 
 def _match(before: Sequence[Document], groups: Sequence[Group], place: Place) -> dict[int, Group]:
@@ -208,10 +224,20 @@ def _reader(element: Document) -> Callable[[Asked], list[Row]]:
 
 
 def _says_same(read: Callable[[Asked], list[Row]], group: Group, place: Place) -> bool:
+    return group.type != "ellipse" and _same_rows(read(_asked(group, place)), group.rows)
+
+
+def _is_renamed(read: Callable[[Asked], list[Row]], group: Group, place: Place) -> bool:
+    """Return whether a label has another class, in the same place: then the place stays exactly as it is."""
     if group.type == "ellipse":
         return False
-    asked = Asked(label_type=_FIELD_TYPE.get(group.type), size=place.size or _mask_size(group))
-    return _same_rows(read(asked), group.rows)
+    rows = read(_asked(group, place))
+    is_other = all(row.get("label") != group.label for row in rows)
+    return is_other and _same_rows([{**row, "label": group.label} for row in rows], group.rows)
+
+
+def _asked(group: Group, place: Place) -> Asked:
+    return Asked(label_type=_FIELD_TYPE.get(group.type), size=place.size or _mask_size(group))
 
 
 def _is_part_as_given(element: Document, group: Group, started: Group | None, place: Place) -> bool:
@@ -231,10 +257,10 @@ def _same_row(one: Row, other: Row) -> bool:
         values = one.get(name), other.get(name)
         if name == ROTATION:
             values = values[0] or 0.0, values[1] or 0.0
-        if name == "frame" and one["type"] != "span":
+        if name == "frame":
+            if one.get("frame_end") is not None and _stretch(one) != _stretch(other):
+                return False
             continue
-        if name == "frame" and (one["frame"], one["frame_end"]) != (other["frame"], other["frame_end"]):
-            return False
         if name in ("bbox", ROTATION, "points", "number"):
             if (values[0] is None) != (values[1] is None):
                 return False
@@ -243,6 +269,11 @@ def _same_row(one: Row, other: Row) -> bool:
         elif values[0] != values[1]:
             return False
     return True
+
+
+def _stretch(row: Row) -> tuple[int, int]:
+    """Return the first and the last frame of an answer about a stretch of a video."""
+    return row["frame"], row["frame"] if row.get("frame_end") is None else row["frame_end"]
 
 
 def _close(one: Any, other: Any) -> bool:
@@ -258,7 +289,10 @@ def _mask_size(group: Group) -> tuple[int, int] | None:
 
 def _edit(element: Document, group: Group, place: Place) -> Document:
     edited = dict(element)
-    if not _says_same(_reader(element), group, place):
+    read = _reader(element)
+    if _is_renamed(read, group, place):
+        edited["label"] = group.label
+    elif not _says_same(read, group, place):
         edited |= content_of(group, place.size, element)
         if "mask" in edited and group.type == "instance":
             edited.pop("mask_path", None)
@@ -285,7 +319,7 @@ def _new(new_id: str, group: Group, place: Place) -> Document:
     row = group.rows[0]
     if row.get("track_id") in place.indices:
         document["index"] = place.indices[row["track_id"]]
-    if row.get("is_keyframe") is not None and row["type"] != "span":
+    if row.get("is_keyframe") is not None:
         document["keyframe"] = row["is_keyframe"]
     return document
 
@@ -319,11 +353,17 @@ def _merge_segmentation(
         new_id = document_id("segmentation", *place.scope)
         document = {"_id": new_id, "_cls": "Segmentation", "tags": [], "mask": write_mask(mask)}
         return Merged(document, Counter({ADDED: 1}), _only_id(document))
-    if value.get("mask") is not None and np.array_equal(read_mask(value["mask"]), mask):
+    if value.get("mask") is not None and _is_same_mask(read_mask(value["mask"]), mask):
         return Merged(value, Counter({UNCHANGED: 1}), _only_id(value))
     edited = {**value, "mask": write_mask(mask)}
     edited.pop("mask_path", None)
     return Merged(edited, Counter({EDITED: 1}), _only_id(value))
+
+
+def _is_same_mask(before: Array, mask: Array) -> bool:
+    """Return whether a mask, which may have gone up in another size, came back as it went."""
+    height, width = mask.shape
+    return before.ndim == 2 and np.array_equal(resize_mask(before, width, height), mask)
 
 
 def _without(value: Any, known: Collection[str], deletions: Deletions) -> Merged:

@@ -180,7 +180,7 @@ def _temporal(element: Mapping[str, Any], asked: Asked) -> Iterator[Row]:  # noq
     first, last = element["support"]
     yield {
         "label_id": id_of(element),
-        "type": "span",
+        "type": "classification",
         "label": element.get("label"),
         "frame": int(first) - 1,
         "frame_end": int(last) - 1,
