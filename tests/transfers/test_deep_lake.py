@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -491,7 +491,7 @@ class _MarkedHook(_Hook):
         return {"number": self.marks}
 
     def list_changes(
-        self, _: str, before: dict[str, Any], now: dict[str, Any], *, include_predictions: bool
+        self, _: str, before: Mapping[str, Any], now: Mapping[str, Any], *, include_predictions: bool
     ) -> ItemChanges:
         del include_predictions
         assert before["number"] == now["number"] - 1, "the mark of the last landing, that of a quiet night, too"
