@@ -491,7 +491,7 @@ class _MarkedHook(_Hook):
         return {"number": self.marks}
 
     def list_changes(
-        self, _: str, before: Mapping[str, Any], now: Mapping[str, Any], *, include_predictions: bool
+        self, _: str, before: Mapping[str, Any], now: Mapping[str, Any], *, include_predictions: bool = False
     ) -> ItemChanges:
         del include_predictions
         assert before["number"] == now["number"] - 1, "the mark of the last landing, that of a quiet night, too"
