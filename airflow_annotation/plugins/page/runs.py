@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
 from datetime import datetime
-from itertools import islice
 from typing import Literal
 
 import msgspec
@@ -46,7 +44,8 @@ async def read_runs(hook: AnnotationHook, *, with_others: bool = False) -> list[
     """
     projects = await asyncio.to_thread(lambda: list(hook.list_all_projects() if with_others else hook.list_runs()))
     runs = []
-    for some in _chunks(projects, hook.projects_a_request):
+    for start in range(0, len(projects), hook.projects_a_request):
+        some = projects[start : start + hook.projects_a_request]
         counted = await hook.aget_progress_of([project.id for project in some])
         for project in some:
             progress = counted.get(project.id)
@@ -66,11 +65,7 @@ def run_of(project: AnnotationProject, progress: AnnotationProgress) -> Annotati
         run_key=project.run_key,
         created_at=project.created_at,
         state=_state(progress),
-        total=progress.total,
-        completed=progress.completed,
-        skipped=progress.skipped,
-        annotations=progress.annotations,
-        statuses=progress.statuses,
+        **msgspec.structs.asdict(progress),
         # Where a skip counts as an answer, it is among those that are completed.
         left=max(progress.total - progress.completed - progress.skipped, 0),
         in_review=progress.statuses.get("in_review"),
@@ -83,9 +78,3 @@ def _state(progress: AnnotationProgress) -> RunState:
     if progress.completed >= progress.total:
         return "finished"
     return "labeling" if progress.completed or progress.annotations else "waiting"
-
-
-def _chunks(projects: Sequence[AnnotationProject], size: int) -> Iterator[list[AnnotationProject]]:
-    remaining = iter(projects)
-    while chunk := list(islice(remaining, size)):
-        yield chunk
