@@ -83,11 +83,10 @@ def add_fields(dataset: Any, targets: Collection[TargetField]) -> None:
     for target in targets:
         if field_class(dataset, target.name) is None:
             add = dataset.add_frame_field if target.of_frames else dataset.add_sample_field
-            kind: tuple[Any, dict[str, Any]] = (plain.get(target.class_), {})
-            if kind[0] is None:
-                kind = (fiftyone.EmbeddedDocumentField, {"embedded_doc_type": getattr(fiftyone, target.class_)})
+            kind = plain.get(target.class_, fiftyone.EmbeddedDocumentField)
+            holds = {} if target.class_ in plain else {"embedded_doc_type": getattr(fiftyone, target.class_)}
             try:
-                add(target.name.removeprefix(FRAMES), kind[0], **kind[1])
+                add(target.name.removeprefix(FRAMES), kind, **holds)
             except ValueError as error:
                 raise AnnotationError(
                     f"FiftyOne takes no field {target.name!r} ({error}): pass another name in field_mapping."

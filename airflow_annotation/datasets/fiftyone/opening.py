@@ -105,11 +105,7 @@ def open_view(dataset: Any, view: View | None) -> Any:
     found = _find_view(dataset, view)
     if found.media_type == "group":
         found = found.select_group_slices(_allow_mixed=True)  # as FiftyOne's own annotation methods do
-    if (
-        getattr(found, "_is_patches", False)
-        or getattr(found, "_is_clips", False)
-        or getattr(found, "_is_frames", False)
-    ):
+    if any(getattr(found, f"_is_{kind}", False) for kind in ("patches", "clips", "frames")):
         raise AnnotationError(
             "The samples of the view are patches, clips or frames, which have no files of their own: pass a view of "
             "whole samples."

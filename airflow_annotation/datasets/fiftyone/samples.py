@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from airflow_annotation.datasets.fiftyone.fields import TargetField
@@ -11,7 +12,7 @@ from airflow_annotation.datasets.fiftyone.sources import TRACK
 from airflow_annotation.datasets.fiftyone.values import FRAMES, from_document, to_document
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.errors import LabelRowError
-from airflow_annotation.labels.fiftyone.merge import Deletions, Place, can_hold, known_ids, merge_field
+from airflow_annotation.labels.fiftyone.merge import Deletions, Merged, Place, can_hold, known_ids, merge_field
 from airflow_annotation.labels.submissions import Row
 from airflow_annotation.labels.tables import NOT_SUBMITTED, LabelTables
 
@@ -74,6 +75,7 @@ def item_labels(batch: LabelTables) -> Iterator[ItemLabels]:
         yield ItemLabels(item, item_id in submissions, rows[item_id], given[item_id])
 
 
+@dataclass
 class SampleMerger:
     """Puts what people said of items into samples.
 
@@ -81,19 +83,16 @@ class SampleMerger:
     :param targets: the fields
     :param deletions: which labels go that people's submission does not have
     :param by_field: whether each field's labels are a prediction of their own, of which people started from one
+    :param changes: labels by what became of them
+    :param left_out: labels by why FiftyOne has no place for them
     """
 
-    def __init__(
-        self, project: str, targets: Sequence[TargetField], deletions: Deletions, *, by_field: bool = False
-    ) -> None:
-        self._project = project
-        self._targets = targets
-        self._deletions = deletions
-        self._by_field = by_field
-        self.changes: Counter[str] = Counter()
-        """Labels by what became of them."""
-        self.left_out: Counter[str] = Counter()
-        """Labels by why FiftyOne has no place for them."""
+    project: str
+    targets: Sequence[TargetField]
+    deletions: Deletions
+    by_field: bool
+    changes: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def merge(self, sample: Any, item: ItemLabels, known: Known) -> dict[str, set[str]]:
         """Change a sample, which is not saved, and return the labels that the submission has, by field.
@@ -104,13 +103,13 @@ class SampleMerger:
         ids: dict[str, set[str]] = {}
         held = 0
         predictions = {row["annotation_id"] for row in item.given}
-        for target in self._targets:
+        for target in self.targets:
             rows, given = (
                 [row for row in those if row["field"] == target.field and can_hold(target.class_, row["type"])]
                 for those in (item.rows, item.given)
             )
             held += len(rows)
-            if self._by_field and item.is_labeled and not rows and len(predictions) > 1:
+            if self.by_field and item.is_labeled and not rows and len(predictions) > 1:
                 given = []  # the person may never have seen them
             try:
                 merge = self._merge_frames if target.of_frames else self._merge_sample
@@ -118,7 +117,7 @@ class SampleMerger:
             except LabelRowError as error:
                 raise AnnotationError(f"Item {item.item['item_key']!r}, field {target.name!r}: {error}") from error
         for row in item.rows if held < len(item.rows) else ():
-            if not any(row["field"] == one.field and can_hold(one.class_, row["type"]) for one in self._targets):
+            if not any(row["field"] == one.field and can_hold(one.class_, row["type"]) for one in self.targets):
                 self.left_out[f"labels of type {row['type']}"] += 1
         return ids
 
@@ -126,17 +125,9 @@ class SampleMerger:
         value = sample[target.name]
         place = self._place(item, target)
         document = to_document(value)
-        merged = merge_field(
-            document,
-            said.rows,
-            place,
-            given=said.given,
-            known=said.known | known_ids(document, said.given, place),
-            deletions=self._deletions,
-        )
+        merged = self._merge_document(document, said, place)
         if merged.value != document:
             sample[target.name] = from_document(merged.value, value)
-        self.changes += merged.changes
         return set(merged.ids)
 
     def _merge_frames(self, sample: Any, item: ItemLabels, target: TargetField, said: _Said) -> set[str]:
@@ -161,25 +152,23 @@ class SampleMerger:
             if document is None and not rows_there:
                 continue
             place = self._place(item, target, number, indices)
-            merged = merge_field(
-                document,
-                rows_there,
-                place,
-                given=given_there,
-                known=said.known | known_ids(document, given_there, place),
-                deletions=self._deletions,
-            )
+            merged = self._merge_document(document, _Said(rows_there, given_there, said.known), place)
             if merged.value != document:
                 frame = sample.frames[number + 1] if frame is None else frame
                 frame[name] = from_document(merged.value, frame[name] if document is not None else None)
-            self.changes += merged.changes
             ids |= merged.ids
         return ids
+
+    def _merge_document(self, document: Any, said: _Said, place: Place) -> Merged:
+        known = said.known | known_ids(document, said.given, place)
+        merged = merge_field(document, said.rows, place, given=said.given, known=known, deletions=self.deletions)
+        self.changes += merged.changes
+        return merged
 
     def _place(
         self, item: ItemLabels, target: TargetField, frame: int | None = None, indices: Mapping[str, int] | None = None
     ) -> Place:
-        scope = (self._project, item.item["item_id"], target.name, *(() if frame is None else (str(frame),)))
+        scope = (self.project, item.item["item_id"], target.name, *(() if frame is None else (str(frame),)))
         return Place(
             class_=target.class_,
             scope=scope,

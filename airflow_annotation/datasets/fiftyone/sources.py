@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from airflow_annotation.datasets.fiftyone.opening import View, open_dataset, open_media_view, parts_of
@@ -24,73 +25,63 @@ TRACK: Final = "track-"
 """What the ids of the tracks of a video's frames begin with in the tool; FiftyOne's number of the track follows."""
 
 
+@dataclass(frozen=True, eq=False)
 class FiftyOneMedia:
     """Rows for ``UploadMediaOperator(media=…)``: see :func:`fiftyone_media`. Reads when it is called or iterated."""
 
-    def __init__(self, dataset: Any, view: View | None, media_field: str, fields: Sequence[str]) -> None:
-        self._dataset = dataset
-        self._view = view
-        self._media_field = media_field
-        self._fields = fields
+    dataset: Any
+    view: View | None
+    media_field: str
+    fields: Sequence[str]
 
     def __call__(self) -> Iterator[Row]:
         """Read the dataset."""
         return iter(self)
 
     def __iter__(self) -> Iterator[Row]:
-        view = open_media_view(open_dataset(self._dataset), self._view)
+        view = open_media_view(open_dataset(self.dataset), self.view)
         metadata = ["width", "height"]
         if view.media_type == "video":
             metadata = ["frame_width", "frame_height", "total_frame_count", "frame_rate"]
         keys = ["item_key", "media", "width", "height", "frame_count", "frame_rate"]
-        names = ["id", self._media_field, *(f"metadata.{name}" for name in metadata)]
+        names = ["id", self.media_field, *(f"metadata.{name}" for name in metadata)]
         for part in parts_of(view):
-            values = part.values([*names, *self._fields])
+            values = part.values([*names, *self.fields])
             for row in zip(*values, strict=True):
-                yield {
-                    **dict(zip(keys, row, strict=False)),
-                    **dict(zip(self._fields, row[len(names) :], strict=True)),
-                }
+                yield dict(zip([*keys[: len(names)], *self.fields], row, strict=True))
 
 
+@dataclass(frozen=True, eq=False)
 class FiftyOneLabels:
     """Rows for ``UploadPredictionsOperator(labels=…)``: see :func:`fiftyone_labels`. Reads when called or iterated."""
 
-    def __init__(
-        self,
-        dataset: Any,
-        fields: Mapping[str, str],
-        view: View | None,
-        label_types: Mapping[str, str],
-        attributes: Collection[str],
-    ) -> None:
-        self._dataset = dataset
-        self._fields = fields
-        self._view = view
-        self._label_types = label_types
-        self._attributes = attributes
+    dataset: Any
+    fields: Mapping[str, str]
+    view: View | None
+    label_types: Mapping[str, str]
+    attributes: Collection[str]
 
     def __call__(self) -> Iterator[Row]:
         """Read the dataset."""
         return iter(self)
 
     def __iter__(self) -> Iterator[Row]:
-        dataset = open_dataset(self._dataset)
-        view = open_media_view(dataset, self._view)
-        _check_fields(dataset, self._fields)
-        needs_size = any(field_class(dataset, name) == "Segmentation" for name in self._fields)
-        needs_size |= "instances" in self._label_types.values()
+        dataset = open_dataset(self.dataset)
+        view = open_media_view(dataset, self.view)
+        _check_fields(dataset, self.fields)
+        needs_size = any(field_class(dataset, name) == "Segmentation" for name in self.fields)
+        needs_size |= "instances" in self.label_types.values()
         for part in parts_of(view):
-            for sample in part.select_fields([*self._fields]).iter_samples(progress=False):
+            for sample in part.select_fields([*self.fields]).iter_samples(progress=False):
                 yield from self._rows(dataset, sample, image_size(sample) if needs_size else None)
 
     def _rows(self, dataset: Any, sample: Any, size: tuple[int, int] | None) -> Iterator[Row]:
         rows: list[Row] = []
         empty = True
-        for name, field in self._fields.items():
+        for name, field in self.fields.items():
             asked = Asked(
-                label_type=self._label_types.get(name),
-                attributes=self._attributes,
+                label_type=self.label_types.get(name),
+                attributes=self.attributes,
                 size=size,
                 mask_targets=mask_targets(dataset, name),
             )
