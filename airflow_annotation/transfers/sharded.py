@@ -6,7 +6,7 @@ import types
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import pyarrow as pa
@@ -228,16 +228,15 @@ class _LandTask(_StagedTask):
     def execute(self, context: Context) -> LandingResult:
         """Land the project as the transfer does, and remove what is staged."""
         with storage_errors(f"The landing of {self.staged} (task {self.task_id})"):
-            return self._land_staged(context)
-
-    def _land_staged(self, context: Context) -> LandingResult:
-        staged = StagedLanding(self.staged, self.staging_conn_id)
-        if staged.exists():
-            self._landing = self.read_staged()
-        else:
-            self.log.warning("%s has landed, in another try of this task: reading what has changed since", staged.uri)
-        landed = super().execute(context)
-        staged.remove()
+            staged = StagedLanding(self.staged, self.staging_conn_id)
+            if staged.exists():
+                self._landing = self.read_staged()
+            else:
+                self.log.warning(
+                    "%s has landed, in another try of this task: reading what has changed since", staged.uri
+                )
+            landed = super().execute(context)
+            staged.remove()
         return landed
 
     def plan(self, project: AnnotationProject) -> LandingPlan:
@@ -261,7 +260,10 @@ class _LandTask(_StagedTask):
             for report in self._reports
         }
         if missing := sorted(set(range(staged.shards)) - shards.keys()):
-            self._fail_for_missing(missing)
+            raise AnnotationError(
+                f"Shards {', '.join(map(str, missing[:20]))} of {self.staged} were not read. Clear the task "
+                f"{self._plan_task_id!r} to land again."
+            )
         self.with_media(())
         return Spool([shards[shard] for shard in sorted(shards)])
 
@@ -276,9 +278,3 @@ class _LandTask(_StagedTask):
         if left_out:
             report["left_out"] = dict(left_out)
         return report
-
-    def _fail_for_missing(self, missing: list[int]) -> NoReturn:
-        raise AnnotationError(
-            f"Shards {', '.join(map(str, missing[:20]))} of {self.staged} were not read. Clear the task "
-            f"{self._plan_task_id!r} to land again."
-        )
