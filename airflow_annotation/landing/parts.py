@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.arguments import is_templated
+from airflow_annotation.datasets.companion import of_items
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.tables import LabelTables
@@ -163,12 +164,5 @@ def keep_statuses(batches: Iterable[LabelTables], statuses: Collection[str]) -> 
     fitting = pa.array(sorted(statuses), pa.string())
     for batch in batches:
         fits = pc.is_in(batch.items.column("status"), value_set=fitting)
-        if pc.all(fits).as_py():
-            yield batch
-            continue
-        items = batch.items.filter(fits)
-        own = {
-            name: table.filter(pc.is_in(table.column("item_id"), value_set=items.column("item_id")))
-            for name, table in batch._asdict().items()
-        }
-        yield LabelTables(**own)
+        ids = batch.items.column("item_id")
+        yield batch if pc.all(fits).as_py() else of_items(batch, ids.filter(fits))
