@@ -160,7 +160,7 @@ class DeepLakeDataset:
         doubled = np.isin(places, found[counts > 1, 0])
         states = {name: column.take(pa.array(firsts)) for name, column in columns.items()}
         states["status"] = pc.if_else(pa.array(doubled), "", states["status"])
-        states["updated_at"] = _times(states["updated_at"])
+        states["updated_at"] = pc.if_else(pc.equal(states["updated_at"], ""), None, states["updated_at"])
         yield pa.RecordBatch.from_arrays(
             [states[field.name].cast(field.type) for field in ITEM_STATES], schema=ITEM_STATES
         )
@@ -338,9 +338,11 @@ class LakeDraft:
         """Add a row."""
         present = (column.name for column in self._branch.schema.columns)
         # Columns that others have added are null.
-        row = {name: cells.get(name, self._empty(name)) for name in present}
+        empty = {name: empty_cell(column.kind) for name, column in self.columns.items()}
+        row = {name: cells.get(name, empty.get(name)) for name in present}
         self._branch.append([row])
-        self._write_part(sum(getattr(value, "nbytes", 0) or len(value) for value in row.values() if _is_large(value)))
+        large = [value for value in row.values() if isinstance(value, (np.ndarray, bytes))]
+        self._write_part(sum(getattr(value, "nbytes", 0) or len(value) for value in large))
 
     def delete(self, offsets: Collection[int]) -> None:
         """Remove rows, when all is written: until then the others keep their places."""
@@ -359,9 +361,6 @@ class LakeDraft:
         self._branch.commit(message)
         self.message = message
 
-    def _empty(self, name: str) -> Any:
-        return empty_cell(self.columns[name].kind) if name in self.columns else None
-
     def _write_part(self, size: int) -> None:
         """Let Deep Lake write what it holds in memory until a commit."""
         self._pending += size
@@ -379,17 +378,9 @@ def local_folder(uri: str) -> Path | None:
     return Path(rest) if scheme == "file" else None
 
 
-def _is_large(value: Any) -> bool:
-    return isinstance(value, (np.ndarray, bytes))
-
-
 def _column(branch: Any, name: str) -> pa.Array:
     values = branch[name][:]
     return pa.array(np.array(values) if isinstance(values, np.ndarray) else values)  # Deep Lake's own are not aligned
-
-
-def _times(texts: pa.Array) -> pa.Array:
-    return pc.if_else(pc.not_equal(texts, ""), texts, None).cast(ITEM_STATES.field("updated_at").type)
 
 
 def _remove_drafts(root: Any, own: str) -> None:

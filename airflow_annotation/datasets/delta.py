@@ -262,19 +262,14 @@ def _storage_options(path: ObjectStoragePath) -> dict[str, str]:
     scheme = urlsplit(str(path)).scheme
     conn_id = getattr(path, "conn_id", None) or path.storage_options.get("conn_id")  # the first from Airflow 3.2 on
     if scheme in ("s3", "s3a"):
-        return _s3_options(conn_id)
+        access = s3_access(conn_id)
+        allowed = {"AWS_ALLOW_HTTP": "true"} if access.get("AWS_ENDPOINT_URL", "").startswith("http://") else {}
+        return access | allowed
     if scheme in ("gs", "gcs") and conn_id:
         return _gcs_options(conn_id)
     if scheme in ("abfs", "abfss", "az", "adl"):
         return azure_options(path.fs)
     return {}
-
-
-def _s3_options(conn_id: str | None) -> dict[str, str]:
-    options = s3_access(conn_id)
-    if options.get("AWS_ENDPOINT_URL", "").startswith("http://"):
-        options["AWS_ALLOW_HTTP"] = "true"
-    return options
 
 
 def _gcs_options(conn_id: str) -> dict[str, str]:
