@@ -109,7 +109,11 @@ class LandingTask(VisibleParameters):
 
     def get_openlineage_facets_on_complete(self, task_instance: Any) -> OperatorLineage[Any, Any]:  # noqa: ARG002 - OpenLineage's
         """Return the lineage of the landing: project in, tables or dataset out, with their columns and row counts."""
-        from airflow.providers.common.compat.openlineage.facet import InputDataset, OutputDataset
+        from airflow.providers.common.compat.openlineage.facet import (
+            InputDataset,
+            OutputDataset,
+            OutputStatisticsOutputDatasetFacet,
+        )
         from airflow.providers.openlineage.extractors import OperatorLineage
 
         landing = self._announced
@@ -120,12 +124,13 @@ class LandingTask(VisibleParameters):
         outputs: list[OutputDataset] = []
         for asset in self.landed_assets(landing):
             dataset = openlineage_dataset(asset.uri)
+            rows = sum(count for name, count in landing["rows"].items() if not asset.tables or name in asset.tables)
             outputs.append(
                 OutputDataset(
                     namespace=dataset.namespace,
                     name=dataset.name,
                     facets=_schema_facet(asset.tables),
-                    outputFacets=_statistics_facet(asset.tables, landing["rows"]),
+                    outputFacets={"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=rows)},
                 )
             )
         return OperatorLineage(inputs=inputs, outputs=outputs)
@@ -146,10 +151,3 @@ def _schema_facet(tables: Mapping[str, pa.Schema]) -> dict[str, Any]:
         # A folder of tables: a field for each table.
         fields = [SchemaDatasetFacetFields(name=name, type="struct", fields=columns[name]) for name in columns]
     return {"schema": SchemaDatasetFacet(fields=fields)}
-
-
-def _statistics_facet(tables: Mapping[str, pa.Schema], rows: Mapping[str, int]) -> dict[str, Any]:
-    from airflow.providers.common.compat.openlineage.facet import OutputStatisticsOutputDatasetFacet
-
-    counted = sum(count for name, count in rows.items() if not tables or name in tables)
-    return {"outputStatistics": OutputStatisticsOutputDatasetFacet(rowCount=counted)}
