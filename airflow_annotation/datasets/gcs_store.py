@@ -28,7 +28,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from airflow_annotation.datasets.stores import DatasetStore, Found, no_bucket
 from airflow_annotation.datasets.working_folders import working_folder
-from airflow_annotation.exceptions import AnnotationError, LandingMovedError
+from airflow_annotation.exceptions import AnnotationError
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
@@ -92,11 +92,8 @@ class GCSStore(DatasetStore):
             blob.upload_from_string(
                 content, "application/json", if_generation_match=generation, checksum="crc32c", retry=DEFAULT_RETRY
             )
-        except PreconditionFailed as error:
-            # The client asks again when an answer is lost, and is told then that its own object is there.
-            now = self.find(name)
-            if now is None or now.content != content:
-                raise LandingMovedError(f"Another landing was committed in {self.uri} while this one ran.") from error
+        except PreconditionFailed:
+            self.check_is_own(name, content)
 
     def open(self, name: str) -> IO[bytes]:
         """Download a file, and open it.
@@ -245,12 +242,7 @@ def _delete(blob: Blob) -> None:
 
 
 def _in_parallel(action: Callable[[T], Any], arguments: Iterable[T]) -> None:
-    """Do something for each argument; the first error ends it."""
+    """Do something for each argument; the first error ends it, and what has not begun is not done."""
     with ThreadPoolExecutor(WORKERS) as pool:
-        futures = [pool.submit(action, argument) for argument in arguments]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for _ in pool.map(action, arguments):
+            pass

@@ -14,7 +14,7 @@ from airflow.sdk import ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
-from airflow_annotation.media.storage import copy_files, lacks_bucket, without_connection
+from airflow_annotation.media.storage import copy_files, lacks_bucket, list_names, without_connection
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,21 @@ class DatasetStore(ABC):
         :param found: what :meth:`find` returned
         :raises LandingMovedError: something else is there now
         """
+
+    def check_is_own(self, name: str, content: bytes) -> None:
+        """Check that what a store found in the place of a new object is that object.
+
+        A client asks again when an answer is lost, and is told then that its own object is there.
+
+        :raises LandingMovedError: it is something else
+        """
+        now = self.find(name)
+        if now is None or now.content != content:
+            raise self.moved()
+
+    def moved(self) -> LandingMovedError:
+        """Return the error that says that another landing came in between."""
+        return LandingMovedError(f"Another landing was committed in {self.uri} while this one ran.")
 
     @abstractmethod
     def open(self, name: str) -> IO[bytes]:
@@ -168,8 +183,7 @@ class FolderStore(DatasetStore):
     def list(self, folder: str) -> Iterator[str]:
         """Yield the names of what is in a folder."""
         path = self.path / folder
-        for name in path.fs.ls(path.path, detail=False, refresh=True):
-            yield name.rstrip("/").rpartition("/")[2]
+        return list_names(path.fs, path.path)
 
     def remove(self, folder: str) -> None:
         """Remove a folder that nothing refers to."""
@@ -186,7 +200,7 @@ class FolderStore(DatasetStore):
 
     def _check_is_there(self, name: str, found: Found | None) -> None:
         if self.find(name) != found:
-            raise LandingMovedError(f"Another landing was committed in {self.uri} while this one ran.")
+            raise self.moved()
 
     def _replace_in_s3(self, path: ObjectStoragePath, content: bytes, found: Found | None) -> None:
         condition = {"IfMatch": found.mark} if found else {"IfNoneMatch": "*"}
@@ -196,7 +210,4 @@ class FolderStore(DatasetStore):
             response = getattr(error.__cause__, "response", {})
             if response.get("ResponseMetadata", {}).get("HTTPStatusCode") not in (404, 409, 412):
                 raise
-            # The client asks again when an answer is lost, and is told then that its own object is there.
-            now = self.find(path.name)
-            if now is None or now.content != content:
-                raise LandingMovedError(f"Another landing was committed in {self.uri} while this one ran.") from error
+            self.check_is_own(path.name, content)

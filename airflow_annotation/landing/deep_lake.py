@@ -11,6 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from posixpath import basename, splitext
@@ -109,6 +110,7 @@ class _Known(NamedTuple):
     present: Mapping[int, int]
 
 
+@dataclass(kw_only=True)
 class LakeWriter:
     """Writes the rows of items: those that are there and have their picture get other cells, the others are new.
 
@@ -117,36 +119,23 @@ class LakeWriter:
     :param pictures: reads what will be written
     :param frames: rows for the ``keyframes`` of videos, in which somebody set something, or for ``all`` frames
     :param on_error: where media cannot be read: ``fail``, or ``keep`` the rows without a picture
-    :param picture_format: of the pictures
     :param project_title: as the tool shows it
     :param rows: the rows that are there of the items that are written, by item id; what is left of them goes
     :param next_index: number of the first new item
     """
 
-    def __init__(
-        self,
-        draft: LakeDraft,
-        columns: LabelColumns,
-        pictures: Pictures,
-        *,
-        frames: Frames,
-        on_error: OnError,
-        picture_format: PictureFormat,
-        project_title: str,
-        rows: dict[str, LakeRows],
-        next_index: int,
-    ) -> None:
+    draft: LakeDraft
+    columns: LabelColumns
+    pictures: Pictures
+    frames: Frames
+    on_error: OnError
+    project_title: str
+    rows: dict[str, LakeRows]
+    next_index: int
+
+    def __post_init__(self) -> None:
         self.counts = {"pictures": 0, "written": 0, "pictures_not_read": 0}
-        self.next_index = next_index
-        self._draft = draft
-        self._columns = columns
-        self._pictures = pictures
-        self._frames: Frames = frames
-        self._on_error: OnError = on_error
-        self._format: PictureFormat = picture_format
-        self._title = project_title
-        self._rows = rows
-        self._extent = columns.extent
+        self._extent = self.columns.extent
         self._kinds: set[str] = set()
 
     def add_batches(self, batches: Iterable[LabelTables]) -> None:
@@ -160,9 +149,9 @@ class LakeWriter:
                 items = _items_of(batch)
                 while window := list(islice(items, _WINDOW)):
                     self._add_window(window, pool)
-        for rows in self._rows.values():
+        for rows in self.rows.values():
             for offsets in rows.offsets.values():
-                self._draft.delete(offsets)
+                self.draft.delete(offsets)
 
     def _add_window(self, items: Sequence[_Item], pool: ThreadPoolExecutor) -> None:
         known = [_Known(self._number(item), self._present(item)) for item in items]
@@ -171,7 +160,7 @@ class LakeWriter:
             if item.kind == "image":
                 for part, medium in enumerate(item.media):
                     if medium.uri is not None and part not in present:
-                        reading[item.row["item_id"], part] = pool.submit(self._pictures.read_image, item.of, medium)
+                        reading[item.row["item_id"], part] = pool.submit(self.pictures.read_image, item.of, medium)
         try:
             for item, there in zip(items, known, strict=True):
                 if item.kind == "video":
@@ -185,7 +174,7 @@ class LakeWriter:
 
     def _present(self, item: _Item) -> dict[int, int]:
         """Return the rows of an item that are there with its picture: their places by part."""
-        rows = self._rows.get(item.row["item_id"])
+        rows = self.rows.get(item.row["item_id"])
         if rows is None:
             return {}
         video = item.kind == "video"
@@ -200,7 +189,7 @@ class LakeWriter:
     def _has_picture(self, kind: str, offset: int) -> bool:
         """Return whether a row has its picture: not where another landing could not read it."""
         column = _PICTURES[kind]
-        return column in self._draft.columns and self._draft.value(column, offset) is not None
+        return column in self.draft.columns and self.draft.value(column, offset) is not None
 
     def _add_images(self, item: _Item, known: _Known, reading: Mapping[tuple[str, int], Future[Picture]]) -> None:
         present = known.present
@@ -217,7 +206,7 @@ class LakeWriter:
     def _add_video(self, item: _Item, known: _Known) -> None:
         present = known.present
         whole, of_frames = _labels_by_frame(item)
-        all_frames = self._frames == "all"
+        all_frames = self.frames == "all"
         there = {part for part in present if part != NO_FRAME}
         wanted = _key_frames(item.labels) if not all_frames else {*there, *of_frames} if there else set()
         missing = wanted - there
@@ -228,7 +217,7 @@ class LakeWriter:
         for part in sorted(written):
             self._write(item, part, [*whole, *of_frames.get(part, ())], known)
         if selection is not None:
-            frames = self._pictures.read_frames(item.of, item.media[0], selection)
+            frames = self.pictures.read_frames(item.of, item.media[0], selection)
             while (found := self._noted(item, lambda: next(frames, None))) is not None:
                 part, picture = found
                 self._write(item, part, [*whole, *of_frames.get(part, ())], known, picture)
@@ -247,7 +236,7 @@ class LakeWriter:
         try:
             return read()
         except MediaError as error:
-            if self._on_error == "fail":
+            if self.on_error == "fail":
                 raise
             self.counts["pictures_not_read"] += 1
             log.warning("Rows of item %s are without a picture: %s", item.row["item_key"], error)
@@ -257,22 +246,20 @@ class LakeWriter:
         """Return the number of an item: the one that its rows have, or the next."""
         if item.kind not in _PICTURES:
             return None
-        rows = self._rows.get(item.row["item_id"])
+        rows = self.rows.get(item.row["item_id"])
         column = f"{item.kind}_idx"
-        if rows is not None and column in self._draft.columns:
+        if rows is not None and column in self.draft.columns:
             offset = next(iter(rows.offsets.values()))[0]
-            if (known := self._draft.value(column, offset)) is not None:
+            if (known := self.draft.value(column, offset)) is not None:
                 return int(known)
         self.next_index += 1
         return self.next_index - 1
 
     def _remove_others(self, item: _Item, present: Mapping[int, int], kept: Iterable[int]) -> None:
-        rows = self._rows.pop(item.row["item_id"], None)
+        rows = self.rows.pop(item.row["item_id"], None)
         if rows is not None:
             stay = {present[part] for part in kept if part in present}
-            self._draft.delete(
-                [offset for offsets in rows.offsets.values() for offset in offsets if offset not in stay]
-            )
+            self.draft.delete([offset for offsets in rows.offsets.values() for offset in offsets if offset not in stay])
 
     def _write(  # noqa: PLR0917 - a row is all of this
         self,
@@ -286,9 +273,9 @@ class LakeWriter:
         medium = medium or item.media[part if item.kind == "image" else 0]
         width = medium.width or (picture.width if picture else None)
         height = medium.height or (picture.height if picture else None)
-        cells = self._columns.cells(labels, (height, width) if width and height else None)
+        cells = self.columns.cells(labels, (height, width) if width and height else None)
         self._make_columns(item.kind)
-        cells |= _metadata(item, medium, width, height, self._title)
+        cells |= _metadata(item, medium, width, height, self.project_title)
         cells[PART] = part
         if item.kind == "image":
             cells |= {"image_idx": known.number, f"{META}image_name": _name(item, medium)}
@@ -299,20 +286,20 @@ class LakeWriter:
         if part in known.present:
             if not width or not height:
                 del cells[f"{META}width"], cells[f"{META}height"]  # those of the picture that is there
-            self._draft.update(known.present[part], cells)
+            self.draft.update(known.present[part], cells)
             return
         if item.kind in _PICTURES:
             cells[_PICTURES[item.kind]] = picture.content if picture else None
             self.counts["written"] += picture is not None
-        self._draft.append(cells)
+        self.draft.append(cells)
 
     def _make_columns(self, kind: str) -> None:
         if kind in _PICTURES and kind not in self._kinds:
             self._kinds.add(kind)
-            self._draft.set_columns(media_columns(kind, self._format))
-        if self._columns.extent != self._extent:
-            self._extent = self._columns.extent
-            self._draft.set_columns(self._columns.columns)
+            self.draft.set_columns(media_columns(kind, self.pictures.picture_format))
+        if self.columns.extent != self._extent:
+            self._extent = self.columns.extent
+            self.draft.set_columns(self.columns.columns)
 
 
 _PICTURES: Final = {"image": "image", "video": "frames"}

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from posixpath import splitext
@@ -28,7 +29,7 @@ from airflow_annotation.media.content import content_suffix
 from airflow_annotation.media.exif import open_without_orientation
 from airflow_annotation.media.frames import OnError
 from airflow_annotation.media.partial_files import open_partial, sweep_partial_files
-from airflow_annotation.media.storage import copy_files, get_filesystem, local_path, make_folder
+from airflow_annotation.media.storage import copy_files, get_filesystem, list_names, local_path, make_folder
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -155,7 +156,8 @@ class _StoredNames:
         """Return the name that a file has in the folder, None if it is not there."""
         with self._lock:
             if self._names is None:
-                self._names = {image_stem(stored): stored for stored in self._list()}
+                stored = list_names(self.filesystem, self.path)
+                self._names = {image_stem(found): found for found in stored if not found.startswith(".")}
             return self._names.get(image_stem(name))
 
     def add(self, name: str) -> None:
@@ -164,17 +166,8 @@ class _StoredNames:
             if self._names is not None:
                 self._names[image_stem(name)] = name
 
-    def _list(self) -> Iterator[str]:
-        try:
-            paths = self.filesystem.ls(self.path, detail=False, refresh=True)
-        except FileNotFoundError:
-            return
-        for path in paths:
-            name = path.rstrip("/").rpartition("/")[2]
-            if not name.startswith("."):
-                yield name
 
-
+@dataclass
 class LandedFiles:
     """The files of items, in a folder that all landings share: each is copied once, and is there whole or not at all.
 
@@ -185,25 +178,19 @@ class LandedFiles:
     :param exif_orientation: of images: ``keep`` it, or ``apply`` it as the labeling tool does
     """
 
-    def __init__(
-        self,
-        target: str,
-        *,
-        allowed: AllowedMedia,
-        find_copy: FindCopy | None,
-        on_error: OnError,
-        exif_orientation: ExifOrientation = "keep",
-    ) -> None:
-        self.target = target
+    target: str
+    _: KW_ONLY
+    allowed: AllowedMedia
+    find_copy: FindCopy | None
+    on_error: OnError
+    exif_orientation: ExifOrientation = "keep"
+
+    def __post_init__(self) -> None:
         self.stopped = threading.Event()
-        self._allowed = allowed
-        self._find_copy = find_copy
-        self._on_error: OnError = on_error
-        self._exif_orientation: ExifOrientation = exif_orientation
         self._counts = {"files": 0, "written": 0, "bytes_written": 0, "files_not_read": 0}
-        self._names = _StoredNames(target)
+        self._names = _StoredNames(self.target)
         self._filesystem, self._path = self._names.filesystem, self._names.path
-        self._is_local = local_path(target) is not None
+        self._is_local = local_path(self.target) is not None
 
     def report(self) -> dict[str, Any]:
         """Return where the files are and how many: all ``files`` of these items, and what was ``written`` now."""
@@ -231,9 +218,9 @@ class LandedFiles:
                 if one.uri is not None:
                     name = file_name(item_id, item_key, one.uri, target=one.target)
                     open_file = partial(
-                        open_item, self._allowed, self._find_copy, item_id, item_key, one.uri, target=one.target
+                        open_item, self.allowed, self.find_copy, item_id, item_key, one.uri, target=one.target
                     )
-                    if self._exif_orientation == "apply" and media_type == "image":
+                    if self.exif_orientation == "apply" and media_type == "image":
                         subject, turned = f"The image of item {item_key!r}", tool in TURNING_TOOLS
                         open_file = partial(open_without_orientation, open_file, subject, turned=turned)
                     copies[pool.submit(self._copy, name, open_file)] = item_key
@@ -257,7 +244,7 @@ class LandedFiles:
             raise
 
     def _note(self, error: MediaError, item_key: str) -> None:
-        if self._on_error == "fail":
+        if self.on_error == "fail":
             raise error
         self._counts["files_not_read"] += 1
         log.warning("The file of item %s is left out: %s", item_key, error)
@@ -337,7 +324,7 @@ class LandedFiles:
             if path is not None and (stored := self._find(medium)) is not None:
                 wanted += 1
                 copies[stored] = f"{folder.path.rstrip('/')}/{path}"
-        if self._on_error == "keep":
+        if self.on_error == "keep":
             # Looked for and not remembered: where a landing is read in shards, others have read the files.
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 are_there = list(pool.map(self._filesystem.exists, copies))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,7 +32,7 @@ from airflow_annotation.parameters import OperatorParameters, VisibleParameters
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
 
-    from airflow_annotation.formats.landed_media import LandedMedia, PlacedMedium
+    from airflow_annotation.formats.landed_media import PlacedMedium
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +86,8 @@ class MediaTask(VisibleParameters):
 
     template_fields: Sequence[str] = ("media_target", "media_roots")
 
-    _media: LandedFiles | LandedFrames | None = None
+    dataset_media: LandedFiles | LandedFrames | None = None
+    """The media that a dataset to train a model with has, None where it has none."""
 
     def __init__(
         self,
@@ -153,25 +155,24 @@ class MediaTask(VisibleParameters):
         if self.include_media is None:
             return batches
         allowed, find_copy = self.media_access(hook, project_id)
-        target, on_error = self.media_folder(), self.on_media_error
         if self.include_media == "files":
-            self._media = LandedFiles(
-                target,
+            self.dataset_media = LandedFiles(
+                target=self.media_folder(),
                 allowed=allowed,
                 find_copy=find_copy,
-                on_error=on_error,
+                on_error=self.on_media_error,
                 exif_orientation=self.exif_orientation,
             )
         else:
-            self._media = LandedFrames(
-                target,
+            self.dataset_media = LandedFrames(
+                target=self.media_folder(),
                 allowed=allowed,
                 find_copy=find_copy,
                 image_format=self.image_format,
-                on_error=on_error,
+                on_error=self.on_media_error,
                 all_frames=self.needs_all_frames,
             )
-        return self._media.add_batches(batches)
+        return self.dataset_media.add_batches(batches)
 
     def media_access(self, hook: LabelsOut | None = None, project_id: str = "") -> tuple[AllowedMedia, FindCopy | None]:
         """Return what opens the media that may be read, and what says where the labeling tool has them itself.
@@ -194,22 +195,18 @@ class MediaTask(VisibleParameters):
         return False
 
     @property
-    def dataset_media(self) -> LandedMedia | None:
-        """The media that a dataset to train a model with has, None where it has none."""
-        return self._media
-
-    @property
     def landed_media(self) -> LandingResult:
         """What the task says of the media that it has landed."""
-        return {"media": self._media.report()} if self._media else {}
+        return {"media": self.dataset_media.report()} if self.dataset_media else {}
 
     def on_kill(self) -> None:
         """Stop after the files or frames that are being written."""
-        if self._media:
-            self._media.stopped.set()
+        if self.dataset_media:
+            self.dataset_media.stopped.set()
         super().on_kill()
 
 
+@dataclass(kw_only=True)
 class LandedFrames:
     """The frames of videos that labels are on, in a folder that all landings share.
 
@@ -221,23 +218,15 @@ class LandedFrames:
     :param all_frames: write the other frames of these videos too, where their number is known
     """
 
-    def __init__(
-        self,
-        target: str,
-        *,
-        allowed: AllowedMedia,
-        find_copy: FindCopy | None,
-        image_format: ImageFormat,
-        on_error: OnError,
-        all_frames: bool = False,
-    ) -> None:
-        self.target = target
+    target: str
+    allowed: AllowedMedia
+    find_copy: FindCopy | None
+    image_format: ImageFormat
+    on_error: OnError
+    all_frames: bool
+
+    def __post_init__(self) -> None:
         self.stopped = threading.Event()
-        self._allowed = allowed
-        self._find_copy = find_copy
-        self._image_format: ImageFormat = image_format
-        self._on_error: OnError = on_error
-        self._all_frames = all_frames
         self._counts = {"videos": 0, "frames": 0, "written": 0, "videos_not_read": 0}
         self._folder: FrameFolder | None = None
         self._lock = threading.Lock()
@@ -257,7 +246,7 @@ class LandedFrames:
             videos = batch.items.filter(is_video)
             columns = (videos.column(name).to_pylist() for name in ("item_id", "item_key", "media_uri", "frame_count"))
             for item_id, item_key, media, frame_count in zip(*columns, strict=True):
-                self._add(item_id, item_key, media, frame_count if self._all_frames else None, batch.labels)
+                self._add(item_id, item_key, media, frame_count if self.all_frames else None, batch.labels)
             yield batch
 
     def _add(
@@ -272,7 +261,7 @@ class LandedFrames:
         try:
             report = self._write(item_id, item_key, media, frames)
         except MediaError as error:
-            if self._on_error == "fail":
+            if self.on_error == "fail":
                 raise
             self._counts["videos_not_read"] += 1
             log.warning("The frames of %s are left out: %s", item_key, error)
@@ -285,11 +274,11 @@ class LandedFrames:
             raise MediaError(f"It is not known where the video of item {item_key!r} is.")
         return add_frames(
             MediaItem(media=media, item_key=item_key, media_type="video"),
-            lambda: open_item(self._allowed, self._find_copy, item_id, item_key, media),
+            lambda: open_item(self.allowed, self.find_copy, item_id, item_key, media),
             frames,
             self.target,
-            image_format=self._image_format,
-            on_error=self._on_error,
+            image_format=self.image_format,
+            on_error=self.on_error,
             stopped=self.stopped,
         )
 
@@ -324,7 +313,7 @@ class LandedFrames:
 
     def _find(self, image: PlacedMedium) -> str | None:
         """Return the path of a frame, None if it is not there."""
-        name = image_name(image.frame or 0, self._image_format)
+        name = image_name(image.frame or 0, self.image_format)
         with self._lock:
             if self._folder is None or self._folder.video_key != image.item_key:  # frames of a video follow each other
                 self._folder = FrameFolder(self.target, image.item_key)

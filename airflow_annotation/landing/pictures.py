@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal, NamedTuple
 
@@ -44,6 +45,7 @@ class ItemOf(NamedTuple):
     tool: str
 
 
+@dataclass
 class Pictures:
     """Reads the pictures of items, with the pixels that people labeled.
 
@@ -52,11 +54,12 @@ class Pictures:
     :param picture_format: files in this format stay as they are; frames are encoded in it
     """
 
-    def __init__(self, allowed: AllowedMedia, find_copy: FindCopy | None, picture_format: PictureFormat) -> None:
-        self._allowed = allowed
-        self._find_copy = find_copy
-        self._format: PictureFormat = picture_format
-        self._encoder = PictureEncoder(picture_format, _QUALITY)
+    allowed: AllowedMedia
+    find_copy: FindCopy | None
+    picture_format: PictureFormat
+
+    def __post_init__(self) -> None:
+        self._encoder = PictureEncoder(self.picture_format, _QUALITY)
 
     def read_image(self, item: ItemOf, medium: Medium) -> Picture:
         """Return an image of an item. Other modes than gray, RGB and RGBA become RGB.
@@ -75,10 +78,10 @@ class Pictures:
             ):
                 image.load()
                 width, height = image.size
-                if image.format == self._format.upper() and image.mode in _MODES[self._format]:
+                fits = image.mode in _MODES[self.picture_format]
+                if fits and image.format == self.picture_format.upper():
                     file.seek(0)
                     return Picture(file.read(), width, height)
-                fits = image.mode in _MODES[self._format]
                 pixels = np.asarray(image if fits else image.convert("RGB"))
                 return Picture(pixels if pixels.ndim == 3 else pixels[..., None], width, height)
         except MediaError:
@@ -107,4 +110,4 @@ class Pictures:
     def _open(self, item: ItemOf, medium: Medium) -> Any:
         if medium.uri is None:
             raise MediaError(f"It is not known where the media of item {item.item_key!r} is.")
-        return open_item(self._allowed, self._find_copy, item.item_id, item.item_key, medium.uri, target=medium.target)
+        return open_item(self.allowed, self.find_copy, item.item_id, item.item_key, medium.uri, target=medium.target)

@@ -31,7 +31,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow_annotation.datasets.stores import remove_folder
 from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.landing.plan import LandingPlan, no_ids
-from airflow_annotation.media.storage import make_folder
+from airflow_annotation.media.storage import list_names, make_folder
 
 KEPT_FOR: Final = timedelta(days=7)
 """A folder that another run has left may still be read by its shards, that wait to be tried again, until it is this
@@ -183,12 +183,7 @@ def _write_ids(path: ObjectStoragePath, ids: Iterable[pa.RecordBatch], row_group
 
 def _remove_leftovers(root: ObjectStoragePath, digest: str, now: datetime) -> None:
     oldest = (now - KEPT_FOR).strftime(_TIME)
-    try:
-        paths = root.fs.ls(root.path, detail=False, refresh=True)
-    except FileNotFoundError:
-        return
-    for path in paths:
-        name = path.rstrip("/").rpartition("/")[2]
+    for name in list_names(root.fs, root.path):
         if _NAME.fullmatch(name) and (name < oldest or name.split("-")[1] == digest):
             log.info("Removing %s, which a landing has left", root / name)
             remove_folder(root / name)

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import httpx
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
-from airflow_annotation.media.storage import get_filesystem, get_http_client, local_path, shown, spool, uri_scheme
+from airflow_annotation.media.storage import (
+    at_beginning,
+    get_filesystem,
+    get_http_client,
+    local_path,
+    shown,
+    spool,
+    uri_scheme,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -55,16 +63,21 @@ def open_media_in_place(
     :raises AnnotationError: nothing that is installed knows the URI's scheme, or there is no such signer
     """
     find_client = find_client or (lambda _: get_http_client())
-    if url_signer is None:
-        request = (uri, dict(headers or {}))
-        return _open(uri, lambda: request, find_client)
-    sign = resolve_signer(url_signer)
+    signer = None if url_signer is None else resolve_signer(url_signer)
 
-    def signed() -> tuple[str, dict[str, str]]:
-        url, signed_headers = sign(uri)
+    def sign() -> tuple[str, dict[str, str]]:
+        url, signed_headers = signer(uri) if signer else (uri, {})
         return url, {**(headers or {}), **signed_headers}
 
-    return _open(uri, signed, find_client)
+    url, _ = request = sign()
+    name = shown(uri)
+    file: BinaryIO
+    if uri_scheme(url) in {"http", "https"}:
+        # Buffered: going back to what was just read, such as a file's first bytes, asks for nothing again.
+        file = cast("BinaryIO", io.BufferedReader(HttpFile(name, request, sign, find_client), _CHUNK_BYTES))
+    else:
+        file = _open_file(url, name)
+    return at_beginning(file, name)
 
 
 def resolve_signer(url_signer: UrlSigner | str) -> UrlSigner:
@@ -78,22 +91,6 @@ def resolve_signer(url_signer: UrlSigner | str) -> UrlSigner:
         return cast("UrlSigner", pkgutil.resolve_name(url_signer))
     except (ImportError, AttributeError, ValueError) as error:
         raise AnnotationError(f"There is no function {url_signer!r} to sign media URLs with: {error}.") from error
-
-
-def _open(uri: str, sign: Callable[[], tuple[str, dict[str, str]]], find_client: FindClient) -> BinaryIO:
-    url, _ = request = sign()
-    name = shown(uri)
-    file: BinaryIO
-    if uri_scheme(url) in {"http", "https"}:
-        # Buffered: going back to what was just read, such as a file's first bytes, asks for nothing again.
-        file = cast("BinaryIO", io.BufferedReader(HttpFile(name, request, sign, find_client), _CHUNK_BYTES))
-    else:
-        file = _open_file(url, name)
-    if not file.seek(0, io.SEEK_END):
-        file.close()
-        raise MediaError(f"{name} is empty.")
-    file.seek(0)
-    return file
 
 
 def _open_file(uri: str, name: str) -> BinaryIO:

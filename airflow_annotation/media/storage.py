@@ -94,10 +94,17 @@ def open_media(uri: str) -> BinaryIO:
     :raises AnnotationError: nothing that is installed knows the URI's scheme
     """
     path = local_path(uri)
-    file = _open_local(path) if path else _fetch(uri)
+    return at_beginning(_open_local(path) if path else _fetch(uri), shown(uri))
+
+
+def at_beginning(file: BinaryIO, name: str) -> BinaryIO:
+    """Return a file at its beginning.
+
+    :raises MediaError: it is empty
+    """
     if not file.seek(0, io.SEEK_END):
         file.close()
-        raise MediaError(f"{shown(uri)} is empty.")
+        raise MediaError(f"{name} is empty.")
     file.seek(0)
     return file
 
@@ -113,6 +120,20 @@ def make_folder(filesystem: AbstractFileSystem, path: str) -> None:
     protocols = filesystem.protocol
     if not any(has_buckets(scheme) for scheme in ((protocols,) if isinstance(protocols, str) else protocols)):
         filesystem.makedirs(path, exist_ok=True)
+
+
+def list_names(filesystem: AbstractFileSystem, path: str) -> Iterator[str]:
+    """Yield the names of what is in a folder; nothing where there is none.
+
+    :param filesystem: the file system
+    :param path: of the folder, in the file system
+    """
+    try:
+        paths = filesystem.ls(path, detail=False, refresh=True)
+    except FileNotFoundError:  # a bucket has no folders before there is something in them
+        return
+    for found in paths:
+        yield found.rstrip("/").rpartition("/")[2]
 
 
 def lacks_bucket(filesystem: AbstractFileSystem, path: str) -> bool:

@@ -179,12 +179,11 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
                 self._remove_rows(draft, rows)
             allowed, find_copy = self.media_access(self.hook, project.id)
             writer = LakeWriter(
-                draft,
-                columns,
-                Pictures(allowed, find_copy, self._format),
+                draft=draft,
+                columns=columns,
+                pictures=Pictures(allowed, find_copy, self._format),
                 frames=self.frames,
                 on_error=self.on_media_error,
-                picture_format=self._format,
                 project_title=project.title,
                 rows=rows,
                 next_index=landed.next_index if landed else 0,

@@ -250,8 +250,8 @@ def test_a_killed_landing_stops_at_the_next_frame(land: Land, tmp_path: Path, cl
 
     def batches() -> Iterator[LabelTables]:
         yield video(clip, 3)
-        assert operator._media is not None
-        operator._media.stopped.set()
+        assert operator.dataset_media is not None
+        operator.dataset_media.stopped.set()
         yield video(clip, 17, key="later")
 
     with pytest.raises(AnnotationError, match="was stopped"):
