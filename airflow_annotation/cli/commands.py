@@ -7,6 +7,7 @@ import os
 from argparse import Namespace
 from collections.abc import Callable
 from functools import wraps
+from typing import Any
 
 import msgspec
 from airflow.cli.simple_table import AirflowConsole
@@ -39,11 +40,7 @@ def list_runs(arguments: Namespace) -> None:
     """Print the runs whose key starts with a prefix."""
     hook = AnnotationHook.for_connection(arguments.conn_id)
     projects = sorted(hook.list_runs(arguments.prefix), key=lambda project: project.run_key or "")
-    rows = [
-        {"run_key": project.run_key, "project": project.id, "title": project.title, "url": project.url}
-        for project in projects
-    ]
-    AirflowConsole().print_as(data=rows, output=arguments.output)
+    AirflowConsole().print_as(data=[*map(_named, projects)], output=arguments.output)
 
 
 @_command
@@ -53,10 +50,7 @@ def show_run(arguments: Namespace) -> None:
     project = hook.resolve_project(run_keys=[arguments.run_key])
     progress = hook.get_progress(project.id)
     shown = {
-        "run_key": project.run_key,
-        "project": project.id,
-        "title": project.title,
-        "url": project.url,
+        **_named(project),
         "uri": project.uri,
         "tool": project.tool,
         **msgspec.to_builtins(progress),
@@ -110,6 +104,10 @@ def check_connection(arguments: Namespace) -> None:
     if not reached:
         raise SystemExit(message)
     print(message)  # noqa: T201
+
+
+def _named(project: AnnotationProject) -> dict[str, Any]:
+    return {"run_key": project.run_key, "project": project.id, "title": project.title, "url": project.url}
 
 
 def _confirm(hook: AnnotationHook, projects: list[AnnotationProject]) -> None:

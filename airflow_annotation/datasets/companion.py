@@ -49,7 +49,7 @@ def refreshed_batches(
         if not pc.any(goes, min_count=0).as_py():
             yield batch
             continue
-        kept = of_items(batch, ids.filter(pc.invert(goes)))
+        kept = batch.of_items(ids.filter(pc.invert(goes)))
         yield _in_order([kept, *coming.take(ids.filter(pc.is_in(ids, value_set=changed)))], ids)
     yield from coming.rest()
 
@@ -70,8 +70,8 @@ class _Coming:
             found = pc.is_in(batch.items.column("item_id"), value_set=item_ids)
             if count := pc.sum(found).as_py():
                 missing -= count
-                taken.append(of_items(batch, batch.items.column("item_id").filter(found)))
-                batch = of_items(batch, batch.items.column("item_id").filter(pc.invert(found)))
+                taken.append(batch.of_items(batch.items.column("item_id").filter(found)))
+                batch = batch.of_items(batch.items.column("item_id").filter(pc.invert(found)))
             if len(batch.items):
                 self._pending.append(batch)
         self._pending += waiting
@@ -81,11 +81,6 @@ class _Coming:
         """Yield the rows that nobody has taken."""
         yield from self._pending
         yield from self._read
-
-
-def of_items(batch: LabelTables, item_ids: pa.Array) -> LabelTables:
-    """Return the rows of some items."""
-    return LabelTables(*(rows.filter(pc.is_in(rows.column("item_id"), value_set=item_ids)) for rows in batch))
 
 
 def _in_order(batches: list[LabelTables], item_ids: pa.Array) -> LabelTables:

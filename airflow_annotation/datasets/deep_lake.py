@@ -105,6 +105,10 @@ class LakeRows(NamedTuple):
     offsets: dict[int, list[int]]
     row_data: dict[int, str]
 
+    def places(self) -> list[int]:
+        """Return the places of all rows."""
+        return [place for places in self.offsets.values() for place in places]
+
 
 class DeepLakeDataset:
     """A branch of a dataset.

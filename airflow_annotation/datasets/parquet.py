@@ -82,23 +82,14 @@ def read_dataset(
     """
     manifest = read_manifest(target, conn_id=conn_id, version=version, dataset_format=(PARQUET, DELTA))
     folder = dataset_path(target, conn_id)
-    if manifest.delta_versions:
-        store = FolderStore(folder)
-        tables = {
-            name: pa.Table.from_batches(read_rows(store, manifest, name), ALL_SCHEMAS[name]) for name in manifest.rows
-        }
-    else:
-        tables = {
-            name: pa.Table.from_batches(
-                [
-                    with_all_columns(batch, ALL_SCHEMAS[name])
-                    for file in files
-                    for batch in _read_file(folder, file).to_batches()
-                ],
-                ALL_SCHEMAS[name],
-            )
-            for name, files in manifest.files.items()
-        }
+
+    def rows(table: str) -> Iterator[pa.RecordBatch]:
+        if manifest.delta_versions:
+            return read_rows(FolderStore(folder), manifest, table)
+        batches = (batch for file in manifest.files[table] for batch in _read_file(folder, file).to_batches())
+        return (with_all_columns(batch, ALL_SCHEMAS[table]) for batch in batches)
+
+    tables = {name: pa.Table.from_batches(rows(name), ALL_SCHEMAS[name]) for name in manifest.rows}
     return {name: table.to_pandas() for name, table in tables.items()} if as_pandas else tables
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 TABLES_VERSION: Final = 2
 """Raised when a column is added, removed or changes its type, so that landed data can be migrated."""
@@ -183,6 +184,10 @@ class LabelTables(NamedTuple):
     items: pa.RecordBatch
     annotations: pa.RecordBatch
     labels: pa.RecordBatch
+
+    def of_items(self, item_ids: pa.Array) -> LabelTables:
+        """Return the rows of some items."""
+        return LabelTables(*(rows.filter(pc.is_in(rows.column("item_id"), value_set=item_ids)) for rows in self))
 
 
 def empty_tables() -> LabelTables:

@@ -150,8 +150,7 @@ class LakeWriter:
                 while window := list(islice(items, _WINDOW)):
                     self._add_window(window, pool)
         for rows in self.rows.values():
-            for offsets in rows.offsets.values():
-                self.draft.delete(offsets)
+            self.draft.delete(rows.places())
 
     def _add_window(self, items: Sequence[_Item], pool: ThreadPoolExecutor) -> None:
         known = [_Known(self._number(item), self._present(item)) for item in items]
@@ -259,7 +258,7 @@ class LakeWriter:
         rows = self.rows.pop(item.row["item_id"], None)
         if rows is not None:
             stay = {present[part] for part in kept if part in present}
-            self.draft.delete([offset for offsets in rows.offsets.values() for offset in offsets if offset not in stay])
+            self.draft.delete(set(rows.places()) - stay)
 
     def _write(  # noqa: PLR0917 - a row is all of this
         self,
@@ -361,19 +360,14 @@ def _metadata(item: _Item, medium: Medium, width: int | None, height: int | None
     return {
         ID: row["item_id"],
         ROW_DATA: medium.uri or "",
-        f"{META}item_key": row["item_key"],
+        **{f"{META}{name}": row[name] for name in ("item_key", "status", "annotation_count", "prediction_count")},
+        **{f"{META}{name}": facts.get(name) or "" for name in ("ontology_id", "dataset_name", "dataset_id")},
         f"{META}label_creator": item.creator or "",
-        f"{META}ontology_id": facts.get("ontology_id") or "",
         f"{META}project_name": facts.get("project_name") or title,
-        f"{META}dataset_name": facts.get("dataset_name") or "",
-        f"{META}dataset_id": facts.get("dataset_id") or "",
         f"{META}global_key": facts.get("global_key") or row["item_key"],
-        f"{META}status": row["status"],
         f"{META}updated_at": updated_at.isoformat() if updated_at else "",
         f"{META}width": width,
         f"{META}height": height,
-        f"{META}annotation_count": row["annotation_count"],
-        f"{META}prediction_count": row["prediction_count"],
     }
 
 

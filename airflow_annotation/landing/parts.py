@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.arguments import is_templated
-from airflow_annotation.datasets.companion import of_items
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.item_filter import ItemFilter
 from airflow_annotation.labels.tables import LabelTables
@@ -45,21 +44,14 @@ class PartTask(VisibleParameters):
 
     template_fields: Sequence[str] = ("items",)
 
-    _email_free = False
+    is_email_free = False
+    """Whether it is an error that the filter names people by their e-mails: it lands, and none are to."""
 
     def __init__(self, *, items: Mapping[str, Any] | Sequence[Any] | XComArg | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.items: Any = items
         self.is_of_part = items is not None
-        self._check_items()
-
-    def names_no_emails(self) -> None:
-        """Let it be an error that the filter names people by their e-mails: it lands, and none are to.
-
-        :raises ValueError: it does
-        """
-        self._email_free = True
-        self._check_items()
+        self.check_items()
 
     def find_part(self) -> ItemFilter | None:
         """Return which items the task works on, None for all. Templates must have been rendered.
@@ -72,8 +64,11 @@ class PartTask(VisibleParameters):
             raise ValueError("items is what another task returns, which returned none: it failed or was skipped.")
         return self._checked(ItemFilter.of(self.items))
 
-    def _check_items(self) -> None:
-        """Check what is known before templates are rendered."""
+    def check_items(self) -> None:
+        """Check what is known before templates are rendered.
+
+        :raises ValueError: it is wrong
+        """
         if isinstance(self.items, Mapping):
             unknown = [name for name, value in self.items.items() if is_templated(value)]
             self._checked(ItemFilter.of(self.items, unknown=unknown))
@@ -81,7 +76,7 @@ class PartTask(VisibleParameters):
             self._checked(ItemFilter.of(self.items))
 
     def _checked(self, items: ItemFilter) -> ItemFilter:
-        if self._email_free and any("@" in name for name in items.annotators or ()):
+        if self.is_email_free and any("@" in name for name in items.annotators or ()):
             raise ValueError(
                 "annotators='id' lands no e-mails, and what lands says what it is a part of: name the annotators of "
                 "items by their ids, too."
@@ -165,4 +160,4 @@ def keep_statuses(batches: Iterable[LabelTables], statuses: Collection[str]) -> 
     for batch in batches:
         fits = pc.is_in(batch.items.column("status"), value_set=fitting)
         ids = batch.items.column("item_id")
-        yield batch if pc.all(fits).as_py() else of_items(batch, ids.filter(fits))
+        yield batch if pc.all(fits).as_py() else batch.of_items(ids.filter(fits))

@@ -55,9 +55,7 @@ def _look_up(names: pa.Array, mapping: dict[str, str]) -> pa.Array:
 
 def transform_name(transform: Transform | str) -> str:
     """Return the dotted path of a function."""
-    if isinstance(transform, str):
-        return transform
-    return callable_name(transform)
+    return transform if isinstance(transform, str) else callable_name(transform)
 
 
 def apply_transform(transform: Transform | str, batch: LabelTables) -> LabelTables:

@@ -29,7 +29,7 @@ from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA
 from airflow_annotation.warehouses.views import VIEWS, check_views
 
 if TYPE_CHECKING:
-    from google.cloud.bigquery import Client, LoadJob, QueryJob, SchemaField
+    from google.cloud.bigquery import Client, LoadJob, QueryJob, SchemaField, Table
     from typing_extensions import Unpack
 
     from airflow_annotation.warehouses.bigquery import PointsAs
@@ -113,12 +113,12 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
 
             from airflow_annotation.warehouses.bigquery import migration, table_columns
 
-            own, dataset = self._dataset(client)
+            dataset = self._dataset(client)
             try:
-                client.get_dataset(f"{own}.{dataset}")
+                client.get_dataset(dataset)
             except NotFound as error:
                 raise AnnotationError(
-                    f"There is no dataset {own}.{dataset} in BigQuery. Make it, in the location of your choice."
+                    f"There is no dataset {dataset} in BigQuery. Make it, in the location of your choice."
                 ) from error
             names = self._table_names(client)
             for name, columns in table_columns(self.points, self.tables).items():
@@ -154,11 +154,8 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             columns = bigquery_tables.table_columns(self.points, self.tables)
             tables = self._table_names(client)
             emptied = self._emptied(client) if landing.full else []
-            own, dataset = self._dataset(client)
-            staging = {
-                name: f"{own}.{dataset}.{self.table_prefix}{name}_staging_{version}"
-                for name in (*tables, bigquery_tables.REPLACED)
-            }
+            names = (*tables, bigquery_tables.REPLACED)
+            staging = {name: self._full_name(client, f"{name}_staging_{version}") for name in names}
             try:
                 self._stage(client, landing, spool, version, staging)
                 script = bigquery_tables.landing_script(
@@ -200,7 +197,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
 
     def _stage(self, client: Client, landing: LandingPlan, spool: Spool, version: str, staging: dict[str, str]) -> None:
         """Load all that the script needs into staging tables of these names."""
-        from google.cloud.bigquery import SchemaField
+        from google.cloud.bigquery import SchemaField, Table
 
         from airflow_annotation.warehouses import bigquery as bigquery_tables
         from airflow_annotation.warehouses.bigquery import PREVIOUS_VERSION, REPLACED
@@ -210,7 +207,9 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         staged[LANDINGS].append(SchemaField(PREVIOUS_VERSION, "STRING"))
         staged[REPLACED] = [SchemaField("item_id", "STRING")]
         for name, fields in staged.items():
-            _create_staging_table(client, staging[name], fields)
+            table = Table(staging[name], schema=fields)
+            table.expires = datetime.now(timezone.utc) + timedelta(days=STAGING_DAYS)
+            client.create_table(table, exists_ok=True)
         row = landings_row(landing, version) | {PREVIOUS_VERSION: landing.landed_version}
         schema = LANDINGS_SCHEMA.append(pa.field(PREVIOUS_VERSION, pa.string()))
         sources: dict[str, Iterator[pa.RecordBatch]] = {
@@ -285,41 +284,28 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
     def _full_name(self, client: Client, name: str) -> str:
         from airflow_annotation.warehouses.bigquery import check_name
 
-        project, dataset = self._dataset(client)
-        return f"{project}.{dataset}.{check_name('table_prefix', self.table_prefix)}{name}"
+        return f"{self._dataset(client)}.{check_name('table_prefix', self.table_prefix)}{name}"
 
     def _create_view(self, client: Client, view: str, tables: dict[str, str]) -> None:
-        from google.api_core.exceptions import NotFound
-
         from airflow_annotation.warehouses.bigquery import VIEW_SQL
 
         select = VIEWS[view]({name: f"`{table}`" for name, table in tables.items()}, VIEW_SQL)
         name = self._full_name(client, view)
-        try:
-            if client.get_table(name).view_query == select:
-                return
-        except NotFound:
-            pass
-        client.query_and_wait(f"CREATE OR REPLACE VIEW `{name}` AS {select}")
+        found = _find_table(client, name)
+        if found is None or found.view_query != select:
+            client.query_and_wait(f"CREATE OR REPLACE VIEW `{name}` AS {select}")
 
     def _emptied(self, client: Client) -> list[str]:
         """Return the full names of the tables that are there and do not land any more."""
-        from google.api_core.exceptions import NotFound
-
-        if self.agreement:
-            return []
         name = self._full_name(client, AGREEMENT_TABLE)
-        try:
-            client.get_table(name)
-        except NotFound:
-            return []
-        return [name]
+        return [] if self.agreement or _find_table(client, name) is None else [name]
 
-    def _dataset(self, client: Client) -> tuple[str, str]:
+    def _dataset(self, client: Client) -> str:
+        """Return the full name of the dataset."""
         from airflow_annotation.warehouses.bigquery import check_name
 
         project, _, dataset = check_name("dataset", self.dataset, _DATASET).rpartition(".")
-        return project or client.project, dataset
+        return f"{project or client.project}.{dataset}"
 
     def _drop(self, client: Client, table: str) -> None:
         from google.api_core.exceptions import GoogleAPICallError
@@ -364,12 +350,13 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             ) from error
 
 
-def _create_staging_table(client: Client, name: str, columns: Sequence[SchemaField]) -> None:
-    from google.cloud.bigquery import Table
+def _find_table(client: Client, name: str) -> Table | None:
+    from google.api_core.exceptions import NotFound
 
-    table = Table(name, schema=columns)
-    table.expires = datetime.now(timezone.utc) + timedelta(days=STAGING_DAYS)
-    client.create_table(table, exists_ok=True)
+    try:
+        return client.get_table(name)
+    except NotFound:
+        return None
 
 
 def _for_project(project: AnnotationProject) -> Any:

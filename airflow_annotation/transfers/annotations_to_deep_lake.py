@@ -17,7 +17,6 @@ from airflow_annotation.datasets.deep_lake import (
     LakeColumn,
     LakeDraft,
     LakeLanding,
-    LakeRows,
     local_folder,
 )
 from airflow_annotation.datasets.results import LandingResult
@@ -176,7 +175,9 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
             columns, reuse = self._prepare_columns(draft, landing)
             rows = draft.find_rows(None if landing.full else landing.replaced)
             if not reuse:
-                self._remove_rows(draft, rows)
+                for of_item in rows.values():
+                    draft.delete(of_item.places())
+                rows.clear()
             allowed, find_copy = self.media_access(self.hook, project.id)
             writer = LakeWriter(
                 draft=draft,
@@ -229,12 +230,6 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
         reuse = pictures_stay and before.project == landing.project.uri
         draft.set_columns({**common_columns(), **media, **schema.columns}, only=True)
         return schema, reuse
-
-    def _remove_rows(self, draft: LakeDraft, rows: dict[str, LakeRows]) -> None:
-        for of_item in rows.values():
-            for offsets in of_item.offsets.values():
-                draft.delete(offsets)
-        rows.clear()
 
     def _check_project(self, landed: LakeLanding | None, project: AnnotationProject) -> None:
         if landed is None or landed.project == project.uri:

@@ -177,7 +177,8 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             keep_raw=keep_raw,
         )
         if annotators == "id":
-            self.names_no_emails()
+            self.is_email_free = True
+            self.check_items()
         if consensus is not None and annotations != "consensus":
             raise ValueError("consensus is for annotations='consensus'.")
         if agreement and not self.has_tables:

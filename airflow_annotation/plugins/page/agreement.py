@@ -162,7 +162,7 @@ def _measure(meter: AgreementMeter, batches: Iterable[LabelTables], *, has_masks
             if time.monotonic() > deadline:
                 left_out += len(some)
             else:
-                rows.append(meter.add(_rows_of(batch, some)))
+                rows.append(meter.add(batch.of_items(pa.array(some, pa.string()))))
     return pa.Table.from_batches(rows, AGREEMENT), left_out
 
 
@@ -178,11 +178,6 @@ def _portions(item_ids: Iterable[str], labels: Mapping[str, int]) -> Iterator[li
         portion.append(item_id)
     if portion:
         yield portion
-
-
-def _rows_of(batch: LabelTables, item_ids: Iterable[str]) -> LabelTables:
-    some = pa.array(item_ids, pa.string())
-    return LabelTables(*(part.filter(pc.is_in(part["item_id"], some)) for part in batch))
 
 
 def _compared(batch: LabelTables) -> LabelTables:
@@ -231,7 +226,8 @@ def _people(rows: pa.Table) -> list[PersonAgreement]:
 def _disputed(
     item_ids: list[str], values: Mapping[str, list[tuple[str, float]]], batches: Iterable[LabelTables]
 ) -> Iterator[DisputedItem]:
-    tables = collect_tables(_compared(_rows_of(batch, item_ids)) for batch in batches)
+    disputed = pa.array(item_ids, pa.string())
+    tables = collect_tables(_compared(batch.of_items(disputed)) for batch in batches)
     outlines = Outlines()
     for item_id in item_ids:
         fields = sorted(values[item_id], key=lambda pair: (pair[1], pair[0]))
