@@ -117,19 +117,16 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
     def execute(self, context: Context) -> LandingResult:
         """Convert the landing, and return where the dataset is."""
         with storage_errors(f"The conversion to {without_connection(self.target)} ({self.in_errors})"):
-            return self._convert(context)
-
-    def _convert(self, context: Context) -> LandingResult:
-        started = time.monotonic()
-        check_format(self.dataset_format, self.dataset_options)
-        source = self.source if isinstance(self.source, Mapping) else {"target": self.source}
-        if self.sql_conn_id or source.get("sql_conn_id"):
-            return self.announce(context, self._convert_tables(source, started))
-        if not source.get("target"):
-            raise AnnotationError(f"source is no landed dataset and no landed tables, but {self.source!r}.")
-        landing, batches = read_landed_tables(str(source["target"]), conn_id=self.source_conn_id)
-        self._sources = [folder_uri(str(source["target"]))]
-        return self.announce(context, self._land(landing, batches, started))
+            started = time.monotonic()
+            check_format(self.dataset_format, self.dataset_options)
+            source = self.source if isinstance(self.source, Mapping) else {"target": self.source}
+            if self.sql_conn_id or source.get("sql_conn_id"):
+                return self.announce(context, self._convert_tables(source, started))
+            if not source.get("target"):
+                raise AnnotationError(f"source is no landed dataset and no landed tables, but {self.source!r}.")
+            landing, batches = read_landed_tables(str(source["target"]), conn_id=self.source_conn_id)
+            self._sources = [folder_uri(str(source["target"]))]
+            return self.announce(context, self._land(landing, batches, started))
 
     def source_uris(self, landing: LandingResult) -> list[str]:  # noqa: ARG002 - what others look at
         """Return the URI of the dataset, or those of the tables, that were converted."""
