@@ -313,3 +313,14 @@ def test_tracks_and_spans_of_videos_go_and_come_back(
         assert (moved.index, moved.confidence, round(moved.bounding_box[0], 6)) == (4, 0.5, 0.4)
     finally:
         videos.delete()
+
+
+def test_other_fields_of_photos_go_along(dataset: Any) -> None:
+    dataset.set_values("weather", ["sun", "rain", "fog"])
+    rows = list(fiftyone_media(dataset.name, fields=["weather"]))
+    assert [row.pop("weather") for row in rows] == ["sun", "rain", "fog"]
+    ids, files = dataset.values(["id", "filepath"])
+    assert rows == [
+        {"item_key": item_key, "media": file, "width": None, "height": None}
+        for item_key, file in zip(ids, files, strict=True)
+    ]
