@@ -70,11 +70,6 @@ class CocoOptions(ImageOptions, frozen=True):
     skeleton: tuple[tuple[int, int], ...] = ()
 
 
-def image_path(image: LabeledImage, _: ImageOptions) -> str:
-    """Return where an image belongs."""
-    return f"images/{image.split}/{image.name}"
-
-
 def write_coco(
     folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, options: CocoOptions
 ) -> list[TableFile]:

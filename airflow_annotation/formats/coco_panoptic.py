@@ -41,17 +41,8 @@ _SPREAD = 0x9E3779
 """Odd, so that its multiples are different ids until 2 ** 24, with colors that people tell apart."""
 
 
-class CocoPanopticOptions(ImageOptions, frozen=True):
-    """What COCO panoptic is asked: nothing of its own."""
-
-
-def image_path(image: LabeledImage, _: ImageOptions) -> str:
-    """Return where an image belongs."""
-    return f"images/{image.split}/{image.name}"
-
-
 def write_coco_panoptic(
-    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: CocoPanopticOptions
+    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: ImageOptions
 ) -> list[TableFile]:
     """Write a picture of the segments of each image, and a file a split; return the latter, with the segments."""
     numbers = list(classes.numbers or range(1, len(classes.names) + 1))

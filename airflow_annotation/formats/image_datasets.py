@@ -19,6 +19,7 @@ from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.formats.landed_media import LandedMedia
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.types import AREA_FIELDS, AREA_TYPES
 from airflow_annotation.media.storage import make_folder
 
 IMAGES: Final = pa.schema(
@@ -38,25 +39,30 @@ IMAGES: Final = pa.schema(
 item it is: with ``target`` which of its images, with ``frame`` which frame of its video."""
 
 
+def image_path(image: LabeledImage, _: ImageOptions) -> str:
+    """Return where an image belongs, in most formats."""
+    return f"images/{image.split}/{image.name}"
+
+
 class ImageFormat(NamedTuple):
     """A format of training datasets of images.
 
+    :param write: writes the images into a folder; returns the files that have the objects of many images
+    :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
     :param options: what can be asked of it
     :param types: the types of labels that it has a place for
     :param field_types: the types of fields whose classes are the dataset's
-    :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
     :param all_frames: whether it has all frames of a video, not only those with objects
     :param clips: whether it cuts shapes off at the edges of the image, so that some are nothing
-    :param write: writes the images into a folder; returns the files that have the objects of many images
     :param drawn_as: what becomes of masks, see :class:`~airflow_annotation.formats.image_reader.ImageReader`
     :param holds_media: whether its own files hold the images, so that these have no files beside them
     """
 
-    options: type[ImageOptions]
-    types: Callable[[Any], frozenset[str]]
-    field_types: Callable[[Any], tuple[str, ...]]
-    image_path: Callable[[LabeledImage, Any], str | None]
     write: Callable[[DatasetFolder, Iterable[ImageBatch], DatasetClasses, Any], list[TableFile]]
+    image_path: Callable[[LabeledImage, Any], str | None] = image_path
+    options: type[ImageOptions] = ImageOptions
+    types: Callable[[Any], frozenset[str]] = lambda _: AREA_TYPES
+    field_types: Callable[[Any], tuple[str, ...]] = lambda _: AREA_FIELDS
     all_frames: bool = False
     clips: bool = False
     drawn_as: Callable[[Any], DrawnAs] = lambda _: "boxes"

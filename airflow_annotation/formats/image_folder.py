@@ -30,17 +30,13 @@ from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.labels.arrays import FloatArray, IntArray
 
 
-class ImageFolderOptions(ImageOptions, frozen=True):
-    """What an image folder is asked: nothing of its own."""
-
-
 def image_path(image: LabeledImage, _: ImageOptions) -> str:
     """Return where an image belongs."""
     return f"{image.split}/{image.name}"
 
 
 def write_image_folder(
-    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: ImageFolderOptions
+    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: ImageOptions
 ) -> list[TableFile]:
     """Write the images' metadata, a file a split; return the files."""
     objects: dict[str, int] = {}

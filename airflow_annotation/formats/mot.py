@@ -29,10 +29,6 @@ from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, LabeledObject
 
 
-class MotOptions(ImageOptions, frozen=True):
-    """What MOT is asked: nothing of its own."""
-
-
 def image_path(image: LabeledImage, options: ImageOptions) -> str:
     """Return where a frame belongs.
 
@@ -44,7 +40,7 @@ def image_path(image: LabeledImage, options: ImageOptions) -> str:
 
 
 def write_mot(
-    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, options: MotOptions
+    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, options: ImageOptions
 ) -> list[TableFile]:
     """Write the boxes of each video, and lists of the videos; return the latter, with the number of boxes."""
     labels = "".join(f"{name}\n" for name in classes.names).encode()

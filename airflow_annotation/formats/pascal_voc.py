@@ -43,17 +43,13 @@ _BACKGROUND: Final = "background"
 log = logging.getLogger(__name__)
 
 
-class PascalVocOptions(ImageOptions, frozen=True):
-    """What Pascal VOC is asked: nothing of its own."""
-
-
 def image_path(image: LabeledImage, _: ImageOptions) -> str:
     """Return where an image belongs."""
     return f"JPEGImages/{image.name}"
 
 
 def write_pascal_voc(
-    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: PascalVocOptions
+    folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: ImageOptions
 ) -> list[TableFile]:
     """Write a file for each image and the lists of the splits; return the latter, with the number of objects."""
     objects: dict[str, int] = {}

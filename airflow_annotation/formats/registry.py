@@ -51,83 +51,48 @@ TABLE_FORMATS: Final = (PARQUET, DELTA, *TEXT_FORMATS)
 
 log = logging.getLogger(__name__)
 
-_KEYPOINT: Final = frozenset({"keypoint"})
-_YOLO_TYPES: Final = {"pose": AREA_TYPES | _KEYPOINT, "classify": CLASSIFICATION_TYPES}
+_WITH_KEYPOINTS: Final = AREA_TYPES | {"keypoint"}
+_WITH_ANSWERS: Final = AREA_TYPES | CLASSIFICATION_TYPES
+_YOLO_TYPES: Final = {"pose": _WITH_KEYPOINTS, "classify": CLASSIFICATION_TYPES}
 _YOLO_FIELDS: Final = {"pose": (*AREA_FIELDS, "keypoints"), "classify": tuple(sorted(CLASSIFICATION_TYPES))}
 
 IMAGE_FORMATS: Final[dict[str, ImageFormat]] = {
     "coco": ImageFormat(
-        coco.CocoOptions,
-        lambda _: AREA_TYPES | _KEYPOINT,
-        lambda _: (*AREA_FIELDS, "keypoints"),
-        coco.image_path,
         coco.write_coco,
+        options=coco.CocoOptions,
+        types=lambda _: _WITH_KEYPOINTS,
+        field_types=lambda _: (*AREA_FIELDS, "keypoints"),
         drawn_as=lambda options: "outlines" if options.masks == "polygons" else "boxes",
     ),
     "yolo": ImageFormat(
-        yolo.YoloOptions,
-        lambda options: _YOLO_TYPES.get(options.task, AREA_TYPES),
-        lambda options: _YOLO_FIELDS.get(options.task, AREA_FIELDS),
-        yolo.image_path,
         yolo.write_yolo,
+        yolo.image_path,
+        yolo.YoloOptions,
+        types=lambda options: _YOLO_TYPES.get(options.task, AREA_TYPES),
+        field_types=lambda options: _YOLO_FIELDS.get(options.task, AREA_FIELDS),
         clips=True,
         drawn_as=lambda options: "outlines" if options.task == "segment" else "boxes",
     ),
-    "pascal_voc": ImageFormat(
-        pascal_voc.PascalVocOptions,
-        lambda _: AREA_TYPES,
-        lambda _: AREA_FIELDS,
-        pascal_voc.image_path,
-        pascal_voc.write_pascal_voc,
-        clips=True,
-    ),
+    "pascal_voc": ImageFormat(pascal_voc.write_pascal_voc, pascal_voc.image_path, clips=True),
     "semantic_masks": ImageFormat(
-        semantic_masks.SemanticMasksOptions,
-        lambda _: AREA_TYPES,
-        lambda _: AREA_FIELDS,
-        semantic_masks.image_path,
         semantic_masks.write_semantic_masks,
+        options=semantic_masks.SemanticMasksOptions,
         clips=True,
         drawn_as=lambda _: "pixels",
     ),
-    "coco_panoptic": ImageFormat(
-        coco_panoptic.CocoPanopticOptions,
-        lambda _: AREA_TYPES,
-        lambda _: AREA_FIELDS,
-        coco_panoptic.image_path,
-        coco_panoptic.write_coco_panoptic,
-        clips=True,
-        drawn_as=lambda _: "pixels",
-    ),
-    "mot": ImageFormat(
-        mot.MotOptions,
-        lambda _: AREA_TYPES,
-        lambda _: AREA_FIELDS,
-        mot.image_path,
-        mot.write_mot,
-        all_frames=True,
-    ),
+    "coco_panoptic": ImageFormat(coco_panoptic.write_coco_panoptic, clips=True, drawn_as=lambda _: "pixels"),
+    "mot": ImageFormat(mot.write_mot, mot.image_path, all_frames=True),
     "image_folder": ImageFormat(
-        image_folder.ImageFolderOptions,
-        lambda _: AREA_TYPES | CLASSIFICATION_TYPES,
-        lambda _: AREA_FIELDS,
-        image_folder.image_path,
-        image_folder.write_image_folder,
+        image_folder.write_image_folder, image_folder.image_path, types=lambda _: _WITH_ANSWERS
     ),
     "lance": ImageFormat(
-        lance.LanceOptions,
-        lambda _: AREA_TYPES | CLASSIFICATION_TYPES,
-        lambda _: AREA_FIELDS,
-        lance.image_path,
-        lance.write_lance,
-        holds_media=True,
+        lance.write_lance, lance.image_path, lance.LanceOptions, types=lambda _: _WITH_ANSWERS, holds_media=True
     ),
     "webdataset": ImageFormat(
-        webdataset.WebDatasetOptions,
-        lambda _: AREA_TYPES | CLASSIFICATION_TYPES,
-        lambda _: AREA_FIELDS,
-        webdataset.image_path,
         webdataset.write_webdataset,
+        webdataset.image_path,
+        webdataset.WebDatasetOptions,
+        types=lambda _: _WITH_ANSWERS,
         holds_media=True,
     ),
 }

@@ -30,7 +30,7 @@ from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOpti
 from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.image_reader import MAX_DRAWN_PIXELS
 from airflow_annotation.formats.item_files import ItemFile
-from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
+from airflow_annotation.formats.labeled_images import ImageBatch
 from airflow_annotation.formats.palette import voc_palette
 from airflow_annotation.formats.shapes import object_mask
 from airflow_annotation.labels.masks import columns_of, rle_bbox, rle_to_mask
@@ -64,11 +64,6 @@ class SemanticMasksOptions(ImageOptions, frozen=True):
     def class_names(self) -> list[str] | None:
         """The classes that are asked for, in the order of their numbers."""
         return [self.mask_targets[value] for value in sorted(self.mask_targets)] if self.mask_targets else self.classes
-
-
-def image_path(image: LabeledImage, _: ImageOptions) -> str:
-    """Return where an image belongs."""
-    return f"images/{image.split}/{image.name}"
 
 
 def write_semantic_masks(
