@@ -5,11 +5,13 @@ The tags are described at https://labelstud.io/tags/.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final, NamedTuple
 
 from airflow_annotation.labels.label_studio import answer_values, shapes, values
 from airflow_annotation.labels.label_studio.shapes import WriteShape
 from airflow_annotation.labels.label_studio.values import ReadValues, ValueReader, make_reader
+from airflow_annotation.labels.types import LABEL_TYPES
 
 
 class Tag(NamedTuple):
@@ -25,7 +27,6 @@ class Tag(NamedTuple):
     :param record: the type of its records, where it is not the tag's name
     :param has_named: whether there is a tag of a shape with ``Labels`` at its end
     :param in_video: whether one record of it is many rows
-    :param is_shape: whether it draws
     """
 
     name: str
@@ -36,7 +37,11 @@ class Tag(NamedTuple):
     record: str | None = None
     has_named: bool = True
     in_video: bool = False
-    is_shape: bool = False
+
+    @property
+    def is_shape(self) -> bool:
+        """Whether it draws."""
+        return LABEL_TYPES[self.types[0]].is_shape
 
     @property
     def spellings(self) -> list[str]:
@@ -45,55 +50,36 @@ class Tag(NamedTuple):
         return [f"{name}labels", name] if self.is_shape and self.has_named else [name]
 
 
-def _shape(
-    name: str, types: tuple[str, ...], value: ReadValues, write: WriteShape, *, has_named: bool = True
-) -> tuple[str, Tag]:
-    return name.lower(), Tag(name, types, value, write=write, has_named=has_named, is_shape=True)
-
-
-def _answer(
-    name: str,
-    types: tuple[str, ...],
-    value: ReadValues | None = None,
-    classes: str | None = None,
-    record: str | None = None,
-) -> tuple[str, Tag]:
-    return name.lower(), Tag(name, types, value, classes, record=record)
-
-
-def _video(name: str, types: tuple[str, ...], *, is_shape: bool = True, has_named: bool = False) -> tuple[str, Tag]:
-    return name.lower(), Tag(name, types, has_named=has_named, in_video=True, is_shape=is_shape)
-
-
-TAGS: Final[dict[str, Tag]] = dict(
-    (
-        _shape("Rectangle", ("detection",), values.BOXES, shapes.write_rectangle),
-        _shape("Ellipse", ("ellipse",), values.ELLIPSES, shapes.write_ellipse),
-        _shape("Polygon", ("polygon",), values.POLYGONS, shapes.write_polygon),
-        _shape("Vector", ("polyline", "polygon"), values.VECTORS, shapes.write_vector),
-        _shape("KeyPoint", ("keypoint",), values.POINTS, shapes.write_keypoint),
-        _shape("Brush", ("instance", "segmentation"), values.BRUSHES, shapes.write_brush),
-        _shape("Bitmask", ("instance", "segmentation"), values.BITMASKS, shapes.write_bitmask),
-        _shape("Ocr", ("detection",), values.OCR_BOXES, shapes.write_ocr_box),
-        _shape("MagicWand", ("instance", "segmentation"), values.BRUSHES, shapes.write_brush, has_named=False),
-        _answer("Choices", ("classification", "classifications"), answer_values.CHOICES, "choices"),
-        _answer("Taxonomy", ("classifications", "classification", "span"), answer_values.CHOICES, "taxonomy"),
-        _answer("Number", ("scalar",), answer_values.NUMBERS, "number"),
-        _answer("Rating", ("rating", "scalar"), answer_values.NUMBERS, "rating"),
-        _answer("Pairwise", ("pairwise",), answer_values.PAIRS, "selected"),
-        _answer("Ranker", ("ranking",)),
-        _answer("TextArea", ("text",), answer_values.TEXTS, "text"),
-        _answer("DateTime", ("text",), answer_values.TEXTS, "datetime"),
-        _answer("Chat", ("message",), answer_values.MESSAGES, "chatmessage", record="chatmessage"),
-        _answer("Labels", ("span",), answer_values.SPANS),
-        _answer("HyperTextLabels", ("span",), answer_values.SPANS),
-        _answer("ParagraphLabels", ("span",), answer_values.SPANS),
-        _answer("TimeSeriesLabels", ("span",), answer_values.TIME_RANGES),
-        _video("VideoRectangle", ("detection",)),
-        _video("VideoVector", ("polyline", "polygon"), has_named=True),
-        _video("TimelineLabels", ("classification", "classifications"), is_shape=False),
+TAGS: Final[dict[str, Tag]] = {
+    tag.name.lower(): tag
+    for tag in (
+        Tag("Rectangle", ("detection",), values.BOXES, write=shapes.write_rectangle),
+        Tag("Ellipse", ("ellipse",), values.ELLIPSES, write=shapes.write_ellipse),
+        Tag("Polygon", ("polygon",), values.POLYGONS, write=shapes.write_polygon),
+        Tag("Vector", ("polyline", "polygon"), values.VECTORS, write=shapes.write_vector),
+        Tag("KeyPoint", ("keypoint",), values.POINTS, write=shapes.write_keypoint),
+        Tag("Brush", ("instance", "segmentation"), values.BRUSHES, write=shapes.write_brush),
+        Tag("Bitmask", ("instance", "segmentation"), values.BITMASKS, write=shapes.write_bitmask),
+        Tag("Ocr", ("detection",), values.OCR_BOXES, write=shapes.write_ocr_box),
+        Tag("MagicWand", ("instance", "segmentation"), values.BRUSHES, write=shapes.write_brush, has_named=False),
+        Tag("Choices", ("classification", "classifications"), answer_values.CHOICES, "choices"),
+        Tag("Taxonomy", ("classifications", "classification", "span"), answer_values.CHOICES, "taxonomy"),
+        Tag("Number", ("scalar",), answer_values.NUMBERS, "number"),
+        Tag("Rating", ("rating", "scalar"), answer_values.NUMBERS, "rating"),
+        Tag("Pairwise", ("pairwise",), answer_values.PAIRS, "selected"),
+        Tag("Ranker", ("ranking",)),
+        Tag("TextArea", ("text",), answer_values.TEXTS, "text"),
+        Tag("DateTime", ("text",), answer_values.TEXTS, "datetime"),
+        Tag("Chat", ("message",), answer_values.MESSAGES, "chatmessage", record="chatmessage"),
+        Tag("Labels", ("span",), answer_values.SPANS),
+        Tag("HyperTextLabels", ("span",), answer_values.SPANS),
+        Tag("ParagraphLabels", ("span",), answer_values.SPANS),
+        Tag("TimeSeriesLabels", ("span",), answer_values.TIME_RANGES),
+        Tag("VideoRectangle", ("detection",), has_named=False, in_video=True),
+        Tag("VideoVector", ("polyline", "polygon"), in_video=True),
+        Tag("TimelineLabels", ("classification", "classifications"), in_video=True),
     )
-)
+}
 """By name in lower case; of several tags for one type the first is preferred. What is not here lands as ``other``."""
 
 SHAPES: Final = {name: tag for name, tag in TAGS.items() if tag.is_shape}
@@ -119,6 +105,7 @@ def find_tag(spelling: str) -> Tag | None:
     return TAGS.get(spelling) or SHAPES.get(spelling.removesuffix("labels"))
 
 
+@cache
 def tags_of(label_type: str, *, in_video: bool = False) -> tuple[str, ...]:
     """Return the names of the tags that records of a type of label can be of, the preferred one first.
 
