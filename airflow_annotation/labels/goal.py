@@ -8,6 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from airflow_annotation.labels.structs import read_struct
+
 COMPARED: Final = 200
 """Items that agreement is measured over: the last ones, so that it costs the same however large a project is."""
 
@@ -36,18 +38,13 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         :raises ValueError: it says none, or what makes no sense
         """
         if not isinstance(given, Mapping) or not given:
-            raise ValueError(f"goal takes a dictionary with {_NAMES}, not {given!r}.")
+            raise ValueError(f"goal takes a dictionary with {', '.join(cls.__struct_fields__)}, not {given!r}.")
         plain = {
             name: value.total_seconds() if isinstance(value, timedelta) else value for name, value in given.items()
         }
         if nothing := [name for name, value in plain.items() if value is None or value is False]:
             raise ValueError(f"goal says nothing for {', '.join(nothing)}: leave it out.")
-        try:
-            return msgspec.convert(plain, cls)
-        except msgspec.ValidationError as error:
-            if isinstance(error.__cause__, ValueError):
-                raise error.__cause__ from None
-            raise ValueError(f"goal is not as it should be: {error}. It takes {_NAMES}.") from error
+        return read_struct(plain, cls, "goal")
 
     def __post_init__(self) -> None:
         """Check what types do not say."""
@@ -69,6 +66,3 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def describe(self) -> dict[str, Any]:
         """Return what it says, in plain JSON."""
         return {name: value for name, value in msgspec.to_builtins(self).items() if value}
-
-
-_NAMES: Final = ", ".join(Goal.__struct_fields__)

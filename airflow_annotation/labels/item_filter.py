@@ -9,6 +9,8 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from airflow_annotation.labels.structs import read_struct
+
 Status = Literal["unlabeled", "partial", "labeled", "skipped", "in_review", "rework", "done"]
 """What ``items.status`` says. The last three are of Labelbox's workflow."""
 
@@ -77,12 +79,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         if nothing := [name for name, value in said.items() if value is None and name != "sql_parameters"]:
             raise ValueError(f"items says nothing for {', '.join(nothing)}: leave it out where any will do.")
         known = {name: _plain(name, value) for name, value in said.items() if name not in unknown}
-        try:
-            return msgspec.convert(known, cls)
-        except msgspec.ValidationError as error:
-            if isinstance(error.__cause__, ValueError):
-                raise error.__cause__ from None
-            raise ValueError(f"items is not as it should be: {error}. It takes {', '.join(_NAMES)}.") from error
+        return read_struct(known, cls, "items")
 
     def __post_init__(self) -> None:
         """Check what types do not say."""
@@ -127,9 +124,6 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             digest = hashlib.sha256(msgspec.json.encode(keys)).hexdigest()
             told["item_keys"] = {"count": len(keys), "sha256": digest}
         return told
-
-
-_NAMES: Final = ItemFilter.__struct_fields__
 
 
 def _is_between(time: datetime | None, after: datetime | None, before: datetime | None) -> bool:
