@@ -16,11 +16,7 @@ Note = Callable[[str], None]
 Whole = Mapping[type, Callable[[msgspec.Raw], Any]]
 
 
-def ignore(_: str) -> None:
-    """Note nothing."""
-
-
-def decode_lenient(data: bytes, type_: type[T], note: Note = ignore, whole: Whole | None = None) -> T:
+def decode_lenient(data: bytes, type_: type[T], note: Note = lambda _: None, whole: Whole | None = None) -> T:
     """Decode a JSON document; what does not fit a field's type takes the field's default.
 
     Where a list of undecoded records should stand and something else does, that is the only record of the list.

@@ -28,13 +28,7 @@ LISTS: Final[dict[str, str]] = {
 }
 """Classes that hold a list of labels, and the key of the list."""
 
-ELEMENTS: Final[dict[str, str]] = {
-    "Classifications": "Classification",
-    "Detections": "Detection",
-    "Polylines": "Polyline",
-    "Keypoints": "Keypoint",
-    "TemporalDetections": "TemporalDetection",
-}
+ELEMENTS: Final = {name: name.removesuffix("s") for name in LISTS}
 """The class of the labels in a list."""
 
 NUMBER: Final = "number"

@@ -111,7 +111,9 @@ def _detection(element: Mapping[str, Any], asked: Asked) -> Iterator[Row]:
 
 def _instance_mask(element: Mapping[str, Any], asked: Asked) -> Row:
     """Return the mask of a detection in the whole image; one without a mask is its box."""
-    width, height = _size(asked, "an instance")
+    if asked.size is None:
+        raise LabelRowError("The mask of an instance needs the size of its image, which is not known.")
+    width, height = asked.size
     x, y, across, down = element["bounding_box"]
     left, top = round(x * width), round(y * height)
     right, bottom = max(round((x + across) * width), left + 1), max(round((y + down) * height), top + 1)
@@ -190,12 +192,6 @@ def _temporal(element: Mapping[str, Any], asked: Asked) -> Iterator[Row]:  # noq
 def _mask_columns(mask: np.ndarray[Any, Any]) -> Row:
     encoded = mask_to_rle(mask)
     return {"mask_size": list(encoded.size), "mask_counts": encoded.counts}
-
-
-def _size(asked: Asked, what: str) -> tuple[int, int]:
-    if asked.size is None:
-        raise LabelRowError(f"The mask of {what} needs the size of its image, which is not known.")
-    return asked.size
 
 
 _READERS: Final = {
