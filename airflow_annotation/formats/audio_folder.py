@@ -36,6 +36,7 @@ from airflow_annotation.formats.labeled_items import (
     read_answers,
 )
 from airflow_annotation.formats.texts import SPAN
+from airflow_annotation.labels.submissions import attributes_of
 
 TYPES: Final = frozenset({SPAN}) | ANSWER_TYPES
 _AUDIO: Final = "audio"
@@ -117,8 +118,7 @@ def _segments(submission: Submission, attribute: str | None, context: ExampleCon
         if row["time"] is None or row["time_end"] is None:
             context.left_out["segments whose time is not known"] += 1
             continue
-        attributes = msgspec.json.decode(row["attributes"] or b"{}", type=dict[str, Any])
-        text = _said(attributes, attribute)
+        text = _said(attributes_of(row), attribute)
         for label in row["labels"] or [row["label"]]:
             segments.append({"start": row["time"], "end": row["time_end"], "label": label, "text": text})
             text = None  # once, however many classes the segment has

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import repeat
-from types import TracebackType
 from typing import IO, Final
 
 from airflow.sdk import ObjectStoragePath
@@ -59,9 +58,7 @@ class DatasetFolder:
         """Begin."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Write what was collected, unless something went wrong, and wait until all is written."""
         with self._writer:
             if kind is None:

@@ -20,7 +20,7 @@ from airflow_annotation.formats.item_files import ItemFiles, place_media
 from airflow_annotation.formats.labeled_items import LabeledItem, Submission, read_items
 from airflow_annotation.formats.landed_media import LandedMedia
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.tables import LabelTables, batch_of_rows
 from airflow_annotation.media.storage import make_folder
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def write_examples(
                         place = (file.path, file.lines, item.split, item.item_id, item.item_key)
                         rows.append((*place, submission.annotation_id, item.media_uri, media_file))
                         file.write(example)
-            index.write(_batch(rows))
+            index.write(batch_of_rows(rows, EXAMPLES))
         opened.close()
         if context.problems and not splits:
             raise context.problems[0]
@@ -183,9 +183,3 @@ def _place(
             yield item, path
         else:
             context.left_out["items whose file could not be read"] += 1
-
-
-def _batch(rows: list[tuple[Any, ...]]) -> pa.RecordBatch:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(EXAMPLES)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, EXAMPLES, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=EXAMPLES)

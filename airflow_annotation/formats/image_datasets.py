@@ -18,7 +18,7 @@ from airflow_annotation.formats.item_files import ItemFiles, place_media
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.formats.landed_media import LandedMedia
 from airflow_annotation.labels.schema import LabelSchema
-from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.labels.tables import LabelTables, batch_of_rows
 from airflow_annotation.labels.types import AREA_FIELDS, AREA_TYPES
 from airflow_annotation.media.storage import make_folder
 
@@ -138,6 +138,4 @@ def _index_rows(images: list[LabeledImage], paths: list[str | None]) -> pa.Recor
         for path, one in zip(paths, images, strict=True)
         if path is not None
     ]
-    columns = zip(*rows, strict=True) if rows else ((),) * len(IMAGES)
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, IMAGES, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=IMAGES)
+    return batch_of_rows(rows, IMAGES)

@@ -13,6 +13,7 @@ from airflow_annotation.datasets.stores import DatasetStore
 from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.datasets.versions import Manifest
 from airflow_annotation.formats.landed_media import LandedMedia, PlacedMedium
+from airflow_annotation.labels.tables import batch_of_rows
 
 ITEM_FILES: Final = "item_files"
 """In the manifest's ``tables``, the list of the files that are each of one item."""
@@ -84,9 +85,7 @@ class ItemFiles:
 
     def _flush(self) -> None:
         if self._pending:
-            columns = zip(*self._pending, strict=True)
-            arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-            self._writer.write(pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA))
+            self._writer.write(batch_of_rows(self._pending, _SCHEMA))
             self._pending = []
 
 

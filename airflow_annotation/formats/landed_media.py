@@ -10,27 +10,20 @@ if TYPE_CHECKING:
 
 
 class PlacedMedium(Protocol):
-    """An image, a frame of a video, or the file of an item, that has a place in a dataset."""
+    """An image, a frame of a video, or the file of an item, that has a place in a dataset.
 
-    @property
-    def item_id(self) -> str:
-        """The item that it is of."""
+    :param item_id: the item that it is of
+    :param item_key: the caller's id of the item
+    :param target: which of its item's images it is, empty where the item has no other
+    :param media_uri: where it came from
+    :param frame: the frame's number in its video, from 0; None for files
+    """
 
-    @property
-    def item_key(self) -> str:
-        """The caller's id of the item."""
-
-    @property
-    def target(self) -> str:
-        """Which of its item's images it is, empty where the item has no other."""
-
-    @property
-    def media_uri(self) -> str | None:
-        """Where it came from."""
-
-    @property
-    def frame(self) -> int | None:
-        """The frame's number in its video, from 0; None for files."""
+    item_id: str
+    item_key: str
+    target: str
+    media_uri: str | None
+    frame: int | None
 
 
 class LandedMedia(Protocol):

@@ -78,8 +78,7 @@ def start(context: ExampleContext) -> MakeExamples:
 
     :raises AnnotationError: a field is called as a column of the pairs is
     """
-    maker = _PairMaker(context)
-    return maker.make
+    return _PairMaker(context).make
 
 
 class _LackingError(AnnotationError):

@@ -41,6 +41,7 @@ from airflow_annotation.formats.examples import ExampleFormat, write_examples
 from airflow_annotation.formats.image_datasets import ImageFormat, write_images
 from airflow_annotation.formats.item_files import ITEM_FILES, ItemFile, ItemFiles, read_item_files
 from airflow_annotation.formats.landed_media import LandedMedia
+from airflow_annotation.formats.texts import TextOptions
 from airflow_annotation.labels.consensus import merge_batches
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables
@@ -100,7 +101,7 @@ IMAGE_FORMATS: Final[dict[str, ImageFormat]] = {
 
 EXAMPLE_FORMATS: Final[dict[str, ExampleFormat]] = {
     "conll": ExampleFormat(conll.ConllOptions, conll.TYPES, "{split}.conll", conll.start),
-    "spacy_jsonl": ExampleFormat(spacy_jsonl.SpacyOptions, spacy_jsonl.TYPES, "{split}.jsonl", spacy_jsonl.start),
+    "spacy_jsonl": ExampleFormat(TextOptions, spacy_jsonl.TYPES, "{split}.jsonl", spacy_jsonl.start),
     "preferences": ExampleFormat(preferences.PreferencesOptions, preferences.TYPES, "{split}.jsonl", preferences.start),
     "audio_folder": ExampleFormat(
         audio_folder.AudioFolderOptions,

@@ -31,16 +31,13 @@ import msgspec
 
 from airflow_annotation.formats.examples import Example, ExampleContext, MakeExamples
 from airflow_annotation.formats.labeled_items import LabeledItem, Submission, read_answers
-from airflow_annotation.formats.texts import SPAN, Span, TextOptions, TextReader
+from airflow_annotation.formats.texts import SPAN, Span, TextReader
 from airflow_annotation.formats.tokens import Token, covered_tokens, tokenize
-from airflow_annotation.labels.types import CLASSIFICATION_TYPES
+from airflow_annotation.labels.submissions import attributes_of
+from airflow_annotation.labels.types import CLASSIFICATION_TYPES, DIRECTION
 
 _RELATION: Final = "relation"
 TYPES: Final = frozenset({SPAN, _RELATION}) | CLASSIFICATION_TYPES
-
-
-class SpacyOptions(TextOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What JSON Lines for spaCy are asked: nothing of their own."""
 
 
 def start(context: ExampleContext) -> MakeExamples:
@@ -103,8 +100,7 @@ def _pairs(
         if head is None or child is None:
             context.left_out["relations of labels that are no spans of the dataset"] += 1
             continue
-        attributes = msgspec.json.decode(row["attributes"] or b"{}", type=dict[str, Any])
-        if attributes.get("direction") == "left":
+        if attributes_of(row).get(DIRECTION) == "left":
             head, child = child, head
         for label in row["labels"] or [row["label"]]:
             yield head, child, label

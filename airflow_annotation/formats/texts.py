@@ -16,12 +16,11 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.dataset_options import DatasetOptions, find_classes, unknown_class
 from airflow_annotation.formats.examples import ExampleContext
 from airflow_annotation.formats.labeled_items import LabeledItem, Row, Submission, shown_text
+from airflow_annotation.labels.submissions import attributes_of
 
 SPAN: Final = "span"
 
@@ -169,7 +168,7 @@ class TextReader:
             self._left_out["spans of another text"] += 1
             return None
         if text.starts is not None:
-            attributes = msgspec.json.decode(row["attributes"] or b"{}", type=dict[str, Any])
+            attributes = attributes_of(row)
             shifts = [_shift(text.starts, attributes.get(name)) for name in ("start", "end")]
             if shifts[0] is None or shifts[1] is None:
                 self._left_out["spans of no message"] += 1
