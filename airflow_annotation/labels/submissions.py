@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from statistics import fmean
@@ -17,7 +18,7 @@ import msgspec
 import pyarrow as pa
 
 from airflow_annotation.labels.cells import plain_text, plain_value
-from airflow_annotation.labels.errors import LabelRowError
+from airflow_annotation.labels.errors import LabelRowError, UnwritableLabelError
 from airflow_annotation.labels.tables import JSON_COLUMNS, LABELS
 
 Row = dict[str, Any]
@@ -30,6 +31,7 @@ PROBLEM: Final = "problem"
 """Column that says why a row could not be read, where one could not: that is for the item of the row to fail with."""
 
 _ROWS_AT_ONCE: Final = 1000
+_TOLERANCE: Final = 1e-6
 _ROW_SCHEMA: Final = LABELS.append(pa.field(SCORE, pa.float64()))
 _SUBMISSION: Final = ("project", "annotation_id", "origin")
 
@@ -66,6 +68,28 @@ def read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
 def attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row's attributes."""
     return msgspec.json.decode(row.get("attributes") or "{}", type=dict[str, Any])
+
+
+def row_name(row: Mapping[str, Any]) -> str:
+    """Return what errors call a row."""
+    return f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
+
+
+def check_inside(numbers: Sequence[float], row: Mapping[str, Any], *, may_reach_out: bool = False) -> None:
+    """Check that a box or a point is inside of its media.
+
+    :param numbers: relative; x and y, and for a box width and height
+    :param row: that they are of
+    :param may_reach_out: only check that they are numbers
+    :raises UnwritableLabelError: it is not
+    """
+    reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
+    inside = may_reach_out or all(-_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach))
+    if not inside or not all(map(math.isfinite, numbers)):
+        raise UnwritableLabelError(
+            f"{row_name(row)} has coordinates outside its media: {list(numbers)}. They are fractions of the width "
+            "and height, from 0 to 1."
+        )
 
 
 def read_submissions(batches: Iterable[pa.RecordBatch]) -> Iterator[Submission]:

@@ -129,7 +129,8 @@ class LabelingConfig:
             for element, attributes in controls
         }
         flags = {attributes["name"]: attributes["indexflag"] for _, attributes in tags if "indexflag" in attributes}
-        self.relations = next((_read_relations(element) for element, _ in elements if _is_relations(element)), None)
+        relations = (element for element, _ in elements if element.tag.lower() == "relations")
+        self.relations = next(map(_read_relations, relations), None)
         """Where relations get their classes from; None where the config does not say."""
         self._flags = flags
         self._images = [media for media in self.objects.values() if media.media_type == "image"]
@@ -335,10 +336,6 @@ def _read_control(element: ElementTree.Element, attributes: dict[str, str], labe
         asked_for_classes=attributes.get("whenlabelvalue", ""),
         classes=_read_classes(element, tag == "taxonomy" or attributes.get("allownested", "").lower() == "true"),
     )
-
-
-def _is_relations(element: ElementTree.Element) -> bool:
-    return element.tag.lower() == "relations"
 
 
 def _read_relations(element: ElementTree.Element) -> Relations:

@@ -6,9 +6,8 @@ The other direction of :mod:`airflow_annotation.labels.label_studio.regions`; wh
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -29,13 +28,11 @@ from airflow_annotation.labels.label_studio.tracks import (
     shared_attributes,
 )
 from airflow_annotation.labels.media import FindSize, Size, split_target
-from airflow_annotation.labels.submissions import SCORE, attributes_of
+from airflow_annotation.labels.submissions import SCORE, attributes_of, check_inside, row_name
 from airflow_annotation.labels.types import DEFAULT_RATING, DIRECTION, LABEL_TYPES, OTHER, PLACE_ATTRIBUTES
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
-
-_TOLERANCE: Final = 1e-6
 
 
 def results_from_labels(
@@ -93,8 +90,7 @@ class _Writer:
     """
 
     def __init__(self, group: Group, config: LabelingConfig, item: _Item) -> None:
-        self._data = item.data
-        self._duration = item.duration
+        self._item = item
         self._group = group
         self._row = row = group.rows[0]
         self._config = config
@@ -104,7 +100,7 @@ class _Writer:
             width, height = item.find_size(row.get("target"))
         self._size = {"original_width": width, "original_height": height} if width and height else {}
         self._aspect = width / height if width and height else 1.0
-        self._where = f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
+        self._where = row_name(row)
 
     def records(self) -> Iterator[Record]:
         """Yield the row's records: its own, those of its attributes, and its class's where that has one of its own."""
@@ -166,12 +162,12 @@ class _Writer:
             value: Record = {"ranges": ranges_of(rows, rate)}
         elif control.tag == "videorectangle":
             for row in self._group.rows:
-                self._checked(row["bbox"])
-            value = sequence_of(rows, rate, self._duration)
+                self._check_inside(row["bbox"])
+            value = sequence_of(rows, rate, self._item.duration)
         else:
             for point in itertools.chain.from_iterable(row["points"] for row in self._group.rows):
-                self._checked(point)
-            value = path_sequence_of(rows, rate, self._duration)
+                self._check_inside(point)
+            value = path_sequence_of(rows, rate, self._item.duration)
         self._check_classes(self._config.controls.get(control.field, control))
         # The editor looks for the classes of a vector under the tag's name, the server checks those under "labels".
         keys = {"timelinelabels": ("timelinelabels",), "videovectorlabels": ("videovectorlabels", "labels")}
@@ -194,9 +190,8 @@ class _Writer:
         frame = find_tool_frame(row, rate)
         if frame is None or frame < 1:
             raise UnwritableLabelError(
-                f"Label {row.get('label_id')!r} of field {row.get('field')!r} does not say in which frame it is. Give "
-                "it time, in seconds from 0. A frame of the file says it only where the file's frame_rate is known: "
-                "upload the video with it."
+                f"{row_name(row)} does not say in which frame it is. Give it time, in seconds from 0. A frame of the "
+                "file says it only where the file's frame_rate is known: upload the video with it."
             )
         return frame
 
@@ -241,14 +236,11 @@ class _Writer:
             record["parentID"] = self._row["parent_label_id"]
         if self._row.get("label_origin") is not None:
             record["origin"] = self._row["label_origin"]
-        if NOTE in attributes and not self._asks(control, NOTE):
+        if NOTE in attributes and self._find_question(control, NOTE) is None:
             record["meta"] = {"text": [str(attributes[NOTE])]}
         if "score" in attributes:
             record["score"] = attributes["score"]
         return record
-
-    def _asks(self, control: Control, name: str) -> bool:
-        return self._find_question(control, name) is not None
 
     def _find_question(self, control: Control, name: str) -> Control | None:
         return next(
@@ -293,7 +285,7 @@ class _Writer:
 
     def _answer(self, control: Control) -> Record:
         row = self._row
-        if self._row["type"] in ("scalar", "rating"):
+        if row["type"] in ("scalar", "rating"):
             if control.tag == "rating":
                 self._check_rating(control)
             return _answer_value(control, [row["number"]])
@@ -343,28 +335,20 @@ class _Writer:
 
     def _paragraph(self, control: Control, number: object) -> str:
         media = self._config.find_object(self._row.get("target") or self._config.first_target(control))
-        return media.find_paragraph(self._data, number) if media is not None else ""
+        return media.find_paragraph(self._item.data, number) if media is not None else ""
 
     def _geometry(self, shape: str) -> Record:
         for numbers in (self._row.get("bbox"), *(self._row.get("points") or ())):
             if numbers is not None:
-                self._checked(numbers)
+                self._check_inside(numbers)
         write = SHAPES[shape].write
         if write is None:
             raise UnwritableLabelError(f"{self._where} cannot be drawn with {shape} outside of a video.")
         return write(self._row, self._aspect)
 
-    def _checked(self, numbers: Sequence[float]) -> Sequence[float]:
+    def _check_inside(self, numbers: Sequence[float]) -> None:
         """Refuse what lies outside the media; a turned box may reach out of it."""
-        reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
-        turned = any(row.get("rotation") for row in self._group.rows)
-        inside = turned or all(-_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach))
-        if not inside or not all(map(math.isfinite, numbers)):
-            raise UnwritableLabelError(
-                f"{self._where} has coordinates outside its media: {list(numbers)}. They are fractions of the width "
-                "and height, from 0 to 1."
-            )
-        return numbers
+        check_inside(numbers, self._row, may_reach_out=any(row.get("rotation") for row in self._group.rows))
 
 
 def _own_attributes(control: Control) -> tuple[str, ...]:

@@ -84,14 +84,12 @@ def read_data(
         regions = list(regions)
         media = _several_images(_shown_images(facts, pages, data, config), regions, config, odd)
         if len(media) > 1:
-            for name in ("media_uri", "width", "height"):
+            for name in _OF_PAGES:
                 facts.pop(name, None)
             return {**facts, "media": encode_media(media), "data": _encode(rest)}
-        facts |= {
-            name: value
-            for name, value in zip(("media_uri", "width", "height"), _facts_of(media), strict=True)
-            if value is not None
-        }
+        for one in media:
+            own = zip(_OF_PAGES, (one.uri, one.width, one.height), strict=True)
+            facts |= {name: value for name, value in own if value is not None}
     if main is not None and isinstance(shown, str) and _is_place(shown, main):
         del rest[main.data_key]
         facts.setdefault("media_uri", shown)
@@ -155,10 +153,6 @@ def _find_pages(data: Mapping[str, Any], config: LabelingConfig) -> list[Medium]
         Medium("", uri if isinstance(uri, str) else None, whole_number(width, 1), whole_number(height, 1))
         for uri, width, height in itertools.islice(itertools.zip_longest(uris, *sides), len(uris))
     ]
-
-
-def _facts_of(media: list[Medium]) -> tuple[str | None, int | None, int | None]:
-    return (media[0].uri, media[0].width, media[0].height) if media else (None, None, None)
 
 
 def _size_of(region: Region, odd: OddValues) -> tuple[int, int] | None:

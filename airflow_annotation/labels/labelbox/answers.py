@@ -7,18 +7,31 @@ from typing import Any
 
 from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.labelbox.documents import GROUPS, MODELS, PAGE_SIZE
-from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Question
-from airflow_annotation.labels.labelbox.kinds import row_name
+from airflow_annotation.labels.labelbox.features import PATH_SEPARATOR, Option, Question, Tool
 from airflow_annotation.labels.labelbox.tracks import Row
-from airflow_annotation.labels.submissions import SCORE, attributes_of
+from airflow_annotation.labels.submissions import SCORE, attributes_of, row_name
 from airflow_annotation.labels.types import DIRECTION
 
 Record = dict[str, Any]
 
 
-def named(name: str, feature_schema_id: str | None) -> Record:
+def named(feature: Tool | Question | Option) -> Record:
     """Return how an import names a feature; below objects in videos only ids are understood."""
-    return {"name": name, "schemaId": feature_schema_id} if feature_schema_id else {"name": name}
+    id_ = feature.feature_schema_id
+    return {"name": feature.name, "schemaId": id_} if id_ else {"name": feature.name}
+
+
+def find_option(question: Question, answer: Any, row: Row) -> Option:
+    """Return the option of a question that an answer chooses.
+
+    :raises UnwritableLabelError: the question has no such option
+    """
+    for option in question.options:
+        if option.name == answer:
+            return option
+    raise UnwritableLabelError(
+        f"{row_name(row)} answers {question.name!r} with {answer!r}, which the project does not have."
+    )
 
 
 def confidence(row: Row) -> Record:
@@ -88,21 +101,16 @@ class Answers:
             if self._attributes.get(name) is not None:
                 self._used.add(name)
                 answer = self._write(question, self._attributes[name], name + PATH_SEPARATOR)
-                yield {**named(question.name, question.feature_schema_id), "answer": answer}
+                yield {**named(question), "answer": answer}
 
     def _write(self, question: Question, answer: Any, path: str) -> Any:
         if question.kind == "text":
             return number_text(answer) if isinstance(answer, (int, float)) else str(answer)
-        options = {option.name: option for option in question.options}
         written = []
         for choice in answer if isinstance(answer, list) else [answer]:
-            if choice not in options:
-                raise UnwritableLabelError(
-                    f"{row_name(self._row)} answers {question.name!r} with {choice!r}, which the project does not have."
-                )
-            option = options[choice]
+            option = find_option(question, choice, self._row)
             below = list(self._write_below(option.options, f"{path}{choice}{PATH_SEPARATOR}"))
-            written.append(named(option.name, option.feature_schema_id) | ({"classifications": below} if below else {}))
+            written.append(named(option) | ({"classifications": below} if below else {}))
         return written if question.kind == "checklist" else written[0]
 
 

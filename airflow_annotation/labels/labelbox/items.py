@@ -69,24 +69,6 @@ class Described(Protocol):
     attachments: list[Attachment]
 
 
-class _Facts(msgspec.Struct, omit_defaults=True, gc=False):
-    """What Labelbox says of an item and the table has no column for."""
-
-    global_key: str | None = None
-    external_id: str | None = None
-    row_data: str | None = None
-    dataset_id: str | None = None
-    dataset_name: str | None = None
-    project_name: str | None = None
-    ontology_id: str | None = None
-    batch_id: str | None = None
-    batch_name: str | None = None
-    priority: int | None = None
-    selected_label_id: str | None = None
-    attachments: list[Attachment] | None = None
-    media_attributes: dict[str, Any] | None = None
-
-
 def item_sizes(rows: Sequence[TypedRow]) -> FloatArray:
     """Return width and height of each row's media in pixels, NaN where they are not known."""
     media = [row.media_attributes for row in rows]
@@ -277,24 +259,25 @@ def _data(
     """
     has_key = content is not None and content.media_type in _OF_DATA
     details, place = row.data_row.details or _NO_DETAILS, project.project_details or _NO_PLACE
-    facts = _Facts(
-        row.data_row.global_key,
-        row.data_row.external_id,
-        None if content is None or has_key else content.shown,
-        details.dataset_id,
-        details.dataset_name,
-        project.name,
-        place.ontology_id,
-        place.batch_id,
-        place.batch_name,
-        place.priority,
-        place.selected_label_id,
-        [one for one in row.attachments if one.name not in _OURS] or None if row.attachments else None,
-        _unfit(row.media_attributes, odd),
-    )
+    facts = {
+        "global_key": row.data_row.global_key,
+        "external_id": row.data_row.external_id,
+        "row_data": None if content is None or has_key else content.shown,
+        "dataset_id": details.dataset_id,
+        "dataset_name": details.dataset_name,
+        "project_name": project.name,
+        "ontology_id": place.ontology_id,
+        "batch_id": place.batch_id,
+        "batch_name": place.batch_name,
+        "priority": place.priority,
+        "selected_label_id": place.selected_label_id,
+        "attachments": [one for one in row.attachments if one.name not in _OURS] or None,
+        "media_attributes": _unfit(row.media_attributes, odd),
+    }
     data = {name: value for name, value in attached.items() if name not in _OURS or not isinstance(value, str)}
     shown = {content.media_type: content.shown} if content is not None and has_key else {}
-    return _encoder.encode({**shown, **data, LABELBOX: facts}).decode()
+    known = {name: fact for name, fact in facts.items() if fact is not None}
+    return _encoder.encode({**shown, **data, LABELBOX: known}).decode()
 
 
 _encoder = msgspec.json.Encoder()

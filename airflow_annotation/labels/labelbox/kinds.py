@@ -17,19 +17,14 @@ from airflow_annotation.labels.columns import Columns, bbox_column, points_colum
 from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.labelbox.documents import RANKING, SELECTION, SELECTIONS, page_of
 from airflow_annotation.labels.labelbox.mask_files import rle_to_png
-from airflow_annotation.labels.labelbox.records import Message, Messages
 from airflow_annotation.labels.masks import RLE
+from airflow_annotation.labels.submissions import row_name
 from airflow_annotation.labels.types import LABEL_TYPES
 
 Row = Mapping[str, Any]
 Record = dict[str, Any]
 Pixels = Callable[[Sequence[float]], list[float]]
 """Turns coordinates of a row into pixels, checked."""
-
-
-def row_name(row: Row) -> str:
-    """Return what errors call a row."""
-    return f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
 
 
 # Reading
@@ -90,15 +85,11 @@ def _read_message_spans(values: Sequence[Any], sizes: FloatArray) -> Columns:
 
 def _read_rankings(values: Sequence[Any], _: FloatArray) -> Columns:
     """Choices among messages are the ids of those that were chosen, the best first."""
-    chosen = [[value] if isinstance(value, Message) else _in_order(value) for value in values]
+    chosen = [[one.message_id for one in value.chosen] for value in values]
     return {
-        "labels": pa.array([[one.message_id for one in messages] for messages in chosen], pa.list_(pa.string())),
+        "labels": pa.array(chosen, pa.list_(pa.string())),
         "target": pa.array([value.parent_message_id for value in values], pa.string()),
     }
-
-
-def _in_order(value: Messages) -> list[Message]:
-    return sorted(value.ranked_messages, key=lambda one: one.order) or value.messages
 
 
 def _read_relations(values: Sequence[Any], _: FloatArray) -> Columns:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
+import msgspec
+
 from airflow_annotation.labels.colors import color
 from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.labelbox.features import (
@@ -156,16 +158,9 @@ def _meaning(field: LabelField) -> LabelField:
     attributes = {}
     for name, attribute in field.attributes.items():
         asked = tuple(class_ for class_ in field.classes if class_ in attribute.classes)
-        attributes[name] = LabelAttribute(
-            type=attribute.type, values=attribute.values, classes=asked if len(asked) < len(field.classes) else ()
-        )
-    return LabelField(
-        type=field.type,
-        classes=field.classes,
-        attributes=attributes,
-        mask_targets=field.mask_targets,
-        max=field.max,
-        tag=field.tag,
+        attributes[name] = msgspec.structs.replace(attribute, classes=asked if len(asked) < len(field.classes) else ())
+    return msgspec.structs.replace(
+        field, attributes=attributes, class_numbers={}, targets=(), context=(), timed=False, label_types=()
     )
 
 

@@ -77,6 +77,11 @@ class Message(msgspec.Struct, gc=False):
     parent_message_id: str | None = None
     order: int = 0
 
+    @property
+    def chosen(self) -> list[Message]:
+        """The message."""
+        return [self]
+
 
 class Messages(msgspec.Struct, gc=False):
     """Messages that were chosen, or put in order."""
@@ -84,6 +89,11 @@ class Messages(msgspec.Struct, gc=False):
     messages: list[Message] = []
     ranked_messages: list[Message] = []
     parent_message_id: str | None = None
+
+    @property
+    def chosen(self) -> list[Message]:
+        """The messages, the best first."""
+        return sorted(self.ranked_messages, key=lambda one: one.order) or self.messages
 
 
 class ConversationalLocation(msgspec.Struct, gc=False):
@@ -180,17 +190,8 @@ class Object(msgspec.Struct, gc=False):
     @property
     def chosen_messages(self) -> list[Message]:
         """The messages that were chosen, the best first."""
-        if self.selected_message is not None:
-            return [self.selected_message]
-        if self.selected_messages is not None:
-            return self.selected_messages.messages
-        return sorted(self.ranked_messages.ranked_messages, key=lambda one: one.order) if self.ranked_messages else []
-
-    @property
-    def parent_message_id(self) -> str | None:
-        """The message that the chosen ones answer."""
         one = self.selected_message or self.selected_messages or self.ranked_messages
-        return None if one is None else one.parent_message_id
+        return [] if one is None else one.chosen
 
 
 O = TypeVar("O")  # noqa: E741 - an object, decoded or raw

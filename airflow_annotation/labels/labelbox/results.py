@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import math
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -20,25 +19,20 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.labels.errors import UnwritableLabelError
-from airflow_annotation.labels.labelbox.answers import Answers, confidence, named, said_in
-from airflow_annotation.labels.labelbox.documents import (
-    groups_of,
-    write_page,
-    write_ranking,
-)
+from airflow_annotation.labels.labelbox.answers import Answers, confidence, find_option, named, said_in
+from airflow_annotation.labels.labelbox.documents import groups_of, write_page, write_ranking
 from airflow_annotation.labels.labelbox.features import Ontology, Question, Tool
-from airflow_annotation.labels.labelbox.kinds import QUESTIONS, TOOLS, kinds_of, row_name
+from airflow_annotation.labels.labelbox.kinds import QUESTIONS, TOOLS, kinds_of
 from airflow_annotation.labels.labelbox.mask_files import rle_to_color_png
-from airflow_annotation.labels.labelbox.tracks import Row, Segment, first_frame, last_frame, segments_of
+from airflow_annotation.labels.labelbox.tracks import Row, first_frame, last_frame, segments_of
 from airflow_annotation.labels.masks import RLE
-from airflow_annotation.labels.submissions import SCORE, attributes_of
+from airflow_annotation.labels.submissions import SCORE, attributes_of, check_inside, row_name
 from airflow_annotation.labels.types import DIRECTION, LABEL_TYPES, LISTS_NO_CLASSES
 
 Record = dict[str, Any]
 
 _WHITE: Final = (255, 255, 255)
 _UUIDS: Final = uuid.UUID("5a6f6f21-3d0c-5d57-8f4e-6c61626c6278")
-_TOLERANCE: Final = 1e-6
 
 
 def results_from_labels(
@@ -117,12 +111,12 @@ class _Writer:
             geometry = self._relationship(row)
         elif row["type"] == "ranking":
             task = write_ranking(row, tool.kind, row_name(row))
-            return {**self._head(row), **named(tool.name, tool.feature_schema_id), **task}
+            return {**self._head(row), **named(tool), **task}
         elif row["type"] == "span":
             geometry = _entity(row)
         else:
             geometry = self._geometry(row) | write_page(row)[0]
-        record = {**self._head(row), **named(tool.name, tool.feature_schema_id), **geometry}
+        record = {**self._head(row), **named(tool), **geometry}
         record["classifications"] = Answers(row).of_object(tool.questions)
         return record | confidence(row)
 
@@ -130,20 +124,15 @@ class _Writer:
         tool = self._tool(rows[0])
         return {
             **self._head(rows[0]),
-            **named(tool.name, tool.feature_schema_id),
-            "segments": [self._write_segment(segment, tool) for segment in segments_of(rows)],
+            **named(tool),
+            "segments": [
+                {"keyframes": [self._write_keyframe(frame, row, tool) for frame, row in segment]}
+                for segment in segments_of(rows)
+            ],
         }
 
-    def _write_segment(self, segment: Segment, tool: Tool) -> Record:
-        keyframes = [
-            {
-                "frame": frame,
-                **self._geometry(row),
-                "classifications": Answers(row).of_object(tool.questions),
-            }
-            for frame, row in segment
-        ]
-        return {"keyframes": keyframes}
+    def _write_keyframe(self, frame: int, row: Row, tool: Tool) -> Record:
+        return {"frame": frame, **self._geometry(row), "classifications": Answers(row).of_object(tool.questions)}
 
     def _write_masks(self, rows: Sequence[Row]) -> Record:
         tool = self._tool(rows[0])
@@ -155,17 +144,18 @@ class _Writer:
                 )
             image = base64.b64encode(rle_to_color_png(self._rle(row), _WHITE)).decode()
             frames += [{"index": frame, "imBytes": image} for frame in range(first_frame(row), last_frame(row) + 1)]
-        instance = {"colorRGB": list(_WHITE), **named(tool.name, tool.feature_schema_id)}
+        instance = {"colorRGB": list(_WHITE), **named(tool)}
         return {**self._head(rows[0]), "masks": {"frames": frames, "instances": [instance]}}
 
     def _tool(self, row: Row) -> Tool:
         drawing = [tool for tool in self._ontology.tools if tool.field == row["field"]]
-        if not drawing or (row.get("label") is None and len(drawing) > 1):
+        if not drawing:
+            known = ", ".join(sorted({tool.field for tool in self._ontology.tools})) or "none"
             raise UnwritableLabelError(
-                f"{row_name(row)} has no class of the project's."
-                if drawing
-                else f"{row_name(row)}: the project draws no such field. Fields that it draws: {self._drawn()}."
+                f"{row_name(row)}: the project draws no such field. Fields that it draws: {known}."
             )
+        if row.get("label") is None and len(drawing) > 1:
+            raise UnwritableLabelError(f"{row_name(row)} has no class of the project's.")
         tool = next((tool for tool in drawing if row.get("label") in (tool.label, None)), None)
         if tool is None:
             raise UnwritableLabelError(
@@ -176,9 +166,6 @@ class _Writer:
                 f"{row_name(row)} is of type {row['type']}, and the project draws the field with the tool {tool.kind}."
             )
         return tool
-
-    def _drawn(self) -> str:
-        return ", ".join(sorted({tool.field for tool in self._ontology.tools})) or "none"
 
     def _geometry(self, row: Row) -> Record:
         if row.get("mask_size"):
@@ -192,12 +179,7 @@ class _Writer:
         size = write_page(row)[1] or self._size
         if size is None:
             raise UnwritableLabelError(f"{row_name(row)}: the width and height of its media in pixels are not known.")
-        reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
-        if not all(math.isfinite(number) and -_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach)):
-            raise UnwritableLabelError(
-                f"{row_name(row)} has coordinates outside its media: {list(numbers)}. They are fractions of the width "
-                "and height, from 0 to 1."
-            )
+        check_inside(numbers, row)
         return [number * side for number, side in zip(numbers, size * 2, strict=False)]
 
     def _rle(self, row: Row) -> RLE:
@@ -219,7 +201,7 @@ class _Writer:
         question = self._question(row)
         record = {
             **self._head(row),
-            **named(question.name, question.feature_schema_id),
+            **named(question),
             "answer": Answers(row).of_row(question),
         }
         if row.get("target") is not None:
@@ -239,7 +221,7 @@ class _Writer:
             answer = Answers(row).of_row(question)
             _, frames = answers.setdefault(msgspec.json.encode(answer), (answer, []))
             frames.append({"start": first_frame(row), "end": last_frame(row)})
-        name = named(question.name, question.feature_schema_id)
+        name = named(question)
         if question.kind == "text":
             texts = [{"value": answer, "frames": frames} for answer, frames in answers.values()]
             yield {**self._head(rows[0]), **name, "answer": texts}
@@ -268,17 +250,12 @@ class _Writer:
         answers = [self._moment(question, answer, rows[0]) | {"frames": held} for answer, held in frames.items()]
         for number, some in enumerate([[one] for one in answers] if question.kind == "radio" else [answers]):
             head = self._head(rows[0], f"{rows[0]['label_id']}.{number}" if number else None)
-            yield {**head, **named(question.name, question.feature_schema_id), "answer": some}
+            yield {**head, **named(question), "answer": some}
 
     def _moment(self, question: Question, answer: str, row: Row) -> Record:
         if question.kind == "text":
             return {"value": answer}
-        option = next((one for one in question.options if one.name == answer), None)
-        if option is None:
-            raise UnwritableLabelError(
-                f"{row_name(row)} answers {question.name!r} with {answer!r}, which the project does not have."
-            )
-        return named(option.name, option.feature_schema_id)
+        return named(find_option(question, answer, row))
 
     def _question(self, row: Row) -> Question:
         question = self._ontology.questions.get(row["field"])
