@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 
 from airflow_annotation.labels.columns import Columns, class_columns
-from airflow_annotation.labels.label_studio.values import Pictures, ReadValues, classes_of
+from airflow_annotation.labels.label_studio.values import Pictures, Values, classes_of
 
 PATH_SEPARATOR: Final = "/"
 """Between the levels of a taxonomy or a nested choice, where a path is one class."""
@@ -193,14 +193,14 @@ def split_path(class_: str) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", name) for name in _NAMES.findall(class_)]
 
 
-CHOICES: Final = ReadValues(_Choices, _choices)
-PAIRS: Final = ReadValues(_Pair, _pairs)
-MESSAGES: Final = ReadValues(_Message, _messages, "message")
-NUMBERS: Final = ReadValues(_Number, _numbers, "number")
-TEXTS: Final = ReadValues(_Text, _texts, "text")
-SPANS: Final = ReadValues(_Span, _spans)
-PATH_SPANS: Final = ReadValues(_PathSpan, _spans)
-TIME_RANGES: Final = ReadValues(_TimeRange, _time_ranges)
+CHOICES: Final = Values(_Choices, _choices)
+PAIRS: Final = Values(_Pair, _pairs)
+MESSAGES: Final = Values(_Message, _messages, "message")
+NUMBERS: Final = Values(_Number, _numbers, "number")
+TEXTS: Final = Values(_Text, _texts, "text")
+SPANS: Final = Values(_Span, _spans)
+PATH_SPANS: Final = Values(_PathSpan, _spans)
+TIME_RANGES: Final = Values(_TimeRange, _time_ranges)
 
 
 class _Answer(msgspec.Struct, gc=False):

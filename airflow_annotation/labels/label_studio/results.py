@@ -341,10 +341,10 @@ class _Writer:
         for numbers in (self._row.get("bbox"), *(self._row.get("points") or ())):
             if numbers is not None:
                 self._check_inside(numbers)
-        write = SHAPES[shape].write
-        if write is None:
+        value = SHAPES[shape].value
+        if value is None or value.write is None:
             raise UnwritableLabelError(f"{self._where} cannot be drawn with {shape} outside of a video.")
-        return write(self._row, self._aspect)
+        return value.write(self._row, self._aspect)
 
     def _check_inside(self, numbers: Sequence[float]) -> None:
         """Refuse what lies outside the media; a turned box may reach out of it."""

@@ -8,9 +8,8 @@ from __future__ import annotations
 from functools import cache
 from typing import Final, NamedTuple
 
-from airflow_annotation.labels.label_studio import answer_values, shapes, values
-from airflow_annotation.labels.label_studio.shapes import WriteShape
-from airflow_annotation.labels.label_studio.values import ReadValues, ValueReader, make_reader
+from airflow_annotation.labels.label_studio import answer_values, values
+from airflow_annotation.labels.label_studio.values import ValueReader, Values, make_reader
 from airflow_annotation.labels.types import LABEL_TYPES
 
 
@@ -20,10 +19,9 @@ class Tag(NamedTuple):
     :param name: as a config has it. With ``Labels`` at the end, a shape's tag has classes of its own; without, classes
         come from a ``Labels`` tag beside it, if from anywhere
     :param types: the types of label that its records can be; records are of the first where they do not say more
-    :param value: what a record of it holds, and what makes columns of that; None for records of many frames, see
+    :param value: what a record of it holds, and what reads and writes that; None for records of many frames, see
         :mod:`airflow_annotation.labels.label_studio.video`
     :param classes: the key of the value that holds the answer, where it is not the one that the tag's name says
-    :param write: makes the value of a shape's record from a row
     :param record: the type of its records, where it is not the tag's name
     :param has_named: whether there is a tag of a shape with ``Labels`` at its end
     :param in_video: whether one record of it is many rows
@@ -31,9 +29,8 @@ class Tag(NamedTuple):
 
     name: str
     types: tuple[str, ...]
-    value: ReadValues | None = None
+    value: Values | None = None
     classes: str | None = None
-    write: WriteShape | None = None
     record: str | None = None
     has_named: bool = True
     in_video: bool = False
@@ -53,15 +50,15 @@ class Tag(NamedTuple):
 TAGS: Final[dict[str, Tag]] = {
     tag.name.lower(): tag
     for tag in (
-        Tag("Rectangle", ("detection",), values.BOXES, write=shapes.write_rectangle),
-        Tag("Ellipse", ("ellipse",), values.ELLIPSES, write=shapes.write_ellipse),
-        Tag("Polygon", ("polygon",), values.POLYGONS, write=shapes.write_polygon),
-        Tag("Vector", ("polyline", "polygon"), values.VECTORS, write=shapes.write_vector),
-        Tag("KeyPoint", ("keypoint",), values.POINTS, write=shapes.write_keypoint),
-        Tag("Brush", ("instance", "segmentation"), values.BRUSHES, write=shapes.write_brush),
-        Tag("Bitmask", ("instance", "segmentation"), values.BITMASKS, write=shapes.write_bitmask),
-        Tag("Ocr", ("detection",), values.OCR_BOXES, write=shapes.write_ocr_box),
-        Tag("MagicWand", ("instance", "segmentation"), values.BRUSHES, write=shapes.write_brush, has_named=False),
+        Tag("Rectangle", ("detection",), values.BOXES),
+        Tag("Ellipse", ("ellipse",), values.ELLIPSES),
+        Tag("Polygon", ("polygon",), values.POLYGONS),
+        Tag("Vector", ("polyline", "polygon"), values.VECTORS),
+        Tag("KeyPoint", ("keypoint",), values.POINTS),
+        Tag("Brush", ("instance", "segmentation"), values.BRUSHES),
+        Tag("Bitmask", ("instance", "segmentation"), values.BITMASKS),
+        Tag("Ocr", ("detection",), values.OCR_BOXES),
+        Tag("MagicWand", ("instance", "segmentation"), values.BRUSHES, has_named=False),
         Tag("Choices", ("classification", "classifications"), answer_values.CHOICES, "choices"),
         Tag("Taxonomy", ("classifications", "classification", "span"), answer_values.CHOICES, "taxonomy"),
         Tag("Number", ("scalar",), answer_values.NUMBERS, "number"),

@@ -14,8 +14,8 @@ import numpy as np
 
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.sequences import Track, track_to_sequence
-from airflow_annotation.labels.label_studio.shapes import path_vertices
 from airflow_annotation.labels.label_studio.tags import tags_of
+from airflow_annotation.labels.label_studio.values import path_vertices
 from airflow_annotation.labels.label_studio.video import ENABLED
 from airflow_annotation.labels.submissions import attributes_of
 from airflow_annotation.labels.video import STRAIGHT, Frames

@@ -1,4 +1,4 @@
-"""The ``value`` of a Label Studio record, by the record's type, as columns of the ``labels`` table: what is drawn.
+"""The ``value`` of a Label Studio record of what is drawn, as columns of the ``labels`` table, and from a row of it.
 
 What is not drawn is in :mod:`airflow_annotation.labels.label_studio.answer_values`. Values of one type are decoded
 together and become whole columns. Label Studio counts in percent of the media's size, the tables in fractions. The
@@ -8,7 +8,8 @@ formats are described with each tag at https://labelstud.io/tags/.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -24,9 +25,15 @@ from airflow_annotation.labels.columns import (
     mask_columns,
     points_column,
 )
+from airflow_annotation.labels.errors import UnwritableLabelError
 from airflow_annotation.labels.geometry import to_center
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
-from airflow_annotation.labels.masks import bitmask_to_rle, brush_to_rle
+from airflow_annotation.labels.masks import RLE, bitmask_to_rle, brush_to_rle, rle_to_bitmask, rle_to_brush
+from airflow_annotation.labels.media import split_target
+
+Row = Mapping[str, Any]
+WriteShape = Callable[[Row, float], dict[str, Any]]
+"""Takes a row and the media's width divided by its height, returns the value of its record without the classes."""
 
 _PERCENT: Final = 100
 
@@ -130,6 +137,9 @@ class Pictures(NamedTuple):
     budget: MaskBudget = DEFAULT_BUDGET
 
 
+# Reading
+
+
 def _boxes(values: Sequence[_Box], _: Pictures) -> Columns:
     sides = [side for value in values for side in (value.x, value.y, value.width, value.height)]
     numbers = pa.array(sides, pa.float64()).to_numpy()
@@ -220,27 +230,101 @@ def classes_of(values: Sequence[Any]) -> Columns:
     return class_columns([value.classes for value in values])
 
 
-class ReadValues(NamedTuple):
-    """How the values of some tags are read.
+# Writing
+
+
+def _write_rectangle(row: Row, _: float) -> dict[str, Any]:
+    """Write a box, rotated or not."""
+    x, y, width, height = row["bbox"]
+    rotation = row.get("rotation") or 0.0
+    return {"x": x * 100, "y": y * 100, "width": width * 100, "height": height * 100, "rotation": rotation}
+
+
+def _write_ocr_box(row: Row, _: float) -> dict[str, Any]:
+    """Write a box around a text on a page."""
+    page = split_target(row.get("target") or "")[1]
+    text = {} if row.get("text") is None else {"ocrtext": row["text"]}
+    return {**_write_rectangle(row, _), **text, **({} if page is None else {"pageIndex": page})}
+
+
+def _write_ellipse(row: Row, aspect: float) -> dict[str, Any]:
+    """Write an ellipse. Label Studio turns it about its middle, the table about the top left corner of its box."""
+    x, y, width, height = row["bbox"]
+    rotation = row.get("rotation") or 0.0
+    cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+    middle_x = x + width / 2 * cos - height / 2 * sin / aspect
+    middle_y = y + width / 2 * sin * aspect + height / 2 * cos
+    radii = {"radiusX": width * 50, "radiusY": height * 50}
+    return {"x": middle_x * 100, "y": middle_y * 100, **radii, "rotation": rotation}
+
+
+def _write_polygon(row: Row, _: float) -> dict[str, Any]:
+    """Write a closed path."""
+    return {"points": [[x * 100, y * 100] for x, y in row["points"]], "closed": True}
+
+
+def _write_vector(row: Row, _: float) -> dict[str, Any]:
+    """Write a path, open or closed."""
+    return {"vertices": path_vertices(row), "closed": row["type"] == "polygon"}
+
+
+def path_vertices(row: Row) -> list[dict[str, Any]]:
+    """Return the points of a row as vertices, in percent; all rows of an object give them the same names."""
+    name = row["label_id"] if row.get("track_id") is None else row["track_id"]
+    names = [f"{name}-{number}" for number in range(len(row["points"]))]
+    return [
+        {"id": name, "x": x * 100, "y": y * 100, "isBezier": False, "prevPointId": before}
+        for name, before, (x, y) in zip(names, [None, *names], row["points"], strict=False)
+    ]
+
+
+def _write_keypoint(row: Row, _: float) -> dict[str, Any]:
+    """Write a point; its width is that of the dot that people see, in percent.
+
+    :raises UnwritableLabelError: the row has several points
+    """
+    if len(row["points"]) != 1:
+        raise UnwritableLabelError(f"Label {row.get('label_id')!r} has {len(row['points'])} points; a region has one.")
+    ((x, y),) = row["points"]
+    return {"x": x * 100, "y": y * 100, "width": 0.5}
+
+
+def _write_brush(row: Row, _: float) -> dict[str, Any]:
+    """Write a mask as Label Studio's RLE."""
+    return {"format": "rle", "rle": rle_to_brush(RLE(tuple(row["mask_size"]), row["mask_counts"]))}
+
+
+def _write_bitmask(row: Row, _: float) -> dict[str, Any]:
+    """Write a mask as an image."""
+    return {"imageDataURL": rle_to_bitmask(RLE(tuple(row["mask_size"]), row["mask_counts"]))}
+
+
+# Values
+
+
+class Values(NamedTuple):
+    """How the values of some tags are read and written.
 
     :param struct: what each of them is
     :param columns: turns decoded values into columns
     :param answer: the member of ``struct`` that the tags call by names of their own
+    :param write: makes the value of a shape from a row
     """
 
     struct: type[msgspec.Struct]
     columns: Callable[[Sequence[Any], Pictures], Columns]
     answer: str = "classes"
+    write: WriteShape | None = None
 
 
-BOXES: Final = ReadValues(_Box, _boxes)
-ELLIPSES: Final = ReadValues(_Ellipse, _ellipses)
-POLYGONS: Final = ReadValues(_Polygon, _polygons)
-VECTORS: Final = ReadValues(_Vector, _vectors)
-POINTS: Final = ReadValues(_Point, _keypoints)
-BRUSHES: Final = ReadValues(_Brush, _brushes)
-BITMASKS: Final = ReadValues(_Bitmask, _bitmasks)
-OCR_BOXES: Final = ReadValues(_OcrBox, _ocr_boxes)
+BOXES: Final = Values(_Box, _boxes, write=_write_rectangle)
+ELLIPSES: Final = Values(_Ellipse, _ellipses, write=_write_ellipse)
+POLYGONS: Final = Values(_Polygon, _polygons, write=_write_polygon)
+VECTORS: Final = Values(_Vector, _vectors, write=_write_vector)
+POINTS: Final = Values(_Point, _keypoints, write=_write_keypoint)
+BRUSHES: Final = Values(_Brush, _brushes, write=_write_brush)
+BITMASKS: Final = Values(_Bitmask, _bitmasks, write=_write_bitmask)
+OCR_BOXES: Final = Values(_OcrBox, _ocr_boxes, write=_write_ocr_box)
 
 
 class ValueReader(NamedTuple):
@@ -271,7 +355,7 @@ class ValueReader(NamedTuple):
         return columns
 
 
-def make_reader(type_: str, values: ReadValues, answer: str) -> ValueReader:
+def make_reader(type_: str, values: Values, answer: str) -> ValueReader:
     """Make the reader of a record type.
 
     :param type_: the ``labels`` table's type of such a record
