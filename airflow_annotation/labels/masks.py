@@ -20,14 +20,11 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from airflow_annotation.labels.arrays import IntArray
+from airflow_annotation.labels.brush_stream import HEADER_BITS, pixel_toggles
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.png import opaque, read_png
 
-UIntArray = npt.NDArray[np.uint32]
-
-_HEADER_BITS: Final = 53
 _LENGTH_BITS: Final = np.array([3, 4, 8, 16])
-_CHUNK_BYTES: Final = 1 << 14
 _DATA_URL: Final = "data:image/png;base64,"
 
 
@@ -138,7 +135,7 @@ def brush_to_rle(brush: Sequence[int], width: int, height: int, budget: MaskBudg
         data = np.frombuffer(bytes(brush), np.uint8)
     except (TypeError, ValueError) as error:
         raise ValueError("A brush RLE is a list of bytes, numbers from 0 to 255.") from error
-    if len(data) * 8 < _HEADER_BITS:
+    if len(data) * 8 < HEADER_BITS:
         raise ValueError(f"A brush RLE of {len(data)} bytes is too short to have a header.")
     total = int.from_bytes(data[:4].tobytes(), "big")
     settings = int.from_bytes(data[4:7].tobytes(), "big") >> 3
@@ -150,7 +147,7 @@ def brush_to_rle(brush: Sequence[int], width: int, height: int, budget: MaskBudg
         )
     if value_bits > 8:
         raise ValueError(f"The brush RLE has values of {value_bits} bits, colors have 8.")
-    pixels = _pixel_toggles(data, total, value_bits, sizes)
+    pixels = pixel_toggles(data, total, value_bits, sizes)
     return toggles_to_rle(transpose_toggles(pixels, width, height, budget), width, height)
 
 
@@ -178,72 +175,10 @@ def rle_to_brush(rle: RLE) -> list[int]:
     codes = (4 + choices << bits + 8) | (lengths - 1 << 8) | np.repeat(values, blocks)
     header = total << 21 | 7 << 16 | 2 << 12 | 3 << 8 | 7 << 4 | 15
     codes = np.concatenate([[header], codes])
-    bits = np.concatenate([[_HEADER_BITS], bits + 11])
+    bits = np.concatenate([[HEADER_BITS], bits + 11])
     shifts = np.repeat(np.cumsum(bits), bits) - 1 - np.arange(bits.sum())
     brush: list[int] = np.packbits((np.repeat(codes, bits) >> shifts & 1).astype(np.uint8)).tolist()
     return brush
-
-
-def _pixel_toggles(data: npt.NDArray[np.uint8], total: int, value_bits: int, sizes: IntArray) -> IntArray:
-    """Return where the alpha channel of a brush RLE goes from 0 to more and back, in pixels."""
-    # The 32 bits from each byte on hold a block's head at any bit of that byte: 7 + 3 + 16 at most.
-    padded = np.concatenate([data, np.zeros(3, np.uint8)])
-    windows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, 4)).view(">u4").ravel()
-    windows = windows.astype(np.uint32)
-
-    places = _block_places(windows, value_bits, sizes)
-    is_run, size, length = _block_heads(windows[places >> 3] << (places & 7).astype(np.uint32), sizes)
-    size, length = size.astype(np.int64), length.astype(np.int64)
-    ends = np.cumsum(length)
-    count = int(np.searchsorted(ends, total)) + 1
-    if count > len(ends) or ends[count - 1] != total:
-        raise ValueError(f"The brush RLE does not hold the {total} values that it announces: it is cut off or damaged.")
-    places, is_run, size, length = places[:count], is_run[:count], size[:count], length[:count]
-
-    # One row for each value that is written out: where it begins in the image, and where in the stream.
-    written = np.where(is_run, 1, length)
-    nth = np.arange(written.sum()) - np.repeat(np.cumsum(written) - written, written)
-    starts = np.repeat(ends[:count] - length, written) + nth
-    places = np.repeat(places + 3 + size, written) + nth * value_bits
-    if places[-1] + value_bits > len(data) * 8:
-        raise ValueError(f"The brush RLE does not hold the {total} values that it announces: it is cut off.")
-    values = windows[places >> 3] << (places & 7).astype(np.uint32) >> np.uint32(32 - value_bits)
-
-    # Alpha is the last of the four channels, so a value from place s on is the alpha of the pixels from s // 4 on.
-    pixels = starts // 4
-    seen = np.diff(pixels, append=total // 4) > 0
-    painted = values[seen] > 0
-    toggles: IntArray = pixels[seen][np.diff(painted, prepend=False)]
-    return toggles
-
-
-def _block_places(windows: UIntArray, value_bits: int, sizes: IntArray) -> IntArray:
-    """Return the bit at which each block begins."""
-    # Where a block ends is only known from its head. So the length of a block is worked out for every bit as if one
-    # began there, all at once; then one walk from block to block picks the real ones. By chunks, to bound the memory.
-    found = []
-    place = _HEADER_BITS
-    for start in range(0, len(windows), _CHUNK_BYTES):
-        first, chunk = start * 8, windows[start : start + _CHUNK_BYTES]
-        if place >= first + len(chunk) * 8:
-            continue
-        heads = (chunk[:, None] << np.arange(8, dtype=np.uint32)).ravel()
-        is_run, size, length = _block_heads(heads, sizes)
-        steps = (np.where(is_run, 1, length) * value_bits + size + 3).data
-        places = []
-        at, end = place - first, len(steps)
-        while at < end:
-            places.append(at)
-            at += steps[at]
-        found.append(np.array(places) + first)
-        place = at + first
-    return np.concatenate(found) if found else np.empty(0, np.int64)
-
-
-def _block_heads(heads: UIntArray, sizes: IntArray) -> tuple[npt.NDArray[np.bool_], UIntArray, UIntArray]:
-    """Return whether the blocks that begin with these 32 bits are runs, the bits of their lengths, and these."""
-    size = sizes.astype(np.uint32)[heads >> 29 & 3]
-    return heads >> 31 == 1, size, (heads << 3 >> (32 - size)) + 1
 
 
 # Bitmasks
