@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from airflow_annotation.formats.dataset_options import DatasetOptions
+from airflow_annotation.labels.agreement.submissions import changed_at
 from airflow_annotation.labels.tables import NOT_SUBMITTED
 
 
@@ -18,13 +19,12 @@ def annotation_keys(rows: pa.RecordBatch) -> pa.Array:
 
 def choose_annotations(annotations: pa.RecordBatch, options: DatasetOptions) -> tuple[set[str], pa.Array]:
     """Return the items that something was submitted for, and the submissions that count, by their keys."""
-    times = pc.coalesce(annotations.column("updated_at"), annotations.column("created_at"))
     rows = zip(
         annotations.column("item_id").to_pylist(),
         annotations.column("origin").to_pylist(),
         annotations.column("status").to_pylist(),
         annotations.column("ground_truth").to_pylist(),
-        pc.fill_null(times.cast(pa.int64()), 0).to_pylist(),
+        changed_at(annotations).tolist(),
         annotation_keys(annotations).to_pylist(),
         strict=True,
     )

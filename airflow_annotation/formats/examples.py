@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
@@ -150,12 +151,12 @@ def write_examples(
         return {"examples": [index.finish()], "labels": labels}
 
 
+@dataclass
 class _SplitFile:
-    def __init__(self, path: str, file: HashingFile) -> None:
-        self.path = path
-        self.file = file
-        self.lines = 0
-        self.labels = 0
+    path: str
+    file: HashingFile
+    lines: int = 0
+    labels: int = 0
 
     def write(self, example: Example) -> None:
         self.file.write(example.lines.encode())

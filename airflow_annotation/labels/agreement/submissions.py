@@ -32,11 +32,7 @@ class Submissions(msgspec.Struct, frozen=True, dict=True):
     @cached_property
     def annotators(self) -> list[str | None]:
         """Who made each submission: for a prediction its model version, None where that is not known."""
-        names: list[str | None] = pc.if_else(
-            pc.equal(self.annotations.column("origin"), "prediction"),
-            self.annotations.column("model_version"),
-            self.annotations.column("annotator"),
-        ).to_pylist()
+        names: list[str | None] = _annotators(self.annotations).to_pylist()
         return names
 
     @cached_property
@@ -82,7 +78,7 @@ def choose_submissions(batch: LabelTables, *, include_predictions: bool = False)
     item = pc.index_in(rows.column("item_id"), value_set=batch.items.column("item_id"))
     rows, item = rows.filter(pc.is_valid(item)), item.drop_null().to_numpy().astype(np.int64)
     by_model = pc.equal(rows.column("origin"), "prediction")
-    names = pc.if_else(by_model, rows.column("model_version"), rows.column("annotator"))
+    names = _annotators(rows)
     # People come before models, and those without a name last: each of these is somebody else.
     name = _ranks(names, "dense") + by_model.to_numpy(zero_copy_only=False) * (len(rows) + 1)
     nameless = names.is_null().to_numpy(zero_copy_only=False)
@@ -108,6 +104,11 @@ def choose_submissions(batch: LabelTables, *, include_predictions: bool = False)
         item,
         owner.drop_null().to_numpy().astype(np.int64),
     )
+
+
+def _annotators(annotations: pa.RecordBatch) -> pa.Array:
+    by_model = pc.equal(annotations.column("origin"), "prediction")
+    return pc.if_else(by_model, annotations.column("model_version"), annotations.column("annotator"))
 
 
 def changed_at(annotations: pa.RecordBatch) -> IntArray:

@@ -145,8 +145,9 @@ def find_item_key(row: Described, namespace: str = "") -> str:
 
 
 def _key(row: Described, attached: Mapping[str, Any], namespace: str) -> str:
-    uri = _text(attached, MEDIA_URI) or _uri(row)
-    return _text(attached, ITEM_KEY) or _given_key(row, namespace) or uri or row.data_row.id
+    global_key = row.data_row.global_key
+    given = item_key_of(global_key, namespace) if global_key else row.data_row.external_id
+    return _text(attached, ITEM_KEY) or given or _text(attached, MEDIA_URI) or _uri(row) or row.data_row.id
 
 
 def _attached(row: Described) -> dict[str, Any]:
@@ -162,11 +163,6 @@ def _uri(row: Described) -> str | None:
     """Return where the media is; None where the data row is the text itself."""
     row_data = row.data_row.row_data
     return row_data if row_data is not None and _URI.match(row_data) else None
-
-
-def _given_key(row: Described, namespace: str) -> str | None:
-    global_key = row.data_row.global_key
-    return item_key_of(global_key, namespace) if global_key else row.data_row.external_id
 
 
 def _media_type(mime_type: str | None) -> str | None:
