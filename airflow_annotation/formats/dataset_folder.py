@@ -39,10 +39,7 @@ class DatasetFolder:
     """
 
     def __init__(
-        self,
-        folder: ObjectStoragePath,
-        item_files: ItemFiles | None = None,
-        landed_media: LandedMedia | None = None,
+        self, folder: ObjectStoragePath, item_files: ItemFiles | None = None, landed_media: LandedMedia | None = None
     ) -> None:
         self.folder = folder
         self._landed_media = landed_media

@@ -205,11 +205,7 @@ def _pose(one: LabeledObject, image: LabeledImage, classes: DatasetClasses) -> s
     return " ".join([str(one.class_index), *numbers, *points])
 
 
-_WRITERS: Final[dict[str, _Write]] = {
-    "obb": _obb,
-    "segment": _segment,
-    "pose": _pose,
-}
+_WRITERS: Final[dict[str, _Write]] = {"obb": _obb, "segment": _segment, "pose": _pose}
 
 
 def _line(class_index: int, path: Path) -> str:

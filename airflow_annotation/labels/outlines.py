@@ -11,13 +11,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from airflow_annotation.labels.arrays import FloatArray, IntArray
-from airflow_annotation.labels.masks import (
-    RLE,
-    merge_rles,
-    rle_to_toggles,
-    toggles_to_rle,
-    transpose_toggles,
-)
+from airflow_annotation.labels.masks import RLE, merge_rles, rle_to_toggles, toggles_to_rle, transpose_toggles
 
 
 def polygons_to_rle(polygons: Sequence[Sequence[npt.ArrayLike]], width: int, height: int) -> RLE:

@@ -177,10 +177,7 @@ def _track_iou(left: list[Row], right: list[Row], size: tuple[int, int]) -> floa
         frames = np.unique(np.concatenate([_frames(rows) for rows in sides]))
         boxes = [
             boxes_at(
-                np.array([row["frame"] for row in rows]),
-                np.array([row["bbox"] for row in rows]),
-                _until(rows),
-                frames,
+                np.array([row["frame"] for row in rows]), np.array([row["bbox"] for row in rows]), _until(rows), frames
             )
             for rows in sides
         ]

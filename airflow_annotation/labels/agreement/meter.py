@@ -26,11 +26,7 @@ from airflow_annotation.labels.agreement.answers import (
 from airflow_annotation.labels.agreement.items import ItemAgreement, item_rows
 from airflow_annotation.labels.agreement.matching import match_objects
 from airflow_annotation.labels.agreement.objects import DEFAULT_SIGMA, find_objects, is_interval
-from airflow_annotation.labels.agreement.submissions import (
-    Submissions,
-    choose_submissions,
-    count_within,
-)
+from airflow_annotation.labels.agreement.submissions import Submissions, choose_submissions, count_within
 from airflow_annotation.labels.agreement.tally import ALL, ChoiceTally, NumberTally, RatingTally, Tally
 from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.schema import LabelSchema

@@ -98,11 +98,7 @@ def choose_submissions(batch: LabelTables, *, include_predictions: bool = False)
     else:
         owner = pc.index_in(_keys(labels), value_set=_keys(rows))
     return Submissions(
-        batch.items,
-        rows,
-        _filtered(labels, pc.is_valid(owner)),
-        item,
-        owner.drop_null().to_numpy().astype(np.int64),
+        batch.items, rows, _filtered(labels, pc.is_valid(owner)), item, owner.drop_null().to_numpy().astype(np.int64)
     )
 
 

@@ -36,14 +36,7 @@ from airflow_annotation.labels.consensus.rows import (
 )
 from airflow_annotation.labels.consensus.shapes import PARENT, Ids, merge_objects, vote_on_pixels
 from airflow_annotation.labels.consensus.spans import merge_spans
-from airflow_annotation.labels.consensus.votes import (
-    Vote,
-    majority,
-    majority_of_each,
-    median,
-    medoid,
-    merge_rankings,
-)
+from airflow_annotation.labels.consensus.votes import Vote, majority, majority_of_each, median, medoid, merge_rankings
 from airflow_annotation.labels.masks import RLE, rle_area
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import ANNOTATIONS, LABELS, LabelTables

@@ -89,8 +89,7 @@ def _places(objects: Objects, member: int) -> list[int]:
 def _base(electorate: Electorate, cluster: Cluster, submissions: Sequence[int]) -> int:
     """Return the place of the member that is most like the others, of several such ones the last changed."""
     return max(
-        range(len(submissions)),
-        key=lambda at: (round(cluster.likeness[at], 9), electorate.recency[submissions[at]]),
+        range(len(submissions)), key=lambda at: (round(cluster.likeness[at], 9), electorate.recency[submissions[at]])
     )
 
 

@@ -20,15 +20,7 @@ from airflow_annotation.labels.label_studio.tags import SHAPES, TAGS, tags_of
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 from airflow_annotation.labels.media_types import DEFAULT_COLUMNS, ROWS, ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelAttribute, LabelField, LabelSchema
-from airflow_annotation.labels.types import (
-    MESSAGES,
-    OF_FIELD,
-    OTHER,
-    REGION_TYPES,
-    RELATIONS,
-    SHAPE_TYPES,
-    TIMED_TYPES,
-)
+from airflow_annotation.labels.types import MESSAGES, OF_FIELD, OTHER, REGION_TYPES, RELATIONS, SHAPE_TYPES, TIMED_TYPES
 
 _SPAN_TAGS: Final = {
     "Text": "Labels",
@@ -55,11 +47,7 @@ _NOT_A_NAME: Final = re.compile(r"[+-]?(\d[\d_]*)?\.?\d*([eE][+-]?\d+)?|true|fal
 
 
 def label_config_from_schema(
-    schema: LabelSchema,
-    *,
-    media_type: str | None = None,
-    frame_rate: float | None = None,
-    columns: Sequence[str] = (),
+    schema: LabelSchema, *, media_type: str | None = None, frame_rate: float | None = None, columns: Sequence[str] = ()
 ) -> str:
     """Compile a label schema to a labeling config.
 

@@ -199,11 +199,7 @@ class _Writer:
     def _write_answer(self, row: Row) -> Record:
         _check_untimed(row)
         question = self._question(row)
-        record = {
-            **self._head(row),
-            **named(question),
-            "answer": Answers(row).of_row(question),
-        }
+        record = {**self._head(row), **named(question), "answer": Answers(row).of_row(question)}
         if row.get("target") is not None:
             record["messageId"] = row["target"]
         # What was written has its confidence beside it, what was chosen in each choice: see Answers.of_row.
