@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar, overload
 
 import httpx
@@ -114,6 +116,15 @@ class Answer(Generic[T]):
     def _keep(self, response: httpx.Response) -> None:
         if response.is_success:
             self._found[:] = [self._read(response)]
+
+
+def answered_at(response: httpx.Response) -> datetime | None:
+    """Return when the server answered, by its own clock, in whole seconds; None where it does not say."""
+    try:
+        time = parsedate_to_datetime(response.headers.get("date", ""))
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
 
 
 def page_name(response: httpx.Response) -> str:

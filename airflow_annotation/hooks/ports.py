@@ -42,8 +42,9 @@ class ItemChanges(NamedTuple):
 
     :param states: of the items that may have changed, batches with the columns of
         :data:`~airflow_annotation.labels.tables.ITEM_STATES`
-    :param counts: what the tool has by now, of all items: how many ``items``, how many of a status (``labeled``), and
-        the sums of ``annotation_count`` and ``prediction_count``; those of them that the tool can say
+    :param counts: what the tool has by now, of all items: how many ``items``, how many of a status (``labeled``) or of
+        several together (``unlabeled|partial``), and the sums of ``annotation_count`` and ``prediction_count``; what
+        the tool can say of these
     """
 
     states: Sequence[pa.RecordBatch]

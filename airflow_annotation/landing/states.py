@@ -70,7 +70,7 @@ def compare_changes(
         _count(sums, rest)
         untouched += len(rest)
         old.append(states.filter(is_listed))
-    if any(sums[name] != count for name, count in counts.items()):
+    if any(sum(sums[part] for part in name.split("|")) != count for name, count in counts.items()):
         return None
     changed, _, same = _compare(new, pa.concat_tables([ITEM_STATES.empty_table(), *old]).combine_chunks())
     return changed, untouched + same

@@ -13,17 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pyarrow as pa
 import pytest
-from msgspec.structs import replace
 
-from airflow_annotation.datasets.results import LandingResult
-from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.labels.tables import ITEM_STATES, TABLES_VERSION
-from airflow_annotation.landing.listing import Listing
-from airflow_annotation.landing.plan import LandingPlan
-from airflow_annotation.landing.refresh import Landed
-from airflow_annotation.landing.spool import Spool
-from airflow_annotation.transfers.base import AnnotationsTransfer
+from airflow_annotation.labels.tables import ITEM_STATES
 from tests.support.connections import airflow_connection
+from tests.support.shelf import Shelf
 from tests.support.task_context import task_context
 
 ITEMS = 1_000_000
@@ -77,20 +70,6 @@ class SimulatedLabelStudio(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-class Shelf(AnnotationsTransfer):
-    """A destination that has landed all of it."""
-
-    landed: Landed
-
-    def find_landed(self, _: AnnotationProject) -> Landed | None:
-        return self.landed
-
-    def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
-        assert landing.listing is not None
-        self.landed = replace(self.landed, listing=landing.listing)
-        return {"rows": spool.rows}
-
-
 def landed_states() -> Iterator[pa.RecordBatch]:
     of_status = {"labeled": LABELED, "partial": PARTIAL, "skipped": SKIPPED}
     first = 1
@@ -119,28 +98,13 @@ def conn_id() -> Iterator[str]:
 
 def test_a_quiet_night_of_a_million_items_takes_ten_requests(conn_id: str) -> None:
     transfer = Shelf(task_id="land", project="1", annotation_conn_id=conn_id)
-    project = transfer.hook.get_project("1")
-    mark = transfer.hook.mark_changes("1")
-    assert mark is not None
-    schema = transfer.hook.get_label_schema("1")
-    now = datetime.now(timezone.utc)
-    transfer.landed = Landed(
-        version="1",
-        run_key=project.run_key,
-        tables_version=TABLES_VERSION,
-        label_schema=schema.to_dict(),
-        label_schema_digest=schema.digest(),
-        settings=transfer.settings,
-        full_at=now,
-        read_states=landed_states,
-        listing=Listing(now - timedelta(hours=23), mark),
-    )
+    listed = transfer.put("1", landed_states)
     SimulatedLabelStudio.requests.clear()
     landed = transfer.execute(task_context())
     assert (landed["changed_items"], landed["removed_items"], landed["unchanged_items"]) == (0, 0, ITEMS)
     assert len(SimulatedLabelStudio.requests) <= 10, SimulatedLabelStudio.requests
     assert transfer.landed.listing is not None
-    assert transfer.landed.listing.full_at == now - timedelta(hours=23), "no items were listed"
+    assert transfer.landed.listing.full_at == listed, "no items were listed"
 
 
 @pytest.mark.parametrize(("ahead", "is_listed"), [(timedelta(minutes=50), False), (timedelta(minutes=70), True)])

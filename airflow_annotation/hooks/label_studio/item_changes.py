@@ -11,13 +11,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import httpx
 import msgspec
 
-from airflow_annotation.hooks.answers import decode_json
+from airflow_annotation.hooks.answers import answered_at, decode_json
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.item_filters import OF_STATUSES, TIME_FORMAT
 from airflow_annotation.hooks.label_studio.item_states import list_states_of, list_states_where
@@ -65,7 +64,7 @@ def mark_changes(client: LabelStudioClient, project_id: str) -> dict[str, Any] |
     path = project_path(project_id)
 
     def read(response: httpx.Response) -> tuple[TaskPage[Task], datetime | None]:
-        return decode_json(response, TaskPage[Task]), _time_of(response)
+        return decode_json(response, TaskPage[Task]), answered_at(response)
 
     query = task_query(project_id, [HAS_DRAFTS], page_size=_DRAFTED)
     drafted, time = client.read_with("GET", TASKS_PATH, read, params=query)
@@ -121,12 +120,3 @@ def _count_items(client: LabelStudioClient, project_id: str) -> Iterator[tuple[s
     for status in ("labeled", "partial", "skipped"):
         conditions = OF_STATUSES[frozenset({status})]
         yield status, list_page(client, project_id, Task, conditions, page_size=1).total
-
-
-def _time_of(response: httpx.Response) -> datetime | None:
-    """Return when the server answered, by its own clock."""
-    try:
-        time = parsedate_to_datetime(response.headers.get("date", ""))
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, overload
 
@@ -17,7 +18,7 @@ import httpx
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationRequestError
-from airflow_annotation.hooks.answers import Answer, garbled, is_web_page, reading
+from airflow_annotation.hooks.answers import Answer, answered_at, garbled, is_web_page, reading
 from airflow_annotation.hooks.errors import connection_error
 from airflow_annotation.hooks.labelbox.errors import (
     TOOL,
@@ -39,6 +40,8 @@ T = TypeVar("T")
 
 CONCURRENCY: Final = 16
 """Requests that may be under way at once where the connection does not say it: Labelbox runs on many machines."""
+
+_CLOCK: Final = "query AskTime { user { id } }"
 
 _UPLOAD: Final = """mutation UploadFile($file: Upload!, $contentLength: Int!, $sign: Boolean) {
     uploadFile(file: $file, contentLength: $contentLength, sign: $sign) { url }
@@ -138,6 +141,15 @@ class LabelboxClient:
             return read_field(response, data, "", dict[str, type_ | None]), refused
 
         return await self._apost(read, document, variables)
+
+    def ask_time(self) -> datetime | None:
+        """Ask for the time by Labelbox's own clock, in whole seconds; None where it does not say."""
+
+        def read(response: httpx.Response) -> datetime | None:
+            read_graphql(response, self.endpoint)
+            return answered_at(response)
+
+        return self._post(read, **self._graphql(_CLOCK, {}))
 
     def _reader(self, field: str, type_: Any) -> Callable[[httpx.Response], Any]:
         return lambda response: read_field(response, read_graphql(response, self.endpoint), field, type_)

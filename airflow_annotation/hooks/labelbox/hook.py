@@ -28,6 +28,7 @@ from airflow_annotation.hooks.connection_fields import (
 )
 from airflow_annotation.hooks.labelbox import progress, projects
 from airflow_annotation.hooks.labelbox.client import CONCURRENCY, LabelboxClient, checked_url
+from airflow_annotation.hooks.ports import ItemChanges
 from airflow_annotation.hooks.storages import Storage, StorageSync
 from airflow_annotation.hooks.tool_hook import ProgressReader, ToolHook
 from airflow_annotation.labels.item_filter import ItemFilter
@@ -327,6 +328,20 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
 
         fitting = None if items is None else RowFilter(self.client, project_id, items, namespace=self._namespace)
         return list_item_states(self.client, project_id, fitting)
+
+    def mark_changes(self, project_id: str) -> dict[str, Any] | None:  # noqa: ARG002 - what other tools ask for
+        """Ask for what :meth:`list_changes` has to know of now. See :meth:`AnnotationHook.mark_changes`."""
+        from airflow_annotation.hooks.labelbox.item_changes import mark_changes
+
+        return mark_changes(self.client)
+
+    def list_changes(
+        self, project_id: str, before: Mapping[str, Any], now: Mapping[str, Any], *, include_predictions: bool = False
+    ) -> ItemChanges | None:
+        """List the data rows with activity since. See :meth:`AnnotationHook.list_changes`."""
+        from airflow_annotation.hooks.labelbox.item_changes import list_changes
+
+        return list_changes(self.client, project_id, before, now, include_predictions=include_predictions)
 
     def get_last_change(self, project_id: str) -> datetime | None:
         """Ask when the project was last worked on. See :meth:`AnnotationHook.get_last_change`."""

@@ -63,7 +63,7 @@ class RowFilter:
             always |= {"workflow_status": _QUEUES[status]} if status in _QUEUES else {}
         if self._items.asks_when_completed:
             bounds = (self._items.completed_after, math.floor), (self._items.completed_before, math.ceil)
-            always["label_created_at"] = [_seconds(time, round_) for time, round_ in bounds]
+            always["label_created_at"] = [whole_seconds(time, round_) for time, round_ in bounds]
         if self._keys and len(self._keys) <= FILTERED_ROWS:
             yield always | {"global_keys": [global_key_of(key, self._namespace) for key in sorted(self._keys)]}
         if self._keys is None or self._unseen_keys:  # keys of data rows that have no global key
@@ -115,8 +115,8 @@ def _find_batches(client: LabelboxClient, project_id: str, names: Sequence[str])
     return [uid for uid, name in batches.items() if uid in names or name in names]
 
 
-def _seconds(time: datetime | None, round_: Any) -> str | None:
-    """Return a time in whole seconds, which is how exact Labelbox's filters are."""
+def whole_seconds(time: datetime | None, round_: Any) -> str | None:
+    """Return a time as filters of exports take it: in whole seconds, which is how exact they are."""
     return None if time is None else datetime.fromtimestamp(round_(time.timestamp()), timezone.utc).strftime(_TIME)
 
 

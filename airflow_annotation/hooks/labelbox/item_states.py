@@ -2,15 +2,11 @@
 
 Labelbox lists the data rows of a project in exports only, and an export always has the labels. This one has nothing
 else that can be left out, its labels are not decoded, and the files of masks are not fetched.
-
-All data rows are listed each time. A filter by ``last_activity_at`` would not show which are gone. It is documented for
-labels, metadata, workflow and reviews that are made or modified, not for deleted labels, benchmarks and predictions of
-model runs; and no number that Labelbox has of a project would tell of the last two.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -31,18 +27,24 @@ _NO_DETAILS: Final = DataRowDetails()
 
 
 def list_item_states(
-    client: LabelboxClient, project_id: str, items: RowFilter | None = None
+    client: LabelboxClient,
+    project_id: str,
+    items: RowFilter | None = None,
+    *,
+    filters: Mapping[str, Any] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the state of every item. See :meth:`~airflow_annotation.hooks.annotation.AnnotationHook.list_item_states`.
 
     :param client: of the organization
     :param project_id: the project
     :param items: list those that fit only
+    :param filters: instead of them, a filter of exports, see
+        :func:`~airflow_annotation.hooks.labelbox.export_stream.export_blocks`
     """
     params = _PARAMS if items is None else _PARAMS | items.params
     listed: set[str] = set()
-    for filters in [{}] if items is None else items.find_ways():
-        rows = export_rows(client, project_id, StateRow, params=params, filters=filters)
+    for way in [filters] if items is None else items.find_ways():
+        rows = export_rows(client, project_id, StateRow, params=params, filters=way)
         while batch := list(islice(rows, _BATCH)):
             if items is not None:
                 batch = [row for row in items.choose(batch) if row.data_row.id not in listed]

@@ -69,7 +69,6 @@ def _add(project: Project, batch: Batch, added: list[DataRow], priority: int) ->
             priority=priority,
             expected_labels=expected if index < covered else 1,
         )
-        row.touch()
 
 
 @resolver("ProjectMutation", "createBatchV2")

@@ -31,8 +31,11 @@ def set_global_key(state: State, row: DataRow, global_key: str | None) -> None:
 
 
 def delete_row(state: State, row: DataRow) -> None:
+    """Delete a data row, and its labels with it."""
     row.deleted = True
     row.touch()
+    for label in row.labels:
+        label.deleted = True
     state.release_key(row)
     for project in state.projects.values():
         project.rows.pop(row.id, None)
@@ -164,7 +167,6 @@ def create_attachment(_: None, context: Context, data: Json) -> Attachment:
     row = find("DataRow", context.state.data_rows, data["dataRowId"])
     attachment = Attachment(type=data["type"], value=data["value"], name=data.get("name"))
     row.attachments.append(attachment)
-    row.touch()
     return attachment
 
 

@@ -134,6 +134,10 @@ class DataRow(Entity):
         return time.monotonic() >= self.processed_at
 
     def touch(self) -> None:
+        """Note activity. The documentation names the creation and modification of labels, metadata, the place in the
+        workflow, comments and reviews. Nothing else but an update of the data row itself moves the time here, also
+        where the service may do more.
+        """
         super().touch()
         self.last_activity_at = self.updated_at
 

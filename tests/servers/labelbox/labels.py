@@ -132,7 +132,6 @@ def delete_label(label: Label) -> None:
     """Delete a label; its data row goes back to the labelers when it has no other."""
     label.deleted = True
     label.touch()
-    label.data_row.touch()
     for one in label.project.benchmarks:
         if one.reference_label is label:
             one.deleted = True
@@ -177,6 +176,7 @@ def create_review(_: None, context: Context, data: Json) -> Review:
     found = find("Label", context.state.labels, data["label"]["connect"]["id"])
     made = Review(score=data["score"], created_by=context.user, label=found, project=found.project)
     found.reviews.append(made)
+    found.data_row.touch()
     return made
 
 

@@ -1,0 +1,85 @@
+"""Which items of a Labelbox project have changed, in an export of these and a request for the project's numbers.
+
+Labelbox filters exports by when something was last done with a data row. Its documentation names labels, metadata,
+reviews, comments and the place in the workflow, where they are made or modified. It does not name what is deleted, sent
+to the project or taken out of it: that changes one of the numbers that are asked for afterwards. No number tells of
+predictions of model runs: where they land, all items are listed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+
+from airflow_annotation.hooks.labelbox.client import LabelboxClient
+from airflow_annotation.hooks.labelbox.item_filters import whole_seconds
+from airflow_annotation.hooks.labelbox.item_states import list_item_states
+from airflow_annotation.hooks.labelbox.progress import get_progress
+from airflow_annotation.hooks.ports import ItemChanges
+
+MARGIN: Final = timedelta(hours=6)
+"""How long before a mark changes are listed again. Labelbox finds data rows by an index, which may be behind, and does
+not say how far. What has landed already is listed in vain, and not read."""
+
+
+class _Mark(msgspec.Struct):
+    """What :func:`mark_changes` returns.
+
+    :param time: by Labelbox's clock, before anything of the project was asked
+    """
+
+    time: datetime
+
+
+def mark_changes(client: LabelboxClient) -> dict[str, Any] | None:
+    """Return what is to be known of now to tell later what has changed since. One request.
+
+    See :meth:`~airflow_annotation.hooks.ports.LabelsOut.mark_changes`.
+    """
+    time = client.ask_time()
+    return None if time is None else dict(msgspec.to_builtins(_Mark(time)))
+
+
+def list_changes(
+    client: LabelboxClient,
+    project_id: str,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    *,
+    include_predictions: bool = False,
+) -> ItemChanges | None:
+    """List the items with activity since a mark, and ask for the numbers that tell whether these are all changes.
+
+    See :meth:`~airflow_annotation.hooks.ports.LabelsOut.list_changes`.
+
+    :param client: of the organization
+    :param project_id: the project
+    :param before: what :func:`mark_changes` returned before the last landing listed or read anything
+    :param now: what it returned just now
+    :param include_predictions: whether predictions are read too
+    """
+    try:
+        last, present = msgspec.convert(before, _Mark), msgspec.convert(now, _Mark)
+    except msgspec.ValidationError:  # of another release
+        return None
+    if include_predictions or present.time < last.time - MARGIN:  # or the clock was set back
+        return None
+    since = whole_seconds(last.time - MARGIN, math.floor)
+    states = [*list_item_states(client, project_id, filters={"last_activity_at": [since, None]})]
+    return ItemChanges(states, dict(_count_items(client, project_id)))
+
+
+def _count_items(client: LabelboxClient, project_id: str) -> Iterator[tuple[str, int]]:
+    progress = get_progress(client, project_id)
+    yield "items", progress.total
+    # Done and skipped are what is left. Labelbox does not say which of them a skipped item that was done counts as,
+    # nor whether its number of labels has skips.
+    yield "unlabeled|partial|labeled", progress.statuses["to_label"]
+    yield "in_review", progress.statuses.get("in_review", 0)
+    yield "rework", progress.statuses.get("in_rework", 0)
+    if not progress.skipped:
+        yield "annotation_count", progress.annotations
