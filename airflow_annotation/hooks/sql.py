@@ -14,8 +14,10 @@ from airflow_annotation.exceptions import AnnotationError
 if TYPE_CHECKING:
     import sqlalchemy as sa
     from airflow.providers.common.sql.hooks.sql import DbApiHook
+    from airflow.sdk import Connection
 
 _DISTRIBUTION = "airflow-provider-annotation"
+_TRUE = ("true", "1")
 
 
 def find_sql_hook(conn_id: str) -> DbApiHook:
@@ -34,7 +36,7 @@ def find_sql_hook(conn_id: str) -> DbApiHook:
             f"airflow connections add {conn_id} --conn-type sqlite --conn-host /path/to/annotations.db"
         ) from error
     try:
-        hook = connection.get_hook()  # type: ignore[no-untyped-call]  # Airflow's
+        hook = connection.get_hook(hook_params=_hook_parameters(connection))  # type: ignore[no-untyped-call]  # Airflow's
     except (AirflowException, ImportError) as error:
         package = f"apache-airflow-providers-{connection.conn_type}"
         if connection.conn_type in (metadata(_DISTRIBUTION).get_all("Provides-Extra") or ()):
@@ -60,13 +62,14 @@ def make_engine(conn_id: str) -> sa.Engine:
     from airflow_annotation.warehouses.registry import DIALECTS
 
     hook = find_sql_hook(conn_id)
+    connection = BaseHook.get_connection(conn_id)
     options: dict[str, Any] = {
         "creator": hook.get_conn,  # what the connection's extras say holds for these connections too
         "poolclass": sa.pool.NullPool,
         "hide_parameters": True,  # rows do not belong in error messages
         "future": True,  # SQLAlchemy 1.4, which Airflow 3.1 has, then works like 2
+        "execution_options": _hook_parameters(connection),  # warehouses ask for them
     }
-    connection = BaseHook.get_connection(conn_id)
     if drivername := DIALECTS.get(str(connection.conn_type)):
         url = sa.URL.create(drivername, host=connection.host, port=connection.port, database=connection.schema)
         try:
@@ -78,3 +81,12 @@ def make_engine(conn_id: str) -> sa.Engine:
             ) from error
     engine: sa.Engine = hook.get_sqlalchemy_engine(engine_kwargs=options)
     return engine
+
+
+def _hook_parameters(connection: Connection) -> dict[str, bool]:
+    """Return what a connection's extra says for its hook; extras of a URI are text."""
+    from airflow_annotation.warehouses.registry import HOOK_PARAMETERS
+
+    extra = connection.extra_dejson
+    names = HOOK_PARAMETERS.get(str(connection.conn_type), ())
+    return {name: str(extra[name]).lower() in _TRUE for name in names if name in extra}

@@ -27,7 +27,7 @@ from airflow_annotation.warehouses.views import VIEWS, ViewSql
 
 INSERT_ROWS: Final = 2000
 
-_READ_AT_ONCE: Final = 10_000
+_READ_AT_ONCE: Final = 2000  # more of them would outlive many of Python's searches for garbage, which then take long
 _UNQUOTED: Final = "/:@%+,;=~!$&'()*[]"
 
 log = logging.getLogger(__name__)
@@ -133,36 +133,51 @@ class Warehouse:
 
     # Before a landing
 
-    def prepare(self, project: str, views: Sequence[str] = ()) -> None:
+    def prepare(self, project: str, views: Sequence[str] = ()) -> dict[str, Any] | None:
         """Create what is missing: tables, columns of this release, views, and the project's row in ``landings``.
 
-        It may be done any number of times, also while another landing does it.
+        It may be done any number of times, also while another landing does it. Returns that row, JSON as text, if the
+        project has landed.
 
         :param project: the project's URI
         :param views: some of :data:`~airflow_annotation.warehouses.views.VIEWS`
         :raises AnnotationError: a table of that name has other columns, the driver has no transactions, or there are no
             views for this database
         """
+        selects = self._view_selects(views)
         with self.reader() as connection:  # one look, and nothing else where all is there
-            there = sa.inspect(connection)
-            incomplete = [
-                table
-                for table in self.tables.values()
-                if not there.has_table(table.name, schema=table.schema)
-                or set(table.columns.keys()) - self.columns(connection, table)
-            ]
-            has_landed = not incomplete and bool(self.read_landings(connection, project))
-        for table in incomplete:
-            self._prepare_table(table)
-        self._create_views(views)
-        if has_landed:
-            return
+            try:
+                self._look(connection)
+                landings = self.read_landings(connection, project)
+                is_complete = self._has_views(connection, selects)
+            except self.errors:  # a table or a column is missing, or what makes it below says what is wrong
+                is_complete = False
+        if is_complete and landings:
+            return landings[0]
+        if not is_complete:
+            self._make_tables()
+            self._make_views(selects)
         if not self._has_transactions():
             raise AnnotationError(
                 f"{self.engine.driver} has no transactions, so a landing could be seen half done: land in an object "
                 "store instead, or in a database that has them."
             )
         self._claim(project)
+        with self.reader() as connection:
+            return next(iter(self.read_landings(connection, project)), None)
+
+    def _look(self, connection: sa.Connection) -> None:
+        """Fail where a table lacks a column, or is not there: by one statement, which reads no row."""
+        first, *others = self.tables.values()
+        joined: sa.FromClause = first
+        for table in others:
+            joined = joined.join(table, table.c.project == first.c.project)
+        connection.execute(sa.select(*self.tables.values()).select_from(joined).where(sa.false()))
+
+    def _make_tables(self) -> None:
+        """Make what is missing of the tables."""
+        for table in self.tables.values():
+            self._prepare_table(table)
 
     def _prepare_table(self, table: sa.Table) -> None:
         self._make_once(partial(table.create, checkfirst=True), partial(self.has_table, table))
@@ -184,19 +199,25 @@ class Warehouse:
             lambda: name not in self._missing_columns(table),
         )
 
-    def _create_views(self, views: Sequence[str]) -> None:
+    def _view_selects(self, views: Sequence[str]) -> dict[sa.Table, str]:
+        """Return what each view selects, in the order in which they are made.
+
+        :raises AnnotationError: there are no views for this database
+        """
         if self.view_sql is None:
             if views:
                 raise AnnotationError(f"There are no views for {self.engine.dialect.name}: leave out views.")
-            return
+            return {}
         names = self.engine.dialect.identifier_preparer
         quoted = {name: names.format_table(table) for name, table in self.tables.items()}
-        schema = self.landings.schema
-        for name in views:
-            view = sa.Table(self.prefix + name, sa.MetaData(schema=schema))
-            select = VIEWS[name](quoted, self.view_sql)
+        metadata = sa.MetaData(schema=self.landings.schema)
+        return {sa.Table(self.prefix + name, metadata): VIEWS[name](quoted, self.view_sql) for name in views}
+
+    def _make_views(self, selects: Mapping[sa.Table, str]) -> None:
+        names = self.engine.dialect.identifier_preparer
+        for view, select in selects.items():
             make = partial(_replace_view, name=names.format_table(view), select=select)
-            self._make_once(make, partial(self._has_view, view, names.format_table(view), select))
+            self._make_once(make, partial(self._is_view, view, select))
 
     def _make_once(self, make: str | Callable[[sa.Connection], Any], is_there: Callable[[], bool]) -> None:
         """Make what is missing, also while another landing does the same.
@@ -221,16 +242,24 @@ class Warehouse:
         with self.reader() as connection:
             return sa.inspect(connection).has_table(table.name, schema=table.schema)
 
-    def _has_view(self, view: sa.Table, name: str, select: str) -> bool:
-        """Return whether a view is there, and has the columns that it has in this release."""
+    def _is_view(self, view: sa.Table, select: str) -> bool:
         with self.reader() as connection:
-            if view.name not in sa.inspect(connection).get_view_names(schema=view.schema):
-                return False
-            has, wanted = (
-                list(connection.exec_driver_sql(f"select * from {rows} where 1 = 0").keys())  # noqa: S608 - quoted
-                for rows in (name, f"({select}) wanted")
-            )
-            return has == wanted
+            return self._has_views(connection, {view: select})
+
+    def _has_views(self, connection: sa.Connection, selects: Mapping[sa.Table, str]) -> bool:
+        """Return whether views are there, and have the columns that they have in this release."""
+        if not selects:
+            return True
+        there = sa.inspect(connection).get_view_names(schema=self.landings.schema)
+        names = self.engine.dialect.identifier_preparer
+
+        def columns(rows: str) -> list[str]:
+            return list(connection.exec_driver_sql(f"select * from {rows} where 1 = 0").keys())  # noqa: S608 - quoted
+
+        return all(
+            view.name in there and columns(names.format_table(view)) == columns(f"({select}) wanted")
+            for view, select in selects.items()
+        )
 
     def _missing_columns(self, table: sa.Table) -> list[str]:
         with self.reader() as connection:

@@ -77,7 +77,7 @@ class DuckDBWarehouse(Warehouse):
         """Return whether another transaction was faster."""
         return "conflict" in str(error).lower() and "TransactionContext Error" in str(error)
 
-    def prepare(self, project: str, views: Sequence[str] = ()) -> None:
+    def prepare(self, project: str, views: Sequence[str] = ()) -> dict[str, Any] | None:
         """Create what is missing. See :meth:`Warehouse.prepare`.
 
         Where two make the same, DuckDB fails for the one while what the other makes cannot be seen yet.
@@ -89,7 +89,7 @@ class DuckDBWarehouse(Warehouse):
         prepare = partial(super().prepare, project, views)
         # While one connection has the file open, the others that follow do not have to open it again.
         with _preparing, self.engine.connect():
-            _until_free(prepare, is_made_elsewhere)
+            return _until_free(prepare, is_made_elsewhere)
 
     def read(
         self,

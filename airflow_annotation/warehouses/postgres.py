@@ -1,4 +1,4 @@
-"""Postgres: its types, and rows by COPY.
+"""Postgres: its types, and rows by COPY, in and out.
 
 The text of rows is made in a thread, while the server takes in what came before.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from contextlib import closing
+from tempfile import TemporaryFile
+from typing import IO, Any, Final
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -19,6 +21,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 from airflow_annotation.datasets.list_text import lists_to_json, lists_to_text
+from airflow_annotation.labels.tables import ITEM_STATES
 from airflow_annotation.warehouses.ahead import made_ahead
 from airflow_annotation.warehouses.base import Warehouse, quoted_database, quoted_host
 from airflow_annotation.warehouses.views import ViewSql
@@ -74,31 +77,72 @@ class PostgresWarehouse(Warehouse):
         """Return the condition, with one parameter for all ids."""
         return column == sa.any_(sa.literal(ids, postgresql.ARRAY(sa.Text())))
 
+    def read_states(self, project: str) -> Iterator[pa.RecordBatch]:
+        """Yield the state of every landed item, by COPY: rows of a million items would be Python's for too long."""
+        names = self.engine.dialect.identifier_preparer
+        items = self.tables["items"]
+        columns = ", ".join(_state_text(field, names.quote(field.name)) for field in ITEM_STATES)
+        query = f"SELECT {columns} FROM {names.format_table(items)} WHERE project = %s"  # noqa: S608 - names are quoted
+        statement = f"COPY ({query}) TO STDOUT WITH (FORMAT csv, ENCODING 'UTF8')"
+        with TemporaryFile() as file:
+            with self.reader() as connection, closing(self._cursor(connection)) as cursor:
+                if hasattr(cursor, "copy_expert"):  # psycopg2
+                    cursor.copy_expert(cursor.mogrify(statement, (project,)), file)
+                else:
+                    with cursor.copy(statement, (project,)) as copy:
+                        file.writelines(copy)
+            if file.tell():
+                file.seek(0)
+                yield from _read_states(file)
+
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
         """Copy rows into a table; their batches are read in another thread."""
         names = connection.dialect.identifier_preparer
-        columns = ", ".join(names.quote(column.name) for column in table.columns)
         # Names have their % doubled, for statements that have parameters.
         name = names.format_table(table).replace("%%", "%")
-        statement = f"COPY {name} ({columns}) FROM STDIN WITH (FORMAT csv)"
-        cursor: Any = connection.connection.cursor()
-        try:
-            for content in made_ahead(_copy_texts(table, batches)):
+        with closing(self._cursor(connection)) as cursor:
+            for used, content in made_ahead(_copy_texts(table, batches)):
+                statement = f"COPY {name} ({', '.join(map(names.quote, used))}) FROM STDIN WITH (FORMAT csv)"
                 if hasattr(cursor, "copy_expert"):  # psycopg2
                     content.seek(0)
                     cursor.copy_expert(statement, content)
                 else:
                     with cursor.copy(statement) as copy:
                         copy.write(content.getbuffer())
-        finally:
-            cursor.close()
+
+    @staticmethod
+    def _cursor(connection: sa.Connection) -> Any:
+        """Return a cursor of psycopg or psycopg2."""
+        return connection.connection.cursor()
 
 
-def _copy_texts(table: sa.Table, batches: Iterable[pa.RecordBatch]) -> Iterator[io.BytesIO]:
-    names = table.columns.keys()
+def _state_text(field: pa.Field, name: str) -> str:
+    """Return a column of states as Arrow reads its text: a time as microseconds, whatever zone the server writes."""
+    return f"(extract(epoch FROM {name}) * 1000000)::bigint" if pa.types.is_timestamp(field.type) else name
+
+
+def _read_states(file: IO[bytes]) -> Iterator[pa.RecordBatch]:
+    types = {field.name: pa.int64() if pa.types.is_timestamp(field.type) else field.type for field in ITEM_STATES}
+    with pa.csv.open_csv(
+        file,
+        pa.csv.ReadOptions(column_names=ITEM_STATES.names),
+        pa.csv.ParseOptions(newlines_in_values=True),
+        pa.csv.ConvertOptions(
+            column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    ) as batches:
+        for batch in batches:
+            columns = [column.cast(field.type) for field, column in zip(ITEM_STATES, batch.columns, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=ITEM_STATES)
+
+
+def _copy_texts(table: sa.Table, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[list[str], io.BytesIO]]:
+    """Yield some rows at a time as text, and the names of their columns."""
     for batch in batches:
         for start in range(0, batch.num_rows, COPY_ROWS):
             part = batch.slice(start, COPY_ROWS)
+            # Most columns are null for most types of labels, and a null that is not there costs nothing.
+            names = [name for name in part.schema.names if part.column(name).null_count < part.num_rows]
             columns = [_copy_text(part.column(name), table.c[name].type) for name in names]
             content = io.BytesIO()
             pa.csv.write_csv(
@@ -106,7 +150,7 @@ def _copy_texts(table: sa.Table, batches: Iterable[pa.RecordBatch]) -> Iterator[
                 content,
                 pa.csv.WriteOptions(include_header=False),  # strings are quoted and nulls are not: COPY's distinction
             )
-            yield content
+            yield names, content
 
 
 def _copy_text(column: pa.Array, type_: TypeEngine[Any]) -> pa.Array:

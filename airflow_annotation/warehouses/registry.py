@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_annotation.warehouses.base import Warehouse
 from airflow_annotation.warehouses.duckdb import DuckDBWarehouse
-from airflow_annotation.warehouses.mysql import MySqlWarehouse
+from airflow_annotation.warehouses.mysql import LOCAL_INFILE, MySqlWarehouse
 from airflow_annotation.warehouses.oracle import OracleWarehouse
 from airflow_annotation.warehouses.postgres import PostgresWarehouse
 from airflow_annotation.warehouses.redshift import RedshiftWarehouse
@@ -32,6 +32,9 @@ WAREHOUSES: Final[dict[str, type[Warehouse]]] = {
 
 DIALECTS: Final[dict[str, str]] = {"redshift": "redshift+redshift_connector"}
 """By the type of a connection: SQLAlchemy's dialect, where the engine of its hook is for another driver."""
+
+HOOK_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {"mysql": (LOCAL_INFILE,)}
+"""By the type of a connection: what its hook takes as parameters alone, and its extra says here."""
 
 
 def open_warehouse(engine: sa.Engine, table_prefix: str = "", schema: str | None = None) -> Warehouse:

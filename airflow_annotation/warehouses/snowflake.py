@@ -66,14 +66,14 @@ class SnowflakeWarehouse(Warehouse):
         inner = "/".join(quote(part, safe="") for part in (database, schema or own or "PUBLIC", table))
         return f"snowflake://{url.host}/{inner}"
 
-    def prepare(self, project: str, views: Sequence[str] = ()) -> None:
+    def prepare(self, project: str, views: Sequence[str] = ()) -> dict[str, Any] | None:
         """Create what is missing. See :meth:`Warehouse.prepare`.
 
         :raises AnnotationError: a name has a percent sign too, which the driver doubles in some statements only
         """
         if "%" in self.landings.fullname:
             raise AnnotationError("Tables in Snowflake can't have a % in their name: choose another table_prefix.")
-        super().prepare(project, views)
+        return super().prepare(project, views)
 
     def lock(self, connection: sa.Connection, project: str) -> sa.RowMapping:
         """Hold the project's row in ``landings``, and make the stage of this session, which goes with it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import Any, Final
 
@@ -50,8 +49,8 @@ class SqliteWarehouse(Warehouse):
         sa.event.listen(engine, "connect", _connect)
         sa.event.listen(engine, "begin", _begin)
 
-    def prepare(self, project: str, views: Sequence[str] = ()) -> None:
-        """Create what is missing; a file that had no landing yet gets a write-ahead log.
+    def _make_tables(self) -> None:
+        """Make what is missing; a file that had no landing yet gets a write-ahead log.
 
         With it, readers and a landing do not wait for each other. Later on the owner of the file may choose otherwise.
         """
@@ -59,7 +58,7 @@ class SqliteWarehouse(Warehouse):
             with closing(self.engine.raw_connection()) as connection, suppress(sqlite3.OperationalError):
                 # Another landing may be doing the same.
                 connection.cursor().execute("PRAGMA journal_mode = WAL")
-        super().prepare(project, views)
+        super()._make_tables()
 
     def is_among(self, column: sa.ColumnElement[Any], ids: list[str]) -> sa.ColumnElement[bool]:
         """Return the condition, with one parameter for all ids."""

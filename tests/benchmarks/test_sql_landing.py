@@ -24,6 +24,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from airflow.sdk import BaseHook
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -58,6 +59,15 @@ def test_landing_in_duckdb_against_its_own_load_of_parquet(tmp_path: Path) -> No
 @pytest.mark.benchmark
 def test_landing_in_mariadb_against_a_bare_load_data(mariadb_conn_id: str, tmp_path: Path) -> None:
     measure(mariadb_conn_id, "MariaDB", partial(load_data, folder=tmp_path), items=63_000, rounds=3)
+
+
+@pytest.mark.benchmark
+def test_landing_in_mariadb_by_load_data_against_a_bare_one(mariadb_conn_id: str, tmp_path: Path) -> None:
+    connection = BaseHook.get_connection(mariadb_conn_id)
+    place = {name: getattr(connection, name) for name in ("conn_type", "host", "port", "login", "schema")}
+    extra = connection.extra_dejson | {"local_infile": True}
+    with airflow_connection("mariadb_loading", place | {"extra": extra}) as conn_id:
+        measure(conn_id, "MariaDB by LOAD DATA", partial(load_data, folder=tmp_path), items=63_000, rounds=3)
 
 
 def measure(conn_id: str, name: str, load_bare: Callable[[Database], float], *, items: int, rounds: int) -> None:

@@ -122,6 +122,35 @@ def test_only_changed_items_are_read_and_written_and_the_result_is_that_of_a_ful
     assert land(database.operator(full_refresh="True"), now)["full"] is True
 
 
+def test_a_refresh_connects_three_times_and_asks_little(server_database: Database, land: Land) -> None:
+    land(server_database.operator(views=True), [boxes(5)])
+    connections, statements = [], []
+
+    def connect(*_: Any) -> None:
+        connections.append(1)
+
+    def execute(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    listeners: list[tuple[Any, str, Any]] = [
+        (sa.pool.Pool, "connect", connect),
+        (sa.Engine, "before_cursor_execute", execute),
+    ]
+    for listener in listeners:
+        sa.event.listen(*listener)
+    try:
+        assert land(server_database.operator(), [boxes(3), boxes(2, first=3, per_item=7)])["changed_items"] == 2
+        # What is there and what landed, the states, the lock and its row, a deletion for each table, the new row.
+        assert len(connections) == 3
+        assert len(statements) <= 9, statements
+        connections.clear()
+        land(server_database.operator(views=True), [boxes(3)])
+        assert len(connections) == 3
+    finally:
+        for listener in listeners:
+            sa.event.remove(*listener)
+
+
 def test_an_item_that_goes_while_it_is_read_is_removed(database: Database, land: Land) -> None:
     class Vanishing(GeneratedHook):
         def read_tables(self, *arguments: Any, **named: Any) -> Iterator[LabelTables]:

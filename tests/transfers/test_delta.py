@@ -73,6 +73,14 @@ def test_only_what_has_changed_is_merged_and_older_versions_stay_readable(land: 
     assert labels.to_pyarrow_table().num_rows == landed["rows"]["labels"]
 
 
+def test_old_readers_of_delta_read_what_is_landed_and_refreshed(land: Land, tmp_path: Path) -> None:
+    land(operator(tmp_path), [boxes(4)])
+    land(operator(tmp_path), [boxes(3)])
+    for name in SCHEMAS:
+        protocol = deltalake.DeltaTable(tmp_path / name).protocol()
+        assert (protocol.min_reader_version, protocol.reader_features) == (1, None)
+
+
 def test_tables_of_an_earlier_release_are_read_and_get_the_columns_that_they_lack(land: Land, tmp_path: Path) -> None:
     land(operator(tmp_path), [boxes(4)])
     older = deltalake.DeltaTable(tmp_path / "items").to_pyarrow_table().drop_columns(["media"])

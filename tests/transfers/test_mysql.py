@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from airflow.sdk import BaseHook
+from hypothesis import HealthCheck, given, settings
 from sqlalchemy.schema import CreateTable
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.hooks.sql import make_engine
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing.sql_reader import SqlReader
 from airflow_annotation.warehouses.mysql import MySqlWarehouse
+from airflow_annotation.warehouses.registry import open_warehouse
 from tests.support.connections import airflow_connection
 from tests.support.databases import Database
-from tests.support.generated import batch_of, boxes, rows_of
+from tests.support.generated import batch_of, boxes, label_tables, rows_of
 from tests.transfers.conftest import Land
 
 CLIENTS = {"mysqlclient": "MySQLdb", "mysql-connector-python": "mysql.connector"}
+
+
+@pytest.fixture
+def loading_conn_id(mariadb_conn_id: str) -> Iterator[str]:
+    """Id of a connection that lets the client send files."""
+    connection = BaseHook.get_connection(mariadb_conn_id)
+    place = {name: getattr(connection, name) for name in ("conn_type", "host", "port", "login", "schema")}
+    with airflow_connection(
+        "mysql_loading", place | {"extra": connection.extra_dejson | {"local_infile": True}}
+    ) as conn_id:
+        yield conn_id
 
 
 def edited(label: dict[str, Any] | None = None, item: dict[str, Any] | None = None) -> list[LabelTables]:
@@ -40,8 +55,8 @@ def edited(label: dict[str, Any] | None = None, item: dict[str, Any] | None = No
 def test_each_client_of_the_provider_lands_and_refreshes(mariadb_conn_id: str, land: Land, client: str) -> None:
     pytest.importorskip(CLIENTS[client]) if client != "mysqlclient" else skip_without_mysqlclient()
     connection = BaseHook.get_connection(mariadb_conn_id)
-    settings = {name: getattr(connection, name) for name in ("conn_type", "host", "port", "login", "schema")}
-    with airflow_connection("mysql_client", settings | {"extra": {"client": client}}) as conn_id:
+    place = {name: getattr(connection, name) for name in ("conn_type", "host", "port", "login", "schema")}
+    with airflow_connection("mysql_client", place | {"extra": {"client": client}}) as conn_id:
         database = Database(conn_id)
         text = "50% 'of' \\ \"é😀\"\n\t\0;"
         first = edited({"text": text, "number": 1e-7, "labels": [text], "is_keyframe": True})
@@ -104,8 +119,11 @@ def test_numbers_that_are_not_finite_are_null(mariadb_conn_id: str, land: Land) 
     assert database.rows() == rows_of(edited())
 
 
-def test_an_id_that_does_not_fit_is_an_error_and_is_not_cut_off(mariadb_conn_id: str, land: Land) -> None:
-    database = Database(mariadb_conn_id)
+@pytest.mark.parametrize("conn_id", ["mariadb_conn_id", "loading_conn_id"])
+def test_an_id_that_does_not_fit_is_an_error_and_is_not_cut_off(
+    request: pytest.FixtureRequest, land: Land, conn_id: str
+) -> None:
+    database = Database(request.getfixturevalue(conn_id))
     land(database.operator(), [boxes(3)])
     database.hook.run("set global sql_mode = ''")  # as a server may have it
     try:
@@ -114,6 +132,47 @@ def test_an_id_that_does_not_fit_is_an_error_and_is_not_cut_off(mariadb_conn_id:
     finally:
         database.hook.run("set global sql_mode = default")
     assert database.rows() == rows_of([boxes(3)])
+
+
+def test_rows_are_loaded_where_the_connection_says_so(mariadb_conn_id: str, loading_conn_id: str, land: Land) -> None:
+    for conn_id, loads in ((mariadb_conn_id, 0), (loading_conn_id, 1)):
+        database = Database(conn_id)
+        land(database.operator(), [boxes(2)])
+        warehouse = open_warehouse(make_engine(conn_id), database.prefix)
+        with warehouse.engine.begin() as connection:
+            warehouse.write_rows(connection, warehouse.tables["items"], [boxes(2, first=2).items])
+            ((_, count),) = connection.exec_driver_sql("show session status like 'Com_load'").fetchall()
+        assert int(count) == loads
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
+@given(batches=label_tables())
+def test_loaded_rows_read_back_equal(loading_conn_id: str, land: Land, batches: list[LabelTables]) -> None:
+    database = Database(loading_conn_id)
+    land(database.operator(), batches)
+    assert database.rows() == rows_of(batches)
+
+
+def test_loaded_text_is_what_it_was(loading_conn_id: str, land: Land) -> None:
+    database = Database(loading_conn_id)
+    texts = ["\\", "\\N", "NULL", "'", "','", "''\n", "a\\'", "\0", "\r\n", "\x1a", ",", " a ", "é😀", ""]
+    items, annotations, labels = (table.to_pylist() for table in boxes(1, first=1))
+    labels = [
+        labels[0] | {"ordinal": number, "text": text, "labels": [text], "is_keyframe": False, "number": 1e-7}
+        for number, text in enumerate(texts)
+    ]
+    batches = [batch_of([items[0] | {"data": json.dumps(texts)}], annotations, labels)]
+    land(database.operator(), batches)
+    assert database.rows() == rows_of(batches)
+
+
+def test_rows_that_a_load_would_skip_are_an_error(loading_conn_id: str, land: Land) -> None:
+    database = Database(loading_conn_id)
+    land(database.operator(), [boxes(2)])
+    warehouse = open_warehouse(make_engine(loading_conn_id), database.prefix)
+    with pytest.raises(Exception, match="Duplicate entry"), warehouse.engine.begin() as connection:
+        warehouse.write_rows(connection, warehouse.tables["items"], [boxes(2, first=1).items])
+    assert database.rows() == rows_of([boxes(2)])
 
 
 @pytest.mark.parametrize(
