@@ -1,4 +1,4 @@
-"""Postgres: its types, and rows by COPY, in and out.
+"""Postgres: its types, and rows by COPY.
 
 The text of rows is made in a thread, while the server takes in what came before.
 """
@@ -9,8 +9,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from tempfile import TemporaryFile
-from typing import IO, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -28,6 +27,8 @@ from airflow_annotation.warehouses.views import ViewSql
 
 COPY_ROWS: Final = 20_000
 """Rows of one COPY: enough for it to be all of the time, few enough to begin with it soon."""
+
+STATES_AT_ONCE: Final = 2000
 
 _PORT: Final = 5432
 
@@ -78,22 +79,20 @@ class PostgresWarehouse(Warehouse):
         return column == sa.any_(sa.literal(ids, postgresql.ARRAY(sa.Text())))
 
     def read_states(self, project: str) -> Iterator[pa.RecordBatch]:
-        """Yield the state of every landed item, by COPY: rows of a million items would be Python's for too long."""
+        """Yield the state of every landed item, by a cursor of the driver: SQLAlchemy's rows take twice the time."""
         names = self.engine.dialect.identifier_preparer
-        items = self.tables["items"]
-        columns = ", ".join(_state_text(field, names.quote(field.name)) for field in ITEM_STATES)
-        query = f"SELECT {columns} FROM {names.format_table(items)} WHERE project = %s"  # noqa: S608 - names are quoted
-        statement = f"COPY ({query}) TO STDOUT WITH (FORMAT csv, ENCODING 'UTF8')"
-        with TemporaryFile() as file:
-            with self.reader() as connection, closing(self._cursor(connection)) as cursor:
-                if hasattr(cursor, "copy_expert"):  # psycopg2
-                    cursor.copy_expert(cursor.mogrify(statement, (project,)), file)
-                else:
-                    with cursor.copy(statement, (project,)) as copy:
-                        file.writelines(copy)
-            if file.tell():
-                file.seek(0)
-                yield from _read_states(file)
+        table = names.format_table(self.tables["items"])
+        columns = ", ".join(_state_column(field, names.quote(field.name)) for field in ITEM_STATES)
+        query = f"SELECT {columns} FROM {table} WHERE project = %s"  # noqa: S608 - names are quoted
+        with self.reader() as connection, closing(self._cursor(connection, "states")) as cursor:  # the server's
+            cursor.execute(query, (project,))
+            while rows := cursor.fetchmany(STATES_AT_ONCE):
+                values_of = ([row[place] for row in rows] for place in range(len(ITEM_STATES)))
+                arrays = [
+                    pa.array(values, _state_type(field)).cast(field.type)
+                    for field, values in zip(ITEM_STATES, values_of, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(arrays, schema=ITEM_STATES)
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
         """Copy rows into a table; their batches are read in another thread."""
@@ -111,29 +110,18 @@ class PostgresWarehouse(Warehouse):
                         copy.write(content.getbuffer())
 
     @staticmethod
-    def _cursor(connection: sa.Connection) -> Any:
-        """Return a cursor of psycopg or psycopg2."""
-        return connection.connection.cursor()
+    def _cursor(connection: sa.Connection, *name: str) -> Any:
+        """Return a cursor of psycopg or psycopg2; one with a name stays in the server."""
+        return connection.connection.cursor(*name)
 
 
-def _state_text(field: pa.Field, name: str) -> str:
-    """Return a column of states as Arrow reads its text: a time as microseconds, whatever zone the server writes."""
+def _state_column(field: pa.Field, name: str) -> str:
+    """Return a column of states, a time as microseconds: objects of Python would have to be made of it."""
     return f"(extract(epoch FROM {name}) * 1000000)::bigint" if pa.types.is_timestamp(field.type) else name
 
 
-def _read_states(file: IO[bytes]) -> Iterator[pa.RecordBatch]:
-    types = {field.name: pa.int64() if pa.types.is_timestamp(field.type) else field.type for field in ITEM_STATES}
-    with pa.csv.open_csv(
-        file,
-        pa.csv.ReadOptions(column_names=ITEM_STATES.names),
-        pa.csv.ParseOptions(newlines_in_values=True),
-        pa.csv.ConvertOptions(
-            column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
-        ),
-    ) as batches:
-        for batch in batches:
-            columns = [column.cast(field.type) for field, column in zip(ITEM_STATES, batch.columns, strict=True)]
-            yield pa.RecordBatch.from_arrays(columns, schema=ITEM_STATES)
+def _state_type(field: pa.Field) -> pa.DataType:
+    return pa.int64() if pa.types.is_timestamp(field.type) else field.type
 
 
 def _copy_texts(table: sa.Table, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[list[str], io.BytesIO]]:

@@ -1,4 +1,4 @@
-"""What Postgres has of its own: the states of items come by COPY."""
+"""What Postgres has of its own: the states of items, by a cursor of the driver."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_states_are_read_as_they_landed(
         database=connection.schema,
         query={"host": str(connection.host)},
     )
-    for name, value in {"PGTZ": "Asia/Kolkata", "PGDATESTYLE": "German", "PGCLIENTENCODING": "LATIN1"}.items():
+    for name, value in {"PGTZ": "Asia/Kolkata", "PGDATESTYLE": "German"}.items():
         monkeypatch.setenv(name, value)  # as a server may have it
     warehouse = PostgresWarehouse(sa.create_engine(url, poolclass=sa.pool.NullPool), database.prefix)
     states = pa.Table.from_batches(warehouse.read_states(project_uri()), ITEM_STATES).to_pylist()
