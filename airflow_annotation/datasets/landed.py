@@ -42,9 +42,8 @@ class LandedProject(NamedTuple):
         cls, project: str, run_key: str | None, label_schema: dict[str, Any], settings: dict[str, Any]
     ) -> LandedProject:
         """Return a landing whose schema is a dictionary, as it is stored: not checked again."""
-        schema = msgspec.convert(
-            {"fields": label_schema}, LabelSchema, strict=False
-        )  # JSON has text for numbers as keys
+        # Not strictly: JSON has text for numbers as keys.
+        schema = msgspec.convert({"fields": label_schema}, LabelSchema, strict=False)
         return cls(project, run_key, schema, settings)
 
 

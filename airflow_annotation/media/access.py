@@ -243,7 +243,7 @@ def _public_client() -> httpx.Client:
 
 def _public_transport(proxy: str | None) -> httpx.BaseTransport:
     if proxy is not None:
-        return _CheckedProxy(proxy)
+        return _CheckedProxy(proxy=proxy)
     transport = httpx.HTTPTransport()
     pool: object = getattr(transport, "_pool", None)
     if not isinstance(pool, httpcore.ConnectionPool):
@@ -288,9 +288,6 @@ class _PublicNetwork(httpcore.NetworkBackend):
 
 class _CheckedProxy(httpx.HTTPTransport):
     """Asks a proxy for URLs whose hosts are not known to be private. The proxy resolves names: it has the last word."""
-
-    def __init__(self, proxy: str) -> None:
-        super().__init__(proxy=proxy)
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
