@@ -119,12 +119,14 @@ class _CocoFile:
         more: dict[int, bytes] = {}
         in_image = iter(sorted(shaped))
         row = next(in_image, None)
-        for place in places.tolist():
+        images = []
+        for place, image_id in zip(places.tolist(), image_ids[places].tolist(), strict=True):
             image = batch.images[place]
-            self._write("images", self._file, self._image(image))
+            images.append(self._image(image, image_id))
             while row is not None and row < batch.ends[place]:
                 more[row] = _json(self._more(image, shaped[row], batch.boxes[row]))[1:-1]
                 row = next(in_image, None)
+        self._write("images", self._file, *images)
         self._write_annotations(batch, rows, image_ids[owners[rows]], more)
 
     def finish(self) -> TableFile:
@@ -144,12 +146,12 @@ class _CocoFile:
         self._file.close()
         return self._file.describe(self._path, self._counts["annotations"])
 
-    def _write(self, name: str, file: IO[bytes] | HashingFile, record: Any) -> None:
-        file.write((b",\n" if self._counts[name] else b"\n") + _json(record))
-        self._counts[name] += 1
+    def _write(self, name: str, file: IO[bytes] | HashingFile, *records: Any) -> None:
+        file.write((b",\n" if self._counts[name] else b"\n") + b",\n".join(map(_json, records)))
+        self._counts[name] += len(records)
 
-    def _image(self, image: LabeledImage) -> dict[str, Any]:
-        record: dict[str, Any] = {"id": self._counts["images"] + 1, "file_name": image.name}
+    def _image(self, image: LabeledImage, image_id: int) -> dict[str, Any]:
+        record: dict[str, Any] = {"id": image_id, "file_name": image.name}
         if image.width and image.height:
             record |= {"width": image.width, "height": image.height}
         if image.media_uri is not None:
@@ -224,8 +226,9 @@ class _CocoFile:
             "}",
             "",
         )
-        text = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "")[0].as_py().encode()
-        self._spools["annotations"].write(text if self._counts["annotations"] else text[1:])
+        _, ends, text = lines.buffers()  # the lines are one text already
+        end = np.frombuffer(ends, np.int32)[len(lines)]
+        self._spools["annotations"].write(memoryview(text)[0 if self._counts["annotations"] else 1 : end])
         self._counts["annotations"] += len(rows)
 
     def _more(self, image: LabeledImage, one: LabeledObject, box: FloatArray) -> dict[str, Any]:

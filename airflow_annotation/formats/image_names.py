@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from posixpath import basename, splitext
+from posixpath import splitext
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -71,8 +71,10 @@ class ImageNames:
         return name
 
     def _own_name(self, item_id: str, item_key: str, media_uri: str | None, target: str) -> str:
-        stem, suffix = splitext(basename(_media_path(media_uri or item_key)))
-        stem = _ODD_CHARACTERS.sub("_", stem)[:_STEM_LENGTH].encode()[:_STEM_BYTES].decode(errors="ignore")
+        stem, suffix = splitext(_media_path(media_uri or item_key).rpartition("/")[2])
+        stem = _ODD_CHARACTERS.sub("_", stem)[:_STEM_LENGTH]
+        if not stem.isascii():
+            stem = stem.encode()[:_STEM_BYTES].decode(errors="ignore")
         stem = stem.strip("._") or "item"
         suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
         # The item's id as well: in projects that were not filled by this provider, keys may be there twice.

@@ -43,6 +43,7 @@ class Items:
         counted = items.column("frame_count")
         # Whoever edits an item's data may write any number there, and memory must not follow it.
         self.frame_count = pc.if_else(pc.less_equal(counted, _MOST_FRAMES), counted, None).to_pylist()
+        self._media = [(row, medium) for row, media in enumerate(self.media) for medium in media]
         facts = [items.column("item_id").to_pylist(), self.frame_count, items.column("frame_rate").to_pylist()]
         self._facts = list(zip(*facts, strict=True))
         self._split = read_splits(items, options.splits)
@@ -55,8 +56,7 @@ class Items:
         :param number: of the medium
         :param frame: of a video, -1 for an image
         """
-        row = int(self.row[number])
-        medium = self.media[row][number - self.first[row]]
+        row, medium = self._media[number]
         item_id, frame_count, frame_rate = self._facts[row]
         if self._named[0] != number:  # frames of one video follow each other
             name = self._names.item_name(item_id, self.item_key[row], medium.uri, medium.target)
@@ -85,8 +85,7 @@ class Items:
         """
         if len(self.row) == len(self.media):
             return groups, 0
-        several = [self.media[row][number - self.first[row]] for number, row in enumerate(self.row.tolist())]
-        unsized = np.array([bool(one.target) and not (one.width and one.height) for one in several], np.bool_)
+        unsized = np.array([bool(one.target) and not (one.width and one.height) for _, one in self._media], np.bool_)
         kept = (groups.end > groups.start) | ~unsized[groups.medium]
         parts = {name: getattr(groups, name)[kept] for name in ("medium", "frame", "start", "end")}
         return groups._replace(**parts), int((~kept).sum())
