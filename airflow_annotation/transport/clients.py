@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, TypeVar
@@ -10,9 +12,9 @@ from typing import Any, Final, Generic, TypeVar
 import httpx
 from httpx_retries import Retry, RetryTransport
 
-from airflow_annotation.transport.metering import AsyncMeteredTransport, MeteredTransport, RequestMeter
-from airflow_annotation.transport.pacing import AsyncPacedTransport, PacedTransport, RequestPace
-from airflow_annotation.transport.width import AsyncWatchedTransport, Width
+from airflow_annotation.transport.metering import RequestMeter
+from airflow_annotation.transport.pacing import RequestPace
+from airflow_annotation.transport.width import OVERLOADED, Width
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds, at most, until a server that does not answer the connection counts as unreachable."""
@@ -48,11 +50,7 @@ def make_client(
     """
     context = verify or httpx.create_ssl_context()
     make_transport = make_transport or (lambda proxy: httpx.HTTPTransport(verify=context, proxy=proxy))
-    transport: httpx.BaseTransport = ProxyTransport(make_transport)
-    if meter is not None:
-        transport = MeteredTransport(transport, meter)
-    if pace is not None:
-        transport = PacedTransport(transport, pace)
+    transport = ProxyTransport(_Ways(make_transport, pace, meter))
     return httpx.Client(
         auth=auth,
         headers=headers,
@@ -77,15 +75,8 @@ def make_async_client(
     :param width: is told where the server says that it is overloaded
     """
     context = verify or httpx.create_ssl_context()
-    transport: httpx.AsyncBaseTransport = AsyncProxyTransport(
-        lambda proxy: httpx.AsyncHTTPTransport(verify=context, proxy=proxy)
-    )
-    if meter is not None:
-        transport = AsyncMeteredTransport(transport, meter)
-    if pace is not None:
-        transport = AsyncPacedTransport(transport, pace)
-    if width is not None:
-        transport = AsyncWatchedTransport(transport, width)
+    ways = _Ways(lambda proxy: httpx.AsyncHTTPTransport(verify=context, proxy=proxy), pace, meter, width)
+    transport = AsyncProxyTransport(ways)
     return httpx.AsyncClient(
         auth=auth, headers=headers, timeout=timeout_of(timeout), transport=RetryTransport(transport)
     )
@@ -110,15 +101,33 @@ def environment_proxy(url: httpx.URL) -> str | None:
 
 
 class _Ways(Generic[_Transport]):
-    """The transports to each proxy, and to no proxy. httpx reads the environment only for transports that it makes.
+    """The transports to each proxy, and to no proxy, and what all of their requests keep to and are counted by.
+
+    httpx reads the environment only for transports that it makes.
 
     :param make_transport: returns what sends requests through a proxy, or directly for None
+    :param pace: whose turn it is
+    :param meter: counts requests
+    :param width: is told of each answer by which a server says that it is overloaded
     """
 
-    def __init__(self, make_transport: Callable[[str | None], _Transport]) -> None:
+    def __init__(
+        self,
+        make_transport: Callable[[str | None], _Transport],
+        pace: RequestPace | None,
+        meter: RequestMeter | None,
+        width: Width | None = None,
+    ) -> None:
         self._make_transport = make_transport
+        self._pace = pace
+        self._meter = meter
+        self._width = width
         self._transports: dict[str | None, _Transport] = {}
         self._proxies: dict[tuple[Any, ...], str | None] = {}
+
+    def take_turn(self) -> float:
+        """Return in how many seconds the next request may go out."""
+        return 0.0 if self._pace is None else self._pace.take_turn()
 
     def find(self, url: httpx.URL) -> _Transport:
         origin = (url.scheme, url.host, url.port)
@@ -130,22 +139,39 @@ class _Ways(Generic[_Transport]):
             self._transports.setdefault(proxy, self._make_transport(proxy))
         return self._transports[proxy]
 
+    def count(self, outcome: httpx.Response | httpx.TransportError, asked: float) -> None:
+        """Count a request.
+
+        :param outcome: the answer, or why there is none
+        :param asked: when it was asked for, by the monotonic clock
+        """
+        status = outcome.status_code if isinstance(outcome, httpx.Response) else None
+        if self._meter is not None:
+            self._meter.count(status)
+        if self._width is not None and (status in OVERLOADED or isinstance(outcome, httpx.TimeoutException)):
+            self._width.ease(asked)
+
     def all(self) -> list[_Transport]:
         return list(self._transports.values())
 
 
 class ProxyTransport(httpx.BaseTransport):
-    """Sends each request through the proxy that the environment names for its URL, or directly.
+    """Sends each request, those that are repeated too, in its turn, by the proxy that the environment names for it."""
 
-    :param make_transport: returns what sends requests through a proxy, or directly for None
-    """
-
-    def __init__(self, make_transport: Callable[[str | None], httpx.BaseTransport]) -> None:
-        self._ways = _Ways(make_transport)
+    def __init__(self, ways: _Ways[httpx.BaseTransport]) -> None:
+        self._ways = ways
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request."""
-        return self._ways.find(request.url).handle_request(request)
+        """Wait for a turn, and send the request."""
+        asked = time.monotonic()
+        time.sleep(self._ways.take_turn())
+        try:
+            response = self._ways.find(request.url).handle_request(request)
+        except httpx.TransportError as error:
+            self._ways.count(error, asked)
+            raise
+        self._ways.count(response, asked)
+        return response
 
     def close(self) -> None:
         """Close the connections."""
@@ -156,12 +182,20 @@ class ProxyTransport(httpx.BaseTransport):
 class AsyncProxyTransport(httpx.AsyncBaseTransport):
     """Like :class:`ProxyTransport`, for coroutines."""
 
-    def __init__(self, make_transport: Callable[[str | None], httpx.AsyncBaseTransport]) -> None:
-        self._ways = _Ways(make_transport)
+    def __init__(self, ways: _Ways[httpx.AsyncHTTPTransport]) -> None:
+        self._ways = ways
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request."""
-        return await self._ways.find(request.url).handle_async_request(request)
+        """Wait for a turn, and send the request."""
+        asked = time.monotonic()
+        await asyncio.sleep(self._ways.take_turn())
+        try:
+            response = await self._ways.find(request.url).handle_async_request(request)
+        except httpx.TransportError as error:
+            self._ways.count(error, asked)
+            raise
+        self._ways.count(response, asked)
+        return response
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -7,15 +7,14 @@ import threading
 import time
 from typing import Final
 
-import httpx
-
 SLOW: Final = 2.5
 """How many times the quickest recent piece's time another one takes, for its size, where the server works in turns."""
 
 _FORGETTING: Final = 1.01
 """What the quickest time is multiplied with for each other one, so that it is a recent one."""
 
-_OVERLOADED: Final = frozenset({429, 502, 503, 504})
+OVERLOADED: Final = frozenset({429, 502, 503, 504})
+"""Statuses of answers by which a server says that it has too much to do."""
 
 
 class Width:
@@ -71,31 +70,3 @@ class Width:
         self.now = now
         self._good = 0
         self._is_starting = False
-
-
-class AsyncWatchedTransport(httpx.AsyncBaseTransport):
-    """Sends requests, and notes each answer by which a server says that it is overloaded, those to repeat too.
-
-    :param transport: what sends them
-    :param width: where it is noted
-    """
-
-    def __init__(self, transport: httpx.AsyncBaseTransport, width: Width) -> None:
-        self._transport = transport
-        self._width = width
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send the request."""
-        sent = time.monotonic()
-        try:
-            response = await self._transport.handle_async_request(request)
-        except httpx.TimeoutException:
-            self._width.ease(sent)
-            raise
-        if response.status_code in _OVERLOADED:
-            self._width.ease(sent)
-        return response
-
-    async def aclose(self) -> None:
-        """Close the connections."""
-        await self._transport.aclose()
