@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from airflow_annotation import __version__
 
-_FIELDS_OF_ALL: Final = {
-    "timeout": {
-        "label": "Timeout",
-        "description": "Seconds to wait for an answer",
-        "schema": {"type": ["number", "null"], "default": 60},
-    },
-    "webhook_secret": {
-        "label": "Webhook secret",
-        "description": "What the tool's webhooks have to know, where the deployment takes them",
-        "schema": {"type": ["string", "null"], "format": "password"},
-    },
-    "polls_per_minute": {
-        "label": "Polls a minute",
-        "description": "Requests a minute that waiting for labels may cost at most, in each triggerer",
-        "schema": {"type": ["number", "null"], "default": 60},
-    },
-}
-"""What all connection forms have."""
+
+def _field(type_: str, label: str, description: str = "", **schema: Any) -> dict[str, Any]:
+    """Return a field of a connection's form, which may be left empty."""
+    described = {"description": description} if description else {}
+    return {"label": label, **described, "schema": {"type": [type_, "null"], **schema}}
 
 
-def _concurrency(default: int) -> dict[str, Any]:
-    """Return the field of a connection's form for how many requests are under way at once."""
+def _fields_of_all(concurrency: int) -> dict[str, Any]:
+    """Return the fields that all forms have.
+
+    :param concurrency: the default
+    """
     return {
-        "label": "Concurrency",
-        "description": "Requests that reading and sending a project may have under way at once, 1 to 64",
-        "schema": {"type": ["integer", "null"], "default": default},
+        "timeout": _field("number", "Timeout", "Seconds to wait for an answer", default=60),
+        "webhook_secret": _field(
+            "string",
+            "Webhook secret",
+            "What the tool's webhooks have to know, where the deployment takes them",
+            format="password",
+        ),
+        "polls_per_minute": _field(
+            "number",
+            "Polls a minute",
+            "Requests a minute that waiting for labels may cost at most, in each triggerer",
+            default=60,
+        ),
+        "concurrency": _field(
+            "integer",
+            "Concurrency",
+            "Requests that reading and sending a project may have under way at once, 1 to 64",
+            default=concurrency,
+        ),
+    }
+
+
+def _asset_uris(scheme: str, factory: str) -> dict[str, Any]:
+    return {
+        "schemes": [scheme],
+        "handler": "airflow_annotation.assets.sanitize_uri",
+        "factory": f"airflow_annotation.assets.{factory}",
+        "to_openlineage_converter": "airflow_annotation.assets.convert_asset_to_openlineage",
+    }
+
+
+def _transfer(target: str, module: str, *, source: str = "Label Studio") -> dict[str, str]:
+    return {
+        "source-integration-name": source,
+        "target-integration-name": target,
+        "python-module": f"airflow_annotation.transfers.{module}",
     }
 
 
@@ -93,61 +116,19 @@ def get_provider_info() -> dict[str, Any]:
             },
         ],
         "transfers": [
-            {
-                "source-integration-name": "Label Studio",
-                "target-integration-name": "Common IO",
-                "python-module": "airflow_annotation.transfers.annotations_to_object_storage",
-            },
-            {
-                "source-integration-name": "Common IO",
-                "target-integration-name": "Common IO",
-                "python-module": "airflow_annotation.transfers.landed_annotations_to_object_storage",
-            },
-            {
-                "source-integration-name": "Label Studio",
-                "target-integration-name": "Common SQL",
-                "python-module": "airflow_annotation.transfers.annotations_to_sql",
-            },
-            {
-                "source-integration-name": "Label Studio",
-                "target-integration-name": "Google Cloud Storage (GCS)",
-                "python-module": "airflow_annotation.transfers.annotations_to_gcs",
-            },
-            {
-                "source-integration-name": "Label Studio",
-                "target-integration-name": "Google BigQuery",
-                "python-module": "airflow_annotation.transfers.annotations_to_bigquery",
-            },
-            {
-                "source-integration-name": "Label Studio",
-                "target-integration-name": "Iceberg",
-                "python-module": "airflow_annotation.transfers.annotations_to_iceberg",
-            },
-            {
-                "source-integration-name": "Label Studio",
-                "target-integration-name": "Deep Lake",
-                "python-module": "airflow_annotation.transfers.annotations_to_deep_lake",
-            },
-            {
-                "source-integration-name": "Label Studio",
-                "target-integration-name": "FiftyOne",
-                "python-module": "airflow_annotation.transfers.annotations_to_fiftyone",
-            },
+            _transfer("Common IO", "annotations_to_object_storage"),
+            _transfer("Common IO", "landed_annotations_to_object_storage", source="Common IO"),
+            _transfer("Common SQL", "annotations_to_sql"),
+            _transfer("Google Cloud Storage (GCS)", "annotations_to_gcs"),
+            _transfer("Google BigQuery", "annotations_to_bigquery"),
+            _transfer("Iceberg", "annotations_to_iceberg"),
+            _transfer("Deep Lake", "annotations_to_deep_lake"),
+            _transfer("FiftyOne", "annotations_to_fiftyone"),
         ],
         "notifications": ["airflow_annotation.notifications.annotation.AnnotationNotifier"],
         "asset-uris": [
-            {
-                "schemes": ["label-studio"],
-                "handler": "airflow_annotation.assets.sanitize_uri",
-                "factory": "airflow_annotation.assets.create_label_studio_asset",
-                "to_openlineage_converter": "airflow_annotation.assets.convert_asset_to_openlineage",
-            },
-            {
-                "schemes": ["labelbox"],
-                "handler": "airflow_annotation.assets.sanitize_uri",
-                "factory": "airflow_annotation.assets.create_labelbox_asset",
-                "to_openlineage_converter": "airflow_annotation.assets.convert_asset_to_openlineage",
-            },
+            _asset_uris("label-studio", "create_label_studio_asset"),
+            _asset_uris("labelbox", "create_labelbox_asset"),
         ],
         "connection-types": [
             {
@@ -164,28 +145,22 @@ def get_provider_info() -> dict[str, Any]:
                     },
                 },
                 "conn-fields": {
-                    "verify_ssl": {
-                        "label": "Verify the server's certificate",
-                        "schema": {"type": ["boolean", "null"], "default": True},
-                    },
-                    "ca_bundle": {
-                        "label": "CA bundle",
-                        "description": "Path of a file with the certificates to trust, on the workers and triggerers",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    **_FIELDS_OF_ALL,
-                    "concurrency": _concurrency(4),
-                    "headers": {
-                        "label": "Headers",
-                        "description": "JSON object of headers to send along, for a proxy in front of the server",
-                        "schema": {"type": ["object", "null"]},
-                    },
-                    "local_files_document_root": {
-                        "label": "Local files document root",
-                        "description": "The server's LOCAL_FILES_DOCUMENT_ROOT, if workers see the same files there: "
+                    "verify_ssl": _field("boolean", "Verify the server's certificate", default=True),
+                    "ca_bundle": _field(
+                        "string",
+                        "CA bundle",
+                        "Path of a file with the certificates to trust, on the workers and triggerers",
+                    ),
+                    **_fields_of_all(concurrency=4),
+                    "headers": _field(
+                        "object", "Headers", "JSON object of headers to send along, for a proxy in front of the server"
+                    ),
+                    "local_files_document_root": _field(
+                        "string",
+                        "Local files document root",
+                        "The server's LOCAL_FILES_DOCUMENT_ROOT, if workers see the same files there: "
                         "media below it are not copied",
-                        "schema": {"type": ["string", "null"]},
-                    },
+                    ),
                 },
             },
             {
@@ -201,33 +176,22 @@ def get_provider_info() -> dict[str, Any]:
                     },
                 },
                 "conn-fields": {
-                    "endpoint": {
-                        "label": "GraphQL endpoint",
-                        "description": "By default /graphql at the API URL",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "rest_endpoint": {
-                        "label": "REST endpoint",
-                        "description": "By default /api/v1 at the API URL",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "app_url": {
-                        "label": "App URL",
-                        "description": "Where people label; by default the API URL with app. instead of api.",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "iam_integration": {
-                        "label": "IAM integration",
-                        "description": "Name or id of the integration by which Labelbox reads your buckets",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    "global_key_namespace": {
-                        "label": "Global key namespace",
-                        "description": "Put in front of item keys: global keys are unique in the organization",
-                        "schema": {"type": ["string", "null"]},
-                    },
-                    **_FIELDS_OF_ALL,
-                    "concurrency": _concurrency(16),
+                    "endpoint": _field("string", "GraphQL endpoint", "By default /graphql at the API URL"),
+                    "rest_endpoint": _field("string", "REST endpoint", "By default /api/v1 at the API URL"),
+                    "app_url": _field(
+                        "string", "App URL", "Where people label; by default the API URL with app. instead of api."
+                    ),
+                    "iam_integration": _field(
+                        "string",
+                        "IAM integration",
+                        "Name or id of the integration by which Labelbox reads your buckets",
+                    ),
+                    "global_key_namespace": _field(
+                        "string",
+                        "Global key namespace",
+                        "Put in front of item keys: global keys are unique in the organization",
+                    ),
+                    **_fields_of_all(concurrency=16),
                 },
             },
         ],
