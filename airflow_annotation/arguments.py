@@ -16,34 +16,21 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.exceptions import AnnotationArgumentError, AnnotationError
 
-_IS_KIND: Final[dict[str, Callable[[Any], bool]]] = {
-    "None": lambda value: value is None,
-    "str": lambda value: isinstance(value, str),
-    "bool": lambda value: isinstance(value, bool),
-    "int": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "float": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool),
-    "timedelta": lambda value: isinstance(value, timedelta),
-    "dict": lambda value: isinstance(value, Mapping),
-    "Mapping": lambda value: isinstance(value, Mapping),
-    "Sequence": lambda value: isinstance(value, Sequence) and not isinstance(value, (str, bytes)),
-    "Iterable": lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes)),
-    "XComArg": lambda value: hasattr(value, "resolve"),
-    "LabelSchema": lambda value: hasattr(value, "to_dict"),
+_KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "None": ("None", lambda value: value is None),
+    "str": ("text", lambda value: isinstance(value, str)),
+    "bool": ("True or False", lambda value: isinstance(value, bool)),
+    "int": ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    "float": ("a number", lambda value: isinstance(value, (int, float)) and not isinstance(value, bool)),
+    "timedelta": ("a timedelta", lambda value: isinstance(value, timedelta)),
+    "dict": ("a dictionary", lambda value: isinstance(value, Mapping)),
+    "Mapping": ("a dictionary", lambda value: isinstance(value, Mapping)),
+    "Sequence": ("a list", lambda value: isinstance(value, Sequence) and not isinstance(value, (str, bytes))),
+    "Iterable": ("a list", lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes))),
+    "XComArg": ("another task's output", lambda value: hasattr(value, "resolve")),
+    "LabelSchema": ("a LabelSchema", lambda value: hasattr(value, "to_dict")),
 }
-_NAMES: Final = {
-    "None": "None",
-    "str": "text",
-    "bool": "True or False",
-    "int": "a whole number",
-    "float": "a number",
-    "timedelta": "a timedelta",
-    "dict": "a dictionary",
-    "Mapping": "a dictionary",
-    "Sequence": "a list",
-    "Iterable": "a list",
-    "XComArg": "another task's output",
-    "LabelSchema": "a LabelSchema",
-}
+"""Kinds of values by their names in annotations: what errors call each, and what is of it."""
 
 _RENDERED: Final = (bool, int, float, date)
 """What Airflow makes of text with ``render_template_as_native_obj``."""
@@ -134,11 +121,11 @@ def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bo
             value = [str(one) if isinstance(one, _PATHS) else one for one in value]
     if not rendered and is_templated(value):
         return value
-    if any(kind not in _IS_KIND for kind in kinds) or any(_IS_KIND[kind](value) for kind in kinds):
+    if any(kind not in _KINDS or _KINDS[kind][1](value) for kind in kinds):
         return value
     if rendered and "str" in kinds and isinstance(value, _RENDERED):
         return str(value)
-    taken = " or ".join(dict.fromkeys(_NAMES[kind] for kind in kinds))
+    taken = " or ".join(dict.fromkeys(_KINDS[kind][0] for kind in kinds))
     way_out = ""
     if isinstance(value, str) and value.startswith(("[", "{")):
         way_out = " Pass the other task's output itself, or set render_template_as_native_obj on the DAG."
