@@ -15,10 +15,9 @@ import random
 import socket
 import time
 from asyncio import AbstractEventLoop
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import partial
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -49,12 +48,10 @@ log = logging.getLogger(__name__)
 class _Question:
     """What somebody wants to know, and until when.
 
-    :param project_id: whose progress; None where it is about runs
-    :param exact: asked for by itself, exactly, as a last change always is
-    :param min_annotations: where it is exact: how many submissions make an item a completed one
+    :param project_id: about which project; None where it is about runs
+    :param ask: asks the tool, where no other question can go along; None for progress, and for runs
     :param run_keys: of which runs the projects are wanted
     :param prefix: where all runs are wanted whose keys start with it
-    :param is_last_change: the project's last change is wanted, not its progress
     :param within: seconds that the answer may take
     """
 
@@ -62,17 +59,13 @@ class _Question:
         self,
         *,
         project_id: str | None = None,
-        exact: bool = False,
-        min_annotations: int | None = None,
+        ask: Callable[[AnnotationHook], Awaitable[Any]] | None = None,
         run_keys: Sequence[str] = (),
         prefix: str | None = None,
-        is_last_change: bool = False,
         within: float,
     ) -> None:
         self.project_id = project_id
-        self.exact = exact or is_last_change
-        self.is_last_change = is_last_change
-        self.min_annotations = min_annotations
+        self.ask = ask
         self.run_keys = run_keys
         self.prefix = prefix
         now = time.monotonic()
@@ -155,13 +148,20 @@ class ProgressPoller:
         :param min_annotations: count the items with this many submissions as completed
         :param within: seconds that the answer may take
         """
-        question = _Question(project_id=project_id, exact=True, min_annotations=min_annotations, within=within)
-        answer: AnnotationProgress = await self._ask(question)
+
+        def ask(hook: AnnotationHook) -> Awaitable[AnnotationProgress]:
+            return hook.aget_progress(project_id, min_annotations=min_annotations)
+
+        answer: AnnotationProgress = await self._ask(_Question(project_id=project_id, ask=ask, within=within))
         return answer
 
     async def last_change(self, project_id: str) -> datetime | None:
         """Return when a project was last worked on, as :meth:`AnnotationHook.get_last_change` says."""
-        answer: datetime | None = await self._ask(_Question(project_id=project_id, is_last_change=True, within=0.0))
+
+        def ask(hook: AnnotationHook) -> Awaitable[datetime | None]:
+            return sync_to_async(hook.get_last_change, thread_sensitive=False)(project_id)
+
+        answer: datetime | None = await self._ask(_Question(project_id=project_id, ask=ask, within=0.0))
         return answer
 
     async def hook(self) -> AnnotationHook:
@@ -251,14 +251,9 @@ class ProgressPoller:
         results: list[Any]
         try:
             hook = await self._current_hook()
-            if waiting[0].is_last_change:
+            if waiting[0].ask is not None:
                 answered = waiting[:1]
-                last_change = partial(hook.get_last_change, str(waiting[0].project_id))
-                results = [await sync_to_async(last_change, thread_sensitive=False)()]
-            elif waiting[0].exact:
-                answered = waiting[:1]
-                asked = waiting[0]
-                results = [await hook.aget_progress(str(asked.project_id), min_annotations=asked.min_annotations)]
+                results = [await waiting[0].ask(hook)]
             elif waiting[0].project_id is not None:
                 answered = _together(waiting, hook.projects_a_request)
                 answers = await hook.aget_progress_of({str(question.project_id) for question in answered})
@@ -340,7 +335,7 @@ def _together(waiting: Sequence[_Question], projects: int) -> list[_Question]:
     now = time.monotonic()
     asked: dict[str, list[_Question]] = {}
     for question in waiting:
-        if question.project_id is None or question.exact or now < min(question.early, question.due):
+        if question.project_id is None or question.ask is not None or now < min(question.early, question.due):
             continue
         if question.project_id in asked or len(asked) < projects:
             asked.setdefault(question.project_id, []).append(question)
