@@ -344,9 +344,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
 
     def list_changed_items(self, project_id: str, since: datetime) -> list[str]:
         """Return the ids of the tasks that were changed at a time or later. See :class:`AnnotationHook`."""
-        from airflow_annotation.hooks.label_studio.changed_tasks import list_changed_items
-
-        return list_changed_items(self.client, project_id, since)
+        return item_states.list_changed_items(self.client, project_id, since)
 
     def _read_config(self, project_id: str) -> LabelingConfig:
         return LabelingConfig(projects.get_label_config(self.client, project_id))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import httpx
@@ -18,7 +18,7 @@ import msgspec
 
 from airflow_annotation.hooks.answers import answered_at, decode_json
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
-from airflow_annotation.hooks.label_studio.item_filters import OF_STATUSES, TIME_FORMAT
+from airflow_annotation.hooks.label_studio.item_filters import OF_STATUSES
 from airflow_annotation.hooks.label_studio.item_states import list_states_of, list_states_where
 from airflow_annotation.hooks.label_studio.progress import get_counts
 from airflow_annotation.hooks.label_studio.task_pages import (
@@ -26,9 +26,9 @@ from airflow_annotation.hooks.label_studio.task_pages import (
     TASKS_PATH,
     Task,
     TaskPage,
-    condition,
     list_page,
     task_query,
+    time_condition,
 )
 from airflow_annotation.hooks.ports import ItemChanges
 
@@ -102,8 +102,7 @@ def list_changes(
         return None  # in which items is in no list
     if present.time < last.time - MARGIN:
         return None  # the clock was set back: what changed since then seems to be older than the mark
-    since = (last.time - MARGIN).astimezone(timezone.utc).strftime(TIME_FORMAT)
-    changed = condition("updated_at", "greater", "Datetime", since)
+    changed = time_condition("updated_at", "greater", last.time - MARGIN)
     read: dict[str, Any] = {"drafted": frozenset(present.drafted), "include_predictions": include_predictions}
     states = [*list_states_where(client, project_id, [changed], **read)]
     listed = {int(item_id) for batch in states for item_id in batch.column("item_id").to_pylist()}

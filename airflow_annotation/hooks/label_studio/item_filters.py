@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.task_pages import Condition, condition
+from airflow_annotation.hooks.label_studio.task_pages import Condition, condition, time_condition
 from airflow_annotation.labels.item_filter import ItemFilter
-
-TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
-"""The only form in which Label Studio takes times."""
 
 _ASKED_KEYS: Final = 100
 """Item keys that the server is asked for: they go into the URL."""
@@ -111,9 +107,8 @@ class TaskFilter:
     def _of_times(self) -> Iterator[Condition]:
         for field in ("created", "completed"):
             for operator, bound in (("greater_or_equal", "after"), ("less", "before")):
-                time: datetime | None = getattr(self._items, f"{field}_{bound}")
-                if time is not None:
-                    yield condition(f"{field}_at", operator, "Datetime", time.strftime(TIME_FORMAT))
+                if (time := getattr(self._items, f"{field}_{bound}")) is not None:
+                    yield time_condition(f"{field}_at", operator, time)
 
     def _of_annotators(self) -> list[list[Condition]]:
         if not self._items.annotators:

@@ -27,6 +27,7 @@ from airflow_annotation.hooks.label_studio.task_pages import (
     find_drafted,
     list_page,
     list_pages,
+    time_condition,
 )
 from airflow_annotation.labels.columns import time_column
 from airflow_annotation.labels.json_repair import split_records
@@ -139,6 +140,18 @@ def get_last_change(client: LabelStudioClient, project_id: str) -> datetime | No
     page = list_page(client, project_id, _TaskState, ordering="-tasks:updated_at", include="id,updated_at", page_size=1)
     times = time_column([task.updated_at for task in page.tasks])
     return times[0].as_py() if len(times) else None
+
+
+def list_changed_items(client: LabelStudioClient, project_id: str, since: datetime) -> list[str]:
+    """Return the ids of the tasks that were changed at a time or later, a request for each thousand of them.
+
+    :param client: speaks to the server
+    :param project_id: the project
+    :param since: by the server's clock
+    """
+    project_path(project_id)
+    changed = time_condition("updated_at", "greater_or_equal", since)
+    return [str(task.id) for page in list_pages(client, project_id, Task, [changed]) for task in page]
 
 
 def list_last_labeled(client: LabelStudioClient, project_id: str, count: int, min_annotations: int = 1) -> list[str]:

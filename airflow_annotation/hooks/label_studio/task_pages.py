@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import httpx
@@ -46,6 +47,11 @@ class TaskPage(msgspec.Struct, Generic[T]):
 def condition(field: str, operator: str, type_: str, value: Any) -> Condition:
     """Return a filter of the data manager."""
     return {"filter": f"filter:tasks:{field}", "operator": operator, "type": type_, "value": value}
+
+
+def time_condition(field: str, operator: str, time: datetime) -> Condition:
+    """Return a filter of the data manager by a time, which Label Studio takes in this form only."""
+    return condition(field, operator, "Datetime", time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
 
 
 HAS_DRAFTS: Final[Condition] = condition("draft_exists", "equal", "Boolean", True)
