@@ -177,10 +177,8 @@ class LabelStudioClient:
     async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any: ...
     async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any:
         """Like :meth:`read`, for triggers. Opens a connection each time: they poll rarely, and have no end."""
-        async with self.open() as connections:
-            return await connections.read_with(
-                method, path, lambda response: decode_json(response, type_), params=params
-            )
+        async with self.open() as requests:
+            return await requests.read_with(method, path, lambda response: decode_json(response, type_), params=params)
 
     @asynccontextmanager
     async def open(self, width: Width | None = None) -> AsyncIterator[AsyncRequests]:
@@ -199,14 +197,6 @@ class LabelStudioClient:
         )
         async with http:
             yield AsyncRequests(self, http)
-
-    async def _aread(
-        self, http: httpx.AsyncClient, method: str, path: str, read: Callable[[httpx.Response], T], *, params: Any
-    ) -> T:
-        answer = self._answer(read)
-        extensions = {"retry": answer.within_async(self._retry(method))}
-        with connection_error(TOOL, self.url):
-            return answer.of(await http.request(method, self._url(path), params=params, extensions=extensions))
 
     def media_request(self, media_uri: str) -> tuple[str, dict[str, str]]:
         """Return the URL of a file on the server, and the headers to send along; any other URI as it is, without.
@@ -282,7 +272,11 @@ class AsyncRequests:
 
     async def read_with(self, method: str, path: str, read: Callable[[httpx.Response], T], *, params: Any = None) -> T:
         """Like :meth:`LabelStudioClient.read_with`."""
-        return await self._client._aread(self._http, method, path, read, params=params)
+        client = self._client
+        answer = client._answer(read)
+        extensions = {"retry": answer.within_async(client._retry(method))}
+        with connection_error(TOOL, client.url):
+            return answer.of(await self._http.request(method, client._url(path), params=params, extensions=extensions))
 
 
 def project_path(project_id: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -66,12 +67,17 @@ def send_one_by_one(
     :raises AnnotationRequestError: the server fails at all of them
     """
     doubtful: list[Part] = []
+    post = partial(_post, client)
 
     def send(part: Part) -> list[tuple[Part, AnnotationRequestError]]:
-        sender = _Sender(client, project_id, part)
+        def find_taken(pieces: list[msgspec.Raw]) -> list[msgspec.Raw]:
+            """Return those that the task has, by what they say."""
+            pages = list_selected(client, project_id, _Task, [part.item_id], include=_INCLUDED)
+            there = {_content(one) for page in pages for task in page for one in task.predictions}
+            return [piece for piece in pieces if _content(msgspec.json.decode(piece, type=_Prediction)) in there]
 
         def send_part(_: list[Part]) -> None:
-            if send_until_taken(list(part.pieces), sender.send, sender.find_taken):
+            if send_until_taken(list(part.pieces), post, find_taken):
                 doubtful.append(part)
 
         return send_without_refused([part], send_part)
@@ -97,31 +103,16 @@ def send_one_by_one(
     return refused, doubtful
 
 
-class _Sender:
-    """Sends the prediction of one item, and asks whether it arrived."""
-
-    def __init__(self, client: LabelStudioClient, project_id: str, part: Part) -> None:
-        self._client = client
-        self._project_id = project_id
-        self._part = part
-
-    def send(self, pieces: list[msgspec.Raw]) -> None:
-        for piece in pieces:
-            self._client.read(
-                "POST",
-                "/api/predictions/",
-                _Made,
-                content=bytes(piece),
-                headers={"Content-Type": "application/json"},
-                repeatable=False,
-            )
-
-    def find_taken(self, pieces: list[msgspec.Raw]) -> list[msgspec.Raw]:
-        """Return those that the task has, by what they say."""
-        selected = [self._part.item_id]
-        pages = list_selected(self._client, self._project_id, _Task, selected, include=_INCLUDED)
-        there = {_content(one) for page in pages for task in page for one in task.predictions}
-        return [piece for piece in pieces if _content(msgspec.json.decode(piece, type=_Prediction)) in there]
+def _post(client: LabelStudioClient, pieces: list[msgspec.Raw]) -> None:
+    for piece in pieces:
+        client.read(
+            "POST",
+            "/api/predictions/",
+            _Made,
+            content=bytes(piece),
+            headers={"Content-Type": "application/json"},
+            repeatable=False,
+        )
 
 
 def _content(prediction: _Prediction) -> bytes:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -13,6 +12,7 @@ from airflow_annotation.exceptions import AnnotationError, AnnotationRequestErro
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import rows_in_batch, rows_in_project, wait_until_processed
 from airflow_annotation.hooks.labelbox.tasks import pause, repeat
+from airflow_annotation.hooks.labelbox.upload_settings import UploadSettings
 
 if TYPE_CHECKING:
     from labelbox import Batch
@@ -39,25 +39,13 @@ class Batches:
 
     :param client: of the organization
     :param project_id: the project
-    :param name: of the first; the next ones get a number behind it
-    :param priority: of their data rows, 1 (first) to 5
-    :param consensus_settings: as ``create_batch`` of the SDK takes them
+    :param settings: of the upload
     """
 
-    def __init__(
-        self,
-        client: LabelboxClient,
-        project_id: str,
-        *,
-        name: str,
-        priority: int,
-        consensus_settings: Mapping[str, Any] | None,
-    ) -> None:
+    def __init__(self, client: LabelboxClient, project_id: str, settings: UploadSettings) -> None:
         self._client = client
         self._project_id = project_id
-        self._name = name
-        self._priority = priority
-        self._consensus_settings = consensus_settings
+        self._settings = settings
 
     def add(self, row_ids: list[str]) -> BatchOutcome:
         """Put data rows into the project, in a batch of their own. Those that it has stay as they are.
@@ -92,7 +80,10 @@ class Batches:
     def _create(self, name: str, row_ids: list[str], outcome: BatchOutcome) -> None:
         with self._client.using_sdk() as sdk:
             batch = sdk.get_project(self._project_id).create_batch(
-                name, row_ids, priority=self._priority, consensus_settings=self._consensus_settings
+                name,
+                row_ids,
+                priority=self._settings.priority,
+                consensus_settings=self._settings.consensus_settings,
             )
         failed = set(batch.failed_data_row_ids)
         added = set(row_ids) - failed
@@ -112,7 +103,8 @@ class Batches:
 
     def _free_name(self) -> str:
         taken = {batch.name for batch in self._list()}
-        names = itertools.chain([self._name], (f"{self._name} {number}" for number in itertools.count(2)))
+        first = self._settings.batch
+        names = itertools.chain([first], (f"{first} {number}" for number in itertools.count(2)))
         return next(name for name in names if name not in taken)
 
     def _list(self) -> list[Batch]:

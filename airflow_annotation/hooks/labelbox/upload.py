@@ -123,13 +123,7 @@ class _Upload:
         self._namespace = namespace
         self._report = UploadReport()
         self._own_keys: set[int] = set()
-        self._batches = Batches(
-            client,
-            project.id,
-            name=settings.batch,
-            priority=settings.priority,
-            consensus_settings=settings.consensus_settings,
-        )
+        self._batches = Batches(client, project.id, settings)
         self._dataset: Dataset | None = None
         self._unbatched: dict[str, str] = {}
 
