@@ -11,7 +11,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import rows_in_batch, rows_in_project, wait_until_processed
-from airflow_annotation.hooks.labelbox.tasks import pause, repeat
+from airflow_annotation.hooks.labelbox.tasks import ask_sdk, pause
 from airflow_annotation.hooks.labelbox.upload_settings import UploadSettings
 
 if TYPE_CHECKING:
@@ -108,8 +108,4 @@ class Batches:
         return next(name for name in names if name not in taken)
 
     def _list(self) -> list[Batch]:
-        def ask() -> list[Batch]:
-            with self._client.using_sdk() as sdk:
-                return list(sdk.get_project(self._project_id).batches())
-
-        return repeat(ask)
+        return ask_sdk(self._client, lambda sdk: list(sdk.get_project(self._project_id).batches()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.ensuring import ensure_first
-from airflow_annotation.hooks.labelbox.tasks import repeat
+from airflow_annotation.hooks.labelbox.tasks import ask_sdk
 
 if TYPE_CHECKING:
     from labelbox import Dataset, IAMIntegration
@@ -38,7 +38,7 @@ def ensure_dataset(client: LabelboxClient, name: str, iam_integration: str | Non
     def connect(dataset: Dataset) -> None:
         integration = find_integration()
         if integration is not None:
-            repeat(lambda: _connect(client, dataset, integration))
+            ask_sdk(client, lambda _: dataset.add_iam_integration(integration))
 
     return ensure_first(
         f"dataset {name!r}",
@@ -70,11 +70,6 @@ def find_iam_integration(client: LabelboxClient, name: str | None) -> IAMIntegra
         return None
     known = ", ".join(repr(integration.name) for integration in integrations) or "none"
     raise AnnotationError(f"Labelbox has no IAM integration {name!r}. It has {known}.")
-
-
-def _connect(client: LabelboxClient, dataset: Dataset, integration: IAMIntegration) -> None:
-    with client.using_sdk():
-        dataset.add_iam_integration(integration)
 
 
 def _find_datasets(client: LabelboxClient, name: str) -> list[Dataset]:

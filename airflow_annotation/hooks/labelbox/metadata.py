@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import chunks
-from airflow_annotation.hooks.labelbox.tasks import repeat
+from airflow_annotation.hooks.labelbox.tasks import ask_sdk, repeat
 from airflow_annotation.hooks.late_requests import make_once
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class MetadataFields:
             return
         with self._lock:
             if self._ontology is None:
-                self._ontology = repeat(self._read)
+                self._ontology = ask_sdk(self._client, lambda sdk: sdk.get_data_row_metadata_ontology())
             ontology = self._ontology
             for name, value in values.items():
                 if name not in _names(ontology):
@@ -68,17 +68,8 @@ class MetadataFields:
                 DataRowMetadata(data_row_id=row_id, fields=[DataRowMetadataField(name=name, value=values[row_id])])
                 for row_id in row_ids
             ]
-
-            def write(metadata: list[Any] = metadata) -> list[Any]:
-                with self._client.using_sdk():
-                    return list(ontology.bulk_upsert(metadata))
-
-            for refused in repeat(write):
+            for refused in ask_sdk(self._client, lambda _: list(ontology.bulk_upsert(metadata))):  # noqa: B023 - called at once
                 raise AnnotationError(f"Labelbox refused metadata of data row {refused.data_row_id}: {refused.error}")
-
-    def _read(self) -> DataRowMetadataOntology:
-        with self._client.using_sdk() as sdk:
-            return sdk.get_data_row_metadata_ontology()
 
     def _make(self, ontology: DataRowMetadataOntology, name: str, value: str | float) -> None:
         from labelbox.schema.data_row_metadata import DataRowMetadataKind
@@ -91,7 +82,8 @@ class MetadataFields:
             return True
 
         def find() -> bool | None:
-            self._refresh(ontology)
+            with self._client.using_sdk():
+                ontology.refresh_ontology()
             return name in _names(ontology) or None
 
         try:
@@ -106,10 +98,6 @@ class MetadataFields:
                 f"Labelbox has no metadata field {name!r}, and does not let the connection's user make it. Ask an "
                 f"administrator for it. {error}"
             ) from error
-
-    def _refresh(self, ontology: DataRowMetadataOntology) -> None:
-        with self._client.using_sdk():
-            ontology.refresh_ontology()
 
 
 def _names(ontology: DataRowMetadataOntology) -> set[str]:

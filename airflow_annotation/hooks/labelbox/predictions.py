@@ -20,7 +20,7 @@ from airflow_annotation.hooks.label_upload import LabelUpload, Part, check_repla
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import index_rows
 from airflow_annotation.hooks.labelbox.projects import FoundProject
-from airflow_annotation.hooks.labelbox.tasks import TaskFailedError, pause, polls, repeat
+from airflow_annotation.hooks.labelbox.tasks import TaskFailedError, ask_sdk, pause, polls, repeat
 from airflow_annotation.labels.labelbox.features import Ontology
 from airflow_annotation.labels.labelbox.keys import global_key_of
 from airflow_annotation.labels.labelbox.media_types import MEDIA_TYPES
@@ -32,6 +32,7 @@ from airflow_annotation.media.items import key_hash
 from airflow_annotation.media.key_index import KnownItem
 
 if TYPE_CHECKING:
+    import labelbox
     from labelbox import LabelImport, MALPredictionImport
 
 log = logging.getLogger(__name__)
@@ -213,15 +214,12 @@ class _Imports:
         return f"{self.model_version} #"
 
     def _list(self) -> list[Any]:
-        def ask() -> list[Any]:
-            with self._client.using_sdk() as sdk:
-                project = sdk.get_project(self._project_id)
-                found = (
-                    project.get_mal_prediction_imports() if self._mode == "predictions" else project.get_label_imports()
-                )
-                return [source for source in found if source.name.startswith(self._prefix)]
+        def ask(sdk: labelbox.Client) -> list[Any]:
+            project = sdk.get_project(self._project_id)
+            found = project.get_mal_prediction_imports() if self._mode == "predictions" else project.get_label_imports()
+            return [source for source in found if source.name.startswith(self._prefix)]
 
-        return repeat(ask)
+        return ask_sdk(self._client, ask)
 
     def _make(self, name: str, lines: list[dict[str, Any]]) -> MALPredictionImport | LabelImport:
         def ask() -> MALPredictionImport | LabelImport:

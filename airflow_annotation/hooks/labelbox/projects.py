@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import httpx
 import msgspec
@@ -29,9 +29,6 @@ from airflow_annotation.hooks.tool_hook import ProjectMaker
 from airflow_annotation.labels.labelbox.media_types import ASKED, MEDIA_TYPES, NAMES
 from airflow_annotation.labels.media_types import ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelSchema
-
-if TYPE_CHECKING:
-    import labelbox
 
 log = logging.getLogger(__name__)
 
@@ -217,8 +214,7 @@ class Maker(ProjectMaker[FoundProject]):
         """Connect the ontology to a project that has none: the try that made it may have ended half way."""
         settings, _, ontology_id = self._labeling
         if read_project(self._client, made.id).ontology is None:
-            with self._client.using_sdk() as sdk:
-                _connect(sdk, made.id, ontology_id)
+            self._connect(made.id, ontology_id)
         if settings.model_assisted_labeling is not None:
             with self._client.using_sdk() as sdk:
                 sdk.get_project(made.id).enable_model_assisted_labeling(settings.model_assisted_labeling)
@@ -233,8 +229,7 @@ class Maker(ProjectMaker[FoundProject]):
         _, _, ontology_id = self._labeling
         ontology = current.ontology
         if ontology is None:
-            with self._client.using_sdk() as sdk:
-                _connect(sdk, found.id, ontology_id)
+            self._connect(found.id, ontology_id)
         elif ontology["id"] != ontology_id:
             log.warning(
                 "Project %s has another ontology than the one given, and keeps it. "
@@ -256,8 +251,8 @@ class Maker(ProjectMaker[FoundProject]):
         changes = {"name": title} | ({} if description is None else {"description": description})
         with self._client.using_sdk() as sdk:
             sdk.get_project(found.id).update(**changes)
-            if (current.ontology or {}).get("id") != ontology_id:
-                _connect(sdk, found.id, ontology_id)
+        if (current.ontology or {}).get("id") != ontology_id:
+            self._connect(found.id, ontology_id)
         self.complete(found)
         return read_project(self._client, found.id)
 
@@ -265,6 +260,15 @@ class Maker(ProjectMaker[FoundProject]):
         has = found.allowed_media_type or ""
         if self._media_type not in {None, has}:
             raise other_media_type(found.id, NAMES.get(has, has), NAMES[str(self._media_type)])
+
+    def _connect(self, project_id: str, ontology_id: str) -> None:
+        with self._client.using_sdk() as sdk:
+            try:
+                sdk.get_project(project_id).connect_ontology(sdk.get_ontology(ontology_id))
+            except ValueError as error:
+                raise AnnotationError(
+                    f"Ontology {ontology_id} cannot be connected to project {project_id}: {error}"
+                ) from error
 
     @cached_property
     def _labeling(self) -> tuple[ProjectSettings, str | None, str]:
@@ -289,13 +293,6 @@ class Maker(ProjectMaker[FoundProject]):
             self._client, self._label_schema, media_type=self._media_type, index_fields=settings.index_fields
         )
         return settings, self._media_type, ontology_id
-
-
-def _connect(sdk: labelbox.Client, project_id: str, ontology_id: str) -> None:
-    try:
-        sdk.get_project(project_id).connect_ontology(sdk.get_ontology(ontology_id))
-    except ValueError as error:
-        raise AnnotationError(f"Ontology {ontology_id} cannot be connected to project {project_id}: {error}") from error
 
 
 def list_projects(client: LabelboxClient, description: str = "") -> Iterator[FoundProject]:

@@ -21,7 +21,7 @@ from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import chunks
 from airflow_annotation.hooks.labelbox.export_stream import export_rows
 from airflow_annotation.hooks.labelbox.metadata import MetadataFields
-from airflow_annotation.hooks.labelbox.tasks import repeat, wait_for_task
+from airflow_annotation.hooks.labelbox.tasks import ask_sdk, repeat, wait_for_task
 from airflow_annotation.labels.labelbox.items import find_item_key, item_status
 from airflow_annotation.labels.labelbox.keys import REQUEUED_BY
 from airflow_annotation.labels.labelbox.records import (
@@ -256,11 +256,8 @@ class _Work:
             repeat(move)
 
     def _queue_id(self, queue_type: str) -> str:
-        def ask() -> dict[str, str]:
-            with self._client.using_sdk() as sdk:
-                return {str(one.queue_type): str(one.uid) for one in sdk.get_project(self._project_id).task_queues()}
-
-        queues = repeat(ask)
+        found = ask_sdk(self._client, lambda sdk: list(sdk.get_project(self._project_id).task_queues()))
+        queues = {str(one.queue_type): str(one.uid) for one in found}
         if queue_type not in queues:
             raise AnnotationError(
                 f"The workflow of project {self._project_id} has no task of the type {queue_type}, to which its data "

@@ -6,13 +6,16 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.errors import shorten
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
+
+if TYPE_CHECKING:
+    import labelbox
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +56,16 @@ def repeat(ask: Callable[[], _Answer]) -> _Answer:
                 raise
             pause(attempt, error, "Asking again.")
     raise AssertionError
+
+
+def ask_sdk(client: LabelboxClient, ask: Callable[[labelbox.Client], _Answer]) -> _Answer:
+    """Ask the SDK for something, as :func:`repeat` does."""
+
+    def once() -> _Answer:
+        with client.using_sdk() as sdk:
+            return ask(sdk)
+
+    return repeat(once)
 
 
 def pause(attempt: int, error: AnnotationError, then: str) -> None:
