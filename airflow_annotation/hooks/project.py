@@ -113,6 +113,8 @@ class ItemsReport(msgspec.Struct, kw_only=True):
         """Count a failed item and keep it for the report while there is room."""
         self.failed += 1
         if len(self.failures) < self.MAX_FAILURES_LISTED:
+            # Names of files need not be valid Unicode; what is reported goes through JSON.
+            item_key = item_key.encode(errors="backslashreplace").decode()
             self.failures.append(FailedItem(item_key=item_key, reason=reason))
 
     @property

@@ -19,6 +19,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate, UploadReport
 from airflow_annotation.hooks.errors import other_item_type
+from airflow_annotation.hooks.item_upload import WantedItems, item_name, read_conversation
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
 from airflow_annotation.hooks.label_studio.media_files import (
@@ -32,11 +33,9 @@ from airflow_annotation.hooks.label_studio.projects import get_label_config
 from airflow_annotation.hooks.label_studio.references import MediaReferences
 from airflow_annotation.hooks.label_studio.upload_requests import ReadyItem, UploadRequests
 from airflow_annotation.hooks.progress_log import UploadProgress
-from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.media_objects import MediaObject
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
-from airflow_annotation.labels.messages import read_messages
 from airflow_annotation.media.items import MediaItem, check_data, key_hash
 from airflow_annotation.media.probe import MediaProbe, probe_media
 from airflow_annotation.media.storage import local_path, open_media, shown, uri_scheme, without_connection
@@ -86,18 +85,8 @@ def upload_items(
     :return: counts, and the first items that failed
     :raises AnnotationError: the upload cannot go on
     """
-    config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
-    if not config.objects:
-        raise AnnotationError(f"Project {project_id} shows no media: its labeling config has no tag like Image.")
-    upload = _Upload(
-        client=client,
-        project_id=project_id,
-        config=config,
-        media_access=media_access,
-        on_duplicate=on_duplicate,
-        references=MediaReferences(client, project_id, document_root=local_files_document_root),
-    )
-    return upload.run(items)
+    references = MediaReferences(client, project_id, document_root=local_files_document_root)
+    return _Upload(client, project_id, media_access, on_duplicate, references).run(items)
 
 
 class _Reading(NamedTuple):
@@ -131,26 +120,26 @@ class _ReadFile(NamedTuple):
 class _Upload:
     def __init__(
         self,
-        *,
         client: LabelStudioClient,
         project_id: str,
-        config: LabelingConfig,
         media_access: MediaAccess,
         on_duplicate: OnDuplicate,
         references: MediaReferences,
     ) -> None:
-        self._config = config
+        self._config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
+        if not self._config.objects:
+            raise AnnotationError(f"Project {project_id} shows no media: its labeling config has no tag like Image.")
         self._media_access = media_access
         self._on_duplicate = on_duplicate
         self._references = references
         self._report = UploadReport()
-        self._tasks = ItemTasks(client, project_id, config=config)
+        self._tasks = ItemTasks(client, project_id, config=self._config)
         self._known_keys: set[int] = set()
         if on_duplicate == "allow":
             self._tasks.skip_keys()
         else:
             self._known_keys = self._tasks.read_keys()
-        self._own_keys: set[int] = set()
+        self._wanted = WantedItems(on_duplicate, self._report)
         self._files = MediaFiles(client, project_id, known_keys=self._known_keys)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read-media")
         self._requests = UploadRequests(self._files, self._tasks, self._report, concurrency=client.concurrency)
@@ -160,7 +149,8 @@ class _Upload:
         reading: deque[_Reading] = deque()
         try:
             for item in items:
-                for one in self._start(item) if self._is_wanted(item) else ():
+                is_wanted = self._on_duplicate == "allow" or self._wanted.take(item.item_key, self._known_keys)
+                for one in self._start(item) if is_wanted else ():
                     reading.append(one)
                     if len(reading) > _READ_AHEAD:
                         self._add(reading.popleft())
@@ -172,22 +162,9 @@ class _Upload:
         finally:
             self._readers.shutdown(cancel_futures=True)
             self._requests.shut_down()
-        self._tasks.remove_doubles(self._own_keys)
+        self._tasks.remove_doubles(self._wanted.keys)
         progress.log(self._report, last=True)
         return self._report
-
-    def _is_wanted(self, item: MediaItem) -> bool:
-        if self._on_duplicate == "allow":
-            return True
-        key = key_hash(item.item_key)
-        if key not in self._known_keys and key not in self._own_keys:
-            self._own_keys.add(key)
-            return True
-        if self._on_duplicate == "skip":
-            self._report.skipped += 1
-        else:
-            self._report.fail(item.item_key, f"The project already has an item {item.item_key!r}.")
-        return False
 
     # Reading
 
@@ -264,18 +241,18 @@ class _Upload:
         return ReadyItem(item_key=item.item_key, data=data, size=self._json_size(item, data))
 
     def _json_size(self, item: MediaItem, data: Any) -> int:
-        check_data(item.data, _name(item))
+        check_data(item.data, item_name(item))
         try:
             return len(msgspec.json.encode(data))
         except (TypeError, ValueError, OverflowError) as error:
-            raise MediaError(f"The data of {_name(item)!a} cannot be JSON: {error}.") from error
+            raise MediaError(f"The data of {item_name(item)!a} cannot be JSON: {error}.") from error
 
     def _ready_files(self, item: MediaItem, media: MediaObject) -> ReadyItem:
         """Return an item with files; check that its data can stand beside them.
 
         :param media: what shows them
         """
-        name = _name(item)
+        name = item_name(item)
         taken = sorted({media.data_key, *RESERVED_KEYS} & item.data.keys())
         if taken:
             raise MediaError(f"Data key {taken[0]!r} of {name} is taken by the upload: rename it.")
@@ -301,7 +278,7 @@ class _Upload:
         fitting = [media for media in objects if media.media_type == media_type]
         if not fitting:
             labeled = list(dict.fromkeys(media.media_type for media in self._config.main_objects))
-            raise other_item_type(_name(item), media_type, labeled)
+            raise other_item_type(item_name(item), media_type, labeled)
         media = next((media for media in fitting if media.shows_several or not item.pages), None)
         if media is None:
             raise MediaError(
@@ -373,10 +350,7 @@ def _messages(item: MediaItem, document: Any, media: MediaObject) -> Any:
         isinstance(message, dict) and media.message_keys[1] in message for message in document
     ):
         return document
-    try:
-        messages = read_messages(document)
-    except LabelError as error:
-        raise MediaError(f"{_name(item)} is no conversation. {error}") from error
+    messages = read_conversation(item, document)
     return [dict(zip(media.message_keys, (message.role, message.content), strict=True)) for message in messages]
 
 
@@ -386,15 +360,10 @@ def _entries(item: MediaItem, entries: Any, media: MediaObject) -> Any:
     known = {str(id_) for id_ in ids if isinstance(id_, (str, int)) and id_ != ""}
     if not known or len(known) < len(entries):
         raise MediaError(
-            f"{media.data_key!r} of {_name(item)} is no list to put into an order. Such a list has entries with an id "
-            'each that no other has, such as [{"id": "a", "title": "First", "body": "…"}].'
+            f"{media.data_key!r} of {item_name(item)} is no list to put into an order. Such a list has entries with an "
+            'id each that no other has, such as [{"id": "a", "title": "First", "body": "…"}].'
         )
     return entries
-
-
-def _name(item: MediaItem) -> str:
-    """Return what errors call an item."""
-    return shown(item.media) if item.media else item.item_key
 
 
 def _file_to_send(item_key: str, uri: str, file: BinaryIO, mime_type: str) -> MediaFile:

@@ -127,8 +127,7 @@ class UploadRequests:
         """Count an item as failed, once."""
         if not item.has_failed:
             item.has_failed = True
-            # Names of files need not be valid Unicode; what is reported goes through JSON.
-            self._report.fail(item.item_key.encode(errors="backslashreplace").decode(), reason)
+            self._report.fail(item.item_key, reason)
 
     def finish(self) -> None:
         """Send what is left, and wait until all is there."""

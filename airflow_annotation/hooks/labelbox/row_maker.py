@@ -13,15 +13,14 @@ import msgspec
 from airflow_annotation.exceptions import MediaError
 from airflow_annotation.hooks.annotation import MediaAccess
 from airflow_annotation.hooks.errors import other_item_type
+from airflow_annotation.hooks.item_upload import item_name, read_conversation
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.metadata import MetadataFields
 from airflow_annotation.hooks.labelbox.projects import FoundProject
-from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.labelbox.conversations import CONVERSATION, write_conversation
 from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, item_key_of
 from airflow_annotation.labels.labelbox.media_types import NAMES
 from airflow_annotation.labels.media_types import MEDIA_TYPES as KINDS
-from airflow_annotation.labels.messages import read_messages
 from airflow_annotation.media.items import MediaItem, check_data, key_hash
 from airflow_annotation.media.probe import probe_media
 from airflow_annotation.media.storage import open_media, shown, uri_scheme, without_connection
@@ -80,7 +79,7 @@ class RowMaker:
             )
         if item.is_row:
             content, item = self._take_data(item, project_type)
-        name = _name(item)
+        name = item_name(item)
         if not item.media_type:
             item = msgspec.structs.replace(item, media_type=project_type)
         if item.media_type != project_type:
@@ -133,21 +132,23 @@ class RowMaker:
 
     def _data(self, item: MediaItem) -> tuple[dict[str, Any], list[dict[str, str]]]:
         """Return the metadata and the attachments of an item."""
-        check_data(item.data, _name(item))
+        check_data(item.data, item_name(item))
         attachments = item.data.get(_ATTACHMENTS) or []
         if not isinstance(attachments, list) or not all(
             isinstance(one, dict) and {"type", "value"} <= one.keys() for one in attachments
         ):
-            raise MediaError(f"The attachments of {_name(item)} are no list of dictionaries with type, value and name.")
+            raise MediaError(
+                f"The attachments of {item_name(item)} are no list of dictionaries with type, value and name."
+            )
         metadata = {name: value for name, value in item.data.items() if name != _ATTACHMENTS and value is not None}
         for name, value in metadata.items():
             if name in {ITEM_KEY, MEDIA_URI}:
-                raise MediaError(f"Data key {name!r} of {_name(item)} is taken by the upload: rename it.")
+                raise MediaError(f"Data key {name!r} of {item_name(item)} is taken by the upload: rename it.")
             if not isinstance(value, (str, int, float)) or isinstance(value, bool):
                 metadata[name] = msgspec.json.encode(value, enc_hook=str).decode()
             if len(str(metadata[name])) > _LONGEST_METADATA:
                 raise MediaError(
-                    f"The value of {name!r} of {_name(item)} is longer than the {_LONGEST_METADATA} characters "
+                    f"The value of {name!r} of {item_name(item)} is longer than the {_LONGEST_METADATA} characters "
                     "that a metadata field of Labelbox takes."
                 )
         return metadata, attachments
@@ -179,18 +180,10 @@ class RowMaker:
             )
 
 
-def _name(item: MediaItem) -> str:
-    """Return what errors call an item, and its external id."""
-    return shown(item.media) if item.media else item.item_key
-
-
 def _conversation(item: MediaItem, document: Any) -> bytes:
     """Return the messages of a conversation as Labelbox reads them; its own documents as they are."""
     document = from_json_text(document)
-    try:
-        messages = read_messages(document)
-    except LabelError as error:
-        raise MediaError(f"{_name(item)} is no conversation. {error}") from error
+    messages = read_conversation(item, document)
     is_own = isinstance(document, dict) and str(document.get("type", "")).startswith(CONVERSATION)
     return msgspec.json.encode(document if is_own else write_conversation(messages))
 

@@ -17,6 +17,7 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.annotation import MediaAccess, OnDuplicate, UploadReport
+from airflow_annotation.hooks.item_upload import WantedItems
 from airflow_annotation.hooks.labelbox.batches import Batches
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import find_data_rows, rows_in_project
@@ -28,7 +29,7 @@ from airflow_annotation.hooks.labelbox.tasks import ATTEMPTS, pause, wait_for_ta
 from airflow_annotation.hooks.labelbox.upload_settings import UploadSettings
 from airflow_annotation.hooks.progress_log import UploadProgress
 from airflow_annotation.labels.labelbox.keys import ITEM_KEY, global_key_of, item_key_of
-from airflow_annotation.media.items import MediaItem, key_hash
+from airflow_annotation.media.items import MediaItem
 
 if TYPE_CHECKING:
     from labelbox import Dataset
@@ -118,11 +119,10 @@ class _Upload:
         self._project = project
         self._settings = settings
         self._rows = RowMaker(client, project, media_access, iam_integration=iam_integration, namespace=namespace)
-        self._on_duplicate = on_duplicate
         self._iam_integration = iam_integration
         self._namespace = namespace
         self._report = UploadReport()
-        self._own_keys: set[int] = set()
+        self._wanted = WantedItems(on_duplicate, self._report)
         self._batches = Batches(client, project.id, settings)
         self._dataset: Dataset | None = None
         self._unbatched: dict[str, str] = {}
@@ -130,7 +130,7 @@ class _Upload:
     def run(self, items: Iterable[MediaItem]) -> UploadReport:
         progress = UploadProgress(length_hint(items, 0))
         is_empty = not get_progress(self._client, self._project.id).total
-        wanted = (item for item in items if self._is_wanted(item))
+        wanted = (item for item in items if self._wanted.take(item.item_key))
         making: Future[_Outcome] | None = None
         with (
             ThreadPoolExecutor(self._client.concurrency, thread_name_prefix="send-media") as files,
@@ -146,20 +146,6 @@ class _Upload:
             self._count(self._batch(len(self._unbatched)))
         progress.log(self._report, last=True)
         return self._report
-
-    def _is_wanted(self, item: MediaItem) -> bool:
-        key = key_hash(item.item_key)
-        if key in self._own_keys:
-            self._duplicate(item.item_key)
-            return False
-        self._own_keys.add(key)
-        return True
-
-    def _duplicate(self, item_key: str) -> None:
-        if self._on_duplicate == "skip":
-            self._report.skipped += 1
-        else:
-            self._report.fail(item_key, f"The project already has an item {item_key!r}.")
 
     def _count(self, outcome: _Outcome) -> None:
         self._report.uploaded += outcome.added
@@ -179,7 +165,7 @@ class _Upload:
             for global_key, item in by_key.items():
                 row_id = found.get(global_key)
                 if row_id in inside:
-                    self._duplicate(item.item_key)
+                    self._wanted.refuse(item.item_key)
                 elif row_id is not None:
                     chunk.known[item.item_key] = row_id
                 else:
@@ -192,8 +178,7 @@ class _Upload:
         try:
             chunk.rows.append(sending.result())
         except MediaError as error:
-            # Names of files need not be valid Unicode; what is reported goes through JSON.
-            self._report.fail(item.item_key.encode(errors="backslashreplace").decode(), str(error))
+            self._report.fail(item.item_key, str(error))
 
     # Making data rows, and batches of them
 
