@@ -23,12 +23,11 @@ from airflow_annotation.exceptions import (
     AnnotationError,
     AnnotationProjectNotFoundError,
 )
-from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.project_task import PROJECT_URL_KEY
 from airflow_annotation.sensors.annotation import AnnotationSensor
 from airflow_annotation.triggers.annotation import AnnotationTrigger
 from airflow_annotation.triggers.deferring import DEFERRED_AT_LEAST
-from tests.support.scripted_tool import Answer, ScriptedTool, progress
+from tests.support.scripted_tool import progress
 from tests.support.task_context import task_context
 
 MODES: list[dict[str, Any]] = [
@@ -37,16 +36,6 @@ MODES: list[dict[str, Any]] = [
     {"deferrable": True},
 ]
 each_mode = pytest.mark.parametrize("mode", MODES, ids=["poke", "reschedule", "deferrable"])
-
-
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def script(*answers: Answer, **kwargs: Any) -> ScriptedTool:
-        scripted = ScriptedTool(*answers, **kwargs)
-        monkeypatch.setattr(AnnotationHook, "for_connection", lambda _: scripted)
-        return scripted
-
-    return script
 
 
 def sensor(**arguments: Any) -> AnnotationSensor:

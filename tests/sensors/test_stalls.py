@@ -11,25 +11,14 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowSensorTimeout, AirflowSkipException, TaskDeferred
 
 from airflow_annotation.exceptions import AnnotationStalledError
-from airflow_annotation.hooks.annotation import AnnotationHook
 from airflow_annotation.sensors.annotation import AnnotationSensor
 from airflow_annotation.triggers.annotation import AnnotationTrigger
-from tests.support.scripted_tool import Answer, ScriptedTool, progress
+from tests.support.scripted_tool import progress
 from tests.support.task_context import task_context
 
 MODES: list[dict[str, Any]] = [{"mode": "poke", "deferrable": False}, {"deferrable": True}]
 each_mode = pytest.mark.parametrize("mode", MODES, ids=["poke", "deferrable"])
 SHORT = timedelta(seconds=0.05)
-
-
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def script(*answers: Answer, **kwargs: Any) -> ScriptedTool:
-        scripted = ScriptedTool(*answers, **kwargs)
-        monkeypatch.setattr(AnnotationHook, "for_connection", lambda _: scripted)
-        return scripted
-
-    return script
 
 
 def run(**arguments: Any) -> Any:
@@ -100,7 +89,8 @@ def test_a_callback_is_told_and_the_wait_goes_on(tool: Any, mode: dict[str, Any]
             raise RuntimeError("What a callback runs into does not end the wait.")
 
     assert run(on_stalled=tell, **mode)["completed"] == 10
-    assert [type(error) for error in told] == [AnnotationStalledError] * 2
+    assert len(told) >= 2  # on a busy machine as much time may go by once more before the tool is asked
+    assert {type(error) for error in told} == {AnnotationStalledError}
 
 
 @each_mode

@@ -18,12 +18,11 @@ from airflow_annotation.exceptions import (
     AnnotationRequestError,
 )
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress
-from airflow_annotation.triggers import poller as poller_module
 from airflow_annotation.triggers.annotation import AnnotationTrigger
 from airflow_annotation.triggers.poller import ProgressPoller
 from airflow_annotation.triggers.progress import CompletionRule
 from airflow_annotation.triggers.waiting import event_error
-from tests.support.scripted_tool import Answer, ScriptedTool, progress
+from tests.support.scripted_tool import Answer, progress
 
 
 def trigger(
@@ -49,17 +48,6 @@ def fire(waiting: AnnotationTrigger) -> dict[str, Any]:
     assert len(payloads) == 1
     assert json.loads(json.dumps(payloads[0])) == payloads[0]
     return dict(payloads[0])
-
-
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def script(*answers: Answer, **kwargs: Any) -> ScriptedTool:
-        scripted = ScriptedTool(*answers, **kwargs)
-        monkeypatch.setattr(AnnotationHook, "for_connection", lambda _: scripted)
-        return scripted
-
-    monkeypatch.setattr(poller_module, "_SHORTEST_BACKOFF", 0.01)
-    return script
 
 
 def test_fires_once_enough_is_completed_and_asks_no_further(tool: Any) -> None:

@@ -12,9 +12,8 @@ import pytest
 
 from airflow_annotation.exceptions import AnnotationConnectionError, AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProject
-from airflow_annotation.triggers import poller as poller_module
 from airflow_annotation.triggers.events import AnnotationEventTrigger
-from tests.support.scripted_tool import Answer, ScriptedTool, progress
+from tests.support.scripted_tool import ScriptedTool, progress
 
 URI = "scripted://tool/projects/12"
 
@@ -30,17 +29,6 @@ class AssetState:
 
     async def aset(self, key: str, value: Any) -> None:
         self.values[key] = json.dumps(value)
-
-
-@pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def script(*answers: Answer, **kwargs: Any) -> ScriptedTool:
-        scripted = ScriptedTool(*answers, **kwargs)
-        monkeypatch.setattr(AnnotationHook, "for_connection", lambda _: scripted)
-        return scripted
-
-    monkeypatch.setattr(poller_module, "_SHORTEST_BACKOFF", 0.01)
-    return script
 
 
 def watcher(**arguments: Any) -> AnnotationEventTrigger:
