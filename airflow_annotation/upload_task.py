@@ -74,7 +74,7 @@ class UploadTask(AnnotationProjectTask):
         self.sql_parameters = sql_parameters
         self.max_failures = max_failures
         self._killed = threading.Event()
-        self.check_max_failures()
+        check_max_failures(max_failures)
 
     def on_kill(self) -> None:
         """Let the upload end before the next item."""
@@ -87,13 +87,6 @@ class UploadTask(AnnotationProjectTask):
         """
         if (getattr(self, argument) is None) == (self.sql is None) or (self.sql is None) != (self.sql_conn_id is None):
             raise ValueError(f"Say where the {argument} are: pass either {argument}, or sql together with sql_conn_id.")
-
-    def check_max_failures(self) -> None:
-        """Check how many items may fail.
-
-        :raises ValueError: it is no such number
-        """
-        check_max_failures(self.max_failures)
 
     def until_killed(self, items: Iterable[T]) -> Iterable[T]:
         """Return what is uploaded, up to the moment when the task is killed."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow_annotation.arguments import check_count
+from airflow_annotation.arguments import check_count, check_max_failures
 from airflow_annotation.callables import KeptCallable, call_with_context, keep_callable
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.given_labels import open_labels
@@ -141,5 +141,5 @@ class UploadMediaOperator(UploadTask):
             raise AnnotationError("No media: pass a folder, a glob, or a list of paths, URIs or dicts.")
         if (self.predictions is None) != (self.model_version is None):
             raise AnnotationError("Pass predictions together with the model_version that made them.")
-        self.check_max_failures()
+        check_max_failures(self.max_failures)
         check_count("overlap", self.overlap)
