@@ -35,7 +35,7 @@ from airflow_annotation.triggers.progress import (
     read_min_annotations,
     read_min_completed,
 )
-from airflow_annotation.triggers.stalls import StallWatch, describe_stall
+from airflow_annotation.triggers.stalls import StallWatch, describe_stall, read_stalled_after
 from airflow_annotation.triggers.waiting import event_error
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         self.on_timeout = on_timeout
         self.on_empty = on_empty
         self.on_missing = on_missing
-        self.stalled_after = None if stalled_after is None else in_seconds(stalled_after)
+        self.stalled_after = read_stalled_after(stalled_after)
         self.on_stalled = on_stalled
         self.max_outage = in_seconds(max_outage)
         self.deferrable = deferrable
@@ -163,8 +163,6 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             read_min_annotations(cast("int | str | None", min_annotations))
         if completed_status is not None and min_annotations is not None:
             raise ValueError("Pass either completed_status or min_annotations: both say what counts as completed.")
-        if self.stalled_after is not None and self.stalled_after <= 0:
-            raise ValueError(f"stalled_after is a time above 0, not {stalled_after!r}.")
         if not callable(on_stalled):
             check_choice("on_stalled", on_stalled, ("fail", "proceed"))
         elif self.reschedule and not deferrable:

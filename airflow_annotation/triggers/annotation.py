@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import (
     AnnotationError,
@@ -174,9 +173,7 @@ class AnnotationTrigger(WaitTrigger):
         if rule.goal is None or self.project_id is None or not rule.is_met(progress):
             return
         self._meter = self._meter or GoalMeter(rule.goal)
-        # Not by the poller: to read labels takes longer than others are to wait.
-        find_missing = sync_to_async(self._meter.find_missing, thread_sensitive=False)
-        missing = await find_missing(await poller.hook(), self.project_id, progress)
+        missing = await poller.find_missing(self._meter, self.project_id, progress)
         if missing and missing != self._missing:
             self.log.info("Still missing: %s.", ", ".join(missing))
         self._missing = missing

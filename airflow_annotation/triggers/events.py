@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from airflow.providers.common.compat.sdk import AirflowException
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
-from asgiref.sync import sync_to_async
 
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
 from airflow_annotation.hooks.annotation import AnnotationProgress
@@ -23,7 +22,7 @@ from airflow_annotation.triggers.looks import Look
 from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.progress import CompletionRule, read_min_completed, report_progress
 from airflow_annotation.triggers.serialization import serialized
-from airflow_annotation.triggers.stalls import StallWatch
+from airflow_annotation.triggers.stalls import StallWatch, read_stalled_after
 
 if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
@@ -124,10 +123,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
             raise ValueError(f"every is a count of 1 or more items, not {every!r}.")
         if poke_interval <= 0:
             raise ValueError(f"poke_interval is a number of seconds above 0, not {poke_interval!r}.")
-        if isinstance(stalled_after, timedelta):
-            stalled_after = stalled_after.total_seconds()
-        if stalled_after is not None and stalled_after <= 0:
-            raise ValueError(f"stalled_after is a time above 0, not {stalled_after!r}.")
+        stalled_after = read_stalled_after(stalled_after)
         self.annotation_conn_id = annotation_conn_id
         self.project = None if project is None else str(project)
         self.run_key = run_key
@@ -250,9 +246,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
         if self._goal is None or not self._rule.is_met(progress):
             return False
         meter = self._meters.setdefault(project_id, GoalMeter(self._goal))
-        # Not by the poller: to read labels takes longer than others are to wait.
-        find_missing = sync_to_async(meter.find_missing, thread_sensitive=False)
-        return not await find_missing(await poller.hook(), project_id, progress)
+        return not await poller.find_missing(meter, project_id, progress)
 
     async def _find_stall(self, poller: ProgressPoller, project_id: str, progress: AnnotationProgress) -> float | None:
         """Return since when nothing has changed, where that is too long."""

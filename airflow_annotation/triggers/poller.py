@@ -33,6 +33,7 @@ from airflow_annotation.hooks.annotation import (
 )
 from airflow_annotation.hooks.storages import StorageSync
 from airflow_annotation.transport.pacing import RequestPace
+from airflow_annotation.triggers.goal_meter import GoalMeter
 from airflow_annotation.triggers.wakeups import check_interval, read_news, webhooks_enabled
 
 _SHORTEST_BACKOFF = 2.0
@@ -164,9 +165,13 @@ class ProgressPoller:
         answer: datetime | None = await self._ask(_Question(project_id=project_id, ask=ask, within=0.0))
         return answer
 
-    async def hook(self) -> AnnotationHook:
-        """Return the hook of the connection, for what takes longer than others are to wait."""
-        return await self._current_hook()
+    async def find_missing(self, meter: GoalMeter, project_id: str, progress: AnnotationProgress) -> list[str]:
+        """Return what a project lacks of a goal, as :meth:`GoalMeter.find_missing` says. It is looked for at once.
+
+        Beside the questions: to read labels takes longer than others are to wait.
+        """
+        hook = await self._current_hook()
+        return await sync_to_async(meter.find_missing, thread_sensitive=False)(hook, project_id, progress)
 
     async def project_uri(self, project_id: str) -> str:
         """Return the asset URI of a project."""

@@ -6,6 +6,18 @@ import time
 from datetime import datetime, timedelta, timezone
 
 from airflow_annotation.hooks.annotation import AnnotationProgress
+from airflow_annotation.triggers.deferring import in_seconds
+
+
+def read_stalled_after(value: timedelta | float | None) -> float | None:
+    """Return in seconds for how long nothing may be labeled, as an argument says it.
+
+    :raises ValueError: it is not above 0
+    """
+    seconds = None if value is None else in_seconds(value)
+    if seconds is not None and seconds <= 0:
+        raise ValueError(f"stalled_after is a time above 0, not {value!r}.")
+    return seconds
 
 
 class StallWatch:
