@@ -41,6 +41,10 @@ def _fields_of_all(concurrency: int) -> dict[str, Any]:
     }
 
 
+def _integration(name: str, url: str, tag: str) -> dict[str, Any]:
+    return {"integration-name": name, "external-doc-url": url, "tags": [tag]}
+
+
 def _asset_uris(scheme: str, factory: str) -> dict[str, Any]:
     return {
         "schemes": [scheme],
@@ -66,21 +70,9 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Scheduled annotation cycles: media out to a labeling tool, labels back as tables and datasets.",
         "versions": [__version__],
         "integrations": [
-            {
-                "integration-name": "Label Studio",
-                "external-doc-url": "https://labelstud.io/guide/",
-                "tags": ["service"],
-            },
-            {
-                "integration-name": "Labelbox",
-                "external-doc-url": "https://docs.labelbox.com/",
-                "tags": ["service"],
-            },
-            {
-                "integration-name": "FiftyOne",
-                "external-doc-url": "https://docs.voxel51.com/",
-                "tags": ["software"],
-            },
+            _integration("Label Studio", "https://labelstud.io/guide/", "service"),
+            _integration("Labelbox", "https://docs.labelbox.com/", "service"),
+            _integration("FiftyOne", "https://docs.voxel51.com/", "software"),
         ],
         "hooks": [
             {
