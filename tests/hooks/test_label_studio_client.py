@@ -205,7 +205,7 @@ def test_retry_after_is_honoured(ask: Ask) -> None:
     with fault_server(faults=[fault, Fault(status=200, headers=JSON, body=b"{}")]) as server:
         started = time.monotonic()
         ask(LabelStudioClient(url=server.url, api_key=KEY))
-        assert 2.0 <= time.monotonic() - started < 4.0
+        assert 2.0 <= time.monotonic() - started < 30.0  # much of it is a busy machine's
 
 
 def test_retry_after_may_be_a_date() -> None:
