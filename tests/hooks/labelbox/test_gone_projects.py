@@ -15,12 +15,14 @@ from airflow_annotation.hooks.labelbox import LabelboxHook
 from airflow_annotation.labels.schema import LabelSchema
 
 SCHEMA = LabelSchema.for_field("weather", "classification", ["sun", "rain"])
+MARK = {"time": "2026-11-29T00:00:00Z"}
 ASKED: dict[str, Callable[[LabelboxHook, str], Any]] = {
     "get_project": lambda hook, id_: hook.get_project(id_),
     "get_label_schema": lambda hook, id_: hook.get_label_schema(id_),
     "get_progress": lambda hook, id_: hook.get_progress(id_),
     "aget_progress": lambda hook, id_: asyncio.run(hook.aget_progress(id_)),
     "list_item_states": lambda hook, id_: list(hook.list_item_states(id_)),
+    "list_changes": lambda hook, id_: hook.list_changes(id_, MARK, MARK),
     "get_last_change": lambda hook, id_: hook.get_last_change(id_),
 }
 
