@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from datetime import date, datetime, timezone
 from typing import Any, Final, Literal, get_args
 
@@ -155,10 +156,8 @@ def _time(name: str, value: Any) -> datetime:
 
 
 def _parse_time(text: str) -> datetime:
-    try:
+    with suppress(ValueError):
         return datetime.combine(date.fromisoformat(text), datetime.min.time())
-    except ValueError:
-        pass
     try:
         return msgspec.convert(text.replace(" ", "T", 1), datetime)
     except msgspec.ValidationError:

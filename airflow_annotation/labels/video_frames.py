@@ -83,7 +83,7 @@ def labels_to_video(labels: pa.Table, frames: pa.Table) -> pa.Table:
     :param labels: with the columns of the ``labels`` table
     :param frames: the frames tables of the videos, :data:`FRAMES`
     """
-    place = pc.index_in(labels["item_key"], value_set=_combined(frames["item_key"]))
+    place = pc.index_in(labels["item_key"], value_set=frames["item_key"].combine_chunks())
     joined = pc.is_valid(place)
     values = {
         "item_key": frames["video_key"].take(place),
@@ -104,7 +104,7 @@ def labels_to_frames(labels: pa.Table, frames: pa.Table) -> pa.Table:
     :param labels: with the columns of the ``labels`` table
     :param frames: the frames tables of the videos, :data:`FRAMES`
     """
-    videos = pc.unique(_combined(frames["video_key"]))
+    videos = pc.unique(frames["video_key"].combine_chunks())
     on_video = pc.and_(pc.is_in(labels["item_key"], value_set=videos), pc.is_valid(labels["frame"]))
     rows = labels.filter(on_video)
 
@@ -135,7 +135,3 @@ def _with_columns(table: pa.Table, columns: dict[str, pa.ChunkedArray]) -> pa.Ta
         field = table.schema.field(index)
         table = table.set_column(index, field, pc.cast(values, field.type))
     return table
-
-
-def _combined(column: pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

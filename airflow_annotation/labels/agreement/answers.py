@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +87,7 @@ def join_classes(table: pa.RecordBatch, starts: IntArray) -> list[Answer]:
     ]
     return [
         tuple(sorted({name for names in classes[start:end] for name in names}))
-        for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
+        for start, end in pairwise(starts.tolist())
     ]
 
 
@@ -170,10 +170,7 @@ def edit_distance(one: str, other: str) -> int:
 def read_rankings(table: pa.RecordBatch, starts: IntArray) -> list[Ranking]:
     """Return the ranked entries of each answer by bucket."""
     rows = list(zip(table.column("label").to_pylist(), table.column("labels").to_pylist(), strict=True))
-    return [
-        {bucket: entries or [] for bucket, entries in rows[start:end]}
-        for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)
-    ]
+    return [{bucket: entries or [] for bucket, entries in rows[start:end]} for start, end in pairwise(starts.tolist())]
 
 
 def ranking_similarity(one: Ranking, other: Ranking) -> float:
@@ -204,7 +201,7 @@ def join_texts(table: pa.RecordBatch, starts: IntArray) -> list[str]:
     """Return the text of each answer; further texts are lines of it."""
     rows = zip(table.column("text").to_pylist(), table.column("labels").to_pylist(), strict=True)
     texts = ["\n".join(several or [text or ""]) for text, several in rows]
-    return ["\n".join(texts[start:end]) for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)]
+    return ["\n".join(texts[start:end]) for start, end in pairwise(starts.tolist())]
 
 
 def read_numbers(table: pa.RecordBatch, starts: IntArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -17,14 +18,10 @@ def read_region(record: msgspec.Raw) -> Region:
 
     An id is text whatever it was: relations, parts and answers name regions by it.
     """
-    try:
+    with suppress(msgspec.DecodeError):
         return _decode(record)
-    except msgspec.DecodeError:
-        pass
-    try:
+    with suppress(msgspec.DecodeError):
         return _decode(_mended(record))
-    except msgspec.DecodeError:
-        pass
     try:
         region = decode_lenient(record, Region)
     except msgspec.DecodeError:

@@ -7,7 +7,7 @@ those that are in none are a row without a ``label``. The format is described at
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -25,12 +25,7 @@ _NO_BUCKET: Final = "_"
 
 
 class _Ranking(msgspec.Struct, gc=False):
-    ranker: dict[str, list[str]]
-
-    def __post_init__(self) -> None:
-        """Refuse what would be no row."""
-        if not self.ranker:
-            raise ValueError("There is no order.")
+    ranker: Annotated[dict[str, list[str]], msgspec.Meta(min_length=1)]
 
 
 _decode: Final = msgspec.json.Decoder(_Ranking, strict=False).decode
@@ -81,7 +76,7 @@ def read_rankings(rows: LabelRows, regions: Sequence[Region], config: LabelingCo
 def _read(region: Region) -> dict[str, list[str]]:
     try:
         return _decode(region.value).ranker
-    except (msgspec.DecodeError, ValueError):
+    except ValueError:
         return {}
 
 

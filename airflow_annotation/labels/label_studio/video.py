@@ -8,7 +8,7 @@ https://labelstud.io/tags/timelinelabels, and by ``VideoVectorValue`` of the lab
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -43,15 +43,14 @@ ENABLED: Final = "enabled"
 """Attribute that is false on a key frame after which the object is not shown until the next one."""
 
 
+_NOT_EMPTY: Final = msgspec.Meta(min_length=1)
+"""What would be no row is refused."""
+
+
 class _VideoRectangle(msgspec.Struct, gc=False):
-    sequence: list[KeyFrame]
+    sequence: Annotated[list[KeyFrame], _NOT_EMPTY]
     frames_count: float | None = msgspec.field(name="framesCount", default=None)
     classes: list[str] | None = msgspec.field(name="labels", default=None)
-
-    def __post_init__(self) -> None:
-        """Refuse what would be no row."""
-        if not self.sequence:
-            raise ValueError("There are no key frames.")
 
 
 class _PathKeyFrame(msgspec.Struct, gc=False):
@@ -62,15 +61,13 @@ class _PathKeyFrame(msgspec.Struct, gc=False):
 
 
 class _VideoVector(msgspec.Struct, gc=False):
-    sequence: list[_PathKeyFrame]
+    sequence: Annotated[list[_PathKeyFrame], _NOT_EMPTY]
     frames_count: float | None = msgspec.field(name="framesCount", default=None)
     labels: list[str] | None = None
     own_labels: list[str] | None = msgspec.field(name="videovectorlabels", default=None)
 
     def __post_init__(self) -> None:
-        """Refuse what would be no row, or no path of straight lines."""
-        if not self.sequence:
-            raise ValueError("There are no key frames.")
+        """Refuse what is no path of straight lines."""
         for key in self.sequence:
             check_path(key.vertices)
 
@@ -86,13 +83,8 @@ class _Range(msgspec.Struct, gc=False):
 
 
 class _Timeline(msgspec.Struct, gc=False):
-    ranges: list[_Range]
+    ranges: Annotated[list[_Range], _NOT_EMPTY]
     classes: list[str] | None = msgspec.field(name="timelinelabels", default=None)
-
-    def __post_init__(self) -> None:
-        """Refuse what would be no row."""
-        if not self.ranges:
-            raise ValueError("There are no ranges.")
 
 
 _DECODERS: Final[dict[str, msgspec.json.Decoder[Any]]] = {

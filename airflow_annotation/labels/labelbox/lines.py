@@ -39,10 +39,8 @@ def decode_rows(lines: list[bytes], note: Note) -> list[TypedRow]:
 
 
 def _decode_row(lines: list[bytes], place: int, note: Note) -> TypedRow:
-    try:
+    with suppress(*_UNREADABLE):
         return _decoder.decode(lines[place])
-    except _UNREADABLE:
-        pass
     with suppress(*_UNREADABLE):
         line = without_nulls(repair_json(lines[place]))
         row: Any = _decoder.decode(line)
@@ -104,10 +102,8 @@ R = TypeVar("R", Object, Answer)
 
 
 def _decode_record(raw: msgspec.Raw, type_: type[R]) -> R:
-    try:
+    with suppress(msgspec.DecodeError):
         return msgspec.json.decode(raw, type=type_)
-    except msgspec.DecodeError:
-        pass
     try:
         head = decode_lenient(raw, _Head)
     except msgspec.DecodeError:
