@@ -23,8 +23,9 @@ from typing import Any, Final
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.dataset_context import DatasetContext
 from airflow_annotation.formats.dataset_options import DatasetOptions
-from airflow_annotation.formats.examples import Example, ExampleContext, MakeExamples
+from airflow_annotation.formats.examples import Example, MakeExamples
 from airflow_annotation.formats.image_names import ImageNames
 from airflow_annotation.formats.labeled_items import (
     ANSWER_TYPES,
@@ -54,7 +55,7 @@ class AudioFolderOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unkno
     transcription: str | None = None
 
 
-def media_path(item: LabeledItem, context: ExampleContext) -> str:
+def media_path(item: LabeledItem, context: DatasetContext) -> str:
     """Return where a sound belongs.
 
     :raises AnnotationError: the item is none
@@ -66,7 +67,7 @@ def media_path(item: LabeledItem, context: ExampleContext) -> str:
     return f"{item.split}/{names.item_name(item.item_id, item.item_key, item.media_uri)}"
 
 
-def start(context: ExampleContext) -> MakeExamples:
+def start(context: DatasetContext) -> MakeExamples:
     """Return what makes the line of a sound.
 
     :raises AnnotationError: it is not clear which field has the transcripts, or one is called as another column is
@@ -109,7 +110,7 @@ def start(context: ExampleContext) -> MakeExamples:
     return make
 
 
-def _segments(submission: Submission, attribute: str | None, context: ExampleContext) -> list[dict[str, Any]]:
+def _segments(submission: Submission, attribute: str | None, context: DatasetContext) -> list[dict[str, Any]]:
     """Return the labeled parts of a sound in the order of their start."""
     segments = []
     for row in submission.labels:

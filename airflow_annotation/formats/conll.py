@@ -21,7 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, Literal
 
-from airflow_annotation.formats.examples import Example, ExampleContext, MakeExamples
+from airflow_annotation.formats.dataset_context import DatasetContext
+from airflow_annotation.formats.examples import Example, MakeExamples
 from airflow_annotation.formats.labeled_items import LabeledItem, Submission
 from airflow_annotation.formats.texts import SPAN, Span, TextOptions, TextReader
 from airflow_annotation.formats.tokens import Token, TokenRule, covered_tokens, tokenize
@@ -43,7 +44,7 @@ class ConllOptions(TextOptions, kw_only=True, frozen=True, forbid_unknown_fields
     cut_tokens: Literal["widen", "split", "drop"] = "widen"
 
 
-def start(context: ExampleContext) -> MakeExamples:
+def start(context: DatasetContext) -> MakeExamples:
     """Return what makes the sentences of a text."""
     options: ConllOptions = context.options
     reader = TextReader(context)
@@ -67,7 +68,7 @@ def start(context: ExampleContext) -> MakeExamples:
     return make
 
 
-def _tag(tokens: list[Token], spans: list[Span], context: ExampleContext) -> tuple[list[str], int]:
+def _tag(tokens: list[Token], spans: list[Span], context: DatasetContext) -> tuple[list[str], int]:
     """Return the tag of each token, and how many spans these are."""
     tags = [_OUTSIDE] * len(tokens)
     count = 0

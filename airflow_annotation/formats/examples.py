@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.parquet import TableWriter
 from airflow_annotation.datasets.table_files import HashingFile, TableFile
-from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.dataset_context import DatasetContext
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetOptions
-from airflow_annotation.formats.item_files import ItemFiles, place_media
+from airflow_annotation.formats.item_files import place_media
 from airflow_annotation.formats.labeled_items import LabeledItem, Submission, read_items
-from airflow_annotation.formats.landed_media import LandedMedia
-from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables, batch_of_rows
 from airflow_annotation.media.storage import make_folder
-
-log = logging.getLogger(__name__)
 
 EXAMPLES: Final = pa.schema(
     [
@@ -53,34 +47,6 @@ class Example(NamedTuple):
     labels: int
 
 
-class ExampleContext(NamedTuple):
-    """What examples are made with.
-
-    :param options: what is asked of the dataset
-    :param schema: what was labeled
-    :param media: the files that have landed, None where none have
-    :param left_out: counts what is not in the dataset, by why
-    :param problems: the first item that lacks what an example is made of, and what it lacks
-    """
-
-    options: Any
-    schema: LabelSchema
-    media: LandedMedia | None
-    left_out: Counter[str]
-    problems: list[AnnotationError]
-
-    def leave_out(self, why: str, problem: AnnotationError) -> None:
-        """Leave out what lacks something that an example is made of: one such item keeps no others out.
-
-        :param why: under which to count it
-        :param problem: names the item, and the way out where all items lack it
-        """
-        self.left_out[why] += 1
-        if not self.problems:
-            log.warning("Left out, with whatever lacks the same: %s", problem)
-            self.problems.append(problem)
-
-
 MakeExamples = Callable[[LabeledItem, Submission], Iterable[Example]]
 
 
@@ -97,43 +63,30 @@ class ExampleFormat(NamedTuple):
     options: type[DatasetOptions]
     types: frozenset[str]
     path: str
-    start: Callable[[ExampleContext], MakeExamples]
-    media_path: Callable[[LabeledItem, ExampleContext], str] | None = None
+    start: Callable[[DatasetContext], MakeExamples]
+    media_path: Callable[[LabeledItem, DatasetContext], str] | None = None
 
 
 def write_examples(
-    folder: ObjectStoragePath,
-    batches: Iterable[LabelTables],
-    format_: ExampleFormat,
-    *,
-    label_schema: LabelSchema,
-    options: DatasetOptions,
-    landed_media: LandedMedia | None,
-    left_out: Counter[str],
-    item_files: ItemFiles | None = None,
+    folder: ObjectStoragePath, batches: Iterable[LabelTables], format_: ExampleFormat, context: DatasetContext
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset of texts or sounds into a folder of its own. Streams: holds a batch.
 
     :param folder: the folder
     :param batches: the whole project
     :param format_: how the examples are written
-    :param label_schema: what was labeled, with the fields' names as the labels have them
-    :param options: what is asked of the dataset
-    :param landed_media: are read, or put where they belong
-    :param left_out: is filled with what is not in the dataset: counts by reason
-    :param item_files: lists the files of sounds, and knows which need not be put there again
+    :param context: what is asked; its ``left_out`` is filled
     :returns: ``examples.parquet``, and the files with the ``labels``
     :raises AnnotationError: the labels cannot be in such a dataset, or every item lacks what an example is made of; the
         message names item and reason
     """
-    context = ExampleContext(options, label_schema, landed_media, left_out, [])
     make = format_.start(context)
     make_folder(folder.fs, folder.path)
     with TableWriter(folder, "examples", EXAMPLES) as index, DatasetFolder(folder) as files, ExitStack() as opened:
         splits: dict[str, _SplitFile] = {}
-        for items in read_items(batches, options, format_.types, left_out):
+        for items in read_items(batches, context.options, format_.types, context.left_out):
             rows = []
-            for item, media_file in _place(folder, items, format_, context, item_files):
+            for item, media_file in _place(folder, items, format_, context):
                 for submission in item.submissions:
                     for example in make(item, submission):
                         if item.split not in splits:
@@ -168,8 +121,7 @@ def _place(
     folder: ObjectStoragePath,
     items: list[LabeledItem],
     format_: ExampleFormat,
-    context: ExampleContext,
-    item_files: ItemFiles | None,
+    context: DatasetContext,
 ) -> Iterator[tuple[LabeledItem, str | None]]:
     """Yield the items and where their files belong, each put there if it has landed; leave out those that were not."""
     if format_.media_path is None:
@@ -178,7 +130,7 @@ def _place(
     paths = [format_.media_path(item, context) for item in items]
     placed: set[str | None] = set(paths)
     if context.media is not None:
-        placed = {*place_media(context.media, folder, items, paths, item_files)}
+        placed = {*place_media(context.media, folder, items, paths, context.item_files)}
     for item, path in zip(items, paths, strict=True):
         if path in placed:
             yield item, path

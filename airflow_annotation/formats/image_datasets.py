@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
@@ -11,13 +10,12 @@ from airflow.sdk import ObjectStoragePath
 
 from airflow_annotation.datasets.parquet import TableWriter
 from airflow_annotation.datasets.table_files import TableFile
+from airflow_annotation.formats.dataset_context import DatasetContext
 from airflow_annotation.formats.dataset_folder import DatasetFolder
 from airflow_annotation.formats.dataset_options import DatasetClasses, ImageOptions, find_classes
 from airflow_annotation.formats.image_reader import DrawnAs, ImageReader
-from airflow_annotation.formats.item_files import ItemFiles, place_media
+from airflow_annotation.formats.item_files import place_media
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
-from airflow_annotation.formats.landed_media import LandedMedia
-from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import LabelTables, batch_of_rows
 from airflow_annotation.labels.types import AREA_FIELDS, AREA_TYPES
 from airflow_annotation.media.storage import make_folder
@@ -70,15 +68,7 @@ class ImageFormat(NamedTuple):
 
 
 def write_images(
-    folder: ObjectStoragePath,
-    batches: Iterable[LabelTables],
-    format_: ImageFormat,
-    *,
-    label_schema: LabelSchema,
-    options: ImageOptions,
-    landed_media: LandedMedia | None,
-    left_out: Counter[str],
-    item_files: ItemFiles | None = None,
+    folder: ObjectStoragePath, batches: Iterable[LabelTables], format_: ImageFormat, context: DatasetContext
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset of images into a folder of its own.
 
@@ -87,17 +77,14 @@ def write_images(
     :param folder: the folder
     :param batches: the whole project, coordinates relative
     :param format_: how the images are written
-    :param label_schema: what was labeled, with the fields' names as the labels have them
-    :param options: what is asked of the dataset
-    :param landed_media: are put where they belong; without them, images stay where they are
-    :param left_out: is filled with what is not in the dataset: counts by reason
-    :param item_files: lists the files of images, and knows which need not be written again
+    :param context: what is asked; its ``left_out`` is filled
     :returns: the files that are not of a single image: ``images.parquet``, and those with the ``objects``
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
     """
+    options, media = context.options, context.media
     classes = find_classes(
         options,
-        label_schema,
+        context.schema,
         format_.field_types(options),
         format_.types(options),
         keypoints=getattr(options, "keypoints", None),
@@ -109,23 +96,23 @@ def write_images(
         all_frames=format_.all_frames,
         clips=format_.clips,
         drawn_as=format_.drawn_as(options),
-        find_suffix=landed_media.find_suffix if landed_media is not None else None,
+        find_suffix=media.find_suffix if media is not None else None,
     )
     make_folder(folder.fs, folder.path)
-    with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder, item_files, landed_media) as files:
+    with TableWriter(folder, "images", IMAGES) as index, DatasetFolder(folder, context.item_files, media) as files:
 
         def placed() -> Iterator[ImageBatch]:
             for batch in reader.read(batches):
                 paths = [format_.image_path(image, options) for image in batch.images]
                 reader.left_out["images without a class"] += paths.count(None)
                 index.write(_index_rows(batch.images, paths))
-                if landed_media is not None and not format_.holds_media:
-                    place_media(landed_media, folder, batch.images, paths, item_files)
+                if media is not None and not format_.holds_media:
+                    place_media(media, folder, batch.images, paths, context.item_files)
                 yield batch
 
         objects = format_.write(files, placed(), classes, options)
         images = index.finish()
-    left_out.update(+reader.left_out)
+    context.left_out.update(+reader.left_out)
     return {"images": [images], "objects": objects}
 
 

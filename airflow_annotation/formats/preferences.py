@@ -29,8 +29,9 @@ from typing import Any, Final, Literal
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.dataset_context import DatasetContext
 from airflow_annotation.formats.dataset_options import DatasetOptions
-from airflow_annotation.formats.examples import Example, ExampleContext, MakeExamples
+from airflow_annotation.formats.examples import Example, MakeExamples
 from airflow_annotation.formats.labeled_items import (
     ANSWER_TYPES,
     LabeledItem,
@@ -73,7 +74,7 @@ class PreferencesOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unkno
     conversational: bool = False
 
 
-def start(context: ExampleContext) -> MakeExamples:
+def start(context: DatasetContext) -> MakeExamples:
     """Return what makes the pairs of a submission.
 
     :raises AnnotationError: a field is called as a column of the pairs is
@@ -86,7 +87,7 @@ class _LackingError(AnnotationError):
 
 
 class _PairMaker:
-    def __init__(self, context: ExampleContext) -> None:
+    def __init__(self, context: DatasetContext) -> None:
         self._context = context
         self._options: PreferencesOptions = context.options
         self._fields = context.schema.fields

@@ -36,6 +36,7 @@ from airflow_annotation.formats import (
     webdataset,
     yolo,
 )
+from airflow_annotation.formats.dataset_context import DatasetContext
 from airflow_annotation.formats.dataset_options import DatasetOptions, check_label_fields, rename_fields
 from airflow_annotation.formats.examples import ExampleFormat, write_examples
 from airflow_annotation.formats.image_datasets import ImageFormat, write_images
@@ -187,18 +188,12 @@ def write_training_dataset(
     """
     check_label_fields(options, label_schema)
     format_ = FORMATS[dataset_format]
-    counts: Counter[str] = Counter()
-    write: Any = write_images if isinstance(format_, ImageFormat) else write_examples
-    files: dict[str, list[TableFile]] = write(
-        folder,
-        batches,
-        format_,
-        label_schema=label_schema,
-        options=options,
-        landed_media=landed_media,
-        left_out=counts,
-        item_files=item_files,
-    )
+    context = DatasetContext(options, label_schema, landed_media, item_files, Counter(), [])
+    if isinstance(format_, ImageFormat):
+        files = write_images(folder, batches, format_, context)
+    else:
+        files = write_examples(folder, batches, format_, context)
+    counts = context.left_out
     if left_out is not None:
         left_out.update(+counts)
     if counts.total():

@@ -29,7 +29,8 @@ from typing import Any, Final
 
 import msgspec
 
-from airflow_annotation.formats.examples import Example, ExampleContext, MakeExamples
+from airflow_annotation.formats.dataset_context import DatasetContext
+from airflow_annotation.formats.examples import Example, MakeExamples
 from airflow_annotation.formats.labeled_items import LabeledItem, Submission, read_answers
 from airflow_annotation.formats.texts import SPAN, Span, TextReader
 from airflow_annotation.formats.tokens import Token, covered_tokens, tokenize
@@ -40,7 +41,7 @@ _RELATION: Final = "relation"
 TYPES: Final = frozenset({SPAN, _RELATION}) | CLASSIFICATION_TYPES
 
 
-def start(context: ExampleContext) -> MakeExamples:
+def start(context: DatasetContext) -> MakeExamples:
     """Return what makes the line of a text."""
     reader = TextReader(context)
     answers = {
@@ -69,7 +70,7 @@ def start(context: ExampleContext) -> MakeExamples:
     return make
 
 
-def _without_overlaps(spans: Sequence[Span], context: ExampleContext) -> list[list[Any]]:
+def _without_overlaps(spans: Sequence[Span], context: DatasetContext) -> list[list[Any]]:
     taken: list[Span] = []
     for span in sorted(spans, key=lambda span: (span.start - span.end, span.start)):
         if all(span.end <= other.start or other.end <= span.start for other in taken):
@@ -89,7 +90,7 @@ def _cats(answers: dict[str, Any], classes: dict[str, tuple[str, ...]]) -> dict[
 
 
 def _pairs(
-    submission: Submission, spans: Sequence[Span], context: ExampleContext
+    submission: Submission, spans: Sequence[Span], context: DatasetContext
 ) -> Iterator[tuple[int, int, str | None]]:
     """Yield the relations: the places of the two spans, and the class."""
     places = {span.label_id: place for place, span in reversed(list(enumerate(spans)))}

@@ -17,8 +17,8 @@ from html.parser import HTMLParser
 from typing import Any, Final, NamedTuple
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.formats.dataset_context import DatasetContext
 from airflow_annotation.formats.dataset_options import DatasetOptions, find_classes, unknown_class
-from airflow_annotation.formats.examples import ExampleContext
 from airflow_annotation.formats.labeled_items import LabeledItem, Row, Submission, shown_text
 from airflow_annotation.labels.submissions import attributes_of
 
@@ -79,7 +79,7 @@ class TextReader:
     :param context: what the dataset is to hold
     """
 
-    def __init__(self, context: ExampleContext) -> None:
+    def __init__(self, context: DatasetContext) -> None:
         self._context = context
         self._options: TextOptions = context.options
         self._media = context.media
@@ -252,7 +252,7 @@ def _places(text: str, *, pairs_are_two: bool, line_ends_are_one: bool) -> list[
     return [*places, len(text)]
 
 
-def _only_target(context: ExampleContext) -> str | None:
+def _only_target(context: DatasetContext) -> str | None:
     """Return the key of the data that all fields of spans are about, None where they name none, or several."""
     chosen = context.options.label_fields
     fields = [
