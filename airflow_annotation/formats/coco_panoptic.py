@@ -17,7 +17,6 @@ Pascal VOC's colors.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Any
@@ -33,9 +32,9 @@ from airflow_annotation.formats.image_names import image_stem
 from airflow_annotation.formats.image_reader import MAX_DRAWN_PIXELS
 from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.formats.palette import voc_palette
-from airflow_annotation.formats.shapes import object_mask
+from airflow_annotation.formats.shapes import paint
 from airflow_annotation.labels.arrays import IntArray
-from airflow_annotation.labels.masks import columns_of, rle_bbox, rle_to_mask
+from airflow_annotation.labels.png import encode_png
 
 _SPREAD = 0x9E3779
 """Odd, so that its multiples are different ids until 2 ** 24, with colors that people tell apart."""
@@ -127,10 +126,7 @@ def _paint(batch: ImageBatch, place: int, classes: DatasetClasses) -> tuple[IntA
             number = len(owners)
             if classes.names[one.class_index] in classes.stuff:
                 stuff[one.class_index] = number
-        rle = object_mask(one, image)
-        left, _, across, _ = map(int, rle_bbox(rle))
-        if across:
-            pixels[:, left : left + across][rle_to_mask(columns_of(rle, left, across))] = number
+        paint(pixels, one, image, number)
     return pixels, owners
 
 
@@ -157,6 +153,4 @@ def _png(pixels: IntArray, count: int) -> bytes:
 
     ids = np.arange(count + 1) * _SPREAD % 2**24
     colors = np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=1).astype(np.uint8)
-    png = io.BytesIO()
-    Image.fromarray(colors[pixels]).save(png, "PNG")
-    return png.getvalue()
+    return encode_png(Image.fromarray(colors[pixels]))

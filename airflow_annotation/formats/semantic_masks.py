@@ -15,7 +15,6 @@ exact is said in :mod:`airflow_annotation.formats.shapes`.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable
 from functools import partial
 from typing import Final
@@ -32,8 +31,8 @@ from airflow_annotation.formats.image_reader import MAX_DRAWN_PIXELS
 from airflow_annotation.formats.item_files import ItemFile
 from airflow_annotation.formats.labeled_images import ImageBatch
 from airflow_annotation.formats.palette import voc_palette
-from airflow_annotation.formats.shapes import object_mask
-from airflow_annotation.labels.masks import columns_of, rle_bbox, rle_to_mask
+from airflow_annotation.formats.shapes import paint
+from airflow_annotation.labels.png import encode_png
 
 _PALETTE_SIZE: Final = 256
 _MAX_VALUE: Final = 2**16 - 1
@@ -104,17 +103,9 @@ def _mask(batch: ImageBatch, place: int, values: list[int], options: SemanticMas
     image, shapes = batch.images[place], batch.objects(place)
     width, height = image.size
     pixels = np.zeros((height, width), np.uint16 if max(values, default=0) >= _PALETTE_SIZE else np.uint8)
-    painted = 0
-    for one in shapes:
-        rle = object_mask(one, image)
-        left, _, across, _ = map(int, rle_bbox(rle))
-        if across:
-            painted += 1
-            pixels[:, left : left + across][rle_to_mask(columns_of(rle, left, across))] = values[one.class_index]
+    painted = sum(paint(pixels, one, image, values[one.class_index]) for one in shapes)
     picture = Image.fromarray(pixels)
     if options.mask_palette:
         picture = Image.frombytes("P", (width, height), pixels.tobytes())
         picture.putpalette(voc_palette().tobytes())
-    png = io.BytesIO()
-    picture.save(png, "PNG")
-    return png.getvalue(), ItemFile(painted, len(shapes) - painted)
+    return encode_png(picture), ItemFile(painted, len(shapes) - painted)

@@ -17,10 +17,13 @@ An object that has points and a box has that box.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
+
+import numpy.typing as npt
 
 from airflow_annotation.formats.labeled_images import LabeledImage, LabeledObject, Path
 from airflow_annotation.labels.geometry import around_ellipse, ellipse_outline
-from airflow_annotation.labels.masks import RLE, rle_bbox
+from airflow_annotation.labels.masks import columns_of, rle_bbox, rle_to_mask
 from airflow_annotation.labels.outlines import polygons_to_rle, rle_to_polygons
 
 Rings = list[Path]
@@ -68,9 +71,16 @@ def outlines(one: LabeledObject, image: LabeledImage) -> list[Rings]:
     return [[path] for path in one.paths if len(path) > 2]
 
 
-def object_mask(one: LabeledObject, image: LabeledImage) -> RLE:
-    """Return the pixels that an object covers."""
-    return one.mask or polygons_to_rle(outlines(one, image), *image.size)
+def paint(pixels: npt.NDArray[Any], one: LabeledObject, image: LabeledImage, value: int) -> bool:
+    """Give the pixels that an object covers a value; return whether there are any.
+
+    :param pixels: of the image, array of shape (height, width)
+    """
+    rle = one.mask or polygons_to_rle(outlines(one, image), *image.size)
+    left, _, across, _ = map(int, rle_bbox(rle))
+    if across:
+        pixels[:, left : left + across][rle_to_mask(columns_of(rle, left, across))] = value
+    return across > 0
 
 
 def _around(points: Iterable[Iterable[float]]) -> list[float] | None:

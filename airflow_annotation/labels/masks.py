@@ -11,7 +11,6 @@ by column; :func:`transpose_toggles` goes from one to the other at the cost of t
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -22,7 +21,7 @@ from pycocotools import mask as coco_mask
 from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.brush_stream import HEADER_BITS, pixel_toggles
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
-from airflow_annotation.labels.png import opaque, read_png
+from airflow_annotation.labels.png import encode_png, opaque, read_png
 
 _LENGTH_BITS: Final = np.array([3, 4, 8, 16])
 _DATA_URL: Final = "data:image/png;base64,"
@@ -250,9 +249,7 @@ def rle_to_bitmask(rle: RLE) -> str:
     height, width = rle.size
     image = Image.frombytes("P", (width, height), rle_to_mask(rle).tobytes())
     image.putpalette(bytes(6))
-    png = io.BytesIO()
-    image.save(png, "PNG", bits=1, transparency=0)
-    return _DATA_URL + base64.b64encode(png.getvalue()).decode()
+    return _DATA_URL + base64.b64encode(encode_png(image, bits=1, transparency=0)).decode()
 
 
 # Toggles

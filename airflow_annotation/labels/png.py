@@ -11,12 +11,15 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from airflow_annotation.labels.mask_budget import MaskBudget, MaskBudgetError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Samples = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
@@ -48,6 +51,16 @@ class PngHeader(NamedTuple):
     color: int
     palette: npt.NDArray[np.uint8] | None
     transparent: tuple[int, ...] | None
+
+
+def encode_png(image: Image.Image, **options: int) -> bytes:
+    """Return an image of Pillow as the content of a PNG.
+
+    :param options: as ``Image.save`` takes them
+    """
+    file = io.BytesIO()
+    image.save(file, "PNG", **options)
+    return file.getvalue()
 
 
 def read_png(content: bytes, budget: MaskBudget) -> tuple[PngHeader, Iterator[Samples]]:

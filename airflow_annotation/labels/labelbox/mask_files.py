@@ -13,7 +13,16 @@ import numpy.typing as npt
 from airflow_annotation.labels.labelbox.records import Mask
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget, MaskBudgetError
 from airflow_annotation.labels.masks import RLE, MaskEncoder, check_rle, mask_to_rle, rle_to_mask, toggles_to_rle
-from airflow_annotation.labels.png import RGBA, SIGNATURE, WHOLE_PIXELS, PngHeader, Samples, colored, read_png
+from airflow_annotation.labels.png import (
+    RGBA,
+    SIGNATURE,
+    WHOLE_PIXELS,
+    PngHeader,
+    Samples,
+    colored,
+    encode_png,
+    read_png,
+)
 
 T = TypeVar("T")
 
@@ -80,9 +89,7 @@ def rle_to_color_png(rle: RLE, color: Color) -> bytes:
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+    return encode_png(Image.fromarray(pixels))
 
 
 def _read_file(
