@@ -23,7 +23,7 @@ from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 Columns = dict[str, pa.Array]
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
-_INT_MAX: Final = (1 << 31) - 1
+INT_MAX: Final = (1 << 31) - 1
 _FLOAT_MAX: Final = sys.float_info.max
 _NUMBERS: Final = ("bbox", "points", "rotation", "number", "time", "time_end")
 
@@ -83,7 +83,7 @@ def whole_number(value: object, lowest: int = 0) -> int | None:
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value < 1 << 31:
         return None
-    return round(value) if value <= _INT_MAX else None
+    return round(value) if value <= INT_MAX else None
 
 
 def positive_number(value: object) -> float | None:
@@ -119,7 +119,7 @@ def mask_columns(masks: Sequence[RLE]) -> Columns:
 def class_columns(classes: Sequence[list[str] | None]) -> Columns:
     """Return ``label``, the first class of each row, and ``labels`` where any row has several."""
     columns = {"label": pa.array([names[0] if names else None for names in classes], pa.string())}
-    if max([len(names) for names in classes if names], default=1) > 1:
+    if max(map(len, filter(None, classes)), default=1) > 1:
         several = [names if names and len(names) > 1 else None for names in classes]
         columns["labels"] = pa.array(several, pa.list_(pa.string()))
     return columns

@@ -129,7 +129,16 @@ def test_an_id_that_is_no_text_is_the_text_of_it_wherever_a_region_is_named_by_i
 
 
 @pytest.mark.parametrize(
-    "nothing", [{"id": None}, {"to_name": None}, {"parentID": ""}, {"parentID": None}, {"meta": None}, {"origin": None}]
+    "nothing",
+    [
+        {"id": None},
+        {"to_name": None},
+        {"parentID": ""},
+        {"parentID": None},
+        {"meta": None},
+        {"meta": {}},
+        {"origin": None},
+    ],
 )
 def test_a_key_that_holds_nothing_is_as_one_that_is_not_there(nothing: dict[str, Any]) -> None:
     without = {name: value for name, value in region().items() if name not in nothing}

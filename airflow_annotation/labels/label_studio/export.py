@@ -311,7 +311,7 @@ def item_status(submitted: int, skipped: int, *, unfinished: bool) -> str:
 
 
 def _status_of(task: _Task[Region], unfinished: Collection[int]) -> str:
-    skipped = sum(submission.was_cancelled for submission in task.annotations)
+    skipped = sum([submission.was_cancelled for submission in task.annotations])
     return item_status(len(task.annotations) - skipped, skipped, unfinished=task.id in unfinished)
 
 
@@ -322,7 +322,7 @@ def latest(times: Iterable[str | None]) -> str | None:
 
 def _last_change(task: _Task[Region]) -> str | None:
     """Return when something of the item changed: drafts and predictions don't move the task's own time."""
-    parts = [one for one in chain(task.drafts, task.predictions) if not isinstance(one, int)]
+    parts = [one for one in (*task.drafts, *task.predictions) if not isinstance(one, int)]
     return latest([task.updated_at, *(part.updated_at for part in parts)]) if parts else task.updated_at
 
 

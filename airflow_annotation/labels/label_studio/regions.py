@@ -113,10 +113,17 @@ def _label_ids(regions: Sequence[Region]) -> pa.Array:
 def _fields(regions: Sequence[Region], controls: Controls, relation_field: str) -> pa.Array:
     """Return the fields that the regions' controls answer; what came from no control goes by its type."""
     names = {name: control.field if control else name for name, control in controls.items()}
-    if len(names) == 1 and all(names.values()):
-        return string_column(list(names.values()) * len(regions))
+    if all(names.values()):
+        return _by_control(names, regions)
     unnamed = {RELATION: relation_field}
     return string_column([names[region.from_name] or unnamed.get(region.type, region.type) for region in regions])
+
+
+def _by_control(values: Mapping[str, str], regions: Sequence[Region]) -> pa.Array:
+    """Return for each region the value of its control; most projects have but one."""
+    if len(set(values.values())) == 1:
+        return pa.repeat(next(iter(values.values())), len(regions))
+    return pa.array([values[region.from_name] for region in regions], pa.string())
 
 
 def _targets(regions: Sequence[Region], own_pages: pa.Array | None) -> pa.Array:
@@ -214,7 +221,7 @@ def _value_columns(reader: ValueReader, regions: Sequence[Region], project: _Pro
     columns = reader.read([region.value for region in regions], Pictures(regions, project.budget))
     if "type" not in columns:
         types = {name: _field_type(reader.type, control) for name, control in project.controls.items()}
-        columns["type"] = string_column([types[region.from_name] for region in regions])
+        columns["type"] = _by_control(types, regions)
     return columns
 
 
@@ -295,7 +302,7 @@ def _add_answers(columns: Columns, rows: Sequence[int], regions: Sequence[Region
             elif name in given:
                 columns[name] = given[name]
     scores = [region.score for region in regions]
-    notes = [_note_of(region) for region in regions]
+    notes = [_note_of(region.meta) if region.meta else None for region in regions]  # most have none
     if not answers.attributes and scores.count(None) == notes.count(None) == len(scores):
         return
     places = columns["attributes"].to_pylist() if "attributes" in columns else [None] * len(rows)
@@ -311,11 +318,9 @@ def _add_answers(columns: Columns, rows: Sequence[int], regions: Sequence[Region
     columns["attributes"] = pa.array(documents, pa.string())
 
 
-def _note_of(region: Region) -> str | None:
+def _note_of(meta: dict[str, Any]) -> str | None:
     """Return what somebody wrote about a region beside all questions."""
-    if not region.meta:  # most have none, and there are many
-        return None
-    text = region.meta.get("text")
+    text = meta.get("text")
     lines = text if isinstance(text, list) else [text]
     return "\n".join(line for line in lines if isinstance(line, str) and line) or None
 

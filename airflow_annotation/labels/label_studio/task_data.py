@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from airflow_annotation.labels.columns import positive_number, whole_number
+from airflow_annotation.labels.columns import INT_MAX, positive_number, whole_number
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.media_objects import MediaObject
 from airflow_annotation.labels.label_studio.regions import Region
@@ -17,16 +17,33 @@ from airflow_annotation.labels.media import Medium, encode_media, find_target, p
 from airflow_annotation.labels.media_types import FILES, MEDIA_TYPES
 from airflow_annotation.labels.odd_values import OddValues
 
-RESERVED_KEYS: Final[dict[str, type | tuple[type, ...]]] = {
-    "item_key": str,
-    "media_uri": str,
-    "width": int,
-    "height": int,
-    "frame_count": int,
-    "frame_rate": (int, float),
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any, lowest: int = 0) -> bool:
+    return type(value) is int and lowest <= value <= INT_MAX  # True is no number
+
+
+def _is_side(value: Any) -> bool:
+    return _is_count(value, 1)
+
+
+def _is_rate(value: Any) -> bool:
+    return positive_number(value) is not None
+
+
+RESERVED_KEYS: Final[dict[str, Callable[[Any], bool]]] = {
+    "item_key": _is_text,
+    "media_uri": _is_text,
+    "width": _is_side,
+    "height": _is_side,
+    "frame_count": _is_count,
+    "frame_rate": _is_rate,
 }
 """Keys of a task's data that have columns of their own in ``items``, where they hold what this provider's uploads put
-there. What else somebody keeps under such a key stays in ``items.data``."""
+there, and whether a value is that. What else somebody keeps under such a key stays in ``items.data``."""
 
 _OF_PAGES: Final = ("media_uri", "width", "height")
 """Those that are lists where this provider uploaded an item of several images."""
@@ -43,8 +60,8 @@ def find_item_key(data: Mapping[str, Any], config: LabelingConfig) -> str:
     :param config: the labeling config
     """
     for name in ("item_key", "media_uri"):
-        if _fits(name, data.get(name)) and data[name]:
-            return str(data[name])
+        if isinstance(value := data.get(name), str) and value:
+            return value
     for media in config.main_objects:
         value = data.get(media.data_key) if media.data_key not in RESERVED_KEYS else None
         if isinstance(value, str) and value:
@@ -68,11 +85,12 @@ def read_data(
     rest: dict[str, Any] = {}
     pages = _find_pages(data, config)
     for name, value in data.items():
-        if name not in RESERVED_KEYS:
+        fits = RESERVED_KEYS.get(name)
+        if fits is None:
             rest[name] = value
         elif pages and name in _OF_PAGES and isinstance(value, list):
             continue
-        elif _fits(name, value):
+        elif fits(value):
             facts[name] = float(value) if name == "frame_rate" else value
         else:
             rest[name] = value
@@ -145,8 +163,10 @@ def _several_images(
 def _find_pages(data: Mapping[str, Any], config: LabelingConfig) -> list[Medium]:
     """Return the several images that this provider uploaded as one item; none where the task shows others by now."""
     shown, uris = config.several_images, data.get("media_uri")
-    places = data.get(shown.data_key) if shown is not None else None
-    if not isinstance(uris, list) or not isinstance(places, list) or len(uris) != len(places):
+    if shown is None or not isinstance(uris, list):
+        return []
+    places = data.get(shown.data_key)
+    if not isinstance(places, list) or len(uris) != len(places):
         return []
     sides = [side if isinstance(side := data.get(name), list) else [] for name in ("width", "height")]
     return [
@@ -165,12 +185,3 @@ def _size_of(region: Region, odd: OddValues) -> tuple[int, int] | None:
 
 def _encode(rest: Mapping[str, Any]) -> str:
     return msgspec.json.encode(rest).decode() if rest else "{}"
-
-
-def _fits(name: str, value: Any) -> bool:
-    """Return whether the column of a reserved key holds a value."""
-    if not isinstance(value, RESERVED_KEYS[name]):
-        return False
-    if name == "frame_rate":
-        return positive_number(value) is not None
-    return isinstance(value, str) or whole_number(value, 0 if name == "frame_count" else 1) is not None

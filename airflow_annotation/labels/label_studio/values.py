@@ -141,8 +141,13 @@ class Pictures(NamedTuple):
 
 
 def _boxes(values: Sequence[_Box], _: Pictures) -> Columns:
-    sides = [side for value in values for side in (value.x, value.y, value.width, value.height)]
-    numbers = pa.array(sides, pa.float64()).to_numpy()
+    sides = (
+        [value.x for value in values],
+        [value.y for value in values],
+        [value.width for value in values],
+        [value.height for value in values],
+    )
+    numbers = np.column_stack([pa.array(side, pa.float64()).to_numpy() for side in sides]).ravel()
     rotation = pa.array([value.rotation or 0.0 for value in values], pa.float64())
     return {
         "bbox": bbox_column(_turned_round(numbers / _PERCENT, rotation)),
