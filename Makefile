@@ -75,7 +75,7 @@ test-lance: .venv-lance/ready ## make training datasets in Lance, and read them
 test-fiftyone: .venv-fiftyone/ready .venv-label-studio/ready ## label datasets of FiftyOne and merge what people did, beside FiftyOne's own integration
 	.venv-fiftyone/bin/pytest -n $(WORKERS) --dist worksteal -m "not benchmark" tests/fiftyone tests/labels/test_fiftyone.py
 
-test-deployments: .venv-deployments/ready .venv-label-studio/ready ## land from two Celery workers behind a secrets backend, and let WAITS=400 sensors wait
+test-deployments: .venv-deployments/ready .venv-label-studio/ready ## land from two Celery workers behind a secrets backend, LABELS=200000 of them whole and in shards, and let WAITS=400 sensors wait
 	.venv-deployments/bin/pytest -s -m deployments --no-missing-packages --labels $(LABELS) --waits $(WAITS) tests/deployments
 
 test-pythons: $(foreach python,$(PYTHONS),.venv-python$(python)/ready) .venv-label-studio/ready ## run the tests of labels, formats and arguments, and a live cycle, on PYTHONS="3.10 3.13"

@@ -130,10 +130,19 @@ def read_tables(
     )
     filled = options.frames == "all" and config.has_video
     piece_items = _FILLED_PIECE_ITEMS if filled else _PIECE_ITEMS
-    reader = _PieceReader(client, project.id, include_predictions=options.include_predictions, piece_items=piece_items)
+    chosen = None if item_ids is None else sorted(set(item_ids))
+    in_range = [condition("id", "in", "Number", {"min": chosen[0], "max": chosen[-1]})] if chosen else []
+    reader = _PieceReader(
+        client,
+        project.id,
+        include_predictions=options.include_predictions,
+        piece_items=piece_items,
+        # In the range of the items that are read: the server counts all that fit, and a shard is one of a thousand.
+        has_unfinished=list_page(client, project.id, Task, [*in_range, *_UNFINISHED], page_size=1).total > 0,
+    )
     progress = ReadProgress(project)
     other_rates = 0
-    for piece in reader.pieces(_find_ids(client, project.id) if item_ids is None else iter(sorted(set(item_ids)))):
+    for piece in reader.pieces(_find_ids(client, project.id) if chosen is None else iter(chosen)):
         try:
             tables = tables_from_export(
                 piece.export, source, unfinished=piece.unfinished, predictions=piece.predictions
@@ -177,17 +186,24 @@ class _PieceReader:
     :param project_id: the project
     :param include_predictions: whether to fetch predictions too
     :param piece_items: items of a piece, at most
+    :param has_unfinished: whether there are items with submissions that wait for more
     """
 
     def __init__(
-        self, client: LabelStudioClient, project_id: str, *, include_predictions: bool, piece_items: int
+        self,
+        client: LabelStudioClient,
+        project_id: str,
+        *,
+        include_predictions: bool,
+        piece_items: int,
+        has_unfinished: bool,
     ) -> None:
         self._client = client
         self._project_id = project_id
         self._include_predictions = include_predictions
         self._piece_items = piece_items
         self._query_bytes = _PIECE_QUERY_BYTES
-        self._has_unfinished = list_page(client, project_id, Task, _UNFINISHED, page_size=1).total > 0
+        self._has_unfinished = has_unfinished
 
     def pieces(self, ids: Iterator[int]) -> Iterator[_Piece]:
         """Yield the pieces in order, while the next ones are being fetched."""
