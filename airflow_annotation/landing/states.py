@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.labels.tables import ITEM_STATES
 
-IN_MEMORY: Final = 1_000_000
-"""States of a side that are held in memory, at most: some 100 MB."""
+IN_MEMORY: Final = 100_000
+"""States of a side that are held in memory, at most: some 20 MB."""
 
 _PARTS: Final = 128
 _GROUP_ROWS: Final = 100_000
