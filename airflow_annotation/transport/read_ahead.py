@@ -6,8 +6,8 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from typing import Any, Final, TypeVar
 
@@ -70,6 +70,26 @@ def read_ahead(
         finally:
             _run(_cancel_all(), loop)
             _run(opened.aclose(), loop)
+
+
+def read_in_threads(pool: ThreadPoolExecutor, reads: Iterable[Callable[[], T]], most: int) -> Generator[T, None, None]:
+    """Yield what is read, in order, while threads read the next pieces. What is left when it ends is not begun.
+
+    :param pool: of the threads
+    :param reads: each reads a piece; they are taken as the pieces before are used
+    :param most: how many pieces are under way, or held, at most
+    """
+    ahead: deque[Future[T]] = deque()
+    try:
+        for read in reads:
+            ahead.append(pool.submit(read))
+            if len(ahead) > most:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for reading in ahead:
+            reading.cancel()
 
 
 def _first(ahead: deque[Future[T]]) -> T:

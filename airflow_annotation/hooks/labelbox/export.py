@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from typing import Final, TypeVar
 
@@ -25,6 +25,7 @@ from airflow_annotation.labels.labelbox.mask_files import MaskFetcher
 from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables
+from airflow_annotation.transport.read_ahead import read_in_threads
 
 T = TypeVar("T")
 
@@ -128,24 +129,15 @@ def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | N
         yield from _chosen_lines(export_lines(client, project_id, _PARAMS), frozenset(chosen))
         return
     at_once = min(client.concurrency, _EXPORTS_AT_ONCE)
-    with ThreadPoolExecutor(at_once, thread_name_prefix="labelbox-exports") as pool:
-        ahead: deque[Future[str]] = deque()
-        try:
-            for ids in chunks(chosen, FILTERED_ROWS):
-                filters = {"data_row_ids": ids}
-                ahead.append(pool.submit(make_export, client, project_id, params=_PARAMS, filters=filters))
-                if len(ahead) > at_once:
-                    yield from _read_blocks(client, ahead.popleft())
-            while ahead:
-                yield from _read_blocks(client, ahead.popleft())
-        finally:
-            for making in ahead:
-                making.cancel()
-
-
-def _read_blocks(client: LabelboxClient, making: Future[str]) -> Iterator[bytes]:
-    yield from read_blocks(client, making.result())
-    yield b"\n"  # a line that was cut off at the end of one export must not run into the next
+    filters = ({"data_row_ids": ids} for ids in chunks(chosen, FILTERED_ROWS))
+    makes = (partial(make_export, client, project_id, params=_PARAMS, filters=one) for one in filters)
+    with (
+        ThreadPoolExecutor(at_once, thread_name_prefix="labelbox-exports") as pool,
+        closing(read_in_threads(pool, makes, at_once)) as tasks,
+    ):
+        for task_id in tasks:
+            yield from read_blocks(client, task_id)
+            yield b"\n"  # a line that was cut off at the end of one export must not run into the next
 
 
 def _chosen_lines(lines: Iterable[bytes], ids: Collection[str]) -> Iterator[bytes]:
@@ -166,17 +158,7 @@ def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: Mask
         def read_file(url: str) -> T:
             return read(url, b"") if budget.is_spent else client.fetch(url, partial(read, url))
 
-        ahead: deque[Future[T]] = deque()
-        try:
-            for url in urls:
-                ahead.append(pool.submit(read_file, url))
-                if len(ahead) > _MASKS_AHEAD * client.concurrency:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for fetching in ahead:
-                fetching.cancel()
+        return read_in_threads(pool, (partial(read_file, url) for url in urls), _MASKS_AHEAD * client.concurrency)
 
     return fetch
 
