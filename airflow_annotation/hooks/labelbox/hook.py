@@ -212,20 +212,20 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         :param overlap: of the items that this upload puts into the project, by the consensus settings of their batch
         :param upload_settings: see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`
         """
-        from airflow_annotation.hooks.labelbox.upload import upload_items
+        from airflow_annotation.hooks.labelbox.upload import ItemUpload
         from airflow_annotation.hooks.labelbox.upload_settings import read_upload_settings
 
         project = self.read_project(project_id)
-        return upload_items(
+        upload = ItemUpload(
             self.client,
             project,
-            items,
+            read_upload_settings(upload_settings or {}, project, overlap),
             media_access=media_access,
             on_duplicate=on_duplicate,
-            settings=read_upload_settings(upload_settings or {}, project, overlap),
             iam_integration=read_extra(self.connection).get("iam_integration"),
             namespace=self._namespace,
         )
+        return upload.run(items)
 
     def upload_predictions(
         self,
@@ -238,12 +238,11 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         coordinates: Coordinates = "relative",
     ) -> UploadReport:
         """Give the project's data rows predictions, or annotations. See :meth:`AnnotationHook.upload_predictions`."""
-        from airflow_annotation.hooks.labelbox.predictions import upload_predictions
+        from airflow_annotation.hooks.labelbox.predictions import PredictionUpload
 
-        return upload_predictions(
+        upload = PredictionUpload(
             self.client,
             self.read_project(project_id),
-            submissions,
             model_version=model_version,
             mode=mode,
             on_existing=on_existing,
@@ -251,6 +250,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
             mask_budget=self.mask_budget,
             namespace=self._namespace,
         )
+        return upload.run(submissions)
 
     def requeue_items(
         self,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
-from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode, UploadReport
+from airflow_annotation.hooks.annotation import Coordinates, OnExisting, UploadMode
 from airflow_annotation.hooks.label_upload import LabelUpload, Part, check_replaceable
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.data_rows import index_rows
@@ -26,7 +26,7 @@ from airflow_annotation.labels.labelbox.keys import global_key_of
 from airflow_annotation.labels.labelbox.media_types import MEDIA_TYPES
 from airflow_annotation.labels.labelbox.ontology import label_schema_from_ontology
 from airflow_annotation.labels.labelbox.results import results_from_labels
-from airflow_annotation.labels.mask_budget import DEFAULT_BUDGET, MaskBudget
+from airflow_annotation.labels.mask_budget import MaskBudget
 from airflow_annotation.labels.submissions import Row, Submission
 from airflow_annotation.media.items import key_hash
 from airflow_annotation.media.key_index import KnownItem
@@ -61,19 +61,8 @@ class _Status(msgspec.Struct, rename="camel"):
     errors: list[_ImportError] = []
 
 
-def upload_predictions(
-    client: LabelboxClient,
-    project: FoundProject,
-    submissions: Iterable[Submission],
-    *,
-    model_version: str,
-    mode: UploadMode = "predictions",
-    on_existing: OnExisting = "skip",
-    coordinates: Coordinates = "relative",
-    mask_budget: MaskBudget = DEFAULT_BUDGET,
-    namespace: str = "",
-) -> UploadReport:
-    """Give a project's data rows predictions, or annotations.
+class PredictionUpload(LabelUpload):
+    """Gives a project's data rows predictions, or annotations.
 
     All submissions of an item become one: Labelbox has one set of predictions, and one label, for a data row and an
     import. Items that an import of this version gave labels to are found for a day; after that, the same labels are
@@ -81,53 +70,50 @@ def upload_predictions(
 
     :param client: of the organization
     :param project: the project
-    :param submissions: those of an item one after the other
     :param model_version: what made the labels; the imports are named by it
     :param mode: ``predictions`` or ``annotations``; these are the connection's user's
     :param on_existing: ``skip`` items that have labels of this version, or ``replace`` all the project has of it
     :param coordinates: of the submissions
     :param mask_budget: what a mask may cost
     :param namespace: of the global keys
-    :return: counts of items, and the first that failed
-    :raises AnnotationError: the upload cannot go on
+    :raises AnnotationError: the project has nothing to label, or this cannot be done there
     """
-    if not model_version.strip():
-        raise AnnotationError("The model_version is empty.")
-    check_replaceable(mode, on_existing)
-    if project.ontology is None:
-        raise AnnotationError(f"Project {project.id} has no ontology, so that nothing can be labeled in it.")
-    imports = _Imports(client, project.id, model_version, mode)
-    if on_existing == "replace":
-        imports.delete()
-    upload = _Upload(client, project, imports, coordinates=coordinates, mask_budget=mask_budget, namespace=namespace)
-    return upload.run(submissions)
 
-
-class _Upload(LabelUpload):
     def __init__(
         self,
         client: LabelboxClient,
         project: FoundProject,
-        imports: _Imports,
         *,
+        model_version: str,
+        mode: UploadMode,
+        on_existing: OnExisting,
         coordinates: Coordinates,
         mask_budget: MaskBudget,
         namespace: str,
     ) -> None:
-        normalized = (project.ontology or {})["normalized"]
+        if not model_version.strip():
+            raise AnnotationError("The model_version is empty.")
+        check_replaceable(mode, on_existing)
+        if project.ontology is None:
+            raise AnnotationError(f"Project {project.id} has no ontology, so that nothing can be labeled in it.")
+        normalized = project.ontology["normalized"]
         schema = label_schema_from_ontology(normalized)
         super().__init__(schema, coordinates, mask_budget, largest=(LINES_PER_IMPORT, BYTES_PER_IMPORT))
         self._ontology = Ontology(normalized)
         self._in_sound = project.allowed_media_type == MEDIA_TYPES["audio"]
-        self._imports = imports
+        self._imports = _Imports(client, project.id, model_version, mode)
         self._namespace = namespace
+        if on_existing == "replace":
+            self._imports.delete()
         self._rows = index_rows(client, project.id)
-        self._labeled = {key_hash(row_id) for row_id in imports.labeled_rows()}
+        self._labeled = {key_hash(row_id) for row_id in self._imports.labeled_rows()}
 
     def find(self, item_key: str) -> KnownItem | None:
+        """Return the data row with this key."""
         return self._rows.find(global_key_of(item_key, self._namespace))
 
     def has_labels(self, item: KnownItem, submissions: Iterable[Submission]) -> bool:  # noqa: ARG002
+        """Return whether an import of this version gave a data row labels."""
         return item.id in self._labeled
 
     def write(
@@ -138,6 +124,7 @@ class _Upload(LabelUpload):
         submission: Submission,  # noqa: ARG002 - Labelbox has no scores
         number: int,
     ) -> list[Any]:
+        """Return the labels of a submission as lines of an import."""
         # Ids are unique within a submission, and within a version, only.
         for row in rows:
             row["annotation_id"] = f"{self._imports.model_version}/{number}/{row.get('annotation_id') or ''}"
@@ -152,6 +139,7 @@ class _Upload(LabelUpload):
         )
 
     def send(self, parts: list[Part]) -> None:
+        """Import labels, and count in the report what became of each data row."""
         lines = [line for part in parts for line in part.pieces]
         reasons = self._imports.send(lines) if lines else {}
         for part in parts:

@@ -38,52 +38,6 @@ ITEMS_AT_ONCE: Final = 500
 """Items of which one task makes data rows."""
 
 
-def upload_items(
-    client: LabelboxClient,
-    project: FoundProject,
-    items: Iterable[MediaItem],
-    *,
-    media_access: MediaAccess,
-    on_duplicate: OnDuplicate,
-    settings: UploadSettings,
-    iam_integration: str | None,
-    namespace: str,
-) -> UploadReport:
-    """Put each item that the project does not have yet into it.
-
-    An item's key becomes the global key of its data row. A data row that another upload made is put into the project as
-    it is. Where the media came from is the row's external id; it is also in the metadata field ``media_uri`` if the
-    file was uploaded, as the key is in ``item_key`` if it is too long. Of the item's own data, ``attachments`` becomes
-    the row's attachments, as the SDK takes them, and each other value goes into the metadata field of its name.
-
-    Safe to call again after any failure: dataset, data rows and batches that are there are found, and data rows that
-    are in no batch get into one.
-
-    :param client: of the organization
-    :param project: the project
-    :param items: may be a generator of millions
-    :param media_access: ``upload`` sends the bytes; ``reference`` has Labelbox read them: web URLs, and URIs of buckets
-        by way of the IAM integration; ``auto`` refers to web URLs and, with an IAM integration, to buckets, and uploads
-        the rest
-    :param on_duplicate: what to do with an item that the project has: ``skip`` it, or have it ``fail``
-    :param settings: how the items get in
-    :param iam_integration: the connection's
-    :param namespace: of the global keys
-    :return: counts, and the first items that failed
-    :raises AnnotationError: the upload cannot go on
-    """
-    if on_duplicate == "allow":
-        raise AnnotationError(
-            "on_duplicate='allow' is not for Labelbox: global keys are unique, so that no item can be there twice. "
-            "Pass 'skip' or 'fail'."
-        )
-    integration = settings.iam_integration or iam_integration
-    upload = _Upload(
-        client, project, settings, media_access, on_duplicate, iam_integration=integration, namespace=namespace
-    )
-    return upload.run(items)
-
-
 class _Chunk(msgspec.Struct):
     """Items on their way to becoming rows of the project.
 
@@ -103,24 +57,51 @@ class _Outcome(msgspec.Struct):
     failures: list[tuple[str, str]] = []
 
 
-class _Upload:
+class ItemUpload:
+    """Puts each item that the project does not have yet into it.
+
+    An item's key becomes the global key of its data row. A data row that another upload made is put into the project as
+    it is. Where the media came from is the row's external id; it is also in the metadata field ``media_uri`` if the
+    file was uploaded, as the key is in ``item_key`` if it is too long. Of the item's own data, ``attachments`` becomes
+    the row's attachments, as the SDK takes them, and each other value goes into the metadata field of its name.
+
+    Safe to do again after any failure: dataset, data rows and batches that are there are found, and data rows that
+    are in no batch get into one.
+
+    :param client: of the organization
+    :param project: the project
+    :param settings: how the items get in
+    :param media_access: ``upload`` sends the bytes; ``reference`` has Labelbox read them: web URLs, and URIs of buckets
+        by way of the IAM integration; ``auto`` refers to web URLs and, with an IAM integration, to buckets, and uploads
+        the rest
+    :param on_duplicate: what to do with an item that the project has: ``skip`` it, or have it ``fail``
+    :param iam_integration: the connection's
+    :param namespace: of the global keys
+    :raises AnnotationError: items are to be there twice
+    """
+
     def __init__(
         self,
         client: LabelboxClient,
         project: FoundProject,
         settings: UploadSettings,
+        *,
         media_access: MediaAccess,
         on_duplicate: OnDuplicate,
-        *,
         iam_integration: str | None,
         namespace: str,
     ) -> None:
+        if on_duplicate == "allow":
+            raise AnnotationError(
+                "on_duplicate='allow' is not for Labelbox: global keys are unique, so that no item can be there twice. "
+                "Pass 'skip' or 'fail'."
+            )
         self._client = client
         self._project = project
         self._settings = settings
-        self._rows = RowMaker(client, project, media_access, iam_integration=iam_integration, namespace=namespace)
-        self._iam_integration = iam_integration
+        self._iam_integration = settings.iam_integration or iam_integration
         self._namespace = namespace
+        self._rows = RowMaker(client, project, media_access, iam_integration=self._iam_integration, namespace=namespace)
         self._report = UploadReport()
         self._wanted = WantedItems(on_duplicate, self._report)
         self._batches = Batches(client, project.id, settings)
@@ -128,6 +109,11 @@ class _Upload:
         self._unbatched: dict[str, str] = {}
 
     def run(self, items: Iterable[MediaItem]) -> UploadReport:
+        """Return counts, and the first items that failed.
+
+        :param items: may be a generator of millions
+        :raises AnnotationError: the upload cannot go on
+        """
         progress = UploadProgress(length_hint(items, 0))
         is_empty = not get_progress(self._client, self._project.id).total
         wanted = (item for item in items if self._wanted.take(item.item_key))
