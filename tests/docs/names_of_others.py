@@ -39,6 +39,7 @@ _NAMES = {
         dataset.annotate(anno_key, backend="labelstudio")|frames.field|get_annotation_info|import fiftyone|
         launch_editor=True|list_annotation_runs|load_annotations|load_annotations(anno_key)|rename_annotation_run|
         load_annotations(anno_key, dest_field=…, cleanup=True)|fiftyone.Dataset.from_dir|dataset_type|fiftyone.types|
+        view=lambda dataset: dataset.select_group_slices("left")|
         COCODetectionDataset|YOLOv5Dataset|VOCDetectionDataset|ImageSegmentationDirectory|data_path="images/train"|
         labels_path="annotations/instances_train.json"|dataset_dir|yaml_path="data.yaml"|data.yaml|yaml_path|split="train"|
         data_path="JPEGImages"|labels_path="Annotations"|labels_path="masks/train"
