@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from airflow_annotation.datasets.fiftyone import fiftyone_labels, fiftyone_media
+from airflow_annotation.datasets.fiftyone.values import from_document, to_document
 from airflow_annotation.exceptions import AnnotationError
 from tests.fiftyone.conftest import HEIGHT, WIDTH, Cycle
 from tests.fiftyone.people import Result
@@ -127,6 +128,19 @@ def test_masks_in_files_stay_in_them_unless_people_edit_them(
     Path(accepted["ground"].mask_path).unlink()
     with pytest.raises(AnnotationError, match=rf"Sample {accepted.id} .* 'ground': The mask file .*ga\.png cannot be"):
         list(fiftyone_labels(dataset.name, "ground"))
+
+
+def test_a_renamed_label_keeps_its_own_mask_beside_a_file(fiftyone: Any, tmp_path: Path) -> None:
+    """FiftyOne's ``import_mask`` leaves both by default, and shows the label's own."""
+    own = np.eye(4, dtype=bool)
+    label = fiftyone.Detection(label="dog", bounding_box=[0.1, 0.1, 0.5, 0.5], mask=own)
+    label.mask_path = save(tmp_path / "mask.png", np.full((4, 4), 255, np.uint8))
+    before = fiftyone.Detections(detections=[label])
+    document = to_document(before)
+    document["detections"][0]["label"] = "cat"
+    (after,) = from_document(document, before).detections
+    assert (after.label, after.mask_path) == ("cat", label.mask_path)
+    assert np.array_equal(after.mask, own)
 
 
 def test_stretches_of_videos_go_and_come_back(fiftyone: Any, videos: Any, make_cycle: Callable[..., Cycle]) -> None:

@@ -105,11 +105,13 @@ def from_document(document: Any, before: Any) -> Any:
     fiftyone = import_fiftyone()
     key = LISTS.get(document["_cls"])
     if key is None:
-        return fiftyone.Label.from_dict(_stored(document))
+        return fiftyone.Label.from_dict(_stored(document, before))
     old = {} if before is None else {str(label.id): label for label in before[key]}
     were = {} if before is None else {id_of(element): element for element in to_document(before)[key]}
     labels = [
-        old[id_of(element)] if were.get(id_of(element)) == element else fiftyone.Label.from_dict(_stored(element))
+        old[id_of(element)]
+        if were.get(id_of(element)) == element
+        else fiftyone.Label.from_dict(_stored(element, old.get(id_of(element))))
         for element in document[key]
     ]
     if before is None:
@@ -118,12 +120,13 @@ def from_document(document: Any, before: Any) -> Any:
     return before
 
 
-def _stored(document: Mapping[str, Any]) -> Document:
+def _stored(document: Mapping[str, Any], before: Any) -> Document:
     from bson import ObjectId
 
+    # A mask that is in a file stays there. A label may also have both: then its own mask is the one that counts.
+    is_in_file = document.get("mask_path") and getattr(before, "mask", None) is None
     return {
         name: ObjectId(value) if name == "_id" else value
         for name, value in document.items()
-        # A mask with a file stays there.
-        if value is not None and not (name == "mask" and document.get("mask_path"))
+        if value is not None and not (name == "mask" and is_in_file)
     }
