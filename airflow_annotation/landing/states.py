@@ -90,6 +90,7 @@ class _Side:
 
     def __init__(self, states: Iterable[pa.RecordBatch], opened: ExitStack) -> None:
         self._opened = opened
+        self._writing = ExitStack()
         self._files: list[pa.ipc.RecordBatchStreamWriter] = []
         self._folder: Path | None = None
         self._pending: list[pa.RecordBatch] = []
@@ -100,6 +101,8 @@ class _Side:
             if rows >= (_GROUP_ROWS if self.is_split else IN_MEMORY):
                 self._split()
                 rows = 0
+        if self.is_split:
+            self._end_writing()  # no more files are open at a time than one side has
 
     @property
     def is_split(self) -> bool:
@@ -112,9 +115,8 @@ class _Side:
 
     def parts(self) -> Iterator[pa.Table]:
         """Yield them in parts: an item is in the same part of any states."""
-        self._split()
-        for number, file in enumerate(self._files):
-            file.close()
+        self._end_writing()
+        for number in range(_PARTS):
             with pa.OSFile(self._path(number)) as source:
                 yield pa.ipc.open_stream(source).read_all().combine_chunks()
 
@@ -122,9 +124,10 @@ class _Side:
         """Write what is pending."""
         if self._folder is None:
             self._folder = self._opened.enter_context(working_folder())
+            self._opened.enter_context(self._writing)
             for number in range(_PARTS):
-                sink = self._opened.enter_context(pa.OSFile(self._path(number), "wb"))
-                self._files.append(self._opened.enter_context(pa.ipc.new_stream(sink, ITEM_STATES)))
+                sink = self._writing.enter_context(pa.OSFile(self._path(number), "wb"))
+                self._files.append(self._writing.enter_context(pa.ipc.new_stream(sink, ITEM_STATES)))
         states, self._pending = _table(self._pending), []
         ends = pc.utf8_slice_codeunits(states["item_id"].combine_chunks(), -3).dictionary_encode()
         numbers = [zlib.crc32(end.encode()) % _PARTS for end in ends.dictionary.to_pylist()]
@@ -135,6 +138,10 @@ class _Side:
         for number in sorted(counts):
             self._files[number].write_table(states.slice(start, counts[number]))
             start += counts[number]
+
+    def _end_writing(self) -> None:
+        self._split()
+        self._writing.close()
 
     def _path(self, number: int) -> str:
         return f"{self._folder}/{number}.arrow"

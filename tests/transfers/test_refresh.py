@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -79,6 +80,22 @@ def test_states_of_many_items_are_compared_on_the_disk(
     assert sorted(changed.to_pylist()) == sorted(in_memory[0].to_pylist())
     assert sorted(vanished.to_pylist()) == sorted(in_memory[1].to_pylist())
     assert unchanged == in_memory[2]
+
+
+def test_no_more_files_are_open_than_one_side_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS a process may have 256 files open."""
+    state: State = ("labeled", 1, 0, NOW)
+    same = [(str(number), state) for number in range(9)]
+    counts = [len([*Path("/dev/fd").iterdir()])]
+
+    def landed() -> Iterator[pa.RecordBatch]:
+        for batch in batches(same):
+            yield batch
+            counts.append(len([*Path("/dev/fd").iterdir()]))
+
+    monkeypatch.setattr(landed_states, "IN_MEMORY", 1)
+    assert compare_states(batches(same), landed())[2] == 9
+    assert max(counts) - counts[0] < 200
 
 
 def numbers(states: dict[str, State]) -> dict[str, int]:
