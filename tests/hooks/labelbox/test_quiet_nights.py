@@ -19,7 +19,7 @@ from tests.support.shelf import Shelf
 from tests.support.task_context import task_context
 
 ITEMS = 5_000
-UPLOADED = datetime(2026, 11, 1, tzinfo=timezone.utc)
+UPLOADED = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(days=29)
 SCHEMA = LabelSchema.from_dict({"objects": {"type": "detections", "classes": ["car"]}})
 
 
