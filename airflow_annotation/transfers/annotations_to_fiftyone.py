@@ -190,7 +190,7 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
                     context.save(sample)
             counts["samples"] += len(samples)
             counts[_NO_SAMPLE] += len(items) - len(samples)
-        if counts[_NO_SAMPLE] and not counts["samples"]:
+        if landing.full and counts[_NO_SAMPLE] and not counts["samples"]:
             what = "its key is a sample's id" if self.match_by == "id" else "its media is a sample's file"
             how = f"match_by={self.match_by!r}, {what}"
             if run is not None:

@@ -279,9 +279,15 @@ def test_what_cannot_be_merged_is_an_error_that_says_so(
         list(fiftyone_labels(dataset.name, "masks"))
     with pytest.raises(AnnotationError, match="no saved view 'mine'"):
         list(fiftyone_media(dataset.name, view="mine"))
+    other: Any = {"field_mapping": {"boxes": "other"}}
+    cycle.land(**other)
+    gone, *_ = dataset.values("id")
     dataset.delete_samples(dataset)
+    cycle.person.label(gone, drawn)
+    refreshed = cycle.land(**other)
+    assert (refreshed["full"], refreshed["left_out"]) == (False, {"items without a sample": 1})
     with pytest.raises(AnnotationError, match="None of 3 items has a sample"):
-        cycle.land(field_mapping={"boxes": "other"})
+        cycle.land(full_refresh=True, **other)
 
 
 def test_tracks_and_spans_of_videos_go_and_come_back(
