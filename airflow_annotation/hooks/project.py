@@ -113,8 +113,8 @@ class ItemsReport(msgspec.Struct, kw_only=True):
         """Count a failed item and keep it for the report while there is room."""
         self.failed += 1
         if len(self.failures) < self.MAX_FAILURES_LISTED:
-            # Names of files need not be valid Unicode; what is reported goes through JSON.
-            item_key = item_key.encode(errors="backslashreplace").decode()
+            # Names of files need not be valid Unicode, also where a reason says them; what is reported becomes JSON.
+            item_key, reason = (text.encode(errors="backslashreplace").decode() for text in (item_key, reason))
             self.failures.append(FailedItem(item_key=item_key, reason=reason))
 
     @property
