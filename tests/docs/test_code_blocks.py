@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pytest
 from airflow.sdk import DAG, BaseHook
@@ -51,9 +52,17 @@ def blocks_of(page: str, *languages: str) -> list[CodeBlock]:
 
 
 class World(NamedTuple):
-    """What the pages suppose is there; ``data`` stands for ``/data``."""
+    """What the pages suppose is there; ``data`` stands for ``/data``, ``run_key`` for :data:`RUN_KEY`.
+
+    Each process that runs tests has a run of its own, since they share a Label Studio.
+    """
 
     data: Path
+    run_key: str
+
+    def code_of(self, block: CodeBlock) -> str:
+        code = block.code.replace("/data/", f"{self.data}/").replace(RUN_KEY, self.run_key)
+        return code.replace('prefix="street_scenes/"', f'prefix="{self.run_key}"')
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +82,11 @@ def world(
         for conn_id, connection in connections.items():
             stack.enter_context(airflow_connection(conn_id, connection))
         hook = LabelStudioHook("label_studio")
-        hook.delete_run(RUN_KEY)
+        run_key = f"street_scenes/{uuid4()}"
         schema = LabelSchema.from_dict(SCHEMA)
-        project = hook.create_project(title="Street scenes", run_key=RUN_KEY, label_schema=schema)
+        project = hook.create_project(title="Street scenes", run_key=run_key, label_schema=schema)
         stack.callback(hook.delete_project, project.id)
-        shared: dict[str, Any] = {"annotation_conn_id": "label_studio", "run_key": RUN_KEY}
+        shared: dict[str, Any] = {"annotation_conn_id": "label_studio", "run_key": run_key}
         tables: dict[str, Any] = {**shared, "agreement": True}
         photos = str(REPOSITORY / "demo" / "photos" / "c*.jpg")
         UploadMediaOperator(task_id="upload", media=photos, **shared).execute(task_context())
@@ -86,7 +95,7 @@ def world(
             target = str(data / name)
             AnnotationsToObjectStorageOperator(task_id="files", target=target, **tables).execute(task_context())
         AnnotationsToSqlOperator(task_id="sql", sql_conn_id="warehouse", views=True, **tables).execute(task_context())
-        yield World(data)
+        yield World(data, run_key)
 
 
 @pytest.mark.parametrize("page", pages_with("python"))
@@ -94,8 +103,7 @@ def test_python_on_a_page_runs_and_its_dags_can_be_scheduled(page: str, world: W
     namespace: dict[str, Any] = {"__name__": "page", "__file__": str(REPOSITORY / "dags" / "page.py")}
     dags: dict[str, DAG] = {}
     for block in blocks_of(page, "python"):
-        code = block.code.replace("/data/", f"{world.data}/")
-        exec(compile("\n" * (block.line - 1) + code, page, "exec", dont_inherit=True), namespace)
+        exec(compile("\n" * (block.line - 1) + world.code_of(block), page, "exec", dont_inherit=True), namespace)
         dags |= {value.dag_id: value for value in namespace.values() if isinstance(value, DAG)}
     for dag in dags.values():
         assert store_and_read_back(dag).task_ids
@@ -111,12 +119,12 @@ def test_sql_on_a_page_finds_rows(page: str, world: World, request: pytest.Fixtu
         conn_id = request.getfixturevalue("mariadb_conn_id")
     if conn_id != "warehouse":
         land = AnnotationsToSqlOperator(
-            task_id="sql", sql_conn_id=conn_id, annotation_conn_id="label_studio", run_key=RUN_KEY
+            task_id="sql", sql_conn_id=conn_id, annotation_conn_id="label_studio", run_key=world.run_key
         )
         land.execute(task_context())
     hook = BaseHook.get_hook(conn_id)
     for block in blocks_of(page, "sql"):
-        for statement in filter(str.strip, block.code.split(";")):
+        for statement in filter(str.strip, world.code_of(block).split(";")):
             assert hook.get_records(statement), statement
 
 
