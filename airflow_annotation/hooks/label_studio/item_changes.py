@@ -30,6 +30,7 @@ from airflow_annotation.hooks.label_studio.task_pages import (
     task_query,
     time_condition,
 )
+from airflow_annotation.hooks.marks import Mark, read_marks, write_mark
 from airflow_annotation.hooks.ports import ItemChanges
 
 MARGIN: Final = timedelta(hours=1)
@@ -40,15 +41,13 @@ _DRAFTED: Final = 1000
 """Items with drafts that a mark names, at most: it is kept beside what landed. A page of the server's."""
 
 
-class _Mark(msgspec.Struct):
+class _Mark(Mark):
     """What :func:`mark_changes` returns.
 
-    :param time: by the server's clock, before anything of it was asked
     :param drafted: ids of the tasks with drafts
     :param predictions: differs where predictions were made or deleted
     """
 
-    time: datetime
     drafted: list[int]
     predictions: str
 
@@ -72,8 +71,7 @@ def mark_changes(client: LabelStudioClient, project_id: str) -> dict[str, Any] |
         return None
     versions = client.read("GET", f"{path}model-versions/", Any, params={"extended": "true"})
     digest = hashlib.sha256(msgspec.json.encode(versions, order="sorted")).hexdigest()
-    mark = _Mark(time, [task.id for task in drafted.tasks], digest)
-    return dict(msgspec.to_builtins(mark))
+    return write_mark(_Mark(time, [task.id for task in drafted.tasks], digest))
 
 
 def list_changes(
@@ -94,14 +92,12 @@ def list_changes(
     :param now: what it returned just now
     :param include_predictions: whether predictions are read too
     """
-    try:
-        last, present = msgspec.convert(before, _Mark), msgspec.convert(now, _Mark)
-    except msgspec.ValidationError:  # of another release
+    marks = read_marks(before, now, _Mark, MARGIN)
+    if marks is None:
         return None
+    last, present = marks
     if last.predictions != present.predictions:
         return None  # in which items is in no list
-    if present.time < last.time - MARGIN:
-        return None  # the clock was set back: what changed since then seems to be older than the mark
     changed = time_condition("updated_at", "greater", last.time - MARGIN)
     read: dict[str, Any] = {"drafted": frozenset(present.drafted), "include_predictions": include_predictions}
     states = [*list_states_where(client, project_id, [changed], **read)]

@@ -10,29 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
-
-import msgspec
 
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.item_filters import whole_seconds
 from airflow_annotation.hooks.labelbox.item_states import list_item_states
 from airflow_annotation.hooks.labelbox.progress import get_progress
+from airflow_annotation.hooks.marks import Mark, read_marks, write_mark
 from airflow_annotation.hooks.ports import ItemChanges
 
 MARGIN: Final = timedelta(hours=6)
 """How long before a mark changes are listed again. Labelbox finds data rows by an index, which may be behind, and does
 not say how far. What has landed already is listed in vain, and not read."""
-
-
-class _Mark(msgspec.Struct):
-    """What :func:`mark_changes` returns.
-
-    :param time: by Labelbox's clock, before anything of the project was asked
-    """
-
-    time: datetime
 
 
 def mark_changes(client: LabelboxClient) -> dict[str, Any] | None:
@@ -41,7 +31,7 @@ def mark_changes(client: LabelboxClient) -> dict[str, Any] | None:
     See :meth:`~airflow_annotation.hooks.ports.LabelsOut.mark_changes`.
     """
     time = client.ask_time()
-    return None if time is None else dict(msgspec.to_builtins(_Mark(time)))
+    return None if time is None else write_mark(Mark(time))
 
 
 def list_changes(
@@ -62,13 +52,10 @@ def list_changes(
     :param now: what it returned just now
     :param include_predictions: whether predictions are read too
     """
-    try:
-        last, present = msgspec.convert(before, _Mark), msgspec.convert(now, _Mark)
-    except msgspec.ValidationError:  # of another release
+    marks = read_marks(before, now, Mark, MARGIN)
+    if marks is None or include_predictions:
         return None
-    if include_predictions or present.time < last.time - MARGIN:  # or the clock was set back
-        return None
-    since = whole_seconds(last.time - MARGIN, math.floor)
+    since = whole_seconds(marks[0].time - MARGIN, math.floor)
     states = [*list_item_states(client, project_id, filters={"last_activity_at": [since, None]})]
     return ItemChanges(states, dict(_count_items(client, project_id)))
 
