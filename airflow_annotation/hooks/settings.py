@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.errors import suggestion
 
 
 def check_settings(settings: Iterable[str], known: Sequence[str], what: str) -> None:
@@ -18,7 +18,4 @@ def check_settings(settings: Iterable[str], known: Sequence[str], what: str) -> 
     """
     for name in settings:
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, n=1)
-            raise AnnotationError(
-                f"{what} {name!r}.{f' Did you mean {close[0]!r}?' if close else ''} Known settings: {', '.join(known)}."
-            )
+            raise AnnotationError(f"{what} {name!r}.{suggestion(name, known)} Known settings: {', '.join(known)}.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class LabelError(ValueError):
     """Labels, or a label schema, are not as they must be."""
@@ -17,3 +20,9 @@ class LabelRowError(LabelError):
 
 class UnwritableLabelError(LabelError):
     """The project has no place for a label; the message names its field and says why."""
+
+
+def suggestion(word: object, known: Iterable[str]) -> str:
+    """Return what to add to an error about a word that is not known: the one that is most like it, or nothing."""
+    close = difflib.get_close_matches(str(word), [*known], n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from airflow_annotation.labels.errors import LabelSchemaError
+from airflow_annotation.labels.errors import LabelSchemaError, suggestion
 from airflow_annotation.labels.types import (
     DEFAULT_RATING,
     FIELD_TYPES,
@@ -246,7 +245,7 @@ def _read_attribute(attribute: Any, field_classes: tuple[str, ...], where: str) 
         if class_ not in field_classes:
             raise LabelSchemaError(
                 f"{where} is asked for the class {_short(class_)}, which the field does not have."
-                f"{_guess(class_, field_classes)}"
+                f"{suggestion(class_, field_classes)}"
             )
     return LabelAttribute(type=type_, values=values, classes=classes)
 
@@ -258,7 +257,7 @@ def _read_type(described: Mapping[str, Any], known: tuple[str, ...], where: str)
     type_ = _SINGULAR.get(type_, type_) if isinstance(type_, str) else type_
     if type_ not in known:
         raise LabelSchemaError(
-            f"{where} has the unknown type {_short(type_)}.{_guess(type_, known)} Known types: {', '.join(known)}."
+            f"{where} has the unknown type {_short(type_)}.{suggestion(type_, known)} Known types: {', '.join(known)}."
         )
     return str(type_)
 
@@ -291,7 +290,7 @@ def _read_class_numbers(class_numbers: Any, classes: tuple[str, ...], where: str
         if class_ not in classes:
             raise LabelSchemaError(
                 f"{where}: class_numbers has the class {_short(class_)}, which the field does not have."
-                f"{_guess(class_, classes)}"
+                f"{suggestion(class_, classes)}"
             )
         if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= _CLASS_NUMBER_MAX:
             raise LabelSchemaError(
@@ -378,13 +377,8 @@ def _check_keys(described: Mapping[str, Any], known: tuple[str, ...], where: str
     for key in described:
         if key not in known:
             raise LabelSchemaError(
-                f"{where} has the unknown key {_short(key)}.{_guess(key, known)} Known keys: {', '.join(known)}."
+                f"{where} has the unknown key {_short(key)}.{suggestion(key, known)} Known keys: {', '.join(known)}."
             )
-
-
-def _guess(word: Any, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(word), list(known), n=1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _short(value: Any) -> str:

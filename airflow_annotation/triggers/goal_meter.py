@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +15,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
 from airflow_annotation.labels.agreement import AgreementMeter
 from airflow_annotation.labels.agreement.meter import rating_spans
+from airflow_annotation.labels.errors import suggestion
 from airflow_annotation.labels.goal import COMPARED, Goal
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.tables import NOT_SUBMITTED, LabelTables
@@ -129,10 +129,9 @@ class GoalMeter:
         known = {name for field in label_schema.fields.values() for name in field.classes}
         for name in self._wanted.keys() - known:
             if not self._classes[name]:
-                close = difflib.get_close_matches(name, known, n=1)
-                guess = f" Did you mean {close[0]!r}?" if close else ""
                 raise AnnotationError(
-                    f"goal asks for labels of class {name!r}, which the label schema does not have.{guess} "
+                    f"goal asks for labels of class {name!r}, which the label schema does not have."
+                    f"{suggestion(name, known)} "
                     f"Its classes: {', '.join(sorted(known)) or 'none'}."
                 )
 
