@@ -105,40 +105,15 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         self.points = points
         self._jobs: list[LoadJob | QueryJob] = []
 
-    def prepare(self, project: AnnotationProject) -> None:
-        """Create the tables and views that are missing, and add columns to tables of an older release."""
-        with self._bigquery(project) as client:
-            from google.api_core.exceptions import NotFound
-            from google.cloud.bigquery import Table
-
-            from airflow_annotation.warehouses.bigquery import migration, table_columns
-
-            dataset = self._dataset(client)
-            try:
-                client.get_dataset(dataset)
-            except NotFound as error:
-                raise AnnotationError(
-                    f"There is no dataset {dataset} in BigQuery. Make it, in the location of your choice."
-                ) from error
-            names = self._table_names(client)
-            for name, columns in table_columns(self.points, self.tables).items():
-                table = Table(names[name], schema=columns)
-                table.clustering_fields = ["project"] if name == LANDINGS else ["project", "item_id"]
-                there = client.create_table(table, exists_ok=True)
-                statement = migration(columns, there.schema, names[name])
-                if statement:
-                    client.query_and_wait(statement)
-            for view in self.views:
-                self._create_view(client, view, names)
-
     @property
     def destination(self) -> str:
         """The BigQuery dataset."""
         return f"BigQuery dataset {self.dataset!r}"
 
     def find_landed(self, project: AnnotationProject) -> Landed | None:
-        """Return what the tables have of the project."""
+        """Create the tables and views that are missing, and return what the tables have of the project."""
         with self._bigquery(project) as client:
+            self._make_tables(client)
             query = f"SELECT * FROM `{self._table_names(client)[LANDINGS]}` WHERE project = @project"
             rows = [dict(row) for row in client.query_and_wait(query, job_config=_for_project(project))]
         return landed_of(rows[0], partial(self._read_states, project)) if rows else None
@@ -285,6 +260,31 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         from airflow_annotation.warehouses.bigquery import check_name
 
         return f"{self._dataset(client)}.{check_name('table_prefix', self.table_prefix)}{name}"
+
+    def _make_tables(self, client: Client) -> None:
+        """Create the tables and views that are missing, and add columns to tables of an older release."""
+        from google.api_core.exceptions import NotFound
+        from google.cloud.bigquery import Table
+
+        from airflow_annotation.warehouses.bigquery import migration, table_columns
+
+        dataset = self._dataset(client)
+        try:
+            client.get_dataset(dataset)
+        except NotFound as error:
+            raise AnnotationError(
+                f"There is no dataset {dataset} in BigQuery. Make it, in the location of your choice."
+            ) from error
+        names = self._table_names(client)
+        for name, columns in table_columns(self.points, self.tables).items():
+            table = Table(names[name], schema=columns)
+            table.clustering_fields = ["project"] if name == LANDINGS else ["project", "item_id"]
+            there = client.create_table(table, exists_ok=True)
+            statement = migration(columns, there.schema, names[name])
+            if statement:
+                client.query_and_wait(statement)
+        for view in self.views:
+            self._create_view(client, view, names)
 
     def _create_view(self, client: Client, view: str, tables: dict[str, str]) -> None:
         from airflow_annotation.warehouses.bigquery import VIEW_SQL

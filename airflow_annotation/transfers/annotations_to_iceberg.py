@@ -74,19 +74,15 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
         self.namespace = namespace
         self.table_prefix = table_prefix
 
-    def prepare(self, project: AnnotationProject) -> None:
-        """Create the tables that are missing, and add columns to those of an older release."""
-        with self._tables(project) as tables:
-            tables.prepare()
-
     @property
     def destination(self) -> str:
         """The namespace."""
         return f"the Iceberg namespace {self.namespace!r} (connection {self.iceberg_conn_id!r})"
 
     def find_landed(self, project: AnnotationProject) -> Landed | None:
-        """Return what the tables have of the project."""
+        """Create the tables and columns that are missing, and return what the tables have of the project."""
         with self._tables(project) as tables:
+            tables.prepare()
             row = tables.find_landing(project.uri)
             if row is not None and not tables.holds(row):
                 self.log.warning("A landing of %s died, and the snapshots before it were expired since", project.uri)

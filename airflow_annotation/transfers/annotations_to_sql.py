@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from airflow_annotation.datasets.results import LandingResult
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
@@ -56,7 +56,6 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
     template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "sql_conn_id", "table_prefix", "schema")
 
     _connection: sa.Connection | None = None
-    _landed: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -73,22 +72,19 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         self.table_prefix = table_prefix
         self.schema = schema
 
-    def prepare(self, project: AnnotationProject) -> None:
-        """Create the tables and views that are missing, and see what has landed, by the same connection."""
-        with self._database(project) as warehouse:
-            try:
-                self._landed = warehouse.prepare(project.uri, self.views)
-            except AnnotationError as error:
-                raise AnnotationError(f"Connection {self.sql_conn_id!r}: {error}") from error
-
     @property
     def destination(self) -> str:
         """The database."""
         return f"connection {self.sql_conn_id!r}"
 
     def find_landed(self, project: AnnotationProject) -> Landed | None:
-        """Return what the tables have of the project, as :meth:`prepare` saw it."""
-        return None if self._landed is None else landed_of(self._landed, partial(self._read_states, project))
+        """Create the tables and views that are missing, and return what the tables have of the project."""
+        with self._database(project) as warehouse:
+            try:
+                row = warehouse.prepare(project.uri, self.views)
+            except AnnotationError as error:
+                raise AnnotationError(f"Connection {self.sql_conn_id!r}: {error}") from error
+        return None if row is None else landed_of(row, partial(self._read_states, project))
 
     def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Replace the rows of the items that were read, or all rows of the project, in one transaction."""

@@ -197,11 +197,11 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         self.full_listing_every = full_listing_every
         self.on_schema_change = on_schema_change
 
-    def prepare(self, project: AnnotationProject) -> None:
-        """Make what landings need: tables, views. It may be done any number of times, also by two tasks at once."""
-
     def find_landed(self, project: AnnotationProject) -> Landed | None:  # noqa: ARG002 - what others override
-        """Return what has landed of the project; None if nothing has, or if the destination cannot land a refresh."""
+        """Return what has landed of the project; None if nothing has, or if the destination cannot land a refresh.
+
+        What landings need is made first, such as tables and views. Two tasks may do it at once.
+        """
         return None
 
     @property
@@ -254,7 +254,6 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         watermark = self.hook.get_last_change(project.id)  # before all that is read
         label_schema = self.hook.get_label_schema(project.id)
         check_field_mapping(self.field_mapping, label_schema)
-        self.prepare(project)
         landed = self.find_landed(project)
         if landed is not None:
             self.check_part(landed.settings)
