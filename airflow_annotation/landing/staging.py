@@ -20,8 +20,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
-from tempfile import TemporaryFile
-from typing import IO, Final
+from tempfile import NamedTemporaryFile
+from typing import Final
 
 import msgspec
 import pyarrow as pa
@@ -76,7 +76,7 @@ class StagedLanding:
 
         :param staging: URI of the folder of all staged landings
         :param landing: with the plan
-        :param item_ids: of the items to read, of which no more than a shard's are held
+        :param item_ids: of the items to read; they go through a file on the worker's disk
         :param owner: names the task and its run: two of them never plan at once
         :param shard_items: items of a shard
         :param max_shards: where there would be more of them, shards are larger
@@ -90,10 +90,9 @@ class StagedLanding:
         staged = cls(f"{staging.rstrip('/')}/{name}", conn_id)
         folder = staged._folder
         make_folder(folder.fs, folder.path)
-        with TemporaryFile() as kept:  # how large shards are is known when all ids are
-            count = _keep_ids(kept, item_ids)
-            _write_ids(folder / _ITEMS, pa.ipc.open_stream(kept), max(shard_items, -(-count // max_shards)))
-        _write_ids(folder / _VANISHED, [_ids(landing.vanished)], max(1, len(landing.vanished)))
+        with _mapped_ids(item_ids) as ids:  # how large shards are is known when all ids are
+            _write_ids(folder / _ITEMS, ids, max(shard_items, -(-len(ids) // max_shards)))
+        _write_ids(folder / _VANISHED, pa.table([landing.vanished], _IDS), max(1, len(landing.vanished)))
         path = folder / _PLAN
         path.fs.pipe_file(path.path, msgspec.json.encode(landing, enc_hook=lambda _: None))  # ids are in their files
         return staged
@@ -149,36 +148,21 @@ class StagedLanding:
             yield file
 
 
-def _ids(ids: pa.Array) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([ids], schema=_IDS)
+@contextmanager
+def _mapped_ids(ids: Iterable[pa.Array]) -> Iterator[pa.Table]:
+    """Yield a table of ids whose memory is that of a file."""
+    with NamedTemporaryFile() as file:
+        with pa.ipc.new_stream(file, _IDS) as writer:
+            for some in ids:
+                writer.write_batch(pa.RecordBatch.from_arrays([some], schema=_IDS))
+        file.flush()
+        with pa.memory_map(file.name) as mapped:
+            yield pa.ipc.open_stream(mapped).read_all()
 
 
-def _keep_ids(file: IO[bytes], ids: Iterable[pa.Array]) -> int:
-    """Write ids into a file, go back to its beginning, and return how many they are."""
-    count = 0
-    with pa.ipc.new_stream(file, _IDS) as writer:
-        for some in ids:
-            writer.write_batch(_ids(some))
-            count += len(some)
-    file.seek(0)
-    return count
-
-
-def _write_ids(path: ObjectStoragePath, ids: Iterable[pa.RecordBatch], row_group: int) -> None:
-    pending: list[pa.RecordBatch] = []
-    rows = 0
-    with path.fs.open(path.path, "wb") as opened, pq.ParquetWriter(opened, _IDS, compression="zstd") as writer:
-        for batch in ids:
-            start = 0
-            while part := batch.slice(start, row_group - rows):
-                pending.append(part)
-                start += len(part)
-                rows += len(part)
-                if rows == row_group:
-                    writer.write_table(pa.Table.from_batches(pending, _IDS), row_group_size=row_group)
-                    pending, rows = [], 0
-        if pending:
-            writer.write_table(pa.Table.from_batches(pending, _IDS), row_group_size=row_group)
+def _write_ids(path: ObjectStoragePath, ids: pa.Table, row_group: int) -> None:
+    with path.fs.open(path.path, "wb") as opened:
+        pq.write_table(ids, opened, row_group_size=row_group, compression="zstd")
 
 
 def _remove_leftovers(root: ObjectStoragePath, digest: str, now: datetime) -> None:

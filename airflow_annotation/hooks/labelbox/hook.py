@@ -315,6 +315,11 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
             item_ids=item_ids,
         )
 
+    def list_item_ids(self, project_id: str) -> Iterator[pa.Array]:
+        """Yield the ids of all data rows: an export names each once."""
+        for batch in self.list_item_states(project_id):
+            yield batch.column("item_id")
+
     def list_item_states(
         self,
         project_id: str,

@@ -71,6 +71,13 @@ def test_a_quiet_night_takes_as_many_requests_in_a_large_project_as_in_a_small_o
     assert small == large <= 15
 
 
+def test_ids_of_all_data_rows_come_once_and_in_parts(labelbox: LabelboxStandIn, hook: LabelboxHook) -> None:
+    project_id, ids = fill(labelbox, hook, ITEMS)
+    parts = [part.to_pylist() for part in hook.list_item_ids(project_id)]
+    assert len(parts) > 1
+    assert sorted(id_ for part in parts for id_ in part) == sorted(ids)
+
+
 @pytest.mark.parametrize(("ahead", "is_listed"), [(timedelta(hours=5), False), (timedelta(hours=7), True)])
 def test_all_items_are_listed_where_the_clock_was_set_back(
     labelbox: LabelboxStandIn, hook: LabelboxHook, ahead: timedelta, is_listed: bool
