@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from datetime import datetime
+from typing import Any
 
+import pytest
 from airflow.sdk import Connection
 
 from airflow_annotation.exceptions import AnnotationProjectNotFoundError
-from airflow_annotation.hooks.annotation import AnnotationProgress, AnnotationProject
+from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
 from airflow_annotation.hooks.ports import Progress, Projects
 
 Answer = AnnotationProgress | Exception
@@ -80,3 +82,15 @@ class ScriptedTool(Projects, Progress):
         for run_key in found:
             del self.runs[run_key]
         return bool(found)
+
+
+@pytest.fixture
+def tool(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return what makes the tool that all connections lead to give these answers."""
+
+    def script(*answers: Answer, **kwargs: Any) -> ScriptedTool:
+        scripted = ScriptedTool(*answers, **kwargs)
+        monkeypatch.setattr(AnnotationHook, "for_connection", lambda _: scripted)
+        return scripted
+
+    return script

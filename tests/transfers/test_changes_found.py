@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,26 +19,18 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from airflow_annotation.datasets.landed import read_landed_tables
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import LabelStudioHook, item_changes
 from airflow_annotation.hooks.label_studio.item_states import get_last_change
 from airflow_annotation.labels.reading import ReadOptions
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from devtools.label_studio import LabelStudio
+from tests.support.change_finders import FULL_LISTING, FULL_REFRESH, LISTED, NUMBERS, Lander, Rows
 from tests.support.generated import rows_of
 from tests.support.second_person import second_person
-from tests.support.task_context import task_context
 from tests.transfers.test_landing_from_label_studio import CONFIG, box
 
-Rows = dict[str, list[dict[str, Any]]]
 Change = Callable[["Bench"], object]
-
-LISTED = "listed as changed"
-NUMBERS = "numbers differ"
-FULL_LISTING = "full listing"
-FULL_REFRESH = "full refresh"
 
 
 class WatchedHook(LabelStudioHook):
@@ -273,29 +266,10 @@ def bench(label_studio: LabelStudio, label_studio_conn_id: str) -> Iterator[Benc
 
 def test_which_listing_finds_a_change(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(item_changes, "MARGIN", timedelta())  # else all is listed that this test does
-    target = str(tmp_path / "dataset")
-
-    def land(**choices: Any) -> Rows:
-        operator = AnnotationsToObjectStorageOperator(
-            task_id="land", target=target, project=bench.project.id, include_predictions=True, **choices
-        )
-        operator.__dict__["hook"] = bench.hook
-        operator.execute(task_context())
-        return rows_of(read_landed_tables(target)[1])
-
+    lander = Lander(bench, tmp_path / "dataset", include_predictions=True)
     bench.wait_until_later()
-    bench.land = land
-    assert land() == bench.read()
+    bench.land = lander.land
+    assert lander.land() == bench.read()
     for finder, rounds in CHANGES_AT_ONCE.items():
         for changes in rounds:
-            for change in changes.values():
-                change(bench)
-            bench.hook.listed_all = False
-            expected = bench.read()
-            finds = land(full_listing_every=None) == expected
-            assert finds == (finder in {LISTED, NUMBERS}), changes
-            assert bench.hook.listed_all == (finder == NUMBERS), changes
-            if not finds:
-                assert (land(full_listing_every=timedelta()) == expected) == (finder == FULL_LISTING), changes
-            if finder == FULL_REFRESH:
-                assert land(full_refresh=True) == expected, changes
+            lander.check(finder, [partial(change, bench) for change in changes.values()], changes)

@@ -19,23 +19,15 @@ import pytest
 from labelbox.schema.data_row_metadata import DataRowMetadata, DataRowMetadataField
 from labelbox.schema.identifiables import UniqueIds
 
-from airflow_annotation.datasets.landed import read_landed_tables
 from airflow_annotation.hooks.labelbox import LabelboxHook, tasks
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.media.items import MediaItem
-from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
 from tests.servers.labelbox import LabelboxStandIn
+from tests.support.change_finders import FULL_LISTING, FULL_REFRESH, LISTED, NUMBERS, Lander, Rows
 from tests.support.generated import rows_of
 from tests.support.labelbox_client import add_rows, unique
-from tests.support.task_context import task_context
 
-Rows = dict[str, list[dict[str, Any]]]
 Change = Callable[["Bench"], object]
-
-LISTED = "listed as changed"
-NUMBERS = "numbers differ"
-FULL_LISTING = "full listing"
-FULL_REFRESH = "full refresh"
 
 BOX = {"name": "objects: car", "bbox": {"top": 10, "left": 20, "height": 30, "width": 40}}
 OTHER_BOX = {**BOX, "bbox": {"top": 11, "left": 20, "height": 30, "width": 40}}
@@ -207,26 +199,7 @@ def test_which_listing_finds_a_change(
     changes_at_once: list[tuple[str, dict[str, Change]]],
 ) -> None:
     bench = Bench(labelbox, WatchedHook(labelbox_conn_id), skipped=skipped)
-    target = str(tmp_path / "dataset")
-
-    def land(**choices: Any) -> Rows:
-        operator = AnnotationsToObjectStorageOperator(
-            task_id="land", target=target, project=bench.project.id, **choices
-        )
-        operator.__dict__["hook"] = bench.hook
-        operator.execute(task_context())
-        return rows_of(read_landed_tables(target)[1])
-
-    assert land() == bench.read()
+    lander = Lander(bench, tmp_path / "dataset")
+    assert lander.land() == bench.read()
     for finder, changes in changes_at_once:
-        for change in changes.values():
-            change(bench)
-        bench.hook.listed_all = False
-        expected = bench.read()
-        finds = land(full_listing_every=None) == expected
-        assert finds == (finder in {LISTED, NUMBERS}), changes
-        assert bench.hook.listed_all == (finder == NUMBERS), changes
-        if not finds:
-            assert (land(full_listing_every=timedelta()) == expected) == (finder == FULL_LISTING), changes
-        if finder == FULL_REFRESH:
-            assert land(full_refresh=True) == expected, changes
+        lander.check(finder, [partial(change, bench) for change in changes.values()], changes)
