@@ -341,9 +341,10 @@ class LakeDraft:
     def append(self, cells: Mapping[str, Any]) -> None:
         """Add a row."""
         present = (column.name for column in self._branch.schema.columns)
-        # Columns that others have added are null.
-        empty = {name: empty_cell(column.kind) for name, column in self.columns.items()}
-        row = {name: cells.get(name, empty.get(name)) for name in present}
+        row = {  # columns that others have added are null
+            name: cells.get(name) if name in cells or name not in self.columns else empty_cell(self.columns[name].kind)
+            for name in present
+        }
         self._branch.append([row])
         large = [value for value in row.values() if isinstance(value, (np.ndarray, bytes))]
         self._write_part(sum(getattr(value, "nbytes", 0) or len(value) for value in large))

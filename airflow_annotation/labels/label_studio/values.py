@@ -245,11 +245,11 @@ def _write_rectangle(row: Row, _: float) -> dict[str, Any]:
     return {"x": x * 100, "y": y * 100, "width": width * 100, "height": height * 100, "rotation": rotation}
 
 
-def _write_ocr_box(row: Row, _: float) -> dict[str, Any]:
+def _write_ocr_box(row: Row, aspect: float) -> dict[str, Any]:
     """Write a box around a text on a page."""
     page = split_target(row.get("target") or "")[1]
     text = {} if row.get("text") is None else {"ocrtext": row["text"]}
-    return {**_write_rectangle(row, _), **text, **({} if page is None else {"pageIndex": page})}
+    return {**_write_rectangle(row, aspect), **text, **({} if page is None else {"pageIndex": page})}
 
 
 def _write_ellipse(row: Row, aspect: float) -> dict[str, Any]:
