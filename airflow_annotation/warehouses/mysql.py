@@ -33,6 +33,9 @@ from airflow_annotation.warehouses.views import ViewSql
 LOCK_TIMEOUT: Final = 300
 """Seconds that a landing waits for another one of the project."""
 
+LOAD_ROWS: Final = 20_000
+"""Rows of one file: enough for loading them to be all of the time."""
+
 INSERT_BYTES: Final = 1 << 20
 """Of one INSERT that has several rows. Servers take 16 MiB or more, unless they are told otherwise."""
 
@@ -163,7 +166,7 @@ class _Writer:
         """Load rows as files; insert those that would not arrive as they are."""
         with working_folder() as folder:
             file = folder / "rows"
-            for rows, text in made_ahead((part, _lines(part)) for part in _parts(batches)):
+            for rows, text in made_ahead((part, _lines(part)) for part in _parts(batches, LOAD_ROWS)):
                 file.write_bytes(text)
                 self._execute(b"SAVEPOINT rows_before")
                 self._execute(_load(self._table, file, rows.schema.names))
@@ -186,11 +189,11 @@ def _connect(connection: Any, _: Any) -> None:
     cursor.close()
 
 
-def _parts(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _parts(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
     """Yield some rows at a time, without columns that are null in all of them: most are for most types of labels."""
     for batch in batches:
-        for offset in range(0, batch.num_rows, INSERT_ROWS):
-            part = batch.slice(offset, INSERT_ROWS)
+        for offset in range(0, batch.num_rows, rows):
+            part = batch.slice(offset, rows)
             yield part.select([key for key in part.schema.names if part.column(key).null_count < part.num_rows])
 
 
@@ -199,7 +202,7 @@ def _inserts(table: str, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
 
     :param table: its quoted name
     """
-    for part in _parts(batches):
+    for part in _parts(batches, INSERT_ROWS):
         start = f"INSERT INTO {table} ({_columns(part.schema.names)}) VALUES ".encode()  # noqa: S608 - names are quoted
         for values in _values(part):
             yield start + values
