@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
@@ -230,10 +231,15 @@ def test_all_items_are_listed_once_where_their_ids_are_dense_and_where_they_are_
     assert [id_ for some in hook.list_item_ids(project.id) for id_ in some.to_pylist()] == expected
     monkeypatch.setattr(task_pages, "PAGE_TASKS", 4)
     with fault_server(label_studio.url) as proxy:
-        states = item_states.list_item_states(LabelStudioClient(url=proxy.url, api_key=API_KEY), project.id)
+        asked = LabelStudioClient(url=proxy.url, api_key=API_KEY)
+        states = item_states.list_item_states(asked, project.id)
         assert [id_ for batch in states for id_ in batch.column("item_id").to_pylist()] == expected
         # Of drafts, of the first page, of the newest id, and of what came since: no other lets the server count it all.
         assert sum("%22in%22" not in one.path for one in proxy.requests) == 4
+        assert len(proxy.requests) < 40
+        del proxy.requests[:]
+        assert item_states.list_changed_items(asked, project.id, datetime(2026, 1, 1, tzinfo=timezone.utc)) == expected
+        assert sum("%22in%22" not in one.path for one in proxy.requests) == 3
         assert len(proxy.requests) < 40
     found = [id_ for some in hook.list_item_ids(project.id) for id_ in some.to_pylist()]
     assert sorted({*found}, key=int) == found, "none comes twice"

@@ -19,6 +19,9 @@ PAGE_TASKS: Final = 1000
 TASKS_SELECTED: Final = 200
 """Tasks that are asked for by their ids at a time: these go into the URL."""
 
+_FEW_PAGES: Final = 5
+"""Of tasks that fulfil conditions: for so many it does not matter that the server counts them for each page."""
+
 Condition = dict[str, Any]
 TASKS_PATH: Final = "/api/tasks/"
 
@@ -142,9 +145,9 @@ def list_pages(
 ) -> Iterator[list[TaskT]]:
     """Yield pages of all of the project's tasks that fulfil conditions, by id.
 
-    For each page the server counts all tasks that are asked for, and their annotations and predictions. So, where
-    there are no conditions, those that a page does not hold are asked for in ranges of ids that fill one: the time
-    follows the number of tasks, and not its square.
+    For each page the server counts all tasks that are asked for, and their annotations and predictions. So those that a
+    page does not hold are asked for in ranges of ids that fill one, unless conditions leave few: the time follows the
+    number of tasks, and not its square.
 
     :param client: speaks to the server
     :param project_id: the project
@@ -168,7 +171,7 @@ def list_pages(
         if len(page.tasks) >= page.total or not page.tasks:
             return
         first = page.tasks[-1].id + 1
-        if not conditions:
+        if not conditions or page.total > _FEW_PAGES * PAGE_TASKS:
             newest = list_page(client, project_id, Task, ordering="-tasks:id", page_size=1).tasks
             end = min(max((task.id for task in newest), default=0), sys.maxsize if last is None else last)
             yield from _list_range(ask, page, end)
