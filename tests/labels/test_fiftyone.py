@@ -266,3 +266,13 @@ def test_labels_that_no_tool_has_are_an_error_that_names_the_field() -> None:
         list(rows_of({"_cls": "Heatmap", "_id": "d" * 24}, "heat", Asked()))
     with pytest.raises(LabelRowError, match="needs the size"):
         list(rows_of({"_cls": "Detection", "_id": "d" * 24, "bounding_box": [0, 0, 1, 1]}, "x", Asked("instances")))
+
+
+@pytest.mark.parametrize(
+    ("document", "label_type"),
+    [({"_cls": "Detection", "bounding_box": [0, 0, 1, 1]}, "instances"), ({"_cls": "Segmentation"}, None)],
+)
+def test_a_mask_of_colors_is_an_error_that_says_so(document: dict[str, Any], label_type: str | None) -> None:
+    document = {**document, "_id": "d" * 24, "mask": write_mask(np.zeros((4, 6, 3), np.uint8))}
+    with pytest.raises(LabelRowError, match=r"shape \(4, 6, 3\)"):
+        list(rows_of(document, "x", Asked(label_type, size=(6, 4))))

@@ -12,7 +12,7 @@ import numpy as np
 
 from airflow_annotation.labels.cells import plain_value
 from airflow_annotation.labels.errors import LabelRowError
-from airflow_annotation.labels.fiftyone.documents import elements_of, id_of, read_mask, resize_mask
+from airflow_annotation.labels.fiftyone.documents import Array, elements_of, id_of, read_mask, resize_mask
 from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.submissions import SCORE, Row
 
@@ -119,13 +119,20 @@ def _instance_mask(element: Mapping[str, Any], asked: Asked) -> Row:
     right, bottom = max(round((x + across) * width), left + 1), max(round((y + down) * height), top + 1)
     inside = np.ones((bottom - top, right - left), bool)
     if element.get("mask") is not None:
-        inside = resize_mask(read_mask(element["mask"]), right - left, bottom - top) != 0
+        inside = resize_mask(_read_plane(element["mask"]), right - left, bottom - top) != 0
     whole = np.zeros((height, width), bool)
     seen = (slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0)))
     shape = whole[seen].shape
     first = (max(-top, 0), max(-left, 0))
     whole[seen] = inside[first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]
     return _mask_columns(whole)
+
+
+def _read_plane(content: Any) -> Array:
+    mask = read_mask(content)
+    if mask.ndim != 2:
+        raise LabelRowError(f"A mask of FiftyOne has the shape {mask.shape}: only masks of numbers go up.")
+    return mask
 
 
 def _polyline(element: Mapping[str, Any], asked: Asked) -> Iterator[Row]:
@@ -159,9 +166,7 @@ def _keypoint(element: Mapping[str, Any], asked: Asked) -> Iterator[Row]:  # noq
 def _segmentation(element: Mapping[str, Any], asked: Asked) -> Iterator[Row]:
     if element.get("mask") is None:
         return
-    mask = read_mask(element["mask"])
-    if mask.ndim != 2:
-        raise LabelRowError(f"A segmentation has a mask of the shape {mask.shape}: only masks of numbers go up.")
+    mask = _read_plane(element["mask"])
     if asked.size is not None:
         mask = resize_mask(mask, *asked.size)
     targets = asked.mask_targets
