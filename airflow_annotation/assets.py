@@ -1,4 +1,4 @@
-"""URIs of Airflow assets: annotation projects, and what is landed of them; and how OpenLineage calls the same things.
+"""URIs of Airflow assets: annotation projects, and what is landed of them; and OpenLineage's names of the same things.
 
 Airflow finds these functions through the provider's metadata (``asset-uris``).
 """
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
 LANDED_ANNOTATIONS: Final = "landed_annotations"
-"""Name of the asset alias to which every landing adds its assets that is given no outlets."""
+"""Name of the asset alias to which every landing without outlets adds its assets."""
 
 _PROJECT_PATH: Final = re.compile(r"(/.+)?/projects/[^/]+")
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
-    """Return the URI of a project in the form in which the same project always has it.
+    """Return the URI of a project in its normal form, which is the same for the same project.
 
-    :raises ValueError: it is none
+    :raises ValueError: it is not the URI of a project
     """
     if not uri.hostname or not _PROJECT_PATH.fullmatch(uri.path):
         raise ValueError(f"The URI of an annotation project is {uri.scheme}://host/projects/id.")
@@ -35,10 +35,10 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
 def project_asset(scheme: str, *, host: str, project: str | int, extra: dict[str, Any] | None = None) -> Asset:
     """Return the asset of a project: what the factory of a tool's scheme returns.
 
-    :param scheme: the tool's
-    :param host: where people label, with its port and path prefix
-    :param project: its id
-    :param extra: of the asset
+    :param scheme: scheme of the tool
+    :param host: host where people label, with its port and path prefix
+    :param project: id of the project
+    :param extra: extra of the asset
     """
     return Asset(uri=f"{scheme}://{host.rstrip('/')}/projects/{project}", extra=extra)
 
@@ -46,9 +46,9 @@ def project_asset(scheme: str, *, host: str, project: str | int, extra: dict[str
 def create_label_studio_asset(*, host: str, project: str | int, extra: dict[str, Any] | None = None) -> Asset:
     """Return the asset of a project in Label Studio.
 
-    :param host: of the server, with its port and path prefix
-    :param project: its id
-    :param extra: of the asset
+    :param host: host of the server, with its port and path prefix
+    :param project: id of the project
+    :param extra: extra of the asset
     """
     return project_asset("label-studio", host=host, project=project, extra=extra)
 
@@ -56,15 +56,15 @@ def create_label_studio_asset(*, host: str, project: str | int, extra: dict[str,
 def create_labelbox_asset(*, host: str, project: str, extra: dict[str, Any] | None = None) -> Asset:
     """Return the asset of a project in Labelbox.
 
-    :param host: where people label: ``app.labelbox.com``
-    :param project: its id
-    :param extra: of the asset
+    :param host: host where people label: ``app.labelbox.com``
+    :param project: id of the project
+    :param extra: extra of the asset
     """
     return project_asset("labelbox", host=host, project=project, extra=extra)
 
 
 def convert_asset_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:  # noqa: ARG001 - Airflow's signature
-    """Return how OpenLineage calls the project of an asset: server and path."""
+    """Return OpenLineage's name of an asset's project: server and path."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
     uri = urlsplit(asset.uri)
@@ -84,7 +84,7 @@ def folder_uri(target: str) -> str:
 
 
 def openlineage_dataset(uri: str) -> Dataset:
-    """Return how OpenLineage calls what has an asset URI: as the URI's own provider says, where one does."""
+    """Return OpenLineage's name for an asset URI: the name that the URI's own provider gives, if it gives one."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.providers.openlineage.utils.utils import translate_airflow_asset
 

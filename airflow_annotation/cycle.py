@@ -1,4 +1,4 @@
-"""A whole annotation cycle in one call: the tasks that there are, put one after the other."""
+"""A whole annotation cycle in one call: this provider's tasks, one after the other."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def annotation_cycle(
     delete: bool | Mapping[str, Any] = False,
     **arguments: Any,
 ) -> TaskGroup:
-    """Return a group of tasks that makes a project, fills it, waits for labels and lands them.
+    """Return a group of tasks that makes a project, uploads items, waits for labels and lands them.
 
     ::
 
@@ -49,25 +49,27 @@ def annotation_cycle(
             land=[(AnnotationsToSqlOperator, {"sql_conn_id": "warehouse"})],
         )
 
-    The tasks are ``create``, ``upload``, ``predict``, ``wait``, one for each landing and ``delete``, one after the
-    other, the landings beside each other. They are the operators of this provider as they are: each takes all its
-    arguments as a dictionary, and finds the project of the DAG run, or of its map index in a mapped task group. Several
-    cycles in a DAG need a ``run_key`` each. ``group.get_child_by_label("create")`` is a task of the group.
+    The tasks are ``create``, ``upload``, ``predict``, ``wait``, one for each landing, and ``delete``. They run one
+    after the other; only the landings run in parallel. They are the unchanged operators of this provider: each takes
+    all its arguments as a dictionary, and finds the project of the DAG run, or of its map index in a mapped task group.
+    If a DAG has several cycles, each needs a ``run_key``. ``group.get_child_by_label("create")`` returns a task of the
+    group.
 
     :param group_id: id of the group
-    :param media: of :class:`UploadMediaOperator`; without it and ``upload``, nothing is uploaded
-    :param label_schema: of :class:`CreateAnnotationProjectOperator`
-    :param media_type: of :class:`CreateAnnotationProjectOperator`, such as ``video`` or ``text``
-    :param land: landings, each the class of a transfer and its arguments. Without a ``task_id`` it is named by its
-        class: ``annotations_to_sql``. Sharded ones are ``(partial(land_in_shards, AnnotationsToSqlOperator), {...})``
+    :param media: ``media`` of :class:`UploadMediaOperator`; without it and ``upload``, nothing is uploaded
+    :param label_schema: ``label_schema`` of :class:`CreateAnnotationProjectOperator`
+    :param media_type: ``media_type`` of :class:`CreateAnnotationProjectOperator`, such as ``video`` or ``text``
+    :param land: list of landings, each the class of a transfer and its arguments. Without a ``task_id``, a landing gets
+        its class's name: ``annotations_to_sql``. Sharded ones are ``(partial(land_in_shards, AnnotationsToSqlOperator),
+        {...})``
     :param create: more arguments of :class:`CreateAnnotationProjectOperator`
     :param upload: more arguments of :class:`UploadMediaOperator`
     :param predictions: arguments of :class:`UploadPredictionsOperator`; without it there is no such task
     :param wait: arguments of :class:`AnnotationSensor`
-    :param delete: delete the project when all landings have succeeded; arguments of
-        :class:`DeleteAnnotationProjectOperator`, or True for none. It is no teardown: after a landing that failed, the
-        project stays
-    :param arguments: of all tasks: ``annotation_conn_id``, ``run_key``, ``retries``, …; a task's own come first
+    :param delete: arguments of :class:`DeleteAnnotationProjectOperator`, or True for none: delete the project when all
+        landings have succeeded. The task is not a teardown: if a landing fails, the project stays
+    :param arguments: arguments of all tasks: ``annotation_conn_id``, ``run_key``, ``retries``, …; a task's own
+        arguments take precedence
     :raises ValueError: an argument is wrong; the message names it, and the group or the task
     """
     with parsing(group_id, what="Task group"):
@@ -95,9 +97,9 @@ def annotation_cycle(
 
 
 def _check(group_id: Any, land: Any, delete: Any, tasks: Mapping[str, Any]) -> None:
-    """Check what the group itself is given, not its tasks.
+    """Check the arguments of the group itself, not those of its tasks.
 
-    :raises ValueError: it is of another kind, or labels would be deleted that nothing lands
+    :raises ValueError: an argument has the wrong type, or labels would be deleted that nothing lands
     """
     checked_argument("group_id", group_id, "str")
     checked_argument("land", land, "Sequence")

@@ -99,12 +99,12 @@ class SensorParameters(TypedDict, total=False):
 
 
 class VisibleParameters(BaseOperator):
-    """Base of the tasks whose signature and docstring have the parameters that they inherit, too.
+    """Base of the tasks whose signature and docstring also show the parameters that they inherit.
 
     Type checkers and editors read them from ``**kwargs: Unpack[...]``; this makes ``help()``, notebooks and the
     generated documentation show the same. Airflow's own parameters stay in ``**kwargs``.
 
-    :param multiple_outputs: let other tasks take what this one returns by its keys, as in ``create.output["url"]``
+    :param multiple_outputs: let other tasks take single keys of what this task returns, as in ``create.output["url"]``
     """
 
     checked_parameters: ClassVar[Mapping[str, inspect.Parameter]] = {}

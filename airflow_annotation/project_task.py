@@ -26,7 +26,7 @@ class AnnotationProjectLink(BaseOperatorLink):
 
     name = "Open project"
     xcom_key = PROJECT_URL_KEY
-    """Airflow's page reads the URL from this XCom, which is there while the task runs and waits."""
+    """Airflow's page reads the URL from this XCom, which exists while the task runs and waits."""
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
         """Return the project's URL, or an empty string while the task has not found its project."""
@@ -42,11 +42,11 @@ def default_run_key(context: Context) -> str:
 
 
 def default_run_keys(context: Context) -> list[str]:
-    """Return the keys under which a task looks for its project, the first that exists being the one.
+    """Return the keys under which a task looks for its project, in order; the first that exists counts.
 
     A mapped task finds the project that a task with the same map index made, else the one that an unmapped task made.
-    So both a mapped task group with a project each and tasks that are mapped over one project do without arguments. An
-    unmapped task after a mapped creator has to be told: ``project=create.output`` in its ``expand``.
+    So no arguments are needed in a mapped task group with a project for each index, nor for tasks that are mapped over
+    one project. An unmapped task after a mapped creator needs ``project=create.output`` in its ``expand``.
     """
     dag_run = context["dag_run"]
     run_key = f"{dag_run.dag_id}/{dag_run.run_id}"
@@ -63,10 +63,10 @@ class TaskParameters(OperatorParameters, total=False):
 
 
 class AnnotationTask(VisibleParameters):
-    """Base of the tasks that talk to a labeling tool on behalf of an annotation run.
+    """Base of the tasks that use a labeling tool for an annotation run.
 
     :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
-    :param run_key: the key of the annotation run; without it, the run that belongs to this DAG run and, in a mapped
+    :param run_key: the key of the annotation run; by default, the run that belongs to this DAG run and, in a mapped
         task, to the map index. (templated)
     """
 
@@ -95,7 +95,7 @@ class AnnotationTask(VisibleParameters):
         return {"conn_id": self.annotation_conn_id, "project_id": project.id, "run_key": project.run_key}
 
     def remember_project(self, context: Context, project: AnnotationProject) -> None:
-        """Let the extra link open this project, and the log say where it is."""
+        """Let the extra link open this project, and log where it is."""
         context["ti"].xcom_push(key=PROJECT_URL_KEY, value=project.url)
         self.log.info("%s project %s: %s", "Created" if project.created else "Found", project.title, project.url)
 
@@ -110,8 +110,8 @@ class AnnotationProjectTask(AnnotationTask):
     """Base of the tasks that work on one annotation project.
 
     :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
-    :param run_key: the key of the annotation run whose project it is, where ``project`` is not given; without either,
-        the run that belongs to this DAG run. (templated)
+    :param run_key: the key of the annotation run that has the project, if ``project`` is not given; without either, the
+        run that belongs to this DAG run. (templated)
     """
 
     template_fields: Sequence[str] = (*AnnotationTask.template_fields, "project")
@@ -124,9 +124,9 @@ class AnnotationProjectTask(AnnotationTask):
         self._names_project = project is not None
 
     def run_keys(self, context: Context) -> list[str]:
-        """Return the keys of the runs whose project it may be, in order; none where ``project`` is given.
+        """Return the keys of the runs that may have the project, in order; none if ``project`` is given.
 
-        :raises AnnotationProjectNotFoundError: ``project`` is given as what another task returned, and that is nothing
+        :raises AnnotationProjectNotFoundError: ``project`` is the output of another task, which returned nothing
         """
         if self.project:
             return []

@@ -43,11 +43,11 @@ class UploadParameters(ProjectTaskParameters, total=False):
 class UploadTask(AnnotationProjectTask):
     """Base of the tasks that work on items that an argument names or a query gives, until they are killed.
 
-    ``sql`` is a query, or the name of a file that has it, as Airflow finds templates. ``template_ext`` would do the
-    same to every text of every argument: an item that is called ``report.sql`` would be taken for a file.
+    ``sql`` is a query, or the name of a file that has it, as Airflow finds templates. ``template_ext`` would apply to
+    every text of every argument: an item with the name ``report.sql`` would be taken for a file.
 
     :param sql_conn_id: the connection of the query's database. (templated)
-    :param sql_parameters: of the query, in the driver's own style. (templated)
+    :param sql_parameters: parameters of the query, in the driver's own style. (templated)
     """
 
     template_fields: Sequence[str] = (

@@ -1,4 +1,4 @@
-"""The notifier that tells how far an annotation project is, through any other notifier."""
+"""The notifier that tells the progress of an annotation project, through any other notifier."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _ATTEMPTS = 1
-"""How often a request is repeated: a task that failed since the tool is out of reach has waited for it long enough."""
+"""How often a request is repeated: a task that failed because the tool is out of reach has waited long enough for it.
+"""
 
 
 class AnnotationNote(msgspec.Struct, frozen=True, kw_only=True):
     """What templates find under ``annotation``. Its ``message`` says all of it in one line of plain text.
 
     :param task: ``dag_id.task_id``, or the DAG's id in a callback of a DAG
-    :param state: of the task, such as ``failed``; empty where Airflow does not say
-    :param error: the first line of what the task failed with, or why the DAG run did; empty where there is none
-    :param project: with ``title``, ``url``, ``id``, ``tool`` and ``run_key``; None where it is not known
-    :param progress: how far it is; None where it is not known
-    :param problem: why these are not known; empty where they are
+    :param state: state of the task, such as ``failed``; empty if Airflow does not say
+    :param error: first line of the error of the task, or the reason that the DAG run failed; empty if there is none
+    :param project: the project with ``title``, ``url``, ``id``, ``tool`` and ``run_key``; None if it is not known
+    :param progress: progress of the project; None if it is not known
+    :param problem: why project or progress is not known; empty if both are
     """
 
     task: str
@@ -60,9 +61,9 @@ class AnnotationNote(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AnnotationNotifier(BaseNotifier):
-    """Tell people about an annotation project, through whatever tells them other things.
+    """Tell people about an annotation project, through any other notifier.
 
-    It puts ``annotation`` into the context, an :class:`AnnotationNote`, and calls another notifier with it, whose
+    It puts ``annotation``, an :class:`AnnotationNote`, into the context, and calls another notifier with it, whose
     templates can use it::
 
         AnnotationSensor(
@@ -77,12 +78,12 @@ class AnnotationNotifier(BaseNotifier):
             ),
         )
 
-    It is for all callbacks of tasks (``on_failure_callback``, ``on_success_callback``, ``on_retry_callback``,
+    Use it for all callbacks of tasks (``on_failure_callback``, ``on_success_callback``, ``on_retry_callback``,
     ``on_skipped_callback``, ``on_execute_callback``), for those of DAGs, and for ``on_stalled`` of the sensor. The
     project is that of the task. In callbacks of DAGs, and of tasks of other providers, it is that of the DAG run.
 
-    If the tool cannot be asked, the message says why, and is sent all the same. ``annotation.project`` and
-    ``annotation.progress`` are None then: a template that names their fields asks first whether they are there.
+    If the tool cannot be asked, the notifier still sends the message, which then says why. ``annotation.project`` and
+    ``annotation.progress`` are None then: a template must check that they are not None before it uses their fields.
 
     :param notifier: the other notifier, or a function that takes the context
     :param annotation_conn_id: the connection of the labeling tool; by default the task's, else ``annotation_default``.
@@ -119,7 +120,7 @@ class AnnotationNotifier(BaseNotifier):
         copy.copy(self.notifier)(cast("Context", {**context, "annotation": self.describe(context)}))
 
     def describe(self, context: Context) -> AnnotationNote:
-        """Return what is to be told."""
+        """Return the note to send."""
         project = progress = None
         problem = ""
         try:

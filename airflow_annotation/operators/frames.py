@@ -32,43 +32,45 @@ _SELECTIONS = ("every_n", "fps", "frames", "keyframes_only", "labeled_only")
 
 
 class ExtractFramesOperator(VisibleParameters):
-    """Write frames of a video as images, and a frames table that says which frame of which video each of them is.
+    """Write frames of a video as images, and a frames table that says which frame of which video each image is.
 
-    One task a video: ``ExtractFramesOperator.partial(...).expand(video=[...])``. The images are in a folder of the
-    video's own below ``target``; the table, ``frames.parquet``, is beside them and is written last. Its rows go to
-    :class:`~airflow_annotation.operators.media.UploadMediaOperator` as they are, with item keys that lead back to video
-    and frame: ``media=extract.output.map(lambda frames: read_frames_table(frames["table"])), media_field="file"``.
+    Use one task for each video: ``ExtractFramesOperator.partial(...).expand(video=[...])``. Each video has its own
+    folder of images below ``target``. The table ``frames.parquet`` is beside the images and is written last. Its rows
+    can go to :class:`~airflow_annotation.operators.media.UploadMediaOperator` unchanged, with item keys that lead back
+    to video and frame: ``media=extract.output.map(lambda frames: read_frames_table(frames["table"])),
+    media_field="file"``.
 
-    Frames are numbered in the order in which they are shown, from 0, as in ``labels.frame``, whatever the frame rate is
-    and however it varies. Images are turned as the video says that it is shown. A retry writes what is missing; where
-    all is there, the video is not decoded.
+    Frames are numbered from 0 in the order in which they are shown, as in ``labels.frame``. A varying frame rate does
+    not change the numbers. Images are rotated as the video says that it is shown. A retry writes only the missing
+    files. If none is missing, the video is not decoded.
 
-    Returns ``video_key``, ``folder``, ``table``, how many ``frames`` the table has, how many were ``written`` and
-    ``skipped`` (there already), and with ``on_error="keep"`` where decoding ``stopped_at`` and the ``reason``.
+    Returns ``video_key``, ``folder``, ``table``, the number of ``frames`` in the table, and the numbers of frames
+    ``written`` and ``skipped`` (there already). With ``on_error="keep"``, it also returns where decoding ``stopped_at``
+    and the ``reason``.
 
     Pass exactly one of ``every_n``, ``fps``, ``frames``, ``keyframes_only`` and ``labeled_only``.
 
-    :param video: a path, a URL or any URI that ``ObjectStoragePath`` takes; or a dict
-        ``{"media": ..., "item_key": ...}``, where the item key is not the URI itself. (templated)
+    :param video: a path, a URL or any URI that ``ObjectStoragePath`` takes; or a dict ``{"media": ..., "item_key":
+        ...}`` if the item key is not the URI. (templated)
     :param target: folder for the frames of all videos, a URI such as ``gs://connection_id@bucket/frames`` or
         ``file:///data/frames``. (templated)
     :param every_n: take frames 0, n, 2n, ... (templated)
-    :param fps: take the first frame, and the first that begins at each tick of this many a second or later; a number,
-        or a fraction such as ``"30000/1001"``. (templated)
-    :param frames: take these: indexes, and ``[first, last]`` for ranges with both of them in it. (templated)
-    :param keyframes_only: take the frames that the video can be entered at, which costs the least decoding
+    :param fps: ticks per second, a number or a fraction such as ``"30000/1001"``: take the first frame of the video,
+        and for each tick the first frame that begins then or later. (templated)
+    :param frames: list of the frames to take: indexes, and ``[first, last]`` for ranges that include both. (templated)
+    :param keyframes_only: take only the frames at which decoding can start; this needs the least decoding
     :param labeled_only: take the frames that have labels in this landed dataset: the ``target`` of an
-        :class:`~airflow_annotation.transfers.annotations_to_object_storage.AnnotationsToObjectStorageOperator`. Its
-        ``item_key`` tells the video. (templated)
+        :class:`~airflow_annotation.transfers.annotations_to_object_storage.AnnotationsToObjectStorageOperator`. The
+        ``item_key`` of the labels tells which video they are of. (templated)
     :param image_format: ``jpeg``, ``png`` or ``webp``. (templated)
-    :param quality: 1 to 100, of JPEG and WebP
-    :param on_error: where a video is cut off or damaged, or has not all frames of ``frames``: ``fail``, or ``keep``
-        the frames before that place and say where it is. (templated)
-    :param object_storage_conn_id: connection of the object store of ``target`` and ``labeled_only``, where the URI
-        names none. (templated)
-    :param headers: HTTP headers to read a URL with; they go to its host only. For secrets, use ``media_url_signer``.
-    :param media_url_signer: a function, or the dotted path of one, that is given the video's URI and returns the URL to
-        read it by and the headers to send along: ``("https://…?signature=…", {})``. Called again when they expire.
+    :param quality: quality of JPEG and WebP, 1 to 100
+    :param on_error: what to do if a video is cut off or damaged, or lacks some of ``frames``: ``fail``, or ``keep`` the
+        frames before that place and return where it is. (templated)
+    :param object_storage_conn_id: connection of the object store of ``target`` and ``labeled_only``, if the URI names
+        none. (templated)
+    :param headers: HTTP headers for reading a URL, sent only to the URL's host. For secrets, use ``media_url_signer``.
+    :param media_url_signer: a function, or the dotted path of one. It takes the video's URI and returns the URL to read
+        and the headers to send: ``("https://…?signature=…", {})``. It is called again when they expire.
     :raises MediaError: the video cannot be read
     """
 
@@ -122,7 +124,7 @@ class ExtractFramesOperator(VisibleParameters):
             self._check()
 
     def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002 - Airflow's signature
-        """Write the frames and the table, and return what became of them."""
+        """Write the frames and the table, and return where they are and how many there are."""
         self._check()
         with storage_errors(f"The extraction of frames into {self.target} (task {self.task_id})"):
             return self._extract()
@@ -149,7 +151,7 @@ class ExtractFramesOperator(VisibleParameters):
         return {name: value for name, value in msgspec.to_builtins(report).items() if value is not None}
 
     def on_kill(self) -> None:
-        """Stop after the frames that are being written."""
+        """Stop after the frames that are being written now."""
         self._killed.set()
 
     def _check(self) -> None:
@@ -183,7 +185,7 @@ class ExtractFramesOperator(VisibleParameters):
         return str(dataset_path(self.target, self.object_storage_conn_id))
 
     def _selection(self, video: MediaItem) -> tuple[FrameSelection, dict[str, Any]]:
-        """Return the selection, and how the frames table remembers it."""
+        """Return the selection, and how the frames table records it."""
         if self.every_n:
             return EveryNth(int(self.every_n)), {"every_n": int(self.every_n)}
         if self.fps:

@@ -21,44 +21,49 @@ if TYPE_CHECKING:
 
 
 class UploadMediaOperator(UploadTask):
-    """Put media into an annotation project, each item once however often the task runs.
+    """Upload media to an annotation project, each item once, no matter how often the task runs.
 
-    Items that the project has already, by their ``item_key``, are left alone, so that a retry goes on where the try
-    before it ended, and a daily run adds what is new in a folder. An item that cannot be uploaded (a file that is
-    missing, empty, not an image, too large) does not keep the others from going in; ``max_failures`` says whether the
-    task then fails.
+    The task skips items whose ``item_key`` is in the project already. So a retry continues where the last try ended,
+    and a daily run adds only the new files of a folder. If an item cannot be uploaded (its file is missing, empty, not
+    an image or too large), the others are still uploaded; ``max_failures`` says whether the task then fails.
 
     Returns the project's ``id``, ``uri`` and ``url``, how many items were ``uploaded``, ``skipped`` and ``failed``, and
     the first ``failures``, each with ``item_key`` and ``reason``. Give it to another operator as its ``project``.
 
-    :param media: a folder, a glob or a file, on disk or as any URI that ``ObjectStoragePath`` takes, of which the files
-        of the project's kind of media are taken; a list of paths, URIs or dicts (``{"media": ..., "item_key": ...,
-        "width": ..., "height": ..., any other data}``); a DataFrame or an Arrow table of such rows, or a file of them
-        (``.csv``, ``.tsv``, ``.jsonl``, ``.parquet``, or a glob of such files); or the output of a task that returns
-        one of these. A row without ``media`` is an item without a file: it has an
-        ``item_key``, and what the project shows, as in ``{"item_key": "r1", "text": "…"}``. A row whose ``media`` is a
-        list is an item of several images, as in ``{"item_key": "doc1", "media": ["1.png", "2.png"]}``. Or a callable
-        that returns one of these or an iterator of rows, which is called with those keys of the task's context that it
-        names. (templated)
-    :param sql: instead of ``media``, a query that returns such rows, or the name of a file ``*.sql`` that has it. Of
-        rows with one ``item_key`` the first counts. (templated)
-    :param media_field: the key or column of ``media``'s rows that holds the file. (templated)
-    :param media_access: ``upload`` sends the files to the tool; ``reference`` has the tool read them where they are;
+    :param media: what to upload, as one of (templated)
+
+        - a folder, a glob or a file, on disk or as any URI that ``ObjectStoragePath`` takes: the files of the project's
+          kind of media are uploaded
+        - a list of paths, URIs or dicts (``{"media": ..., "item_key": ..., "width": ..., "height": ..., any other
+          data}``); a DataFrame or an Arrow table of such rows, or a file of them (``.csv``, ``.tsv``, ``.jsonl``,
+          ``.parquet``, or a glob of such files)
+        - the output of a task that returns one of these
+        - a callable that returns one of these or an iterator of rows. Its arguments are those keys of the task's
+          context that it names
+
+        A row without ``media`` is an item without a file. It has an ``item_key`` and what the project shows, as in
+        ``{"item_key": "r1", "text": "…"}``. A row whose ``media`` is a list is an item of several images, as in
+        ``{"item_key": "doc1", "media": ["1.png", "2.png"]}``
+    :param sql: instead of ``media``, a query that returns such rows, or the name of a file ``*.sql`` that has it. If
+        several rows have the same ``item_key``, the first counts. (templated)
+    :param media_field: the key or column that holds the file in the rows of ``media``. (templated)
+    :param media_access: ``upload`` sends the files to the tool; with ``reference``, the tool reads them where they are;
         ``auto`` refers to what the tool is sure to reach (web URLs, files below a Label Studio's document root) and
         uploads the rest. (templated)
     :param on_duplicate: what to do with an item that the project has already, or that ``media`` names twice: ``skip``
-        it, count it as a failure (``fail``), or put it in once more (``allow``). (templated)
-    :param overlap: how many people label each item; None for what the project says, one by default. In Label Studio it
-        is a setting of the project, for all its items; in Labelbox it is of the items of this upload. (templated)
+        it, count it as a failure (``fail``), or upload it once more (``allow``). (templated)
+    :param overlap: number of people who label each item; with None, what the project says, which is one by default. In
+        Label Studio it is a setting of the project, for all its items; in Labelbox it applies only to the items of this
+        upload. (templated)
     :param upload_settings: the tool's own settings of an upload, for Labelbox ``dataset``, ``batch``, ``priority`` and
-        others (see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`); unknown ones are an
-        error that lists the known. (templated)
+        others (see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`). An unknown setting is
+        an error that lists the known ones. (templated)
     :param predictions: labels for people to start from, as ``labels`` of
-        :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`; they are uploaded after the media,
-        and what became of them is returned under ``predictions``. (templated)
-    :param model_version: what made the predictions. (templated)
-    :param max_failures: the task fails, after all other items are in, if more items than this failed; None never fails
-        for failed items. The same holds for items whose predictions failed. (templated)
+        :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`. They are uploaded after the media,
+        and the task returns their counts under ``predictions``. (templated)
+    :param model_version: name of the model version that made the predictions. (templated)
+    :param max_failures: how many items may fail. If more fail, the task fails after all other items are in. With None,
+        failed items never fail the task. The same limit applies to items whose predictions failed. (templated)
     :raises AnnotationUploadError: more than ``max_failures`` items failed; the message names the first ones
     """
 
@@ -99,7 +104,7 @@ class UploadMediaOperator(UploadTask):
         self._check_arguments()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Upload what the project does not have yet."""
+        """Upload the items that the project does not have yet."""
         self._check_arguments()
         project = self.find_project(context)
         items = self._list_items(context, project.id)
@@ -135,7 +140,7 @@ class UploadMediaOperator(UploadTask):
         return list_rows(self.query_rows(context), media_field=self.media_field)
 
     def _check_arguments(self) -> None:
-        """Check what is known: before templates are rendered, that is not all."""
+        """Check what is known. Before templates are rendered, not all is known."""
         self.check_source("media")
         if isinstance(self.media, (str, list, tuple)) and not self.media:
             raise AnnotationError("No media: pass a folder, a glob, or a list of paths, URIs or dicts.")

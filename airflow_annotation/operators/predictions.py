@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 class UploadPredictionsOperator(UploadTask):
     """Give the items of an annotation project labels to start from: a model's, or those of an earlier run.
 
-    The labels are rows of the ``labels`` table, matched to the project's items by ``item_key``. Of its columns only
-    ``item_key`` and ``field`` are needed, and those that hold the label itself, for example ``label`` and ``bbox``. A
-    column ``score``, 0..1, says how sure a model is. A row without a ``field`` says that nothing is in the item. A
+    The labels are rows of the ``labels`` table, matched to the project's items by ``item_key``. Only the columns
+    ``item_key`` and ``field`` are required, and those that hold the label itself, for example ``label`` and ``bbox``. A
+    column ``score``, 0..1, says how sure a model is. A row without a ``field`` says that the item has no labels. A
     keypoint may have several points. In a video, ``frame`` (of the file, from 0) or ``time`` (in seconds) says when a
-    row holds.
+    row applies.
 
-    An item that has labels of this ``model_version`` is not given them again, so that a retry goes on where the try
-    before it ended. An item whose labels cannot be written does not keep the others from going in: one that the project
-    does not have, a field or class that it does not ask for, coordinates outside the media, a span behind the end of
-    its text or an entry that is not there to rank (both in Label Studio), a value that cannot be read, a ``label_id``
-    that two of its labels have. ``max_failures`` says whether the task then fails.
+    The task skips items that have labels of this ``model_version`` already, so a retry continues where the last try
+    ended. If the labels of an item cannot be written, the other items still get theirs. Possible reasons are: the
+    project does not have the item, or does not ask for the field or class; coordinates are outside the media; a span
+    ends after its text, or an entry to rank does not exist (both in Label Studio); a value cannot be read; two labels
+    of the item have the same ``label_id``. ``max_failures`` says whether the task then fails.
 
     Returns the project's ``id``, ``uri`` and ``url``, how many items were ``uploaded``, ``skipped`` and ``failed``, and
     the first ``failures``, each with ``item_key`` and ``reason``. Give it to another operator as its ``project``.
@@ -37,22 +37,22 @@ class UploadPredictionsOperator(UploadTask):
     :param labels: the rows, as one of (templated)
 
         - a landed dataset: its URI or absolute path, or the output of ``AnnotationsToObjectStorageOperator``. What
-          people submitted is taken, empty submissions too; skipped items and predictions are left out
+          people submitted is taken, including empty submissions; skipped items and predictions are left out
         - a list of dictionaries, a DataFrame or an Arrow table, or the output of a task that returns one of these
-        - a callable or the dotted path of one, which returns one of these or an iterator of dictionaries or Arrow
-          batches that has each item's rows together. It is called with those keys of the task's context that it names
-    :param labels_conn_id: the connection of the dataset's object store, where its URI does not name one. (templated)
+        - a callable or the dotted path of one. It returns one of these, or an iterator of dictionaries or Arrow batches
+          that has each item's rows together. Its arguments are those keys of the task's context that it names
+    :param labels_conn_id: the connection of the dataset's object store, if its URI names none. (templated)
     :param sql: instead of ``labels``, a query that returns the rows, ordered by ``item_key``, or the name of a file
         ``*.sql`` that has it; lists and JSON may be text. (templated)
-    :param model_version: what made the labels. (templated)
+    :param model_version: name of the model version that made the labels. (templated)
     :param mode: ``predictions`` are shown to people, who make annotations of them; ``annotations`` count as made by the
         connection's user, and not as ground truth
-    :param on_existing: ``skip`` items that have labels of this ``model_version``, or ``replace`` all predictions that
-        the project has of it
+    :param on_existing: ``skip`` items that have labels of this ``model_version``, or ``replace`` all predictions of it
+        in the project
     :param coordinates: whether ``bbox`` and ``points`` are ``relative`` (0..1 of the media's width and height) or in
         ``pixels``; by default what the dataset says, else relative
-    :param max_failures: the task fails, after all other items are in, if more items than this failed; None never fails
-        for failed items. (templated)
+    :param max_failures: how many items may fail. If more fail, the task fails after all other items are in. With None,
+        failed items never fail the task. (templated)
     :raises AnnotationUploadError: more than ``max_failures`` items failed; the message names the first ones
     """
 
@@ -81,7 +81,7 @@ class UploadPredictionsOperator(UploadTask):
             raise ValueError("Annotations cannot be replaced, since people may have edited them: on_existing='skip'.")
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Upload the labels of the items that have none of this version yet."""
+        """Upload the labels of the items that have no labels of this version yet."""
         project = self.find_project(context)
         if self.sql is not None:
             opened = OpenedLabels(read_submissions(read_rows(self.query_rows(context))))

@@ -36,49 +36,48 @@ SHORTEST_TITLE = 3
 
 
 class CreateAnnotationProjectOperator(AnnotationTask):
-    """Make the project of an annotation run in the labeling tool, or find it if it is there already.
+    """Make the project of an annotation run in the labeling tool, or find it if it exists already.
 
     Exactly one of ``label_schema``, ``label_config``, ``copy_from``, ``labels`` and the short form ``label_field`` says
-    what to label; ``labels`` may also be beside ``label_schema`` or ``label_field``, which then leave out what
-    the labels tell. What can be known then is checked when the DAG is parsed.
+    what to label. The exception is ``labels``, which may also be combined with ``label_schema`` or ``label_field``;
+    these may then leave out what the labels tell. What is known by then is checked when the DAG is parsed.
 
-    A retried or cleared task finds the project that it made. A mapped task makes a project for each map index. A DAG
-    with several of these operators tells their runs apart by ``run_key``.
+    A retried or cleared task finds the project that it made. A mapped task makes a project for each map index. If a DAG
+    has several of these operators, give their runs different ``run_key`` values.
 
     Returns the project as a small dictionary with ``id``, ``title``, ``url``, ``uri``, ``tool``, ``run_key``,
     ``created`` and ``created_at``.
 
-    :param title: the project's title, 3 characters or more; without it, the DAG's id and the run's date. (templated)
-    :param label_schema: what to label, as :class:`~airflow_annotation.labels.schema.LabelSchema`, as its dictionary,
-        or as JSON text. (templated)
-    :param label_config: what to label, as the tool itself says it: for Label Studio, the labeling config's XML.
+    :param title: the project's title, 3 characters or more; by default, the DAG's id and the run's date. (templated)
+    :param label_schema: what to label, as :class:`~airflow_annotation.labels.schema.LabelSchema`, as its dictionary, or
+        as JSON text. (templated)
+    :param label_config: what to label, in the tool's own form: for Label Studio, the labeling config's XML. (templated)
+    :param copy_from: a project that asks for the same already: its id, or what this operator returned for it.
         (templated)
-    :param copy_from: the project that has it already: its id, or what this operator returned. (templated)
     :param labels: labels to correct, as ``labels`` of
-        :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`: fields, types, classes and
-        attributes are the landed dataset's, else those that the labels have. Beside a ``label_schema``, which may have
-        new fields, its other fields take from the labels what they leave out, as in ``{"objects": {}, "weather":
-        {"type": "text"}}``. (templated)
+        :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`. Fields, types, classes and
+        attributes come from the landed dataset, else from the labels themselves. With a ``label_schema``, fields may
+        leave out what the labels tell, as in ``{"objects": {}, "weather": {"type": "text"}}``; the schema may also have
+        new fields. (templated)
     :param label_field: short form for a schema of one field: its name. (templated)
-    :param label_type: short form: the field's type, for example ``detections``; that of ``labels`` by default.
-        (templated)
-    :param classes: what can be chosen, in the short form, or in all fields of ``label_schema`` that have no classes of
-        their own. (templated)
+    :param label_type: short form: the field's type, for example ``detections``; by default the type that ``labels``
+        have. (templated)
+    :param classes: the classes to choose from, in the short form, or in all fields of ``label_schema`` that have no
+        classes of their own. (templated)
     :param mask_targets: short form, for ``segmentation``: the class of each pixel value. (templated)
-    :param media_type: the kind of media that the items are of, for a ``label_schema`` or the short form: ``image``,
-        ``images`` (several in an item), ``video``, ``audio``, ``text``, ``html``, ``pdf``, ``time_series``,
-        ``conversation`` or ``rows``, as far as the tool has it; without it, what the schema settles, else ``image``.
-        (templated)
-    :param frame_rate: of videos, frames per second: Label Studio's player counts at one rate for all videos of a
-        project, 24 if nothing is said; Labelbox knows each file's own. (templated)
-    :param columns: of time series, the column of the time and those of the values; ``time`` and ``value`` if nothing is
-        said. (templated)
+    :param media_type: the items' kind of media, for a ``label_schema`` or the short form: ``image``, ``images``
+        (several in an item), ``video``, ``audio``, ``text``, ``html``, ``pdf``, ``time_series``, ``conversation`` or
+        ``rows``, if the tool supports it; by default what the schema requires, else ``image``. (templated)
+    :param frame_rate: frame rate of videos, in frames per second. Label Studio's player uses one rate for all videos of
+        a project, 24 by default; Labelbox knows the rate of each file. (templated)
+    :param columns: columns of time series: the column of the time, then those of the values; by default ``time`` and
+        ``value``. (templated)
     :param description: what the project is about. (templated)
-    :param project_settings: the tool's own settings of a project; unknown ones are an error that lists the known.
-        (templated)
-    :param if_exists: if the run has its project already: ``reuse`` it as it is, ``fail``, or ``update`` it to the
-        arguments
-    :param run_key: the key of the annotation run; without it, ``<dag_id>/<run_id>`` and, in a mapped task,
+    :param project_settings: the tool's own settings of a project. An unknown setting is an error that lists the known
+        ones. (templated)
+    :param if_exists: what to do if the run has its project already: ``reuse`` it as it is, ``fail``, or ``update`` it
+        to the arguments
+    :param run_key: the key of the annotation run; by default ``<dag_id>/<run_id>`` and, in a mapped task,
         ``/<map_index>``. (templated)
     :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
     :raises ValueError: an argument is invalid
@@ -194,7 +193,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
             raise ValueError(f"The title {title!r} is too short: give {SHORTEST_TITLE} characters or more.")
 
     def _check_run_key(self) -> None:
-        """Two operators with one run would share a project without a word, whatever their titles and schemas are."""
+        """Refuse two operators with one run: they would share a project silently, even if titles and schemas differ."""
         if self.run_key is not None or not self.has_dag():  # type: ignore[no-untyped-call] # Airflow's is untyped
             return
         # While Airflow makes this task of a mapped one, it is the mapped one that is in the DAG.
@@ -209,7 +208,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     def _media(self) -> ProjectMedia:
         """Return what the items are.
 
-        :raises ValueError: the frame rate is no number above 0
+        :raises ValueError: the frame rate is not a number above 0
         """
         try:
             rate = None if self.frame_rate is None else float(self.frame_rate)
@@ -222,7 +221,7 @@ class CreateAnnotationProjectOperator(AnnotationTask):
     def _check_media(self, schema: LabelSchema | None) -> None:
         """Check what is known of the media when the DAG is parsed.
 
-        :raises ValueError: no tool has this kind of media, or can ask on it for the schema
+        :raises ValueError: no tool has this kind of media, or no tool can ask for this schema on it
         """
         if any(map(is_templated, (self.media_type, self.frame_rate, self.columns, self.annotation_conn_id))):
             return
@@ -234,11 +233,11 @@ class CreateAnnotationProjectOperator(AnnotationTask):
         check_media(schema, media, self.annotation_conn_id)
 
     def _schema(self, known: LabelSchema | None = None, *, rendered: bool = False) -> LabelSchema | None:
-        """Return the schema that the arguments describe, None if they describe it in another way.
+        """Return the schema that the arguments describe, or None if they say what to label in another way.
 
-        :param known: that of ``labels``
+        :param known: schema of ``labels``
         :param rendered: whether templates have been rendered
-        :raises LabelSchemaError: they describe none; the message says what is wrong, by field name
+        :raises LabelSchemaError: they describe no valid schema; the message says what is wrong, by field name
         """
         if self.labels is not None and not rendered:
             return None
@@ -269,17 +268,17 @@ class CreateAnnotationProjectOperator(AnnotationTask):
 
 
 class DeleteAnnotationProjectOperator(AnnotationProjectTask):
-    """Delete an annotation project from the labeling tool, with all that is in it. Gone already is success.
+    """Delete a project and all its content from the labeling tool. If it is gone already, the task succeeds.
 
-    Made to be a teardown as well: ``DeleteAnnotationProjectOperator(...).as_teardown(setups=create)``.
+    It can also be a teardown: ``DeleteAnnotationProjectOperator(...).as_teardown(setups=create)``.
 
     Returns whether there was a project to delete.
 
-    :param delete_unlanded: delete the project although the landings before this task are of parts of it (``items=``).
-        Without it that is an error: what the parts do not have would be lost
+    :param delete_unlanded: delete the project even if all landings before this task are of parts of it (``items=``).
+        By default this is an error, because labels outside these parts would be lost
     :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
-    :param run_key: the key of the annotation run whose project it is, where ``project`` is not given; without either,
-        the run that belongs to this DAG run. (templated)
+    :param run_key: the key of the annotation run that has the project, if ``project`` is not given; without either, the
+        run that belongs to this DAG run. (templated)
     :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
     """
 
@@ -304,7 +303,7 @@ class DeleteAnnotationProjectOperator(AnnotationProjectTask):
         return deleted
 
     def _check_landings(self) -> None:
-        """Check that the landings before this task are not of parts only."""
+        """Check that not all landings before this task are of parts."""
         from airflow_annotation.landing.parts import lands_part
 
         if not self.has_dag():  # type: ignore[no-untyped-call] # Airflow's is untyped
@@ -324,7 +323,7 @@ def _has_map_index(task: Any) -> bool:
 
 
 def _makes_default_run(task: Any) -> bool:
-    """Return whether a task of a DAG makes a project, and is given no ``run_key``."""
+    """Return whether a task of a DAG makes a project without a ``run_key`` of its own."""
     if not task.is_mapped:
         return isinstance(task, CreateAnnotationProjectOperator) and task.run_key is None
     if not issubclass(task.operator_class, CreateAnnotationProjectOperator):

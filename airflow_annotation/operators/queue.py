@@ -1,4 +1,4 @@
-"""What people label next, and who: items back into the queue, and items split over people."""
+"""What people label next, and who labels it: items back into the queue, and items split among people."""
 
 from __future__ import annotations
 
@@ -21,30 +21,33 @@ if TYPE_CHECKING:
 class RequeueItemsOperator(UploadTask):
     """Put items of an annotation project back to be labeled, and clear their skips.
 
-    What people have labeled stays. In Label Studio, a finished item is opened for one more person than have submitted
-    it: Label Studio never gives an item twice to one person. In Labelbox, a labeled item goes to the rework task of the
-    workflow, where its label is changed. Items that wait for people already stay as they are.
+    Existing labels stay. In Label Studio, a finished item is opened for one more person than have submitted it, because
+    Label Studio never gives an item twice to one person. In Labelbox, a labeled item goes to the rework task of the
+    workflow, where people change its label. Items that wait for people already stay as they are.
 
-    A skip is cleared, so that the one who skipped may get the item again. It is deleted, unless it has labels in it:
-    in Label Studio these become a draft of the connection's user, in Labelbox the skip stays and goes to rework.
+    A skip is cleared, so that the person who skipped the item may get it again. A skip without labels is deleted. If a
+    skip has labels, they become a draft of the connection's user in Label Studio; in Labelbox the skip stays and goes
+    to rework.
 
-    A retry goes on where the try before it ended. Whatever people have done since, an item is put back once by this
-    task of this DAG run: the tool notes the run with the item.
+    A retry continues where the last try ended. This task of this DAG run puts an item back only once, no matter what
+    people have done since: the tool records the run with the item.
 
     Returns the project's ``id``, ``uri`` and ``url``, how many items were ``requeued``, were ``waiting`` already and
     ``failed``, how many skips this try has cleared (``skips_cleared``), and the first ``failures``, each with
     ``item_key`` and ``reason``.
 
-    :param items: the items: a list of item keys, or rows, an Arrow table or a DataFrame with a column ``item_key``, or
-        the output of a task that returns one of these, for example of one that calls
-        :func:`~airflow_annotation.labels.selection.select_items`; or a dictionary as
-        :class:`~airflow_annotation.labels.item_filter.ItemFilter` describes it, such as
-        ``{"annotators": ["ann@example.com"], "completed_after": "2026-11-01"}``. (templated)
-    :param skipped: instead of ``items``, all items that people have only skipped
+    :param items: which items, as one of (templated)
+
+        - a list of item keys, or rows, an Arrow table or a DataFrame with a column ``item_key``
+        - the output of a task that returns one of these, for example of one that calls
+          :func:`~airflow_annotation.labels.selection.select_items`
+        - a dictionary as :class:`~airflow_annotation.labels.item_filter.ItemFilter` describes it, such as
+          ``{"annotators": ["ann@example.com"], "completed_after": "2026-11-01"}``
+    :param skipped: instead of ``items``, put back all items that people have only skipped
     :param sql: instead of ``items``, a query that returns rows with a column ``item_key``, or the name of a file
         ``*.sql`` that has it: ``SELECT item_key FROM agreement WHERE value < 0.5``. (templated)
-    :param max_failures: the task fails, after all other items are back, if the project lacks more of the items than
-        this; None never fails for them. (templated)
+    :param max_failures: how many of the items the project may lack. If it lacks more, the task fails after all other
+        items are back. With None, missing items never fail the task. (templated)
     :raises AnnotationUploadError: more than ``max_failures`` items failed; the message names the first ones
     """
 
@@ -83,29 +86,29 @@ class RequeueItemsOperator(UploadTask):
 
 
 class AssignItemsOperator(UploadTask):
-    """Split the items of an annotation project over people, so that each has as many as the others, give or take one.
+    """Split the items of an annotation project among people, so that the numbers of their items differ by at most one.
 
-    Items that have their people keep them: a retry goes on where the try before it ended, and a daily run splits what
-    is new. Finished items are left alone.
+    Items that have their people keep them: a retry continues where the last try ended, and a daily run splits only new
+    items. Finished items are left alone.
 
-    In Label Studio, a tab of the data manager for each person, with their address as its title, shows their items;
-    *Label Tasks As Displayed* gives out these. The items' data have an ``assigned_to`` with the addresses, each in
-    ``<>``, which lands in ``items.data``. The open edition keeps nobody from labeling others' items. In Labelbox, items
-    are reserved for people in the labeling queue, for as long as Labelbox keeps reservations; each for one person.
+    In Label Studio, each person gets a tab of the data manager that shows their items. Its title is their address.
+    *Label Tasks As Displayed* gives out these items. The items' data have an ``assigned_to`` with the addresses, each
+    in ``<>``, which lands in ``items.data``. The open edition does not stop people from labeling others' items. In
+    Labelbox, each item is reserved for one person in the labeling queue, for as long as Labelbox keeps reservations.
 
     Returns the project's ``id``, ``uri`` and ``url``, how many items were ``assigned`` now, were ``kept``, are
     ``finished`` and ``failed``, how many unfinished items each of the ``annotators`` has, and the first ``failures``.
 
-    :param annotators: the e-mail addresses of users of the tool. (templated)
-    :param overlap: how many of them each item gets. In Label Studio, items are opened for that many people. In Labelbox
-        it is 1; ``overlap`` of :class:`~airflow_annotation.operators.media.UploadMediaOperator` gives items to several
-        people there. (templated)
-    :param items: the items: a list of item keys, or rows with an ``item_key``; all unfinished ones by default.
+    :param annotators: list of the e-mail addresses of users of the tool. (templated)
+    :param overlap: number of these people who get each item, 1 by default. In Label Studio, items are opened for that
+        many people. In Labelbox it is 1; ``overlap`` of
+        :class:`~airflow_annotation.operators.media.UploadMediaOperator` gives items to several people there.
         (templated)
+    :param items: list of item keys, or rows with an ``item_key``; by default all unfinished items. (templated)
     :param sql: instead of ``items``, a query that returns rows with a column ``item_key``, or the name of a file
         ``*.sql`` that has it. (templated)
-    :param max_failures: the task fails, after all other items have their people, if the project lacks more of the items
-        than this; None never fails for them. (templated)
+    :param max_failures: how many of the items the project may lack. If it lacks more, the task fails after all other
+        items have their people. With None, missing items never fail the task. (templated)
     :raises AnnotationUploadError: more than ``max_failures`` items failed; the message names the first ones
     """
 
@@ -131,7 +134,7 @@ class AssignItemsOperator(UploadTask):
         self._check_people()
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Give people to the items that have too few."""
+        """Assign people to the items that have too few."""
         self._check_people()
         project = self.find_project(context)
         keys = self.until_killed(_list_keys(self, context)) if self._has_items or self.sql is not None else None

@@ -1,4 +1,4 @@
-"""Buckets and folders that the labeling tool reads and writes by itself."""
+"""Buckets and folders that the labeling tool reads and writes itself."""
 
 from __future__ import annotations
 
@@ -26,45 +26,47 @@ if TYPE_CHECKING:
 
 
 class SyncStorageOperator(AnnotationProjectTask):
-    """Have the labeling tool read a bucket or folder by itself, or write submissions there, and wait until it has.
+    """Start a sync in which the labeling tool reads a bucket or folder itself, or writes submissions there; wait for
+    its end.
 
-    What is new in the folder becomes items of the project, without an upload; their ``item_key`` is where they are. In
-    Label Studio, the project gets a storage, which is made once: it is found by its folder, and by its ``title`` where
-    one is given, so that one that people made by hand is synced too. In Labelbox, which reads buckets by an IAM
-    integration, the worker lists the bucket. Use either this or
-    :class:`~airflow_annotation.operators.media.UploadMediaOperator` for the files of a folder: an item that both put in
-    is there twice.
+    New objects in the folder become items of the project, without an upload; their ``item_key`` is their location. In
+    Label Studio, the project gets a storage, which is made once. The operator finds it by its folder, and by its
+    ``title`` if one is given; so it also syncs a storage that people made by hand. In Labelbox, which reads buckets by
+    an IAM integration, the worker lists the bucket. For the files of a folder, use either this operator or
+    :class:`~airflow_annotation.operators.media.UploadMediaOperator`: if both upload a file, the project has two items
+    of it.
 
-    With ``deferrable`` the triggerer waits for a sync that takes longer than some seconds, through restarts of its own
-    and outages of the tool. A retry goes on where the try before it ended. If a sync runs already, this task waits for
-    its end and starts another, so that nothing is missing that was there when the task began.
+    With ``deferrable``, the triggerer waits for syncs that take longer than a few seconds. Its restarts and outages of
+    the tool do not end the wait. A retry continues where the last try ended. If a sync runs already, this task waits
+    for its end and starts another, so that it includes every object that was there when the task began.
 
     Returns the project's ``id``, ``uri`` and ``url``, the ``storage`` and its ``storage_id``, the tool's ``status`` of
-    it, how many items are new or submissions were written (``synced``), how many objects were items already
-    (``existed``) and how many ``failed``, the first ``errors``, and the ``seconds`` that the sync took.
+    it, the number of new items or written submissions (``synced``), how many objects were items already (``existed``)
+    and how many ``failed``, the first ``errors``, and the ``seconds`` that the sync took.
 
-    :param storage: the folder: ``s3://``, ``gs://``, for Azure ``abfs://container/folder``, or the path of a folder on
-        the tool's own disk. An Airflow connection may stand before the bucket, as in ``s3://aws_default@bucket/folder``.
+    :param storage: URI of the folder: ``s3://``, ``gs://``, for Azure ``abfs://container/folder``, or the path of a
+        folder on the tool's own disk. An Airflow connection may stand before the bucket, as in
+        ``s3://aws_default@bucket/folder``. (templated)
+    :param object_storage_conn_id: connection of the object store, if the URI names none. Label Studio gets its
+        credentials, which replace those of an existing storage. Without a connection, an existing storage keeps its own
+        credentials, and a new one uses those of the server. Labelbox gets none: the worker lists the bucket with it.
         (templated)
-    :param object_storage_conn_id: connection of the object store, where the URI names none. Label Studio gets the
-        credentials in it; those of a storage that it has already are replaced. Without a connection, the storage keeps
-        its own, and a new one uses those of the server. Labelbox gets none: the worker lists the bucket with it.
-        (templated)
-    :param direction: ``import`` makes items of objects; ``export`` has Label Studio write each submission as a file
-    :param title: of the storage, to tell several of one folder apart; by default its URI. (templated)
-    :param storage_settings: the tool's own settings of a storage: for Label Studio ``regex_filter``,
-        ``recursive_scan``, ``use_blob_urls``, ``presign_ttl`` and others by the names of its API, for Labelbox those of
-        an upload; unknown ones are an error that lists the known. A storage that has others is changed. (templated)
-    :param max_failures: the task fails, after all other items are in, if more objects than this failed; None never
-        fails for them. (templated)
-    :param timeout: how long to wait for the end of the sync: a timedelta or seconds
-    :param poke_interval: seconds between two looks at the sync
-    :param max_outage: while deferred, for how long the tool may be out of reach before the task fails: a timedelta or
+    :param direction: ``import`` makes items of objects; with ``export``, Label Studio writes each submission as a file
+    :param title: title of the storage, to distinguish several storages of one folder; by default its URI. (templated)
+    :param storage_settings: the tool's own settings of a storage. For Label Studio: ``regex_filter``,
+        ``recursive_scan``, ``use_blob_urls``, ``presign_ttl`` and others by the names of its API. For Labelbox: those
+        of an upload. An unknown setting is an error that lists the known ones. If an existing storage has other
+        settings, it is changed. (templated)
+    :param max_failures: how many objects may fail. If more fail, the task fails after all other items are in. With
+        None, failed objects never fail the task. (templated)
+    :param timeout: longest wait for the end of the sync, a timedelta or seconds
+    :param poke_interval: seconds between two checks of the sync
+    :param max_outage: while deferred, how long the tool may be out of reach before the task fails: a timedelta or
         seconds
-    :param deferrable: wait in the triggerer, for 10 seconds at least; by default what Airflow's ``[operators]
+    :param deferrable: wait in the triggerer, for at least 10 seconds; by default what Airflow's ``[operators]
         default_deferrable`` says
     :raises ValueError: an argument is invalid
-    :raises AnnotationUploadError: more than ``max_failures`` objects failed; the message has what the tool says of the
+    :raises AnnotationUploadError: more than ``max_failures`` objects failed; the message quotes the tool about the
         first ones
     :raises AnnotationError: the tool cannot use the storage, or the sync failed or took too long
     """
@@ -123,7 +125,7 @@ class SyncStorageOperator(AnnotationProjectTask):
         context: Context,  # noqa: ARG002 - Airflow's signature
         event: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Return what the trigger saw, start a sync after one that ran before, or raise what the trigger ran into."""
+        """Return what the trigger saw, start a sync after an older one, or raise the error that the trigger met."""
         if event["status"] == "error":
             raise event_error(event)
         project, storage = msgspec.convert(event["project"], AnnotationProject), self._storage()
@@ -179,7 +181,7 @@ class SyncStorageOperator(AnnotationProjectTask):
         )
 
     def _result(self, project: AnnotationProject, storage: Storage, sync: StorageSync) -> dict[str, Any]:
-        """Return what became of a sync that is over.
+        """Return the result of a sync that is over.
 
         :raises AnnotationError: it has failed, or too many objects have
         """

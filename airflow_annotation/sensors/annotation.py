@@ -56,62 +56,68 @@ class AnnotationSensorParameters(ProjectTaskParameters, SensorParameters, total=
 class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
     """Wait until enough of an annotation project is labeled.
 
-    Costs one small request to the tool a poke (``min_annotations`` costs more); with ``mode="reschedule"`` another,
-    since each poke is a process of its own and looks the project up again. With ``deferrable`` it costs no worker
-    either: after one poke that finds the project unfinished, the triggerer does the waiting, through restarts of its
-    own and outages of the tool.
+    Each poke costs one small request to the tool (``min_annotations`` costs more). With ``mode="reschedule"`` it costs
+    another, since each poke is a separate process and looks up the project again. With ``deferrable``, the wait needs
+    no worker: if the first poke finds the project unfinished, the triggerer waits. Its restarts and outages of the tool
+    do not end the wait.
 
     Returns the progress: ``total``, ``completed``, ``skipped`` and ``annotations`` (counts), ``statuses`` (items by the
-    tool's workflow state), ``fraction`` (completed of total) and ``timed_out`` (whether it goes on without the goal).
+    tool's workflow state), ``fraction`` (completed of total) and ``timed_out`` (whether the task proceeds without
+    reaching the goal).
 
-    ``timeout`` runs from the first poke of each try (of the first try in mode ``reschedule``, as in all sensors).
-    ``soft_fail`` and ``never_fail`` skip the task as in all sensors: in a deferrable one after any error, else after
-    the timeout or any error.
+    ``timeout`` counts from the first poke of each try (in mode ``reschedule`` of the first try, as in all sensors).
+    ``soft_fail`` and ``never_fail`` skip the task as in all sensors: in a deferrable sensor after any error, otherwise
+    after the timeout or any error.
 
-    :param min_completed: how much has to be completed: a float is a fraction of the project's items (``0.9``; ``1.0``,
-        is all), an int is a count of items (``1`` is one). All by default; with a ``goal``, any number. (templated)
-    :param goal: what has to be true of the project besides, a dictionary with one or more of ``labels`` (of each class:
-        ``500``, or ``{"car": 500, "van": 200}``), ``annotators`` (items that each has submitted:
-        ``{"ann@example.com": 100}``), ``agreement`` (0..1, of the last 200 items that several labeled), ``reviewed``
-        (``True``: no item waits for a review; Labelbox only) and ``quiet_for`` (a timedelta or seconds since the last
-        change). See :class:`~airflow_annotation.labels.goal.Goal`. The last change is another small request a poke;
-        only if it has moved, labels are read, of the items that have changed. In mode ``reschedule``, which forgets
-        what was read, no goal that reads labels can be waited for
-    :param count_skipped: count items that somebody skipped as completed. Without it a single skipped item keeps
+    :param min_completed: how much has to be completed. A float is a fraction of the project's items (``0.9``; ``1.0``
+        is all), an int is a count of items (``1`` is one). The default is all; with a ``goal``, any number. (templated)
+    :param goal: what else has to be true of the project, a dictionary as :class:`~airflow_annotation.labels.goal.Goal`
+        describes it. It has one or more of
+
+        - ``labels``: labels of each class, ``500`` or ``{"car": 500, "van": 200}``
+        - ``annotators``: items that each person has submitted, ``{"ann@example.com": 100}``
+        - ``agreement``: 0..1, of the last 200 items that several people labeled
+        - ``reviewed``: ``True``, so that no item waits for a review; Labelbox only
+        - ``quiet_for``: a timedelta or seconds since the last change
+
+        Asking for the last change costs another small request per poke. Only if it has moved, the sensor reads labels,
+        of the items that have changed. Mode ``reschedule`` forgets what was read, so it cannot wait for goals that read
+        labels
+    :param count_skipped: count skipped items as completed. Without it, a single skipped item keeps
         ``min_completed=1.0`` from being reached; the log warns when only skipped items are left.
-    :param completed_status: count the items in this workflow state of the tool as completed, instead of those that the
-        tool counts as finished: in Labelbox ``labeled``, to wait for labels and not for their review. (templated)
-    :param min_annotations: count an item as completed once it has this many submissions, instead of those that the
-        tool counts as finished: ``2`` waits until each has two, and a skip is none. The tools, and the table
-        ``annotations``, call a submission an annotation. The project has to ask that many people for each, in Label
-        Studio with its setting ``maximum_annotations``, in Labelbox with consensus. It costs Label Studio another
-        small request a poke, and Labelbox an export of the project, so that a ``poke_interval`` of minutes is better
-        there. (templated)
-    :param on_timeout: what to do after ``timeout``: ``fail``, or ``proceed`` with what there is. A timeout in which no
-        project turned up always fails.
+    :param completed_status: workflow state of the tool in which items count as completed, instead of the tool's own
+        count of finished items. In Labelbox, ``labeled`` waits for labels and not for their review. (templated)
+    :param min_annotations: number of submissions with which an item counts as completed, instead of the tool's own
+        count of finished items: ``2`` waits until each item has two; skips do not count. The tools, and the table
+        ``annotations``, call a submission an annotation. The project has to ask that many people for each item, in
+        Label Studio with its setting ``maximum_annotations``, in Labelbox with consensus. In Label Studio, each poke
+        costs another small request. In Labelbox, each poke costs an export of the project, so a ``poke_interval`` of
+        minutes is better there. (templated)
+    :param on_timeout: what to do after ``timeout``: ``fail``, or ``proceed`` with the labels that there are. If no
+        project turned up before the timeout, the task always fails.
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
         ``proceed``
-    :param on_missing: what to do about a project that does not exist, or is deleted during the wait: ``fail``,
-        ``wait`` for it, or ``skip`` the task
-    :param stalled_after: for how long nothing may be labeled, a timedelta or seconds: then the project is stalled. It
-        counts from the start of the wait on at the earliest, and every change of an item counts as labeling. The tool
-        is asked for its last change when the progress has stayed the same for so long: one small request
+    :param on_missing: what to do about a project that does not exist, or is deleted during the wait: ``fail``, ``wait``
+        for it, or ``skip`` the task
+    :param stalled_after: time without labeling, a timedelta or seconds, after which the project is stalled. It counts
+        from the start of the wait or later, and every change of an item counts as labeling. When the progress has
+        stayed the same for that time, the sensor asks the tool for the last change: one small request
     :param on_stalled: what to do about a stalled project: ``fail`` with
-        :class:`~airflow_annotation.exceptions.AnnotationStalledError`, ``proceed`` with what there is, or a callback,
-        such as an :class:`~airflow_annotation.notifications.annotation.AnnotationNotifier`: it is called with the
-        task's context, in which ``exception`` is that error, and the wait goes on. It is called again whenever as much
-        time has gone by without a change. In mode ``reschedule`` there is no callback
-    :param max_outage: while deferred, for how long the tool may be out of reach before the task fails: a timedelta or
-        seconds. A task that is not deferred fails at the first poke that does not get through, and can be retried.
-    :param deferrable: wait in the triggerer, for 10 seconds at least; by default what Airflow's ``[operators]
+        :class:`~airflow_annotation.exceptions.AnnotationStalledError`, ``proceed`` with the labels that there are, or a
+        callback, such as an :class:`~airflow_annotation.notifications.annotation.AnnotationNotifier`. The callback gets
+        the task's context, in which ``exception`` is that error, and the wait goes on. It is called again after each
+        further ``stalled_after`` without a change. Mode ``reschedule`` takes no callback
+    :param max_outage: while deferred, how long the tool may be out of reach before the task fails: a timedelta or
+        seconds. A task that is not deferred fails at the first poke that does not reach the tool, and can be retried.
+    :param deferrable: wait in the triggerer, for at least 10 seconds; by default what Airflow's ``[operators]
         default_deferrable`` says
     :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
-    :param run_key: the key of the annotation run whose project it is, where ``project`` is not given; without either,
-        the run that belongs to this DAG run. (templated)
+    :param run_key: the key of the annotation run that has the project, if ``project`` is not given; without either, the
+        run that belongs to this DAG run. (templated)
     :param annotation_conn_id: the connection of the labeling tool; its type decides which tool it is. (templated)
     :raises ValueError: an argument is invalid
     :raises AirflowSensorTimeout: too little was completed in time
-    :raises AnnotationStalledError: nothing was labeled for as long as ``stalled_after`` says
+    :raises AnnotationStalledError: nothing was labeled for the time in ``stalled_after``
     :raises AnnotationProjectNotFoundError: there is no such project
     :raises AnnotationError: the project is empty, or the labeling tool cannot be reached
     """
@@ -198,12 +204,12 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             raise type(error)(self._timeout_message(self._unfinished)) from error
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look at the progress once."""
+        """Check the progress once."""
         result = self._look(context)
         return PokeReturnValue(is_done=result is not None, xcom_value=result)
 
     def poke_or_defer(self, context: Context) -> dict[str, Any]:
-        """Look at the progress once, and leave the rest of the waiting to the triggerer."""
+        """Check the progress once, and leave the rest of the wait to the triggerer."""
         deadline = time.time() + self.timeout
         result = self._look(context)
         if result is None:
@@ -218,10 +224,10 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         deadline: float,
         seen: AnnotationProgress | None,
     ) -> NoReturn:
-        """Leave the waiting to the triggerer.
+        """Leave the wait to the triggerer.
 
-        :param known: the project's id and run key, as far as they are known
-        :param deadline: of the wait, in seconds since the epoch
+        :param known: the project's id and run key, each None if it is not known
+        :param deadline: end of the wait, in seconds since the epoch
         :param seen: the progress that has been logged
         """
         project_id, run_key = known
@@ -248,7 +254,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         )
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a wait; on Airflow 3.1 the base class heeds ``soft_fail`` alone, not ``never_fail``."""
+        """Continue after a wait; on Airflow 3.1 the base class supports only ``soft_fail``, not ``never_fail``."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowException as error:
@@ -257,7 +263,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
             raise
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the trigger saw, raise what it ran into, or go on waiting after a stall."""
+        """Return what the trigger saw, raise the error that it met, or continue to wait after a stall."""
         if event["status"] == "error":
             raise event_error(event)
         progress = event["progress"] and msgspec.convert(event["progress"], AnnotationProgress)
@@ -319,7 +325,7 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         return result
 
     def _end_stall(self, context: Context, progress: AnnotationProgress, since: float) -> dict[str, Any] | None:
-        """Do about a stalled project what ``on_stalled`` says; return None where the wait goes on."""
+        """Do what ``on_stalled`` says about a stalled project; return None if the wait goes on."""
         error = AnnotationStalledError(f"{describe_stall(since)}: {self._rule().describe(progress, self._missing)}.")
         if self.on_stalled == "fail":
             self._unfinished = None  # so that it does not look like a timeout
