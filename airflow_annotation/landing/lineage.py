@@ -1,4 +1,4 @@
-"""What a landing tells Airflow and OpenLineage: events of the assets that have landed, and where they came from."""
+"""What a landing tells Airflow and OpenLineage: events of the landed assets, and where their data came from."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ T = TypeVar("T")
 class LandedAsset(NamedTuple):
     """An asset that a landing wrote.
 
-    :param uri: its asset URI
-    :param tables: the schemas of the tables in it by name; none where it has another form
+    :param uri: asset URI
+    :param tables: schemas of its tables by name; empty if it has another form
     """
 
     uri: str
@@ -37,11 +37,12 @@ class LandedAsset(NamedTuple):
 
 
 class LandingTask(VisibleParameters):
-    """Base of the tasks that land annotations, which make events of what has landed.
+    """Base of the tasks that land annotations, which make asset events of each landing.
 
-    Each event has in its extra what the task returns: rows, version, watermark, and what has changed. ``outlets`` says
-    whose events they are: an ``Asset`` gets one, and an ``AssetAlias`` gets one of each asset that was written. Without
-    outlets it is the alias ``landed_annotations``, so that DAGs can be scheduled on all landings, or on the URI of one.
+    The extra of each event has what the task returns: rows, version, watermark, and what has changed. ``outlets`` says
+    which assets get events: an ``Asset`` gets one, and an ``AssetAlias`` gets one for each asset that was written.
+    Without outlets, the task uses the alias ``landed_annotations``, so DAGs can be scheduled on all landings, or on the
+    URI of one.
     """
 
     _announced: LandingResult | None = None
@@ -75,9 +76,9 @@ class LandingTask(VisibleParameters):
             yield batch
 
     def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:
-        """Return the assets that a landing wrote; none where it does not say where its ``target`` is.
+        """Return the assets that a landing wrote; none if it does not say where its ``target`` is.
 
-        :param landing: what the task returns
+        :param landing: the result of the task
         """
         if "target" not in landing:
             return []
@@ -85,16 +86,16 @@ class LandingTask(VisibleParameters):
         return [LandedAsset(folder_uri(landing["target"]), {name: ALL_SCHEMAS[name] for name in names})]
 
     def source_uris(self, landing: LandingResult) -> list[str]:
-        """Return the URIs of what was landed.
+        """Return the URIs of the projects or data that landed.
 
-        :param landing: what the task returns
+        :param landing: the result of the task
         """
         return [landing["project"]]
 
     def announce(self, context: Context, landing: LandingResult) -> LandingResult:
-        """Make the events of a landing, and return it.
+        """Make the events of a landing, and return the landing.
 
-        :param landing: what the task returns
+        :param landing: the result of the task
         """
         self._announced = landing
         events = context["outlet_events"]

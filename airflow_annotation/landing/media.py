@@ -54,40 +54,44 @@ class MediaParameters(OperatorParameters, total=False):
 class MediaTask(VisibleParameters):
     """Base of the tasks that land media along with labels.
 
-    Media are written before the labels land, once for all landings: those that are there are not read again. So a
-    landing never has labels without their media, and media of items that are gone stay until somebody removes them.
+    Media are written before the labels land, once for all landings: existing media are not read again. So a landing
+    never has labels without their media. The media of items that are gone stay until somebody removes them.
 
-    :param include_media: ``files`` copies the file of every item, and each where it shows several images, once;
-        :func:`~airflow_annotation.landing.landed_files.media_files` says where each is, and
-        :func:`~airflow_annotation.landing.landed_files.image_files` where items show several. ``frames`` writes those
-        frames of videos that labels are on, as images, in a folder a video with a table ``frames.parquet``: its
-        ``video_key`` and ``frame`` are the ``item_key`` and ``frame`` of the labels, and
-        :func:`~airflow_annotation.media.frames.read_frames` reads the tables of all videos as one. For ``mot`` they are
-        all frames of these videos. In datasets to train a model with, each image or frame is also where
-        ``images.parquet`` says
-    :param media_target: folder of the media; for datasets in object stores, ``media`` in their own folder by default.
+    :param include_media: which media land with the labels, if any
+
+        - ``files`` copies the file of every item once, or each file if the item shows several images.
+          :func:`~airflow_annotation.landing.landed_files.media_files` says where each file is, and
+          :func:`~airflow_annotation.landing.landed_files.image_files` if items show several
+        - ``frames`` writes the frames of videos that have labels, as images, for ``mot`` all frames of these videos.
+          Each video has a folder with a table ``frames.parquet``, whose ``video_key`` and ``frame`` are the
+          ``item_key`` and ``frame`` of the labels. :func:`~airflow_annotation.media.frames.read_frames` reads the
+          tables of all videos as one
+
+        In datasets to train a model with, each image or frame is also at the place that ``images.parquet`` names
+    :param media_target: folder of the media; for datasets in object stores, by default ``media`` in their own folder.
         (templated)
-    :param image_format: of frames: ``jpeg``, ``png`` or ``webp``
-    :param exif_orientation: of images with ``files``: ``keep`` the files as they are, or ``apply`` it, so that readers
-        that know EXIF and readers that do not have the pixels that people labeled. Label Studio's labels are on the
-        image as EXIF turns it, so it is turned; Labelbox's are on the pixels as stored, so only the orientation is
-        removed. Files that have landed are not written again: choose another ``media_target`` when this changes
-    :param on_media_error: where media cannot be read, or a video not as far as its labels go: ``fail``, or ``keep``
-        what can be read, and say in the log what cannot
-    :param media_url_signer: a function, or the dotted path of one, that is given an item's ``media_uri`` and returns
-        the URL to read it by and the headers to send along: ``("https://…?signature=…", {})``. It may return any other
-        URI as well, such as one with an Airflow connection. Without it, media are read as ``media_roots`` says
-    :param media_roots: where media may be read from as ``media_uri`` says: folders, URIs and URLs such as
-        ``["/data/photos", "s3://conn@bucket/photos/", "https://media.internal/"]``; a connection in one reads what is
-        below it. Whoever edits items in the labeling tool can write any ``media_uri``, so other local files, buckets
-        and hosts of private networks are not read: the labeling tool's own copy is, where it has one. Public URLs and
-        the tool's own media need no root. (templated)
+    :param image_format: format of frames: ``jpeg``, ``png`` or ``webp``
+    :param exif_orientation: EXIF orientation of images with ``files``: ``keep`` leaves the files as they are. ``apply``
+        gives all readers the pixels that people labeled, whether they know EXIF or not. Label Studio's labels are on
+        the image as EXIF turns it, so the image is turned; Labelbox's labels are on the pixels as stored, so only the
+        orientation is removed. Files that have landed are not written again: if you change this, also choose another
+        ``media_target``
+    :param on_media_error: what to do if media cannot be read, or a video cannot be read as far as its labels go:
+        ``fail``, or ``keep`` what can be read and log what cannot
+    :param media_url_signer: a function, or the dotted path of one. It takes an item's ``media_uri`` and returns the URL
+        to read and the headers to send: ``("https://…?signature=…", {})``. It may also return any other URI, such as
+        one with an Airflow connection. Without it, media are read as ``media_roots`` says
+    :param media_roots: list of the folders, URIs and URLs from which media may be read as ``media_uri`` says, such as
+        ``["/data/photos", "s3://conn@bucket/photos/", "https://media.internal/"]``. If one names a connection,
+        everything below it is read with that connection. People who edit items in the labeling tool can write any
+        ``media_uri``, so other local files, buckets and hosts of private networks are not read; the labeling tool's own
+        copy is read instead, if it has one. Public URLs and the tool's own media need no root. (templated)
     """
 
     template_fields: Sequence[str] = ("media_target", "media_roots")
 
     dataset_media: LandedFiles | LandedFrames | None = None
-    """The media that a dataset to train a model with has, None where it has none."""
+    """The media of a dataset to train a model with, None if it has none."""
 
     def __init__(
         self,
@@ -125,12 +129,12 @@ class MediaTask(VisibleParameters):
 
     @property
     def in_errors(self) -> str:
-        """The task as errors of stores name it, with the media's target where that is another one than the labels'."""
+        """The task as errors of stores name it, with the media's target if it differs from the labels' target."""
         media = self.media_target if self.include_media is not None else None
         return f"task {self.task_id}" + (f", media in {without_connection(media)}" if media else "")
 
     def dataset_options_with_media(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options of a dataset whose frames have the suffix of the images that they are.
+        """Return the options of a dataset; the suffix of its frames is that of their images.
 
         :raises AnnotationError: another suffix is asked for
         """
@@ -147,10 +151,10 @@ class MediaTask(VisibleParameters):
     def with_media(
         self, batches: Iterable[LabelTables], hook: LabelsOut | None = None, project_id: str = ""
     ) -> Iterable[LabelTables]:
-        """Return the batches; the media of each are written before it is yielded, if they are asked for.
+        """Return the batches; if media are asked for, the media of each batch are written before it is yielded.
 
-        :param hook: of the labeling tool, where it is asked
-        :param project_id: the project in the tool
+        :param hook: hook of the labeling tool, if the tool is asked
+        :param project_id: id of the project in the tool
         """
         if self.include_media is None:
             return batches
@@ -175,10 +179,10 @@ class MediaTask(VisibleParameters):
         return self.dataset_media.add_batches(batches)
 
     def media_access(self, hook: LabelsOut | None = None, project_id: str = "") -> tuple[AllowedMedia, FindCopy | None]:
-        """Return what opens the media that may be read, and what says where the labeling tool has them itself.
+        """Return a function that opens the media that may be read, and one that finds the labeling tool's own copies.
 
-        :param hook: of the labeling tool, where it is asked
-        :param project_id: the project in the tool
+        :param hook: hook of the labeling tool, if the tool is asked
+        :param project_id: id of the project in the tool
         """
         signer = resolve_signer(self.media_url_signer) if self.media_url_signer else None
         roots = check_roots(self.media_roots)
@@ -191,16 +195,16 @@ class MediaTask(VisibleParameters):
 
     @property
     def needs_all_frames(self) -> bool:
-        """Whether those frames of videos land too that no label is on, because the dataset has them."""
+        """Whether frames of videos without labels land too, because the dataset has them."""
         return False
 
     @property
     def landed_media(self) -> LandingResult:
-        """What the task says of the media that it has landed."""
+        """The task's report of the media that it has landed."""
         return {"media": self.dataset_media.report()} if self.dataset_media else {}
 
     def on_kill(self) -> None:
-        """Stop after the files or frames that are being written."""
+        """Stop after the files or frames that are being written now."""
         if self.dataset_media:
             self.dataset_media.stopped.set()
         super().on_kill()
@@ -208,14 +212,14 @@ class MediaTask(VisibleParameters):
 
 @dataclass(kw_only=True)
 class LandedFrames:
-    """The frames of videos that labels are on, in a folder that all landings share.
+    """The frames of videos that have labels, in a folder that all landings share.
 
-    :param target: the folder
-    :param allowed: opens what may be read
+    :param target: URI or path of the folder
+    :param allowed: opens the media that may be read
     :param find_copy: returns where the labeling tool has the media of an item, by its id
-    :param image_format: of the images
-    :param on_error: where a video cannot be read as far as its labels go: ``fail`` or ``keep``
-    :param all_frames: write the other frames of these videos too, where their number is known
+    :param image_format: format of the images
+    :param on_error: what to do if a video cannot be read as far as its labels go: ``fail`` or ``keep``
+    :param all_frames: also write the other frames of these videos, if their number is known
     """
 
     target: str
@@ -232,11 +236,11 @@ class LandedFrames:
         self._lock = threading.Lock()
 
     def report(self) -> dict[str, Any]:
-        """Return where the frames are and how many: ``frames`` of these ``videos`` are there, ``written`` now."""
+        """Return where the frames are and how many: ``frames`` of these ``videos`` exist, ``written`` now."""
         return {"target": self.target, **self._counts}
 
     def add_batches(self, batches: Iterable[LabelTables]) -> Iterator[LabelTables]:
-        """Yield the batches, the frames of each written before.
+        """Yield the batches; the frames of each are written before it.
 
         :raises MediaError: a video cannot be read
         :raises LabelError: labels of a video have no frames of the file
@@ -287,16 +291,16 @@ class LandedFrames:
         return None
 
     def read(self, medium: PlacedMedium) -> bytes | None:
-        """Return the content of a frame, None if it is not there; files themselves have not landed."""
+        """Return the content of a frame, None if it does not exist; files themselves have not landed."""
         path = None if medium.frame is None else self._find(medium)
         return None if path is None else bytes(get_filesystem(self.target)[0].cat_file(path))
 
     def place(self, folder: ObjectStoragePath, media: Sequence[PlacedMedium], paths: Sequence[str | None]) -> set[str]:
         """Put frames where a dataset has them: as links on the worker's disk, as copies in a store.
 
-        :param folder: of the dataset's version
+        :param folder: folder of the dataset's version
         :param media: frames of videos, and files, which are left alone
-        :param paths: where each one belongs in the folder, None for nowhere
+        :param paths: place of each one in the folder, None for no place
         :returns: the paths that have their media now
         """
         copies: dict[str, str] = {}
@@ -312,7 +316,7 @@ class LandedFrames:
         return {path.removeprefix(prefix) for path in copies.values()}
 
     def _find(self, image: PlacedMedium) -> str | None:
-        """Return the path of a frame, None if it is not there."""
+        """Return the path of a frame, None if it does not exist."""
         name = image_name(image.frame or 0, self.image_format)
         with self._lock:
             if self._folder is None or self._folder.video_key != image.item_key:  # frames of a video follow each other

@@ -1,7 +1,7 @@
-"""Landings of a part of a project: which items it has, and that a landing keeps to it.
+"""Landings of a part of a project: which items the part has, and checks that a landing stays within it.
 
-The filter is one of the landing's settings, which land with the data. Which items fit is asked when a landing is
-planned; what is read is what was found then.
+The filter is one of the landing's settings, which land with the data. When a landing is planned, it finds out which
+items fit; it then reads exactly these items.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import XComArg
 
 ITEMS: Final = "items"
-"""What the settings of a landing have only if it is one of a part: what its filter says."""
+"""Setting that only landings of a part have: what its filter says."""
 
 
 class PartParameters(TypedDict, total=False):
@@ -36,16 +36,17 @@ class PartParameters(TypedDict, total=False):
 class PartTask(VisibleParameters):
     """Base of the tasks that may work on some items of a project only.
 
-    :param items: these items only, a part of the project: a list of item keys, or a dictionary as
+    :param items: part of the project to work on: a list of item keys, or a dictionary as
         :class:`~airflow_annotation.labels.item_filter.ItemFilter` describes it, such as ``{"statuses": ["labeled"]}``.
-        What has landed says what it is a part of. A refresh removes items that do not fit any more. A landing of
-        another part, or of a part after one of all items, is an error, unless ``full_refresh`` asks for it. (templated)
+        The landed data say which part they are. A refresh removes items that do not fit any more. A landing of another
+        part, or of a part after one of all items, is an error, unless ``full_refresh`` asks for it. (templated)
     """
 
     template_fields: Sequence[str] = ("items",)
 
     is_email_free = False
-    """Whether it is an error that the filter names people by their e-mails: it lands, and none are to."""
+    """Whether a filter that names people by their e-mails is an error: the filter lands too, and no e-mails may land.
+    """
 
     def __init__(self, *, items: Mapping[str, Any] | Sequence[Any] | XComArg | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -54,9 +55,9 @@ class PartTask(VisibleParameters):
         self.check_items()
 
     def find_part(self) -> ItemFilter | None:
-        """Return which items the task works on, None for all. Templates must have been rendered.
+        """Return the filter of the items that the task works on, None for all. Templates must have been rendered.
 
-        :raises ValueError: they are what another task returns, which returned none
+        :raises ValueError: the filter is the output of another task, which returned nothing
         """
         if not self.is_of_part:
             return None
@@ -99,7 +100,7 @@ def lands_part(task: Any) -> bool | None:
 def with_queried_keys(items: ItemFilter) -> ItemFilter:
     """Return a filter with the keys that its query returns now instead of the query.
 
-    :raises AnnotationError: the query does not run, or returns no item keys
+    :raises AnnotationError: the query fails, or returns no item keys
     """
     from airflow_annotation.datasets.label_sources import read_query
     from airflow_annotation.hooks.sql import make_engine
@@ -130,13 +131,13 @@ def is_part(settings: Mapping[str, Any]) -> bool:
 
 
 def check_same_part(landed: Mapping[str, Any], asked: Mapping[str, Any], *, destination: str) -> None:
-    """Check that a landing does not take away items that another part, or all of the project, has landed.
+    """Check that a landing does not remove items that another part, or all of the project, has landed.
 
-    All of the project may follow a part: it has the part's items, too.
+    All of the project may follow a part, because it includes the part's items.
 
     :param landed: the settings of the last landing
-    :param asked: those of the one that is planned
-    :param destination: where both land, as errors name it
+    :param asked: the settings of the planned landing
+    :param destination: destination of both, as errors name it
     :raises AnnotationError: the new landing would
     """
     if not is_part(asked) or landed.get(ITEMS) == asked[ITEMS]:
@@ -150,11 +151,11 @@ def check_same_part(landed: Mapping[str, Any], asked: Mapping[str, Any], *, dest
 
 
 def keep_statuses(batches: Iterable[LabelTables], statuses: Collection[str]) -> Iterator[LabelTables]:
-    """Yield batches without the items that have another status by now than they had when they were listed.
+    """Yield batches without the items whose status no longer fits, though it did when they were listed.
 
-    An item that somebody has just taken back would otherwise be one without labels in a dataset of labeled ones.
+    An item that somebody has just taken back would otherwise be an item without labels in a dataset of labeled items.
 
-    :param statuses: those that items of the part can have
+    :param statuses: statuses that items of the part can have
     """
     fitting = pa.array(sorted(statuses), pa.string())
     for batch in batches:

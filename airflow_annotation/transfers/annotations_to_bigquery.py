@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     from airflow_annotation.warehouses.bigquery import PointsAs
 
 LOAD_BYTES: Final = 256 << 20
-"""Arrow bytes of a load job's file, which is on the worker's disk while it goes up."""
+"""Largest size of a load job's file, in Arrow bytes. The file is on the worker's disk during its upload."""
 
 STAGING_DAYS: Final = 1
-"""After how many days BigQuery removes the staging tables of a landing that nobody could clean up after."""
+"""Days after which BigQuery removes the staging tables of a landing that ended without removing them."""
 
 _DATASET: Final = re.compile(r"(?:(?:[a-z0-9.-]+:)?[A-Za-z0-9-]+\.)?[A-Za-z0-9_]+")
 
@@ -46,31 +46,32 @@ _DATASET: Final = re.compile(r"(?:(?:[a-z0-9.-]+:)?[A-Za-z0-9-]+\.)?[A-Za-z0-9_]
 class AnnotationsToBigQueryOperator(AnnotationsTransfer):
     """Land a project's ``items``, ``annotations`` and ``labels`` in tables of a BigQuery dataset.
 
-    The tables are created if they are missing, clustered by project and item. What was read of the tool is loaded into
-    staging tables first; one script then replaces the rows, and the project's row in ``landings``, in a transaction, so
-    that readers see the last landing or the new one. Of two landings of a project at once, one waits or starts again.
-    Staging tables are in the same dataset and removed at the end, by BigQuery after a day where a worker was killed.
+    Missing tables are created, clustered by project and item. The rows that were read from the tool are first loaded
+    into staging tables. One script then replaces the rows, and the project's row in ``landings``, in a transaction, so
+    readers see either the last landing or the new one. If two landings of a project run at once, one of them waits or
+    starts again. Staging tables are in the same dataset and are removed at the end; after a worker was killed, BigQuery
+    removes them after a day.
 
-    BigQuery has no null lists: an empty ``bbox`` is one that is not there. It has no lists of lists either, see
-    ``points``. JSON columns hold numbers as FLOAT64, rounded where they have more digits.
+    BigQuery has no null lists: an empty ``bbox`` means that there is none. It has no lists of lists either, see
+    ``points``. JSON columns hold numbers as FLOAT64; numbers with more digits are rounded.
 
-    Needs the extra ``google``. Tested against an emulator, which shows neither quotas and prices nor what becomes of
-    two transactions that change a table at once, and does not cluster.
+    Needs the extra ``google``. It was tested against an emulator. The emulator does not show quotas, prices, or what
+    happens when two transactions change a table at once, and it does not cluster.
 
     Returns the project's URI, ``dataset``, the names of the ``tables``, ``rows`` by table, how many items have changed,
     ``label_schema_digest`` and ``seconds``.
 
-    :param dataset: the dataset, which must be there: ``dataset``, or ``project.dataset`` where it is not in the
-        connection's project. (templated)
+    :param dataset: name of an existing dataset: ``dataset``, or ``project.dataset`` if it is not in the connection's
+        project. (templated)
     :param gcp_conn_id: connection of Google Cloud. (templated)
-    :param location: where jobs run; by default where BigQuery finds the dataset. (templated)
-    :param impersonation_chain: service account to act as, or a chain of them, as in Google's operators. (templated)
-    :param table_prefix: put before the names of the tables. (templated)
-    :param views: create views beside the tables: true for all of
-        :data:`~airflow_annotation.warehouses.views.VIEWS`, or a list of names, as for
-        :class:`~airflow_annotation.transfers.annotations_to_sql.AnnotationsToSqlOperator`
-    :param points: ``labels.points`` as ``records`` (``UNNEST(points)`` gives ``x`` and ``y``) or as ``json``
-    :raises AnnotationError: the extra is not installed, the dataset is not there, or BigQuery fails
+    :param location: location where jobs run; by default where BigQuery finds the dataset. (templated)
+    :param impersonation_chain: service account to impersonate, or a chain of them, as in Google's operators.
+        (templated)
+    :param table_prefix: prefix of the names of the tables. (templated)
+    :param views: views to create beside the tables: true for all of :data:`~airflow_annotation.warehouses.views.VIEWS`,
+        or a list of names, as for :class:`~airflow_annotation.transfers.annotations_to_sql.AnnotationsToSqlOperator`
+    :param points: form of ``labels.points``: ``records`` (``UNNEST(points)`` gives ``x`` and ``y``) or ``json``
+    :raises AnnotationError: the extra is not installed, the dataset does not exist, or BigQuery fails
     """
 
     template_fields: Sequence[str] = (
@@ -163,7 +164,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
         ]
 
     def on_kill(self) -> None:
-        """Cancel what BigQuery is doing; the last landing stays as it is."""
+        """Cancel the jobs in BigQuery; the last landing stays as it is."""
         super().on_kill()
         for job in self._jobs:
             job.cancel()
@@ -223,7 +224,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             return cast("LoadJob", client.get_job(job_id))
 
     def _run_script(self, client: Client, script: str, job_id: str) -> dict[str, Any]:
-        """Run the script once, whatever becomes of the requests about it, and return the row it answers."""
+        """Run the script once, even if requests about it are repeated, and return the row that it returns."""
         from google.api_core.exceptions import BadRequest, Conflict
         from google.cloud.bigquery import QueryJobConfig
 
@@ -296,7 +297,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             client.query_and_wait(f"CREATE OR REPLACE VIEW `{name}` AS {select}")
 
     def _emptied(self, client: Client) -> list[str]:
-        """Return the full names of the tables that are there and do not land any more."""
+        """Return the full names of the tables that exist and no longer land."""
         name = self._full_name(client, AGREEMENT_TABLE)
         return [] if self.agreement or _find_table(client, name) is None else [name]
 
@@ -317,7 +318,7 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
 
     @property
     def _labels(self) -> dict[str, str]:
-        """Labels of the jobs: who looks for what they cost finds the task, as with Google's own operators."""
+        """Labels of the jobs: they lead from the costs of a job to its task, as with Google's own operators."""
         names = {"airflow-dag": self.dag_id, "airflow-task": self.task_id}
         return {key: re.sub(r"[^a-z0-9_-]", "_", value.lower())[:63] for key, value in names.items()}
 
@@ -366,7 +367,7 @@ def _for_project(project: AnnotationProject) -> Any:
 
 
 def _parquet_files(batches: Iterator[pa.RecordBatch]) -> Iterator[IO[bytes]]:
-    """Yield batches as Parquet files on disk, each of some hundred megabytes, and open until the next is asked for."""
+    """Yield batches as Parquet files on disk, each of some hundred megabytes, and open until the next is requested."""
     pending = next(batches, None)
     while pending is not None:
         with TemporaryFile(prefix="airflow-annotation-") as file:

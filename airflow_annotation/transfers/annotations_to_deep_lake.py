@@ -68,28 +68,29 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
 
     A row is an image, or a frame of a video. Each field of the label schema is a column: boxes, polygons, points, masks
     or classes, with the classes and attributes of objects in columns beside it. Metadata have the columns of Deep
-    Lake's own integration of Labelbox. Each landing that has something new is one commit of the branch, which readers
-    see whole or not at all. A refresh writes the labels of the items that have changed in their rows, reads the media
-    of new ones only, and removes the rows of items that are gone; columns that others have added keep their cells. Of
-    two landings at once, one plans again.
+    Lake's own integration of Labelbox. Each landing with changes is one commit of the branch, which readers see whole
+    or not at all. A refresh writes the labels of changed items in their rows, reads only the media of new items, and
+    removes the rows of deleted items; columns that others have added keep their cells. If two landings run at once, one
+    of them plans again.
 
     The media are in the dataset itself, so the parameters ``include_media``, ``media_target``, ``exif_orientation``,
-    ``coordinates``, ``keep_raw`` and ``agreement`` of other transfers cannot be given: images are turned as people saw
+    ``coordinates``, ``keep_raw`` and ``agreement`` of other transfers are refused: images are turned as people saw
     them, and shapes are in pixels.
 
-    Returns what :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report` does, ``target``, ``branch``, the
-    ``version`` that Deep Lake gave the commit, ``rows`` (how many ``images``: rows that the dataset has now),
-    ``media``, and ``seconds``.
+    Returns the same as :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report`, and ``target``,
+    ``branch``, the ``version`` that Deep Lake gave the commit, ``rows`` (the number of ``images``: all rows that the
+    dataset has now), ``media``, and ``seconds``.
 
     :param target: the dataset, as Deep Lake takes it: an absolute path or ``file://``, ``s3://``, ``gs://``, ``az://``,
         ``al://organization/dataset``; ``mem://`` is for tests. (templated)
-    :param branch: the branch of the dataset, made from ``main`` if it is not there. (templated)
-    :param frames: of videos, rows for the ``keyframes``, in which somebody set something, or for ``all`` frames. Either
-        way a row has all that is shown in the frame, with what lies between key frames interpolated as the tool does
-    :param annotations: whose labels a row has: those of the ``latest`` submission, of one marked ``ground_truth``, of a
-        ``consensus``, or of ``all`` (of texts and numbers, which a row has one of, the last)
-    :param image_format: in which Deep Lake stores pictures: ``png``, exact, or ``jpeg``; files in this format are
-        stored as they are
+    :param branch: branch of the dataset; if it does not exist, it is made from ``main``. (templated)
+    :param frames: which frames of videos get rows: the ``keyframes``, in which somebody set something, or ``all``
+        frames. With both, a row has all that is shown in the frame; objects between key frames are interpolated as in
+        the tool
+    :param annotations: which labels a row has: those of the ``latest`` submission, of one marked ``ground_truth``, of a
+        ``consensus``, or of ``all`` (of several texts or numbers of a field, a row has the last)
+    :param image_format: format in which Deep Lake stores pictures: ``png``, exact, or ``jpeg``; files in this format
+        are stored unchanged
     :param object_storage_conn_id: the Airflow connection of S3. Without it, and for other stores, Deep Lake finds the
         credentials in the worker's environment: ``ACTIVELOOP_TOKEN`` for ``al://``. (templated)
     """
@@ -134,7 +135,7 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides which rows a landing has, and how they look."""
+        """The settings that decide which rows a landing has, and how they look."""
         return {**super().settings, "frames": self.frames, "image_format": self.image_format}
 
     @property
@@ -144,7 +145,7 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
 
     @property
     def landed_media(self) -> LandingResult:
-        """What the task says of the pictures: how many rows that were written have one, and which were read now."""
+        """The task's counts of pictures: how many of the written rows have one, and how many were read now."""
         return {"media": dict(self._counts)}
 
     def find_landed(self, project: AnnotationProject) -> Landed | None:
@@ -213,7 +214,7 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
         return "jpeg" if self.image_format == "jpeg" else "png"
 
     def _prepare_columns(self, draft: LakeDraft, landing: LandingPlan) -> tuple[LabelColumns, bool]:
-        """Make the columns; return those of labels, and whether the rows that are there can stay."""
+        """Make the columns; return those of labels, and whether the existing rows can stay."""
         schema = LabelColumns.of_schema(landing.label_schema, self.field_mapping or {})
         before = draft.landed
         if before is None or not landing.full:
@@ -246,9 +247,9 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
 
 
 def check_lake_target(target: str, conn_id: str | None) -> None:
-    """Check that a target can be one, without reaching for it.
+    """Check that a target is valid, without connecting to it.
 
-    :raises AnnotationError: it cannot
+    :raises AnnotationError: it is not
     """
     scheme = urlsplit(target).scheme if "://" in target else ""
     folder = local_folder(target)
@@ -265,7 +266,7 @@ def check_lake_target(target: str, conn_id: str | None) -> None:
 
 
 def _credentials(conn_id: str | None) -> dict[str, str]:
-    """Return what Deep Lake needs to know of a connection of S3."""
+    """Return what Deep Lake needs of a connection of S3."""
     if conn_id is None:
         return {}
     access = s3_access(conn_id)

@@ -40,35 +40,36 @@ _PER_ITEM: Final = ("latest", "ground_truth", "consensus")
 
 
 class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
-    """Merge what people did in a project into the samples of a FiftyOne dataset.
+    """Merge the labels of a project into the samples of a FiftyOne dataset.
 
-    The unit is the label. One that people added is added to its field, one that they edited gets its new class and
-    place, one that they deleted goes. All else stays as it is: labels that never went to the tool, confidence and other
-    attributes of those that did, and the fields of samples that nobody has labeled. Labels are found by their ids, or
-    where the tool does not keep ids, by what they say. A field of the project that the dataset does not have is added.
+    The unit is the label. A label that people added is added to its field, one that they edited gets its new class and
+    place, and one that they deleted is deleted. Everything else stays as it is: labels that never went to the tool,
+    confidence and other attributes of labels that did, and the fields of samples that nobody has labeled. Labels are
+    found by their ids, or if the tool does not keep ids, by their content. A field of the project that the dataset does
+    not have is added.
 
-    Of each item one submission is merged: the latest, the ground truth, or a consensus. A second run changes nothing,
-    and a task that is retried goes on where the try before it ended: the same label has the same id each time. Only
-    items that have changed in the tool are read again. What has landed is kept in FiftyOne's database, beside the
-    dataset.
+    One submission of each item is merged: the latest, the ground truth, or a consensus. A second run changes nothing. A
+    retried task continues where the last try ended, because the same label has the same id each time. The task reads
+    again only items that have changed in the tool. The record of what has landed is kept in FiftyOne's database, beside
+    the dataset.
 
     FiftyOne's database is the one that ``FIFTYONE_DATABASE_URI`` names on the worker. Needs the extra ``fiftyone``.
 
-    Returns what :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report` does, the ``dataset``, its
-    ``fields``, the ``rows`` (``samples`` that were looked at, and labels that were ``added``, ``edited``, ``deleted``
-    and left ``unchanged`` in them), and ``seconds``.
+    Returns the same as :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report`, and the ``dataset``, its
+    ``fields``, the ``rows`` (number of ``samples`` whose items were read, and of their labels that were ``added``,
+    ``edited``, ``deleted`` and left ``unchanged``), and ``seconds``.
 
     :param dataset: the name of FiftyOne's dataset. (templated)
-    :param match_by: what tells an item's sample: ``id``, where the item's key is the sample's id, as
-        :func:`~airflow_annotation.datasets.fiftyone.fiftyone_media` makes it; or ``filepath``, where it is the file
-    :param annotation_run: the key of an annotation run of the dataset, ``anno_key``, where FiftyOne's own
-        ``annotate(backend="labelstudio")`` made the project: the run says which item is which sample, and which the
-        project is where neither ``project`` nor ``run_key`` is given. (templated)
-    :param unlabeled: what becomes of the labels of an item for which nobody has submitted anything, or which was
-        skipped: ``keep`` them, or ``delete`` those that the tool has had
-    :param deletions: which labels go that are not in a submission: those that the tool has had (``known``): predictions
-        of the project, and what this task has merged before; ``all`` of the field, for a tool that does not return
-        predictions; or ``none``
+    :param match_by: how items are matched to samples: by ``id``, if the item's key is the sample's id, as
+        :func:`~airflow_annotation.datasets.fiftyone.fiftyone_media` makes it; or by ``filepath``, if it is the file
+    :param annotation_run: the key of an annotation run of the dataset, ``anno_key``, if FiftyOne's own
+        ``annotate(backend="labelstudio")`` made the project. The run says which item is which sample, and names the
+        project if neither ``project`` nor ``run_key`` is given. (templated)
+    :param unlabeled: what to do with the labels of an item without submissions, or of a skipped item: ``keep`` them, or
+        ``delete`` those that the tool has had
+    :param deletions: which labels are deleted if they are not in a submission: those that the tool has had (``known``),
+        which are predictions of the project and labels that this task has merged before; ``all`` of the field, for a
+        tool that does not return predictions; or ``none``
     """
 
     template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "dataset", "annotation_run")
@@ -109,7 +110,7 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides what is merged."""
+        """The settings that decide what is merged."""
         own = {name: getattr(self, name) for name in ("match_by", "annotation_run", "unlabeled", "deletions")}
         return {**super().settings, **own}
 
@@ -119,9 +120,9 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         return f"FiftyOne's dataset {self.dataset!r}"
 
     def find_project(self, context: Context) -> AnnotationProject:
-        """Return the task's project: that of the annotation run where nothing else names one.
+        """Return the task's project: that of the annotation run if nothing else names one.
 
-        :raises AnnotationError: there is no such run, or it is one of another project
+        :raises AnnotationError: there is no such run, or it belongs to another project
         """
         run = self._find_run()
         if run is None:
@@ -147,7 +148,7 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         return None if landing is None else landed_of(landing, ledger.read_states)
 
     def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
-        """Merge what was read, batch after batch, and commit the landing when all samples are saved."""
+        """Merge the rows that were read, batch after batch, and commit the landing when all samples are saved."""
         dataset = open_dataset(self.dataset)
         with fiftyone_errors(self.dataset):
             return self._merge(dataset, landing, spool)

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 class AnnotationsToGCSOperator(DatasetTransfer):
     """Land a project's ``items``, ``annotations`` and ``labels`` as a dataset in Google Cloud Storage.
 
-    The dataset is that of
-    :class:`~airflow_annotation.transfers.annotations_to_object_storage.AnnotationsToObjectStorageOperator`, reached
-    through the Google provider (``pip install 'airflow-provider-annotation[google]'``): files go up in parallel and in
-    parts, all are checked, and two landings at once cannot cross. A version is written on the worker's disk first.
+    The dataset is the same as that of
+    :class:`~airflow_annotation.transfers.annotations_to_object_storage.AnnotationsToObjectStorageOperator`, but the
+    Google provider writes it (``pip install 'airflow-provider-annotation[google]'``). It uploads files in parallel and
+    in parts, and checks them all. Two landings at once cannot mix. A version is first written on the worker's disk.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` by table (``images`` and
     ``objects`` in other formats than Parquet), what has changed, ``label_schema_digest`` and ``seconds``.
 
     :param bucket: name of the bucket. (templated)
-    :param prefix: folder of the dataset in the bucket. Each project wants a folder of its own, for example with
-        ``{{ run_id }}`` in it. (templated)
+    :param prefix: folder of the dataset in the bucket. Use a different folder for each project, for example with ``{{
+        run_id }}`` in it. (templated)
     :param gcp_conn_id: connection of Google Cloud. (templated)
-    :param impersonation_chain: service account to impersonate, or the chain of accounts to get to it. (templated)
+    :param impersonation_chain: service account to impersonate, or the chain of accounts that leads to it. (templated)
     """
 
     template_fields: Sequence[str] = (
@@ -63,7 +63,7 @@ class AnnotationsToGCSOperator(DatasetTransfer):
     def store(self) -> DatasetStore:
         """Return the dataset's folder.
 
-        :raises AnnotationError: the Google provider is not installed, or there is no name of a folder
+        :raises AnnotationError: the Google provider is not installed, or the folder's name is missing
         """
         try:
             from airflow.providers.google.cloud.hooks.gcs import GCSHook

@@ -34,22 +34,24 @@ if TYPE_CHECKING:
 class AnnotationsToIcebergOperator(AnnotationsTransfer):
     """Land a project's ``items``, ``annotations`` and ``labels`` in Iceberg tables of a catalog.
 
-    The tables, and ``landings`` with a row for each project, are created if they are missing, partitioned by
-    ``project``. Of each table that changes, one snapshot replaces the rows of the items that have changed in the tool;
-    data files without such rows stay. The project's row in ``landings`` is written last, and names the snapshots of the
-    tables that belong together: :func:`~airflow_annotation.landing.iceberg_reader.read_iceberg` reads these. Of
-    two landings of a project at once, one is planned again; those of different projects do not disturb each other.
+    Missing tables, and ``landings`` with a row for each project, are created, partitioned by ``project``. In each table
+    that changes, one snapshot replaces the rows of the items that have changed in the tool; data files without such
+    rows stay. The project's row in ``landings`` is written last, and names the snapshots of the tables that belong
+    together. :func:`~airflow_annotation.landing.iceberg_reader.read_iceberg` reads these snapshots. If two landings of
+    a project run at once, one of them is planned again; landings of different projects do not affect each other.
 
     Needs the extra ``iceberg``, and pyiceberg's own extra for the catalog and the store, such as
     ``pyiceberg[sql-postgres,s3fs]``.
 
-    Returns what :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report` does, ``iceberg_conn_id``, the
-    names of the ``tables``, their ``snapshots``, how many ``rows`` of the project each has now, and ``seconds``.
+    Returns the same as :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report`, and ``iceberg_conn_id``,
+    the names of the ``tables``, their ``snapshots``, the number of ``rows`` of the project that each table has now, and
+    ``seconds``.
 
     :param iceberg_conn_id: connection of the catalog, of Airflow's type ``iceberg``. (templated)
-    :param namespace: of the tables, with dots between its levels; created if it is missing. (templated)
-    :param table_prefix: put before the names of the tables. (templated)
-    :raises AnnotationError: the extra is not installed, a table of that name is another one, or the catalog fails
+    :param namespace: namespace of the tables, with dots between its levels; created if it is missing. (templated)
+    :param table_prefix: prefix of the names of the tables. (templated)
+    :raises AnnotationError: the extra is not installed, a table of that name is not one of this provider, or the
+        catalog fails
     """
 
     template_fields: Sequence[str] = (
@@ -127,7 +129,7 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
 
     @contextmanager
     def _tables(self, project: AnnotationProject) -> Iterator[IcebergTables]:
-        """Give the tables; what fails in a catalog that is a database becomes an error that names the connection.
+        """Yield the tables; an error of a catalog that is a database becomes an error that names the connection.
 
         :raises AnnotationError: the extra is not installed, or something fails
         """

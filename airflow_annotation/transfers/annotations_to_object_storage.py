@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 class AnnotationsToObjectStorageOperator(DatasetTransfer):
     """Land a project's ``items``, ``annotations`` and ``labels`` as a Parquet dataset, or as one to train a model with.
 
-    Each landing that has something new is a version of the dataset, in a folder of its own that never changes;
-    ``manifest.json`` names the current one and moves last, so that a reader sees a whole landing or the one before,
-    whatever happens. The rows of items that have not changed are taken over from the version before, without asking
-    the tool for them. ``airflow_annotation.datasets.parquet.read_dataset`` reads a version of a Parquet dataset and
-    checks it against its manifest; any Parquet reader can read the files. In the other formats ``images.parquet`` says
-    which image is which item, and where in the version's folder its file belongs; the images themselves are there only
-    with ``include_media``.
+    Each landing with changes is a version of the dataset, in its own folder that never changes. ``manifest.json`` names
+    the current version and is written last, so readers always see either the whole new landing or the one before. The
+    rows of unchanged items are copied from the version before, without requests to the tool.
+    ``airflow_annotation.datasets.parquet.read_dataset`` reads a version of a Parquet dataset and checks it against its
+    manifest; any Parquet reader can read the files. In the other formats, ``images.parquet`` says which image is which
+    item, and where in the version's folder its file belongs. The images themselves are there only with
+    ``include_media``.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` by table (``images`` and
     ``objects`` in other formats than Parquet), what has changed, ``label_schema_digest`` and ``seconds``.
 
     :param target: folder of the dataset, a URI such as ``gs://connection_id@bucket/labels`` or ``file:///data/labels``.
-        Each project wants a folder of its own, for example with ``{{ run_id }}`` in it. Two landings at once cannot
-        cross on local disks and in S3; in other stores one landing at a time should write to it. (templated)
-    :param object_storage_conn_id: connection of the object store, where the URI names none. (templated)
+        Use a different folder for each project, for example with ``{{ run_id }}`` in it. On local disks and in S3, two
+        landings at once cannot mix; in other stores, only one landing at a time should write to it. (templated)
+    :param object_storage_conn_id: connection of the object store, if the URI names none. (templated)
     """
 
     template_fields: Sequence[str] = (*DatasetTransfer.template_fields, "target", "object_storage_conn_id")
@@ -59,10 +59,10 @@ class AnnotationsToObjectStorageOperator(DatasetTransfer):
 
 
 def default_media_folder(media_target: str | None, target: str, conn_id: str | None) -> str:
-    """Return where the media of a dataset go.
+    """Return the folder for the media of a dataset.
 
-    :param media_target: what the task says
+    :param media_target: folder that the task names
     :param target: the dataset's folder
-    :param conn_id: the connection of its object store, where the URI names none
+    :param conn_id: the connection of its object store, if the URI names none
     """
     return media_target or str(dataset_path(target, conn_id) / "media")

@@ -32,24 +32,24 @@ if TYPE_CHECKING:
 class AnnotationsToSqlOperator(AnnotationsTransfer):
     """Land a project's ``items``, ``annotations`` and ``labels`` in the tables of a SQL database.
 
-    The tables are created if they are missing. The rows of the items that have changed in the tool are replaced in one
-    transaction, together with the project's row in ``landings``, so that readers see the last landing or the new one;
-    rows of other projects stay. The tool is read first, into a temporary folder of the worker: the transaction does not
-    wait for it. Of two landings of a project at once, one waits, and finds out again what has changed since the other.
+    Missing tables are created. One transaction replaces the rows of the items that have changed in the tool, together
+    with the project's row in ``landings``, so readers see either the last landing or the new one; rows of other
+    projects stay. The tool is read first, into a temporary folder of the worker, so the transaction does not wait for
+    the tool. If two landings of a project run at once, one waits for the other, and then finds out again what has
+    changed.
 
-    Any connection whose hook is a ``DbApiHook`` with an SQLAlchemy dialect will do, if its driver has transactions.
+    Any connection whose hook is a ``DbApiHook`` with an SQLAlchemy dialect works, if its driver has transactions.
 
-    Returns what :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report` does, ``sql_conn_id``,
-    ``schema``, ``table_prefix``, the names of the ``tables``, how many ``rows`` of the project each has now, and
-    ``seconds``.
+    Returns the same as :meth:`~airflow_annotation.transfers.base.AnnotationsTransfer.report`, and ``sql_conn_id``,
+    ``schema``, ``table_prefix``, the names of the ``tables``, the number of ``rows`` of the project that each table has
+    now, and ``seconds``.
 
     :param sql_conn_id: connection of the database. (templated)
-    :param table_prefix: put before the names of the tables, for databases that have other tables. (templated)
-    :param schema: the database's schema that the tables are in, which must be there; the connection's own by default.
-        (templated)
-    :param views: create views beside the tables, where the database's class has them: true for all of
+    :param table_prefix: prefix of the names of the tables, for databases that have other tables. (templated)
+    :param schema: existing schema of the database for the tables; by default the connection's own. (templated)
+    :param views: views to create beside the tables, if the database's class has them: true for all of
         :data:`~airflow_annotation.warehouses.views.VIEWS`, or a list of names: ``pixel_boxes`` (boxes in pixels),
-        ``latest_labels`` (of the last submission for each item), ``class_counts``, and with ``agreement``
+        ``latest_labels`` (labels of each item's last submission), ``class_counts``, and with ``agreement``
         ``annotator_quality`` (submissions, time for an item, agreement with others and with ground truth)
     """
 
@@ -128,13 +128,13 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
         return [LandedAsset(self._warehouse.asset_uri(name), {name: columns}) for name, columns in self.tables.items()]
 
     def on_kill(self) -> None:
-        """Take the transaction back; the last landing stays as it is."""
+        """Roll back the transaction; the last landing stays as it is."""
         super().on_kill()
         if self._connection is not None:
             self._warehouse.cancel(self._connection)
 
     def _forget_agreement(self, warehouse: Warehouse, connection: sa.Connection, project: str) -> None:
-        """Delete what an earlier landing has measured: it is of rows that are replaced now, and of no later ones."""
+        """Delete what an earlier landing has measured, since it belongs to rows that are replaced now."""
         if AGREEMENT_TABLE not in warehouse.tables:
             warehouse.add_table(AGREEMENT_TABLE, AGREEMENT)
         table = warehouse.tables[AGREEMENT_TABLE]
@@ -147,7 +147,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
 
     @cached_property
     def _warehouse(self) -> Warehouse:
-        """The one database of all that a landing does; it keeps no connection."""
+        """The database for all steps of a landing; it keeps no connection."""
         from airflow_annotation.warehouses.registry import open_warehouse
 
         warehouse = open_warehouse(make_engine(self.sql_conn_id), self.table_prefix, self.schema)
@@ -157,7 +157,7 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
 
     @contextmanager
     def _database(self, project: AnnotationProject) -> Iterator[Warehouse]:
-        """Give the database; what fails in the block becomes an error that names the connection.
+        """Yield the database; an error in the block becomes an error that names the connection.
 
         :raises LandingMovedError: another transaction has changed the same rows
         :raises AnnotationError: something fails

@@ -1,4 +1,4 @@
-"""What every transfer of annotations has in common: reading a project, and shaping its columns."""
+"""Common parts of all transfers of annotations: reading a project, and shaping its columns."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ PROGRESS_INTERVAL: Final = 30.0
 """Seconds between two lines of progress in the log."""
 
 PLANS: Final = 5
-"""How often a refresh is planned, while other landings of the project are committed."""
+"""How often a refresh is planned at most, if other landings of the project are committed during it."""
 
 _FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "": False, "none": False}
 
@@ -94,43 +94,43 @@ class TransferParameters(ProjectTaskParameters, MediaParameters, PartParameters,
 class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTask):
     """Base of the transfers: reads what has changed in a project since it landed, and lands it in :meth:`land`.
 
-    The unit is the item: the rows of an item that has changed are replaced, those of an item that is gone from the tool
-    are removed. All items are read where nothing has landed yet, where what is asked for has changed, and where a
-    destination cannot say what it has (:meth:`find_landed`).
+    The unit is the item: the rows of a changed item are replaced, and those of an item that is gone from the tool are
+    removed. All items are read if nothing has landed yet, if what the task asks for or the label schema has changed, or
+    if a destination cannot say what it has (:meth:`find_landed`).
 
-    A landing has three steps, which are methods of their own: :meth:`plan`, :meth:`read`, :meth:`land`. Parameters for
-    media are those of :class:`~airflow_annotation.landing.media.MediaTask`, ``items`` is that of
-    :class:`~airflow_annotation.landing.parts.PartTask`; what Airflow is told of a landing is said in
+    A landing has three steps, which are separate methods: :meth:`plan`, :meth:`read`, :meth:`land`. Parameters for
+    media are those of :class:`~airflow_annotation.landing.media.MediaTask`, and ``items`` is that of
+    :class:`~airflow_annotation.landing.parts.PartTask`. For the asset events of a landing, see
     :class:`~airflow_annotation.landing.lineage.LandingTask`.
 
-    :param annotations: ``all`` submissions, the ``latest`` of each item, those marked ``ground_truth``, or for each
-        item one ``consensus`` of all; every item is landed in any case
-    :param consensus: what is asked of a consensus, such as ``min_annotators`` and ``min_agreement``: see
+    :param annotations: which submissions land: ``all``, the ``latest`` of each item, those marked ``ground_truth``, or
+        one ``consensus`` of all for each item; every item lands in any case
+    :param consensus: options of a consensus, such as ``min_annotators`` and ``min_agreement``: see
         :class:`~airflow_annotation.labels.consensus.ConsensusOptions`
-    :param agreement: also land a table ``agreement``, of how far the submissions of each item agree in each field, with
-        the columns of :data:`~airflow_annotation.labels.tables.AGREEMENT`; needs ``annotations="all"``
-    :param coordinates: ``relative`` (0..1 of the media's width and height) or ``pixels``, for ``bbox`` and ``points``;
-        pixels need the size of every item that has such labels
+    :param agreement: also land a table ``agreement``, which says how far the submissions of each item agree in each
+        field, with the columns of :data:`~airflow_annotation.labels.tables.AGREEMENT`; needs ``annotations="all"``
+    :param coordinates: unit of ``bbox`` and ``points``: ``relative`` (0..1 of the media's width and height) or
+        ``pixels``, which needs the size of every item that has such labels
     :param field_mapping: new names of fields, by the name in the label schema or by the type of label, such as
-        ``type:segmentation``; fields may be merged. (templated)
-    :param transform: a function, or the dotted path of one, that is given each batch as it is to land, as
-        :class:`~airflow_annotation.labels.tables.LabelTables`, and returns what lands instead: other classes, labels
-        left out, more in ``items.data``. Columns and items stay as they are, and what tells whether an item has changed
-        (:data:`~airflow_annotation.labels.tables.ITEM_STATES`). Another function lands all items again; after an edit
-        of the function, ``full_refresh`` does
+        ``type:segmentation``; several fields may get the same name. (templated)
+    :param transform: a function, or the dotted path of one. It takes each batch before it lands, as
+        :class:`~airflow_annotation.labels.tables.LabelTables`, and returns what lands instead: other classes, fewer
+        labels, more in ``items.data``. It must not add or remove columns or items, or change what tells whether an item
+        has changed (:data:`~airflow_annotation.labels.tables.ITEM_STATES`). Another function lands all items again;
+        after you edit the function, use ``full_refresh``
     :param include_predictions: also land the models' predictions
     :param annotators: name people by their ``email``, or by the tool's opaque ``id``
-    :param frames: of objects in videos, land the ``keyframes`` that people set, or ``all`` frames in which they are
-        shown, those between interpolated as the tool does
+    :param frames: in which frames objects of videos land: the ``keyframes`` that people set, or ``all`` frames in which
+        they are shown; frames between key frames are interpolated as in the tool
     :param keep_raw: keep the tool's own record of every label in ``labels.raw``
-    :param full_refresh: read all items, whether they have changed or not, and replace all rows. (templated)
-    :param full_refresh_every: read all items when it is this long ago that all were read, for changes that tools show
-        nowhere, such as another e-mail of a person; None never does
-    :param full_listing_every: list the states of all items when it is this long ago that all were listed, for changes
-        that are neither among those that the tool lists as changed nor in its numbers of items and submissions; None
-        lists all only where these numbers are not those that have landed
-    :param on_schema_change: what to do when the project's label schema is not the one that landed: ``evolve`` reads all
-        items and says in the log what has changed, ``fail`` raises an error that says it
+    :param full_refresh: read all items, changed or not, and replace all rows. (templated)
+    :param full_refresh_every: time after which the task reads all items again, 30 days by default, for changes that
+        tools show nowhere, such as another e-mail of a person; None never does
+    :param full_listing_every: time after which the task lists the states of all items again, 1 day by default. This
+        finds changes that the tool neither lists nor shows in its numbers of items and submissions. With None, the task
+        lists all only if these numbers differ from those that have landed
+    :param on_schema_change: what to do if the project's label schema is not the one that landed: ``evolve`` reads all
+        items and logs what has changed, ``fail`` raises an error that says it
     """
 
     template_fields: Sequence[str] = (
@@ -142,10 +142,10 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
     )
 
     has_tables = True
-    """Whether what lands are tables, beside which others can be."""
+    """Whether this transfer lands tables, so that other tables can land beside them."""
 
     keeps_spool = False
-    """Whether :meth:`land` makes the files of the spool its own in a landing of all items."""
+    """Whether :meth:`land` takes over the files of the spool in a landing of all items."""
 
     def __init__(
         self,
@@ -200,28 +200,28 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
     def find_landed(self, project: AnnotationProject) -> Landed | None:  # noqa: ARG002 - what others override
         """Return what has landed of the project; None if nothing has, or if the destination cannot land a refresh.
 
-        What landings need is made first, such as tables and views. Two tasks may do it at once.
+        First makes what landings need, such as tables and views. Two tasks may do it at once.
         """
         return None
 
     @property
     def destination(self) -> str:
-        """Where the labels land, as errors name it."""
+        """Destination of the labels, as errors name it."""
         return "its destination"
 
     @abstractmethod
     def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
-        """Write what was read, all or nothing, and return where it is: ``rows`` by table, and what else helps.
+        """Write all rows that were read, or none, and return where they are: ``rows`` by table, and other facts.
 
-        In one commit, the rows of the items in ``landing.replaced`` (of a full landing: all rows of the project)
-        go, those in the spool come, and what :meth:`find_landed` returns becomes that of this landing, with a version
-        of its own. A landing of no change is committed too. The commit asks :meth:`check_may_follow` whether the
-        landing may take the place of what is there by then; or, unless ``landing.reads_all``, it takes the place of
-        ``landing.landed_version`` only, for which this was asked when the landing was planned.
+        One commit deletes the rows of the items in ``landing.replaced`` (in a full landing: all rows of the project)
+        and adds those in the spool. From then on, :meth:`find_landed` returns this landing, with a new version. A
+        landing without changes is committed too. The commit asks :meth:`check_may_follow` whether the landing may
+        replace what is there by then. Unless ``landing.reads_all``, it may instead replace only
+        ``landing.landed_version``, which was checked when the landing was planned.
 
-        :param landing: what is landed
+        :param landing: the planned landing
         :param spool: the rows that were read
-        :raises LandingMovedError: it is a refresh, and ``landing.landed_version`` is not the last landing any more
+        :raises LandingMovedError: it is a refresh, and ``landing.landed_version`` is no longer the last landing
         """
 
     def execute(self, context: Context) -> LandingResult:
@@ -298,13 +298,13 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         return replace(planned, changed=changed, vanished=vanished, unchanged=unchanged)
 
     def list_states(self, project: AnnotationProject) -> Iterator[pa.RecordBatch]:
-        """Yield the states of the items that are to land, as the tool has them."""
+        """Yield the states of the items that will land, as the tool has them."""
         items = None if (part := self.find_part()) is None else with_queried_keys(part)
         include = self.read_options.include_predictions
         return self.checked(self.hook.list_item_states(project.id, include_predictions=include, items=items))
 
     def check_part(self, landed: Mapping[str, Any]) -> None:
-        """Check that a landing does not take away the items of another part.
+        """Check that a landing does not remove the items of another part.
 
         :param landed: the settings of the last landing
         :raises AnnotationError: it would
@@ -313,12 +313,12 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             check_same_part(landed, self.settings, destination=self.destination)
 
     def check_may_follow(self, landing: LandingPlan, there: Mapping[str, Any] | None) -> None:
-        """Check that a landing may take the place of what has landed by the time of its commit.
+        """Check that a landing may replace what has landed by the time of its commit.
 
-        :param landing: what lands
-        :param there: the last landing of the project, as its row in ``landings``; None where there is none
+        :param landing: the planned landing
+        :param there: the last landing of the project, as its row in ``landings``; None if there is none
         :raises LandingMovedError: the landing is a refresh of another one
-        :raises AnnotationError: it would take away the items of another part
+        :raises AnnotationError: it would remove the items of another part
         """
         if not landing.full and (there is None or there["version"] != landing.landed_version):
             raise LandingMovedError(
@@ -330,9 +330,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
     def read(self, landing: LandingPlan, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
         """Read the items that a plan names into a folder.
 
-        :param landing: with the plan
-        :param folder: of this reading alone
-        :param item_ids: read these only, a part of the plan's
+        :param landing: the landing with the plan
+        :param folder: folder that only this call uses
+        :param item_ids: read only these, a part of the plan's items
         """
         ids = landing.changed if item_ids is None else item_ids
         self._left_out.clear()
@@ -365,17 +365,17 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
 
     @property
     def tables(self) -> dict[str, pa.Schema]:
-        """The columns of the tables that land, by name: the three, and ``agreement`` by choice."""
+        """The columns of the tables that land, by name: the three, and ``agreement`` if it is asked for."""
         return ALL_SCHEMAS if self.agreement else SCHEMAS
 
     @property
     def left_out(self) -> LandingResult:
-        """What was read and does not land, as the task returns it."""
+        """What was read but does not land, as the task returns it."""
         return {"left_out": dict(self._left_out)} if self._left_out else {}
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides which rows a landing has, how they look and which media it has; kept with the landed data."""
+        """The settings that decide which rows and media a landing has and how rows look; kept with the landed data."""
         media = {"include_media": self.include_media, "media_target": self.media_folder()} if self.include_media else {}
         media |= {"exif_orientation": self.exif_orientation} if self.exif_orientation != "keep" else {}
         transform = {"transform": transform_name(self.transform)} if self.transform else {}
@@ -392,12 +392,12 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         }
 
     def _mark_listing(self, project: AnnotationProject, now: datetime) -> Listing | None:
-        """Return a mark of now, as of a listing of all items. A part has none: the tool's numbers are of all items."""
+        """Return a mark of now, for a listing of all items. A part has none: the tool's numbers are of all items."""
         mark = None if self.is_of_part else self.hook.mark_changes(project.id)
         return None if mark is None else Listing(now, mark)
 
     def _plan_changes(self, planned: LandingPlan, landed: Landed) -> LandingPlan | None:
-        """Return a refresh of what the tool lists as changed, or None where all items have to be listed."""
+        """Return a refresh of what the tool lists as changed, or None if all items have to be listed."""
         if planned.listing is None:
             return None
         project, last = planned.project, landed.listing
@@ -435,7 +435,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             return {**report, **landed}
 
     def _measure(self, landing: LandingPlan) -> Callable[[LabelTables], pa.RecordBatch]:
-        """Return what measures how far the submissions of a batch agree, as it is to land."""
+        """Return a function that measures how far the submissions of a batch agree; its rows are ready to land."""
         project, schema = landing.project, landing.label_schema
         meter = AgreementMeter(spans=rating_spans(schema, self.field_mapping))
         landed = LandedProject(project.uri, project.run_key, schema, landing.settings)

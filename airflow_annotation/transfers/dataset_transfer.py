@@ -1,4 +1,4 @@
-"""What the transfers to datasets in buckets have in common."""
+"""Common parts of the transfers to datasets in buckets."""
 
 from __future__ import annotations
 
@@ -62,22 +62,26 @@ class DatasetParameters(TransferParameters, total=False):
 class DatasetTransfer(AnnotationsTransfer):
     """Base of the transfers to datasets: lands versions, in the store that a subclass gives.
 
-    :param dataset_format: the tables as ``parquet``, ``delta`` (Delta tables, for datasets too large to be copied into
-        each new version), ``jsonl`` or ``csv``, or a format to train a model with:
-        ``coco``, ``coco_panoptic``, ``yolo``, ``pascal_voc``, ``semantic_masks``, ``mot``, ``image_folder``,
-        ``webdataset`` or ``lance`` of images, ``conll`` or ``spacy_jsonl`` of texts, ``preferences`` of answers,
-        ``audio_folder`` of sounds, each described in its module in ``airflow_annotation.formats``. Those to train with
-        take the ``latest`` submission of each item and ``all`` frames of videos, unless told otherwise. Formats other
-        than ``parquet`` and ``delta`` keep the rows that they are made of in ``tables`` of each version, in Parquet, so
-        that the next landing reads only what has changed
-    :param dataset_options: what is asked of the format, such as ``classes`` and ``splits``: see
+    :param dataset_format: one of
+
+        - tables: ``parquet``, ``delta`` (Delta tables, for datasets too large to be copied into each new version),
+          ``jsonl`` or ``csv``
+        - a format to train a model with: ``coco``, ``coco_panoptic``, ``yolo``, ``pascal_voc``, ``semantic_masks``,
+          ``mot``, ``image_folder``, ``webdataset`` or ``lance`` of images, ``conll`` or ``spacy_jsonl`` of texts,
+          ``preferences`` of answers, ``audio_folder`` of sounds. Each is described in its module in
+          ``airflow_annotation.formats``
+
+        By default, formats to train with take the ``latest`` submission of each item and ``all`` frames of videos.
+        Formats other than ``parquet`` and ``delta`` also keep their source rows in ``tables`` of each version, in
+        Parquet, so that the next landing reads only what has changed
+    :param dataset_options: options of the format, such as ``classes`` and ``splits``: see
         :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
         (templated)
-    :param keep_versions: how many versions to keep, the new one among them
-    :param purge_versions: keep no older version that has items which are gone from the tool, or that names people by
-        another kind of name than ``annotators`` says. Without it, they go as ``keep_versions`` says
-    :param replace_project: take the place of a dataset of another project or in another format in the target, which is
-        an error otherwise
+    :param keep_versions: number of versions to keep, including the new one
+    :param purge_versions: delete all older versions that have items which are gone from the tool, or that name people
+        in another way than ``annotators`` says. Without it, ``keep_versions`` decides when such versions are deleted
+    :param replace_project: replace a dataset of another project or in another format in the target, which is an error
+        otherwise
     """
 
     template_fields: Sequence[str] = (*AnnotationsTransfer.template_fields, "dataset_options")
@@ -116,7 +120,7 @@ class DatasetTransfer(AnnotationsTransfer):
 
     @property
     def needs_all_frames(self) -> bool:
-        """Whether the dataset has the frames of videos that no label is on, too."""
+        """Whether the dataset also has the frames of videos without labels."""
         return has_all_frames(self.dataset_format)
 
     @abstractmethod
@@ -124,7 +128,7 @@ class DatasetTransfer(AnnotationsTransfer):
         """Return the dataset's folder."""
 
     def find_landed(self, project: AnnotationProject) -> Landed | None:
-        """Return the current version, if it is one that a refresh can follow. Checks first that it may land there."""
+        """Return the current version, if a refresh can follow it. Checks first that the landing may write there."""
         store = self.store()
         current = find_current(store)
         if not self.replace_project:
@@ -153,7 +157,7 @@ class DatasetTransfer(AnnotationsTransfer):
         return landed_of(facts, read_states)
 
     def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
-        """Write a version of the dataset and make it the current one; where nothing has changed, the version stays."""
+        """Write a version of the dataset and make it the current one; if nothing has changed, the version stays."""
         store = self.store()
         new = self._new_version(store, landing, spool)
 
@@ -230,7 +234,7 @@ class DatasetTransfer(AnnotationsTransfer):
 
 
 def check_versions(dataset_format: str, dataset_options: Any, keep_versions: int, include_media: str | None) -> None:
-    """Check what a dataset is asked for when the DAG is parsed, but for what is known only when the task runs.
+    """Check the arguments of a dataset when the DAG is parsed, except what is known only when the task runs.
 
     :raises ValueError: it cannot keep so many versions, or has no place for such media
     :raises AnnotationError: it cannot be done; the message names what cannot
@@ -245,7 +249,7 @@ def check_versions(dataset_format: str, dataset_options: Any, keep_versions: int
 def check_uri(target: Any) -> None:
     """Check a dataset's folder when the DAG is parsed, if it is known then.
 
-    :raises AnnotationError: it cannot be one
+    :raises AnnotationError: it is not a valid folder
     """
     if isinstance(target, str) and not is_templated(target):
         check_target(target)

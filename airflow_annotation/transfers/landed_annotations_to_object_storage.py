@@ -1,4 +1,4 @@
-"""Annotations that have landed before to a dataset in any object store, without asking the labeling tool again."""
+"""Landed annotations to a dataset in any object store, without reading the labeling tool again."""
 
 from __future__ import annotations
 
@@ -33,32 +33,33 @@ if TYPE_CHECKING:
 class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
     """Make a dataset to train a model with from annotations that have landed, in a bucket or in SQL tables.
 
-    One landing can be converted many times: into other formats, classes or splits. It is read as it is when the task
-    runs, and has what was landed: only its submissions, and only the fields as they were named there. Landings of
-    videos must have been made with ``frames="all"``. Parameters for media are those of
-    :class:`~airflow_annotation.landing.media.MediaTask`. What it tells Airflow is said in
+    One landing can be converted many times: into other formats, classes or splits. The task reads the landing as it is
+    at that moment. The dataset has only the submissions that landed, and only the fields, under the names that they
+    landed with. Landings of videos must have been made with ``frames="all"``. Parameters for media are those of
+    :class:`~airflow_annotation.landing.media.MediaTask`. For the asset events of the task, see
     :class:`~airflow_annotation.landing.lineage.LandingTask`.
 
     Returns the project's URI, ``target``, the current ``version`` and its ``path``, ``rows`` (``images`` and
     ``objects``, or ``examples`` and ``labels``), ``label_schema_digest`` and ``seconds``.
 
-    :param source: the landed dataset, a URI or an absolute path, or what ``AnnotationsToObjectStorageOperator`` or
-        ``AnnotationsToSqlOperator`` returned. (templated)
-    :param source_conn_id: connection of the source's object store, where its URI names none. (templated)
+    :param source: the landed dataset, a URI or an absolute path, or the output of
+        ``AnnotationsToObjectStorageOperator`` or ``AnnotationsToSqlOperator``. (templated)
+    :param source_conn_id: connection of the source's object store, if its URI names none. (templated)
     :param sql_conn_id: instead of ``source``, connection of the database with the landed tables. (templated)
-    :param table_prefix: of the names of these tables. (templated)
-    :param schema: the database's schema that they are in. (templated)
-    :param source_project: the URI of the project to take, where the tables have several. (templated)
+    :param table_prefix: prefix of the names of these tables. (templated)
+    :param schema: schema of the database that has these tables. (templated)
+    :param source_project: the URI of the project to take, if the tables have several. (templated)
     :param target: folder of the dataset, as for
         :class:`~airflow_annotation.transfers.annotations_to_object_storage.AnnotationsToObjectStorageOperator`.
         (templated)
-    :param object_storage_conn_id: connection of the target's object store, where the URI names none. (templated)
+    :param object_storage_conn_id: connection of the target's object store, if the URI names none. (templated)
     :param dataset_format: ``jsonl``, ``csv``, or one of ``airflow_annotation.formats.registry.FORMATS``
-    :param dataset_options: what is asked of the format, such as ``classes``, ``splits`` and ``annotations``: see
+    :param dataset_options: options of the format, such as ``classes``, ``splits`` and ``annotations``: see
         :class:`~airflow_annotation.formats.dataset_options.DatasetOptions` and the options in the format's own module.
         (templated)
-    :param keep_versions: how many versions to keep, the new one among them
-    :param replace_project: take the place of a dataset of another project or in another format in ``target``
+    :param keep_versions: number of versions to keep, including the new one
+    :param replace_project: replace a dataset of another project or in another format in ``target``, which is an error
+        otherwise
     """
 
     template_fields: Sequence[str] = (
@@ -134,7 +135,7 @@ class LandedAnnotationsToObjectStorageOperator(MediaTask, LandingTask):
 
     @property
     def needs_all_frames(self) -> bool:
-        """Whether the dataset has the frames of videos that no label is on, too."""
+        """Whether the dataset also has the frames of videos without labels."""
         return has_all_frames(self.dataset_format)
 
     def media_folder(self) -> str:

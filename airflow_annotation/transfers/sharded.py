@@ -1,4 +1,4 @@
-"""Landings of very large projects, read by as many workers as there are: a task plans, mapped tasks read, one lands."""
+"""Landings of very large projects, read by many workers: one task plans, mapped tasks read, one task lands."""
 
 from __future__ import annotations
 
@@ -50,25 +50,27 @@ def land_in_shards(
             AnnotationsToSqlOperator, group_id="labels", staging="gs://my-bucket/staging", sql_conn_id="warehouse"
         )
 
-    The task ``plan`` finds out which items to read, the mapped task ``read`` reads them, a shard each, and
-    ``land`` lands all of them in one commit and returns what the single task would. A shard that is tried again takes
-    the place of its earlier try. Items that come into the project after it was planned land the next time. If another
-    landing of the project is committed before it, ``land`` plans again and reads what has changed since by itself.
+    The task ``plan`` finds out which items to read. The mapped task ``read`` reads them, a shard each. The task
+    ``land`` lands all shards in one commit and returns the same as the single task. A retried shard replaces its
+    earlier try. Items that are added to the project after the plan land the next time. If another landing of the
+    project is committed first, ``land`` plans again and reads what has changed since, without other workers.
 
-    Ids of items and rows go through the folder ``staging``, nothing large through XCom. ``land`` removes what is in
-    there; what a run leaves that failed is removed when it is planned again, or by another planning after a week.
+    Ids of items and rows go through the folder ``staging``, and nothing large goes through XCom. ``land`` removes its
+    files there. The files of a failed run are removed when that run is planned again, or by another run's plan after a
+    week.
 
-    The group cannot be in a mapped task group, whose tasks Airflow does not map again.
+    The group cannot be in a mapped task group, because Airflow cannot map tasks again there.
 
     :param operator_class: the transfer, such as :class:`AnnotationsToSqlOperator`
     :param group_id: id of the group
-    :param staging: URI of a folder that all workers reach, which may be that of other groups as well. (templated)
-    :param staging_conn_id: connection of its object store, where the URI names none. (templated)
-    :param shard_items: items of a shard; more, where there would be more shards than Airflow's ``max_map_length``
-    :param shard_arguments: of the mapped tasks alone, such as ``max_active_tis_per_dagrun``, which limits how many read
-        at once, ``pool`` or ``executor``
-    :param arguments: of the transfer, and of all three tasks: ``retries``, ``annotation_conn_id``, …; ``trigger_rule``
-        is of the first task alone, ``outlets`` of the last
+    :param staging: URI of a folder that all workers reach; several groups may use the same folder. (templated)
+    :param staging_conn_id: connection of its object store, if the URI names none. (templated)
+    :param shard_items: number of items in a shard; it is increased if there would be more shards than Airflow's
+        ``max_map_length``
+    :param shard_arguments: arguments of only the mapped tasks, such as ``max_active_tis_per_dagrun``, which limits how
+        many read at once, ``pool`` or ``executor``
+    :param arguments: arguments of the transfer, and of all three tasks: ``retries``, ``annotation_conn_id``, …; only
+        the first task gets ``trigger_rule``, only the last gets ``outlets``
     :raises ValueError: an argument is wrong; the message names it, and the group or the task
     """
     with parsing(group_id, what="Task group"):
@@ -123,7 +125,7 @@ class _StagedTask(AnnotationsTransfer):
         self.staging_conn_id = staging_conn_id
 
     def read_staged(self) -> LandingPlan:
-        """Read what will land.
+        """Read the plan of the landing.
 
         :raises AnnotationError: it was planned for other settings than the task has
         """
@@ -185,7 +187,7 @@ class _ReadTask(_StagedTask):
         self.shard = shard
 
     def execute(self, context: Context) -> Any:
-        """Read the shard, and return its folder, rows by table, and what media were written."""
+        """Read the shard, and return its folder, its rows by table, and which media were written."""
         with storage_errors(f"The reading of shard {self.shard} into {self.staged} ({self.in_errors})"):
             return self._read_shard(context)
 
@@ -240,11 +242,11 @@ class _LandTask(_StagedTask):
         return landed
 
     def plan(self, project: AnnotationProject) -> LandingPlan:
-        """Return the staged landing; a new one, if it cannot be applied any more."""
+        """Return the staged landing, or a new one if the staged one can no longer be applied."""
         return self._landing or super().plan(project)
 
     def read(self, landing: LandingPlan, folder: ObjectStoragePath, item_ids: pa.Array | None = None) -> Spool:
-        """Return what the shards have read, if it is of this landing."""
+        """Return what the shards have read, if it belongs to this landing."""
         if landing is not self._landing:
             self._reports = ()
             return super().read(landing, folder, item_ids)
