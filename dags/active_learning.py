@@ -1,11 +1,11 @@
-"""Label what a model is least sure of, a round a day, until it says what people say.
+"""Label the items that a model is least sure of, one round a day, until people agree with the model.
 
-Each DAG run is a round: train on the labels that have landed, stop if people agreed with the model of the round
-before, else upload the items that the new model is least sure of, wait for people, and land what they said. All rounds
+Each DAG run is a round. It stops if people agreed with the last round's model. Otherwise, it trains a new model on the
+landed labels, uploads the items that this model is least sure of, waits for people, and lands their labels. All rounds
 share one project and one dataset. The first round takes a random sample.
 
 The items here are scikit-learn's handwritten digits (``pip install scikit-learn``), and the model is a logistic
-regression; put your own in their place. Needs the connection ``annotation_default`` to Label Studio.
+regression. Replace them with your own. Needs the connection ``annotation_default`` to Label Studio.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLASSES = [str(digit) for digit in range(10)]
 
 @task
 def write_digits(folder: str, count: int | str) -> list[str]:
-    """Write images of digits, 8 x 8 pixels made larger for people, and return their paths: all that may be labeled."""
+    """Write images of digits (8 x 8 pixels, enlarged for people) and return their paths: the pool of items."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -44,14 +44,14 @@ def write_digits(folder: str, count: int | str) -> list[str]:
 
 @task
 def choose(pool: Any, dataset: str, items: int | str, enough: float | str) -> dict[str, Any]:
-    """Return this round's items, what the model thinks that they are, and which round it is.
+    """Return this round's items, the model's predictions for them, and the name of the round.
 
-    The task is skipped, and the rest of the DAG run with it, if people agreed with the last round's model.
+    If people agreed with the last round's model, the task and the rest of the DAG run are skipped.
 
-    :param pool: all items that may be labeled
+    :param pool: all items that people may label
     :param dataset: where labels land
-    :param items: how many are chosen
-    :param enough: the share of the last round's items on which people have to agree with the model
+    :param items: number of items to choose
+    :param enough: the share of the last round's items on which people must agree with the model, 0 to 1
     """
     from airflow.sdk.exceptions import AirflowSkipException
 
@@ -92,12 +92,12 @@ def choose(pool: Any, dataset: str, items: int | str, enough: float | str) -> di
 
 
 def item_of(path: str) -> dict[str, str]:
-    """Return an image as an item that goes by its name, wherever its folder is."""
+    """Return an image as an item. Its key is the file name, so it does not depend on the folder."""
     return {"media": path, "item_key": Path(path).name}
 
 
 def read_answers(dataset: str) -> tuple[dict[str, str], dict[str, tuple[str, str]]]:
-    """Return what people said of each item, and of what models said the last: the model's version, and the class."""
+    """Return people's class for each item, and the last prediction for each item: the model's version and the class."""
     from airflow_annotation.formats.parquet import read_dataset
 
     if not ObjectStoragePath(dataset).exists():  # nothing has landed yet
@@ -124,7 +124,7 @@ def read_pixels(paths: list[str]) -> Any:
 
 
 def train(paths: dict[str, str], answers: dict[str, str]) -> Any:
-    """Return a model that has learned what people said."""
+    """Return a model trained on people's answers."""
     from sklearn.linear_model import LogisticRegression
 
     keys = sorted(answers)

@@ -1,4 +1,4 @@
-"""Have people draw boxes in photos, and land what they drew as a Parquet dataset and as SQL tables.
+"""Let people draw boxes in photos, and land these labels as a Parquet dataset and as SQL tables.
 
 Needs two connections: ``annotation_default`` to Label Studio or Labelbox, and ``annotations_db`` to a database.
 """

@@ -1,7 +1,7 @@
-"""Have people label photos, and ask a person in Airflow whether the labels may go into the database that others query.
+"""Let people label photos, and ask a person in Airflow if the labels may go into the database that others query.
 
-The labels land in a dataset first, where the person can look at them; the question says what is in it. After a "Reject"
-the database stays as it is.
+The labels first land in a dataset, where the person can look at them. The question says what is in the dataset. After a
+"Reject", the database does not change.
 
 Needs the connections ``annotation_default`` to Label Studio or Labelbox and ``annotations_db`` to a database.
 """

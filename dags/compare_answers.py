@@ -1,7 +1,7 @@
-"""Have people choose the better of two answers of a language model, and land a dataset to train it with by DPO.
+"""Let people choose the better of two answers of a language model, and land a dataset for training it with DPO.
 
-Answers are rows of JSON Lines with the columns ``item_key``, ``prompt``, ``left`` and ``right``; a query does as well
-(``sql=``). People also rate how hard each prompt is, which is a column of the dataset.
+Answers are rows of JSON Lines with the columns ``item_key``, ``prompt``, ``left`` and ``right``. They can also come
+from a query (``sql=``). People also rate the difficulty of each prompt. This rating is a column of the dataset.
 
 Needs the connection ``annotation_default`` to Label Studio.
 """

@@ -1,7 +1,7 @@
-"""Have three people label each photo, land one answer made of theirs, and list the photos on which they disagree.
+"""Let three people label each photo, land one answer merged from theirs, and list the photos on which they disagree.
 
-What falls short of the agreement that is asked for is not in the consensus. It lands by itself with all submissions,
-for somebody who settles it.
+Photos with less agreement than ``min_agreement`` have no submission in the consensus. They land separately with all
+their submissions, for somebody who decides.
 
 Needs the connection ``annotation_default`` to Label Studio or Labelbox.
 """
@@ -22,7 +22,7 @@ from airflow_annotation.transfers.annotations_to_object_storage import Annotatio
 
 @task
 def list_disagreements(landing: dict[str, Any]) -> list[str]:
-    """Return the keys of the items of which no consensus has landed."""
+    """Return the keys of the items for which no consensus has landed."""
     from airflow_annotation.formats.parquet import read_dataset
 
     tables = read_dataset(landing["target"], landing["version"])
@@ -57,7 +57,7 @@ with DAG(
         task_id="consensus_to_dataset",
         target="{{ params.dataset }}/{{ run_id }}/consensus",
         annotations="consensus",
-        # Where two of three agree, the mean over the three pairs of people is a third.
+        # If only two of three people agree, their mean agreement over the three pairs of people is 1/3.
         consensus={"min_annotators": 3, "min_agreement": 0.3},
     )
     disagreements = list_disagreements(consensus.output)  # type: ignore[arg-type] # an XComArg

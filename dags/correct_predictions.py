@@ -1,8 +1,8 @@
-"""Have people correct what a model found, and land what they made of it and how far the model was off.
+"""Let people correct a model's predictions, land the corrected labels, and count what people changed.
 
 Needs the connection ``annotation_default`` to Label Studio or Labelbox. The model here finds what stands out from a
-photo's background; put your own in its place. Labelbox does not export the predictions that people start from, so that
-there all boxes count as added.
+photo's background. Replace it with your own. Labelbox does not export the predictions that people start from, so in
+Labelbox all boxes count as added.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from airflow_annotation.transfers.annotations_to_object_storage import Annotatio
 
 
 def find_subjects(params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield a box in each photo around what differs most from the photo's median color."""
+    """Yield one box for each photo, around the part that differs most from the photo's median color."""
     import numpy as np
     from PIL import Image
 

@@ -1,6 +1,6 @@
-"""Have people mark names in texts and say how each text feels, and land that in SQL and as a dataset for NER.
+"""Let people mark names in texts and choose each text's sentiment. Land the labels in SQL and as a dataset for NER.
 
-Texts are rows of a CSV with the columns ``item_key`` and ``text``. The dataset is made from the SQL tables.
+Texts are rows of a CSV file with the columns ``item_key`` and ``text``. The dataset is made from the SQL tables.
 
 Needs two connections: ``annotation_default`` to Label Studio or Labelbox, and ``annotations_db`` to a database.
 """
@@ -52,7 +52,7 @@ with DAG(
         target="{{ params.dataset }}/{{ run_id }}",
         dataset_format="conll",
         dataset_options={"label_fields": ["entities"]},
-        include_media="files",  # where the texts are in Labelbox; Label Studio has them in the tables
+        include_media="files",  # the texts of Labelbox; those of Label Studio are in the tables
     )
 
     create >> upload >> wait >> tables >> dataset

@@ -1,6 +1,7 @@
-"""Take a frame a second out of each video of a folder, have people draw boxes in them, land what they drew, and train.
+"""Extract one frame a second from each video of a folder, let people draw boxes in them, land the labels, and train.
 
-The labels land as tables, and from there, with the frames, as a YOLO dataset, on whose asset a second DAG is scheduled.
+The labels land as tables. From the tables and the frames, a YOLO dataset is made. A second DAG is scheduled on the
+asset of this dataset.
 
 Needs the connection ``annotation_default`` to Label Studio or Labelbox, and videos in the folder that the param
 ``videos`` names: on disk, or in any bucket (``s3://aws_default@bucket/videos``).
@@ -25,14 +26,14 @@ YOLO = Asset("yolo_of_video_frames")
 
 @task
 def list_videos(folder: str) -> list[str]:
-    """Return the videos of a folder; there is a task for each of them from here on."""
+    """Return the videos of a folder. The next tasks are mapped over them, one for each video."""
     from airflow_annotation.media.listing import list_media
 
     return [item.media for item in list_media(folder) if item.media_type == "video"]
 
 
 def frame_images(extracted: dict[str, Any]) -> Any:
-    """Return the frames of one video as media: rows with the file, the item key, and which frame of which video."""
+    """Return the frames of one video as media: rows with the file, the item key, the video and the frame number."""
     from airflow_annotation.media.frame_folder import read_frames_table
 
     return read_frames_table(extracted["table"])
@@ -40,9 +41,9 @@ def frame_images(extracted: dict[str, Any]) -> Any:
 
 @task
 def seconds_with_labels(dataset: str, extracted: Any) -> dict[str, list[float]]:
-    """Return the seconds of each video at which there is something to see.
+    """Return for each video the times of its frames that have labels, in seconds.
 
-    :param extracted: what was extracted of each video
+    :param extracted: the return value of the extraction of each video
     """
     import pyarrow as pa
 
@@ -107,7 +108,7 @@ with DAG(
 
 @task
 def train(triggering_asset_events: Any = None) -> dict[str, Any]:
-    """Stand for a training with YOLO, and return what it would have been given."""
+    """Take the place of a training with YOLO, and return what the training would get."""
     from airflow.sdk import ObjectStoragePath
 
     landing = triggering_asset_events[YOLO][-1].extra

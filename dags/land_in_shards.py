@@ -1,7 +1,7 @@
-"""Land a very large project every night: many workers read what has changed, and one commit lands it.
+"""Land a very large project: many workers read what has changed, and one commit lands it.
 
-Needs two connections: ``annotation_default`` to Label Studio or Labelbox, and ``annotations_db`` to a database. The
-project may be one that people made by hand; run it with its id in ``project``.
+Needs two connections: ``annotation_default`` to Label Studio or Labelbox, and ``annotations_db`` to a database. Run the
+DAG with the project's id in the param ``project``. People may also have made this project by hand.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ with DAG(
         group_id="labels_to_sql",
         staging="{{ params.staging }}",
         shard_items=1000,
-        shard_arguments={"max_active_tis_per_dagrun": 4},  # how many may ask the labeling tool at once
+        shard_arguments={"max_active_tis_per_dagrun": 4},  # workers that may read from the labeling tool at once
         project="{{ params.project }}",
         sql_conn_id="annotations_db",
     )

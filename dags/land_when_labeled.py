@@ -1,7 +1,7 @@
-"""Land the labels of a project whenever all of it is labeled, without any DAG run that waits for it.
+"""Land the labels of a project whenever all its items are labeled, without a DAG run that waits.
 
-A watcher in the triggerer looks at the project of the run ``street_scenes``. Another DAG or a person may make it, and
-it may grow: each time that people are done with all that is in it, this DAG runs.
+A watcher in the triggerer watches the project of the run ``street_scenes``. Another DAG or a person makes this project,
+and it may grow. Each time when people have labeled or skipped all its items, this DAG runs.
 
 Needs the connection ``annotation_default`` to Label Studio or Labelbox. The labels land in the folder that the Airflow
 variable ``labels_folder`` names.

@@ -1,10 +1,10 @@
-"""Give a project that goes on for years the new photos of a folder, and land each night what has changed in it.
+"""Each night, upload the new photos of a folder to one long-lived project, and land what has changed in it.
 
-Nothing waits: what people have labeled by then lands, the rest another night. Photos that the project has are skipped,
-and only the items that have changed since the last landing are read.
+No task waits for people. Labels that exist by then land, and later labels land on another night. The upload skips
+photos that the project already has. The landing reads only the items that have changed since the last landing.
 
-Needs the connections ``annotation_default`` to Label Studio or Labelbox and ``annotations_db`` to a database. It is
-paused until somebody has looked at its params.
+Needs the connections ``annotation_default`` to Label Studio or Labelbox and ``annotations_db`` to a database. The DAG
+is paused at first: check its params before you turn it on.
 """
 
 from __future__ import annotations

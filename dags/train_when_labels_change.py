@@ -1,7 +1,7 @@
-"""Train on what ``refresh_nightly`` has landed, as soon as it has landed something new.
+"""Train on the labels that ``refresh_nightly`` lands, as soon as a landing has something new.
 
-The event of the landing says where the dataset is, which version of it is the new one, and how much has changed. The
-training reads that version, whatever lands in the meantime.
+The event of the landing says where the dataset is, which version is new, and how much has changed. The training reads
+exactly this version, even if other versions land at the same time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LABELS = Asset("nightly_labels")
 
 @task.short_circuit
 def has_changed(triggering_asset_events: Any = None) -> bool:
-    """Let nights pass in which nobody labeled anything."""
+    """Return whether the landings have anything new. If not, the training is skipped."""
     return any(
         event.extra["full"] or event.extra["changed_items"] or event.extra["removed_items"]
         for event in triggering_asset_events[LABELS]
@@ -24,7 +24,7 @@ def has_changed(triggering_asset_events: Any = None) -> bool:
 
 @task
 def train(triggering_asset_events: Any = None) -> dict[str, Any]:
-    """Stand for a training, and return what it would have been done with."""
+    """Take the place of a training, and return what the training would get."""
     from airflow_annotation.formats.parquet import read_dataset
 
     landing = triggering_asset_events[LABELS][-1].extra

@@ -1,6 +1,6 @@
-"""Have people write down what is said in sounds, and land an audio folder that Hugging Face's ``datasets`` reads.
+"""Let people transcribe sounds, and land an audio folder that Hugging Face's ``datasets`` reads.
 
-The sounds here are Morse code, so that anybody can check the transcripts.
+The sounds here are Morse code, so anybody can check the transcripts.
 
 Needs the connection ``annotation_default`` to Label Studio or Labelbox.
 """
