@@ -53,9 +53,9 @@ __all__ = [
 
 
 class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
-    """What operators, sensors and transfers ask of a labeling tool.
+    """The requests of operators, sensors and transfers to a labeling tool.
 
-    Use :meth:`for_connection` to get the hook of whichever tool a connection names.
+    Use :meth:`for_connection` to get the hook of the tool that a connection names.
 
     Every method raises :class:`~airflow_annotation.exceptions.AnnotationArgumentError` when labels or a label schema
     are not as they must be, :class:`~airflow_annotation.exceptions.AnnotationConnectionError` when the tool cannot be
@@ -64,11 +64,11 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
     """
 
     attempts: int = 5
-    """How often a failed request is repeated at most; set it before the first one."""
+    """Largest number of times that a failed request is repeated; set it before the first request."""
 
     @cached_property
     def connection(self) -> Connection:
-        """The hook's connection. Set it where a process reads connections otherwise than tasks do."""
+        """The hook's connection. Set it in a process that reads connections in another way than tasks do."""
         name: str = type(self).conn_name_attr  # type: ignore[attr-defined]  # Airflow's, of each hook
         return self.get_connection(getattr(self, name))
 
@@ -76,7 +76,7 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
     def for_connection(cls, conn_id: str) -> AnnotationHook:
         """Return the hook of the tool that the connection's type names.
 
-        :raises AnnotationError: the connection is of a type that is no labeling tool
+        :raises AnnotationError: the connection's type is not that of a labeling tool
         """
         hook = BaseHook.get_hook(conn_id)
         if not isinstance(hook, AnnotationHook):
@@ -88,7 +88,7 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
 
     @abstractmethod
     def test_connection(self) -> tuple[bool, str]:
-        """Say which server and user the connection reaches, or what is wrong with it."""
+        """Return whether the connection works, and which server and user it reaches, or what is wrong with it."""
 
     # Projects and runs
 
@@ -113,18 +113,19 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
         Exactly one of ``label_schema``, ``label_config`` (the tool's own: XML, ontology id) and ``copy_from`` (a
         project's id) says what to label.
 
-        :param media_type: the kind of media that the items are of; None for what the label schema settles, else images
-        :param frame_rate: of videos, frames per second, for tools whose player does not know each file's own
-        :param columns: of time series, the column of the time and those of the values
+        :param media_type: the items' kind of media; with None what the label schema requires, else images
+        :param frame_rate: frame rate of videos, in frames per second, for tools whose player does not know the rate of
+            each file
+        :param columns: columns of time series: the column of the time, then those of the values
         """
 
     @abstractmethod
     def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
-        """Yield the projects that belong to a run whose key starts with ``prefix``."""
+        """Yield the projects of the runs whose key starts with ``prefix``."""
 
     @abstractmethod
     def list_all_projects(self) -> Iterator[AnnotationProject]:
-        """Yield all projects of the connection, also those that belong to no run."""
+        """Yield all projects of the connection, including those without a run."""
 
     @abstractmethod
     def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
@@ -132,11 +133,11 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
 
     @abstractmethod
     def forget_run(self, run_key: str) -> AnnotationProject:
-        """Delete only the record of a run. Its project stays, and belongs to no run any more."""
+        """Delete only the record of a run. Its project stays, and no longer belongs to a run."""
 
     @abstractmethod
     def delete_project(self, project_id: str) -> bool:
-        """Delete a project with all that is in it. Return False if it was gone already."""
+        """Delete a project and all its content. Return False if it was gone already."""
 
     def delete_run(self, run_key: str) -> bool:
         """Delete the project of a run. Return False if there is none."""
@@ -147,7 +148,7 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
 
     @abstractmethod
     def get_media_types(self, project_id: str) -> tuple[str, ...]:
-        """Return the kinds of media that a project's items can be of."""
+        """Return the kinds of media that a project's items can have."""
 
     @abstractmethod
     def upload_items(
@@ -162,11 +163,12 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
     ) -> UploadReport:
         """Create an item in the project for each media item that it does not have yet, by ``item_key``.
 
-        Streams: ``items`` may be a generator of millions. An item that cannot be uploaded is reported, and does not
-        keep the others from going in.
+        Streams: ``items`` may be a generator of millions. If an item cannot be uploaded, it is reported, and the others
+        are still uploaded.
 
-        :param overlap: how many people label each item; None for what the project says
-        :param upload_settings: the tool's own, for example a batch's name and priority; unknown ones are an error
+        :param overlap: number of people who label each item; with None, what the project says
+        :param upload_settings: the tool's own settings, for example a batch's name and priority; an unknown setting is
+            an error
         """
 
     # Labels in
@@ -184,14 +186,15 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
     ) -> UploadReport:
         """Give the project's items labels to start from, each item once for a ``model_version``.
 
-        Streams: ``submissions`` may be a generator of millions, with those of an item one after the other. An item
-        whose labels cannot be written is reported, and does not keep the others from going in.
+        Streams: ``submissions`` may be a generator of millions; the submissions of an item follow each other. If the
+        labels of an item cannot be written, the item is reported, and the others still get theirs.
 
         :param project_id: the project
-        :param submissions: what a model or somebody else says of the items, matched by ``item_key``
-        :param model_version: what made the labels; an item that has labels of this version is not given them again
+        :param submissions: labels of the items by a model or a person, matched by ``item_key``
+        :param model_version: version of the model that made the labels; an item that has labels of this version already
+            is skipped
         :param mode: ``predictions`` are shown to people to start from; ``annotations`` count as people's own work
-        :param on_existing: whether to ``skip`` items that have labels of this version, or to ``replace`` all that the
-            project has of it; only predictions can be replaced, since people may have edited annotations
+        :param on_existing: ``skip`` items that have labels of this version, or ``replace`` all labels of it in the
+            project. Only predictions can be replaced, since people may have edited annotations
         :param coordinates: whether ``bbox`` and ``points`` are ``relative``, or in ``pixels`` of the media
         """

@@ -1,4 +1,4 @@
-"""Parts of what a tool does, for those that ask for one of them. A hook has them all."""
+"""Parts of a labeling tool's features, for code that needs only one of them. A hook has them all."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _RAISE_LABEL_ERRORS: Final = frozenset(
 class ItemChanges(NamedTuple):
     """What a tool says has changed in a project.
 
-    :param states: of the items that may have changed, batches with the columns of
+    :param states: states of the items that may have changed, batches with the columns of
         :data:`~airflow_annotation.labels.tables.ITEM_STATES`
-    :param counts: what the tool has by now, of all items: how many ``items``, how many of a status (``labeled``) or of
-        several together (``unlabeled|partial``), and the sums of ``annotation_count`` and ``prediction_count``; what
-        the tool can say of these
+    :param counts: counts of all items that the tool has by now: how many ``items``, how many of a status (``labeled``)
+        or of several together (``unlabeled|partial``), and the sums of ``annotation_count`` and ``prediction_count``;
+        only those that the tool can tell
     """
 
     states: Sequence[pa.RecordBatch]
@@ -68,17 +68,18 @@ class Projects(ABC):
 
     @abstractmethod
     def project_uri(self, project_id: str) -> str:
-        """Return the asset URI of the project with this id, without asking the tool whether there is one."""
+        """Return the asset URI of the project with this id, without asking the tool whether it exists."""
 
     @abstractmethod
     def find_project(self, run_key: str) -> AnnotationProject | None:
         """Return the run's project, or None.
 
-        Of several, one whose title names the run comes before one whose title does not, and then the oldest.
+        If there are several, a project whose title names the run comes before one whose title does not, then the oldest
+        first.
         """
 
     def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
-        """Return the projects of those of the runs that have one, by key, as :meth:`find_project` finds them."""
+        """Return the projects of the runs that have one, by key, as :meth:`find_project` finds them."""
         return {run_key: found for run_key in run_keys if (found := self.find_project(run_key)) is not None}
 
     def resolve_project(
@@ -87,7 +88,7 @@ class Projects(ABC):
         """Return the project that an operator's arguments name.
 
         :param project: an id, or what ``CreateAnnotationProjectOperator`` returned
-        :param run_keys: where ``project`` is not given: keys of runs; the first that has a project is the one
+        :param run_keys: keys of runs, if ``project`` is not given; the first run that has a project counts
         """
         if project is not None and project != "":
             return self.get_project(project_id_of(project))
@@ -99,24 +100,24 @@ class Projects(ABC):
 
 
 class Progress(ABC):
-    """Says how far projects are."""
+    """Tells the progress of projects."""
 
     projects_a_request: ClassVar[int] = 1
     """How many projects :meth:`aget_progress_of` asks about in one request."""
 
     pace: RequestPace | None = None
-    """How many requests a minute go out; set it before the first one."""
+    """Limit of requests per minute; set it before the first request."""
 
     polls_per_minute: float = 60.0
-    """How many requests a minute waiting in a triggerer may cost: the connection's extra field of that name."""
+    """Requests per minute that waiting in a triggerer may cost: the connection's extra field of that name."""
 
     @abstractmethod
     def get_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:
-        """Ask how far the labeling is, in one small request.
+        """Ask for the progress of the labeling, in one small request.
 
         :param project_id: the project
-        :param min_annotations: count the items with this many submissions or more as completed, instead of those that
-            the tool counts as finished. Skips are no submissions. It costs more, as the tool's hook says.
+        :param min_annotations: count the items with at least this many submissions as completed, instead of the tool's
+            own count of finished items. Skips do not count. It costs more, as the tool's hook says.
         """
 
     @abstractmethod
@@ -126,9 +127,10 @@ class Progress(ABC):
     async def aget_progress_of(
         self, project_ids: Collection[str]
     ) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
-        """Ask for several projects, :attr:`projects_a_request` of them in one; none that is missing fails the others.
+        """Ask for several projects, :attr:`projects_a_request` of them per request.
 
-        ``skipped`` may be more than :meth:`get_progress` counts, where exact numbers would cost a request a project.
+        A missing project does not fail the others. ``skipped`` may be more than :meth:`get_progress` counts, if exact
+        numbers would cost a request per project.
         """
         answers: dict[str, AnnotationProgress | AnnotationProjectNotFoundError] = {}
         for project_id in project_ids:
@@ -140,7 +142,7 @@ class Progress(ABC):
 
 
 class Queue(ABC):
-    """Says what people label next, and who."""
+    """Decides what people label next, and who labels it."""
 
     @abstractmethod
     def requeue_items(
@@ -153,14 +155,14 @@ class Queue(ABC):
     ) -> RequeueReport:
         """Put items back to be labeled, and clear their skips. No label that somebody made is lost.
 
-        Items that wait for people already stay as they are. Asked again by the same request, items that it has put
-        back stay as they are, whatever people have done with them since.
+        Items that wait for people already stay as they are. A repeated call with the same ``request`` leaves the items
+        that it has put back as they are, no matter what people have done with them since.
 
         :param project_id: the project
-        :param item_keys: the items; None for all that are skipped. An item that the project does not have is reported,
-            and does not keep the others from being put back
-        :param request: names what asks, the same in each retry
-        :param item_ids: instead of ``item_keys``, the tool's ids of items; those that the project does not have are
+        :param item_keys: keys of the items; None for all that are skipped. If the project does not have an item, the
+            item is reported, and the others are still put back
+        :param request: name of the request, the same in each retry
+        :param item_ids: the tool's ids of items, instead of ``item_keys``; ids that the project does not have are
             ignored
         """
 
@@ -168,27 +170,27 @@ class Queue(ABC):
     def assign_items(
         self, project_id: str, annotators: Sequence[str], *, overlap: int = 1, item_keys: Iterable[str] | None = None
     ) -> AssignmentReport:
-        """Split items over people, so that each person has as many as the others, give or take one.
+        """Split items among people, so that the numbers of their items differ by at most one.
 
-        Items that have their people already keep them, so that a call that was broken off is ended by the next one, and
-        items that have come since are split over the same people.
+        Items that have their people already keep them. So the next call completes a call that was interrupted, and
+        splits new items among the same people.
 
         :param project_id: the project
         :param annotators: e-mail addresses of the tool's users
-        :param overlap: how many of them each item gets
-        :param item_keys: the items; None for all that are not finished. An item that the project does not have is
-            reported, and does not keep the others from getting people
+        :param overlap: number of these people who get each item
+        :param item_keys: keys of the items; None for all that are not finished. If the project does not have an item,
+            the item is reported, and the others still get people
         """
 
 
 class Storages:
-    """Connects projects to buckets and folders, which the tool reads and writes by itself."""
+    """Connects projects to buckets and folders, which the tool reads and writes itself."""
 
     def sync_storage(self, project_id: str, storage: Storage) -> StorageSync:
         """Find or make a project's storage, give it the settings and credentials that are asked for, and start a sync.
 
-        Where one runs already, which may have begun before the newest objects were there, none is started: wait for its
-        end, and ask again. A storage is made once, however often this is asked for, and so is each item.
+        If a sync runs already, no other is started, although it may have begun before the newest objects were there:
+        wait for its end, and call again. Repeated calls make a storage only once, and each item only once.
 
         :param project_id: the project
         :param storage: the storage
@@ -199,10 +201,10 @@ class Storages:
         )
 
     def get_storage_sync(self, project_id: str, storage_id: str) -> StorageSync:
-        """Ask how far the newest sync of a storage is, in one small request.
+        """Ask for the progress of the newest sync of a storage, in one small request.
 
         :param project_id: the project
-        :param storage_id: as :meth:`sync_storage` returned it
+        :param storage_id: id that :meth:`sync_storage` returned
         """
         raise AnnotationError(f"{type(self).__name__} has no storage {storage_id} for project {project_id}.")
 
@@ -212,7 +214,7 @@ class LabelsOut(Projects):
 
     @cached_property
     def mask_budget(self) -> MaskBudget:
-        """What a mask may cost: the configuration's ``max_mask_pixels``. Assign another to use that."""
+        """Limit of a mask's size: the configuration's ``max_mask_pixels``. Assign another budget to use that."""
         return MaskBudget.of_pixels(conf.getint("annotation", "max_mask_pixels", fallback=MAX_MASK_PIXELS))
 
     @abstractmethod
@@ -228,11 +230,11 @@ class LabelsOut(Projects):
     ) -> Iterator[LabelTables]:
         """Yield the project as batches of whole items, every item in exactly one batch.
 
-        What :meth:`get_label_schema` has read of the project is used, once: rows fit the schema that it returned.
+        It uses, once, what :meth:`get_label_schema` has read of the project, so rows fit the schema that it returned.
 
-        :param project: as another method of the hook returned it
+        :param project: project that another method of the hook returned
         :param options: what is read of it
-        :param item_ids: read these items only, those of them that the project still has; None reads all
+        :param item_ids: ids of the only items to read; those that the project no longer has are ignored. None reads all
         """
 
     @abstractmethod
@@ -242,10 +244,10 @@ class LabelsOut(Projects):
         """Yield the state of every item of the project in few requests, without its labels.
 
         If an item's state equals its landed state, none of its rows has changed: the values are those that
-        :meth:`read_tables` gives for it, and one of them moves whenever a row of the item does.
+        :meth:`read_tables` gives for it, and one of them changes whenever a row of the item changes.
 
-        :param include_predictions: whether ``read_tables`` is asked for predictions too
-        :param items: list the items that fit only; its query is replaced by keys, see
+        :param include_predictions: whether ``read_tables`` reads predictions too
+        :param items: filter, to list only the items that fit; replace its query by keys first, see
             :func:`~airflow_annotation.landing.parts.with_queried_keys`
         :returns: batches with the columns of :data:`~airflow_annotation.labels.tables.ITEM_STATES`
         """
@@ -253,16 +255,16 @@ class LabelsOut(Projects):
     def list_item_ids(self, project_id: str) -> Iterator[pa.Array]:
         """Yield the ids of all items of the project, each once, for :meth:`read_tables`.
 
-        Others that are not in the project may be among them.
+        They may include ids of items that are not in the project.
         """
         ids = [batch.column("item_id") for batch in self.list_item_states(project_id)]
         yield pa.chunked_array(ids, pa.string()).unique()
 
     def mark_changes(self, project_id: str) -> dict[str, Any] | None:  # noqa: ARG002 - what tools override
-        """Return what :meth:`list_changes` has to know of now, to say later what has changed since; plain JSON values.
+        """Return a mark of now, as plain JSON values. From it, :meth:`list_changes` can later tell what has changed.
 
-        Asked for before items are listed or read: what changes while they are is among the changes. None if the tool
-        cannot say what has changed.
+        Call it before you list or read items, so that changes during the reading are among the later changes. None if
+        the tool cannot tell what has changed.
         """
         return None
 
@@ -274,21 +276,21 @@ class LabelsOut(Projects):
         *,
         include_predictions: bool = False,  # noqa: ARG002
     ) -> ItemChanges | None:
-        """List the items that may have changed since a mark, in requests that follow what has changed.
+        """List the items that may have changed since a mark. The number of requests depends on how much has changed.
 
         None if the tool can tell that there are changes that it cannot list.
 
-        :param before: what :meth:`mark_changes` returned then
-        :param now: what it has returned just now
-        :param include_predictions: whether ``read_tables`` is asked for predictions too
+        :param before: the earlier mark, from :meth:`mark_changes`
+        :param now: the mark that it has just returned
+        :param include_predictions: whether ``read_tables`` reads predictions too
         """
         return None
 
     def list_last_labeled(self, project_id: str, count: int, *, min_annotations: int = 1) -> list[str]:
         """Return the ids of the items with submissions that were changed last, the latest first.
 
-        :param count: how many at most
-        :param min_annotations: only of items with so many submissions
+        :param count: largest number of ids
+        :param min_annotations: smallest number of submissions of an item
         """
         labeled = (
             state
@@ -300,26 +302,27 @@ class LabelsOut(Projects):
 
     @abstractmethod
     def get_last_change(self, project_id: str) -> datetime | None:
-        """Ask when the project was last worked on, by the tool's clock, in one small request.
+        """Ask when the project was last changed, by the tool's clock, in one small request.
 
-        :returns: a time in UTC; whatever is asked for afterwards has all changes up to it. None if the tool cannot say
+        :returns: a time in UTC; later requests see all changes up to it. None if the tool cannot tell
         """
 
     def list_changed_items(self, project_id: str, since: datetime) -> list[str]:
-        """Return the ids of the items that were changed at a time or later, by the tool's clock."""
+        """Return the ids of the items that were changed at this time or later, by the tool's clock."""
         rows = (row for batch in self.list_item_states(project_id) for row in batch.to_pylist())
         return [row["item_id"] for row in rows if row["updated_at"] is None or row["updated_at"] >= since]
 
     def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
-        """Return the URL to read an item's media by, and the headers to send along: those that a tool holds itself.
+        """Return the URL to read an item's media, and the headers to send, if the tool itself holds the media.
 
-        :param media_uri: as ``items`` has it; any other than the tool's own is returned as it is, without headers
+        :param media_uri: URI of the media, as in ``items``; one that is not the tool's own is returned unchanged,
+            without headers
         """
         return media_uri, {}
 
     @property
     def media_roots(self) -> Sequence[str]:
-        """Folders of the worker's that the connection says the tool serves: media below them may be read."""
+        """Folders of the worker that the connection says the tool serves: media below them may be read."""
         return ()
 
     def is_own_url(self, url: str) -> bool:  # noqa: ARG002 - what tools override
@@ -327,13 +330,13 @@ class LabelsOut(Projects):
         return False
 
     def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
-        """Return the URL at which the tool shows an item's media to people, and the headers to send along, or None.
+        """Return the URL at which the tool shows an item's media to people, and the headers to send, or None.
 
-        The default knows those that are on the web.
+        The default implementation finds only media on the web.
 
         :param project_id: the project
         :param item_id: the item
-        :param target: which of its images, where it has several, see :class:`~airflow_annotation.labels.media.Medium`
+        :param target: which of its images, if it has several, see :class:`~airflow_annotation.labels.media.Medium`
         """
         for tables in self.read_tables(self.get_project(project_id), item_ids=[item_id]):
             for one in itertools.chain.from_iterable(media_of_items(tables.items)):
@@ -342,5 +345,5 @@ class LabelsOut(Projects):
         return None
 
     def find_own_copy(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
-        """Like :meth:`find_media`, of an item that was just read from the project: tools need not look for it there."""
+        """Like :meth:`find_media`, for an item that was just read: the tool need not look for it in the project."""
         return self.find_media(project_id, item_id, target)

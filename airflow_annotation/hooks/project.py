@@ -1,4 +1,4 @@
-"""What hooks return of projects: which they are, how far they are, and what became of uploads."""
+"""What hooks return about projects: their identity, their progress, and the results of uploads."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
     """A project in a labeling tool, as it travels through XCom (``msgspec.to_builtins`` makes it a small dict).
 
     :param id: the tool's id of the project, always a string
-    :param title: as the tool shows it
-    :param url: opens the project in the tool
+    :param title: title that the tool shows
+    :param url: address of the project in the tool
     :param uri: the project's asset URI, ``label-studio://host/projects/12``
     :param tool: the tool's name, which is the type of its connections
     :param run_key: name of the annotation run, None for projects that this provider did not make
@@ -65,13 +65,13 @@ def no_project_of(run_keys: Collection[str]) -> AnnotationProjectNotFoundError:
 
 
 class AnnotationProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the labeling of a project is. Counts are of items, as the tool counts them.
+    """Progress of the labeling of a project. Counts are of items, as the tool counts them.
 
     :param total: items in the project
     :param completed: items that the tool counts as finished; overlap is respected
-    :param skipped: items that somebody skipped, where the tool says
-    :param annotations: submissions of all people, where the tool says
-    :param statuses: items by the tool's own workflow state, where it has one
+    :param skipped: items that somebody skipped, if the tool tells
+    :param annotations: submissions of all people, if the tool tells
+    :param statuses: items by the tool's own workflow state, if it has one
     """
 
     total: int
@@ -87,7 +87,7 @@ class AnnotationProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FailedItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item that did not go in, and why.
+    """An item that was not uploaded or changed, and why.
 
     :param item_key: the caller's id of the item
     :param reason: one sentence that names the file or value at fault
@@ -98,7 +98,7 @@ class FailedItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ItemsReport(msgspec.Struct, kw_only=True):
-    """What became of the items of one call. Never holds a row an item, however many there were.
+    """Results for the items of one call. It never holds a row per item, no matter how many items there were.
 
     :param failed: how many items failed
     :param failures: the first of them (see ``MAX_FAILURES_LISTED``)
@@ -124,7 +124,7 @@ class ItemsReport(msgspec.Struct, kw_only=True):
 
 
 class UploadReport(ItemsReport, kw_only=True):
-    """What became of the items of one upload.
+    """Results for the items of one upload.
 
     :param uploaded: items that this call created
     :param skipped: items that the project already had, by ``item_key``
@@ -140,9 +140,9 @@ class UploadReport(ItemsReport, kw_only=True):
 
 
 class RequeueReport(ItemsReport, kw_only=True):
-    """What became of items that were put back to be labeled.
+    """Results for items that were put back to be labeled.
 
-    :param requeued: items that this request has put back, in this call or in one before that was broken off
+    :param requeued: items that this request has put back, in this call or in an earlier one that was interrupted
     :param waiting: items that were waiting for people already, and stay as they are
     :param skips_cleared: skips that this call removed
     """
@@ -158,11 +158,11 @@ class RequeueReport(ItemsReport, kw_only=True):
 
 
 class AssignmentReport(ItemsReport, kw_only=True):
-    """What became of items that were split over people.
+    """Results for items that were split among people.
 
     :param assigned: items that got people by this call
     :param kept: items that had their people already, and stay as they are
-    :param finished: items that nobody has to label any more
+    :param finished: items that no longer need a label
     :param annotators: how many unfinished items each person has now
     """
 

@@ -1,4 +1,4 @@
-"""Buckets and folders that a tool reads or writes by itself, and what it says of doing so."""
+"""Buckets and folders that a tool reads or writes itself, and what it says about this."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ _TOOLS: Final = {
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """A bucket or folder that a project of a tool is connected to.
 
-    :param uri: of the folder, without the Airflow connection
-    :param kind: what the tool speaks to
+    :param uri: URI of the folder, without the Airflow connection
+    :param kind: kind of the store
     :param bucket: the bucket or container; empty for a folder on a disk
-    :param folder: in the bucket, without slashes at its ends; the absolute path of a folder on a disk
+    :param folder: folder in the bucket, without slashes at its ends; the absolute path of a folder on a disk
     :param direction: whether the tool makes items of the objects, or writes submissions there
-    :param conn_id: the Airflow connection whose credentials the tool gets; None leaves those that it has
-    :param title: tells storages of one folder apart; None for any
-    :param settings: the tool's own
+    :param conn_id: the Airflow connection whose credentials the tool gets; with None it keeps its own
+    :param title: title that distinguishes several storages of one folder; None for any
+    :param settings: the tool's own settings
     """
 
     uri: str
@@ -76,9 +76,9 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, uri: str, *, conn_id: str | None = None, **parts: Any) -> Storage:
         """Return the storage at a URI as ``ObjectStoragePath`` takes it, the Airflow connection before an ``@``.
 
-        :param conn_id: the connection, where the URI names none
+        :param conn_id: the connection, if the URI names none
         :param parts: see the class
-        :raises ValueError: the URI is of none
+        :raises ValueError: the URI is not that of a storage
         """
         kind = _KINDS.get(uri_scheme(uri))
         scheme, _, rest = uri.partition("://") if "://" in uri else ("file", "", uri)
@@ -126,20 +126,20 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
 class StorageSync(msgspec.Struct, frozen=True, kw_only=True):
     """What a tool says of a storage and its newest sync. It travels through the triggerer.
 
-    :param storage_id: the storage, for the hook
+    :param storage_id: id of the storage, for the hook
     :param number: how many syncs have been started
     :param status: the tool's own word
     :param is_running: whether the sync is not over
     :param has_failed: whether it is over and has failed
-    :param started: whether the call that returned it started this sync: it sees all that was there before the call
+    :param started: whether the call that returned it started this sync, so that the sync sees all that was there before
     :param created: whether the call that returned it made the storage
     :param synced: items that the sync has made, or submissions that it has written
     :param existed: objects that were items already
     :param failed: objects or tasks that did not become items
-    :param errors: the first of what was wrong with them
+    :param errors: their first errors
     :param message: why the sync failed, on one line
-    :param details: the same as the tool says it, at length
-    :param seconds: that the sync took
+    :param details: the tool's full text about it
+    :param seconds: duration of the sync
     """
 
     storage_id: str
@@ -165,7 +165,7 @@ class StorageSync(msgspec.Struct, frozen=True, kw_only=True):
 def check_storage(storage: Storage, conn_type: str) -> None:
     """Check that a tool takes a storage.
 
-    :param conn_type: the type of the tool's connection; empty where it is not known
+    :param conn_type: type of the tool's connection; empty if it is not known
     :raises ValueError: it does not
     """
     tool = _TOOLS.get(conn_type)

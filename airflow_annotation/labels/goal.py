@@ -11,18 +11,19 @@ import msgspec
 from airflow_annotation.labels.structs import read_struct
 
 COMPARED: Final = 200
-"""Items that agreement is measured over: the last ones, so that it costs the same however large a project is."""
+"""Items over which agreement is measured: the last ones, so that it costs the same for every size of a project."""
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What has to be true of a project. All that is said has to be.
+    """What has to be true of a project. All given conditions must hold.
 
-    :param labels: how many labels there are of each class: by name, or one number for all classes of the label schema.
-        Of an item, its last submission counts; an object of a video counts once
-    :param annotators: how many items each person has submitted, by e-mail
-    :param agreement: how far people agree, 0..1, as the mean over the last :data:`COMPARED` items that several labeled
-    :param reviewed: no item waits for a review, or for rework after one; Labelbox only
-    :param quiet_for: for how long nothing has changed: a timedelta or seconds
+    :param labels: number of labels of each class: by name, or one number for all classes of the label schema. Only the
+        last submission of an item counts; an object of a video counts once
+    :param annotators: number of items that each person has submitted, by e-mail
+    :param agreement: how far people agree, 0..1, as the mean over the last :data:`COMPARED` items that several people
+        labeled
+    :param reviewed: whether no item may wait for a review, or for rework after one; Labelbox only
+    :param quiet_for: time without any change: a timedelta or seconds
     """
 
     labels: int | dict[str, int] | None = None
@@ -33,9 +34,9 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Goal:
-        """Return the goal that a dictionary says.
+        """Return the goal that a dictionary describes.
 
-        :raises ValueError: it says none, or what makes no sense
+        :raises ValueError: it describes none, or a value makes no sense
         """
         if not isinstance(given, Mapping) or not given:
             raise ValueError(f"goal takes a dictionary with {', '.join(cls.__struct_fields__)}, not {given!r}.")

@@ -13,10 +13,10 @@ import msgspec
 from airflow_annotation.labels.structs import read_struct
 
 Status = Literal["unlabeled", "partial", "labeled", "skipped", "in_review", "rework", "done"]
-"""What ``items.status`` says. The last three are of Labelbox's workflow."""
+"""Values of ``items.status``. The last three are of Labelbox's workflow."""
 
 COMPLETED: Final[frozenset[str]] = frozenset({"labeled", "in_review", "rework", "done"})
-"""Statuses of the items that have the submissions that they were to have. Skipped ones are not completed."""
+"""Statuses of the items that have all their submissions. Skipped items are not completed."""
 
 _KEYS_TOLD: Final = 100
 _TIMES: Final = ("created_after", "created_before", "completed_after", "completed_before")
@@ -24,24 +24,25 @@ _LISTS: Final = ("statuses", "annotators", "batches", "item_keys")
 
 
 class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which items of a project. An item has to fit all that is said; of a list, it has to fit one.
+    """Which items of a project. An item has to fit all conditions; of a list, it has to fit one entry.
 
-    Times are text in ISO 8601 or ``datetime``; in UTC where they name no other zone. ``after`` includes the time,
+    Times are text in ISO 8601 or ``datetime``, in UTC unless they name another zone. ``after`` includes the time,
     ``before`` does not, so that Airflow's data intervals divide a project's items among them.
 
-    :param statuses: as ``items.status`` has them
-    :param annotators: people who submitted or skipped the item, by e-mail or by the tool's id. Other people's
-        submissions of the item are of the item, too
-    :param created_after: when the item was created in the tool, as ``items.created_at`` has it
-    :param created_before: likewise
-    :param completed_after: when the newest submission of a completed item was created. Skipped items are not completed
-    :param completed_before: likewise
-    :param tab: title or id of a tab of Label Studio's data manager: the items that its filters let through
+    :param statuses: values of ``items.status``
+    :param annotators: people who submitted or skipped the item, by e-mail or by the tool's id. The item also includes
+        other people's submissions of it
+    :param created_after: start of the time in which the item was created in the tool, as in ``items.created_at``
+    :param created_before: end of that time
+    :param completed_after: start of the time in which the newest submission of a completed item was created. Skipped
+        items are not completed
+    :param completed_before: end of that time
+    :param tab: title or id of a tab of Label Studio's data manager: the items that pass its filters
     :param batches: names or ids of Labelbox's batches
-    :param item_keys: keys of items, as ``items.item_key`` has them; keys that the project does not have are ignored
+    :param item_keys: keys of items, as in ``items.item_key``; keys that the project does not have are ignored
     :param sql: a query whose rows have such keys, in the column ``item_key`` or in their only column
     :param sql_conn_id: the connection of the query's database
-    :param sql_parameters: of the query, in the driver's own style
+    :param sql_parameters: parameters of the query, in the driver's own style
     """
 
     statuses: list[Status] | None = None
@@ -62,7 +63,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Return the filter that is given as a dictionary, or as a list of item keys.
 
         :param given: the dictionary or the list
-        :param unknown: names in the dictionary whose values are known later only, and are left out now
+        :param unknown: names in the dictionary whose values are not known yet; they are left out now
         :raises ValueError: it has something that is no filter, or whose value makes no sense
         """
         if not isinstance(given, (Mapping, Sequence)) or isinstance(given, (str, bytes)):
@@ -97,25 +98,25 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def asks_when_completed(self) -> bool:
-        """Whether it says when items were completed."""
+        """Whether it has a condition on when items were completed."""
         return self.completed_after is not None or self.completed_before is not None
 
     @property
     def fitting_statuses(self) -> frozenset[str]:
-        """The statuses that an item of it can have."""
+        """The statuses that its items can have."""
         statuses = frozenset(self.statuses or get_args(Status))
         return statuses & COMPLETED if self.asks_when_completed else statuses
 
     def fits_created(self, created_at: datetime | None) -> bool:
-        """Return whether an item fits that was created then."""
+        """Return whether an item fits that was created at this time."""
         return _is_between(created_at, self.created_after, self.created_before)
 
     def fits_completed(self, completed_at: datetime | None) -> bool:
-        """Return whether an item fits that was completed then."""
+        """Return whether an item fits that was completed at this time."""
         return _is_between(completed_at, self.completed_after, self.completed_before)
 
     def describe(self) -> dict[str, Any]:
-        """Return what it says, in plain JSON: equal for equal filters. Of many keys, how many they are and a hash."""
+        """Return its conditions, in plain JSON: equal for equal filters. Of many keys, only their number and a hash."""
         plain = msgspec.json.decode(msgspec.json.encode(self))  # tuples as lists: as it is when it has landed
         told: dict[str, Any] = {name: value for name, value in plain.items() if value is not None}
         for name in _LISTS:

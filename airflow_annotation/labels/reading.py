@@ -1,4 +1,4 @@
-"""What of a project is read."""
+"""Options for reading a project."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ AnnotatorNames = Literal["email", "id"]
 
 
 class ReadOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read of a project, and how it looks.
+    """Which parts of a project are read, and in which form.
 
-    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. Skipped ones
-        are the latest only where there is no other. What is left out is left out of ``annotations`` and ``labels``,
-        never of ``items``. For a ``consensus``, which a landing makes, these are all but drafts
+    :param annotations: ``all`` submissions, the ``latest`` of each item, or those marked ``ground_truth``. A skipped
+        submission is the latest only if the item has no other. The other submissions are missing in ``annotations`` and
+        ``labels``; ``items`` always has all items. For a ``consensus``, which a landing makes, all submissions except
+        drafts are read
     :param include_predictions: also read the models' predictions, with origin ``prediction``
     :param annotators: name people by their ``email``, or by the tool's opaque ``id``
-    :param frames: of objects in videos, the ``keyframes`` that people set, or ``all`` in which they are shown
+    :param frames: frames in which objects of videos are read: the ``keyframes`` that people set, or ``all`` in which
+        they are shown
     :param keep_raw: fill ``labels.raw`` for every row, not only for type ``other``
     """
 

@@ -1,4 +1,4 @@
-"""The label schema: what people are asked to label, in words that no single tool owns."""
+"""The label schema: what people are asked to label, in words that do not depend on a tool."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CLASS_NUMBER_MAX: Final = 2**31 - 1
 _DIGITS_MAX: Final = 10
 
 _TARGETS: Final = {"pairwise": ("left", "right"), "ranking": ("items",), MESSAGES: ("chat",)}
-"""The data keys of what fields compare or go on with, where they do not say."""
+"""Default data keys that these field types compare or continue."""
 
 
 class LabelAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,7 +43,7 @@ class LabelAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
     :param type: one of :data:`ATTRIBUTE_TYPES`
     :param values: the answers to choose from, for ``radio``, ``select`` and ``checkbox``
-    :param classes: the classes it is asked for; empty for all of them
+    :param classes: the classes for which it is asked; empty for all classes
     """
 
     type: str
@@ -52,24 +52,24 @@ class LabelAttribute(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tr
 
 
 class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that is asked for in each item.
+    """One question for each item, or one thing to draw in it.
 
-    :param type: one of :data:`~airflow_annotation.labels.types.FIELD_TYPES`, or ``other`` for what was read from a
-        tool and has no type of ours. ``relations`` are between the labels of other fields
-    :param classes: what can be chosen, in order
+    :param type: one of :data:`~airflow_annotation.labels.types.FIELD_TYPES`, or ``other`` for a field that was read
+        from a tool and has none of these types. ``relations`` connect the labels of other fields
+    :param classes: the classes to choose from, in order
     :param attributes: questions about each label, by name
     :param mask_targets: for ``segmentation``, the class of each pixel value; 0 is the background
-    :param class_numbers: the numbers of classes in datasets to train with, as Label Studio's ``category`` has them;
-        Labelbox keeps none
-    :param max: for ``rating``, the best one; the worst is 1
-    :param targets: keys of the item's data that the field is about, where it is not about the item's media:
-        for ``pairwise`` the two that are compared, by default ``left`` and ``right``; for ``ranking`` the list that is
-        ranked, by default ``items``; for ``messages`` the list of messages that people go on with, by default ``chat``
-    :param context: keys of the item's data that people are shown with the field, for example a prompt
-    :param timed: for ``classification`` and ``classifications``, whether it is asked of stretches of a video or a
-        sound, and not of the whole item
-    :param tag: for ``other``, what the tool calls the field's type
-    :param label_types: for ``other``, the types of its labels, as far as the tool's words for them are known
+    :param class_numbers: numbers of the classes in datasets to train with, as in Label Studio's ``category``; Labelbox
+        keeps none
+    :param max: for ``rating``, the best rating; the worst is 1
+    :param targets: keys of the item's data that the field is about, if it is not about the item's media: for
+        ``pairwise`` the two that are compared, by default ``left`` and ``right``; for ``ranking`` the list that is
+        ranked, by default ``items``; for ``messages`` the list of messages that people continue, by default ``chat``
+    :param context: keys of the item's data that people see with the field, for example a prompt
+    :param timed: for ``classification`` and ``classifications``, whether people answer it for stretches of a video or a
+        sound, not for the whole item
+    :param tag: for ``other``, the tool's name of the field's type
+    :param label_types: for ``other``, the types of its labels, if the tool's words for them are known
     """
 
     type: str
@@ -88,7 +88,8 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class LabelSchema(msgspec.Struct, frozen=True):
     """What people are asked to label: fields by name.
 
-    Build one with :meth:`from_dict`, which checks it. It is a dictionary that users of FiftyOne know, plus attributes::
+    Build one with :meth:`from_dict`, which checks it. The dictionary has the form that users of FiftyOne know, plus
+    attributes::
 
         {
             "objects": {
@@ -108,7 +109,7 @@ class LabelSchema(msgspec.Struct, frozen=True):
     def from_dict(cls, schema: Mapping[str, Any]) -> LabelSchema:
         """Return the schema that a dictionary describes.
 
-        :raises LabelSchemaError: it describes none; the message says what is wrong, by field name
+        :raises LabelSchemaError: the dictionary is not a valid schema; the message says what is wrong, by field name
         """
         if not isinstance(schema, Mapping):
             raise LabelSchemaError(f"A label schema is a dictionary of fields, not {type(schema).__name__}.")
@@ -132,12 +133,12 @@ class LabelSchema(msgspec.Struct, frozen=True):
     ) -> LabelSchema:
         """Return the schema of a single field.
 
-        :param label_field: its name
-        :param label_type: its type, for example ``detections``
-        :param classes: what can be chosen
+        :param label_field: name of the field
+        :param label_type: type of the field, for example ``detections``
+        :param classes: the classes to choose from
         :param mask_targets: for ``segmentation``, the class of each pixel value
         :param attributes: questions about each label, by name
-        :raises LabelSchemaError: the field is none that can be labeled
+        :raises LabelSchemaError: people cannot label such a field
         """
         field: dict[str, Any] = {"type": label_type}
         if classes:
@@ -150,18 +151,17 @@ class LabelSchema(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_labels(cls, labels: pa.Table | Iterable[pa.RecordBatch]) -> LabelSchema:
-        """Return the schema that existing labels would have been made with.
+        """Return the schema that fits existing labels.
 
-        :param labels: rows of the ``labels`` table, see
-            :func:`~airflow_annotation.labels.inference.infer_label_schema`
-        :raises LabelSchemaError: no schema can have them, for example shapes without a class
+        :param labels: rows of the ``labels`` table, see :func:`~airflow_annotation.labels.inference.infer_label_schema`
+        :raises LabelSchemaError: no schema fits them, for example if shapes have no class
         """
         from airflow_annotation.labels.inference import infer_label_schema
 
         return cls.from_dict(infer_label_schema(labels))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the dictionary that :meth:`from_dict` reads, of JSON types all the way."""
+        """Return the dictionary that :meth:`from_dict` reads, which consists only of JSON types."""
         return msgspec.json.decode(msgspec.json.encode(self.fields), type=dict[str, Any])
 
     def digest(self) -> str:
@@ -302,7 +302,7 @@ def _read_class_numbers(class_numbers: Any, classes: tuple[str, ...], where: str
 
 
 def _as_number(number: Any) -> Any:
-    """Return a whole number that is written as text, as those of templates are, as a number."""
+    """Return a whole number that is written as text, such as in templates, as a number."""
     return int(number) if isinstance(number, str) and number.isdecimal() and len(number) <= _DIGITS_MAX else number
 
 
@@ -354,7 +354,7 @@ def _read_strings(strings: Any, what: str, where: str) -> tuple[str, ...]:
 
 
 def _check_names(names: Iterable[Any], what: str, where: str) -> None:
-    """Names become column values, file names and the tools' own names, where case may not tell them apart."""
+    """Names become column values, file names and names in the tools, which may ignore case."""
     seen: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str):

@@ -1,4 +1,4 @@
-"""Which items people label next: those that a model is least sure of, a random sample, or some of each cluster."""
+"""Choice of the items to label next: those that a model is least sure of, a random sample, or some of each cluster."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def select_items(
     exclude: Iterable[str] = (),
     seed: int = 0,
 ) -> list[str]:
-    """Return the keys of some items, the first to be labeled first.
+    """Return the keys of some items, in the order in which people should label them.
 
-    An item may have several rows: it counts with the lowest (or highest) of their values. Rows without a value (null,
-    NaN) do not count, and an item without any is not chosen. The same rows and seed give the same items on any machine,
-    in whatever order the rows come. Among equal values, and where none is asked for, the order is random by ``seed``;
-    an item keeps its place in it when other items come or go.
+    An item may have several rows; the lowest (or highest) of their values counts. Rows without a value (null, NaN) do
+    not count, and an item without any value is not chosen. The same rows and seed give the same items on any machine,
+    in any order of the rows. Among equal values, and if no values are asked for, the order is random by ``seed``; an
+    item keeps its place in this order when other items are added or removed.
 
-    :param rows: predictions, items, an agreement table, or others with a column ``item_key``: an Arrow table or batch,
-        a DataFrame, or dictionaries by column
-    :param count: how many items at most; None for all, or for one of each cluster with ``of_each``
-    :param lowest: a column of numbers; the items with the lowest come first. ``score`` gives those that a model is
-        least sure of, ``value`` of an agreement table those that people agree on least
-    :param highest: a column of numbers; the items with the highest come first, for example an entropy
-    :param of_each: a column of clusters. The first item of each cluster comes first, then the second of each, and so
-        on. A cluster is any value of the column, null too; an item is of the cluster of its first row by that order
-    :param exclude: keys of items that are not chosen, for example those that have labels
-    :param seed: of the random order
-    :raises ValueError: ``rows`` has no such column, a value is no number, ``count`` is no whole number of 0 or more, or
-        both ``lowest`` and ``highest`` are given
+    :param rows: predictions, items, an agreement table, or other rows with a column ``item_key``: an Arrow table or
+        batch, a DataFrame, or dictionaries by column
+    :param count: largest number of items; None for all, or for one of each cluster with ``of_each``
+    :param lowest: column of numbers; the items with the lowest numbers come first. ``score`` gives those that a model
+        is least sure of, ``value`` of an agreement table those that people agree on least
+    :param highest: column of numbers; the items with the highest numbers come first, for example an entropy
+    :param of_each: column of clusters. The first item of each cluster comes first, then the second of each, and so on.
+        Each value of the column is a cluster, null too; an item belongs to the cluster of its first row in that order
+    :param exclude: keys of items that are not chosen, for example of those that have labels
+    :param seed: seed of the random order
+    :raises ValueError: ``rows`` has no such column, a value is not a number, ``count`` is not a whole number of 0 or
+        more, or both ``lowest`` and ``highest`` are given
     """
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
         raise ValueError(f"count is {count!r}: pass a whole number of 0 or more, or None.")
@@ -74,10 +74,10 @@ def select_items(
 def uncertainty(probabilities: npt.ArrayLike, measure: str = "margin") -> npt.NDArray[np.float64]:
     """Return how unsure a model is of each item, 0 (sure) to 1: a column for ``select_items(highest=...)``.
 
-    :param probabilities: a row for each item, a column for each class, as ``predict_proba`` of scikit-learn returns
+    :param probabilities: a row for each item and a column for each class, as ``predict_proba`` of scikit-learn returns
         them; rows need not add up to 1
-    :param measure: ``margin``: 1 less the distance of the two likeliest classes; ``entropy``: Shannon's, in parts of
-        that of equal probabilities; ``least_confident``: 1 less the probability of the likeliest class
+    :param measure: ``margin``: 1 minus the difference of the two greatest probabilities; ``entropy``: Shannon's,
+        divided by that of equal probabilities; ``least_confident``: 1 minus the probability of the likeliest class
     :raises ValueError: there are fewer than two classes, a probability is negative or not finite, a row is all 0, or
         there is no such measure
     """

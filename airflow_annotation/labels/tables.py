@@ -1,8 +1,8 @@
-"""The three Arrow tables that every labeling tool is read into and every destination is written from.
+"""The three Arrow tables into which every labeling tool is read, and from which every destination is written.
 
 ``items`` has one row for each media item of a project, labeled or not. ``annotations`` has one row for each submission
-of a person or a model, empty ones too. ``labels`` has one row for each label in them. The README's section "The
-tables" says what each column means; this module is where their types are said once.
+of a person or a model, including empty ones. ``labels`` has one row for each label in them. ``docs/tables.md`` says
+what each column means; this module defines their types.
 """
 
 from __future__ import annotations
@@ -124,21 +124,21 @@ AGREEMENT: Final = pa.schema(
 )
 """How far the submissions of an item agree in a field.
 
-A row for each item, field and measure, and one more for each submission, which has an ``annotation_id`` and an
-``annotator``. ``value`` is 0..1, the mean of the pairs of submissions: of all pairs of the item, or of those that the
-submission is in. ``ground_truth`` is the submission's own agreement with the one that is marked so, if there is one; of
-several the mean. ``annotators`` are those that were compared.
+There is a row for each item, field and measure, and one more for each submission, which has an ``annotation_id`` and an
+``annotator``. ``value`` is 0..1, the mean over pairs of submissions: over all pairs of the item, or over the pairs that
+include the submission. ``ground_truth`` is the submission's own agreement with the submission that is marked as ground
+truth, if there is one; if there are several, the mean. ``annotators`` are those that were compared.
 """
 
 NOT_SUBMITTED: Final = ("skipped", "draft")
-"""Values of ``annotations.status`` of those that nobody has submitted."""
+"""Values of ``annotations.status`` of rows that nobody has submitted."""
 
 SCHEMAS: Final[dict[str, pa.Schema]] = {"items": ITEMS, "annotations": ANNOTATIONS, "labels": LABELS}
 
 AGREEMENT_TABLE: Final = "agreement"
 
 ALL_SCHEMAS: Final[dict[str, pa.Schema]] = {**SCHEMAS, AGREEMENT_TABLE: AGREEMENT}
-"""All tables that a landing can have: the three, and those that land beside them by choice."""
+"""All tables that a landing can have: the three, and the optional ones beside them."""
 
 KEYS: Final[dict[str, tuple[str, ...]]] = {
     "items": ("project", "item_id"),
@@ -146,12 +146,12 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
     "labels": ("project", "annotation_id", "origin", "ordinal", "frame"),
     AGREEMENT_TABLE: ("project", "item_id", "field", "measure", "annotation_id"),
 }
-"""What is unique in each table. ``frame`` is null for all that is not video, ``annotation_id`` for a whole item."""
+"""The unique key of each table. ``frame`` is null for everything except video, ``annotation_id`` for a whole item."""
 
 ITEM_STATES: Final = pa.schema(
     [ITEMS.field(name) for name in ("item_id", "status", "annotation_count", "prediction_count", "updated_at")]
 )
-"""What is compared to find out which items have changed: columns of ``items``, with the same values."""
+"""The columns that are compared to find out which items have changed: columns of ``items``, with the same values."""
 
 JSON_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "items": ("media", "data"),
@@ -159,14 +159,14 @@ JSON_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "labels": ("attributes", "raw"),
     AGREEMENT_TABLE: (),
 }
-"""String columns that hold a JSON document, for destinations that have a type of their own for it."""
+"""String columns that hold a JSON document, for destinations with a JSON type."""
 
 
 def with_all_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return rows with the columns of this release: null where an earlier release landed them without a column.
+    """Return rows with the columns of this release, null in the columns that an earlier release did not land.
 
     :param batch: rows of one of the tables
-    :param schema: the columns that are wanted, in their order
+    :param schema: the wanted columns, in their order
     :raises ValueError: a column is missing that cannot be null, or has another type
     """
     if batch.schema.equals(schema):

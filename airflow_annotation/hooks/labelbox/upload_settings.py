@@ -1,4 +1,4 @@
-"""What a caller may say of how items get into Labelbox."""
+"""Options for uploads to Labelbox."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.settings import check_settings
 
 LARGEST_BATCH: Final = 100_000
-"""Data rows that Labelbox takes in a batch."""
+"""Largest number of data rows that Labelbox takes in a batch."""
 
 _NAMES: Final = ("dataset", "batch", "iam_integration")
 
 
 class UploadSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How items get into Labelbox.
+    """Options for uploads to Labelbox.
 
-    :param dataset: name of the dataset that new data rows go into; the project's name by default
-    :param batch: name of the batch by which they get into the project; the next ones get a number behind it
-    :param batch_size: data rows of a batch
-    :param priority: of the batch's data rows, 1 (first) to 5
+    :param dataset: name of the dataset for new data rows; by default the project's name
+    :param batch: name of the batch that adds them to the project; further batches get a number after the name
+    :param batch_size: number of data rows in a batch
+    :param priority: priority of the batch's data rows, 1 (first) to 5
     :param consensus_settings: ``number_of_labels`` and ``coverage_percentage`` of the batch
-    :param iam_integration: name or id of the integration by which Labelbox reads buckets; the connection's by default
+    :param iam_integration: name or id of the integration by which Labelbox reads buckets; by default the connection's
     """
 
     dataset: str

@@ -1,4 +1,4 @@
-"""What is asked of a consensus."""
+"""Options of a consensus."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import msgspec
 
 
 class ConsensusOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is asked of a consensus.
+    """Options of a consensus.
 
-    :param min_annotators: people who must have submitted an item
+    :param min_annotators: number of people who must have submitted an item
     :param min_agreement: how far they must agree, 0..1, in the field in which they agree least, see
         :class:`~airflow_annotation.labels.agreement.AgreementMeter`
-    :param on_shortfall: what lands of an item that falls short of these: ``leave_out`` lands no submission of it, and
+    :param on_shortfall: what lands if an item does not reach these limits: ``leave_out`` lands no submission of it, and
         counts it; ``latest`` lands the submission that was changed last
-    :param min_overlap: how alike objects of two people must be to be one object, 0..1: by IoU, OKS or what else
-        measures such objects
-    :param weights: how much a person's vote counts, by the name that lands; 1 for all others
+    :param min_overlap: smallest similarity of objects of two people that count as one object, 0..1: by IoU, OKS or
+        another measure of such objects
+    :param weights: weight of each person's vote, by the name that lands; 1 for all others
     """
 
     min_annotators: int = 2
