@@ -350,20 +350,15 @@ class Warehouse:
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
         """Add rows to a table, in the connection's transaction."""
         inserts: dict[tuple[str, ...], Any] = {}
-        for batch in batches:
-            for start in range(0, batch.num_rows, INSERT_ROWS):
-                part = batch.slice(start, INSERT_ROWS)
-                # Most columns are null for most types of labels, and a null that is not there costs nothing.
-                names = tuple(name for name in part.schema.names if part.column(name).null_count < part.num_rows)
-                if (insert := inserts.get(names)) is None:
-                    insert = inserts[names] = table.insert().compile(
-                        dialect=connection.dialect, column_keys=list(names)
-                    )
-                columns = [_bound_values(part.column(name), table.c[name].type, connection.dialect) for name in names]
-                rows: list[Any] = list(zip(*columns, strict=True))
-                if not insert.positional:
-                    rows = [dict(zip(names, row, strict=True)) for row in rows]
-                connection.exec_driver_sql(str(insert), rows)
+        for part in filled_parts(batches, INSERT_ROWS):
+            names = tuple(part.schema.names)
+            if (insert := inserts.get(names)) is None:
+                insert = inserts[names] = table.insert().compile(dialect=connection.dialect, column_keys=list(names))
+            columns = [_bound_values(part.column(name), table.c[name].type, connection.dialect) for name in names]
+            rows: list[Any] = list(zip(*columns, strict=True))
+            if not insert.positional:
+                rows = [dict(zip(names, row, strict=True)) for row in rows]
+            connection.exec_driver_sql(str(insert), rows)
 
     def write_files(
         self,
@@ -426,6 +421,19 @@ class Warehouse:
         return sa.Column(
             field.name, type_, primary_key=is_key and has_key, nullable=field.nullable, autoincrement=False
         )
+
+
+def filled_parts(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield some rows at a time, without columns that are null in all of them.
+
+    Most columns are null for most types of labels, and a null that is not there costs nothing.
+
+    :param rows: how many at most
+    """
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows):
+            part = batch.slice(start, rows)
+            yield part.select([name for name in part.schema.names if part.column(name).null_count < part.num_rows])
 
 
 def quoted_host(url: sa.URL) -> str:

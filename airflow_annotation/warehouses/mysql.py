@@ -26,7 +26,7 @@ from sqlalchemy.dialects.mysql import mysqlconnector
 from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.warehouses.ahead import made_ahead
-from airflow_annotation.warehouses.base import INSERT_ROWS, Warehouse, quoted_database, quoted_host
+from airflow_annotation.warehouses.base import INSERT_ROWS, Warehouse, filled_parts, quoted_database, quoted_host
 from airflow_annotation.warehouses.native_type import NativeType
 from airflow_annotation.warehouses.views import ViewSql
 
@@ -166,7 +166,7 @@ class _Writer:
         """Load rows as files; insert those that would not arrive as they are."""
         with working_folder() as folder:
             file = folder / "rows"
-            for rows, text in made_ahead((part, _lines(part)) for part in _parts(batches, LOAD_ROWS)):
+            for rows, text in made_ahead((part, _lines(part)) for part in filled_parts(batches, LOAD_ROWS)):
                 file.write_bytes(text)
                 self._execute(b"SAVEPOINT rows_before")
                 self._execute(_load(self._table, file, rows.schema.names))
@@ -189,20 +189,12 @@ def _connect(connection: Any, _: Any) -> None:
     cursor.close()
 
 
-def _parts(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield some rows at a time, without columns that are null in all of them: most are for most types of labels."""
-    for batch in batches:
-        for offset in range(0, batch.num_rows, rows):
-            part = batch.slice(offset, rows)
-            yield part.select([key for key in part.schema.names if part.column(key).null_count < part.num_rows])
-
-
 def _inserts(table: str, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
     """Yield the statements that insert rows.
 
     :param table: its quoted name
     """
-    for part in _parts(batches, INSERT_ROWS):
+    for part in filled_parts(batches, INSERT_ROWS):
         start = f"INSERT INTO {table} ({_columns(part.schema.names)}) VALUES ".encode()  # noqa: S608 - names are quoted
         for values in _values(part):
             yield start + values

@@ -22,7 +22,7 @@ from sqlalchemy.types import TypeEngine
 from airflow_annotation.datasets.list_text import lists_to_json, lists_to_text
 from airflow_annotation.labels.tables import ITEM_STATES
 from airflow_annotation.warehouses.ahead import made_ahead
-from airflow_annotation.warehouses.base import Warehouse, quoted_database, quoted_host
+from airflow_annotation.warehouses.base import Warehouse, filled_parts, quoted_database, quoted_host
 from airflow_annotation.warehouses.views import ViewSql
 
 COPY_ROWS: Final = 20_000
@@ -126,19 +126,16 @@ def _state_type(field: pa.Field) -> pa.DataType:
 
 def _copy_texts(table: sa.Table, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[list[str], io.BytesIO]]:
     """Yield some rows at a time as text, and the names of their columns."""
-    for batch in batches:
-        for start in range(0, batch.num_rows, COPY_ROWS):
-            part = batch.slice(start, COPY_ROWS)
-            # Most columns are null for most types of labels, and a null that is not there costs nothing.
-            names = [name for name in part.schema.names if part.column(name).null_count < part.num_rows]
-            columns = [_copy_text(part.column(name), table.c[name].type) for name in names]
-            content = io.BytesIO()
-            pa.csv.write_csv(
-                pa.RecordBatch.from_arrays(columns, names=names),
-                content,
-                pa.csv.WriteOptions(include_header=False),  # strings are quoted and nulls are not: COPY's distinction
-            )
-            yield names, content
+    for part in filled_parts(batches, COPY_ROWS):
+        names = part.schema.names
+        columns = [_copy_text(part.column(name), table.c[name].type) for name in names]
+        content = io.BytesIO()
+        pa.csv.write_csv(
+            pa.RecordBatch.from_arrays(columns, names=names),
+            content,
+            pa.csv.WriteOptions(include_header=False),  # strings are quoted and nulls are not: COPY's distinction
+        )
+        yield names, content
 
 
 def _copy_text(column: pa.Array, type_: TypeEngine[Any]) -> pa.Array:

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeEngine
 
 from airflow_annotation.datasets.list_text import lists_to_json
-from airflow_annotation.warehouses.base import INSERT_ROWS, Warehouse, quoted_database, quoted_host
+from airflow_annotation.warehouses.base import INSERT_ROWS, Warehouse, filled_parts, quoted_database, quoted_host
 
 PARAMETERS: Final = 32_000
 """Of one statement; its protocol counts them with 15 bits."""
@@ -54,17 +54,15 @@ class RedshiftWarehouse(Warehouse):
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
         """Insert rows, many by one statement: one of its own for each row would take as long as the many."""
         names = connection.dialect.identifier_preparer
-        for batch in batches:
-            for offset in range(0, batch.num_rows, INSERT_ROWS):
-                part = batch.slice(offset, INSERT_ROWS)
-                used = [key for key in part.schema.names if part.column(key).null_count < part.num_rows]
-                start = f"INSERT INTO {names.format_table(table)} ({', '.join(map(names.quote, used))}) VALUES "  # noqa: S608 - names are quoted
-                rows = list(zip(*(_values(part.column(key)) for key in used), strict=True))
-                row, at_once = f"({', '.join(['%s'] * len(used))})", PARAMETERS // len(used)
-                for first in range(0, len(rows), at_once):
-                    some = rows[first : first + at_once]
-                    values = tuple(value for one in some for value in one)
-                    connection.exec_driver_sql(start + ", ".join([row] * len(some)), values)
+        for part in filled_parts(batches, INSERT_ROWS):
+            used = part.schema.names
+            start = f"INSERT INTO {names.format_table(table)} ({', '.join(map(names.quote, used))}) VALUES "  # noqa: S608 - names are quoted
+            rows = list(zip(*map(_values, part.columns), strict=True))
+            row, at_once = f"({', '.join(['%s'] * len(used))})", PARAMETERS // len(used)
+            for first in range(0, len(rows), at_once):
+                some = rows[first : first + at_once]
+                values = tuple(value for one in some for value in one)
+                connection.exec_driver_sql(start + ", ".join([row] * len(some)), values)
 
     def _claim(self, project: str) -> None:
         """Give a project its row in ``landings`` if it has none. No key keeps out a second one: a lock does."""
