@@ -55,12 +55,9 @@ def get_progress(client: LabelStudioClient, project_id: str, min_annotations: in
     """
     page = client.read("GET", _COUNTS_PATH, _CountsPage, params=_counts_query(project_id))
     counts = _one_of(page, client, project_id)
-    skipped = overlapping = None
-    if counts.skipped_annotations_number:
-        skipped = client.read("GET", TASKS_PATH, _TaskTotal, params=_skipped_query(project_id, min_annotations))
-    if min_annotations is not None and counts.total_annotations_number >= min_annotations:
-        overlapping = client.read("GET", TASKS_PATH, _TaskTotal, params=_overlap_query(project_id, min_annotations))
-    return _progress(counts, skipped, min_annotations, overlapping)
+    queries = _queries_beside(counts, project_id, min_annotations)
+    found = {name: client.read("GET", TASKS_PATH, _TaskTotal, params=query).total for name, query in queries.items()}
+    return _progress(counts, min_annotations, **found)
 
 
 def get_counts(client: LabelStudioClient, project_id: str) -> ProjectCounts:
@@ -75,14 +72,10 @@ async def aget_progress(
     """Like :func:`get_progress`, for triggers."""
     page = await client.aread("GET", _COUNTS_PATH, _CountsPage, params=_counts_query(project_id))
     counts = _one_of(page, client, project_id)
-    skipped = overlapping = None
-    if counts.skipped_annotations_number:
-        query = _skipped_query(project_id, min_annotations)
-        skipped = await client.aread("GET", TASKS_PATH, _TaskTotal, params=query)
-    if min_annotations is not None and counts.total_annotations_number >= min_annotations:
-        query = _overlap_query(project_id, min_annotations)
-        overlapping = await client.aread("GET", TASKS_PATH, _TaskTotal, params=query)
-    return _progress(counts, skipped, min_annotations, overlapping)
+    found = {}
+    for name, query in _queries_beside(counts, project_id, min_annotations).items():
+        found[name] = (await client.aread("GET", TASKS_PATH, _TaskTotal, params=query)).total
+    return _progress(counts, min_annotations, **found)
 
 
 async def aget_progress_of(
@@ -109,7 +102,7 @@ async def aget_progress_of(
         answers[project_id] = (
             project_not_found(TOOL, client.url, project_id)
             if counts is None
-            else msgspec.structs.replace(_progress(counts, None), skipped=counts.skipped_annotations_number)
+            else _progress(counts, skipped=counts.skipped_annotations_number)
         )
     return answers
 
@@ -128,34 +121,31 @@ def _one_of(page: _CountsPage, client: LabelStudioClient, project_id: str) -> Pr
     return page.results[0]
 
 
-def _skipped_query(project_id: str, min_annotations: int | None) -> dict[str, str]:
-    # The counters count skips, of which an item can have several; and a skipped item may be finished by now.
-    unfinished = (
-        condition("completed_at", "empty", "Datetime", True)
-        if min_annotations is None
-        else condition("total_annotations", "less", "Number", min_annotations)
-    )
-    return task_query(project_id, [condition("cancelled_annotations", "greater", "Number", 0), unfinished], page_size=1)
-
-
-def _overlap_query(project_id: str, min_annotations: int) -> dict[str, str]:
-    # A task's total leaves out what is skipped.
-    enough = condition("total_annotations", "greater_or_equal", "Number", min_annotations)
-    return task_query(project_id, [enough], page_size=1)
+def _queries_beside(counts: ProjectCounts, project_id: str, min_annotations: int | None) -> dict[str, dict[str, str]]:
+    """Return the queries for what the counters do not tell, by the parameter of :func:`_progress`."""
+    queries: dict[str, dict[str, str]] = {}
+    if counts.skipped_annotations_number:
+        # The counters count skips, of which an item can have several; and a skipped item may be finished by now.
+        unfinished = (
+            condition("completed_at", "empty", "Datetime", True)
+            if min_annotations is None
+            else condition("total_annotations", "less", "Number", min_annotations)
+        )
+        skipped = condition("cancelled_annotations", "greater", "Number", 0)
+        queries["skipped"] = task_query(project_id, [skipped, unfinished], page_size=1)
+    if min_annotations is not None and counts.total_annotations_number >= min_annotations:
+        # A task's total leaves out what is skipped.
+        enough = condition("total_annotations", "greater_or_equal", "Number", min_annotations)
+        queries["overlapping"] = task_query(project_id, [enough], page_size=1)
+    return queries
 
 
 def _progress(
-    counts: ProjectCounts,
-    skipped: _TaskTotal | None,
-    min_annotations: int | None = None,
-    overlapping: _TaskTotal | None = None,
+    counts: ProjectCounts, min_annotations: int | None = None, *, skipped: int = 0, overlapping: int = 0
 ) -> AnnotationProgress:
-    completed = counts.finished_task_number
-    if min_annotations is not None:
-        completed = overlapping.total if overlapping is not None else 0
     return AnnotationProgress(
         total=counts.task_number,
-        completed=completed,
-        skipped=skipped.total if skipped is not None else 0,
+        completed=counts.finished_task_number if min_annotations is None else overlapping,
+        skipped=skipped,
         annotations=counts.total_annotations_number,
     )
