@@ -32,7 +32,7 @@ from pycocotools import mask as coco_mask
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from airflow_annotation.hooks.labelbox import LabelboxHook
-from airflow_annotation.hooks.labelbox.export_stream import export_blocks
+from airflow_annotation.hooks.labelbox.export_stream import export_lines
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.media.items import MediaItem
 from devtools.processes import stop_groups
@@ -106,8 +106,7 @@ def drawn(noise: np.random.Generator) -> bytes:
 
 def mask_urls(hook: LabelboxHook, project_id: str) -> list[str]:
     """Return where the masks are."""
-    export = b"".join(export_blocks(hook.client, project_id, params={"label_details": True}))
-    rows = [json.loads(line) for line in export.splitlines() if line]
+    rows = [json.loads(line) for line in export_lines(hook.client, project_id, {"label_details": True})]
     labels = [label for row in rows for label in row["projects"][project_id]["labels"]]
     return [object_["mask"]["url"] for label in labels for object_ in label["annotations"]["objects"]]
 

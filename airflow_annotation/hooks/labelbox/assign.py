@@ -24,7 +24,7 @@ from airflow_annotation.hooks.labelbox.export_stream import export_rows
 from airflow_annotation.hooks.labelbox.people import user_ids
 from airflow_annotation.hooks.labelbox.tasks import repeat
 from airflow_annotation.labels.labelbox.items import find_item_key
-from airflow_annotation.labels.labelbox.records import Attachment, DataRow, MetadataField, ProjectDetails
+from airflow_annotation.labels.labelbox.records import DescribedRow, ProjectDetails
 from airflow_annotation.media.items import key_hash
 
 log = logging.getLogger(__name__)
@@ -47,11 +47,8 @@ class _Project(msgspec.Struct, gc=False):
         return not self.labels and (self.project_details or ProjectDetails()).workflow_status == _TO_LABEL
 
 
-class _Row(msgspec.Struct, gc=False):
-    data_row: DataRow
-    metadata_fields: list[MetadataField] = []
-    attachments: list[Attachment] = []
-    projects: dict[str, _Project] = {}
+class _Row(DescribedRow, gc=False):
+    projects: dict[str, _Project] = msgspec.field(default_factory=dict)
 
 
 def assign_items(

@@ -49,7 +49,9 @@ class _FoundRows(msgspec.Struct, rename="camel"):
     data: _FetchedRows | None = None
 
 
-class _ExportedRow(msgspec.Struct):
+class ExportedRow(msgspec.Struct):
+    """A line of an export, with no more than the data row's id."""
+
     data_row: _DataRow
 
 
@@ -144,5 +146,5 @@ def chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def _exported_ids(client: LabelboxClient, project_id: str, filters: dict[str, Any]) -> Iterator[str]:
-    for row in export_rows(client, project_id, _ExportedRow, filters=filters):
+    for row in export_rows(client, project_id, ExportedRow, filters=filters):
         yield row.data_row.id

@@ -14,8 +14,8 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationAnswerError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
-from airflow_annotation.hooks.labelbox.data_rows import FILTERED_ROWS, chunks
-from airflow_annotation.hooks.labelbox.export_stream import export_blocks, export_lines, make_export, read_blocks
+from airflow_annotation.hooks.labelbox.data_rows import FILTERED_ROWS, ExportedRow, chunks
+from airflow_annotation.hooks.labelbox.export_stream import export_lines, make_export, read_blocks
 from airflow_annotation.hooks.labelbox.people import id_finder
 from airflow_annotation.hooks.labelbox.projects import FoundProject
 from airflow_annotation.hooks.progress_log import ReadProgress
@@ -51,14 +51,6 @@ _EXPORTS_AT_ONCE: Final = 4
 
 _MASKS_AHEAD: Final = 4
 """Masks that are held, for each that is under way."""
-
-
-class _DataRow(msgspec.Struct):
-    id: str
-
-
-class _Line(msgspec.Struct):
-    data_row: _DataRow
 
 
 class _ReferenceLabel(msgspec.Struct):
@@ -122,7 +114,7 @@ def read_tables(
 
 def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | None) -> Iterator[bytes]:
     if item_ids is None:
-        yield from export_blocks(client, project_id, params=_PARAMS)
+        yield from read_blocks(client, make_export(client, project_id, params=_PARAMS))
         return
     chosen = list(item_ids)
     if len(chosen) > _FILTERED_EXPORTS * FILTERED_ROWS:
@@ -144,7 +136,7 @@ def _chosen_lines(lines: Iterable[bytes], ids: Collection[str]) -> Iterator[byte
     """Yield the lines of some data rows; lines that are none too, which is for the reader to say."""
     for line in lines:
         try:
-            is_chosen = msgspec.json.decode(line, type=_Line).data_row.id in ids
+            is_chosen = msgspec.json.decode(line, type=ExportedRow).data_row.id in ids
         except msgspec.DecodeError:
             is_chosen = True
         if is_chosen:

@@ -42,24 +42,6 @@ _LARGEST_AHEAD: Final = 8 << 20
 """Bytes of a file that is held whole while those before it are used. Larger ones are read as they are used."""
 
 
-def export_blocks(
-    client: LabelboxClient,
-    project_id: str,
-    *,
-    params: Mapping[str, bool] | None = None,
-    filters: Mapping[str, Any] | None = None,
-) -> Iterator[bytes]:
-    """Yield a project's export, a line of JSON for each data row, cut anywhere.
-
-    :param client: of the organization
-    :param project_id: the project
-    :param params: what to export besides the labels, by the SDK's names (``ProjectExportParams``)
-    :param filters: which data rows to export, by the SDK's names (``ProjectExportFilters``)
-    :raises AnnotationProjectNotFoundError: there is no such project
-    """
-    yield from read_blocks(client, make_export(client, project_id, params=params, filters=filters))
-
-
 def make_export(
     client: LabelboxClient,
     project_id: str,
@@ -67,15 +49,30 @@ def make_export(
     params: Mapping[str, bool] | None = None,
     filters: Mapping[str, Any] | None = None,
 ) -> str:
-    """Have Labelbox make an export, see :func:`export_blocks`, and return the id of its task."""
+    """Have Labelbox make an export, a line of JSON for each data row, and return the id of its task.
+
+    :param client: of the organization
+    :param project_id: the project
+    :param params: what to export besides the labels, by the SDK's names (``ProjectExportParams``)
+    :param filters: which data rows to export, by the SDK's names (``ProjectExportFilters``)
+    :raises AnnotationProjectNotFoundError: there is no such project
+    """
+
+    def export() -> str:
+        with client.using_sdk() as sdk:
+            task = sdk.get_project(project_id).export(params=dict(params or {}), filters=dict(filters or {}))
+        wait_for_task(client, task.uid, f"the export of project {project_id}")
+        return str(task.uid)
+
     with missing_project(client.app_url, project_id):
-        return repeat(lambda: _export(client, project_id, params, filters))
+        return repeat(export)
 
 
 def read_blocks(client: LabelboxClient, task_id: str) -> Iterator[bytes]:
-    """Yield an export that has been made. Files of it are read ahead while Labelbox is asked for the next ones.
+    """Yield an export that has been made, cut anywhere.
 
-    Where a file is tells only the answer for the one before, so that these are asked for one after the other.
+    Files of it are read ahead while Labelbox is asked for the next ones. Where a file is tells only the answer for the
+    one before, so that these are asked for one after the other.
     """
     header = client.query(_SIZE, "task.exportMetadataHeader", _Header | None, id=task_id)
     at_once = min(client.concurrency, _FILES_AT_ONCE)
@@ -120,8 +117,8 @@ def export_rows(
 
     :param type_: what is read of each
     :raises AnnotationAnswerError: a line is no data row
-    :param params: what else they should have, see :func:`export_blocks`
-    :param filters: see :func:`export_blocks`
+    :param params: what else they should have, see :func:`make_export`
+    :param filters: see :func:`make_export`
     """
     for number, line in enumerate(export_lines(client, project_id, params, filters), 1):
         try:
@@ -139,27 +136,13 @@ def export_lines(
     params: Mapping[str, bool] | None = None,
     filters: Mapping[str, Any] | None = None,
 ) -> Iterator[bytes]:
-    """Yield the lines of an export without their ends, see :func:`export_blocks`."""
+    """Yield the lines of an export without their ends, see :func:`make_export`."""
     rest = b""
-    for block in export_blocks(client, project_id, params=params, filters=filters):
+    for block in read_blocks(client, make_export(client, project_id, params=params, filters=filters)):
         *lines, rest = (rest + block).split(b"\n")
         yield from filter(None, lines)
     if rest.strip():
         yield rest
-
-
-def _export(
-    client: LabelboxClient, project_id: str, params: Mapping[str, bool] | None, filters: Mapping[str, Any] | None
-) -> str:
-    with client.using_sdk() as sdk:
-        task = sdk.get_project(project_id).export(params=dict(params or {}), filters=dict(filters or {}))
-    wait_for_task(client, task.uid, f"the export of project {project_id}")
-    return str(task.uid)
-
-
-def _check_complete(done: int, expected: int) -> None:
-    if done != expected:
-        raise AnnotationAnswerError(f"Of a file of the export, {done} of {expected} bytes came.")
 
 
 def _check_whole(response: httpx.Response, expected: int) -> None:
@@ -212,7 +195,8 @@ def _read_file(client: LabelboxClient, task_id: str, offset: int, file: _File) -
                         given.append(zlib.crc32(waiting))
                         yield waiting
                     waiting = block
-            _check_complete(done, expected)
+            if done != expected:
+                raise AnnotationAnswerError(f"Of a file of the export, {done} of {expected} bytes came.")
         except AnnotationError as error:
             # A signed address may also have expired while the lines before were being used.
             pause(attempt, error, "Asking for the file again.")

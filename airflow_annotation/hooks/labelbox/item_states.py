@@ -39,7 +39,7 @@ def list_item_states(
     :param project_id: the project
     :param items: list those that fit only
     :param filters: instead of them, a filter of exports, see
-        :func:`~airflow_annotation.hooks.labelbox.export_stream.export_blocks`
+        :func:`~airflow_annotation.hooks.labelbox.export_stream.make_export`
     """
     params = _PARAMS if items is None else _PARAMS | items.params
     listed: set[str] = set()

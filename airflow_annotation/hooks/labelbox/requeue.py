@@ -24,13 +24,7 @@ from airflow_annotation.hooks.labelbox.metadata import MetadataFields
 from airflow_annotation.hooks.labelbox.tasks import ask_sdk, repeat, wait_for_task
 from airflow_annotation.labels.labelbox.items import find_item_key, item_status
 from airflow_annotation.labels.labelbox.keys import REQUEUED_BY
-from airflow_annotation.labels.labelbox.records import (
-    Attachment,
-    DataRow,
-    MetadataField,
-    PerformanceDetails,
-    ProjectDetails,
-)
+from airflow_annotation.labels.labelbox.records import DescribedRow, PerformanceDetails, ProjectDetails
 
 log = logging.getLogger(__name__)
 
@@ -114,11 +108,8 @@ class _Project(msgspec.Struct, gc=False):
         return hashlib.sha256("\n".join(sorted(labels)).encode()).hexdigest()[:16]
 
 
-class _Row(msgspec.Struct, gc=False):
-    data_row: DataRow
-    metadata_fields: list[MetadataField] = []
-    attachments: list[Attachment] = []
-    projects: dict[str, _Project] = {}
+class _Row(DescribedRow, gc=False):
+    projects: dict[str, _Project] = msgspec.field(default_factory=dict)
 
     @property
     def requeued_by(self) -> Any:

@@ -5,14 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from airflow_annotation.labels.labelbox.items import item_status
-from airflow_annotation.labels.labelbox.records import (
-    Attachment,
-    DataRow,
-    LabelDetails,
-    MetadataField,
-    PerformanceDetails,
-    ProjectDetails,
-)
+from airflow_annotation.labels.labelbox.records import DescribedRow, LabelDetails, PerformanceDetails, ProjectDetails
 
 
 class StateLabel(msgspec.Struct, gc=False):
@@ -46,11 +39,8 @@ class StateExperiment(msgspec.Struct, gc=False):
     runs: dict[str, StateRun] = {}
 
 
-class StateRow(msgspec.Struct, gc=False):
+class StateRow(DescribedRow, gc=False):
     """A line."""
 
-    data_row: DataRow
-    metadata_fields: list[MetadataField] = []
-    attachments: list[Attachment] = []
-    projects: dict[str, StateProject] = {}
-    experiments: dict[str, StateExperiment] = {}
+    projects: dict[str, StateProject] = msgspec.field(default_factory=dict)
+    experiments: dict[str, StateExperiment] = msgspec.field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,11 +16,9 @@ from airflow_annotation.labels.columns import Columns, positive_number, string_c
 from airflow_annotation.labels.labelbox.keys import ITEM_KEY, MEDIA_URI, REQUEUED_BY, item_key_of
 from airflow_annotation.labels.labelbox.records import (
     Answer,
-    Attachment,
-    DataRow,
     DataRowDetails,
+    DescribedRow,
     MediaAttributes,
-    MetadataField,
     Object,
     PerformanceDetails,
     Project,
@@ -59,14 +57,6 @@ _NO_DETAILS: Final = DataRowDetails()
 _NO_PLACE: Final = ProjectDetails()
 
 ProjectPart = Project[Object, Answer]
-
-
-class Described(Protocol):
-    """A data row, and what somebody attached to it."""
-
-    data_row: DataRow
-    metadata_fields: list[MetadataField]
-    attachments: list[Attachment]
 
 
 def item_sizes(rows: Sequence[TypedRow]) -> FloatArray:
@@ -135,7 +125,7 @@ def item_columns(
     }
 
 
-def find_item_key(row: Described, namespace: str = "") -> str:
+def find_item_key(row: DescribedRow, namespace: str = "") -> str:
     """Return the item key of a data row.
 
     :param row: the line, with its metadata and attachments
@@ -144,13 +134,13 @@ def find_item_key(row: Described, namespace: str = "") -> str:
     return _key(row, _attached(row), namespace)
 
 
-def _key(row: Described, attached: Mapping[str, Any], namespace: str) -> str:
+def _key(row: DescribedRow, attached: Mapping[str, Any], namespace: str) -> str:
     global_key = row.data_row.global_key
     given = item_key_of(global_key, namespace) if global_key else row.data_row.external_id
     return _text(attached, ITEM_KEY) or given or _text(attached, MEDIA_URI) or _uri(row) or row.data_row.id
 
 
-def _attached(row: Described) -> dict[str, Any]:
+def _attached(row: DescribedRow) -> dict[str, Any]:
     """Return metadata by name, and what this provider's uploads attached."""
     facts = {field.schema_name: field.value for field in row.metadata_fields}
     for attachment in row.attachments:
@@ -159,7 +149,7 @@ def _attached(row: Described) -> dict[str, Any]:
     return facts
 
 
-def _uri(row: Described) -> str | None:
+def _uri(row: DescribedRow) -> str | None:
     """Return where the media is; None where the data row is the text itself."""
     row_data = row.data_row.row_data
     return row_data if row_data is not None and _URI.match(row_data) else None

@@ -329,13 +329,18 @@ class Attachment(msgspec.Struct, gc=False):
     name: str | None = None
 
 
-class Row(msgspec.Struct, Generic[O, A], gc=False):
-    """A line."""
+class DescribedRow(msgspec.Struct, gc=False):
+    """A data row, and what somebody attached to it."""
 
     data_row: DataRow
-    media_attributes: MediaAttributes = msgspec.field(default_factory=MediaAttributes)
     metadata_fields: list[MetadataField] = []
     attachments: list[Attachment] = []
+
+
+class Row(DescribedRow, Generic[O, A], gc=False):
+    """A line."""
+
+    media_attributes: MediaAttributes = msgspec.field(default_factory=MediaAttributes)
     projects: dict[str, Project[O, A]] = {}
     experiments: dict[str, Experiment[O, A]] = {}
 
