@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
-from airflow_annotation.hooks.label_studio.predictions import upload_predictions
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.submissions import Submission
 from devtools.label_studio import LabelStudio, running_label_studio
 from tests.benchmarks.figures import record
+from tests.support.label_studio_uploads import upload_predictions
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <Choices name="weather" toName="image"><Choice value="rain"/></Choices></View>"""

@@ -29,7 +29,6 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.upload import upload_items
 from airflow_annotation.hooks.label_studio.upload_requests import (
     FILES_PER_IMPORT,
     FILES_PER_REQUEST,
@@ -38,6 +37,7 @@ from airflow_annotation.hooks.label_studio.upload_requests import (
 from airflow_annotation.media.listing import list_media
 from devtools.label_studio import LabelStudio, running_label_studio
 from tests.benchmarks.figures import record
+from tests.support.label_studio_uploads import upload_items
 
 LABEL_CONFIG = (
     '<View><Image name="image" value="$image"/>'

@@ -18,12 +18,12 @@ from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import export, upload_requests
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import client_from_connection
-from airflow_annotation.hooks.label_studio.upload import upload_items
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.media.listing import list_media
 from airflow_annotation.transport.width import SLOW, Width
 from devtools.label_studio import API_KEY, LabelStudio
 from tests.servers.faults import Fault, FaultServer, SeenRequest, fault_server
+from tests.support.label_studio_uploads import upload_items
 
 CONFIG = '<View><Text name="text" value="$text"/></View>'
 ITEMS = 12

@@ -15,10 +15,10 @@ from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import UploadReport
 from airflow_annotation.hooks.label_studio import item_lookup, predictions, single_predictions
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.predictions import upload_predictions
 from airflow_annotation.labels.submissions import Submission
 from devtools.label_studio import API_KEY, LabelStudio
 from tests.servers.faults import Fault, FaultServer, SeenRequest, fault_server
+from tests.support.label_studio_uploads import upload_predictions
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <Choices name="weather" toName="image"><Choice value="sun"/><Choice value="rain"/></Choices></View>"""

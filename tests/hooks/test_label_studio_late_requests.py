@@ -20,14 +20,13 @@ from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import AnnotationProject, UploadMode
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
-from airflow_annotation.hooks.label_studio.predictions import upload_predictions
-from airflow_annotation.hooks.label_studio.upload import upload_items
 from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.submissions import Submission, read_rows, read_submissions
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
 from tests.servers.faults import Fault, FaultServer, fault_server
 from tests.support.connections import airflow_connection
+from tests.support.label_studio_uploads import upload_items, upload_predictions
 from tests.support.second_person import second_person
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.hooks.label_studio import predictions
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.hook import LabelStudioHook
-from airflow_annotation.hooks.label_studio.predictions import upload_predictions
 from airflow_annotation.labels.mask_budget import MaskBudget
 from airflow_annotation.labels.masks import mask_to_rle, toggles_to_rle
 from airflow_annotation.labels.reading import ReadOptions
@@ -25,6 +24,7 @@ from tests.servers.faults import Fault, fault_server
 if TYPE_CHECKING:
     from devtools.label_studio import LabelStudio
 from tests.support.label_studio_predictions import HEIGHT, SCHEMA, WIDTH, Row, landed, submissions
+from tests.support.label_studio_uploads import upload_predictions
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import UploadReport
 from airflow_annotation.hooks.label_studio import media_files, upload, upload_requests
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
-from airflow_annotation.hooks.label_studio.upload import upload_items
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
 from tests.servers.faults import Fault, fault_server
+from tests.support.label_studio_uploads import upload_items
 
 if TYPE_CHECKING:
     from devtools.label_studio import LabelStudio
@@ -205,7 +205,7 @@ def test_files_below_the_servers_document_root_are_served_where_they_are(
     root = Path(label_studio.document_root)
     paths = images(root / f"project {project}" / "deep", 2, "é {}#.png")
     arguments = {"local_files_document_root": str(root)}
-    assert upload_items(client, project, list_media(paths), **arguments).uploaded == 2  # type: ignore[arg-type]
+    assert upload_items(client, project, list_media(paths), **arguments).uploaded == 2
     assert stored_files(client, project) == 0
     for task, path in zip(tasks(client, project), paths, strict=True):
         assert task["data"]["photo"].startswith("/data/local-files/?d=")

@@ -176,19 +176,18 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         """
         if upload_settings:
             raise AnnotationError(f"Label Studio has no upload settings. Leave out {', '.join(upload_settings)}.")
-        from airflow_annotation.hooks.label_studio.upload import upload_items
+        from airflow_annotation.hooks.label_studio.upload import ItemUpload
 
         if overlap is not None:
             projects.set_overlap(self.client, project_id, overlap)
-
-        return upload_items(
+        upload = ItemUpload(
             self.client,
             project_id,
-            items,
             media_access=media_access,
             on_duplicate=on_duplicate,
             local_files_document_root=read_extra(self.connection).get("local_files_document_root"),
         )
+        return upload.run(items)
 
     def upload_predictions(
         self,
@@ -201,18 +200,18 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         coordinates: Coordinates = "relative",
     ) -> UploadReport:
         """Give the project's tasks predictions, or annotations. See :meth:`AnnotationHook.upload_predictions`."""
-        from airflow_annotation.hooks.label_studio.predictions import upload_predictions
+        from airflow_annotation.hooks.label_studio.predictions import PredictionUpload
 
-        return upload_predictions(
+        upload = PredictionUpload(
             self.client,
             project_id,
-            submissions,
             model_version=model_version,
             mode=mode,
             on_existing=on_existing,
             coordinates=coordinates,
             mask_budget=self.mask_budget,
         )
+        return upload.run(submissions)
 
     def requeue_items(
         self,

@@ -50,49 +50,6 @@ _REQUEST_SECONDS: Final = 300.0
 """A request that is given up while the server still works on it would be sent again, and be in the project twice."""
 
 
-def upload_predictions(
-    client: LabelStudioClient,
-    project_id: str,
-    submissions: Iterable[Submission],
-    *,
-    model_version: str,
-    mode: UploadMode = "predictions",
-    on_existing: OnExisting = "skip",
-    coordinates: Coordinates = "relative",
-    mask_budget: MaskBudget = DEFAULT_BUDGET,
-) -> UploadReport:
-    """Give a project's tasks predictions, or annotations.
-
-    Annotations are made of predictions, which stay beside them: they tell what has an annotation already, and what it
-    was before people edited it. Predictions that a request brought twice, in this call or an earlier one, are removed
-    down to one, before annotations are made of them and at the end. After predictions the project shows those of this
-    version to people.
-
-    :param client: of the server
-    :param project_id: the project
-    :param submissions: those of an item one after the other
-    :param model_version: what made the labels; without a comma, which Label Studio puts between versions
-    :param mode: ``predictions`` or ``annotations``; these are the connection's user's, and no ground truth
-    :param on_existing: ``skip`` items that have predictions of this version, or ``replace`` all the project has of it
-    :param coordinates: of the submissions
-    :param mask_budget: what a mask may cost
-    :return: counts of items, and the first that failed
-    :raises AnnotationError: the upload cannot go on
-    """
-    if not model_version.strip() or "," in model_version:
-        raise AnnotationError(f"The model_version {model_version!r} is empty or has a comma in it: name it otherwise.")
-    check_replaceable(mode, on_existing)
-    upload = _Upload(
-        client,
-        project_id,
-        model_version=model_version,
-        mode=mode,
-        coordinates=coordinates,
-        mask_budget=mask_budget,
-    )
-    return upload.go_through(submissions, on_existing=on_existing)
-
-
 class _Created(msgspec.Struct):
     created: int
 
@@ -111,21 +68,45 @@ class _Task(msgspec.Struct):
     total_predictions: int = 0
 
 
-class _Upload(LabelUpload):
+class PredictionUpload(LabelUpload):
+    """Gives a project's tasks predictions, or annotations. For one upload.
+
+    Annotations are made of predictions, which stay beside them: they tell what has an annotation already, and what it
+    was before people edited it. Predictions that a request brought twice, in this upload or an earlier one, are removed
+    down to one, before annotations are made of them and at the end. After predictions the project shows those of this
+    version to people.
+
+    :param client: of the server
+    :param project_id: the project
+    :param model_version: what made the labels; without a comma, which Label Studio puts between versions
+    :param mode: ``predictions`` or ``annotations``; these are the connection's user's, and no ground truth
+    :param on_existing: ``skip`` items that have predictions of this version, or ``replace`` all the project has of it
+    :param coordinates: of the submissions
+    :param mask_budget: what a mask may cost
+    :raises AnnotationError: the upload cannot go on
+    """
+
     def __init__(
         self,
         client: LabelStudioClient,
         project_id: str,
         *,
         model_version: str,
-        mode: UploadMode,
-        coordinates: Coordinates,
-        mask_budget: MaskBudget,
+        mode: UploadMode = "predictions",
+        on_existing: OnExisting = "skip",
+        coordinates: Coordinates = "relative",
+        mask_budget: MaskBudget = DEFAULT_BUDGET,
     ) -> None:
+        if not model_version.strip() or "," in model_version:
+            raise AnnotationError(
+                f"The model_version {model_version!r} is empty or has a comma in it: name it otherwise."
+            )
+        check_replaceable(mode, on_existing)
         self._client = client
         self._project_id = project_id
         self._model_version = model_version
         self._mode = mode
+        self._on_existing = on_existing
         self._label_config = get_label_config(client, project_id) or "<View/>"
         self._config = LabelingConfig(self._label_config)
         schema = label_schema_from_config(self._config)
@@ -147,16 +128,21 @@ class _Upload(LabelUpload):
         self._doubtful: dict[int, int] = {}
         """How many predictions tasks were given that may have more."""
 
-    def go_through(self, submissions: Iterable[Submission], *, on_existing: OnExisting) -> UploadReport:
-        may_be_deleted = on_existing == "replace" and self._delete_version()
+    def run(self, submissions: Iterable[Submission]) -> UploadReport:
+        """Upload what no item has yet.
+
+        :param submissions: those of an item one after the other
+        :return: counts of items, and the first that failed
+        """
+        may_be_deleted = self._on_existing == "replace" and self._delete_version()
         self._are_all_predicted = not self._find_alike() or (self._count <= PAGE_TASKS and self._list_predicted())
-        report = self.run(submissions)
+        report = super().run(submissions)
         self._annotate()
         self._remove_doubles(self._doubtful)
         if may_be_deleted:
             self._check_left(report.uploaded)
         if self._mode == "predictions" and report.uploaded + report.skipped:
-            self._show_version()
+            change_project(self._client, self._project_id, {"model_version": self._model_version})
         return report
 
     def _note_item(self, task_id: int, data: Mapping[str, Any]) -> KnownItem:
@@ -186,9 +172,11 @@ class _Upload(LabelUpload):
         return True
 
     def find(self, item_key: str) -> KnownItem | None:
+        """Return the task with this key."""
         return self._items.find(item_key)
 
     def has_labels(self, item: KnownItem, submissions: Iterable[Submission]) -> bool:
+        """Return whether a task has predictions of this version."""
         if item.id not in self._predicted:
             return False
         given = sum(1 for _ in submissions)
@@ -200,12 +188,14 @@ class _Upload(LabelUpload):
     # Predictions
 
     def find_size(self, item: KnownItem, target: str | None) -> Size:
+        """Return the size of the image that a label is on."""
         if not item.pages:
             return (item.width, item.height) if self._config.is_main_image(target) else (None, None)
         number = self._config.page_number(target)
         return (None, None) if number is None or number >= len(item.pages) else item.pages[number]
 
     def complete(self, item: KnownItem, submission: Submission) -> list[Row]:
+        """Return the labels with what they leave out, if they are on what the task shows."""
         self._contents.check_targets(item.id, submission.labels)
         return super().complete(item, submission)
 
@@ -217,6 +207,7 @@ class _Upload(LabelUpload):
         submission: Submission,
         number: int,  # noqa: ARG002 - all of them are predictions of one version
     ) -> list[Any]:
+        """Return a submission as a prediction."""
         self._contents.check_places(item.id, rows)
         prediction = {
             "task": item.id,
@@ -233,6 +224,7 @@ class _Upload(LabelUpload):
         return [msgspec.Raw(msgspec.json.encode(prediction))]
 
     def send(self, parts: list[Part]) -> None:
+        """Send predictions, and count in the report what became of each item."""
         invalid: list[tuple[Part, str]] = []
         doubtful: list[Part] = []
 
@@ -358,9 +350,6 @@ class _Upload(LabelUpload):
                 f"{uploaded - left} items of project {self._project_id} have lost their new predictions of "
                 f"{self._model_version!r}: Label Studio got the deletion of the old ones late. Run the task again."
             )
-
-    def _show_version(self) -> None:
-        change_project(self._client, self._project_id, {"model_version": self._model_version})
 
     # Annotations
 

@@ -51,44 +51,6 @@ _SIZES: Final = (*_SIDES, "frame_count", "frame_rate")
 """Keys of a task's data that say something of the item; lists of the first two where it shows several images."""
 
 
-def upload_items(
-    client: LabelStudioClient,
-    project_id: str,
-    items: Iterable[MediaItem],
-    *,
-    media_access: MediaAccess = "auto",
-    on_duplicate: OnDuplicate = "skip",
-    local_files_document_root: str | None = None,
-) -> UploadReport:
-    """Create a task for each item that the project does not have yet.
-
-    A file goes to the server, or is referred to; where tasks hold the media itself, as they do texts, it is read. The
-    data of an item without a file are what the labeling config shows: each key that a tag shows, and no other.
-
-    A task's data hold the media under the key that the labeling config shows it from, ``item_key``, ``media_uri``,
-    what is known of ``width``, ``height``, ``frame_count`` and ``frame_rate``, and the item's own data beside them. Of
-    an item of several images, the media, ``media_uri``, ``width`` and ``height`` are lists.
-    Sizes are read from files that are uploaded and from local files; what is only referred to on the web or in a bucket
-    is not read, and has the size that the item came with, if any.
-
-    Safe to call again after any failure: items in the project are found by their keys, files without a task by their
-    names. Tasks that two callers make of one item at once are removed down to one at the end.
-
-    :param client: of the server
-    :param project_id: the project
-    :param items: may be a generator of millions
-    :param media_access: ``upload`` sends the bytes; ``reference`` has the server read them: web URLs, URIs of a bucket
-        that the project has a storage for, files below the server's document root; ``auto`` refers to web URLs and
-        files below the document root, and uploads the rest
-    :param on_duplicate: what to do with an item that the project has: ``skip`` it, have it ``fail``, or ``allow`` it
-    :param local_files_document_root: the server's ``LOCAL_FILES_DOCUMENT_ROOT``, at the same path here
-    :return: counts, and the first items that failed
-    :raises AnnotationError: the upload cannot go on
-    """
-    references = MediaReferences(client, project_id, document_root=local_files_document_root)
-    return _Upload(client, project_id, media_access, on_duplicate, references).run(items)
-
-
 class _Reading(NamedTuple):
     """A file that is being read, or an item without one.
 
@@ -117,21 +79,46 @@ class _ReadFile(NamedTuple):
     data: Any = None
 
 
-class _Upload:
+class ItemUpload:
+    """Creates a task for each item that the project does not have yet. For one upload.
+
+    A file goes to the server, or is referred to; where tasks hold the media itself, as they do texts, it is read. The
+    data of an item without a file are what the labeling config shows: each key that a tag shows, and no other.
+
+    A task's data hold the media under the key that the labeling config shows it from, ``item_key``, ``media_uri``,
+    what is known of ``width``, ``height``, ``frame_count`` and ``frame_rate``, and the item's own data beside them. Of
+    an item of several images, the media, ``media_uri``, ``width`` and ``height`` are lists.
+    Sizes are read from files that are uploaded and from local files; what is only referred to on the web or in a bucket
+    is not read, and has the size that the item came with, if any.
+
+    Safe to run again after any failure: items in the project are found by their keys, files without a task by their
+    names. Tasks that two callers make of one item at once are removed down to one at the end.
+
+    :param client: of the server
+    :param project_id: the project
+    :param media_access: ``upload`` sends the bytes; ``reference`` has the server read them: web URLs, URIs of a bucket
+        that the project has a storage for, files below the server's document root; ``auto`` refers to web URLs and
+        files below the document root, and uploads the rest
+    :param on_duplicate: what to do with an item that the project has: ``skip`` it, have it ``fail``, or ``allow`` it
+    :param local_files_document_root: the server's ``LOCAL_FILES_DOCUMENT_ROOT``, at the same path here
+    :raises AnnotationError: the upload cannot go on
+    """
+
     def __init__(
         self,
         client: LabelStudioClient,
         project_id: str,
-        media_access: MediaAccess,
-        on_duplicate: OnDuplicate,
-        references: MediaReferences,
+        *,
+        media_access: MediaAccess = "auto",
+        on_duplicate: OnDuplicate = "skip",
+        local_files_document_root: str | None = None,
     ) -> None:
         self._config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
         if not self._config.objects:
             raise AnnotationError(f"Project {project_id} shows no media: its labeling config has no tag like Image.")
         self._media_access = media_access
         self._on_duplicate = on_duplicate
-        self._references = references
+        self._references = MediaReferences(client, project_id, document_root=local_files_document_root)
         self._report = UploadReport()
         self._tasks = ItemTasks(client, project_id, config=self._config)
         self._known_keys: set[int] = set()
@@ -145,6 +132,10 @@ class _Upload:
         self._requests = UploadRequests(self._files, self._tasks, self._report, concurrency=client.concurrency)
 
     def run(self, items: Iterable[MediaItem]) -> UploadReport:
+        """Upload the items, of which there may be millions.
+
+        :return: counts, and the first items that failed
+        """
         progress = UploadProgress(length_hint(items, 0))
         reading: deque[_Reading] = deque()
         try:
