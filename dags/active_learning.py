@@ -1,8 +1,8 @@
 """Label the items that a model is least sure of, one round a day, until people agree with the model.
 
-Each DAG run is a round. It stops if people agreed with the last round's model. Otherwise, it trains a new model on the
-landed labels, uploads the items that this model is least sure of, waits for people, and lands their labels. All rounds
-share one project and one dataset. The first round takes a random sample.
+Each DAG run is a round. If people agreed with the last round's model, it stops. Otherwise, it trains a new model on the
+landed labels and uploads the items that this model is least sure of. It waits for people, and lands their labels. All
+rounds share one project and one dataset. The first round takes a random sample.
 
 The items here are scikit-learn's handwritten digits (``pip install scikit-learn``), and the model is a logistic
 regression. Replace them with your own. Needs the connection ``annotation_default`` to Label Studio.
