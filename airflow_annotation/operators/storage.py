@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 
 class SyncStorageOperator(AnnotationProjectTask):
-    """Start a sync in which the labeling tool reads a bucket or folder itself, or writes submissions there; wait for
-    its end.
+    """Let the labeling tool read a bucket or folder itself, or write submissions there, and wait until it has finished.
 
     New objects in the folder become items of the project, without an upload; their ``item_key`` is their location. In
     Label Studio, the project gets a storage, which is made once. The operator finds it by its folder, and by its
@@ -36,9 +35,10 @@ class SyncStorageOperator(AnnotationProjectTask):
     :class:`~airflow_annotation.operators.media.UploadMediaOperator`: if both upload a file, the project has two items
     of it.
 
-    With ``deferrable``, the triggerer waits for syncs that take longer than a few seconds. Its restarts and outages of
-    the tool do not end the wait. A retry continues where the last try ended. If a sync runs already, this task waits
-    for its end and starts another, so that it includes every object that was there when the task began.
+    With ``deferrable``, the triggerer waits for syncs that take longer than a few seconds. The wait survives restarts
+    of the triggerer, and outages of the tool up to ``max_outage``. A retry continues where the last try ended. If a
+    sync runs already, this task waits for its end and starts another, so that it includes every object that was there
+    when the task began.
 
     Returns the project's ``id``, ``uri`` and ``url``, the ``storage`` and its ``storage_id``, the tool's ``status`` of
     it, the number of new items or written submissions (``synced``), how many objects were items already (``existed``)
@@ -59,10 +59,10 @@ class SyncStorageOperator(AnnotationProjectTask):
         settings, it is changed. (templated)
     :param max_failures: how many objects may fail. If more fail, the task fails after all other items are in. With
         None, failed objects never fail the task. (templated)
-    :param timeout: longest wait for the end of the sync, a timedelta or seconds
-    :param poke_interval: seconds between two checks of the sync
+    :param timeout: longest wait for the end of the sync, a timedelta or seconds, 6 hours by default
+    :param poke_interval: seconds between two checks of the sync, 30 by default
     :param max_outage: while deferred, how long the tool may be out of reach before the task fails: a timedelta or
-        seconds
+        seconds, 10 minutes by default
     :param deferrable: wait in the triggerer, for at least 10 seconds; by default what Airflow's ``[operators]
         default_deferrable`` says
     :raises ValueError: an argument is invalid

@@ -58,8 +58,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
 
     Each poke costs one small request to the tool (``min_annotations`` costs more). With ``mode="reschedule"`` it costs
     another, since each poke is a separate process and looks up the project again. With ``deferrable``, the wait needs
-    no worker: if the first poke finds the project unfinished, the triggerer waits. Its restarts and outages of the tool
-    do not end the wait.
+    no worker: if the first poke finds the project unfinished, the triggerer waits. The wait survives restarts of the
+    triggerer, and outages of the tool up to ``max_outage``.
 
     Returns the progress: ``total``, ``completed``, ``skipped`` and ``annotations`` (counts), ``statuses`` (items by the
     tool's workflow state), ``fraction`` (completed of total) and ``timed_out`` (whether the task proceeds without
@@ -108,7 +108,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         the task's context, in which ``exception`` is that error, and the wait goes on. It is called again after each
         further ``stalled_after`` without a change. Mode ``reschedule`` takes no callback
     :param max_outage: while deferred, how long the tool may be out of reach before the task fails: a timedelta or
-        seconds. A task that is not deferred fails at the first poke that does not reach the tool, and can be retried.
+        seconds, 10 minutes by default. A task that is not deferred fails at the first poke that does not reach the
+        tool, and can be retried.
     :param deferrable: wait in the triggerer, for at least 10 seconds; by default what Airflow's ``[operators]
         default_deferrable`` says
     :param project: the project: its id, or what ``CreateAnnotationProjectOperator`` returned. (templated)
