@@ -1,4 +1,4 @@
-"""What the hooks of all tools do the same way: read the connection, find the projects of runs, and make them."""
+"""Common parts of the hooks of all tools: read the connection, find the projects of runs, and make them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from airflow_annotation.labels.schema import LabelSchema
 
 
 class ToolClient(Protocol):
-    """What sends requests to a tool."""
+    """The object that sends requests to a tool."""
 
     @property
     def app_url(self) -> str:
@@ -58,19 +58,19 @@ class ToolProject(Protocol):
 
     @property
     def title(self) -> str | None:
-        """As people see it."""
+        """Title that people see."""
 
     @property
     def description(self) -> str | None:
-        """As people see it."""
+        """Description that people see."""
 
     @property
     def created_at(self) -> datetime | None:
-        """When it was made."""
+        """When the project was made."""
 
     @property
     def age(self) -> Any:
-        """Sorts projects: what was made first comes first."""
+        """Sort key of projects: the oldest comes first."""
 
 
 ClientT = TypeVar("ClientT", bound=ToolClient)
@@ -78,7 +78,7 @@ ProjectT = TypeVar("ProjectT", bound=ToolProject)
 
 
 class ProjectMaker(ABC, Generic[ProjectT]):
-    """Makes the project of a run as a caller asks for it. Wrong settings are errors before anything is asked."""
+    """Makes the project of a run as a caller asks for it. Wrong settings are errors before any request."""
 
     @abstractmethod
     def make(self, title: str, description: str) -> ProjectT:
@@ -86,18 +86,18 @@ class ProjectMaker(ABC, Generic[ProjectT]):
 
     @abstractmethod
     def keep(self, found: ProjectT) -> None:
-        """Leave a project as it is, and say in the log where it is not what is asked for."""
+        """Leave a project as it is, and log how it differs from what is asked for."""
 
     @abstractmethod
     def update(self, found: ProjectT, title: str, description: str | None) -> ProjectT:
-        """Change a project to what is asked for; without a description, it keeps the one that it has."""
+        """Change a project to what is asked for; without a description, it keeps its own."""
 
     def complete(self, made: ProjectT) -> None:
-        """Do what is left to do once it is certain that a project stays."""
+        """Do the remaining steps once it is certain that a project stays."""
 
 
 class ProgressReader(Protocol):
-    """Asks a tool how far projects are; see the methods of :class:`AnnotationHook` with these names."""
+    """Asks a tool for the progress of projects; see the methods of :class:`AnnotationHook` with these names."""
 
     def get_progress(self, client: Any, project_id: str, min_annotations: int | None = None) -> AnnotationProgress:
         """Ask for one project."""
@@ -114,7 +114,7 @@ class ProgressReader(Protocol):
 
 
 class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
-    """Base of the hooks of tools. A tool keeps what differs from others."""
+    """Base of the hooks of tools. Each tool's class has only what differs from others."""
 
     conn_type: ClassVar[str]
     hook_name: ClassVar[str]
@@ -130,7 +130,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
 
     @abstractmethod
     def list_projects(self, *, title: str = "", description: str = "") -> Iterator[ProjectT]:
-        """Yield all projects; or those, among others, that have one of these words, as far as the tool searches it.
+        """Yield all projects; or those, among others, that have one of these words, if the tool can search for it.
 
         :param title: part of the title
         :param description: the whole description
@@ -146,9 +146,9 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
 
     @abstractmethod
     def is_as_made(self, project: ProjectT, first: ProjectT) -> bool:
-        """Return whether a project has the settings that the request for the first gave it.
+        """Return whether a project still has the settings that the first request gave it.
 
-        Whether there are items in it is asked beside this.
+        Whether it has items is checked separately.
         """
 
     @abstractmethod
@@ -160,7 +160,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         settings: dict[str, Any],
         media: ProjectMedia,
     ) -> ProjectMaker[ProjectT]:
-        """Return what makes a project."""
+        """Return an object that makes a project."""
 
     # The connection
 
@@ -178,13 +178,13 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
     def client(self) -> ClientT:
         """The client that the connection describes.
 
-        :raises AnnotationError: the connection describes none
+        :raises AnnotationError: the connection does not describe a client
         """
         return self.make_client(attempts=self.attempts)
 
     @property
     def polls_per_minute(self) -> float:  # type: ignore[override]  # the base class has the default
-        """How many requests a minute waiting in a triggerer may cost.
+        """Requests per minute that waiting in a triggerer may cost.
 
         :raises AnnotationError: the connection's extra field is no such number
         """
@@ -209,7 +209,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
     ) -> AnnotationProject:
         """Make the project of a run, or find it.
 
-        Of two that are made at once the older one stays, and so it does beside one that a late request made.
+        If two are made at once, or a late request makes another one, the older one stays.
         """
         if sum(source is not None for source in (label_schema, label_config, copy_from)) != 1:
             raise AnnotationError("Pass exactly one of label_schema, label_config and copy_from.")
@@ -252,31 +252,31 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
     def find_project(self, run_key: str) -> AnnotationProject | None:
         """Return the run's project, the oldest if two were made at once, or None.
 
-        One request while nobody has edited the project's title or description, where the tool searches it; else all
-        projects are looked through.
+        Needs one request if nobody has edited the project's title or description and the tool can search it; else it
+        looks through all projects.
         """
         found = self._find(run_key)
         return None if found is None else self._project(found, run_key)
 
     def find_projects(self, run_keys: Collection[str]) -> dict[str, AnnotationProject]:
-        """Return the projects of those of the runs that have one, by key, looking through all projects once."""
+        """Return the projects of the runs that have one, by key, looking through all projects once."""
         found = _projects_of(run_keys, self.list_projects())
         return {run_key: self._project(projects[0], run_key) for run_key, projects in found.items()}
 
     def list_runs(self, prefix: str = "") -> Iterator[AnnotationProject]:
-        """Yield the projects that belong to a run whose key starts with ``prefix``."""
+        """Yield the projects of the runs whose key starts with ``prefix``."""
         for listed in self.list_projects():
             run_key = read_run_key(listed.description)
             if run_key is not None and run_key.startswith(prefix):
                 yield self._project(listed, run_key)
 
     def list_all_projects(self) -> Iterator[AnnotationProject]:
-        """Yield all projects of the connection, also those that belong to no run."""
+        """Yield all projects of the connection, including those without a run."""
         for listed in self.list_projects():
             yield self._project(listed)
 
     def rename_run(self, run_key: str, new_run_key: str) -> AnnotationProject:
-        """Give a run another key. Its project stays as it is, but for the hash in its title.
+        """Give a run another key. Its project stays the same, except for the hash in its title.
 
         :raises AnnotationProjectNotFoundError: there is no such run
         :raises AnnotationError: the new key is another run's
@@ -295,7 +295,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         return self._project(found, new_run_key)
 
     def forget_run(self, run_key: str) -> AnnotationProject:
-        """Delete only the record of a run. Its project stays, but for the hash in its title, and belongs to no run.
+        """Delete only the record of a run. Its project stays, without the hash in its title, and belongs to no run.
 
         :raises AnnotationProjectNotFoundError: there is no such run
         """
@@ -311,7 +311,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
     # Waiting
 
     def get_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:
-        """Ask how far the labeling is. See :meth:`AnnotationHook.get_progress`."""
+        """Ask for the progress of the labeling. See :meth:`AnnotationHook.get_progress`."""
         return self.progress_reader.get_progress(self.client, project_id, min_annotations)
 
     async def aget_progress(self, project_id: str, *, min_annotations: int | None = None) -> AnnotationProgress:

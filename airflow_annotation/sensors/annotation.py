@@ -91,8 +91,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
         count of finished items: ``2`` waits until each item has two; skips do not count. The tools, and the table
         ``annotations``, call a submission an annotation. The project has to ask that many people for each item, in
         Label Studio with its setting ``maximum_annotations``, in Labelbox with consensus. In Label Studio, each poke
-        costs another small request. In Labelbox, each poke costs an export of the project, so a ``poke_interval`` of
-        minutes is better there. (templated)
+        costs another small request. In Labelbox, once the project has that many submissions, each poke costs an export
+        of it, so a ``poke_interval`` of minutes is better there. (templated)
     :param on_timeout: what to do after ``timeout``: ``fail``, or ``proceed`` with the labels that there are. If no
         project turned up before the timeout, the task always fails.
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or

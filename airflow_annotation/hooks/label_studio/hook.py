@@ -70,13 +70,18 @@ class _User(msgspec.Struct):
 class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
     """Works with projects on a Label Studio server.
 
-    The connection's host is the server's URL, with or without a scheme and a path prefix; its password is the API key,
-    a legacy token or a personal access token. Extras: ``verify_ssl`` (default true), ``ca_bundle`` (path of the
-    certificates to trust), ``timeout`` (seconds, default 60), ``headers`` (JSON object, for a proxy in front of the
-    server), ``local_files_document_root`` (the server's ``LOCAL_FILES_DOCUMENT_ROOT``, where workers see the same
-    files), ``polls_per_minute`` (requests that waiting in a triggerer may cost, default 60), ``concurrency`` (requests
-    that reading and sending a project may have under way at once, default 4; fewer while the server is slow). A host
-    without a scheme is asked by ``https``, unless it is this machine or the schema field says ``http``.
+    The connection's host is the server's URL, with or without a scheme and a path prefix. Its password is the API key,
+    a legacy token or a personal access token. For a host without a scheme, requests use ``https``, unless it is this
+    machine or the schema field says ``http``. Extras:
+
+    - ``verify_ssl``: whether to check the server's certificate (default true)
+    - ``ca_bundle``: path of the trusted certificates
+    - ``timeout``: seconds to wait for an answer (default 60)
+    - ``headers``: JSON object, for a proxy in front of the server
+    - ``local_files_document_root``: the server's ``LOCAL_FILES_DOCUMENT_ROOT``, if workers see the same files there
+    - ``polls_per_minute``: requests that waiting in a triggerer may cost (default 60)
+    - ``concurrency``: requests that may run at once while a project is read or sent (default 4; fewer while the server
+      is slow)
 
     :param label_studio_conn_id: the connection
     """
@@ -101,11 +106,11 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         return client_from_connection(self.connection, attempts=attempts, pace=self.pace)
 
     def get_conn(self) -> LabelStudio:
-        """Return Label Studio's SDK with the connection's key and retries, for all that has no method here."""
+        """Return Label Studio's SDK with the connection's key and retries, for everything without a method here."""
         return self.client.sdk
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say which server and which user the connection reaches, or what is wrong with it."""
+        """Return whether the connection works, and which server and user it reaches, or what is wrong with it."""
         try:
             # Somebody waits for it: fewer tries, and shorter ones.
             client = self.make_client(attempts=1)
@@ -123,7 +128,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         settings: dict[str, Any],
         media: ProjectMedia,
     ) -> projects.Maker:
-        """Return what makes a project; see :data:`~airflow_annotation.hooks.label_studio.projects.PROJECT_SETTINGS`."""
+        """Return the project maker; see :data:`~airflow_annotation.hooks.label_studio.projects.PROJECT_SETTINGS`."""
         if label_schema is not None:
             media_type = find_media_type(label_schema, media, ASKED, self.hook_name)
             media = msgspec.structs.replace(media, media_type=media_type)
@@ -131,7 +136,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         return projects.Maker(self.client, label_config, copy_from, settings, media.media_type)
 
     def list_projects(self, *, title: str = "", description: str = "") -> Iterator[projects.FoundProject]:  # noqa: ARG002 - titles are searched
-        """Yield all projects, or those that have a text in their title, by id."""
+        """Yield all projects, or those with a text in their title, by id."""
         return projects.list_projects(self.client, title)
 
     def read_project(self, project_id: str) -> projects.FoundProject:
@@ -143,11 +148,11 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         return projects.change_project(self.client, str(found.id), {"title": title, "description": description})
 
     def is_as_made(self, project: projects.FoundProject, first: projects.FoundProject) -> bool:
-        """Return whether a project is as the request for the first made it."""
+        """Return whether a project is still as the first request made it."""
         return projects.is_as_made(self.client, str(project.id), str(first.id))
 
     def delete_project(self, project_id: str) -> bool:
-        """Delete a project with all that is in it. Return False if it was gone already."""
+        """Delete a project and all its content. Return False if it was gone already."""
         return projects.delete_project(self.client, project_id)
 
     def get_label_schema(self, project_id: str) -> LabelSchema:
@@ -171,7 +176,8 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
     ) -> UploadReport:
         """Create a task for each media item that the project does not have. See :meth:`AnnotationHook.upload_items`.
 
-        :param overlap: it is a setting of the project (``maximum_annotations``), for the tasks that it has, too
+        :param overlap: it is a setting of the project (``maximum_annotations``), which also applies to its existing
+            tasks
         :param upload_settings: Label Studio has none
         """
         if upload_settings:
@@ -234,30 +240,31 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
     ) -> AssignmentReport:
         """Give each person a tab of the data manager with their tasks. See :meth:`AnnotationHook.assign_items`.
 
-        The tasks' data say whose they are; Label Studio's open edition does not keep people from others' tasks.
+        The tasks' data name the assigned people. Label Studio's open edition does not stop people from labeling others'
+        tasks.
         """
         from airflow_annotation.hooks.label_studio.assign import assign_items
 
         return assign_items(self.client, project_id, annotators, overlap=overlap, item_keys=item_keys)
 
     def sync_storage(self, project_id: str, storage: Storage) -> StorageSync:
-        """Have Label Studio make tasks of a bucket's objects, or write annotations. See :meth:`Storages.sync_storage`.
+        """Let Label Studio make tasks of a bucket's objects, or write annotations. See :meth:`Storages.sync_storage`.
 
-        Settings are the API's own, such as ``regex_filter``. In an import storage that is made, each file is an item,
-        and folders below are read too: ``use_blob_urls`` and ``recursive_scan`` are True unless other values are given.
+        Settings are the API's own, such as ``regex_filter``. In a new import storage, each file is an item, and
+        subfolders are read too: ``use_blob_urls`` and ``recursive_scan`` are True unless other values are given.
         """
         from airflow_annotation.hooks.label_studio.storages import sync_storage
 
         return sync_storage(self.client, project_id, storage)
 
     def get_storage_sync(self, project_id: str, storage_id: str) -> StorageSync:
-        """Ask how far the newest sync of a storage is. See :meth:`Storages.get_storage_sync`."""
+        """Ask for the progress of the newest sync of a storage. See :meth:`Storages.get_storage_sync`."""
         from airflow_annotation.hooks.label_studio.storages import read_sync
 
         return read_sync(self.client, project_id, storage_id)
 
     def media_request(self, media_uri: str) -> tuple[str, Mapping[str, str]]:
-        """Return the URL of media that the server holds itself, and the key for it; other URIs as they are."""
+        """Return the URL of media that the server itself holds, and its key; other URIs unchanged."""
         return self.client.media_request(media_uri)
 
     @property
@@ -271,7 +278,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         return same_origin(url, self.client.url)
 
     def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
-        """Return the URL of what the server shows of an item, and the key where the server has it itself."""
+        """Return the URL of an item's media as the server shows them, and the key if the server itself holds them."""
         config = None
         if target:
             if project_id not in self._media_configs:  # an item may have hundreds of images, each of which is asked for
@@ -280,7 +287,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         return media_files.find_media(self.client, project_id, item_id, target, config)
 
     def list_last_labeled(self, project_id: str, count: int, *, min_annotations: int = 1) -> list[str]:
-        """Return the ids of the labeled items that were changed last, in one request. Skips are no submissions here."""
+        """Return the ids of the labeled items that were changed last, in one request. Skips do not count here."""
         return item_states.list_last_labeled(self.client, project_id, count, min_annotations)
 
     def read_tables(
@@ -315,7 +322,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         )
 
     def list_item_ids(self, project_id: str) -> Iterator[pa.Array]:
-        """Yield the ids of all tasks, without listing them where most ids in between are the project's."""
+        """Yield the ids of all tasks, without listing them if most ids in between are the project's."""
         from airflow_annotation.hooks.label_studio.export import list_ids
 
         ids = list_ids(self.client, project_id)
@@ -323,7 +330,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
             yield pa.array(map(str, some), pa.string())
 
     def mark_changes(self, project_id: str) -> dict[str, Any] | None:
-        """Ask for what :meth:`list_changes` has to know of now. See :meth:`AnnotationHook.mark_changes`."""
+        """Return a mark of now for :meth:`list_changes`. See :meth:`AnnotationHook.mark_changes`."""
         return item_changes.mark_changes(self.client, project_id)
 
     def list_changes(
@@ -342,7 +349,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         return item_states.get_last_change(self.client, project_id)
 
     def list_changed_items(self, project_id: str, since: datetime) -> list[str]:
-        """Return the ids of the tasks that were changed at a time or later. See :class:`AnnotationHook`."""
+        """Return the ids of the tasks that were changed at this time or later. See :class:`AnnotationHook`."""
         return item_states.list_changed_items(self.client, project_id, since)
 
     def _read_config(self, project_id: str) -> LabelingConfig:
@@ -354,10 +361,10 @@ def client_from_connection(
 ) -> LabelStudioClient:
     """Return the client that an Airflow connection of type ``label_studio`` describes.
 
-    :param connection: of any origin: the form, the command line, an environment variable, a URI
+    :param connection: a connection of any origin: the form, the command line, an environment variable, a URI
     :param attempts: how often a failed request is repeated at most
-    :param pace: how many requests may go out a minute; None for no limit
-    :raises AnnotationError: it describes none; the message says which field is wrong
+    :param pace: limit of requests per minute; None for no limit
+    :raises AnnotationError: it does not describe a client; the message says which field is wrong
     """
     extra = read_extra(connection)
     headers = extra.get("headers") or {}

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 CLOUD: Final = "https://api.labelbox.com"
-"""Labelbox's own API, where a connection has no host."""
+"""Labelbox's own API, for a connection without a host."""
 
 _WHO: Final = "query WhoAmI { organization { name } user { email } }"
 
@@ -70,12 +70,16 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
     """Works with projects in Labelbox.
 
     The connection's password is the API key. Its host is the API's address, for the EU, on premises or a local server;
-    Labelbox's own by default. Extras: ``endpoint`` (GraphQL API, by default ``/graphql`` at the host),
-    ``rest_endpoint`` (``/api/v1`` at the host), ``app_url`` (what people open; the host with ``app.`` for ``api.``),
-    ``iam_integration`` (name or id of the integration by which Labelbox reads buckets), ``global_key_namespace`` (kept
-    in front of item keys, since global keys are unique in the organization), ``timeout`` (seconds, default 60),
-    ``polls_per_minute`` (requests that waiting in a triggerer may cost, default 60), ``concurrency`` (masks and files
-    that reading and sending a project may have under way at once, default 16).
+    by default Labelbox's own. Extras:
+
+    - ``endpoint``: GraphQL API (default ``/graphql`` at the host)
+    - ``rest_endpoint``: REST API (default ``/api/v1`` at the host)
+    - ``app_url``: address that people open (default the host with ``app.`` for ``api.``)
+    - ``iam_integration``: name or id of the integration by which Labelbox reads buckets
+    - ``global_key_namespace``: prefix of item keys, since global keys are unique in the organization
+    - ``timeout``: seconds to wait for an answer (default 60)
+    - ``polls_per_minute``: requests that waiting in a triggerer may cost (default 60)
+    - ``concurrency``: masks and files that may be read or sent at once for a project (default 16)
 
     :param labelbox_conn_id: the connection
     """
@@ -103,11 +107,11 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         return client_from_connection(self.connection, attempts=attempts, pace=self.pace)
 
     def get_conn(self) -> labelbox.Client:
-        """Return Labelbox's SDK with the connection's key, for all that has no method here."""
+        """Return Labelbox's SDK with the connection's key, for everything without a method here."""
         return self.client.sdk
 
     def test_connection(self) -> tuple[bool, str]:
-        """Say which organization and which user the connection reaches, or what is wrong with it."""
+        """Return whether the connection works, and which organization and user it reaches, or what is wrong with it."""
         try:
             # Somebody waits for it: fewer tries.
             client = self.make_client(attempts=1)
@@ -124,14 +128,14 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         settings: dict[str, Any],
         media: ProjectMedia,
     ) -> projects.Maker:
-        """Return what makes a project; see :data:`~airflow_annotation.hooks.labelbox.projects.PROJECT_SETTINGS`.
+        """Return the project maker; see :data:`~airflow_annotation.hooks.labelbox.projects.PROJECT_SETTINGS`.
 
         :param label_config: the id of an ontology
         """
         return projects.Maker(self.client, label_schema, label_config, copy_from, settings=settings, media=media)
 
     def list_projects(self, *, title: str = "", description: str = "") -> Iterator[projects.FoundProject]:  # noqa: ARG002 - descriptions are searched
-        """Yield all projects, or those that have this very description."""
+        """Yield all projects, or those with exactly this description."""
         return projects.list_projects(self.client, description)
 
     def read_project(self, project_id: str) -> projects.FoundProject:
@@ -143,14 +147,14 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         return projects.change_project(self.client, found.id, name=title, description=description)
 
     def is_as_made(self, project: projects.FoundProject, first: projects.FoundProject) -> bool:
-        """Return whether a project is as the request for the first made it."""
+        """Return whether a project is still as the first request made it."""
         return projects.is_as_made(self.client, project.id, first.id)
 
     def delete_project(self, project_id: str, *, delete_data_rows: bool = False) -> bool:
         """Delete a project with its labels. Return False if it was gone already.
 
         :param project_id: the project
-        :param delete_data_rows: delete its data rows, too, from their datasets and from all other projects; by default
+        :param delete_data_rows: also delete its data rows, from their datasets and from all other projects; by default
             they stay in the catalog
         """
         if delete_data_rows:
@@ -164,9 +168,10 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         return self.client.is_own(url)
 
     def find_media(self, project_id: str, item_id: str, target: str = "") -> tuple[str, Mapping[str, str]] | None:
-        """Return the URL at which Labelbox has what was uploaded: its own, without the key, where it has a copy.
+        """Return Labelbox's URL of an item's media: that of its own copy, without the key, if it has one.
 
-        Only of a data row of the project: whoever may see one project may not see all data rows of the organization.
+        This works only for a data row of the project, because people who may see one project may not see all data rows
+        of the organization.
         """
         from airflow_annotation.hooks.labelbox.data_rows import rows_in_project
 
@@ -180,7 +185,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         item_id: str,
         target: str = "",
     ) -> tuple[str, Mapping[str, str]] | None:
-        """Like :meth:`find_media`, without an export that says whether the data row is in the project."""
+        """Like :meth:`find_media`, without the export that says whether the data row is in the project."""
         from airflow_annotation.hooks.labelbox.data_rows import find_row_url
 
         url = None if target else find_row_url(self.client, item_id)  # a data row has one medium, without a name
@@ -206,10 +211,11 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         overlap: int | None = None,
         upload_settings: Mapping[str, Any] | None = None,
     ) -> UploadReport:
-        """Put each media item that the project does not have into it. See :meth:`AnnotationHook.upload_items`.
+        """Add each media item that the project does not have to it. See :meth:`AnnotationHook.upload_items`.
 
-        :param on_duplicate: ``skip`` or ``fail``: global keys are unique, so that no item can be there twice
-        :param overlap: of the items that this upload puts into the project, by the consensus settings of their batch
+        :param on_duplicate: ``skip`` or ``fail``: global keys are unique, so no item can be there twice
+        :param overlap: applies to the items that this upload adds to the project, by the consensus settings of their
+            batch
         :param upload_settings: see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`
         """
         from airflow_annotation.hooks.labelbox.upload import ItemUpload
@@ -262,8 +268,8 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
     ) -> RequeueReport:
         """Move labeled data rows to the rework task, and clear skips. See :meth:`AnnotationHook.requeue_items`.
 
-        A skip without labels is deleted, which puts its data row back into the labeling queue. A label stays, for
-        people to change: Labelbox fixes how many labels a data row gets when its batch is made.
+        A skip without labels is deleted, which puts its data row back into the labeling queue. Labels stay, so that
+        people can change them: Labelbox fixes how many labels a data row gets when its batch is made.
         """
         from airflow_annotation.hooks.labelbox.requeue import requeue_items
 
@@ -335,7 +341,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         return list_item_states(self.client, project_id, fitting)
 
     def mark_changes(self, project_id: str) -> dict[str, Any] | None:  # noqa: ARG002 - what other tools ask for
-        """Ask for what :meth:`list_changes` has to know of now. See :meth:`AnnotationHook.mark_changes`."""
+        """Return a mark of now for :meth:`list_changes`. See :meth:`AnnotationHook.mark_changes`."""
         from airflow_annotation.hooks.labelbox.item_changes import mark_changes
 
         return mark_changes(self.client)
@@ -349,7 +355,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         return list_changes(self.client, project_id, before, now, include_predictions=include_predictions)
 
     def get_last_change(self, project_id: str) -> datetime | None:
-        """Ask when the project was last worked on. See :meth:`AnnotationHook.get_last_change`."""
+        """Ask when the project was last changed. See :meth:`AnnotationHook.get_last_change`."""
         return projects.get_last_change(self.client, project_id)
 
 
@@ -358,10 +364,10 @@ def client_from_connection(
 ) -> LabelboxClient:
     """Return the client that an Airflow connection of type ``labelbox`` describes.
 
-    :param connection: of any origin: the form, the command line, an environment variable, a URI
+    :param connection: a connection of any origin: the form, the command line, an environment variable, a URI
     :param attempts: how often a failed request is repeated at most
-    :param pace: how many requests may go out a minute; None for no limit
-    :raises AnnotationError: it describes none; the message says which field is wrong
+    :param pace: limit of requests per minute; None for no limit
+    :raises AnnotationError: it does not describe a client; the message says which field is wrong
     """
     extra = read_extra(connection)
     host = _host(connection)
