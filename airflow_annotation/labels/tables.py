@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 TABLES_VERSION: Final = 2
-"""Raised when a column is added, removed or changes its type, so that landed data can be migrated."""
+"""Raised when a column is added, removed, or changes its type or meaning: the next landing then reads all items."""
 
 _TIMESTAMP: Final = pa.timestamp("us", tz="UTC")
 
