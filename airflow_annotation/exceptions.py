@@ -1,4 +1,4 @@
-"""What can go wrong, by who has to act on it."""
+"""Errors of this provider, by who has to act on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class AnnotationError(AirflowException):
 
 
 class AnnotationConnectionError(AnnotationError):
-    """The labeling tool cannot be reached, refuses the key, or is not the tool the connection says it is."""
+    """The labeling tool cannot be reached, refuses the key, or is not the tool that the connection says."""
 
     is_transient = True
 
@@ -34,8 +34,8 @@ class AnnotationAuthenticationError(AnnotationConnectionError):
 class AnnotationRequestError(AnnotationError):
     """The labeling tool refused a request; the message is the tool's own.
 
-    :param message: what was asked for, and what the tool answered
-    :param status_code: the HTTP status of the answer, None where there was none
+    :param message: the request, and the tool's answer
+    :param status_code: the HTTP status of the answer, None if there was none
     """
 
     status_code: int | None  # type: ignore[assignment] # Airflow's own errors have the status that its API answers
@@ -51,15 +51,15 @@ class AnnotationProjectNotFoundError(AnnotationError):
 
 
 class AnnotationStalledError(AnnotationError):
-    """Nothing was labeled for as long as ``stalled_after`` says; the message has the progress and the goal."""
+    """Nothing was labeled for the time in ``stalled_after``; the message has the progress and the goal."""
 
 
 class AnnotationArgumentError(AnnotationError, ValueError):
-    """An argument, or what was given, is not as it must be; the message says what is wrong, and in a task names it."""
+    """An argument, or given data, is invalid; the message says what is wrong, and in a task names it."""
 
 
 class AnnotationUploadError(AnnotationError):
-    """More items failed to go in than ``max_failures`` allows; the message lists the first ones by name."""
+    """More items failed than ``max_failures`` allows; the message lists the first ones by name."""
 
 
 class MediaError(AnnotationError, ValueError):
@@ -67,4 +67,4 @@ class MediaError(AnnotationError, ValueError):
 
 
 class LandingMovedError(AnnotationError):
-    """Another landing was committed since this one was planned, which must not be applied any more."""
+    """Another landing was committed since this one was planned, so this one must not be applied any more."""

@@ -69,14 +69,14 @@ def read_dataset(
 ) -> dict[str, pa.Table] | dict[str, pd.DataFrame]:
     """Read the ``items``, ``annotations`` and ``labels`` of a version, and check that they are whole.
 
-    A version that has ``agreement`` returns that too.
+    If a version has ``agreement``, this is returned too.
 
-    Holds everything in memory; :func:`~airflow_annotation.datasets.versions.read_manifest` names the files, for readers
-    that scan.
+    Holds everything in memory. For readers that scan, :func:`~airflow_annotation.datasets.versions.read_manifest` names
+    the files.
 
     :param target: the folder, as for :func:`~airflow_annotation.datasets.versions.dataset_path`
-    :param version: one of the versions that are kept, the current one by default
-    :param conn_id: the connection of the object store, where the URI does not name one
+    :param version: one of the versions that are kept, by default the current one
+    :param conn_id: the connection of the object store, if the URI names none
     :param as_pandas: return pandas data frames instead of Arrow tables
     :raises AnnotationError: there is no dataset, it does not keep the version, or a file is not the one that was landed
     """

@@ -55,28 +55,28 @@ _VERSION_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What a dataset holds, as ``manifest.json`` says it.
 
-    :param tables_version: which columns the tables have, see ``labels.tables.TABLES_VERSION``
+    :param tables_version: version of the tables' columns, see ``labels.tables.TABLES_VERSION``
     :param version: name of the current version
-    :param versions: the versions that are kept, newest first, the current one among them
-    :param created_at: when the current version was begun
+    :param versions: the versions that are kept, newest first, including the current one
+    :param created_at: when writing of the current version began
     :param project: the project's URI
     :param run_key: the annotation run, None for projects that this provider did not make
-    :param label_schema: as it is in the tool, before any renaming of fields
-    :param label_schema_digest: equal for equal schemas
-    :param settings: what the landing was asked for
+    :param label_schema: label schema in the tool, before any renaming of fields
+    :param label_schema_digest: digest of the schema, equal for equal schemas
+    :param settings: settings of the landing
     :param rows: rows by table; in other formats than Parquet, ``images`` and ``objects``
     :param files: files by table, relative to the dataset's folder; in other formats ``images`` is the Parquet file that
         says which image is which item, and ``objects`` those that have the objects of many images
     :param dataset_format: ``parquet``, or another of ``formats.registry.FORMATS``
-    :param full_at: when all items were read the last time; the others were taken over from the version before
-    :param watermark: by the tool's clock: all changes up to it are in the version. None if the tool cannot say
+    :param full_at: when all items were read the last time; since then, unchanged items were copied from the version
+        before
+    :param watermark: time by the tool's clock: all changes up to it are in the version. None if the tool cannot tell
     :param changes: how many items the version replaced or added, and removed, ``changed_items`` and ``removed_items``
-    :param landed_at: when the version was last found to have what the tool has
-    :param delta_versions: of the format ``delta``: the version of each Delta table, which has no ``files``
-    :param tables: of formats other than Parquet and Delta: the rows that the files were made of, as Parquet files by
-        table, which the next landing takes over for the items that have not changed; and ``item_files``, the files that
-        are each of one item
-    :param written_by: of the same formats: the release of this provider that wrote the files
+    :param landed_at: when the version was last found to have the same labels as the tool
+    :param delta_versions: for the format ``delta``: the version of each Delta table, which has no ``files``
+    :param tables: for formats other than Parquet and Delta: the source rows of the files, as Parquet files by table,
+        which the next landing reuses for unchanged items; and ``item_files``, the files that are each of one item
+    :param written_by: for the same formats: the release of this provider that wrote the files
     """
 
     tables_version: int
@@ -101,7 +101,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_target(target: str) -> None:
-    """Check that a target can be one, without reaching for it.
+    """Check that a target is valid, without connecting to it.
 
     :raises AnnotationError: it is neither a URI nor an absolute path, or has characters that end a URI's path
     """
@@ -117,7 +117,7 @@ def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
     """Return the dataset's folder.
 
     :param target: a URI (``gs://bucket/labels``, ``file:///data/labels``) or an absolute local path
-    :param conn_id: the connection of the object store, where the URI does not name one
+    :param conn_id: the connection of the object store, if the URI names none
     :raises AnnotationError: it is neither, nothing installed serves its scheme, or its connection is not defined
     """
     check_target(target)
@@ -147,11 +147,11 @@ def read_manifest(
     dataset_format: str | Sequence[str] | None = PARQUET,
     version: str | None = None,
 ) -> Manifest:
-    """Read what the dataset in a folder holds.
+    """Read the manifest of the dataset in a folder.
 
     :param target: the folder, as for :func:`dataset_path`
-    :param conn_id: the connection of the object store, where the URI does not name one
-    :param dataset_format: the format that the caller can read, or several; None for any
+    :param conn_id: the connection of the object store, if the URI names none
+    :param dataset_format: one or several formats that the caller can read; None for any
     :param version: one of the versions that are kept, instead of the current one
     :raises AnnotationError: there is no dataset, it is in another format, the version is not kept, or a newer release
         of this provider wrote it

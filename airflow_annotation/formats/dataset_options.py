@@ -1,4 +1,4 @@
-"""What is asked of a dataset: which labels, which classes, which splits."""
+"""Options of a dataset: which labels, which classes, which splits."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ log = logging.getLogger(__name__)
 
 
 class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What every format is asked.
+    """Options of every format.
 
-    :param label_fields: the fields that the dataset is made from; all that its format has a place for by default
-    :param classes: the classes in their order; by default the label schema's, in the order of the numbers that it gives
-        them (Label Studio's ``category``), else sorted. Names may be added that no label has yet, so that numbers stay
-        as they are
-    :param unknown_classes: what to do with labels of other classes, or of none, and with points of an object that
-        are none of its format's ``keypoints``: fail with an ``error`` or ``drop`` them, which is counted in the log and
-        in ``left_out`` of what the task returns
-    :param splits: how much of the items goes to each split, ``{"train": 0.8, "val": 0.2}``, by the hash of
-        ``item_key``, so that an item stays where it is when others come; or what names the split of each: a column of
-        ``items``, or ``data.<key>``. Without it all are in ``train``
-    :param annotations: whose labels an item has, where several people submitted some: those of the ``latest``
-        submission, of ``all``, of those marked ``ground_truth``, or their ``consensus``. Drafts and skipped submissions
-        never count
-    :param consensus: what is asked of a consensus, see :class:`~airflow_annotation.labels.consensus.ConsensusOptions`
-    :param include_predictions: take the latest prediction for items that nobody has submitted anything for
-    :param include_unlabeled: keep items that nobody has submitted anything for, as items without labels. Items that
-        somebody submitted without labels are kept in any case
+    :param label_fields: the fields that the dataset is made from; by default all fields that its format can hold
+    :param classes: the classes in their order. By default they are the label schema's, in the order of its numbers for
+        them (Label Studio's ``category``), else sorted. You may add names that no label has yet, so that numbers stay
+        the same later
+    :param unknown_classes: what to do with labels of other classes, or without a class, and with points of an object
+        that are not among its format's ``keypoints``: fail with an ``error``, or ``drop`` them, which is counted in the
+        log and in ``left_out`` of the task's result
+    :param splits: share of the items in each split, ``{"train": 0.8, "val": 0.2}``, by the hash of ``item_key``, so
+        that an item keeps its split when others are added; or the source of each item's split: a column of ``items``,
+        or ``data.<key>``. Without it, all items are in ``train``
+    :param annotations: which labels an item has, if several people submitted some: those of the ``latest`` submission,
+        of ``all``, of those marked ``ground_truth``, or their ``consensus``. Drafts and skipped submissions never count
+    :param consensus: options of a consensus, see :class:`~airflow_annotation.labels.consensus.ConsensusOptions`
+    :param include_predictions: for items without submissions, take the latest prediction
+    :param include_unlabeled: keep items without submissions, as items without labels. Items that somebody submitted
+        without labels are kept in any case
     """
 
     label_fields: list[str] | None = None
@@ -61,20 +60,20 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
 
     @property
     def class_names(self) -> list[str] | None:
-        """The classes that are asked for, in their order."""
+        """The requested classes, in their order."""
         return self.classes
 
 
 class ImageOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What every format of images is asked besides.
+    """Further options of every format of images.
 
-    :param loose_keypoints: what to do with keypoints that belong to no object where the format has a place for points
-        of objects only: fail with an ``error`` or ``drop`` them, which is counted
-    :param video_frames: which frames of videos are images: ``all`` in which there are objects, or the ``keyframes`` in
-        which somebody has set one. All objects of a frame are in it, those between key frames too
+    :param loose_keypoints: what to do with keypoints that belong to no object, if the format holds only points of
+        objects: fail with an ``error``, or ``drop`` them, which is counted
+    :param video_frames: which frames of videos are images: ``all`` frames with objects, or the ``keyframes`` in which
+        somebody has set one. With both, an image has all objects of its frame, including those between key frames
     :param image_root: the folder of the media, where readers find them under their own names; see
         :class:`~airflow_annotation.formats.image_names.ImageNames`
-    :param frame_suffix: of the file names of videos' frames
+    :param frame_suffix: suffix of the file names of videos' frames
     """
 
     loose_keypoints: Literal["error", "drop"] = "error"

@@ -28,21 +28,20 @@ def landed_agreement(
 ) -> AgreementReport:
     """Measure how far people agree in a Parquet dataset or in SQL tables, as they have landed.
 
-    Streams the labels, and holds some rows for each item and field: what
-    :class:`~airflow_annotation.labels.agreement.AgreementMeter` returns. Its docstring says how each type of label is
+    It streams the labels, and holds some rows for each item and field. It returns the result of
+    :class:`~airflow_annotation.labels.agreement.AgreementMeter`, whose docstring says how each type of label is
     compared. The landing must have all submissions (``annotations="all"``, the default).
 
     :param target: the folder of a Parquet dataset
-    :param conn_id: the connection of its object store, where the URI does not name one
+    :param conn_id: the connection of its object store, if the URI names none
     :param sql_conn_id: instead of ``target``, the connection of a database with landed tables
-    :param table_prefix: of the names of these tables
-    :param schema: the database's schema that they are in
-    :param project: the project's URI, where the tables have several
-    :param include_predictions: a model counts as an annotator, whose name is its ``model_version``
-    :param spans: for fields of numbers the greatest distance that two answers can have; of ratings, the label schema
-        says it
-    :param keypoint_sigmas: of all keypoints, or by the class or ``point_index`` of a point
-    :raises AnnotationError: there is no such landing, or it has not all submissions
+    :param table_prefix: prefix of the names of these tables
+    :param schema: schema of the database that has these tables
+    :param project: the project's URI, if the tables have several
+    :param include_predictions: whether a model counts as an annotator, whose name is its ``model_version``
+    :param spans: for fields of numbers, the greatest distance of two answers; for ratings, the label schema says it
+    :param keypoint_sigmas: sigmas of all keypoints, or by the class or ``point_index`` of a point
+    :raises AnnotationError: there is no such landing, or it does not have all submissions
     :raises ValueError: not exactly one of ``target`` and ``sql_conn_id`` is given
     """
     if (target is None) == (sql_conn_id is None):

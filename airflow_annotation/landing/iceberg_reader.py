@@ -49,14 +49,14 @@ def read_iceberg(
 ) -> dict[str, pa.Table] | dict[str, pd.DataFrame]:
     """Read the ``items``, ``annotations`` and ``labels`` of a project in Iceberg, all of the same landing.
 
-    A landing that has ``agreement`` returns that too.
+    If a landing has ``agreement``, this is returned too.
 
     Holds everything in memory.
 
     :param iceberg_conn_id: connection of the catalog
-    :param namespace: of the tables
-    :param table_prefix: of their names
-    :param project: the project's URI, where the tables have several
+    :param namespace: namespace of the tables
+    :param table_prefix: prefix of their names
+    :param project: the project's URI, if the tables have several
     :param as_pandas: return pandas data frames instead of Arrow tables
     :raises AnnotationError: there is no such landing, there are several and ``project`` does not say which, or its
         snapshots were expired after a later landing died
@@ -75,13 +75,13 @@ def read_iceberg(
 def open_iceberg(
     iceberg_conn_id: str, namespace: str, table_prefix: str = "", schemas: Mapping[str, pa.Schema] = SCHEMAS
 ) -> IcebergTables:
-    """Return the tables in a namespace, which need not be there yet.
+    """Return the tables in a namespace, which need not exist yet.
 
     :param iceberg_conn_id: connection of the catalog
-    :param namespace: of the tables
-    :param table_prefix: of their names
-    :param schemas: the columns of those that land, by name
-    :raises AnnotationError: the extra ``iceberg`` is not installed, or the connection is of no catalog
+    :param namespace: namespace of the tables
+    :param table_prefix: prefix of their names
+    :param schemas: the columns of the tables that land, by name
+    :raises AnnotationError: the extra ``iceberg`` is not installed, or the connection is not that of a catalog
     """
     try:
         from airflow.providers.apache.iceberg.hooks.iceberg import IcebergHook

@@ -70,13 +70,13 @@ def open_item(
 class ImageFile(NamedTuple):
     """A landed file.
 
-    :param item_id: the item that it is of
-    :param item_key: likewise
-    :param target: which of its item's images it is, as ``target`` of the labels says it; None where it has no other
-    :param media_uri: where it came from
-    :param width: pixels, None where it is not known
-    :param height: pixels, None where it is not known
-    :param file: where it is
+    :param item_id: id of its item
+    :param item_key: key of its item
+    :param target: which of its item's images it is, as in ``target`` of the labels; None if the item has no other
+    :param media_uri: URI that it was copied from
+    :param width: width in pixels, None if it is not known
+    :param height: height in pixels, None if it is not known
+    :param file: path or URI of the file
     """
 
     item_id: str
@@ -89,7 +89,7 @@ class ImageFile(NamedTuple):
 
 
 def media_files(items: pa.Table, target: str) -> list[str | None]:
-    """Return where the files of landed items are, that ``include_media="files"`` has copied; None for items without.
+    """Return where ``include_media="files"`` has put the files of landed items; None for items without media.
 
     :param items: the landed table ``items``
     :param target: the folder of the media
@@ -105,7 +105,7 @@ def media_files(items: pa.Table, target: str) -> list[str | None]:
 
 
 def image_files(items: pa.Table, target: str) -> list[ImageFile]:
-    """Return where the files of landed items are, those of an item one after the other; items without have none.
+    """Return where the files of landed items are, those of an item one after the other; items without media have none.
 
     :param items: the landed table ``items``
     :param target: the folder of the media
@@ -169,13 +169,13 @@ class _StoredNames:
 
 @dataclass
 class LandedFiles:
-    """The files of items, in a folder that all landings share: each is copied once, and is there whole or not at all.
+    """The files of items, in a folder that all landings share. Each is copied once, and exists whole or not at all.
 
     :param target: the folder
-    :param allowed: opens what may be read
+    :param allowed: opens the media that may be read
     :param find_copy: returns where the labeling tool has the media of an item, by its id
-    :param on_error: where a file cannot be read: ``fail`` or ``keep`` the others
-    :param exif_orientation: of images: ``keep`` it, or ``apply`` it as the labeling tool does
+    :param on_error: what to do if a file cannot be read: ``fail`` or ``keep`` the others
+    :param exif_orientation: EXIF orientation of images: ``keep`` it, or ``apply`` it as the labeling tool does
     """
 
     target: str

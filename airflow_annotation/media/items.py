@@ -27,17 +27,17 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
 class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
     """One image, video or other file, several images, or one row of data, for somebody to label.
 
-    :param media: where the file is: a local path, or a URI (``gs://…``, ``s3://…``, ``https://…``); empty for an item
-        of several images, and for one that is a row: its data are what the project shows
+    :param media: location of the file: a local path, or a URI (``gs://…``, ``s3://…``, ``https://…``); empty for an
+        item of several images, and for a row, whose data are what the project shows
     :param pages: the images of an item that shows several, in their order
     :param item_key: the caller's own id of the item, stable across tools, runs and retries
-    :param media_type: ``image``, ``video``, ``audio``, ``text``, ...; ``rows`` for a row; empty where nothing tells
-        it, so that it is what the project labels
-    :param width: pixels as shown (after EXIF orientation), None until probed
-    :param height: pixels as shown (after EXIF orientation), None until probed
+    :param media_type: ``image``, ``video``, ``audio``, ``text``, ...; ``rows`` for a row; empty if it is not known,
+        then it is what the project labels
+    :param width: width in pixels as shown (after EXIF orientation), None until probed
+    :param height: height in pixels as shown (after EXIF orientation), None until probed
     :param frame_count: frames of a video file, None until probed
     :param frame_rate: frames per second of a video file, None until probed
-    :param data: whatever else the caller attaches; it lands in ``items.data``
+    :param data: other data that the caller attaches; they land in ``items.data``
     """
 
     media: str = ""

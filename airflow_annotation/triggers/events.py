@@ -1,4 +1,4 @@
-"""The watcher of annotation projects: events for assets, so that a DAG runs when labels are there and none waits."""
+"""The watcher of annotation projects: asset events that start a DAG when labels are there, without a waiting task."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class _Watched(NamedTuple):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """What has been told of a project.
+    """The events of a project so far.
 
-    :param generation: of the last event, 0 before the first one
-    :param reached: whether the threshold was reached at the last look, and none but that event tells of it
+    :param generation: generation of the last event, 0 before the first one
+    :param reached: whether the threshold was reached at the last look, and only that event tells of it
     """
 
     generation: int = 0
@@ -51,7 +51,7 @@ class Cursor(msgspec.Struct, frozen=True):
 class AnnotationEventTrigger(BaseEventTrigger):
     """Makes an event of an asset when an annotation project reaches a threshold, or whenever more items are done.
 
-    It is for an ``AssetWatcher``: ``Asset("labels", watchers=[AssetWatcher("done", AnnotationEventTrigger(...))])``. A
+    Use it in an ``AssetWatcher``: ``Asset("labels", watchers=[AssetWatcher("done", AnnotationEventTrigger(...))])``. A
     DAG scheduled on the asset finds the event's payload in its extra, under ``payload``:
 
     - ``event_id``: the same whenever the same event is delivered again, made of the next three
@@ -60,40 +60,40 @@ class AnnotationEventTrigger(BaseEventTrigger):
     - ``project_id`` and ``run_key``, to work on the project
     - ``progress``: the fields of :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`
 
-    The generation of ``every`` is how many times as many items are done; of several that were reached since the last
-    look, the last one makes an event. The generation of ``min_completed`` and of ``goal`` is how many times the project
-    has reached it, having fallen below in between, as it does when it is given more items.
+    The generation of ``every`` is the number of completed items divided by ``every``, rounded down; if several
+    generations were reached since the last look, only the last one makes an event. The generation of ``min_completed``
+    and of ``goal`` counts how often the project has reached it. It reaches it again only after it has fallen below, as
+    when it gets more items.
 
-    The generation of ``stalled_after`` is when something last changed, in whole seconds since the epoch: there is one
+    The generation of ``stalled_after`` is the time of the last change, in whole seconds since the epoch: there is one
     event for each time that people stop before all items are completed.
 
-    Delivery is at least once. From Airflow 3.3 on, what has been delivered is kept in the asset's state, after Airflow
-    has kept the event; so an event is repeated only if the triggerer is killed within the seconds between. Before 3.3
-    there is no such state: a triggerer that starts again repeats the last event of ``every``, and that of
-    ``min_completed`` where it is still reached, for each project; and since it cannot count, the generation of
-    ``min_completed`` is how many items the project had then.
+    Delivery is at least once. From Airflow 3.3 on, the delivered events are recorded in the asset's state, after
+    Airflow has kept the event; so an event is repeated only if the triggerer is killed within the seconds between.
+    Before 3.3 there is no such state: a triggerer that starts again repeats, for each project, the last event of
+    ``every``, and that of ``min_completed`` if it is still reached. Since it cannot count, the generation of
+    ``min_completed`` is then the number of items that the project had.
 
-    What goes wrong (the tool is out of reach, the connection or the project is missing) is in the triggerer's log, and
-    is waited out.
+    Problems (the tool is out of reach, the connection or the project is missing) are logged by the triggerer, and the
+    watcher waits until they are over.
 
     :param annotation_conn_id: the connection of the labeling tool
     :param project: the project's id
-    :param run_key: instead, the key of the run whose project it is, which may be yet to come
-    :param run_key_prefix: instead, what the keys of the runs begin with, each of whose projects is watched
+    :param run_key: instead, the key of the run that has the project; the run may not exist yet
+    :param run_key_prefix: instead, a prefix of runs' keys; the project of each such run is watched
     :param min_completed: how much has to be completed, as for
         :class:`~airflow_annotation.sensors.annotation.AnnotationSensor`: all (1.0) by default
-    :param every: instead, after how many more completed items there is an event
-    :param goal: instead, what has to be true of the project, as for the sensor: one more small request a look, and
-        labels are read, of the items that have changed
-    :param stalled_after: instead, for how long nothing has to be labeled before there is an event, a timedelta or
-        seconds. It counts from the start of the watcher on at the earliest; a project of which all is completed is not
-        stalled
-    :param count_skipped: count items that somebody skipped as completed
-    :param completed_status: count the items in this workflow state of the tool as completed, instead of those that the
-        tool counts as finished
-    :param poke_interval: seconds between two looks at most
-    :raises ValueError: an argument is invalid; a DAG's parameters and templates are none, since the triggerer takes
-        them as they are when the DAG is parsed
+    :param every: instead, number of further completed items after which there is an event
+    :param goal: instead, what has to be true of the project, as for the sensor: it costs one more small request per
+        look, and reads the labels of the items that have changed
+    :param stalled_after: instead, time without labeling after which there is an event, a timedelta or seconds. It
+        counts from the start of the watcher or later; a project with all items completed is not stalled
+    :param count_skipped: count skipped items as completed
+    :param completed_status: workflow state of the tool in which items count as completed, instead of the tool's own
+        count of finished items
+    :param poke_interval: longest time between two looks, in seconds
+    :raises ValueError: an argument is invalid. DAG parameters and templates are invalid too, since the triggerer takes
+        the arguments as they are when the DAG is parsed
     """
 
     def __init__(
@@ -152,11 +152,11 @@ class AnnotationEventTrigger(BaseEventTrigger):
         self._last_problem = ""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments to make this trigger again with."""
+        """Return the class and the arguments from which this trigger can be made again."""
         return serialized(self)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch, before Airflow 3.3: an event is as good as delivered when it is handed over."""
+        """Watch, before Airflow 3.3: an event counts as delivered when it is yielded."""
         async for event in self.filter_shared_stream(self.look()):
             yield event
 
@@ -164,12 +164,12 @@ class AnnotationEventTrigger(BaseEventTrigger):
     # has a stream of its own: what is shared is the poller behind them.
 
     def shared_stream_key(self) -> Hashable:
-        """Return what tells this watcher from others."""
+        """Return a key that distinguishes this watcher from others."""
         return json.dumps(self.serialize(), sort_keys=True)
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
-        """Return what looks, and is told of the events that have been kept."""
+        """Return the object that looks, and is told which events have been kept."""
         from airflow_annotation.triggers.delivery import LookProducer
 
         return LookProducer(cls(**kwargs).look)
@@ -191,7 +191,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
             yield TriggerEvent(self._payload(look, moved.generation))  # type: ignore[no-untyped-call] # Airflow's
 
     async def look(self) -> AsyncIterator[Look]:
-        """Look at the projects for ever, and give what has changed."""
+        """Look at the projects forever, and yield what has changed."""
         seen: dict[str, Look] = {}
         found: list[_Watched] = []
         within = 0.0
@@ -249,7 +249,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
         return not await poller.find_missing(meter, project_id, progress)
 
     async def _find_stall(self, poller: ProgressPoller, project_id: str, progress: AnnotationProgress) -> float | None:
-        """Return since when nothing has changed, where that is too long."""
+        """Return since when nothing has changed, if that is too long."""
         if self.stalled_after is None:
             return None
         stall = self._stalls.setdefault(project_id, StallWatch(self.stalled_after, time.time()))
@@ -317,7 +317,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
         await self._use_state("set", project, msgspec.to_builtins(cursor))
 
     def _state(self) -> Any:
-        """Return the state of the asset that is watched for, or None where Airflow has none."""
+        """Return the state of the watched asset, or None if Airflow has none."""
         return getattr(self, "asset_state_store", None) if self._has_state else None
 
     async def _use_state(self, action: str, project: str, *value: Any) -> Any:

@@ -105,10 +105,10 @@ def fiftyone_media(
     Nothing is read before the task runs. The dataset is read in parts.
 
     :param dataset: the dataset's name, or in a task the dataset
-    :param view: the part of it that goes: the name of a saved view, a function that is given the dataset and returns
-        a view, the dotted path of one, or in a task a view
+    :param view: the part of the dataset to upload: the name of a saved view, a function that takes the dataset and
+        returns a view, the dotted path of one, or in a task a view
     :param media_field: the field that holds the file
-    :param fields: other fields that go along as the item's data
+    :param fields: other fields to upload as the item's data
     """
     return FiftyOneMedia(dataset, view, media_field, tuple(fields))
 
@@ -123,17 +123,18 @@ def fiftyone_labels(
 ) -> FiftyOneLabels:
     """Return labels of a FiftyOne dataset for ``UploadPredictionsOperator``, for people to add to, edit and delete.
 
-    The ids of labels go along where the tool keeps ids. A sample whose fields hold no label is one in which nothing was
-    found, unless they hold nothing at all. Nothing is read before the task runs, and the dataset is read in parts.
+    The ids of labels are uploaded if the tool keeps ids. A sample whose fields hold no label counts as one in which
+    nothing was found, unless all these fields are None. Nothing is read before the task runs, and the dataset is read
+    in parts.
 
     :param dataset: the dataset's name, or in a task the dataset
-    :param fields: the field of the labels, or several; or a dictionary of the project's fields by those of FiftyOne.
-        A field of a video's frames is named as ``frames.detections``, and is called ``detections`` in the project
-    :param view: as for :func:`fiftyone_media`. Of labels that it filters, those that are left go
-    :param label_types: the types of the project's fields by those of FiftyOne, where the class does not say it:
-        ``instances`` for detections that go as masks, ``polygons`` or ``polylines`` for all polylines of a field
-    :param attributes: names of the attributes that go along; the project's label schema has to ask for them
-    :raises ValueError: no field, or a type that there is not
+    :param fields: the field of the labels, or several; or a dictionary of the project's fields by those of FiftyOne. A
+        field of a video's frames is named as ``frames.detections``, and is called ``detections`` in the project
+    :param view: view, as for :func:`fiftyone_media`. If it filters labels, only the remaining ones are uploaded
+    :param label_types: the types of the project's fields by those of FiftyOne, if the class does not say it:
+        ``instances`` for detections to upload as masks, ``polygons`` or ``polylines`` for all polylines of a field
+    :param attributes: names of the attributes to upload; the project's label schema has to ask for them
+    :raises ValueError: there is no field, or a type does not exist
     """
     names = [fields] if isinstance(fields, str) else fields
     by_name = dict(names) if isinstance(names, Mapping) else {name: name.removeprefix(FRAMES) for name in names}
