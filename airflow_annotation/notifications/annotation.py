@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import BaseNotifier
 
 from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProgress, AnnotationProject
 from airflow_annotation.project_task import AnnotationProjectTask, AnnotationTask, default_run_keys
+from airflow_annotation.triggers.progress import CompletionRule
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -44,20 +45,12 @@ class AnnotationNote(msgspec.Struct, frozen=True, kw_only=True):
         name = f"{self.task} {self.state}".strip()
         parts = [f"{name}: {self.error}" if self.error else name]
         if self.project is not None:
-            parts.append(f"Project {self.project.title!r}{self._progress}")
+            done = "" if self.progress is None else f": {CompletionRule(min_completed=None).describe(self.progress)}"
+            parts.append(f"Project {self.project.title!r}{done}")
         if self.problem:
             parts.append(f"How far the project is cannot be said: {self.problem}")
         text = " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)
         return text if self.project is None else f"{text} {self.project.url}"
-
-    @property
-    def _progress(self) -> str:
-        progress = self.progress
-        if progress is None:
-            return ""
-        skipped = f", {progress.skipped} skipped" if progress.skipped else ""
-        done = f"{progress.completed} of {progress.total} items are completed ({100 * progress.fraction:.1f}%)"
-        return f": {done}{skipped}"
 
 
 class AnnotationNotifier(BaseNotifier):
