@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 from urllib.parse import urlsplit
 
@@ -24,21 +23,18 @@ from airflow_annotation.datasets.s3_access import s3_access
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.formats.deep_lake_columns import LabelColumns
 from airflow_annotation.hooks.annotation import AnnotationProject
-from airflow_annotation.labels.reading import AnnotationChoice, AnnotatorNames
+from airflow_annotation.labels.reading import AnnotationChoice
 from airflow_annotation.labels.video import Frames
 from airflow_annotation.landing.deep_lake import LakeWriter, common_columns, media_columns
 from airflow_annotation.landing.landings_row import landed_of, landings_row
-from airflow_annotation.landing.parts import PartParameters
 from airflow_annotation.landing.pictures import PictureFormat, Pictures
 from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
-from airflow_annotation.landing.shaping import Transform
 from airflow_annotation.landing.spool import Spool
 from airflow_annotation.media.frames import OnError
 from airflow_annotation.media.ranges import UrlSigner
 from airflow_annotation.media.storage import without_connection
-from airflow_annotation.project_task import ProjectTaskParameters
-from airflow_annotation.transfers.base import AnnotationsTransfer, OnSchemaChange
+from airflow_annotation.transfers.base import AnnotationsTransfer, SharedParameters
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -46,18 +42,9 @@ if TYPE_CHECKING:
 _SCHEMES: Final = ("file", "mem", "s3", "gs", "gcs", "gcp", "az", "azure", "al")
 
 
-class DeepLakeParameters(ProjectTaskParameters, PartParameters, total=False):
+class DeepLakeParameters(SharedParameters, total=False):
     """Parameters that :class:`AnnotationsToDeepLakeOperator` has in common with other transfers."""
 
-    consensus: dict[str, Any] | None
-    field_mapping: dict[str, str] | None
-    transform: Transform | str | None
-    include_predictions: bool
-    annotators: AnnotatorNames
-    full_refresh: bool | str
-    full_refresh_every: timedelta | None
-    full_listing_every: timedelta | None
-    on_schema_change: OnSchemaChange
     on_media_error: OnError
     media_url_signer: UrlSigner | str | None
     media_roots: Sequence[str] | str

@@ -72,23 +72,28 @@ PLANS: Final = 5
 _FLAGS: Final = {"true": True, "false": False, "1": True, "0": False, "": False, "none": False}
 
 
-class TransferParameters(ProjectTaskParameters, MediaParameters, PartParameters, total=False):
-    """Parameters of :class:`AnnotationsTransfer`, for type checkers and editors."""
+class SharedParameters(ProjectTaskParameters, PartParameters, total=False):
+    """Parameters of :class:`AnnotationsTransfer` that all transfers take as they are."""
 
-    annotations: AnnotationChoice
     consensus: dict[str, Any] | None
-    agreement: bool
-    coordinates: Coordinates
     field_mapping: dict[str, str] | None
     transform: Transform | str | None
     include_predictions: bool
     annotators: AnnotatorNames
-    frames: Frames
-    keep_raw: bool
     full_refresh: bool | str
     full_refresh_every: timedelta | None
     full_listing_every: timedelta | None
     on_schema_change: OnSchemaChange
+
+
+class TransferParameters(SharedParameters, MediaParameters, total=False):
+    """Parameters of :class:`AnnotationsTransfer`, for type checkers and editors."""
+
+    annotations: AnnotationChoice
+    agreement: bool
+    coordinates: Coordinates
+    frames: Frames
+    keep_raw: bool
 
 
 class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTask):
