@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
@@ -116,6 +116,11 @@ class ItemsReport(msgspec.Struct, kw_only=True):
             # Names of files need not be valid Unicode, also where a reason says them; what is reported becomes JSON.
             item_key, reason = (text.encode(errors="backslashreplace").decode() for text in (item_key, reason))
             self.failures.append(FailedItem(item_key=item_key, reason=reason))
+
+    def fail_missing(self, item_keys: Iterable[str], project_id: str) -> None:
+        """Count items that the project does not have."""
+        for item_key in item_keys:
+            self.fail(item_key, f"Project {project_id} has no item {item_key!r}.")
 
     @property
     def total(self) -> int:

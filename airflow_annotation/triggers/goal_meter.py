@@ -191,7 +191,8 @@ def _count_items(tables: LabelTables) -> Iterator[tuple[str, _Counted]]:
             continue
         people[row["item_id"]].add((row["annotator"] or "unknown").lower())
         time_of = row["created_at"], row["annotation_id"]
-        last[row["item_id"]] = max(last.get(row["item_id"], time_of), time_of, key=_by_time)
+        before = last.get(row["item_id"], time_of)
+        last[row["item_id"]] = max(before, time_of, key=lambda one: (one[0] is not None, one[0]))
     chosen = {annotation_id for _, annotation_id in last.values()}
     classes: defaultdict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     columns = ["item_id", "annotation_id", "label_id", "type", "label", "labels"]
@@ -201,10 +202,6 @@ def _count_items(tables: LabelTables) -> Iterator[tuple[str, _Counted]]:
     for item_id in tables.items["item_id"].to_pylist():
         counted = Counter(name for row in classes[item_id].values() for name in _classes_of(row))
         yield item_id, _Counted(tuple(counted.items()), frozenset(people[item_id]))
-
-
-def _by_time(one: tuple[Any, str]) -> tuple[bool, Any]:
-    return one[0] is not None, one[0]
 
 
 def _classes_of(row: Mapping[str, Any]) -> Iterable[str]:

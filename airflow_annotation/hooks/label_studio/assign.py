@@ -22,7 +22,7 @@ from airflow_annotation.hooks.assignment import Split, check_known
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.errors import TOOL
 from airflow_annotation.hooks.label_studio.projects import get_label_config
-from airflow_annotation.hooks.label_studio.requeue import deleted_from_project, not_in_project
+from airflow_annotation.hooks.label_studio.requeue import deleted_from_project
 from airflow_annotation.hooks.label_studio.task_pages import TASKS_PATH, Condition, Task, condition, list_pages
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.task_data import find_item_key
@@ -109,8 +109,7 @@ def assign_items(
             short += 1
         else:
             report.kept += 1
-    for key in missing.values():
-        report.fail(key, not_in_project(key, project_id))
+    report.fail_missing(missing.values(), project_id)
     _ensure_tabs(client, project_id, annotators)
     # Listed once more, so that no more than a page of tasks is held.
     for task in _tasks(client, project_id) if short else ():

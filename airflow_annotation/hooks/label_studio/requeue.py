@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import httpx
@@ -100,11 +100,6 @@ def requeue_items(
     return report
 
 
-def not_in_project(item_key: str, project_id: str) -> str:
-    """Return why an item fails that a project does not have."""
-    return f"Project {project_id} has no item {item_key!r}."
-
-
 def deleted_from_project(task_id: int, project_id: str) -> str:
     """Return why an item fails that somebody deleted after it was listed."""
     return f"Task {task_id} of project {project_id} was deleted by somebody."
@@ -119,8 +114,7 @@ def _find(client: LabelStudioClient, project_id: str, item_keys: Iterable[str], 
         if hashed in wanted:
             missing.pop(hashed, None)
             yield task_id
-    for key in missing.values():
-        report.fail(key, not_in_project(key, project_id))
+    report.fail_missing(missing.values(), project_id)
 
 
 def _requeue(client: LabelStudioClient, task: _Task, request: str, report: RequeueReport) -> None:
@@ -138,7 +132,7 @@ def _requeue(client: LabelStudioClient, task: _Task, request: str, report: Reque
     if task.is_labeled or submitted >= task.overlap:
         changes |= {"overlap": max(task.overlap, submitted + 1), "is_labeled": False}
     # First: people may be done with a task before the next try, which would put it back again without the note.
-    _change(client, task.id, changes)
+    client.read("PATCH", f"{TASKS_PATH}{task.id}/", Task, json=changes, repeatable=True)
     _clear_all(client, skips, report)
 
 
@@ -159,7 +153,3 @@ def _clear(client: LabelStudioClient, skip: _Annotation) -> None:
     except AnnotationRequestError as error:
         if error.status_code != httpx.codes.NOT_FOUND:  # gone: an answer was lost, or the person came back
             raise
-
-
-def _change(client: LabelStudioClient, task_id: int, changes: Mapping[str, Any]) -> None:
-    client.read("PATCH", f"{TASKS_PATH}{task_id}/", Task, json=changes, repeatable=True)

@@ -94,8 +94,7 @@ def assign_items(
             waiting.append((key_hash(key), row.data_row.id))
         else:
             report.finished += 1
-    for key in missing:
-        report.fail(key, f"Project {project_id} has no item {key!r}.")
+    report.fail_missing(missing, project_id)
     theirs: dict[str, list[str]] = {annotator: [] for annotator in annotators}
     for _, row_id in sorted(waiting):
         (annotator,) = split.fill([])

@@ -155,8 +155,7 @@ def requeue_items(
                 continue
             missing.pop(key, None)
         work.plan(row.data_row.id, place, row.requeued_by)
-    for key in missing:
-        work.report.fail(key, f"Project {project_id} has no item {key!r}.")
+    work.report.fail_missing(missing, project_id)
     work.do()
     report = work.report
     log.info("Put back %d items of project %s; %d were waiting already.", report.requeued, project_id, report.waiting)
