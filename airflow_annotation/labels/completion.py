@@ -35,10 +35,8 @@ def complete_labels(
     schema: LabelSchema,
     *,
     coordinates: str = "relative",
-    width: int | None = None,
-    height: int | None = None,
     frame_rate: float | None = None,
-    find_size: FindSize | None = None,
+    find_size: FindSize = lambda _: (None, None),
     mask_budget: MaskBudget = DEFAULT_BUDGET,
 ) -> list[Row]:
     """Return a submission's rows with all that a tool needs.
@@ -51,10 +49,8 @@ def complete_labels(
     :param submission: the rows
     :param schema: what the project asks for
     :param coordinates: ``relative``, or ``pixels`` where ``bbox`` and ``points`` are in pixels of the media
-    :param width: of the media, in pixels
-    :param height: of the media, in pixels
     :param frame_rate: of a video file, in frames a second
-    :param find_size: returns the width and height of what a label's ``target`` names, of an item of several images
+    :param find_size: returns the width and height of what a label's ``target`` names, in pixels
     :param mask_budget: what a mask may cost
     :raises LabelRowError: a row could not be read, lacks what its type needs, or has the ``label_id`` of another one;
         its field is not in the schema; or its media's size is not known and its coordinates are in pixels
@@ -70,7 +66,7 @@ def complete_labels(
             row["label_id"] = hashlib.blake2b(f"{submission.item_key}\n{number}".encode(), digest_size=5).hexdigest()
         if row.get("label") is None and row.get("labels") and row["type"] not in LISTS_NO_CLASSES:
             row["label"] = row["labels"][0]
-        size = (width, height) if find_size is None else find_size(row.get("target"))
+        size = find_size(row.get("target"))
         _check(row, where, *size, mask_budget)
         if coordinates == "pixels":
             _make_relative(row, where, *size)

@@ -258,7 +258,7 @@ def test_a_note_on_a_region_lands_and_goes_back() -> None:
     tables, _, config = read_case("F7_region_notes")
     (row,) = tables.labels.to_pylist()
     assert json.loads(row["attributes"]) == {"note": "blurred, ask the botanist"}
-    (record,) = results_from_labels([row], LabelingConfig(config), width=640, height=480)
+    (record,) = results_from_labels([row], LabelingConfig(config), find_size=lambda _: (640, 480))
     assert record["meta"] == {"text": ["blurred, ask the botanist"]}
 
 

@@ -74,7 +74,7 @@ def add_tasks(client: LabelStudioClient, project: AnnotationProject, tasks: list
 
 
 def results() -> list[dict[str, Any]]:
-    return results_from_labels(LABELS, LabelingConfig(CONFIG), width=640, height=480)
+    return results_from_labels(LABELS, LabelingConfig(CONFIG), find_size=lambda _: (640, 480))
 
 
 def read(client: LabelStudioClient, project: AnnotationProject, **choices: Any) -> dict[str, list[dict[str, Any]]]:

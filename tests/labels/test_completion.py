@@ -308,18 +308,22 @@ def rows(draw: st.DrawFn) -> Row:
 @settings(max_examples=400, deadline=None)
 @given(st.lists(rows(), max_size=3), st.booleans())
 def test_any_row_is_written_or_is_an_error_of_its_item(made: list[Row], sized: bool) -> None:
-    facts: dict[str, Any] = {"width": 640, "height": 480} if sized else {}
+    size = (640, 480) if sized else (None, None)
     config, ontology = LabelingConfig(CONFIG), Ontology(ONTOLOGY)
     for submission in submitted(*made):
         try:
-            labels = complete_labels(submission, label_schema_from_config(CONFIG), frame_rate=25.0, **facts)
-            records = results_from_labels(labels, config, duration=2.0, **facts)
+            labels = complete_labels(
+                submission, label_schema_from_config(CONFIG), frame_rate=25.0, find_size=lambda _: size
+            )
+            records = results_from_labels(labels, config, duration=2.0, find_size=lambda _: size)
             assert json.loads(json.dumps(records, allow_nan=False)) == records
         except LabelError:
             pass
         try:
-            labels = complete_labels(submission, label_schema_from_ontology(ONTOLOGY), frame_rate=25.0, **facts)
-            lines = labelbox_results(labels, ontology, global_key="a", **facts)
+            labels = complete_labels(
+                submission, label_schema_from_ontology(ONTOLOGY), frame_rate=25.0, find_size=lambda _: size
+            )
+            lines = labelbox_results(labels, ontology, global_key="a", width=size[0], height=size[1])
             assert json.loads(json.dumps(lines, allow_nan=False)) == lines
         except LabelError:
             pass

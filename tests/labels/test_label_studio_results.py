@@ -47,7 +47,11 @@ def test_spans_of_paragraphs_count_characters_and_go_back_as_they_were(text: str
 @given(submissions())
 def test_labels_survive_being_written_and_read(rows: list[dict[str, Any]]) -> None:
     results = results_from_labels(
-        rows, LabelingConfig(CONFIG), width=WIDTH, height=HEIGHT, duration=FRAMES / FRAME_RATE, data=DATA
+        rows,
+        LabelingConfig(CONFIG),
+        find_size=lambda _: (WIDTH, HEIGHT),
+        duration=FRAMES / FRAME_RATE,
+        data=DATA,
     )
     data = {**DATA, "frame_rate": FRAME_RATE, "frame_count": FRAMES}
     assert_same_rows(read(task(results, data=data)).labels.to_pylist(), rows)

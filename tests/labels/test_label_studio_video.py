@@ -260,7 +260,7 @@ def assert_same(rows: list[dict[str, Any]], expected: list[dict[str, Any]]) -> N
 @given(made=records())
 def test_videos_survive_being_written_and_read(frames: Frames, made: list[dict[str, Any]]) -> None:
     rows = read(*made, frames=frames)
-    written = results_from_labels(rows, LabelingConfig(CONFIG), width=640, height=480)
+    written = results_from_labels(rows, LabelingConfig(CONFIG), find_size=lambda _: (640, 480))
     assert len({record["id"] for record in written}) == len({record["id"] for record in made})
     again = read(*written, frames=frames)
     if frames == "all":  # rows between key frames may need a key frame of their own to be there
@@ -361,7 +361,7 @@ def test_a_frame_rate_that_each_task_has_cannot_be_written_to() -> None:
 
 def test_a_live_server_takes_written_tracks_and_interpolates_to_the_rows_read(label_studio: LabelStudio) -> None:
     made = [MOVING, choice("t", "objects.colour", "red"), track("u", key(4, 1), key(9, 2)), timeline("s", (2, 4))]
-    written = results_from_labels(read(*made, frames="all"), LabelingConfig(CONFIG), width=640, height=480)
+    written = results_from_labels(read(*made, frames="all"), LabelingConfig(CONFIG), find_size=lambda _: (640, 480))
     headers = {"Authorization": f"Token {label_studio.api_key}"}
     with httpx.Client(base_url=label_studio.url, headers=headers, timeout=60) as client:
         project = client.post("/api/projects", json={"title": "tracks", "label_config": CONFIG}).json()["id"]

@@ -60,7 +60,10 @@ def test_labels_go_to_their_image_and_come_back(kind: str, drawn: list[tuple[int
         | {"target": TARGETS[kind][page]}
         for number, (page, box) in enumerate(drawn)
     ]
-    result = results_from_labels(rows, LabelingConfig(CONFIGS[kind]), width=SIZES[0][0], height=SIZES[0][1])
+    config = LabelingConfig(CONFIGS[kind])
+    result = results_from_labels(
+        rows, config, find_size=lambda target: SIZES[0] if config.is_main_image(target) else (None, None)
+    )
     for record, (page, _) in zip(result, drawn, strict=True):
         own = {"original_width": SIZES[0][0], "original_height": SIZES[0][1]}
         assert (own.items() <= record.items()) == (page == 0)  # the item's size is that of its first image

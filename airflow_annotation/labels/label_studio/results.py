@@ -27,7 +27,7 @@ from airflow_annotation.labels.label_studio.tracks import (
     sequence_of,
     shared_attributes,
 )
-from airflow_annotation.labels.media import FindSize, Size, split_target
+from airflow_annotation.labels.media import FindSize, split_target
 from airflow_annotation.labels.submissions import SCORE, attributes_of, check_inside, row_name
 from airflow_annotation.labels.types import DEFAULT_RATING, DIRECTION, LABEL_TYPES, OTHER, PLACE_ATTRIBUTES
 
@@ -39,9 +39,7 @@ def results_from_labels(
     rows: Iterable[Row],
     config: LabelingConfig,
     *,
-    width: int | None = None,
-    height: int | None = None,
-    find_size: FindSize | None = None,
+    find_size: FindSize = lambda _: (None, None),
     duration: float | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> list[Record]:
@@ -52,19 +50,13 @@ def results_from_labels(
 
     :param rows: the rows of one annotation in their order, as dictionaries by column; columns may be missing
     :param config: the labeling config of the project that they go to
-    :param width: of the item's media, or the first of its images, in pixels; Label Studio wants it with shapes
-    :param height: of the same, in pixels
-    :param find_size: of an item of several images, returns the size of the one that a ``target`` names
+    :param find_size: returns the size of what a label's ``target`` names, in pixels; Label Studio wants it with shapes
     :param duration: of a video, in seconds: where an object is shown that does not disappear before
     :param data: of the item, as far as it has dialogues with characters that are two units of UTF-16
     :raises UnwritableLabelError: the config has no control for a field or no such class, or coordinates are outside the
         media
     """
-
-    def main_size(target: str | None) -> Size:
-        return (width, height) if config.is_main_image(target) else (None, None)
-
-    item = _Item(find_size or main_size, duration, data or {})
+    item = _Item(find_size, duration, data or {})
     return [record for group in group_rows(rows, config) for record in _Writer(group, config, item).records()]
 
 
