@@ -13,6 +13,7 @@ from airflow_annotation.exceptions import (
     AnnotationConnectionError,
     AnnotationError,
     AnnotationProjectNotFoundError,
+    AnnotationRequestError,
     MediaError,
 )
 from airflow_annotation.hooks.answers import undecodable
@@ -95,6 +96,16 @@ def other_item_type(item: str, media_type: str, labeled: Sequence[str]) -> Media
         f"media_type={media_type!r}; or, if it is {labeled[0]}, say so in its row: {{'media': ..., 'media_type': "
         f"{labeled[0]!r}}}."
     )
+
+
+@contextmanager
+def unless_gone() -> Iterator[None]:
+    """Pass over a tool's refusal of a request about what it does not have any more."""
+    try:
+        yield
+    except AnnotationRequestError as error:
+        if error.status_code != httpx.codes.NOT_FOUND:
+            raise
 
 
 def project_not_found(tool: str, url: str, project_id: str) -> AnnotationProjectNotFoundError:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationRequestError
+from airflow_annotation.hooks.errors import unless_gone
 from airflow_annotation.hooks.label_studio.actions import delete
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.task_pages import find_drafted, list_selected
@@ -71,7 +71,8 @@ def remove_prediction_doubles(
             found = _Doubles(task, model_version, expected.get(task.id, 0), has_drafts=task.id in drafted)
             # Annotations first: one whose prediction is gone no longer says where it comes from.
             for kind, id_ in itertools.chain(found.annotations(), found.predictions()):
-                _delete(client, f"/api/{kind}/{id_}/")
+                with unless_gone():
+                    delete(client, f"/api/{kind}/{id_}/")
                 removed += 1
             left += found.surplus
     if removed:
@@ -137,11 +138,3 @@ class _Doubles:
             and annotation.updated_at - annotation.created_at < _AT_ONCE
             and annotation.result == self._mine[annotation.parent_prediction or 0].result
         )
-
-
-def _delete(client: LabelStudioClient, path: str) -> None:
-    try:
-        delete(client, path)
-    except AnnotationRequestError as error:
-        if error.status_code != 404:
-            raise

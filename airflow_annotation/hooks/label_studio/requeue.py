@@ -17,6 +17,7 @@ import msgspec
 
 from airflow_annotation.exceptions import AnnotationRequestError
 from airflow_annotation.hooks.annotation import RequeueReport
+from airflow_annotation.hooks.errors import unless_gone
 from airflow_annotation.hooks.label_studio.actions import delete
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient, project_path
 from airflow_annotation.hooks.label_studio.item_tasks import ItemTasks
@@ -145,11 +146,8 @@ def _clear_all(client: LabelStudioClient, skips: Iterable[_Annotation], report: 
 
 def _clear(client: LabelStudioClient, skip: _Annotation) -> None:
     path = f"/api/annotations/{skip.id}/"
-    try:
+    with unless_gone():  # an answer was lost, or the person came back
         if skip.result:
             client.read("POST", f"{path}convert-to-draft", _Draft, repeatable=True)
         else:
             delete(client, path)
-    except AnnotationRequestError as error:
-        if error.status_code != httpx.codes.NOT_FOUND:  # gone: an answer was lost, or the person came back
-            raise

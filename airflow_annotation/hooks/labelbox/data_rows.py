@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-import httpx
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationAnswerError, AnnotationRequestError
+from airflow_annotation.hooks.errors import unless_gone
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.export_stream import export_rows
 from airflow_annotation.hooks.labelbox.tasks import polls
@@ -129,12 +129,9 @@ def delete_project_rows(client: LabelboxClient, project_id: str) -> None:
 
 def find_row_url(client: LabelboxClient, data_row_id: str) -> str | None:
     """Return the URL at which Labelbox has the media of a data row; None if it has none, or if its media is text."""
-    try:
+    url = None
+    with unless_gone():
         url = client.query(_ROW_DATA, "dataRow.rowData", str | None, id=data_row_id)
-    except AnnotationRequestError as error:
-        if error.status_code != httpx.codes.NOT_FOUND:
-            raise
-        return None
     return url if url and url.startswith(("http://", "https://")) else None
 
 
