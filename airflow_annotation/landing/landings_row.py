@@ -15,11 +15,12 @@ from airflow_annotation.landing.plan import LandingPlan
 from airflow_annotation.landing.refresh import Landed
 
 
-def landings_row(landing: LandingPlan, version: str) -> dict[str, Any]:
-    """Return the row of a landing, without its counts of rows; ``full_at`` is null where not all items were read.
+def landings_row(landing: LandingPlan, version: str, last: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the row of a landing, without its counts of rows.
 
     :param landing: what lands
     :param version: names the landing
+    :param last: the row before it, whose ``full_at`` stays where not all items were read; without it, that is null
     """
     now = datetime.now(timezone.utc)
     return {
@@ -31,7 +32,7 @@ def landings_row(landing: LandingPlan, version: str) -> dict[str, Any]:
         "label_schema_digest": landing.label_schema.digest(),
         "settings": json.dumps(landing.kept_settings, ensure_ascii=False),
         "watermark": landing.watermark,
-        "full_at": now if landing.full else None,
+        "full_at": now if landing.full else last and last["full_at"],
         "landed_at": now,
     }
 

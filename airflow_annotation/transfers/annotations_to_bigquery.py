@@ -345,10 +345,8 @@ class AnnotationsToBigQueryOperator(AnnotationsTransfer):
             yield hook.get_client(project_id=hook.project_id, location=self.location)
         except (GoogleAPICallError, RetryError) as error:
             self.check_not_stopped()
-            raise AnnotationError(
-                f"Could not land {project.uri} in BigQuery's dataset {self.dataset}, its last landing is unchanged: "
-                f"{getattr(error, 'message', None) or error}"
-            ) from error
+            reason = getattr(error, "message", None) or error
+            raise self.landing_error(project, f"in BigQuery's dataset {self.dataset}", reason) from error
 
 
 def _find_table(client: Client, name: str) -> Table | None:

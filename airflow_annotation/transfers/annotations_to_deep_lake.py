@@ -159,7 +159,8 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
             landed = draft.landed
             self._check_project(landed, project)
             is_same = landed is not None and landed.project == project.uri
-            self.check_may_follow(landing, msgspec.structs.asdict(landed) if landed and is_same else None)
+            last = msgspec.structs.asdict(landed) if landed and is_same else None
+            self.check_may_follow(landing, last)
             columns, reuse = self._prepare_columns(draft, landing)
             rows = draft.find_rows(None if landing.full else landing.replaced)
             if not reuse:
@@ -179,9 +180,8 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
             )
             writer.add_batches(self.checked(spool.batches()))
             self._counts = writer.counts
-            row = landings_row(landing, uuid.uuid4().hex)
-            full_at = row["full_at"] or (landed.full_at if landed else None)
-            record = LakeLanding(**{**row, "full_at": full_at}, columns=draft.columns, next_index=writer.next_index)
+            row = landings_row(landing, uuid.uuid4().hex, last)
+            record = LakeLanding(**row, columns=draft.columns, next_index=writer.next_index)
             count = len(draft)
             self.check_not_stopped()
             draft.publish(record, f"Landed {project.uri}: {spool.rows['items']} items new or changed")

@@ -206,12 +206,9 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
             # Items that do not fit now may fit again: what people delete in them until then is to go.
             others = (Record(item_id, known.of(item_id)) for item_id in known if item_id not in merged)
             parts += ledger.write_parts(version, len(parts), others)
-        row = landings_row(landing, version)
         last = ledger.find_landing()
         self.check_may_follow(landing, last)
-        if row["full_at"] is None and last is not None:
-            row["full_at"] = last["full_at"]
-        ledger.commit(row, parts, full=landing.full)
+        ledger.commit(landings_row(landing, version, last), parts, full=landing.full)
         left_out = merger.left_out + Counter({_NO_SAMPLE: counts[_NO_SAMPLE]})  # none of what is 0
         for what, count in sorted(left_out.items()):
             self.log.warning("Left out %d %s", count, what)

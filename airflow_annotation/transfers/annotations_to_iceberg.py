@@ -14,7 +14,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from airflow_annotation.arguments import is_templated
 from airflow_annotation.datasets.results import LandingResult
-from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.hooks.annotation import AnnotationProject
 from airflow_annotation.labels.tables import AGREEMENT_TABLE, ITEM_STATES
 from airflow_annotation.landing.iceberg_reader import open_iceberg
@@ -98,9 +97,7 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
             there = tables.find_landing(project)
             self.check_may_follow(landing, there)
             last = None if landing.full else there
-            row = landings_row(landing, uuid.uuid4().hex)
-            if last is not None:
-                row["full_at"] = last["full_at"]
+            row = landings_row(landing, uuid.uuid4().hex, last)
             if landing.full and not self.agreement:
                 tables.clear(AGREEMENT_TABLE, project)
             for name in self.tables:
@@ -137,7 +134,5 @@ class AnnotationsToIcebergOperator(AnnotationsTransfer):
         try:
             yield tables
         except SQLAlchemyError as error:
-            raise AnnotationError(
-                f"Could not land {project.uri} in {self.destination}, its last landing is unchanged: "
-                f"{getattr(error, 'orig', None) or error}"
-            ) from error
+            reason = getattr(error, "orig", None) or error
+            raise self.landing_error(project, f"in {self.destination}", reason) from error

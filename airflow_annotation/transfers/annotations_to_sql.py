@@ -172,9 +172,6 @@ class AnnotationsToSqlOperator(AnnotationsTransfer):
                 raise LandingMovedError(
                     f"Another landing has changed the tables of connection {self.sql_conn_id!r}: {reason}"
                 ) from error
-            raise AnnotationError(
-                f"Could not land {project.uri} through connection {self.sql_conn_id!r}, its last landing is unchanged: "
-                f"{reason}"
-            ) from error
+            raise self.landing_error(project, f"through connection {self.sql_conn_id!r}", reason) from error
         finally:
             self._connection = None

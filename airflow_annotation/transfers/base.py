@@ -214,6 +214,14 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
         """Destination of the labels, as errors name it."""
         return "its destination"
 
+    def landing_error(self, project: AnnotationProject, where: str, reason: object) -> AnnotationError:
+        """Return the error of a landing that a destination did not take.
+
+        :param where: the destination, with its preposition
+        :param reason: what the destination says
+        """
+        return AnnotationError(f"Could not land {project.uri} {where}, its last landing is unchanged: {reason}")
+
     @abstractmethod
     def land(self, landing: LandingPlan, spool: Spool) -> LandingResult:
         """Write all rows that were read, or none, and return where they are: ``rows`` by table, and other facts.
