@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -60,6 +61,24 @@ def connection_error(tool: str, url: str) -> Iterator[None]:
         raise AnnotationConnectionError(
             f"The connection to {tool} at {url} broke: {type(error).__name__}: {error}."
         ) from error
+
+
+def checked_key(tool: str, url: str, api_key: str, hint: str = "") -> str:
+    """Return the connection's API key, without space around it.
+
+    :param tool: what the tool is called
+    :param url: where it is
+    :param api_key: as the connection has it
+    :param hint: what to put there
+    :raises AnnotationAuthenticationError: it is none
+    """
+    key = api_key.strip()
+    if not re.fullmatch(r"[!-~]+", key):
+        raise AnnotationAuthenticationError(
+            f"The connection to {tool} at {url} has no usable API key: its password field is empty or has characters "
+            f"that no key has.{hint}"
+        )
+    return key
 
 
 def key_refused(tool: str, url: str, reason: str) -> AnnotationAuthenticationError:

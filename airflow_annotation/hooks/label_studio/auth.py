@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import AsyncGenerator, Generator, Mapping
 from typing import Annotated, Any, Final
@@ -12,9 +11,8 @@ import jwt
 import msgspec
 from httpx_retries import Retry
 
-from airflow_annotation.exceptions import AnnotationAuthenticationError
 from airflow_annotation.hooks.answers import Answer, decode_json
-from airflow_annotation.hooks.errors import key_refused
+from airflow_annotation.hooks.errors import checked_key, key_refused
 from airflow_annotation.hooks.label_studio.errors import TOOL, check_response
 
 _RENEWAL_MARGIN: Final = 30.0
@@ -40,12 +38,8 @@ class LabelStudioAuth(httpx.Auth):
 
     def __init__(self, *, url: str, api_key: str, headers: Mapping[str, str], retry: Retry) -> None:
         self._url = url
-        self._api_key = api_key.strip()
-        if not re.fullmatch(r"[!-~]+", self._api_key):
-            raise AnnotationAuthenticationError(
-                f"The connection to Label Studio at {url} has no usable API key: its password field is empty or has "
-                "characters that no key has. Put a legacy token or a personal access token there."
-            )
+        hint = " Put a legacy token or a personal access token there."
+        self._api_key = checked_key(TOOL, url, api_key, hint)
         self._headers = dict(headers)
         self._retry = retry
         self._is_personal_access_token = _jwt_claims(self._api_key) is not None

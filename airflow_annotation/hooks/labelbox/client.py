@@ -6,7 +6,6 @@ read, and files, go through here; what changes something goes through the SDK, w
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeVar, overload
 import httpx
 import msgspec
 
-from airflow_annotation.exceptions import AnnotationAuthenticationError, AnnotationError, AnnotationRequestError
+from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
 from airflow_annotation.hooks.answers import Answer, answered_at, garbled, is_web_page, reading
-from airflow_annotation.hooks.errors import connection_error
+from airflow_annotation.hooks.errors import checked_key, connection_error
 from airflow_annotation.hooks.labelbox.errors import (
     TOOL,
     read_field,
@@ -83,15 +82,10 @@ class LabelboxClient:
         concurrency: int = CONCURRENCY,
     ) -> None:
         self.concurrency = concurrency
-        self._api_key = api_key.strip()
+        self._api_key = checked_key(TOOL, endpoint, api_key)
         self.endpoint = endpoint
         self.rest_endpoint = rest_endpoint
         self.app_url = app_url
-        if not re.fullmatch(r"[!-~]+", self._api_key):
-            raise AnnotationAuthenticationError(
-                f"The connection to Labelbox at {endpoint} has no usable API key: its password field is empty or has "
-                "characters that no key has."
-            )
         self._attempts = attempts
         # A file that arrives twice is one that nobody refers to, and mutations go through the SDK: all may be repeated.
         self._retry = retry_policy(repeatable=True, attempts=attempts)
