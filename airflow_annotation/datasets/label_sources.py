@@ -14,7 +14,7 @@ from airflow_annotation.datasets.landed import LandedProject, read_landed_tables
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.submissions import Row, Submission, read_rows, read_submissions
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.media.tables import arrow_rows, frame_rows
+from airflow_annotation.media.tables import arrow_rows, checked_names, frame_rows
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -96,9 +96,7 @@ def read_query(connect: Connect, sql: str, parameters: Any = None) -> Iterator[R
             names = list(result.keys())
         except SQLAlchemyError as error:
             raise AnnotationError(f"The query of sql does not run: {getattr(error, 'orig', None) or error}") from error
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise AnnotationError(f"The query of sql returns several columns {twice!r}: give each a name of its own.")
+        checked_names(names, "The query of sql returns")
         yield from map(dict, result.mappings())
 
 

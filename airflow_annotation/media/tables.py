@@ -69,7 +69,7 @@ def _read_csv(file: BinaryIO, delimiter: str = ",") -> Iterator[Row]:
     reader = csv.reader(io.TextIOWrapper(buffered, "utf-8-sig", newline=""), delimiter=delimiter, strict=True)
     try:
         rows = filter(None, reader)  # blank lines say nothing
-        names = _checked_names(next(rows, []))
+        names = checked_names(next(rows, []))
         for row in rows:
             yield _csv_row(names, row)
     except csv.Error as error:
@@ -102,11 +102,15 @@ def _read_parquet(file: BinaryIO) -> Iterator[Row]:
         yield from arrow_rows(batch)
 
 
-def _checked_names(names: list[Any]) -> list[Any]:
-    """Return the names of columns; of two with one name, a row would have the last one without a word."""
+def checked_names(names: list[Any], has: str = "The table has") -> list[Any]:
+    """Return the names of columns; of two with one name, a row would have the last one without a word.
+
+    :param has: what has them, for the message
+    :raises AnnotationError: two columns have one name
+    """
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise AnnotationError(f"The table has several columns {twice!r}: give each a name of its own.")
+        raise AnnotationError(f"{has} several columns {twice!r}: give each a name of its own.")
     return names
 
 
@@ -115,7 +119,7 @@ def arrow_rows(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
 
     :raises AnnotationError: two columns have one name
     """
-    _checked_names(table.schema.names)
+    checked_names(table.schema.names)
     for start in range(0, len(table), _ROWS_AT_ONCE):
         yield from table.slice(start, _ROWS_AT_ONCE).to_pylist()
 
@@ -125,7 +129,7 @@ def frame_rows(frame: Any) -> Iterator[Row]:
 
     :raises AnnotationError: two columns have one name
     """
-    _checked_names(list(frame.columns))
+    checked_names(list(frame.columns))
     for start in range(0, len(frame), _ROWS_AT_ONCE):
         rows = frame.iloc[start : start + _ROWS_AT_ONCE].astype(object)
         yield from rows.where(rows.notna(), None).to_dict("records")
