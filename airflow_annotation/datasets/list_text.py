@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from airflow_annotation.labels.arrays import list_offsets
 
 
 def lists_to_json(column: pa.Array) -> pa.Array:
@@ -28,10 +29,7 @@ def lists_to_text(column: pa.Array, brackets: str, quote: Callable[[pa.Array], p
     if not pa.types.is_list(column.type):
         return quote(column) if pa.types.is_string(column.type) else column.cast(pa.string())
     values = pc.fill_null(lists_to_text(column.flatten(), brackets, quote), "null")
-    # The offsets are counted again: a slice's own do not start at 0, and null rows may hide values.
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, values), ",")
+    joined = pc.binary_join(pa.ListArray.from_arrays(list_offsets(column), values), ",")
     text = pc.binary_join_element_wise(brackets[0], joined, brackets[1], "")
     return pc.if_else(pc.is_null(column), None, text)
 

@@ -1,10 +1,21 @@
-"""The types of numpy arrays that labels are computed with."""
+"""The types of numpy arrays that labels are computed with, and what they say of Arrow's lists."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+
+
+def list_offsets(column: pa.Array) -> pa.Array:
+    """Return the offsets of lists in :meth:`pyarrow.ListArray.flatten`'s values.
+
+    They are counted again: a slice's own do not start at 0, and null rows may hide values.
+    """
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from airflow_annotation.labels.arrays import FloatArray
+from airflow_annotation.labels.arrays import FloatArray, list_offsets
 from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.media import label_sizes
 
@@ -211,7 +211,4 @@ def _scale_paths(column: pa.ListArray, factors: FloatArray) -> pa.ListArray:
 
 def _with_values(column: pa.ListArray, values: pa.Array) -> pa.ListArray:
     """Return lists of the same lengths and nulls as ``column``'s around other values."""
-    # The offsets are counted again: a slice's own do not start at 0, and null rows may hide values.
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
-    return pa.ListArray.from_arrays(offsets, values, type=column.type, mask=pc.is_null(column))
+    return pa.ListArray.from_arrays(list_offsets(column), values, type=column.type, mask=pc.is_null(column))

@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from google.cloud.bigquery import SchemaField
 
 from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.labels.arrays import list_offsets
 from airflow_annotation.labels.tables import SCHEMAS
 from airflow_annotation.warehouses.landings import LANDINGS, LANDINGS_SCHEMA, TABLE_JSON
 from airflow_annotation.warehouses.views import ViewSql
@@ -226,8 +226,6 @@ def _type_of(column: SchemaField) -> str:
 
 def _points_as_records(column: pa.Array) -> pa.Array:
     """Return lists of x and y as lists of records."""
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
     pairs = column.flatten()
     records = pa.StructArray.from_arrays([pc.list_element(pairs, 0), pc.list_element(pairs, 1)], names=["x", "y"])
-    return pa.ListArray.from_arrays(offsets, records, mask=pc.is_null(column))
+    return pa.ListArray.from_arrays(list_offsets(column), records, mask=pc.is_null(column))
