@@ -106,7 +106,8 @@ class AnnotationTrigger(WaitTrigger):
             while True:
                 progress = await self._ask_through_outages(poller, rule, within)
                 if progress is not None:
-                    progress_log.update(progress, rule, tags=self._tags)
+                    tags = {"conn_id": self.annotation_conn_id, "project_id": self.project_id, "run_key": self.run_key}
+                    progress_log.update(progress, rule, tags=tags)
                     if rule.is_met(progress) and not self._missing:
                         return {"status": "completed", "progress": msgspec.to_builtins(progress)}
                 remaining = self.deadline - time.time()
@@ -130,10 +131,6 @@ class AnnotationTrigger(WaitTrigger):
                 within = min(interval, remaining)
                 if self.exponential_backoff:
                     interval = min(2 * interval, self.max_wait or math.inf)
-
-    @property
-    def _tags(self) -> dict[str, str | None]:
-        return {"conn_id": self.annotation_conn_id, "project_id": self.project_id, "run_key": self.run_key}
 
     async def _is_stalled(self, poller: ProgressPoller, stall: StallWatch) -> bool:
         if not stall.is_due or self.project_id is None:
