@@ -51,6 +51,14 @@ def reading(response: httpx.Response) -> Iterator[None]:
         raise garbled(response, f"{answer_kind(response)} that cannot be read: {error}") from error
 
 
+def json_of(response: httpx.Response) -> Any:
+    """Return the JSON of an answer, None where it is none."""
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
 def is_web_page(response: httpx.Response) -> bool:
     """Return whether an answer is made for people, such as the login page of a proxy."""
     return bool(response.headers.get("content-type", "").startswith("text/html"))

@@ -12,7 +12,7 @@ from airflow_annotation.exceptions import (
     AnnotationError,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.answers import garbled, is_web_page, page_name
+from airflow_annotation.hooks.answers import garbled, is_web_page, json_of, page_name
 from airflow_annotation.hooks.errors import key_refused, project_not_found, shorten
 
 TOOL: Final = "Label Studio"
@@ -37,7 +37,7 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
         raise AnnotationConnectionError(_redirected(response, url))
     if response.is_success:
         raise garbled(response, page_name(response))
-    body = None if is_html else _json(response)
+    body = None if is_html else json_of(response)
     if status == httpx.codes.UNAUTHORIZED:
         raise key_refused(TOOL, url, tool_message(body))
     if body is None:
@@ -117,13 +117,6 @@ def _project_id(response: httpx.Response) -> str:
     asked = response.request.url
     found = re.search(r"/api/projects/(\d+)", asked.path)
     return found[1] if found else asked.params.get("project", "")
-
-
-def _json(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        return None
 
 
 def _flatten(value: Any) -> str:

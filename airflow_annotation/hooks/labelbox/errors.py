@@ -16,7 +16,7 @@ from airflow_annotation.exceptions import (
     AnnotationError,
     AnnotationRequestError,
 )
-from airflow_annotation.hooks.answers import answer_kind, garbled, is_web_page, page_name, reading
+from airflow_annotation.hooks.answers import answer_kind, garbled, is_web_page, json_of, page_name, reading
 from airflow_annotation.hooks.errors import key_refused, project_not_found, shorten
 
 TOOL: Final = "Labelbox"
@@ -73,10 +73,7 @@ def read_graphql_parts(response: httpx.Response, url: str) -> tuple[dict[str, An
     :raises AnnotationConnectionError: the key is refused, or it was not Labelbox that answered
     :raises AnnotationRequestError: Labelbox refuses the request as a whole; the message is its own
     """
-    try:
-        body = response.json()
-    except ValueError:
-        body = None
+    body = json_of(response)
     if not isinstance(body, dict):
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
             raise AnnotationConnectionError(

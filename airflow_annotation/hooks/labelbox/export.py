@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -157,11 +158,9 @@ def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: Mask
 
 def _benchmark_labels(client: LabelboxClient, project_id: str) -> Iterator[str]:
     """Yield the labels that others are compared with: the export names them only where they were."""
-    skip = 0
-    while True:
+    for skip in itertools.count(0, _PAGE_SIZE):
         page = client.query(_BENCHMARKS % (skip, _PAGE_SIZE), "project.benchmarks", list[_Benchmark], id=project_id)
         for benchmark in page:
             yield benchmark.reference_label.id
         if len(page) < _PAGE_SIZE:
             return
-        skip += _PAGE_SIZE

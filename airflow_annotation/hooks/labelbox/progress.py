@@ -16,7 +16,7 @@ from airflow_annotation.hooks.errors import project_not_found
 from airflow_annotation.hooks.labelbox.client import LabelboxClient
 from airflow_annotation.hooks.labelbox.errors import TOOL, missing_project
 from airflow_annotation.hooks.labelbox.export_stream import export_rows
-from airflow_annotation.labels.labelbox.records import PerformanceDetails
+from airflow_annotation.hooks.labelbox.state_rows import StateProject
 
 _COUNTED: Final = "labelCount workstreamStateCounts { state count }"
 _COUNTS: Final = f"query ProjectProgress($projectId: ID!) {{ project(where: {{id: $projectId}}) {{ {_COUNTED} }} }}"
@@ -38,20 +38,8 @@ class _Counts(msgspec.Struct, rename="camel"):
     workstream_state_counts: list[_StateCount]
 
 
-class _Label(msgspec.Struct, gc=False):
-    performance_details: PerformanceDetails | None = None
-
-    @property
-    def skipped(self) -> bool:
-        return self.performance_details is not None and bool(self.performance_details.skipped)
-
-
-class _Labels(msgspec.Struct, gc=False):
-    labels: list[_Label] = []
-
-
 class _Row(msgspec.Struct, gc=False):
-    projects: dict[str, _Labels] = {}
+    projects: dict[str, StateProject] = {}
 
 
 def get_progress(client: LabelboxClient, project_id: str, min_annotations: int | None = None) -> AnnotationProgress:
@@ -133,7 +121,7 @@ def _count_overlap(
     completed = 0
     if progress.annotations >= min_annotations:
         for row in export_rows(client, project_id, _Row, params={"performance_details": True}):
-            labels = row.projects.get(project_id, _Labels()).labels
+            labels = row.projects.get(project_id, StateProject()).labels
             completed += sum(not label.skipped for label in labels) >= min_annotations
     skipped = min(progress.skipped, progress.total - completed)
     return msgspec.structs.replace(progress, completed=completed, skipped=max(skipped, 0))

@@ -6,11 +6,12 @@ their whole name or description only.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
 import msgspec
@@ -29,6 +30,8 @@ from airflow_annotation.hooks.tool_hook import ProjectMaker
 from airflow_annotation.labels.labelbox.media_types import ASKED, MEDIA_TYPES, NAMES
 from airflow_annotation.labels.media_types import ProjectMedia, find_media_type
 from airflow_annotation.labels.schema import LabelSchema
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -112,20 +115,20 @@ def read_project(client: LabelboxClient, project_id: str) -> FoundProject:
     :raises AnnotationProjectNotFoundError: there is none
     """
     document = f"query ReadProject($id: ID!) {{ project(where: {{id: $id}}) {{ {_FIELDS} }} }}"
-    with missing_project(client.app_url, project_id):
-        project = client.query(document, "project", FoundProject | None, id=project_id)
-    if project is None:
-        raise project_not_found(TOOL, client.app_url, project_id)
-    return project
+    return _query_project(client, project_id, document, FoundProject)
 
 
 def get_last_change(client: LabelboxClient, project_id: str) -> datetime | None:
     """Ask when the project was last worked on."""
+    return _query_project(client, project_id, _LAST_CHANGE, _Activity).last_activity_time
+
+
+def _query_project(client: LabelboxClient, project_id: str, document: str, type_: type[T]) -> T:
     with missing_project(client.app_url, project_id):
-        project = client.query(_LAST_CHANGE, "project", _Activity | None, id=project_id)
+        project: T | None = client.query(document, "project", type_ | None, id=project_id)
     if project is None:
         raise project_not_found(TOOL, client.app_url, project_id)
-    return project.last_activity_time
+    return project
 
 
 def is_as_made(client: LabelboxClient, project_id: str, first_id: str) -> bool:
@@ -302,8 +305,7 @@ def list_projects(client: LabelboxClient, description: str = "") -> Iterator[Fou
         parameters = "($description: String!)"
         conditions = "{AND: [{description: $description}, {deleted: false}]}"
         variables = {"description": description}
-    skip = 0
-    while True:
+    for skip in itertools.count(0, _PAGE_SIZE):
         document = (
             f"query ListProjects{parameters} "
             f"{{ projects(where: {conditions} skip: {skip} first: {_PAGE_SIZE}) {{ {_LISTED} }} }}"
@@ -312,4 +314,3 @@ def list_projects(client: LabelboxClient, description: str = "") -> Iterator[Fou
         yield from page
         if len(page) < _PAGE_SIZE:
             return
-        skip += _PAGE_SIZE

@@ -14,6 +14,11 @@ class StateLabel(msgspec.Struct, gc=False):
     label_details: LabelDetails | None = None
     performance_details: PerformanceDetails | None = None
 
+    @property
+    def skipped(self) -> bool:
+        """Whether somebody skipped the data row by it."""
+        return self.performance_details is not None and bool(self.performance_details.skipped)
+
 
 class StateProject(msgspec.Struct, gc=False):
     """A data row's part in a project."""
