@@ -6,13 +6,13 @@
     <split>/<name>            where the sounds belong
     examples.parquet          which line is of which item
 
-``datasets.load_dataset("audiofolder", data_dir=...)`` reads it once the sounds are there, as ``include_media="files"``
-puts them. Its columns are ``transcription``, ``item_key``, each other answer about the whole sound (null for none), and
-where segments are labeled ``segments``: a list with ``start`` and ``end`` in seconds, ``label`` and ``text``.
+``datasets.load_dataset("audiofolder", data_dir=...)`` reads it once the sounds are there; ``include_media="files"``
+puts them there. Its columns are ``transcription``, ``item_key``, each other answer about the whole sound (null for
+none), and, if segments are labeled, ``segments``: a list with ``start`` and ``end`` in seconds, ``label`` and ``text``.
 
-The transcription is the answer to the only field of text, or to the one that ``transcription`` names. Where there is
-none, it is what was written to the segments, in the order of their start. A sound that has neither is left out and
-counted. With ``annotations="all"`` a sound is there once for each submission.
+The transcription is the answer to the only field of text, or to the one that ``transcription`` names. If there is no
+answer, it is the text of the segments, in the order of their start. A sound that has neither is left out and counted.
+With ``annotations="all"`` a sound is there once for each submission.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _COLUMNS: Final = ("file_name", _TRANSCRIPTION, "item_key", _SEGMENTS, "annotati
 
 
 class AudioFolderOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What an audio folder is asked.
+    """Options of an audio folder.
 
     :param transcription: the field with the transcripts, or the attribute of segments; by default the only one of text
     """

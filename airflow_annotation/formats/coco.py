@@ -7,22 +7,22 @@
     images.parquet                       which image is which item
 
 - ``bbox`` is the upright box in pixels; ``area`` is that of the shape itself.
-- ``segmentation`` is the outline for rotated boxes, ellipses and polygons, and compressed RLE for masks
-  (``masks="polygons"`` gives their outlines, which cannot have holes: these are filled; masks whose outlines have more
-  than 262,144 edges, as noise has, are left out and counted). Upright boxes have none, unless ``box_polygons=True``
-  gives them their outline: ``COCOeval`` wants one of each object when it scores ``segm``.
-- ``iscrowd`` is 1 where an attribute ``iscrowd`` says so (1, true, yes), else 0. RLE does not make it 1: a mask is of
-  one object.
-- ``keypoints`` are x, y in pixels and visibility for each point of the skeleton, 0, 0, 0 for those that are not
-  labeled. Objects without any point have none, unless ``empty_keypoints=True`` gives them ``num_keypoints`` 0 and
-  zeros: ``COCOeval`` wants them of each object when it scores ``keypoints``.
+- ``segmentation`` is the outline for rotated boxes, ellipses and polygons, and compressed RLE for masks.
+  ``masks="polygons"`` gives the outlines of masks instead. These cannot have holes, so holes are filled; masks whose
+  outlines have more than 262,144 edges, as noise has, are left out and counted. Upright boxes have none, unless
+  ``box_polygons=True`` gives them their outline: ``COCOeval`` wants one of each object when it scores ``segm``.
+- ``iscrowd`` is 1 if an attribute ``iscrowd`` says so (1, true, yes), else 0. RLE does not make it 1, because a mask is
+  of one object.
+- ``keypoints`` are x, y in pixels and visibility for each point of the skeleton, 0, 0, 0 for unlabeled points. Objects
+  without any point have none, unless ``empty_keypoints=True`` gives them ``num_keypoints`` 0 and zeros: ``COCOeval``
+  wants them of each object when it scores ``keypoints``.
 - Categories have the numbers that the label schema gives to classes (Label Studio's ``category``), else they count from
   1.
 - ``annotation_id`` and ``label_id`` are those of the ``labels`` table.
 - ``attributes`` has the labels' attributes, as CVAT writes them.
 - For videos, ``videos`` lists them, images have ``video_id`` and ``frame_index`` (from 0), annotations ``track_id``
   (from 1, different in all videos), and ``tracks`` lists these, as TAO has them.
-- Images also have ``item_key``, ``target`` where the item shows several, and ``coco_url`` with the media's URI.
+- Images also have ``item_key``, ``target`` if the item shows several, and ``coco_url`` with the media's URI.
 
 Numbers are those of the labels: nothing is rounded or clipped.
 """
@@ -53,9 +53,9 @@ _TRUE = (True, 1, "1", "true", "yes")
 
 
 class CocoOptions(ImageOptions, frozen=True):
-    """What COCO is asked.
+    """Options of COCO.
 
-    :param masks: masks as ``rle``, exact, or as ``polygons`` for readers that know nothing else
+    :param masks: form of masks: ``rle``, exact, or ``polygons`` for readers that know nothing else
     :param box_polygons: give upright boxes their outline as ``segmentation``
     :param empty_keypoints: give objects without points ``keypoints`` of zeros
     :param keypoints: the names of an object's points in the order of the skeleton; by default the classes of the

@@ -5,12 +5,13 @@
     <split>.conll       a token and its tag a line, ``Berlin B-LOC``; an empty line behind each sentence
     examples.parquet    which item begins in which line
 
-Tokens are cut as :mod:`airflow_annotation.formats.tokens` says, by the rule ``tokens``. A line of the text is a
-sentence, but that a line end inside of a span ends none. The first token of a span has the tag ``B-<class>``, the
-others ``I-<class>``, and tokens of no span ``O``. In the tags, white space in the names of classes becomes ``_``.
+Tokens are cut as :mod:`airflow_annotation.formats.tokens` says, by the rule ``tokens``. Each line of the text is a
+sentence, except that a line end inside a span does not end one. The first token of a span has the tag ``B-<class>``,
+the others ``I-<class>``, and tokens outside spans ``O``. In the tags, white space in the names of classes becomes
+``_``.
 
-A token has one tag. Of spans that overlap, the longest is there, and the others are counted. A span that begins or ends
-inside of a token is what ``cut_tokens`` makes of it, and is counted: the whole token is part of it (``widen``), the
+A token has one tag. If spans overlap, only the longest is there, and the others are counted. If a span begins or ends
+inside a token, ``cut_tokens`` says what to do, and the span is counted: the whole token is part of it (``widen``), the
 token is cut there (``split``), or the span is left out (``drop``).
 
 With ``annotations="all"`` a text is there once for each submission.
@@ -33,11 +34,11 @@ _LINE_ENDS: Final = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 
 
 class ConllOptions(TextOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What CoNLL is asked.
+    """Options of CoNLL.
 
-    :param tokens: what a token is: ``words``, ``characters``, or what is between ``whitespace``
-    :param cut_tokens: what becomes of a span that cuts a token: ``widen`` it to the whole token, ``split`` the token,
-        or ``drop`` the span. Each way it is counted
+    :param tokens: rule for tokens: ``words``, ``characters``, or what is between ``whitespace``
+    :param cut_tokens: what to do with a span that cuts a token: ``widen`` it to the whole token, ``split`` the token,
+        or ``drop`` the span. It is counted in each case
     """
 
     tokens: TokenRule = "words"

@@ -6,11 +6,11 @@
     <split>/<name>             where the images belong
     images.parquet             which image is which item
 
-``datasets.load_dataset("imagefolder", data_dir=...)`` reads it once the images are there, and has as columns
-``item_key``, each classification field (its class, or the list of its classes, null where there is none), and
-``objects`` with ``bbox``, upright boxes of x, y, width, height in pixels, and ``categories``, the names of their
-classes. Of a field with one class that has several answers the first is there, the others are counted, and so are
-answers of fields that the label schema does not have.
+``datasets.load_dataset("imagefolder", data_dir=...)`` reads it once the images are there. Its columns are ``item_key``,
+each classification field (its class, or the list of its classes, null if there is none), and ``objects`` with ``bbox``,
+upright boxes of x, y, width, height in pixels, and ``categories``, the names of their classes. If a field with one
+class has several answers, the first is there and the others are counted. Answers of fields that the label schema does
+not have are counted too.
 """
 
 from __future__ import annotations

@@ -5,16 +5,16 @@
     <split>.lance           a table of each split, with a row for each image
     images.parquet          which image is which item; file is the column file of the same row
 
-``image`` has the images themselves where ``include_media`` lands them, ``files`` or ``frames``. An image whose file
-could not be read is not among the rows, and is counted. Without ``include_media`` the column is null, and ``media_uri``
-says where the image is.
+``image`` has the images themselves if ``include_media`` lands them, ``files`` or ``frames``. An image whose file could
+not be read is not among the rows, and is counted. Without ``include_media`` the column is null, and ``media_uri`` says
+where the image is.
 
 The other columns are ``file``, ``item_key``, ``target``, ``frame``, ``media_uri``, ``width`` and ``height``;
 ``answers`` with a class, or the list of its classes, for each classification field; and ``objects`` with ``bbox`` and
 ``categories``, both as in :mod:`airflow_annotation.formats.image_folder`.
 
-``lance.dataset("…/train.lance")`` reads a table, and so do DuckDB, Polars and PyTorch by way of it. Lance gives its
-files names at random: the same rows are the same table, but not the same bytes. Needs the extra ``lance``.
+``lance.dataset("…/train.lance")`` reads a table, and DuckDB, Polars and PyTorch can read it through Lance. Lance gives
+its files random names: the same rows are the same table, but not the same bytes. Needs the extra ``lance``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _PART_ROWS: Final = 65_536
 
 
 class LanceOptions(ImageOptions, frozen=True):
-    """What Lance is asked: nothing of its own."""
+    """Options of Lance: none of its own."""
 
     def __post_init__(self) -> None:
         """Check what types do not say."""

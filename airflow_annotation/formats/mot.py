@@ -9,8 +9,8 @@
     seqmaps/<split>.txt               the videos of each split
     images.parquet                    which frame is of which item
 
-All ``seqLength`` frames of a video are there, also those without boxes. Where the number of a video's frames is not
-known, those with boxes are, and ``seqLength`` is left out.
+The dataset has all ``seqLength`` frames of a video, including those without boxes. If the number of a video's frames is
+not known, it has only those with boxes, and ``seqLength`` is left out.
 
 A line has frame, track, left, top, width, height, confidence (1), class and visibility (1). Frames, tracks, classes and
 pixels all count from 1: a box at the left edge has left 1. Boxes are upright, and neither rounded nor clipped.

@@ -8,12 +8,12 @@
     labelmap.txt                    the classes in their order, with Pascal VOC's colors, as CVAT and Datumaro have it
     images.parquet                  which image is which item
 
-Boxes are upright and in whole pixels that count from 1 and belong to the box, as in the development kit: rounded to the
-nearest edge between pixels, and cut off at the edges of the image. ``pose``, ``truncated``, ``difficult`` and
-``occluded`` are taken from attributes of these names.
+Boxes are upright and in whole pixels, which count from 1 and include the box's edge pixels, as in the development kit.
+They are rounded to the nearest edge between pixels, and cut off at the edges of the image. ``pose``, ``truncated``,
+``difficult`` and ``occluded`` are taken from attributes of these names.
 
-``labelmap.txt`` cannot say names with a colon or a line's end, or that begin with ``#``: then it is left out, and the
-log says so.
+``labelmap.txt`` cannot hold names with a colon or a line end, or names that begin with ``#``. If there is such a name,
+the file is left out, and the log says so.
 """
 
 from __future__ import annotations

@@ -6,18 +6,17 @@
     examples.parquet    which line is of which item
 
 Each line has ``prompt``, ``chosen`` and ``rejected``, as TRL reads them, ``item_key`` and ``annotation_id``, and a
-column for each other answer about the item, null for none. A number that one of the two texts was given, such as a
-rating of ``left``, is in ``<field>_chosen`` or ``<field>_rejected``.
+column for each other answer about the item, null for none. A number for one of the two texts, such as a rating of
+``left``, is in ``<field>_chosen`` or ``<field>_rejected``.
 
-``conversational=True`` writes messages with ``role`` and ``content`` instead of texts, also of prompts that are text;
+``conversational=True`` writes messages with ``role`` and ``content`` instead of texts, including prompts that are text;
 prompts that are messages stay as they are.
 
-A label of type ``pairwise`` gives a pair. One of type ``ranking`` gives a pair of each two of its entries
-(``ranking_pairs="all"``), of neighbors only (``adjacent``), or of the first and the last (``ends``); with buckets, of
-those in one bucket; those in none are counted. What is about a prompt or a text that the item's data lack is left out
-and counted, and an error where no pair is left. An entry's text is its ``body``, ``text``, ``content`` or ``title``,
-the first that it has.
-With ``annotations="all"`` every submission gives its pairs.
+A label of type ``pairwise`` gives one pair. A label of type ``ranking`` gives pairs of its entries: all pairs
+(``ranking_pairs="all"``), only neighbors (``adjacent``), or the first and the last (``ends``). With buckets, the pairs
+are within one bucket, and entries in no bucket are counted. Labels about a prompt or a text that the item's data lack
+are left out and counted; if no pair is left, this is an error. An entry's text is the first of its ``body``, ``text``,
+``content`` and ``title`` that it has. With ``annotations="all"`` every submission gives its pairs.
 """
 
 from __future__ import annotations
@@ -59,12 +58,12 @@ Pair = tuple[str, str, bool | None]
 
 
 class PreferencesOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What preferences are asked.
+    """Options of preferences.
 
     :param prompt: the key of the items' data that has the prompt; by default what the label schema shows with the
         field, else ``prompt``
     :param without_prompt: leave ``prompt`` out, for trainers that find it at the start of both texts
-    :param ranking_pairs: which entries of a ranking are pairs: ``all``, ``adjacent`` or ``ends``
+    :param ranking_pairs: which entries of a ranking become pairs: ``all``, ``adjacent`` or ``ends``
     :param conversational: write messages instead of texts
     """
 

@@ -39,12 +39,12 @@ _MAX_VALUE: Final = 2**16 - 1
 
 
 class SemanticMasksOptions(ImageOptions, frozen=True):
-    """What semantic masks are asked.
+    """Options of semantic masks.
 
     :param mask_targets: the class of each number, from 1 to 65535; by default the label schema's, else the classes are
         counted from 1
-    :param mask_palette: write indexed PNGs with Pascal VOC's colors, which not all readers read as numbers. The numbers
-        go to 255 then
+    :param mask_palette: write indexed PNGs with Pascal VOC's colors, which not all readers read as numbers. Numbers can
+        then be at most 255
     """
 
     mask_targets: dict[int, str] | None = None
@@ -61,7 +61,7 @@ class SemanticMasksOptions(ImageOptions, frozen=True):
 
     @property
     def class_names(self) -> list[str] | None:
-        """The classes that are asked for, in the order of their numbers."""
+        """The requested classes, in the order of their numbers."""
         return [self.mask_targets[value] for value in sorted(self.mask_targets)] if self.mask_targets else self.classes
 
 

@@ -1,13 +1,13 @@
-"""The text of an item, and the spans of it.
+"""The text of an item, and its spans.
 
 A text is in the item's data, or in a file that has landed with ``include_media="files"`` and is UTF-8. The messages of
-a dialogue are joined by line ends. Of HTML it is what is between the tags, but for scripts and styles, and a line end
-for each ``<br>``.
+a dialogue are joined by line ends. The text of HTML is what is between the tags, without scripts and styles, with a
+line end for each ``<br>``.
 
 Browsers do not count characters as Python does: some tools count an emoji as two, and a line end of two characters as
-one. So where a span says which text it covers, its place is the one that has this text (but for white space), counted
-one way or the other. A span whose text is nowhere near is left out and counted. White space at the edges of a span is
-no part of it.
+one. So if a span says which text it covers, its place is where this text is (apart from white space), by either way of
+counting. A span whose text is not near its place is left out and counted. White space at the edges of a span is not
+part of it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _COUNTS: Final = ((False, False), (True, False), (False, True), (True, True))
 
 
 class TextOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What every format of texts is asked besides.
+    """Further options of every format of texts.
 
-    :param text: the key of the items' data that has the text; by default the one that the fields of spans are about,
-        where they name one, else ``text``, or the only one that has any
+    :param text: the key of the items' data that has the text; by default the one that the fields of spans name, else
+        ``text``, or the only one that has any
     """
 
     text: str | None = None
@@ -45,8 +45,8 @@ class Text(NamedTuple):
     """A text.
 
     :param text: the text
-    :param key: of the item's data that it is from, None for the text of a file
-    :param starts: where the messages of a dialogue start in it, None for what is no dialogue
+    :param key: key of the item's data that has it, None for the text of a file
+    :param starts: where the messages of a dialogue start in it, None if it is not a dialogue
     """
 
     text: str
@@ -58,9 +58,9 @@ class Span(NamedTuple):
     """A part of a text, and its class.
 
     :param start: its first character
-    :param end: the character behind its last one
+    :param end: the character after its last one
     :param label: its class
-    :param label_id: of the label that it is
+    :param label_id: id of its label
     """
 
     start: int

@@ -6,17 +6,17 @@
     <split>-000001.tar      the next ones, once shard_bytes are reached
     images.parquet          which image is which item; file is the name that the image has in the shards of its split
 
-The shards hold the images themselves where ``include_media`` lands them, ``files`` or ``frames``. An image whose file
-could not be read is not among the samples, and is counted. Without ``include_media`` a sample is its JSON alone, whose
-``media_uri`` says where the image is. A key is the image's name with ``_`` for each dot but the suffix's, since
-a sample's name ends at the first dot.
+The shards hold the images themselves if ``include_media`` lands them, ``files`` or ``frames``. An image whose file
+could not be read is not among the samples, and is counted. Without ``include_media``, a sample is only its JSON, whose
+``media_uri`` says where the image is. A key is the image's name with ``_`` for each dot except the suffix's, since a
+sample's name ends at the first dot.
 
 The JSON has ``item_key``, ``target``, ``frame``, ``media_uri``, ``width`` and ``height``; ``answers`` with a class, or
 the list of its classes, for each classification field; and ``objects`` with ``bbox`` and ``categories``, both as in
 :mod:`airflow_annotation.formats.image_folder`.
 
-``webdataset.WebDataset(urls)`` reads them, and so does ``datasets.load_dataset("webdataset", data_files=...)`` where
-all images have the same suffix. A shard that is written again has the same bytes for the same samples.
+``webdataset.WebDataset(urls)`` reads them, and so does ``datasets.load_dataset("webdataset", data_files=...)`` if all
+images have the same suffix. A shard that is written again has the same bytes for the same samples.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ _BUFFER_BYTES: Final = 1 << 20
 
 
 class WebDatasetOptions(ImageOptions, frozen=True):
-    """What WebDataset is asked.
+    """Options of WebDataset.
 
-    :param shard_bytes: how large a shard gets, at most; a larger sample has a shard of its own. Training wants at least
-        as many shards as it has workers that read
+    :param shard_bytes: largest size of a shard, in bytes; a larger sample gets a shard of its own. Training needs at
+        least as many shards as it has workers that read
     """
 
     shard_bytes: int = 1 << 30

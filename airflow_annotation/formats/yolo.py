@@ -61,7 +61,7 @@ _Write = Callable[[LabeledObject, LabeledImage, DatasetClasses], str | None]
 
 
 class YoloOptions(ImageOptions, frozen=True):
-    """What YOLO is asked.
+    """Options of YOLO.
 
     :param task: which of Ultralytics' tasks the dataset is for
     :param keypoints: the names of an object's points in the order of the skeleton, for ``pose``; by default the classes

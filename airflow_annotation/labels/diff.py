@@ -1,4 +1,4 @@
-"""What became of labels from one landing to another: added, changed, deleted, unchanged, or still unreviewed."""
+"""Changes of labels from one landing to another: added, changed, deleted, unchanged, or still unreviewed."""
 
 from __future__ import annotations
 
@@ -50,15 +50,16 @@ _ROW: Final = "row"
 
 
 def diff_labels(before: Mapping[str, pa.Table], after: Mapping[str, pa.Table]) -> pa.Table:
-    """Tell what became of each label: one row for each, see :data:`DIFFERENCES`.
+    """Compare the labels of two landings: one row for each label, see :data:`DIFFERENCES`.
 
     Labels are the same if item, label id, field and, in a video, frame agree. Label ids are unique only within an
-    annotation: where several people's labels share one, because they all started from one prediction, the annotator
-    has to agree as well. What still has no one counterpart is ``ambiguous``, on either side, and never guessed at.
+    annotation. If labels of several people share an id, because they all started from one prediction, the annotator has
+    to agree as well. If a label still has no single counterpart, it is ``ambiguous``, on either side; it is never
+    guessed.
 
     Labels of submissions that are drafts or were skipped are left out. A label that is not in ``after`` is
     ``unreviewed`` while nobody has submitted anything for its item there: the item was not opened, or was skipped. It
-    is ``deleted`` where somebody did, or where the submission that it was in is gone from its project.
+    is ``deleted`` if somebody did, or if its submission is gone from its project.
 
     Numbers are compared to within :data:`TOLERANCE`. Scores and other attributes count as parts of a label.
 
@@ -66,7 +67,7 @@ def diff_labels(before: Mapping[str, pa.Table], after: Mapping[str, pa.Table]) -
         :func:`~airflow_annotation.datasets.parquet.read_dataset` returns them. Without ``annotations``, or for
         predictions, the annotators are not known
     :param after: those of a later landing, of the same project or another one with the same items. Without
-        ``annotations``, what is not in ``labels`` is deleted. Where it has no labels of predictions, leave their
+        ``annotations``, labels that are not in ``labels`` are deleted. If it has no labels of predictions, leave their
         ``annotations`` out too, as :func:`diff_predictions` does
     """
     sides = (_submitted_labels(before), _submitted_labels(after))
@@ -97,7 +98,7 @@ def diff_labels(before: Mapping[str, pa.Table], after: Mapping[str, pa.Table]) -
 
 
 def diff_predictions(landing: Mapping[str, pa.Table]) -> pa.Table:
-    """Tell what people made of the predictions that they started from: one row for each label, see :func:`diff_labels`.
+    """Compare predictions with what people made of them: one row for each label, see :func:`diff_labels`.
 
     :param landing: the tables ``labels`` and ``annotations`` of a landing with ``include_predictions=True``
     """

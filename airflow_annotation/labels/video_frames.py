@@ -58,7 +58,7 @@ def labeled_frames(labels: Iterable[pa.RecordBatch], video_key: str) -> list[tup
     """Return the first and last frame of each label on a video, as its ``labels`` rows have them.
 
     :param labels: rows with at least ``item_key``, ``frame``, ``frame_end`` and ``tool_frame``
-    :raises LabelError: labels have frames of the tool that nobody could tell the video's own frames for
+    :raises LabelError: labels have frames of the tool for which the video's own frames are not known
     """
     found: list[tuple[int, int]] = []
     for batch in labels:
@@ -77,10 +77,11 @@ def labeled_frames(labels: Iterable[pa.RecordBatch], video_key: str) -> list[tup
 def labels_to_video(labels: pa.Table, frames: pa.Table) -> pa.Table:
     """Put labels on frames onto the timeline of their videos.
 
-    Rows on a frame get the video's ``item_key``, and the frame's ``frame`` and ``time``, and are key frames: somebody
-    looked at this very picture. ``item_id`` stays that of the frame in the tool. Other rows stay as they are.
+    Rows on a frame get the video's ``item_key``, and the frame's ``frame`` and ``time``. They are key frames, because
+    somebody looked at exactly this picture. ``item_id`` stays that of the frame in the tool. Other rows stay as they
+    are.
 
-    :param labels: with the columns of the ``labels`` table
+    :param labels: rows with the columns of the ``labels`` table
     :param frames: the frames tables of the videos, :data:`FRAMES`
     """
     place = pc.index_in(labels["item_key"], value_set=frames["item_key"].combine_chunks())
@@ -95,13 +96,13 @@ def labels_to_video(labels: pa.Table, frames: pa.Table) -> pa.Table:
 
 
 def labels_to_frames(labels: pa.Table, frames: pa.Table) -> pa.Table:
-    """Put labels on videos onto the frames that were extracted of them.
+    """Put labels on videos onto their extracted frames.
 
     A row becomes one row for each extracted frame between its ``frame`` and its ``frame_end``, with the frame's
     ``item_key``, ``frame`` and ``time``. Rows on other frames, on other videos, and on a video as a whole are left out.
-    Labels that were landed on key frames only are on those frames only.
+    Labels that landed only on key frames are only on those frames.
 
-    :param labels: with the columns of the ``labels`` table
+    :param labels: rows with the columns of the ``labels`` table
     :param frames: the frames tables of the videos, :data:`FRAMES`
     """
     videos = pc.unique(frames["video_key"].combine_chunks())

@@ -37,17 +37,17 @@ log = logging.getLogger(__name__)
 
 
 class FramesReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a video.
+    """Results for a video.
 
-    :param video_key: its item key
-    :param folder: where the images are
-    :param table: the frames table
+    :param video_key: item key of the video
+    :param folder: folder of the images
+    :param table: path or URI of the frames table
     :param frames: rows of the table
     :param written: images written by this call
     :param skipped: images that were there already
-    :param stopped_at: index of the first frame that could not be decoded, None if the video was whole as far as it was
-        read
-    :param reason: why, None likewise
+    :param stopped_at: index of the first frame that could not be decoded, None if all frames up to the last one read
+        could be
+    :param reason: why it could not be decoded, else None
     """
 
     video_key: str
@@ -72,17 +72,17 @@ def extract_frames(
 ) -> FramesReport:
     """Write frames of a video as images, and a table of them.
 
-    Decoding and encoding overlap and use all cores; a few frames are held at a time. A file appears in the folder when
-    it is whole. Images that are there already are not written again, unless the table says that they are of another
-    file or of other settings; where the table has what is asked for, the video is not decoded.
+    Decoding and encoding overlap and use all cores; only a few frames are held at a time. A file appears in the folder
+    when it is complete. Existing images are not written again, unless the table says that they are of another file or
+    of other settings. If the table has all requested frames, the video is not decoded.
 
-    :param video: its ``item_key`` names the video, whatever its URL is this time
+    :param video: video; its ``item_key`` names it, even if its URL changes
     :param open_file: opens the video, seekable
     :param selection: which frames, as ``settings.selection`` says
-    :param target: folder in which the video gets a folder of its own, a local path or a URI
-    :param on_error: ``fail``, or ``keep`` what can be decoded, up to the first fault: behind it, no frame's
+    :param target: folder in which the video gets its own folder, a local path or a URI
+    :param on_error: ``fail``, or ``keep`` the frames that can be decoded, up to the first fault; after it, no frame's
         index is known
-    :param stopped: set from another thread to end early
+    :param stopped: event that another thread sets to end early
     :raises MediaError: the video cannot be read, or not to its end and ``on_error`` is ``fail``
     """
     folder = FrameFolder(target, video.item_key)
@@ -110,12 +110,12 @@ def add_frames(
     on_error: OnError = "fail",
     stopped: threading.Event | None = None,
 ) -> FramesReport:
-    """Write those frames of a video that are not there yet, and keep the others.
+    """Write the missing frames of a video, and keep the others.
 
-    Like :func:`extract_frames`, but that the table only grows, and that the video is not even opened where nothing is
-    missing: its folder is taken to be of the file that ``video.media`` names.
+    Like :func:`extract_frames`, except that the table only grows. If nothing is missing, the video is not even opened:
+    its folder is assumed to be of the file that ``video.media`` names.
 
-    :param frames: which frames should be there, besides those that are
+    :param frames: frames that should exist, besides those that do
     """
     folder = FrameFolder(target, video.item_key)
     settings = FrameSettings(selection={"frames": frames.ranges}, image_format=image_format)
@@ -134,12 +134,12 @@ def add_frames(
 
 
 def read_frames(target: str) -> pa.Table:
-    """Read the frames tables of all videos as one: those that were extracted, or that a landing with media wrote.
+    """Read the frames tables of all videos as one: extracted frames, or those that a landing with media wrote.
 
     :param target: the folder of the videos' folders, as for :func:`extract_frames`
     :returns: rows as :data:`~airflow_annotation.labels.video_frames.FRAMES`; for
-        :func:`~airflow_annotation.labels.video_frames.labels_to_frames`, or to be joined to ``labels`` where
-        ``video_key`` is their ``item_key`` and ``frame`` their ``frame``
+        :func:`~airflow_annotation.labels.video_frames.labels_to_frames`, or for a join with ``labels``, whose
+        ``item_key`` is their ``video_key`` and whose ``frame`` is their ``frame``
     """
     filesystem, path = get_filesystem(target)
     found = sorted(filesystem.glob(f"{path.rstrip('/')}/*/{TABLE_NAME}"))

@@ -69,11 +69,11 @@ def list_media(
 
 
 def list_rows(rows: Iterable[Any], *, media_field: str = "media") -> Iterator[MediaItem]:
-    """Yield the items that rows describe, one after the other: no more than a row is held.
+    """Yield the items that rows describe, one after the other; it holds no more than a row.
 
-    :param rows: as :func:`list_media` takes them; of those with one ``item_key`` the first is the item
+    :param rows: rows, as :func:`list_media` takes them; if several have the same ``item_key``, the first is the item
     :param media_field: the key that holds the media
-    :raises AnnotationError: a row is not as it should be, or there is none
+    :raises AnnotationError: a row is invalid, or there is none
     """
     number = 0
     for number, row in enumerate(rows, start=1):

@@ -1,4 +1,4 @@
-"""How far people agree: measured while the batches of a landing stream by."""
+"""How far people agree, measured while the batches of a landing stream by."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ SUMMARY: Final = pa.schema(
 )
 """How far annotators agree in a field, over all items.
 
-A null ``label`` is all classes, a null ``annotator`` (and ``other``) all pairs of annotators. ``value`` is 0..1 and
-counts every pair of answers, or of objects, once; for a class, it counts those where one of both chose it. ``alpha`` is
-Krippendorff's, of all annotators; ``kappa`` is Cohen's, of a pair of them. Both are null for what is not answered with
-classes (alpha: or numbers), and where all answers are the same. ``pairs`` is how many pairs of submissions were
-compared, ``count`` how many answers or objects each side of them has on average.
+A null ``label`` means all classes, a null ``annotator`` (and ``other``) all pairs of annotators. ``value`` is 0..1 and
+counts every pair of answers, or of objects, once; for a class, it counts the pairs in which at least one chose the
+class. ``alpha`` is Krippendorff's, of all annotators; ``kappa`` is Cohen's, of a pair of them. Both are null for what
+is not answered with classes (alpha: or numbers), and if all answers are the same. ``pairs`` is the number of pairs of
+submissions that were compared, ``count`` the average number of answers or objects on each side of them.
 """
 
 MEASURES: Final[dict[str, str]] = {
@@ -82,27 +82,29 @@ _OBJECTS: Final = ("iou", "line", "oks", "overlap")
 class AgreementMeter:
     """Measures how far people agree. Keeps sums, whose number does not grow with the items.
 
-    Every measure is symmetric, 1 for two equal submissions, and taken of pairs of submissions. Drafts, skipped ones
-    and all but the last submission of a person for an item, or the one that is ground truth, are left out.
+    Every measure is symmetric, 1 for two equal submissions, and taken of pairs of submissions. Drafts and skipped
+    submissions are left out. Of each person's submissions of an item, only the last one counts, or the one that is
+    ground truth.
 
-    Answers with classes agree by what they share over what either has (Jaccard 1901): of one class that is 1 or 0. Who
-    leaves a question of one class open is not compared; who chooses none of several has chosen nothing. Numbers and
-    ratings agree by 1 less their distance, texts by 1 less their edit distance, rankings by the pairs of entries that
-    are in the same order. Formulas and sources are in the modules ``answers`` and ``chance`` beside this one.
+    Answers with classes agree by what they share over what either has (Jaccard 1901): for one class that is 1 or 0. If
+    somebody leaves a question of one class open, that answer is not compared; if somebody chooses none of several
+    classes, that is an empty choice. Numbers and ratings agree by 1 minus their distance, texts by 1 minus their edit
+    distance, rankings by the pairs of entries that are in the same order. Formulas and sources are in the modules
+    ``answers`` and ``chance`` beside this one.
 
-    Objects are matched 1:1 with objects of the same class, so that the sum of their similarities is the greatest there
-    is. Two submissions agree by that sum over the mean of the numbers of their objects: what only one has counts as 0.
-    Where matched objects overlap by more than half, this is the panoptic quality (Kirillov et al. 2019), which pairs
-    by that threshold instead. Two objects are alike by intersection over union (boxes, ellipses, polygons, masks,
-    tracks), by COCO's OKS (keypoints), by the part of their stretch that they share (spans of text or time), or by the
-    length that runs along each other (polylines). Formulas and sources are in the modules ``overlap`` and ``areas``. If
-    nobody has an object in a field of an item, there is nothing to compare.
+    Objects are matched 1:1 with objects of the same class, so that the sum of their similarities is as large as
+    possible. The agreement of two submissions is that sum, divided by the mean of the numbers of their objects: an
+    object that only one has counts as 0. If matched objects overlap by more than half, this is the panoptic quality
+    (Kirillov et al. 2019), which pairs by that threshold instead. The similarity of two objects is intersection over
+    union (boxes, ellipses, polygons, masks, tracks), COCO's OKS (keypoints), the shared part of their stretch (spans of
+    text or time), or the length that runs along each other (polylines). Formulas and sources are in the modules
+    ``overlap`` and ``areas``. If nobody has an object in a field of an item, there is nothing to compare.
 
-    :param include_predictions: a model counts as an annotator, whose name is its ``model_version``
-    :param spans: for fields of numbers and ratings the greatest distance that two answers can have: of a rating from 1
-        to 5 it is 4. Without it, that is the sum of both
-    :param keypoint_sigmas: of all keypoints, or by the class or ``point_index`` of a point; those of COCO's persons are
-        ``pycocotools.cocoeval.Params("keypoints").kpt_oks_sigmas``
+    :param include_predictions: whether a model counts as an annotator, whose name is its ``model_version``
+    :param spans: for fields of numbers and ratings, the greatest distance that two answers can have: for a rating from
+        1 to 5 it is 4. Without it, that is the sum of both
+    :param keypoint_sigmas: sigmas of all keypoints, or by the class or ``point_index`` of a point; those of COCO's
+        persons are ``pycocotools.cocoeval.Params("keypoints").kpt_oks_sigmas``
     :raises ValueError: a span or a sigma is not above 0
     """
 
@@ -130,15 +132,15 @@ class AgreementMeter:
     def add(self, batch: LabelTables) -> pa.RecordBatch:
         """Compare the submissions of a batch of whole items; return rows of :data:`AGREEMENT`.
 
-        :param batch: of a landing, coordinates relative
+        :param batch: batch of a landing, with relative coordinates
         """
         rows = [item_rows(measured) for measured in self.compare(batch)]
         return pa.concat_batches([*rows, pa.RecordBatch.from_pylist([], AGREEMENT)])
 
     def compare(self, batch: LabelTables) -> Iterator[ItemAgreement]:
-        """Compare the submissions of a batch of whole items, a field after the other.
+        """Compare the submissions of a batch of whole items, one field after the other.
 
-        :param batch: of a landing, coordinates relative
+        :param batch: batch of a landing, with relative coordinates
         """
         given = choose_submissions(batch, include_predictions=self._include_predictions)
         who = self._annotators.of(given.annotators)
@@ -261,8 +263,8 @@ class _Numbers:
 class AgreementReport(NamedTuple):
     """How far people agree.
 
-    :param items: for each item and field, see :data:`AGREEMENT`
-    :param summary: for each field, class and pair of annotators, see :data:`SUMMARY`
+    :param items: results for each item and field, see :data:`AGREEMENT`
+    :param summary: results for each field, class and pair of annotators, see :data:`SUMMARY`
     """
 
     items: pa.Table
@@ -280,9 +282,9 @@ def measure_agreement(
 
     :param tables: the tables ``items``, ``annotations`` and ``labels`` by name, as ``read_dataset`` returns them, or
         batches of whole items; coordinates relative
-    :param include_predictions: a model counts as an annotator
-    :param spans: for fields of numbers the greatest distance that two answers can have
-    :param keypoint_sigmas: of all keypoints, or by the class or ``point_index`` of a point
+    :param include_predictions: whether a model counts as an annotator
+    :param spans: for fields of numbers, the greatest distance that two answers can have
+    :param keypoint_sigmas: sigmas of all keypoints, or by the class or ``point_index`` of a point
     """
     meter = AgreementMeter(include_predictions=include_predictions, spans=spans, keypoint_sigmas=keypoint_sigmas)
     batches = [_whole(tables)] if isinstance(tables, Mapping) else tables
@@ -304,8 +306,8 @@ def _pairs_of_objects(given: Submissions, owner: IntArray) -> tuple[IntArray, In
 def rating_spans(label_schema: LabelSchema, field_mapping: Mapping[str, str] | None = None) -> dict[str, float]:
     """Return the greatest distance that two ratings can have, by field.
 
-    :param label_schema: says how many steps a rating has
-    :param field_mapping: the names that its fields have been given; of merged fields the greatest distance counts
+    :param label_schema: schema that says how many steps a rating has
+    :param field_mapping: new names of its fields; for merged fields the greatest distance counts
     """
     mapping, spans = field_mapping or {}, dict[str, float]()
     for name, field in label_schema.fields.items():

@@ -1,4 +1,4 @@
-"""Several people's submissions of an item as one."""
+"""Merges several people's submissions of an item into one."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ _SHAPES: Final = ("iou", "line", "oks")
 class Consensus(NamedTuple):
     """One submission for each item.
 
-    :param tables: the items, with at most one submission of people each; predictions stay
-    :param left_out: by reason, how many items have none though somebody submitted them, and how many labels are in none
-        because they cannot be merged
+    :param tables: the items, each with at most one submission of people; predictions stay
+    :param left_out: counts by reason: items without a submission although somebody submitted them, and labels that
+        cannot be merged
     """
 
     tables: LabelTables
@@ -66,11 +66,11 @@ def merge_batches(
 ) -> Iterator[LabelTables]:
     """Yield batches of whole items with one submission for each item, see :func:`merge_submissions`.
 
-    :param batches: with all submissions
-    :param options: what is asked
-    :param label_schema: says how far two ratings can be apart
-    :param left_out: counts, by reason, what is in no submission
-    :param field_mapping: the names that its fields have in the batches, where these are other ones
+    :param batches: batches with all submissions
+    :param options: options of the consensus
+    :param label_schema: schema that says how far two ratings can be apart
+    :param left_out: counts, by reason, of what is in no submission
+    :param field_mapping: names of the schema's fields in the batches, if they differ
     """
     spans = rating_spans(label_schema, field_mapping)
     for batch in batches:
@@ -82,25 +82,25 @@ def merge_batches(
 def merge_submissions(
     batch: LabelTables, options: ConsensusOptions = _DEFAULTS, spans: Mapping[str, float] | None = None
 ) -> Consensus:
-    """Make one submission of what people submitted of each item. The same rows give the same, in any order.
+    """Make one submission from all submissions of each item. The same rows give the same, in any order.
 
-    The submission that is marked as ground truth is taken as it is, and so is the latest one of an item that falls
-    short, where that is asked for. Else a label is in the consensus if more than half of the weight of all who
-    submitted the item has it. A class of one and a pairwise choice are those with the greatest weight; of several
-    classes each one counts by itself; numbers and ratings are the median; texts are the one that is most like the
-    others; rankings are ordered by mean places; spans have what more than half have marked, and semantic masks the
-    pixels that more than half have painted. Objects of all people are put together first, see
-    :func:`~airflow_annotation.labels.consensus.shapes.merge_objects`. Equal weights are decided by the submission that
-    was changed last.
+    The submission that is marked as ground truth is taken as it is. So is the latest submission of an item that falls
+    short, if that is asked for. Else a label is in the consensus if more than half of the weight of all who submitted
+    the item has it. For one class and for a pairwise choice, the greatest weight wins; of several classes, each one
+    counts by itself. Numbers and ratings become the median, texts the one that is most similar to the others. Rankings
+    are ordered by mean places. Spans have what more than half have marked, and semantic masks the pixels that more than
+    half have painted. Objects of all people are put together first, see
+    :func:`~airflow_annotation.labels.consensus.shapes.merge_objects`. If weights are equal, the submission that was
+    changed last decides.
 
     A merged submission has the ``annotation_id`` ``consensus-<item_id>``, no annotator, and as its ``score`` how far
     people agree in the field in which they agree least. A merged label has ``label_origin`` ``consensus``, and in
-    ``raw`` its ``annotators`` and their ``agreement``: their share of the weight, times how alike their labels are.
+    ``raw`` its ``annotators`` and their ``agreement``: their share of the weight, times the similarity of their labels.
     Labels of type ``other``, and answers about single objects that are rows of their own, are left out.
 
     :param batch: whole items with all submissions
-    :param options: what is asked
-    :param spans: for fields of numbers and ratings the greatest distance that two answers can have
+    :param options: options of the consensus
+    :param spans: for fields of numbers and ratings, the greatest distance that two answers can have
     """
     given = choose_submissions(batch)
     agreement = _lowest_agreement(batch, given, spans)
