@@ -1,4 +1,4 @@
-"""How far the people who labeled a landing agree."""
+"""The agreement of the people who labeled a landing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def landed_agreement(
     spans: Mapping[str, float] | None = None,
     keypoint_sigmas: float | Mapping[str, float] | None = None,
 ) -> AgreementReport:
-    """Measure how far people agree in a Parquet dataset or in SQL tables, as they have landed.
+    """Measure the agreement of people in a landed Parquet dataset or in landed SQL tables.
 
     It streams the labels, and holds some rows for each item and field. It returns the result of
     :class:`~airflow_annotation.labels.agreement.AgreementMeter`, whose docstring says how each type of label is

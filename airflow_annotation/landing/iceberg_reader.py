@@ -1,4 +1,4 @@
-"""Landed Iceberg tables, read back."""
+"""Read landed Iceberg tables."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_iceberg(
     project: str | None = None,
     as_pandas: bool = False,
 ) -> dict[str, pa.Table] | dict[str, pd.DataFrame]:
-    """Read the ``items``, ``annotations`` and ``labels`` of a project in Iceberg, all of the same landing.
+    """Return the ``items``, ``annotations`` and ``labels`` of a project in Iceberg, all of the same landing.
 
     If a landing has ``agreement``, this is returned too.
 

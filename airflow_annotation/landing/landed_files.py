@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 _AT_ONCE: Final = 16
 _IN_MEMORY_BYTES: Final = 8 << 20
 _PART_BYTES: Final = 16 << 20
-"""Of larger files: what a store is sent at a time, and each thread holds. S3 takes 10,000 parts."""
+"""Bytes of a larger file that are sent to a store at a time. Each thread holds them. S3 takes 10,000 parts a file."""
 
 ExifOrientation = Literal["keep", "apply"]
 TURNING_TOOLS: Final = frozenset({"label_studio"})
@@ -49,8 +49,8 @@ TURNING_TOOLS: Final = frozenset({"label_studio"})
 
 
 FindCopy = Callable[[str, str], "tuple[str, Mapping[str, str]] | None"]
-"""Returns, for an item's id and the target of one of its images, the URL at which the labeling tool has its media, and
-the headers to send along. The target is empty where the item shows one."""
+"""Takes an item's id and the target of one of its images. Returns the URL of the labeling tool's copy of that image,
+and the headers to send. The target is empty if the item shows one image."""
 
 
 def open_item(
@@ -58,7 +58,7 @@ def open_item(
 ) -> BinaryIO:
     """Open the media of an item; the caller closes it.
 
-    :raises MediaError: they may not be read, or cannot; the message names the item
+    :raises MediaError: the media may not be read, or cannot be read; the message names the item
     """
     own_copy = None if find_copy is None else partial(find_copy, item_id, target)
     try:
@@ -92,7 +92,7 @@ def media_files(items: pa.Table, target: str) -> list[str | None]:
     """Return where ``include_media="files"`` has put the files of landed items; None for items without media.
 
     :param items: the landed table ``items``
-    :param target: the folder of the media
+    :param target: folder of the media
     :raises ValueError: an item shows several images: :func:`image_files` says where each of them is
     """
     names = _StoredNames(target)
@@ -108,7 +108,7 @@ def image_files(items: pa.Table, target: str) -> list[ImageFile]:
     """Return where the files of landed items are, those of an item one after the other; items without media have none.
 
     :param items: the landed table ``items``
-    :param target: the folder of the media
+    :param target: folder of the media
     """
     names = _StoredNames(target)
     return [
@@ -135,15 +135,15 @@ def _file(names: _StoredNames, item_id: str, item_key: str, medium: Medium) -> s
 def file_name(item_id: str, item_key: str, media_uri: str, target: str = "") -> str:
     """Return the name of an item's file: the end of its media's URI, and a short hash of the item's key and id.
 
-    Where the URI does not tell what the file is, its content decides about the suffix when it is copied.
+    If the URI does not say what the file is, the copy gets the suffix that fits its content.
     """
     return ImageNames().item_name(item_id, item_key, media_uri, target)
 
 
 class _StoredNames:
-    """The names of the files in a folder whose suffixes are those of their content.
+    """The names of the files in a folder, with the suffixes that they got for their content.
 
-    :param target: the folder; listed once, when a name is asked for that does not say what it is
+    :param target: folder; listed once, at the first name that is looked for
     """
 
     def __init__(self, target: str) -> None:
@@ -193,11 +193,11 @@ class LandedFiles:
         self._is_local = local_path(self.target) is not None
 
     def report(self) -> dict[str, Any]:
-        """Return where the files are and how many: all ``files`` of these items, and what was ``written`` now."""
+        """Return where the files are and how many: all ``files`` of these items, and those ``written`` now."""
         return {"target": self.target, **self._counts}
 
     def add_batches(self, batches: Iterable[LabelTables]) -> Iterator[LabelTables]:
-        """Yield the batches, the files of each written before.
+        """Yield the batches; the files of each batch are written before it.
 
         :raises MediaError: a file cannot be read
         """
@@ -266,7 +266,7 @@ class LandedFiles:
         return f"{self._path.rstrip('/')}/{name}"
 
     def _write(self, file: BinaryIO, path: str) -> int:
-        # Read to its end before anything goes out: a store would keep as much as it was given.
+        # Read to the end before anything is sent: a store would keep an incomplete file.
         with SpooledTemporaryFile(_IN_MEMORY_BYTES) as whole:
             shutil.copyfileobj(file, whole)
             size = whole.tell()
@@ -285,7 +285,7 @@ class LandedFiles:
 
     def _discard(self, stored: Any, path: str) -> None:
         if isinstance(stored, AbstractBufferedFile):
-            # Closing it, as its end does too, would keep the parts that have arrived as if they were all.
+            # Closing the file, also when it is garbage-collected, would keep the parts so far as if they were complete.
             stored.closed = True
             stored.discard()
         else:
@@ -298,12 +298,12 @@ class LandedFiles:
             return copy.tell()
 
     def find_suffix(self, name: str) -> str | None:
-        """Return the suffix that a file got for its content, None if it got none or is not there."""
+        """Return the suffix that a file got for its content, None if it has no suffix or does not exist."""
         stored = self._names.find(name)
         return None if stored is None else splitext(stored)[1] or None
 
     def read(self, medium: PlacedMedium) -> bytes | None:
-        """Return the content of a file, None if it is not there."""
+        """Return the content of a file, None if it does not exist."""
         path = self._find(medium)
         try:
             return None if path is None else bytes(self._filesystem.cat_file(path))
@@ -313,9 +313,9 @@ class LandedFiles:
     def place(self, folder: ObjectStoragePath, media: Sequence[PlacedMedium], paths: Sequence[str | None]) -> set[str]:
         """Put files where a dataset has them: as links on the worker's disk, as copies in a store.
 
-        :param folder: of the dataset's version
+        :param folder: folder of the dataset's version
         :param media: files, and frames of videos, which are left alone
-        :param paths: where each one belongs in the folder, None for nowhere
+        :param paths: place of each one in the folder, None for no place
         :returns: the paths that have their media now
         """
         copies: dict[str, str] = {}
@@ -325,7 +325,7 @@ class LandedFiles:
                 wanted += 1
                 copies[stored] = f"{folder.path.rstrip('/')}/{path}"
         if self.on_error == "keep":
-            # Looked for and not remembered: where a landing is read in shards, others have read the files.
+            # This looks at the store, since other shards of the landing may have written the files.
             with ThreadPoolExecutor(_AT_ONCE) as pool:
                 are_there = list(pool.map(self._filesystem.exists, copies))
             copies = dict(itertools.compress(copies.items(), are_there))
@@ -336,7 +336,7 @@ class LandedFiles:
         return {path.removeprefix(prefix) for path in copies.values()}
 
     def _find(self, medium: PlacedMedium) -> str | None:
-        """Return where the file of a medium belongs in this folder, None for what is no file."""
+        """Return where the file of a medium belongs in this folder, None if it is a frame or has no URI."""
         if medium.frame is not None or medium.media_uri is None:
             return None
         name = file_name(medium.item_id, medium.item_key, medium.media_uri, medium.target)

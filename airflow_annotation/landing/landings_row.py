@@ -38,9 +38,9 @@ def landings_row(landing: LandingPlan, version: str, last: Mapping[str, Any] | N
 
 
 def landed_of(row: Mapping[str, Any], read_states: Callable[[], Iterator[pa.RecordBatch]]) -> Landed:
-    """Return the landing that a row is of.
+    """Return the landing that a row describes.
 
-    :param row: of ``landings``, or a dataset's manifest; JSON is text or what it means
+    :param row: row of ``landings``, or a dataset's manifest; its JSON is text or already decoded
     :param read_states: yields the landed state of every item
     """
     settings, listing = split_settings(read_json(row["settings"]))
@@ -58,5 +58,5 @@ def landed_of(row: Mapping[str, Any], read_states: Callable[[], Iterator[pa.Reco
 
 
 def read_json(value: Any) -> Any:
-    """Return what JSON of ``landings`` means, which some databases give as text."""
+    """Return a JSON value of ``landings``, decoded if the database returned text."""
     return json.loads(value) if isinstance(value, str) else value

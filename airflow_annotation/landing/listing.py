@@ -1,6 +1,6 @@
-"""What a landing remembers of when items were listed, so that the next one lists those that have changed since.
+"""When items were listed, which a landing stores, so that the next one lists only the items changed since then.
 
-It lands with the settings, in every destination: under a name that no setting of a task has.
+It lands with the settings in every destination, under a name that no setting of a task has.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any, Final
 import msgspec
 
 LISTING: Final = "listing"
-"""Its name in the settings that land."""
+"""Name of the listing in the settings that land."""
 
 
 class Listing(msgspec.Struct, frozen=True):
     """When the items of a project were listed.
 
-    :param full_at: when all of them were listed, or read, the last time; by this provider's clock
-    :param mark: what the tool's hook needs to list what has changed since, see
+    :param full_at: when all items were last listed or read, by this provider's clock
+    :param mark: what the tool's hook needs to list the changes since then, see
         :meth:`~airflow_annotation.hooks.ports.LabelsOut.mark_changes`
     """
 
@@ -28,9 +28,9 @@ class Listing(msgspec.Struct, frozen=True):
 
 
 def split_settings(kept: Mapping[str, Any]) -> tuple[dict[str, Any], Listing | None]:
-    """Return the settings of a landing, and its listing, which landed with them.
+    """Return the settings of a landing, and the listing that landed with them.
 
-    :param kept: what :func:`join_settings` returned, or the settings of an earlier release
+    :param kept: result of :func:`join_settings`, or the settings of an earlier release
     """
     settings = {name: value for name, value in kept.items() if name != LISTING}
     try:
@@ -40,21 +40,21 @@ def split_settings(kept: Mapping[str, Any]) -> tuple[dict[str, Any], Listing | N
 
 
 def join_settings(settings: Mapping[str, Any], listing: Listing | None) -> dict[str, Any]:
-    """Return what lands of settings and a listing."""
+    """Return the settings to land, with the listing in them."""
     return dict(settings) if listing is None else {**settings, LISTING: msgspec.to_builtins(listing)}
 
 
 def full_listing_reason(last: Listing | None, *, now: datetime, full_listing_every: timedelta | None) -> str | None:
     """Return why all items have to be listed, or None if those that have changed are enough.
 
-    :param last: that of the last landing
-    :param now: by the clock that ``full_at`` was read from
-    :param full_listing_every: how often to list all items whatever the tool says; None never does
+    :param last: listing of the last landing
+    :param now: current time, by the clock of ``full_at``
+    :param full_listing_every: time after which all items are listed, whatever the tool says; None for never
     """
     if last is None:
         return "the last landing left no mark"
     age = now - last.full_at
-    # A clock may also have been far ahead then.
+    # The age is negative if the clock was ahead at that time.
     if full_listing_every is not None and abs(age) >= full_listing_every:
         return f"all were listed {age} ago"
     return None

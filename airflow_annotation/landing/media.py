@@ -52,7 +52,7 @@ class MediaParameters(OperatorParameters, total=False):
 
 
 class MediaTask(VisibleParameters):
-    """Base of the tasks that land media along with labels.
+    """Base of the tasks that land media with labels.
 
     Media are written before the labels land, once for all landings: existing media are not read again. So a landing
     never has labels without their media. The media of items that are gone stay until somebody removes them.

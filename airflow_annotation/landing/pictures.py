@@ -27,9 +27,9 @@ _MODES: Final = {"png": ("L", "RGB", "RGBA"), "jpeg": ("L", "RGB")}
 class Picture(NamedTuple):
     """A picture.
 
-    :param content: a file in the format that was asked for, or an array of shape (height, width, channels) of bytes
-    :param width: pixels
-    :param height: pixels
+    :param content: a file in the wanted format, or an array of bytes with the shape (height, width, channels)
+    :param width: width in pixels
+    :param height: height in pixels
     """
 
     content: Any
@@ -38,7 +38,7 @@ class Picture(NamedTuple):
 
 
 class ItemOf(NamedTuple):
-    """Whose pictures are read."""
+    """The item whose pictures are read."""
 
     item_id: str
     item_key: str
@@ -49,9 +49,9 @@ class ItemOf(NamedTuple):
 class Pictures:
     """Reads the pictures of items, with the pixels that people labeled.
 
-    :param allowed: opens what may be read
+    :param allowed: opens the media that may be read
     :param find_copy: returns where the labeling tool has the media of an item
-    :param picture_format: files in this format stay as they are; frames are encoded in it
+    :param picture_format: format of frames; image files in this format stay as they are
     """
 
     allowed: AllowedMedia
@@ -62,9 +62,9 @@ class Pictures:
         self._encoder = PictureEncoder(self.picture_format, _QUALITY)
 
     def read_image(self, item: ItemOf, medium: Medium) -> Picture:
-        """Return an image of an item. Other modes than gray, RGB and RGBA become RGB.
+        """Return an image of an item. Modes other than gray and RGB, and for PNG also RGBA, become RGB.
 
-        :raises MediaError: it may not be read, or cannot
+        :raises MediaError: the image may not be read, or cannot be read
         """
         import numpy as np
         from PIL import Image
@@ -86,14 +86,14 @@ class Pictures:
                 return Picture(pixels if pixels.ndim == 3 else pixels[..., None], width, height)
         except MediaError:
             raise
-        # Of broken files Pillow raises what it happens to run into.
+        # For broken files, Pillow raises many kinds of errors.
         except Exception as error:
             raise MediaError(f"{name} cannot be read: {error}") from error
 
     def read_frames(self, item: ItemOf, medium: Medium, selection: FrameSelection) -> Iterator[tuple[int, Picture]]:
-        """Yield the selected frames of a video and their indexes, ascending.
+        """Yield the selected frames of a video with their indexes, in ascending order.
 
-        :raises MediaError: the video may not be read, or cannot, or not as far as frames are listed
+        :raises MediaError: the video may not be read, cannot be read, or cannot be read up to the last listed frame
         """
         name = f"The video of item {item.item_key!r}"
         with closing(self._open(item, medium)) as file, open_video(file, name) as video:

@@ -1,4 +1,4 @@
-"""What a landing is to do, as its steps hand it on."""
+"""The plan of a landing, which one step passes to the next."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from airflow_annotation.landing.parts import is_part
 
 
 def no_ids() -> pa.Array:
-    """Return the ids of no items."""
+    """Return an empty array of item ids."""
     return pa.array([], pa.string())
 
 
 class LandingPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a landing reads, and what becomes of the rows that are there.
+    """What a landing reads, and what happens to the rows that have landed.
 
     :param project: the project
-    :param label_schema: its schema as it is in the tool
-    :param settings: what decides which rows there are, and how they look
-    :param reason: why the landing is a full one, which reads all items and replaces all rows; None for a refresh
-    :param changed: ids of the items to read: new ones, and those whose state is not the landed one. Of a full landing
-        of a part, all that fit
-    :param vanished: ids of the landed items that the tool does not have any more
-    :param unchanged: how many items stay as they are
-    :param landed_version: of the landing that this one starts from; None if there was none
-    :param listing: when the items were listed, for the next landing; None if the tool cannot say what changes
-    :param watermark: by the tool's clock: all changes up to it are in what is read. None if the tool cannot say
+    :param label_schema: the project's label schema in the tool
+    :param settings: settings that decide which rows land, and their form
+    :param reason: why this is a full landing, which reads all items and replaces all rows; None for a refresh
+    :param changed: ids of the items to read: new items, and items whose state differs from the landed state. In a full
+        landing of a part, all items that fit
+    :param vanished: ids of the landed items that the tool no longer has
+    :param unchanged: number of items that stay as they are
+    :param landed_version: version of the landing that this one starts from; None if there was none
+    :param listing: when the items were listed, for the next landing; None if the tool cannot say what has changed
+    :param watermark: time by the tool's clock: all changes up to it are in the rows that are read. None if the tool
+        cannot say
     """
 
     project: AnnotationProject
@@ -48,12 +49,12 @@ class LandingPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def kept_settings(self) -> dict[str, Any]:
-        """What lands beside the rows: the settings, and with them the listing."""
+        """The settings that land with the rows, with the listing in them."""
         return join_settings(self.settings, self.listing)
 
     @property
     def full(self) -> bool:
-        """Whether all items are read: of a part, all that fit."""
+        """Whether all items are read; in a part, all that fit."""
         return self.reason is not None
 
     @property
@@ -63,5 +64,5 @@ class LandingPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def replaced(self) -> pa.Array:
-        """Ids of the items whose landed rows, if there are any, go when those that were read come."""
+        """Ids of the items whose landed rows, if any, are replaced by the rows that were read."""
         return pa.concat_arrays([self.changed, self.vanished])

@@ -1,12 +1,12 @@
 """Which items a landing has to read: those that have changed in the tool since the last landing.
 
-The items' states are listed in the tool before anything is read, and compared with the states that have landed. The
-rows that land come from the reading, which is later: an edit in between is in the rows, or differs from them at the
-next landing. Timestamps are compared here for being equal, never for their order, so that no clock has to be right.
+A landing first lists the items' states in the tool, and compares them with the landed states. Then it reads the rows of
+the changed items. An edit between the two steps is either in these rows, or the next landing finds it. Timestamps are
+only compared for equality here, never for their order, so no clock has to be right.
 
-Where the tool can say what has changed since the last landing, by its own clock, only these items are listed. That may
-not be all, so the numbers of all items are compared with what the tool says it has (``landing.states``), and all items
-are listed now and then (``landing.listing``).
+If the tool can say, by its own clock, what has changed since the last landing, only these items are listed. Some
+changes may be missing from that list. So the counts of all items are compared with the tool's counts
+(``landing.states``), and all items are listed from time to time (``landing.listing``).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from airflow_annotation.landing.listing import Listing
 class Landed(msgspec.Struct, frozen=True, kw_only=True):
     """The last landing of a project, as the destination has it.
 
-    :param version: names this landing: every landing, also of no change, has another one
-    :param run_key: the annotation run that the project belonged to
-    :param tables_version: which columns the tables have, see ``labels.tables.TABLES_VERSION``
-    :param label_schema: the project's, as ``LabelSchema.to_dict`` gave it
-    :param label_schema_digest: of the same schema
-    :param settings: what the landing was asked for
-    :param full_at: when all items were read the last time; None if that is not known
+    :param version: name of this landing; each landing has its own, even if nothing has changed
+    :param run_key: annotation run that the project belonged to
+    :param tables_version: version of the tables' columns, see ``labels.tables.TABLES_VERSION``
+    :param label_schema: the project's label schema, as ``LabelSchema.to_dict`` returned it
+    :param label_schema_digest: digest of this schema
+    :param settings: settings of the landing
+    :param full_at: when all items were last read; None if unknown
     :param read_states: yields the landed state of every item, with the columns of
         :data:`~airflow_annotation.labels.tables.ITEM_STATES`
     :param listing: when the tool's items were listed
@@ -60,12 +60,12 @@ def full_reason(
 ) -> str | None:
     """Return why a landing has to read all items, or None if those that have changed are enough.
 
-    :param landed: the last landing
-    :param run_key: the project's run
-    :param label_schema_digest: of the project's schema
-    :param settings: what this landing is asked for
-    :param now: by the clock that ``full_at`` was read from
-    :param full_refresh_every: how often to read all items whatever they say
+    :param landed: the last landing, None if nothing has landed
+    :param run_key: run of the project
+    :param label_schema_digest: digest of the project's label schema
+    :param settings: settings of this landing
+    :param now: current time, by the clock of ``full_at``
+    :param full_refresh_every: time after which all items are read, whether they have changed or not
     :raises AnnotationError: the tables have columns that this release does not know
     """
     if landed is None:
@@ -78,7 +78,7 @@ def full_reason(
     names = sorted(landed.settings.keys() | settings.keys())
     other = [f"{name}={settings.get(name)!r}" for name in names if landed.settings.get(name) != settings.get(name)]
     age = None if landed.full_at is None else now - landed.full_at
-    # A clock may also have been far ahead then.
+    # The age is negative if the clock was ahead at that time.
     due = age is None or (full_refresh_every is not None and abs(age) >= full_refresh_every)
     reasons = {
         f"the tables had version {landed.tables_version}": landed.tables_version != TABLES_VERSION,

@@ -1,4 +1,4 @@
-"""What a caller may change about rows before they land: names of fields, and by a function all that is theirs."""
+"""What callers may change in rows before they land: names of fields, and with a function all values of their own."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ TYPE_PREFIX: Final = "type:"
 
 
 def check_field_mapping(mapping: dict[str, str] | None, label_schema: LabelSchema) -> None:
-    """Check that new names of fields are names, of fields that there are.
+    """Check that a mapping gives valid names to fields that exist.
 
-    :raises AnnotationError: they are not
+    :raises AnnotationError: a name is invalid, or a field does not exist
     """
     if not mapping:
         return
@@ -39,7 +39,7 @@ def check_field_mapping(mapping: dict[str, str] | None, label_schema: LabelSchem
 
 
 def rename_fields(labels: pa.RecordBatch, mapping: dict[str, str]) -> pa.RecordBatch:
-    """Give the labels of fields, and of types, another field; what is said of a field goes before what is of a type."""
+    """Return labels with the new names of their fields. A name for a field takes precedence over one for a type."""
     of_types = {name.removeprefix(TYPE_PREFIX): new for name, new in mapping.items() if name.startswith(TYPE_PREFIX)}
     of_fields = {name: new for name, new in mapping.items() if not name.startswith(TYPE_PREFIX)}
     index = labels.schema.get_field_index("field")
@@ -59,10 +59,10 @@ def transform_name(transform: Transform | str) -> str:
 
 
 def apply_transform(transform: Transform | str, batch: LabelTables) -> LabelTables:
-    """Let a function change a batch.
+    """Return a batch as a function of the caller has changed it.
 
-    :raises AnnotationError: there is no such function, it could not read or write a file, or it returned something else
-        than the three tables with their columns and types, other items or other states of them, or rows of items that
+    :raises AnnotationError: there is no such function, it could not read or write a file, or what it returned is wrong:
+        not the three tables with their columns and types, other items or other states of items, or rows of items that
         are not in the batch
     """
     name = transform_name(transform)
@@ -75,7 +75,7 @@ def apply_transform(transform: Transform | str, batch: LabelTables) -> LabelTabl
     except Exception as error:
         if not is_storage_error(error):
             raise
-        # It is not one of the store that the landing goes to.
+        # It is not an error of the store that the landing goes to.
         raise AnnotationError(f"{name} failed: {error}.") from error
     if not isinstance(returned, tuple) or len(returned) != len(SCHEMAS):
         raise AnnotationError(f"{name} must return LabelTables(items, annotations, labels), not {type(returned)}.")

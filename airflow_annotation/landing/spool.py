@@ -1,5 +1,6 @@
-"""What was read of a project and is still to be landed, in Parquet files: the tool is read to its end before anything
-is changed at the destination, and no transaction waits for the tool.
+"""Rows of a project that were read and have not landed yet, in Parquet files.
+
+The project is read completely before anything changes at the destination, so no transaction waits for the tool.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from airflow_annotation.media.storage import copy_files, local_path
 class Spool:
     """The rows of whole items that were read, in parts.
 
-    :param parts: of each part its folder, and the files there by table; each item is in one part
+    :param parts: folder of each part, and its files by table; each item is in one part
     """
 
     def __init__(self, parts: Sequence[tuple[ObjectStoragePath, Mapping[str, TableFile]]]) -> None:
         self.parts = parts
         self.rows = {name: sum(files[name].rows for _, files in parts) for name in ALL_SCHEMAS if name in parts[0][1]}
-        """Rows by table, of all tables that land."""
+        """Number of rows by table, for all tables that land."""
 
     def read(self, table: str) -> Iterator[pa.RecordBatch]:
-        """Yield a table's rows, those of an item one after the other, with the items in the same order in each table.
+        """Yield a table's rows, those of an item one after the other. The items have the same order in each table.
 
-        :param table: ``items``, ``annotations``, ``labels``, or another that lands beside them
+        :param table: ``items``, ``annotations``, ``labels``, or another that lands with them
         """
         for folder, files in self.parts:
             path = folder / files[table].path
@@ -40,7 +41,7 @@ class Spool:
                 yield from read_row_groups(file)
 
     def local_files(self, table: str) -> list[str] | None:
-        """Return the paths of a table's files, in the order of :meth:`read`; None if they are elsewhere."""
+        """Return the paths of a table's files, in the order of :meth:`read`; None if they are not on this machine."""
         paths = [local_path(str(folder / files[table].path)) for folder, files in self.parts]
         return None if None in paths else [str(path) for path in paths]
 
@@ -49,9 +50,9 @@ class Spool:
         return join_tables(*(self.read(table) for table in SCHEMAS))
 
     def copy_into(self, folder: ObjectStoragePath) -> Written:
-        """Make the files, which must have checksums, those of a dataset's version: each row is encoded once.
+        """Copy the files into a version of a dataset, so that each row is encoded once. They must have checksums.
 
-        :param folder: of the version
+        :param folder: folder of the version
         """
         copies: dict[str, str] = {}
         written: dict[str, list[TableFile]] = {name: [] for name in self.rows}

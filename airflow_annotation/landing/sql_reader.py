@@ -1,4 +1,4 @@
-"""Landed SQL tables, read back as batches of the three tables."""
+"""Read landed SQL tables as batches of the three tables."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _ITEMS_AT_ONCE: Final = 1000
 
 
 class SqlReader:
-    """Reads one project out of SQL tables, in one transaction, so that a landing in between is not seen.
+    """Reads one project from SQL tables, in one transaction, so that it does not see a landing in between.
 
     :param conn_id: connection of the database
-    :param table_prefix: of the tables' names
-    :param schema: the database's schema that they are in
-    :param project: the project's URI, where the tables have several
+    :param table_prefix: prefix of the tables' names
+    :param schema: schema of the database that has the tables
+    :param project: URI of the project; needed if the tables have several
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class SqlReader:
     def find_landing(self) -> LandedProject:
         """Return the project's landing.
 
-        :raises AnnotationError: there is none, there are several and nobody says which, or it is of a newer release
+        :raises AnnotationError: there is none, there are several and ``project`` is not given, or the landing was made
+            by a newer release
         """
         try:
             found = self._warehouse.read_landings(self._connection, self._project)
@@ -74,7 +75,7 @@ class SqlReader:
         return LandedProject.of(landing["project"], landing["run_key"], schema, settings)
 
     def read(self, landing: LandedProject) -> Iterator[LabelTables]:
-        """Yield a landing's rows in batches of whole items, in the order of their ids, coordinates as they landed."""
+        """Yield a landing's rows in batches of whole items, ordered by item id, with the coordinates that landed."""
         project = landing.project
         items = self._warehouse.tables["items"]
         last = ""
@@ -104,7 +105,7 @@ class SqlReader:
         return sa.select(*(self._warehouse.tables[name].c[column] for column in self._columns(name).names))
 
     def _columns(self, name: str) -> pa.Schema:
-        """Return the columns that a table has: one of an earlier release lacks some."""
+        """Return the columns that a table has: a table of an earlier release lacks some."""
         if name not in self._present:
             names = self._warehouse.columns(self._connection, self._warehouse.tables[name])
             self._present[name] = pa.schema([field for field in SCHEMAS[name] if field.name in names])

@@ -1,4 +1,4 @@
-"""A planned landing in a folder that all workers reach: what to read, in shards, and what was read of each.
+"""A planned landing in a folder that all workers can access: the items to read, in shards, and what each shard read.
 
 ::
 
@@ -7,8 +7,8 @@
                                             plan.json          the rest of the plan
                                             shards/3-1/        what try 1 read of shard 3: a file of each table
 
-Every planning has a folder of its own, and so has every try of a shard: what outlives its task's end, as workers that
-lost their connection do, writes nothing that anybody reads.
+Each plan has a folder of its own, and so has each try of a shard. A worker that has lost its connection may still run
+after its task has ended; what it writes is then never read.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from airflow_annotation.landing.plan import LandingPlan, no_ids
 from airflow_annotation.media.storage import list_names, make_folder
 
 KEPT_FOR: Final = timedelta(days=7)
-"""A folder that another run has left may still be read by its shards, that wait to be tried again, until it is this
-old."""
+"""How long to keep a folder of another run: its shards may still wait for their next try, and then read it."""
 
 _ITEMS: Final = "items.parquet"
 _VANISHED: Final = "vanished.parquet"
@@ -50,8 +49,8 @@ log = logging.getLogger(__name__)
 class StagedLanding:
     """A planned landing in its folder.
 
-    :param uri: of the folder, as :meth:`write` chose it
-    :param conn_id: the connection of the object store, where the URI names none
+    :param uri: URI of the folder that :meth:`write` chose
+    :param conn_id: connection of the object store, if the URI names none
     """
 
     def __init__(self, uri: str, conn_id: str | None = None) -> None:
@@ -72,15 +71,15 @@ class StagedLanding:
     ) -> StagedLanding:
         """Write a plan into a new folder.
 
-        Removes what earlier tries of the owner have left, and what others left long ago.
+        Removes the folders of the owner's earlier tries, and the old folders of others (:data:`KEPT_FOR`).
 
         :param staging: URI of the folder of all staged landings
-        :param landing: with the plan
-        :param item_ids: of the items to read; they go through a file on the worker's disk
-        :param owner: names the task and its run: two of them never plan at once
-        :param shard_items: items of a shard
-        :param max_shards: where there would be more of them, shards are larger
-        :param conn_id: the connection of the object store, where the URI names none
+        :param landing: the plan
+        :param item_ids: ids of the items to read, which are written to a file on the worker's disk first
+        :param owner: name of the task and its run; it never makes two plans at the same time
+        :param shard_items: number of items in a shard
+        :param max_shards: maximum number of shards; shards are larger if there would be more
+        :param conn_id: connection of the object store, if the URI names none
         """
         root = dataset_path(staging, conn_id)
         digest = hashlib.sha256(owner.encode()).hexdigest()[:16]
@@ -90,7 +89,7 @@ class StagedLanding:
         staged = cls(f"{staging.rstrip('/')}/{name}", conn_id)
         folder = staged._folder
         make_folder(folder.fs, folder.path)
-        with _mapped_ids(item_ids) as ids:  # how large shards are is known when all ids are
+        with _mapped_ids(item_ids) as ids:  # the size of shards depends on the number of ids
             _write_ids(folder / _ITEMS, ids, max(shard_items, -(-len(ids) // max_shards)))
         _write_ids(folder / _VANISHED, pa.table([landing.vanished], _IDS), max(1, len(landing.vanished)))
         path = folder / _PLAN
@@ -98,12 +97,12 @@ class StagedLanding:
         return staged
 
     def exists(self) -> bool:
-        """Return whether the plan is there: it is removed when it has landed."""
+        """Return whether the plan exists: it is removed after the landing."""
         path = self._folder / _PLAN
         return bool(path.fs.exists(path.path))
 
     def read(self) -> LandingPlan:
-        """Read what will land."""
+        """Return the plan of the landing."""
         path = self._folder / _PLAN
         plan = msgspec.json.decode(path.fs.cat_file(path.path), type=LandingPlan, dec_hook=lambda *_: no_ids())
         changed = plan.changed if plan.reads_all else self._read_ids(_ITEMS)
@@ -124,7 +123,7 @@ class StagedLanding:
     def read_shard(self, shard: int) -> pa.Array:
         """Return the ids of a shard's items.
 
-        :param shard: its number, from 0
+        :param shard: number of the shard, from 0
         """
         with self._open(_ITEMS) as file:
             return file.read_row_group(shard)["item_id"].combine_chunks() if file.num_row_groups else no_ids()
@@ -134,7 +133,7 @@ class StagedLanding:
         return self._folder / "shards" / f"{shard}-{try_number}"
 
     def remove(self) -> None:
-        """Remove the folder and all that is in it. Failing at it loses nothing: a later planning finds it again."""
+        """Remove the folder with its content. If this fails, nothing is lost: a later plan removes it."""
         remove_folder(self._folder)
 
     def _read_ids(self, name: str) -> pa.Array:
@@ -150,7 +149,7 @@ class StagedLanding:
 
 @contextmanager
 def _mapped_ids(ids: Iterable[pa.Array]) -> Iterator[pa.Table]:
-    """Yield a table of ids whose memory is that of a file."""
+    """Yield a table of ids that is mapped from a file, so that it needs little memory."""
     with NamedTemporaryFile() as file:
         with pa.ipc.new_stream(file, _IDS) as writer:
             for some in ids:

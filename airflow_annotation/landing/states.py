@@ -1,7 +1,7 @@
-"""Comparing the states of items: as the tool lists them, and as they have landed.
+"""Compare the states of items: as the tool lists them, and as they have landed.
 
-In memory that does not grow with the project: states of many items go through files on the worker's disk, in parts by
-the end of their ids, and parts are compared one after the other.
+The memory that this needs does not grow with the project. The states of many items are written to files on the
+worker's disk, in parts by the end of their ids. The parts are then compared one after the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.labels.tables import ITEM_STATES
 
 IN_MEMORY: Final = 100_000
-"""States of a side that are held in memory, at most: some 20 MB."""
+"""Maximum number of states that each side holds in memory: about 20 MB."""
 
 _PARTS: Final = 128
 _GROUP_ROWS: Final = 100_000
@@ -29,13 +29,13 @@ _GROUP_ROWS: Final = 100_000
 def compare_states(
     listed: Iterable[pa.RecordBatch], landed: Iterable[pa.RecordBatch]
 ) -> tuple[pa.Array, pa.Array, int]:
-    """Return the ids of the items to read, those that vanished, and how many are unchanged.
+    """Return the ids of the items to read, the ids of those that vanished, and the number of unchanged items.
 
-    Ids are in the order of the list, or where there are more than :data:`IN_MEMORY` of them, of each part of it.
+    Ids are in the order of the list. From :data:`IN_MEMORY` states on, they are in this order within each part.
 
-    :param listed: the states in the tool, read to their end before any of the others. An item may come twice, where it
-        moved while it was listed
-    :param landed: the landed states
+    :param listed: states in the tool, which are read to the end before the landed ones. An item may be listed twice,
+        if it moved while the tool listed it
+    :param landed: landed states
     """
     with ExitStack() as opened:
         new, old = _Side(listed, opened), _Side(landed, opened)
@@ -50,14 +50,14 @@ def compare_states(
 def compare_changes(
     listed: Iterable[pa.RecordBatch], counts: Mapping[str, int], landed: Iterable[pa.RecordBatch]
 ) -> tuple[pa.Array, int] | None:
-    """Return the ids of the items to read and how many are unchanged, or None where these are not all changes.
+    """Return the ids of the items to read and the number of unchanged items, or None if some changes are not listed.
 
-    What has landed, with what is listed in its place, must add up to what the tool has: so an item that is gone, or
-    that has changed without being listed, is noticed, whatever else has come or changed. Holds what is listed.
+    The landed states, with the listed states replacing those of the same items, must add up to the tool's counts. If
+    they do not, an item is gone, or has changed without being listed. Holds all listed states in memory.
 
-    :param listed: the states of items that may have changed
-    :param counts: see :class:`~airflow_annotation.hooks.ports.ItemChanges`
-    :param landed: the landed states, of all items
+    :param listed: states of the items that may have changed
+    :param counts: the tool's counts, see :class:`~airflow_annotation.hooks.ports.ItemChanges`
+    :param landed: landed states of all items
     """
     new = _table(listed)
     sums: Counter[str] = Counter()
@@ -77,14 +77,14 @@ def compare_changes(
 
 
 def item_ids_of(states: Iterable[pa.RecordBatch]) -> pa.Array:
-    """Return the ids of items by their states, each once."""
+    """Return the ids of the items that states belong to, each once."""
     return pa.chunked_array([batch.column("item_id") for batch in states], pa.string()).unique()
 
 
 class _Side:
-    """States of items, in memory where they are few, or in parts on the disk.
+    """States of items: in memory if they are few, otherwise in parts on the disk.
 
-    :param states: read to their end
+    :param states: states, which are read to the end
     :param opened: closes and removes the files
     """
 
@@ -102,26 +102,26 @@ class _Side:
                 self._split()
                 rows = 0
         if self.is_split:
-            self._end_writing()  # no more files are open at a time than one side has
+            self._end_writing()  # so that only the files of one side are open at a time
 
     @property
     def is_split(self) -> bool:
-        """Whether they are on the disk."""
+        """Whether the states are on the disk."""
         return self._folder is not None
 
     def table(self) -> pa.Table:
-        """Return all of them."""
+        """Return all states."""
         return _table(self._pending)
 
     def parts(self) -> Iterator[pa.Table]:
-        """Yield them in parts: an item is in the same part of any states."""
+        """Yield the states in parts. An item is in the part of the same number on both sides."""
         self._end_writing()
         for number in range(_PARTS):
             with pa.OSFile(self._path(number)) as source:
                 yield pa.ipc.open_stream(source).read_all().combine_chunks()
 
     def _split(self) -> None:
-        """Write what is pending."""
+        """Write the pending states to the files of their parts."""
         if self._folder is None:
             self._folder = self._opened.enter_context(working_folder())
             self._opened.enter_context(self._writing)
@@ -166,7 +166,7 @@ def _table(batches: Iterable[pa.RecordBatch]) -> pa.Table:
 
 
 def _grouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Yield batches as tables of so many rows or more, but for the last."""
+    """Yield batches as tables of at least ``rows`` rows; the last may be smaller."""
     pending: list[pa.RecordBatch] = []
     for batch in batches:
         pending.append(batch)
@@ -178,13 +178,13 @@ def _grouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]
 
 
 def _last_of_each(states: pa.Table) -> pa.Table:
-    """Return one state for each item, the last: one may be listed twice, where it was changed while it was listed."""
+    """Return the last state of each item: one is listed twice if it was changed while the tool listed it."""
     numbered = states.select(["item_id"]).append_column("row", pa.array(range(len(states)), pa.int64()))
     return states.take(numbered.group_by("item_id").aggregate([("row", "max")])["row_max"])
 
 
 def _count(sums: Counter[str], states: pa.Table) -> None:
-    """Add the numbers of some items."""
+    """Add the counts of some items to the sums."""
     statuses: list[dict[str, Any]] = pc.value_counts(states["status"]).to_pylist()
     sums.update({entry["values"]: entry["counts"] for entry in statuses})
     sums["items"] += len(states)

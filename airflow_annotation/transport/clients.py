@@ -1,4 +1,4 @@
-"""The one maker of HTTP clients: of the labeling tools, and of the hosts that media are on."""
+"""All HTTP clients are made here: for the labeling tools, and for the hosts of media."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.transport.width import OVERLOADED, Width
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds, at most, until a server that does not answer the connection counts as unreachable."""
+"""Seconds, at most, to wait for a connection; then the server counts as unreachable."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -36,17 +36,17 @@ def make_client(
     follow_redirects: bool = False,
     make_transport: Callable[[str | None], httpx.BaseTransport] | None = None,
 ) -> httpx.Client:
-    """Return a client that goes through the proxies of the environment, and repeats requests.
+    """Return a client that uses the proxies of the environment, and sends failed requests again.
 
-    :param retry: the policy of requests that have none of their own
-    :param timeout: seconds to wait for the server to take in or give out the next bytes
-    :param verify: which certificates to trust
-    :param pace: how many requests may go out a minute, repeated ones too; None for no limit
-    :param meter: counts the requests, repeated ones too
-    :param auth: puts the key on requests
-    :param headers: sent with every request
-    :param follow_redirects: whether to follow them; each hop goes through its own proxy
-    :param make_transport: returns what sends requests through a proxy, or directly for None
+    :param retry: retry policy of requests that have no policy of their own
+    :param timeout: seconds to wait until the server accepts or sends the next bytes
+    :param verify: TLS context, with the certificates to trust
+    :param pace: limit on the requests per minute, which include retries; None for no limit
+    :param meter: counter of the requests, which include retries
+    :param auth: adds the key to requests
+    :param headers: headers of every request
+    :param follow_redirects: whether to follow redirects; each hop goes through its own proxy
+    :param make_transport: function that takes a proxy, or None for none, and returns a transport
     """
     context = verify or httpx.create_ssl_context()
     make_transport = make_transport or (lambda proxy: httpx.HTTPTransport(verify=context, proxy=proxy))
@@ -70,9 +70,9 @@ def make_async_client(
     auth: httpx.Auth | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> httpx.AsyncClient:
-    """Like :func:`make_client`, for coroutines, whose requests have each a policy of their own.
+    """Like :func:`make_client`, for coroutines: each of their requests has a retry policy of its own.
 
-    :param width: is told where the server says that it is overloaded
+    :param width: becomes smaller when the server says that it is overloaded
     """
     context = verify or httpx.create_ssl_context()
     ways = _Ways(lambda proxy: httpx.AsyncHTTPTransport(verify=context, proxy=proxy), pace, meter, width)
@@ -85,7 +85,7 @@ def make_async_client(
 def timeout_of(seconds: float) -> httpx.Timeout:
     """Return the time-outs of a request.
 
-    :param seconds: to wait for the server to take in or give out the next bytes
+    :param seconds: seconds to wait until the server accepts or sends the next bytes
     """
     return httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT))
 
@@ -101,14 +101,14 @@ def environment_proxy(url: httpx.URL) -> str | None:
 
 
 class _Ways(Generic[_Transport]):
-    """The transports to each proxy, and to no proxy, and what all of their requests keep to and are counted by.
+    """One transport for each proxy and one for no proxy, with the pace, meter and width that they share.
 
-    httpx reads the environment only for transports that it makes.
+    They are made here because httpx reads the environment only for transports that it makes itself.
 
-    :param make_transport: returns what sends requests through a proxy, or directly for None
-    :param pace: whose turn it is
-    :param meter: counts requests
-    :param width: is told of each answer by which a server says that it is overloaded
+    :param make_transport: function that takes a proxy, or None for none, and returns a transport
+    :param pace: gives each request its turn
+    :param meter: counter of requests
+    :param width: becomes smaller when an answer says that the server is overloaded
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class _Ways(Generic[_Transport]):
         self._proxies: dict[tuple[Any, ...], str | None] = {}
 
     def take_turn(self) -> float:
-        """Return in how many seconds the next request may go out."""
+        """Return the seconds to wait before the next request."""
         return 0.0 if self._pace is None else self._pace.take_turn()
 
     def find(self, url: httpx.URL) -> _Transport:
@@ -135,15 +135,15 @@ class _Ways(Generic[_Transport]):
             self._proxies[origin] = environment_proxy(url)
         proxy = self._proxies[origin]
         if proxy not in self._transports:
-            # Two threads may make one each: setdefault keeps the first, and nothing is connected yet.
+            # Two threads may make one each: setdefault keeps the first, and the other has no connection yet.
             self._transports.setdefault(proxy, self._make_transport(proxy))
         return self._transports[proxy]
 
     def count(self, outcome: httpx.Response | httpx.TransportError, asked: float) -> None:
         """Count a request.
 
-        :param outcome: the answer, or why there is none
-        :param asked: when it was asked for, by the monotonic clock
+        :param outcome: the answer, or the error if there is none
+        :param asked: time of the request, by the monotonic clock
         """
         status = outcome.status_code if isinstance(outcome, httpx.Response) else None
         if self._meter is not None:
@@ -156,7 +156,7 @@ class _Ways(Generic[_Transport]):
 
 
 class ProxyTransport(httpx.BaseTransport):
-    """Sends each request, those that are repeated too, in its turn, by the proxy that the environment names for it."""
+    """Sends each request, retries too, when it is its turn, through the proxy that the environment names for it."""
 
     def __init__(self, ways: _Ways[httpx.BaseTransport]) -> None:
         self._ways = ways

@@ -1,4 +1,4 @@
-"""Counting the requests that go to a labeling tool, for Airflow's metrics."""
+"""Count the requests to a labeling tool, for Airflow's metrics."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from airflow_annotation import metrics
 
 
 class RequestMeter(msgspec.Struct, frozen=True):
-    """Counts requests, repeated ones too.
+    """Counts requests, which include retries.
 
-    :param conn_id: of the connection that they go through
-    :param tool: the type of the connection
+    :param conn_id: id of their connection
+    :param tool: type of the connection
     """
 
     conn_id: str
@@ -23,7 +23,7 @@ class RequestMeter(msgspec.Struct, frozen=True):
     def count(self, status: int | None) -> None:
         """Count a request.
 
-        :param status: the HTTP status of its answer; None where there was none
+        :param status: HTTP status of its answer; None if there was no answer
         """
         tags: dict[str, Any] = {"conn_id": self.conn_id, "tool": self.tool}
         metrics.count("requests", **tags)

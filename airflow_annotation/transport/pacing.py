@@ -1,4 +1,4 @@
-"""A limit on how many requests a minute go to a server."""
+"""A limit on the requests per minute to a server."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import time
 from typing import Final
 
 BURST: Final = 10.0
-"""Seconds whose share of requests may go out at once after a quiet while."""
+"""Length of a burst in seconds: after a pause, the requests of this time may go out at once."""
 
 
 class RequestPace:
     """Gives each request its turn. Safe in threads and coroutines.
 
-    :param per_minute: how many requests go out a minute at most, but for one burst of :data:`BURST` seconds' worth
+    :param per_minute: requests per minute at most; after a pause, the requests of :data:`BURST` seconds go out at once
     """
 
     def __init__(self, per_minute: float) -> None:
@@ -22,7 +22,7 @@ class RequestPace:
         self._lock = threading.Lock()
 
     def take_turn(self) -> float:
-        """Take the next turn, and return in how many seconds it is."""
+        """Take the next turn, and return the seconds until it begins."""
         with self._lock:
             now = time.monotonic()
             turn = max(self._next, now - BURST)

@@ -1,4 +1,4 @@
-"""Pieces that are read side by side and used one after the other."""
+"""Read several pieces at the same time, and use them one after the other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 from airflow_annotation.transport.width import Width
 
 _SPARE: Final = 2
-"""Pieces beyond the width that are held: the others go on while the first is waited for."""
+"""Pieces that are held in addition to the width, so that others are read while the caller waits for the first."""
 
 ClientT = TypeVar("ClientT")
 T = TypeVar("T")
@@ -27,16 +27,16 @@ def read_ahead(
     *,
     size: Callable[[T], int],
 ) -> Iterator[T]:
-    """Yield what is read, in order, while the next pieces are being read.
+    """Yield the pieces that are read, in order, while the next pieces are being read.
 
-    An error of any piece is raised as soon as the caller asks for the next one, also where others before it are still
-    under way. Then, and when the caller stops, the others are cancelled: their connections are closed, and no thread is
-    left when the generator has ended.
+    An error of any piece is raised as soon as the caller asks for the next piece, even if earlier pieces are still
+    being read. After an error, or when the caller stops, the other reads are cancelled and their connections are
+    closed. No thread is left when the generator has ended.
 
-    :param reads: each reads a piece; they are taken as the pieces before are used
-    :param open_client: of all requests, which is closed at the end
-    :param width: how many are read at once. Some more are held at most
-    :param size: of a piece, in bytes
+    :param reads: functions that each read a piece; they are taken as earlier pieces are used
+    :param open_client: returns the client of all requests, which is closed at the end
+    :param width: how many pieces are read at the same time; at most a few more are held
+    :param size: returns the size of a piece in bytes
     """
     with _event_loop() as loop:
         opened = AsyncExitStack()
@@ -73,11 +73,11 @@ def read_ahead(
 
 
 def read_in_threads(pool: ThreadPoolExecutor, reads: Iterable[Callable[[], T]], most: int) -> Generator[T, None, None]:
-    """Yield what is read, in order, while threads read the next pieces. What is left when it ends is not begun.
+    """Yield the pieces that are read, in order, while threads read the next. When it ends, no other read begins.
 
-    :param pool: of the threads
-    :param reads: each reads a piece; they are taken as the pieces before are used
-    :param most: how many pieces are under way, or held, at most
+    :param pool: pool of the threads
+    :param reads: functions that each read a piece; they are taken as earlier pieces are used
+    :param most: maximum number of pieces that are being read or held
     """
     ahead: deque[Future[T]] = deque()
     try:
@@ -93,7 +93,7 @@ def read_in_threads(pool: ThreadPoolExecutor, reads: Iterable[Callable[[], T]], 
 
 
 def _first(ahead: deque[Future[T]]) -> T:
-    """Wait for the first piece and return it; raise the error of any of them as soon as there is one."""
+    """Wait for the first piece and return it; raise the error of any piece as soon as there is one."""
     while True:
         for piece in ahead:
             if piece.done() and piece.exception() is not None:

@@ -16,11 +16,11 @@ _METHODS: Final = ("GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE")
 
 
 def retry_policy(*, repeatable: bool, attempts: int) -> Retry:
-    """Return when and how often a request is sent again.
+    """Return the policy that says when and how often a request is sent again.
 
-    :param repeatable: whether sending it twice does no harm; if not, it is repeated only where the server cannot have
-        acted on it
-    :param attempts: how often at most
+    :param repeatable: whether it does no harm to send the request twice; if not, it is sent again only if the server
+        cannot have acted on it
+    :param attempts: maximum number of retries
     """
     return Retry(
         total=attempts,
@@ -45,9 +45,9 @@ def retry_policy(*, repeatable: bool, attempts: int) -> Retry:
 
 
 def sdk_retry_policy(*, attempts: int) -> urllib3.Retry:
-    """Return the same for an SDK that uses requests: its requests are repeated where the server has not acted on them.
+    """Return the policy for an SDK that uses requests: a request is sent again if the server has not acted on it.
 
-    :param attempts: how often at most
+    :param attempts: maximum number of retries
     """
     import urllib3
 

@@ -1,4 +1,4 @@
-"""How many requests go to a server side by side: as many as the connection allows, fewer while the server is slow."""
+"""How many requests go to a server at the same time: as many as the connection allows, fewer if the server is slow."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ import time
 from typing import Final
 
 SLOW: Final = 2.5
-"""How many times the quickest recent piece's time another one takes, for its size, where the server works in turns."""
+"""A piece is slow if it takes more than this many times as long, for its size, as the quickest recent piece.
+
+The server then works on the pieces one after the other.
+"""
 
 _FORGETTING: Final = 1.01
-"""What the quickest time is multiplied with for each other one, so that it is a recent one."""
+"""Factor by which each piece raises the quickest time, so that the quickest piece is a recent one."""
 
 OVERLOADED: Final = frozenset({429, 502, 503, 504})
-"""Statuses of answers by which a server says that it has too much to do."""
+"""Statuses of answers that say that the server is overloaded."""
 
 
 class Width:
-    """How many pieces of work go to a server at once. Safe in threads.
+    """How many pieces of work go to a server at the same time. Safe in threads.
 
-    It begins with two, and keeps TCP's rule: one more after as many good pieces as are under way, at first twice as
-    many; half as many after an answer of 429, 502, 503 or 504, or a time-out. A piece that takes :data:`SLOW` times as
-    long for its size as the quickest is no good one, and takes one away, down to two: more of them would only wait for
-    each other in the server.
+    The width starts at two and follows TCP's rule. After as many good pieces as the width, it doubles at first, and
+    later grows by one. After an answer of 429, 502, 503 or 504, or a time-out, it halves. A piece that takes more than
+    :data:`SLOW` times as long for its size as the quickest is not good. It makes the width one smaller, but not smaller
+    than two: more pieces would only wait for each other in the server.
 
-    :param most: how many at most
+    :param most: maximum width
     """
 
     def __init__(self, most: int) -> None:
@@ -38,10 +41,10 @@ class Width:
         self._lock = threading.Lock()
 
     def count(self, seconds: float, size: float) -> None:
-        """Count a piece that is done.
+        """Count a finished piece.
 
-        :param seconds: that it took
-        :param size: that the time grows with, such as the bytes of the answer
+        :param seconds: seconds that it took
+        :param size: its size, which the time grows with, such as the bytes of the answer
         """
         each = seconds / max(size, 1)
         with self._lock:
@@ -57,9 +60,9 @@ class Width:
                 self._is_starting = is_starting
 
     def ease(self, since: float) -> None:
-        """Note that the server is overloaded. What was sent before it was noted last is no news.
+        """Halve the width because the server is overloaded, unless the request was sent before it was last halved.
 
-        :param since: when the request was sent, by the monotonic clock
+        :param since: time when the request was sent, by the monotonic clock
         """
         with self._lock:
             if since >= self._eased_at:
