@@ -1,6 +1,7 @@
-"""Checks of arguments: the kinds of values that parameters are declared with, and the one rule for what is wrong.
+"""Checks of the types and values of arguments.
 
-A mistake seen when the DAG is parsed is a ``ValueError``, at run time an ``AnnotationError``; both name the task.
+A wrong argument raises a ``ValueError`` when the DAG is parsed, and an ``AnnotationError`` when the task runs. Both
+errors name the task.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ _KINDS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "XComArg": ("another task's output", lambda value: hasattr(value, "resolve")),
     "LabelSchema": ("a LabelSchema", lambda value: hasattr(value, "to_dict")),
 }
-"""Kinds of values by their names in annotations: what errors call each, and what is of it."""
+"""The known types by their names in annotations: the words for each in error messages, and its check."""
 
 _RENDERED: Final = (bool, int, float, date)
-"""What Airflow makes of text with ``render_template_as_native_obj``."""
+"""The types into which Airflow turns text with ``render_template_as_native_obj``."""
 
 _PATHS: Final = (PurePath, ObjectStoragePath)
 
 _OF_TEXT: Final = re.compile(r"\bSequence\[str\]|\b(dict|Mapping)\[[^\[\],]+, str\]")
-"""Annotations of lists and dictionaries whose values are text."""
+"""Finds annotations of lists and dictionaries whose values are text."""
 
 
 def is_templated(value: Any) -> bool:
-    """Return whether an argument is known only when the task runs: it has a Jinja template or an XComArg in it."""
+    """Return whether an argument is known only when the task runs: it contains a Jinja template or an XComArg."""
     if isinstance(value, str):
         return "{{" in value or "{%" in value
     if isinstance(value, Mapping):
@@ -53,16 +54,16 @@ def is_templated(value: Any) -> bool:
 
 
 def check_choice(argument: str, value: object, choices: Sequence[str | None]) -> None:
-    """Check an argument that takes one of a few words.
+    """Check an argument that takes one of a few values.
 
-    :raises ValueError: it is none of them
+    :raises ValueError: it is none of these values
     """
     if value not in choices:
         raise ValueError(f"{argument} is one of {', '.join(map(repr, choices))}, not {value!r}.")
 
 
 def check_count(argument: str, value: object) -> None:
-    """Check an argument that is a whole number of 1 or more, or None; text that says one is one.
+    """Check an argument that is a whole number of 1 or more, or None. The number may also be text.
 
     :raises ValueError: it is no such number
     """
@@ -71,7 +72,7 @@ def check_count(argument: str, value: object) -> None:
 
 
 def check_max_failures(most: object) -> None:
-    """Check the argument that says how many items may fail.
+    """Check the argument for the number of items that may fail.
 
     :raises ValueError: it is no such number
     """
@@ -89,10 +90,10 @@ def check_duration(argument: str, seconds: float) -> None:
 
 
 def find_choices(annotation: str, names: Mapping[str, Any]) -> tuple[str | None, ...]:
-    """Return what a parameter takes of which the annotation names a ``Literal``; nothing for other parameters.
+    """Return the values that a parameter takes if its annotation names a ``Literal``, otherwise nothing.
 
-    :param annotation: as source text
-    :param names: what the annotation's names mean: the globals of its module
+    :param annotation: annotation of the parameter, as source text
+    :param names: objects that the names in the annotation refer to: the globals of its module
     """
     kinds = _kinds(annotation)
     words = [word for kind in kinds if get_origin(names.get(kind)) is Literal for word in get_args(names[kind])]
@@ -100,16 +101,16 @@ def find_choices(annotation: str, names: Mapping[str, Any]) -> tuple[str | None,
 
 
 def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bool = False) -> Any:
-    """Return an argument as the task takes it: paths as text, and text that Airflow has rendered as a value, too.
+    """Return an argument in the form that the task takes: text for a path, and for text that Airflow made a value.
 
-    With ``render_template_as_native_obj``, Airflow makes a number of text such as ``"20261129"``. Where only text is
-    taken, in lists and dictionaries as well, it is text again.
+    With ``render_template_as_native_obj``, Airflow turns text such as ``"20261129"`` into a number. Where the parameter
+    takes only text, also in lists and dictionaries, this function turns it back into text.
 
-    :param argument: its name
-    :param value: its value
-    :param annotation: the kinds of values that the parameter takes, as source text; kinds unknown here are not checked
+    :param argument: name of the argument
+    :param value: value of the argument
+    :param annotation: annotation of the parameter, as source text. Types that this module does not know are not checked
     :param rendered: whether templates have been rendered
-    :raises ValueError: the value is of another kind
+    :raises ValueError: the value has another type
     """
     kinds = _kinds(annotation)
     if "str" in kinds and isinstance(value, _PATHS):
@@ -133,7 +134,7 @@ def checked_argument(argument: str, value: Any, annotation: str, *, rendered: bo
 
 
 def as_text(value: Any) -> Any:
-    """Return a value with text for its numbers, dates and paths: as ``render_template_as_native_obj`` found them."""
+    """Return a value whose numbers, dates and paths are text, as before ``render_template_as_native_obj``."""
     if isinstance(value, Mapping):
         return {name: as_text(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -149,10 +150,10 @@ def _kinds(annotation: str) -> list[str]:
 
 @contextmanager
 def parsing(task_id: object, *, what: str = "Task") -> Iterator[None]:
-    """Let what is wrong with arguments when a DAG is parsed be a ``ValueError`` that names the task.
+    """Turn errors about arguments while a DAG is parsed into a ``ValueError`` that names the task.
 
-    :param task_id: its id
-    :param what: what has this id
+    :param task_id: id of the task
+    :param what: word for the object that has this id
     :raises ValueError: an argument is wrong
     """
     subject = f"{what} {task_id!r}: "
@@ -168,9 +169,9 @@ def parsing(task_id: object, *, what: str = "Task") -> Iterator[None]:
 
 @contextmanager
 def running(task_id: object) -> Iterator[None]:
-    """Let what is wrong with arguments or labels when a task runs be an ``AnnotationError`` that names the task.
+    """Turn errors about arguments or labels while a task runs into an ``AnnotationError`` that names the task.
 
-    :raises AnnotationError: something is wrong
+    :raises AnnotationError: an argument or a label is wrong
     """
     subject = f"Task {task_id!r}: "
     try:

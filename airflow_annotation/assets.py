@@ -1,4 +1,4 @@
-"""URIs of Airflow assets: annotation projects, and what is landed of them; and OpenLineage's names of the same things.
+"""URIs of Airflow assets for annotation projects and landed labels, and OpenLineage's names for them.
 
 Airflow finds these functions through the provider's metadata (``asset-uris``).
 """
@@ -22,7 +22,7 @@ _PROJECT_PATH: Final = re.compile(r"(/.+)?/projects/[^/]+")
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:
-    """Return the URI of a project in its normal form, which is the same for the same project.
+    """Return the normal form of a project's URI: each project has exactly one.
 
     :raises ValueError: it is not the URI of a project
     """
@@ -33,7 +33,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
 
 
 def project_asset(scheme: str, *, host: str, project: str | int, extra: dict[str, Any] | None = None) -> Asset:
-    """Return the asset of a project: what the factory of a tool's scheme returns.
+    """Return the asset of a project, for the asset factory of a tool's scheme.
 
     :param scheme: scheme of the tool
     :param host: host where people label, with its port and path prefix
@@ -84,7 +84,7 @@ def folder_uri(target: str) -> str:
 
 
 def openlineage_dataset(uri: str) -> Dataset:
-    """Return OpenLineage's name for an asset URI: the name that the URI's own provider gives, if it gives one."""
+    """Return OpenLineage's name for an asset URI: the name that the provider of the URI's scheme gives, if any."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
     from airflow.providers.openlineage.utils.utils import translate_airflow_asset
 

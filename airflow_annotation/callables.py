@@ -1,4 +1,4 @@
-"""Functions that are given to tasks as arguments: how they are kept, named and called."""
+"""Functions as arguments of tasks: how tasks store, name and call them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 def callable_name(function: Callable[..., Any]) -> str:
     """Return the dotted path of a function, of what a ``functools.partial`` calls, or of an object's class.
 
-    It has no address in it, so that it is the same whenever a DAG is parsed.
+    It contains no memory address, so it is the same each time the DAG is parsed.
     """
     while isinstance(function, functools.partial):
         function = function.func
@@ -20,7 +20,7 @@ def callable_name(function: Callable[..., Any]) -> str:
 
 
 class KeptCallable:
-    """A function as a templated argument: Airflow calls what it can when it renders templates.
+    """Wraps a function that is a templated argument, because Airflow calls functions when it renders templates.
 
     :param function: the function
     """
@@ -34,12 +34,12 @@ class KeptCallable:
 
 
 def keep_callable(argument: Any) -> Any:
-    """Return a templated argument as it can be kept: a :class:`KeptCallable` where Airflow would call it."""
+    """Return a templated argument, wrapped in a :class:`KeptCallable` if Airflow would call it."""
     return KeptCallable(argument) if callable(argument) else argument
 
 
 def call_with_context(function: Callable[..., Any], context: Mapping[str, Any]) -> Any:
-    """Call a function with those keys of a task's context that it names. What a partial has bound stays so."""
+    """Call a function with the keys of a task's context that its parameters name. Arguments bound by a partial stay."""
     bound: set[str] = set()
     inner = function
     while isinstance(inner, functools.partial):
@@ -47,7 +47,7 @@ def call_with_context(function: Callable[..., Any], context: Mapping[str, Any]) 
         inner = inner.func
     try:
         parameters = inspect.signature(function).parameters
-    except ValueError:  # built-in types say nothing of theirs
+    except ValueError:  # built-in types have no signature
         return function()
     takes_all = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     names = (context.keys() if takes_all else context.keys() & parameters.keys()) - bound

@@ -1,4 +1,4 @@
-"""Errors of this provider, by who has to act on them."""
+"""Errors of this provider, grouped by the person who has to act."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ class AnnotationError(AirflowException):
     """Base of the errors that this provider raises when a task runs. When a DAG is parsed, they are ``ValueError``."""
 
     is_transient: bool = False
-    """Whether the same request may succeed later although nobody changes anything, so that waiting may help."""
+    """Whether the same request may succeed later without any change, so that waiting may help."""
 
 
 class AnnotationConnectionError(AnnotationError):
-    """The labeling tool cannot be reached, refuses the key, or is not the tool that the connection says."""
+    """The labeling tool cannot be reached, refuses the key, or is not the tool the connection says it is."""
 
     is_transient = True
 
     was_sent: bool = True
-    """Whether the tool may have got the request, or may still get it: False where there was no connection."""
+    """Whether the tool may have received the request, or may still receive it. False if there was no connection."""
 
 
 class AnnotationAnswerError(AnnotationConnectionError):
@@ -32,13 +32,13 @@ class AnnotationAuthenticationError(AnnotationConnectionError):
 
 
 class AnnotationRequestError(AnnotationError):
-    """The labeling tool refused a request; the message is the tool's own.
+    """The labeling tool refused a request. The error has the tool's own message.
 
     :param message: the request, and the tool's answer
-    :param status_code: the HTTP status of the answer, None if there was none
+    :param status_code: HTTP status of the answer, None if there was no answer
     """
 
-    status_code: int | None  # type: ignore[assignment] # Airflow's own errors have the status that its API answers
+    status_code: int | None  # type: ignore[assignment] # in Airflow's own errors, this is the status of Airflow's API
 
     def __init__(self, message: str, *, status_code: int | None = None) -> None:
         super().__init__(message)
@@ -51,20 +51,20 @@ class AnnotationProjectNotFoundError(AnnotationError):
 
 
 class AnnotationStalledError(AnnotationError):
-    """Nothing was labeled for the time in ``stalled_after``; the message has the progress and the goal."""
+    """Nobody labeled anything during ``stalled_after``. The message says the progress and the goal."""
 
 
 class AnnotationArgumentError(AnnotationError, ValueError):
-    """An argument, or given data, is invalid; the message says what is wrong, and in a task names it."""
+    """An argument or an input is wrong. The message says what is wrong; in a task, it also names the task."""
 
 
 class AnnotationUploadError(AnnotationError):
-    """More items failed than ``max_failures`` allows; the message lists the first ones by name."""
+    """More uploads of items failed than ``max_failures`` allows. The message lists the first failed items by name."""
 
 
 class MediaError(AnnotationError, ValueError):
-    """A media file is missing, empty, or not what it says it is; the message names the file."""
+    """A media file is missing, empty, or not of the type that it claims. The message names the file."""
 
 
 class LandingMovedError(AnnotationError):
-    """Another landing was committed since this one was planned, so this one must not be applied any more."""
+    """Another landing was committed after this one was planned, so this one must not be applied."""

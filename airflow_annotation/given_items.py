@@ -1,4 +1,4 @@
-"""Items that a task is given by their keys: a list, rows, or a table."""
+"""Items that a task gets by their keys, in a list, rows, or a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TAKEN: Final = "a list of item keys, or rows, an Arrow table or a DataFrame wit
 def check_item_keys(items: Any, argument: str) -> None:
     """Check that items are in a form that :func:`read_item_keys` reads.
 
-    :raises ValueError: they are not
+    :raises ValueError: the items are in another form
     """
     if not _is_list(items):
         raise ValueError(
@@ -29,9 +29,9 @@ def check_item_keys(items: Any, argument: str) -> None:
 def read_item_keys(items: Any, argument: str) -> Iterator[str]:
     """Yield the keys of items.
 
-    :param items: keys, or dictionaries with an ``item_key``, or an Arrow table or DataFrame with such a column
-    :param argument: what they were given as, for the message
-    :raises ValueError: they are none of these
+    :param items: list of keys, or dictionaries with an ``item_key``, or an Arrow table or DataFrame with such a column
+    :param argument: name of the argument with the items, for the message
+    :raises ValueError: the items are none of these
     :raises AnnotationError: a row has no key
     """
     check_item_keys(items, argument)

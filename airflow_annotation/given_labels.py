@@ -1,4 +1,4 @@
-"""Labels that a task is given: a dataset, rows, or a function that returns them."""
+"""Labels that a task gets: a dataset, rows, or a function that returns labels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _DOTTED_PATH: Final = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+(:[A-Za-z_]\w*)?
 
 
 class OpenedLabels(NamedTuple):
-    """Labels that a task was given.
+    """Labels that a task got.
 
-    :param submissions: what they say, read while it is iterated
-    :param coordinates: what ``bbox`` and ``points`` are in
-    :param label_schema: what people were asked, where a landed dataset says it
+    :param submissions: submissions, which are read during the iteration
+    :param coordinates: unit of ``bbox`` and ``points``
+    :param label_schema: label schema of the landed dataset, if it has one
     """
 
     submissions: Iterator[Submission]
@@ -33,9 +33,9 @@ class OpenedLabels(NamedTuple):
     label_schema: LabelSchema | None = None
 
     def find_schema(self) -> LabelSchema:
-        """Return what people were asked; told from the labels themselves where nothing says it.
+        """Return the label schema. If the dataset has none, infer it from the labels.
 
-        :raises LabelSchemaError: they tell no schema
+        :raises LabelSchemaError: no schema fits the labels
         :raises LabelRowError: a row cannot be read
         """
         if self.label_schema is not None:
@@ -50,12 +50,12 @@ class OpenedLabels(NamedTuple):
 
 
 def open_labels(labels: Any, context: Context, *, conn_id: str | None = None) -> OpenedLabels:
-    """Find the labels that a task was given.
+    """Find the labels that a task got.
 
-    :param labels: as :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator` takes it
-    :param context: of the task, for a callable
-    :param conn_id: the connection of a dataset's object store
-    :raises AnnotationError: they are nothing that labels can come from, or there is no such dataset
+    :param labels: argument ``labels`` of :class:`~airflow_annotation.operators.predictions.UploadPredictionsOperator`
+    :param context: context of the task, for a function
+    :param conn_id: connection of a dataset's object store
+    :raises AnnotationError: labels cannot come from this argument, or there is no such dataset
     """
     from airflow_annotation.datasets.label_sources import find_dataset, read_given, read_landed
 

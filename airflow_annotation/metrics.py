@@ -9,25 +9,25 @@ from typing import Any, Final
 from airflow.providers.common.compat.sdk import Stats
 
 _ODD: Final = re.compile(r"[^A-Za-z0-9_.-]")
-"""What a backend takes for its own signs, such as the colon of StatsD."""
+"""Characters that a backend may use for itself, such as the colon of StatsD."""
 
 
 def count(name: str, **tags: str | int | None) -> None:
-    """Count one more of something.
+    """Increment a counter.
 
-    :param name: behind ``annotation.``
-    :param tags: those that are None are left out
+    :param name: name of the metric, without the prefix ``annotation.``
+    :param tags: tags of the metric; empty text and None are left out
     """
     _stats().incr(f"annotation.{name}", tags=_clean(tags))
 
 
 def gauge(name: str, value: float, **tags: str | int | None) -> None:
-    """Say how much there is of something. See :func:`count`."""
+    """Set a gauge. See :func:`count`."""
     _stats().gauge(f"annotation.{name}", value, tags=_clean(tags))
 
 
 def timing(name: str, seconds: float, **tags: str | int | None) -> None:
-    """Say how long something took. See :func:`count`."""
+    """Record a duration in seconds. See :func:`count`."""
     _stats().timing(f"annotation.{name}", timedelta(seconds=seconds), tags=_clean(tags))
 
 
@@ -38,7 +38,7 @@ def _clean(tags: dict[str, str | int | None]) -> dict[str, str]:
 def _stats() -> Any:
     """Return the metrics that this process has set up.
 
-    Newer Airflows have two sets of them, of which tasks set up the one, and the triggerer the other.
+    Newer releases of Airflow have two sets: tasks set up one, and the triggerer sets up the other.
     """
     try:
         from airflow.observability import stats as of_core

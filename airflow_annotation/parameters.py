@@ -1,4 +1,4 @@
-"""Parameters that editors, type checkers and ``help()`` see: those that a task inherits among them."""
+"""Parameters that editors, type checkers and ``help()`` show, including those that a task inherits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from airflow_annotation.arguments import (
 )
 
 _SIGNS: Final = ("{{", "{%", "{#")
-"""What a text has in it that Jinja changes."""
+"""The signs of a text that Jinja changes."""
 
 _ENTRY: Final = re.compile(r"^:param (\w+):.*?(?=^:|^\S|\Z)", re.MULTILINE | re.DOTALL)
 
@@ -86,7 +86,7 @@ class OperatorParameters(TypedDict, total=False):
 
 
 class SensorParameters(TypedDict, total=False):
-    """Airflow's own parameters of every sensor, beside those of every task."""
+    """Airflow's own parameters of every sensor, in addition to those of every task."""
 
     poke_interval: timedelta | float
     timeout: timedelta | float | None
@@ -101,20 +101,20 @@ class SensorParameters(TypedDict, total=False):
 class VisibleParameters(BaseOperator):
     """Base of the tasks whose signature and docstring also show the parameters that they inherit.
 
-    Type checkers and editors read them from ``**kwargs: Unpack[...]``; this makes ``help()``, notebooks and the
-    generated documentation show the same. Airflow's own parameters stay in ``**kwargs``.
+    Type checkers and editors read inherited parameters from ``**kwargs: Unpack[...]``. With this class, ``help()``,
+    notebooks and the generated documentation show them, too. Airflow's own parameters stay in ``**kwargs``.
 
     :param multiple_outputs: let other tasks take single keys of what this task returns, as in ``create.output["url"]``
     """
 
     checked_parameters: ClassVar[Mapping[str, inspect.Parameter]] = {}
-    """Those that are checked: the task's own and those of its bases, without Airflow's."""
+    """The checked parameters: the task's own and those of its bases, without Airflow's."""
 
     checked_choices: ClassVar[Mapping[str, tuple[str | None, ...]]] = {}
-    """What those of them take that take one of a few words."""
+    """The allowed values of each checked parameter that takes one of a few values."""
 
     refused_parameters: ClassVar[frozenset[str]] = frozenset()
-    """Those of its bases that a task cannot take: it shows none of them, and refuses them by name."""
+    """Parameters of its bases that a task does not take: it hides them, and refuses them by name."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -145,10 +145,10 @@ class VisibleParameters(BaseOperator):
         )
 
     def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
-        """Render a template, and leave text that is none as it is.
+        """Render a template, and leave other text unchanged.
 
-        In a DAG with ``render_template_as_native_obj``, Airflow would make a list of the text ``"[1]"``, and everywhere
-        it takes a line end off the end of a text.
+        In a DAG with ``render_template_as_native_obj``, Airflow would turn the text ``"[1]"`` into a list. In every
+        DAG, it would remove a line end at the end of a text.
         """
         is_text = isinstance(content, str) and not content.endswith(tuple(self.template_ext))
         if is_text and not any(sign in content for sign in _SIGNS):
@@ -156,10 +156,10 @@ class VisibleParameters(BaseOperator):
         return super().render_template(content, *args, **kwargs)
 
     def check_parameter(self, name: str, value: Any, *, rendered: bool = False) -> Any:
-        """Return the value of a parameter as the task takes it.
+        """Return the value of a parameter in the form that the task takes.
 
         :param rendered: whether templates have been rendered
-        :raises ValueError: it is of another kind, or none of the words that the parameter takes
+        :raises ValueError: the value has another type, or is none of the values that the parameter takes
         """
         is_rendered_later = not rendered and name in self.template_fields and is_templated(value)
         if self.checked_choices[name] and not is_rendered_later:
@@ -176,7 +176,7 @@ def _own_parameters(init: Callable[..., None]) -> dict[str, inspect.Parameter]:
 
 
 def _checked_init(init: Callable[..., None]) -> Callable[..., None]:
-    """Check the arguments that are this class's own, and name the task where one is wrong."""
+    """Check the arguments of this class itself, and name the task in errors."""
     own = _own_parameters(init)
 
     @functools.wraps(init)
@@ -190,7 +190,7 @@ def _checked_init(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _checked_execute(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """Check the arguments that were templates, and name the task where something is wrong."""
+    """Check the arguments that were templates, and name the task in errors."""
 
     @functools.wraps(execute)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -204,7 +204,7 @@ def _checked_execute(execute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_entries(doc: str, entries: Mapping[str, str]) -> str:
-    """Return a docstring that has these entries of parameters besides its own, behind them."""
+    """Return a docstring with these entries of parameters added after its own."""
     own = list(_ENTRY.finditer(doc))
     missing = [text for name, text in entries.items() if name not in {found[1] for found in own}]
     if not missing:

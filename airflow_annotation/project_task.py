@@ -1,4 +1,4 @@
-"""What every operator, sensor and transfer that works on an annotation project has in common."""
+"""Base classes of every operator, sensor and transfer that works on an annotation project."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AnnotationProjectLink(BaseOperatorLink):
 
     name = "Open project"
     xcom_key = PROJECT_URL_KEY
-    """Airflow's page reads the URL from this XCom, which exists while the task runs and waits."""
+    """The XCom from which Airflow's UI reads the URL. It exists already while the task runs and waits."""
 
     def get_link(self, operator: Any, *, ti_key: TaskInstanceKey) -> str:  # noqa: ARG002 - Airflow's signature
         """Return the project's URL, or an empty string while the task has not found its project."""
@@ -36,17 +36,17 @@ class AnnotationProjectLink(BaseOperatorLink):
 def default_run_key(context: Context) -> str:
     """Return the key of the annotation run that belongs to a task: ``<dag_id>/<run_id>``.
 
-    A mapped task has a run of its own for each map index: ``<dag_id>/<run_id>/<map_index>``.
+    A mapped task has its own run for each map index: ``<dag_id>/<run_id>/<map_index>``.
     """
     return default_run_keys(context)[0]
 
 
 def default_run_keys(context: Context) -> list[str]:
-    """Return the keys under which a task looks for its project, in order; the first that exists counts.
+    """Return the keys under which a task looks for its project, in order. The first key that exists counts.
 
-    A mapped task finds the project that a task with the same map index made, else the one that an unmapped task made.
-    So no arguments are needed in a mapped task group with a project for each index, nor for tasks that are mapped over
-    one project. An unmapped task after a mapped creator needs ``project=create.output`` in its ``expand``.
+    A mapped task finds the project that a task with the same map index made, otherwise the project that an unmapped
+    task made. So a mapped task group with a project for each index needs no arguments, and tasks that are mapped over
+    one project need none. An unmapped task after a mapped creator needs ``project=create.output`` in its ``expand``.
     """
     dag_run = context["dag_run"]
     run_key = f"{dag_run.dag_id}/{dag_run.run_id}"
@@ -95,7 +95,7 @@ class AnnotationTask(VisibleParameters):
         return {"conn_id": self.annotation_conn_id, "project_id": project.id, "run_key": project.run_key}
 
     def remember_project(self, context: Context, project: AnnotationProject) -> None:
-        """Let the extra link open this project, and log where it is."""
+        """Let the extra link open this project, and log its URL."""
         context["ti"].xcom_push(key=PROJECT_URL_KEY, value=project.url)
         self.log.info("%s project %s: %s", "Created" if project.created else "Found", project.title, project.url)
 

@@ -1,4 +1,4 @@
-"""The errors of disks and object stores, as errors of this provider that say what to do."""
+"""Turns errors of disks and object stores into errors of this provider, which say what to do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LIBRARIES: Final = frozenset(
         "s3fs",
     }
 )
-"""Packages that reach object stores; Delta's calls itself ``_internal``. Not all of their errors are OSErrors."""
+"""Packages that access object stores. Delta's is named ``_internal``. Some of their errors are not OSErrors."""
 
 _NO_CREDENTIALS: Final = frozenset(
     {"ClientAuthenticationError", "DefaultCredentialsError", "NoCredentialsError", "RefreshError", "UnauthorizedError"}
@@ -50,8 +50,8 @@ _FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 def storage_errors(subject: str) -> Iterator[None]:
     """Turn the errors of disks and object stores into errors of this provider.
 
-    :param subject: what is read or written and where, as the message begins
-    :raises AnnotationError: a disk is full, a target may not be written, a bucket is missing, a store cannot be
+    :param subject: first words of the message: what the code reads or writes, and where
+    :raises AnnotationError: a disk is full, a permission to write is missing, a bucket is missing, a store cannot be
         reached, or its connection is not defined
     """
     try:
@@ -68,7 +68,7 @@ def storage_errors(subject: str) -> Iterator[None]:
 
 
 def is_storage_error(error: Exception) -> bool:
-    """Return whether an error is one of a disk or of a library that reaches an object store."""
+    """Return whether an error comes from a disk or from a library that accesses an object store."""
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _LIBRARIES
 
 
@@ -97,7 +97,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _status(error: BaseException) -> int | None:
-    """Return the HTTP status that a library's error tells of: each has another place for it."""
+    """Return the HTTP status in a library's error. Each library stores it in another place."""
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -1,4 +1,4 @@
-"""Which package knows which kind of object store."""
+"""The packages that ``ObjectStoragePath`` needs for each kind of object store."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _PACKAGES: Final = {
     "adl": "apache-airflow-providers-microsoft-azure",
     "hdfs": "apache-airflow-providers-apache-hdfs",
 }
-"""What to install for a URI scheme to be known to ``ObjectStoragePath``."""
+"""The package to install for each URI scheme, so that ``ObjectStoragePath`` can read it."""
 
 
 def provider_of_scheme(scheme: str) -> str:
-    """Return what to install for ``ObjectStoragePath`` to know a URI's scheme."""
+    """Return the package to install so that ``ObjectStoragePath`` can read a URI's scheme."""
     return _PACKAGES.get(scheme) or f"an Airflow provider that knows {scheme}://"
 
 
 def has_buckets(scheme: str) -> bool:
-    """Return whether URIs of this scheme begin with a bucket or container, whose folders are but parts of names."""
+    """Return whether URIs of this scheme begin with a bucket or container, where folders are only parts of names."""
     return (scheme in _PACKAGES and scheme != "hdfs") or scheme == "az"

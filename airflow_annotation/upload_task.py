@@ -1,4 +1,4 @@
-"""Tasks that upload or name items: where their rows come from, how many may fail, and what ends them."""
+"""Base of tasks that upload or select items: the source of their rows, the allowed failures, and how they end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REQUEUED: Final = ("{failed} of {items} items were not put back", "the others wa
 
 
 class UploadParameters(ProjectTaskParameters, total=False):
-    """Parameters of every task that uploads what a query may give."""
+    """Parameters of every task that can upload the rows of a query."""
 
     sql: str | None
     sql_conn_id: str | None
@@ -41,10 +41,11 @@ class UploadParameters(ProjectTaskParameters, total=False):
 
 
 class UploadTask(AnnotationProjectTask):
-    """Base of the tasks that work on items that an argument names or a query gives, until they are killed.
+    """Base of the tasks that work on items from an argument or a query, until Airflow kills them.
 
-    ``sql`` is a query, or the name of a file that has it, as Airflow finds templates. ``template_ext`` would apply to
-    every text of every argument: an item with the name ``report.sql`` would be taken for a file.
+    ``sql`` is a query, or the name of a file with a query, which Airflow finds like other templates. This class does
+    not set ``template_ext``, because it applies to every text of every argument: Airflow would read an item named
+    ``report.sql`` as a file.
 
     :param sql_conn_id: the connection of the query's database. (templated)
     :param sql_parameters: parameters of the query, in the driver's own style. (templated)
@@ -77,26 +78,26 @@ class UploadTask(AnnotationProjectTask):
         check_max_failures(max_failures)
 
     def on_kill(self) -> None:
-        """Let the upload end before the next item."""
+        """Stop the upload before the next item."""
         self._killed.set()
 
     def check_source(self, argument: str) -> None:
-        """Check that exactly one of an argument and a query says what is uploaded.
+        """Check that exactly one of an argument and a query is given.
 
-        :raises ValueError: none does, or both do
+        :raises ValueError: neither or both are given, or only one of ``sql`` and ``sql_conn_id``
         """
         if (getattr(self, argument) is None) == (self.sql is None) or (self.sql is None) != (self.sql_conn_id is None):
             raise ValueError(f"Say where the {argument} are: pass either {argument}, or sql together with sql_conn_id.")
 
     def until_killed(self, items: Iterable[T]) -> Iterable[T]:
-        """Return what is uploaded, up to the moment when the task is killed."""
+        """Return the items to upload; the iteration ends when Airflow kills the task."""
         return _UntilKilled(items, self._killed)
 
     def checked_report(self, report: ItemsReport, said: tuple[str, str]) -> dict[str, Any]:
-        """Return what became of the items as a task returns it. Log those that failed.
+        """Return the task's report about its items, and log the failed items.
 
-        :param said: what to say of them, and of the others: :data:`MEDIA`, :data:`LABELS`, ...
-        :raises AnnotationUploadError: there are more than ``max_failures``
+        :param said: words for the failed items and the others: :data:`MEDIA`, :data:`LABELS`, ...
+        :raises AnnotationUploadError: more than ``max_failures`` items failed
         """
         for failure in report.failures:
             log.warning("%s", failure.reason)
@@ -118,13 +119,13 @@ class UploadTask(AnnotationProjectTask):
             try:
                 self.sql = self._read_file()
             except AnnotationError as error:
-                log.warning("%s", error)  # a mapped task may be given another DAG's folder: it looks again when it runs
+                log.warning("%s", error)  # a mapped task may get the folder of another DAG; it looks again when it runs
         super().resolve_template_files()
 
     def query_rows(self, context: Context) -> Iterator[dict[str, Any]]:
         """Yield the rows of the query.
 
-        :raises AnnotationError: the file that it names cannot be read, or there is no such database
+        :raises AnnotationError: the file of the query cannot be read, or there is no such database
         """
         from airflow_annotation.datasets.label_sources import read_query
         from airflow_annotation.hooks.sql import make_engine
@@ -151,10 +152,10 @@ class UploadTask(AnnotationProjectTask):
 
 
 class _UntilKilled(Generic[T]):
-    """What is uploaded, up to the moment when the task is killed.
+    """The items to upload; the iteration ends when Airflow kills the task.
 
-    :param items: what is uploaded
-    :param killed: set when Airflow kills the task
+    :param items: items to upload
+    :param killed: event that is set when Airflow kills the task
     """
 
     def __init__(self, items: Iterable[T], killed: threading.Event) -> None:

@@ -1,1 +1,1 @@
-"""What a label is, and how each labeling tool spells it. Pure: no Airflow, no network, no files."""
+"""Labels and label schemas, and the format of each labeling tool. Without Airflow, network and files."""

@@ -1,4 +1,4 @@
-"""How far the people who labeled the same items agree, for landed tables of any tool."""
+"""Agreement of the people who labeled the same items, for landed tables of any tool."""
 
 from airflow_annotation.labels.agreement.meter import SUMMARY, AgreementMeter, AgreementReport, measure_agreement
 from airflow_annotation.labels.tables import AGREEMENT

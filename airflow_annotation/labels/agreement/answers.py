@@ -1,4 +1,4 @@
-"""Answers about items: classes, numbers, ratings, texts and rankings."""
+"""Compares answers about items: classes, numbers, ratings, texts and rankings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from airflow_annotation.labels.agreement.submissions import Submissions, pairs_i
 from airflow_annotation.labels.arrays import FloatArray, IntArray
 
 Ranking = dict[str | None, list[str]]
-"""The entries of each bucket, best first; where there are no buckets, of None."""
+"""The entries of each bucket, best first. Without buckets, the only key is None."""
 
 
 class Units(NamedTuple):
-    """What was asked of several people, and what each of them answered.
+    """Questions about items (units), and the answer of each person to them.
 
-    :param unit: for each answer the number of what was asked, ascending
-    :param owner: for each answer its submission, ascending within a unit
+    :param unit: number of each answer's question, ascending
+    :param owner: submission of each answer, ascending within a unit
     :param values: the answers
     """
 
@@ -34,10 +34,10 @@ class Units(NamedTuple):
 class Compared(NamedTuple):
     """Pairs of answers to one question.
 
-    :param left: for each pair an answer's submission
-    :param right: the other one's, which is a later one
-    :param values: for each pair both answers
-    :param similarity: how alike they are, 0..1
+    :param left: submission of one answer of each pair
+    :param right: submission of the other answer, which comes later
+    :param values: both answers of each pair
+    :param similarity: similarity of both answers, 0..1
     """
 
     left: IntArray
@@ -47,11 +47,11 @@ class Compared(NamedTuple):
 
 
 def answered(given: Submissions, rows: IntArray) -> tuple[pa.RecordBatch, IntArray, IntArray, IntArray]:
-    """Return rows so that those of one answer follow each other, with the answers.
+    """Return rows sorted so that those of one answer are together, and the answers.
 
     :param given: the submissions
-    :param rows: places of labels of one field
-    :returns: the rows, for each answer its first row (and how many rows there are), its unit and its submission
+    :param rows: row numbers of labels of one field
+    :returns: the rows; for each answer its first row (and at the end the number of rows), its unit and its submission
     """
     table, owner = given.labels.take(pa.array(rows)), given.owner[rows]
     target = table.column("target").dictionary_encode("encode")
@@ -65,11 +65,11 @@ def answered(given: Submissions, rows: IntArray) -> tuple[pa.RecordBatch, IntArr
 
 
 def read_choices(table: pa.RecordBatch, starts: IntArray, number_of: Callable[[Answer], int]) -> IntArray:
-    """Return the number of each answer.
+    """Return a number for each answer; equal answers have equal numbers.
 
-    :param table: rows of the ``labels`` table, those of an answer one after the other
-    :param starts: for each answer its first row, and how many rows there are
-    :param number_of: numbers answers
+    :param table: rows of the ``labels`` table, with the rows of an answer together
+    :param starts: first row of each answer, and at the end the number of rows
+    :param number_of: function that returns the number of an answer
     """
     labels, several = table.column("label"), table.column("labels")
     if len(starts) - 1 == len(table) and several.null_count == len(several):
@@ -92,7 +92,7 @@ def join_classes(table: pa.RecordBatch, starts: IntArray) -> list[Answer]:
 
 
 def with_empty(given: Submissions, units: Units, empty: int) -> Units:
-    """Add an empty answer of each submission that has none, where others have one: nothing chosen is an answer."""
+    """Add an empty answer for each submission without one, if others answered: nothing chosen is also an answer."""
     _, first = np.unique(units.unit, return_index=True)
     item = given.item[units.owner[first]]
     unit = np.repeat(np.arange(len(first)), given.counts[item])
@@ -105,7 +105,7 @@ def with_empty(given: Submissions, units: Units, empty: int) -> Units:
 
 
 def compare_choices(units: Units, answers: list[Answer]) -> Compared:
-    """Compare answers by what they share over what either has."""
+    """Compare answers: the number of shared classes divided by the number of classes that at least one has."""
     left, right = pairs_in_runs(units.unit)
     one, other = units.values[left], units.values[right]
     similarity = (one == other).astype(np.float64)
@@ -118,13 +118,13 @@ def compare_choices(units: Units, answers: list[Answer]) -> Compared:
 
 
 def compare_numbers(units: Units, span: float | None) -> Compared:
-    """Compare numbers: 1 less their distance in parts of the span that they can have.
+    """Compare numbers: 1 minus their distance divided by the greatest possible distance.
 
-    Where the span is not known, it is the sum of both without their signs, as in the distance of Canberra (Lance and
-    Williams 1967).
+    If that distance is not known, the sum of both absolute values takes its place, as in the Canberra distance (Lance
+    and Williams 1967).
 
     :param units: the numbers
-    :param span: the greatest distance that two can have
+    :param span: greatest possible distance of two numbers
     """
     left, right = pairs_in_runs(units.unit)
     one, other = units.values[left], units.values[right]
@@ -132,7 +132,7 @@ def compare_numbers(units: Units, span: float | None) -> Compared:
 
 
 def number_similarity(one: FloatArray, other: FloatArray, span: float | None) -> FloatArray:
-    """Return how alike numbers are, see :func:`compare_numbers`."""
+    """Return the similarity of numbers, see :func:`compare_numbers`."""
     most = np.abs(one) + np.abs(other) if span is None else np.full(len(one), span)
     far = np.divide(np.abs(one - other), most, out=np.zeros(len(one)), where=most > 0)
     alike: FloatArray = 1 - np.minimum(far, 1)
@@ -140,7 +140,7 @@ def number_similarity(one: FloatArray, other: FloatArray, span: float | None) ->
 
 
 def compare_each(units: Units, similarity: Callable[[Any, Any], float]) -> Compared:
-    """Compare answers one pair after the other."""
+    """Compare the pairs of answers one by one."""
     left, right = pairs_in_runs(units.unit)
     one, other = ([units.values[place] for place in side.tolist()] for side in (left, right))
     alike = np.array([similarity(*both) for both in zip(one, other, strict=True)], np.float64)
@@ -148,13 +148,13 @@ def compare_each(units: Units, similarity: Callable[[Any, Any], float]) -> Compa
 
 
 def text_similarity(one: str, other: str) -> float:
-    """Return 1 less the edit distance (Levenshtein 1966) of two texts in parts of the longer one's length."""
+    """Return 1 minus the edit distance (Levenshtein 1966) of two texts divided by the length of the longer one."""
     longest = max(len(one), len(other))
     return 1 - edit_distance(one, other) / longest if one != other else 1.0
 
 
 def edit_distance(one: str, other: str) -> int:
-    """Return how many characters have to be put in, taken out or replaced to make one text of the other."""
+    """Return the number of characters to insert, delete or replace to turn one text into the other."""
     if len(one) < len(other):
         one, other = other, one
     codes = np.frombuffer(other.encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -162,7 +162,7 @@ def edit_distance(one: str, other: str) -> int:
     row = places
     for number, character in enumerate(one, start=1):
         replaced = np.append(number, np.minimum(row[:-1] + (codes != ord(character)), row[1:] + 1))
-        # What is put in comes from the left: the least of all places there, one more for each step.
+        # Insertions come from the left: the minimum over all places there, plus one for each step.
         row = np.minimum.accumulate(replaced - places) + places
     return int(row[-1])
 
@@ -174,11 +174,11 @@ def read_rankings(table: pa.RecordBatch, starts: IntArray) -> list[Ranking]:
 
 
 def ranking_similarity(one: Ranking, other: Ranking) -> float:
-    """Return the share of the pairs of entries that both put in the same order.
+    """Return the share of the pairs of entries that both rankings have in the same order.
 
     Without buckets, that is (1 + tau) / 2 of Kendall's tau (A new measure of rank correlation, 1938). Entries of
     different buckets are in the same order if both have each of them in the same bucket. A single entry counts by its
-    bucket. What only one has ranked is in no order in the other.
+    bucket. An entry that only one ranking has is in no order in the other ranking.
     """
     places = [
         {entry: (bucket, place) for bucket, entries in ranking.items() for place, entry in enumerate(entries)}
@@ -198,13 +198,13 @@ def _order(first: tuple[str | None, int] | None, second: tuple[str | None, int] 
 
 
 def join_texts(table: pa.RecordBatch, starts: IntArray) -> list[str]:
-    """Return the text of each answer; further texts are lines of it."""
+    """Return the text of each answer. If it has several texts, each is a line."""
     rows = zip(table.column("text").to_pylist(), table.column("labels").to_pylist(), strict=True)
     texts = ["\n".join(several or [text or ""]) for text, several in rows]
     return ["\n".join(texts[start:end]) for start, end in pairwise(starts.tolist())]
 
 
 def read_numbers(table: pa.RecordBatch, starts: IntArray) -> FloatArray:
-    """Return the number of each answer, the last one where it has several."""
+    """Return the number of each answer. If it has several numbers, the last one counts."""
     numbers: FloatArray = pc.fill_null(table.column("number"), 0.0).to_numpy()[starts[1:] - 1]
     return numbers

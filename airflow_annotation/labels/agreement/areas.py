@@ -1,4 +1,4 @@
-"""How alike areas are: boxes, ellipses, polygons, masks, and tracks of these."""
+"""Similarity of areas: boxes, ellipses, polygons, masks, and tracks of these."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _COLUMNS: Final = (
 class Areas:
     """Objects that cover a part of an image, or of the frames of a video.
 
-    Boxes are compared exactly, upright or rotated; what is drawn otherwise by the pixels of its image, as COCO does.
+    Boxes, upright or rotated, are compared exactly. Other shapes are compared by the pixels of their image, as in COCO.
 
-    :param rows: of the ``labels`` table, those of an object one after the other
-    :param starts: for each object its first row, and how many rows there are
-    :param sizes: for each row the width and height of its image in pixels, array of shape (rows, 2)
+    :param rows: rows of the ``labels`` table, with the rows of an object together
+    :param starts: first row of each object, and at the end the number of rows
+    :param sizes: width and height of each row's image in pixels, array of shape (rows, 2)
     """
 
     def __init__(self, rows: pa.RecordBatch, starts: IntArray, sizes: FloatArray) -> None:
@@ -51,8 +51,8 @@ class Areas:
     def similarity(self, left: IntArray, right: IntArray) -> FloatArray:
         """Return the intersection over the union of the objects of each pair.
 
-        :param left: an object of each pair
-        :param right: the other one
+        :param left: one object of each pair
+        :param right: the other object of each pair
         """
         iou = box_iou(self._boxes[left], self._boxes[right])
         if not self._kind.any():
@@ -85,11 +85,11 @@ class Areas:
         self._corners = all_corners * sizes[:, None]
 
     def _read_drawn(self, number: int) -> None:
-        """Find the box around what is drawn, and read tracks."""
+        """Find the box around each drawn shape, and read tracks."""
         rows, size = self._rows_of(number), self._size(number)
         if rows[0]["track_id"] is not None and rows[0]["frame"] is not None:
             self._tracks[number] = rows
-        # Where tracks are, and whether they meet, is found out frame by frame.
+        # The places of tracks, and whether tracks meet, are compared frame by frame.
         around = [(0.0, 0.0, 1.0, 1.0)] if number in self._tracks else [_around(row, size) for row in rows]
         boxes = np.array(around, np.float64)
         low, high = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
@@ -121,8 +121,8 @@ class Areas:
 def draw(row: Row, size: tuple[int, int]) -> RLE:
     """Return the pixels that a label covers.
 
-    :param row: of the ``labels`` table
-    :param size: width and height of its image, where its mask does not say it
+    :param row: row of the ``labels`` table
+    :param size: width and height of its image in pixels, for a row whose mask does not have them
     """
     if row["mask_counts"] is not None:
         height, width = row["mask_size"]
@@ -138,7 +138,7 @@ def draw(row: Row, size: tuple[int, int]) -> RLE:
 
 
 def _of_size(mask: RLE, size: tuple[int, int]) -> RLE:
-    """Return a mask in another size, by the nearest pixels."""
+    """Return a mask in another size; each pixel is the nearest one."""
     if mask.size == size:
         return mask
     rows, columns = (np.arange(side) * own // side for side, own in zip(size, mask.size, strict=True))
@@ -146,7 +146,7 @@ def _of_size(mask: RLE, size: tuple[int, int]) -> RLE:
 
 
 def of_one_size(masks: Sequence[RLE]) -> list[RLE]:
-    """Return masks in the largest of their sizes: each has its own, and an outline that of its image, if known."""
+    """Return masks in the largest of their sizes. Each mask has a size; an outline has that of its image, if known."""
     size = max((mask.size for mask in masks), key=lambda size: (size[0] * size[1], size))
     return [_of_size(mask, size) for mask in masks]
 
@@ -167,10 +167,10 @@ def _around(row: Row, size: tuple[int, int]) -> tuple[float, ...]:
 
 
 def _track_iou(left: list[Row], right: list[Row], size: tuple[int, int]) -> float:
-    """Return what two tracks share over what either covers, both summed over the frames.
+    """Return the intersection over the union of two tracks, each summed over the frames.
 
-    That of video instance segmentation (Yang, Fan and Xu 2019). Upright boxes move in straight lines between their key
-    frames; other shapes are there in the frames that have a row.
+    This is the measure of video instance segmentation (Yang, Fan and Xu 2019). Upright boxes move in straight lines
+    between their key frames. Other shapes exist only in frames that have a row.
     """
     sides = left, right
     if all(row["type"] == "detection" and row["bbox"] and not row["rotation"] for rows in sides for row in rows):
@@ -202,13 +202,13 @@ def _track_iou(left: list[Row], right: list[Row], size: tuple[int, int]) -> floa
 
 def _frames(rows: list[Row]) -> IntArray:
     first, last = int(rows[0]["frame"]), int(_until(rows).max())
-    if last - first >= MAX_FRAMES:  # a few bytes can say so: look where there are boxes
+    if last - first >= MAX_FRAMES:  # a few bytes can claim this many: use only frames with boxes
         return np.array([row["frame"] for row in rows], np.int64)
     return np.arange(first, last + 1)
 
 
 def _until(rows: list[Row]) -> IntArray:
-    """Return the last frame in which each box of a track is shown: its ``frame_end``, else the next key frame."""
+    """Return the last frame in which each box of a track is shown: its ``frame_end``, or the next key frame."""
     following = [*(row["frame"] for row in rows[1:]), rows[-1]["frame"]]
     ends = [
         row["frame_end"] if row["frame_end"] is not None else after if _is_shown(row) else row["frame"]

@@ -1,4 +1,4 @@
-"""Agreement of answers beyond chance: Krippendorff's alpha and Cohen's kappa, from counts."""
+"""Agreement of answers beyond chance: computes Krippendorff's alpha and Cohen's kappa from counts."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ import numpy as np
 from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
 
 Answer = tuple[str, ...]
-"""The classes that somebody chose, sorted."""
+"""The chosen classes, sorted."""
 
 _AT_ONCE: Final = 1024
 
 
 def alpha_of_distances(observed: float, expected: float, count: float) -> float | None:
-    """Return Krippendorff's alpha: 1 for no distance, 0 for what chance gives; None where all values are the same.
+    """Return Krippendorff's alpha: 1 for full agreement, 0 for chance, None if all values are the same.
 
-    :param observed: the distances of values of one unit: of each ordered pair, over the other values of the unit
-    :param expected: the distances of all ordered pairs of values, whatever unit they are of
-    :param count: how many values there are that there is another one to
+    :param observed: sum of the distances of all ordered pairs of values of one unit, each divided by the number of
+        other values of its unit
+    :param expected: sum of the distances of all ordered pairs of values, of the same or of different units
+    :param count: number of values whose unit has at least one other value
     """
     return 1 - (count - 1) * observed / expected if count > 1 and expected > 0 else None
 
 
 class Crosses(NamedTuple):
-    """How often each value was given together with each, for those that were: few of all that could be.
+    """How often each pair of values was given together. Only pairs that occur are stored, which are few.
 
-    :param one: the number of a value
-    :param other: that of the value beside it
-    :param times: how often
+    :param one: number of a value
+    :param other: number of the other value of the same unit
+    :param times: number of times
     """
 
     one: IntArray
@@ -39,12 +40,12 @@ class Crosses(NamedTuple):
 
     @classmethod
     def of(cls, counts: Mapping[tuple[int, int], float]) -> Crosses:
-        """Return what was counted by pairs of numbers."""
+        """Return the counts of a dictionary whose keys are pairs of numbers."""
         one, other = np.array([*counts], np.int64).reshape(-1, 2).T
         return cls(one, other, np.array([*counts.values()], np.float64))
 
     def totals(self, size: int) -> FloatArray:
-        """Return how often each of so many values is ``one``."""
+        """Return how often each value is ``one``, for values numbered from 0 to ``size`` - 1."""
         totals: FloatArray = np.bincount(self.one, self.times, size).astype(np.float64)
         return totals
 
@@ -52,11 +53,12 @@ class Crosses(NamedTuple):
 def alpha_of_coincidences(
     coincidences: Crosses, totals: FloatArray, distance: Callable[[slice], FloatArray]
 ) -> float | None:
-    """Return Krippendorff's alpha (Computing Krippendorff's Alpha-Reliability, 2011), None where it is not defined.
+    """Return Krippendorff's alpha (Computing Krippendorff's Alpha-Reliability, 2011), None if it is not defined.
 
-    :param coincidences: symmetric: for each unit of m values and each ordered pair of these, 1 / (m - 1)
-    :param totals: how often each value is there
-    :param distance: returns some rows of the squared distances of all values, an array of shape (rows, values)
+    :param coincidences: symmetric counts: each ordered pair of values of a unit with m values adds 1 / (m - 1)
+    :param totals: number of times that each value occurs
+    :param distance: function that returns some rows of the squared distances of all values, array of shape (rows,
+        values)
     """
     observed = expected = 0.0
     for start in range(0, len(totals), _AT_ONCE):
@@ -70,7 +72,7 @@ def alpha_of_coincidences(
 
 
 def chosen_classes(answers: Sequence[Answer]) -> tuple[list[str], BoolArray]:
-    """Return all classes, sorted, and which of them each answer has: an array of shape (answers, classes)."""
+    """Return all classes, sorted, and an array of shape (answers, classes): whether an answer has a class."""
     classes = sorted({name for answer in answers for name in answer})
     place = {name: number for number, name in enumerate(classes)}
     chosen = np.zeros((len(answers), len(classes)), np.bool_)
@@ -80,7 +82,7 @@ def chosen_classes(answers: Sequence[Answer]) -> tuple[list[str], BoolArray]:
 
 
 def jaccard_distance(answers: Sequence[Answer]) -> Callable[[slice], FloatArray]:
-    """Return the distance of sets of classes: 1 less what they share over what either has; two empty ones are equal."""
+    """Return the Jaccard distance of sets of classes: 1 minus intersection over union. Two empty sets are equal."""
     chosen = chosen_classes(answers)[1].astype(np.float64)
     sizes = chosen.sum(axis=1)
 
@@ -94,9 +96,9 @@ def jaccard_distance(answers: Sequence[Answer]) -> Callable[[slice], FloatArray]
 
 
 def ordinal_distance(totals: FloatArray) -> Callable[[slice], FloatArray]:
-    """Return Krippendorff's squared distance of ranks: of how many values lie between two, the ends half.
+    """Return Krippendorff's squared distance of ranks: the number of values between two, where both ends count half.
 
-    :param totals: how often each value is there, in the order of the values
+    :param totals: number of times that each value occurs, in the order of the values
     """
     middle = np.cumsum(totals) - totals / 2
 
@@ -108,11 +110,11 @@ def ordinal_distance(totals: FloatArray) -> Callable[[slice], FloatArray]:
 
 
 def kappa(same: float, by_chance: float, count: float) -> float | None:
-    """Return Cohen's kappa (A coefficient of agreement for nominal scales, 1960), None where it is not defined.
+    """Return Cohen's kappa (A coefficient of agreement for nominal scales, 1960), None if it is not defined.
 
-    :param same: how often two annotators said the same
-    :param by_chance: the sum over all values of how often one said it times how often the other did
-    :param count: how often both said something
+    :param same: number of equal answers of two annotators
+    :param by_chance: sum over all values: how often one annotator gave the value times how often the other did
+    :param count: number of questions that both answered
     """
     if not count:
         return None

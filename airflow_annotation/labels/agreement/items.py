@@ -1,4 +1,4 @@
-"""How far the submissions of an item agree, as rows."""
+"""Rows with the agreement of each item's submissions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from airflow_annotation.labels.tables import AGREEMENT
 
 
 class ItemAgreement(NamedTuple):
-    """How far the submissions of a batch agree in a field.
+    """Agreement of the submissions of a batch in a field.
 
     :param field: the field
-    :param measure: how they were compared
+    :param measure: measure of the comparison
     :param given: the submissions
-    :param pair: the pairs that were compared, numbered as in ``given.pairs``
-    :param value: how far each pair agrees, 0..1
+    :param pair: compared pairs, numbered as in ``given.pairs``
+    :param value: agreement of each pair, 0..1
     """
 
     field: str

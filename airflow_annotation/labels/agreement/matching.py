@@ -1,4 +1,4 @@
-"""Which label of one submission is which of another: the 1:1 assignment with the greatest sum of similarities."""
+"""Matches the labels of two submissions: finds the 1:1 assignment with the greatest sum of similarities."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from airflow_annotation.labels.agreement.submissions import Submissions, count_w
 from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
 
 _PAIRS_AT_ONCE: Final = 1 << 20
-"""Pairs of objects that are compared at once: bounds memory where items have very many."""
+"""Number of pairs of objects to compare at once. It limits the memory for items with very many objects."""
 
 
 def match_objects(given: Submissions, objects: Objects) -> tuple[IntArray, IntArray, FloatArray]:
-    """Return the objects of different submissions that belong together, and how alike they are.
+    """Return the matched objects of different submissions, and their similarities.
 
     :param given: the submissions
-    :param objects: of one field
+    :param objects: objects of one field
     """
     item = given.item[objects.owner]
     order = np.lexsort((objects.owner, objects.label, objects.place, item))
@@ -28,7 +28,7 @@ def match_objects(given: Submissions, objects: Objects) -> tuple[IntArray, IntAr
     is_first = changes.any(axis=1)
     starts = np.flatnonzero(is_first)
     counts = np.diff(np.append(starts, len(order)))
-    # Blocks of objects that one submission has of one class in one place; those of one class and place are a run.
+    # A block has the objects of one submission, one class and one place. Blocks of one class and place are a run.
     run = np.cumsum(changes[:, :3].any(axis=1))[starts]
     one, other = pairs_in_runs(run)
     sizes = counts[one] * counts[other]
@@ -40,7 +40,7 @@ def match_objects(given: Submissions, objects: Objects) -> tuple[IntArray, IntAr
         similarity = objects.similarity(left, right)
         near = similarity > 0
         block, left, right, similarity = block[near], left[near], right[near], similarity[near]
-        # A pair of submissions has a matching of its own: an object is in several, once in each.
+        # Each pair of submissions has its own matching, so an object can be in several matchings, once in each.
         count = len(objects.owner)
         matched = match_best(block, block * count + left, block * count + right, similarity)
         parts.append((left[matched], right[matched], similarity[matched]))
@@ -51,24 +51,24 @@ def match_objects(given: Submissions, objects: Objects) -> tuple[IntArray, IntAr
 
 
 def _portions(sizes: IntArray) -> Iterator[IntArray]:
-    """Yield some blocks after the other, so that their sizes add up to what memory has a place for."""
+    """Yield the blocks in groups, so that the sizes in a group add up to what fits in memory."""
     if len(sizes):
         portion = np.cumsum(sizes) // _PAIRS_AT_ONCE
         yield from np.split(np.arange(len(sizes)), np.flatnonzero(np.diff(portion)) + 1)
 
 
 def match_best(block: IntArray, left: IntArray, right: IntArray, similarity: FloatArray) -> BoolArray:
-    """Tell which pairs of labels belong together, so that the sum of their similarities is the greatest there is.
+    """Return which pairs of labels match, so that the sum of their similarities is as great as possible.
 
-    Each label is in one such pair at most. Most labels overlap with one other label only, or with one far more than
-    with all others: these are found for all blocks at once. The rest goes block by block to SciPy's
-    ``linear_sum_assignment``, which solves the assignment problem exactly (Crouse, On implementing 2D rectangular
-    assignment algorithms, 2016).
+    Each label is in at most one matched pair. Most labels overlap with only one other label, or with one far more than
+    with all others. The function finds these pairs for all blocks at once. For each block with other labels, it calls
+    SciPy's ``linear_sum_assignment``, which solves the assignment problem exactly (Crouse, On implementing 2D
+    rectangular assignment algorithms, 2016).
 
-    :param block: which labels are compared with which: for each pair the number of its block, ascending
-    :param left: for each pair its label of one submission; a label is in one block only
-    :param right: for each pair its label of the other submission
-    :param similarity: of each pair, above 0
+    :param block: number of each pair's block, ascending; only labels of one block are compared
+    :param left: each pair's label of one submission; a label is in one block only
+    :param right: each pair's label of the other submission
+    :param similarity: similarity of each pair, above 0
     """
     matched = np.zeros(len(block), np.bool_)
     left, right = _numbered(left), _numbered(right)
@@ -95,14 +95,14 @@ def _numbered(labels: IntArray) -> IntArray:
 
 
 def _beyond_doubt(left: IntArray, right: IntArray, similarity: FloatArray) -> BoolArray:
-    """Tell which pairs some best assignment has.
+    """Return which pairs are certain: a best assignment exists that has them.
 
-    An assignment without the pair has at most one pair for each of its two labels. If these two are worth no more
-    than the pair together, it can take their place.
+    An assignment without such a pair has at most one other pair for each of its two labels. If the similarities of
+    these two add up to no more than that of the pair, the pair can replace them.
     """
     rivals = _best_other(left, similarity) + _best_other(right, similarity)
     found: BoolArray = similarity >= rivals
-    # Of two such pairs of one label, which are then equal, one is enough.
+    # If a label has two such pairs, they are equal, and one is enough.
     places = np.flatnonzero(found)
     for side in (left, right):
         _, first = np.unique(side[places], return_index=True)
@@ -119,7 +119,7 @@ def _best_other(label: IntArray, similarity: FloatArray) -> FloatArray:
     is_first = np.diff(label[order], prepend=-1) != 0
     starts, run = np.flatnonzero(is_first), np.cumsum(is_first) - 1
     greatest = np.maximum.reduceat(ordered, starts)[run]
-    # Of several that are the greatest each has another such one beside it.
+    # If several similarities are the greatest, the best other one of each is the same value.
     is_greatest = ordered == greatest
     alone = is_greatest & (np.add.reduceat(is_greatest, starts, dtype=np.int64)[run] == 1)
     second = np.maximum.reduceat(np.where(alone, 0.0, ordered), starts)[run]
@@ -132,7 +132,7 @@ def _assign(left: IntArray, right: IntArray, similarity: FloatArray) -> IntArray
     """Return the places of the pairs of the best assignment."""
     from scipy.optimize import linear_sum_assignment
 
-    # The numbers of a block's labels follow each other, but for those that have been matched.
+    # The numbers of a block's labels are consecutive, except for the matched labels.
     row, column = left - left.min(), right - right.min()
     weights = np.zeros((row.max() + 1, column.max() + 1))
     places = np.full(weights.shape, -1)

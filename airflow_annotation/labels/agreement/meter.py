@@ -1,4 +1,4 @@
-"""How far people agree, measured while the batches of a landing stream by."""
+"""Measures how far people agree, batch by batch, during a landing."""
 
 from __future__ import annotations
 
@@ -49,11 +49,12 @@ SUMMARY: Final = pa.schema(
 )
 """How far annotators agree in a field, over all items.
 
-A null ``label`` means all classes, a null ``annotator`` (and ``other``) all pairs of annotators. ``value`` is 0..1 and
-counts every pair of answers, or of objects, once; for a class, it counts the pairs in which at least one chose the
-class. ``alpha`` is Krippendorff's, of all annotators; ``kappa`` is Cohen's, of a pair of them. Both are null for what
-is not answered with classes (alpha: or numbers), and if all answers are the same. ``pairs`` is the number of pairs of
-submissions that were compared, ``count`` the average number of answers or objects on each side of them.
+A null ``label`` means all classes, and a null ``annotator`` and ``other`` mean all pairs of annotators. ``value`` is
+0..1 and counts every pair of answers, or of objects, once. For a class, it counts the pairs where at least one
+annotator chose it. ``alpha`` is Krippendorff's alpha of all annotators; ``kappa`` is Cohen's kappa of a pair of
+annotators. Both are null if all answers are the same, and if the answers are not classes (for alpha: not classes or
+numbers). ``pairs`` is the number of compared pairs of submissions, ``count`` the average number of answers or objects
+on each side of them.
 """
 
 MEASURES: Final[dict[str, str]] = {
@@ -73,38 +74,39 @@ MEASURES: Final[dict[str, str]] = {
     "keypoint": "oks",
     "span": "overlap",
 }
-"""How labels of a type are compared. Relations, messages, and what lands as ``other``, are not."""
+"""The measure for each type of labels. Relations, messages and labels of type ``other`` are not compared."""
 
 _CHOICES: Final = ("match", "jaccard")
 _OBJECTS: Final = ("iou", "line", "oks", "overlap")
 
 
 class AgreementMeter:
-    """Measures how far people agree. Keeps sums, whose number does not grow with the items.
+    """Measures how far people agree. Keeps only sums, whose number does not grow with the items.
 
-    Every measure is symmetric, 1 for two equal submissions, and taken of pairs of submissions. Drafts and skipped
-    submissions are left out. Of each person's submissions of an item, only the last one counts, or the one that is
-    ground truth.
+    Every measure compares pairs of submissions, is symmetric, and is 1 for two equal submissions. Drafts and skipped
+    submissions are left out. Of several submissions of a person for an item, only the ground truth counts, or without
+    one the last submission.
 
-    Answers with classes agree by what they share over what either has (Jaccard 1901): for one class that is 1 or 0. If
-    somebody leaves a question of one class open, that answer is not compared; if somebody chooses none of several
-    classes, that is an empty choice. Numbers and ratings agree by 1 minus their distance, texts by 1 minus their edit
-    distance, rankings by the pairs of entries that are in the same order. Formulas and sources are in the modules
-    ``answers`` and ``chance`` beside this one.
+    The agreement of answers with classes is their intersection over union (Jaccard 1901): 1 or 0 for single classes. If
+    people choose a single class, a missing answer is not compared; if they can choose several, it counts as no class.
+    The agreement of numbers and ratings is 1 minus their distance, that of texts 1 minus their edit distance, and that
+    of rankings the share of the pairs of entries that are in the same order. The modules ``answers`` and ``chance``
+    have the formulas and sources.
 
-    Objects are matched 1:1 with objects of the same class, so that the sum of their similarities is as large as
-    possible. The agreement of two submissions is that sum, divided by the mean of the numbers of their objects: an
-    object that only one has counts as 0. If matched objects overlap by more than half, this is the panoptic quality
-    (Kirillov et al. 2019), which pairs by that threshold instead. The similarity of two objects is intersection over
-    union (boxes, ellipses, polygons, masks, tracks), COCO's OKS (keypoints), the shared part of their stretch (spans of
-    text or time), or the length that runs along each other (polylines). Formulas and sources are in the modules
-    ``overlap`` and ``areas``. If nobody has an object in a field of an item, there is nothing to compare.
+    Objects are matched 1:1 with objects of the same class, so that the sum of their similarities is as great as
+    possible. The agreement of two submissions is that sum divided by the mean number of their objects: an object that
+    only one submission has counts as 0. If all matched objects overlap by more than half, this is the panoptic quality
+    (Kirillov et al. 2019), which pairs by that threshold instead. The similarity of two objects is their intersection
+    over union (boxes, ellipses, polygons, masks, tracks), COCO's OKS (keypoints), the shared part of their stretch
+    (spans of text or time), or the length within a tolerance of each other (polylines). The modules ``overlap`` and
+    ``areas`` have the formulas and sources. If no submission has an object in a field of an item, there is nothing to
+    compare.
 
     :param include_predictions: whether a model counts as an annotator, whose name is its ``model_version``
-    :param spans: for fields of numbers and ratings, the greatest distance that two answers can have: for a rating from
-        1 to 5 it is 4. Without it, that is the sum of both
-    :param keypoint_sigmas: sigmas of all keypoints, or by the class or ``point_index`` of a point; those of COCO's
-        persons are ``pycocotools.cocoeval.Params("keypoints").kpt_oks_sigmas``
+    :param spans: greatest possible distance of two answers, by field of numbers or ratings: 4 for a rating from 1 to 5.
+        Without it, the sum of the absolute values of both answers
+    :param keypoint_sigmas: sigma of all keypoints, or sigmas by the class or ``point_index`` of a point; for COCO's
+        persons they are ``pycocotools.cocoeval.Params("keypoints").kpt_oks_sigmas``
     :raises ValueError: a span or a sigma is not above 0
     """
 
@@ -130,17 +132,17 @@ class AgreementMeter:
         self._tallies: dict[tuple[str, str], Tally] = {}
 
     def add(self, batch: LabelTables) -> pa.RecordBatch:
-        """Compare the submissions of a batch of whole items; return rows of :data:`AGREEMENT`.
+        """Compare the submissions of a batch of whole items, and return rows of :data:`AGREEMENT`.
 
-        :param batch: batch of a landing, with relative coordinates
+        :param batch: of a landing, coordinates relative
         """
         rows = [item_rows(measured) for measured in self.compare(batch)]
         return pa.concat_batches([*rows, pa.RecordBatch.from_pylist([], AGREEMENT)])
 
     def compare(self, batch: LabelTables) -> Iterator[ItemAgreement]:
-        """Compare the submissions of a batch of whole items, one field after the other.
+        """Compare the submissions of a batch of whole items, field by field.
 
-        :param batch: batch of a landing, with relative coordinates
+        :param batch: of a landing, coordinates relative
         """
         given = choose_submissions(batch, include_predictions=self._include_predictions)
         who = self._annotators.of(given.annotators)
@@ -149,7 +151,7 @@ class AgreementMeter:
             yield compare(field, measure, given, who, rows)
 
     def summary(self) -> pa.Table:
-        """Return how far annotators agree in all that was added, rows of :data:`SUMMARY`."""
+        """Return the agreement of annotators in all added batches, rows of :data:`SUMMARY`."""
         rows: list[dict[str, Any]] = []
         for (field, measure), tally in sorted(self._tallies.items()):
             found = tally.rows(self._annotators.names, self._classes.names)
@@ -213,7 +215,7 @@ class AgreementMeter:
             tally.add(one, other, of_class if by_class else np.full(len(of), ALL), total, weight)
             if not by_class:
                 alike[of] = total / weight
-        # Two who have nothing agree, where somebody else of the item has something.
+        # Two submissions without objects agree, if another submission of the item has one.
         items = np.zeros(len(given.items), np.bool_)
         items[given.item[objects.owner]] = True
         pair = np.flatnonzero(items[given.item[given.pairs[0]]])
@@ -244,7 +246,7 @@ class AgreementMeter:
 
 
 class _Numbers:
-    """Numbers of things, in the order in which they come."""
+    """Gives each name a number, from 0 in the order in which names come."""
 
     def __init__(self, names: Iterable[Any] = ()) -> None:
         self.names: list[Any] = [*names]
@@ -261,10 +263,10 @@ class _Numbers:
 
 
 class AgreementReport(NamedTuple):
-    """How far people agree.
+    """Agreement of people.
 
-    :param items: results for each item and field, see :data:`AGREEMENT`
-    :param summary: results for each field, class and pair of annotators, see :data:`SUMMARY`
+    :param items: agreement in each item and field, see :data:`AGREEMENT`
+    :param summary: agreement in each field, by class and pair of annotators, see :data:`SUMMARY`
     """
 
     items: pa.Table
@@ -278,13 +280,13 @@ def measure_agreement(
     spans: Mapping[str, float] | None = None,
     keypoint_sigmas: float | Mapping[str, float] = DEFAULT_SIGMA,
 ) -> AgreementReport:
-    """Measure how far people agree in a landing; see :class:`AgreementMeter`, which does so without holding the rows.
+    """Measure how far people agree in a landing. :class:`AgreementMeter` does this without all rows in memory.
 
-    :param tables: the tables ``items``, ``annotations`` and ``labels`` by name, as ``read_dataset`` returns them, or
-        batches of whole items; coordinates relative
+    :param tables: tables ``items``, ``annotations`` and ``labels`` by name, as ``read_dataset`` returns them, or
+        batches of whole items; with relative coordinates
     :param include_predictions: whether a model counts as an annotator
-    :param spans: for fields of numbers, the greatest distance that two answers can have
-    :param keypoint_sigmas: sigmas of all keypoints, or by the class or ``point_index`` of a point
+    :param spans: greatest possible distance of two answers, by field of numbers or ratings
+    :param keypoint_sigmas: sigma of all keypoints, or sigmas by the class or ``point_index`` of a point
     """
     meter = AgreementMeter(include_predictions=include_predictions, spans=spans, keypoint_sigmas=keypoint_sigmas)
     batches = [_whole(tables)] if isinstance(tables, Mapping) else tables
@@ -293,7 +295,7 @@ def measure_agreement(
 
 
 def _pairs_of_objects(given: Submissions, owner: IntArray) -> tuple[IntArray, IntArray]:
-    """Return all pairs that the submission of each object is in, and for each of these the object."""
+    """Return all pairs of submissions that each object's submission is in, and for each pair the object."""
     item = given.item[owner]
     others = given.counts[item] - 1
     which = np.repeat(np.arange(len(owner)), others)
@@ -304,10 +306,10 @@ def _pairs_of_objects(given: Submissions, owner: IntArray) -> tuple[IntArray, In
 
 
 def rating_spans(label_schema: LabelSchema, field_mapping: Mapping[str, str] | None = None) -> dict[str, float]:
-    """Return the greatest distance that two ratings can have, by field.
+    """Return the greatest possible distance of two ratings, by field.
 
-    :param label_schema: schema that says how many steps a rating has
-    :param field_mapping: new names of its fields; for merged fields the greatest distance counts
+    :param label_schema: label schema, with the best rating of each field
+    :param field_mapping: new names of its fields; of merged fields, the greatest distance counts
     """
     mapping, spans = field_mapping or {}, dict[str, float]()
     for name, field in label_schema.fields.items():
@@ -318,7 +320,7 @@ def rating_spans(label_schema: LabelSchema, field_mapping: Mapping[str, str] | N
 
 
 def rows_by_measure(labels: pa.RecordBatch) -> Iterator[tuple[str, str, IntArray]]:
-    """Yield each field, a measure that its labels are compared by, and the rows of these labels.
+    """Yield each field, a measure for its labels, and the rows of the labels with this measure.
 
     :param labels: rows of the ``labels`` table
     """
@@ -336,7 +338,7 @@ def rows_by_measure(labels: pa.RecordBatch) -> Iterator[tuple[str, str, IntArray
 
 
 def _measures(labels: pa.RecordBatch) -> pa.Array:
-    """Return how each label is compared, null where it is not."""
+    """Return the measure for each label, null if it is not compared."""
     types = labels.column("type")
     measures = pc.take(
         pa.array(MEASURES.values(), pa.string()), pc.index_in(types, value_set=pa.array(MEASURES, pa.string()))
@@ -353,9 +355,9 @@ def _measures(labels: pa.RecordBatch) -> pa.Array:
             continue
         lacks = pc.and_(pc.is_null(labels.column(needed)), pc.is_in(types, value_set=pa.array(of_it)))
         measures = pc.if_else(lacks, None, measures)
-    # What nobody has filled in is no answer, and what is said about an object is no answer about the item.
+    # An empty number is no answer, and a label about an object is no answer about the item.
     empty = pc.and_(pc.equal(measures, "distance"), pc.is_null(labels.column("number")))
-    # The buckets of a ranking have it for a parent.
+    # The parent of a ranking's buckets is the ranking.
     by_itself = pa.array([*_OBJECTS, MEASURES["ranking"]])
     about = pc.and_(pc.is_valid(labels.column("parent_label_id")), pc.invert(pc.is_in(measures, value_set=by_itself)))
     return pc.if_else(pc.or_(pc.fill_null(empty, False), about), None, measures)

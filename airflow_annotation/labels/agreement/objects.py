@@ -1,4 +1,4 @@
-"""The objects of submissions: what is drawn, marked or shown, whatever it is drawn as."""
+"""The objects of submissions: drawn shapes, marked spans and tracks, of any type."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from airflow_annotation.labels.arrays import FloatArray, IntArray
 from airflow_annotation.labels.media import label_sizes
 
 UNKNOWN_SIDE: Final = 1024
-"""Pixels that a side of an image counts as where its size is not known."""
+"""Length in pixels of each side of an image whose size is not known."""
 
 DEFAULT_SIGMA: Final = 0.05
-"""A keypoint's sigma where none is given. COCO's are from 0.025 (eyes) to 0.107 (hips)."""
+"""Default sigma of a keypoint. COCO's sigmas are from 0.025 (eyes) to 0.107 (hips)."""
 
 LONE_POINT_AREA: Final = 0.01
-"""The area of a point that belongs to no object, in parts of its image's."""
+"""Area of a keypoint object without a box and without an extent, such as a lone point, relative to the image's."""
 
 LINE_TOLERANCE: Final = 0.01
-"""How far two lines may be apart and be the same, in parts of the image's diagonal."""
+"""Greatest distance at which two lines count as the same, relative to the image's diagonal."""
 
 NO_CLASS: Final = 0
-"""The number of no class."""
+"""Class number of objects without a class."""
 
 INTERVALS: Final = (("span_start", "span_end", 0), ("time", "time_end", 0), ("frame", "frame_end", 1))
-"""Columns of spans: where one begins and ends, and how far beyond that its last part goes."""
+"""Columns of spans: begin, end, and how far the span reaches beyond the value of the end column."""
 
 _COLUMNS: Final = (
     *("item_id", "label_id", "parent_label_id", "target", "type", "label", "bbox", "rotation", "points"),
     *("point_index", "mask_size", "mask_counts", "track_id", "frame", "frame_end", "tool_frame", "attributes"),
     *("time", "time_end", "span_start", "span_end"),
 )
-"""What is read of objects."""
+"""The columns of objects that are read."""
 
 PARAGRAPH: Final = 1 << 24
-"""Characters that a paragraph of a dialogue counts as: more than any has, since each one's are counted from 0."""
+"""Offset between paragraphs of a dialogue, in characters: longer than any paragraph, whose characters count from 0."""
 
 Similarity = Callable[[IntArray, IntArray], FloatArray]
 
@@ -50,12 +50,12 @@ Similarity = Callable[[IntArray, IntArray], FloatArray]
 class Objects(NamedTuple):
     """Objects that are compared with each other.
 
-    :param owner: for each object its submission
-    :param place: for each object a number for its image, page or frame: only objects of one place are compared
-    :param label: for each object the number of its class
-    :param similarity: returns how alike the objects of each pair are, 0..1
-    :param starts: for each object its first row in ``rows``, and how many rows there are
-    :param rows: for each row its place in the table ``labels``
+    :param owner: submission of each object
+    :param place: number of each object's image, page or frame; only objects of one place are compared
+    :param label: number of each object's class
+    :param similarity: function that returns the similarity of the objects of each pair, 0..1
+    :param starts: first row of each object in ``rows``, and at the end the number of rows
+    :param rows: row numbers in the table ``labels``
     """
 
     owner: IntArray
@@ -69,19 +69,19 @@ class Objects(NamedTuple):
 def find_objects(
     given: Submissions, rows: IntArray, label: IntArray, measure: str, sigmas: float | Mapping[str, float]
 ) -> Objects:
-    """Return the objects that rows are of.
+    """Return the objects that rows belong to.
 
-    A polygon with a parent is a part of it, points with a parent are one object, and so are the rows of a track, and
-    in semantic masks all pixels of a class.
+    A polygon with a parent is a part of it. The points of one parent are one object, and so are the rows of a track. In
+    semantic masks, all pixels of a class are one object.
 
     :param given: the submissions, with the rows
-    :param rows: places of labels of one field and one measure
-    :param label: for each of them the number of its class
+    :param rows: row numbers of labels of one field and one measure
+    :param label: number of each row's class
     :param measure: ``iou``, ``overlap``, ``oks`` or ``line``
-    :param sigmas: of keypoints, or for each name of a point its own
+    :param sigmas: sigma of all keypoints, or sigmas by the name of a point
     """
     table = given.labels.select(_COLUMNS)
-    is_all = np.array_equal(rows, np.arange(len(table)))  # not only as many: they may be in another order
+    is_all = np.array_equal(rows, np.arange(len(table)))  # equal counts are not enough: the order may differ
     table = _with_frames(table if is_all else table.take(pa.array(rows)))
     owner = given.owner[rows]
     place = _codes(table.column("target")) << 32
@@ -101,7 +101,7 @@ def find_objects(
     else:
         place += np.where(pc.is_valid(table.column("track_id")).to_numpy(zero_copy_only=False), 0, frame)
     place += frame if measure == "oks" else 0
-    key = _codes(_keys(table, measure), in_order=True)  # what is as good as another does not depend on other items
+    key = _codes(_keys(table, measure), in_order=True)  # so that ties do not depend on other items
     by_class = label * pc.equal(table.column("type"), "segmentation").to_numpy(zero_copy_only=False)
     order = np.lexsort((frame, by_class, key, place, owner))
     changes = np.zeros(len(order), np.bool_)
@@ -118,32 +118,32 @@ def find_objects(
 
 
 def _with_frames(table: pa.RecordBatch) -> pa.RecordBatch:
-    """Number frames as the tool does where those of the file are not known, since its rate is not."""
+    """Take the tool's frame numbers if those of the file are not known, since its frame rate is not known."""
     frames = pc.coalesce(table.column("frame"), table.column("tool_frame"))
     return table.set_column(table.schema.get_field_index("frame"), table.schema.field("frame"), frames)
 
 
 def is_interval(table: pa.RecordBatch) -> pa.Array:
-    """Tell which labels are about a stretch of the text, the sound or the video, and not drawn."""
+    """Return which labels are about a stretch of the text, the sound or the video, and not drawn."""
     known = [pc.is_valid(table.column(end)) for _, end, _ in INTERVALS]
     return pc.or_(pc.or_(*known[:2]), known[2])
 
 
 def _is_simple(table: pa.RecordBatch) -> bool:
-    """Tell whether each row is an object of its own."""
+    """Return whether each row is an object of its own."""
     untracked = table.column("track_id").null_count == len(table)
     return untracked and bool(pc.all(pc.equal(table.column("type"), "detection")).as_py())
 
 
 def _codes(column: pa.Array, *, in_order: bool = False) -> IntArray:
-    """Number the values of a column: from 0 as they come, or in their own order."""
+    """Return a number for each value of a column: in the order in which values come, or in sorted order."""
     encoded = column.dictionary_encode("encode")
     codes: IntArray = encoded.indices.to_numpy().astype(np.int64)
     return pc.rank(encoded.dictionary).to_numpy().astype(np.int64)[codes] if in_order else codes
 
 
 def _keys(table: pa.RecordBatch, measure: str) -> pa.Array:
-    """Return what names the object of each row, within its submission and place."""
+    """Return a name of each row's object, which is unique within its submission and place."""
     own, parent = table.column("label_id"), table.column("parent_label_id")
     if measure == "oks":
         return pc.coalesce(parent, own)
@@ -155,7 +155,7 @@ def _keys(table: pa.RecordBatch, measure: str) -> pa.Array:
 
 
 def image_sizes(table: pa.RecordBatch, given: Submissions) -> FloatArray:
-    """Return for each row the width and height of its image in pixels."""
+    """Return the width and height of each row's image in pixels."""
     sides = label_sizes(table, given.items)
     return np.column_stack([pc.fill_null(side, UNKNOWN_SIDE).to_numpy().astype(np.float64) for side in sides])
 
@@ -178,9 +178,9 @@ def _of_intervals(table: pa.RecordBatch) -> Similarity:
 
 
 def paragraphs_of(attributes: str | None) -> tuple[int, int]:
-    """Return the paragraphs of a dialogue in which a span begins and ends, 0 where it is in none.
+    """Return the paragraphs of a dialogue in which a span begins and ends; (0, 0) if the span is in none.
 
-    :param attributes: of the span, as the ``labels`` table has them: HTML has XPaths there
+    :param attributes: attributes of the span, as in the ``labels`` table; in HTML they contain XPaths
     """
     found: Mapping[str, Any] = json.loads(attributes) if attributes else {}
     ends = found.get("start"), found.get("end")
@@ -236,7 +236,7 @@ def _of_keypoints(
 def _box_areas(
     table: pa.RecordBatch, first: IntArray, owner: IntArray, given: Submissions, sizes: FloatArray
 ) -> FloatArray:
-    """Return the areas in pixels of the boxes that objects of points belong to, NaN where they belong to none."""
+    """Return the areas in square pixels of the parent boxes of keypoint objects, NaN for objects without one."""
     parents = table.column("parent_label_id").take(pa.array(first))
     areas = np.full(len(first), np.nan)
     if parents.null_count == len(parents):

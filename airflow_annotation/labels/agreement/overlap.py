@@ -1,4 +1,4 @@
-"""How alike two shapes are, 0..1, for many pairs of shapes at once."""
+"""Similarity of two shapes, 0..1, for many pairs of shapes at once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from airflow_annotation.labels.arrays import FloatArray, IntArray
 _PAIRS_AT_ONCE: Final = 1 << 14
 
 LINE_SAMPLES: Final = 64
-"""Points of a line that are looked at."""
+"""Number of points of a line that are compared."""
 
 
 def box_iou(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Return the intersection over the union of upright boxes, 1 for two that are one and the same point.
+    """Return the intersection over the union of upright boxes, 1 for two boxes that are the same point.
 
-    That of Jaccard (1901), as PASCAL VOC uses it for boxes (Everingham et al. 2010), and COCO after it. Boxes are
-    taken as the areas that they cover, so that ``pycocotools.mask.iou`` gives the same.
+    This is the measure of Jaccard (1901), which PASCAL VOC (Everingham et al. 2010) and later COCO use for boxes. A box
+    counts as the area that it covers, so ``pycocotools.mask.iou`` gives the same result.
 
     :param left: array of shape (pairs, 4): x, y, width, height
     :param right: the other box of each pair
@@ -38,7 +38,7 @@ def box_iou(left: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def interval_iou(left: FloatArray, right: FloatArray) -> FloatArray:
-    """Return the shared length of intervals over the length that either covers, 1 for two equal points.
+    """Return the intersection over the union of intervals, 1 for two equal points.
 
     :param left: array of shape (pairs, 2): start and end, the end not included
     :param right: the other interval of each pair
@@ -52,10 +52,10 @@ def interval_iou(left: FloatArray, right: FloatArray) -> FloatArray:
 def quad_iou(left: FloatArray, right: FloatArray) -> FloatArray:
     """Return the intersection over the union of convex quadrilaterals, such as rotated boxes; exact.
 
-    Each one is cut along the four sides of the other (Sutherland and Hodgman 1974). What is cut off is laid onto the
-    side, where it has no area, so that all pairs keep the same number of corners.
+    Each one is cut along the four sides of the other (Sutherland and Hodgman 1974). Cut-off parts are moved onto the
+    side, where they have no area, so that all pairs keep the same number of corners.
 
-    :param left: array of shape (pairs, 4, 2): corners, in an order in which x to the right and y down is clockwise
+    :param left: array of shape (pairs, 4, 2): corners, clockwise if x points to the right and y down
     :param right: the other quadrilateral of each pair
     """
     parts = [
@@ -66,7 +66,7 @@ def quad_iou(left: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _quad_iou(left: FloatArray, right: FloatArray) -> FloatArray:
-    # Around a corner of their own, so that the digits are there where the shapes are.
+    # Coordinates are relative to a corner of the pair, so that no digits are lost far from the origin.
     origin = left[:, :1]
     left, right = left - origin, right - origin
     shared = left
@@ -81,7 +81,7 @@ def _quad_iou(left: FloatArray, right: FloatArray) -> FloatArray:
 
 
 def _cut(corners: FloatArray, start: FloatArray, end: FloatArray) -> FloatArray:
-    """Lay what is left of the line from start to end, seen along it with y down, onto the line."""
+    """Move everything to the left of the line from start to end (with y down) onto the line."""
     along = end - start
     length = np.maximum((along**2).sum(axis=1), np.finfo(np.float64).tiny)[:, None]
     offset = corners - start[:, None]
@@ -107,17 +107,18 @@ def keypoint_similarity(  # noqa: PLR0917 - arrays that belong together
 ) -> FloatArray:
     """Return COCO's object keypoint similarity (OKS) of objects: the mean of exp(-d² / 2 s² k²) over their points.
 
-    d is the distance of the two points of a name, s² the area of the object and k twice the point's sigma, as in
-    ``pycocotools.cocoeval`` (Ronchi and Perona 2017). COCO has a true object to measure, and counts its points. Here
-    none of the two is the true one: s² is the mean of both areas, and a point that only one of them has counts as 0.
+    d is the distance of the two points with one name, s² the area of the object and k twice the point's sigma, as in
+    ``pycocotools.cocoeval`` (Ronchi and Perona 2017). In COCO, one of the two objects is the true one, and its points
+    count. Here neither object is the true one: s² is the mean of both areas, and a point that only one object has
+    counts as 0.
 
     :param points: array of shape (points, 2): x and y in pixels, in the order of ``key``
-    :param key: for each point its object times ``names`` plus its name, ascending
-    :param names: how many names there are
-    :param k: for each point twice its sigma
-    :param area: for each object its area in square pixels
-    :param left: for each pair an object
-    :param right: for each pair the other one
+    :param key: each point's object times ``names`` plus its name, ascending
+    :param names: number of names
+    :param k: twice the sigma of each point
+    :param area: area of each object in square pixels
+    :param left: one object of each pair
+    :param right: the other object of each pair
     """
     counts = np.bincount(key // names, minlength=len(area))
     spread = np.maximum(area[left] + area[right], np.finfo(np.float64).tiny)
@@ -135,14 +136,14 @@ def keypoint_similarity(  # noqa: PLR0917 - arrays that belong together
 
 
 def line_overlap(left: FloatArray, right: FloatArray, tolerance: float) -> float:
-    """Return how much of two lines runs within a tolerance of each other: the F1 of completeness and correctness.
+    """Return the share of two lines within a tolerance of each other: the F1 of completeness and correctness.
 
-    These are the shares of each line's length that are in the buffer around the other (Wiedemann et al., Empirical
-    evaluation of automatically extracted road axes, 1998), taken at :data:`LINE_SAMPLES` points of each.
+    These are the shares of each line's length in the buffer around the other line (Wiedemann et al., Empirical
+    evaluation of automatically extracted road axes, 1998), measured at :data:`LINE_SAMPLES` points of each line.
 
-    :param left: corners, array of shape (corners, 2)
-    :param right: those of the other line
-    :param tolerance: in the same unit
+    :param left: corners of one line, array of shape (corners, 2)
+    :param right: corners of the other line
+    :param tolerance: greatest distance, in the same unit
     """
     first, second = _along(left), _along(right)
     shares = [np.mean(_distance(points, corners) <= tolerance) for points, corners in ((first, right), (second, left))]
@@ -150,14 +151,14 @@ def line_overlap(left: FloatArray, right: FloatArray, tolerance: float) -> float
 
 
 def _along(corners: FloatArray) -> FloatArray:
-    """Return points of a line that are equally far from each other."""
+    """Return points of a line at equal distances."""
     way = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(corners, axis=0).T))])
     at = np.linspace(0, way[-1], LINE_SAMPLES)
     return np.column_stack([np.interp(at, way, corners[:, axis]) for axis in (0, 1)])
 
 
 def _distance(points: FloatArray, corners: FloatArray) -> FloatArray:
-    """Return how far points are from a line."""
+    """Return the distances of points from a line."""
     if len(corners) == 1:
         alone: FloatArray = np.hypot(*(points - corners).T)
         return alone
@@ -170,15 +171,16 @@ def _distance(points: FloatArray, corners: FloatArray) -> FloatArray:
 
 
 def boxes_at(frames: IntArray, boxes: FloatArray, until: IntArray, at: IntArray) -> FloatArray:
-    """Return the boxes of a track at some frames, NaN where it is not shown.
+    """Return the boxes of a track at some frames, NaN if it is not shown.
 
-    Boxes move in straight lines between the frames that have one, as both tools draw them, and hold where the object
-    disappears before the next one.
+    Boxes move in straight lines between the frames that have one, as both tools draw them. If the object disappears
+    before the next box, the box stays in place.
 
-    :param frames: that have a box, ascending
+    :param frames: frames that have a box, ascending
     :param boxes: array of shape (frames, 4)
-    :param until: the last frame in which each box is shown, from its own on; beyond the next box, that one holds
-    :param at: the frames to look at
+    :param until: last frame in which each box is shown, which begins with its own frame; from the next box on, that box
+        counts
+    :param at: the wanted frames
     """
     holds = until + 1 < np.append(frames[1:], np.iinfo(np.int64).max)
     known = np.concatenate([frames, until[holds]])

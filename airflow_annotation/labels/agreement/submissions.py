@@ -1,4 +1,4 @@
-"""The submissions of a batch that are compared, and the pairs of them."""
+"""The submissions of a batch to compare, and their pairs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from airflow_annotation.labels.tables import NOT_SUBMITTED, LabelTables
 
 
 class Submissions(msgspec.Struct, frozen=True, dict=True):
-    """Submissions in the order of their items, and those of an item in the order of their annotators' names.
+    """Submissions in the order of their items, within an item in the order of their annotators' names.
 
-    :param items: of the batch, rows of the ``items`` table
+    :param items: items of the batch, rows of the ``items`` table
     :param annotations: the submissions, rows of the ``annotations`` table
     :param labels: their labels, rows of the ``labels`` table
-    :param item: for each submission, the row of its item; ascending
-    :param owner: for each label, the place of its submission
+    :param item: row of each submission's item, ascending
+    :param owner: number of each label's submission
     """
 
     items: pa.RecordBatch
@@ -31,27 +31,27 @@ class Submissions(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def annotators(self) -> list[str | None]:
-        """Who made each submission: for a prediction its model version, None where that is not known."""
+        """The annotator of each submission: for a prediction its model version, None if not known."""
         names: list[str | None] = _annotators(self.annotations).to_pylist()
         return names
 
     @cached_property
     def counts(self) -> IntArray:
-        """How many submissions each item has."""
+        """The number of submissions of each item."""
         return np.bincount(self.item, minlength=len(self.items)).astype(np.int64)
 
     @cached_property
     def firsts(self) -> IntArray:
-        """The place of each item's first submission."""
+        """The number of each item's first submission."""
         return np.cumsum(self.counts) - self.counts
 
     @cached_property
     def pairs(self) -> tuple[IntArray, IntArray]:
-        """All pairs of submissions of one item, the earlier one left."""
+        """All pairs of submissions of one item, with the earlier one on the left."""
         return pairs_in_runs(self.item)
 
     def pair_of(self, left: IntArray, right: IntArray) -> IntArray:
-        """Return the places of pairs.
+        """Return the numbers of pairs in ``pairs``.
 
         :param left: submissions
         :param right: later submissions of the same items
@@ -62,13 +62,13 @@ class Submissions(msgspec.Struct, frozen=True, dict=True):
 
 
 def choose_submissions(batch: LabelTables, *, include_predictions: bool = False) -> Submissions:
-    """Return the submissions of a batch that are compared.
+    """Return the submissions of a batch to compare.
 
-    Skipped ones and drafts are not. Of several by one annotator for one item, it is the one that is marked as ground
-    truth, else the last one.
+    Skipped submissions and drafts are left out. Of several submissions of one annotator for one item, the one that is
+    marked as ground truth counts, otherwise the last one.
 
     :param batch: whole items
-    :param include_predictions: whether a model counts as an annotator, known by its ``model_version``
+    :param include_predictions: whether a model counts as an annotator, whose name is its ``model_version``
     """
     rows = batch.annotations
     taken = pc.invert(pc.is_in(rows.column("status"), value_set=pa.array(NOT_SUBMITTED)))
@@ -79,7 +79,7 @@ def choose_submissions(batch: LabelTables, *, include_predictions: bool = False)
     rows, item = rows.filter(pc.is_valid(item)), item.drop_null().to_numpy().astype(np.int64)
     by_model = pc.equal(rows.column("origin"), "prediction")
     names = _annotators(rows)
-    # People come before models, and those without a name last: each of these is somebody else.
+    # People come before models, and annotators without a name last: each of these counts as another annotator.
     name = _ranks(names, "dense") + by_model.to_numpy(zero_copy_only=False) * (len(rows) + 1)
     nameless = names.is_null().to_numpy(zero_copy_only=False)
     place = _ranks(rows.column("annotation_id"), "first")
@@ -108,21 +108,21 @@ def _annotators(annotations: pa.RecordBatch) -> pa.Array:
 
 
 def changed_at(annotations: pa.RecordBatch) -> IntArray:
-    """Return when each submission was changed last, in microseconds since 1970; 0 where that is not known."""
+    """Return the time of each submission's last change, in microseconds since 1970; 0 if not known."""
     times = pc.coalesce(annotations.column("updated_at"), annotations.column("created_at")).cast(pa.int64())
     changed: IntArray = pc.fill_null(times, 0).to_numpy()
     return changed
 
 
 def _filtered(rows: pa.RecordBatch, taken: pa.Array) -> pa.RecordBatch:
-    """Return some rows; all of them as they are, since each has many columns."""
+    """Return some rows. If these are all, do not copy them, since they have many columns."""
     return rows if pc.all(taken, min_count=0).as_py() else rows.filter(taken)
 
 
 def pairs_in_runs(run: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the places of all pairs of elements with the same value, the earlier one left.
+    """Return the places of all pairs of elements with the same value, with the earlier one on the left.
 
-    :param run: ascending
+    :param run: values, ascending
     """
     ends = np.searchsorted(run, run, side="right")
     places = np.arange(len(run))
@@ -132,7 +132,7 @@ def pairs_in_runs(run: IntArray) -> tuple[IntArray, IntArray]:
 
 
 def count_within(counts: IntArray) -> IntArray:
-    """Return 0, 1, 2, … for each count, one after the other."""
+    """Return the numbers 0, 1, … below each count, one count after the other."""
     total = int(counts.sum())
     return np.arange(total) - np.repeat(np.cumsum(counts) - counts, counts)
 

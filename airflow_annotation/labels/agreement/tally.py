@@ -1,4 +1,4 @@
-"""What is kept of a field while items stream by: sums and counts, for each pair of annotators and each class."""
+"""Sums and counts of a field, for each pair of annotators and each class, which grow batch by batch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from airflow_annotation.labels.agreement.submissions import pairs_in_runs
 from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
 
 ALL: Final = -1
-"""Instead of an annotator or a class: all of them."""
+"""The number that stands for all annotators or all classes."""
 
 Row = dict[str, Any]
 Pair = tuple[int, int]
@@ -36,13 +36,13 @@ class Tally:
         self._sums: defaultdict[tuple[int, int, int], FloatArray] = defaultdict(lambda: np.zeros(3))
 
     def add(self, left: IntArray, right: IntArray, label: IntArray, similarity: FloatArray, weight: FloatArray) -> None:
-        """Count what was compared.
+        """Add compared pairs of submissions.
 
-        :param left: of each pair of submissions the number of one annotator
-        :param right: that of the other, whose name comes later
-        :param label: the number of the class that was compared, :data:`ALL` for all of them
-        :param similarity: the sum of the similarities
-        :param weight: how many were summed up
+        :param left: number of one annotator of each pair of submissions
+        :param right: number of the other annotator, whose name comes later
+        :param label: number of the compared class, :data:`ALL` for all classes
+        :param similarity: sum of the similarities
+        :param weight: number of summed similarities
         """
         groups, at = np.unique(np.column_stack([left, right, label]), axis=0, return_inverse=True)
         columns = (similarity, weight, np.ones(len(left)))
@@ -51,14 +51,14 @@ class Tally:
             self._sums[one, other, of] += total
 
     def compare(self, left: IntArray, right: IntArray, compared: Compared) -> None:
-        """Count answers that were compared: each pair of them has the weight 1."""
+        """Add compared answers; each pair has the weight 1."""
         self.add(left, right, np.full(len(left), ALL), compared.similarity, np.ones(len(left)))
 
     def rows(self, names: list[str | None], classes: list[str | None]) -> Iterator[Row]:
         """Yield what was counted: of all annotators and of each pair, of all classes and of each.
 
-        :param names: the annotators by number. Pairs with somebody who has no name are counted among all only
-        :param classes: the classes by number. What has no class is counted among all only
+        :param names: names of annotators by number. A pair with an annotator without a name counts only in the total
+        :param classes: classes by number. Objects without a class count only in the total
         """
         totals: defaultdict[tuple[int, int, int], FloatArray] = defaultdict(lambda: np.zeros(3))
         for (left, right, label), sums in sorted(self._sums.items()):
@@ -80,7 +80,7 @@ class Tally:
             }
 
     def alpha(self) -> float | None:
-        """Return Krippendorff's alpha, None where it is not defined."""
+        """Return Krippendorff's alpha, None if it is not defined."""
         return None
 
 
@@ -93,12 +93,12 @@ class NumberTally(Tally):
         self._count = self._sum = self._squares = self._observed = 0.0
 
     def add_units(self, units: Units) -> None:
-        """Count numbers, all of a unit at once."""
+        """Add numbers. All numbers of a unit must come together."""
         left, right, share, paired = _pairs_of_units(units)
         if not len(left):
             return
         if self._zero is None:
-            self._zero = float(units.values[left[0]])  # the digits are where the numbers differ
+            self._zero = float(units.values[left[0]])  # relative to a value, so that no digits are lost
         values = units.values[paired] - self._zero
         self._observed += float((2 * share * (units.values[left] - units.values[right]) ** 2).sum())
         self._count += len(values)
@@ -112,9 +112,9 @@ class NumberTally(Tally):
 
 
 class CountTally(Tally):
-    """Sums of a field whose answers are few, and how often each was given together with each.
+    """Sums of a field with few different answers, and how often each pair of answers was given together.
 
-    :param values: the answers by number; there will be more while they come
+    :param values: answers by number; the list grows with new answers
     """
 
     def __init__(self, values: list[Any]) -> None:
@@ -123,7 +123,7 @@ class CountTally(Tally):
         self._coincidences: Counter[Pair] = Counter()
 
     def add_units(self, units: Units) -> None:
-        """Count answers by their numbers, all of a unit at once."""
+        """Add answers by their numbers. All answers of a unit must come together."""
         left, right, share, _ = _pairs_of_units(units)
         pairs, at = np.unique(np.column_stack([units.values[left], units.values[right]]), axis=0, return_inverse=True)
         for (one, other), times in zip(pairs.tolist(), np.bincount(at.ravel(), share, len(pairs)), strict=True):
@@ -132,7 +132,7 @@ class CountTally(Tally):
 
     @property
     def coincidences(self) -> Crosses:
-        """How often each answer was given together with each."""
+        """How often each pair of answers was given together."""
         return Crosses.of(self._coincidences)
 
 
@@ -149,7 +149,7 @@ class RatingTally(CountTally):
 
 
 class ChoiceTally(CountTally):
-    """Counts of a field of classes: of each pair of annotators, what one chose where the other chose what."""
+    """Counts of a field of classes: for each pair of annotators, how often they chose which pair of answers."""
 
     values: list[Answer]
 
@@ -158,7 +158,7 @@ class ChoiceTally(CountTally):
         self._confusions: defaultdict[Pair, Counter[Pair]] = defaultdict(Counter)
 
     def compare(self, left: IntArray, right: IntArray, compared: Compared) -> None:
-        """Count answers that were compared."""
+        """Add compared answers."""
         super().compare(left, right, compared)
         both = np.column_stack([left, right, *compared.values])
         groups, times = np.unique(both, axis=0, return_counts=True)
@@ -166,7 +166,7 @@ class ChoiceTally(CountTally):
             self._confusions[one, other][first, second] += count
 
     def alpha(self) -> float | None:
-        """Return Krippendorff's alpha; sets of classes are as far from each other as their Jaccard distance says."""
+        """Return Krippendorff's alpha with the Jaccard distance between sets of classes."""
         found = self.coincidences
         return alpha_of_coincidences(found, found.totals(len(self.values)), jaccard_distance(self.values))
 
@@ -184,7 +184,7 @@ class ChoiceTally(CountTally):
         return kappa(float(times[one == other].sum()), float(said[0] @ said[1]), float(times.sum()))
 
     def _class_rows(self, names: list[str | None]) -> Iterator[Row]:
-        """Yield how far each class was chosen by both where one of them chose it (Cicchetti and Feinstein 1990)."""
+        """Yield each class's agreement, over the pairs where at least one chose it (Cicchetti and Feinstein 1990)."""
         classes, has = chosen_classes(self.values)
         total = np.zeros((2, len(classes)))
         for left, right in sorted(self._confusions):
@@ -212,19 +212,19 @@ class ChoiceTally(CountTally):
 
 
 def _class_row(name: str, both: float, chosen: float) -> Row:
-    """Return what is said of a class.
+    """Return the row of a class.
 
-    :param name: the class
-    :param both: how often both chose it
-    :param chosen: how often one of both did, counting twice where both did
+    :param name: name of the class
+    :param both: number of times that both chose it
+    :param chosen: number of times that one of both chose it, where both count twice
     """
     return {"label": name, "value": float(2 * both / chosen), "pairs": int(chosen - both), "count": float(chosen / 2)}
 
 
 def _pairs_of_units(units: Units) -> tuple[IntArray, IntArray, FloatArray, BoolArray]:
-    """Return the pairs of answers in each unit, the share of each pair, and which answers are in a pair.
+    """Return the pairs of answers in each unit, the weight of each pair, and which answers are in a pair.
 
-    Krippendorff counts each answer that there is another one to once, however many others there are.
+    In Krippendorff's alpha, each answer counts once if its unit has other answers, however many these are.
     """
     left, right = pairs_in_runs(units.unit)
     of_unit = np.bincount(units.unit)[units.unit] if len(units.unit) else units.unit
