@@ -58,9 +58,9 @@ class AnnotationHook(BaseHook, Progress, Queue, Storages, LabelsOut):
     Use :meth:`for_connection` to get the hook of the tool that a connection names.
 
     Every method raises :class:`~airflow_annotation.exceptions.AnnotationArgumentError` when labels or a label schema
-    are not as they must be, :class:`~airflow_annotation.exceptions.AnnotationConnectionError` when the tool cannot be
-    reached or refuses the key, :class:`~airflow_annotation.exceptions.AnnotationProjectNotFoundError` when there is no
-    such project, and :class:`~airflow_annotation.exceptions.AnnotationRequestError` when the tool refuses a request.
+    are invalid, :class:`~airflow_annotation.exceptions.AnnotationConnectionError` when the tool cannot be reached or
+    refuses the key, :class:`~airflow_annotation.exceptions.AnnotationProjectNotFoundError` when there is no such
+    project, and :class:`~airflow_annotation.exceptions.AnnotationRequestError` when the tool refuses a request.
     """
 
     attempts: int = 5

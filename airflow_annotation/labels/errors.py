@@ -1,4 +1,4 @@
-"""What can be wrong with labels and label schemas; hooks and tasks turn it into an ``AnnotationError``."""
+"""Errors of labels and label schemas; hooks and tasks turn them into an ``AnnotationError``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 
 class LabelError(ValueError):
-    """Labels, or a label schema, are not as they must be."""
+    """Labels, or a label schema, are invalid."""
 
 
 class LabelSchemaError(LabelError):
-    """A label schema says something that cannot be labeled; the message names the field."""
+    """A label schema asks for something that cannot be labeled; the message names the field."""
 
 
 class LabelRowError(LabelError):
-    """A row does not say what a label needs; the message names the row's field and column."""
+    """A row lacks something that a label needs; the message names the row's field and column."""
 
 
 class UnwritableLabelError(LabelError):
@@ -23,6 +23,6 @@ class UnwritableLabelError(LabelError):
 
 
 def suggestion(word: object, known: Iterable[str]) -> str:
-    """Return what to add to an error about a word that is not known: the one that is most like it, or nothing."""
+    """Return what to add to an error about an unknown word: the most similar known word, or nothing."""
     close = difflib.get_close_matches(str(word), [*known], n=1)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,6 +1,6 @@
-"""The types of labels: what each one is, said once. What other modules know about types is derived from here.
+"""The types of labels, each defined once. Everything that other modules know about types is derived from here.
 
-A tool's package has one table more, of how the tool spells the types:
+A tool's package has one more table, of how the tool spells the types:
 :mod:`airflow_annotation.labels.label_studio.tags` and :mod:`airflow_annotation.labels.labelbox.kinds`.
 """
 
@@ -12,15 +12,15 @@ from typing import Final, NamedTuple
 class LabelType(NamedTuple):
     """A type of label, in the column ``type`` of the ``labels`` table.
 
-    :param name: the type
+    :param name: name of the type
     :param field_type: the type of the schema's fields that ask for such labels, in FiftyOne's words; None if no field
         of a generated project can
     :param needs: the columns that such a label must have
-    :param has_classes: whether such labels have classes; None where a field may do without
+    :param has_classes: whether such labels have classes; None if they are optional in a field
     :param is_shape: whether such labels are drawn
     :param covers_area: whether such labels cover a part of an image
     :param is_answer: whether such labels are answers about the whole item. Others can have attributes
-    :param media: the kinds of media that a field can ask for such labels on, by the names of
+    :param media: the kinds of media on which a field can ask for such labels, by the names of
         :data:`~airflow_annotation.labels.media_types.MEDIA_TYPES`; empty for all
     """
 
@@ -41,7 +41,7 @@ _VISUAL: Final = ("image", "video")
 _MASK: Final = ("mask_size", "mask_counts")
 
 OTHER: Final = "other"
-"""Type of a label that no rule covers, and of a field that was read from a tool and that no type of ours describes."""
+"""Type of a label that no rule covers, and of a field that was read from a tool and has none of these types."""
 
 LABEL_TYPES: Final[dict[str, LabelType]] = {
     type_.name: type_
@@ -116,11 +116,11 @@ DIRECTION: Final = "direction"
 """Attribute of a relation: ``right`` from its first label to its second, ``left`` back, ``bi`` both ways."""
 
 PLACE_ATTRIBUTES: Final = ("start", "end", "startOffset", "endOffset", "channel", "groups")
-"""Attributes of a span that say where it is, in the tool's own words, as far as no column does.
+"""Attributes of a span that say where it is, in the tool's own words, if no column says it.
 
-In a dialogue of Label Studio ``start`` and ``end`` are the numbers of its paragraphs, and ``span_start`` and
-``span_end`` count the characters in them; the offsets are there where the tool, which counts units of UTF-16, has other
-numbers. In HTML they are XPaths, the offsets count the characters in these elements, and ``span_start`` and
-``span_end`` those of the whole text. In a time series whose times are no numbers, they are its times. ``channel`` is
-that of a sound. ``groups`` are the words of a document in Labelbox, by page.
+In a dialogue of Label Studio, ``start`` and ``end`` are the numbers of its paragraphs, and ``span_start`` and
+``span_end`` count the characters in them; the offsets are there if the tool, which counts units of UTF-16, has other
+numbers. In HTML, ``start`` and ``end`` are XPaths, the offsets count the characters in these elements, and
+``span_start`` and ``span_end`` those of the whole text. In a time series whose times are not numbers, they are its
+times. ``channel`` is the channel of a sound. ``groups`` are the words of a document in Labelbox, by page.
 """

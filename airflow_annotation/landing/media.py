@@ -52,7 +52,7 @@ class MediaParameters(OperatorParameters, total=False):
 
 
 class MediaTask(VisibleParameters):
-    """Base of the tasks that land media with labels.
+    """Base of the tasks that land media along with labels.
 
     Media are written before the labels land, once for all landings: existing media are not read again. So a landing
     never has labels without their media. The media of items that are gone stay until somebody removes them.
@@ -76,8 +76,8 @@ class MediaTask(VisibleParameters):
         the image as EXIF turns it, so the image is turned; Labelbox's labels are on the pixels as stored, so only the
         orientation is removed. Files that have landed are not written again: if you change this, also choose another
         ``media_target``
-    :param on_media_error: what to do if media cannot be read, or a video cannot be read as far as its labels go:
-        ``fail``, or ``keep`` what can be read and log what cannot
+    :param on_media_error: what to do if media cannot be read, or a video cannot be read up to its last label: ``fail``,
+        or ``keep`` what can be read and log what cannot
     :param media_url_signer: a function, or the dotted path of one. It takes an item's ``media_uri`` and returns the URL
         to read and the headers to send: ``("https://…?signature=…", {})``. It may also return any other URI, such as
         one with an Airflow connection. Without it, media are read as ``media_roots`` says
@@ -218,7 +218,7 @@ class LandedFrames:
     :param allowed: opens the media that may be read
     :param find_copy: returns where the labeling tool has the media of an item, by its id
     :param image_format: format of the images
-    :param on_error: what to do if a video cannot be read as far as its labels go: ``fail`` or ``keep``
+    :param on_error: what to do if a video cannot be read up to its last label: ``fail`` or ``keep``
     :param all_frames: also write the other frames of these videos, if their number is known
     """
 

@@ -1,4 +1,4 @@
-"""From whatever a task is given as its media to media items."""
+"""Turns the media that a task is given into media items."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ def list_media(
 
     :param media: one of
 
-        - a folder, searched with all below it for files of ``media_types`` by their extension, hidden files left out;
-          a glob, or a single file; on the worker's disk or any ``ObjectStoragePath``
-          (``s3://aws_default@bucket/photos/*.jpg``)
+        - a folder, a glob or a single file, on the worker's disk or any ``ObjectStoragePath``
+          (``s3://aws_default@bucket/photos/*.jpg``). A folder and its subfolders are searched for files of
+          ``media_types`` by their extension, without hidden files
         - a list of paths and URIs, of dicts, or of both. A dict has its file under ``media_field``, and may have
-          ``item_key``, ``media_type``, ``width``, ``height``, ``frame_count`` and ``frame_rate``; whatever else it has
-          goes along as the item's data. An item of several images has an ``item_key``, and under ``media_field`` their
-          list, or its JSON text; its ``width`` and ``height`` are then lists as well
+          ``item_key``, ``media_type``, ``width``, ``height``, ``frame_count`` and ``frame_rate``; everything else in it
+          becomes the item's data. An item of several images has an ``item_key``, and under ``media_field`` their list,
+          or its JSON text; its ``width`` and ``height`` are then lists as well
         - a pandas DataFrame or an Arrow table, whose rows are such dicts
-        - a file of such rows, or a glob of them: ``.csv`` or ``.tsv`` (all of it is text), ``.jsonl``,
-          ``.ndjson`` or ``.parquet``
+        - a file of such rows, or a glob of them: ``.csv`` or ``.tsv`` (all of it is text), ``.jsonl``, ``.ndjson`` or
+          ``.parquet``
 
         A row without ``media_field`` is an item without a file: it has an ``item_key``, and what the project shows.
-        ``item_key`` defaults to the media's path or URI, without the Airflow connection in it. Give one where URLs are
-        signed: they differ each time. NaN and the like are missing values, and decimals are numbers. A row may be there
-        several times, for the upload's ``on_duplicate``.
+        ``item_key`` is by default the media's path or URI, without the Airflow connection in it. If URLs are signed,
+        give one, because they differ each time. NaN and similar values are missing values, and decimals are numbers.
+        The same row may occur several times, for the upload's ``on_duplicate``.
     :param media_field: the key or column that holds the media
-    :param media_types: says what folders and globs are searched for; images, videos and audio by default
+    :param media_types: kinds of media for which folders and globs are searched; by default images, videos and audio
     :return: the items; iterating over a folder or a glob streams, and can raise the errors below
     :raises AnnotationError: a row is not as above, two that differ have the same ``item_key`` (the first such is
         named), or no installed package knows a URI's scheme

@@ -71,8 +71,8 @@ class AnnotationSensor(AnnotationProjectTask, BaseSensorOperator):
 
     :param min_completed: how much has to be completed. A float is a fraction of the project's items (``0.9``; ``1.0``
         is all), an int is a count of items (``1`` is one). The default is all; with a ``goal``, any number. (templated)
-    :param goal: what else has to be true of the project, a dictionary as :class:`~airflow_annotation.labels.goal.Goal`
-        describes it. It has one or more of
+    :param goal: further conditions that the project must meet, a dictionary as
+        :class:`~airflow_annotation.labels.goal.Goal` describes it. It has one or more of
 
         - ``labels``: labels of each class, ``500`` or ``{"car": 500, "van": 200}``
         - ``annotators``: items that each person has submitted, ``{"ann@example.com": 100}``
