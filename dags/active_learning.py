@@ -103,7 +103,8 @@ def read_answers(dataset: str) -> tuple[dict[str, str], dict[str, tuple[str, str
     if not ObjectStoragePath(dataset).exists():  # nothing has landed yet
         return {}, {}
     tables = read_dataset(dataset)
-    versions = {row["annotation_id"]: row["model_version"] for row in tables["annotations"].to_pylist()}
+    by_models = [row for row in tables["annotations"].to_pylist() if row["origin"] == "prediction"]
+    versions = {row["annotation_id"]: row["model_version"] for row in by_models}  # people's may have the same ids
     answers: dict[str, str] = {}
     predictions: dict[str, tuple[str, str]] = {}
     for row in tables["labels"].to_pylist():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,15 @@ from uuid import uuid4
 
 import pytest
 
+from airflow_annotation.datasets.stores import FolderStore
+from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.hooks.label_studio import LabelStudioHook
 from demo.annotator import annotate
 from devtools.label_studio import LabelStudio
 from devtools.processes import REPOSITORY
 from tests.support.dag_outcome import find_outcome
+from tests.support.datasets import SCHEMA, item, submission, write_dataset
+from tests.support.generated import project_uri
 
 pytestmark = pytest.mark.live_airflow
 
@@ -87,3 +92,15 @@ def test_rounds_go_on_until_the_model_says_what_people_say(
     landed: list[dict[str, Any]] = [returned["labels_to_dataset"]["rows"] for _, returned in rounds]
     assert [rows["items"] for rows in landed] == [ITEMS * (number + 1) for number in range(len(rounds))]
     assert [returned["upload_predictions"]["uploaded"] for _, returned in rounds] == [0] + [ITEMS] * (len(rounds) - 1)
+
+
+def test_a_person_and_a_model_may_have_submissions_of_one_id(tmp_path: Path) -> None:
+    own = {"annotation_id": "7"}
+    given = [
+        submission([{"type": "classification", "label": label} | own], origin=origin, model_version=version, **own)
+        for label, origin, version in (("sun", "prediction", "round-020"), ("rain", "person", None))
+    ]
+    store = FolderStore(dataset_path(str(tmp_path / "dataset")))
+    write_dataset(store, [item("a", *given)], project=project_uri(), label_schema=SCHEMA)
+    read_answers = runpy.run_path(str(REPOSITORY / "dags" / "active_learning.py"))["read_answers"]
+    assert read_answers((tmp_path / "dataset").as_uri()) == ({"a": "rain"}, {"a": ("round-020", "sun")})
