@@ -253,9 +253,9 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         Settings are the API's own, such as ``regex_filter``. In a new import storage, each file is an item, and
         subfolders are read too: ``use_blob_urls`` and ``recursive_scan`` are True unless other values are given.
         """
-        from airflow_annotation.hooks.label_studio.storages import sync_storage
+        from airflow_annotation.hooks.label_studio.storages import ProjectStorage
 
-        return sync_storage(self.client, project_id, storage)
+        return ProjectStorage(self.client, project_id, storage).sync()
 
     def get_storage_sync(self, project_id: str, storage_id: str) -> StorageSync:
         """Ask for the progress of the newest sync of a storage. See :meth:`Storages.get_storage_sync`."""

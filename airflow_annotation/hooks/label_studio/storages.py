@@ -133,20 +133,10 @@ class FoundStorage(msgspec.Struct):
         return self.status in {"queued", "in_progress"}
 
 
-def sync_storage(client: LabelStudioClient, project_id: str, storage: Storage) -> StorageSync:
-    """Find or make a storage of a project, and start a sync unless one runs.
-
-    See :meth:`~airflow_annotation.hooks.ports.Storages.sync_storage`.
-
-    :raises AnnotationError: Label Studio does not take the storage, or cannot read or write there
-    """
-    return _Storages(client, project_id, storage).sync()
-
-
 def read_sync(client: LabelStudioClient, project_id: str, storage_id: str) -> StorageSync:
     """Return what a storage says of its newest sync.
 
-    :param storage_id: its path, as in the answer of :func:`sync_storage`
+    :param storage_id: its path, as in the answer of :meth:`ProjectStorage.sync`
     :raises AnnotationError: there is no such storage any more
     """
     missing: AnnotationConnectionError | None = None
@@ -176,8 +166,14 @@ def list_storages(client: LabelStudioClient, project_id: str, path: str = "") ->
     return sorted(found, key=lambda one: one.id)
 
 
-class _Storages:
-    """The storages of a project that may be the one that is asked for."""
+class ProjectStorage:
+    """A storage of a project, which may be there, and several times.
+
+    :param client: of the server
+    :param project_id: the project
+    :param storage: what is asked for
+    :raises AnnotationError: it has a setting that Label Studio does not have
+    """
 
     def __init__(self, client: LabelStudioClient, project_id: str, storage: Storage) -> None:
         project_path(project_id)
@@ -202,7 +198,12 @@ class _Storages:
             self._place = {bucket: storage.bucket, "prefix": storage.folder}
 
     def sync(self) -> StorageSync:
-        """Find or make the storage, and start a sync unless one runs."""
+        """Find or make the storage, and start a sync unless one runs.
+
+        See :meth:`~airflow_annotation.hooks.ports.Storages.sync_storage`.
+
+        :raises AnnotationError: Label Studio does not take the storage, or cannot read or write there
+        """
         found = self._keep_one()
         created = found is None
         if found is None:
