@@ -1,7 +1,7 @@
-"""The rows that a dataset of another format than Parquet was made of, kept in the folder ``tables`` of its version.
+"""The source rows of a dataset in a format other than Parquet, which the folder ``tables`` of its version keeps.
 
-The next landing reads only the items that have changed from the tool. It takes the others from here, all in the order
-in which they were read at first: so the files are those that a landing of all items would have written.
+The next landing reads only the changed items from the tool, and takes the other items from here. All items keep the
+order in which they were first read. So the files are the same as after a landing of all items.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from airflow_annotation.datasets.versions import Manifest
 from airflow_annotation.labels.tables import SCHEMAS, LabelTables
 
 COMPANION: Final = "tables"
-"""The folder, in that of the version."""
+"""Name of the folder in the folder of the version."""
 
 
 def companion_of(manifest: Manifest) -> Manifest | None:
-    """Return a manifest of the rows that a version was made of, as of a Parquet dataset; None if it has none."""
+    """Return a manifest of a version's source rows, like that of a Parquet dataset; None if it has no source rows."""
     return msgspec.structs.replace(manifest, files=manifest.tables) if manifest.tables else None
 
 
 def refreshed_batches(
     store: DatasetStore, version: Manifest, changed: pa.Array, vanished: pa.Array, read: Iterable[LabelTables]
 ) -> Iterator[LabelTables]:
-    """Yield the rows that a version was made of, with those of some items replaced in their place, and then new items.
+    """Yield the source rows of a version, with the rows of changed items replaced, and then the rows of new items.
 
     :param store: the dataset's folder
-    :param version: that has its rows beside it
+    :param version: manifest of the version, which has source rows
     :param changed: ids of the items that were read
     :param vanished: ids of the items that are gone
-    :param read: the rows that were read. They are held only where their order is not that of the version
+    :param read: rows that were read; rows stay in memory only if their order differs from that of the version
     """
     companion = companion_of(version)
     assert companion is not None
@@ -55,14 +55,14 @@ def refreshed_batches(
 
 
 class _Coming:
-    """Rows that were read, to be taken by their items."""
+    """Rows that were read, which can be taken by item."""
 
     def __init__(self, read: Iterable[LabelTables]) -> None:
         self._read = iter(read)
         self._pending: list[LabelTables] = []
 
     def take(self, item_ids: pa.Array) -> list[LabelTables]:
-        """Return the rows of some items; there are none of an item that went while it was read."""
+        """Return the rows of some items; an item that vanished while it was read has none."""
         taken: list[LabelTables] = []
         missing = len(item_ids)
         waiting, self._pending = self._pending, []
@@ -78,17 +78,17 @@ class _Coming:
         return taken
 
     def rest(self) -> Iterator[LabelTables]:
-        """Yield the rows that nobody has taken."""
+        """Yield the rows that have not been taken."""
         yield from self._pending
         yield from self._read
 
 
 def _in_order(batches: list[LabelTables], item_ids: pa.Array) -> LabelTables:
-    """Return one batch with the items in an order; the rows of an item stay in theirs."""
+    """Return one batch with the items in the order of their ids in ``item_ids``; rows of an item keep their order."""
 
     def ordered(tables: Iterable[pa.RecordBatch]) -> pa.RecordBatch:
         rows = pa.concat_batches(list(tables))
         places = pc.index_in(rows.column("item_id"), value_set=item_ids)
-        return rows.take(pc.sort_indices(places))  # which is stable
+        return rows.take(pc.sort_indices(places))  # a stable sort
 
     return LabelTables(*map(ordered, zip(*batches, strict=True)))

@@ -1,7 +1,9 @@
 """``README.md`` of a Parquet dataset, which makes Hugging Face's ``datasets`` read its current version.
 
-``datasets.load_dataset("/data/labels", "items")`` reads a table then, ``labels`` where none is named. A landing writes
-``configs`` in the file's YAML header, and keeps the rest of the file, which may be a dataset card that somebody wrote.
+With it, ``datasets.load_dataset("/data/labels", "items")`` reads a table; without a name, it reads ``labels``.
+
+A landing writes ``configs`` in the file's YAML header. It keeps the rest of the file, which may be a dataset card that
+somebody wrote.
 """
 
 from __future__ import annotations
@@ -29,17 +31,17 @@ log = logging.getLogger(__name__)
 
 
 def update_card(store: DatasetStore, find_current: Callable[[], Manifest | None]) -> None:
-    """Write the files of the current version into ``README.md``, where they are others.
+    """Write the files of the current version into ``README.md``, if it names others.
 
-    A landing is whole without it: what goes wrong is logged.
+    A landing is complete without this file, so errors are only logged.
 
     :param store: the dataset's folder
-    :param find_current: returns what the dataset holds
+    :param find_current: returns the current manifest
     """
     for _ in range(_MOVES):
         try:
             found = store.find(CARD_NAME)
-            manifest = find_current()  # after the file, so that of two landings the later one writes last
+            manifest = find_current()  # after reading the file, so that the later of two landings writes last
             if manifest is None:
                 return
             text = found.content.decode() if found else f"\n# {manifest.project}\n"
@@ -57,8 +59,8 @@ def update_card(store: DatasetStore, find_current: Callable[[], Manifest | None]
 def describe_files(card: str, manifest: Manifest) -> str:
     """Return a dataset card with the files of a version as its ``configs``.
 
-    :param card: Markdown, with a YAML header or without
-    :raises ValueError: its header is no YAML mapping
+    :param card: Markdown, with or without a YAML header
+    :raises ValueError: the header is no YAML mapping
     """
     header: Any = {}
     lines = card.replace("\r\n", "\n")

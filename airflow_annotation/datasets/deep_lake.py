@@ -1,10 +1,13 @@
 """Deep Lake datasets (https://docs.deeplake.ai, version 4): landings as commits of a branch.
 
-A landing is written on a branch of its own, in commits small enough for the worker's memory, and merged in one commit:
-a reader of the target branch sees the landing before it or all of it. Deep Lake itself would merge two landings that
-were written at once, and have the items of both twice; so a landing is merged only if the branch is as it was when the
-landing began. What landed is said in the metadata of the column :data:`ID`, which belong to the commit, as those of the
-dataset do not. A landing of nothing new makes no commit, see ``deep_lake_notes``.
+A landing is written on a branch of its own, in commits small enough for the worker's memory, and merged in one commit.
+So a reader of the target branch sees either the whole landing or the one before it.
+
+Deep Lake itself would also merge two landings written at the same time, and then store their items twice. So a landing
+is merged only if the target branch has not changed since the landing began.
+
+The metadata of the column :data:`ID` describe the landing. Metadata of a column belong to a commit; metadata of the
+dataset do not. A landing without changes makes no commit, see ``deep_lake_notes``.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ from airflow_annotation.labels.tables import ITEM_STATES
 log = logging.getLogger(__name__)
 
 META: Final = "lb_meta/"
-"""Begins the names of columns with metadata, as those of Deep Lake's own integration of Labelbox do."""
+"""Prefix of the names of metadata columns, as in Deep Lake's own integration of Labelbox."""
 
 ID: Final = f"{META}id"
 PART: Final = f"{META}part"
@@ -42,7 +45,7 @@ STATES: Final = {ID: "item_id", **{f"{META}{name}": name for name in ITEM_STATES
 
 MAIN: Final = "main"
 ABANDONED_AFTER: Final = timedelta(days=1)
-"""A branch of a landing that is older was left by one that died."""
+"""An older branch of a landing was left by a landing that died."""
 
 _LANDING: Final = "landing"
 _DRAFT: Final = "landing-"
@@ -54,15 +57,15 @@ _PART_ROWS: Final = 5000
 Kind = Literal[
     "png", "jpeg", "integer", "number", "text", "json", "boxes", "polygons", "points", "masks", "classes", "numbers"
 ]
-"""What a cell holds; of ``boxes`` and those behind it, one for each object. A cell without anything is null; of
-``text`` and ``json``, which Deep Lake reads slowly where they may be null, it is empty."""
+"""What a cell holds. From ``boxes`` on, a cell holds one value for each object. An empty cell is null, or the empty
+string for ``text`` and ``json``, which Deep Lake reads slowly if they may be null."""
 
 
 class LakeColumn(msgspec.Struct, frozen=True, omit_defaults=True):
     """A column of a dataset.
 
     :param kind: what its cells hold
-    :param classes: of ``classes``, their names: a cell has places in this list
+    :param classes: for the kind ``classes``, the names of the classes; a cell holds indexes of this list
     """
 
     kind: Kind
@@ -70,15 +73,15 @@ class LakeColumn(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def empty_cell(kind: Kind) -> Any:
-    """Return what a cell has that has nothing."""
+    """Return the value of an empty cell."""
     return "" if kind in ("text", "json") else None
 
 
 class LakeLanding(msgspec.Struct, frozen=True, kw_only=True):
-    """What a landing left, as the metadata of the dataset say it; see ``landing.landings_row``.
+    """A landing as the metadata of the dataset describe it; see ``landing.landings_row``.
 
-    :param columns: those that landings have made, by name
-    :param next_index: number of the next item that comes
+    :param columns: columns that landings have made, by name
+    :param next_index: number of the next new item
     """
 
     project: str
@@ -98,24 +101,24 @@ class LakeLanding(msgspec.Struct, frozen=True, kw_only=True):
 class LakeRows(NamedTuple):
     """The rows of an item.
 
-    :param offsets: of each part, the places of its rows: one, unless two landings crossed
-    :param row_data: of each part, where its medium is
+    :param offsets: row numbers of each part: one row, unless two landings crossed
+    :param row_data: URI of the medium of each part
     """
 
     offsets: dict[int, list[int]]
     row_data: dict[int, str]
 
     def places(self) -> list[int]:
-        """Return the places of all rows."""
+        """Return the row numbers of all rows."""
         return [place for places in self.offsets.values() for place in places]
 
 
 class DeepLakeDataset:
     """A branch of a dataset.
 
-    :param uri: of the dataset, as Deep Lake takes it
-    :param branch: the branch; one that is not there is made from ``main``
-    :param creds: of the store, unless Deep Lake finds them itself
+    :param uri: URI of the dataset, in Deep Lake's form
+    :param branch: name of the branch; if it does not exist, it is made from ``main``
+    :param creds: credentials of the store, unless Deep Lake finds them itself
     :raises AnnotationError: the extra ``deeplake`` is not installed
     """
 
@@ -127,9 +130,9 @@ class DeepLakeDataset:
         self._creds = dict(creds or {})
 
     def find(self) -> LakeLanding | None:
-        """Return what has landed, None if nothing has.
+        """Return the last landing, None if nothing has landed.
 
-        :raises AnnotationError: the branch holds something else
+        :raises AnnotationError: the branch holds something other than landings
         """
         opened = self._open()
         landing = None if opened is None else self._landing_of(opened.branch)
@@ -139,20 +142,20 @@ class DeepLakeDataset:
         return msgspec.structs.replace(landing, settings=note.settings)
 
     def note(self, version: str, settings: str) -> None:
-        """Keep the settings of a landing that found nothing new, for :meth:`find`.
+        """Store the settings of a landing that found nothing new, for :meth:`find`.
 
-        :param version: of the landing that stays the last one
-        :param settings: as in :class:`LakeLanding`
+        :param version: version of the landing that stays the last one
+        :param settings: settings as in :class:`LakeLanding`
         """
         write_note(Note(version, settings), self.uri, self.branch, self._creds)
 
     def state(self) -> tuple[str, int]:
-        """Return the version of the branch, and how many rows it has."""
+        """Return the version of the branch and its number of rows."""
         opened = self._open()
         return ("", 0) if opened is None else (opened.branch.version, len(opened.branch))
 
     def read_states(self) -> Iterator[pa.RecordBatch]:
-        """Yield the landed states of the items. One whose rows are there twice has a state that no tool has."""
+        """Yield the landed states of the items. An item whose rows exist twice gets a state that no tool has."""
         opened = self._open()
         if opened is None or not len(opened.branch):
             return
@@ -171,9 +174,9 @@ class DeepLakeDataset:
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[LakeDraft]:
-        """Give what a landing is written with; what is not published is gone when this is left.
+        """Provide a draft to write a landing with. A draft that was not published is removed when the block ends.
 
-        :raises AnnotationError: the branch holds something else than landings
+        :raises AnnotationError: the branch holds something other than landings
         """
         import deeplake
 
@@ -209,7 +212,7 @@ class DeepLakeDataset:
                 raise LandingMovedError(moved)
             target.merge(draft, message=message)
             target.refresh()
-            # Where nothing locks the store, two may have found it as it was.
+            # If nothing locks the store, two landings may both have found it unchanged.
             if len(target.history) > commits + 1:
                 raise LandingMovedError(moved)
 
@@ -251,7 +254,7 @@ class DeepLakeDataset:
 
 
 class _Opened(NamedTuple):
-    """A branch, and the dataset without which Deep Lake does not let it be read."""
+    """A branch, and its dataset, which Deep Lake needs to read the branch."""
 
     root: Any
     branch: Any
@@ -260,11 +263,11 @@ class _Opened(NamedTuple):
 class LakeDraft:
     """A landing that is being written.
 
-    :param dataset: where to
-    :param branch: of the landing alone
-    :param landed: what has landed before
+    :param dataset: the dataset that it goes to
+    :param branch: branch of this landing alone
+    :param landed: the landing before, None if there is none
 
-    When it is left, ``version`` is the version that the merge has made.
+    After the merge, ``version`` is the version that the merge has made.
     """
 
     def __init__(self, dataset: DeepLakeDataset, branch: Any, landed: LakeLanding | None) -> None:
@@ -279,15 +282,15 @@ class LakeDraft:
         self._pending_rows = 0
 
     def __len__(self) -> int:
-        """Return how many rows there will be."""
+        """Return the number of rows after the landing."""
         return len(self._branch) - len(self._deleted)
 
     def set_columns(self, columns: Mapping[str, LakeColumn], *, only: bool = False) -> None:
-        """Make the columns that are missing, and make those again that hold something else.
+        """Add the missing columns, and replace the columns of another kind.
 
-        :param columns: by name
-        :param only: remove other columns that landings have made
-        :raises AnnotationError: a column is there that no landing has made
+        :param columns: columns by name
+        :param only: whether to remove other columns that landings have made
+        :raises AnnotationError: a column with such a name exists, and no landing has made it
         """
         present = {column.name for column in self._branch.schema.columns}
         gone = [name for name in self.columns if only and name not in columns]
@@ -308,9 +311,9 @@ class LakeDraft:
             self.columns[name] = column
 
     def find_rows(self, item_ids: pa.Array | None = None) -> dict[str, LakeRows]:
-        """Return the rows that items have.
+        """Return the rows of items, by item id.
 
-        :param item_ids: of these only
+        :param item_ids: ids of the items, None for all items
         """
         found: dict[str, LakeRows] = defaultdict(lambda: LakeRows(defaultdict(list), {}))
         if not self.landed or not len(self._branch):
@@ -329,11 +332,11 @@ class LakeDraft:
         return found
 
     def value(self, column: str, offset: int) -> Any:
-        """Return a cell."""
+        """Return the value of a cell."""
         return self._branch[column][offset]
 
     def update(self, offset: int, cells: Mapping[str, Any]) -> None:
-        """Write cells of a row that is there."""
+        """Write cells of an existing row."""
         for name, value in cells.items():
             self._branch[name][offset] = value
         self._write_part(0)
@@ -341,7 +344,7 @@ class LakeDraft:
     def append(self, cells: Mapping[str, Any]) -> None:
         """Add a row."""
         present = (column.name for column in self._branch.schema.columns)
-        row = {  # columns that others have added are null
+        row = {  # columns that somebody else has added are null
             name: cells.get(name) if name in cells or name not in self.columns else empty_cell(self.columns[name].kind)
             for name in present
         }
@@ -350,14 +353,14 @@ class LakeDraft:
         self._write_part(sum(getattr(value, "nbytes", 0) or len(value) for value in large))
 
     def delete(self, offsets: Collection[int]) -> None:
-        """Remove rows, when all is written: until then the others keep their places."""
+        """Remove rows when the landing is published: until then, the row numbers of the others do not change."""
         self._deleted.update(offsets)
 
     def publish(self, landing: LakeLanding, message: str) -> None:
-        """End the landing: it is merged when the draft is left.
+        """Finish the landing, which is merged when the block of :meth:`DeepLakeDataset.draft` ends.
 
-        :param landing: what it was
-        :param message: of the commit
+        :param landing: description of the landing
+        :param message: message of the commit
         """
         for offset in sorted(self._deleted, reverse=True):
             self._branch.delete(offset)
@@ -367,7 +370,10 @@ class LakeDraft:
         self.message = message
 
     def _write_part(self, size: int) -> None:
-        """Let Deep Lake write what it holds in memory until a commit."""
+        """Commit when enough rows are pending: until a commit, Deep Lake holds them in memory.
+
+        :param size: bytes that were added
+        """
         self._pending += size
         self._pending_rows += 1
         if self._pending >= _PART_BYTES or self._pending_rows >= _PART_ROWS:
@@ -376,7 +382,7 @@ class LakeDraft:
 
 
 def local_folder(uri: str) -> Path | None:
-    """Return the folder of a dataset on a local disk, None for others."""
+    """Return the folder of a dataset, None if it is not on a local disk."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return Path(uri)
@@ -389,7 +395,7 @@ def _column(branch: Any, name: str) -> pa.Array:
 
 
 def _remove_drafts(root: Any, own: str) -> None:
-    """Remove the branch of a landing, and those that dead landings left. Failing at it loses nothing."""
+    """Remove the branch of a landing, and the branches that dead landings left. If this fails, nothing is lost."""
     import deeplake
 
     began_before = datetime.now(timezone.utc) - ABANDONED_AFTER

@@ -1,7 +1,7 @@
-"""What a landing of nothing new leaves in a Deep Lake dataset: a note in a file beside Deep Lake's own, and no commit.
+"""Notes of landings without changes in a Deep Lake dataset: a file next to Deep Lake's own files, and no commit.
 
-The note says when the tool was asked, so that the next landing asks for what has changed since. Without a note the
-landing asks for more: so no failure to read or write one is an error.
+The note says when the tool was asked, so that the next landing asks only for later changes. Without a note, that
+landing asks for more. So it is no error if a note cannot be read or written.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ _FILE: Final = ".landing-{branch}.json"
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What is kept of a branch.
+    """The note of a branch.
 
-    :param version: of the landing that stays the last one
-    :param settings: with the listing, see :func:`~airflow_annotation.landing.listing.join_settings`; JSON
+    :param version: version of the landing that stays the last one
+    :param settings: JSON of the settings with the listing, see
+        :func:`~airflow_annotation.landing.listing.join_settings`
     """
 
     version: str
@@ -30,7 +31,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 def write_note(note: Note, uri: str, branch: str, creds: Mapping[str, str]) -> None:
-    """Keep a note of a branch, which replaces the one before."""
+    """Write the note of a branch, which replaces the one before."""
     from deeplake import storage
 
     try:
@@ -40,7 +41,7 @@ def write_note(note: Note, uri: str, branch: str, creds: Mapping[str, str]) -> N
 
 
 def read_note(uri: str, branch: str, creds: Mapping[str, str]) -> Note | None:
-    """Return the note of a branch, None where there is none."""
+    """Return the note of a branch, None if there is none."""
     from deeplake import storage
 
     try:

@@ -1,16 +1,16 @@
-"""The three tables as Delta tables, for datasets too large to be taken over into each new version.
+"""The three tables as Delta tables, for datasets too large to copy into each new version.
 
 ::
 
     target/
-      manifest.json                     which version of each Delta table is the current landing
-      versions/20261122T171532Z-…/      the manifest as it was when it landed
+      manifest.json                     the version of each Delta table in the current landing
+      versions/20261122T171532Z-…/      the manifest at the time of the landing
       items/ annotations/ labels/       Delta tables (https://github.com/delta-io/delta/blob/master/PROTOCOL.md)
 
-A landing is one commit to each of the tables: a refresh is one MERGE, which writes again only the files that hold rows
-of items that have changed. The manifest names the versions of the tables that belong together, and moves last; so
-:func:`~airflow_annotation.datasets.parquet.read_dataset` gives a whole landing, while a reader of a single table
-without the manifest sees that table's own last commit.
+A landing is one commit to each of the tables. A refresh is one MERGE, which rewrites only the files with rows of
+changed items. The manifest names the versions of the tables that belong together, and is replaced last. So
+:func:`~airflow_annotation.datasets.parquet.read_dataset` returns a whole landing. A reader of a single table, without
+the manifest, sees that table's last commit.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable
 
 _KEEPS_ITS_LOG: Final = {"delta.logRetentionDuration": "interval 36500 days"}
-"""Versions go as ``keep_versions`` says, not by their age."""
+"""Versions are removed by ``keep_versions``, not by their age."""
 
 _IS_GONE: Final = "_is_gone"
-"""A column of what is merged: its row says that an item's rows go, instead of being one that comes."""
+"""Column of the merged rows: true if the row says that an item's rows are removed, false if it is a new row."""
 
 Rows = Callable[[str], Iterable[pa.RecordBatch]]
 """Returns the rows of a table."""
@@ -49,7 +49,7 @@ class DeltaTables:
     """The Delta tables of a dataset.
 
     :param store: the dataset's folder
-    :raises AnnotationError: the extra ``delta`` is not installed, or the store is not one that Delta tables can be in
+    :raises AnnotationError: the extra ``delta`` is not installed, or the store cannot hold Delta tables
     """
 
     def __init__(self, store: DatasetStore) -> None:
@@ -63,9 +63,9 @@ class DeltaTables:
         self._options = _storage_options(store.path)
 
     def overwrite(self, names: Sequence[str], read: Rows) -> dict[str, int]:
-        """Replace all rows, and return the version of each table. A table that does not land any more becomes empty.
+        """Replace all rows, and return the version of each table. A table that no longer lands becomes empty.
 
-        :param names: the tables that land
+        :param names: names of the tables that land
         :param read: returns the new rows of a table
         :raises LandingMovedError: somebody else writes to the tables
         """
@@ -97,11 +97,11 @@ class DeltaTables:
         return versions
 
     def merge(self, versions: dict[str, int], replaced: pa.Array, read: Rows) -> dict[str, int]:
-        """Replace the rows of some items, in one commit a table, and return the version of each table.
+        """Replace the rows of some items, in one commit for each table, and return the version of each table.
 
-        :param versions: those that the last landing left; what a crashed landing did since is undone first
-        :param replaced: ids of the items whose rows go
-        :param read: returns the rows that come
+        :param versions: versions of the last landing; later commits of a crashed landing are undone first
+        :param replaced: ids of the items whose rows are removed
+        :param read: returns the new rows of a table
         :raises LandingMovedError: somebody else writes to the tables
         """
         from deltalake.exceptions import CommitFailedError
@@ -132,11 +132,11 @@ class DeltaTables:
         return merged
 
     def read(self, table: str, version: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a table's version, in no order.
+        """Yield the rows of a table's version, in no particular order.
 
-        :param table: its name
-        :param version: its version
-        :param columns: read these only
+        :param table: name of the table
+        :param version: version of the table
+        :param columns: names of the columns to read, None for all
         """
         schema = ALL_SCHEMAS[table]
         chosen = pa.schema([schema.field(name) for name in columns or schema.names])
@@ -147,16 +147,16 @@ class DeltaTables:
                 yield with_all_columns(part, chosen)
 
     def count(self, table: str, version: int) -> int:
-        """Return how many rows a table's version has."""
+        """Return the number of rows of a table's version."""
         rows: int = self._open(table, version).count()
         return rows
 
     def remove_versions(self, kept: Sequence[dict[str, int]]) -> None:
-        """Remove the files that belong to no version of some landings.
+        """Remove the files that no kept landing needs.
 
-        While this runs, nothing else may write to the tables that wants a version which is not among them.
+        While this runs, nothing that needs another version may write to the tables.
 
-        :param kept: the versions of the tables, a dictionary a landing
+        :param kept: versions of the tables, one dictionary for each landing to keep
         """
         for name in ALL_SCHEMAS:
             table = self._find(name)
@@ -183,13 +183,13 @@ class DeltaTables:
 
     @property
     def _alone(self) -> CommitProperties:
-        """A commit that fails instead of going on top of somebody else's."""
+        """A commit that fails if somebody else has committed before it."""
         from deltalake import CommitProperties
 
         return CommitProperties(max_commit_retries=0)
 
     def _check_alone(self, name: str, start: int, end: int) -> None:
-        # Without anything to change there is no commit.
+        # If there is nothing to change, there is no commit.
         if end > start + 1:
             raise LandingMovedError(f"Another landing has written to {self._uri(name)} while this one ran.")
 
@@ -204,9 +204,9 @@ def land_delta(store: DatasetStore, new: NewVersion, replaced: pa.Array, read: R
     """Write a version of a dataset of Delta tables.
 
     :param store: the dataset's folder
-    :param new: the version; where it follows none, all rows are replaced
-    :param replaced: ids of the items whose rows go
-    :param read: returns the rows of a table: all of the project, or those of the items in ``replaced``
+    :param new: the version; if it follows none, all rows are replaced
+    :param replaced: ids of the items whose rows are removed
+    :param read: returns the rows of a table: all rows of the project, or those of the items in ``replaced``
     :raises LandingMovedError: somebody else writes to the tables
     """
     tables = DeltaTables(store)
@@ -226,13 +226,13 @@ def land_delta(store: DatasetStore, new: NewVersion, replaced: pa.Array, read: R
 
 
 def _holds(table: DeltaTable, version: int) -> bool:
-    """Return whether a table has the rows that it had in a version: files that nobody wants may have gone since."""
+    """Return whether a table still has the rows of a version; since then, only unused files may have been removed."""
     since = table.version() - version
     return since >= 0 and all(entry["operation"].startswith("VACUUM") for entry in table.history(since or 1)[:since])
 
 
 def _merge_source(schema: pa.Schema, replaced: pa.Array, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
-    """Return the rows that come, after a row for each item whose rows go."""
+    """Return a row for each item whose rows are removed, and then the new rows."""
     merged = pa.schema([*(field.with_nullable(True) for field in schema), pa.field(_IS_GONE, pa.bool_())])
 
     def rows() -> Iterator[pa.RecordBatch]:
@@ -247,7 +247,7 @@ def _merge_source(schema: pa.Schema, replaced: pa.Array, batches: Iterable[pa.Re
 
 
 def _location(path: ObjectStoragePath) -> str:
-    """Return where Delta's own storage layer finds a folder."""
+    """Return the address of a folder for Delta's own storage layer."""
     if isinstance(path.fs, LocalFileSystem):
         return path.path.rstrip("/")
     parts = urlsplit(str(path))
@@ -255,7 +255,9 @@ def _location(path: ObjectStoragePath) -> str:
 
 
 def _storage_options(path: ObjectStoragePath) -> dict[str, str]:
-    """Return what Delta's own storage layer needs of the Airflow connection; elsewhere it asks the environment.
+    """Return the options that Delta's own storage layer needs from the Airflow connection.
+
+    For other stores there are none: Delta then reads the environment.
 
     Options: https://docs.rs/object_store/latest/object_store/
     """
@@ -282,7 +284,7 @@ def _gcs_options(conn_id: str) -> dict[str, str]:
 
 
 def azure_options(filesystem: Any) -> dict[str, str]:
-    """Return what Delta's own storage layer needs to know of a file system of ``adlfs``, which read the connection."""
+    """Return the options of Delta's own storage layer, from a file system of ``adlfs`` that read the connection."""
     given = dict(part.split("=", 1) for part in (filesystem.connection_string or "").split(";") if "=" in part)
     options = {
         "AZURE_STORAGE_ACCOUNT_NAME": filesystem.account_name or given.get("AccountName"),

@@ -1,12 +1,12 @@
-"""A dataset's folder in Google Cloud Storage, by Google's own client.
+"""A dataset's folder in Google Cloud Storage, with Google's own client.
 
-A version is written on the worker's disk first, and goes up in parallel: large files in parts, which are composed in
-the store. What went up and what comes down is checked by its CRC32C. The pointer moves by a precondition on its
-generation, so that of two writers one is refused.
+A version is first written on the worker's disk, and then uploaded in parallel. Large files are uploaded in parts, which
+the store composes to one object. Uploads and downloads are checked by their CRC32C. The manifest is replaced with a
+precondition on its generation, so that one of two writers is refused.
 
-``transfer_manager.upload_chunks_concurrently`` would be less code and do less. It checks the parts and not the object,
-and where a worker is killed it leaves parts that no listing shows and that cost money until a rule of the bucket
-removes them. The parts here are objects of the version's folder, which a later landing removes.
+``transfer_manager.upload_chunks_concurrently`` would be less code and do less. It checks the parts but not the object.
+If a worker is killed, it leaves parts that no listing shows. They cost money until a rule of the bucket removes them.
+The parts here are objects in the version's folder, which a later landing removes.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PART_BYTES: Final = 32 * 2**20
-"""Files go up, and come down, in parts of at least this size."""
+"""Minimum size of the parts in which files are uploaded and downloaded, in bytes."""
 
 MAX_PARTS: Final = 32
-"""As many as an object is composed of at once."""
+"""Maximum number of parts that the store composes to an object in one request."""
 
 CHUNK_BYTES: Final = 8 * 2**20
-"""What is held of each part; a request that fails is repeated from its last chunk."""
+"""Bytes of each part that are held in memory. A failed request is repeated from its last chunk."""
 
 WORKERS: Final = 8
 
@@ -52,8 +52,8 @@ log = logging.getLogger(__name__)
 class GCSStore(DatasetStore):
     """A dataset's folder in a bucket.
 
-    :param bucket: the bucket, with the client that reaches it
-    :param prefix: of the dataset's objects, without a slash at its ends
+    :param bucket: the bucket, with its client
+    :param prefix: prefix of the dataset's objects, without a slash at either end
     """
 
     def __init__(self, bucket: Bucket, prefix: str) -> None:
@@ -74,7 +74,7 @@ class GCSStore(DatasetStore):
         return Found(content, blob.generation)
 
     def _check_bucket(self) -> None:
-        """Tell a mistyped bucket from one without a dataset, before a landing has read a project for it.
+        """Check that the bucket exists, so that a mistyped name is found before a landing reads the project.
 
         :raises AnnotationError: the bucket does not exist
         """
@@ -86,7 +86,7 @@ class GCSStore(DatasetStore):
     def replace(self, name: str, content: bytes, found: Found | None) -> None:
         """Put an object where another one was found."""
         blob = self._bucket.blob(self._prefix + name)
-        blob.cache_control = "no-store"  # of public objects, readers would get one of an hour ago
+        blob.cache_control = "no-store"  # otherwise, readers of a public object may get one that is an hour old
         generation = found.mark if found else 0
         try:
             blob.upload_from_string(
@@ -98,7 +98,7 @@ class GCSStore(DatasetStore):
     def open(self, name: str) -> IO[bytes]:
         """Download a file, and open it.
 
-        :raises FileNotFoundError: it is not there
+        :raises FileNotFoundError: the file does not exist
         """
         with working_folder() as folder:
             path = folder / "file"
@@ -112,11 +112,11 @@ class GCSStore(DatasetStore):
                 )
             except NotFound as error:
                 raise FileNotFoundError(f"{self.uri}/{name}") from error
-            return path.open("rb")  # which is there until it is closed, without a name
+            return path.open("rb")  # its name is removed with the folder, its content stays until it is closed
 
     @contextmanager
     def write(self, folder: str) -> Iterator[ObjectStoragePath]:
-        """Give a folder on the worker's disk; its files go up when it is left."""
+        """Provide a folder on the worker's disk; its files are uploaded when the block ends."""
         with working_folder() as directory:
             yield ObjectStoragePath(f"file://{directory}")
             try:
@@ -126,7 +126,7 @@ class GCSStore(DatasetStore):
                 raise
 
     def copy(self, source: str, target: str, paths: Sequence[str]) -> None:
-        """Copy files from a folder into another one: the store does it."""
+        """Copy files from a folder into another one, within the store."""
 
         def copy(path: str) -> None:
             blob = self._bucket.blob(f"{self._prefix}{source}/{path}")
@@ -139,7 +139,7 @@ class GCSStore(DatasetStore):
         _in_parallel(copy, paths)
 
     def list(self, folder: str) -> Iterator[str]:
-        """Yield the names of what is in a folder."""
+        """Yield the names of the files and folders in a folder."""
         prefix = f"{self._prefix}{folder}/"
         blobs = self._bucket.client.list_blobs(self._bucket, prefix=prefix, delimiter="/")
         for page in blobs.pages:
@@ -198,7 +198,7 @@ class _Part(io.RawIOBase):
         return self._file.read(left if size < 0 else min(size, left))
 
     def tell(self) -> int:
-        """Return how many bytes were read."""
+        """Return the number of bytes that were read."""
         return self._file.tell() - self._start
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -217,7 +217,7 @@ def _is_large(path: Path) -> bool:
 
 
 def _parts(path: Path, name: str) -> Iterator[tuple[Path, str, int, int]]:
-    """Yield which bytes of a file go into which object."""
+    """Yield the parts of a file: the path, the object's name, and the start and size in bytes."""
     total = path.stat().st_size
     if not _is_large(path):
         yield path, name, 0, total
@@ -242,7 +242,7 @@ def _delete(blob: Blob) -> None:
 
 
 def _in_parallel(action: Callable[[T], Any], arguments: Iterable[T]) -> None:
-    """Do something for each argument; the first error ends it, and what has not begun is not done."""
+    """Call a function for each argument in threads. After the first error, no other call begins."""
     with ThreadPoolExecutor(WORKERS) as pool:
         for _ in pool.map(action, arguments):
             pass

@@ -1,4 +1,4 @@
-"""From whatever a task is given as its labels to submissions: a landed dataset, a query, tables, rows."""
+"""Read submissions from whatever a task gets as its labels: a landed dataset, a query, tables or rows."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 Connect = Callable[[], AbstractContextManager["sa.Connection"]]
-"""Connects to a database."""
+"""A function that connects to a database."""
 
 _SQL_ROWS_AT_ONCE: Final = 1000
 
 
 def find_dataset(labels: Any) -> str | None:
-    """Return the target of the landed dataset that labels name; None if they are something else.
+    """Return the target if labels are a landed dataset; None if they are something else.
 
     :param labels: a URI, an absolute path, or what ``AnnotationsToObjectStorageOperator`` returned
     """
@@ -40,12 +40,12 @@ def find_dataset(labels: Any) -> str | None:
 
 
 def read_landed(target: str, *, conn_id: str | None = None) -> tuple[LandedProject, Iterator[Submission]]:
-    """Return what a landed dataset holds, and an iterator of what people submitted, empty submissions too.
+    """Return the landing of a dataset, and an iterator of what people submitted, including empty submissions.
 
-    Skipped items, drafts and predictions that landed along are left out. Streams: holds some row groups.
+    Skipped items, drafts and landed predictions are left out. Streams the rows, and holds some row groups in memory.
 
-    :param target: the dataset's folder
-    :param conn_id: the connection of the object store, where the URI does not name one
+    :param target: folder of the dataset
+    :param conn_id: connection of the object store, if the URI names none
     :raises AnnotationError: there is no dataset
     """
     landing, batches = read_landed_tables(target, conn_id=conn_id)
@@ -55,10 +55,10 @@ def read_landed(target: str, *, conn_id: str | None = None) -> tuple[LandedProje
 def read_given(labels: Any) -> Iterator[Submission]:
     """Yield the submissions in a DataFrame, an Arrow table, or an iterable of dictionaries or Arrow batches.
 
-    :param labels: rows of the ``labels`` table, with as many of its columns as are there. Those in memory come in any
-        order; an iterator has to yield each item's rows together
-    :raises AnnotationError: it is none of these
-    :raises LabelRowError: a row is not as it should be
+    :param labels: rows of the ``labels`` table; columns may be missing. Rows in memory may have any order; an iterator
+        must yield each item's rows together
+    :raises AnnotationError: the labels are none of these
+    :raises LabelRowError: a row is invalid
     """
     if isinstance(labels, pa.RecordBatch):
         labels = pa.table(labels)
@@ -77,20 +77,22 @@ def read_given(labels: Any) -> Iterator[Submission]:
 
 
 def read_query(connect: Connect, sql: str, parameters: Any = None) -> Iterator[Row]:
-    """Yield the rows that a query returns. Streams where the driver does.
+    """Yield the rows that a query returns. Streams them if the driver does.
 
     :param connect: connects to the database
     :param sql: the query
-    :param parameters: of the query, in the driver's own style; None if it has none, where a % is a %
-    :raises AnnotationError: the database refuses the query, or it returns no rows, or two columns of one name
+    :param parameters: parameters of the query, in the driver's own style. If they are None, a % in the query is just
+        a %
+    :raises AnnotationError: the database refuses the query, the statement returns no rows, or two columns have the
+        same name
     """
     from sqlalchemy.exc import SQLAlchemyError  # takes long to import
 
-    if isinstance(parameters, list):  # as a template, and JSON, have it
+    if isinstance(parameters, list):  # templates and JSON have lists only
         parameters = tuple(parameters)
     with connect() as connection:
         options: dict[str, Any] = {"stream_results": True, "max_row_buffer": _SQL_ROWS_AT_ONCE}
-        options["no_parameters"] = parameters is None  # or a literal % would be taken for one
+        options["no_parameters"] = parameters is None  # otherwise a literal % would be read as a parameter
         try:
             result = connection.execution_options(**options).exec_driver_sql(sql, parameters)
             names = list(result.keys())

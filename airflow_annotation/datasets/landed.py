@@ -1,4 +1,4 @@
-"""What has landed, as batches of the three tables, as the tool's hook yields them."""
+"""Read landed datasets as batches of the three tables, like those of the tool's hook."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _ROWS_AT_ONCE: Final = 10_000
 
 
 class LandedProject(NamedTuple):
-    """What a project's landing was.
+    """The landing of a project.
 
-    :param project: the project's URI
-    :param run_key: the annotation run
-    :param label_schema: as it was in the tool, before any renaming of fields
-    :param settings: what the landing was asked for
+    :param project: URI of the project
+    :param run_key: annotation run
+    :param label_schema: label schema in the tool, before any renaming of fields
+    :param settings: settings of the landing
     """
 
     project: str
@@ -41,19 +41,19 @@ class LandedProject(NamedTuple):
     def of(
         cls, project: str, run_key: str | None, label_schema: dict[str, Any], settings: dict[str, Any]
     ) -> LandedProject:
-        """Return a landing whose schema is a dictionary, as it is stored: not checked again."""
-        # Not strictly: JSON has text for numbers as keys.
+        """Return a landing from its stored schema, a dictionary, which is not checked again."""
+        # Not strict, because JSON stores keys that are numbers as text.
         schema = msgspec.convert({"fields": label_schema}, LabelSchema, strict=False)
         return cls(project, run_key, schema, settings)
 
 
 def read_landed_tables(target: str, *, conn_id: str | None = None) -> tuple[LandedProject, Iterator[LabelTables]]:
-    """Return what a landed dataset holds, and an iterator of its rows, in batches of whole items.
+    """Return the landing of a dataset, and an iterator of its rows, in batches of whole items.
 
-    Coordinates are as they landed, see :func:`to_relative`. Streams: holds some row groups.
+    Coordinates are those that landed, see :func:`to_relative`. Streams the rows, and holds some row groups in memory.
 
-    :param target: the dataset's folder
-    :param conn_id: the connection of the object store, where the URI does not name one
+    :param target: folder of the dataset
+    :param conn_id: connection of the object store, if the URI names none
     :raises AnnotationError: there is no dataset, or it is not in Parquet
     """
     manifest = read_manifest(target, conn_id=conn_id)
@@ -63,7 +63,7 @@ def read_landed_tables(target: str, *, conn_id: str | None = None) -> tuple[Land
 
 
 def to_relative(landing: LandedProject, batch: LabelTables) -> LabelTables:
-    """Return a batch of a landing with relative coordinates, whatever they are in the landing."""
+    """Return a batch of a landing with relative coordinates, whatever coordinates the landing has."""
     if landing.settings.get("coordinates") != "pixels":
         return batch
     labels = batch.labels
@@ -77,7 +77,7 @@ def to_relative(landing: LandedProject, batch: LabelTables) -> LabelTables:
 def join_tables(
     items: Iterable[pa.RecordBatch], annotations: Iterable[pa.RecordBatch], labels: Iterable[pa.RecordBatch]
 ) -> Iterator[LabelTables]:
-    """Yield the rows of whole items together, as long as the three tables have their items in the same order.
+    """Yield batches of whole items from three tables, which must have their items in the same order.
 
     :param items: rows of the ``items`` table
     :param annotations: rows of the ``annotations`` table
@@ -96,17 +96,17 @@ def join_tables(
 
 
 class _Rows:
-    """Rows that are taken from the front."""
+    """A stream of rows to take from its start."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
-        # Not more at a time than are about to be taken: each look is at all that is pending.
+        # Small batches, because each call of take() looks at all pending rows.
         self._batches = (
             batch.slice(start, _ROWS_AT_ONCE) for batch in batches for start in range(0, len(batch), _ROWS_AT_ONCE)
         )
         self._pending: pa.RecordBatch | None = None
 
     def take(self, name: str, item_ids: pa.Array) -> pa.RecordBatch:
-        """Take all rows from the front that are of these items."""
+        """Take rows from the start as long as they belong to these items."""
         taken = []
         while self.next_item() is not None and self._pending is not None:
             known = pc.is_in(self._pending.column("item_id"), value_set=item_ids).to_numpy(zero_copy_only=False)

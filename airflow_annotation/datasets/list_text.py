@@ -1,4 +1,4 @@
-"""Columns of lists as text, for destinations that have no type for them. On whole columns, without Python rows."""
+"""Convert columns of lists to text, for destinations without a list type. Converts whole columns, not Python rows."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def lists_to_json(column: pa.Array) -> pa.Array:
 
 
 def lists_to_text(column: pa.Array, brackets: str, quote: Callable[[pa.Array], pa.Array]) -> pa.Array:
-    """Return a column of lists as text: brackets, commas, and ``null`` for what is null within a list.
+    """Return a column of lists as text: brackets, commas, and ``null`` for null values in a list.
 
     :param column: lists of strings or of finite numbers
-    :param brackets: the opening and the closing one
-    :param quote: makes a column of strings into one of quoted strings; nulls stay null
+    :param brackets: opening and closing bracket
+    :param quote: takes a column of strings and returns the quoted strings; nulls stay null
     """
     if not pa.types.is_list(column.type):
         return quote(column) if pa.types.is_string(column.type) else column.cast(pa.string())

@@ -3,13 +3,13 @@
 ::
 
     target/
-      manifest.json                                   which version is current, its files and their checksums
+      manifest.json                                   the current version, its files and their checksums
       versions/20261122T171532Z-5f0c2e8a/items.parquet
                                          annotations.parquet
                                          labels.parquet
 
-How versions come and go is :mod:`~airflow_annotation.datasets.versions`' business. Any Parquet reader can read the
-files that the manifest names.
+:mod:`~airflow_annotation.datasets.versions` makes and removes versions. Any Parquet reader can read the files that the
+manifest names.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
 ROW_GROUP_BYTES: Final = 64 * 2**20
 ROW_GROUP_ROWS: Final = 120 * 1024
-"""A row group is written when either is reached: bounds memory where rows carry masks, and where they are tiny.
+"""A row group is written when it has this many bytes or rows, to limit memory for rows with masks and for small rows.
 
-So many rows are a row group of DuckDB's too, which it takes over as it is.
+DuckDB's row groups have the same number of rows, so DuckDB can take them unchanged.
 """
 
 
@@ -96,15 +96,15 @@ def read_dataset(
 def refresh_dataset(
     store: DatasetStore, new: NewVersion, replaced: pa.Array, read: Callable[[str], Iterable[pa.RecordBatch]]
 ) -> Manifest:
-    """Write a version that has the rows of the one that it follows, but for those of some items, and new rows.
+    """Write a version with the rows of the one that it follows, without those of some items, and with new rows.
 
-    The rows that stay are copied a row group at a time, from the store to the store.
+    Rows that stay are copied one row group at a time, from the store to the store.
 
     :param store: the dataset's folder
     :param new: the version
-    :param replaced: ids of the items whose rows go
+    :param replaced: ids of the items whose rows are removed
     :param read: returns the new rows of a table
-    :raises LandingMovedError: the current version is another one by now
+    :raises LandingMovedError: another version is current now
     """
 
     def rows(table: str) -> Iterator[pa.RecordBatch]:
@@ -133,12 +133,13 @@ def write_tables(
     hashed: bool = True,
     beside: Mapping[str, Callable[[LabelTables], pa.RecordBatch]] | None = None,
 ) -> dict[str, TableFile]:
-    """Write batches as one Parquet file a table, in a folder of their own; return the files by table.
+    """Write batches as one Parquet file for each table, in a folder of their own; return the files by table.
 
-    :param folder: the folder
-    :param batches: the tables
-    :param hashed: False for files that no manifest will name: their ``sha256`` is of nothing then
-    :param beside: further tables by name, one of ``ALL_SCHEMAS`` each: returns a batch's rows
+    :param folder: folder of the files
+    :param batches: rows of the three tables
+    :param hashed: whether to compute the checksums; False for files that no manifest will name, whose ``sha256`` is
+        then empty
+    :param beside: further tables by a name of ``ALL_SCHEMAS``: functions that take a batch and return their rows
     """
     beside = beside or {}
     with TablesWriter(folder, (*SCHEMAS, *beside), hashed=hashed) as writer:
@@ -152,12 +153,12 @@ def write_tables(
 def read_rows(
     store: DatasetStore, manifest: Manifest, table: str, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """Yield a version's rows: of Parquet as much at a time as was written at a time, of Delta in no order.
+    """Yield a version's rows: of Parquet files one row group at a time, of Delta tables in no particular order.
 
     :param store: the dataset's folder
-    :param manifest: of the version
+    :param manifest: manifest of the version
     :param table: name of the table
-    :param columns: read these only
+    :param columns: names of the columns to read, None for all
     :raises AnnotationError: a file is damaged
     """
     if manifest.delta_versions:
@@ -172,10 +173,10 @@ def read_rows(
 
 
 def read_row_groups(source: Path | IO[bytes], columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of a Parquet file, local or open, as much at a time as was written at a time.
+    """Yield the rows of a Parquet file, one row group at a time.
 
-    :param source: the file
-    :param columns: read these only
+    :param source: path of a local file, or an open file
+    :param columns: names of the columns to read, None for all
     """
     with pq.ParquetFile(source, page_checksum_verification=True) as file:
         for index in range(file.num_row_groups):
@@ -184,7 +185,7 @@ def read_row_groups(source: Path | IO[bytes], columns: Sequence[str] | None = No
 
 @contextmanager
 def _damages(path: str) -> Iterator[None]:
-    """Name the file that Arrow cannot read, and the way out. Errors of disks and stores go on as they are."""
+    """Raise an error that names a damaged file, and what to do. Errors of disks and stores are raised unchanged."""
     try:
         yield
     except (pa.ArrowInvalid, OSError) as error:
@@ -199,9 +200,9 @@ def _damages(path: str) -> Iterator[None]:
 class TablesWriter:
     """Writes the files of tables.
 
-    :param folder: the folder of the files
-    :param names: of the tables, some of ``ALL_SCHEMAS``, the three among them
-    :param hashed: whether the checksums are asked for
+    :param folder: folder of the files
+    :param names: names of the tables: the three, and others of ``ALL_SCHEMAS``
+    :param hashed: whether to compute the checksums
     """
 
     def __init__(
@@ -231,17 +232,17 @@ class TablesWriter:
         self._writers[name].write(rows)
 
     def finish(self) -> dict[str, TableFile]:
-        """Write what is left, and describe the files, by table."""
+        """Write the pending rows, and return the descriptions of the files by table."""
         return {name: writer.finish() for name, writer in self._writers.items()}
 
 
 class TableWriter:
-    """Writes one table's file, a row group at a time.
+    """Writes one table's file, one row group at a time.
 
-    :param folder: the folder of the file
-    :param name: of the table
-    :param schema: of the table
-    :param hashed: whether the checksum is asked for
+    :param folder: folder of the file
+    :param name: name of the table
+    :param schema: schema of the table
+    :param hashed: whether to compute the checksum
     """
 
     def __init__(self, folder: ObjectStoragePath, name: str, schema: pa.Schema, *, hashed: bool = True) -> None:
@@ -258,7 +259,7 @@ class TableWriter:
 
     def __exit__(self, *_: object) -> None:
         with closing(self._file):
-            self._writer.close()  # or it would try when it is collected, in the middle of something else
+            self._writer.close()  # otherwise it would try to write when it is garbage-collected, at any time
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows."""
@@ -272,7 +273,7 @@ class TableWriter:
                 self._write_row_group()
 
     def finish(self) -> TableFile:
-        """Write what is left, and describe the file."""
+        """Write the pending rows, and return the description of the file."""
         self._write_row_group()
         self._writer.close()
         self._file.close()

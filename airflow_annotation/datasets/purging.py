@@ -1,4 +1,4 @@
-"""Which older versions of a dataset may stay, where deletions and anonymous names are to reach them too."""
+"""Which older versions of a dataset may stay, if deleted items and former annotator names must leave them too."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from airflow_annotation.datasets.versions import Manifest
 
 
 def has_nothing_that_is_gone(store: DatasetStore, new: Manifest) -> Callable[[Manifest], bool]:
-    """Return what says whether all items of an older version are in the new one, and people are named no other way.
+    """Return a function that says whether an older version may stay.
+
+    It may stay if all its items are in the new version, and it names annotators in the same way.
 
     :param store: the dataset's folder
-    :param new: the new version, whose items are read once
+    :param new: manifest of the new version, whose items are read once
     """
     new_ids = _item_ids(store, new)
 
@@ -26,7 +28,7 @@ def has_nothing_that_is_gone(store: DatasetStore, new: Manifest) -> Callable[[Ma
             return False
         old_ids = _item_ids(store, old)
         if old_ids is None or new_ids is None:
-            return False  # it is not known
+            return False  # the items of a version are unknown
         return bool(pc.all(pc.is_in(old_ids, value_set=new_ids), min_count=0).as_py())
 
     return is_kept

@@ -6,32 +6,32 @@ from typing import Any, TypedDict
 
 
 class LandingResult(TypedDict, total=False):
-    """What a landing task returns. Which keys there are depends on the destination.
+    """What a landing task returns. Its keys depend on the destination.
 
-    :param project: the project's URI
-    :param rows: rows by table, or by kind of file
+    :param project: URI of the project
+    :param rows: number of rows by table, or by kind of file
     :param full: whether all items were read
-    :param changed_items: items whose rows were replaced or added
-    :param removed_items: items whose rows were removed
-    :param unchanged_items: items whose rows stay
-    :param watermark: by the tool's clock, ISO 8601: all changes up to it have landed. None if the tool cannot say
-    :param label_schema_digest: equal for equal label schemas
-    :param part: what ``items`` says, if the landing is one of a part of the project
+    :param changed_items: number of items whose rows were replaced or added
+    :param removed_items: number of items whose rows were removed
+    :param unchanged_items: number of items whose rows stay
+    :param watermark: time by the tool's clock, ISO 8601: all changes up to it have landed. None if the tool cannot say
+    :param label_schema_digest: digest of the label schema, equal for equal schemas
+    :param part: value of ``items``, if a part of the project has landed
     :param media: where the media are, and how many were written
-    :param seconds: that the task took
+    :param seconds: duration of the task in seconds
     :param target: URI of the dataset
-    :param version: of the dataset
+    :param version: version of the dataset
     :param path: URI of the version
-    :param branch: of a Deep Lake dataset
-    :param left_out: by reason, how many objects a training format has no place for, and how many of the items that were
-        read have no consensus
+    :param branch: branch of a Deep Lake dataset
+    :param left_out: numbers by reason: objects that the training format has no place for, and items that were read and
+        have no consensus
     :param sql_conn_id: connection of the database
-    :param schema: the database's schema that the tables are in, None for the connection's own
-    :param table_prefix: of the names of the tables
+    :param schema: schema of the database that has the tables, None for the connection's own
+    :param table_prefix: prefix of the tables' names
     :param iceberg_conn_id: connection of the Iceberg catalog
-    :param snapshots: of the Iceberg tables, those that belong together
-    :param dataset: of BigQuery, or of FiftyOne
-    :param fields: of FiftyOne's dataset that labels went to
+    :param snapshots: snapshots of the Iceberg tables that belong together
+    :param dataset: dataset of BigQuery or of FiftyOne
+    :param fields: fields of FiftyOne's dataset that received labels
     :param tables: full names of the tables
     """
 

@@ -6,9 +6,9 @@ from typing import Any
 
 
 def s3_access(conn_id: str | None) -> dict[str, str]:
-    """Return what a connection says of S3, as AWS names it in the environment; what it leaves open is not there.
+    """Return the S3 settings of a connection, by AWS's names of environment variables. Empty settings are left out.
 
-    :param conn_id: the connection; None for Airflow's own default, the worker's credentials
+    :param conn_id: id of the connection; None for Airflow's own default, the worker's credentials
     """
     from airflow.providers.amazon.aws.hooks.base_aws import AwsGenericHook
 

@@ -1,4 +1,4 @@
-"""Where a dataset's versions are kept, and how its pointer moves so that two writers cannot cross."""
+"""Where a dataset's versions are stored, and how its manifest is replaced so that two writers cannot cross."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class Found(NamedTuple):
     """An object as it was found.
 
-    :param content: of the object
-    :param mark: differs when the object has been written again
+    :param content: content of the object
+    :param mark: value that changes when the object is written again
     """
 
     content: bytes
@@ -41,7 +41,7 @@ def no_bucket(bucket: str, uri: str) -> AnnotationError:
 class DatasetStore(ABC):
     """The folder of a dataset. Names are relative to it.
 
-    :param uri: of the folder
+    :param uri: URI of the folder
     """
 
     def __init__(self, uri: str) -> None:
@@ -53,25 +53,26 @@ class DatasetStore(ABC):
 
     @abstractmethod
     def replace(self, name: str, content: bytes, found: Found | None) -> None:
-        """Put an object where another one was found, so that a reader gets the old one or the new one, whole.
+        """Replace an object. A reader gets either the whole old object or the whole new one.
 
         :param found: what :meth:`find` returned
-        :raises LandingMovedError: something else is there now
+        :raises LandingMovedError: the object has changed since it was found
         """
 
     def check_is_own(self, name: str, content: bytes) -> None:
-        """Check that what a store found in the place of a new object is that object.
+        """Check that the object that a store has is the new object, after the store refused to replace it.
 
-        A client asks again when an answer is lost, and is told then that its own object is there.
+        If an answer is lost, a client sends its request again. The store then refuses it, because the client's own
+        object is already there.
 
-        :raises LandingMovedError: it is something else
+        :raises LandingMovedError: the store has another object
         """
         now = self.find(name)
         if now is None or now.content != content:
             raise self.moved()
 
     def moved(self) -> LandingMovedError:
-        """Return the error that says that another landing came in between."""
+        """Return the error that says that another landing has replaced the object."""
         return LandingMovedError(f"Another landing was committed in {self.uri} while this one ran.")
 
     @abstractmethod
@@ -80,29 +81,29 @@ class DatasetStore(ABC):
 
     @abstractmethod
     def write(self, folder: str) -> AbstractContextManager[ObjectStoragePath]:
-        """Give a folder to write files into. They are all in the store when it is left, and none if that fails."""
+        """Provide a folder to write files into. When the block ends, the store has all of them, or none if it fails."""
 
     @abstractmethod
     def copy(self, source: str, target: str, paths: Sequence[str]) -> None:
         """Copy files from a folder into another one; they do not pass through the worker.
 
-        :param source: the folder that they are in
-        :param target: the folder that they go to
-        :param paths: relative to both
-        :raises FileNotFoundError: one is not there
+        :param source: folder with the files
+        :param target: folder for the copies
+        :param paths: paths of the files, relative to both folders
+        :raises FileNotFoundError: a file does not exist
         """
 
     @abstractmethod
     def list(self, folder: str) -> Iterator[str]:
-        """Yield the names of what is in a folder."""
+        """Yield the names of the files and folders in a folder."""
 
     @abstractmethod
     def remove(self, folder: str) -> None:
-        """Remove a folder that nothing refers to. Failing at it loses nothing: a later landing finds it again."""
+        """Remove a folder that nothing refers to. If this fails, nothing is lost: a later landing removes it."""
 
 
 def remove_folder(path: ObjectStoragePath) -> None:
-    """Remove a folder that nothing refers to, if it is there. Failing at it loses nothing, and is logged."""
+    """Remove a folder that nothing refers to, if it exists. If this fails, nothing is lost, and the error is logged."""
     try:
         path.fs.rm(path.path, recursive=True)
     except FileNotFoundError:
@@ -112,10 +113,10 @@ def remove_folder(path: ObjectStoragePath) -> None:
 
 
 class FolderStore(DatasetStore):
-    """A dataset's folder in any store that Airflow reaches.
+    """A dataset's folder in any store that Airflow can access.
 
-    Two writers cannot cross on a local disk (a lock) and in S3 (a conditional write). In other stores the pointer is
-    read again just before it moves, which two may do at the same moment.
+    On a local disk (a lock) and in S3 (a conditional write), two writers cannot cross. In other stores, the manifest is
+    read again just before it is replaced; two writers may do this at the same moment.
 
     :param path: the folder
     """
@@ -134,7 +135,7 @@ class FolderStore(DatasetStore):
         """
         path = self.path / name
         try:
-            # Before the content: should another one come in between, it is this mark that is not true any more.
+            # The mark is read before the content: if the object changes in between, the mark is the outdated one.
             mark = path.fs.info(path.path, refresh=True)["ETag"] if self._is_s3 else None
             content = path.fs.cat_file(path.path)
         except FileNotFoundError as error:
@@ -158,7 +159,7 @@ class FolderStore(DatasetStore):
                 Path(written.path).replace(path.path)
         else:
             self._check_is_there(name, found)
-            path.fs.pipe_file(path.path, content)  # object stores show an object when it is all there
+            path.fs.pipe_file(path.path, content)  # object stores show an object only when it is complete
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file to read parts of it."""
@@ -190,7 +191,7 @@ class FolderStore(DatasetStore):
         remove_folder(self.path / folder)
 
     def _check_bucket(self) -> None:
-        """Tell a mistyped bucket from one without a dataset, before a landing has read a project for it; once.
+        """Check once that the bucket exists, so that a mistyped name is found before a landing reads the project.
 
         :raises AnnotationError: the bucket does not exist
         """

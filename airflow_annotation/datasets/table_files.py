@@ -1,4 +1,4 @@
-"""A file of a dataset: what its manifest says of it, and writing one so that this is known."""
+"""A file of a dataset: its description in the manifest, and a way to write it that returns this description."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import msgspec
 
 
 class TableFile(msgspec.Struct, frozen=True, kw_only=True):
-    """A file of a dataset: a Parquet file of one of the tables, or a file of another format that has all its objects.
+    """A file of a dataset: a Parquet file of one of the tables, or a file of another format with all objects.
 
-    :param path: relative to the dataset's folder
-    :param rows: rows or objects in it
-    :param size: bytes
-    :param sha256: of its content, hexadecimal
+    :param path: path relative to the dataset's folder
+    :param rows: number of rows or objects
+    :param size: size in bytes
+    :param sha256: SHA-256 of the content, hexadecimal; empty if it was not computed
     """
 
     path: str
@@ -25,10 +25,10 @@ class TableFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HashingFile(io.RawIOBase):
-    """Passes on what is written, and knows its size and checksum: a bucket's files are not read again for them.
+    """A file that computes its size and checksum while it is written, so that it is not read again for them.
 
-    :param file: open to write; closed with this one
-    :param hashed: False for a file whose checksum nobody asks for
+    :param file: file that is open for writing; closed with this one
+    :param hashed: whether to compute the checksum
     """
 
     def __init__(self, file: IO[bytes], *, hashed: bool = True) -> None:
@@ -38,7 +38,7 @@ class HashingFile(io.RawIOBase):
         self._hashed = hashed
 
     def writable(self) -> bool:
-        """Return that it is."""
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:
@@ -50,15 +50,15 @@ class HashingFile(io.RawIOBase):
         return len(data)
 
     def describe(self, path: str, rows: int) -> TableFile:
-        """Return what a manifest says of the file.
+        """Return the description of the file for the manifest.
 
-        :param path: relative to the dataset's folder
-        :param rows: that were written
+        :param path: path relative to the dataset's folder
+        :param rows: number of rows that were written
         """
         return TableFile(path=path, rows=rows, size=self.size, sha256=self.sha256.hexdigest() if self._hashed else "")
 
     def close(self) -> None:
-        """Close both."""
+        """Close both files."""
         if not self.closed:
             super().close()
             self._file.close()

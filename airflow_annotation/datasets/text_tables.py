@@ -1,12 +1,13 @@
 """The three tables as files for people and their scripts: JSON Lines, or comma-separated values.
 
-``items``, ``annotations`` and ``labels``, a file each. JSON Lines (https://jsonlines.org) has an object a row with
-every column, JSON columns as objects, times in ISO 8601. CSV (https://datatracker.ietf.org/doc/html/rfc4180) has a
-header; lists and JSON columns are JSON text, a null is an empty field without quotes, and text is quoted.
+``items``, ``annotations`` and ``labels`` are one file each. JSON Lines (https://jsonlines.org) has one object for each
+row, with all columns: JSON columns are objects, and times are in ISO 8601. CSV
+(https://datatracker.ietf.org/doc/html/rfc4180) has a header: lists and JSON columns are JSON text, a null is an empty
+field without quotes, and text is quoted.
 
-Text is as people wrote it, so that programs read back what was labeled. A spreadsheet takes text that begins with
-``=``, ``+``, ``-``, ``@`` or a tab for a formula, quoted or not, and whoever labels can write such text. Import the
-columns as text there, or land with a ``transform`` that puts ``'`` before such text.
+Text is written unchanged, so that programs read exactly what people labeled. A spreadsheet treats text that begins with
+``=``, ``+``, ``-``, ``@`` or a tab as a formula, quoted or not, and anybody who labels can write such text. In a
+spreadsheet, import the columns as text, or land with a ``transform`` that puts ``'`` before such text.
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ def write_text_tables(
     text_format: str,
     beside: Mapping[str, Iterable[pa.RecordBatch]] | None = None,
 ) -> dict[str, list[TableFile]]:
-    """Write batches as one text file a table, in a folder of their own; return the files by table.
+    """Write batches as one text file for each table, in a folder of their own; return the files by table.
 
-    Streams: holds a batch.
+    Streams the rows, and holds one batch in memory.
 
-    :param folder: the folder
-    :param batches: the tables
+    :param folder: folder of the files
+    :param batches: rows of the three tables
     :param text_format: one of :data:`TEXT_FORMATS`
-    :param beside: the rows of further tables by name, one of ``ALL_SCHEMAS`` each
+    :param beside: rows of further tables, by a name of ``ALL_SCHEMAS``
     """
     beside = beside or {}
     make_folder(folder.fs, folder.path)

@@ -3,13 +3,13 @@
 ::
 
     target/
-      manifest.json                        which version is current, its files and their checksums
-      README.md                            of Parquet datasets: the same files, for Hugging Face's ``datasets``
-      versions/20261122T171532Z-5f0c2e8a/  the files of a version, and its manifest as it was when it landed;
-                                           other formats than Parquet keep the rows that they were made of in tables/
+      manifest.json                        the current version, its files and their checksums
+      README.md                            for Parquet datasets: the same files, for Hugging Face's ``datasets``
+      versions/20261122T171532Z-5f0c2e8a/  the files of a version, and its manifest at the time of the landing;
+                                           formats other than Parquet keep their source rows in tables/
 
-A version's folder never changes once the manifest names it, and the manifest moves last and at once, so a reader sees
-one whole landing or the one before it.
+A version's folder never changes after the manifest names it. A landing replaces the manifest last, in one step. So a
+reader sees either the whole landing or the one before it.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ PARQUET: Final = "parquet"
 DELTA: Final = "delta"
 
 ABANDONED_AFTER: Final = timedelta(days=1)
-"""A folder that no manifest names may be another landing's, still being written: it is removed when this old."""
+"""Age at which a folder that no manifest names is removed: before, another landing may still be writing it."""
 
 MOVES: Final = 5
-"""How often a landing tries to move the manifest while others move it."""
+"""How often a landing tries to replace the manifest while others replace it."""
 
 _VERSION_TIME: Final = "%Y%m%dT%H%M%SZ"
 _VERSION_NAME: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a dataset holds, as ``manifest.json`` says it.
+    """What a dataset holds: the content of ``manifest.json``.
 
     :param tables_version: version of the tables' columns, see ``labels.tables.TABLES_VERSION``
     :param version: name of the current version
@@ -124,7 +124,7 @@ def dataset_path(target: str, conn_id: str | None = None) -> ObjectStoragePath:
     scheme, separator, _ = target.partition("://")
     named = target.partition("://")[2].partition("/")[0].rpartition("@")[0] or conn_id
     if named:
-        # Some providers go on without the connection, as nobody.
+        # Without the connection, some providers would go on without credentials.
         try:
             BaseHook.get_connection(named)
         except AirflowNotFoundException as error:
@@ -175,37 +175,40 @@ def read_manifest(
 
 
 def find_version(store: DatasetStore, version: str) -> Manifest | None:
-    """Return what a version held when it landed, None if it is not there any more."""
+    """Return the manifest of a version as it landed, None if the version no longer exists."""
     found = store.find(f"{VERSIONS}/{version}/{MANIFEST_NAME}")
     return _decode(store, found.content) if found else None
 
 
 def find_current(store: DatasetStore) -> Manifest | None:
-    """Return what the dataset holds, None if there is none.
+    """Return the current manifest, None if there is no dataset.
 
-    :raises AnnotationError: what is there is not a dataset, or a newer release of this provider wrote it
+    :raises AnnotationError: the folder holds something other than a dataset, or a newer release of this provider
+        wrote it
     """
     found = store.find(MANIFEST_NAME)
     return _decode(store, found.content) if found else None
 
 
 class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version is of, and what becomes of the versions before it.
+    """What a new version is made of, and what happens to the versions before it.
 
-    :param project: the project's URI
-    :param run_key: the annotation run, None for projects that this provider did not make
-    :param label_schema: the project's, before any renaming of fields
-    :param settings: what the landing was asked for
-    :param dataset_format: the format of the files
-    :param tables: names of the tables that it has, in a format of tables
-    :param follows: the version that unchanged rows are taken over from; None where all items were read
-    :param watermark: by the tool's clock: all changes up to it are in the version
-    :param changes: as the manifest has it
-    :param keep_versions: how many versions stay, the new one among them; readers that have read the manifest before
-        it moved still find the files it named while that is more than one
-    :param is_kept: returns, for the new version, what says whether an older one stays where there is room
-    :param check_settings: is given the settings of the version whose place it takes, and raises if it must not
-    :param replace_project: replace a dataset of another project, or in another format, whatever its settings are
+    :param project: URI of the project
+    :param run_key: annotation run, None for projects that this provider did not make
+    :param label_schema: the project's label schema, before any renaming of fields
+    :param settings: settings of the landing
+    :param dataset_format: format of the files
+    :param tables: names of the version's tables, in formats that have tables
+    :param follows: the version that unchanged rows are copied from; None if all items were read
+    :param watermark: time by the tool's clock: all changes up to it are in the version
+    :param changes: numbers of changed and removed items, as in the manifest
+    :param keep_versions: number of versions to keep, including the new one. If it is more than one, readers that have
+        read the manifest before it was replaced still find its files
+    :param is_kept: takes the new manifest, and returns a function that says whether to keep an older version, as long
+        as ``keep_versions`` allows it
+    :param check_settings: takes the settings of the current version, and raises an error if it must not be replaced
+    :param replace_project: whether to replace a dataset of another project, or in another format, whatever its
+        settings are
     """
 
     project: str
@@ -224,13 +227,13 @@ class NewVersion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Written(NamedTuple):
-    """What was written of a version.
+    """What was written for a version.
 
-    :param files: by table, relative to the version's folder
-    :param delta_versions: as the manifest has them
-    :param rows: by table; those in the files by default
-    :param tables: as the manifest has them, relative to the version's folder
-    :param taken: files that are those of the version that this one follows, relative to the versions' folders
+    :param files: files by table, relative to the version's folder
+    :param delta_versions: versions of the Delta tables, as in the manifest
+    :param rows: number of rows by table; by default those of the files
+    :param tables: source rows, as in the manifest, relative to the version's folder
+    :param taken: paths of files to copy from the version that this one follows, relative to both versions' folders
     """
 
     files: dict[str, list[TableFile]]
@@ -241,7 +244,7 @@ class Written(NamedTuple):
 
 
 def write_version(store: DatasetStore, new: NewVersion, write: Callable[[ObjectStoragePath], Written]) -> Manifest:
-    """Write a version of the dataset, make it the current one, and remove those that are not kept.
+    """Write a version of the dataset, make it the current one, and remove the versions that are not kept.
 
     :param store: the dataset's folder
     :param new: the version
@@ -250,7 +253,7 @@ def write_version(store: DatasetStore, new: NewVersion, write: Callable[[ObjectS
         of this provider
     :raises LandingMovedError: the current version is not the one that the new one follows
     """
-    # A target that cannot be landed in is known before anything is written.
+    # This finds a wrong target before anything is written.
     _check(store, find_current(store), new)
     created_at = datetime.now(timezone.utc)
     version = f"{created_at.strftime(_VERSION_TIME)}-{uuid.uuid4().hex[:8]}"
@@ -301,7 +304,7 @@ def _in_folder(files: dict[str, list[TableFile]], version: str) -> dict[str, lis
 
 
 def _take_over(store: DatasetStore, new: NewVersion, version: str, paths: Sequence[str]) -> None:
-    """Let a version have files of the one that it follows."""
+    """Copy files into a version from the one that it follows."""
     assert new.follows is not None
     try:
         store.copy(f"{VERSIONS}/{new.follows.version}", f"{VERSIONS}/{version}", paths)
@@ -313,12 +316,12 @@ def _take_over(store: DatasetStore, new: NewVersion, version: str, paths: Sequen
 
 
 def keep_version(store: DatasetStore, current: Manifest, new: NewVersion) -> Manifest:
-    """Say of the current version that it still has what the tool has.
+    """Note in the manifest that the current version still has the same labels as the tool.
 
     :param store: the dataset's folder
-    :param current: the version
-    :param new: the version that follows it, and need not be written
-    :raises LandingMovedError: it is not the current version any more
+    :param current: manifest of the current version
+    :param new: the next version, which need not be written because nothing has changed
+    :raises LandingMovedError: another version is current now
     """
     manifest = msgspec.structs.replace(
         current,
@@ -330,7 +333,7 @@ def keep_version(store: DatasetStore, current: Manifest, new: NewVersion) -> Man
 
 
 def _move(store: DatasetStore, manifest: Manifest, new: NewVersion) -> Manifest:
-    """Make a manifest the current one, and remove the versions that it does not keep."""
+    """Make a manifest the current one, and remove the versions that it does not name."""
     for attempt in range(1, MOVES + 1):
         found = store.find(MANIFEST_NAME)
         previous = _decode(store, found.content) if found else None
@@ -345,12 +348,12 @@ def _move(store: DatasetStore, manifest: Manifest, new: NewVersion) -> Manifest:
             store.replace(MANIFEST_NAME, _encode(manifest), found)
             break
         except LandingMovedError:
-            # A landing of all items takes the place of whatever is there.
+            # A landing of all items may replace any other version, so it tries again.
             if attempt == MOVES:
                 raise
     if manifest.dataset_format == PARQUET:
         update_card(store, lambda: find_current(store))
-    # Nothing is removed if that fails in any other way: a store may have taken the manifest and lost its answer.
+    # After any other error nothing is removed: the store may have replaced the manifest although its answer was lost.
     try:
         for name in _unused_versions(store, manifest, previous):
             store.remove(f"{VERSIONS}/{name}")
@@ -360,7 +363,7 @@ def _move(store: DatasetStore, manifest: Manifest, new: NewVersion) -> Manifest:
 
 
 def _check(store: DatasetStore, current: Manifest | None, new: NewVersion) -> None:
-    """Check that a version may follow what is there now."""
+    """Check that a version may replace the current one."""
     if new.follows is not None and (current is None or current.version != new.follows.version):
         raise LandingMovedError(f"{store.uri} has another version than {new.follows.version}, which this one follows.")
     if not new.replace_project:
@@ -390,13 +393,13 @@ def _decode(store: DatasetStore, content: bytes) -> Manifest:
 def check_same_run(
     target: str, previous: Manifest | None, project: str, run_key: str | None, dataset_format: str
 ) -> None:
-    """Check that no other labels are lost: a dataset has one format and one project, or the projects that a run had.
+    """Check that no other labels are lost: a dataset has one format, and one project or the projects of one run.
 
-    :param target: the dataset's folder, as errors name it
-    :param previous: its current version, None where there is none
-    :param project: the URI of the project that lands there
-    :param run_key: of its run
-    :param dataset_format: the format that it is to land in
+    :param target: folder of the dataset, as errors name it
+    :param previous: manifest of its current version, None if there is none
+    :param project: URI of the project that lands there
+    :param run_key: annotation run of this project
+    :param dataset_format: format of the landing
     :raises AnnotationError: labels would be lost
     """
     if previous is None:
@@ -417,7 +420,7 @@ def check_same_run(
 
 
 def _unused_versions(store: DatasetStore, manifest: Manifest, previous: Manifest | None) -> Iterator[str]:
-    """Yield the versions that the manifest has just dropped, and those that crashed landings left."""
+    """Yield the versions that the manifest no longer names, and the old ones that crashed landings left."""
     dropped = set(previous.versions if previous else ()) - set(manifest.versions)
     began_before = (datetime.now(timezone.utc) - ABANDONED_AFTER).strftime(_VERSION_TIME)
     for name in store.list(VERSIONS):

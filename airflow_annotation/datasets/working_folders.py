@@ -1,10 +1,10 @@
-"""Folders on the worker's disk for what is on its way, which outlive no landing by more than one.
+"""Temporary folders on the worker's disk, which the next landing removes if their process was killed.
 
-A process that is killed removes nothing. So each folder has a file beside it that its process holds locked
-(``flock``) for as long as it lives, and whoever needs a folder removes those whose lock is free. The kernel frees a
-lock however its process ends. It knows locks across processes, and across containers that share a disk of one host.
-Hosts that share a folder of temporary files over a network need a file system that tells them of each other's locks,
-such as NFS 4; ``nolock`` and ``local_lock`` keep NFS from that.
+A process that is killed removes nothing. So each folder has a file next to it that its process keeps locked
+(``flock``). Each process that makes a folder first removes the folders whose lock is free. The kernel releases a lock
+however its process ends. This works across processes, and across containers that share a disk of one host. Hosts that
+share a folder of temporary files over a network need a file system that shares locks, such as NFS 4. With the mount
+options ``nolock`` and ``local_lock``, NFS does not share them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def working_folder() -> Iterator[Path]:
-    """Make an empty folder among the temporary files, and remove it when it is left.
+    """Make an empty folder among the temporary files, and remove it when the block ends.
 
-    Removes the folders that killed processes of this user have left.
+    First removes the folders that killed processes of this user have left.
     """
     parent = Path(tempfile.gettempdir())
     _sweep(parent)
@@ -46,15 +46,15 @@ def working_folder() -> Iterator[Path]:
 
 
 def _make_lock(parent: Path) -> tuple[int, Path]:
-    """Make a file that this process holds locked, and return its descriptor and path."""
+    """Make a file that this process keeps locked, and return its descriptor and path."""
     while True:
         descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_LOCK, dir=parent)
-        # A file system without locks has nothing swept either: nobody gets a lock.
+        # On a file system without locks nothing is removed either, since no process gets a lock.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if os.fstat(descriptor).st_nlink:
             return descriptor, Path(name)
-        os.close(descriptor)  # somebody swept it before it was locked
+        os.close(descriptor)  # another process removed it before it was locked
 
 
 def _sweep(parent: Path) -> None:
@@ -64,20 +64,20 @@ def _sweep(parent: Path) -> None:
 
 
 def _remove_unlocked(lock: Path) -> bool:
-    """Remove a folder and its lock, if no process holds that."""
-    # Whoever else may write here may have put anything under such a name.
+    """Remove a folder and its lock, if no process holds the lock."""
+    # Others may write here, so the name may belong to anything.
     try:
         found = lock.lstat()
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
             return False
         descriptor = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # it is gone
+    except OSError:  # the file is gone
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
         lock.unlink()
-    except OSError:  # its process lives, or another one is sweeping
+    except OSError:  # its process is alive, or another process is removing it
         return False
     finally:
         os.close(descriptor)
