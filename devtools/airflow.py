@@ -1,4 +1,4 @@
-"""A real Airflow on the loopback interface: scheduler, DAG processor, triggerer and API server, each a process."""
+"""A real Airflow on the loopback interface: scheduler, DAG processor, triggerer and API server, each in a process."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ FINAL_STATES = frozenset({"success", "failed"})
 class Airflow:
     """A running Airflow, through its public API.
 
-    :param url: of its API server and user interface, without a slash at its end
+    :param url: URL of its API server and user interface, without a slash at its end
     :param home: its ``AIRFLOW_HOME``, with a log file for each of its processes
-    :param database: address of its metadata database, as SQLAlchemy has it
-    :param pids: leaders of its processes' groups
+    :param database: SQLAlchemy URL of its metadata database
+    :param pids: process ids of the leaders of its process groups
     """
 
     url: str
@@ -54,25 +54,25 @@ class Airflow:
         return httpx.Client(base_url=f"{self.url}/api/v2", headers=self.login(), timeout=120)
 
     def login(self, username: str = USERNAME, password: str = PASSWORD) -> dict[str, str]:
-        """Return the headers of requests of a user."""
+        """Return the headers for requests of a user."""
         login = {"username": username, "password": password}
         token = httpx.post(f"{self.url}/auth/token", json=login, timeout=120).raise_for_status().json()["access_token"]
         return {"Authorization": f"Bearer {token}"}
 
     def get(self, path: str, **params: Any) -> Any:
-        """Return what the API answers to a GET request.
+        """Return the API's answer to a GET request.
 
-        :raises httpx.HTTPStatusError: it answers an error
+        :raises httpx.HTTPStatusError: the answer is an error
         """
         return self.client.get(path, params=params).raise_for_status().json()
 
     def import_errors(self) -> dict[str, str]:
-        """Return the DAG files that do not import, and why."""
+        """Return the errors of DAG files that cannot be imported, by file."""
         errors = self.get("/importErrors")["import_errors"]
         return {error["filename"]: error["stack_trace"] for error in errors}
 
     def add_dag_file(self, name: str, source: str) -> None:
-        """Put a file into the folder of DAG files, where the DAG processor soon finds it."""
+        """Write a file into the folder of DAG files, where the DAG processor soon finds it."""
         path = Path(self.home) / "dags" / name
         written = path.with_suffix(f".{os.getpid()}")
         written.write_text(source)
@@ -81,7 +81,7 @@ class Airflow:
     def wait_for_dag(self, dag_id: str, timeout: float = 300) -> None:
         """Wait until the DAG processor has found a DAG.
 
-        :raises ServerError: a DAG file does not import, or none has this DAG
+        :raises ServerError: a DAG file cannot be imported, or none has this DAG
         """
         deadline = time.monotonic() + timeout
         while self.client.get(f"/dags/{dag_id}").is_error:
@@ -120,14 +120,14 @@ class Airflow:
         }
 
     def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
-        """Return what a task left for others."""
+        """Return an XCom of a task."""
         return self.get(f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}")["value"]
 
     def xcom_of_a_run(self, dag_id: str, task_id: str, is_it: Callable[[Any], bool], timeout: float = 300) -> Any:
-        """Wait until a task of any run of a DAG has returned a certain value, and return that.
+        """Wait until a task of any run of a DAG has returned a certain value, and return this value.
 
-        :param is_it: whether the value is the one
-        :raises ServerError: none has in time
+        :param is_it: returns whether a value is the wanted one
+        :raises ServerError: no task has returned it in time
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -149,7 +149,7 @@ class Airflow:
         return self.run_state(dag_id, run_id)
 
     def watch(self, dag_id: str, run_id: str, timeout: float = 900) -> Iterator[dict[str, str | None]]:
-        """Yield the state of each task of a DAG run, again whenever one changes, until the run is over.
+        """Yield the states of all tasks of a DAG run, whenever one has changed, until the run is over.
 
         :raises ServerError: the run is not over in time
         """
@@ -192,14 +192,14 @@ def start_airflow(
     database: str | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Airflow:
-    """Start Airflow and wait until all of it is healthy.
+    """Start Airflow and wait until all its processes are healthy.
 
-    :param home: a folder that becomes its ``AIRFLOW_HOME``
-    :param dags: the folder of DAG files; :meth:`Airflow.add_dag_file` needs it to be ``dags`` in ``home``
-    :param connections: by connection id, as Airflow's JSON has them
-    :param database: address of an empty metadata database, as SQLAlchemy has it; without one, it is an SQLite in
-        ``home``, which serves one DAG run well and many at a time badly
-    :param settings: more variables of the environment of its processes
+    :param home: folder that becomes its ``AIRFLOW_HOME``
+    :param dags: folder of the DAG files; :meth:`Airflow.add_dag_file` needs it to be ``dags`` in ``home``
+    :param connections: connections by id, in Airflow's JSON form
+    :param database: SQLAlchemy URL of an empty metadata database. Without one, Airflow uses an SQLite in ``home``,
+        which is good for one DAG run and bad for many at a time
+    :param settings: further environment variables of its processes
     :raises ServerError: a process did not start, or ended; the message ends with its log
     """
     home.mkdir(parents=True, exist_ok=True)
@@ -245,11 +245,11 @@ def running_airflow(home: Path, *, dags: Path, connections: Mapping[str, Mapping
 
 
 def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
-    """Return the environment of an Airflow's processes.
+    """Return the environment of the processes of an Airflow.
 
-    :param home: its ``AIRFLOW_HOME``, where its metadata database is
-    :param dags: the folder of its DAG files
-    :param port: of its API server, if it has one
+    :param home: its ``AIRFLOW_HOME``, which has its metadata database
+    :param dags: folder of its DAG files
+    :param port: port of its API server, if it has one
     """
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW__")}
     url = f"http://127.0.0.1:{port}"
@@ -265,13 +265,13 @@ def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
             "simple_auth_manager_users": f"{USERNAME}:admin,{VIEWER}:viewer",
             "simple_auth_manager_passwords_file": home / "passwords.json",
             "test_connection": "Enabled",
-            # A busy machine imports slowly; after the 30 s of the default a task has no DAG.
+            # A busy machine imports slowly; after the default of 30 s, a task has no DAG.
             "dagbag_import_timeout": 300,
         },
-        # Writers wait for their turn, however busy the machine is: after the 5 s of the default, tasks fail.
+        # Writers wait for their turn even on a busy machine: after the default of 5 s, tasks fail.
         "database": {"sql_alchemy_conn": f"sqlite:///{home}/airflow.db?timeout=60"},
         "api": {"base_url": url, "secret_key": secrets.token_hex(16), "workers": 1},
-        # The issuer: without one, Airflow 3.1 and the newest PyJWT do not go together.
+        # The issuer: without one, Airflow 3.1 does not work with the newest PyJWT.
         "api_auth": {"jwt_secret": secrets.token_hex(32), "jwt_issuer": "airflow"},
         "logging": {"base_log_folder": home / "logs"},
         "scheduler": {
@@ -298,7 +298,7 @@ def airflow_settings(home: Path, dags: Path, port: int = 0) -> dict[str, str]:
 
 
 def migrated_database() -> Path:
-    """Return an SQLite with all migrations applied, which is made once for an environment."""
+    """Return the path of an SQLite database with all migrations applied, which is made once for each environment."""
     template = Path(sys.prefix) / "build" / f"airflow-{version('apache-airflow')}.db"
     template.parent.mkdir(exist_ok=True)
     with template.with_suffix(".lock").open("w") as lock:
@@ -309,7 +309,7 @@ def migrated_database() -> Path:
             home.mkdir()
             _migrate(airflow_settings(home, home), home / "migrate.log")
             with closing(sqlite3.connect(home / "airflow.db")) as database:
-                # Kept in the file: readers and the one writer do not wait for each other.
+                # The file keeps this mode: readers and the one writer do not wait for each other.
                 database.execute("PRAGMA journal_mode = WAL")
             (home / "airflow.db").rename(template)
     return template

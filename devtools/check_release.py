@@ -1,6 +1,6 @@
-"""What an installed release must have: metadata, every public module, the plugin, and the files of the page.
+"""Check that an installed release is complete: metadata, all public modules, the plugin, and the files of the page.
 
-It runs in an environment that has the release and nothing of this repository.
+Run it in an environment that has the release and nothing of this repository.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
         sys.exit(f"{root} is no installed package: this checks the repository and not the release.")
     modules = sorted(set(public_modules()))
     for module in modules:
-        importlib.import_module(module)  # without an extra: its packages are imported where a task needs them
+        importlib.import_module(module)  # works without extras: their packages are imported only when a task needs them
     entry_points(group="airflow.plugins")["annotation"].load()
     missing = [name for name in FILES if not (root / name).is_file()]
     if missing:

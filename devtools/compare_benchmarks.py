@@ -3,7 +3,7 @@
     python -m devtools.compare_benchmarks OLD NEW [--select EXPRESSION] [--rounds 3]
 
 Each commit is checked out into a temporary folder, with an environment of its own. Both environments have the releases
-of NEW's constraints, so that what differs is the code. Of each figure the best of all rounds counts.
+of NEW's constraints, so that only the code differs. For each figure, the best of all rounds counts.
 """
 
 # ruff: noqa: T201 - prints a table
@@ -24,13 +24,16 @@ from typing import Any, Final, NamedTuple
 from devtools.processes import REPOSITORY
 
 SLOWER: Final = 1.1
-"""From so many times the old figure on, a row is marked, if the ratio has grown too: else the machine was busier."""
+"""A row is marked if both the figure and its ratio are more than this many times the old ones.
+
+If only the figure has grown, the machine was busier.
+"""
 
 _NOTHING_SELECTED: Final = 5
 
 
 class Best(NamedTuple):
-    """The best figure of some rounds: what was measured, and its ratio to what it is compared with."""
+    """The best figure of some rounds: the measured value, and its ratio to the benchmark's own comparison."""
 
     measured: float
     ratio: float
@@ -40,7 +43,7 @@ class Best(NamedTuple):
 def best_of(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Best]:
     """Return the best figures by name.
 
-    :param rounds: what ``make benchmark`` wrote in each
+    :param rounds: what ``make benchmark`` wrote in each round
     """
     best: dict[str, Best] = {}
     for figure in (figure for written in rounds for figure in written["figures"]):
@@ -51,9 +54,9 @@ def best_of(rounds: Iterable[Mapping[str, Any]]) -> dict[str, Best]:
 
 
 def table(old: Mapping[str, Best], new: Mapping[str, Best]) -> Iterator[str]:
-    """Yield the lines of a table: of each figure the old and the new one, and how many times as fast the new one is.
+    """Yield the lines of a table: the old and the new value of each figure, and how many times as fast the new one is.
 
-    The ratios are those to what a benchmark compares itself with. They say more on a machine that others use.
+    The ratios compare a benchmark with its own comparison. On a machine that others use, they say more than the values.
     """
     yield f"{'':60}{'old':>12}{'new':>12}{'old/new':>9}{'old ratio':>11}{'new ratio':>11}"
     for name in [*new, *(name for name in old if name not in new)]:
@@ -69,7 +72,7 @@ def table(old: Mapping[str, Best], new: Mapping[str, Best]) -> Iterator[str]:
 
 @contextmanager
 def checkouts(old: str, new: str) -> Iterator[dict[str, Path]]:
-    """Check out two commits with environments, and remove them in the end."""
+    """Check out two commits with environments, and remove them at the end."""
     with TemporaryDirectory(prefix="compare-benchmarks-") as folder:
         paths = {"old": Path(folder, "old"), "new": Path(folder, "new")}
         try:
@@ -81,7 +84,7 @@ def checkouts(old: str, new: str) -> Iterator[dict[str, Path]]:
                 shutil.copy(constraints, paths["old"])
             for path in (paths["new"], paths["old"]):
                 subprocess.run(["make", "--silent", ".venv/ready", ".venv-label-studio/ready"], cwd=path, check=True)
-                if path is paths["new"]:  # the server's environment has nothing of this package
+                if path is paths["new"]:  # the server's environment does not depend on this package's code
                     Path(paths["old"], ".venv-label-studio").symlink_to(path / ".venv-label-studio")
             yield paths
         finally:
@@ -90,7 +93,7 @@ def checkouts(old: str, new: str) -> Iterator[dict[str, Path]]:
 
 
 def run(checkout: Path, select: str | None) -> tuple[dict[str, Any], bool]:
-    """Run benchmarks, and return their figures, and whether all ended well."""
+    """Run benchmarks, and return their figures and whether all of them succeeded."""
     file = checkout / "build" / "benchmarks.json"
     file.unlink(missing_ok=True)
     command = [".venv/bin/python", "-m", "pytest", "-q", "-m", "benchmark", "tests/benchmarks"]
@@ -104,7 +107,7 @@ def run(checkout: Path, select: str | None) -> tuple[dict[str, Any], bool]:
 
 
 def main() -> int:
-    """Compare, and return 1 where a benchmark failed or nothing can be compared."""
+    """Compare two commits, and return 1 if a benchmark failed or nothing can be compared."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", help="a commit, branch or tag")
     parser.add_argument("new", help="another one")

@@ -23,12 +23,12 @@ API_KEY = "0123456789abcdef0123456789abcdef01234567"
 class LabelStudio:
     """A running Label Studio.
 
-    :param url: without a slash at its end
+    :param url: URL without a slash at its end
     :param api_key: legacy token of its only user
-    :param personal_access_token: of the same user, a JWT that buys access tokens
-    :param document_root: folder that the server may serve files from by reference (local files)
-    :param log: what it wrote
-    :param pid: leader of its process group
+    :param personal_access_token: token of the same user, a JWT to request access tokens with
+    :param document_root: folder from which the server may serve files by reference (local files)
+    :param log: file with its output
+    :param pid: process id of the leader of its process group
     """
 
     url: str
@@ -47,10 +47,11 @@ def environment_path() -> Path:
 def start_label_studio(home: Path, *, threads: bool = True) -> LabelStudio:
     """Start Label Studio with an empty database and wait until it answers.
 
-    :param home: an empty folder for its database, media and log
-    :param threads: answer requests at the same time, as ``label-studio start`` does. Not for tests that share the
-        server: while a project is deleted, no other thread's annotations are counted, and after two deletions at once
-        none ever are, since ``ProjectAPI.perform_destroy`` takes the whole process's signal handlers away
+    :param home: empty folder for its database, media and log
+    :param threads: whether to answer requests at the same time, as ``label-studio start`` does. Pass False for tests
+        that share the server: ``ProjectAPI.perform_destroy`` removes the signal handlers of the whole process. So while
+        a project is deleted, annotations of other threads are not counted, and after two deletions at the same time,
+        none are counted any more
     :raises ServerError: it did not start; the message ends with its log
     """
     data, documents, log = home / "data", home / "documents", home / "label-studio.log"
@@ -65,7 +66,7 @@ def start_label_studio(home: Path, *, threads: bool = True) -> LabelStudio:
             "LABEL_STUDIO_HOST": url,
             "LABEL_STUDIO_LOCAL_FILES_SERVING_ENABLED": "true",
             "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT": str(documents),
-            "SSRF_PROTECTION_ENABLED": "false",  # buckets of tests are on the loopback interface, too
+            "SSRF_PROTECTION_ENABLED": "false",  # because buckets of tests are on the loopback interface, too
         },
         log=log,
     )
@@ -126,9 +127,9 @@ def _settings(data: Path) -> dict[str, str]:
 
 
 def _migrated_data() -> Path:
-    """Return a data folder with all migrations applied and the user in it, since that takes most of a first start.
+    """Return a data folder with all migrations applied and the user, because this takes most of the first start.
 
-    :raises ServerError: Label Studio could not make it
+    :raises ServerError: Label Studio could not make the folder
     """
     template = environment_path() / "build" / "migrated"
     template.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Child processes that are sure to end: each in a process group of its own, with its output in a file."""
+"""Child processes that end reliably: each has a process group of its own, and writes its output to a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ServerError(RuntimeError):
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -31,7 +31,7 @@ def free_port() -> int:
 def spawn(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     """Start a command as the leader of a new process group, without input.
 
-    :param log: where its output goes; a file of the same name with the suffix ``.pid`` gets the group's id
+    :param log: file for its output; a file of the same name with the suffix ``.pid`` gets the group's id
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
@@ -45,11 +45,11 @@ def spawn(command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -
 def wait_until(
     ready: Callable[[], bool], *, processes: Mapping[Path, subprocess.Popen[bytes]], what: str, timeout: float
 ) -> None:
-    """Ask ``ready`` until it says yes.
+    """Call ``ready`` until it returns True.
 
-    :param processes: by their logs; none of them may end before that
-    :param what: names the server in errors
-    :param timeout: seconds
+    :param processes: processes by their logs; none of them may end before
+    :param what: name of the server in errors
+    :param timeout: seconds to wait
     :raises ServerError: the time is over, or a process has ended
     """
     deadline = time.monotonic() + timeout
@@ -64,7 +64,7 @@ def wait_until(
 
 
 def answers(url: str) -> bool:
-    """Whether a GET request to this URL is answered with success."""
+    """Return whether a GET request to this URL succeeds."""
     try:
         return httpx.get(url, timeout=30).is_success
     except httpx.TransportError:
@@ -72,16 +72,16 @@ def answers(url: str) -> bool:
 
 
 def tail(log: Path, lines: int = 60) -> str:
-    """Return the last lines of a log, under its name."""
+    """Return the last lines of a log, with its name before them."""
     text = log.read_text(errors="replace") if log.exists() else ""
     return f"--- {log}\n" + "\n".join(text.splitlines()[-lines:])
 
 
 def stop_groups(*pids: int, timeout: float = 10) -> None:
-    """End every process of these groups: politely, then not.
+    """End all processes of these groups: ask them to end, and kill those that still run after a time.
 
-    :param pids: of the groups' leaders, children of this process or of another one
-    :param timeout: seconds between the two
+    :param pids: process ids of the groups' leaders, which are children of this process or of another one
+    :param timeout: seconds until they are killed
     """
     deadline = time.monotonic() + timeout
     for number in (signal.SIGTERM, signal.SIGKILL):
@@ -93,7 +93,7 @@ def stop_groups(*pids: int, timeout: float = 10) -> None:
 
 
 def _any_alive(groups: Collection[int]) -> bool:
-    """Whether a process of these groups still runs; the dead that nobody has waited for yet do not."""
+    """Return whether a process of these groups still runs; zombies do not count."""
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
             if os.getpgid(process.pid) in groups and process.status() != psutil.STATUS_ZOMBIE:

@@ -1,7 +1,7 @@
 """Rows of a Deep Lake dataset from items and their labels: a row for each image and frame.
 
-The names of the columns with media and metadata are those of Deep Lake's own integration of Labelbox
-(``deeplake.integrations.labelbox``), which has no others for the same thing.
+Columns with media and metadata have the same names as in Deep Lake's own integration of Labelbox
+(``deeplake.integrations.labelbox``).
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ _COMMON: Final = {
 }
 
 NO_FRAME: Final = -1
-"""The part of a video of which no frame is wanted: its row says that the item is there."""
+"""Part number of the only row of a video without wanted frames: the row says that the item exists."""
 
 _AT_ONCE: Final = 16
 _WINDOW: Final = 32
-"""Items whose images are read ahead, and held."""
+"""Number of items whose images are read ahead and held in memory."""
 
 Row = Mapping[str, Any]
 
 
 def common_columns() -> dict[str, LakeColumn]:
-    """Return the columns that every row has, whatever its medium is."""
+    """Return the columns that every row has, for all kinds of media."""
     return dict(_COMMON)
 
 
@@ -64,7 +64,7 @@ def media_columns(kind: str, picture_format: PictureFormat) -> dict[str, LakeCol
     """Return the columns that rows of a kind of media have.
 
     :param kind: ``image`` or ``video``
-    :param picture_format: of the pictures
+    :param picture_format: format of the pictures
     """
     picture = LakeColumn(picture_format)
     if kind == "image":
@@ -82,7 +82,7 @@ def media_columns(kind: str, picture_format: PictureFormat) -> dict[str, LakeCol
 
 
 class _Item(NamedTuple):
-    """An item, and what is said of it."""
+    """An item, with its media and labels."""
 
     row: Row
     media: list[Medium]
@@ -100,10 +100,10 @@ class _Item(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """What the dataset has of an item.
+    """What the dataset already has of an item.
 
-    :param number: of the item
-    :param present: the places of its rows that have their picture, by part
+    :param number: number of the item, None if it is neither an image nor a video
+    :param present: row numbers of its rows that have their picture, by part
     """
 
     number: int | None
@@ -112,15 +112,15 @@ class _Known(NamedTuple):
 
 @dataclass(kw_only=True)
 class LakeWriter:
-    """Writes the rows of items: those that are there and have their picture get other cells, the others are new.
+    """Writes the rows of items. Existing rows that have their picture get new cells; all others are added as new rows.
 
     :param draft: the landing
-    :param columns: of the labels
-    :param pictures: reads what will be written
-    :param frames: rows for the ``keyframes`` of videos, in which somebody set something, or for ``all`` frames
-    :param on_error: where media cannot be read: ``fail``, or ``keep`` the rows without a picture
-    :param project_title: as the tool shows it
-    :param rows: the rows that are there of the items that are written, by item id; what is left of them goes
+    :param columns: columns of the labels
+    :param pictures: reads the pictures to write
+    :param frames: which frames of videos get rows: the ``keyframes``, in which somebody set something, or ``all``
+    :param on_error: what to do if media cannot be read: ``fail``, or ``keep`` the rows without a picture
+    :param project_title: title of the project in the tool
+    :param rows: existing rows of the items to write, by item id; those that are not written again are removed
     :param next_index: number of the first new item
     """
 
@@ -139,7 +139,7 @@ class LakeWriter:
         self._kinds: set[str] = set()
 
     def add_batches(self, batches: Iterable[LabelTables]) -> None:
-        """Write the rows of batches of items, and remove what is left of the rows that are there.
+        """Write the rows of batches of items, and remove the existing rows of the items that were not written.
 
         :raises MediaError: media cannot be read
         :raises AnnotationError: labels of a video have no frames of the file
@@ -172,7 +172,7 @@ class LakeWriter:
             raise
 
     def _present(self, item: _Item) -> dict[int, int]:
-        """Return the rows of an item that are there with its picture: their places by part."""
+        """Return the row numbers of an item's existing rows that have their picture, by part."""
         rows = self.rows.get(item.row["item_id"])
         if rows is None:
             return {}
@@ -186,7 +186,7 @@ class LakeWriter:
         }
 
     def _has_picture(self, kind: str, offset: int) -> bool:
-        """Return whether a row has its picture: not where another landing could not read it."""
+        """Return whether a row has its picture. It has none if an earlier landing could not read it."""
         column = _PICTURES[kind]
         return column in self.draft.columns and self.draft.value(column, offset) is not None
 
@@ -231,7 +231,7 @@ class LakeWriter:
         self._remove_others(item, present, written)
 
     def _noted(self, item: _Item, read: Callable[[], Any]) -> Any:
-        """Return what is read, None where it cannot be and that is no error."""
+        """Return what is read; None, counted, if it cannot be read and ``on_error`` is ``keep``."""
         try:
             return read()
         except MediaError as error:
@@ -242,7 +242,7 @@ class LakeWriter:
             return None
 
     def _number(self, item: _Item) -> int | None:
-        """Return the number of an item: the one that its rows have, or the next."""
+        """Return the number of an image or video: the one in its rows, or the next; None for other items."""
         if item.kind not in _PICTURES:
             return None
         rows = self.rows.get(item.row["item_id"])
@@ -284,7 +284,7 @@ class LakeWriter:
             self.counts["pictures"] += part in known.present or picture is not None
         if part in known.present:
             if not width or not height:
-                del cells[f"{META}width"], cells[f"{META}height"]  # those of the picture that is there
+                del cells[f"{META}width"], cells[f"{META}height"]  # so that the row keeps those of its picture
             self.draft.update(known.present[part], cells)
             return
         if item.kind in _PICTURES:
@@ -302,7 +302,7 @@ class LakeWriter:
 
 
 _PICTURES: Final = {"image": "image", "video": "frames"}
-"""The column with the picture, by the kind of media."""
+"""Name of the column with the picture, by kind of media."""
 
 
 def _items_of(batch: LabelTables) -> Iterator[_Item]:
@@ -321,7 +321,7 @@ def _fail_for_frame(item: _Item, frame: int) -> None:
 
 
 def _parts_of(label: Row, media: Sequence[Medium]) -> list[int]:
-    """Return the images of an item that a label is on."""
+    """Return the indexes of an item's images that a label is on."""
     type_ = LABEL_TYPES.get(label["type"])
     if type_ is not None and type_.is_answer:
         return find_asked_media(media, label["target"])
@@ -330,7 +330,7 @@ def _parts_of(label: Row, media: Sequence[Medium]) -> list[int]:
 
 
 def _labels_by_frame(item: _Item) -> tuple[list[Row], dict[int, list[Row]]]:
-    """Return the labels of a video as a whole, and those of each frame."""
+    """Return the labels of the whole video, and the labels of each frame."""
     whole: list[Row] = []
     of_frames: dict[int, list[Row]] = defaultdict(list)
     for label in item.labels:
@@ -350,7 +350,7 @@ def _labels_by_frame(item: _Item) -> tuple[list[Row], dict[int, list[Row]]]:
 
 
 def _key_frames(labels: Iterable[Row]) -> set[int]:
-    """Return the frames in which a person set something, or an answer begins to hold."""
+    """Return the frames in which a person set something, or in which an answer begins."""
     return {label["frame"] for label in labels if label["frame"] is not None and label["is_keyframe"] is not False}
 
 
@@ -389,7 +389,7 @@ def _name(item: _Item, medium: Medium) -> str:
 
 
 def _facts(item: _Item) -> Mapping[str, Any]:
-    """Return what Labelbox says of an item; nothing for items of other tools."""
+    """Return Labelbox's own data about an item; empty for items of other tools."""
     data = json.loads(item.row["data"]) if item.row["data"] else {}
     facts = data.get(LABELBOX) if isinstance(data, dict) else None
     return facts if isinstance(facts, dict) else {}

@@ -1,4 +1,4 @@
-"""Which field of a FiftyOne dataset the labels of each field of a project go to."""
+"""Find the field of a FiftyOne dataset for the labels of each field of a project."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from airflow_annotation.labels.schema import LabelField, LabelSchema
 from airflow_annotation.labels.types import OF_FIELD
 
 _OF_FRAMES = ("Detections", "Polylines", "Keypoints", "Segmentation")
-"""What is drawn on a video is on its frames."""
+"""Classes of labels that are drawn: in videos, they are in fields of the frames."""
 
 
 class TargetField(msgspec.Struct, frozen=True, kw_only=True):
     """A field of a FiftyOne dataset.
 
-    :param name: its name, with ``frames.`` before that of a field of a video's frames
-    :param field: the field of the rows whose labels go there, after any renaming
-    :param class_: what it holds
-    :param attributes: that the project asks about
-    :param targets: the numbers of classes in a segmentation
+    :param name: name of the field; that of a field of a video's frames begins with ``frames.``
+    :param field: field of the label rows that go there, after any renaming
+    :param class_: class of the labels that it holds
+    :param attributes: attributes that the project asks about
+    :param targets: numbers of the classes in a segmentation
     """
 
     name: str
@@ -37,7 +37,7 @@ class TargetField(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def of_frames(self) -> bool:
-        """Whether it is one of a video's frames."""
+        """Whether it is a field of a video's frames."""
         return self.name.startswith(FRAMES)
 
 
@@ -46,11 +46,11 @@ def target_fields(
 ) -> list[TargetField]:
     """Return the fields that a project's labels go to. Fields that FiftyOne has no label for are left out.
 
-    :param dataset: FiftyOne's
-    :param schema: the project's
-    :param mapping: new names of fields, and of types
-    :param media_types: of the project's items; a dataset of groups may have images and videos
-    :raises AnnotationError: a field that is there holds other labels, or no field can have such a name
+    :param dataset: FiftyOne dataset
+    :param schema: label schema of the project
+    :param mapping: new names of fields and types
+    :param media_types: media types of the project's items; a dataset of groups may have images and videos
+    :raises AnnotationError: an existing field holds other labels, or no field can have such a name
     """
     of_videos = dataset.media_type == "video"
     if dataset.media_type == "group":
@@ -74,9 +74,9 @@ def target_fields(
 
 
 def add_fields(dataset: Any, targets: Collection[TargetField]) -> None:
-    """Add the fields that are missing, and the classes by number of segmentations that have none.
+    """Add the missing fields, and for segmentations without classes, the classes by number.
 
-    :raises AnnotationError: FiftyOne takes no field of such a name
+    :raises AnnotationError: FiftyOne does not accept the name of a field
     """
     fiftyone = import_fiftyone()
     plain = {NUMBER: fiftyone.FloatField, TEXT: fiftyone.StringField}
@@ -97,7 +97,7 @@ def add_fields(dataset: Any, targets: Collection[TargetField]) -> None:
 
 
 def _types_of(field: LabelField) -> Iterator[tuple[str, str]]:
-    """Yield the types of a field's labels, each with the class that a new field for them has."""
+    """Yield the types of a field's labels, each with the class of a new field for these labels."""
     if field.timed:
         yield OF_FIELD[field.type].name, TEMPORAL
         return

@@ -1,4 +1,4 @@
-"""What has landed in a FiftyOne dataset, kept in FiftyOne's database beside it, and gone when the dataset is."""
+"""The record of what has landed in a FiftyOne dataset: in FiftyOne's database, and deleted with the dataset."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from airflow_annotation.labels.tables import ITEM_STATES
 _STORE: Final = "airflow_annotation"
 _RECORDS_AT_ONCE: Final = 1000
 _PARTS_MAX: Final = 64
-"""Parts of a ledger from which it is written again as a whole."""
+"""Maximum number of parts of a ledger; if it has more, it is rewritten as a whole."""
 
 
 class Record(msgspec.Struct, array_like=True):
-    """What the ledger has of an item.
+    """The entry of an item in the ledger.
 
-    :param item_id: the item
-    :param labels: by field, the ids of the labels that the tool has had
-    :param state: the rest of the item's state, see :func:`encode_states`; None where the item is gone from the tool, or
-        from the part that has landed
+    :param item_id: id of the item
+    :param labels: ids of the labels that the tool has or had, by field
+    :param state: rest of the item's state, see :func:`encode_states`; None if the item is gone from the tool, or from
+        the part that has landed
     """
 
     item_id: str
@@ -33,16 +33,16 @@ class Record(msgspec.Struct, array_like=True):
 
 
 class Known:
-    """The labels that the tool has had, those of each item as JSON.
+    """The labels that the tool has or had, stored as JSON for each item.
 
-    Five labels of each of a million items take 0.3 GB; as sets they took 1.4 GB.
+    A million items with five labels each take 0.3 GB; as sets, they took 1.4 GB.
     """
 
     def __init__(self) -> None:
         self._labels: dict[str, bytes] = {}
 
     def add(self, record: Record) -> None:
-        """Add those of a record to what is known of its item."""
+        """Add the labels of a record to those of its item."""
         labels = self.of(record.item_id)
         for field, ids in record.labels.items():
             labels.setdefault(field, set()).update(ids)
@@ -58,7 +58,7 @@ class Known:
 
 
 def encode_states(items: pa.RecordBatch) -> list[list[Any]]:
-    """Return the states of items as the ledger has them, without their ids.
+    """Return the states of items in the form of the ledger, without their ids.
 
     :param items: rows of the table ``items``
     """
@@ -68,13 +68,13 @@ def encode_states(items: pa.RecordBatch) -> list[list[Any]]:
 
 
 class Ledger:
-    """What has landed of a project.
+    """The record of what has landed from a project.
 
-    A part is written before the labels are that it knows of, so that a landing that dies forgets none of them. The
-    items' states count once the landing is committed.
+    A part of the ledger is written before its labels are, so that the labels of a landing that dies are still known.
+    The states of items count only after the landing is committed.
 
-    :param dataset: FiftyOne's
-    :param project: the project's URI
+    :param dataset: FiftyOne dataset
+    :param project: URI of the project
     """
 
     def __init__(self, dataset: Any, project: str) -> None:
@@ -84,7 +84,7 @@ class Ledger:
         self._project = project
 
     def find_landing(self) -> dict[str, Any] | None:
-        """Return the last landing, as :func:`~airflow_annotation.landing.landings_row.landed_of` takes it."""
+        """Return the last landing, in the form for :func:`~airflow_annotation.landing.landings_row.landed_of`."""
         head = self._store.get(self._project)
         if head is None:
             return None
@@ -92,7 +92,7 @@ class Ledger:
         return {**landing, "full_at": landing["full_at"] and datetime.fromisoformat(landing["full_at"])}
 
     def read_known(self) -> Known:
-        """Return the labels that the tool has had, those of landings that died among them."""
+        """Return the labels that the tool has or had, including those of landings that died."""
         known = Known()
         for record in self._read(self._parts()):
             known.add(record)
@@ -109,17 +109,17 @@ class Ledger:
             )
 
     def write_part(self, version: str, number: int, records: Sequence[Record]) -> str:
-        """Write some records of a landing that is not committed yet, and return the name of the part."""
+        """Write one part with records of a landing that is not committed yet, and return its name."""
         key = f"{self._project}#{version}#{number:06}"
         self._store.set(key, msgspec.json.encode(records).decode())
         return key
 
     def write_parts(self, version: str, number: int, records: Iterable[Record]) -> list[str]:
-        """Write records that say something, some at a time, and return the names of the parts.
+        """Write records in parts, without empty records, and return the names of the parts.
 
-        :param version: of the landing
-        :param number: of the first part
-        :param records: of a landing that is not committed yet
+        :param version: version of the landing
+        :param number: number of the first part
+        :param records: records of a landing that is not committed yet
         """
         keys: list[str] = []
         records = (record for record in records if record.labels or record.state is not None)
@@ -130,9 +130,9 @@ class Ledger:
     def commit(self, landing: Mapping[str, Any], parts: Sequence[str], *, full: bool) -> None:
         """Make a landing the last one.
 
-        :param landing: its row
+        :param landing: row of the landing
         :param parts: names of the parts that it has written
-        :param full: whether they are all that has landed
+        :param full: whether these parts replace all earlier ones
         """
         head = {"landing": msgspec.json.encode(landing).decode(), "parts": list(parts)}
         if not full:

@@ -1,6 +1,6 @@
-"""FiftyOne and its datasets, opened.
+"""Import FiftyOne, and open its datasets and views.
 
-FiftyOne is imported when a task runs, never when a DAG is parsed: it takes seconds, and looks for its database.
+FiftyOne is imported when a task runs, never when a DAG is parsed: the import takes seconds, and looks for its database.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from airflow_annotation.exceptions import AnnotationError
 SAMPLES_AT_ONCE: Final = 500
 
 View = str | Callable[[Any], Any]
-"""A part of a dataset: the name of a saved view, a function that is given the dataset and returns a view, or the dotted
+"""A part of a dataset: the name of a saved view, a function that takes the dataset and returns a view, or the dotted
 path of one. In a task it may be a view."""
 
 
 def import_fiftyone() -> Any:
-    """Return FiftyOne's module, also where Airflow does not let it be imported: in tasks on Python before 3.12.
+    """Return FiftyOne's module, also in tasks on Python before 3.12, where a normal import fails because of Airflow.
 
-    :raises AnnotationError: it is not installed
+    :raises AnnotationError: FiftyOne is not installed
     """
     try:
         with _missing_metadata():
@@ -39,10 +39,11 @@ def import_fiftyone() -> Any:
 
 @contextmanager
 def _missing_metadata() -> Iterator[None]:
-    """Let metadata that a package does not have be None while FiftyOne is imported.
+    """Return None for missing metadata of packages while FiftyOne is imported, instead of an error.
 
-    Airflow loads the package ``importlib_metadata`` on Python before 3.12, which then answers for the standard library,
-    and raises an error instead. So no task could import FiftyOne, whose ETA looks for its author.
+    On Python before 3.12, Airflow loads the package ``importlib_metadata``. It then answers for the standard library,
+    and raises an error if a package does not have the metadata. FiftyOne's ETA looks for its author there, so no task
+    could import FiftyOne.
     """
     read = importlib.metadata.metadata
     importlib.metadata.metadata = lambda name: _Metadata(read(name))  # type: ignore[assignment]
@@ -65,7 +66,7 @@ class _Metadata:
 
 @contextmanager
 def fiftyone_errors(name: str) -> Iterator[None]:
-    """Make errors of FiftyOne's database errors of the task, which name the dataset.
+    """Convert errors of FiftyOne's database to errors that name the dataset.
 
     :raises AnnotationError: the database failed
     """
@@ -80,8 +81,8 @@ def fiftyone_errors(name: str) -> Iterator[None]:
 def open_dataset(dataset: Any) -> Any:
     """Return a dataset.
 
-    :param dataset: its name, or the dataset
-    :raises AnnotationError: FiftyOne is not installed, does not reach its database, or has no such dataset
+    :param dataset: name of the dataset, or the dataset
+    :raises AnnotationError: FiftyOne is not installed, cannot connect to its database, or has no such dataset
     """
     fiftyone = import_fiftyone()
     if not isinstance(dataset, str):
@@ -98,7 +99,7 @@ def open_dataset(dataset: Any) -> Any:
 
 
 def open_view(dataset: Any, view: View | None) -> Any:
-    """Return a part of a dataset, of all slices of its groups.
+    """Return a view of a dataset, with all slices of its groups.
 
     :raises AnnotationError: there is no such view, or its samples are parts of samples
     """
@@ -114,7 +115,7 @@ def open_view(dataset: Any, view: View | None) -> Any:
 
 
 def open_media_view(dataset: Any, view: View | None) -> Any:
-    """Return a part of a dataset whose samples can be the items of one project.
+    """Return a view of a dataset whose samples can be the items of one project.
 
     :raises AnnotationError: there is no such view, its samples are parts of samples, or it has images and videos
     """
@@ -147,7 +148,7 @@ def _find_view(dataset: Any, view: View | None) -> Any:
 
 
 def parts_of(view: Any) -> Iterator[Any]:
-    """Yield a view in parts, which together have its samples in their order."""
+    """Yield a view in parts, which together have all its samples in order."""
     ids = iter(view.values("id"))
     while part := list(itertools.islice(ids, SAMPLES_AT_ONCE)):
         yield view.select(part, ordered=True)

@@ -1,4 +1,4 @@
-"""Annotation runs of FiftyOne's own integration: what it keeps of a project that it made."""
+"""Annotation runs of FiftyOne's own integration: what it stores about a project that it made."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from airflow_annotation.exceptions import AnnotationError
 class AnnotationRun(msgspec.Struct, frozen=True):
     """A project that FiftyOne's ``annotate`` made, and its items.
 
-    :param key: of the run
+    :param key: key of the run
     :param project_id: id of the project
-    :param samples: ids of the samples, by the ids of items
+    :param samples: ids of the samples, by item id
     """
 
     key: str
@@ -26,9 +26,9 @@ class AnnotationRun(msgspec.Struct, frozen=True):
 def read_run(dataset: Any, key: str) -> AnnotationRun:
     """Return an annotation run of a dataset.
 
-    :param dataset: FiftyOne's
-    :param key: the run's, which FiftyOne calls ``anno_key``
-    :raises AnnotationError: there is no such run, or it does not say which item is which sample
+    :param dataset: FiftyOne dataset
+    :param key: key of the run, which FiftyOne calls ``anno_key``
+    :raises AnnotationError: there is no such run, or it does not say which sample each item is
     """
     if not dataset.has_annotation_run(key):
         runs = ", ".join(map(repr, dataset.list_annotation_runs())) or "none"

@@ -1,4 +1,4 @@
-"""What people said of items, put into FiftyOne's samples."""
+"""Put the labels of items into FiftyOne's samples."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from airflow_annotation.labels.submissions import Row
 from airflow_annotation.labels.tables import NOT_SUBMITTED, LabelTables
 
 Known = Mapping[str, set[str]]
-"""By field, the ids of the labels that the tool has had."""
+"""Ids of the labels that the tool has or had, by field."""
 
 
 class _Said(NamedTuple):
-    """What is said of a field: the labels of the last submission, those of predictions, and those known before."""
+    """The labels of a field: those of the last submission, those of predictions, and the ids of those known before."""
 
     rows: list[Row]
     given: list[Row]
@@ -29,12 +29,12 @@ class _Said(NamedTuple):
 
 
 class ItemLabels(NamedTuple):
-    """What an item has in the tool.
+    """The labels of an item in the tool.
 
-    :param item: its row of ``items``
-    :param is_labeled: whether somebody submitted something for it
-    :param rows: the labels of the last submission
-    :param given: the labels of predictions, from which people started
+    :param item: the item's row in ``items``
+    :param is_labeled: whether the item has a submission
+    :param rows: labels of the last submission
+    :param given: labels of predictions, which people started from
     """
 
     item: Row
@@ -44,7 +44,7 @@ class ItemLabels(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The file, as FiftyOne has it."""
+        """Path of the file, as FiftyOne has it."""
         return str(self.item["media_uri"] or "").removeprefix("file://")
 
     @property
@@ -55,7 +55,7 @@ class ItemLabels(NamedTuple):
 
 
 def item_labels(batch: LabelTables) -> Iterator[ItemLabels]:
-    """Yield the items of a batch. Of several submissions for one item the last counts."""
+    """Yield the items of a batch. If an item has several submissions, the last one counts."""
     submissions: dict[str, Row] = {}
     for row in batch.annotations.to_pylist():
         if row["origin"] != "prediction" and row["status"] not in NOT_SUBMITTED:
@@ -77,14 +77,14 @@ def item_labels(batch: LabelTables) -> Iterator[ItemLabels]:
 
 @dataclass
 class SampleMerger:
-    """Puts what people said of items into samples.
+    """Puts the labels of items into samples.
 
-    :param project: the project's URI
-    :param targets: the fields
-    :param deletions: which labels go that people's submission does not have
-    :param by_field: whether each field's labels are a prediction of their own, of which people started from one
-    :param changes: labels by what became of them
-    :param left_out: labels by why FiftyOne has no place for them
+    :param project: URI of the project
+    :param targets: fields for the labels
+    :param deletions: which labels to delete if the submission does not have them
+    :param by_field: whether each field's labels are a prediction of their own; people started from one of these
+    :param changes: numbers of labels, by what happened to them
+    :param left_out: numbers of labels that FiftyOne has no place for, by reason
     """
 
     project: str
@@ -95,9 +95,9 @@ class SampleMerger:
     left_out: Counter[str] = field(default_factory=Counter)
 
     def merge(self, sample: Any, item: ItemLabels, known: Known) -> dict[str, set[str]]:
-        """Change a sample, which is not saved, and return the labels that the submission has, by field.
+        """Change a sample without saving it, and return the ids of the submission's labels by field.
 
-        :param known: the labels that the tool has had
+        :param known: ids of the labels that the tool has or had, by field
         :raises AnnotationError: a label has something that FiftyOne cannot hold
         """
         ids: dict[str, set[str]] = {}
@@ -110,7 +110,7 @@ class SampleMerger:
             )
             held += len(rows)
             if self.by_field and item.is_labeled and not rows and len(predictions) > 1:
-                given = []  # the person may never have seen them
+                given = []  # the person may not have seen these labels
             try:
                 merge = self._merge_frames if target.of_frames else self._merge_sample
                 ids[target.name] = merge(sample, item, target, _Said(rows, given, known.get(target.name, set())))
@@ -180,7 +180,7 @@ class SampleMerger:
 
 
 def _indices(rows: Sequence[Row], documents: Sequence[Any]) -> dict[str, int]:
-    """Return FiftyOne's number of each track: the one that it went up with, or the next that is free."""
+    """Return FiftyOne's number of each track: the one with which it was uploaded, or the next free one."""
     taken = {
         element["index"]
         for document in documents

@@ -1,4 +1,4 @@
-"""Samples and labels of FiftyOne's datasets, on their way to a labeling tool."""
+"""Read samples and labels of FiftyOne's datasets to upload them to a labeling tool."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from airflow_annotation.labels.fiftyone.rows import INDEX, Asked, rows_of
 from airflow_annotation.labels.submissions import Row
 
 TRACK: Final = "track-"
-"""What the ids of the tracks of a video's frames begin with in the tool; FiftyOne's number of the track follows."""
+"""Prefix of the ids of tracks in the tool, before FiftyOne's number of the track."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ class FiftyOneLabels:
         for row in rows:
             yield {"item_key": sample.id, **row}
         if not rows and not empty:
-            yield {"item_key": sample.id}  # somebody looked, and found nothing
+            yield {"item_key": sample.id}  # the sample was searched, and nothing was found
 
 
 def fiftyone_media(
@@ -151,7 +151,7 @@ def fiftyone_labels(
 
 
 def _of_track(row: Row) -> Row:
-    """Let the labels of one track be one label of the tool."""
+    """Return a row whose label id is that of its track, so that a track is one label of the tool."""
     index = row.pop(INDEX, None)
     if index is not None and "is_keyframe" in row:
         row |= {"label_id": f"{TRACK}{index}", "track_id": f"{TRACK}{index}"}
@@ -159,9 +159,9 @@ def _of_track(row: Row) -> Row:
 
 
 def _check_fields(dataset: Any, names: Iterable[str]) -> None:
-    """Check that a dataset has fields.
+    """Check that a dataset has some fields.
 
-    :raises AnnotationError: it does not
+    :raises AnnotationError: a field does not exist
     """
     for name in names:
         if field_class(dataset, name) is None:

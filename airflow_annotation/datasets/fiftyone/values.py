@@ -1,4 +1,4 @@
-"""What the fields of FiftyOne's samples hold, as documents of plain types."""
+"""Convert the values of FiftyOne's fields to documents of plain types, and back."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from airflow_annotation.labels.fiftyone.documents import LISTS, NUMBER, TEXT, Do
 from airflow_annotation.labels.submissions import Row
 
 FRAMES: Final = "frames."
-"""What the names of the fields of a video's frames begin with."""
+"""Prefix of the names of fields of a video's frames."""
 
 
 def field_class(dataset: Any, name: str) -> str | None:
-    """Return what a field holds: a class of labels, ``number`` or ``text``; None where there is no such field.
+    """Return the class of a field: a class of labels, ``number``, ``text``, or ``other`` for any other kind.
 
-    A field of another kind is of the class ``other``.
+    :returns: None if there is no such field
     """
     schema = dataset.get_field_schema()
     if name.startswith(FRAMES):
@@ -33,7 +33,7 @@ def field_class(dataset: Any, name: str) -> str | None:
 
 
 def mask_targets(dataset: Any, name: str) -> dict[int, str] | None:
-    """Return the classes by the number in a field's segmentations, None where the dataset does not say."""
+    """Return the classes by their numbers in a field's segmentations, None if the dataset does not say them."""
     targets = dataset.mask_targets.get(name) or dataset.default_mask_targets or None
     if targets is None:
         return None
@@ -41,7 +41,7 @@ def mask_targets(dataset: Any, name: str) -> dict[int, str] | None:
 
 
 def image_size(sample: Any) -> tuple[int, int] | None:
-    """Return width and height of a sample's image in pixels, read from the file where the dataset does not have it."""
+    """Return width and height of a sample's image in pixels, from the file if the dataset does not have them."""
     if sample.media_type != "image":
         return None
     metadata = sample.metadata
@@ -54,7 +54,7 @@ def image_size(sample: Any) -> tuple[int, int] | None:
 
 
 def values_of(sample: Any, name: str) -> Iterator[tuple[Any, Row]]:
-    """Yield what a field holds, and for each of a video's frames which one it is in."""
+    """Yield the values of a field, each with the columns that say which frame of a video it is in."""
     if not name.startswith(FRAMES):
         yield sample[name], {}
         return
@@ -64,7 +64,7 @@ def values_of(sample: Any, name: str) -> Iterator[tuple[Any, Row]]:
 
 
 def to_document(value: Any) -> Any:
-    """Return what a field holds as a document of plain types; a mask in a file of its own is read.
+    """Return the value of a field as a document of plain types; a mask in a file of its own is read.
 
     :raises LabelRowError: the file of a mask cannot be read
     """
@@ -82,7 +82,7 @@ def to_document(value: Any) -> Any:
 def _read_mask_file(label: Any) -> bytes:
     try:
         return write_mask(label.get_mask())
-    except Exception as error:  # whatever reads images raises
+    except Exception as error:  # readers of images raise many kinds of errors
         raise LabelRowError(f"The mask file {label.mask_path} cannot be read: {error}.") from error
 
 
@@ -95,10 +95,10 @@ def _plain(value: Any) -> Any:
 
 
 def from_document(document: Any, before: Any) -> Any:
-    """Return what a field holds, from its document; labels that are as they were stay the same objects.
+    """Return the value of a field from its document; unchanged labels stay the same objects.
 
-    :param document: as :func:`to_document` has it, or a plain value
-    :param before: what the field held
+    :param document: document in the form of :func:`to_document`, or a plain value
+    :param before: value of the field before
     """
     if not isinstance(document, Mapping):
         return document
@@ -123,7 +123,7 @@ def from_document(document: Any, before: Any) -> Any:
 def _stored(document: Mapping[str, Any], before: Any) -> Document:
     from bson import ObjectId
 
-    # A mask that is in a file stays there. A label may also have both: then its own mask is the one that counts.
+    # A mask in a file stays there. If a label also has a mask of its own, that one counts.
     is_in_file = document.get("mask_path") and getattr(before, "mask", None) is None
     return {
         name: ObjectId(value) if name == "_id" else value
