@@ -1,4 +1,4 @@
-"""The types of numpy arrays that labels are computed with, and what they say of Arrow's lists."""
+"""Types of numpy arrays for computing with labels, and offsets of Arrow's lists."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ IntArray = npt.NDArray[np.int64]
 
 
 def list_offsets(column: pa.Array) -> pa.Array:
-    """Return the offsets of lists in :meth:`pyarrow.ListArray.flatten`'s values.
+    """Return the offsets of lists in the values of :meth:`pyarrow.ListArray.flatten`.
 
-    They are counted again: a slice's own do not start at 0, and null rows may hide values.
+    The offsets are counted again, because those of a slice do not start at 0, and null rows may hide values.
     """
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())

@@ -1,4 +1,4 @@
-"""The stream of bits of brush strokes, which :func:`airflow_annotation.labels.masks.brush_to_rle` describes."""
+"""Reads the bit stream of brush strokes, which :func:`airflow_annotation.labels.masks.brush_to_rle` describes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _CHUNK_BYTES: Final = 1 << 14
 
 
 def pixel_toggles(data: npt.NDArray[np.uint8], total: int, value_bits: int, sizes: IntArray) -> IntArray:
-    """Return where the alpha channel of a brush RLE goes from 0 to more and back, in pixels.
+    """Return the pixels at which the alpha channel of a brush RLE goes from 0 to more, or back to 0.
 
-    :param data: the stream
-    :param total: how many values it announces
-    :param value_bits: bits of a value
-    :param sizes: the four sizes, in bits, of a block's length
+    :param data: bytes of the stream
+    :param total: number of values that the stream announces
+    :param value_bits: number of bits of a value
+    :param sizes: the four possible sizes of a block's length field, in bits
     :raises ValueError: the stream is cut off or damaged
     """
-    # The 32 bits from each byte on hold a block's head at any bit of that byte: 7 + 3 + 16 at most.
+    # The 32 bits from each byte on contain a block's head that begins at any bit of that byte: at most 7 + 3 + 16 bits.
     padded = np.concatenate([data, np.zeros(3, np.uint8)])
     windows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(padded, 4)).view(">u4").ravel()
     windows = windows.astype(np.uint32)
@@ -38,7 +38,7 @@ def pixel_toggles(data: npt.NDArray[np.uint8], total: int, value_bits: int, size
         raise ValueError(f"The brush RLE does not hold the {total} values that it announces: it is cut off or damaged.")
     places, is_run, size, length = places[:count], is_run[:count], size[:count], length[:count]
 
-    # One row for each value that is written out: where it begins in the image, and where in the stream.
+    # One row for each written value: its place in the image, and its place in the stream.
     written = np.where(is_run, 1, length)
     nth = np.arange(written.sum()) - np.repeat(np.cumsum(written) - written, written)
     starts = np.repeat(ends[:count] - length, written) + nth
@@ -47,7 +47,7 @@ def pixel_toggles(data: npt.NDArray[np.uint8], total: int, value_bits: int, size
         raise ValueError(f"The brush RLE does not hold the {total} values that it announces: it is cut off.")
     values = windows[places >> 3] << (places & 7).astype(np.uint32) >> np.uint32(32 - value_bits)
 
-    # Alpha is the last of the four channels, so a value from place s on is the alpha of the pixels from s // 4 on.
+    # Alpha is the last of the four channels, so a value from place s on is also the alpha of the pixels from s // 4 on.
     pixels = starts // 4
     seen = np.diff(pixels, append=total // 4) > 0
     painted = values[seen] > 0
@@ -57,8 +57,9 @@ def pixel_toggles(data: npt.NDArray[np.uint8], total: int, value_bits: int, size
 
 def _block_places(windows: UIntArray, value_bits: int, sizes: IntArray) -> IntArray:
     """Return the bit at which each block begins."""
-    # Where a block ends is only known from its head. So the length of a block is worked out for every bit as if one
-    # began there, all at once; then one walk from block to block picks the real ones. By chunks, to bound the memory.
+    # Only a block's head tells where the block ends. So the code first computes, for every bit at once, the length of a
+    # block that would begin there. Then it goes from block to block to find the real ones. It does this in chunks, to
+    # limit the memory.
     found = []
     place = HEADER_BITS
     for start in range(0, len(windows), _CHUNK_BYTES):
@@ -79,6 +80,6 @@ def _block_places(windows: UIntArray, value_bits: int, sizes: IntArray) -> IntAr
 
 
 def _block_heads(heads: UIntArray, sizes: IntArray) -> tuple[npt.NDArray[np.bool_], UIntArray, UIntArray]:
-    """Return whether the blocks that begin with these 32 bits are runs, the bits of their lengths, and these."""
+    """Read heads of blocks, 32 bits each: whether they are runs, the bits of their length fields, and their lengths."""
     size = sizes.astype(np.uint32)[heads >> 29 & 3]
     return heads >> 31 == 1, size, (heads << 3 >> (32 - size)) + 1

@@ -1,6 +1,6 @@
-"""Values of tables that people bring, as JSON and Arrow take them.
+"""Converts values of users' tables to values that JSON and Arrow take.
 
-Rows come from data frames, databases and JSON. Each has its own missing value, and its own kinds of numbers.
+Rows come from data frames, databases and JSON. Each of these has its own missing values and types of numbers.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 _MISSING_TYPES: Final = ("NAType", "NaTType")
-"""Types of pandas' missing values, by name: pandas need not be installed, and takes long to import."""
+"""Names of the types of pandas' missing values. Names, since pandas may be missing and is slow to import."""
 
 
 def plain_value(value: Any) -> Any:
-    """Return a value as JSON has it, with all that is in it.
+    """Return a value, and all values in it, as types that JSON has.
 
-    What is missing is None: NaN, ``pandas.NA`` and ``NaT`` as well. A ``Decimal`` is a number. An array of numpy is a
-    list, and so is a tuple or a set. A time of pandas is Python's. Values of other types stay as they are.
+    Missing values, such as NaN, ``pandas.NA`` and ``NaT``, become None. A ``Decimal`` becomes a number. A numpy array,
+    a tuple or a set becomes a list. A pandas time becomes a Python time. Values of other types stay unchanged.
     """
     if value is None or type(value) in (str, int, bool):
         return value
@@ -43,9 +43,9 @@ def _plain_number(value: float | Decimal) -> float | int | None:
 
 
 def plain_text(value: Any) -> str | None:
-    """Return a value as text, None where it is missing.
+    """Return a value as text, None if it is missing.
 
-    A whole number has no decimals: data frames have 5.0 for 5 in a column with gaps.
+    A whole number gets no decimals, because data frames have 5.0 for 5 in a column with missing values.
     """
     value = plain_value(value)
     if value is None or isinstance(value, str):

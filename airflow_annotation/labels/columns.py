@@ -1,8 +1,8 @@
-"""Whole columns of the three tables, as the readers of every tool build them.
+"""Builds whole columns of the three tables, for the readers of every tool.
 
-A tool's records are read in portions, few enough at a time to stay in the processor's cache; portions become columns,
-and the columns are joined to tables. What is the same for all rows, or comes from another table, is put on whole
-tables only.
+Readers read a tool's records in portions that fit in the processor's cache. Each portion becomes columns, and the
+columns are joined to tables. Columns that are equal in all rows, or come from another table, are added to whole tables
+only.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ _NUMBERS: Final = ("bbox", "points", "rotation", "number", "time", "time_end")
 
 
 def string_column(strings: Sequence[str | None]) -> pa.Array:
-    """Return a column of strings; most columns have but one."""
+    """Return a column of strings. Most columns have only one value."""
     if len(set(strings)) == 1:
         return pa.repeat(pa.scalar(strings[0], pa.string()), len(strings))
     return pa.array(strings, pa.string())
 
 
 def time_column(texts: Sequence[str | None], name: str = "", odd: OddValues | None = None) -> pa.Array:
-    """Return a column of times from ISO 8601 with offsets; what is no time becomes null.
+    """Return a column of times from ISO 8601 with offsets. Values that are no times become null.
 
-    :param texts: the times
-    :param name: of the column
-    :param odd: counts what is no time
+    :param texts: times as text
+    :param name: name of the column
+    :param odd: counter of the values that are no times
     """
     column = pa.array(texts, pa.string())
     try:
@@ -62,9 +62,9 @@ def _read_time(text: str | None, name: str, odd: OddValues | None) -> Any:
 
 
 def check_finite(columns: Columns) -> None:
-    """Check that columns have no infinite numbers, which JSON and most destinations cannot have.
+    """Check that columns have no infinite numbers, which JSON and most destinations cannot store.
 
-    :raises ValueError: one has
+    :raises ValueError: a column has an infinite number
     """
     for name in _NUMBERS:
         if name in columns:
@@ -76,10 +76,10 @@ def check_finite(columns: Columns) -> None:
 
 
 def whole_number(value: object, lowest: int = 0) -> int | None:
-    """Return a number as a column of 32-bit integers holds it, None if it does not.
+    """Return a number as a 32-bit integer of a column, None if it does not fit.
 
     :param value: any JSON value; a fraction is rounded, a boolean is no number
-    :param lowest: the lowest number that makes sense
+    :param lowest: lowest allowed number
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not lowest <= value < 1 << 31:
         return None
@@ -87,29 +87,29 @@ def whole_number(value: object, lowest: int = 0) -> int | None:
 
 
 def positive_number(value: object) -> float | None:
-    """Return a number above 0 as a column of doubles holds it, None if the value is none."""
+    """Return a number above 0 as a double of a column, None if the value is not such a number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _FLOAT_MAX:
         return None
     return float(value)
 
 
 def bbox_column(numbers: FloatArray) -> pa.Array:
-    """Return a column of boxes from their numbers, four by four."""
+    """Return a column of boxes from their numbers, four for each box."""
     return pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 4, dtype=np.int32), numbers)
 
 
 def points_column(numbers: FloatArray, lengths: Sequence[int]) -> pa.Array:
     """Return a column of paths.
 
-    :param numbers: x and y of all points, one after the other
-    :param lengths: how many points each path has
+    :param numbers: x and y of all points in order
+    :param lengths: number of points of each path
     """
     points = pa.ListArray.from_arrays(np.arange(0, len(numbers) + 1, 2, dtype=np.int32), numbers)
     return pa.ListArray.from_arrays(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32), points)
 
 
 def mask_columns(masks: Sequence[RLE]) -> Columns:
-    """Return ``mask_size`` and ``mask_counts``."""
+    """Return the columns ``mask_size`` and ``mask_counts``."""
     return {
         "mask_size": pa.array([mask.size for mask in masks], pa.list_(pa.int32())),
         "mask_counts": pa.array([mask.counts for mask in masks], pa.string()),
@@ -117,7 +117,7 @@ def mask_columns(masks: Sequence[RLE]) -> Columns:
 
 
 def class_columns(classes: Sequence[list[str] | None]) -> Columns:
-    """Return ``label``, the first class of each row, and ``labels`` where any row has several."""
+    """Return the column ``label``, the first class of each row, and the column ``labels`` if a row has several."""
     columns = {"label": pa.array([names[0] if names else None for names in classes], pa.string())}
     if max(map(len, filter(None, classes)), default=1) > 1:
         several = [names if names and len(names) > 1 else None for names in classes]
@@ -126,7 +126,7 @@ def class_columns(classes: Sequence[list[str] | None]) -> Columns:
 
 
 def concat_columns(parts: Sequence[Columns]) -> Columns:
-    """Put columns one after the other; a column that a part does not have is null there."""
+    """Concatenate columns. If a part does not have a column, its rows are null there."""
     if len(parts) == 1:
         return dict(parts[0])
     types = {name: column.type for part in parts for name, column in part.items()}
@@ -146,10 +146,10 @@ def concat_columns(parts: Sequence[Columns]) -> Columns:
 
 
 class Portion(NamedTuple):
-    """The columns of some items, without what is the same for all rows or comes from another table.
+    """The columns of some items, without those that are equal in all rows or come from another table.
 
-    :param annotation_items: for each annotation, the place of its item in the portion
-    :param label_annotations: for each label, the place of its annotation in the portion, ascending
+    :param annotation_items: row number of each annotation's item in the portion
+    :param label_annotations: row number of each label's annotation in the portion, ascending
     """
 
     items: Columns
@@ -162,11 +162,11 @@ class Portion(NamedTuple):
 def join_portions(portions: Sequence[Portion], constants: Mapping[str, str | None]) -> LabelTables:
     """Join portions to tables.
 
-    Labels are numbered within their annotation where they have no ``ordinal``, and named by this number where they have
-    no ``label_id``.
+    A label without an ``ordinal`` gets its number within its annotation. A label without a ``label_id`` gets an id from
+    the ``annotation_id`` and the ``ordinal``.
 
-    :param portions: at least one
-    :param constants: columns of ``items`` that are the same for all, ``project`` among them
+    :param portions: one or more portions
+    :param constants: columns of ``items`` that are equal in all rows, including ``project``
     """
     items = concat_columns([portion.items for portion in portions])
     annotations = concat_columns([portion.annotations for portion in portions])
@@ -195,7 +195,7 @@ def join_portions(portions: Sequence[Portion], constants: Mapping[str, str | Non
 
 
 def _concat_places(portions: Sequence[tuple[IntArray, int]]) -> IntArray:
-    """Join places within portions, each with its length, to places in the whole."""
+    """Turn row numbers within portions, each with the portion's length, into row numbers of the whole table."""
     firsts = np.cumsum([0, *(length for _, length in portions)])
     return np.concatenate([places + first for (places, _), first in zip(portions, firsts, strict=False)])
 

@@ -1,4 +1,4 @@
-"""Rows of a submission with all that a tool needs, checked: the last step before a tool's package writes them."""
+"""Completes and checks the rows of a submission: the last step before a tool's package writes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COUNTS: Final = ("frame", "frame_end", "tool_frame", "time", "time_end", "span_
 _COUNT_MAX: Final = (1 << 31) - 1
 
 _PLACE: Final = ("bbox", "points", "mask_counts", "span_start", "span_end", "time", "time_end", "target")
-"""Columns that say where a label is. Two rows of one place may be two fields' answers about one region."""
+"""Columns with the place of a label. Two rows with one place may be answers of two fields about one region."""
 
 _WHEN: Final = ("frame", "tool_frame", "time")
 
@@ -39,21 +39,22 @@ def complete_labels(
     find_size: FindSize = lambda _: (None, None),
     mask_budget: MaskBudget = DEFAULT_BUDGET,
 ) -> list[Row]:
-    """Return a submission's rows with all that a tool needs.
+    """Return a submission's rows with everything that a tool needs.
 
-    A missing ``type`` is the one of the field, and a missing ``label_id`` is made up, the same each time. A keypoint of
-    several points becomes a row for each, as it lands: ``point_index`` counts them, and ``parent_label_id`` is the id
-    that the row had, or its parent's. Of ``frame`` and ``time``, the one that is missing follows from the other. Where
-    a label came from (``label_origin``) is left out: in the tool that it goes to, it comes from this upload.
+    A missing ``type`` becomes the type of the field. A missing ``label_id`` becomes a generated id, which is the same
+    each time. A keypoint of several points becomes a row for each point, as it lands: ``point_index`` counts them, and
+    ``parent_label_id`` is the id of its parent, or else of the row. If ``frame`` or ``time`` is missing, it follows
+    from the other. ``label_origin`` is left out, because in the tool the label comes from this upload.
 
-    :param submission: the rows
-    :param schema: what the project asks for
-    :param coordinates: ``relative``, or ``pixels`` where ``bbox`` and ``points`` are in pixels of the media
-    :param frame_rate: of a video file, in frames a second
-    :param find_size: returns the width and height of what a label's ``target`` names, in pixels
-    :param mask_budget: what a mask may cost
-    :raises LabelRowError: a row could not be read, lacks what its type needs, or has the ``label_id`` of another one;
-        its field is not in the schema; or its media's size is not known and its coordinates are in pixels
+    :param submission: submission with the rows
+    :param schema: label schema of the project
+    :param coordinates: unit of ``bbox`` and ``points``: ``relative``, or ``pixels`` of the media
+    :param frame_rate: frame rate of a video file, in frames per second
+    :param find_size: function that returns the width and height in pixels of the media that a label's ``target`` names
+    :param mask_budget: limits for the size of a mask
+    :raises LabelRowError: a row could not be read, lacks a column that its type needs, or has the ``label_id`` of
+        another row; its field is not in the schema; or its coordinates are in pixels and the size of its media is not
+        known
     """
     if submission.problem is not None:
         raise LabelRowError(submission.problem)
@@ -85,9 +86,9 @@ def complete_labels(
 
 
 def _check_field(row: Row, schema: LabelSchema, where: str) -> None:
-    """Check that a row is no answer about another row's label: these are attributes of that row.
+    """Check that a row is not an answer about another row's label, which belongs into the attributes of that row.
 
-    :raises LabelRowError: it is
+    :raises LabelRowError: it is such an answer
     """
     name = row["field"]
     if name in schema.fields or row.get("type") == OTHER:
@@ -106,7 +107,7 @@ def _check_field(row: Row, schema: LabelSchema, where: str) -> None:
 
 
 def _check(row: Row, where: str, width: int | None, height: int | None, mask_budget: MaskBudget) -> None:
-    """Check that a row has what its type needs, in the form that it needs.
+    """Check that a row has the columns that its type needs, with valid values.
 
     :raises LabelRowError: it does not
     """
@@ -139,7 +140,7 @@ def _check_order(row: Row, attributes: Mapping[str, Any], where: str) -> None:
 
     :raises LabelRowError: it does not
     """
-    # In a dialogue each end of a span counts the characters of its own paragraph.
+    # In a dialogue, start and end of a span each count the characters of their own paragraph.
     several_counts = attributes.get("start") != attributes.get("end")
     for start, end in (("span_start", "span_end"), ("time", "time_end"), ("frame", "frame_end")):
         if None in (row.get(start), row.get(end)) or (start == "span_start" and several_counts):
@@ -211,9 +212,9 @@ def _type_of(field: str, schema: LabelSchema, where: str) -> str:
 
 
 def _check_ids(rows: Sequence[Row]) -> None:
-    """Check that no two labels have one id. The frames of one label in a video have, and fields that class one region.
+    """Check label ids. Two labels may share an id only as frames of a video, or if two fields class one region.
 
-    :raises LabelRowError: two have
+    :raises LabelRowError: two labels share an id
     """
     seen: dict[str, Row] = {}
     for row in rows:
@@ -228,9 +229,9 @@ def _check_ids(rows: Sequence[Row]) -> None:
 
 
 def _check_ends(rows: Sequence[Row]) -> None:
-    """Check that relations are between labels of the submission. Those of an object in a video share its track's id.
+    """Check that relations are between labels of the submission, which are named by label id, track id or parent.
 
-    :raises LabelRowError: one is not
+    :raises LabelRowError: a relation is with a label that the submission does not have
     """
     relations = [row for row in rows if row["type"] == "relation"]
     ids = {row.get(name) for row in (rows if relations else ()) for name in ("label_id", "track_id", "parent_label_id")}
@@ -248,7 +249,7 @@ def _says_when(row: Mapping[str, Any]) -> bool:
 
 
 def _apart(rows: Sequence[Row]) -> list[Row]:
-    """Return keypoints of several points as a row a point. A relation with such a keypoint is one with its first."""
+    """Return a row for each point of a keypoint. A relation with a keypoint of several points goes to the first one."""
     several = {row["label_id"] for row in rows if row["type"] == "keypoint" and len(row["points"]) > 1}
     if not several:
         return [*rows]

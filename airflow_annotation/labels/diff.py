@@ -15,7 +15,7 @@ from airflow_annotation.labels.arrays import BoolArray, IntArray
 from airflow_annotation.labels.tables import JSON_COLUMNS, LABELS, NOT_SUBMITTED
 
 TOLERANCE: Final = 1e-6
-"""How far two numbers may be apart and still count as equal: coordinates pass through a tool's percent."""
+"""Difference up to which two numbers count as equal, because tools convert coordinates to percent and back."""
 
 _ORIGIN: Final = frozenset(
     (
@@ -24,7 +24,7 @@ _ORIGIN: Final = frozenset(
     )
 )
 COMPARED: Final = tuple(name for name in LABELS.names if name not in _ORIGIN)
-"""The columns that say what a label is; the others say where it came from and what it is called."""
+"""The columns with the content of a label. The others say where it came from, and its names and ids."""
 
 DIFFERENCES: Final = pa.schema(
     [
@@ -41,7 +41,7 @@ DIFFERENCES: Final = pa.schema(
     ]
 )
 """``change`` is ``added``, ``changed``, ``deleted``, ``unchanged``, ``unreviewed`` or ``ambiguous``; ``columns`` are
-those that differ; ``row_before`` and ``row_after`` are the label's rows in the two ``labels`` tables."""
+the columns that differ; ``row_before`` and ``row_after`` are the label's rows in the two ``labels`` tables."""
 
 _KEY: Final = ("item_key", "label_id", "field", "frame")
 _ANNOTATION: Final = ("project", "annotation_id", "origin")
@@ -63,10 +63,10 @@ def diff_labels(before: Mapping[str, pa.Table], after: Mapping[str, pa.Table]) -
 
     Numbers are compared to within :data:`TOLERANCE`. Scores and other attributes count as parts of a label.
 
-    :param before: the tables ``labels`` and ``annotations`` of a landing, as
+    :param before: tables ``labels`` and ``annotations`` of a landing, as
         :func:`~airflow_annotation.datasets.parquet.read_dataset` returns them. Without ``annotations``, or for
         predictions, the annotators are not known
-    :param after: those of a later landing, of the same project or another one with the same items. Without
+    :param after: same tables of a later landing, of the same project or another one with the same items. Without
         ``annotations``, labels that are not in ``labels`` are deleted. If it has no labels of predictions, leave their
         ``annotations`` out too, as :func:`diff_predictions` does
     """
@@ -127,7 +127,7 @@ def _missing(rows: pa.Table, after: Mapping[str, pa.Table]) -> npt.NDArray[Any]:
 
 
 def _submitted_labels(tables: Mapping[str, pa.Table]) -> pa.Table:
-    """Return the labels, but for those of drafts and skipped submissions, with their rows in the table."""
+    """Return the labels with their row numbers in the table, without those of drafts and skipped submissions."""
     labels, annotations = _with_all_columns(tables["labels"]), tables.get("annotations")
     labels = labels.append_column(_ROW, pa.array(np.arange(len(labels))))
     if annotations is None:
@@ -142,7 +142,7 @@ def _is_in(column: pa.ChunkedArray, values: Any) -> pa.ChunkedArray:
 
 
 def _with_all_columns(labels: pa.Table) -> pa.Table:
-    """Return labels with the columns and types of the ``labels`` table; no rotation is one of 0 degrees."""
+    """Return labels with the columns and types of the ``labels`` table. A missing rotation becomes 0 degrees."""
     columns = {
         field.name: labels[field.name].cast(field.type)
         if field.name in labels.column_names
@@ -153,7 +153,7 @@ def _with_all_columns(labels: pa.Table) -> pa.Table:
 
 
 def _annotators(labels: pa.Table, annotations: pa.Table | None) -> pa.ChunkedArray:
-    """Return who made each label, null where that is not known."""
+    """Return the annotator of each label, null if not known."""
     if annotations is None:
         return pa.chunked_array([pa.nulls(len(labels), pa.string())])
     ours, theirs = _codes([[table[name] for name in _ANNOTATION] for table in (labels, annotations)])
@@ -162,7 +162,7 @@ def _annotators(labels: pa.Table, annotations: pa.Table | None) -> pa.ChunkedArr
 
 
 def _codes(sides: Sequence[Sequence[pa.ChunkedArray]]) -> tuple[IntArray, IntArray]:
-    """Number the rows of two tables, so that rows have the same number if they agree in all columns; nulls agree."""
+    """Number the rows of two tables: rows that are equal in all columns get the same number. Nulls are equal."""
     length = len(sides[0][0])
     codes = np.zeros(length + len(sides[1][0]), np.int64)
     for columns in zip(*sides, strict=True):
@@ -173,7 +173,7 @@ def _codes(sides: Sequence[Sequence[pa.ChunkedArray]]) -> tuple[IntArray, IntArr
 
 
 def _match(keys: tuple[IntArray, IntArray], partners: IntArray) -> None:
-    """Match the rows that have no partner yet and whose key each side has once, in place."""
+    """Add pairs of rows to ``partners``: rows without a partner whose key occurs once on each side."""
     rows = (np.flatnonzero(partners == _NOWHERE), np.setdiff1d(np.arange(len(keys[1])), partners))
     unique = []
     for side in range(2):
@@ -213,7 +213,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _arrays_differ(before: pa.Array, after: pa.Array) -> BoolArray:
-    """Tell for each row whether two columns differ: in null, in length, or in a value by more than the tolerance."""
+    """Return for each row whether two columns differ: in null, in length, or in a value by more than the tolerance."""
     missing = before.is_null().to_numpy(zero_copy_only=False), after.is_null().to_numpy(zero_copy_only=False)
     differs: BoolArray = missing[0] != missing[1]
     if pa.types.is_list(before.type):

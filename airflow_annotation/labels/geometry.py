@@ -1,8 +1,8 @@
 """Boxes and points: relative and pixel coordinates, rotated boxes, polygons, ellipses.
 
-Relative coordinates are 0..1 of the media's width and height, as the ``labels`` table has them; pixels are counted from
-the top left corner of the top left pixel, x to the right and y down. Angles are degrees clockwise *in pixels*: relative
-axes are not of equal length, so whatever turns or measures takes the media's size and works in pixels.
+Relative coordinates are 0..1 of the media's width and height, as in the ``labels`` table. Pixels are counted from the
+top left corner of the top left pixel, x to the right and y down. Angles are degrees clockwise *in pixels*: the relative
+axes differ in length, so functions that rotate or measure take the media's size and compute in pixels.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from airflow_annotation.labels.errors import LabelError
 from airflow_annotation.labels.media import label_sizes
 
 _BBOX_AXES: Final = (0, 1, 0, 1)
-"""Which side of the media each number of a bbox (x, y, width, height) is measured along."""
+"""The side of the media (0 for width, 1 for height) for each number of a bbox (x, y, width, height)."""
 
 _POINT_AXES: Final = (0, 1)
 
@@ -27,14 +27,14 @@ _POINT_AXES: Final = (0, 1)
 def labels_to_pixels(labels: pa.RecordBatch, items: pa.RecordBatch) -> pa.RecordBatch:
     """Return rows of the ``labels`` table with ``bbox`` and ``points`` in pixels of their media.
 
-    Where an item shows several images, these are pixels of the image that the label is on. Everything else stays as it
-    is: ``rotation`` is in degrees in either unit, and masks carry their own size.
+    If an item shows several images, these are pixels of the label's image. Everything else stays unchanged:
+    ``rotation`` is in degrees in either unit, and masks have their own size.
 
     :param labels: rows of the ``labels`` table, of one project
-    :param items: rows of the ``items`` table of the same project, at least those that the labels belong to; matched by
+    :param items: rows of the ``items`` table of the same project, at least those of the labels' items; matched by
         ``item_id``
     :raises LabelError: a label has coordinates, and its item is not in ``items`` or has no known width and height. A
-        null instead would lose what a person drew, and relative numbers in a pixel column would be worse.
+        null would lose the shape that a person drew, and relative numbers in a pixel column would be worse.
     """
     drawn = pc.or_(pc.is_valid(labels.column("bbox")), pc.is_valid(labels.column("points")))
     sizes = label_sizes(labels, items)
@@ -58,13 +58,13 @@ def bbox_to_pixels(bbox: pa.ListArray, width: pa.Array, height: pa.Array) -> pa.
     :param bbox: ``list<double>``
     :param width: the media's width for each row, in pixels; read for rows with a box only
     :param height: the media's height for each row, in pixels
-    :raises ValueError: a box has not four numbers
+    :raises ValueError: a box does not have four numbers
     """
     return _scale_lists(bbox, _per_row(width, height), _BBOX_AXES)
 
 
 def bbox_to_relative(bbox: pa.ListArray, width: pa.Array, height: pa.Array) -> pa.ListArray:
-    """Return a column of boxes in pixels as relative ones; the inverse of :func:`bbox_to_pixels`."""
+    """Return a column of boxes in pixels as relative boxes, the inverse of :func:`bbox_to_pixels`."""
     return _scale_lists(bbox, 1 / _per_row(width, height), _BBOX_AXES)
 
 
@@ -74,13 +74,13 @@ def points_to_pixels(points: pa.ListArray, width: pa.Array, height: pa.Array) ->
     :param points: ``list<list<double>>``
     :param width: the media's width for each row, in pixels; read for rows with points only
     :param height: the media's height for each row, in pixels
-    :raises ValueError: a point has not two numbers
+    :raises ValueError: a point does not have two numbers
     """
     return _scale_paths(points, _per_row(width, height))
 
 
 def points_to_relative(points: pa.ListArray, width: pa.Array, height: pa.Array) -> pa.ListArray:
-    """Return a column of paths of points in pixels as relative ones; the inverse of :func:`points_to_pixels`."""
+    """Return a column of paths of points in pixels as relative paths, the inverse of :func:`points_to_pixels`."""
     return _scale_paths(points, 1 / _per_row(width, height))
 
 
@@ -90,7 +90,7 @@ def points_to_relative(points: pa.ListArray, width: pa.Array, height: pa.Array) 
 def rotated_box_corners(
     bbox: npt.ArrayLike, rotation: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike
 ) -> FloatArray:
-    """Return the corners of boxes that are rotated about their top left corner, which the first corner is.
+    """Return the corners of boxes that are rotated about their top left corner, which is the first corner.
 
     :param bbox: array of shape (boxes, 4): relative x, y, width, height of the box before it is rotated
     :param rotation: degrees clockwise, one for each box
@@ -110,7 +110,7 @@ def rotated_box_corners(
 def rotated_to_oriented_boxes(
     bbox: npt.ArrayLike, rotation: npt.ArrayLike, width: npt.ArrayLike, height: npt.ArrayLike
 ) -> FloatArray:
-    """Return boxes as center, size and angle, as YOLO's oriented boxes have them.
+    """Return boxes as center, size and angle, as in YOLO's oriented boxes.
 
     :param bbox: array of shape (boxes, 4): relative x, y, width, height of the box before it is rotated
     :param rotation: degrees clockwise about the top left corner, one for each box
@@ -125,7 +125,7 @@ def rotated_to_oriented_boxes(
 
 
 def to_center(extent: FloatArray, rotation: npt.ArrayLike) -> FloatArray:
-    """Return the way from the first corners of boxes to their centers, in pixels.
+    """Return the vectors from the first corners of boxes to their centers, in pixels.
 
     :param extent: width and height of each box in pixels, of shape (boxes, 2)
     :param rotation: degrees clockwise, one for each box
@@ -135,7 +135,7 @@ def to_center(extent: FloatArray, rotation: npt.ArrayLike) -> FloatArray:
 
 
 def _axes(rotation: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Return where the x and the y axis of boxes point, as unit vectors of shape (boxes, 2)."""
+    """Return the directions of the x and the y axes of boxes, as unit vectors of shape (boxes, 2)."""
     angle = np.radians(np.atleast_1d(np.asarray(rotation, np.float64)))
     return np.column_stack([np.cos(angle), np.sin(angle)]), np.column_stack([-np.sin(angle), np.cos(angle)])
 
@@ -169,7 +169,7 @@ def around_ellipse(bbox: npt.ArrayLike, rotation: float, width: float, height: f
 
 
 def ellipse_outline(bbox: npt.ArrayLike, rotation: float, width: float, height: float, corners: int = 64) -> FloatArray:
-    """Return a polygon on an ellipse. With 64 corners it has 99.8 percent of its area.
+    """Return a polygon whose corners are on an ellipse. With 64 corners, it has 99.8 percent of the ellipse's area.
 
     :param bbox: relative x, y, width, height of the box around the ellipse before it is rotated
     :param rotation: degrees clockwise about the box's top left corner
@@ -188,14 +188,14 @@ def ellipse_outline(bbox: npt.ArrayLike, rotation: float, width: float, height: 
 
 
 def _per_row(width: pa.Array, height: pa.Array) -> FloatArray:
-    """Return the media's sizes as (rows, 2), NaN where they are null."""
+    """Return the media's sizes as an array of shape (rows, 2), NaN for null."""
     return np.column_stack(
         [pc.cast(side, pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64) for side in (width, height)]
     )
 
 
 def _scale_lists(column: pa.ListArray, factors: FloatArray, axes: tuple[int, ...]) -> pa.ListArray:
-    """Multiply each row's numbers by its factors, number i by the factor of ``axes[i]``."""
+    """Multiply each row's numbers by the row's factors: number i by the factor of ``axes[i]``."""
     wrong = column.filter(pc.not_equal(pc.list_value_length(column), len(axes)))
     if len(wrong):
         raise ValueError(f"Expected {len(axes)} coordinates, got {wrong[0].as_py()}.")
@@ -210,5 +210,5 @@ def _scale_paths(column: pa.ListArray, factors: FloatArray) -> pa.ListArray:
 
 
 def _with_values(column: pa.ListArray, values: pa.Array) -> pa.ListArray:
-    """Return lists of the same lengths and nulls as ``column``'s around other values."""
+    """Return lists of other values with the same lengths and nulls as those of ``column``."""
     return pa.ListArray.from_arrays(list_offsets(column), values, type=column.type, mask=pc.is_null(column))

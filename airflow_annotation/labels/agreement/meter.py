@@ -132,7 +132,7 @@ class AgreementMeter:
         self._tallies: dict[tuple[str, str], Tally] = {}
 
     def add(self, batch: LabelTables) -> pa.RecordBatch:
-        """Compare the submissions of a batch of whole items, and return rows of :data:`AGREEMENT`.
+        """Compare the submissions of a batch of whole items and return rows of :data:`AGREEMENT`.
 
         :param batch: of a landing, coordinates relative
         """

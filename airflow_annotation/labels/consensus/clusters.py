@@ -1,4 +1,4 @@
-"""Which objects of several people are one object."""
+"""Finds the objects of several people that are one object."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from airflow_annotation.labels.arrays import FloatArray, IntArray
 
 
 class Cluster(NamedTuple):
-    """Objects that are one, of one submission each.
+    """Objects that are one object, each of another submission.
 
-    :param members: the objects, ascending
-    :param likeness: for each member the sum of its similarities to the others
-    :param similarity: the mean similarity of two members; 1 for a single one
+    :param members: numbers of the objects, ascending
+    :param likeness: sum of each member's similarities to the others
+    :param similarity: mean similarity of two members, 1 for a single member
     """
 
     members: list[int]
@@ -26,14 +26,15 @@ class Cluster(NamedTuple):
 
 
 def find_clusters(given: Submissions, objects: Objects, min_similarity: float) -> list[Cluster]:
-    """Return the objects of one field that are one object, whatever class each person gave it.
+    """Return the clusters of one field's objects that are one object, regardless of the class that each person gave it.
 
-    The objects of each two submissions are matched 1:1 first. Matched pairs are put together, the most alike first, as
-    long as no submission has two objects in a cluster. So the same objects give the same clusters in any order.
+    First, the objects of each two submissions are matched 1:1. Then matched pairs are put together, the most similar
+    first, as long as no submission has two objects in a cluster. So the same objects give the same clusters in any
+    order.
 
     :param given: the submissions
-    :param objects: of one field
-    :param min_similarity: of objects that are one
+    :param objects: objects of one field
+    :param min_similarity: smallest similarity of two objects that count as one
     """
 
     def near(left: IntArray, right: IntArray) -> FloatArray:

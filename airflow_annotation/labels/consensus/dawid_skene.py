@@ -1,4 +1,4 @@
-"""How far each person is right, from their answers alone, and what the true answers most likely are."""
+"""Estimates how often each person is right, and the most likely true answers, only from people's answers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TOLERANCE: Final = 1e-7
 
 
 class DawidSkene(NamedTuple):
-    """What was estimated.
+    """Estimated classes and error rates.
 
-    :param classes: sorted
-    :param posterior: for each item how likely each class is, array of shape (items, classes)
-    :param priors: how frequent each class is
-    :param confusions: for each annotator how often each class (row) was given each answer (column)
+    :param classes: classes, sorted
+    :param posterior: probability of each class for each item, array of shape (items, classes)
+    :param priors: frequency of each class
+    :param confusions: for each annotator, the probability of each answer (column) for each true class (row)
     """
 
     classes: list[str]
@@ -29,9 +29,9 @@ class DawidSkene(NamedTuple):
     confusions: dict[str, FloatArray]
 
     def accuracy(self, annotator: str) -> float:
-        """Return how often an annotator's answer is right, estimated.
+        """Return the estimated probability that an annotator's answer is right.
 
-        :param annotator: whose
+        :param annotator: name of the annotator
         """
         return float(self.priors @ np.diag(self.confusions[annotator]))
 
@@ -39,12 +39,13 @@ class DawidSkene(NamedTuple):
 def dawid_skene(answers: Sequence[Mapping[str, Sequence[str]]]) -> DawidSkene:
     """Estimate true classes, and the errors of each annotator, by expectation and maximization.
 
-    The method of Dawid and Skene (Maximum likelihood estimation of observer error-rates using the EM algorithm, 1979):
-    begins with each item's shares of answers; then in turns takes the frequencies of the classes and each annotator's
-    error rates for what they are most likely, given the classes, and the other way round. Ends when no likelihood of a
-    class changes by more than 1e-7, or after 100 turns.
+    This is the method of Dawid and Skene (Maximum likelihood estimation of observer error-rates using the EM algorithm,
+    1979). It begins with each item's shares of answers as the probabilities of its classes. Then it repeats two steps:
+    it estimates the frequencies of classes and each annotator's error rates from these probabilities, and the
+    probabilities from these estimates. It ends when no probability of a class changes by more than 1e-7, or after 100
+    rounds.
 
-    :param answers: of each item what each annotator answered; one may have answered several times
+    :param answers: each item's answers by annotators; an annotator may have answered several times
     """
     classes = sorted({answer for item in answers for own in item.values() for answer in own})
     names = sorted({name for item in answers for name in item})
@@ -84,13 +85,13 @@ def dawid_skene(answers: Sequence[Mapping[str, Sequence[str]]]) -> DawidSkene:
 
 
 def estimate_weights(answers: Sequence[Mapping[str, Sequence[str]]]) -> dict[str, float]:
-    """Return how much each annotator's vote should count in a majority: more, the more often it is right.
+    """Return the weight of each annotator's vote in a majority, which grows with the annotator's accuracy.
 
-    With k classes and an accuracy p, that is log(p (k - 1) / (1 - p)), which is best where all errors are equally
-    frequent (Nitzan and Paroush 1982); at least 0.01, since nobody's vote counts against an answer. Accuracies are
-    those of :func:`dawid_skene`, at most 0.99. The mean weight is 1.
+    With k classes and an accuracy p, the weight is log(p (k - 1) / (1 - p)), which is best if all errors are equally
+    frequent (Nitzan and Paroush 1982). It is at least 0.01, so that no vote counts against an answer. Accuracies come
+    from :func:`dawid_skene` and are at most 0.99. The mean weight is 1.
 
-    :param answers: as for :func:`dawid_skene`
+    :param answers: answers as for :func:`dawid_skene`
     """
     found = dawid_skene(answers)
     others = max(len(found.classes) - 1, 1)

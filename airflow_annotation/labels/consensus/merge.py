@@ -82,21 +82,21 @@ def merge_batches(
 def merge_submissions(
     batch: LabelTables, options: ConsensusOptions = _DEFAULTS, spans: Mapping[str, float] | None = None
 ) -> Consensus:
-    """Make one submission from all submissions of each item. The same rows give the same, in any order.
+    """Make one submission from all submissions of each item. The order of the rows does not change the result.
 
-    The submission that is marked as ground truth is taken as it is. So is the latest submission of an item that falls
-    short, if that is asked for. Else a label is in the consensus if more than half of the weight of all who submitted
-    the item has it. For one class and for a pairwise choice, the greatest weight wins; of several classes, each one
-    counts by itself. Numbers and ratings become the median, texts the one that is most similar to the others. Rankings
-    are ordered by mean places. Spans have what more than half have marked, and semantic masks the pixels that more than
-    half have painted. Objects of all people are put together first, see
-    :func:`~airflow_annotation.labels.consensus.shapes.merge_objects`. If weights are equal, the submission that was
-    changed last decides.
+    A submission that is marked as ground truth is taken unchanged. So is the latest submission of an item that does not
+    reach the limits, with ``on_shortfall="latest"``. Otherwise, a label is in the consensus if more than half of the
+    weight of all who submitted the item has it. For one class and for a pairwise choice, the greatest weight wins; of
+    several classes, each one counts by itself. Numbers and ratings become the median, texts the one that is most
+    similar to the others. Rankings are ordered by mean places. Spans become the stretches that more than half have
+    marked, and semantic masks the pixels that more than half have painted. Objects of all people are put together
+    first, see :func:`~airflow_annotation.labels.consensus.shapes.merge_objects`. If weights are equal, the submission
+    that was changed last decides.
 
-    A merged submission has the ``annotation_id`` ``consensus-<item_id>``, no annotator, and as its ``score`` how far
-    people agree in the field in which they agree least. A merged label has ``label_origin`` ``consensus``, and in
-    ``raw`` its ``annotators`` and their ``agreement``: their share of the weight, times the similarity of their labels.
-    Labels of type ``other``, and answers about single objects that are rows of their own, are left out.
+    A merged submission has the ``annotation_id`` ``consensus-<item_id>``, no annotator, and as its ``score`` the
+    agreement in the field with the lowest agreement. A merged label has ``label_origin`` ``consensus``, and ``raw`` has
+    its ``annotators`` and their ``agreement``: their share of the weight, times the similarity of their labels. Labels
+    of type ``other``, and answers about single objects that are rows of their own, are left out.
 
     :param batch: whole items with all submissions
     :param options: options of the consensus
@@ -145,7 +145,7 @@ class _Merger:
         self.unmerged = 0
 
     def rows(self) -> list[Row]:
-        """Return the rows of all merged labels, those of an item in the order of fields and places."""
+        """Return the rows of all merged labels, in the order of items, fields, label ids and frames."""
         given = self._electorate.given
         chosen = self._merging[given.owner]
         labels = given.labels.filter(pa.array(chosen))
@@ -239,7 +239,7 @@ class _Merger:
                 )
 
     def _merge_painted(self, rows: IntArray, ids: Ids) -> Iterator[tuple[int, Row]]:
-        """Merge semantic masks: of each class the pixels that more than half have painted."""
+        """Merge semantic masks: keep the pixels of each class that more than half have painted."""
         electorate = self._electorate
         found: defaultdict[tuple[Any, ...], list[tuple[int, Row]]] = defaultdict(list)
         for place in rows.tolist():
@@ -281,7 +281,7 @@ class _Merger:
 
 
 def _elected(measure: str, votes: Sequence[Vote], total: float, span: float | None) -> Iterator[tuple[Row, Any, float]]:
-    """Yield the columns of an answer that was elected, who voted for it, and how alike their answers are."""
+    """Yield the columns of each elected answer, the submissions that voted for it, and their answers' similarity."""
     if measure == "match":
         chosen = majority(votes)
         yield {"label": chosen[0] if chosen else None}, lambda vote: vote.value == chosen, 1.0
@@ -318,7 +318,7 @@ def _answers(measure: str, table: pa.RecordBatch, starts: IntArray) -> Sequence[
 
 
 def _lowest_agreement(batch: LabelTables, given: Submissions, spans: Mapping[str, float] | None) -> FloatArray:
-    """Return how far people agree about each item, in the field in which they agree least; 1 if nothing is compared."""
+    """Return each item's agreement in the field with the lowest agreement, 1 if nothing is compared."""
     lowest = np.ones(len(batch.items))
     for measured in AgreementMeter(spans=spans).compare(batch):
         if len(measured.pair):
@@ -337,7 +337,7 @@ def _electorate(given: Submissions, options: ConsensusOptions, recency: list[int
 
 
 def _recency(given: Submissions) -> list[int]:
-    """Return for each submission its place in the order of changes."""
+    """Return each submission's place in the order of changes."""
     rows = given.annotations
     ids = pc.rank(rows.column("annotation_id"), tiebreaker="first").to_numpy()
     places = np.empty(len(rows), np.int64)
@@ -349,7 +349,7 @@ def _recency(given: Submissions) -> list[int]:
 def _joined(
     batch: LabelTables, before: pa.RecordBatch, taken: pa.RecordBatch, merged: list[Row], schema: pa.Schema
 ) -> pa.RecordBatch:
-    """Return rows in the order of the items: predictions, submissions that are taken as they are, merged ones."""
+    """Return rows in the order of the items: predictions, unchanged submissions, and merged submissions."""
     parts = [
         before.filter(pc.equal(before.column("origin"), "prediction")),
         taken,

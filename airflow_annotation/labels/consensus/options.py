@@ -13,10 +13,10 @@ class ConsensusOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """Options of a consensus.
 
     :param min_annotators: number of people who must have submitted an item
-    :param min_agreement: how far they must agree, 0..1, in the field in which they agree least, see
+    :param min_agreement: agreement that the field with the lowest agreement must reach, 0..1, see
         :class:`~airflow_annotation.labels.agreement.AgreementMeter`
-    :param on_shortfall: what lands if an item does not reach these limits: ``leave_out`` lands no submission of it, and
-        counts it; ``latest`` lands the submission that was changed last
+    :param on_shortfall: result for an item that does not reach these limits: ``leave_out`` lands no submission of it,
+        and counts it; ``latest`` lands the submission that was changed last
     :param min_overlap: smallest similarity of objects of two people that count as one object, 0..1: by IoU, OKS or
         another measure of such objects
     :param weights: weight of each person's vote, by the name that lands; 1 for all others
@@ -30,9 +30,9 @@ class ConsensusOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
     @classmethod
     def of(cls, given: Mapping[str, Any] | None) -> ConsensusOptions:
-        """Return options that are given as a dictionary.
+        """Return the options in a dictionary.
 
-        :raises ValueError: there is no such option, or its value makes no sense
+        :raises ValueError: there is no such option, or its value is invalid
         """
         try:
             return msgspec.convert(dict(given or {}), cls)
@@ -40,7 +40,7 @@ class ConsensusOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise ValueError(f"consensus is not as it should be: {error}.") from error
 
     def __post_init__(self) -> None:
-        """Check what types do not say."""
+        """Check the values that their types do not limit."""
         if self.min_annotators < 1:
             raise ValueError(f"min_annotators of a consensus is at least 1, not {self.min_annotators}.")
         for name in ("min_agreement", "min_overlap"):

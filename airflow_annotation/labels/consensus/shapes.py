@@ -1,4 +1,4 @@
-"""Objects of several people, as one object."""
+"""Merges objects of several people into one object."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ from airflow_annotation.labels.geometry import rotated_to_oriented_boxes, to_cen
 from airflow_annotation.labels.masks import RLE, mask_to_rle, rle_to_mask
 
 OWNER, PARENT = "_owner", "_parent"
-"""What rows have beside their columns until all labels are merged."""
+"""Additional keys of rows until all labels are merged."""
 
 _TURNED = ("detection", "ellipse")
-"""Types whose boxes turn about their top left corners."""
+"""Types whose boxes rotate about their top left corners."""
 
 Ids = dict[tuple[int, str], str]
-"""The id of the merged label that a label has become, by its submission and its own id."""
+"""The ids of merged labels, by the submission and the id of each label that was merged."""
 
 
 def merge_objects(  # noqa: PLR0917 - what all merging takes
     electorate: Electorate, table: Sequence[Row], rows: IntArray, measure: str, min_overlap: float, ids: Ids
 ) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of the objects that more than half of the weight has, each with the item's row.
+    """Yield the rows of the objects that more than half of the weight has, each with its item's row number.
 
-    Boxes are the mean of their corners (as in Weighted Boxes Fusion, Solovyev et al. 2021, but with the weights of
-    people), rotated boxes and ellipses that of their centers, sizes and angles. Masks have the pixels that more than
-    half of the object's weight has, keypoints are the mean of each point that more than half of it has. Of all other
-    shapes, and of tracks, it is the one that is most like the others.
+    A box is the mean of the corners (as in Weighted Boxes Fusion, Solovyev et al. 2021, but with the weights of
+    people). A rotated box or an ellipse is the mean of the centers, sizes and angles. A mask has the pixels that more
+    than half of the object's weight has. A keypoint object has the points that more than half of its weight has, each
+    the mean. For all other shapes, and for tracks, the one that is most similar to the others is taken.
 
-    :param electorate: who votes
-    :param table: all labels
-    :param rows: those of one field and one measure
-    :param measure: how they are compared
-    :param min_overlap: how alike objects are that are one
-    :param ids: is filled with what has become of which label
+    :param electorate: the submissions that vote
+    :param table: rows of all labels
+    :param rows: row numbers of the labels of one field and one measure
+    :param measure: measure of the comparison
+    :param min_overlap: smallest similarity of objects that count as one
+    :param ids: dictionary to which the function adds the id of the merged label, for each label
     """
     given = electorate.given
-    # Of several assignments that are as good, the order of the objects decides: it is that of their names.
+    # If several assignments are equally good, the order of the objects decides. So they are sorted by their ids.
     keys = [(int(given.owner[row]), table[row]["label_id"], table[row]["frame"] or 0, row) for row in rows.tolist()]
     rows = np.array([key[-1] for key in sorted(keys)], np.int64)
     objects = find_objects(given, rows, np.ones(len(rows), np.int64), measure, 0.05)
@@ -87,7 +87,7 @@ def _places(objects: Objects, member: int) -> list[int]:
 
 
 def _base(electorate: Electorate, cluster: Cluster, submissions: Sequence[int]) -> int:
-    """Return the place of the member that is most like the others, of several such ones the last changed."""
+    """Return the place of the member that is most similar to the others. If several are, the last changed one wins."""
     return max(
         range(len(submissions)), key=lambda at: (round(cluster.likeness[at], 9), electorate.recency[submissions[at]])
     )
@@ -101,7 +101,7 @@ def _merge(  # noqa: PLR0917 - what all merging takes
     measure: str,
     size: FloatArray,
 ) -> list[Row]:
-    """Return the rows of a merged object, with the ids of those that they are from.
+    """Return the rows of a merged object, which keep the ids of the rows that they come from.
 
     :param size: width and height of the image in pixels
     """
@@ -130,14 +130,14 @@ def _merge(  # noqa: PLR0917 - what all merging takes
 
 
 def _mean_of_turned(rows: Sequence[Row], weights: FloatArray, rotation: float, size: FloatArray) -> Row:
-    """Return the box with the mean center, size and angle of boxes that are turned about their top left corners.
+    """Return the box with the mean center, size and angle of boxes that are rotated about their top left corners.
 
-    A box that is turned by 90 degrees and has its sides exchanged is the same: each is taken as it is when it is turned
-    nearest to ``rotation``.
+    A box that is rotated by 90 degrees and has its sides exchanged is the same box. So each box is first described with
+    the angle nearest to ``rotation``.
 
-    :param rows: of boxes, or of ellipses
+    :param rows: rows of boxes or of ellipses
     :param weights: of the rows
-    :param rotation: degrees clockwise
+    :param rotation: angle in degrees clockwise
     :param size: width and height of the image in pixels
     """
     turns = [row["rotation"] or 0.0 for row in rows]
@@ -152,11 +152,11 @@ def _mean_of_turned(rows: Sequence[Row], weights: FloatArray, rotation: float, s
 
 
 def vote_on_pixels(rows: Sequence[Row], weights: Sequence[float], total: float) -> Row:
-    """Return the columns of the mask that has the pixels which more than half of the weight has.
+    """Return the mask columns with the pixels that more than half of the weight has.
 
-    :param rows: with masks; those of several sizes are brought to the largest one
+    :param rows: rows with masks; masks of different sizes are scaled to the largest size
     :param weights: of the rows
-    :param total: the weight of all who were asked
+    :param total: weight of all who were asked
     """
     masks = of_one_size([RLE(tuple(row["mask_size"]), row["mask_counts"]) for row in rows])
     votes: Any = sum(rle_to_mask(mask) * weight for mask, weight in zip(masks, weights, strict=True))
@@ -165,7 +165,7 @@ def vote_on_pixels(rows: Sequence[Row], weights: Sequence[float], total: float) 
 
 
 def _merge_points(electorate: Electorate, submissions: Sequence[int], parts: Sequence[list[Row]]) -> list[Row]:
-    """Return the points that more than half of an object's weight has, each the mean of all that there are."""
+    """Return the points that more than half of an object's weight has. Each point is the mean of its marks."""
     named: defaultdict[Any, list[tuple[int, Row]]] = defaultdict(list)
     alone = all(len(own) == 1 and own[0]["parent_label_id"] is None for own in parts)
     for submission, own in zip(submissions, parts, strict=True):

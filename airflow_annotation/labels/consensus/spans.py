@@ -1,4 +1,4 @@
-"""Spans of text and of time of several people, as one."""
+"""Merges spans of text and of time of several people."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _INTERVALS: Final = sorted(INTERVALS, key=lambda names: names[0] != "frame")
 
 
 def merge_spans(electorate: Electorate, table: Sequence[Row], rows: IntArray, ids: Ids) -> Iterator[tuple[int, Row]]:
-    """Yield the rows of the stretches that more than half have marked with a class, each with the item's row.
+    """Yield the rows of the stretches that more than half have marked with a class, each with its item's row number.
 
-    :param electorate: who votes
-    :param table: all labels
-    :param rows: those of one field
-    :param ids: is filled with what has become of which label
+    :param electorate: the submissions that vote
+    :param table: rows of all labels
+    :param rows: row numbers of the labels of one field
+    :param ids: dictionary to which the function adds the id of the merged label, for each label
     """
     found: defaultdict[tuple[Any, ...], list[tuple[float, float, int, Row]]] = defaultdict(list)
     for place in rows.tolist():
         row, owner = table[place], int(electorate.given.owner[place])
-        # Frames are exact, and go before the times that are made of them.
+        # Frames are exact, so they take precedence over the times that are computed from them.
         begin, end, beyond = next(
             names for names in _INTERVALS if row[names[1]] is not None or row[names[0]] is not None
         )
@@ -58,7 +58,8 @@ def merge_spans(electorate: Electorate, table: Sequence[Row], rows: IntArray, id
             supporters = sorted({mark[2] for mark in own})
             votes = [(electorate.vote(mark[2], None), mark[3]) for mark in own]
             kind = int if begin != "time" else float
-            # A stretch begins where a mark begins, and ends where a mark ends: what else they say of that holds.
+            # A stretch begins where a mark begins, and ends where a mark ends. It takes their other columns for begin
+            # and end.
             starting = next(row for start, _, _, row in own if start == first)
             ending = next(row for _, stop, _, row in own if stop == last)
             columns = {name: starting[name] for name in ("tool_frame", *(names[0] for names in INTERVALS))}
@@ -77,7 +78,7 @@ def merge_spans(electorate: Electorate, table: Sequence[Row], rows: IntArray, id
 
 
 def _placed(attributes: str | None, starting: Row, ending: Row) -> str | None:
-    """Return attributes that say of a span in the tool's own words what its columns say of its begin and its end."""
+    """Return attributes in which a span's begin and end, in the tool's own terms, fit its columns."""
     own, first, last = (json.loads(text or "{}") for text in (attributes, starting["attributes"], ending["attributes"]))
     for names, source in ((("start", "startOffset"), first), (("end", "endOffset"), last)):
         for name in names:
@@ -87,7 +88,7 @@ def _placed(attributes: str | None, starting: Row, ending: Row) -> str | None:
 
 
 def _covered(marks: Sequence[tuple[float, float, int, Row]], first: float, last: float) -> str | None:
-    """Return the text from one character to another, None where the marks do not say it."""
+    """Return the text from one character to another, None if the marks do not contain it."""
     for start, end, _, row in marks:
         if (start, end) == (first, last) and row["text"] is not None:
             whole: str = row["text"]

@@ -1,4 +1,4 @@
-"""What several people answered, as one answer."""
+"""Merges the answers of several people into one."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any, Final, NamedTuple
 from airflow_annotation.labels.agreement.answers import Ranking
 
 _ROUNDING: Final = 1e-9
-"""How far two sums of weights may be apart, in parts of them, and be the same."""
+"""Relative difference up to which two sums of weights count as equal."""
 
 
 class Vote(NamedTuple):
-    """What one person says.
+    """The answer of one person.
 
     :param value: the answer
-    :param weight: how much it counts
-    :param recency: of two, the later submission's is greater; no two are equal
+    :param weight: weight of the answer
+    :param recency: number that is greater for later submissions; no two are equal
     """
 
     value: Any
@@ -28,12 +28,12 @@ class Vote(NamedTuple):
 
 
 def half_of(total: float) -> float:
-    """Return what a weight must exceed to be more than half of all: sums of fractions are not exact."""
+    """Return the limit that a weight must exceed to be more than half. It allows for rounding errors of sums."""
     return total * (0.5 + _ROUNDING)
 
 
 def majority(votes: Sequence[Vote]) -> Any:
-    """Return the answer with the greatest weight; of several such answers the one that was given last."""
+    """Return the answer with the greatest weight. If several have it, the last given answer wins."""
     weights: defaultdict[Any, float] = defaultdict(float)
     last: dict[Any, int] = {}
     for vote in votes:
@@ -46,7 +46,7 @@ def majority(votes: Sequence[Vote]) -> Any:
 def majority_of_each(votes: Sequence[Vote], total: float) -> tuple[str, ...]:
     """Return the classes that more than half of the weight has chosen, sorted.
 
-    :param votes: sets of classes
+    :param votes: votes with sets of classes
     :param total: the weight of all who were asked
     """
     weights: defaultdict[str, float] = defaultdict(float)
@@ -57,9 +57,9 @@ def majority_of_each(votes: Sequence[Vote], total: float) -> tuple[str, ...]:
 
 
 def median(votes: Sequence[Vote]) -> float:
-    """Return the median of numbers: half of the weight is not above it, and half is not below it.
+    """Return the median of numbers: at least half of the weight is not above it, and at least half is not below it.
 
-    Where that is true of two numbers that were given, it is the one of them that was given last.
+    If this is true of two given numbers, the last given one wins.
     """
     ordered = sorted(votes, key=lambda vote: vote.value)
     half, passed = sum(vote.weight for vote in votes) / 2, 0.0
@@ -73,7 +73,7 @@ def median(votes: Sequence[Vote]) -> float:
 
 
 def medoid(votes: Sequence[Vote], similarity: Callable[[Any, Any], float]) -> Any:
-    """Return the answer that is most like all others; of several such answers the one that was given last."""
+    """Return the answer that is most similar to all others. If several are, the last given answer wins."""
 
     def likeness(vote: Vote) -> tuple[float, int]:
         others = (other.weight * similarity(vote.value, other.value) for other in votes if other is not vote)
@@ -83,11 +83,11 @@ def medoid(votes: Sequence[Vote], similarity: Callable[[Any, Any], float]) -> An
 
 
 def merge_rankings(votes: Sequence[Vote], total: float) -> Ranking:
-    """Return one ranking: each entry in the bucket that most put it in, in the order of the mean places there.
+    """Return one ranking: each entry in its bucket with the greatest weight, ordered by the mean places in that bucket.
 
-    That is Borda's count (1784), without buckets. What half or less of the weight has ranked is left out.
+    Without buckets, this is Borda's count (1784). Entries that half of the weight or less has ranked are left out.
 
-    :param votes: rankings
+    :param votes: votes with rankings
     :param total: the weight of all who were asked
     """
     found: defaultdict[str, list[tuple[Vote, str | None, float]]] = defaultdict(list)
@@ -111,14 +111,14 @@ def merge_rankings(votes: Sequence[Vote], total: float) -> Ranking:
 def merge_stretches(
     stretches: Sequence[tuple[float, float, int]], weights: Sequence[float], total: float
 ) -> list[tuple[float, float, list[int]]]:
-    """Return the stretches that more than half of the weight has marked, and whose marks they are made of.
+    """Return the stretches that more than half of the weight has marked, and the marks that they come from.
 
-    A mark without length, such as an instant, is the same as one at the same point only.
+    A mark without length, such as an instant, is equal only to a mark at the same point.
 
-    :param stretches: of each mark its start, its end (not included), and its voter; one voter's may overlap
-    :param weights: of the voters, by number
+    :param stretches: start, end (not included) and voter of each mark; marks of one voter may overlap
+    :param weights: weights of the voters, by number
     :param total: the weight of all who were asked
-    :returns: start, end and the numbers of the marks, in order; stretches with a length neither overlap nor touch
+    :returns: start, end and the numbers of the marks, in order. Stretches with a length do not overlap or touch
     """
 
     def is_elected(marks: set[int]) -> bool:

@@ -1,1 +1,1 @@
-"""FiftyOne's labels as rows, and back: pure, without FiftyOne. Its labels are documents, as ``to_dict`` has them."""
+"""Converts FiftyOne's labels to rows and back, without FiftyOne. Its labels are documents, as ``to_dict`` returns."""

@@ -1,4 +1,4 @@
-"""What FiftyOne's label documents are: their classes, the columns that make them, and their masks."""
+"""FiftyOne's label documents: their classes, the types of rows that they hold, and their masks."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ LISTS: Final[dict[str, str]] = {
     "Keypoints": "keypoints",
     "TemporalDetections": "detections",
 }
-"""Classes that hold a list of labels, and the key of the list."""
+"""Classes that hold a list of labels, with the key of the list."""
 
 ELEMENTS: Final = {name: name.removesuffix("s") for name in LISTS}
 """The class of the labels in a list."""
 
 NUMBER: Final = "number"
 TEXT: Final = "text"
-"""Fields that hold a plain value."""
+"""Classes of fields that hold a plain value."""
 
 CLASS_OF_FIELD: Final[dict[str, str]] = {
     "classification": "Classification",
@@ -48,10 +48,10 @@ CLASS_OF_FIELD: Final[dict[str, str]] = {
     "rating": "Regression",
     "text": TEXT,
 }
-"""What a new field of FiftyOne holds, by the type of the label schema's field."""
+"""The class of a new field of FiftyOne, by the type of the label schema's field."""
 
 TEMPORAL: Final = "TemporalDetections"
-"""What a new field holds whose answers are about stretches of a video."""
+"""The class of a new field whose answers are about stretches of a video."""
 
 TYPES_OF_CLASS: Final[dict[str, tuple[str, ...]]] = {
     "Classification": ("classification", "classifications"),
@@ -73,8 +73,8 @@ _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 def document_id(label_id: str, *scope: str) -> str:
     """Return the id of the document of a label: the label's own where that is one, else made of it, the same each time.
 
-    :param label_id: of the row
-    :param scope: what the label's id is unique in, such as project, item and field
+    :param label_id: label id of the row
+    :param scope: names within which the label id is unique, such as project, item and field
     """
     if _OBJECT_ID.fullmatch(label_id):
         return label_id
@@ -82,7 +82,7 @@ def document_id(label_id: str, *scope: str) -> str:
 
 
 def elements_of(document: Mapping[str, Any] | None) -> list[Document]:
-    """Return the labels in a document: those of its list, or itself."""
+    """Return the labels in a document: those of its list, or the document itself."""
     if document is None:
         return []
     key = LISTS.get(document["_cls"])
@@ -95,9 +95,9 @@ def id_of(element: Mapping[str, Any]) -> str:
 
 
 def read_mask(content: Any) -> Array:
-    """Return the array that a document has as bytes; an array stays as it is.
+    """Return the array that a document stores as bytes. An array is returned unchanged.
 
-    :raises LabelRowError: the bytes are not those of an array
+    :raises LabelRowError: the bytes are not an array
     """
     if isinstance(content, np.ndarray):
         return content
@@ -109,7 +109,7 @@ def read_mask(content: Any) -> Array:
 
 
 def write_mask(mask: Array) -> bytes:
-    """Return an array as a document has it."""
+    """Return an array as bytes, as a document stores it."""
     buffer = io.BytesIO()
     np.save(buffer, mask, allow_pickle=False)
     return zlib.compress(buffer.getvalue())

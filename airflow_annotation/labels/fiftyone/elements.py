@@ -1,4 +1,4 @@
-"""Rows of the ``labels`` table as FiftyOne's label documents."""
+"""Converts rows of the ``labels`` table to FiftyOne's label documents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OWN_FIELDS: Final = frozenset(
         *("bounding_box", "mask", "mask_path", "points", "closed", "filled", "value", "support", "logits"),
     )
 )
-"""Names that FiftyOne's labels have themselves, which no attribute can have."""
+"""Names of FiftyOne's own fields of labels, which attributes cannot have."""
 
 _IN_PARTS: Final = ("keypoint", "polygon", "polyline")
 _NOWHERE: Final = [math.nan, math.nan]
@@ -31,8 +31,8 @@ _NOWHERE: Final = [math.nan, math.nan]
 class Group(NamedTuple):
     """The rows that are one label in FiftyOne.
 
-    :param key: the label's id in the tool
-    :param rows: its rows, one but for keypoints and shapes of several parts
+    :param key: id of the label in the tool
+    :param rows: rows of the label: one, except for keypoints and shapes of several parts
     """
 
     key: str
@@ -51,10 +51,10 @@ class Group(NamedTuple):
 
 
 def group_rows(rows: Iterable[Row]) -> list[Group]:
-    """Return rows of one submission and field as the labels that they are in FiftyOne.
+    """Group the rows of one submission and field into FiftyOne's labels.
 
-    The points of one parent and class are one label, and so are the parts of a shape. What is drawn on an object of
-    another field has a label of its own.
+    The points of one parent and class are one label, and so are the parts of a shape. A shape that is drawn on an
+    object of another field is a label of its own.
     """
     groups: dict[tuple[str, ...], Group] = {}
     classes: dict[str, set[str | None]] = {}
@@ -69,7 +69,7 @@ def group_rows(rows: Iterable[Row]) -> list[Group]:
         groups.setdefault(key, Group(parent, [])).rows.append(row)
     for group in groups.values():
         _number_points(group)
-    # One class of a parent is the parent itself; of several, each is a label of its own.
+    # If a parent has one class, its points are the parent itself; if it has several, each class is a label of its own.
     return [
         group
         if len(classes.get(group.key, ())) <= 1 or group.rows[0].get("parent_label_id") != group.key
@@ -79,7 +79,7 @@ def group_rows(rows: Iterable[Row]) -> list[Group]:
 
 
 def _number_points(group: Group) -> None:
-    """Give the points of a keypoint the places that they went up with: a tool may count what is left of them."""
+    """Give the points of a keypoint the places from their upload, because a tool may renumber the remaining points."""
     places = [row["label_id"].removeprefix(f"{group.key}.") for row in group.rows]
     if group.type != "keypoint" or not any(map(str.isdecimal, places)):
         return
@@ -92,12 +92,12 @@ def _number_points(group: Group) -> None:
 
 
 def content_of(group: Group, size: tuple[int, int] | None, before: Mapping[str, Any] | None) -> Document:
-    """Return what a label's document has that the rows say: class and place.
+    """Return the class and the place from the rows, as keys of a label's document.
 
     :param group: the rows
     :param size: width and height of the image in pixels, for ellipses
     :param before: the document that the label has already
-    :raises LabelRowError: the rows lack something
+    :raises LabelRowError: the rows lack a value
     """
     content = _WRITERS[group.type](group.rows, size, before)
     if group.type not in ("scalar", "rating"):
@@ -106,7 +106,7 @@ def content_of(group: Group, size: tuple[int, int] | None, before: Mapping[str, 
 
 
 def attributes_of(rows: Sequence[Row]) -> tuple[Document, float | None]:
-    """Return the attributes of a label, under names that FiftyOne takes, and how sure a model was of it."""
+    """Return the attributes of a label, under names that FiftyOne takes, and the model's score."""
     attributes: Document = {}
     for row in rows:
         attributes |= json.loads(row.get("attributes") or "{}")
@@ -115,7 +115,7 @@ def attributes_of(rows: Sequence[Row]) -> tuple[Document, float | None]:
 
 
 def attribute_name(name: str) -> str:
-    """Return an attribute's name as FiftyOne takes it: not one of its own, without dots, dollars and leading lines."""
+    """Return an attribute's name as FiftyOne takes it: no reserved name, no dots, dollars or leading underscores."""
     plain = name.replace(".", "_").replace("$", "_").lstrip("_") or "_".join(("attribute", str(len(name))))
     return f"{plain}_" if plain in _OWN_FIELDS else plain
 
@@ -188,12 +188,12 @@ _WRITERS: Final[dict[str, Callable[..., Document]]] = {
 
 
 def segmentation_mask(rows: Sequence[Row], targets: Mapping[str, int], before: Mapping[str, Any] | None) -> Array:
-    """Return the mask of a segmentation: the number of each pixel's class, 0 where there is none.
+    """Return the mask of a segmentation: the number of each pixel's class, 0 for no class.
 
-    Of two classes on one pixel the later row's counts. Numbers that the project has no class for stay.
+    If a pixel has two classes, that of the later row counts. Numbers for which the project has no class stay.
 
-    :param rows: a row a class
-    :param targets: the numbers of the classes
+    :param rows: one row for each class
+    :param targets: numbers of the classes
     :param before: the document that the label has already
     :raises LabelRowError: a class has no number, or masks differ in size
     """

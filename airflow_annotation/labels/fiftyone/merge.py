@@ -1,4 +1,4 @@
-"""What people did, put into a field of FiftyOne: labels added, edited and deleted, all else as it was."""
+"""Merges people's work into a field of FiftyOne: adds, edits and deletes labels, and leaves all else unchanged."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ _COMPARED: Final = ("label", "point_index", "bbox", ROTATION, "points", "mask_si
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of a sample, or of a frame, that labels go to.
+    """A field of a sample, or of a frame, to which labels go.
 
-    :param class_: what it holds: a class of FiftyOne, ``number`` or ``text``
-    :param scope: what the ids of labels are unique in
-    :param size: width and height of the image in pixels, None where they are not known
-    :param mask_targets: the numbers of classes in a segmentation
+    :param class_: class of the field: a class of FiftyOne, ``number`` or ``text``
+    :param scope: names within which the ids of labels are unique
+    :param size: width and height of the image in pixels, None if not known
+    :param mask_targets: numbers of the classes in a segmentation
     :param attributes: names of the attributes that the project asks about
     :param indices: FiftyOne's number of each track of a video
     """
@@ -71,11 +71,11 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Merged(msgspec.Struct, frozen=True):
-    """What a field holds now.
+    """The result of a merge.
 
-    :param value: its document, plain value, or None
-    :param changes: labels by what became of them
-    :param ids: of the labels that the submission has
+    :param value: new value of the field: a document, a plain value, or None
+    :param changes: number of labels by change
+    :param ids: ids of the labels that the submission has
     """
 
     value: Any
@@ -92,21 +92,22 @@ def merge_field(
     known: Collection[str] = (),
     deletions: Deletions = "known",
 ) -> Merged:
-    """Return a field's value after what a submission says of it.
+    """Return a field's value after a submission is merged into it.
 
-    A label of the submission is a label of the field if their ids agree, or else if they say the same, or in
-    ``Classifications`` have one class. One that says what it said is left exactly as it is. Of one that was edited,
-    class and place are replaced, and the attributes that the project asks about; all else stays, confidence too. Where
-    the tool was given only a part of a label, such as the first of its shapes, and that came back, it stays too.
+    A label of the submission matches a label of the field if their ids or tracks agree, or else if their contents are
+    equal. In ``Classifications``, labels match by class. An unchanged label stays exactly as it is. In an edited label,
+    the class, the place, and the attributes that the project asks about are replaced; all else stays, also the
+    confidence. If the tool got only a part of a label, such as the first of its shapes, and people left that part
+    unchanged, the label stays as well.
 
-    :param value: what the field holds: a label's document, a plain value, or None
-    :param rows: the submission's rows of this field, of types that the field can hold
+    :param value: value of the field: a label's document, a plain value, or None
+    :param rows: rows of the submission for this field, of types that the field can hold
     :param place: the field
-    :param given: rows that the tool was given for this field, from which people started
-    :param known: ids of the labels that the tool has had, as :attr:`Merged.ids` or :func:`known_ids` say
-    :param deletions: which labels go that are not in the submission: those that the tool has had (``known``), ``all``,
-        or ``none``
-    :raises LabelRowError: rows lack what FiftyOne's class needs
+    :param given: rows of this field that the tool got, and from which people started
+    :param known: ids of the labels that the tool has had, from :attr:`Merged.ids` or :func:`known_ids`
+    :param deletions: labels to delete if the submission does not have them: those that the tool has had (``known``),
+        ``all``, or ``none``
+    :raises LabelRowError: rows lack a value that FiftyOne's class needs
     """
     if place.class_ in (NUMBER, TEXT):
         return _merge_plain(value, rows, place, known, deletions)
@@ -149,7 +150,7 @@ def merge_field(
 
 
 def known_ids(value: Any, rows: Sequence[Row], place: Place) -> frozenset[str]:
-    """Return the ids of the labels in a field that rows, which the tool was given, are about."""
+    """Return the ids of a field's labels for the rows that the tool got."""
     if place.class_ in (NUMBER, TEXT, "Segmentation"):
         return frozenset(_only_id(value) if rows else ())
     groups = _groups(rows, place)
@@ -159,13 +160,13 @@ def known_ids(value: Any, rows: Sequence[Row], place: Place) -> frozenset[str]:
 
 
 def can_hold(class_: str, type_: str) -> bool:
-    """Tell whether a field of FiftyOne can hold labels of a type."""
+    """Return whether a field of FiftyOne can hold labels of a type."""
     return type_ in TYPES_OF_CLASS.get(class_, ())
 
 
 def _groups(rows: Sequence[Row], place: Place) -> list[Group]:
     if place.class_ in ("Classifications", TEMPORAL):
-        # The answer to a question with several choices is one row, with one score of all of them.
+        # The answer to a question with several choices is one row, with one score for all of them.
         shared = {} if place.class_ == TEMPORAL else {"attributes": None}
         rows = [
             {**row, "label": name, "labels": None, **shared}
@@ -178,7 +179,7 @@ def _groups(rows: Sequence[Row], place: Place) -> list[Group]:
 
 
 def _free_id(group: Group, place: Place, taken: Collection[str]) -> str:
-    """Return an id for a new label: its own, unless another label has it, as of several stretches of one region."""
+    """Return an id for a new label: its own, unless another label has it, such as another stretch of one region."""
     new_id = document_id(group.key, *place.scope)
     number = 0
     while new_id in taken:
@@ -189,7 +190,7 @@ def _free_id(group: Group, place: Place, taken: Collection[str]) -> str:
 
 
 def _match(before: Sequence[Document], groups: Sequence[Group], place: Place) -> dict[int, Group]:
-    """Return which label of the submission each label of the field is, as far as it is one."""
+    """Return the matching label of the submission for each label of the field that has one."""
     if place.class_ not in LISTS:
         return {0: groups[0]} if before and groups else {}
     partners: dict[int, Group] = {}
@@ -219,7 +220,7 @@ def _match(before: Sequence[Document], groups: Sequence[Group], place: Place) ->
 
 
 def _reader(element: Document) -> Callable[[Asked], list[Row]]:
-    """Return what reads the rows of a label: in each way once, however many labels it is compared with."""
+    """Return a function that reads the rows of a label, and reads them only once for each kind of question."""
     return functools.cache(lambda asked: [*rows_of(element, "", asked)])
 
 
@@ -228,7 +229,7 @@ def _says_same(read: Callable[[Asked], list[Row]], group: Group, place: Place) -
 
 
 def _is_renamed(read: Callable[[Asked], list[Row]], group: Group, place: Place) -> bool:
-    """Return whether a label has another class, in the same place: then the place stays exactly as it is."""
+    """Return whether a label has only another class, in the same place. Then the place stays exactly as it is."""
     if group.type == "ellipse":
         return False
     rows = read(_asked(group, place))
@@ -241,10 +242,10 @@ def _asked(group: Group, place: Place) -> Asked:
 
 
 def _is_part_as_given(element: Document, group: Group, started: Group | None, place: Place) -> bool:
-    """Return whether the tool was given a part of a label only, which people left as it was."""
+    """Return whether the tool got only a part of a label, and people left that part unchanged."""
     if started is None or place.class_ not in _OF_PARTS or not _same_rows(started.rows, group.rows):
         return False
-    # Not whether it says the same: people may have gone back to what was given, after a merge of something else.
+    # Equal contents are not the question: people may have gone back to the given label after a merge of another state.
     return len([*rows_of(element, "", Asked())]) > len(group.rows)
 
 
@@ -361,13 +362,13 @@ def _merge_segmentation(
 
 
 def _is_same_mask(before: Array, mask: Array) -> bool:
-    """Return whether a mask, which may have gone up in another size, came back as it went."""
+    """Return whether a mask came back unchanged, also if it was uploaded in another size."""
     height, width = mask.shape
     return before.ndim == 2 and np.array_equal(resize_mask(before, width, height), mask)
 
 
 def _without(value: Any, known: Collection[str], deletions: Deletions) -> Merged:
-    """Return a field of one value that the submission says nothing of."""
+    """Return the result for a field of one value about which the submission says nothing."""
     if value is None:
         return Merged(None, Counter(), frozenset())
     goes = deletions == "all" or (deletions == "known" and not _only_id(value).isdisjoint(known))
@@ -375,7 +376,7 @@ def _without(value: Any, known: Collection[str], deletions: Deletions) -> Merged
 
 
 def _only_id(value: Any) -> frozenset[str]:
-    """Return what stands for the one value of a field among the ids of labels."""
+    """Return the id that stands for the single value of a field among the ids of labels."""
     if value is None:
         return frozenset()
     return frozenset((id_of(value),)) if isinstance(value, Mapping) else frozenset(("value",))

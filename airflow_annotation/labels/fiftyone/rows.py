@@ -1,4 +1,4 @@
-"""FiftyOne's label documents as rows of the ``labels`` table."""
+"""Converts FiftyOne's label documents to rows of the ``labels`` table."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from airflow_annotation.labels.masks import mask_to_rle
 from airflow_annotation.labels.submissions import SCORE, Row
 
 ROTATION: Final = "rotation"
-"""The attribute of a detection that FiftyOne's own integration keeps a rotation in, in degrees."""
+"""The attribute of a detection in which FiftyOne's own integration stores a rotation, in degrees."""
 
 INDEX: Final = "index"
-"""The key of a row that has FiftyOne's number of a track."""
+"""The key of a row with FiftyOne's number of a track."""
 
 
 class Asked(NamedTuple):
-    """How documents become rows.
+    """Options for converting documents to rows.
 
-    :param label_type: the type of field that the labels are for, in FiftyOne's words; None takes what the class says:
-        boxes of detections, and polygons of polylines that are closed or filled
-    :param attributes: names of the attributes that go along
+    :param label_type: type of the labels' field, in FiftyOne's words. With None, the class decides: detections become
+        boxes, and polylines that are closed or filled become polygons
+    :param attributes: names of the attributes to include
     :param size: width and height of the image in pixels; masks need it
-    :param mask_targets: classes by the number in a segmentation; the numbers themselves where it has none
+    :param mask_targets: classes by their numbers in a segmentation; without a class, the number itself is the class
     """
 
     label_type: str | None = None
@@ -40,12 +40,12 @@ class Asked(NamedTuple):
 
 
 def rows_of(value: Any, field: str, asked: Asked) -> Iterator[Row]:
-    """Yield the rows of what a field holds.
+    """Yield the rows of a field's value.
 
-    :param value: a label's document, a plain number or text, or None
-    :param field: the field's name in the rows
-    :param asked: how
-    :raises LabelRowError: there is no row for it
+    :param value: label's document, plain number or text, or None
+    :param field: name of the field in the rows
+    :param asked: options
+    :raises LabelRowError: the value cannot become a row
     """
     if value is None:
         return
@@ -69,7 +69,7 @@ def rows_of(value: Any, field: str, asked: Asked) -> Iterator[Row]:
 
 
 def _classifications(value: Mapping[str, Any], field: str, asked: Asked) -> Iterator[Row]:
-    """Yield one row with all classes, as a person's answer to a question with several choices is one."""
+    """Yield one row with all classes, like a person's answer to a question with several choices."""
     elements = [element for element in elements_of(value) if element.get("label") is not None]
     if not elements:
         return
@@ -110,7 +110,7 @@ def _detection(element: Mapping[str, Any], asked: Asked) -> Iterator[Row]:
 
 
 def _instance_mask(element: Mapping[str, Any], asked: Asked) -> Row:
-    """Return the mask of a detection in the whole image; one without a mask is its box."""
+    """Return the mask of a detection in the whole image. Without a mask, it is the box."""
     if asked.size is None:
         raise LabelRowError("The mask of an instance needs the size of its image, which is not known.")
     width, height = asked.size
