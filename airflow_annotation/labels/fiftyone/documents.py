@@ -71,7 +71,7 @@ _OBJECT_ID: Final = re.compile(r"[0-9a-f]{24}")
 
 
 def document_id(label_id: str, *scope: str) -> str:
-    """Return the id of the document of a label: the label's own where that is one, else made of it, the same each time.
+    """Return the id of a label's document: the label's own id if valid, else one derived from it, always the same.
 
     :param label_id: label id of the row
     :param scope: names within which the label id is unique, such as project, item and field

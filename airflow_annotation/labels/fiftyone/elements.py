@@ -96,7 +96,7 @@ def content_of(group: Group, size: tuple[int, int] | None, before: Mapping[str, 
 
     :param group: the rows
     :param size: width and height of the image in pixels, for ellipses
-    :param before: the document that the label has already
+    :param before: existing document of the label
     :raises LabelRowError: the rows lack a value
     """
     content = _WRITERS[group.type](group.rows, size, before)
@@ -194,7 +194,7 @@ def segmentation_mask(rows: Sequence[Row], targets: Mapping[str, int], before: M
 
     :param rows: one row for each class
     :param targets: numbers of the classes
-    :param before: the document that the label has already
+    :param before: existing document of the label
     :raises LabelRowError: a class has no number, or masks differ in size
     """
     height, width = rows[0]["mask_size"]
