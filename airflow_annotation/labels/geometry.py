@@ -94,8 +94,8 @@ def rotated_box_corners(
 
     :param bbox: array of shape (boxes, 4): relative x, y, width, height of the box before it is rotated
     :param rotation: degrees clockwise, one for each box
-    :param width: of the media in pixels, one for all boxes or one for each
-    :param height: of the media in pixels
+    :param width: width of the media in pixels, one for all boxes or one for each
+    :param height: height of the media in pixels
     :returns: array of shape (boxes, 4, 2), relative, clockwise from the top left corner of the unrotated box
     """
     size = _sizes(width, height)
@@ -114,8 +114,8 @@ def rotated_to_oriented_boxes(
 
     :param bbox: array of shape (boxes, 4): relative x, y, width, height of the box before it is rotated
     :param rotation: degrees clockwise about the top left corner, one for each box
-    :param width: of the media in pixels, one for all boxes or one for each
-    :param height: of the media in pixels
+    :param width: width of the media in pixels, one for all boxes or one for each
+    :param height: height of the media in pixels
     :returns: array of shape (boxes, 5): center x, center y, width and height in pixels, and degrees clockwise
     """
     size = _sizes(width, height)
@@ -158,8 +158,8 @@ def around_ellipse(bbox: npt.ArrayLike, rotation: float, width: float, height: f
 
     :param bbox: relative x, y, width, height of the box around the ellipse before it is rotated
     :param rotation: degrees clockwise about the box's top left corner
-    :param width: of the media in pixels
-    :param height: of the media in pixels
+    :param width: width of the media in pixels
+    :param height: height of the media in pixels
     """
     (box,) = rotated_to_oriented_boxes(bbox, rotation, width, height)
     ((along,), (down,)) = _axes(rotation)
@@ -173,8 +173,8 @@ def ellipse_outline(bbox: npt.ArrayLike, rotation: float, width: float, height: 
 
     :param bbox: relative x, y, width, height of the box around the ellipse before it is rotated
     :param rotation: degrees clockwise about the box's top left corner
-    :param width: of the media in pixels
-    :param height: of the media in pixels
+    :param width: width of the media in pixels
+    :param height: height of the media in pixels
     :returns: relative points of shape (corners, 2), clockwise
     """
     (box,) = rotated_to_oriented_boxes(bbox, rotation, width, height)

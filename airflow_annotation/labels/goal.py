@@ -1,4 +1,4 @@
-"""Goals of a project beside a number of completed items: what waits and watchers are asked for."""
+"""Goals of a project besides a number of completed items, for waits and watchers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import msgspec
 from airflow_annotation.labels.structs import read_struct
 
 COMPARED: Final = 200
-"""Items over which agreement is measured: the last ones, so that it costs the same for every size of a project."""
+"""Number of the last items over which agreement is measured, so that the cost does not grow with the project."""
 
 
 class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What has to be true of a project. All given conditions must hold.
+    """Conditions that a project must fulfill. All given conditions must hold.
 
     :param labels: number of labels of each class: by name, or one number for all classes of the label schema. Only the
         last submission of an item counts; an object of a video counts once
     :param annotators: number of items that each person has submitted, by e-mail
-    :param agreement: how far people agree, 0..1, as the mean over the last :data:`COMPARED` items that several people
+    :param agreement: agreement of people, 0..1, as the mean over the last :data:`COMPARED` items that several people
         labeled
     :param reviewed: whether no item may wait for a review, or for rework after one; Labelbox only
     :param quiet_for: time without any change: a timedelta or seconds
@@ -36,7 +36,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def of(cls, given: Mapping[str, Any]) -> Goal:
         """Return the goal that a dictionary describes.
 
-        :raises ValueError: it describes none, or a value makes no sense
+        :raises ValueError: it describes no goal, or a value is invalid
         """
         if not isinstance(given, Mapping) or not given:
             raise ValueError(f"goal takes a dictionary with {', '.join(cls.__struct_fields__)}, not {given!r}.")
@@ -48,7 +48,7 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         return read_struct(plain, cls, "goal")
 
     def __post_init__(self) -> None:
-        """Check what types do not say."""
+        """Check the values that their types do not limit."""
         for name in ("labels", "annotators"):
             value = getattr(self, name)
             counts = value.values() if isinstance(value, dict) else [value]
@@ -61,9 +61,9 @@ class Goal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     @property
     def reads_labels(self) -> bool:
-        """Whether labels have to be read to know whether it is reached."""
+        """Whether labels must be read to find out whether the goal is reached."""
         return self.labels is not None or self.annotators is not None or self.agreement is not None
 
     def describe(self) -> dict[str, Any]:
-        """Return what it says, in plain JSON."""
+        """Return the conditions as plain JSON."""
         return {name: value for name, value in msgspec.to_builtins(self).items() if value}

@@ -1,4 +1,4 @@
-"""The label schema that existing labels would have been made with."""
+"""Infers the label schema from existing labels."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from airflow_annotation.labels.types import (
 )
 
 RADIO_VALUES_MAX: Final = 20
-"""Different answers up to which an attribute of strings is taken for a choice, not for free text."""
+"""Largest number of different answers with which an attribute of strings counts as a choice, not as free text."""
 
 _MIXED: Final = {
     frozenset({"classification", "classifications"}): "classifications",
     frozenset({"polygon", "polyline"}): "polylines",
 }
-"""The type of a field whose labels are of several types. A polyline can be closed, so it can be a polygon."""
+"""The type of a field whose labels have several types. A polyline can be closed, so it can be a polygon."""
 
 _NO_QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "span": PLACE_ATTRIBUTES,
@@ -40,13 +40,13 @@ _NO_QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "ranking": ("models",),
     "relation": (DIRECTION,),
 }
-"""Attributes of labels of a type that only say where or when they are."""
+"""Attributes, by type of label, that only contain a place or a time."""
 
 _PAGE_SIZE: Final = "page_size"
 
 
 class _Seen(msgspec.Struct):
-    """What the labels of a field were seen to have."""
+    """The properties found in the labels of a field."""
 
     types: set[str] = msgspec.field(default_factory=set)
     classes: set[str] = msgspec.field(default_factory=set)
@@ -57,16 +57,16 @@ class _Seen(msgspec.Struct):
 
 
 def infer_label_schema(labels: pa.Table | Iterable[pa.RecordBatch]) -> dict[str, Any]:
-    """Return the dictionary of a label schema, the same whatever the order of the rows.
+    """Return the dictionary of a label schema. The order of the rows does not change it.
 
-    Fields, classes and values are sorted, since nothing tells in which order they were once. ``segmentation`` gets mask
-    targets from 1 on in that order. An attribute is a ``number``, a ``checkbox`` where it ever has a list of values, a
-    ``radio`` of the strings that it has, or a ``text`` where these are more than :data:`RADIO_VALUES_MAX`. Labels that
-    no one type of ours describes give a field of type ``other``.
+    Fields, classes and values are sorted, because their original order is not known. ``segmentation`` gets mask targets
+    from 1 on in that order. An attribute is a ``number``, a ``checkbox`` if it has a list of values anywhere, a
+    ``radio`` of its strings, or a ``text`` if it has more than :data:`RADIO_VALUES_MAX` strings. Labels that no single
+    type of this package describes give a field of type ``other``.
 
-    :param labels: rows of the ``labels`` table, whole or in batches; columns other than ``field`` and ``type`` may be
-        missing
-    :raises LabelSchemaError: one of these is missing
+    :param labels: rows of the ``labels`` table, as a table or in batches; columns other than ``field`` and ``type`` may
+        be missing
+    :raises LabelSchemaError: ``field`` or ``type`` is missing
     """
     fields: dict[str, _Seen] = {}
     for batch in labels.to_batches() if isinstance(labels, pa.Table) else labels:
@@ -80,7 +80,7 @@ def _look_at(labels: pa.Table, fields: dict[str, _Seen]) -> None:
             raise LabelSchemaError(
                 f"The labels have no column {column!r}, so that no label schema can be told from them."
             )
-    # Each kind of row once: rows are many, their fields, types, classes and attributes few.
+    # Look at each kind of row once: there are many rows, but few fields, types, classes and attributes.
     for column in ("label", "attributes"):
         names = ["field", "type", *([column] if column in labels.column_names else [])]
         for row in labels.select(names).group_by(names).aggregate([]).to_pylist():

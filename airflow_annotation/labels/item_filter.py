@@ -1,4 +1,4 @@
-"""Which items of a project: what a landing of a part, and other tasks that work on some items, are asked for."""
+"""Filters of a project's items, for landings of a part and other tasks that work on some items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import msgspec
 from airflow_annotation.labels.structs import read_struct
 
 Status = Literal["unlabeled", "partial", "labeled", "skipped", "in_review", "rework", "done"]
-"""Values of ``items.status``. The last three are of Labelbox's workflow."""
+"""Values of ``items.status``. The last three come from Labelbox's workflow."""
 
 COMPLETED: Final[frozenset[str]] = frozenset({"labeled", "in_review", "rework", "done"})
 """Statuses of the items that have all their submissions. Skipped items are not completed."""
@@ -24,7 +24,7 @@ _LISTS: Final = ("statuses", "annotators", "batches", "item_keys")
 
 
 class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which items of a project. An item has to fit all conditions; of a list, it has to fit one entry.
+    """Conditions that select items of a project. An item must fit all conditions, and one entry of each list.
 
     Times are text in ISO 8601 or ``datetime``, in UTC unless they name another zone. ``after`` includes the time,
     ``before`` does not, so that Airflow's data intervals divide a project's items among them.
@@ -63,8 +63,8 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         """Return the filter that is given as a dictionary, or as a list of item keys.
 
         :param given: the dictionary or the list
-        :param unknown: names in the dictionary whose values are not known yet; they are left out now
-        :raises ValueError: it has something that is no filter, or whose value makes no sense
+        :param unknown: names in the dictionary whose values are not known yet; they are left out for now
+        :raises ValueError: it has an entry that is not a filter, or an invalid value
         """
         if not isinstance(given, (Mapping, Sequence)) or isinstance(given, (str, bytes)):
             raise ValueError(  # noqa: TRY004 - as the docstring says
@@ -84,7 +84,7 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         return read_struct(known, cls, "items")
 
     def __post_init__(self) -> None:
-        """Check what types do not say."""
+        """Check the values that their types do not limit."""
         for name in ("statuses", "annotators", "batches"):
             if getattr(self, name) == []:
                 raise ValueError(f"{name} of items is an empty list, which no item fits: leave it out for any.")
@@ -98,26 +98,26 @@ class ItemFilter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def asks_when_completed(self) -> bool:
-        """Whether it has a condition on when items were completed."""
+        """Whether it has a condition on the time when items were completed."""
         return self.completed_after is not None or self.completed_before is not None
 
     @property
     def fitting_statuses(self) -> frozenset[str]:
-        """The statuses that its items can have."""
+        """The statuses that matching items can have."""
         statuses = frozenset(self.statuses or get_args(Status))
         return statuses & COMPLETED if self.asks_when_completed else statuses
 
     def fits_created(self, created_at: datetime | None) -> bool:
-        """Return whether an item fits that was created at this time."""
+        """Return whether an item that was created at this time fits."""
         return _is_between(created_at, self.created_after, self.created_before)
 
     def fits_completed(self, completed_at: datetime | None) -> bool:
-        """Return whether an item fits that was completed at this time."""
+        """Return whether an item that was completed at this time fits."""
         return _is_between(completed_at, self.completed_after, self.completed_before)
 
     def describe(self) -> dict[str, Any]:
-        """Return its conditions, in plain JSON: equal for equal filters. Of many keys, only their number and a hash."""
-        plain = msgspec.json.decode(msgspec.json.encode(self))  # tuples as lists: as it is when it has landed
+        """Return the conditions as plain JSON, equal for equal filters. Many keys become their number and a hash."""
+        plain = msgspec.json.decode(msgspec.json.encode(self))  # lists instead of tuples, as in landed metadata
         told: dict[str, Any] = {name: value for name, value in plain.items() if value is not None}
         for name in _LISTS:
             if name in told:
@@ -135,7 +135,7 @@ def _is_between(time: datetime | None, after: datetime | None, before: datetime 
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Return a value as the filter has it: times as such, and text for the numbers that names and keys may be."""
+    """Return a value in the filter's form: times as ``datetime``, and names and keys that are numbers as text."""
     if name in _TIMES:
         return _time(name, value)
     if name in _LISTS and isinstance(value, (list, tuple, set, frozenset)):

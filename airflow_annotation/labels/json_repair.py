@@ -1,6 +1,7 @@
-"""JSON that tools hand out and strict decoders refuse, as JSON that they take.
+"""Repairs JSON of tools that strict decoders refuse.
 
-Only a record that does not decode comes here. Nothing in it is dropped: what has no place in strict JSON becomes text.
+Only records that cannot be decoded come here. Nothing in them is dropped: values that strict JSON cannot have become
+text.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any, Final
 import msgspec
 
 MAX_DEPTH: Final = 100
-"""Levels of a document. What is nested deeper becomes the text of its JSON: decoders recurse, and stop near 1,000."""
+"""Greatest depth of a document. Deeper values become the text of their JSON, since decoders fail near 1,000."""
 
 _MAX_DIGITS: Final = 400
-"""Digits of a number. Python refuses integers of more than 4,300, and a double ends at 309."""
+"""Greatest number of digits. Python refuses integers of more than 4,300 digits, and a double ends at 309."""
 
 _TOKENS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]|-?(?:NaN|Infinity)|-?\d[\d.eE+-]*', re.DOTALL)
 _PAIR: Final = r"\\u[dD][89abAB][\da-fA-F]{2}\\u[dD][c-fC-F][\da-fA-F]{2}"
@@ -25,9 +26,9 @@ _ESCAPES: Final = re.compile(rf"{_PAIR}|({_LONE})|\\.|[\x00-\x1f]", re.DOTALL)
 
 
 def split_records(data: bytes) -> list[msgspec.Raw]:
-    """Return the records of a JSON array as they stand in it, repaired where decoders refuse the array.
+    """Return the raw records of a JSON array, repaired if decoders refuse the array.
 
-    :raises msgspec.DecodeError: the bytes are no JSON array, not even a damaged one
+    :raises msgspec.DecodeError: the bytes are not a JSON array, not even a damaged one
     """
     try:
         return msgspec.json.decode(data, type=list[msgspec.Raw])
@@ -36,9 +37,9 @@ def split_records(data: bytes) -> list[msgspec.Raw]:
 
 
 def without_nulls(data: bytes) -> bytes:
-    """Return a document without the keys that hold null, which say no more than keys that are not there.
+    """Return a document without the keys that hold null, which mean the same as missing keys.
 
-    :raises msgspec.DecodeError: the bytes are no JSON
+    :raises msgspec.DecodeError: the bytes are not JSON
     """
     return msgspec.json.encode(_without_nulls(msgspec.json.decode(data)))
 
@@ -50,14 +51,14 @@ def _without_nulls(value: Any) -> Any:
 
 
 def repair_json(data: bytes) -> bytes:
-    r"""Return a document with what strict JSON does not have as text.
+    r"""Return a document in which values that strict JSON cannot have are text.
 
-    - NaN, Infinity, and numbers that are too large for a double, become strings of their digits.
-    - Half of a surrogate pair, which UTF-8 cannot have, becomes the text of its escape: ``\ud800``.
-    - What is nested deeper than :data:`MAX_DEPTH` becomes a string that holds its JSON.
-    - Bytes that are not UTF-8 become the replacement character, control characters in strings their escapes.
+    - NaN, Infinity, and numbers that are too large for a double become strings with the same characters.
+    - Half of a surrogate pair, which UTF-8 cannot encode, becomes the text of its escape: ``\ud800``.
+    - A value that is nested deeper than :data:`MAX_DEPTH` becomes a string with its JSON.
+    - Bytes that are not UTF-8 become the replacement character. Control characters in strings become their escapes.
 
-    A document that is damaged otherwise stays damaged.
+    A document that is damaged in another way stays damaged.
     """
     text = bytes(data).decode(errors="replace")
     parts: list[str] = []

@@ -125,7 +125,7 @@ def brush_to_rle(brush: Sequence[int], width: int, height: int, budget: MaskBudg
     :param brush: the bytes, as numbers
     :param width: the region's ``original_width``
     :param height: the region's ``original_height``
-    :param budget: what the mask may cost
+    :param budget: limits for the size of the mask
     :raises ValueError: this is not such a stream, not one of an image of this size, or beyond the budget
     """
     budget.check_size(width, height)
@@ -188,7 +188,7 @@ def bitmask_to_rle(data_url: str, budget: MaskBudget = DEFAULT_BUDGET) -> RLE:
 
     As in the editor, an image without transparency is all mask.
 
-    :param budget: what the mask may cost
+    :param budget: limits for the size of the mask
     :raises ValueError: this is not a data URL of a PNG image, or one beyond the budget
     """
     if not data_url.startswith(_DATA_URL):
@@ -206,9 +206,9 @@ def bitmask_to_rle(data_url: str, budget: MaskBudget = DEFAULT_BUDGET) -> RLE:
 class MaskEncoder:
     """Encodes a mask of which a strip of rows comes after the other.
 
-    :param width: of the mask in pixels
-    :param height: of the mask
-    :param budget: what the mask may cost
+    :param width: width of the mask in pixels
+    :param height: height of the mask in pixels
+    :param budget: limits for the size of the mask
     """
 
     def __init__(self, width: int, height: int, budget: MaskBudget = DEFAULT_BUDGET) -> None:

@@ -71,7 +71,7 @@ def find_medium(media: Sequence[Medium], target: str | None) -> int | None:
     """Return the place of the image that a label is on, None where it is on none of them.
 
     :param media: of the label's item
-    :param target: of the label
+    :param target: target of the label
     """
     return 0 if len(media) == 1 or target is None else find_target(media, target)
 

@@ -106,7 +106,7 @@ TIMED: Final = frozenset(map(timed, TIMED_TYPES))
 def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str, frozenset[str]], tool: str) -> str:
     """Return the kind of media that a generated project is for, and check that the tool can ask for the schema on it.
 
-    :param schema: what to label
+    :param schema: label schema
     :param media: what is wanted; without a kind, the one that the schema settles, else images
     :param asked: the kinds that the tool has, each with the types of fields that it asks on it
     :param tool: its name, for errors

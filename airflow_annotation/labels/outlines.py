@@ -23,8 +23,8 @@ def polygons_to_rle(polygons: Sequence[Sequence[npt.ArrayLike]], width: int, hei
 
     :param polygons: each one a list of rings, the outline first and then its holes; a ring is an array of shape
         (corners, 2) of x and y, each 0..1 of the image's width and height
-    :param width: of the image, in pixels
-    :param height: of the image, in pixels
+    :param width: width of the image in pixels
+    :param height: height of the image in pixels
     :raises ValueError: a ring has fewer than three corners
     """
     masks = [toggles_to_rle(np.empty(0, np.int64), width, height)]

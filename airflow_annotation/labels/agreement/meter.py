@@ -134,7 +134,7 @@ class AgreementMeter:
     def add(self, batch: LabelTables) -> pa.RecordBatch:
         """Compare the submissions of a batch of whole items and return rows of :data:`AGREEMENT`.
 
-        :param batch: of a landing, coordinates relative
+        :param batch: batch of a landing, with relative coordinates
         """
         rows = [item_rows(measured) for measured in self.compare(batch)]
         return pa.concat_batches([*rows, pa.RecordBatch.from_pylist([], AGREEMENT)])
@@ -142,7 +142,7 @@ class AgreementMeter:
     def compare(self, batch: LabelTables) -> Iterator[ItemAgreement]:
         """Compare the submissions of a batch of whole items, field by field.
 
-        :param batch: of a landing, coordinates relative
+        :param batch: batch of a landing, with relative coordinates
         """
         given = choose_submissions(batch, include_predictions=self._include_predictions)
         who = self._annotators.of(given.annotators)

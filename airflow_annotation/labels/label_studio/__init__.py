@@ -1,1 +1,1 @@
-"""Label Studio's own spelling of label schemas and labels."""
+"""Converts label schemas and labels to Label Studio's formats, and back."""

@@ -1,6 +1,6 @@
-"""The ``value`` of a Label Studio record of what is not drawn: answers, texts, messages, and parts that are marked.
+"""The ``value`` of Label Studio records that are not drawn: answers, texts, messages, and marked spans.
 
-As :mod:`airflow_annotation.labels.label_studio.values`, which has those of what is drawn.
+:mod:`airflow_annotation.labels.label_studio.values` has the values of drawn records.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from airflow_annotation.labels.columns import Columns, class_columns
 from airflow_annotation.labels.label_studio.values import Pictures, Values, classes_of
 
 PATH_SEPARATOR: Final = "/"
-"""Between the levels of a taxonomy or a nested choice, where a path is one class."""
+"""Separator between the levels of a taxonomy or a nested choice, in a class that is a path."""
 
 SENT_AT: Final = "createdAt"
-"""Attribute of a message of a conversation: when it was written, in milliseconds since 1970."""
+"""Attribute of a message of a conversation: the time when it was written, in milliseconds since 1970."""
 
 NOTE: Final = "note"
-"""Attribute with what somebody wrote about a region beside all questions, ``meta.text``."""
+"""Attribute with a note about a region that answers no question, ``meta.text``."""
 
 _NAMES: Final = re.compile(r"(?:[^\\/]|\\.|\\$)+", re.DOTALL)
 
@@ -46,7 +46,7 @@ class _MessageContent(msgspec.Struct, gc=False):
 
 
 class _Message(msgspec.Struct, gc=False):
-    """A message of a conversation that somebody wrote, as oneself or as the other."""
+    """A message of a conversation that an annotator wrote, in any role."""
 
     message: _MessageContent
 
@@ -61,9 +61,10 @@ class _Offsets(msgspec.Struct, gc=False):
 
 
 class _Span(msgspec.Struct, gc=False):
-    """``start`` and ``end`` count the characters of plain text; in HTML and dialogues they name elements.
+    """A span. ``start`` and ``end`` count the characters of plain text; in HTML and dialogues, they name elements.
 
-    There the offsets count the characters in these elements, and in HTML ``globalOffsets`` those of the whole text.
+    In HTML and dialogues, the offsets count the characters in these elements. In HTML, ``globalOffsets`` counts those
+    of the whole text.
     """
 
     start: int | str
@@ -76,7 +77,7 @@ class _Span(msgspec.Struct, gc=False):
 
 
 class _TimeRange(msgspec.Struct, gc=False):
-    """``start`` and ``end`` are seconds of sound; of a time series what its time column has, as text if it is that."""
+    """A range. ``start`` and ``end`` are seconds of sound, or values of a time series' time column, maybe text."""
 
     start: float | str
     end: float | str
@@ -93,7 +94,7 @@ def _numbers(values: Sequence[_Number], _: Pictures) -> Columns:
 
 
 def _texts(values: Sequence[_Text], _: Pictures) -> Columns:
-    """Several texts in one area are joined by line ends in ``text``, and kept apart in ``labels``."""
+    """Return the columns of texts: several texts in one area are one ``text`` of several lines, and ``labels``."""
     texts = [[value.text] if isinstance(value.text, str) else value.text for value in values]
     return {
         "text": pa.array(["\n".join(parts) for parts in texts], pa.string()),
@@ -127,17 +128,17 @@ def _spans(values: Sequence[_Span], _: Pictures) -> Columns:
 
 
 class _PathSpan(_Span, gc=False):
-    """A span whose classes are paths."""
+    """A span whose classes are paths of names."""
 
-    classes: list[str | list[str]] | None = None  # type: ignore[assignment]  # those of a span are names
+    classes: list[str | list[str]] | None = None  # type: ignore[assignment]  # the classes of other spans are names
 
     def __post_init__(self) -> None:
-        """Make names of the paths."""
+        """Turn the paths into names."""
         self.classes = list(_join_paths(self.classes or []))
 
 
 def _span_place(value: _Span) -> tuple[int | None, int | None]:
-    """Return where a span starts and ends in characters: of the whole text, or of its paragraph in a dialogue."""
+    """Return start and end of a span in characters of the whole text or, in a dialogue, of its paragraph."""
     if value.offsets is not None:
         return value.offsets.start, value.offsets.end
     if value.start_offset is not None:
@@ -146,7 +147,7 @@ def _span_place(value: _Span) -> tuple[int | None, int | None]:
 
 
 def _elements(value: _Span) -> dict[str, Any]:
-    """Return what a span's place is besides its characters: the elements in which it starts and ends."""
+    """Return the elements in which a span starts and ends, and the offsets in them."""
     if value.start_offset is None and isinstance(value.start, int):
         return {}
     elements: dict[str, Any] = {"start": value.start, "end": value.end}
@@ -172,7 +173,7 @@ def _time_ranges(values: Sequence[_TimeRange], _: Pictures) -> Columns:
 
 
 def _places_column(places: Sequence[dict[str, Any]]) -> Columns:
-    """Return what places are in the tool's own words, as attributes: a span that is written again is there again."""
+    """Return places in the tool's own terms as attributes, so that a span that is written back has the same place."""
     if not any(places):
         return {}
     documents = [msgspec.json.encode(place).decode() if place else None for place in places]
@@ -184,12 +185,12 @@ def _join_paths(classes: list[str | list[str]]) -> list[str]:
 
 
 def join_path(path: Sequence[str]) -> str:
-    """Return the class that a path of names is: ``EU/FR``. In a name, ``/`` and a backslash get a backslash before."""
+    """Return the class for a path of names: ``EU/FR``. In a name, a backslash precedes each ``/`` and backslash."""
     return PATH_SEPARATOR.join(re.sub(r"([\\/])", r"\\\1", name) for name in path)
 
 
 def split_path(class_: str) -> list[str]:
-    """Return the path of names that a class is, the inverse of :func:`join_path`."""
+    """Return the path of names of a class, the inverse of :func:`join_path`."""
     return [re.sub(r"\\(.)", r"\1", name) for name in _NAMES.findall(class_)]
 
 
@@ -214,10 +215,10 @@ class _Answer(msgspec.Struct, gc=False):
 
 
 def read_answer(type_: str, value: msgspec.Raw) -> list[str] | list[float] | None:
-    """Return what a record says about a region that another record draws, None if it is not what its type says.
+    """Return a record's answer about a region that another record draws, None if the value does not fit its type.
 
-    :param type_: the record's type
-    :param value: the record's value; it repeats the region's coordinates, which are left out
+    :param type_: type of the record
+    :param value: value of the record; it repeats the region's coordinates, which are left out
     """
     name = "text" if type_ == "textarea" else type_
     if name not in _Answer.__struct_fields__:

@@ -1,4 +1,4 @@
-"""Label schema to Label Studio's labeling config, and back.
+"""Converts a label schema to Label Studio's labeling config, and back.
 
 The tags are described at https://labelstud.io/tags/.
 """
@@ -29,20 +29,20 @@ _SPAN_TAGS: Final = {
     "TimeSeries": "TimeSeriesLabels",
     "Audio": "Labels",
 }
-"""The tag that marks parts of what another tag shows."""
+"""The tag that marks parts of the media that another tag shows."""
 
 _SHOWN_BY: Final = {"ranking": "List", MESSAGES: "Chat"}
-"""The tag that shows the targets of a field, where it is not ``Text``."""
+"""The tag that shows the targets of a field, if it is not ``Text``."""
 
 _CHOICES: Final = ("Choices", "Choice", {"showInline": "true"})
-"""The tag that asks for classes of the whole item, that of a class, and its attributes."""
+"""The tag that asks for classes of the whole item, the tag of a class, and the attributes of the former."""
 
 _HOTKEYS: Final = "1234567890qwetasdfgzxcvbyiopjklnm"
-"""Keys for classes in the order in which Label Studio itself hands them out; the rest are its own commands."""
+"""Keys for classes, in the order in which Label Studio itself assigns them. Other keys are its own commands."""
 
 _DATA_KEY: Final = re.compile(r"[\w-]+")
 _TAKEN_KEYS: Final = ("media", "media_type", *RESERVED_KEYS)
-"""What rows have for themselves, and no tag can show."""
+"""Data keys with facts about the item itself, which no tag can show."""
 _NOT_A_NAME: Final = re.compile(r"[+-]?(\d[\d_]*)?\.?\d*([eE][+-]?\d+)?|true|false|nan|[+-]?inf(inity)?", re.IGNORECASE)
 
 
@@ -51,12 +51,13 @@ def label_config_from_schema(
 ) -> str:
     """Compile a label schema to a labeling config.
 
-    :param schema: what to label
-    :param media_type: of the items, one of :data:`~airflow_annotation.labels.label_studio.objects.ASKED`; None for
-        what the schema settles, else ``image``. It is also the key of the task's data that holds the media
-    :param frame_rate: of the videos, frames per second: Label Studio's player counts frames at the config's rate, not
-        at the file's
-    :param columns: of time series, the column of the time and those of the values; ``time`` and ``value`` by default
+    :param schema: label schema
+    :param media_type: media type of the items, one of :data:`~airflow_annotation.labels.label_studio.objects.ASKED`;
+        None for the type that follows from the schema, or else ``image``. It is also the key of the task's data that
+        holds the media
+    :param frame_rate: frame rate of the videos, in frames per second. Label Studio's player counts frames at the
+        config's rate, not at the file's
+    :param columns: columns of time series: the time column and the value columns; by default ``time`` and ``value``
     :raises LabelSchemaError: Label Studio cannot label this; the message names the field
     """
     asked = ProjectMedia(media_type=media_type, frame_rate=frame_rate, columns=tuple(columns))
@@ -70,7 +71,8 @@ def label_config_from_schema(
 def label_schema_from_config(config: str | LabelingConfig) -> LabelSchema:
     """Read the label schema back from a labeling config.
 
-    Any config can be read: what no type of ours describes becomes a field of type ``other`` with the name of its tag.
+    Any config can be read. A control that no type of this package describes becomes a field of type ``other`` with the
+    name of its tag.
 
     :param config: the labeling config
     :raises LabelSchemaError: it is not well-formed XML
@@ -95,12 +97,12 @@ def attribute_control_name(field: str, attribute: str) -> str:
 
 
 def shape_control_name(field: str) -> str:
-    """Return the name of the control that draws a field's boxes in videos, where ``Labels`` only names them."""
+    """Return the name of the control that draws a field's boxes in videos. ``Labels`` only gives them classes."""
     return f"{field}.box"
 
 
 def _control_names(schema: LabelSchema) -> set[str]:
-    """Return the names of all controls; in Label Studio all names of a config share one space."""
+    """Return the names of all controls. In Label Studio, each name may occur only once in a config."""
     names: set[str] = set()
     for field_name, field in schema.fields.items():
         for name in (field_name, *(attribute_control_name(field_name, attribute) for attribute in field.attributes)):
@@ -117,11 +119,11 @@ def _control_names(schema: LabelSchema) -> set[str]:
 
 
 class _Writer:
-    """Writes the fields of a schema one after the other, each behind what it is about.
+    """Writes the fields of a schema one after the other, each after the media that it is about.
 
-    :param schema: what to label
-    :param media_type: of the items
-    :param media: what else is known of them
+    :param schema: label schema
+    :param media_type: media type of the items
+    :param media: other properties of the items
     """
 
     def __init__(self, schema: LabelSchema, media_type: str, media: ProjectMedia) -> None:
@@ -134,7 +136,7 @@ class _Writer:
             self._show_media(media)
 
     def write(self, name: str, field: LabelField) -> None:
-        """Write a field, and what it is about where that is not shown yet.
+        """Write a field, and before it the media that it is about, if they are not shown yet.
 
         :raises LabelSchemaError: Label Studio cannot ask for it
         """
@@ -153,7 +155,7 @@ class _Writer:
         for key in field.context:
             self._show(key, "Text")
         tag = _SHOWN_BY.get(field.type, "Text")
-        own_name = name if field.type == MESSAGES else None  # people go on with what shows the messages
+        own_name = name if field.type == MESSAGES else None  # people continue the messages in the tag that shows them
         shown = [self._show(key, tag, own_name) for key in field.targets or (self._media_type,)]
         _check_field(name, field)
         for media in shown:
@@ -168,7 +170,7 @@ class _Writer:
             _write_attribute(self.view, name, attribute_name, attribute, to_name)
 
     def _write_boxes_of_video(self, name: str, field: LabelField, names: dict[str, str]) -> None:
-        if self.view.find("VideoRectangle") is not None:  # the player draws all boxes with the first of them
+        if self.view.find("VideoRectangle") is not None:  # the player draws all boxes with the first VideoRectangle
             raise LabelSchemaError(
                 f"Label schema, field {name!r}: on videos Label Studio draws boxes for one field of a schema. Put the "
                 "classes of all into one field of detections."
@@ -184,7 +186,7 @@ class _Writer:
             raise LabelSchemaError(
                 f"{where}: in Label Studio one field of a schema can be of type relations. Give it the classes of all."
             )
-        relations = ElementTree.SubElement(self.view, "Relations", name=name)  # the name is only for landings
+        relations = ElementTree.SubElement(self.view, "Relations", name=name)  # only landings use the name
         for index, class_ in enumerate(field.classes):
             value = _checked_value(class_, where)
             ElementTree.SubElement(relations, "Relation", value=value, background=color(index))
@@ -200,7 +202,7 @@ class _Writer:
                 ElementTree.SubElement(shown, "Channel", column=column, legend=column)
 
     def _show(self, key: str, tag: str, own_name: str | None = None) -> ElementTree.Element:
-        """Return what shows a key of the item's data, made where it is not there yet, with a name that is free."""
+        """Return the tag that shows a key of the item's data. If there is none, make one with a free name."""
         if key not in self._objects:
             if not _DATA_KEY.fullmatch(key):
                 raise LabelSchemaError(

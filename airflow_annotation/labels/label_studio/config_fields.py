@@ -1,4 +1,4 @@
-"""The controls of a labeling config as fields of a label schema."""
+"""Converts the controls of a labeling config to fields of a label schema."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from airflow_annotation.labels.types import CLASSIFICATION_TYPES, LABEL_TYPES, O
 def read_field(control: Control, config: LabelingConfig) -> LabelField:
     """Return the field of a label schema that a control asks for.
 
-    :param control: which is no question about regions
-    :param config: that it is in
+    :param control: control that is not a question about regions
+    :param config: labeling config of the control
     """
     classes = tuple(control.classes)
     label_types = _label_types(control, config)
@@ -24,7 +24,7 @@ def read_field(control: Control, config: LabelingConfig) -> LabelField:
     numbers = {
         class_: int(category)
         for class_, category in control.classes.items()
-        if category.isdecimal() and len(category) < 10  # what a schema takes, and 32 bits hold
+        if category.isdecimal() and len(category) < 10  # numbers that a schema takes and that fit in 32 bits
     }
     targets = config.targets_of(control)
     if type_ == OTHER or (OF_FIELD[type_].has_classes and not classes) or (type_ == "pairwise" and len(targets) != 2):
@@ -52,7 +52,7 @@ def read_field(control: Control, config: LabelingConfig) -> LabelField:
 
 
 def _label_types(control: Control, config: LabelingConfig) -> list[str]:
-    """Return the types of the labels that a control makes, nothing where its tag is unknown."""
+    """Return the types of the labels that a control makes, nothing if its tag is unknown."""
     shapes = {
         SHAPES[shape.tag].types[0]
         for shape in config.controls.values()

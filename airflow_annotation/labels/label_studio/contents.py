@@ -1,7 +1,7 @@
-"""What tasks have, as far as labels must fit it: the lengths of texts, the entries of lists, the number of images.
+"""The contents of tasks that labels must fit: lengths of texts, entries of lists, numbers of images.
 
-The server takes a span behind the end of its text and a ranking of entries that are not there, and the editor then
-shows neither. So labels are checked before they are sent.
+The server accepts a span after the end of its text, and a ranking of missing entries, but the editor then shows
+neither. So labels are checked before the upload.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ Row = Mapping[str, Any]
 Numbers = list[int]
 
 _CHECKED: Final = ("span", "ranking")
-"""Types of labels that have a place in what a task's data hold."""
+"""Types of labels whose place is in the data of a task."""
 
 
 class Contents:
-    """The contents of a project's tasks, in some numbers each: a million tasks with a text take 24 MB.
+    """The contents of a project's tasks, as a few numbers for each. A million tasks with a text take 24 MB.
 
-    :param config: the project's labeling config
+    :param config: labeling config of the project
     """
 
     def __init__(self, config: LabelingConfig) -> None:
@@ -41,10 +41,10 @@ class Contents:
         self._numbers = array("q")
 
     def add(self, task_id: int, data: Mapping[str, Any]) -> None:
-        """Note what a task has.
+        """Remember the contents of a task.
 
-        :param task_id: above those of the tasks before
-        :param data: the task's
+        :param task_id: id of the task, greater than all ids before
+        :param data: data of the task
         """
         if not self._measured:
             return
@@ -56,9 +56,9 @@ class Contents:
     def check_targets(self, task_id: int, rows: Iterable[Row]) -> None:
         """Check that labels are on something that a task shows.
 
-        :param task_id: the task's
-        :param rows: of the ``labels`` table
-        :raises UnwritableLabelError: one is on an image or another thing that the task does not show
+        :param task_id: id of the task
+        :param rows: rows of the ``labels`` table
+        :raises UnwritableLabelError: a label is on an image or other media that the task does not show
         """
         for row in rows:
             target = row.get("target")
@@ -78,11 +78,11 @@ class Contents:
                 )
 
     def check_places(self, task_id: int, rows: Iterable[Row]) -> None:
-        """Check that spans and rankings fit what a task has.
+        """Check that spans and rankings fit the contents of a task.
 
-        :param task_id: the task's
-        :param rows: of the ``labels`` table, complete
-        :raises UnwritableLabelError: a span is behind the end of its text, or a ranking has an entry that the task's
+        :param task_id: id of the task
+        :param rows: complete rows of the ``labels`` table
+        :raises UnwritableLabelError: a span ends after the end of its text, or a ranking has an entry that the task's
             list does not have
         """
         for row in rows:
@@ -99,14 +99,14 @@ class Contents:
                 _check_end(row, "span_end", numbers[0], "its text")
 
     def _own_target(self, row: Row) -> str | None:
-        """Return what the field of a label is about."""
+        """Return the target of a label's field."""
         tags = tags_of(row["type"])
         controls = self._config.controls.values()
         asked = [one for one in controls if one.field == row["field"] and one.attribute is None and one.tag in tags]
         return self._config.first_target(asked[0]) if len(asked) == 1 else None
 
     def _find_numbers(self, task_id: int, media: MediaObject) -> Numbers:
-        """Return what was noted of a task's media; nothing where nothing is known."""
+        """Return the remembered numbers of a task's media, nothing if they are not known."""
         column = self._columns.get(media.name)
         place = bisect_left(self._task_ids, task_id)
         if column is None or place == len(self._task_ids) or self._task_ids[place] != task_id:
@@ -116,7 +116,7 @@ class Contents:
 
 
 def _measure_of(media: MediaObject) -> Callable[[MediaObject, Mapping[str, Any]], Numbers] | None:
-    """Return what measures some media in a task's data, None for those that labels fit in any case."""
+    """Return the function that measures media in a task's data, None for media that all labels fit."""
     if media.media_type == "image" and media.shows_several:
         return _count_images
     if media.repeat is not None:
@@ -134,7 +134,7 @@ def _count_images(media: MediaObject, data: Mapping[str, Any]) -> Numbers:
 
 
 def _measure_text(media: MediaObject, data: Mapping[str, Any]) -> Numbers:
-    """HTML is longer than the text in it."""
+    """Return the length of a text; for HTML an upper limit, since HTML is longer than its text."""
     text = media.find_shown(data)
     return [len(text)] if isinstance(text, str) and text else []
 

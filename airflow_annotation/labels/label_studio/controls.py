@@ -1,6 +1,6 @@
-"""A labeling config as its controls and media: which field of a label schema each result belongs to.
+"""Reads a labeling config: its controls and media, and the label schema's field for each result.
 
-Reads any labeling config, hand-written ones too. The tags are described at https://labelstud.io/tags/.
+Any labeling config can be read, also a hand-written one. The tags are described at https://labelstud.io/tags/.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from airflow_annotation.labels.media_types import FILES
 from airflow_annotation.labels.types import DEFAULT_RATING, RATING_MAX
 
 ATTRIBUTE_TAGS: Final = ("choices", "taxonomy", "textarea", "number", "rating", "datetime")
-"""Tags that can be asked for each region."""
+"""Tags that can ask a question about each region."""
 
 RELATION: Final = "relation"
-"""Type of the records of relations, and the field that they belong to where the config names none."""
+"""Type of the records of relations, and the name of their field if the config names none."""
 
 T = TypeVar("T")
 
 _BESIDE: Final = frozenset({"text", "html", "list"})
-"""Types of media that may be shown beside the one that an item is."""
+"""Types of media that may appear in addition to the item's own media."""
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True):
     """A tag that people label with.
 
-    :param name: as results have it in ``from_name``; holds the index flag where a ``Repeater`` repeats it
-    :param tag: the tag's name in lower case
-    :param attributes: the tag's own attributes, names in lower case
-    :param to_names: the media it labels
-    :param field: the schema field that its results belong to
-    :param attribute: for a question about each region, the attribute's name; None for others
-    :param asked_for: for a question about each region, the fields it is about; empty for all
-    :param asked_for_classes: and their classes, as the config has them; empty for all
-    :param classes: what can be chosen, as results have it, and each class's ``category`` where the config numbers them
+    :param name: name in ``from_name`` of results; contains the index flag if a ``Repeater`` repeats the control
+    :param tag: name of the tag in lower case
+    :param attributes: own attributes of the tag, with names in lower case
+    :param to_names: names of the media that it labels
+    :param field: schema field of its results
+    :param attribute: name of the attribute, for a question about each region; None for other controls
+    :param asked_for: fields that a question about each region is about; empty for all
+    :param asked_for_classes: classes that a question about each region is about, as in the config; empty for all
+    :param classes: classes to choose from, as in results, each with its ``category`` if the config numbers them
     """
 
     name: str
@@ -59,36 +59,36 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_shape(self) -> bool:
-        """Whether it draws regions, with classes of its own or without."""
+        """Whether it draws regions, with or without classes of its own."""
         return self.tag.removesuffix("labels") in SHAPES
 
     @property
     def takes_several(self) -> bool:
-        """Whether several classes can be chosen at once."""
+        """Whether people can choose several classes at once."""
         return self.tag == "taxonomy" or self.attributes.get("choice") == "multiple"
 
     @property
     def best_rating(self) -> int:
-        """The best rating that can be given."""
+        """The best possible rating."""
         best = self.attributes.get("maxrating", "")
         return int(best) if best.isdecimal() and 1 < int(best) <= RATING_MAX else DEFAULT_RATING
 
     @property
     def labels_text(self) -> bool:
-        """Whether it is a taxonomy that classes parts of a text, and not the whole item."""
+        """Whether it is a taxonomy for parts of a text, and not for the whole item."""
         return self.tag == "taxonomy" and self.attributes.get("labeling", "").lower() == "true"
 
     @property
     def numbers_classes(self) -> bool:
-        """Whether each class has a number, its ``category``: that tells segmentation from instances."""
+        """Whether each class has a number, its ``category``, which distinguishes segmentation from instances."""
         return bool(self.classes) and all(category.isdecimal() for category in self.classes.values())
 
 
 class Relations(msgspec.Struct, frozen=True, kw_only=True):
-    """The tag that relations between labels get their classes from.
+    """The tag with the classes of relations between labels.
 
-    :param field: the schema field that relations belong to
-    :param classes: what can be chosen
+    :param field: schema field of the relations
+    :param classes: classes to choose from
     """
 
     field: str
@@ -131,7 +131,7 @@ class LabelingConfig:
         flags = {attributes["name"]: attributes["indexflag"] for _, attributes in tags if "indexflag" in attributes}
         relations = (element for element, _ in elements if element.tag.lower() == "relations")
         self.relations = next(map(_read_relations, relations), None)
-        """Where relations get their classes from; None where the config does not say."""
+        """The tag with the classes of relations; None if the config has none."""
         self._flags = flags
         self._images = [media for media in self.objects.values() if media.media_type == "image"]
         self._repeated_controls = list(_repeated(self.controls, flags))
@@ -140,23 +140,23 @@ class LabelingConfig:
 
     @cached_property
     def main_objects(self) -> list[MediaObject]:
-        """The media in the order in which one of them stands for the item.
+        """The media in the order in which they qualify to stand for the item.
 
-        Files come before what is in the data itself, and texts, which may only explain the others, last.
+        Files come before media inside the data. Texts come last, because they may only explain other media.
         """
         return sorted(
             self.objects.values(), key=lambda media: (media.media_type not in FILES, media.media_type in _BESIDE)
         )
 
     def is_main(self, media: MediaObject) -> bool:
-        """Return whether media stand for the item, so that fields about them need not say so."""
+        """Return whether media stand for the item, so that fields about them need no target."""
         if len(self.objects) == 1:
             return True
         stands_alone = media.media_type not in _BESIDE or media.data_key == media.media_type
         return stands_alone and media is self.main_objects[0]
 
     def targets_of(self, control: Control) -> tuple[str, ...]:
-        """Return the data keys that a control is about; nothing where it is about the item's media."""
+        """Return the data keys that a control is about; nothing if it is about the item's media."""
         shown = [media for name in control.to_names if (media := self.find_object(name)) is not None]
         names_all = control.tag in ("pairwise", "ranker") or any(media.tag.lower() == "chat" for media in shown)
         if not names_all and len(shown) == 1 and self.is_main(shown[0]):
@@ -164,7 +164,7 @@ class LabelingConfig:
         return tuple(dict.fromkeys(media.data_key for media in shown))
 
     def context_of(self, control: Control) -> tuple[str, ...]:
-        """Return the data keys of the texts that people are shown before a control, and that nothing is asked about."""
+        """Return the data keys of texts that people see before a control, and about which nothing is asked."""
         return tuple(self._shown_with.get(control.field, ()))
 
     def _find_shown_with(self, names: list[str], targets: set[str]) -> dict[str, list[str]]:
@@ -180,26 +180,26 @@ class LabelingConfig:
         return found
 
     def list_images(self, data: Mapping[str, Any]) -> list[tuple[str, str | None]]:
-        """Return the images that a task shows: their targets, and where they are; None where the data does not say.
+        """Return the images that a task shows: their targets and their URIs, None if the data have none.
 
-        :param data: the task's
+        :param data: data of the task
         """
         return [shown for media in self._images for shown in media.list_shown(data)]
 
     @cached_property
     def may_show_several(self) -> bool:
-        """Whether a task may show several images, whatever its data are."""
+        """Whether the config lets a task show several images."""
         return len(self._images) > 1 or any(media.repeat or media.is_list for media in self._images)
 
     @cached_property
     def several_images(self) -> MediaObject | None:
-        """The tag that shows the several images of an item which this provider uploads; None where none can."""
+        """The tag that can show an item of several images that this provider uploads; None if there is none."""
         return next((media for media in self._images if media.shows_several), None)
 
     def page_number(self, target: str | None) -> int | None:
-        """Return which of the several images that one tag shows a label is on, from 0; None for none of them.
+        """Return the number, from 0, of a label's image among the images of one tag; None for another target.
 
-        :param target: of the label; without a page, and without a target, it is the first
+        :param target: target of the label; without a page or without a target, it is the first image
         """
         media = self.several_images
         name, page = split_target(target or "")
@@ -211,7 +211,7 @@ class LabelingConfig:
         return int(numbered[1]) if numbered and numbered.groups() else 0
 
     def is_main_image(self, target: str | None) -> bool:
-        """Return whether a label is on the first of a task's images, or on none of them."""
+        """Return whether a label is on the first of a task's images, or on no image."""
         name, page = split_target(target or "")
         shown = self.find_object(name)
         if shown is None or shown.media_type != "image":
@@ -221,15 +221,15 @@ class LabelingConfig:
         return name == own_name and not page
 
     def first_target(self, control: Control) -> str:
-        """Return the first of the media that a control labels."""
+        """Return the target of the first media that a control labels."""
         name = control.to_names[0]
         return name.replace(self._flags[name], "0") if name in self._flags else name
 
     def repeated_name(self, name: str, target: str) -> str:
-        """Return the name that results have of a tag that a ``Repeater`` repeats, beside what has the given name.
+        """Return the name in results of a tag that a ``Repeater`` repeats, for one of the repeated media.
 
-        :param name: of the tag in the config; returned as it is where nothing repeats it
-        :param target: the media that the tag is about, ``image_1``
+        :param name: name of the tag in the config; returned unchanged if nothing repeats it
+        :param target: name of the media that the tag is about, such as ``image_1``
         """
         flag = self._flags.get(name)
         for media in self.objects.values() if flag else ():
@@ -240,7 +240,7 @@ class LabelingConfig:
 
     @property
     def relation_field(self) -> str:
-        """The field that relations belong to: they name no control."""
+        """The field of relations, whose records name no control."""
         return self.relations.field if self.relations is not None else RELATION
 
     @cached_property
@@ -249,20 +249,20 @@ class LabelingConfig:
         return any(media.media_type == "video" for media in self.objects.values())
 
     def find_control(self, from_name: str) -> Control | None:
-        """Return the control that results with this ``from_name`` came from, None where the config has none."""
+        """Return the control of results with this ``from_name``, None if the config has none."""
         if from_name in self.controls:
             return self.controls[from_name]
         return next((control for name, control in self._repeated_controls if name.fullmatch(from_name)), None)
 
     def find_object(self, to_name: str) -> MediaObject | None:
-        """Return the media that results with this ``to_name`` are about, None where the config has none."""
+        """Return the media of results with this ``to_name``, None if the config has none."""
         if to_name in self.objects:
             return self.objects[to_name]
         return next((media for name, media in self._repeated_objects if name.fullmatch(to_name)), None)
 
 
 def _find_data_tags(root: ElementTree.Element) -> dict[str, str]:
-    """Return the keys of a task's data that tags name, each with the first tag that does."""
+    """Return the keys of a task's data that tags name, each with the first tag that names it."""
     found: dict[str, str] = {}
     for element in root.iter():
         for name, value in element.attrib.items():
@@ -274,15 +274,15 @@ def _find_data_tags(root: ElementTree.Element) -> dict[str, str]:
 def _walk(
     element: ElementTree.Element, inherited: dict[str, str]
 ) -> Iterator[tuple[ElementTree.Element, dict[str, str]]]:
-    """Yield each element with its attributes, names in lower case since Label Studio does not tell them apart.
+    """Yield each element with its attributes. Names are in lower case, because Label Studio ignores case.
 
-    The conditions of a surrounding ``View`` and the index flag of a ``Repeater`` hold for what is inside.
+    The conditions of a surrounding ``View`` and the index flag of a ``Repeater`` apply to all elements inside.
     """
-    waiting = [(element, inherited)]  # not a recursion: Views are nested as deep as somebody likes
+    waiting = [(element, inherited)]  # not a recursion: Views may be nested to any depth
     while waiting:
         element, inherited = waiting.pop()
         own = {name.lower(): value for name, value in element.attrib.items()}
-        if own.get("visiblewhen", "").startswith("choice-"):  # whenTagName is then another question, not a region's tag
+        if own.get("visiblewhen", "").startswith("choice-"):  # whenTagName then names another question
             own.pop("whentagname", None)
         if element.tag.lower() == "repeater":
             inherited = {**inherited, "indexflag": own.get("indexflag", "{{idx}}"), "repeaton": own.get("on", "")}
@@ -292,14 +292,14 @@ def _walk(
 
 
 def _repeated(tags: Mapping[str, T], flags: Mapping[str, str]) -> Iterator[tuple[re.Pattern[str], T]]:
-    """Yield the tags that a ``Repeater`` repeats, with a pattern of the names they get: the flag becomes a number."""
+    """Yield the tags that a ``Repeater`` repeats, with a pattern of their names, where the flag becomes a number."""
     for name, tag in tags.items():
         if name in flags:
             yield _name_pattern(name, flags[name]), tag
 
 
 def _name_pattern(name: str, flag: str) -> re.Pattern[str]:
-    """Return a pattern of the names that a repeated name gets; its first group is the number."""
+    """Return a pattern that matches the repeated names of a tag. Its first group is the number."""
     before, found, after = name.partition(flag) if flag else (name, "", "")
     if not found:
         return re.compile(re.escape(name))
@@ -307,7 +307,7 @@ def _name_pattern(name: str, flag: str) -> re.Pattern[str]:
 
 
 def _labels_beside(attributes: dict[str, str], controls: list[tuple[ElementTree.Element, dict[str, str]]]) -> list[str]:
-    """Return the names of the ``Labels`` tags that give classes to shapes on the same media."""
+    """Return the names of ``Labels`` tags on the same media, which give classes to shapes."""
     return [
         other["name"]
         for element, other in controls
@@ -339,18 +339,18 @@ def _read_control(element: ElementTree.Element, attributes: dict[str, str], labe
 
 
 def _read_relations(element: ElementTree.Element) -> Relations:
-    """Return what a ``Relations`` tag says. It needs no name, which only says the field."""
+    """Read a ``Relations`` tag. Its name is optional, and only gives the field."""
     own = {name.lower(): value for name, value in element.attrib.items()}
     classes = [child.get("alias") or child.get("value") for child in element if child.tag.lower() == "relation"]
     return Relations(field=own.get("name") or RELATION, classes=tuple(dict.fromkeys(filter(None, classes))))
 
 
 def _read_classes(element: ElementTree.Element, have_paths: bool) -> dict[str, str]:
-    """Return the classes as results have them, each with its category, in the order of their ``model_index`` if given.
+    """Return the classes as in results, each with its category, in the order of ``model_index`` if given.
 
-    ``$key`` takes classes from the task's data, unknown here.
+    ``$key`` takes classes from the task's data, which are not known here.
 
-    :param have_paths: whether results have each class as its path
+    :param have_paths: whether results contain the path of each class
     """
     found: dict[str, str] = {}
     indexes: list[str] = []

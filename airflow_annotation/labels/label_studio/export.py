@@ -1,7 +1,7 @@
-"""Label Studio's JSON export as the three tables.
+"""Reads Label Studio's JSON export into the three tables.
 
-The bytes are decoded typed and in small portions, so that no more than a portion of them is ever alive as Python
-objects; each portion becomes whole Arrow columns. The format is described at https://labelstud.io/guide/export.
+The bytes are decoded with types and in small portions, so only one portion at a time exists as Python objects. Each
+portion becomes whole Arrow columns. The format is described at https://labelstud.io/guide/export.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from typing_extensions import NamedTuple  # which takes parameters, as Python 3.10 does not
+from typing_extensions import NamedTuple  # generic, unlike that of Python 3.10
 
 from airflow_annotation.labels.columns import (
     Columns,
@@ -42,23 +42,23 @@ from airflow_annotation.labels.types import OTHER
 TOOL: Final = "label_studio"
 
 _PORTION: Final = 100
-"""Tasks that are decoded at a time: few enough to stay in the processor's cache."""
+"""Number of tasks to decode at once: few enough for the processor's cache."""
 
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSource:
-    """Where an export comes from, and what of it to read.
+    """The origin of an export, and the parts of it to read.
 
-    :param project: the project's URI
-    :param config: the project's labeling config
-    :param item_url: where an item opens in the tool, with ``{item_id}`` in it
-    :param run_key: the annotation run's name, if the project has one
-    :param options: what is read; predictions are where :func:`tables_from_export` is given them
-    :param find_email: returns a person's e-mail for their id, which is what the export has
-    :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
-    :param odd: counts the values that columns cannot hold
+    :param project: URI of the project
+    :param config: labeling config of the project
+    :param item_url: URL at which an item opens in the tool, with ``{item_id}``
+    :param run_key: key of the annotation run, if the project has one
+    :param options: parts to read; predictions are read if :func:`tables_from_export` gets them
+    :param find_email: function that returns a person's e-mail by the id, since the export has only ids
+    :param mask_budget: limits for the size of a mask; a larger mask lands as its raw record
+    :param odd: counter of the values that columns cannot hold
     """
 
     project: str
@@ -76,7 +76,7 @@ class _User(msgspec.Struct, gc=False):
 
 
 class _Submission(msgspec.Struct, Generic[R], gc=False):
-    """An annotation, a draft or a prediction, with its regions decoded or raw."""
+    """An annotation, a draft or a prediction, with decoded or raw regions."""
 
     id: int | None = None
     result: list[R] | None = None
@@ -120,15 +120,15 @@ def tables_from_export(
 ) -> LabelTables:
     """Read an export in Label Studio's JSON format.
 
-    A draft is a row of ``annotations`` with the status ``draft``: somebody has begun. Its labels are not submitted and
-    do not land.
+    A draft becomes a row of ``annotations`` with the status ``draft``: somebody has begun. Its labels do not land,
+    because nobody has submitted them.
 
-    :param data: the export, a JSON array of tasks
-    :param source: where it comes from
-    :param unfinished: ids of the tasks that have submissions and wait for more, which the export does not say
-    :param predictions: the JSON of each task's predictions, by its id, where they are read too: the export has
-        their ids only
-    :raises msgspec.DecodeError: the bytes are no such export
+    :param data: export, a JSON array of tasks
+    :param source: origin of the export
+    :param unfinished: ids of the tasks that have submissions and wait for more, which the export does not contain
+    :param predictions: JSON of each task's predictions by the task's id, if they are read too, since the export has
+        only their ids
+    :raises msgspec.DecodeError: the bytes are not such an export
     """
     tasks = split_records(data)
     portions = []
@@ -136,7 +136,7 @@ def tables_from_export(
         portion = tasks[start : start + _PORTION]
         try:
             portions.append(_read_portion(portion, predictions or {}, source, unfinished))
-        except RecursionError:  # nested so deep that some decoders get to the end of it, and others do not
+        except RecursionError:  # some decoders can read such deep nesting, and others cannot
             portion = [msgspec.Raw(repair_json(raw)) for raw in portion]
             portions.append(_read_portion(portion, predictions or {}, source, unfinished))
     return join_portions(portions, _constants(source)) if portions else empty_tables()
@@ -186,7 +186,7 @@ def _read_portion(
 
 
 class _Records:
-    """The tasks of a portion, decoded, and as they stand in the export."""
+    """The tasks of a portion, decoded and as raw records of the export."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class _Records:
             self._raw_predictions.append([raw for _, raw in read])
 
     def regions(self) -> Iterator[str]:
-        """Yield the records of all regions that land as they stand in the export, in the order of the regions."""
+        """Yield the raw records of all regions that land, in the order of the regions."""
         for place, raw in enumerate(self._raw):
             task = _decode_task_raw(raw)
             if self._raw_predictions:
@@ -214,7 +214,7 @@ class _Records:
                 yield from (bytes(record).decode() for record in entry.regions)
 
     def _read(self, raw: bytes, type_: Any, decode: Callable[[bytes], Any]) -> tuple[Any, bytes]:
-        """Return a task or a prediction, and its JSON: as it stands, or repaired."""
+        """Return a task or a prediction, and its JSON, raw or repaired."""
         try:
             return decode(raw), raw
         except _UNREADABLE:
@@ -244,7 +244,7 @@ def _entries(item: int, task: _Task[R], source: ExportSource) -> Iterator[_Entry
 
 
 def _id_of(submission: _Submission[R], task: _Task[R], place: int) -> str:
-    """Return a submission's id; one without an id is known by its place in its task."""
+    """Return a submission's id. Without an id, its place in the task stands for it."""
     return f"{task.id}.{place}" if submission.id is None else str(submission.id)
 
 
@@ -301,9 +301,9 @@ def _regions(task: _Task[Region]) -> Iterator[Region]:
 def item_status(submitted: int, skipped: int, *, unfinished: bool) -> str:
     """Return an item's ``status``.
 
-    :param submitted: its annotations, but for the skipped ones
-    :param skipped: its skipped ones
-    :param unfinished: whether it waits for more
+    :param submitted: its annotations, without skipped ones
+    :param skipped: its skipped annotations
+    :param unfinished: whether it waits for more submissions
     """
     if not submitted:
         return "skipped" if skipped else "unlabeled"
@@ -316,12 +316,12 @@ def _status_of(task: _Task[Region], unfinished: Collection[int]) -> str:
 
 
 def latest(times: Iterable[str | None]) -> str | None:
-    """Return the latest of some times as Label Studio writes them: all in UTC, some without a fraction of a second."""
+    """Return the latest of some times in Label Studio's form: all in UTC, some without fractions of a second."""
     return max(filter(None, times), key=lambda time: time.rstrip("Z"), default=None)
 
 
 def _last_change(task: _Task[Region]) -> str | None:
-    """Return when something of the item changed: drafts and predictions don't move the task's own time."""
+    """Return the time of an item's last change. Drafts and predictions do not change the task's own time."""
     parts = [one for one in (*task.drafts, *task.predictions) if not isinstance(one, int)]
     return latest([task.updated_at, *(part.updated_at for part in parts)]) if parts else task.updated_at
 
@@ -344,7 +344,7 @@ def _annotation_columns(entries: Sequence[_Entry[Region]], source: ExportSource)
 
 def _annotator(submission: _Submission[R], source: ExportSource) -> str | None:
     user = submission.completed_by if submission.completed_by is not None else submission.user
-    if isinstance(user, str):  # drafts have the e-mail, and no id to stand for it
+    if isinstance(user, str):  # drafts have the e-mail, and no id
         return user if source.options.annotators == "email" else None
     if isinstance(user, _User):
         user = user.id

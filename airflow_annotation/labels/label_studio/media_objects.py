@@ -1,4 +1,4 @@
-"""The tags of a labeling config that show media, and where a task's data have what they show.
+"""The tags of a labeling config that show media, and the places of these media in a task's data.
 
 The tags are described at https://labelstud.io/tags/.
 """
@@ -17,20 +17,20 @@ from airflow_annotation.labels.label_studio.objects import OBJECT_TAGS
 from airflow_annotation.labels.media import page_target
 
 DEFAULT_FRAME_RATE: Final = 24.0
-"""Frames a second that Label Studio's player counts where the config does not say."""
+"""Frames per second that Label Studio's player counts if the config has no rate."""
 
 DATA_KEY: Final = re.compile(r"\$([\w-]+)")
-"""How a config names a key of a task's data."""
+"""Matches a config's reference to a key of a task's data."""
 
 _DATA_PATH: Final = re.compile(r"\$([\w-]+(?:\[\d+\]|\.[\w-]+)*)")
 _DATA_STEP: Final = re.compile(r"\[(\d+)\]|([\w-]+)")
 
 
 class Repeat(NamedTuple):
-    """How a ``Repeater`` repeats what is in it.
+    """How a ``Repeater`` repeats the tags inside it.
 
-    :param on: the list with an element for each, ``$images``
-    :param flag: what stands for the number, from 0, in names and values
+    :param on: reference to the list with one element for each repetition, ``$images``
+    :param flag: placeholder of the number, from 0, in names and values
     """
 
     on: str
@@ -40,16 +40,16 @@ class Repeat(NamedTuple):
 class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
     """A tag that shows media.
 
-    :param name: as results have it in ``to_name``
-    :param tag: the tag's name as the config spells it
-    :param data_key: the key of the task's data that holds the media
-    :param media_type: ``image``, ``video``, ...; of a tag that is none of ours the tag's own name
-    :param value_type: what the data hold, as the config has it: ``url``, ``text``, ``json``; empty for the tag's own
-    :param frame_rate: the ``frameRate`` of a video as the config has it: a number, or ``$key`` of the task's data
-    :param value: what it shows as the config has it, ``$key``, ``$key[0].url``
+    :param name: name in ``to_name`` of results
+    :param tag: name of the tag as in the config
+    :param data_key: key of the task's data that holds the media
+    :param media_type: ``image``, ``video``, ...; the tag's own name if this package does not know the tag
+    :param value_type: kind of the data, as in the config: ``url``, ``text``, ``json``; empty for the tag's default
+    :param frame_rate: ``frameRate`` of a video as in the config: a number, or ``$key`` of the task's data
+    :param value: reference to what it shows, as in the config: ``$key``, ``$key[0].url``
     :param is_list: whether it shows the pages of a list
-    :param repeat: where a ``Repeater`` repeats it, how
-    :param message_keys: of a conversation, the keys of a message that say who says it, and what
+    :param repeat: how a ``Repeater`` repeats it, if one does
+    :param message_keys: for a conversation, the keys of a message for its author and its text
     """
 
     name: str
@@ -65,22 +65,22 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def holds(self) -> str:
-        """What a task's data hold of it: the ``url`` of a file, the ``text`` itself, or ``json``."""
+        """The kind of its value in a task's data: the ``url`` of a file, the ``text`` itself, or ``json``."""
         shown = OBJECT_TAGS.get(self.tag.lower())
         return self.value_type or (shown.value_type if shown else "text")
 
     def find_shown(self, data: Mapping[str, Any]) -> Any:
-        """Return what it shows of a task's data; None where the data have nothing for it.
+        """Return what it shows from a task's data, None if the data have nothing for it.
 
-        :param data: the task's
+        :param data: data of the task
         """
         return _look_up(self.value, data)
 
     def find_paragraph(self, data: Mapping[str, Any], number: object) -> str:
-        """Return the text of a paragraph of a dialogue, empty where the data have none.
+        """Return the text of a paragraph of a dialogue, empty if the data have none.
 
-        :param data: the task's
-        :param number: from 0, as results have it
+        :param data: data of the task
+        :param number: number of the paragraph from 0, as in results
         """
         paragraphs = self.find_shown(data)
         if not isinstance(paragraphs, list) or not str(number).isdecimal() or int(str(number)) >= len(paragraphs):
@@ -90,13 +90,13 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shows_several(self) -> bool:
-        """Whether a task can give it several images."""
+        """Whether it can show several images of a task."""
         return self.is_list or self._repeated_path is not None
 
     def show(self, places: Sequence[str]) -> Any:
-        """Return what a task's data have under the key for this to show files.
+        """Return the value to store under the key of a task's data so that this tag shows files.
 
-        :param places: of the files: several only where it shows several
+        :param places: URIs of the files; several only if it shows several
         """
         if self.is_list:
             return list(places)
@@ -107,7 +107,7 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _repeated_path(self) -> str | None:
-        """What leads from an element of the list that a ``Repeater`` repeats to a file; None where that is no list."""
+        """The path from an element of a ``Repeater``'s list to a file; None if that is no list."""
         if self.repeat is None:
             return None
         element = f"{self.repeat.on}[{self.repeat.flag}]"
@@ -115,9 +115,9 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
         return found and (found[1] or "")
 
     def list_shown(self, data: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
-        """Yield what it shows of a task: the targets, and where they are; None where the data does not say.
+        """Yield what it shows of a task: the targets and their URIs, None if the data have none.
 
-        :param data: the task's
+        :param data: data of the task
         """
         for number in range(_length(self.repeat.on, data)) if self.repeat else (None,):
             name, value = self.name, self.value
@@ -131,7 +131,7 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text_key(self) -> str:
-        """Of a dialogue, the key of each paragraph's text; empty for all else."""
+        """The key of each paragraph's text in a dialogue; empty for other media."""
         return self.message_keys[1] if self.tag.lower() == "paragraphs" else ""
 
     @property
@@ -141,13 +141,13 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_frame_rate_in_data(self) -> bool:
-        """Whether each task's data says at which rate the player counts."""
+        """Whether each task's data contain the rate at which the player counts frames."""
         return DATA_KEY.fullmatch(self.frame_rate) is not None
 
     def find_frame_rate(self, data: Mapping[str, Any]) -> float:
-        """Return at which rate the player counts the frames of a video.
+        """Return the rate at which the player counts the frames of a video, in frames per second.
 
-        :param data: the task's
+        :param data: data of the task
         """
         key = DATA_KEY.fullmatch(self.frame_rate)
         try:
@@ -156,16 +156,16 @@ class MediaObject(msgspec.Struct, frozen=True, kw_only=True):
             return DEFAULT_FRAME_RATE
         if not math.isfinite(rate) or rate <= 0:
             return DEFAULT_FRAME_RATE
-        rate = rate if rate >= 1 else 1 / rate  # the player takes less than 1 for the seconds of a frame
+        rate = rate if rate >= 1 else 1 / rate  # the player reads a value below 1 as the seconds of a frame
         return rate if math.isfinite(rate) else DEFAULT_FRAME_RATE
 
 
 def read_media(element: ElementTree.Element, attributes: dict[str, str], targets: set[str]) -> MediaObject | None:
-    """Return the media that a tag shows, None for a tag that shows none of a task's data.
+    """Return the media that a tag shows, None if it shows nothing from a task's data.
 
-    :param element: the tag
-    :param attributes: its own and those it inherits, names in lower case
-    :param targets: the names of what controls are about
+    :param element: element of the tag
+    :param attributes: own and inherited attributes, with names in lower case
+    :param targets: names of the media that controls are about
     """
     tag = element.tag.lower()
     key = DATA_KEY.search(attributes.get("value") or attributes.get("valuelist") or "")
@@ -190,7 +190,7 @@ def read_media(element: ElementTree.Element, attributes: dict[str, str], targets
 
 
 def _look_up(value: str, data: Mapping[str, Any]) -> Any:
-    """Return what a tag shows: what ``$key[0].url`` leads to in the data, or a text with such parts in it."""
+    """Return what a tag shows: the value of ``$key[0].url`` in the data, or a text that contains such references."""
     whole = _DATA_PATH.fullmatch(value)
     if whole:
         return _follow(whole[1], data)

@@ -1,4 +1,4 @@
-"""How Label Studio spells the kinds of media: one row a tag that shows them.
+"""Label Studio's tags for the kinds of media, one row for each tag.
 
 The tags are described at https://labelstud.io/tags/.
 """
@@ -15,12 +15,12 @@ from airflow_annotation.labels.types import FIELD_TYPES
 class ObjectTag(NamedTuple):
     """A tag that shows media.
 
-    :param name: as a config has it
-    :param media_type: the kind of media that it shows
-    :param value_type: what a task's data hold of it where the tag's ``valueType`` does not say: the ``url`` of a file,
-        the ``text`` itself, or ``json``, a list or dictionary
-    :param attributes: of the tag in a generated config
-    :param lacking: types of fields that generated projects do not ask on it, although the kind of media has them
+    :param name: name in a config
+    :param media_type: kind of media that it shows
+    :param value_type: kind of its value in a task's data if the tag has no ``valueType``: the ``url`` of a file, the
+        ``text`` itself, or ``json``, a list or dictionary
+    :param attributes: attributes of the tag in a generated config
+    :param lacking: types of fields that generated projects do not ask for on it, although the kind of media has them
     """
 
     name: str
@@ -50,13 +50,13 @@ OBJECT_TAGS: Final[dict[str, ObjectTag]] = {
         ObjectTag("List", "list", "json"),
     )
 }
-"""By name in lower case; of several tags for one kind the first is preferred."""
+"""All tags by name in lower case. If a kind has several tags, the first is preferred."""
 
 TAG_OF: Final = {tag.media_type: tag for tag in reversed(OBJECT_TAGS.values())}
 """The preferred tag of each kind of media."""
 
 SEVERAL: Final = {"images": "image"}
-"""Kinds of media of generated projects that are several files in an item, and the kind that each of them is."""
+"""Kinds of media of generated projects whose items have several files, and the kind of each file."""
 
 _SINGLE: Final = {
     name: askable(FIELD_TYPES, name, TAG_OF[name].lacking if name in TAG_OF else ())
@@ -66,4 +66,4 @@ _SINGLE: Final = {
 }
 
 ASKED: Final = {**_SINGLE, **{several: _SINGLE[one] for several, one in SEVERAL.items()}}
-"""The kinds of media that generated projects can be for, each with the types of fields that can be asked on it."""
+"""The kinds of media that generated projects can have, each with the types of fields for it."""

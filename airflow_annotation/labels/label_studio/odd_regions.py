@@ -1,4 +1,4 @@
-"""Regions that other programs wrote: ids that are numbers, numbers that are text, keys that hold nothing."""
+"""Reads regions that other programs wrote: with ids that are numbers, numbers that are text, or empty keys."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _IDS: Final = ("id", "parentID", "from_id", "to_id")
 
 
 def read_region(record: msgspec.Raw) -> Region:
-    """Decode a region. One that is no such record becomes one of no type, for its raw record to land.
+    """Decode a region. An invalid record becomes a region without a type, so that its raw record lands.
 
-    An id is text whatever it was: relations, parts and answers name regions by it.
+    An id always becomes text, because relations, parts and answers refer to regions by it.
     """
     with suppress(msgspec.DecodeError):
         return _decode(record)

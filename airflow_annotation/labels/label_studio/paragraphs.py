@@ -1,8 +1,8 @@
-"""Spans of dialogues: where they are, in characters.
+"""Converts the places of spans in dialogues to characters, and back.
 
-In a text and in HTML Label Studio counts characters as Python does, one for each code point. In the paragraphs of a
-dialogue it counts as browsers do, in units of UTF-16, where an emoji is two. The table has characters everywhere; the
-tool's own numbers stay in the attributes where they differ, so that a span that is written again is there again.
+In a text and in HTML, Label Studio counts characters as Python does, one for each code point. In the paragraphs of a
+dialogue, it counts units of UTF-16, as browsers do: an emoji has two. The table has characters everywhere. If the
+tool's own numbers differ, they stay in the attributes, so that a span that is written back has the same place.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _LAST_OF_ONE_UNIT: Final = "\uffff"
 def read_paragraphs(
     rows: LabelRows, regions: Sequence[Region], find_data: Callable[[int], Mapping[str, Any]], config: LabelingConfig
 ) -> LabelRows:
-    """Return rows in which the spans of dialogues count characters.
+    """Return rows in which spans of dialogues count characters.
 
-    :param rows: of the regions
-    :param regions: the records
-    :param find_data: returns the data of a region's task, by the position of the region
-    :param config: the project's labeling config
+    :param rows: rows of the regions
+    :param regions: records of the regions
+    :param find_data: function that returns the data of a region's task, by the position of the region
+    :param config: labeling config of the project
     """
     dialogues = {name for name, media in config.objects.items() if media.text_key}
     if not dialogues or not {"span_start", "attributes"} <= rows.columns.keys():
@@ -57,10 +57,10 @@ def read_paragraphs(
 
 
 def wide_dialogues(data: Mapping[str, Any], config: LabelingConfig) -> dict[str, Any]:
-    """Return from a task's data the dialogues in which characters and units of UTF-16 differ.
+    """Return the dialogues in a task's data in which characters and units of UTF-16 differ.
 
-    :param data: the task's
-    :param config: the project's labeling config
+    :param data: data of the task
+    :param config: labeling config of the project
     """
     keys = {media.data_key for media in config.objects.values() if media.text_key}
     return {
@@ -71,13 +71,13 @@ def wide_dialogues(data: Mapping[str, Any], config: LabelingConfig) -> dict[str,
 
 
 def units_of(text: str, characters: int) -> int:
-    """Return how many units of UTF-16 so many characters are; what is behind the text counts as it is."""
+    """Convert a number of characters to units of UTF-16. Beyond the end of the text, each counts as one."""
     inside = text[:characters]
     return len(inside.encode("utf-16-le", "surrogatepass")) // 2 + characters - len(inside)
 
 
 def _characters(text: str, units: int) -> int:
-    """Return how many characters so many units of UTF-16 are; what is behind the text counts as it is."""
+    """Convert a number of units of UTF-16 to characters. Beyond the end of the text, each counts as one."""
     if max(text, default="") <= _LAST_OF_ONE_UNIT:
         return units
     encoded = text.encode("utf-16-le", "surrogatepass")

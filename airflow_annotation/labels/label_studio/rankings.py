@@ -1,7 +1,8 @@
-"""Rankings: one record of Label Studio as a row for each bucket, and back.
+"""Converts a ranking from one record of Label Studio to a row for each bucket, and back.
 
-A ``Ranker`` without buckets orders the entries of a list, which is one row. With buckets each of them is a row, and
-those that are in none are a row without a ``label``. The format is described at https://labelstud.io/tags/ranker.
+A ``Ranker`` without buckets orders the entries of a list, which become one row. With buckets, each bucket becomes a
+row, and the entries outside of all buckets become a row without a ``label``. The format is described at
+https://labelstud.io/tags/ranker.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.regions import LabelRows, Region
 
 RANKER: Final = "ranker"
-"""The type of the records, and the key of their values."""
+"""Type of the records, and key of their values."""
 
 _NO_BUCKET: Final = "_"
-"""What Label Studio calls the list of what is in no bucket."""
+"""Label Studio's name for the list of entries outside of all buckets."""
 
 
 class _Ranking(msgspec.Struct, gc=False):
@@ -34,9 +35,9 @@ _decode: Final = msgspec.json.Decoder(_Ranking, strict=False).decode
 def read_rankings(rows: LabelRows, regions: Sequence[Region], config: LabelingConfig) -> LabelRows:
     """Replace the row of each ranking by a row for each of its buckets.
 
-    :param rows: of the regions; those of rankings are of type ``other``, and stay it where they are not what they say
-    :param regions: the records
-    :param config: the project's labeling config
+    :param rows: rows of the regions; those of rankings have the type ``other``, and keep it if their values are invalid
+    :param regions: records of the regions
+    :param config: labeling config of the project
     """
     if RANKER not in {region.type for region in regions}:
         return rows
@@ -81,10 +82,10 @@ def _read(region: Region) -> dict[str, list[str]]:
 
 
 def ranking_of(rows: Iterable[Mapping[str, Any]], control_name: str, *, has_buckets: bool) -> dict[str, list[str]]:
-    """Return the ``ranker`` of a record from its rows.
+    """Return the ``ranker`` value of a record from its rows.
 
-    :param rows: of one ranking
-    :param control_name: what the order is called where there are no buckets
+    :param rows: rows of one ranking
+    :param control_name: name of the order if there are no buckets
     :param has_buckets: whether the project has buckets
     """
     rest = _NO_BUCKET if has_buckets else control_name

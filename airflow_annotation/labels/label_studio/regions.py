@@ -76,8 +76,8 @@ def read_regions(
 
     :param regions: the records of any number of results, one result after the other
     :param owners: for each record, the number of the result that it is in
-    :param config: the project's labeling config
-    :param budget: what a mask may cost
+    :param config: labeling config of the project
+    :param budget: limits for the size of a mask
     """
     controls = {name: config.find_control(name) for name in {region.from_name for region in regions}}
     rows: IntArray = np.arange(len(regions))
@@ -144,7 +144,7 @@ class _Project(NamedTuple):
     """What is known of all regions of a project.
 
     :param controls: by the name that regions have them by
-    :param budget: what a mask may cost
+    :param budget: limits for the size of a mask
     """
 
     controls: Controls

@@ -56,7 +56,7 @@ _SIDES: Final = ("original_width", "original_height")
 def find_item_key(data: Mapping[str, Any], config: LabelingConfig) -> str:
     """Return the ``item_key`` of a task: its own, else where its media, or the first of them, are; empty for neither.
 
-    :param data: the task's
+    :param data: data of the task
     :param config: the labeling config
     """
     for name in ("item_key", "media_uri"):
@@ -76,10 +76,10 @@ def read_data(
 ) -> dict[str, Any]:
     """Take from a task's data what has columns of its own; what is left is what the caller attached.
 
-    :param data: the task's
+    :param data: data of the task
     :param regions: the records of its results, which say the sizes of its images
     :param config: the labeling config
-    :param odd: counts the values that columns cannot hold
+    :param odd: counter of the values that columns cannot hold
     """
     facts: dict[str, Any] = {}
     rest: dict[str, Any] = {}

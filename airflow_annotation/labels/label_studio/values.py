@@ -130,7 +130,7 @@ class Pictures(NamedTuple):
     """What values are drawn on.
 
     :param records: the values' records
-    :param budget: what a mask may cost
+    :param budget: limits for the size of a mask
     """
 
     records: Sequence[Sized]

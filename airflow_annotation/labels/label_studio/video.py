@@ -105,9 +105,9 @@ def read_videos(
     """Replace the row of each region of a video by rows of its frames or ranges.
 
     :param rows: of the regions; those of videos are of type ``other``, and stay it where they are not what they say
-    :param regions: the records
-    :param find_data: returns the data of a region's task, by the position of the region
-    :param config: the project's labeling config
+    :param regions: records of the regions
+    :param find_data: function that returns the data of a region's task, by the position of the region
+    :param config: labeling config of the project
     :param frames: of objects the key frames that people set, or ``all`` frames in which they are shown. An object
         without such key frames has all of them in any case
     """

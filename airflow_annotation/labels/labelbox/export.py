@@ -64,12 +64,12 @@ _MILLISECONDS: Final = 1000
 class ExportSource:
     """Where an export comes from, and what of it to read.
 
-    :param project: the project's URI
-    :param project_id: the project's id: an export may have labels of others
-    :param ontology: the project's
-    :param item_url: where an item opens in the tool, with ``{item_id}`` in it
-    :param run_key: the annotation run's name, if the project has one
-    :param media_type: of items whose own the export does not tell
+    :param project: URI of the project
+    :param project_id: id of the project, since an export may have labels of other projects
+    :param ontology: ontology of the project
+    :param item_url: URL at which an item opens in the tool, with ``{item_id}``
+    :param run_key: key of the annotation run, if the project has one
+    :param media_type: media type of items for which the export has none
     :param namespace: the one that global keys were made with, see :mod:`airflow_annotation.labels.labelbox.keys`
     :param annotator: returns the name to land of a person, for the e-mail that the export has
     :param benchmarks: ids of the labels that are ground truth, as far as the export does not tell: it does where other
@@ -77,7 +77,7 @@ class ExportSource:
     :param options: what is read; predictions are those of model runs, where the export has them
     :param fetch_masks: gets the files that masks are in
     :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
-    :param odd: counts the values that columns cannot hold
+    :param odd: counter of the values that columns cannot hold
     """
 
     project: str

@@ -85,9 +85,9 @@ def item_columns(
     :param rows: the lines
     :param projects: each row's part in the project
     :param item_url: where an item opens, with ``{item_id}`` in it
-    :param media_type: of items whose own the export does not tell
-    :param namespace: the one that global keys were made with
-    :param odd: counts the values that columns cannot hold
+    :param media_type: media type of items for which the export has none
+    :param namespace: namespace of the global keys
+    :param odd: counter of the values that columns cannot hold
     """
     attached = [_attached(row) if row.metadata_fields or row.attachments else {} for row in rows]
     ids = [row.data_row.id for row in rows]
@@ -129,7 +129,7 @@ def find_item_key(row: DescribedRow, namespace: str = "") -> str:
     """Return the item key of a data row.
 
     :param row: the line, with its metadata and attachments
-    :param namespace: the one that global keys were made with
+    :param namespace: namespace of the global keys
     """
     return _key(row, _attached(row), namespace)
 

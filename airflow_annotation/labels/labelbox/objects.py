@@ -52,9 +52,9 @@ def read_objects(
 
     :param objects: at least one
     :param sizes: width and height of each one's media in pixels, NaN where they are not known
-    :param ontology: the project's
+    :param ontology: ontology of the project
     :param fetch: gets the files that masks are in
-    :param budget: what a mask may cost
+    :param budget: limits for the size of a mask
     :raises ValueError: what should be a mask is no image; the message names it
     """
     has_own = may_have_own({one.annotation_kind for one in objects})
@@ -209,7 +209,7 @@ def read_answers(answers: Sequence[Answer], ontology: Ontology) -> Columns:
     """Turn answers to questions about items into columns, a row for each.
 
     :param answers: at least one
-    :param ontology: the project's
+    :param ontology: ontology of the project
     """
     rows = [_read_answer(answer, ontology) for answer in answers]
     columns = class_columns([row.classes for row in rows])

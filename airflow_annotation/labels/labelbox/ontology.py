@@ -42,7 +42,7 @@ _NOT_ASKED: Final = ("pairwise", "ranking", "messages")
 def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] = ()) -> Json:
     """Compile a label schema to an ontology.
 
-    :param schema: what to label
+    :param schema: label schema
     :param index_fields: fields without shapes that are asked of each frame or message, and not of the whole item
     :returns: the normalized JSON, without ids: ``client.create_ontology`` of the SDK takes it
     :raises LabelSchemaError: Labelbox cannot label this; the message names the field

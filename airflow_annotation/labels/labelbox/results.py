@@ -51,9 +51,9 @@ def results_from_labels(
     :param rows: the rows of one annotation in their order, as dictionaries by column; columns may be missing. Rows with
         a ``frame`` and one ``label_id`` are one object or answer in a video
     :param ontology: of the project that they go to
-    :param global_key: the item's
+    :param global_key: global key of the item
     :param width: of the item's media, in pixels; shapes need it
-    :param height: of the item's media, in pixels
+    :param height: height of the item's media in pixels
     :param in_sound: whether the item is a sound, of which Labelbox counts milliseconds
     :raises UnwritableLabelError: the ontology has no tool or question for a field or no such class, a row has several
         classes where Labelbox has one, coordinates are outside the media, or Labelbox has no such labels
@@ -78,10 +78,10 @@ def results_from_labels(
 class _Writer:
     """Writes the labels of one item.
 
-    :param ontology: the project's
-    :param global_key: the item's
-    :param width: of the media, in pixels
-    :param height: of the media, in pixels
+    :param ontology: ontology of the project
+    :param global_key: global key of the item
+    :param width: width of the media in pixels
+    :param height: height of the media in pixels
     """
 
     def __init__(self, ontology: Ontology, global_key: str, width: int | None, height: int | None) -> None:
