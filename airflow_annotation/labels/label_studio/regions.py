@@ -1,7 +1,7 @@
-"""The records of a Label Studio ``result`` as columns of the ``labels`` table.
+"""Converts the records of a Label Studio ``result`` to columns of the ``labels`` table.
 
-Each record has the ``type`` of the tag that made it. Records are grouped by type, the values of a group are decoded at
-once and become whole columns, and the groups are put back in order at the end. The format is described at
+Each record has the ``type`` of the tag that made it. Records are grouped by type, and the values of a group are decoded
+at once into whole columns. At the end, the rows of all groups return to the original order. The format is described at
 https://labelstud.io/guide/task_format.
 """
 
@@ -31,12 +31,12 @@ Controls = Mapping[str, Control | None]
 _LASTING_MEDIA: Final = ("audio", "video")
 _PAIRWISE: Final = "pairwise"
 _TAXONOMY_SPAN: Final = "taxonomy of text"
-"""What the records of a taxonomy that labels text are grouped as: their type is that of answers about the item."""
+"""Name of the group of text taxonomies, whose records have the type of answers about the item."""
 _MASK: Final = "instance"
 
 
 class Region(msgspec.Struct, gc=False):
-    """One record of a result. Each of several answers about one shape is a record with the shape's id."""
+    """One record of a result. Each answer about a shape is a record of its own with the shape's id."""
 
     type: str = ""
     value: msgspec.Raw = msgspec.Raw(b"null")
@@ -59,8 +59,8 @@ class Region(msgspec.Struct, gc=False):
 class LabelRows(NamedTuple):
     """The label rows of some regions.
 
-    :param regions: for each row, the position of the region that it came from
-    :param columns: the columns that regions tell about, by name
+    :param regions: position of each row's region
+    :param columns: columns that come from regions, by name
     """
 
     regions: IntArray
@@ -70,12 +70,12 @@ class LabelRows(NamedTuple):
 def read_regions(
     regions: Sequence[Region], owners: IntArray, config: LabelingConfig, budget: MaskBudget = DEFAULT_BUDGET
 ) -> LabelRows:
-    """Turn regions into label rows.
+    """Convert regions to label rows.
 
-    A region that no rule covers becomes a row of type ``other``, for the caller to add its raw record.
+    A region that no rule covers becomes a row of type ``other``, to which the caller adds the raw record.
 
-    :param regions: the records of any number of results, one result after the other
-    :param owners: for each record, the number of the result that it is in
+    :param regions: records of any number of results, one result after the other
+    :param owners: number of each record's result
     :param config: labeling config of the project
     :param budget: limits for the size of a mask
     """
@@ -98,7 +98,7 @@ def read_regions(
 
 
 def _label_ids(regions: Sequence[Region]) -> pa.Array:
-    """Return the regions' ids, null where one has none. A relation is known by its ends."""
+    """Return the regions' ids, null for a region without one. The id of a relation consists of its ends."""
     ids = [region.id for region in regions]
     try:
         column = pa.array(ids, pa.string())
@@ -111,7 +111,7 @@ def _label_ids(regions: Sequence[Region]) -> pa.Array:
 
 
 def _fields(regions: Sequence[Region], controls: Controls, relation_field: str) -> pa.Array:
-    """Return the fields that the regions' controls answer; what came from no control goes by its type."""
+    """Return the fields of the regions' controls. Without a control, the type stands for the field."""
     names = {name: control.field if control else name for name, control in controls.items()}
     if all(names.values()):
         return _by_control(names, regions)
@@ -120,14 +120,14 @@ def _fields(regions: Sequence[Region], controls: Controls, relation_field: str) 
 
 
 def _by_control(values: Mapping[str, str], regions: Sequence[Region]) -> pa.Array:
-    """Return for each region the value of its control; most projects have but one."""
+    """Return the value of each region's control. Most projects have only one control."""
     if len(set(values.values())) == 1:
         return pa.repeat(next(iter(values.values())), len(regions))
     return pa.array([values[region.from_name] for region in regions], pa.string())
 
 
 def _targets(regions: Sequence[Region], own_pages: pa.Array | None) -> pa.Array:
-    """Return the names of the media, with the page's number where one tag shows several. A pair is about two."""
+    """Return the names of the media, with the page's number if one tag shows several. A pair is about two media."""
     names = [None if region.type == _PAIRWISE else region.to_name or None for region in regions]
     pages = [region.item_index for region in regions]
     if own_pages is not None:
@@ -141,9 +141,9 @@ def _targets(regions: Sequence[Region], own_pages: pa.Array | None) -> pa.Array:
 
 
 class _Project(NamedTuple):
-    """What is known of all regions of a project.
+    """Properties of all regions of a project.
 
-    :param controls: by the name that regions have them by
+    :param controls: controls by their names in regions
     :param budget: limits for the size of a mask
     """
 
@@ -153,7 +153,7 @@ class _Project(NamedTuple):
 
 
 class _Group(NamedTuple):
-    """Regions of one type: their rows and columns."""
+    """The regions of one type: their row numbers and columns."""
 
     rows: Sequence[int]
     columns: Columns
@@ -186,7 +186,7 @@ def _read_values(regions: Sequence[Region], project: _Project) -> Columns:
 def _read_kind(
     kind: tuple[str, str], rows: Sequence[int], regions: Sequence[Region], project: _Project
 ) -> Iterator[_Group]:
-    """Yield groups of the regions: those that are what their type says, and those that land as they stand."""
+    """Yield groups of the regions: those whose values fit their type, and those that land as raw records."""
     type_, to_name = kind
     if type_ == RELATION:
         yield _Group(rows, _relation_columns(regions))
@@ -197,7 +197,7 @@ def _read_kind(
     if reader is None:
         yield _Group(rows, {"type": pa.repeat(OTHER, len(rows))})
         return
-    if reader.type != _MASK:  # these are decoded one by one, so that none is decoded twice
+    if reader.type != _MASK:  # masks are decoded one by one, so that none is decoded twice
         try:
             yield _Group(rows, _value_columns(reader, regions, project))
         except ValueError:
@@ -210,7 +210,7 @@ def _read_kind(
 
 
 def _try_value(reader: ValueReader, region: Region, project: _Project) -> Columns | None:
-    """Return the columns of a region, None if it is not what its type says."""
+    """Return the columns of a region, None if its value does not fit its type."""
     try:
         return _value_columns(reader, [region], project)
     except ValueError:
@@ -226,7 +226,7 @@ def _value_columns(reader: ValueReader, regions: Sequence[Region], project: _Pro
 
 
 def _field_type(type_: str, control: Control | None) -> str:
-    """Return the type of a control's labels, where the record alone does not say it."""
+    """Return the type of a control's labels, for records that do not contain it."""
     if type_ == "classification" and control is not None and control.takes_several:
         return "classifications"
     if type_ == "instance" and control is not None and control.numbers_classes:
@@ -254,10 +254,10 @@ def _relation_columns(regions: Sequence[Region]) -> Columns:
 
 
 class _Answers(NamedTuple):
-    """What records say about a region that is drawn in a record of its own, by that region's position.
+    """Answers about regions that are drawn in another record, by the position of that record.
 
-    :param attributes: the answers of its attributes
-    :param classes: the classes that a ``Labels`` tag gave to a shape without classes
+    :param attributes: answers of attributes
+    :param classes: classes that a ``Labels`` tag gave to shapes without classes
     """
 
     attributes: dict[int, dict[str, Any]]
@@ -265,7 +265,7 @@ class _Answers(NamedTuple):
 
 
 def _join_answers(regions: Sequence[Region], owners: Sequence[int], controls: Controls) -> tuple[_Answers, list[int]]:
-    """Find the records that only say more about another, by owner and id; return their positions as well."""
+    """Find the records that only add answers to another record of the same owner and id, and their positions."""
     described: dict[tuple[int, str | int | None], int] = {}
     classes: list[int] = []
     attributes: list[int] = []
@@ -292,7 +292,7 @@ def _join_answers(regions: Sequence[Region], owners: Sequence[int], controls: Co
 
 
 def _add_answers(columns: Columns, rows: Sequence[int], regions: Sequence[Region], answers: _Answers) -> None:
-    """Add the answers to the rows of what they are about. A region's score is an attribute: no column is its own."""
+    """Add the answers to the rows of their regions. A region's score becomes an attribute, since it has no column."""
     if answers.classes:
         classes = [answers.classes.get(row) for row in rows]
         given = class_columns(classes)
@@ -319,14 +319,14 @@ def _add_answers(columns: Columns, rows: Sequence[int], regions: Sequence[Region
 
 
 def _note_of(meta: dict[str, Any]) -> str | None:
-    """Return what somebody wrote about a region beside all questions."""
+    """Return the note about a region that answers no question."""
     text = meta.get("text")
     lines = text if isinstance(text, list) else [text]
     return "\n".join(line for line in lines if isinstance(line, str) and line) or None
 
 
 def _add_point_indexes(columns: Columns, owners: Sequence[int], regions: Sequence[Region], controls: Controls) -> None:
-    """Number the keypoints of each parent: by their class where each has one of its own, else as they come."""
+    """Number the keypoints of each parent: by their classes if these all differ, otherwise in their order."""
     groups: defaultdict[tuple[int, str, str], list[int]] = defaultdict(list)
     for row, region in enumerate(regions if "points" in columns else ()):
         if region.parent_id and region.type in ("keypoint", "keypointlabels"):

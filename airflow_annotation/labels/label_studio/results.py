@@ -1,6 +1,6 @@
-"""Rows of the ``labels`` table as Label Studio's result records, for predictions and annotations to upload.
+"""Converts rows of the ``labels`` table to Label Studio's result records, to upload predictions and annotations.
 
-The other direction of :mod:`airflow_annotation.labels.label_studio.regions`; what is read there is written here.
+:mod:`airflow_annotation.labels.label_studio.regions` converts in the other direction.
 """
 
 from __future__ import annotations
@@ -45,14 +45,15 @@ def results_from_labels(
 ) -> list[Record]:
     """Return the result of one annotation or prediction.
 
-    Regions get the rows' ``label_id``, so that labels keep their ids when they are landed again. The rows of one object
-    in a video become one region with their ``track_id``.
+    The ids of regions are the rows' ``label_id``, so that labels keep their ids when they land again. The rows of one
+    object in a video become one region, whose id is their ``track_id``.
 
-    :param rows: the rows of one annotation in their order, as dictionaries by column; columns may be missing
-    :param config: the labeling config of the project that they go to
-    :param find_size: returns the size of what a label's ``target`` names, in pixels; Label Studio wants it with shapes
-    :param duration: of a video, in seconds: where an object is shown that does not disappear before
-    :param data: of the item, as far as it has dialogues with characters that are two units of UTF-16
+    :param rows: rows of one annotation in their order, as dictionaries by column; columns may be missing
+    :param config: labeling config of the project to which they go
+    :param find_size: function that returns the size in pixels of the media that a label's ``target`` names, which Label
+        Studio expects with shapes
+    :param duration: duration of a video in seconds, until which an object is shown if it does not disappear before
+    :param data: the item's dialogues with characters of two units of UTF-16, by data key
     :raises UnwritableLabelError: the config has no control for a field or no such class, or coordinates are outside the
         media
     """
@@ -61,11 +62,11 @@ def results_from_labels(
 
 
 class _Item(NamedTuple):
-    """What is known of the item that labels are of.
+    """Properties of the labels' item.
 
-    :param find_size: returns the size of what a label's ``target`` names
-    :param duration: of its media, in seconds
-    :param data: as far as it has dialogues with wide characters
+    :param find_size: function that returns the size in pixels of the media that a label's ``target`` names
+    :param duration: duration of its media, in seconds
+    :param data: its dialogues with characters of two units of UTF-16, by data key
     """
 
     find_size: FindSize
@@ -95,7 +96,7 @@ class _Writer:
         self._where = row_name(row)
 
     def records(self) -> Iterator[Record]:
-        """Yield the row's records: its own, those of its attributes, and its class's where that has one of its own."""
+        """Yield the row's records: its own, those of its attributes, and its class's if that is a separate record."""
         type_ = self._row["type"]
         attributes = attributes_of(self._row)
         if self._group.in_video:
@@ -161,7 +162,7 @@ class _Writer:
                 self._check_inside(point)
             value = path_sequence_of(rows, rate, self._item.duration)
         self._check_classes(self._config.controls.get(control.field, control))
-        # The editor looks for the classes of a vector under the tag's name, the server checks those under "labels".
+        # The editor reads the classes of a vector under the tag's name, and the server checks those under "labels".
         keys = {"timelinelabels": ("timelinelabels",), "videovectorlabels": ("videovectorlabels", "labels")}
         classes = dict.fromkeys(keys.get(control.tag, ("labels",)), self._classes()) if self._classes() else {}
         yield self._record(control, {**value, **classes}, attributes)
@@ -210,7 +211,7 @@ class _Writer:
                 raise UnwritableLabelError(f"{self._where} has the attribute {name!r}, which the project does not ask.")
 
     def _record(self, control: Control, value: Record, attributes: Mapping[str, Any]) -> Record:
-        # The editor writes that a pair is about itself, which the server takes of no prediction.
+        # The editor writes that a pair is about itself, which the server refuses in predictions.
         own = None if control.tag == "pairwise" else self._row.get("target")
         target = own or self._config.first_target(control)
         to_name, page = split_target(target)
@@ -297,7 +298,7 @@ class _Writer:
         return {**self._place(control, attributes_of(row)), **_answer_value(control, self._classes())}
 
     def _place(self, control: Control, attributes: Mapping[str, Any]) -> Record:
-        """Return where a span is: in characters or in time, and in the tool's own words as far as the row has them."""
+        """Return the place of a span: characters or times, and the tool's own terms if the row has them."""
         row = self._row
         if row.get("time") is not None or control.tag == "timeserieslabels":
             start, end = row.get("time"), row.get("time_end", row.get("time"))
@@ -339,7 +340,7 @@ class _Writer:
         return value.write(self._row, self._aspect)
 
     def _check_inside(self, numbers: Sequence[float]) -> None:
-        """Refuse what lies outside the media; a turned box may reach out of it."""
+        """Refuse coordinates outside the media. A rotated box may reach out of it."""
         check_inside(numbers, self._row, may_reach_out=any(row.get("rotation") for row in self._group.rows))
 
 

@@ -1,7 +1,7 @@
-"""Label Studio's videos: the ``sequence`` of a tracked object, and the player's frame numbers.
+"""The ``sequence`` of a tracked object in Label Studio's videos, and the player's frame numbers.
 
-Its frames count from 1, at the frame rate of the labeling config (the ``Video`` tag's ``frameRate``, 24 unless set),
-whatever the file's own rate is.
+The player counts frames from 1, at the frame rate of the labeling config (the ``Video`` tag's ``frameRate``, by default
+24), independent of the file's own rate.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from airflow_annotation.labels.arrays import BoolArray, FloatArray, IntArray
 from airflow_annotation.labels.video import STRAIGHT, Filling, Frames, fill_segments, interpolate
 
 _SEEK_STEP: Final = 0.002
-"""Seconds: Label Studio's player seeks to the next of these steps behind the time at which a frame begins."""
+"""Step in seconds: to show a frame, Label Studio's player seeks to the next step after the frame's begin."""
 
 _FRAME_MAX: Final = 1 << 31
-"""More than columns of frames hold, so that what is beyond it is noticed there."""
+"""A number that columns of frames cannot hold, so that larger numbers cause an error there."""
 
 
 class KeyFrame(msgspec.Struct, kw_only=True):
     """One entry of the ``sequence`` of Label Studio's video rectangles.
 
-    :param frame: counts from 1, at the labeling config's frame rate
+    :param frame: number of the frame from 1, at the labeling config's frame rate
     :param x: percent of the media's width
     :param y: percent of the media's height
     :param width: percent of the media's width
     :param height: percent of the media's height
     :param rotation: degrees clockwise about the top left corner
     :param enabled: whether the object is shown from here to the next key frame
-    :param time: ``frame`` divided by the labeling config's frame rate, as the editor writes it
-    :param auto: true where the server has interpolated, otherwise left out
+    :param time: time in seconds: ``frame`` divided by the labeling config's frame rate, as the editor writes it
+    :param auto: true if the server has interpolated the entry, otherwise left out
     """
 
     frame: int
@@ -51,10 +51,10 @@ class KeyFrame(msgspec.Struct, kw_only=True):
 class Track(NamedTuple):
     """The frames of one object, one row each.
 
-    :param tool_frame: ascending, from 1
+    :param tool_frame: frame numbers from 1, ascending
     :param bbox: array of shape (frames, 4): x, y, width, height, each 0..1
     :param rotation: degrees clockwise about the top left corner
-    :param is_keyframe: set by a person
+    :param is_keyframe: whether a person set the frame
     :param enabled: for key frames, whether the frames up to the next key frame are filled; true for all others
     """
 
@@ -68,13 +68,15 @@ class Track(NamedTuple):
 def sequence_to_track(sequence: Sequence[KeyFrame], frames_count: int = 0, frames: Frames = "keyframes") -> Track:
     """Read a video rectangle's ``sequence``, in any order.
 
-    Between key frames, boxes and rotations move in straight lines while the earlier one is enabled, as the server's
-    export has it with ``interpolate_key_frames``: from 350 to 10 degrees by way of 180. (The editor shows rotations
-    that differ by more than half a turn the short way round.) A disabled key frame is the last one shown. Where the
-    last key frame of all is enabled, it holds until ``frames_count``. Of several entries for one frame the last counts.
+    Between key frames, boxes and rotations move in straight lines if the earlier key frame is enabled, as in the
+    server's export with ``interpolate_key_frames``: from 350 to 10 degrees through 180. (The editor shows rotations
+    that differ by more than half a turn the short way.) After a disabled key frame, the object is not shown until the
+    next one. If the last key frame of all is enabled, it holds until ``frames_count``. Of several entries for one
+    frame, the last counts.
 
     :param frames_count: ``framesCount`` of the region: the last frame of the video
-    :param frames: ``keyframes`` returns those that a person set, ``all`` every frame that the object is shown in
+    :param frames: ``keyframes`` returns the key frames that a person set, ``all`` every frame in which the object is
+        shown
     """
     latest = {key.frame: key for key in sequence}
     keys = [latest[frame] for frame in sorted(latest)]
@@ -100,13 +102,13 @@ def sequence_to_track(sequence: Sequence[KeyFrame], frames_count: int = 0, frame
 
 
 def fill_sequence(tool_frame: IntArray, enabled: BoolArray, frames_count: int) -> Filling:
-    """Find the frames that an object is shown in, from the key frames of its ``sequence``.
+    """Find the frames in which an object is shown, from the key frames of its ``sequence``.
 
-    :param tool_frame: of the key frames, ascending; at least one
-    :param enabled: of each, whether the object is shown from there to the next one
-    :param frames_count: the last frame of the video, until which a last key frame holds that is enabled
+    :param tool_frame: numbers of one or more key frames, ascending
+    :param enabled: for each key frame, whether the object is shown from there to the next one
+    :param frames_count: last frame of the video, until which an enabled last key frame holds
     """
-    # A segment begins with a key frame that the one before does not lead to, and ends with the next disabled one.
+    # A segment begins with the first key frame or after a disabled one, and ends with the next disabled one.
     begins = np.flatnonzero(np.concatenate([[True], ~enabled[:-1]]))
     ends = np.flatnonzero(np.concatenate([~enabled[:-1], [True]]))
     last = tool_frame[ends]
@@ -120,12 +122,12 @@ def track_to_sequence(
 ) -> list[KeyFrame]:
     """Return the ``sequence`` that shows a track, the inverse of :func:`sequence_to_track`.
 
-    :param track: its ``enabled`` is read for key frames only
-    :param tool_frame_rate: the labeling config's
-    :param frames_count: the last frame of the video; a track that is shown until there needs no key frame at the end
-    :param frames: what the rows of the track are. With ``keyframes`` each one becomes a key frame. With ``all`` they
-        are every frame that the object is shown in: rows are key frames where they say so, where the object appears
-        and disappears, and where it leaves the straight line; the others follow from these.
+    :param track: track, whose ``enabled`` is read only for key frames
+    :param tool_frame_rate: frame rate of the labeling config, in frames per second
+    :param frames_count: last frame of the video; a track that is shown until there needs no key frame at the end
+    :param frames: meaning of the track's rows. With ``keyframes``, each row becomes a key frame. With ``all``, the rows
+        are all frames in which the object is shown. Then rows become key frames if they are marked as such, if the
+        object appears or disappears there, or if it leaves the straight line. The other rows follow from these
     """
     kept: IntArray | slice
     if frames == "keyframes" or not len(track.tool_frame):
@@ -150,7 +152,7 @@ def track_to_sequence(
 
 
 def _needed(track: Track, frames_count: int) -> tuple[IntArray, BoolArray]:
-    """Return the rows that the others follow from, and whether each of them leads to the next one."""
+    """Return the rows from which the others follow, and whether each of them leads to the next one."""
     gaps = (np.diff(track.tool_frame) > 1) | (track.is_keyframe & ~track.enabled)[:-1]
     begins, ends = np.concatenate([[True], gaps]), np.concatenate([gaps, [True]])
     numbers = np.column_stack([track.bbox, track.rotation / 360])
@@ -168,13 +170,13 @@ def _needed(track: Track, frames_count: int) -> tuple[IntArray, BoolArray]:
 
 
 def frame_times(tool_frame: npt.ArrayLike, tool_frame_rate: float) -> FloatArray:
-    """Return the seconds at which frames of the tool begin.
+    """Return the times in seconds at which frames of the tool begin.
 
-    The first frame begins at 0. (The ``time`` that Label Studio's editor writes into a sequence is that of the frame's
-    end, ``frame / frameRate``.)
+    The first frame begins at 0. (Label Studio's editor writes the time of the frame's end, ``frame / frameRate``, as
+    ``time`` into a sequence.)
 
     :param tool_frame: frame numbers from 1
-    :param tool_frame_rate: the rate at which the tool counts
+    :param tool_frame_rate: frame rate at which the tool counts, in frames per second
     """
     return (np.asarray(tool_frame, np.float64) - 1) / tool_frame_rate
 
@@ -184,15 +186,16 @@ def file_frames(
 ) -> IntArray:
     """Return the frames of the file, from 0, that Label Studio's player shows for its own frame numbers.
 
-    To show frame n the player seeks to ``(n - 1) / frameRate``, rounded to a step of 2 ms, and one step on
-    (``VideoCanvas.goToFrame`` of Label Studio 1.23; before the feature flag ``improve_video_frame_seek_precision`` it
-    sought to ``n / frameRate``, one frame later). The browser shows the frame that began last. With equal rates below
-    300 a second, that is frame n - 1.
+    To show frame n, the player seeks to ``(n - 1) / frameRate``, rounded to a step of 2 ms, plus one step
+    (``VideoCanvas.goToFrame`` of Label Studio 1.23; before the feature flag ``improve_video_frame_seek_precision`` the
+    player used ``n / frameRate``, one frame later). The browser shows the frame that began last. If both rates are
+    equal and below 300 frames per second, that is frame n - 1.
 
     :param tool_frame: frame numbers from 1
-    :param tool_frame_rate: the labeling config's
-    :param frame_rate: the file's own, constant
-    :param frame_count: of the file; the player's last frames may lie behind its end and show the last one
+    :param tool_frame_rate: frame rate of the labeling config, in frames per second
+    :param frame_rate: constant frame rate of the file, in frames per second
+    :param frame_count: number of frames of the file; the player's last frames may be after its end and show the last
+        frame
     """
     step = np.floor(frame_times(tool_frame, tool_frame_rate) / _SEEK_STEP + 0.5) + 1
     frames = np.floor(step * _SEEK_STEP * frame_rate)

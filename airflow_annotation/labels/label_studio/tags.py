@@ -1,4 +1,4 @@
-"""How Label Studio spells the types of labels: one row a tag, with its reader and its writer.
+"""Label Studio's tags for the types of labels, one row for each tag, with its reader and its writer.
 
 The tags are described at https://labelstud.io/tags/.
 """
@@ -16,15 +16,15 @@ from airflow_annotation.labels.types import LABEL_TYPES
 class Tag(NamedTuple):
     """A tag that people label with.
 
-    :param name: as a config has it. With ``Labels`` at the end, a shape's tag has classes of its own; without, classes
-        come from a ``Labels`` tag beside it, if from anywhere
-    :param types: the types of label that its records can be; records are of the first where they do not say more
-    :param value: what a record of it holds, and what reads and writes that; None for records of many frames, see
+    :param name: name in a config. If it ends with ``Labels``, a shape's tag has its own classes; otherwise, the
+        classes, if any, come from a ``Labels`` tag on the same media
+    :param types: types of labels that its records can have; the first is the default
+    :param value: value of its records, with reader and writer; None for records of many frames, see
         :mod:`airflow_annotation.labels.label_studio.video`
-    :param classes: the key of the value that holds the answer, where it is not the one that the tag's name says
-    :param record: the type of its records, where it is not the tag's name
-    :param has_named: whether there is a tag of a shape with ``Labels`` at its end
-    :param in_video: whether one record of it is many rows
+    :param classes: key of the value that holds the answer, if it differs from the tag's name
+    :param record: type of its records, if it differs from the tag's name
+    :param has_named: whether a shape's tag also exists with ``Labels`` at its end
+    :param in_video: whether one of its records becomes many rows
     """
 
     name: str
@@ -37,12 +37,12 @@ class Tag(NamedTuple):
 
     @property
     def is_shape(self) -> bool:
-        """Whether it draws."""
+        """Whether it draws shapes."""
         return LABEL_TYPES[self.types[0]].is_shape
 
     @property
     def spellings(self) -> list[str]:
-        """The tag's names in lower case; the one with classes of its own first."""
+        """The tag's names in lower case, first the name of the tag with its own classes."""
         name = self.name.lower()
         return [f"{name}labels", name] if self.is_shape and self.has_named else [name]
 
@@ -77,10 +77,10 @@ TAGS: Final[dict[str, Tag]] = {
         Tag("TimelineLabels", ("classification", "classifications"), in_video=True),
     )
 }
-"""By name in lower case; of several tags for one type the first is preferred. What is not here lands as ``other``."""
+"""All tags by name in lower case. If a type has several tags, the first is preferred. Other tags land as ``other``."""
 
 SHAPES: Final = {name: tag for name, tag in TAGS.items() if tag.is_shape}
-"""The tags that draw."""
+"""The tags that draw shapes."""
 
 READERS: Final[dict[str, ValueReader]] = {
     tag.record or spelling: make_reader(tag.types[0], tag.value, tag.classes or spelling)
@@ -88,26 +88,26 @@ READERS: Final[dict[str, ValueReader]] = {
     if tag.value is not None
     for spelling in tag.spellings
 }
-"""How the records of each type are read; those of videos in ``video.py``."""
+"""The readers of records by type; those of videos are in ``video.py``."""
 
 TIME_RANGES: Final = make_reader("span", answer_values.TIME_RANGES, "labels")
-"""How records of type ``labels`` are read on media that last, such as sound."""
+"""The reader of records of type ``labels`` on media with a duration, such as sound."""
 
 PATH_SPANS: Final = make_reader("span", answer_values.PATH_SPANS, "taxonomy")
-"""How records of type ``taxonomy`` are read where they are about a part of a text."""
+"""The reader of records of type ``taxonomy`` about a part of a text."""
 
 
 def find_tag(spelling: str) -> Tag | None:
-    """Return the tag with this name in lower case, with ``labels`` at its end or without; None if it is unknown."""
+    """Return the tag with this name in lower case, with or without ``labels`` at its end; None if it is unknown."""
     return TAGS.get(spelling) or SHAPES.get(spelling.removesuffix("labels"))
 
 
 @cache
 def tags_of(label_type: str, *, in_video: bool = False) -> tuple[str, ...]:
-    """Return the names of the tags that records of a type of label can be of, the preferred one first.
+    """Return the names of the tags for a type of label, the preferred one first.
 
-    :param label_type: the type
-    :param in_video: ask for the tags whose records are of many rows
+    :param label_type: type of label
+    :param in_video: return the tags whose records become many rows
     """
     return tuple(
         spelling

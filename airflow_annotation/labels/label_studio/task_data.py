@@ -1,4 +1,4 @@
-"""What a task's data says of its item: the columns of ``items`` that are the caller's."""
+"""Reads the columns of ``items`` that come from a task's data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_count(value: Any, lowest: int = 0) -> bool:
-    return type(value) is int and lowest <= value <= INT_MAX  # True is no number
+    return type(value) is int and lowest <= value <= INT_MAX  # True does not count as a number
 
 
 def _is_side(value: Any) -> bool:
@@ -42,11 +42,11 @@ RESERVED_KEYS: Final[dict[str, Callable[[Any], bool]]] = {
     "frame_count": _is_count,
     "frame_rate": _is_rate,
 }
-"""Keys of a task's data that have columns of their own in ``items``, where they hold what this provider's uploads put
-there, and whether a value is that. What else somebody keeps under such a key stays in ``items.data``."""
+"""Keys of a task's data that have their own columns in ``items``, each with a check whether its value can come from
+this provider's uploads. Other values under such a key stay in ``items.data``."""
 
 _OF_PAGES: Final = ("media_uri", "width", "height")
-"""Those that are lists where this provider uploaded an item of several images."""
+"""The keys whose values are lists if this provider uploaded an item of several images."""
 
 _PLACE: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/)?/\S+")
 
@@ -54,7 +54,7 @@ _SIDES: Final = ("original_width", "original_height")
 
 
 def find_item_key(data: Mapping[str, Any], config: LabelingConfig) -> str:
-    """Return the ``item_key`` of a task: its own, else where its media, or the first of them, are; empty for neither.
+    """Return the ``item_key`` of a task: its own, else the URI of its first media, or empty text without both.
 
     :param data: data of the task
     :param config: the labeling config
@@ -74,10 +74,10 @@ def find_item_key(data: Mapping[str, Any], config: LabelingConfig) -> str:
 def read_data(
     data: Mapping[str, Any], regions: Iterable[Region], config: LabelingConfig, odd: OddValues
 ) -> dict[str, Any]:
-    """Take from a task's data what has columns of its own; what is left is what the caller attached.
+    """Take the values that have their own columns out of a task's data. The rest is the data that the caller attached.
 
     :param data: data of the task
-    :param regions: the records of its results, which say the sizes of its images
+    :param regions: records of its results, which contain the sizes of its images
     :param config: the labeling config
     :param odd: counter of the values that columns cannot hold
     """
@@ -119,23 +119,23 @@ def read_data(
 
 
 def _is_place(value: str, media: MediaObject) -> bool:
-    """Return whether a value says where media are; of a text, it may be the text itself."""
+    """Return whether a value is the URI of media. The value of a text may be the text itself."""
     if media.media_type in FILES or media.media_type not in MEDIA_TYPES or media.value_type == "url":
         return True
-    return not media.value_type and _PLACE.fullmatch(value) is not None  # servers may be set to read URLs there
+    return not media.value_type and _PLACE.fullmatch(value) is not None  # servers may be configured to read URLs there
 
 
 def _shown_images(
     facts: Mapping[str, Any], pages: Sequence[Medium], data: Mapping[str, Any], config: LabelingConfig
 ) -> list[Medium]:
-    """Return the images of a task with what its data say of them."""
+    """Return the images of a task with the properties in its data."""
     media = [
         Medium(target, uri)
         if not pages or (number := config.page_number(target)) is None
         else msgspec.structs.replace(pages[number], target=target)
         for target, uri in config.list_images(data)
     ]
-    if media and "media_uri" in facts:  # what this provider uploaded is the first one
+    if media and "media_uri" in facts:  # the upload of this provider is the first one
         media[0] = Medium(media[0].target, facts["media_uri"], facts.get("width"), facts.get("height"))
     return media
 
@@ -143,7 +143,7 @@ def _shown_images(
 def _several_images(
     media: list[Medium], regions: Iterable[Region], config: LabelingConfig, odd: OddValues
 ) -> list[Medium]:
-    """Return the images of a task with the sizes that its regions say, and those that only regions know of."""
+    """Return the images of a task with the sizes in its regions, and also images that only regions name."""
     for region in regions:
         if not region.original_width or not region.original_height:
             continue
@@ -161,7 +161,7 @@ def _several_images(
 
 
 def _find_pages(data: Mapping[str, Any], config: LabelingConfig) -> list[Medium]:
-    """Return the several images that this provider uploaded as one item; none where the task shows others by now."""
+    """Return the images that this provider uploaded as one item; none if the task now shows other images."""
     shown, uris = config.several_images, data.get("media_uri")
     if shown is None or not isinstance(uris, list):
         return []

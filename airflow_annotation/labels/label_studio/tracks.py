@@ -1,6 +1,6 @@
-"""Rows of the ``labels`` table that Label Studio has in one record: the frames of an object, the ranges of a timeline.
+"""Converts rows that Label Studio has in one record: the frames of an object, or the ranges of a timeline.
 
-The other direction of :mod:`airflow_annotation.labels.label_studio.video`.
+:mod:`airflow_annotation.labels.label_studio.video` converts in the other direction.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Row = Mapping[str, Any]
 class Group(NamedTuple):
     """The rows of one record.
 
-    :param rows: at least one
-    :param in_video: whether they are frames or ranges of a video; if not, there is one row, or one for each bucket of
-        a ranking
+    :param rows: one or more rows
+    :param in_video: whether the rows are frames or ranges of a video; if not, there is one row, or one for each bucket
+        of a ranking
     """
 
     rows: list[Row]
@@ -36,7 +36,7 @@ class Group(NamedTuple):
 
     @property
     def record_id(self) -> str:
-        """The record's id: the ``track_id`` of an object in a video, else the ``label_id``."""
+        """The record's id: the ``track_id`` of an object in a video, otherwise the ``label_id``."""
         row = self.rows[0]
         if row["type"] == "ranking" and row.get("parent_label_id") is not None:
             return str(row["parent_label_id"])
@@ -45,10 +45,10 @@ class Group(NamedTuple):
 
 
 def group_rows(rows: Iterable[Row], config: LabelingConfig) -> Collection[Group]:
-    """Put the rows of one record together, in the order of the first of each.
+    """Group the rows by record, in the order of each record's first row.
 
-    :param rows: of one annotation
-    :param config: the labeling config of the project that they go to
+    :param rows: rows of one annotation
+    :param config: labeling config of the project to which they go
     """
     fields = {(control.field, control.tag) for control in config.controls.values() if control.attribute is None}
     with_buckets = {
@@ -70,9 +70,9 @@ def group_rows(rows: Iterable[Row], config: LabelingConfig) -> Collection[Group]
 
 
 def find_tool_frame(row: Row, tool_frame_rate: float) -> int | None:
-    """Return the frame, from 1, that a row begins with as the player counts; None if the row does not say.
+    """Return the player's frame, from 1, with which a row begins; None if the row has no frame or time.
 
-    The row's ``tool_frame`` was counted by the player that it is from, so its ``time`` is better.
+    ``time`` takes precedence over ``tool_frame``, because ``tool_frame`` counts as the row's original player did.
     """
     if row.get("time") is not None:
         return 1 + round(float(row["time"]) * tool_frame_rate)
@@ -83,16 +83,16 @@ def find_tool_frame(row: Row, tool_frame_rate: float) -> int | None:
 def sequence_of(
     rows: Sequence[tuple[int, Row]], tool_frame_rate: float, duration: float | None = None
 ) -> dict[str, Any]:
-    """Return the ``value`` that shows an object in its frames.
+    """Return the ``value`` of a record that shows an object in its frames.
 
-    Where all rows are key frames, or a row speaks for more than its frame (``time_end``), each becomes a key frame and
-    leads to the next one, unless the object disappears before: its attributes say that it is not ``enabled``, or its
-    ``time_end`` is before the next one. Else the rows are all frames in which the object is shown.
+    If all rows are key frames, or a row covers more than its frame (``time_end``), each row becomes a key frame. It
+    leads to the next one, unless the object disappears before: its attribute ``enabled`` is false, or its ``time_end``
+    is before the next one. Otherwise, the rows are all frames in which the object is shown.
 
-    :param rows: each with its frame as the player counts; of several for one frame the last counts
-    :param tool_frame_rate: the player's
-    :param duration: of the video, in seconds; where it is not known, only the player knows up to which frame the last
-        key frame holds, and the value says no more than that the video has that one
+    :param rows: rows, each with the player's frame; of several rows for one frame, the last counts
+    :param tool_frame_rate: frame rate of the player, in frames per second
+    :param duration: duration of the video in seconds. If it is not known, only the player knows until which frame the
+        last key frame holds, and the value says only that the video has that key frame
     """
     steps, leads = _steps(rows, tool_frame_rate)
     ordered = [step.row for step in steps]
@@ -106,7 +106,7 @@ def sequence_of(
     length = _length(steps, tool_frame_rate, duration)
     frames: Frames = "keyframes" if leads else "all"
     keys = track_to_sequence(track, tool_frame_rate, int(length.get("framesCount", 0)), frames=frames)
-    # The server refuses boxes in videos without a length.
+    # The server refuses boxes in a video if its length is missing.
     last = steps[-1].frame
     length = length or {"framesCount": last, "duration": last / tool_frame_rate}
     return {**length, "sequence": [msgspec.to_builtins(key) for key in keys]}
@@ -115,9 +115,9 @@ def sequence_of(
 def path_sequence_of(
     rows: Sequence[tuple[int, Row]], tool_frame_rate: float, duration: float | None = None
 ) -> dict[str, Any]:
-    """Return the ``value`` that shows a path in its frames; see :func:`sequence_of`.
+    """Return the ``value`` of a record that shows a path in its frames, see :func:`sequence_of`.
 
-    The vertices of each key frame are numbered, so that each moves to the one with its number.
+    The vertices of each key frame are numbered, so that each vertex moves to the one with the same number.
     """
     steps, leads = _steps(rows, tool_frame_rate)
     length = _length(steps, tool_frame_rate, duration)
@@ -145,7 +145,7 @@ class _Step(NamedTuple):
 
 
 def _steps(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> tuple[list[_Step], bool]:
-    """Return the frames that rows speak of, and whether each row leads to the next one."""
+    """Return the frames of the rows, and whether each row leads to the next one."""
     by_frame = dict(rows)
     leads = all(row.get("is_keyframe") is True for row in by_frame.values())
     last_shown = {frame for frame, row in by_frame.items() if attributes_of(row).get(ENABLED) is False}
@@ -162,9 +162,9 @@ def _steps(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> tuple[lis
 
 
 def _needed_steps(steps: Sequence[_Step], frames_count: int) -> Iterator[_Step]:
-    """Yield those of all frames in which a path is shown that the others follow from.
+    """Yield the frames of a path from which its other frames follow.
 
-    :param frames_count: the last frame of the video, where it is known: up to there the path needs no end
+    :param frames_count: last frame of the video, if known: a path that is shown until there needs no end
     """
     for place, step in enumerate(steps):
         before = steps[place - 1] if place and steps[place - 1].frame == step.frame - 1 else None
@@ -175,7 +175,7 @@ def _needed_steps(steps: Sequence[_Step], frames_count: int) -> Iterator[_Step]:
 
 
 def _between(before: _Step, step: _Step, after: _Step) -> bool:
-    """Whether a path is half way between its neighbors, so that it need not be said."""
+    """Return whether a path is the middle between its neighbors, so that it can be left out."""
     paths = [np.array(one.row["points"], np.float64) for one in (before, step, after)]
     if len({path.shape for path in paths}) > 1 or len({one.row["type"] for one in (before, step, after)}) > 1:
         return False
@@ -183,17 +183,17 @@ def _between(before: _Step, step: _Step, after: _Step) -> bool:
 
 
 def _length(steps: Sequence[_Step], tool_frame_rate: float, duration: float | None) -> dict[str, float]:
-    """Return how long the video is, as far as that is known."""
+    """Return the length of the video, if known."""
     if duration is None:
         return {}
     return {"framesCount": max(round(duration * tool_frame_rate), steps[-1].frame), "duration": duration}
 
 
 def ranges_of(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> list[dict[str, int]]:
-    """Return the ``ranges`` of a timeline; a row without ``time_end`` is of one frame.
+    """Return the ``ranges`` of a timeline. A row without ``time_end`` covers one frame.
 
-    :param rows: each with the player's frame that it begins with
-    :param tool_frame_rate: the player's
+    :param rows: rows, each with the player's frame with which it begins
+    :param tool_frame_rate: frame rate of the player, in frames per second
     """
     ends = [row.get("time_end") for _, row in rows]
     return [
@@ -203,9 +203,9 @@ def ranges_of(rows: Sequence[tuple[int, Row]], tool_frame_rate: float) -> list[d
 
 
 def shared_attributes(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Return the attributes of a record of many rows, None where they differ from row to row.
+    """Return the attributes of a record of many rows, None if they differ from row to row.
 
-    Whether it is enabled is a key frame's own, and of several scores the best one counts.
+    ``enabled`` is left out if it is false, because it belongs to single key frames. Of several scores, the best counts.
     """
     said = [attributes_of(row) for row in rows]
     scores = [attributes.pop("score") for attributes in said if "score" in attributes]

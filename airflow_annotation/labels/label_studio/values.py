@@ -1,8 +1,8 @@
-"""The ``value`` of a Label Studio record of what is drawn, as columns of the ``labels`` table, and from a row of it.
+"""Converts the ``value`` of drawn Label Studio records to columns of the ``labels`` table, and rows to values.
 
-What is not drawn is in :mod:`airflow_annotation.labels.label_studio.answer_values`. Values of one type are decoded
-together and become whole columns. Label Studio counts in percent of the media's size, the tables in fractions. The
-formats are described with each tag at https://labelstud.io/tags/.
+:mod:`airflow_annotation.labels.label_studio.answer_values` has the values of records that are not drawn. Values of one
+type are decoded together into whole columns. Label Studio counts in percent of the media's size, the tables in
+fractions. The formats are described with each tag at https://labelstud.io/tags/.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from airflow_annotation.labels.media import split_target
 
 Row = Mapping[str, Any]
 WriteShape = Callable[[Row, float], dict[str, Any]]
-"""Takes a row and the media's width divided by its height, returns the value of its record without the classes."""
+"""A function that takes a row and the media's width divided by its height, and returns its value without classes."""
 
 _PERCENT: Final = 100
 
 PAGE: Final = "page"
-"""Column with the page that a value itself names: it becomes part of the row's ``target``."""
+"""Column with the page that a value names, which becomes part of the row's ``target``."""
 
 
 class _Box(msgspec.Struct, gc=False):
@@ -72,7 +72,7 @@ class _Polygon(msgspec.Struct, gc=False):
 
 
 class Vertex(msgspec.Struct, gc=False):
-    """A point of a path, and how the path gets there: from the point before, in a straight line or not."""
+    """A point of a path, with the point before it, and whether the line between them is curved."""
 
     x: float
     y: float
@@ -92,9 +92,9 @@ class _Vector(msgspec.Struct, gc=False):
 
 
 def check_path(vertices: Sequence[Vertex]) -> None:
-    """Check that vertices are a path of straight lines: ``points`` could not say another one.
+    """Check that vertices are a path of straight lines, since ``points`` cannot describe another one.
 
-    :raises ValueError: they are not
+    :raises ValueError: they are not such a path
     """
     for before, vertex in itertools.pairwise(vertices):
         if vertex.previous is not None and vertex.previous != before.id:
@@ -120,16 +120,16 @@ class _Bitmask(msgspec.Struct, gc=False):
 
 
 class Sized(Protocol):
-    """A record of something in a picture: the picture's width and height in pixels, None where that is not known."""
+    """A record with the width and height in pixels of its picture, None if not known."""
 
     original_width: float | None
     original_height: float | None
 
 
 class Pictures(NamedTuple):
-    """What values are drawn on.
+    """The pictures on which values are drawn.
 
-    :param records: the values' records
+    :param records: records of the values
     :param budget: limits for the size of a mask
     """
 
@@ -165,10 +165,10 @@ def _ocr_boxes(values: Sequence[_OcrBox], pictures: Pictures) -> Columns:
 
 
 def _turned_round(numbers: npt.NDArray[np.float64], rotation: pa.Array) -> npt.NDArray[np.float64]:
-    """Return boxes with the upright ones beginning at their top left corner, in whatever direction they were drawn.
+    """Return boxes so that upright ones begin at their top left corner, regardless of the direction of drawing.
 
-    :param numbers: x, y, width and height of each box, one after the other
-    :param rotation: of each box
+    :param numbers: x, y, width and height of each box, in one array
+    :param rotation: rotation of each box in degrees
     """
     boxes = numbers.reshape(-1, 4)
     backwards = (boxes[:, 2:] < 0) & (rotation.to_numpy() == 0)[:, None]
@@ -181,11 +181,11 @@ def _turned_round(numbers: npt.NDArray[np.float64], rotation: pa.Array) -> npt.N
 
 
 def _ellipses(values: Sequence[_Ellipse], pictures: Pictures) -> Columns:
-    """Label Studio turns an ellipse about its middle; the table's boxes turn about their top left corner."""
+    """Return columns of ellipses. Label Studio rotates an ellipse about its center, the table about its corner."""
     middle = np.array([(value.x, value.y) for value in values]).reshape(-1, 2) / _PERCENT
     radius = np.array([(value.radius_x, value.radius_y) for value in values]).reshape(-1, 2) / _PERCENT
     degrees = np.array([value.rotation or 0.0 for value in values])
-    # Where the size is unknown, the media is taken for a square.
+    # Media of unknown size count as a square.
     sizes = np.array([(one.original_width or 1, one.original_height or 1) for one in pictures.records]).reshape(-1, 2)
     corner = middle - to_center(2 * radius * sizes, degrees) / sizes
     return {
@@ -231,7 +231,7 @@ def _points_column(paths: Sequence[Sequence[tuple[float, float]]]) -> pa.Array:
 
 
 def classes_of(values: Sequence[Any]) -> Columns:
-    """Return the columns of the classes of values, which have them as ``classes``."""
+    """Return the columns of the values' ``classes``."""
     return class_columns([value.classes for value in values])
 
 
@@ -253,7 +253,7 @@ def _write_ocr_box(row: Row, aspect: float) -> dict[str, Any]:
 
 
 def _write_ellipse(row: Row, aspect: float) -> dict[str, Any]:
-    """Write an ellipse. Label Studio turns it about its middle, the table about the top left corner of its box."""
+    """Write an ellipse. Label Studio rotates it about its center, the table about the top left corner of its box."""
     x, y, width, height = row["bbox"]
     rotation = row.get("rotation") or 0.0
     cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
@@ -274,7 +274,7 @@ def _write_vector(row: Row, _: float) -> dict[str, Any]:
 
 
 def path_vertices(row: Row) -> list[dict[str, Any]]:
-    """Return the points of a row as vertices, in percent; all rows of an object give them the same names."""
+    """Return the points of a row as vertices, in percent. They have the same names in all rows of an object."""
     name = row["label_id"] if row.get("track_id") is None else row["track_id"]
     names = [f"{name}-{number}" for number in range(len(row["points"]))]
     return [
@@ -284,7 +284,7 @@ def path_vertices(row: Row) -> list[dict[str, Any]]:
 
 
 def _write_keypoint(row: Row, _: float) -> dict[str, Any]:
-    """Write a point; its width is that of the dot that people see, in percent.
+    """Write a point. Its width is the width of the visible dot, in percent.
 
     :raises UnwritableLabelError: the row has several points
     """
@@ -308,12 +308,12 @@ def _write_bitmask(row: Row, _: float) -> dict[str, Any]:
 
 
 class Values(NamedTuple):
-    """How the values of some tags are read and written.
+    """Reader and writer of the values of some tags.
 
-    :param struct: what each of them is
-    :param columns: turns decoded values into columns
-    :param answer: the member of ``struct`` that the tags call by names of their own
-    :param write: makes the value of a shape from a row
+    :param struct: type of each value
+    :param columns: function that turns decoded values into columns
+    :param answer: member of ``struct`` for which the tags have their own names
+    :param write: function that makes the value of a shape from a row
     """
 
     struct: type[msgspec.Struct]
@@ -333,11 +333,11 @@ OCR_BOXES: Final = Values(_OcrBox, _ocr_boxes, write=_write_ocr_box)
 
 
 class ValueReader(NamedTuple):
-    """How values of one record type are read.
+    """Reader of the values of one record type.
 
     :param type: the ``labels`` table's type of such a record
-    :param decoder: decodes a list of values
-    :param columns: turns decoded values into columns
+    :param decoder: decoder of a list of values
+    :param columns: function that turns decoded values into columns
     """
 
     type: str
@@ -348,8 +348,8 @@ class ValueReader(NamedTuple):
         """Return the columns of values, all at once.
 
         :param values: the values
-        :param pictures: what they are drawn on
-        :raises ValueError: one of the values is not what its type says, or no column can hold it
+        :param pictures: pictures on which they are drawn
+        :raises ValueError: a value does not fit its type, or no column can hold it
         """
         try:
             with np.errstate(all="ignore"):
@@ -364,8 +364,8 @@ def make_reader(type_: str, values: Values, answer: str) -> ValueReader:
     """Make the reader of a record type.
 
     :param type_: the ``labels`` table's type of such a record
-    :param values: how its values are read
-    :param answer: what they call the classes, or whatever is the answer
+    :param values: reader and writer of its values
+    :param answer: their name for the classes, or for another answer
     """
     (renamed,) = (
         (field.name, field.type, msgspec.field(name=answer, default=field.default))

@@ -1,7 +1,7 @@
-"""What Label Studio's results say of videos: records of many frames as rows of the ``labels`` table.
+"""Converts Label Studio's records about videos, which have many frames, to rows of the ``labels`` table.
 
-A ``videorectangle`` or ``videovector`` becomes a row for each of its frames, ``timelinelabels`` a row for each of their
-ranges. The formats are described at https://labelstud.io/tags/videorectangle and
+A ``videorectangle`` or ``videovector`` becomes a row for each of its frames, and ``timelinelabels`` become a row for
+each range. The formats are described at https://labelstud.io/tags/videorectangle and
 https://labelstud.io/tags/timelinelabels, and by ``VideoVectorValue`` of the label-studio-sdk.
 """
 
@@ -40,11 +40,11 @@ from airflow_annotation.labels.label_studio.values import Vertex, check_path
 from airflow_annotation.labels.video import Frames
 
 ENABLED: Final = "enabled"
-"""Attribute that is false on a key frame after which the object is not shown until the next one."""
+"""Attribute of a key frame that is false if the object is not shown between it and the next key frame."""
 
 
 _NOT_EMPTY: Final = msgspec.Meta(min_length=1)
-"""What would be no row is refused."""
+"""Constraint of lists that must have entries, since a record without entries would become no row."""
 
 
 class _VideoRectangle(msgspec.Struct, gc=False):
@@ -73,7 +73,7 @@ class _VideoVector(msgspec.Struct, gc=False):
 
     @property
     def classes(self) -> list[str] | None:
-        """The classes, of the tag itself or of a ``Labels`` tag beside it."""
+        """The classes, of the tag itself or of a ``Labels`` tag on the same media."""
         return self.own_labels if self.own_labels is not None else self.labels
 
 
@@ -104,12 +104,12 @@ def read_videos(
 ) -> LabelRows:
     """Replace the row of each region of a video by rows of its frames or ranges.
 
-    :param rows: of the regions; those of videos are of type ``other``, and stay it where they are not what they say
+    :param rows: rows of the regions; those of videos have the type ``other``, and keep it if their values are invalid
     :param regions: records of the regions
     :param find_data: function that returns the data of a region's task, by the position of the region
     :param config: labeling config of the project
-    :param frames: of objects the key frames that people set, or ``all`` frames in which they are shown. An object
-        without such key frames has all of them in any case
+    :param frames: frames of objects: the ``keyframes`` that people set, or ``all`` frames in which they are shown. For
+        an object without such key frames, all frames are returned in any case
     """
     places: list[int] = []
     classes: list[list[str] | None] = []
@@ -122,7 +122,7 @@ def read_videos(
         try:
             value = decoder.decode(region.value)
             parts.append(_columns(value, region, _clock(region, find_data(position), config), frames))
-        except (ValueError, OverflowError):  # what no column can hold, too
+        except (ValueError, OverflowError):  # also for values that no column can hold
             continue
         places.append(place)
         classes.append(value.classes)
@@ -163,11 +163,11 @@ def _columns(value: Any, region: Region, clock: _Clock, frames: Frames) -> Colum
 
 
 class _Clock(NamedTuple):
-    """How the frames of a video are counted.
+    """Frame rates and number of frames of a video.
 
-    :param tool_frame_rate: by the player
-    :param frame_rate: of the file, None where it is not known
-    :param frame_count: of the file, None where it is not known
+    :param tool_frame_rate: frame rate of the player, in frames per second
+    :param frame_rate: frame rate of the file, None if not known
+    :param frame_count: number of frames of the file, None if not known
     """
 
     tool_frame_rate: float
@@ -175,11 +175,11 @@ class _Clock(NamedTuple):
     frame_count: int | None
 
     def times(self, tool_frame: IntArray) -> pa.Array:
-        """Return the seconds at which frames of the tool begin."""
+        """Return the times in seconds at which frames of the tool begin."""
         return pa.array(frame_times(tool_frame, self.tool_frame_rate))
 
     def file_frames(self, tool_frame: IntArray) -> pa.Array:
-        """Return frames of the file, null where its rate is not known."""
+        """Return frames of the file, null if its rate is not known."""
         if self.frame_rate is None:
             return pa.nulls(len(tool_frame), pa.int32())
         return pa.array(file_frames(tool_frame, self.tool_frame_rate, self.frame_rate, self.frame_count), pa.int32())
@@ -229,11 +229,11 @@ def _path_columns(value: _VideoVector, region: Region, clock: _Clock, frames: Fr
 
 
 def _path_between(before: Sequence[Vertex], after: Sequence[Vertex], weight: float) -> FloatArray:
-    """Return a path part of the way from one key frame to the next, as the player shows it.
+    """Return the path between one key frame and the next, as the player shows it.
 
-    Vertices move toward those of the same id, and stay where they are if there is none.
+    A vertex moves toward the next key frame's vertex with the same id, and stays in place if there is none.
 
-    :param weight: how much of the way is gone, 0..1
+    :param weight: share of the way to the next key frame, 0..1
     """
     here: FloatArray = np.array([(vertex.x, vertex.y) for vertex in before], np.float64).reshape(-1, 2)
     if not weight:
@@ -247,7 +247,7 @@ def _path_between(before: Sequence[Vertex], after: Sequence[Vertex], weight: flo
 def _shown_columns(
     region: Region, clock: _Clock, tool_frame: IntArray, is_keyframe: BoolArray, enabled: BoolArray
 ) -> Columns:
-    """Return which frames of which object rows are."""
+    """Return the columns that say which frame of which object each row is."""
     track_id = pa.scalar(None if region.id is None else str(region.id), pa.string())
     return {
         "track_id": pa.repeat(track_id, len(tool_frame)),
@@ -273,7 +273,7 @@ def _range_columns(value: _Timeline, clock: _Clock) -> Columns:
 
 
 def _add_disabled(columns: Columns) -> None:
-    """Say in the attributes of key frames that the object disappears after them."""
+    """Mark the key frames after which the object disappears, in their attributes."""
     enabled = columns.pop(ENABLED, None)
     if enabled is None or enabled.false_count == 0:
         return
