@@ -56,9 +56,9 @@ class AudioFolderOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unkno
 
 
 def media_path(item: LabeledItem, context: DatasetContext) -> str:
-    """Return where a sound belongs.
+    """Return the place of a sound in the dataset.
 
-    :raises AnnotationError: the item is none
+    :raises AnnotationError: the item is no sound
     """
     if item.media_type != _AUDIO or item.media_uri is None:
         what = f"is of type {item.media_type}" if item.media_type != _AUDIO else "has no file"
@@ -68,9 +68,9 @@ def media_path(item: LabeledItem, context: DatasetContext) -> str:
 
 
 def start(context: DatasetContext) -> MakeExamples:
-    """Return what makes the line of a sound.
+    """Return a function that makes the line of a sound.
 
-    :raises AnnotationError: it is not clear which field has the transcripts, or one is called as another column is
+    :raises AnnotationError: it is not clear which field has the transcripts, or a field has the name of another column
     """
     options: AudioFolderOptions = context.options
     answers = answer_fields(context.schema, options)
@@ -122,12 +122,12 @@ def _segments(submission: Submission, attribute: str | None, context: DatasetCon
         text = _said(attributes_of(row), attribute)
         for label in row["labels"] or [row["label"]]:
             segments.append({"start": row["time"], "end": row["time_end"], "label": label, "text": text})
-            text = None  # once, however many classes the segment has
+            text = None  # the text is used once, even if the segment has several classes
     return sorted(segments, key=lambda segment: (segment["start"], segment["end"]))
 
 
 def _said(attributes: dict[str, Any], attribute: str | None) -> str | None:
-    """Return what was written to a segment: the attribute's text, or the only text among its attributes."""
+    """Return the text of a segment: that of the attribute, or the only text among its attributes."""
     texts = {
         name: "\n".join(value) if isinstance(value, list) else value
         for name, value in attributes.items()

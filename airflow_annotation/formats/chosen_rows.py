@@ -1,4 +1,4 @@
-"""Which submissions, and which of their labels, a dataset is made from."""
+"""Choose the submissions, and their labels, that a dataset is made from."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from airflow_annotation.labels.tables import NOT_SUBMITTED
 
 
 def annotation_keys(rows: pa.RecordBatch) -> pa.Array:
-    """Return what names the submission of each row, of a person or a model."""
+    """Return the key of each row's submission, by a person or a model."""
     return pc.binary_join_element_wise(rows.column("origin"), rows.column("annotation_id"), "/")
 
 
 def choose_annotations(annotations: pa.RecordBatch, options: DatasetOptions) -> tuple[set[str], pa.Array]:
-    """Return the items that something was submitted for, and the submissions that count, by their keys."""
+    """Return the ids of the items with submissions or predictions that count, and the keys of the chosen ones."""
     rows = zip(
         annotations.column("item_id").to_pylist(),
         annotations.column("origin").to_pylist(),
@@ -46,13 +46,13 @@ def choose_annotations(annotations: pa.RecordBatch, options: DatasetOptions) -> 
 def take_labels(
     labels: pa.RecordBatch, chosen: pa.Array, options: DatasetOptions, types: frozenset[str], left_out: Counter[str]
 ) -> pa.RecordBatch:
-    """Return the labels of the chosen submissions, of the dataset's fields, and of types that it has a place for.
+    """Return the labels of the chosen submissions that are in the dataset's fields and of types that its format holds.
 
     :param labels: rows of the ``labels`` table
-    :param chosen: the submissions' keys
-    :param options: what the dataset is to hold
-    :param types: the types of labels that its format has a place for
-    :param left_out: counts the labels of other types
+    :param chosen: keys of the submissions
+    :param options: options of the dataset
+    :param types: types of labels that its format can hold
+    :param left_out: counter of the labels of other types
     """
     rows = labels.filter(pc.is_in(annotation_keys(labels), value_set=chosen))
     if options.label_fields is not None:

@@ -73,9 +73,9 @@ class CocoOptions(ImageOptions, frozen=True):
 def write_coco(
     folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, options: CocoOptions
 ) -> list[TableFile]:
-    """Write images as one file of annotations a split; return the files.
+    """Write images as one file of annotations for each split; return the files.
 
-    Streams: annotations wait in a temporary file until all images are known.
+    Streams the images: annotations stay in a temporary file until all images are known.
     """
     with ExitStack() as opened:
         files: dict[str, _CocoFile] = {}
@@ -109,7 +109,7 @@ class _CocoFile:
     def add(self, batch: ImageBatch, places: IntArray) -> None:
         """Add some of a batch's images.
 
-        :param places: of the images in the batch
+        :param places: indexes of these images in the batch
         """
         image_ids = np.zeros(len(batch.images), np.int64)
         image_ids[places] = self._counts["images"] + 1 + np.arange(len(places))
@@ -130,7 +130,7 @@ class _CocoFile:
         self._write_annotations(batch, rows, image_ids[owners[rows]], more)
 
     def finish(self) -> TableFile:
-        """Write what is known only now, and describe the file."""
+        """Write the rest of the file, which is known only at the end, and return its description."""
         named = {"keypoints": self._classes.keypoints, "skeleton": self._options.skeleton}
         categories = [
             {"id": number, "name": name, "supercategory": "", **(named if self._classes.keypoints else {})}
@@ -190,10 +190,10 @@ class _CocoFile:
     def _write_annotations(
         self, batch: ImageBatch, rows: IntArray, image_ids: IntArray, more: dict[int, bytes]
     ) -> None:
-        """Write annotations as columns of text: most of them are boxes and nothing more.
+        """Write annotations as columns of text, since most of them are only boxes.
 
-        :param image_ids: for each of the rows
-        :param more: JSON of what follows the box, for the rows that are more than that
+        :param image_ids: image id of each row
+        :param more: JSON of the parts after the box, for the rows that have more than a box
         """
         if not len(rows):
             return
@@ -226,13 +226,13 @@ class _CocoFile:
             "}",
             "",
         )
-        _, ends, text = lines.buffers()  # the lines are one text already
+        _, ends, text = lines.buffers()  # Arrow already stores the lines as one text
         end = np.frombuffer(ends, np.int32)[len(lines)]
         self._spools["annotations"].write(memoryview(text)[0 if self._counts["annotations"] else 1 : end])
         self._counts["annotations"] += len(rows)
 
     def _more(self, image: LabeledImage, one: LabeledObject, box: FloatArray) -> dict[str, Any]:
-        """Return what an annotation has besides its box."""
+        """Return the parts of an annotation other than its box."""
         width, height = image.size
         attributes = msgspec.json.decode(one.attributes, type=dict[str, Any]) if one.attributes else {}
         segmentation, area = self._segmentation(one, image)
@@ -251,7 +251,7 @@ class _CocoFile:
         return more
 
     def _segmentation(self, one: LabeledObject, image: LabeledImage) -> tuple[Any, float | None]:
-        """Return the segmentation, and the area where it is not that of the upright box."""
+        """Return the segmentation, and the area if it differs from that of the upright box."""
         width, height = image.size
         if one.mask is not None:
             if self._options.masks == "rle":

@@ -1,18 +1,19 @@
-"""COCO panoptic: https://cocodataset.org/#format-data, every pixel of an image is of one segment at most.
+"""COCO panoptic: https://cocodataset.org/#format-data, each pixel of an image belongs to at most one segment.
 
 ::
 
     annotations/panoptic_<split>.json
-    annotations/panoptic_<split>/<stem>.png   one color a segment, black where nothing is labeled
+    annotations/panoptic_<split>/<stem>.png   one color for each segment, black where nothing is labeled
     images/<split>/<file_name>                where the images belong
     images.parquet                            which image is which item
 
 The color of a pixel is the id of its segment, ``red + 256 * green + 65536 * blue``. A class of a field of type
-``segmentation`` is stuff (``isthing`` 0) and has one segment an image; each object of other classes is a segment of
-its own. Shapes are painted in the order in which they were labeled, later ones cover earlier ones, and ``area`` and
-``bbox`` are of the pixels that are seen. What is exact is said in :mod:`airflow_annotation.formats.shapes`.
-``iscrowd`` is 0. Categories have the numbers that the label schema gives to classes, else they count from 1, and
-Pascal VOC's colors.
+``segmentation`` is stuff (``isthing`` 0) and has one segment in an image. Each object of another class is a segment of
+its own. Shapes are painted in the order in which they were labeled, so later ones cover earlier ones. ``area`` and
+``bbox`` are those of the visible pixels. :mod:`airflow_annotation.formats.shapes` says what is exact.
+
+``iscrowd`` is 0. Categories have the numbers that the label schema gives to classes; otherwise, they count from 1.
+Their colors are Pascal VOC's.
 """
 
 from __future__ import annotations
@@ -37,13 +38,13 @@ from airflow_annotation.labels.arrays import IntArray
 from airflow_annotation.labels.png import encode_png
 
 _SPREAD = 0x9E3779
-"""Odd, so that its multiples are different ids until 2 ** 24, with colors that people tell apart."""
+"""An odd number: its multiples are different ids up to 2 ** 24, and their colors are easy to tell apart."""
 
 
 def write_coco_panoptic(
     folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: ImageOptions
 ) -> list[TableFile]:
-    """Write a picture of the segments of each image, and a file a split; return the latter, with the segments."""
+    """Write a picture of each image's segments, and a file for each split; return the latter, with their segments."""
     numbers = list(classes.numbers or range(1, len(classes.names) + 1))
     with ExitStack() as opened:
         files: dict[str, _PanopticFile] = {}
@@ -76,8 +77,8 @@ class _PanopticFile:
     def add(self, image: LabeledImage, picture: str, segments: list[dict[str, Any]]) -> None:
         """Add an image.
 
-        :param picture: the name of its segments' file
-        :param segments: as COCO has them
+        :param picture: name of the file with its segments
+        :param segments: segments in COCO's form
         """
         separator = b",\n" if self._images else b"\n"
         self._images += 1
@@ -90,7 +91,7 @@ class _PanopticFile:
         self._segments += len(segments)
 
     def finish(self, categories: list[dict[str, Any]]) -> TableFile:
-        """Write what is known only now, and describe the file."""
+        """Write the rest of the file, which is known only at the end, and return its description."""
         self._file.write(b'],"categories":' + msgspec.json.encode(categories) + b',"annotations":[')
         copy_spool(self._annotations, self._file)
         self._file.write(b"]}\n")
@@ -113,7 +114,7 @@ def _categories(classes: DatasetClasses, numbers: list[int]) -> list[dict[str, A
 
 
 def _paint(batch: ImageBatch, place: int, classes: DatasetClasses) -> tuple[IntArray, list[int]]:
-    """Return the number of the segment of each pixel, from 1, 0 for none; and the class of each segment."""
+    """Return the segment number of each pixel, from 1, with 0 for none, and the class of each segment."""
     image = batch.images[place]
     width, height = image.size
     pixels = np.zeros((height, width), np.int64)
@@ -131,7 +132,7 @@ def _paint(batch: ImageBatch, place: int, classes: DatasetClasses) -> tuple[IntA
 
 
 def _segments(pixels: IntArray, owners: list[int], numbers: list[int]) -> list[dict[str, Any]]:
-    """Return the segments of which a pixel is seen, as COCO has them."""
+    """Return the segments with visible pixels, in COCO's form."""
     areas = np.bincount(pixels.ravel(), minlength=len(owners) + 1).tolist()
     return [
         {

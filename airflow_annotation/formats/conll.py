@@ -46,7 +46,7 @@ class ConllOptions(TextOptions, kw_only=True, frozen=True, forbid_unknown_fields
 
 
 def start(context: DatasetContext) -> MakeExamples:
-    """Return what makes the sentences of a text."""
+    """Return a function that makes the sentences of a text."""
     options: ConllOptions = context.options
     reader = TextReader(context)
 
@@ -70,7 +70,7 @@ def start(context: DatasetContext) -> MakeExamples:
 
 
 def _tag(tokens: list[Token], spans: list[Span], context: DatasetContext) -> tuple[list[str], int]:
-    """Return the tag of each token, and how many spans these are."""
+    """Return the tag of each token, and the number of spans in these tags."""
     tags = [_OUTSIDE] * len(tokens)
     count = 0
     for span in sorted(spans, key=lambda span: (span.start - span.end, span.start)):

@@ -1,4 +1,4 @@
-"""What a training dataset is made with, whatever its format is."""
+"""What is needed to make a training dataset in any format."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ log = logging.getLogger(__name__)
 
 
 class DatasetContext(NamedTuple):
-    """What a training dataset is made with.
+    """What is needed to make a training dataset.
 
-    :param options: what is asked of the dataset
-    :param schema: what was labeled, with the fields' names as the labels have them
-    :param media: those that have landed, read or put where they belong; None where media stay where they are
-    :param item_files: lists the files that are each of one item, and knows which need not be written again
-    :param left_out: counts what is not in the dataset, by why
-    :param problems: the first item that lacks what an example is made of, and what it lacks
+    :param options: options of the dataset
+    :param schema: label schema, with the names of fields that the labels have
+    :param media: landed media, to read or to put in their places; None if media stay where they are
+    :param item_files: list of the files that belong to one item each, which knows the files that need no rewrite
+    :param left_out: counter of what is not in the dataset, by reason
+    :param problems: the first item that lacks something that an example needs, and what it lacks
     """
 
     options: Any
@@ -33,10 +33,10 @@ class DatasetContext(NamedTuple):
     problems: list[AnnotationError]
 
     def leave_out(self, why: str, problem: AnnotationError) -> None:
-        """Leave out what lacks something that an example is made of: one such item keeps no others out.
+        """Leave out an item that lacks something that an example needs, and go on with the others.
 
-        :param why: under which to count it
-        :param problem: names the item, and the way out where all items lack it
+        :param why: reason under which to count it
+        :param problem: error that names the item, and says what to do if all items lack it
         """
         self.left_out[why] += 1
         if not self.problems:

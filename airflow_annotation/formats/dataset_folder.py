@@ -1,4 +1,4 @@
-"""Writing the files of a dataset into a folder of any object store."""
+"""Write the files of a dataset into a folder of any object store."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from airflow_annotation.media.storage import make_folder
 _FILES_AT_ONCE: Final = 1024
 _BYTES_AT_ONCE: Final = 8 * 2**20
 _MEDIA_AT_ONCE: Final = 16
-"""Each held in memory."""
+"""Number of media that are read ahead, each of them held in memory."""
 
 
 class DatasetFolder:
-    """A folder that a dataset is written into: many small files, and a few large ones that grow while others do.
+    """A folder that a dataset is written into: many small files, and a few large ones that grow at the same time.
 
-    Small files are collected and written together, which object stores do at the same time, in a thread, while the
-    next ones are made. A context manager: when it ends, all are written.
+    Small files are collected and written together, at the same time in object stores. A thread does this while the next
+    ones are made. This is a context manager: when it ends, all files are written.
 
     :param folder: the folder
-    :param item_files: lists the files that are each of one item, where a next landing is to take them over
-    :param landed_media: are read by formats whose files hold them; None where media stay where they are
+    :param item_files: list of the files that belong to one item each, if the next landing can reuse them
+    :param landed_media: media for formats whose files hold them; None if media stay where they are
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class DatasetFolder:
         self._writing: Future[None] | None = None
 
     def __enter__(self) -> DatasetFolder:
-        """Begin."""
+        """Return the folder itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Write what was collected, unless something went wrong, and wait until all is written."""
+        """Write the collected files, unless there was an error, and wait until all files are written."""
         with self._writer:
             if kind is None:
                 self._flush()
@@ -68,7 +68,7 @@ class DatasetFolder:
         return self._landed_media is not None
 
     def read_media(self, media: Sequence[PlacedMedium]) -> Iterator[bytes | None]:
-        """Yield the content of each medium, None for those that have not landed. Reads a few ahead, in threads."""
+        """Yield the content of each medium, None for media that have not landed. Reads a few ahead, in threads."""
         if self._landed_media is None:
             yield from repeat(None, len(media))
             return
@@ -77,9 +77,9 @@ class DatasetFolder:
                 yield from readers.map(self._landed_media.read, media[start : start + _MEDIA_AT_ONCE])
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a small file, soon. What goes wrong is raised by a later call, or at the end.
+        """Write a small file, later. Errors are raised by a later call, or at the end.
 
-        :param path: relative to the folder
+        :param path: path relative to the folder
         """
         self._small[path] = content
         self._small_bytes += len(content)
@@ -87,12 +87,12 @@ class DatasetFolder:
             self._flush()
 
     def write_of_item(self, path: str, item_id: str, make: MakeFile) -> ItemFile:
-        """Write a small file that depends on nothing but one item, unless the version before has the same.
+        """Write a small file that depends only on one item, unless the version before has the same file.
 
-        :param path: relative to the folder
-        :param item_id: the item
+        :param path: path relative to the folder
+        :param item_id: id of the item
         :param make: makes the file
-        :returns: what is in it
+        :returns: description of its content
         """
         if self._item_files is not None and (known := self._item_files.take_over(path, item_id)) is not None:
             return known
@@ -116,15 +116,15 @@ class DatasetFolder:
             self._writing.result()
 
     def open(self, path: str) -> HashingFile:
-        """Open a file to write; it knows its size and checksum when it is closed.
+        """Open a file for writing, which knows its size and checksum when it is closed.
 
-        :param path: relative to the folder
+        :param path: path relative to the folder
         """
         self._make_parent(path)
         return HashingFile(self.folder.fs.open(self._prefix + path, "wb"))
 
     def write_file(self, path: str, content: bytes, rows: int) -> TableFile:
-        """Write a file at once, and describe it."""
+        """Write a file now, and return its description."""
         self._make_parent(path)
         self.folder.fs.pipe_file(self._prefix + path, content)
         return TableFile(path=path, rows=rows, size=len(content), sha256=hashlib.sha256(content).hexdigest())
@@ -145,11 +145,11 @@ def _write_files(filesystem: AbstractFileSystem, contents: dict[str, bytes]) -> 
 
 
 def _write_local(path: str, content: bytes) -> None:
-    """Write a file in the three system calls that it needs: Python's own open makes seven, and these are the time."""
+    """Write a file with only three system calls: Python's own ``open`` needs seven, and they take most of the time."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
     try:
         written = os.write(file, content)
-        while written < len(content):  # a disk that is nearly full takes a part, and raises for the next
+        while written < len(content):  # a nearly full disk takes only a part, and the next call fails
             written += os.write(file, content[written:])
     finally:
         os.close(file)
@@ -157,12 +157,12 @@ def _write_local(path: str, content: bytes) -> None:
 
 @contextmanager
 def spool() -> Iterator[IO[bytes]]:
-    """Open a temporary file of the worker's, for what is known in an order other than the file's."""
+    """Open a temporary file on the worker's disk, for data that are known earlier than their place in the real file."""
     with tempfile.TemporaryFile(prefix="airflow-annotation-") as file:
         yield file
 
 
 def copy_spool(source: IO[bytes], target: IO[bytes] | HashingFile) -> None:
-    """Append all that was spooled to an open file."""
+    """Append the whole content of a spooled file to an open file."""
     source.seek(0)
     shutil.copyfileobj(source, target, 2**20)

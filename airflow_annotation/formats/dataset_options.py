@@ -1,4 +1,4 @@
-"""Options of a dataset: which labels, which classes, which splits."""
+"""Options of a dataset: labels, classes and splits."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DatasetOptions(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_f
     include_unlabeled: bool = False
 
     def __post_init__(self) -> None:
-        """Check what types do not say."""
+        """Check options beyond their types."""
         check_splits(self.splits)
         if self.annotations != "consensus" and self.consensus != ConsensusOptions():
             raise AnnotationError("consensus is for annotations='consensus'.")
@@ -83,7 +83,7 @@ class ImageOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unknown_fie
 
 
 def unknown_class(item_key: str, type_: str, label_id: str, class_: str | None) -> AnnotationError:
-    """Return the error of a label whose class is none of the dataset's."""
+    """Return the error for a label whose class is not in the dataset."""
     what = "no class" if class_ is None else f"the class {class_!r}, which the dataset does not have"
     return AnnotationError(
         f"Item {item_key!r} has a label ({type_} {label_id!r}) of {what}: add it to classes, choose label_fields, or "
@@ -94,14 +94,14 @@ def unknown_class(item_key: str, type_: str, label_id: str, class_: str | None) 
 class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
     """The classes of a dataset.
 
-    :param names: in their order
-    :param numbers: of the classes, in the same order, where the label schema has numbers
-    :param keypoints: the names of an object's points, in the order of the skeleton
-    :param keypoint_classes: the classes of the fields that points are drawn in
-    :param keypoints_class: the class of points that belong to no object that is a label itself
-    :param mask_targets: the pixel values that the label schema gives to classes
-    :param stuff: the classes that are of fields of type ``segmentation`` alone, which ask for areas, not for objects
-    :param answers: the fields whose answers are of the whole image, and whether each has several
+    :param names: names of the classes, in order
+    :param numbers: numbers of the classes, in the same order, if the label schema has numbers
+    :param keypoints: names of an object's points, in the order of the skeleton
+    :param keypoint_classes: classes of the fields that points are drawn in
+    :param keypoints_class: class of points that belong to no object that is a label itself
+    :param mask_targets: pixel values that the label schema gives to classes
+    :param stuff: classes that only fields of type ``segmentation`` have, which ask for areas, not for objects
+    :param answers: fields whose answers are about the whole image, and whether each has several answers
     """
 
     names: tuple[str, ...]
@@ -115,7 +115,7 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
 
     @cached_property
     def index(self) -> dict[str | None, int]:
-        """The place of each class."""
+        """Index of each class."""
         return {name: place for place, name in enumerate(self.names)}
 
     @cached_property
@@ -125,9 +125,10 @@ class DatasetClasses(msgspec.Struct, frozen=True, dict=True):
 
 
 def rename_fields(schema: LabelSchema, field_mapping: Mapping[str, str]) -> LabelSchema:
-    """Return the schema with its fields under the names that a landing gave them. Merged fields have all classes.
+    """Return the schema with the names of fields in a landing. Merged fields have the classes of all their fields.
 
-    :param field_mapping: new names by the schema's
+    :param schema: label schema of the project
+    :param field_mapping: new names of fields, by their names in the schema
     """
     fields: dict[str, LabelField] = {}
     for name, field in schema.fields.items():
@@ -146,9 +147,9 @@ def rename_fields(schema: LabelSchema, field_mapping: Mapping[str, str]) -> Labe
 
 
 def check_label_fields(options: DatasetOptions, schema: LabelSchema) -> None:
-    """Check that the fields that are asked for are those of a label schema, where it is known.
+    """Check that a label schema, if it is known, has the requested fields.
 
-    :raises AnnotationError: it does not have one of them
+    :raises AnnotationError: the schema does not have one of them
     """
     if schema.fields and (unknown := sorted(set(options.label_fields or ()) - set(schema.fields))):
         raise AnnotationError(
@@ -166,11 +167,11 @@ def find_classes(
 ) -> DatasetClasses:
     """Return the classes of a dataset.
 
-    :param options: what is asked of it
-    :param schema: what was labeled
-    :param field_types: the types of fields that its format has a place for
-    :param types: the types of labels that its format has a place for
-    :param keypoints: the names of an object's points; by default the classes of the keypoints field
+    :param options: options of the dataset
+    :param schema: label schema
+    :param field_types: types of fields that its format can hold
+    :param types: types of labels that its format can hold
+    :param keypoints: names of an object's points; by default the classes of the keypoints field
     :raises AnnotationError: the schema has no classes, and none are given
     """
     fields = {
@@ -218,7 +219,7 @@ def find_classes(
 
 
 def _class_numbers(fields: Sequence[LabelField]) -> dict[str, int]:
-    """Return the numbers of classes, where the fields have some and agree; those without come behind the others."""
+    """Return the numbers of classes, if the fields have some and agree. Classes without a number come last."""
     numbers = _given_numbers(fields)
     if numbers:
         others = sorted({class_ for field in fields for class_ in field.classes} - numbers.keys())
@@ -227,7 +228,7 @@ def _class_numbers(fields: Sequence[LabelField]) -> dict[str, int]:
 
 
 def _given_numbers(fields: Sequence[LabelField]) -> dict[str, int]:
-    """Return the numbers that fields give to classes, none where they do not agree."""
+    """Return the numbers that fields give to classes, none if the fields do not agree."""
     pairs = {
         pair
         for field in fields
@@ -241,5 +242,5 @@ def _given_numbers(fields: Sequence[LabelField]) -> dict[str, int]:
 
 
 def _has_objects(field: LabelField, types: Collection[str]) -> bool:
-    """Whether a field's labels can be among the objects of a dataset: answers and spans of text are none."""
+    """Return whether a field's labels can be objects of a dataset: answers and spans of text cannot."""
     return field.type != OTHER or any(type_ in types for type_ in field.label_types)

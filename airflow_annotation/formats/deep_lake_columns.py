@@ -1,7 +1,7 @@
 """The columns of a Deep Lake dataset that hold labels, and the labels of a row as its cells.
 
-A row is an image, or a frame of a video. Each field of the label schema is a column, and all that is said of its
-objects is in columns beside it, in the same order. This module needs no Deep Lake.
+A row is an image, or a frame of a video. Each field of the label schema is a column. Further columns hold the other
+data of the field's objects, in the same order. This module does not need Deep Lake.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Cells = dict[str, Any]
 Row = Mapping[str, Any]
 
 UNKNOWN_CLASS: Final = -1
-"""In columns of classes: an object has none."""
+"""Value in columns of classes for an object without a class."""
 
 _OF_NEED: Final[dict[str, Kind]] = {
     "bbox": "boxes",
@@ -36,11 +36,11 @@ _OF_NEED: Final[dict[str, Kind]] = {
 _SHAPES: Final = frozenset({"boxes", "polygons", "points", "masks"})
 _SUFFIXES: Final = ("_labels", "_rotation", "_other")
 _LEFT_OUT: Final = frozenset({"project", "item_id", "item_key", "raw"})
-"""Columns of ``labels`` that a JSON cell leaves out: they are those of the row, or long."""
+"""Columns of ``labels`` that a JSON cell leaves out, because the row has them or because they are long."""
 
 
 def kind_of_type(label_type: str) -> Kind:
-    """Return what the column of a field holds whose labels are of a type."""
+    """Return the kind of a field's column, by the type of the field's labels."""
     if label_type in CLASSIFICATION_TYPES:
         return "classes"
     if label_type == "keypoint":
@@ -50,7 +50,7 @@ def kind_of_type(label_type: str) -> Kind:
 
 
 def renamed(schema: LabelSchema, field_mapping: Mapping[str, str]) -> dict[str, list[LabelField]]:
-    """Return the fields of a schema by the names that they land with; several may land as one."""
+    """Return the fields of a schema by the names under which they land; several fields may land under one name."""
     fields: dict[str, list[LabelField]] = {}
     for name, field in schema.fields.items():
         of_type = field_mapping.get(f"type:{OF_FIELD[field.type].name}") if field.type in OF_FIELD else None
@@ -59,9 +59,9 @@ def renamed(schema: LabelSchema, field_mapping: Mapping[str, str]) -> dict[str, 
 
 
 class LabelColumns:
-    """The columns of labels. Labels that fit none of them make more.
+    """The columns of labels. Labels that fit in none of them add further columns.
 
-    :param columns: by name
+    :param columns: columns by name
     """
 
     def __init__(self, columns: Mapping[str, LakeColumn]) -> None:
@@ -76,9 +76,9 @@ class LabelColumns:
     def of_schema(cls, schema: LabelSchema, field_mapping: Mapping[str, str]) -> LabelColumns:
         """Return the columns for a label schema.
 
-        :param schema: the project's
+        :param schema: label schema of the project
         :param field_mapping: new names of fields, see ``landing.shaping``
-        :raises AnnotationError: two columns would have the same name, or fields become one that hold different things
+        :raises AnnotationError: two columns would have the same name, or merged fields hold different kinds of values
         """
         columns: dict[str, LakeColumn] = {}
 
@@ -117,19 +117,19 @@ class LabelColumns:
 
     @property
     def extent(self) -> tuple[int, int]:
-        """How many columns and classes there are: they only become more."""
+        """Number of columns and number of classes, which can only grow."""
         return len(self._kinds), sum(map(len, self._classes.values()))
 
     @property
     def columns(self) -> dict[str, LakeColumn]:
-        """All columns by name, those among them that labels have made."""
+        """All columns by name, including those that labels have added."""
         return {name: LakeColumn(kind, tuple(self._classes.get(name, ()))) for name, kind in self._kinds.items()}
 
     def cells(self, labels: Iterable[Row], size: tuple[int, int] | None) -> Cells:
         """Return the cells of a row, for all columns.
 
-        :param labels: rows of the ``labels`` table on this image or frame, with the names that fields land with
-        :param size: height and width of the picture in pixels, None where they are not known
+        :param labels: rows of the ``labels`` table on this image or frame, with the names under which fields land
+        :param size: height and width of the picture in pixels, None if unknown
         """
         of_fields: dict[str, list[Row]] = defaultdict(list)
         for label in labels:
@@ -177,7 +177,7 @@ class LabelColumns:
         return cells
 
     def _places(self, column: str, classes: Iterable[Any]) -> Any:
-        """Return the places of classes in the column's list, at whose end those go that are not there yet."""
+        """Return the indexes of classes in the column's list; missing classes are added at its end."""
         self._kinds.setdefault(column, "classes")
         known = self._classes.setdefault(column, {})
         places = [UNKNOWN_CLASS if class_ is None else known.setdefault(str(class_), len(known)) for class_ in classes]
@@ -217,7 +217,7 @@ def _shapes(kind: Kind, rows: Sequence[Row], size: tuple[int, int] | None) -> An
 
 
 def _sized(mask: Any, size: tuple[int, int]) -> Any:
-    """Return a mask in the size of its picture: tools may keep masks of another one."""
+    """Return a mask in the size of its picture, since masks of tools may have another size."""
     if mask.shape == size:
         return mask
     rows, columns = ((np.arange(to) + 0.5) * of // to for to, of in zip(size, mask.shape, strict=True))

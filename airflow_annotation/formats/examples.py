@@ -1,4 +1,4 @@
-"""Training datasets of texts and sounds: what a format is, and writing one from the three tables."""
+"""Training datasets of texts and sounds: the description of a format, and how to write one from the three tables."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ EXAMPLES: Final = pa.schema(
         pa.field("media_file", pa.string()),
     ]
 )
-"""``examples.parquet``: in which file of the dataset each example begins, and in which line (from 0); which item and
-which submission it is; where its media came from, and where in the dataset they belong (``media_file``)."""
+"""``examples.parquet``: the file and line (from 0) where each example begins; its item and its submission; the URI of
+its media, and their place in the dataset (``media_file``)."""
 
 
 class Example(NamedTuple):
-    """What a model is shown at once: a text, a pair of answers, a sound.
+    """One training sample: a text, a pair of answers, a sound.
 
-    :param lines: as its file has them, with their ends
-    :param labels: how many labels are in it
+    :param lines: lines of its file, with line ends
+    :param labels: number of labels in it
     """
 
     lines: str
@@ -53,11 +53,11 @@ MakeExamples = Callable[[LabeledItem, Submission], Iterable[Example]]
 class ExampleFormat(NamedTuple):
     """A format of training datasets of texts or sounds.
 
-    :param options: what can be asked of it
-    :param types: the types of labels that it has a place for
-    :param path: of a split's file, with ``{split}`` in it
-    :param start: returns what makes the examples of a submission
-    :param media_path: where the file of an item belongs in the dataset; None for formats without files
+    :param options: class of its options
+    :param types: types of labels that it can hold
+    :param path: path of a split's file, with ``{split}`` in it
+    :param start: returns a function that makes the examples of a submission
+    :param media_path: returns the place of an item's file in the dataset; None for formats without files
     """
 
     options: type[DatasetOptions]
@@ -70,15 +70,15 @@ class ExampleFormat(NamedTuple):
 def write_examples(
     folder: ObjectStoragePath, batches: Iterable[LabelTables], format_: ExampleFormat, context: DatasetContext
 ) -> dict[str, list[TableFile]]:
-    """Write a training dataset of texts or sounds into a folder of its own. Streams: holds a batch.
+    """Write a training dataset of texts or sounds into a folder of its own. Streams: holds one batch in memory.
 
     :param folder: the folder
-    :param batches: the whole project
-    :param format_: how the examples are written
-    :param context: what is asked; its ``left_out`` is filled
+    :param batches: rows of the whole project
+    :param format_: format of the dataset
+    :param context: options of the dataset; its ``left_out`` is filled
     :returns: ``examples.parquet``, and the files with the ``labels``
-    :raises AnnotationError: the labels cannot be in such a dataset, or every item lacks what an example is made of; the
-        message names item and reason
+    :raises AnnotationError: the labels cannot be in such a dataset, or each item lacks something that an example needs;
+        the message names item and reason
     """
     make = format_.start(context)
     make_folder(folder.fs, folder.path)
@@ -123,7 +123,7 @@ def _place(
     format_: ExampleFormat,
     context: DatasetContext,
 ) -> Iterator[tuple[LabeledItem, str | None]]:
-    """Yield the items and where their files belong, each put there if it has landed; leave out those that were not."""
+    """Put the landed files of items in their places; yield the items with these, and leave out items without a file."""
     if format_.media_path is None:
         yield from ((item, None) for item in items)
         return

@@ -1,4 +1,4 @@
-"""Training datasets of images: what a format is, and writing one from the three tables."""
+"""Training datasets of images: the description of a format, and how to write one from the three tables."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ IMAGES: Final = pa.schema(
         pa.field("height", pa.int32()),
     ]
 )
-"""``images.parquet``: where in the dataset each image belongs (``file``, relative to the version's folder), and which
-item it is: with ``target`` which of its images, with ``frame`` which frame of its video."""
+"""``images.parquet``: the place of each image in the dataset (``file``, relative to the version's folder) and its item.
+``target`` says which of the item's images it is, ``frame`` which frame of the video."""
 
 
 def image_path(image: LabeledImage, _: ImageOptions) -> str:
@@ -46,14 +46,14 @@ class ImageFormat(NamedTuple):
     """A format of training datasets of images.
 
     :param write: writes the images into a folder; returns the files that have the objects of many images
-    :param image_path: where an image belongs in the dataset; None for images without a class, which stay outside
-    :param options: what can be asked of it
-    :param types: the types of labels that it has a place for
-    :param field_types: the types of fields whose classes are the dataset's
+    :param image_path: returns the place of an image in the dataset; None for images without a class, which stay outside
+    :param options: class of its options
+    :param types: types of labels that it can hold
+    :param field_types: types of fields whose classes are the dataset's
     :param all_frames: whether it has all frames of a video, not only those with objects
-    :param clips: whether it cuts shapes off at the edges of the image, so that some are nothing
-    :param drawn_as: what becomes of masks, see :class:`~airflow_annotation.formats.image_reader.ImageReader`
-    :param holds_media: whether its own files hold the images, so that these have no files beside them
+    :param clips: whether it cuts shapes off at the edges of the image, so that nothing is left of some
+    :param drawn_as: form of masks, see :class:`~airflow_annotation.formats.image_reader.ImageReader`
+    :param holds_media: whether its own files hold the images, so that images have no files of their own
     """
 
     write: Callable[[DatasetFolder, Iterable[ImageBatch], DatasetClasses, Any], list[TableFile]]
@@ -72,12 +72,13 @@ def write_images(
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset of images into a folder of its own.
 
-    The same rows in the same order give the same bytes. Streams: holds a batch, and the objects of some hundred images.
+    The same rows in the same order give the same bytes. Streams: holds one batch, and the objects of some hundred
+    images.
 
     :param folder: the folder
-    :param batches: the whole project, coordinates relative
-    :param format_: how the images are written
-    :param context: what is asked; its ``left_out`` is filled
+    :param batches: rows of the whole project, with relative coordinates
+    :param format_: format of the dataset
+    :param context: options of the dataset; its ``left_out`` is filled
     :returns: the files that are not of a single image: ``images.parquet``, and those with the ``objects``
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
     """

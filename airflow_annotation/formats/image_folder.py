@@ -38,7 +38,7 @@ def image_path(image: LabeledImage, _: ImageOptions) -> str:
 def write_image_folder(
     folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, _: ImageOptions
 ) -> list[TableFile]:
-    """Write the images' metadata, a file a split; return the files."""
+    """Write the images' metadata, one file for each split; return the files."""
     objects: dict[str, int] = {}
     with ExitStack() as opened:
         files: dict[str, HashingFile] = {}
@@ -59,7 +59,7 @@ def write_image_folder(
 def find_answers(image: LabeledImage, classes: DatasetClasses, left_out: Counter[str]) -> dict[str, Any]:
     """Return the answers to each question about an image: a class, the list of its classes, or None.
 
-    :param left_out: counts answers that have no place
+    :param left_out: counter of answers that have no place
     """
     answers: dict[str, Any] = {}
     unknown = image.answers.keys() - classes.answers.keys()

@@ -1,4 +1,4 @@
-"""How images are called in a dataset."""
+"""Names of images in a dataset."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _MEDIA_SUFFIX: Final = re.compile(
     r"nef|arw|mpo|mp4|m4v|mov|webm|mkv|avi|mpe?g|wmv|flv|m2ts|3gp|ogv|mp3|wav|flac|og[ag]|opus|m4a|aac|aiff?|wma|pdf)",
     re.IGNORECASE,
 )
-"""Of images, videos, sounds and PDF. Any other, such as a script's ``.php``, may hide one of these."""
+"""Suffixes of images, videos, sounds and PDF. Files with another suffix, such as ``.php``, may also be one of these."""
 
 _LOCAL_FILES: Final = "/local-files/?"
 _WEB: Final = re.compile(r"https?://", re.IGNORECASE)
 _STEM_LENGTH: Final = 80
 _STEM_BYTES: Final = 220
-"""With hash and suffix no more than the 255 bytes that file systems take."""
+"""Limit such that a name with hash and suffix has at most 255 bytes, the limit of file systems."""
 
 _HASH_BYTES: Final = 6
 
@@ -33,14 +33,14 @@ class ImageNames:
     """Names images after their media.
 
     Without ``image_root``, a name is the end of ``media_uri`` and a short hash: ``cat-3f9a1c20b7e4.jpg``. It depends
-    on its item only, so it does not change when others come or go. With ``image_root`` it is the path of the media
-    below that folder, ``pets/cat.jpg``: for readers that find the media where they are. Then all names are held, to
-    find two that are the same.
+    only on its item, so it does not change when other items are added or removed. With ``image_root``, a name is the
+    path of the media below that folder, ``pets/cat.jpg``, for readers that find the media there. Then all names stay in
+    memory, to find two that are the same.
 
-    :param image_root: the folder, a URI or a path, as ``media_uri`` begins
-    :param frame_suffix: of the frames of videos
-    :param find_suffix: returns the suffix of an image's content, by the name that it has without ``image_root``, where
-        the URI does not tell it; None for no other suffix
+    :param image_root: URI or path of the folder, with which ``media_uri`` begins
+    :param frame_suffix: suffix of the names of videos' frames
+    :param find_suffix: if the URI does not say it, returns the suffix of an image's content, by the name that the image
+        has without ``image_root``; None for no other suffix
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class ImageNames:
     def item_name(self, item_id: str, item_key: str, media_uri: str | None, target: str = "") -> str:
         """Return the name of an image, or of a video, whose frames are named after it.
 
-        :param item_id: the item
-        :param item_key: likewise
-        :param media_uri: where the image is
-        :param target: which of its item's images it is, empty where the item has no other
-        :raises AnnotationError: the media is not below ``image_root``, or another one there has the same name but for
-            the suffix, so that one file of labels would be both's
+        :param item_id: id of the item
+        :param item_key: key of the item
+        :param media_uri: URI of the image
+        :param target: which of its item's images it is, empty if the item has only one
+        :raises AnnotationError: the media is not below ``image_root``, or another one there has the same name except
+            for the suffix, so that both would have the same file of labels
         """
         own_name = self._own_name(item_id, item_key, media_uri, target)
         name = own_name if self._root is None else self._path_below_root(item_key, media_uri)
@@ -77,7 +77,7 @@ class ImageNames:
             stem = stem.encode()[:_STEM_BYTES].decode(errors="ignore")
         stem = stem.strip("._") or "item"
         suffix = suffix if _SUFFIX.fullmatch(suffix) else ""
-        # The item's id as well: in projects that were not filled by this provider, keys may be there twice.
+        # The hash includes the item's id, since keys may exist twice in projects that this provider did not fill.
         identity = f"{item_key}\0{item_id}" + (f"\0{target}" if target else "")
         digest = hashlib.blake2b(identity.encode(), digest_size=_HASH_BYTES).hexdigest()
         return f"{stem}-{digest}{suffix}"
@@ -109,22 +109,22 @@ class ImageNames:
 
 
 def says_what_it_is(name: str) -> bool:
-    """Return whether the suffix of a name tells what kind of file it is."""
+    """Return whether the suffix of a name says what kind of file it is."""
     return _MEDIA_SUFFIX.fullmatch(splitext(name)[1]) is not None
 
 
 def with_suffix(name: str, suffix: str | None) -> str:
-    """Return a name whose suffix says nothing with another one; None leaves it."""
+    """Return a name with another suffix, because its own says nothing; None keeps it."""
     return name if suffix is None else f"{image_stem(name)}{suffix}"
 
 
 def image_stem(name: str) -> str:
-    """Return an image's name without its suffix: how the files beside it are called."""
+    """Return an image's name without its suffix: the stem of the files that belong to it."""
     return splitext(name)[0]
 
 
 def _media_path(media_uri: str) -> str:
-    """Return the path in a URI. Only URLs of the web have queries and escapes; elsewhere ``#`` and ``?`` are names.
+    """Return the path in a URI. Only web URLs have queries and escapes; in other URIs, ``#`` and ``?`` belong to names.
 
     Label Studio has the path of a local file in a query: ``/data/local-files/?d=...``.
     """

@@ -1,4 +1,4 @@
-"""The tables' rows as images with the objects in them."""
+"""Read the tables' rows as images with their objects."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ from airflow_annotation.labels.types import CLASSIFICATION_TYPES
 DrawnAs = Literal["boxes", "outlines", "pixels"]
 
 MAX_DRAWN_PIXELS: Final = MAX_MASK_PIXELS // 4
-"""Pixels of an image that a mask is drawn for, 8,192 x 8,192."""
+"""Maximum number of pixels of an image for which a mask is drawn, 8,192 x 8,192."""
 
 _IMAGES_AT_ONCE: Final = 1000
 _LEAST_SIDE: Final = 5e-7
-"""What is narrower, in parts of the image, is nothing in a file of six decimals."""
+"""Minimum side of a box, relative to the image: a smaller one is zero in a file with six decimals."""
 
 _FARTHEST: Final = 1e6
-"""How far from the image a label may be, in sizes of the image: products of larger numbers are not finite."""
+"""Maximum distance of a label from the image, in image sizes: products of larger numbers are not finite."""
 
 _OUTLINE_LENGTH: Final = 1 << 18
-"""Ends of a mask's runs from which on its outlines are too many to be written."""
+"""Maximum number of ends of a mask's runs; a mask with more has too many outlines to write."""
 
 
 class ImageReader:
     """Reads tables as labeled images.
 
-    :param options: what the dataset is to hold
-    :param classes: its classes
-    :param types: the types of labels that its format has a place for
+    :param options: options of the dataset
+    :param classes: classes of the dataset
+    :param types: types of labels that its format can hold
     :param all_frames: whether its format has all frames of a video, not only those with objects
-    :param clips: whether its format has no place for what is outside of the image, or has no size
-    :param drawn_as: what becomes of masks: ``boxes`` or what they are, ``outlines``, or ``pixels`` of the image. What
-        cannot be drawn so is left out: masks of very many parts, and what is on very large images
+    :param clips: whether its format cannot hold labels outside of the image, or labels without a size
+    :param drawn_as: form of masks in the format: ``boxes`` or unchanged, ``outlines``, or ``pixels`` of the image. What
+        cannot be drawn like this is left out: masks of very many parts, and labels on very large images
     :param find_suffix: returns the suffix of an image's content, see
         :class:`~airflow_annotation.formats.image_names.ImageNames`
     """
@@ -81,15 +81,15 @@ class ImageReader:
         self._clips = clips
         self._names = ImageNames(options.image_root, options.frame_suffix, find_suffix)
         self.left_out: Counter[str] = Counter()
-        """What is not in the dataset, by why."""
+        """Counts of what is not in the dataset, by reason."""
 
     def read(self, batches: Iterable[LabelTables]) -> Iterator[ImageBatch]:
-        """Yield the images in the order of their items, and frames in their order.
+        """Yield the images in the order of their items, and the frames of a video in order.
 
-        Holds one batch of the tables, and some hundred images.
+        Holds one batch of the tables and some hundred images in memory.
 
-        :raises AnnotationError: an item is no image or video, a label has a class that the dataset has not, or what the
-            dataset needs is not known; the message names the item
+        :raises AnnotationError: an item is no image or video, a label has a class that the dataset does not have, or
+            something that the dataset needs is unknown; the message names the item
         """
         for batch in batches:
             submitted, chosen = choose_annotations(batch.annotations, self._options)
@@ -112,9 +112,9 @@ class ImageReader:
                 yield self._read_rows(images, taken, np.repeat(np.arange(len(images)), ends - starts))
 
     def _read_rows(self, images: list[LabeledImage], rows: pa.RecordBatch, owners: IntArray) -> ImageBatch:
-        """Return the batch of some images and the rows in them.
+        """Return the batch of some images and their rows.
 
-        :param owners: for each row, the place of its image
+        :param owners: index of each row's image
         """
         if self._types & CLASSIFICATION_TYPES:
             answers = pc.is_in(rows.column("type"), value_set=pa.array(sorted(CLASSIFICATION_TYPES), pa.string()))
@@ -178,7 +178,10 @@ class ImageReader:
         kept: BoolArray,
         shaped: dict[int, LabeledObject],
     ) -> BoolArray:
-        """Count and leave out the objects that a format cannot say which cuts boxes off at the edges of the image."""
+        """Count and leave out objects that have no size, or that are outside of their image.
+
+        A format that cuts boxes off at the edges of the image cannot hold these.
+        """
         corner, end = np.clip(boxes[:, :2], 0, 1), np.clip(boxes[:, :2] + boxes[:, 2:], 0, 1)
         has_size = np.all(boxes[:, 2:] > _LEAST_SIDE, axis=1)
         is_seen: BoolArray = has_size & np.all(end - corner > _LEAST_SIDE, axis=1)
@@ -205,7 +208,7 @@ class ImageReader:
         kept &= ~odd
 
     def _box_of(self, one: LabeledObject, image: LabeledImage) -> tuple[list[float] | None, str]:
-        """Return the box of an object, or None and why it has no place in the dataset."""
+        """Return the box of an object, or None, and the reason why an object without a box is left out."""
         if one.mask is not None:
             if self._drawn_as == "outlines" and outline_length(one.mask) > _OUTLINE_LENGTH:
                 return None, "masks of too many parts"
@@ -262,16 +265,16 @@ class ImageReader:
     def _check_places(
         self, image: LabeledImage, one: LabeledObject, count: int, index: int | None, field: str
     ) -> list[int]:
-        """Return the places of a label's points in the skeleton, none and counted where they are not in the dataset.
+        """Return the places of a label's points in the skeleton; points of unknown classes are counted and have none.
 
         :param one: the label
-        :param count: of its points
-        :param index: the place that the label itself gives to the first one
+        :param count: number of its points
+        :param index: place that the label itself gives to its first point
         """
         self.left_out["shapes without points"] += not count
         places = self._places(one, count, index)
         if one.parent_label_id is None and self._class_of(one)[1] < 0:
-            return [0] * count  # it belongs to no object, which is said of it later
+            return [0] * count  # it belongs to no object, which is handled later
         if places is None:
             if self._options.unknown_classes == "error":
                 raise AnnotationError(
@@ -291,8 +294,9 @@ class ImageReader:
     def _places(self, one: LabeledObject, count: int, index: int | None) -> list[int] | None:
         """Return the places of a label's points in the skeleton, None if its class is none of the skeleton's.
 
-        A class that is the name of a point says the place: the label's own index counts in the tool's order, which need
-        not be the dataset's. The index says it where the points have no class each: all of one, or that of the object.
+        If the class is the name of a point, it decides: the label's own index counts in the tool's order, which may
+        differ from that of the dataset. The index decides if points have no classes of their own: all have the same
+        class, or that of the object.
         """
         skeleton, classes = self._classes.keypoints, self._classes.keypoint_classes
         if one.label in skeleton and (index is None or len(classes) != 1):
@@ -306,14 +310,14 @@ class ImageReader:
         return list(range(index or 0, (index or 0) + count))
 
     def _class_of(self, one: LabeledObject) -> tuple[str | None, int]:
-        """Return an object's class and its place; an object of points of several classes has that of their field."""
+        """Return an object's class and its index. An object with points of several classes has the field's class."""
         label = self._classes.keypoints_class if one.label is None and one.type == "keypoint" else one.label
         return label, self._classes.index.get(label, -1)
 
     def _join_and_check(
         self, image: LabeledImage, shapes: list[tuple[int, LabeledObject]]
     ) -> Iterator[tuple[int, LabeledObject]]:
-        """Yield the objects that an image's shapes are, each at the place of its first shape, with their classes."""
+        """Yield the objects that an image's shapes make, each at the place of its first shape, with its class."""
         taken: dict[tuple[str, str], int] = {}  # the objects of a region have the same points
         for place, one in _join_parts(shapes):
             one.label, one.class_index = self._class_of(one)
@@ -333,12 +337,12 @@ class ImageReader:
 
 
 def _join_parts(shapes: list[tuple[int, LabeledObject]]) -> list[tuple[int, LabeledObject]]:
-    """Join keypoints to the objects that they are of, and the parts of a polygon to one object.
+    """Join keypoints to their objects, and the parts of a polygon to one object.
 
-    A keypoint with a parent is the parent's. A polygon with a parent is a part of it if it is of the same class or of
-    none; other shapes with a parent are objects of their own. A parent of several classes is an object of each. Where
-    the parent is no shape of the dataset, the first part of each class stands for the object, and an object of points
-    of different classes has none of these.
+    A keypoint with a parent belongs to the parent. A polygon with a parent is a part of it if it has the same class or
+    no class; other shapes with a parent are objects of their own. A parent with several classes is one object for each
+    class. If the parent is no shape of the dataset, the first part of each class becomes the object. An object of
+    points with different classes has none of these classes.
     """
     found: dict[tuple[str, str], list[LabeledObject]] = {}
     for _, one in shapes:

@@ -1,4 +1,4 @@
-"""Which rows of the tables are in which image of a dataset."""
+"""Find the rows of the tables that belong to each image of a dataset."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from airflow_annotation.labels.types import CLASSIFICATION_TYPES
 
 _VISUAL: Final = ("image", "video", "unknown")
 _MOST_FRAMES: Final = 1 << 22
-"""Of a video, 19 hours at 60 a second. A higher count is taken for unknown."""
+"""Maximum number of frames of a video, 19 hours at 60 a second. A higher count is treated as unknown."""
 
 
 class Items:
-    """Rows of the items table, and the media that they are: one each, or several images.
+    """Rows of the items table with their media: each item has one medium, or several images.
 
     :param items: the rows
-    :param options: what the dataset is to hold
-    :param names: names the images
+    :param options: options of the dataset
+    :param names: makes the names of images
     """
 
     def __init__(self, items: pa.RecordBatch, options: ImageOptions, names: ImageNames) -> None:
@@ -37,11 +37,11 @@ class Items:
         self.media = media_of_items(items)
         counts = np.array([len(media) for media in self.media], np.int64)
         self.first: IntArray = np.cumsum(counts) - counts
-        """For each row, the number of its first medium among all media."""
+        """Number of each row's first medium among all media."""
         self.row: IntArray = np.repeat(np.arange(len(counts)), counts)
-        """For each medium, the row of its item."""
+        """Row of each medium's item."""
         counted = items.column("frame_count")
-        # Whoever edits an item's data may write any number there, and memory must not follow it.
+        # Anybody who edits an item's data can write any number there; memory must not grow with it.
         self.frame_count = pc.if_else(pc.less_equal(counted, _MOST_FRAMES), counted, None).to_pylist()
         self._media = [(row, medium) for row, media in enumerate(self.media) for medium in media]
         facts = [items.column("item_id").to_pylist(), self.frame_count, items.column("frame_rate").to_pylist()]
@@ -51,10 +51,10 @@ class Items:
         self._named: tuple[int, str, str] = (-1, "", "")
 
     def image(self, number: int, frame: int) -> LabeledImage:
-        """Return a medium as an image, or its frame as one.
+        """Return a medium, or a frame of it, as an image.
 
-        :param number: of the medium
-        :param frame: of a video, -1 for an image
+        :param number: number of the medium
+        :param frame: number of the frame of a video, -1 for an image
         """
         row, medium = self._media[number]
         item_id, frame_count, frame_rate = self._facts[row]
@@ -79,9 +79,10 @@ class Items:
         )
 
     def without_unsized(self, groups: Groups) -> tuple[Groups, int]:
-        """Leave out images of items of several that have neither labels nor a size; return how many these are.
+        """Leave out images without labels and size of items with several images; return how many these are.
 
-        Label Studio tells a page's size with its first label. Where an item has but one image, that is an error.
+        Label Studio says the size of such an image only with its first label. If an item has only one image, a missing
+        size is an error.
         """
         if len(self.row) == len(self.media):
             return groups, 0
@@ -91,10 +92,10 @@ class Items:
         return groups._replace(**parts), int((~kept).sum())
 
     def pair(self, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, IntArray, int]:
-        """Pair labels with the media that they are on; an answer about several is paired with each.
+        """Pair labels with the media that they are on; an answer about several media is paired with each of them.
 
         :param rows: labels
-        :returns: the labels in their order, for each the number of its medium, and how many labels are on none
+        :returns: the labels in order, the number of each label's medium, and the number of labels that are on no medium
         :raises AnnotationError: a label's item is not among the items
         """
         of_item = pc.index_in(rows.column("item_id"), value_set=self.item_ids)
@@ -120,13 +121,13 @@ class Items:
 
 
 class Groups(NamedTuple):
-    """Which rows are in which image.
+    """The rows of each image.
 
-    :param order: the rows, those of one image together
-    :param medium: for each image, the number of its medium
-    :param frame: for each image its frame, -1 for none
-    :param start: for each image, where its rows begin in ``order``
-    :param end: for each image, where they end
+    :param order: row numbers, those of one image together
+    :param medium: number of each image's medium
+    :param frame: frame of each image, -1 for none
+    :param start: where the rows of each image begin in ``order``
+    :param end: where the rows of each image end in ``order``
     """
 
     order: IntArray
@@ -145,15 +146,15 @@ def group_rows(
     *,
     all_frames: bool = False,
 ) -> Groups:
-    """Find the images: those of items of type image, and frames of videos that have labels.
+    """Return the rows of each image: images are those of items of type image, and frames of videos with labels.
 
     :param items: the items
-    :param rows: their labels, of the submissions that count
-    :param owners: for each label, the number of its medium, see :meth:`Items.pair`
-    :param submitted: the ids of the items that something was submitted for
-    :param options: what the dataset is to hold
-    :param all_frames: whether the other frames of these videos are images too, where their number is known
-    :raises AnnotationError: an item is neither image nor video, or the frame of a label is not known
+    :param rows: their labels, from the submissions that count
+    :param owners: number of each label's medium, see :meth:`Items.pair`
+    :param submitted: ids of the items with a submission
+    :param options: options of the dataset
+    :param all_frames: whether the other frames of these videos are images too, if their number is known
+    :raises AnnotationError: an item is neither image nor video, or the frame of a label is unknown
     """
     is_video = np.array([type_ == "video" for type_ in items.media_type], np.bool_)[items.row]
     frames = pc.fill_null(rows.column("frame"), -1).to_numpy().astype(np.int64)

@@ -1,4 +1,4 @@
-"""The files of a dataset that are each of one item: those of items that have not changed are not written again."""
+"""The files of a dataset that belong to one item each. If an item has not changed, its files are not written again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_annotation.formats.landed_media import LandedMedia, PlacedMedium
 from airflow_annotation.labels.tables import batch_of_rows
 
 ITEM_FILES: Final = "item_files"
-"""In the manifest's ``tables``, the list of the files that are each of one item."""
+"""Name, in the manifest's ``tables``, of the list of the files that belong to one item each."""
 
 _SCHEMA: Final = pa.schema(
     [
@@ -30,10 +30,10 @@ _AT_ONCE: Final = 10_000
 
 
 class ItemFile(NamedTuple):
-    """What is in a file.
+    """The content of a file.
 
-    :param objects: how many of its item's objects
-    :param left_out: how many it has no place for
+    :param objects: number of objects in the file
+    :param left_out: number of the item's objects that the file has no place for
     """
 
     objects: int = 0
@@ -41,10 +41,10 @@ class ItemFile(NamedTuple):
 
 
 class ItemFiles:
-    """Lists the files of a version as they are written, and knows which of the version before are the same.
+    """Lists the files of a version as they are written, and knows which files of the version before are the same.
 
-    :param folder: of the list
-    :param before: the files of the version before whose items have not changed, by path
+    :param folder: folder of the list
+    :param before: files of the version before whose items have not changed, by path
     """
 
     def __init__(self, folder: ObjectStoragePath, before: Mapping[str, ItemFile]) -> None:
@@ -52,7 +52,7 @@ class ItemFiles:
         self._writer = TableWriter(folder, ITEM_FILES, _SCHEMA)
         self._pending: list[tuple[str, str, int, int]] = []
         self.taken: list[str] = []
-        """Paths of the files to take over."""
+        """Paths of the files to copy from the version before."""
 
     def __enter__(self) -> ItemFiles:
         return self
@@ -61,10 +61,10 @@ class ItemFiles:
         self._writer.__exit__()
 
     def take_over(self, path: str, item_id: str) -> ItemFile | None:
-        """Take a file over from the version before, if it is the same; return what is in it, None if it is not.
+        """Reuse a file of the version before if it is the same, and return its content; otherwise return None.
 
-        :param path: relative to the version's folder
-        :param item_id: the item that it is of
+        :param path: path relative to the version's folder
+        :param item_id: id of its item
         """
         known = self._before.get(path)
         if known is not None:
@@ -79,7 +79,7 @@ class ItemFiles:
             self._flush()
 
     def finish(self) -> TableFile:
-        """Write what is left, and describe the list."""
+        """Write the pending entries, and return the description of the list."""
         self._flush()
         return self._writer.finish()
 
@@ -93,8 +93,8 @@ def read_item_files(store: DatasetStore, companion: Manifest, replaced: Collecti
     """Return the files of a version whose items have not changed, by path.
 
     :param store: the dataset's folder
-    :param companion: of the version
-    :param replaced: ids of the items that have
+    :param companion: manifest of the version's source rows
+    :param replaced: ids of the items that have changed
     """
     return {
         path: ItemFile(objects, left_out)
@@ -111,13 +111,14 @@ def place_media(
     paths: Sequence[str | None],
     item_files: ItemFiles | None,
 ) -> set[str]:
-    """Put media where a dataset has them, but for those that the version before has there; return what has its media.
+    """Put media in their places in a dataset, without those that the version before already has there.
 
-    :param landed_media: the media
-    :param folder: of the dataset's version
-    :param media: which of them
-    :param paths: where each one belongs in the folder, None for nowhere
-    :param item_files: lists them, and knows which the version before has
+    :param landed_media: landed media
+    :param folder: folder of the dataset's version
+    :param media: the media to put there
+    :param paths: place of each medium in the folder, None for no place
+    :param item_files: list of the files, which knows those of the version before
+    :returns: the paths that have their media
     """
     if item_files is None:
         return landed_media.place(folder, media, paths)
@@ -131,4 +132,4 @@ def place_media(
 
 
 MakeFile = Callable[[], "tuple[bytes, ItemFile]"]
-"""Returns the content of a file, and what is in it."""
+"""Returns the bytes of a file, and the description of its content."""

@@ -1,4 +1,4 @@
-"""Images and the objects in them: what every dataset format is written from.
+"""Images and their objects, from which all formats of images are written.
 
 An image is an item of type image, or a frame of a video that has labels. Coordinates are 0..1 of its width and height.
 """
@@ -23,10 +23,10 @@ Path = list[Point]
 class Keypoint(NamedTuple):
     """A point of an object.
 
-    :param place: in the skeleton, from 0
-    :param x: 0..1 of the image's width
-    :param y: 0..1 of the image's height
-    :param visibility: COCO's: 1 labeled but hidden, 2 labeled and visible
+    :param place: place in the skeleton, from 0
+    :param x: horizontal position, 0..1 of the image's width
+    :param y: vertical position, 0..1 of the image's height
+    :param visibility: visibility as in COCO: 1 labeled but hidden, 2 labeled and visible
     """
 
     place: int
@@ -36,22 +36,22 @@ class Keypoint(NamedTuple):
 
 
 class LabeledObject(msgspec.Struct, gc=False):
-    """What is labeled in an image.
+    """An object in an image.
 
-    :param type: of the label that it is read from
+    :param type: type of its label
     :param label: its class; None until it is known
-    :param class_index: the class's place among the dataset's classes, -1 if it is none of them
-    :param bbox: x, y, width, height of the box before it is rotated; None for what was not drawn as a box
-    :param rotation: degrees clockwise in pixels about the box's top left corner
-    :param corners: of a rotated box, clockwise from that corner
+    :param class_index: index of the class in the dataset's classes, -1 if it is none of them
+    :param bbox: x, y, width, height of the box before its rotation; None for objects that were not drawn as a box
+    :param rotation: rotation in degrees, clockwise in pixels, around the box's top left corner
+    :param corners: corners of a rotated box, clockwise from that corner
     :param paths: outlines of a polygon's parts
-    :param mask: a mask of the whole image
+    :param mask: mask of the whole image
     :param keypoints: its points
-    :param track_id: in a video, the same for the same object
+    :param track_id: id of the track in a video, the same for the same object
     :param attributes: JSON object
-    :param annotation_id: the submission that it is from
-    :param label_id: unique in the submission
-    :param parent_label_id: the object that it belongs to
+    :param annotation_id: id of its submission
+    :param label_id: id of its label, unique in the submission
+    :param parent_label_id: id of the object that it belongs to
     """
 
     type: str
@@ -73,18 +73,18 @@ class LabeledObject(msgspec.Struct, gc=False):
 class LabeledImage(msgspec.Struct, gc=False):
     """An image.
 
-    :param name: of its file, see :class:`~airflow_annotation.formats.image_names.ImageNames`
-    :param split: its split
-    :param item_id: the item that it is, or is a frame of
-    :param item_key: the caller's id of the item
-    :param item_name: the image's name, or its video's
-    :param target: which image of its item it is, empty where the item has no other
-    :param media_uri: where the image is, or the video
-    :param frame: the frame's number in its video, from 0; None for images
-    :param width: pixels, None where it is not known
-    :param height: pixels, None where it is not known
-    :param frame_count: of the video
-    :param frame_rate: of the video
+    :param name: name of its file, see :class:`~airflow_annotation.formats.image_names.ImageNames`
+    :param split: split of the dataset
+    :param item_id: id of its item
+    :param item_key: the caller's name for the item
+    :param item_name: name of the image, or of its video
+    :param target: which image of its item it is, empty if the item has only one
+    :param media_uri: URI of the image or the video
+    :param frame: number of the frame in its video, from 0; None for images
+    :param width: width in pixels, None if unknown
+    :param height: height in pixels, None if unknown
+    :param frame_count: number of frames of the video
+    :param frame_rate: frames per second of the video
     :param answers: classes of the whole image, by field
     """
 
@@ -104,14 +104,14 @@ class LabeledImage(msgspec.Struct, gc=False):
 
     @property
     def subject(self) -> str:
-        """What errors call it."""
+        """The name of the image in errors."""
         return f"item {self.item_key!r}, image {self.target!r}," if self.target else f"item {self.item_key!r}"
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels.
 
-        :raises AnnotationError: they are not known
+        :raises AnnotationError: they are unknown
         """
         if not self.width or not self.height:
             raise AnnotationError(
@@ -124,17 +124,17 @@ class LabeledImage(msgspec.Struct, gc=False):
 class ImageBatch(msgspec.Struct, gc=False):
     """Some images and their objects.
 
-    Most labels are upright boxes with a class and nothing else, and there are many: these are only rows of arrays.
+    Most labels are only upright boxes with a class, and there are many of them. So these are only rows of arrays.
 
     :param images: the images
-    :param starts: for each image, its first object
-    :param ends: for each image, the object behind its last one
-    :param class_index: the objects' classes
-    :param boxes: the smallest upright boxes around the objects, array of shape (objects, 4): x, y, width, height
+    :param starts: index of each image's first object
+    :param ends: index after each image's last object
+    :param class_index: class indexes of the objects
+    :param boxes: smallest upright boxes around the objects, array of shape (objects, 4): x, y, width, height
     :param shaped: the objects that are more than an upright box, by their row
-    :param annotation_ids: the submissions that the objects are from; array of strings
-    :param label_ids: the objects' labels, the first one of an object that several make; array of strings
-    :param left_out: what is not in the dataset, by why; formats add what only writing shows
+    :param annotation_ids: submission ids of the objects, array of strings
+    :param label_ids: label ids of the objects, array of strings; if several labels make an object, that of the first
+    :param left_out: counter of what is not in the dataset, by reason; formats add what they find only while writing
     """
 
     images: list[LabeledImage]
@@ -148,13 +148,13 @@ class ImageBatch(msgspec.Struct, gc=False):
     left_out: Counter[str]
 
     def owners(self) -> IntArray:
-        """Return for each object the place of its image."""
+        """Return the index of each object's image."""
         return np.repeat(np.arange(len(self.images)), self.ends - self.starts)
 
     def sizes(self) -> FloatArray:
-        """Return for each object the width and height of its image in pixels, array of shape (objects, 2).
+        """Return the width and height in pixels of each object's image, array of shape (objects, 2).
 
-        :raises AnnotationError: they are not known
+        :raises AnnotationError: they are unknown
         """
         counts = self.ends - self.starts
         sizes = [image.size if count else (0, 0) for image, count in zip(self.images, counts.tolist(), strict=True)]
@@ -163,7 +163,7 @@ class ImageBatch(msgspec.Struct, gc=False):
     def objects(self, image: int) -> list[LabeledObject]:
         """Return the objects of an image.
 
-        :param image: its place among the images
+        :param image: index of the image
         """
         rows = range(self.starts[image], self.ends[image])
         classes, boxes = (values[rows.start : rows.stop].tolist() for values in (self.class_index, self.boxes))

@@ -1,4 +1,4 @@
-"""The tables' rows as items with what was submitted for each: what datasets of texts and sounds are written from."""
+"""Read the tables' rows as items with their submissions: datasets of texts and sounds are written from these."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import OF_FIELD, OTHER
 
 Row = dict[str, Any]
-"""A row of ``labels``, of :data:`_COLUMNS`."""
+"""A row of ``labels``, with the columns :data:`_COLUMNS`."""
 
 _COLUMNS: Final = (
     "label_id",
@@ -40,13 +40,13 @@ _COLUMNS: Final = (
 )
 
 ANSWER_TYPES: Final = frozenset({"classification", "classifications", "scalar", "rating", "text"})
-"""The types of labels that are answers about the whole item, and that a column of a dataset can have."""
+"""The types of labels that are answers about the whole item, and that a column of a dataset can hold."""
 
 
 class Submission(NamedTuple):
-    """What somebody submitted for an item.
+    """A submission for an item.
 
-    :param annotation_id: of the submission, None for what nobody has submitted
+    :param annotation_id: id of the submission, None if there is no submission
     :param labels: its labels
     """
 
@@ -57,13 +57,13 @@ class Submission(NamedTuple):
 class LabeledItem(msgspec.Struct, gc=False):
     """An item.
 
-    :param item_id: the tool's id
-    :param item_key: the caller's id
-    :param split: its split
+    :param item_id: id in the tool
+    :param item_key: the caller's name for it
+    :param split: split of the dataset
     :param media_type: ``text``, ``audio``, …
-    :param media_uri: where its media are, None for an item that is in its data
-    :param data: what the caller attached
-    :param submissions: those that count
+    :param media_uri: URI of its media, None for an item whose content is in its data
+    :param data: data that the caller attached
+    :param submissions: submissions that count
     """
 
     item_id: str
@@ -81,12 +81,12 @@ class LabeledItem(msgspec.Struct, gc=False):
 def read_items(
     batches: Iterable[LabelTables], options: DatasetOptions, types: frozenset[str], left_out: Counter[str]
 ) -> Iterator[list[LabeledItem]]:
-    """Yield the items that somebody submitted something for, and with ``include_unlabeled`` the others, by batch.
+    """Yield the items with submissions in batches; with ``include_unlabeled``, also the others.
 
-    :param batches: the tables
-    :param options: what the dataset is to hold
-    :param types: the types of labels that its format has a place for
-    :param left_out: counts the others
+    :param batches: rows of the tables
+    :param options: options of the dataset
+    :param types: types of labels that its format can hold
+    :param left_out: counter of the labels of other types
     """
     for batch in batches:
         _, chosen = choose_annotations(batch.annotations, options)
@@ -119,10 +119,10 @@ def read_items(
 
 
 def answer_fields(schema: LabelSchema, options: DatasetOptions) -> dict[str, str]:
-    """Return the fields whose answers are of the whole item, and the type of their labels.
+    """Return the fields whose answers are about the whole item, with the type of their labels.
 
-    :param schema: what was labeled
-    :param options: what the dataset is to hold
+    :param schema: label schema
+    :param options: options of the dataset
     """
     found = {}
     for name, field in schema.fields.items():
@@ -138,15 +138,15 @@ def label_types(field: LabelField) -> tuple[str, ...]:
 
 
 def shown_text(value: Any) -> str | None:
-    """Return a value of an item's data as people were shown it, None for what is no text: numbers are texts as well."""
+    """Return a value of an item's data as text, as people saw it, None if it is neither a text nor a number."""
     is_text = isinstance(value, (str, int, float)) and not isinstance(value, bool)
     return plain_text(value) if is_text else None
 
 
 def check_columns(names: Iterable[str], taken: Collection[str]) -> None:
-    """Check that fields are not called as the other columns of a dataset are.
+    """Check that no field has the name of another column of the dataset.
 
-    :raises AnnotationError: one is
+    :raises AnnotationError: a field has such a name
     """
     if clash := sorted(set(names).intersection(taken)):
         raise AnnotationError(
@@ -159,8 +159,8 @@ def read_answers(submission: Submission, fields: dict[str, str], left_out: Count
     """Return the answers of a submission by field: a class, a list of classes, a number, a text; None for no answer.
 
     :param submission: the submission
-    :param fields: as :func:`answer_fields` returns them
-    :param left_out: counts the further answers to a question with one
+    :param fields: result of :func:`answer_fields`
+    :param left_out: counter of further answers to a question that has only one
     """
     given: dict[str, list[Any]] = {name: [] for name in fields}
     for row in submission.labels:

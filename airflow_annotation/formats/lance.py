@@ -37,7 +37,7 @@ from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 from airflow_annotation.formats.samples import read_samples
 
 _PART_BYTES: Final = 64 << 20
-"""Of rows, which are held until they become a file."""
+"""Bytes of rows that are held in memory until they are written to a file."""
 
 _PART_ROWS: Final = 65_536
 
@@ -46,21 +46,21 @@ class LanceOptions(ImageOptions, frozen=True):
     """Options of Lance: none of its own."""
 
     def __post_init__(self) -> None:
-        """Check what types do not say."""
+        """Check options beyond their types."""
         super().__post_init__()
         if self.image_root is not None:
             raise AnnotationError("image_root is for images that stay where they are: Lance holds them itself.")
 
 
 def image_path(image: LabeledImage, _: ImageOptions) -> str:
-    """Return what the column ``file`` calls an image."""
+    """Return the name of an image in the column ``file``."""
     return image.name
 
 
 def write_lance(
     folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses, options: LanceOptions
 ) -> list[TableFile]:
-    """Write the tables; return their files, those with rows with the number of objects.
+    """Write the tables; return their files, with the number of objects for files with rows.
 
     :raises AnnotationError: the extra ``lance`` is not installed
     """
@@ -96,11 +96,11 @@ def _schema(classes: DatasetClasses) -> pa.Schema:
 
 
 class _Table:
-    """Writes the table of a split. Lance makes files in a folder of the worker; each goes on to the dataset at once.
+    """Writes the table of a split. Lance makes files in a folder of the worker; each is moved to the dataset at once.
 
-    :param folder: the dataset's
-    :param split: the split
-    :param schema: of the rows
+    :param folder: folder of the dataset
+    :param split: name of the split
+    :param schema: schema of the rows
     """
 
     def __init__(self, folder: DatasetFolder, split: str, schema: pa.Schema) -> None:
@@ -114,7 +114,7 @@ class _Table:
         self._files: list[TableFile] = []
 
     def __enter__(self) -> _Table:
-        """Begin."""
+        """Return the table itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,9 +124,9 @@ class _Table:
     def add(self, row: dict[str, Any], size: int, objects: int) -> None:
         """Add a row.
 
-        :param row: its cells by column
-        :param size: bytes of its image
-        :param objects: how many it has
+        :param row: cells by column
+        :param size: size of its image in bytes
+        :param objects: number of its objects
         """
         self._rows.append(row)
         self._bytes += size
@@ -135,7 +135,7 @@ class _Table:
             self._write_part()
 
     def finish(self) -> list[TableFile]:
-        """Make a table of what was added, and return its files."""
+        """Make a table of the added rows, and return its files."""
         import lance
 
         self._write_part()

@@ -1,4 +1,4 @@
-"""What datasets ask of the media that have landed beside them."""
+"""The interface of landed media that datasets need."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 class PlacedMedium(Protocol):
     """An image, a frame of a video, or the file of an item, that has a place in a dataset.
 
-    :param item_id: the item that it is of
-    :param item_key: the caller's id of the item
-    :param target: which of its item's images it is, empty where the item has no other
-    :param media_uri: where it came from
-    :param frame: the frame's number in its video, from 0; None for files
+    :param item_id: id of its item
+    :param item_key: the caller's name for the item
+    :param target: which of its item's images it is, empty if the item has only one
+    :param media_uri: URI from which it came
+    :param frame: number of the frame in its video, from 0; None for files
     """
 
     item_id: str
@@ -27,22 +27,23 @@ class PlacedMedium(Protocol):
 
 
 class LandedMedia(Protocol):
-    """Media that have landed, for datasets to have them."""
+    """Media that have landed, to put into datasets."""
 
     def find_suffix(self, name: str) -> str | None:
-        """Return the suffix of a file's content where its name does not tell it, None for no other.
+        """Return the suffix for a file's content if its name does not say it, None if the name stays as it is.
 
-        :param name: of the file, as it would be without its content
+        :param name: name of the file, as it would be without looking at its content
         """
         ...
 
     def place(self, folder: ObjectStoragePath, media: Sequence[PlacedMedium], paths: Sequence[str | None]) -> set[str]:
-        """Put media into the folder of a dataset's version, where their paths say; None for those that stay outside.
+        """Put media into the folder of a dataset's version.
 
         :param folder: the folder
         :param media: the media
-        :param paths: where each one belongs in the folder
-        :returns: the paths that have their media now: fewer where some could not be read, and the others were to land
+        :param paths: place of each medium in the folder, None if it stays outside
+        :returns: the paths that have their media now; some are missing if media could not be read, and the others
+            should land anyway
         """
         ...
 

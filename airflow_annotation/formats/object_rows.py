@@ -1,4 +1,4 @@
-"""Label rows as datasets of images have them: one class each, and boxes as arrays, many at once."""
+"""Convert label rows to the form for datasets of images: one class in each row, and boxes as arrays, many at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_annotation.labels.types import AREA_TYPES
 
 
 def one_class_each(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return a row for each class of a shape that has several, as the tools' own exports have it."""
+    """Return rows with one class each: a shape with several classes gets a row for each, as in the tools' exports."""
     if rows.column("labels").null_count == len(rows):
         return rows
     classes = [list(dict.fromkeys(named or ())) for named in rows.column("labels").to_pylist()]
@@ -33,7 +33,7 @@ def one_class_each(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def turn_round(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows whose upright boxes begin at their top left corner, in whatever direction they were drawn."""
+    """Return rows whose upright boxes start at their top left corner, whatever direction they were drawn in."""
     column = rows.column("bbox")
     boxes = box_array(column)
     is_upright = pc.equal(pc.fill_null(rows.column("rotation"), 0.0), 0.0).to_numpy(zero_copy_only=False)
@@ -50,7 +50,7 @@ def _with_column(rows: pa.RecordBatch, name: str, column: pa.Array) -> pa.Record
 
 
 def are_upright_boxes(rows: pa.RecordBatch) -> BoolArray:
-    """Return which rows are upright boxes with a class, and nothing else is said of them, nor by other rows."""
+    """Return which rows are only upright boxes with a class: without other data, and without other rows about them."""
     upright = pc.and_(pc.equal(rows.column("type"), "detection"), pc.is_valid(rows.column("bbox")))
     upright = pc.and_(upright, pc.equal(pc.fill_null(rows.column("rotation"), 0.0), 0.0))
     for name in ("parent_label_id", "attributes", "track_id"):
@@ -63,7 +63,7 @@ def are_upright_boxes(rows: pa.RecordBatch) -> BoolArray:
 
 
 def box_array(column: pa.ListArray) -> FloatArray:
-    """Return boxes as an array of shape (rows, 4), NaN where there is none."""
+    """Return boxes as an array of shape (rows, 4), NaN for rows without a box."""
     boxes = np.full((len(column), 4), np.nan)
     numbers = column.flatten().to_numpy(zero_copy_only=False)
     boxes[pc.is_valid(column).to_numpy(zero_copy_only=False)] = numbers.reshape(-1, 4)
@@ -71,10 +71,10 @@ def box_array(column: pa.ListArray) -> FloatArray:
 
 
 def turned_corners(rows: pa.RecordBatch, images: list[LabeledImage], owners: IntArray) -> Sequence[Path | None]:
-    """Return the corners of the rotated boxes, all computed at once; None for rows of any other shape.
+    """Return the corners of the rotated boxes, all computed together; None for rows of any other shape.
 
-    :param owners: for each row, the place of its image
-    :raises AnnotationError: the size of an image is not known
+    :param owners: index of each row's image
+    :raises AnnotationError: the size of an image is unknown
     """
     turned = pc.and_(
         pc.and_(pc.equal(rows.column("type"), "detection"), pc.is_valid(rows.column("bbox"))),
@@ -89,5 +89,5 @@ def turned_corners(rows: pa.RecordBatch, images: list[LabeledImage], owners: Int
         found = rotated_box_corners(boxes, rotations, sizes[:, 0], sizes[:, 1]).tolist()
         mirrored = (boxes[:, 2] * boxes[:, 3] < 0).tolist()
         for place, path, is_mirrored in zip(places.tolist(), found, mirrored, strict=True):
-            corners[place] = [path[0], *path[:0:-1]] if is_mirrored else path  # clockwise in any case
+            corners[place] = [path[0], *path[:0:-1]] if is_mirrored else path  # always clockwise
     return corners

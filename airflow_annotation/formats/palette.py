@@ -1,4 +1,4 @@
-"""Pascal VOC's colors of the numbers of classes."""
+"""Pascal VOC's colors for the numbers of classes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 @cache
 def voc_palette() -> npt.NDArray[np.uint8]:
-    """Return the colors of the numbers 0 to 255, array of shape (256, 3).
+    """Return the colors for the numbers 0 to 255, array of shape (256, 3).
 
-    The bits of a number are dealt out to red, green and blue, highest first.
+    The bits of a number, from the lowest on, go to red, green and blue in turn. They fill each color from its highest
+    bit down.
     """
     numbers = np.arange(256)
     colors = np.zeros((256, 3), np.uint8)

@@ -70,7 +70,7 @@ def write_pascal_voc(
 
 
 def _labelmap(classes: DatasetClasses) -> str | None:
-    """Return the classes and their colors, ``name:red,green,blue:parts:actions``; None where that cannot say a name."""
+    """Return the classes and their colors, ``name:red,green,blue:parts:actions``; None if this cannot hold a name."""
     if odd := [name for name in classes.names if ":" in name or name.startswith("#") or len(name.splitlines()) != 1]:
         log.warning("labelmap.txt is left out: it cannot have a class that is called %s.", ", ".join(map(repr, odd)))
         return None

@@ -54,7 +54,7 @@ _COLUMNS: Final = (_PROMPT, "chosen", "rejected", "item_key", "annotation_id")
 _NUMBERS: Final = ("scalar", "rating")
 
 Pair = tuple[str, str, bool | None]
-"""The text that was chosen, the one that was not, and whether the first of two was; None where there are more."""
+"""The chosen text, the other text, and whether the first of two was chosen; None if there are more than two."""
 
 
 class PreferencesOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -74,15 +74,15 @@ class PreferencesOptions(DatasetOptions, kw_only=True, frozen=True, forbid_unkno
 
 
 def start(context: DatasetContext) -> MakeExamples:
-    """Return what makes the pairs of a submission.
+    """Return a function that makes the pairs of a submission.
 
-    :raises AnnotationError: a field is called as a column of the pairs is
+    :raises AnnotationError: a field has the name of a column of the pairs
     """
     return _PairMaker(context).make
 
 
 class _LackingError(AnnotationError):
-    """The data of an item lack what a preference is about."""
+    """The data of the item lack a text or prompt that the preference is about."""
 
 
 class _PairMaker:
@@ -126,7 +126,7 @@ class _PairMaker:
             yield Example(msgspec.json.encode(record).decode() + "\n", 1)
 
     def _complete_pairs(self, item: LabeledItem, row: Row) -> list[tuple[dict[str, Any], Pair]]:
-        """Return the pairs of a row with their prompts; none where the item's data lack a part of them."""
+        """Return the pairs of a row with their prompts; none if the item's data lack a part of them."""
         try:
             pairs = list(self._pairs(item, row))
             prompt = {} if self._options.without_prompt or not pairs else {_PROMPT: self._prompt(item, row)}

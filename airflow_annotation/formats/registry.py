@@ -1,4 +1,4 @@
-"""Training datasets: the formats by name, and writing one from the three tables."""
+"""Training datasets: the formats by name, and how to write one from the three tables."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import AREA_FIELDS, AREA_TYPES, CLASSIFICATION_TYPES
 
 TABLE_FORMATS: Final = (PARQUET, DELTA, *TEXT_FORMATS)
-"""The formats that have the tables as they are; the others are to train models with."""
+"""The formats that store the tables as they are; the other formats are for training models."""
 
 log = logging.getLogger(__name__)
 
@@ -119,11 +119,11 @@ FORMATS: Final[dict[str, ImageFormat | ExampleFormat]] = {**IMAGE_FORMATS, **EXA
 
 
 def read_options(dataset_format: str, options: Mapping[str, Any]) -> DatasetOptions:
-    """Return what is asked of a dataset, checked.
+    """Return the checked options of a dataset.
 
     :param dataset_format: one of :data:`FORMATS`
-    :param options: by name, see the format's options
-    :raises AnnotationError: there is no such format, or an option is none of it; the message names it
+    :param options: options by name, see the format's options
+    :raises AnnotationError: there is no such format, or it does not have an option; the message names it
     """
     if dataset_format not in FORMATS:
         formats = ", ".join((*TABLE_FORMATS, *FORMATS))
@@ -135,19 +135,19 @@ def read_options(dataset_format: str, options: Mapping[str, Any]) -> DatasetOpti
             f"{', '.join(sorted(type_.__struct_fields__))}."
         )
     try:
-        # Templates render to text, or with render_template_as_native_obj to what the text looks like: as text, each is
-        # read as what the option takes.
+        # Templates render to text, or with render_template_as_native_obj to the type that the text looks like. As text,
+        # each value can be converted to the type of the option.
         return msgspec.convert(as_text(options), type_, strict=False)
     except msgspec.ValidationError as error:
         raise AnnotationError(f"The options of {dataset_format} are not as they should be: {error}.") from error
 
 
 def check_format(dataset_format: str, options: Mapping[str, Any] | None) -> None:
-    """Check what a landing is asked for.
+    """Check the format and the options of a landing.
 
     :param dataset_format: one of :data:`TABLE_FORMATS` or of :data:`FORMATS`
-    :param options: what is asked of the format
-    :raises AnnotationError: there is no such format, or an option is none of it; the message names it
+    :param options: options of the format
+    :raises AnnotationError: there is no such format, or it does not have an option; the message names it
     """
     if dataset_format not in TABLE_FORMATS:
         read_options(dataset_format, options or {})
@@ -156,7 +156,7 @@ def check_format(dataset_format: str, options: Mapping[str, Any] | None) -> None
 
 
 def has_all_frames(dataset_format: str) -> bool:
-    """Return whether a format has the frames of videos that no label is on, too."""
+    """Return whether a format also has the frames of videos without labels."""
     return dataset_format in IMAGE_FORMATS and IMAGE_FORMATS[dataset_format].all_frames
 
 
@@ -173,17 +173,18 @@ def write_training_dataset(
 ) -> dict[str, list[TableFile]]:
     """Write a training dataset into a folder of its own.
 
-    The same rows in the same order give the same bytes. Streams: holds a batch, and the objects of some hundred images.
+    The same rows in the same order give the same bytes. Streams: holds one batch, and the objects of some hundred
+    images.
 
     :param folder: the folder
-    :param batches: the whole project, coordinates relative
-    :param label_schema: what was labeled, with the fields' names as the labels have them
+    :param batches: rows of the whole project, with relative coordinates
+    :param label_schema: label schema, with the names of fields that the labels have
     :param dataset_format: one of :data:`FORMATS`
-    :param options: what is asked of the dataset, as :func:`read_options` returns it
-    :param landed_media: are put where they belong; without them, media stay where they are
-    :param left_out: is filled with what is not in the dataset: counts by reason
-    :param item_files: lists the files that are each of one item, and knows which need not be written again
-    :returns: the files that are not of a single item, by what they have rows of
+    :param options: options of the dataset, as :func:`read_options` returns them
+    :param landed_media: media to put in their places; None if media stay where they are
+    :param left_out: counter to fill with what is not in the dataset, by reason
+    :param item_files: list of the files that belong to one item each, which knows the files that need no rewrite
+    :returns: the files that are not of a single item, by the kind of their rows
     :raises AnnotationError: the labels cannot be in such a dataset; the message names item and reason
     """
     check_label_fields(options, label_schema)
@@ -212,17 +213,17 @@ def land_dataset(
     beside: Mapping[str, Iterable[pa.RecordBatch]] | None = None,
     replaced: pa.Array | None = None,
 ) -> LandingResult:
-    """Write a version of a dataset of text or to train with, make it the current one, and return where it is.
+    """Write a version of a dataset as text or for training, make it the current one, and return where it is.
 
     :param store: the dataset's folder
     :param new: the version, in one of :data:`~airflow_annotation.datasets.text_tables.TEXT_FORMATS` or of
         :data:`FORMATS`
-    :param batches: the whole project; its fields may be renamed by ``field_mapping`` in the version's settings
-    :param options: what is asked of the format
-    :param landed_media: as for :func:`write_training_dataset`
-    :param beside: the rows of further tables by name, for a format of text
-    :param replaced: keep the rows beside the files, for the next landing, and take over the files of items other than
-        these from the version that the new one follows
+    :param batches: rows of the whole project; ``field_mapping`` in the version's settings may rename its fields
+    :param options: options of the format
+    :param landed_media: media as for :func:`write_training_dataset`
+    :param beside: rows of further tables by name, for a format of text
+    :param replaced: ids of the items that have changed. If they are given, the source rows are stored with the files
+        for the next landing, and the files of other items are copied from the version that the new one follows
     """
     asked = asked_options(new.dataset_format, options)
     new = msgspec.structs.replace(new, settings={**new.settings, **asked})
@@ -270,7 +271,7 @@ def land_dataset(
 
 
 def asked_options(dataset_format: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what a manifest's settings say of a format's options: ``dataset_options``, where it has some."""
+    """Return the entry of a manifest's settings for a format's options: ``dataset_options``, if there are any."""
     if dataset_format in TABLE_FORMATS:
         return {}
     return {"dataset_options": msgspec.to_builtins(read_options(dataset_format, options or {}))}
@@ -279,7 +280,7 @@ def asked_options(dataset_format: str, options: Mapping[str, Any] | None) -> dic
 def _same_files(
     store: DatasetStore, new: NewVersion, asked: Mapping[str, Any], replaced: pa.Array
 ) -> dict[str, ItemFile]:
-    """Return the files of the version before that are as they were, since they are of items that are."""
+    """Return the files of the version before that are still valid, because their items have not changed."""
     before = new.follows
     companion = None if before is None else companion_of(before)
     if before is None or companion is None or before.written_by != __version__:
@@ -296,7 +297,7 @@ def _kept(batches: Iterable[LabelTables], rows: TablesWriter) -> Iterator[LabelT
 
 
 def describe_version(store: DatasetStore, manifest: Manifest) -> LandingResult:
-    """Return where a version is, as tasks return it."""
+    """Return the description of a version that tasks return: where it is, and what it has."""
     return {
         "target": store.uri,
         "version": manifest.version,

@@ -1,4 +1,4 @@
-"""Images with what is said of them, for formats whose own files hold both."""
+"""Images with their labels, for formats whose files hold both."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage
 
 
 class Sample(NamedTuple):
-    """An image with what is said of it.
+    """An image with its labels.
 
     :param image: the image
-    :param content: its file, None where images stay where they are
+    :param content: content of its file, None if images stay where they are
     :param record: ``item_key``, ``target``, ``frame``, ``media_uri``, ``width``, ``height``, ``answers``, ``objects``
-    :param objects: how many it has
+    :param objects: number of its objects
     """
 
     image: LabeledImage
@@ -29,11 +29,11 @@ class Sample(NamedTuple):
 
 
 def read_samples(folder: DatasetFolder, batches: Iterable[ImageBatch], classes: DatasetClasses) -> Iterator[Sample]:
-    """Yield the images; one whose file could not be read is left out and counted.
+    """Yield the images; an image whose file could not be read is left out and counted.
 
-    :param folder: knows the media that have landed
+    :param folder: folder of the dataset, which reads the landed media
     :param batches: the images with their objects
-    :param classes: of the dataset
+    :param classes: classes of the dataset
     """
     for batch in batches:
         pixels = batch.boxes * np.tile(batch.sizes(), 2)

@@ -51,7 +51,7 @@ class SemanticMasksOptions(ImageOptions, frozen=True):
     mask_palette: bool = False
 
     def __post_init__(self) -> None:
-        """Check what types do not say."""
+        """Check options beyond their types."""
         super().__post_init__()
         targets = self.mask_targets or {}
         if self.classes is not None and targets:

@@ -1,4 +1,4 @@
-"""An object's shape as boxes, outlines and masks, whatever it was drawn as. Says what is exact and what is not.
+"""Convert an object's shape to boxes, outlines and masks, however it was drawn. This table says what is exact:
 
 =============  ====================  ==============================  ==============================
 drawn as       upright box           outline                         mask
@@ -48,16 +48,16 @@ def upright_box(one: LabeledObject, image: LabeledImage) -> list[float] | None:
 
 
 def clip_box(box: list[float]) -> list[float] | None:
-    """Return the part of a relative box that is inside of the image, None if nothing is."""
+    """Return the part of a relative box that is inside of the image, None if no part is."""
     x, y = max(box[0], 0.0), max(box[1], 0.0)
     right, bottom = min(box[0] + box[2], 1.0), min(box[1] + box[3], 1.0)
     return [x, y, right - x, bottom - y] if right > x and bottom > y else None
 
 
 def outlines(one: LabeledObject, image: LabeledImage) -> list[Rings]:
-    """Return an object's outlines: a polygon for each part, its outline first and then its holes; relative.
+    """Return an object's outlines in relative coordinates: for each part a polygon, its outline first, then its holes.
 
-    :returns: nothing for an empty mask, and for objects that have points only
+    :returns: an empty list for an empty mask, and for objects that only have points
     """
     if one.corners is not None:
         return [[one.corners]]
@@ -72,9 +72,9 @@ def outlines(one: LabeledObject, image: LabeledImage) -> list[Rings]:
 
 
 def paint(pixels: npt.NDArray[Any], one: LabeledObject, image: LabeledImage, value: int) -> bool:
-    """Give the pixels that an object covers a value; return whether there are any.
+    """Set the pixels that an object covers to a value; return whether there are any.
 
-    :param pixels: of the image, array of shape (height, width)
+    :param pixels: pixels of the image, array of shape (height, width)
     """
     rle = one.mask or polygons_to_rle(outlines(one, image), *image.size)
     left, _, across, _ = map(int, rle_bbox(rle))

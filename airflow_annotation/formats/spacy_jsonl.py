@@ -2,24 +2,24 @@
 
 ::
 
-    <split>.jsonl       one text a line
+    <split>.jsonl       one text in each line
     examples.parquet    which line is which item
 
 ``srsly.read_jsonl`` reads a file. Each line has
 
 - ``text``
-- ``spans``: all spans with ``start``, ``end`` (the character behind the last one) and ``label``
-- ``entities``: those of them that do not overlap, as ``[start, end, label]``; of spans that overlap the longest is
-  there, and the others are counted. ``Example.from_dict(nlp.make_doc(text), {"entities": entities})`` takes them
-- ``cats``, where classification fields are asked for: 1.0 for each class that the text has, 0.0 for the others. With
-  several such fields a class is ``<field>:<class>``
-- ``relations``, of texts with some: the spans ``head_span`` and ``child_span``, a ``label`` (null for none), and the
-  last tokens of the spans, ``head`` and ``child``. Such texts have ``tokens`` as well, which are words that are cut at
-  the edges of spans, and their spans ``token_start`` and ``token_end``, as Prodigy has it. A relation without a
-  direction, or with both, is one from the first span to the second
+- ``spans``: all spans with ``start``, ``end`` (the character after the last one) and ``label``
+- ``entities``: spans that do not overlap, as ``[start, end, label]``. If spans overlap, the longest is kept, and the
+  others are counted. ``Example.from_dict(nlp.make_doc(text), {"entities": entities})`` takes them
+- ``cats``, if classification fields are asked for: 1.0 for each class that the text has, 0.0 for the others. With
+  several such fields, a class is ``<field>:<class>``
+- ``relations``, if the text has some: the spans ``head_span`` and ``child_span``, a ``label`` (null for none), and the
+  last tokens of the spans, ``head`` and ``child``. Such texts also have ``tokens``, which are words cut at the edges of
+  spans, and their spans have ``token_start`` and ``token_end``, as in Prodigy. A relation without a direction, or with
+  both directions, goes from the first span to the second
 - ``meta``: ``item_key``, and ``annotation_id``
 
-With ``annotations="all"`` a text is there once for each submission.
+With ``annotations="all"``, a text appears once for each submission.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TYPES: Final = frozenset({SPAN, _RELATION}) | CLASSIFICATION_TYPES
 
 
 def start(context: DatasetContext) -> MakeExamples:
-    """Return what makes the line of a text."""
+    """Return a function that makes the line of a text."""
     reader = TextReader(context)
     answers = {
         name: "classifications" if several else "classification" for name, several in reader.classes.answers.items()
@@ -92,7 +92,7 @@ def _cats(answers: dict[str, Any], classes: dict[str, tuple[str, ...]]) -> dict[
 def _pairs(
     submission: Submission, spans: Sequence[Span], context: DatasetContext
 ) -> Iterator[tuple[int, int, str | None]]:
-    """Yield the relations: the places of the two spans, and the class."""
+    """Yield the relations: the indexes of the two spans, and the class."""
     places = {span.label_id: place for place, span in reversed(list(enumerate(spans)))}
     for row in submission.labels:
         if row["type"] != _RELATION:
@@ -110,7 +110,7 @@ def _pairs(
 def _relate(
     record: dict[str, Any], text: str, spans: Sequence[Span], pairs: Sequence[tuple[int, int, str | None]]
 ) -> None:
-    """Add relations to a line, and the tokens that they are counted in."""
+    """Add relations to a line, and the tokens that they refer to."""
     tokens = tokenize(text, "words", [edge for span in spans for edge in span[:2]])
     record["tokens"] = [
         {"text": text[start:end], "start": start, "end": end, "id": place, "ws": _has_space(text, end, tokens, place)}

@@ -1,4 +1,4 @@
-"""Which images train a model, and which ones measure it."""
+"""Choose the split of each item: which items train a model, and which ones measure it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import ITEMS
 
 TRAIN: Final = "train"
-"""The split of every image where there is only one."""
+"""The split of all items if there is only one split."""
 
 _DATA_KEY: Final = "data."
 
@@ -23,9 +23,9 @@ FindSplit = Callable[[int], str]
 
 
 def check_splits(splits: Mapping[str, float] | str | None) -> None:
-    """Check what decides about splits, as :func:`read_splits` takes it.
+    """Check the ratios or the source of splits that :func:`read_splits` takes.
 
-    :raises AnnotationError: it cannot decide; the message says why
+    :raises AnnotationError: they cannot decide about splits; the message says why
     """
     if isinstance(splits, str):
         if splits not in ITEMS.names and not splits.removeprefix(_DATA_KEY):
@@ -47,15 +47,16 @@ def check_splits(splits: Mapping[str, float] | str | None) -> None:
 
 
 def read_splits(items: pa.RecordBatch, splits: Mapping[str, float] | str | None) -> FindSplit:
-    """Return what tells the split of the item in a row.
+    """Return a function that says the split of the item in a row.
 
-    By ratio, the hash of ``item_key`` decides. So an item stays in its split when others come or go, in any project and
-    with any tool, and all frames of a video are in one split. Shares are near the ratios, not exactly theirs.
+    With ratios, the hash of ``item_key`` decides. So an item stays in its split when other items are added or removed,
+    in any project and with any tool, and all frames of a video are in one split. The shares of items are close to the
+    ratios, but not exact.
 
     :param items: rows of the ``items`` table
-    :param splits: the ratio of each split, adding up to 1; the name of a column of ``items`` or, as ``data.<key>``, a
-        key of its ``data``, which holds each item's split; None for one split, ``train``
-    :raises AnnotationError: an item has no split; raised when it is asked for
+    :param splits: ratio of each split, adding up to 1; or the source of each item's split: the name of a column of
+        ``items`` or, as ``data.<key>``, a key of its ``data``; None for one split, ``train``
+    :raises AnnotationError: an item has no split; the returned function raises this
     """
     if splits is None:
         return lambda _: TRAIN
@@ -90,6 +91,6 @@ def _named(split: Any, item_key: str, source: str) -> str:
 
 
 def _check_name(name: Any, where: str) -> None:
-    """A split becomes the name of a folder."""
+    """Check that the name of a split can be the name of a folder."""
     if not isinstance(name, str) or not name.strip(".") or any(character in name for character in '/\\:*?"<>|\0#'):
         raise AnnotationError(f"{where}: {name!r} cannot be a split, since no folder can have that name.")

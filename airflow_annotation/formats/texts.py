@@ -55,11 +55,11 @@ class Text(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A part of a text, and its class.
+    """A part of a text, with its class.
 
-    :param start: its first character
-    :param end: the character after its last one
-    :param label: its class
+    :param start: index of its first character
+    :param end: index of the character after its last one
+    :param label: name of its class
     :param label_id: id of its label
     """
 
@@ -70,13 +70,13 @@ class Span(NamedTuple):
 
 
 class _LackingError(AnnotationError):
-    """An item has no text, or several."""
+    """The item has no text, or several."""
 
 
 class TextReader:
     """Reads texts and their spans.
 
-    :param context: what the dataset is to hold
+    :param context: schema and options of the dataset
     """
 
     def __init__(self, context: DatasetContext) -> None:
@@ -89,8 +89,9 @@ class TextReader:
         self._last: tuple[str, Text | None] = ("", None)
 
     def read(self, item: LabeledItem) -> Text | None:
-        """Return the text of an item, None and counted where it has none, or several, or its file could not be read.
+        """Return the text of an item.
 
+        :returns: None, and the item is counted, if it has no text or several, or if its file could not be read
         :raises AnnotationError: the texts are in files, which have not landed
         """
         if self._last[0] != item.item_id:
@@ -115,7 +116,7 @@ class TextReader:
         if key is not None and key in item.data:
             return _as_text(item, key)
         if item.media_uri is not None and item.media_type in {_TEXT, _HTML}:
-            if isinstance(item.data.get(item.media_type), str):  # Label Studio's tasks hold what was in the file
+            if isinstance(item.data.get(item.media_type), str):  # Label Studio's tasks hold the content of the file
                 return _as_text(item, item.media_type)
             return self._read_file(item)
         if key is None and (key := _only_text(item.data)) is not None:
@@ -139,9 +140,9 @@ class TextReader:
             raise _LackingError(f"The text of item {item.item_key!r}, {item.media_uri!r}, is not UTF-8.") from error
 
     def read_spans(self, item: LabeledItem, submission: Submission, text: Text) -> list[Span]:
-        """Return the spans of a text in their order, each once; what is no span of it is counted.
+        """Return the spans of a text in order, each once; labels that are no spans of it are counted.
 
-        :raises AnnotationError: a span has a class that the dataset has not
+        :raises AnnotationError: a span has a class that the dataset does not have
         """
         found: dict[tuple[int, int, str], Span] = {}
         for row in submission.labels:
@@ -209,7 +210,7 @@ class _Between(HTMLParser):
 
 
 def html_text(source: str) -> str:
-    """Return the text that HTML shows, as it stands between the tags."""
+    """Return the text of HTML, which is between the tags."""
     parser = _Between()
     parser.feed(source)
     parser.close()
@@ -217,12 +218,12 @@ def html_text(source: str) -> str:
 
 
 def find_place(text: str, start: int, end: int, covered: str | None) -> tuple[int, int] | None:
-    """Return where a span is, in characters as Python counts them; None if its text is not there.
+    """Return start and end of a span, in characters as Python counts them; None if its text is not there.
 
     :param text: the text
-    :param start: as the tool says it
-    :param end: as the tool says it
-    :param covered: the text that the span covers, None where the tool does not say it
+    :param start: start of the span in the tool
+    :param end: end of the span in the tool
+    :param covered: text that the span covers, None if the tool does not say it
     """
     if not 0 <= start <= end:
         return None
@@ -239,7 +240,7 @@ def find_place(text: str, start: int, end: int, covered: str | None) -> tuple[in
 
 
 def _places(text: str, *, pairs_are_two: bool, line_ends_are_one: bool) -> list[int] | range | None:
-    """Return for each number that a browser counts the character that it means; None if it counts as Python does."""
+    """Return the character's index in Python for each index in a browser; None if both count in the same way."""
     if not pairs_are_two and not line_ends_are_one:
         return range(len(text) + 1)
     if (pairs_are_two and max(text, default="") <= "\uffff") or (line_ends_are_one and "\r\n" not in text):
@@ -253,7 +254,7 @@ def _places(text: str, *, pairs_are_two: bool, line_ends_are_one: bool) -> list[
 
 
 def _only_target(context: DatasetContext) -> str | None:
-    """Return the key of the data that all fields of spans are about, None where they name none, or several."""
+    """Return the key of the data that all fields of spans are about, None if they name no key or several."""
     chosen = context.options.label_fields
     fields = [
         field for name, field in context.schema.fields.items() if field.type == "spans" and name in (chosen or (name,))
@@ -263,7 +264,7 @@ def _only_target(context: DatasetContext) -> str | None:
 
 
 def _only_text(data: dict[str, Any]) -> str | None:
-    """Return the key of the text where only one can be meant."""
+    """Return the key of the text if it is clear which one is meant."""
     if _TEXT in data:
         return _TEXT
     keys = [key for key, value in data.items() if isinstance(value, str) or _messages(value) is not None]
@@ -285,13 +286,13 @@ def _as_text(item: LabeledItem, key: str) -> Text:
 
 
 def _messages(value: Any) -> list[str] | None:
-    """Return what is said in a dialogue, None for what is none."""
+    """Return the messages of a dialogue, None if the value is no dialogue."""
     if not isinstance(value, list) or not value:
         return None
     if not all(isinstance(message, dict) and not message.keys().isdisjoint(_MESSAGE_TEXTS) for message in value):
         return None
     texts = [next(message[name] for name in _MESSAGE_TEXTS if name in message) for message in value]
-    # A message that only calls tools has null for a text.
+    # The text of a message that only calls tools is null.
     return [text or "" for text in texts] if all(text is None or isinstance(text, str) for text in texts) else None
 
 

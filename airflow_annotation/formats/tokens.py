@@ -1,9 +1,11 @@
-"""Cuts text into tokens.
+"""Cut text into tokens. There are three rules:
 
-``words``: a run of letters, digits and underscores, with the accents on them, is a token; so is every other character
-that can be seen. ``characters``: every character that can be seen is one, for languages that put nothing between their
-words. ``whitespace``: what is between white space is one. Marks and joiners belong to the character before them. White
-space and control characters are in no token.
+- ``words``: a run of letters, digits and underscores, with their accents, is a token. Each other visible character is a
+  token, too
+- ``characters``: each visible character is a token, for languages without spaces between words
+- ``whitespace``: each text between white space is a token
+
+Marks and joiners belong to the character before them. White space and control characters are in no token.
 """
 
 from __future__ import annotations
@@ -19,15 +21,15 @@ from typing import Literal
 
 TokenRule = Literal["words", "characters", "whitespace"]
 Token = tuple[int, int]
-"""Where a token starts, and where it ends."""
+"""Start and end of a token in its text."""
 
 
 def tokenize(text: str, rule: TokenRule, cuts: Sequence[int] = ()) -> list[Token]:
-    """Return the tokens of a text in their order.
+    """Return the tokens of a text in order.
 
     :param text: the text
-    :param rule: what a token is
-    :param cuts: places in the text that end a token in any case
+    :param rule: rule that says what a token is
+    :param cuts: places in the text where a token always ends
     """
     found = [match.span() for match in _pattern(rule).finditer(text)]
     places = sorted(set(cuts))
@@ -42,7 +44,7 @@ def tokenize(text: str, rule: TokenRule, cuts: Sequence[int] = ()) -> list[Token
 
 
 def covered_tokens(tokens: Sequence[Token], start: int, end: int) -> range:
-    """Return the places of the tokens that a part of a text has something of."""
+    """Return the indexes of the tokens that overlap a part of a text."""
     first = bisect_right(tokens, start, key=lambda token: token[1])
     return range(first, max(first, bisect_left(tokens, end, key=lambda token: token[0])))
 
@@ -59,7 +61,7 @@ def _pattern(rule: TokenRule) -> re.Pattern[str]:
 
 
 def _characters(*categories: str) -> str:
-    """Return the characters of these Unicode categories, as a class of a regular expression has them."""
+    """Return the characters of these Unicode categories, in the form for a class of a regular expression."""
     ranges: list[list[int]] = []
     for code in range(sys.maxunicode + 1):
         if unicodedata.category(chr(code)).startswith(categories):

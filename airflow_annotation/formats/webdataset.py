@@ -51,7 +51,7 @@ class WebDatasetOptions(ImageOptions, frozen=True):
     shard_bytes: int = 1 << 30
 
     def __post_init__(self) -> None:
-        """Check what types do not say."""
+        """Check options beyond their types."""
         super().__post_init__()
         if self.shard_bytes < 1:
             raise AnnotationError(f"shard_bytes is at least 1, not {self.shard_bytes}.")
@@ -98,8 +98,8 @@ class _Shards:
     def add(self, sample: dict[str, bytes], objects: int) -> None:
         """Add a sample.
 
-        :param sample: its files by their names
-        :param objects: how many objects it has
+        :param sample: content of its files by name
+        :param objects: number of its objects
         """
         size = sum(map(len, sample.values()))
         if self._tar is None or (self._size and self._size + size > self._most_bytes):
@@ -107,7 +107,7 @@ class _Shards:
             self._file = self._folder.open(self._path)
             self._tar = tarfile.open(fileobj=self._file, mode="w|", bufsize=_BUFFER_BYTES)  # noqa: SIM115 - grows
         for name, content in sample.items():
-            member = tarfile.TarInfo(name)  # of no time and nobody, so that the same samples are the same bytes
+            member = tarfile.TarInfo(name)  # without a time and an owner, so that the same samples give the same bytes
             member.size = len(content)
             self._tar.addfile(member, io.BytesIO(content))
         self._size += size

@@ -7,15 +7,16 @@
     labels/<split>/<stem>.txt        one object a line, empty for images without objects
     images.parquet                   which image is which item
 
-Classes count from 0, in the order of the numbers that the label schema gives them (Label Studio's ``category``), else
-of their names: Ultralytics takes no gaps. Coordinates are 0..1 with six decimals, so the error is below half a
-millionth of the image, and what lies outside of the image is cut off, since Ultralytics refuses it.
+Classes count from 0 without gaps, since Ultralytics takes none. Their order is that of the numbers that the label
+schema gives them (Label Studio's ``category``), else that of their names. Coordinates are 0..1 with six decimals, so
+the error is below half a millionth of the image. Parts outside of the image are cut off, since Ultralytics refuses
+them.
 
 - ``detect``: class, center x, center y, width, height of the upright box.
 - ``obb``: class and four corners, clockwise. Exact for boxes, rotated or not, inside of the image; corners outside are
   moved to its edge. Polygons, masks and ellipses get their upright box.
-- ``segment``: class and an outline, see :mod:`airflow_annotation.formats.shapes`. The format has one path an object:
-  parts and holes are joined to it by lines that go there and back, which cover nothing. Masks whose outlines have more
+- ``segment``: class and an outline, see :mod:`airflow_annotation.formats.shapes`. The format has one path for each
+  object. Lines that go there and back join parts and holes to it; they cover no area. Masks whose outlines have more
   than 262,144 edges, as noise has, are left out and counted.
 - ``pose``: the upright box, then x, y, visibility for each point of the skeleton.
 - ``classify``: no labels but folders, ``<split>/<class>/<name>``, as ``images.parquet`` has them. Images have one
@@ -49,13 +50,13 @@ _SPLITS: Final = ("train", "val", "test")
 _DECIMALS: Final = 6
 
 _NEAREST_CORNERS: Final = 1 << 13
-"""Corners of a mask's outlines up to which each is joined where it is nearest to the others."""
+"""Maximum number of corners of an object's outlines for which each outline is joined where it is nearest to others."""
 
 _GROUP_CORNERS: Final = 1 << 9
-"""Corners of outlines that are joined so where a mask has more."""
+"""Number of corners in a group of outlines that are joined like this, if an object has more corners."""
 
 _Text = bytes | Callable[[], bytes]
-"""The lines of an image, or what makes them, which takes time."""
+"""The lines of an image, or a function that makes them, which takes time."""
 
 _Write = Callable[[LabeledObject, LabeledImage, DatasetClasses], str | None]
 
@@ -66,8 +67,8 @@ class YoloOptions(ImageOptions, frozen=True):
     :param task: which of Ultralytics' tasks the dataset is for
     :param keypoints: the names of an object's points in the order of the skeleton, for ``pose``; by default the classes
         of the keypoints field
-    :param flip_idx: for ``pose``, which point each point becomes in a mirror image, from 0; without it, Ultralytics
-        does not mirror
+    :param flip_idx: for ``pose``, the index of the point, from 0, that each point becomes in a mirror image; without
+        it, Ultralytics does not mirror images
     """
 
     task: Literal["detect", "obb", "segment", "pose", "classify"] = "detect"
@@ -76,7 +77,7 @@ class YoloOptions(ImageOptions, frozen=True):
 
 
 def image_path(image: LabeledImage, options: YoloOptions) -> str | None:
-    """Return where an image belongs."""
+    """Return the place of an image in the dataset; None for an image without a class, for ``classify``."""
     if options.task == "classify":
         class_ = _one_class(image, options)
         return None if class_ is None else f"{image.split}/{class_}/{image.name}"
@@ -88,7 +89,7 @@ def write_yolo(
 ) -> list[TableFile]:
     """Write a file of labels for each image, and ``data.yaml``; return the latter, with the number of objects.
 
-    :raises AnnotationError: a split is none that Ultralytics knows, or there is none to train with
+    :raises AnnotationError: Ultralytics does not know a split, or there is none to train with
     """
     splits: set[str] = set()
     objects = 0
@@ -128,7 +129,7 @@ def _one_class(image: LabeledImage, options: YoloOptions) -> str | None:
 
 
 def _quoted(text: str) -> str:
-    """Return a text as YAML has it on one line, with escapes for what YAML does not print."""
+    """Return a text as a YAML string on one line, with escapes for characters that YAML does not print."""
     quoted: str = yaml.dump(text, Dumper=yaml.SafeDumper, default_style='"', allow_unicode=True, width=math.inf)
     return quoted.rstrip("\n")
 
@@ -138,7 +139,7 @@ def _data_yaml(splits: set[str], classes: DatasetClasses, options: YoloOptions) 
         raise AnnotationError(
             f"YOLO's splits are {', '.join(_SPLITS)}, train among them; the images are in {', '.join(sorted(splits))}."
         )
-    # Ultralytics wants a split to validate with, if it is the one that it trains with.
+    # Ultralytics needs a split to validate with, which may be the one to train with.
     folders = {name: f"images/{name if name in splits else 'train'}" for name in _SPLITS[:2]}
     if "test" in splits:
         folders["test"] = "images/test"
@@ -217,10 +218,11 @@ def _number(number: float) -> str:
 
 
 def _join_rings(rings: list[Path]) -> Path:
-    """Join rings to one path, by lines there and back.
+    """Join rings to one path, by lines that go there and back.
 
-    They go between the two corners of a ring and the path that are nearest. Looking for these takes time with the
-    square of the corners: very many rings are joined in groups, and the groups where they begin.
+    A line joins the two nearest corners of a ring and the path. The time to find these grows with the square of the
+    number of corners. So if there are very many corners, the rings are joined in groups, and then the groups are joined
+    at their first corners.
     """
     corners = [np.asarray(ring, np.float64) for ring in rings]
     ends = np.cumsum([len(ring) for ring in corners])
