@@ -326,7 +326,7 @@ def _note_of(meta: dict[str, Any]) -> str | None:
 
 
 def _add_point_indexes(columns: Columns, owners: Sequence[int], regions: Sequence[Region], controls: Controls) -> None:
-    """Number the keypoints of each parent: by their classes if these all differ, otherwise in their order."""
+    """Number the keypoints of each parent: as the config orders their classes if these all differ, else in order."""
     groups: defaultdict[tuple[int, str, str], list[int]] = defaultdict(list)
     for row, region in enumerate(regions if "points" in columns else ()):
         if region.parent_id and region.type in ("keypoint", "keypointlabels"):

@@ -1,1 +1,1 @@
-"""Labelbox's own spelling of label schemas and labels."""
+"""Converts label schemas and labels to Labelbox's formats, and back."""

@@ -1,4 +1,4 @@
-"""Answers as Labelbox imports them: to questions about items, about objects, and those that answers lead to."""
+"""Writes answers for imports: to questions about items, about objects, and to questions that answers lead to."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Record = dict[str, Any]
 
 
 def named(feature: Tool | Question | Option) -> Record:
-    """Return how an import names a feature; below objects in videos only ids are understood."""
+    """Return an import's reference to a feature. Below objects in videos, Labelbox understands only ids."""
     id_ = feature.feature_schema_id
     return {"name": feature.name, "schemaId": id_} if id_ else {"name": feature.name}
 
 
 def find_option(question: Question, answer: Any, row: Row) -> Option:
-    """Return the option of a question that an answer chooses.
+    """Return the option of a question for an answer.
 
     :raises UnwritableLabelError: the question has no such option
     """
@@ -35,7 +35,7 @@ def find_option(question: Question, answer: Any, row: Row) -> Option:
 
 
 def confidence(row: Row) -> Record:
-    """Return how sure the model is of a row's label, as Labelbox takes it.
+    """Return the model's score for a row's label, as Labelbox's ``confidence``.
 
     :raises UnwritableLabelError: the score is not between 0 and 1
     """
@@ -48,16 +48,16 @@ def confidence(row: Row) -> Record:
 
 
 def said_in(row: Row) -> list[str]:
-    """Return what a row answers: its classes, or what it holds as text."""
+    """Return a row's answer: its classes, or its value as text."""
     if row["type"] in ("scalar", "rating"):
         return [number_text(row["number"])]
     return [row["text"]] if row["type"] == "text" else list(row.get("labels") or [row["label"]])
 
 
 class Answers:
-    """Writes the answers that a row has, and what they led to.
+    """Writes the answers of a row, and the answers to questions that they led to.
 
-    :param row: the row; names of attributes that answers led to begin with the path there
+    :param row: row of labels; if an answer led to an attribute, the attribute's name begins with the path to it
     """
 
     def __init__(self, row: Row) -> None:
@@ -66,7 +66,7 @@ class Answers:
         self._used = {SCORE, DIRECTION, PAGE_SIZE, GROUPS, MODELS}
 
     def of_row(self, question: Question) -> Any:
-        """Return the row's own answer; each choice says how sure the model is."""
+        """Return the row's own answer, where each choice has the model's confidence."""
         row = self._row
         if row["type"] == "scalar":
             answer: Any = row["number"]
@@ -115,5 +115,5 @@ class Answers:
 
 
 def number_text(number: float) -> str:
-    """Return a number as people would write it."""
+    """Return a number as text, as people would write it."""
     return str(int(number)) if float(number).is_integer() else repr(float(number))

@@ -1,4 +1,4 @@
-"""Conversations as Labelbox has them: https://docs.labelbox.com/reference/text-conversational."""
+"""Writes conversations in Labelbox's format: https://docs.labelbox.com/reference/text-conversational."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CONVERSATION: Final = "application/vnd.labelbox.conversational"
 
 
 def write_conversation(messages: Sequence[Message]) -> dict[str, Any]:
-    """Return the document of a conversation. What the first to speak says is shown on the left."""
+    """Return the document of a conversation. Labelbox shows the messages of the first speaker on the left."""
     first = messages[0].role
     return {
         "type": CONVERSATION,

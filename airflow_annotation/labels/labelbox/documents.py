@@ -1,7 +1,7 @@
-"""Pages of documents and choices among messages: what Labelbox says of them, and how it takes it back.
+"""Reads and writes Labelbox's pages of documents and choices among messages.
 
-Labelbox counts pages from 1, and in points of a page. The table counts from 0, in the label's ``target``, and in parts
-of the page's size, which stays in the attributes.
+Labelbox counts pages from 1, and has coordinates in points of a page. The table counts pages from 0, in the label's
+``target``, and has coordinates relative to the page's size, which stays in the attributes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Row = Mapping[str, Any]
 Record = dict[str, Any]
 
 DOCUMENT: Final = "pdf"
-"""What the targets of labels on documents begin with: ``pdf[1]`` is the second page."""
+"""Begin of the targets of labels on documents: ``pdf[1]`` is the second page."""
 
 PAGE_SIZE: Final = "page_size"
 """Attribute of a label on a page: the width and height of the page, in points."""
 
 GROUPS: Final = "groups"
-"""Attribute of a span of a document: its words, by page, as Labelbox names them."""
+"""Attribute of a span of a document: its words by page, with Labelbox's ids."""
 
 MODELS: Final = "models"
 """Attribute of a choice among messages: the names of the models that wrote them."""
@@ -37,17 +37,17 @@ RANKING: Final = "message-ranking"
 
 
 def may_have_own(kinds: Collection[str]) -> bool:
-    """Return whether objects of some kinds may be on pages of documents, or choose among messages."""
+    """Return whether objects of these kinds may be on pages of documents, or be choices among messages."""
     return any(kind.startswith(("Document", "Message")) for kind in kinds)
 
 
 def page_of(page_number: int) -> str:
-    """Return the target of a page that Labelbox numbers from 1."""
+    """Return the target of a page with Labelbox's number, from 1."""
     return page_target(DOCUMENT, page_number - 1)
 
 
 def own_attributes(one: Object) -> dict[str, Any]:
-    """Return the attributes of an object that say where it is, or who wrote what it is about."""
+    """Return the attributes of an object with its page size, its words, or the models that wrote its messages."""
     attributes: dict[str, Any] = {}
     if one.page_dimensions is not None:
         attributes[PAGE_SIZE] = [one.page_dimensions.width, one.page_dimensions.height]
@@ -62,7 +62,7 @@ def own_attributes(one: Object) -> dict[str, Any]:
 
 
 def write_page(row: Row) -> tuple[Record, tuple[float, float] | None]:
-    """Return what the import of a row on a page has besides its geometry, and the size of the page in points."""
+    """Return the keys that an import of a row on a page needs besides the geometry, and the page's size in points."""
     name, page = split_target(row.get("target") or "")
     if name != DOCUMENT or page is None:
         return {}, None
@@ -73,10 +73,10 @@ def write_page(row: Row) -> tuple[Record, tuple[float, float] | None]:
 def write_ranking(row: Row, kind: str, where: str) -> Record:
     """Return the import of a choice among messages.
 
-    :param row: of type ``ranking``; its ``target`` is the message that the others answer
-    :param kind: the tool's
-    :param where: what errors call the row
-    :raises UnwritableLabelError: the row does not say what it is about, or chooses several where one can be
+    :param row: row of type ``ranking``; its ``target`` is the message that the others answer
+    :param kind: kind of the tool
+    :param where: name of the row in errors
+    :raises UnwritableLabelError: the row has no target, or chooses several messages where only one is allowed
     """
     ids: Sequence[str] = row["labels"]
     models = attributes_of(row).get(MODELS) or []
@@ -99,6 +99,6 @@ def write_ranking(row: Row, kind: str, where: str) -> Record:
 
 
 def groups_of(row: Row) -> Record | None:
-    """Return the import of a span of a document, None where the row is none."""
+    """Return the import of a span of a document, None if the row is no such span."""
     groups = attributes_of(row).get(GROUPS)
     return None if groups is None else {"textSelections": msgspec.to_builtins(groups)}

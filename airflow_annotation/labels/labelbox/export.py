@@ -1,7 +1,7 @@
-"""Labelbox's export as the three tables.
+"""Reads Labelbox's export into the three tables.
 
-Lines are decoded typed and in small portions, so that no more than a portion of them is ever alive as Python objects;
-each portion becomes whole Arrow columns.
+Lines are decoded with types and in small portions, so only one portion at a time exists as Python objects. Each portion
+becomes whole Arrow columns.
 """
 
 from __future__ import annotations
@@ -52,17 +52,17 @@ from airflow_annotation.labels.video import Frames
 TOOL: Final = "labelbox"
 
 _PORTION: Final = 100
-"""Data rows that are decoded at a time: few enough to stay in the processor's cache."""
+"""Number of data rows to decode at once: few enough for the processor's cache."""
 
 _BATCH_LABELS: Final = 100_000
-"""Rows of ``labels`` with which a batch is full, however few its items are: videos have many."""
+"""Number of rows of ``labels`` at which a batch ends, even with few items, since videos have many rows."""
 
 _MILLISECONDS: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSource:
-    """Where an export comes from, and what of it to read.
+    """The origin of an export, and the parts of it to read.
 
     :param project: URI of the project
     :param project_id: id of the project, since an export may have labels of other projects
@@ -70,13 +70,13 @@ class ExportSource:
     :param item_url: URL at which an item opens in the tool, with ``{item_id}``
     :param run_key: key of the annotation run, if the project has one
     :param media_type: media type of items for which the export has none
-    :param namespace: the one that global keys were made with, see :mod:`airflow_annotation.labels.labelbox.keys`
-    :param annotator: returns the name to land of a person, for the e-mail that the export has
-    :param benchmarks: ids of the labels that are ground truth, as far as the export does not tell: it does where other
-        labels of the same item were compared with them
-    :param options: what is read; predictions are those of model runs, where the export has them
-    :param fetch_masks: gets the files that masks are in
-    :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
+    :param namespace: namespace of the global keys, see :mod:`airflow_annotation.labels.labelbox.keys`
+    :param annotator: function that returns the landed name of a person for the e-mail in the export
+    :param benchmarks: ids of the labels that are ground truth, in addition to the export's own information, which
+        exists only if other labels of the same item were compared with them
+    :param options: parts to read; predictions are those of model runs, if the export has them
+    :param fetch_masks: function that gets the files of masks
+    :param mask_budget: limits for the size of a mask; a larger mask lands as its raw record
     :param odd: counter of the values that columns cannot hold
     """
 
@@ -96,19 +96,19 @@ class ExportSource:
 
 
 def read_export(chunks: Iterable[bytes], source: ExportSource, *, batch_items: int = 1000) -> Iterator[LabelTables]:
-    """Yield an export as batches of whole items.
+    """Read an export, and yield batches of whole items.
 
-    :param chunks: the export, newline-delimited JSON cut anywhere
-    :param source: where it comes from
-    :param batch_items: items of a batch at most; a batch of long videos has fewer
-    :raises ValueError: a line is no data row, or a mask cannot be read; the message names it
+    :param chunks: export as newline-delimited JSON, in pieces of any size
+    :param source: origin of the export
+    :param batch_items: largest number of items in a batch; a batch of long videos has fewer
+    :raises ValueError: a line is not a data row, or a mask cannot be read; the message names it
     """
     portions: list[Portion] = []
     items = labels = 0
     for lines in _portions(chunks, min(_PORTION, batch_items)):
         try:
             portion = _read_portion(lines, source)
-        except RecursionError:  # nested so deep that some decoders get to the end of it, and others do not
+        except RecursionError:  # some decoders can read such deep nesting, and others cannot
             portion = _read_portion([repair_json(line) for line in lines], source)
         portions.append(portion)
         items += len(lines)
@@ -146,12 +146,12 @@ def _constants(source: ExportSource) -> dict[str, str | None]:
 
 
 class _Content(NamedTuple):
-    """What lands of a label.
+    """The landed content of a label.
 
-    :param sources: the records of the export that ``objects`` and ``answers`` come from
-    :param shown: when each of them holds, None for what holds all the time; empty where the item does not last
-    :param rate: frames (or milliseconds) in a second
-    :param first_timed: ordinal of the first feature that does not hold all the time
+    :param sources: records of the export from which ``objects`` and ``answers`` come
+    :param shown: time in which each of them holds, None for all the time; empty for an item without a duration
+    :param rate: frames (or milliseconds) per second
+    :param first_timed: ordinal of the first feature that holds only for some time
     """
 
     objects: Sequence[Object] = ()
@@ -163,7 +163,7 @@ class _Content(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A row of ``annotations``: a label, and the place of its item in the portion."""
+    """A row of ``annotations``: a Labelbox label, and the place of its item in the portion."""
 
     item: int
     label: TypedLabel
@@ -275,7 +275,7 @@ def _read_content(label: TypedLabel, rate: float | None, wanted: Frames) -> _Con
 
 
 def _label_columns(entries: Sequence[_Entry], sizes: FloatArray, source: ExportSource) -> tuple[IntArray, Columns]:
-    """Return for each label the place of its entry, and the columns of all labels."""
+    """Return the place of each label's entry, and the columns of all labels."""
     contents = [entry.content for entry in entries]
     objects = list(chain.from_iterable([content.objects for content in contents]))
     answers = list(chain.from_iterable([content.answers for content in contents]))
@@ -303,7 +303,7 @@ def _label_columns(entries: Sequence[_Entry], sizes: FloatArray, source: ExportS
 
 
 def _time_columns(contents: Sequence[_Content]) -> Columns:
-    """Return when labels hold, null for what does so all the time."""
+    """Return the columns of times in which labels hold, null for all the time."""
     rows: list[dict[str, Any]] = []
     for content in contents:
         if not content.shown:
@@ -325,7 +325,7 @@ def _time_columns(contents: Sequence[_Content]) -> Columns:
 
 
 def _frame_row(shown: Shown[Any], rate: float | None) -> dict[str, Any]:
-    """Labelbox counts the frames of the file from 1."""
+    """Return the frame of a row. Labelbox counts the frames of the file from 1."""
     return {
         "track_id": shown.source.feature_id,
         "tool_frame": shown.start,

@@ -1,7 +1,7 @@
-"""An ontology as its tools and classifications: which field of a label schema each annotation belongs to.
+"""Reads an ontology: its tools and classifications, and the label schema's field for each annotation.
 
-Reads any ontology in Labelbox's normalized JSON, which is what ``OntologyBuilder.asdict`` of the SDK writes and what
-``ontology.normalized`` is.
+Any ontology in Labelbox's normalized JSON can be read. ``OntologyBuilder.asdict`` of the SDK returns this form, and
+``ontology.normalized`` has it.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from airflow_annotation.labels.errors import LabelSchemaError
 from airflow_annotation.labels.labelbox.kinds import CHOICE_TOOLS, MASK_TOOLS
 
 CLASS_SEPARATOR: Final = ": "
-"""Between field and class in the name of a tool: a Labelbox tool is one class, and has no other place for the field."""
+"""Separator of field and class in a tool's name. A tool has one class, and no other place for the field."""
 
 MASK_TARGET_SEPARATOR: Final = " = "
-"""Between pixel value and class in the name of a segmentation tool: ``surface: 1 = road``."""
+"""Separator of pixel value and class in the name of a segmentation tool: ``surface: 1 = road``."""
 
 NUMBER_HINT: Final = " (a number)"
-"""End of the instructions of a text question that asks for a number: Labelbox has no questions for numbers."""
+"""End of the instructions of a text question for a number, since Labelbox has no questions for numbers."""
 
 RATING_HINT: Final = " (a rating)"
-"""End of the instructions of a radio question that asks for a rating: its answers are the numbers from 1 on."""
+"""End of the instructions of a radio question for a rating, whose answers are the numbers from 1 on."""
 
 PATH_SEPARATOR: Final = "/"
-"""Between question, answer and next question in the name of an answer that another answer led to."""
+"""Separator of question, answer and next question in the name of an answer that another answer led to."""
 
 
 class Question(msgspec.Struct, frozen=True, rename="camel"):
     """A classification: at the top of an ontology, below a tool, or below an answer.
 
-    :param type: ``radio``, ``checklist``, ``text``, or one that no label of ours has
-    :param instructions: what people are shown
-    :param options: the answers to choose from
-    :param scope: ``global``, or ``index`` where it is asked of each frame or message
-    :param ui_mode: ``searchable`` shows a list to search in instead of buttons
+    :param type: ``radio``, ``checklist``, ``text``, or a type that this package does not know
+    :param instructions: text that people see
+    :param options: answers to choose from
+    :param scope: ``global``, or ``index`` for a question about each frame or message
+    :param ui_mode: ``searchable`` shows a searchable list instead of buttons
     """
 
     type: str
@@ -51,17 +51,17 @@ class Question(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def kind(self) -> str:
-        """The type; those about a model's responses are like the others."""
+        """The type. Types of questions about a model's responses become the ordinary types."""
         return {"prompt": "text"}.get(self.type, self.type.removeprefix("response-"))
 
     @property
     def is_number(self) -> bool:
-        """Whether the text that it asks for is a number."""
+        """Whether it asks for a number as text."""
         return self.kind == "text" and (self.instructions or "").endswith(NUMBER_HINT)
 
     @property
     def best_rating(self) -> int:
-        """The best rating that it asks for, 0 if it asks for none."""
+        """The best rating, 0 if it does not ask for a rating."""
         names = [option.name for option in self.options]
         is_rating = self.kind == "radio" and (self.instructions or "").endswith(RATING_HINT)
         return (
@@ -72,10 +72,10 @@ class Question(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Option(msgspec.Struct, frozen=True, rename="camel"):
-    """An answer to choose, and the questions that it leads to.
+    """An answer to choose, and the questions to which it leads.
 
-    :param value: the name that Labelbox derives from the label, or that somebody gave
-    :param label: what people are shown, and what annotations have
+    :param value: name that Labelbox derives from the label, or that somebody gave
+    :param label: text that people see, and that annotations contain
     """
 
     value: str | int | float
@@ -85,7 +85,7 @@ class Option(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def name(self) -> str:
-        """The answer as annotations have it."""
+        """The answer as in annotations."""
         return str(self.value if self.label is None else self.label)
 
 
@@ -105,11 +105,11 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     """A tool that draws one class.
 
     :param kind: ``rectangle``, ``polygon``, ``line``, ``point``, ``raster-segmentation``, ``named-entity``, ...
-    :param name: as annotations have it
-    :param field: the schema field that it draws labels of
+    :param name: name in annotations
+    :param field: schema field of its labels
     :param label: the class
-    :param mask_target: the class's pixel value, where the field is a segmentation
-    :param questions: about each object
+    :param mask_target: pixel value of the class, if the field is a segmentation
+    :param questions: questions about each object
     """
 
     kind: str
@@ -124,8 +124,8 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
 class Ontology:
     """The tools and questions of an ontology, in its order.
 
-    :param normalized: the ontology's normalized JSON
-    :raises LabelSchemaError: it is no such document
+    :param normalized: normalized JSON of the ontology
+    :raises LabelSchemaError: it is not such a document
     """
 
     def __init__(self, normalized: Mapping[str, Any]) -> None:
@@ -155,19 +155,19 @@ class Ontology:
         self._ratings = {name for question in ratings for name in (question.feature_schema_id, question.name) if name}
 
     def find_tool(self, feature_schema_id: str | None, name: str) -> Tool | None:
-        """Return the tool that drew an annotation with this id or name, None where the ontology has none any more."""
+        """Return the tool that drew an annotation with this id or name, None if the ontology no longer has it."""
         return self._tools_by_id.get(feature_schema_id or "") or self._tools_by_name.get(name)
 
     def find_field(self, feature_schema_id: str | None, name: str) -> str | None:
-        """Return the field of the question that an answer with this id or name answers, None where there is none."""
+        """Return the field of the question that an answer with this id or name answers, None if there is none."""
         return self._fields_by_id.get(feature_schema_id or "") or self._fields_by_name.get(name)
 
     def is_number(self, feature_schema_id: str | None, name: str) -> bool:
-        """Return whether the question with this id, or without one with this name, asks for a number."""
+        """Return whether the question with this id, or without an id with this name, asks for a number."""
         return (feature_schema_id or name) in self._numbers
 
     def is_rating(self, feature_schema_id: str | None, name: str) -> bool:
-        """Return whether the question about the item with this id, or without one this name, asks for a rating."""
+        """Return whether the item's question with this id, or without an id with this name, asks for a rating."""
         return (feature_schema_id or name) in self._ratings
 
 
@@ -181,8 +181,8 @@ def _walk(questions: Iterable[Question]) -> Iterator[Question]:
 def _assign_fields(tools: Sequence[_Tool]) -> Iterator[Tool]:
     """Read the field and the class from each tool's name, ``field: class``.
 
-    A field has tools of one kind. Where a name has no field in it, or tools of several kinds have the same, the field
-    is the kind and the class is the name.
+    A field has tools of one kind. If a name contains no field, or tools of several kinds have the same field, the kind
+    becomes the field and the name becomes the class.
     """
     kinds: defaultdict[str, set[str]] = defaultdict(set)
     spellings: dict[str, str] = {}
@@ -214,7 +214,7 @@ def _assign_fields(tools: Sequence[_Tool]) -> Iterator[Tool]:
 
 
 def _mask_targets(labels: Sequence[str]) -> dict[str, tuple[int, str]]:
-    """Read labels such as ``1 = road``; nothing unless all of them are, with a pixel value of its own each."""
+    """Read labels such as ``1 = road``. Return nothing unless all labels have this form and different pixel values."""
     read = {}
     for label in labels:
         value, separator, class_ = label.partition(MASK_TARGET_SEPARATOR)

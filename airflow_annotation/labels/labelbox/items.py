@@ -1,4 +1,4 @@
-"""The data rows of a Labelbox export as columns of the ``items`` table."""
+"""Converts the data rows of a Labelbox export to columns of the ``items`` table."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from airflow_annotation.labels.media_types import MEDIA_TYPES
 from airflow_annotation.labels.odd_values import OddValues
 
 LABELBOX: Final = "labelbox"
-"""Key in ``items.data`` of what Labelbox says of an item and the table has no column for."""
+"""Key in ``items.data`` for Labelbox's properties of an item for which the table has no column."""
 
 _OURS: Final = (ITEM_KEY, MEDIA_URI, REQUEUED_BY)
 
@@ -43,13 +43,13 @@ _MEDIA_TYPES: Final = {
     "application/vnd.labelbox.conversational": "conversation",
     "text/html": "html",
 }
-"""By MIME type, or its part before the slash."""
+"""Media types by MIME type, or by its part before the slash."""
 
 REVIEW_STATUSES: Final = {"IN_REVIEW": "in_review", "IN_REWORK": "rework", "DONE": "done"}
-"""States of Labelbox's workflow behind the labeling, as the tables' ``status`` has them."""
+"""States of Labelbox's workflow after the labeling, as in the tables' ``status``."""
 
 _TILES: Final = re.compile(r"(?<![a-z])tms(?![a-z])")
-"""Part of the types of tiled imagery: ``application/vnd.labelbox.tms``, ``x-tms-geo``, ``tms_simple``."""
+"""Text in all types of tiled imagery: ``application/vnd.labelbox.tms``, ``x-tms-geo``, ``tms_simple``."""
 
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+\Z")
 
@@ -60,14 +60,14 @@ ProjectPart = Project[Object, Answer]
 
 
 def item_sizes(rows: Sequence[TypedRow]) -> FloatArray:
-    """Return width and height of each row's media in pixels, NaN where they are not known."""
+    """Return width and height of each row's media in pixels, NaN if not known."""
     media = [row.media_attributes for row in rows]
     sizes = [(positive_number(one.width) or np.nan, positive_number(one.height) or np.nan) for one in media]
     return np.array(sizes, np.float64).reshape(-1, 2)
 
 
 def frame_rate(row: TypedRow) -> float | None:
-    """Return the frames a second of a row's media, None where they are not known."""
+    """Return the frames per second of a row's media, None if not known."""
     return positive_number(row.media_attributes.frame_rate)
 
 
@@ -80,11 +80,11 @@ def item_columns(
     *,
     odd: OddValues,
 ) -> Columns:
-    """Turn data rows into columns, a row for each.
+    """Convert data rows to columns, with a row for each.
 
-    :param rows: the lines
-    :param projects: each row's part in the project
-    :param item_url: where an item opens, with ``{item_id}`` in it
+    :param rows: lines of the export
+    :param projects: part of each row in the project
+    :param item_url: URL at which an item opens, with ``{item_id}``
     :param media_type: media type of items for which the export has none
     :param namespace: namespace of the global keys
     :param odd: counter of the values that columns cannot hold
@@ -128,7 +128,7 @@ def item_columns(
 def find_item_key(row: DescribedRow, namespace: str = "") -> str:
     """Return the item key of a data row.
 
-    :param row: the line, with its metadata and attachments
+    :param row: line of the export, with its metadata and attachments
     :param namespace: namespace of the global keys
     """
     return _key(row, _attached(row), namespace)
@@ -141,7 +141,7 @@ def _key(row: DescribedRow, attached: Mapping[str, Any], namespace: str) -> str:
 
 
 def _attached(row: DescribedRow) -> dict[str, Any]:
-    """Return metadata by name, and what this provider's uploads attached."""
+    """Return metadata by name, including values that this provider's uploads attached."""
     facts = {field.schema_name: field.value for field in row.metadata_fields}
     for attachment in row.attachments:
         if attachment.name in _OURS:
@@ -150,7 +150,7 @@ def _attached(row: DescribedRow) -> dict[str, Any]:
 
 
 def _uri(row: DescribedRow) -> str | None:
-    """Return where the media is; None where the data row is the text itself."""
+    """Return the URI of the media; None if the data row is the text itself."""
     row_data = row.data_row.row_data
     return row_data if row_data is not None and _URI.match(row_data) else None
 
@@ -169,7 +169,7 @@ def _text(facts: Mapping[str, Any], name: str) -> str | None:
 
 
 def _unfit(media: MediaAttributes, odd: OddValues) -> dict[str, Any] | None:
-    """Return what Labelbox says of the media and no column can hold."""
+    """Return Labelbox's properties of the media that no column can hold."""
     lowest = {"width": 1, "height": 1, "frame_count": 0}
     fits = {name: whole_number(getattr(media, name), least) is not None for name, least in lowest.items()}
     fits["frame_rate"] = positive_number(media.frame_rate) is not None
@@ -186,8 +186,8 @@ def _status(project: ProjectPart) -> str:
 def item_status(labels: Sequence[PerformanceDetails | None], place: ProjectDetails | None) -> str:
     """Return an item's ``status``.
 
-    :param labels: what the export says of each of its labels
-    :param place: where it is in the project's workflow
+    :param labels: details of each of its labels in the export
+    :param place: place in the project's workflow
     """
     place = place or _NO_PLACE
     skipped = sum(label is not None and bool(label.skipped) for label in labels)
@@ -201,12 +201,12 @@ def item_status(labels: Sequence[PerformanceDetails | None], place: ProjectDetai
 
 
 def last_change(details: DataRowDetails) -> str | None:
-    """Return when something of an item changed."""
+    """Return the time of an item's last change."""
     return details.last_activity_at or details.updated_at
 
 
 def _agreement(project: ProjectPart) -> float | None:
-    """Return the consensus of an item's labels; each has its own with the others."""
+    """Return the mean consensus score of an item's labels. Each label's score is its consensus with the others."""
     scores = [
         label.performance_details.consensus_score
         for label in project.labels
@@ -222,14 +222,14 @@ def _count_predictions(row: TypedRow) -> int:
 
 
 _OF_DATA: Final = frozenset(name for name, type_ in MEDIA_TYPES.items() if type_.is_data)
-"""Kinds of media that may be in an item's data."""
+"""Kinds of media that may be in the data of an item."""
 
 
 class _Content(NamedTuple):
-    """What an item is that has no file.
+    """An item without a file.
 
     :param media_type: the kind
-    :param shown: what people are shown
+    :param shown: content that people see
     """
 
     media_type: str
@@ -239,9 +239,9 @@ class _Content(NamedTuple):
 def _data(
     row: TypedRow, project: ProjectPart, attached: Mapping[str, Any], content: _Content | None, odd: OddValues
 ) -> str:
-    """Return what is shown, where that is no file, what else the caller attached, and what else Labelbox says.
+    """Return the shown content without a file, other data that the caller attached, and Labelbox's other properties.
 
-    A text is under the key that it has in other tools: its kind.
+    The key of a text is its kind, as in other tools.
     """
     has_key = content is not None and content.media_type in _OF_DATA
     details, place = row.data_row.details or _NO_DETAILS, project.project_details or _NO_PLACE

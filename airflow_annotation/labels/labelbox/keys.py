@@ -1,8 +1,8 @@
-"""The names that items have in Labelbox.
+"""The names of items in Labelbox.
 
-A data row's global key is unique in the whole organization and has 200 characters at most. So an item's key becomes
-the global key behind an optional namespace, or a hash of it where it is too long; the key itself then stays with the
-data row as metadata.
+A data row's global key is unique in the whole organization and has at most 200 characters. It consists of an optional
+namespace and the item's key. If it would be too long, a hash takes its place, and the metadata of the data row have the
+key.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ GLOBAL_KEY_LENGTH: Final = 200
 """Characters that Labelbox allows in a global key."""
 
 ITEM_KEY: Final = "item_key"
-"""Name of the metadata field, or of the attachment, that holds the item's own key where the global key is a hash."""
+"""Name of the metadata field, or of the attachment, with the item's own key if the global key is a hash."""
 
 MEDIA_URI: Final = "media_uri"
-"""Name of the metadata field, or of the attachment, that holds where the media came from when it was uploaded."""
+"""Name of the metadata field, or of the attachment, with the URI from which the media was uploaded."""
 
 REQUEUED_BY: Final = "requeued_by"
-"""Name of the metadata field that holds the request that has put the item back to be labeled last."""
+"""Name of the metadata field with the last request that put the item back into the queue."""
 
 _HASHED: Final = "sha256-"
 _SEPARATOR: Final = ":"
@@ -30,8 +30,8 @@ _NAMESPACE_LENGTH: Final = GLOBAL_KEY_LENGTH - len(_HASHED) - len(_SEPARATOR) - 
 def global_key_of(item_key: str, namespace: str = "") -> str:
     """Return the global key of an item's data row.
 
-    :param item_key: the item's own key
-    :param namespace: keeps the items of one team or purpose apart from those of others in the organization
+    :param item_key: own key of the item
+    :param namespace: prefix that separates the items of one team or purpose from others in the organization
     :raises ValueError: the namespace leaves no room for a key
     """
     if len(namespace) > _NAMESPACE_LENGTH:
@@ -46,9 +46,9 @@ def global_key_of(item_key: str, namespace: str = "") -> str:
 
 
 def item_key_of(global_key: str, namespace: str = "") -> str:
-    """Return the item's own key. Where the global key is a hash, it is the hash: the key is in the metadata.
+    """Return the item's own key. If the global key is a hash, return the hash: the key is in the metadata.
 
-    :param global_key: of the data row
-    :param namespace: the one that the global key was made with; others are left as they are
+    :param global_key: global key of the data row
+    :param namespace: namespace of the global key; other namespaces stay in the key
     """
     return global_key.removeprefix(namespace + _SEPARATOR) if namespace else global_key

@@ -1,6 +1,6 @@
-"""How Labelbox spells the types of labels: one row a kind of tool or question, with its readers and its writer.
+"""Labelbox's kinds of tools and questions for the types of labels, one row for each, with readers and writer.
 
-Labelbox counts in pixels, the tables in parts of the media's size.
+Labelbox counts in pixels, the tables in fractions of the media's size.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from airflow_annotation.labels.types import LABEL_TYPES
 Row = Mapping[str, Any]
 Record = dict[str, Any]
 Pixels = Callable[[Sequence[float]], list[float]]
-"""Turns coordinates of a row into pixels, checked."""
+"""A function that checks coordinates of a row and turns them into pixels."""
 
 
 # Reading
@@ -42,7 +42,7 @@ def _read_boxes(values: Sequence[Any], sizes: FloatArray) -> Columns:
 
 
 def _read_polygons(values: Sequence[Any], sizes: FloatArray) -> Columns:
-    """Labelbox repeats the first corner at the end."""
+    """Return columns of polygons. Labelbox repeats the first corner at the end."""
     return _read_lines([path[:-1] if len(path) > 1 and path[0] == path[-1] else path for path in values], sizes)
 
 
@@ -58,7 +58,7 @@ def _read_points(values: Sequence[Any], sizes: FloatArray) -> Columns:
 
 
 def _read_spans(values: Sequence[Any], _: FloatArray) -> Columns:
-    """Labelbox names the last character of a span, the table the one behind it. Words of documents have no numbers."""
+    """Return columns of spans. Labelbox's end is the last character, the table's is the next. Words have none."""
     if any((value.start is None or value.end is None) and not value.groups for value in values):
         raise ValueError("A span does not say where it is.")
     texts = [value.token if value.token or not value.groups else _words(value.groups) for value in values]
@@ -84,7 +84,7 @@ def _read_message_spans(values: Sequence[Any], sizes: FloatArray) -> Columns:
 
 
 def _read_rankings(values: Sequence[Any], _: FloatArray) -> Columns:
-    """Choices among messages are the ids of those that were chosen, the best first."""
+    """Return columns of choices among messages: the ids of the chosen messages, the best first."""
     chosen = [[one.message_id for one in value.chosen] for value in values]
     return {
         "labels": pa.array(chosen, pa.list_(pa.string())),
@@ -138,9 +138,10 @@ def _write_mask(row: Row, _: Pixels) -> Record:
 class Geometry(NamedTuple):
     """A key of an object that holds its geometry.
 
-    :param type: the type of its labels, where they do not say more
-    :param read: makes columns of geometries and the sizes of their media, in pixels; None for masks, which are in files
-    :param kind: what exports call an object that has it, where it is in pixels of a picture
+    :param type: default type of its labels
+    :param read: function that makes columns from geometries and the sizes of their media in pixels; None for masks,
+        which are in files
+    :param kind: name in exports of objects with this key, if the geometry is in pixels of a picture
     """
 
     type: str
@@ -149,16 +150,16 @@ class Geometry(NamedTuple):
 
     @property
     def is_flat(self) -> bool:
-        """Whether nothing can be said of it without the size of the picture."""
+        """Whether it cannot be read without the size of the picture."""
         return self.kind is not None
 
 
 class Kind(NamedTuple):
     """A kind of tool or question.
 
-    :param types: the types of label that it makes; labels are of the first where they do not say more
-    :param geometries: by the key of an object
-    :param write: makes the geometry of an import; None where that takes more than a row
+    :param types: types of labels that it makes; the first is the default
+    :param geometries: geometries by the key of an object
+    :param write: function that makes the geometry of an import; None if that needs more than a row
     """
 
     types: tuple[str, ...]
@@ -194,19 +195,19 @@ TOOLS: Final[dict[str, Kind]] = {
         },
     ),
 }
-"""Tools, which draw. Of those that can make one type the first is preferred."""
+"""Tools, which draw. If several can make a type, the first is preferred."""
 
 QUESTIONS: Final[dict[str, Kind]] = {
     "radio": Kind(("classification", "rating")),
     "checklist": Kind(("classifications",)),
     "text": Kind(("scalar", "text")),
 }
-"""Classifications, which ask."""
+"""Classifications, which ask questions."""
 
 GEOMETRIES: Final = {key: geometry for kind in TOOLS.values() for key, geometry in kind.geometries.items()}
 KIND_OF_GEOMETRY: Final = {key: name for name, kind in TOOLS.items() for key in kind.geometries}
 CHOICE_TOOLS: Final = (SELECTION, SELECTIONS, RANKING)
-"""Tools that choose among messages. Each is a field of its own, not a class of one."""
+"""Tools that choose among messages. Each is a field, and not a class of a field."""
 
 MASK_TOOLS: Final = tuple(name for name, kind in TOOLS.items() if "instance" in kind.types)
 """Tools whose objects are masks."""
@@ -216,7 +217,7 @@ FIELD_TYPES: Final = {
     for name, kind in TOOLS.items()
     if (field_type := LABEL_TYPES[kind.types[0]].field_type) and name not in CHOICE_TOOLS
 }
-"""The type of the fields that tools draw."""
+"""The types of the fields of tools."""
 
 
 def kinds_of(label_type: str, kinds: Mapping[str, Kind]) -> list[str]:

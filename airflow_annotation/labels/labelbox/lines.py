@@ -1,4 +1,4 @@
-"""Decodes the lines of a Labelbox export, those with odd values too: the rest of such a line is read."""
+"""Decodes the lines of a Labelbox export. If a line has odd values, the rest of it is still read."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ class _Head(msgspec.Struct):
 def decode_rows(lines: list[bytes], note: Note) -> list[TypedRow]:
     """Decode lines of an export.
 
-    An annotation that is no such record becomes one of no kind, with its name and ids.
+    An invalid annotation becomes an annotation without a kind, with its name and ids.
 
-    :param lines: the lines; one of which a part could not be decoded is replaced by what was
-    :param note: called with the name of each value that is left out
-    :raises ValueError: a line is no data row; the message has its beginning
+    :param lines: lines of the export. If a part of a line cannot be decoded, the decoded rest replaces the line in this
+        list
+    :param note: function that is called with the name of each value that is left out
+    :raises ValueError: a line is not a data row; the message has its beginning
     """
     try:
         return _decoder.decode_lines(b"\n".join(lines))
@@ -61,10 +62,10 @@ def _decode_row(lines: list[bytes], place: int, note: Note) -> TypedRow:
 
 
 def _mend(line: bytes, note: Note) -> Row[msgspec.Raw, msgspec.Raw]:
-    """Decode a line with its records as they stand. Annotations of no known form are one record as a whole."""
+    """Decode a line with raw records. Annotations of an unknown form are one record as a whole."""
 
     def keep_whole(raw: msgspec.Raw) -> Annotations[msgspec.Raw, msgspec.Raw]:
-        with suppress(*_UNREADABLE):  # null is absent, also beside what is odd elsewhere in the line
+        with suppress(*_UNREADABLE):  # null counts as absent, also if the line has odd values elsewhere
             return msgspec.json.decode(without_nulls(bytes(raw)), type=Annotations[msgspec.Raw, msgspec.Raw])
         return Annotations(objects=[raw])
 
@@ -75,7 +76,7 @@ def _mend(line: bytes, note: Note) -> Row[msgspec.Raw, msgspec.Raw]:
 
 
 def raw_records(row: TypedRow, line: bytes) -> dict[int, str]:
-    """Return the records of a row as they stand in its line, by the ``id()`` of the decoded ones."""
+    """Return the raw records of a row, by the ``id()`` of the decoded ones."""
     pairs: list[tuple[object, msgspec.Raw]] = []
     for label, raw_label in zip(_labels(row), _labels(_raw_decoder.decode(line)), strict=True):
         one, other = label.annotations, raw_label.annotations

@@ -1,4 +1,4 @@
-"""Masks in Labelbox's exports and imports, as COCO's RLE."""
+"""Converts masks in Labelbox's exports and imports from and to COCO's RLE."""
 
 from __future__ import annotations
 
@@ -30,30 +30,31 @@ Color = tuple[int, int, int]
 
 
 class MaskFetcher(Protocol):
-    """Gets the files at some URLs, and returns what becomes of each of them, in the order of the URLs.
+    """Gets the files at some URLs, and returns the result for each of them, in the order of the URLs.
 
-    Raises an error that names the URL of a file that it cannot get.
+    If it cannot get a file, it raises an error that names the URL.
     """
 
     def __call__(self, urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
         """Get files.
 
-        :param urls: where they are
-        :param read: what to do with each, given its URL and content, in any thread
+        :param urls: URLs of the files
+        :param read: function that gets the URL and the content of each file, in any thread, and returns the result
         """
 
 
 def read_masks(
     masks: Sequence[Mask], fetch: MaskFetcher | None, budgets: Sequence[MaskBudget] | None = None
 ) -> list[RLE | None]:
-    """Return masks of any kind, None for those that are damaged or beyond their budget.
+    """Return masks of any kind, None for masks that are damaged or beyond their budget.
 
-    Each file is fetched once, however many objects are in it, and decoded where it is fetched.
+    Each file is fetched once, even if it has many objects, and decoded in the thread that fetched it.
 
-    :param masks: the masks
-    :param fetch: gets the files, all URLs at once so that it can do so in parallel; not called where there are none
-    :param budgets: what each mask may cost
-    :raises ValueError: a file is no image, or there is nothing to fetch it with; the message names it
+    :param masks: records of the masks
+    :param fetch: function that gets the files. It gets all URLs at once, so that it can work in parallel. It is not
+        called without URLs
+    :param budgets: limits for the size of each mask
+    :raises ValueError: a file is not an image, or there is no ``fetch`` for it; the message names it
     """
     budgets = budgets or [DEFAULT_BUDGET] * len(masks)
     colors: dict[str, dict[Color | None, None]] = {}
@@ -77,12 +78,12 @@ def read_masks(
 
 
 def rle_to_png(rle: RLE) -> bytes:
-    """Return a PNG of one channel, 1 in the mask and 0 elsewhere, which is what imports take."""
+    """Return a PNG of one channel, 1 in the mask and 0 elsewhere, for imports."""
     return _png(rle_to_mask(rle).astype(np.uint8))
 
 
 def rle_to_color_png(rle: RLE, color: Color) -> bytes:
-    """Return a PNG with the mask in a color on black, which is what imports of videos take."""
+    """Return a PNG with the mask in a color on black, for imports of videos."""
     return _png(rle_to_mask(rle).astype(np.uint8)[..., None] * np.array(color, np.uint8))
 
 
@@ -119,7 +120,7 @@ def _color_rles(
 def _read_other_image(
     content: bytes, colors: Sequence[Color | None], name: str, budget: MaskBudget
 ) -> list[tuple[Color | None, RLE | None]]:
-    """Read an image of another format: as a whole, so that it may not be as large as a PNG."""
+    """Read an image of another format as a whole, so its allowed size is smaller than that of a PNG."""
     from PIL import Image
 
     header = PngHeader(1, 1, 8, RGBA, None, None)

@@ -1,4 +1,4 @@
-"""How Labelbox spells the kinds of media."""
+"""Labelbox's words for the kinds of media."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEDIA_TYPES: Final = {
     "tms_geo": "TMS_GEO",
     "tms_simple": "TMS_SIMPLE",
 }
-"""Labelbox's word for a kind of media. Tiled imagery (``tms_geo``, ``tms_simple``) is of Labelbox alone."""
+"""Labelbox's word for each kind of media. Only Labelbox has tiled imagery (``tms_geo``, ``tms_simple``)."""
 
 NAMES: Final = {word: name for name, word in MEDIA_TYPES.items()}
 """The kind of media by Labelbox's word."""
@@ -32,7 +32,7 @@ _LACKING: Final[Mapping[str, tuple[str, ...]]] = {
     "tms_geo": ("relations",),
     "tms_simple": ("relations",),
 }
-"""Types of fields that Labelbox does not ask on a kind of media, although others do."""
+"""Types of fields that Labelbox cannot ask for on a kind of media, although other tools can."""
 
 _TILES: Final = ("tms_geo", "tms_simple")
 
@@ -48,4 +48,4 @@ ASKED: Final = {
     | (TIMED if name in ("video", "audio") else frozenset())
     for name in MEDIA_TYPES
 }
-"""The kinds of media that generated projects can be for, each with the types of fields that can be asked on it."""
+"""The kinds of media that generated projects can have, each with the types of fields for it."""

@@ -1,7 +1,7 @@
-"""The objects and answers of Labelbox's labels as columns of the ``labels`` table.
+"""Converts the objects and answers of Labelbox's labels to columns of the ``labels`` table.
 
-Objects are grouped by what they are, the geometry of a group becomes whole columns, and the groups are put back in
-order at the end. Labelbox counts in pixels, the table in parts of the media's size.
+Objects are grouped by their kind, and the geometries of a group become whole columns. At the end, the rows of all
+groups return to the original order. Labelbox counts in pixels, the table in fractions of the media's size.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ def read_objects(
     fetch: MaskFetcher | None,
     budget: MaskBudget = DEFAULT_BUDGET,
 ) -> Columns:
-    """Turn objects into columns, a row for each.
+    """Convert objects to columns, with a row for each.
 
-    An object that no rule covers becomes a row of type ``other``, for the caller to add its raw record.
+    An object that no rule covers becomes a row of type ``other``, to which the caller adds the raw record.
 
-    :param objects: at least one
-    :param sizes: width and height of each one's media in pixels, NaN where they are not known
+    :param objects: one or more objects
+    :param sizes: width and height of each object's media in pixels, NaN if not known
     :param ontology: ontology of the project
-    :param fetch: gets the files that masks are in
+    :param fetch: function that gets the files of masks
     :param budget: limits for the size of a mask
-    :raises ValueError: what should be a mask is no image; the message names it
+    :raises ValueError: the file of a mask is not an image; the message names it
     """
     has_own = may_have_own({one.annotation_kind for one in objects})
     sizes = _with_pages(objects, sizes) if has_own else sizes
@@ -85,7 +85,7 @@ def read_objects(
 
 
 def _with_pages(objects: Sequence[Object], sizes: FloatArray) -> FloatArray:
-    """Return the sizes of what objects are on: of a page in points, as Labelbox counts there."""
+    """Return the sizes of the objects' media, or of their pages, which Labelbox measures in points."""
     sizes = sizes.copy()
     for row, one in enumerate(objects):
         if one.page_dimensions is not None:
@@ -94,7 +94,7 @@ def _with_pages(objects: Sequence[Object], sizes: FloatArray) -> FloatArray:
 
 
 def take_apart(one: Object) -> list[Object]:
-    """Return a polygon of several parts as one object a part, which have the polygon as parent; others as they are."""
+    """Split a polygon of several parts into objects, whose parent is the polygon. Return other objects unchanged."""
     parts = [part for part in one.polygon or () if not isinstance(part, Point)]
     taken = []
     for number, part in enumerate(parts):
@@ -105,7 +105,7 @@ def take_apart(one: Object) -> list[Object]:
 
 
 def _group(objects: Sequence[Object], unsized: npt.NDArray[np.bool_]) -> dict[str, Sequence[int]]:
-    """Return the rows of the objects of each shape; ``other`` for those of none."""
+    """Return the row numbers of the objects of each shape, ``other`` for objects without a shape."""
     kinds = {one.annotation_kind for one in objects}
     if len(kinds) == 1 and not unsized.any():
         (kind,) = kinds
@@ -130,7 +130,7 @@ def _budgets(sizes: FloatArray, budget: MaskBudget) -> list[MaskBudget]:
 def _mask_group(
     shape: str, rows: Sequence[int], masks: Sequence[RLE | None]
 ) -> Iterator[tuple[Sequence[int], Columns]]:
-    """Yield the rows of the masks that could be read with their columns, and the rows of the others."""
+    """Yield the row numbers of readable masks with their columns, and the row numbers of the others."""
     read = [(row, mask) for row, mask in zip(rows, masks, strict=True) if mask is not None]
     odd = [row for row, mask in zip(rows, masks, strict=True) if mask is None]
     columns = mask_columns([mask for _, mask in read])
@@ -142,7 +142,7 @@ def _mask_group(
 def _shape_group(
     shape: str, rows: Sequence[int], objects: Sequence[Object], sizes: FloatArray
 ) -> Iterator[tuple[Sequence[int], Columns]]:
-    """Yield the rows of a group with their columns, and the rows of those that no column can hold."""
+    """Yield the row numbers of a group with their columns, and the row numbers of objects that no column can hold."""
     odd: Sequence[int] = rows
     if shape != OTHER:
         try:
@@ -175,7 +175,7 @@ def _fits(shape: str, row: int, objects: Sequence[Object], sizes: FloatArray) ->
 
 
 def _tool_columns(objects: Sequence[Object], types: pa.Array, ontology: Ontology) -> Columns:
-    """Return what the tool tells: field and class, and whether masks are instances or a segmentation."""
+    """Return the columns that follow from the tool: field, class, and whether masks are instances or a segmentation."""
     names = [one.feature_schema_id or one.name for one in objects]
     encoded = pa.array(names, pa.string()).dictionary_encode()
     tools = []
@@ -206,9 +206,9 @@ def _shape_of(one: Object) -> str:
 
 
 def read_answers(answers: Sequence[Answer], ontology: Ontology) -> Columns:
-    """Turn answers to questions about items into columns, a row for each.
+    """Convert answers to questions about items to columns, with a row for each.
 
-    :param answers: at least one
+    :param answers: one or more answers
     :param ontology: ontology of the project
     """
     rows = [_read_answer(answer, ontology) for answer in answers]
@@ -254,7 +254,7 @@ def _read_answer(answer: Answer, ontology: Ontology) -> _AnswerRow:
 
 
 def _score(answer: Answer) -> float | None:
-    """Return how sure a model is of an answer: of several choices, on average."""
+    """Return a model's confidence in an answer: the mean for several choices."""
     choices = [answer.radio] if answer.radio is not None else answer.checklist or []
     said = [choice.confidence for choice in choices if choice.confidence is not None]
     if said:
@@ -263,7 +263,7 @@ def _score(answer: Answer) -> float | None:
 
 
 def _read_value(answer: Answer, path: str, ontology: Ontology) -> tuple[str | float | list[str] | None, dict[str, Any]]:
-    """Return an answer, and what it led to by path."""
+    """Return an answer, and the answers that it led to, by path."""
     choices: Sequence[Choice] = [answer.radio] if answer.radio is not None else answer.checklist or ()
     further: dict[str, Any] = {}
     for choice in choices:
@@ -293,8 +293,8 @@ def _read_number(text: str) -> float | None:
 def read_attributes(answers: Iterable[Answer], ontology: Ontology, path: str = "") -> dict[str, Any]:
     """Return answers by the names of their questions.
 
-    An answer that another one led to is named by its path: question, answer, question. Where the first question is
-    about the item, whose answer is a row of its own, the path begins with that answer.
+    The name of an answer that another one led to is its path: question, answer, question. If the first question is
+    about the item, its answer is a row of its own, and the path begins with that answer.
     """
     read: dict[str, Any] = {}
     for answer in answers:
