@@ -1,4 +1,4 @@
-"""Decoding of records of which a part is not what its type says: the rest of the record is read all the same."""
+"""Decodes records with invalid parts: the rest of the record is still read."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Whole = Mapping[type, Callable[[msgspec.Raw], Any]]
 
 
 def decode_lenient(data: bytes, type_: type[T], note: Note = lambda _: None, whole: Whole | None = None) -> T:
-    """Decode a JSON document; what does not fit a field's type takes the field's default.
+    """Decode a JSON document. A value that does not fit its field's type becomes the field's default.
 
-    Where a list of undecoded records should stand and something else does, that is the only record of the list.
+    If another value takes the place of a list of raw records, it becomes the only record of the list.
 
-    :param data: the document
-    :param type_: a struct, or a type that is made of structs, lists and dictionaries
-    :param note: called with the name of each field, or of the list, whose value is left out
-    :param whole: makes the value of a struct from the record as it stands, where the record is no such struct
-    :raises msgspec.DecodeError: a required field does not fit either, or the bytes are no JSON
+    :param data: document as bytes
+    :param type_: struct, or a type that consists of structs, lists and dictionaries
+    :param note: function that is called with the name of each field or list whose value is left out
+    :param whole: functions by struct, which make the struct from a raw record that is not such a struct
+    :raises msgspec.DecodeError: a required field does not fit, or the bytes are not JSON
     """
     try:
         return msgspec.json.decode(data, type=type_)
@@ -40,10 +40,10 @@ class _Reader:
         self._whole = whole
 
     def read(self, raw: msgspec.Raw, type_: Any, name: str) -> Any:
-        """Decode a value as far as it fits.
+        """Decode the parts of a value that fit its type.
 
-        :param name: of the field that it is in
-        :raises msgspec.ValidationError: nothing of it fits
+        :param name: name of its field
+        :raises msgspec.ValidationError: no part of it fits
         """
         try:
             return msgspec.json.decode(raw, type=type_)
@@ -95,7 +95,7 @@ class _Reader:
         return read
 
     def _some(self, raw: msgspec.Raw, type_: Any, name: str) -> list[Any]:
-        """Return the only value, or none and a note."""
+        """Return a list of the one value, or an empty list and a note."""
         fits, read = self._try(raw, type_, name)
         if not fits:
             self._note(name)

@@ -1,4 +1,4 @@
-"""How large a mask may be that is read: some kilobytes can say that a mask has thousands of millions of pixels."""
+"""Limits for the size of masks, since a few kilobytes can describe a mask of billions of pixels."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ import time
 from typing import Final, NamedTuple
 
 MAX_MASK_PIXELS: Final = 1 << 28
-"""Pixels of a mask, which is 16,384 x 16,384. The configuration's ``max_mask_pixels`` is another number."""
+"""Default largest number of pixels, 16,384 x 16,384. The configuration's ``max_mask_pixels`` can change it."""
 
 _PIXELS_PER_TOGGLE: Final = 128
 _COCO_PIXELS: Final = 1 << 32
 
 
 class MaskBudgetError(ValueError):
-    """A mask is larger than it may be."""
+    """A mask is too large."""
 
 
 class MaskBudget(NamedTuple):
-    """What a mask may cost. Decoding one within it takes less than 200 MB, by default.
+    """Limits for the size of a mask. With the default limits, decoding a mask takes less than 200 MB.
 
-    :param pixels: how many pixels it may have
-    :param toggles: how often it may go on and off from pixel to pixel, and how many bytes its record may have
-    :param deadline: when no mask is decoded any more, by :func:`time.monotonic`
+    :param pixels: largest number of pixels
+    :param toggles: largest number of toggles, at which the mask goes on or off, and largest number of bytes of its
+        record
+    :param deadline: time from which no mask is decoded, in seconds of :func:`time.monotonic`
     """
 
     pixels: int = MAX_MASK_PIXELS
@@ -31,7 +32,7 @@ class MaskBudget(NamedTuple):
 
     @classmethod
     def of_pixels(cls, pixels: int) -> MaskBudget:
-        """Return the budget of masks of so many pixels."""
+        """Return the budget of masks with at most this number of pixels."""
         return cls(pixels, pixels // _PIXELS_PER_TOGGLE)
 
     @property
@@ -40,19 +41,19 @@ class MaskBudget(NamedTuple):
         return time.monotonic() > self.deadline
 
     def of_item(self, width: float | None, height: float | None) -> MaskBudget:
-        """Return the budget of a mask of an item: it has no more pixels than the item.
+        """Return the budget of an item's mask, which has no more pixels than the item.
 
-        :param width: of the item in pixels, None if it is not known
-        :param height: of the item
+        :param width: width of the item in pixels, None if not known
+        :param height: height of the item in pixels, None if not known
         """
         if not width or not height or not width * height < self.pixels:
             return self
         return self._replace(pixels=int(width * height))
 
     def check_size(self, width: float, height: float) -> None:
-        """Check the size of a mask before any of it is decoded.
+        """Check the size of a mask before it is decoded.
 
-        :raises MaskBudgetError: it is too large, or nothing, or the time is over
+        :raises MaskBudgetError: it is too large or empty, or the time is over
         """
         if self.is_spent:
             raise MaskBudgetError("The time for masks is over.")
@@ -60,9 +61,9 @@ class MaskBudget(NamedTuple):
             raise MaskBudgetError(f"A mask of {width} x {height} pixels has more than {self.pixels:,}, or none.")
 
     def check_toggles(self, toggles: int) -> None:
-        """Check how finely a mask is divided, or how many bytes it has.
+        """Check the number of toggles of a mask, or of bytes of its record.
 
-        :raises MaskBudgetError: too finely, or too many
+        :raises MaskBudgetError: the number is too large
         """
         if toggles > self.toggles:
             raise MaskBudgetError(f"A mask is divided more finely than {self.toggles:,} times.")

@@ -1,11 +1,12 @@
-"""Masks: Label Studio's brush strokes and bitmasks, and COCO's RLE, which is what the ``labels`` table has.
+"""Converts masks: Label Studio's brush strokes and bitmasks, and COCO's RLE, which the ``labels`` table has.
 
-A mask is what is painted at all: where Label Studio keeps an alpha channel, every pixel whose alpha is not 0 belongs to
-the mask, as its editor draws it.
+A mask consists of all painted pixels. In Label Studio's alpha channels, every pixel whose alpha is not 0 belongs to the
+mask, as in its editor.
 
-Nothing here loops over pixels. A mask is handled as its *toggles*: the places, in the order of a scan, where it goes
-from off to on and from on to off (it is off before the first). Brush strokes are scanned row by row, COCO's RLE column
-by column; :func:`transpose_toggles` goes from one to the other at the cost of the mask's outline, not of its area.
+This module does not loop over pixels. It works with the *toggles* of a mask: the places, in the order of a scan, at
+which it goes from off to on and from on to off (it is off before the first). Brush strokes are scanned row by row,
+COCO's RLE column by column. :func:`transpose_toggles` converts one to the other; its cost grows with the mask's
+outline, not with its area.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class RLE(NamedTuple):
     """A mask of a whole frame as COCO's compressed RLE, in the columns ``mask_size`` and ``mask_counts``.
 
     :param size: height and width in pixels
-    :param counts: lengths of the runs, column by column, the first one off, packed as pycocotools packs them
+    :param counts: lengths of the runs, column by column, of which the first is off, packed as in pycocotools
     """
 
     size: tuple[int, int]
@@ -39,7 +40,7 @@ class RLE(NamedTuple):
 
 
 def mask_to_rle(mask: npt.NDArray[np.generic]) -> RLE:
-    """Encode an array of shape (height, width); whatever is not 0 is in the mask."""
+    """Encode an array of shape (height, width). All values except 0 are in the mask."""
     if mask.ndim != 2 or not mask.size:
         raise ValueError(f"A mask has height and width, this one has the shape {mask.shape}.")
     encoded = coco_mask.encode(np.asfortranarray(mask != 0).view(np.uint8))
@@ -48,9 +49,9 @@ def mask_to_rle(mask: npt.NDArray[np.generic]) -> RLE:
 
 
 def check_rle(rle: RLE, budget: MaskBudget) -> RLE:
-    """Return a mask that another program has encoded, checked.
+    """Check a mask that another program has encoded, and return it.
 
-    :raises ValueError: the counts are not those of a mask of this size, or it is beyond the budget
+    :raises ValueError: the counts do not fit the mask's size, or the mask is beyond the budget
     """
     height, width = rle.size
     budget.check_size(width, height)
@@ -60,7 +61,7 @@ def check_rle(rle: RLE, budget: MaskBudget) -> RLE:
 
 
 def rle_to_mask(rle: RLE) -> npt.NDArray[np.bool_]:
-    """Decode to an array of shape (height, width).
+    """Decode a mask to an array of shape (height, width).
 
     :raises ValueError: the counts are not those of a mask of this size
     """
@@ -70,7 +71,7 @@ def rle_to_mask(rle: RLE) -> npt.NDArray[np.bool_]:
 
 
 def columns_of(rle: RLE, left: int, width: int) -> RLE:
-    """Return some columns of a mask, as a mask of their own."""
+    """Return some columns of a mask as a separate mask."""
     height = rle.size[0]
     first, last = left * height, (left + width) * height
     toggles = rle_to_toggles(rle)
@@ -91,9 +92,9 @@ def rle_bbox(rle: RLE) -> list[float]:
 
 
 def rle_iou(one: RLE, other: RLE) -> float:
-    """Return the pixels that are in both masks over those that are in any of them; 0 for masks of other sizes.
+    """Return the intersection over the union of two masks, 0 if their sizes differ.
 
-    Two empty masks are the same, 1.
+    For two empty masks, it is 1.
     """
     if one.size != other.size:
         return 0.0
@@ -103,7 +104,7 @@ def rle_iou(one: RLE, other: RLE) -> float:
 
 
 def merge_rles(rles: Sequence[RLE]) -> RLE:
-    """Return what is in any of the masks, which are of one size."""
+    """Return the union of masks, which have one size."""
     sizes = {rle.size for rle in rles}
     if len(sizes) != 1:
         raise ValueError(f"Only masks of one size can be merged, these have {sorted(sizes) or 'none'}.")
@@ -117,16 +118,17 @@ def merge_rles(rles: Sequence[RLE]) -> RLE:
 def brush_to_rle(brush: Sequence[int], width: int, height: int, budget: MaskBudget = DEFAULT_BUDGET) -> RLE:
     """Convert the ``rle`` of one of Label Studio's brush regions.
 
-    The format is that of https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack around the RGBA pixels of
-    the image: a stream of bits that begins with the number of values (32 bits), the bits of a value less one (5) and
-    of four sizes less one (4 each). Then follow blocks: one bit that tells a run from literals, two bits that choose a
-    size, a length less one of so many bits, and one value for a run, ``length`` values for literals.
+    The format is that of https://github.com/thi-ng/umbrella/tree/develop/packages/rle-pack for the RGBA pixels of the
+    image. It is a stream of bits that begins with the number of values (32 bits), the number of bits of a value minus
+    one (5 bits), and four sizes minus one (4 bits each). Then blocks follow: one bit that is set for a run and not for
+    literals, two bits that choose a size, the length minus one in a field of this size, and one value for a run or
+    ``length`` values for literals.
 
-    :param brush: the bytes, as numbers
-    :param width: the region's ``original_width``
-    :param height: the region's ``original_height``
+    :param brush: bytes as numbers
+    :param width: ``original_width`` of the region, in pixels
+    :param height: ``original_height`` of the region, in pixels
     :param budget: limits for the size of the mask
-    :raises ValueError: this is not such a stream, not one of an image of this size, or beyond the budget
+    :raises ValueError: the bytes are not such a stream, do not fit the image's size, or are beyond the budget
     """
     budget.check_size(width, height)
     budget.check_toggles(len(brush))
@@ -151,7 +153,7 @@ def brush_to_rle(brush: Sequence[int], width: int, height: int, budget: MaskBudg
 
 
 def rle_to_brush(rle: RLE) -> list[int]:
-    """Convert to the ``rle`` of a brush region, all four channels 255 in the mask and 0 elsewhere.
+    """Convert a mask to the ``rle`` of a brush region, with all four channels 255 in the mask and 0 elsewhere.
 
     :raises ValueError: the counts are not those of a mask of this size, or the image has more than 2**30 pixels, which
         the format cannot say
@@ -164,11 +166,11 @@ def rle_to_brush(rle: RLE) -> list[int]:
     runs = np.diff(toggles * 4, prepend=0, append=total)
     values = (np.arange(len(runs)) % 2 * 255)[runs > 0]
     runs = runs[runs > 0]
-    # A block holds 65,536 values at most: longer runs are several of these and a rest.
+    # A block holds at most 65,536 values, so a longer run consists of several full blocks and a rest.
     blocks = -(-runs // 65_536)
     lengths = np.full(blocks.sum(), 65_536)
     lengths[np.cumsum(blocks) - 1] = runs - (blocks - 1) * 65_536
-    # The number of bits for its length is the least that will do.
+    # The length field has the smallest sufficient number of bits.
     choices = np.searchsorted(1 << _LENGTH_BITS, lengths)
     bits = _LENGTH_BITS[choices]
     codes = (4 + choices << bits + 8) | (lengths - 1 << 8) | np.repeat(values, blocks)
@@ -186,10 +188,10 @@ def rle_to_brush(rle: RLE) -> list[int]:
 def bitmask_to_rle(data_url: str, budget: MaskBudget = DEFAULT_BUDGET) -> RLE:
     """Convert the ``imageDataURL`` of one of Label Studio's bitmask regions, a PNG whose alpha channel is the mask.
 
-    As in the editor, an image without transparency is all mask.
+    As in the editor, all pixels of an image without transparency are in the mask.
 
     :param budget: limits for the size of the mask
-    :raises ValueError: this is not a data URL of a PNG image, or one beyond the budget
+    :raises ValueError: this is not a data URL of a PNG image, or the image is beyond the budget
     """
     if not data_url.startswith(_DATA_URL):
         raise ValueError(f"A bitmask is a PNG as a data URL ({_DATA_URL}…), this one begins with {data_url[:30]!r}.")
@@ -204,7 +206,7 @@ def bitmask_to_rle(data_url: str, budget: MaskBudget = DEFAULT_BUDGET) -> RLE:
 
 
 class MaskEncoder:
-    """Encodes a mask of which a strip of rows comes after the other.
+    """Encodes a mask that comes in strips of rows.
 
     :param width: width of the mask in pixels
     :param height: height of the mask in pixels
@@ -243,7 +245,7 @@ class MaskEncoder:
 
 
 def rle_to_bitmask(rle: RLE) -> str:
-    """Convert to the ``imageDataURL`` of a bitmask region: black pixels on a transparent background."""
+    """Convert a mask to the ``imageDataURL`` of a bitmask region: black pixels on a transparent background."""
     from PIL import Image
 
     height, width = rle.size
@@ -256,12 +258,12 @@ def rle_to_bitmask(rle: RLE) -> str:
 
 
 def transpose_toggles(toggles: IntArray, line: int, lines: int, budget: MaskBudget | None = None) -> IntArray:
-    """Return the toggles of a mask in the other scan order: by columns if these are by rows, by rows if by columns.
+    """Return the toggles of a mask in the other scan order: by columns if these are by rows, or by rows.
 
-    :param toggles: ascending
-    :param line: the length of a line in the order that the toggles are in
-    :param lines: how many lines
-    :param budget: what the mask may cost, where it comes from elsewhere
+    :param toggles: toggles, ascending
+    :param line: length of a line in the toggles' scan order, in pixels
+    :param lines: number of lines
+    :param budget: limits for the size of a mask from elsewhere
     """
     total = line * lines
     if len(toggles) % 2:
@@ -272,22 +274,22 @@ def transpose_toggles(toggles: IntArray, line: int, lines: int, budget: MaskBudg
         budget.check_toggles(int(lengths.sum()))
     places = np.arange(lengths.sum()) + np.repeat(edges[::2] - (np.cumsum(lengths) - lengths), lengths)
     across, along = np.divmod(places, line)
-    # What ends with one line and begins with the next goes on: the two toggles fall on one place.
+    # A run that ends with one line and begins with the next continues: both toggles are at one place.
     toggles = _odd(np.sort(along * lines + across))
     return toggles[:-1] if len(toggles) and toggles[-1] == total else toggles
 
 
 def _edges_across(toggles: IntArray, line: int) -> IntArray:
-    """Return where stretches begin and end in which a mask differs from itself one line before.
+    """Return begin and end of each stretch in which a mask differs from itself one line before.
 
-    A place differs from its neighbor in the line before where the mask and the mask one line later differ. Those
-    places, from one line before the first to one after the last, are the toggles of the other order.
+    A place differs from its neighbor in the line before if the mask differs there from the mask that is moved by one
+    line. These places, up to one line after the last, are the toggles of the other order.
     """
     return _odd(np.sort(np.concatenate([toggles, toggles + line]), kind="stable"))
 
 
 def outline_length(rle: RLE) -> int:
-    """Return how many pieces a mask's outline has: the ends of its runs down, and of its runs across."""
+    """Return the number of pieces of a mask's outline: the ends of its runs in columns and of its runs in rows."""
     toggles = rle_to_toggles(rle)
     if len(toggles) % 2:
         toggles = np.append(toggles, rle.size[0] * rle.size[1])
@@ -296,7 +298,7 @@ def outline_length(rle: RLE) -> int:
 
 
 def _odd(places: IntArray) -> IntArray:
-    """Return each place of an ascending array once that occurs an odd number of times: two toggles undo each other."""
+    """Return each place that occurs an odd number of times in an ascending array, since two toggles cancel out."""
     first = np.flatnonzero(np.diff(places, prepend=-1))
     times = np.diff(first, append=len(places))
     single: IntArray = places[first[times % 2 == 1]]
@@ -304,33 +306,33 @@ def _odd(places: IntArray) -> IntArray:
 
 
 def rle_to_toggles(rle: RLE) -> IntArray:
-    """Return the places where the mask goes on and off, counted column by column, the first of them on."""
+    """Return the places at which the mask goes on and off, counted column by column. The first goes on."""
     counts = _counts(rle)
-    # Other writers leave runs of no length in: their two ends are no toggles.
+    # Other programs may write runs of length 0, whose two ends are not toggles.
     toggles: IntArray = _odd(np.cumsum(counts)[:-1])
     return toggles[: np.searchsorted(toggles, counts.sum())]
 
 
 def toggles_to_rle(toggles: IntArray, width: int, height: int) -> RLE:
-    """Return the mask with these toggles, which ascend and are counted column by column."""
+    """Return the mask with these toggles, which are ascending and counted column by column."""
     counts = np.diff(toggles, prepend=0, append=width * height)
     encoded = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return RLE((height, width), encoded["counts"].decode())
 
 
 def _counts(rle: RLE) -> IntArray:
-    """Unpack the counts, as pycocotools' ``rleFrString`` does, which believes whatever it gets."""
+    """Unpack the counts, like pycocotools' ``rleFrString``, which does not check its input."""
     height, width = rle.size
     digits = np.frombuffer(rle.counts.encode(), np.uint8).astype(np.int64) - 48
     last = np.flatnonzero(digits & 32 == 0)
     if not len(digits) or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
         raise ValueError(f"The mask of {width} x {height} pixels has counts that are not COCO's compressed RLE.")
-    # Groups of five bits, the lowest first; 32 in a digit says that more follow, 16 in the last one that it is below 0.
+    # Groups of five bits, the lowest first. 32 in a digit means that more follow; 16 in the last, that it is negative.
     first = np.concatenate([[0], last[:-1] + 1])
     shifts = 5 * (np.arange(len(digits)) - np.repeat(first, last + 1 - first))
     counts = np.add.reduceat((digits & 31) << shifts, first)
     counts -= np.where(digits[last] & 16, 32 << shifts[last], 0)
-    # From the fourth on, each count is the difference to the one before the last.
+    # From the fourth count on, each is the difference to the count two places before.
     counts[1::2] = np.cumsum(counts[1::2])
     counts[2::2] = np.cumsum(counts[2::2])
     if counts.min() < 0 or counts.sum() != width * height:
@@ -339,6 +341,6 @@ def _counts(rle: RLE) -> IntArray:
 
 
 def _coco(rle: RLE) -> dict[str, object]:
-    """Return what pycocotools takes, checked, and without runs of no length, which it miscounts in boxes."""
+    """Check a mask, and return it for pycocotools, without runs of length 0, which it miscounts in boxes."""
     height, width = rle.size
     return {"size": [height, width], "counts": toggles_to_rle(rle_to_toggles(rle), width, height).counts.encode()}

@@ -325,7 +325,7 @@ def _time_columns(contents: Sequence[_Content]) -> Columns:
 
 
 def _frame_row(shown: Shown[Any], rate: float | None) -> dict[str, Any]:
-    """Return the frame of a row. Labelbox counts the frames of the file from 1."""
+    """Return the columns of a row's track, frames and times. Labelbox counts the frames of the file from 1."""
     return {
         "track_id": shown.source.feature_id,
         "tool_frame": shown.start,

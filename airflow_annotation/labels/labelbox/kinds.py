@@ -58,7 +58,7 @@ def _read_points(values: Sequence[Any], sizes: FloatArray) -> Columns:
 
 
 def _read_spans(values: Sequence[Any], _: FloatArray) -> Columns:
-    """Return columns of spans. Labelbox's end is the last character, the table's is the next. Words have none."""
+    """Return columns of spans. Labelbox's end is the last character, the table's is the one after it."""
     if any((value.start is None or value.end is None) and not value.groups for value in values):
         raise ValueError("A span does not say where it is.")
     texts = [value.token if value.token or not value.groups else _words(value.groups) for value in values]

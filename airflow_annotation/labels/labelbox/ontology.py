@@ -1,9 +1,9 @@
-"""Label schema to an ontology in Labelbox's normalized JSON, and back.
+"""Converts a label schema to an ontology in Labelbox's normalized JSON, and back.
 
-A Labelbox tool draws one class. So a field of several classes becomes as many tools, named ``field: class``, which is
-also how the field is known when labels come back. Where a field has the name of its kind of tool (``rectangle``,
-``polygon``, ``line``, ``point``, ``raster-segmentation``) the tools are named by their classes alone; that is how
-ontologies of any origin are read, too.
+A Labelbox tool draws one class. So a field of several classes becomes one tool for each class, named ``field: class``.
+When labels come back, this name tells their field. If a field has the name of its kind of tool (``rectangle``,
+``polygon``, ``line``, ``point``, ``raster-segmentation``), only the class is the name of the tool. Ontologies from
+elsewhere are read in the same way.
 """
 
 from __future__ import annotations
@@ -32,19 +32,20 @@ from airflow_annotation.labels.types import OF_FIELD, OTHER, REGION_TYPES, RELAT
 Json = dict[str, Any]
 
 _ATTRIBUTES: Final = {"radio": "radio", "select": "radio", "checkbox": "checklist", "number": "text"}
-"""Type of the classification that asks for an attribute of each type."""
+"""Type of the classification for each type of attribute."""
 
 _HINTS: Final = {"scalar": NUMBER_HINT, "number": NUMBER_HINT, "rating": RATING_HINT}
 _NOT_ASKED: Final = ("pairwise", "ranking", "messages")
-"""Types of fields about keys of a row."""
+"""Types of fields that are about keys of a row."""
 
 
 def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] = ()) -> Json:
     """Compile a label schema to an ontology.
 
     :param schema: label schema
-    :param index_fields: fields without shapes that are asked of each frame or message, and not of the whole item
-    :returns: the normalized JSON, without ids: ``client.create_ontology`` of the SDK takes it
+    :param index_fields: names of fields without shapes that are asked about each frame or message, and not about the
+        whole item
+    :returns: normalized JSON without ids, which ``client.create_ontology`` of the SDK takes
     :raises LabelSchemaError: Labelbox cannot label this; the message names the field
     """
     for name in index_fields:
@@ -93,12 +94,12 @@ def ontology_from_schema(schema: LabelSchema, *, index_fields: Collection[str] =
 def label_schema_from_ontology(normalized: Mapping[str, Any]) -> LabelSchema:
     """Read the label schema back from an ontology.
 
-    Any ontology can be read: what no type of ours describes becomes a field of type ``other`` with the name of its
-    tool or classification. Questions that an answer leads to are attributes named by their path, where the first
-    question is about an object; those about whole items have no place in a schema.
+    Any ontology can be read. A tool or classification that no type of this package describes becomes a field of type
+    ``other`` with its name. If an answer about an object leads to further questions, these are attributes with their
+    path as name. If an answer about the whole item does, a schema has no place for the further questions.
 
-    :param normalized: the ontology's normalized JSON
-    :raises LabelSchemaError: it is no such document
+    :param normalized: normalized JSON of the ontology
+    :raises LabelSchemaError: it is not such a document
     """
     ontology = Ontology(normalized)
     tools: dict[str, list[Tool]] = {}
@@ -154,7 +155,7 @@ def _check_names(tools: Iterable[Json]) -> None:
 
 
 def _meaning(field: LabelField) -> LabelField:
-    """Return a field as it would be written shortest: an attribute that is asked for all classes names none."""
+    """Return a field in its shortest form: an attribute that is asked for all classes names no class."""
     attributes = {}
     for name, attribute in field.attributes.items():
         asked = tuple(class_ for class_ in field.classes if class_ in attribute.classes)
@@ -187,7 +188,7 @@ def _read_tools(tools: list[Tool]) -> LabelField:
 
 
 def _questions(questions: Iterable[Question], path: str) -> Iterator[tuple[str, Question]]:
-    """Yield the questions and those that their answers lead to, by path."""
+    """Yield the questions, and the questions to which their answers lead, by path."""
     for question in questions:
         yield path + question.name, question
         for option in question.options:
@@ -195,7 +196,7 @@ def _questions(questions: Iterable[Question], path: str) -> Iterator[tuple[str, 
 
 
 def _read_attribute(askings: list[tuple[str, Question]], tools: int) -> LabelAttribute:
-    """Read a question that several tools may ask; where their answers differ, all can be given."""
+    """Read a question that several tools may ask. If their answers differ, the attribute has all answers."""
     question = askings[0][1]
     type_ = {"radio": "radio", "checklist": "checkbox"}.get(question.kind, "text")
     if type_ == "radio" and question.ui_mode == "searchable":

@@ -1,7 +1,7 @@
-"""The records of a Labelbox export, typed; :mod:`airflow_annotation.labels.labelbox.lines` decodes them.
+"""Types of the records of a Labelbox export, which :mod:`airflow_annotation.labels.labelbox.lines` decodes.
 
-The format is that of exports of version 2, newline-delimited JSON with one data row a line, described with samples at
-https://docs.labelbox.com/reference/export-quick-reference and the pages for each media type beside it.
+This is the format of exports of version 2: newline-delimited JSON with one data row for each line. It is described with
+samples at https://docs.labelbox.com/reference/export-quick-reference and the pages for each media type next to it.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import msgspec
 
 
 class Point(msgspec.Struct, gc=False):
-    """Pixels from the top left corner."""
+    """A point, in pixels from the top left corner."""
 
     x: float
     y: float
 
 
 class Box(msgspec.Struct, gc=False):
-    """Pixels."""
+    """A box, in pixels."""
 
     left: float
     top: float
@@ -28,12 +28,12 @@ class Box(msgspec.Struct, gc=False):
 
 
 class Mask(msgspec.Struct, gc=False):
-    """Where a mask is: a file, which is the object's own or has a color for each object, or the mask itself.
+    """A mask, or the place of one: a file for one object, or a file with a color for each object.
 
-    :param url: of an image
-    :param color_rgb: the object's color in it, None where all that is not black is the object
-    :param png: an image as base64
-    :param size: height and width, with ``counts``
+    :param url: URL of an image
+    :param color_rgb: color of the object in the image, None if all pixels that are not black are the object
+    :param png: image as base64
+    :param size: height and width in pixels, with ``counts``
     :param counts: COCO's RLE, compressed or not
     """
 
@@ -45,7 +45,7 @@ class Mask(msgspec.Struct, gc=False):
 
 
 class Words(msgspec.Struct, gc=False):
-    """Words of a page of a document."""
+    """Words on a page of a document."""
 
     page_number: int
     id: str = ""
@@ -63,14 +63,14 @@ class Location(msgspec.Struct, gc=False):
 
 
 class PageSize(msgspec.Struct, gc=False):
-    """Of a page of a document, in points."""
+    """Size of a page of a document, in points."""
 
     width: float
     height: float
 
 
 class Message(msgspec.Struct, gc=False):
-    """A message that was chosen, and the one that it answers."""
+    """A chosen message, and the message that it answers."""
 
     message_id: str
     model_config_name: str | None = None
@@ -84,7 +84,7 @@ class Message(msgspec.Struct, gc=False):
 
 
 class Messages(msgspec.Struct, gc=False):
-    """Messages that were chosen, or put in order."""
+    """Messages that were chosen or ordered."""
 
     messages: list[Message] = []
     ranked_messages: list[Message] = []
@@ -111,7 +111,7 @@ class Relationship(msgspec.Struct, gc=False):
 
 
 class Choice(msgspec.Struct, gc=False):
-    """An answer that was chosen, and the answers to what it led to."""
+    """A chosen answer, and the answers to the questions to which it led."""
 
     name: str = ""
     feature_schema_id: str | None = None
@@ -120,7 +120,7 @@ class Choice(msgspec.Struct, gc=False):
 
 
 class Text(msgspec.Struct, gc=False):
-    """An answer that was written."""
+    """A written answer."""
 
     content: str = ""
     classifications: list[Answer] = []
@@ -144,24 +144,24 @@ class Answer(msgspec.Struct, gc=False):
 
     @property
     def radio(self) -> Choice | None:
-        """The one that was chosen."""
+        """The chosen answer."""
         return self.radio_answer or self.conversational_radio_answer
 
     @property
     def checklist(self) -> list[Choice] | None:
-        """The ones that were chosen."""
+        """The chosen answers."""
         return self.checklist_answers if self.checklist_answers is not None else self.conversational_checklist_answers
 
     @property
     def text(self) -> Text | None:
-        """What was written."""
+        """The written text."""
         return self.text_answer or self.conversational_text_answer
 
 
 class Object(msgspec.Struct, gc=False):
-    """Something that was drawn, marked or related.
+    """A drawn or marked object, or a relation.
 
-    :param parent_id: of the object that this is a part of, where one was taken apart; not in exports
+    :param parent_id: id of the object of which this is a part, if one was split; not in exports
     """
 
     feature_id: str | None = None
@@ -189,7 +189,7 @@ class Object(msgspec.Struct, gc=False):
 
     @property
     def chosen_messages(self) -> list[Message]:
-        """The messages that were chosen, the best first."""
+        """The chosen messages, the best first."""
         one = self.selected_message or self.selected_messages or self.ranked_messages
         return [] if one is None else one.chosen
 
@@ -199,19 +199,21 @@ A = TypeVar("A")
 
 
 class Frame(msgspec.Struct, Generic[O, A], gc=False):
-    """What is set in one frame of a video, or at one time of a recording."""
+    """The objects and answers that are set in one frame of a video, or at one time of a recording."""
 
     objects: dict[str, O] = {}
     classifications: list[A] = []
 
 
 class Annotations(msgspec.Struct, Generic[O, A], gc=False):
-    """What a label says.
+    """The content of a label.
 
-    :param frames: what is set in frames, counted from 1; the tool interpolates between these frames
-    :param timestamp: the same of sound, by milliseconds
-    :param segments: first and last frame (or millisecond) in which a feature is there, by its id
-    :param key_frame_feature_map: for each feature the frames that a person set, or whether a person set the frame
+    :param frames: objects and answers that are set in frames, counted from 1; the tool interpolates between these
+        frames
+    :param timestamp: the same for sound, by milliseconds
+    :param segments: first and last frame (or millisecond) of each segment in which a feature exists, by the feature's
+        id
+    :param key_frame_feature_map: for each feature, the frames that a person set, or whether a person set the frame
     """
 
     objects: list[O] = []
@@ -224,7 +226,7 @@ class Annotations(msgspec.Struct, Generic[O, A], gc=False):
 
 
 class LabelDetails(msgspec.Struct, gc=False):
-    """Who made a label, and when."""
+    """The annotator and the times of a label."""
 
     created_at: str | None = None
     updated_at: str | None = None
@@ -232,7 +234,7 @@ class LabelDetails(msgspec.Struct, gc=False):
 
 
 class PerformanceDetails(msgspec.Struct, gc=False):
-    """How a label was made, and how far it agrees with others."""
+    """The work on a label, and its agreement with others."""
 
     seconds_to_create: float | None = None
     skipped: bool | None = None
@@ -250,7 +252,7 @@ class Label(msgspec.Struct, Generic[O, A], gc=False):
 
 
 class ProjectDetails(msgspec.Struct, gc=False):
-    """Where a data row is in a project's workflow."""
+    """The place of a data row in a project's workflow."""
 
     workflow_status: str | None = None
     batch_id: str | None = None
@@ -284,7 +286,7 @@ class Experiment(msgspec.Struct, Generic[O, A], gc=False):
 
 
 class DataRowDetails(msgspec.Struct, gc=False):
-    """When and from where a data row came."""
+    """The origin of a data row, and the time when it was created."""
 
     dataset_id: str | None = None
     dataset_name: str | None = None
@@ -304,7 +306,7 @@ class DataRow(msgspec.Struct, gc=False):
 
 
 class MediaAttributes(msgspec.Struct, gc=False):
-    """What Labelbox found out about the media: numbers, or what somebody wrote there."""
+    """Labelbox's properties of the media: numbers, or values that somebody wrote there."""
 
     width: Any = None
     height: Any = None
@@ -322,7 +324,7 @@ class MetadataField(msgspec.Struct, gc=False):
 
 
 class Attachment(msgspec.Struct, gc=False):
-    """Something that people see beside the media."""
+    """Content that people see next to the media."""
 
     type: str | None = None
     value: str | None = None
@@ -330,7 +332,7 @@ class Attachment(msgspec.Struct, gc=False):
 
 
 class DescribedRow(msgspec.Struct, gc=False):
-    """A data row, and what somebody attached to it."""
+    """A data row, and the metadata and attachments that somebody added."""
 
     data_row: DataRow
     metadata_fields: list[MetadataField] = []
@@ -338,7 +340,7 @@ class DescribedRow(msgspec.Struct, gc=False):
 
 
 class Row(DescribedRow, Generic[O, A], gc=False):
-    """A line."""
+    """A line of an export."""
 
     media_attributes: MediaAttributes = msgspec.field(default_factory=MediaAttributes)
     projects: dict[str, Project[O, A]] = {}

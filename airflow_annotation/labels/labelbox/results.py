@@ -1,11 +1,11 @@
-"""Rows of the ``labels`` table as the lines of a Labelbox import, for predictions and annotations to upload.
+"""Converts rows of the ``labels`` table to the lines of a Labelbox import, to upload predictions and annotations.
 
-The other direction of :mod:`airflow_annotation.labels.labelbox.export`. The format is that of
-https://docs.labelbox.com/reference/import-image-annotations and the pages for other media beside it, as the SDK's
+:mod:`airflow_annotation.labels.labelbox.export` converts in the other direction. The format is described at
+https://docs.labelbox.com/reference/import-image-annotations and the pages for other media next to it, and the SDK's
 ``NDJsonConverter`` writes it.
 
-What Labelbox has no words for is left out where it only says where a label came from (``parent_label_id``,
-``visibility``, the score of an object in a video), and refused otherwise.
+Labelbox has no place for some values. ``parent_label_id``, ``visibility`` and the score of an object in a video are
+left out. Labels with other such values are refused.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ def results_from_labels(
 ) -> list[Record]:
     """Return the lines of an import of one annotation or prediction.
 
-    The same labels give the same lines, with the same ``uuid``: repeating an import doubles nothing.
+    The same labels give the same lines, with the same ``uuid``, so a repeated import creates no duplicates.
 
-    :param rows: the rows of one annotation in their order, as dictionaries by column; columns may be missing. Rows with
-        a ``frame`` and one ``label_id`` are one object or answer in a video
-    :param ontology: of the project that they go to
+    :param rows: rows of one annotation in their order, as dictionaries by column; columns may be missing. Rows with a
+        ``frame`` and the same ``label_id`` are one object or answer in a video
+    :param ontology: ontology of the project to which they go
     :param global_key: global key of the item
     :param width: of the item's media, in pixels; shapes need it
     :param height: height of the item's media in pixels
-    :param in_sound: whether the item is a sound, of which Labelbox counts milliseconds
+    :param in_sound: whether the item is a sound, in which Labelbox counts milliseconds
     :raises UnwritableLabelError: the ontology has no tool or question for a field or no such class, a row has several
         classes where Labelbox has one, coordinates are outside the media, or Labelbox has no such labels
     """
@@ -202,11 +202,11 @@ class _Writer:
         record = {**self._head(row), **named(question), "answer": Answers(row).of_row(question)}
         if row.get("target") is not None:
             record["messageId"] = row["target"]
-        # What was written has its confidence beside it, what was chosen in each choice: see Answers.of_row.
+        # A written answer has its confidence next to it, a chosen answer in each choice: see Answers.of_row.
         return record | (confidence(row) if question.kind == "text" else {})
 
     def _write_answers(self, rows: Sequence[Row]) -> Iterator[Record]:
-        """Yield a line for each different answer, with the frames in which it is given."""
+        """Yield a line for each different answer, with its frames."""
         question = self._question(rows[0])
         if question.scope != "index":
             raise UnwritableLabelError(
@@ -227,7 +227,7 @@ class _Writer:
             yield {**head, **name, "answer": answer, "frames": frames}
 
     def write_moments(self, rows: Sequence[Row]) -> Iterator[Record]:
-        """Yield the lines of the answers to one question about moments of a sound, with the milliseconds of each."""
+        """Yield the lines of the answers to one question about moments of a sound, with their milliseconds."""
         question = self._question(rows[0])
         frames: dict[str, list[Record]] = {}
         for row in rows:
@@ -276,7 +276,7 @@ class _Writer:
 
 
 def _check_classes(row: Row) -> None:
-    """Check that a row has one class where Labelbox has one: an object is made with one tool, a radio has one choice.
+    """Check that a row has only one class if Labelbox allows only one: an object has one tool, a radio one choice.
 
     :raises UnwritableLabelError: it has several
     """
@@ -297,7 +297,7 @@ def _check_untimed(row: Row) -> None:
 
 
 def _entity(row: Row) -> Record:
-    """Labelbox names the last character of a span, the table the one behind it."""
+    """Return a span. Labelbox's end is the last character, the table's end is the one after it."""
     if (words := groups_of(row)) is not None:
         return words
     if row.get("span_start") is None or row.get("span_end") is None:

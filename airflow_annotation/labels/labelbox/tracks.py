@@ -1,7 +1,7 @@
-"""Rows of one object in a video as the segments of a Labelbox import.
+"""Converts the rows of one object in a video to the segments of a Labelbox import.
 
-An import has key frames only: the object moves in straight lines between those of one segment, and is not there between
-segments. A row speaks for its frame, or up to its ``frame_end`` on the way to the next row.
+An import has only key frames. The object moves in straight lines between the key frames of one segment, and does not
+exist between segments. A row covers its frame, or the frames up to its ``frame_end`` on the way to the next row.
 """
 
 from __future__ import annotations
@@ -14,27 +14,27 @@ from airflow_annotation.labels.video import STRAIGHT
 Row = Mapping[str, Any]
 
 Segment = list[tuple[int, Row]]
-"""Key frames, by frames from 1, and the row that says what is shown there."""
+"""Key frames: frame numbers from 1, each with the row of the object there."""
 
 
 def first_frame(row: Row) -> int:
-    """Return the frame that a row begins with; Labelbox counts the frames of the file from 1."""
+    """Return the first frame of a row. Labelbox counts the frames of the file from 1."""
     frame: int = row["tool_frame"] if row.get("frame") is None else row["frame"] + 1
     return frame
 
 
 def last_frame(row: Row) -> int:
-    """Return the last frame that a row speaks for."""
+    """Return the last frame that a row covers."""
     if row.get("frame_end") is None or row.get("frame") is None:
         return first_frame(row)
     return first_frame(row) + int(row["frame_end"]) - int(row["frame"])
 
 
 def segments_of(rows: Sequence[Row]) -> list[Segment]:
-    """Return the segments in which an object is shown, with no more key frames than they need.
+    """Return the segments in which an object is shown, with only the key frames that they need.
 
-    :param rows: of one object, in any order; with ``frame_end`` they say where it disappears. Without it, rows that are
-        key frames lead to the next one, and others speak for their frame alone
+    :param rows: rows of one object, in any order. ``frame_end`` says until when a row holds. Without it, a key frame
+        leads to the next key frame, and another row covers only its own frame
     """
     runs: list[list[Row]] = []
     for row in sorted(rows, key=first_frame):
@@ -65,7 +65,7 @@ def _segment(run: Sequence[Row]) -> Segment:
 
 
 def _is_straight(before: Row, row: Row, after: Row) -> bool:
-    """Return whether a row follows from its neighbors. Answers and paths whose number of points changes hold."""
+    """Return whether a row follows from its neighbors. Answers, and paths that change their number of points, hold."""
     if before.get("attributes") != row.get("attributes"):
         return False
     start, middle, end = (_numbers(one) for one in (before, row, after))

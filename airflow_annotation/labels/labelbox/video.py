@@ -1,8 +1,8 @@
-"""What Labelbox's labels say of videos and sound: from key frames and segments to rows of the ``labels`` table.
+"""Converts key frames and segments of Labelbox's videos and sounds to rows of the ``labels`` table.
 
-An export has what is set in key frames, the segments in which each feature is there, and which frames a person set.
-Where it was asked for interpolated frames it has all of them; these are then taken as they are. Boxes, points, lines
-and polygons move in straight lines from key frame to key frame; masks and answers hold.
+An export has the objects and answers of key frames, the segments in which each feature exists, and the frames that a
+person set. An export with interpolated frames has all frames, which are then taken unchanged. Boxes, points, lines and
+polygons move in straight lines from key frame to key frame. Masks and answers stay constant.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 import numpy as np
-from typing_extensions import NamedTuple  # which takes parameters, as Python 3.10 does not
+from typing_extensions import NamedTuple  # generic, unlike that of Python 3.10
 
 from airflow_annotation.labels.arrays import FloatArray
 from airflow_annotation.labels.labelbox.records import Annotations, Answer, Box, Frame, Object, Point
@@ -23,14 +23,14 @@ R = TypeVar("R", Object, Answer)
 
 
 class Shown(NamedTuple, Generic[R]):
-    """A record and when it holds, in frames from 1 or in milliseconds.
+    """A record and the time in which it holds, in frames from 1 or in milliseconds.
 
-    :param record: what holds
-    :param source: the record of the export that it comes from
-    :param ordinal: which feature of the label it is
-    :param start: the first frame
-    :param end: the last frame that it speaks for
-    :param is_keyframe: whether a person set it there; None for answers
+    :param record: record that holds
+    :param source: record of the export from which it comes
+    :param ordinal: number of the feature in the label
+    :param start: first frame
+    :param end: last frame in which it holds
+    :param is_keyframe: whether a person set it at ``start``; None for answers
     """
 
     record: R
@@ -42,10 +42,10 @@ class Shown(NamedTuple, Generic[R]):
 
 
 class Timeline(NamedTuple):
-    """The rows of a label of something that lasts.
+    """The rows of a label on media with a duration.
 
-    :param odd_objects: records of objects whose frames no column can hold, or that are shown in too many
-    :param odd_answers: records of such answers
+    :param odd_objects: records of objects whose frame numbers no column can hold, or that are shown in too many frames
+    :param odd_answers: records of answers with the same problem
     """
 
     objects: list[Shown[Object]]
@@ -55,22 +55,22 @@ class Timeline(NamedTuple):
 
 
 def without_content(record: R) -> R:
-    """Return a record of no kind, with the name and the ids of another."""
+    """Return a record without a kind, with the name and the ids of another record."""
     return type(record)(feature_id=record.feature_id, feature_schema_id=record.feature_schema_id, name=record.name)
 
 
 def read_timeline(
     frames: Mapping[int, Frame[Object, Answer]], annotations: Annotations[Object, Answer], wanted: Frames
 ) -> Timeline:
-    """Return what holds when.
+    """Return the records of a label, each with the time in which it holds.
 
-    With the key frames of an object there is a row for the beginning of each segment, even where it has no key frame
-    of its own; each row speaks for the frames until the next one. Answers are a row for each stretch of frames in which
-    they are the same.
+    With only key frames, an object also has a row for the beginning of each segment, even if it has no key frame there.
+    Each row covers the frames until the next one. An answer has a row for each stretch of frames in which it is the
+    same.
 
-    :param frames: of the label, or its times
-    :param annotations: of the label
-    :param wanted: key frames of objects only, or ``all`` frames in which an object is there
+    :param frames: frames of the label, or its times
+    :param annotations: annotations of the label
+    :param wanted: only ``keyframes`` of objects, or ``all`` frames in which an object exists
     """
     objects: dict[str, dict[int, Object]] = {}
     answers: dict[str, dict[int, Answer]] = {}
@@ -96,7 +96,7 @@ def read_timeline(
 def _segments(
     records: Mapping[int, Any], annotations: Annotations[Object, Answer], feature_id: str
 ) -> list[tuple[int, int]]:
-    """Return the segments of a feature. A frame that has it is one of them, even if it is in none of its segments."""
+    """Return the segments of a feature. A frame with the feature outside of its segments is a segment of its own."""
     segments = annotations.segments.get(feature_id)
     if segments is None:
         return [(min(records), max(records))]
@@ -121,7 +121,8 @@ def _show_object(
     if wanted == "keyframes" and len(ends):
         begins = np.diff(filling.frames, prepend=-1) > 1
         begins[0] = True
-        # Where a segment holds its last key frame and the next one follows at once, the way there is not straight.
+        # If a segment holds its last key frame and the next segment follows at once, the object does not move straight
+        # there.
         held = (filling.before == filling.after) & (np.diff(filling.before, append=filling.before[-1]) > 0)
         kept = np.flatnonzero(is_key | begins | (held & ~np.append(begins[1:], True)))
         ends = filling.frames[np.append(kept[1:] - 1, len(filling.frames) - 1)]
@@ -157,7 +158,7 @@ def _show_answer(
 
 
 def _content(answer: Answer) -> Any:
-    """Return what an answer says, without the ids, which may differ from frame to frame."""
+    """Return the content of an answer without its ids, which may differ from frame to frame."""
     if answer.text is not None:
         return answer.name, answer.text.content, [_content(further) for further in answer.text.classifications]
     choices = answer.checklist if answer.radio is None else [answer.radio]
@@ -194,7 +195,7 @@ def _shape(one: Object) -> str | None:
 
 
 def _numbers(one: Object) -> list[float]:
-    """Return the numbers that move; nothing where a polygon has several parts."""
+    """Return the numbers that move, nothing for a polygon with several parts."""
     box = one.bounding_box
     if box is not None:
         return [box.left, box.top, box.width, box.height]
