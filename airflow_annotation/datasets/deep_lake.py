@@ -41,7 +41,7 @@ ID: Final = f"{META}id"
 PART: Final = f"{META}part"
 ROW_DATA: Final = f"{META}row_data"
 STATES: Final = {ID: "item_id", **{f"{META}{name}": name for name in ITEM_STATES.names[1:]}}
-"""The columns that say which items have changed, and what the ``items`` table calls them."""
+"""The columns that say which items have changed, with their names in the ``items`` table."""
 
 MAIN: Final = "main"
 ABANDONED_AFTER: Final = timedelta(days=1)

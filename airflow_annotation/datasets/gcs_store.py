@@ -84,7 +84,7 @@ class GCSStore(DatasetStore):
             raise no_bucket(self._bucket.name, self.uri) from error
 
     def replace(self, name: str, content: bytes, found: Found | None) -> None:
-        """Put an object where another one was found."""
+        """Replace an object, if it has not changed since it was found."""
         blob = self._bucket.blob(self._prefix + name)
         blob.cache_control = "no-store"  # otherwise, readers of a public object may get one that is an hour old
         generation = found.mark if found else 0

@@ -146,7 +146,7 @@ class FolderStore(DatasetStore):
         return Found(content, mark or content)
 
     def replace(self, name: str, content: bytes, found: Found | None) -> None:
-        """Put an object where another one was found."""
+        """Replace an object, if it has not changed since it was found."""
         path = self.path / name
         if self._is_s3:
             self._replace_in_s3(path, content, found)

@@ -2,8 +2,8 @@
 
 ::
 
-    <split>/metadata.jsonl    one sound a line
-    <split>/<name>            where the sounds belong
+    <split>/metadata.jsonl    one sound in each line
+    <split>/<name>            place of the sounds
     examples.parquet          which line is of which item
 
 ``datasets.load_dataset("audiofolder", data_dir=...)`` reads it once the sounds are there; ``include_media="files"``
@@ -12,7 +12,7 @@ none), and, if segments are labeled, ``segments``: a list with ``start`` and ``e
 
 The transcription is the answer to the only field of text, or to the one that ``transcription`` names. If there is no
 answer, it is the text of the segments, in the order of their start. A sound that has neither is left out and counted.
-With ``annotations="all"`` a sound is there once for each submission.
+With ``annotations="all"``, a sound appears once for each submission.
 """
 
 from __future__ import annotations

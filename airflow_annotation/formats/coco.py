@@ -3,7 +3,7 @@
 ::
 
     annotations/instances_<split>.json
-    images/<split>/<file_name>           where the images belong
+    images/<split>/<file_name>           place of the images
     images.parquet                       which image is which item
 
 - ``bbox`` is the upright box in pixels; ``area`` is that of the shape itself.

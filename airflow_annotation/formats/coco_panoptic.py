@@ -4,7 +4,7 @@
 
     annotations/panoptic_<split>.json
     annotations/panoptic_<split>/<stem>.png   one color for each segment, black where nothing is labeled
-    images/<split>/<file_name>                where the images belong
+    images/<split>/<file_name>                place of the images
     images.parquet                            which image is which item
 
 The color of a pixel is the id of its segment, ``red + 256 * green + 65536 * blue``. A class of a field of type

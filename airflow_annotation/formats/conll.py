@@ -2,7 +2,7 @@
 
 ::
 
-    <split>.conll       a token and its tag a line, ``Berlin B-LOC``; an empty line behind each sentence
+    <split>.conll       a token and its tag in each line, ``Berlin B-LOC``; an empty line after each sentence
     examples.parquet    which item begins in which line
 
 Tokens are cut as :mod:`airflow_annotation.formats.tokens` says, by the rule ``tokens``. Each line of the text is a
@@ -10,11 +10,11 @@ sentence, except that a line end inside a span does not end one. The first token
 the others ``I-<class>``, and tokens outside spans ``O``. In the tags, white space in the names of classes becomes
 ``_``.
 
-A token has one tag. If spans overlap, only the longest is there, and the others are counted. If a span begins or ends
+A token has one tag. If spans overlap, only the longest is kept, and the others are counted. If a span begins or ends
 inside a token, ``cut_tokens`` says what to do, and the span is counted: the whole token is part of it (``widen``), the
 token is cut there (``split``), or the span is left out (``drop``).
 
-With ``annotations="all"`` a text is there once for each submission.
+With ``annotations="all"``, a text appears once for each submission.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LINE_ENDS: Final = frozenset("\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 class ConllOptions(TextOptions, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Options of CoNLL.
 
-    :param tokens: rule for tokens: ``words``, ``characters``, or what is between ``whitespace``
+    :param tokens: rule for tokens: ``words``, ``characters``, or ``whitespace``, which is text between white space
     :param cut_tokens: what to do with a span that cuts a token: ``widen`` it to the whole token, ``split`` the token,
         or ``drop`` the span. It is counted in each case
     """

@@ -38,7 +38,7 @@ IMAGES: Final = pa.schema(
 
 
 def image_path(image: LabeledImage, _: ImageOptions) -> str:
-    """Return where an image belongs, in most formats."""
+    """Return the place of an image in datasets of most formats."""
     return f"images/{image.split}/{image.name}"
 
 

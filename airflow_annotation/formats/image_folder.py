@@ -2,14 +2,14 @@
 
 ::
 
-    <split>/metadata.jsonl     one image a line
-    <split>/<name>             where the images belong
+    <split>/metadata.jsonl     one image in each line
+    <split>/<name>             place of the images
     images.parquet             which image is which item
 
 ``datasets.load_dataset("imagefolder", data_dir=...)`` reads it once the images are there. Its columns are ``item_key``,
 each classification field (its class, or the list of its classes, null if there is none), and ``objects`` with ``bbox``,
 upright boxes of x, y, width, height in pixels, and ``categories``, the names of their classes. If a field with one
-class has several answers, the first is there and the others are counted. Answers of fields that the label schema does
+class has several answers, the first is kept and the others are counted. Answers of fields that the label schema does
 not have are counted too.
 """
 
@@ -31,7 +31,7 @@ from airflow_annotation.labels.arrays import FloatArray, IntArray
 
 
 def image_path(image: LabeledImage, _: ImageOptions) -> str:
-    """Return where an image belongs."""
+    """Return the place of an image in the dataset."""
     return f"{image.split}/{image.name}"
 
 

@@ -1,8 +1,8 @@
-"""Lance: https://lance.org/format/, columns that training reads at random.
+"""Lance: https://lance.org/format/, columns for training that reads rows in random order.
 
 ::
 
-    <split>.lance           a table of each split, with a row for each image
+    <split>.lance           a table for each split, with a row for each image
     images.parquet          which image is which item; file is the column file of the same row
 
 ``image`` has the images themselves if ``include_media`` lands them, ``files`` or ``frames``. An image whose file could

@@ -2,10 +2,10 @@
 
 ::
 
-    <split>/<video>/gt/gt.txt         one box a line, in the order of the frames
-    <split>/<video>/gt/labels.txt     the classes, a line each
+    <split>/<video>/gt/gt.txt         one box in each line, in the order of the frames
+    <split>/<video>/gt/labels.txt     one class in each line
     <split>/<video>/seqinfo.ini       frame rate, length and size
-    <split>/<video>/img1/000001.jpg   where the frames belong
+    <split>/<video>/img1/000001.jpg   place of the frames
     seqmaps/<split>.txt               the videos of each split
     images.parquet                    which frame is of which item
 
@@ -30,9 +30,9 @@ from airflow_annotation.formats.labeled_images import ImageBatch, LabeledImage, 
 
 
 def image_path(image: LabeledImage, options: ImageOptions) -> str:
-    """Return where a frame belongs.
+    """Return the place of a frame in the dataset.
 
-    :raises AnnotationError: it is no frame of a video
+    :raises AnnotationError: the image is no frame of a video
     """
     if image.frame is None:
         raise AnnotationError(f"Item {image.item_key!r} is an image, and MOT is for the tracks of videos.")

@@ -2,10 +2,10 @@
 
 ::
 
-    Annotations/<stem>.xml          one file an image
+    Annotations/<stem>.xml          one file for each image
     ImageSets/Main/<split>.txt      the stems of each split
-    JPEGImages/<name>               where the images belong
-    labelmap.txt                    the classes in their order, with Pascal VOC's colors, as CVAT and Datumaro have it
+    JPEGImages/<name>               place of the images
+    labelmap.txt                    the classes in order, with Pascal VOC's colors, as in CVAT and Datumaro
     images.parquet                  which image is which item
 
 Boxes are upright and in whole pixels, which count from 1 and include the box's edge pixels, as in the development kit.
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 def image_path(image: LabeledImage, _: ImageOptions) -> str:
-    """Return where an image belongs."""
+    """Return the place of an image in the dataset."""
     return f"JPEGImages/{image.name}"
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    <split>.jsonl       one pair of answers a line
+    <split>.jsonl       one pair of answers in each line
     examples.parquet    which line is of which item
 
 Each line has ``prompt``, ``chosen`` and ``rejected``, as TRL reads them, ``item_key`` and ``annotation_id``, and a
@@ -15,8 +15,8 @@ prompts that are messages stay as they are.
 A label of type ``pairwise`` gives one pair. A label of type ``ranking`` gives pairs of its entries: all pairs
 (``ranking_pairs="all"``), only neighbors (``adjacent``), or the first and the last (``ends``). With buckets, the pairs
 are within one bucket, and entries in no bucket are counted. Labels about a prompt or a text that the item's data lack
-are left out and counted; if no pair is left, this is an error. An entry's text is the first of its ``body``, ``text``,
-``content`` and ``title`` that it has. With ``annotations="all"`` every submission gives its pairs.
+are left out and counted; if no pair is left, this is an error. An entry's text is the first of ``body``, ``text``,
+``content`` and ``title`` that it has. With ``annotations="all"``, each submission gives its pairs.
 """
 
 from __future__ import annotations

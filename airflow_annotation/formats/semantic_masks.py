@@ -2,15 +2,17 @@
 
 ::
 
-    masks/<split>/<stem>.png        one number a pixel, 0 where nothing is labeled
-    images/<split>/<name>           where the images belong
+    masks/<split>/<stem>.png        one number for each pixel, 0 where nothing is labeled
+    images/<split>/<name>           place of the images
     mask_targets.json               the class of each number
     images.parquet                  which image is which item
 
-PNGs are gray, 8 bits a pixel, or 16 bits where a number is above 255. ``mask_palette=True`` writes indexed PNGs with
-Pascal VOC's colors instead: people see the classes, and Pillow still reads the numbers, but OpenCV and FiftyOne read
-colors. Every shape is painted, in the order in which they were labeled, so that later ones cover earlier ones. What is
-exact is said in :mod:`airflow_annotation.formats.shapes`.
+PNGs are gray, with 8 bits for each pixel, or 16 bits if a number is above 255. ``mask_palette=True`` writes indexed
+PNGs with Pascal VOC's colors instead: people see the classes, and Pillow still reads the numbers, but OpenCV and
+FiftyOne read colors.
+
+Shapes are painted in the order in which they were labeled, so later ones cover earlier ones.
+:mod:`airflow_annotation.formats.shapes` says what is exact.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a landed dataset is: see :mod:`airflow_annotation.datasets.versions`."""
+"""Describes a landed dataset: see :mod:`airflow_annotation.datasets.versions`."""
 
 from airflow_annotation.datasets.versions import Manifest, read_manifest
 

@@ -2,7 +2,7 @@
 
 ::
 
-    <split>-000000.tar      samples, one behind the other: <key>.jpg and <key>.json
+    <split>-000000.tar      samples, one after the other: <key>.jpg and <key>.json
     <split>-000001.tar      the next ones, once shard_bytes are reached
     images.parquet          which image is which item; file is the name that the image has in the shards of its split
 

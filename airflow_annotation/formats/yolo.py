@@ -3,8 +3,8 @@
 ::
 
     data.yaml
-    images/<split>/<stem>.jpg        where the images belong
-    labels/<split>/<stem>.txt        one object a line, empty for images without objects
+    images/<split>/<stem>.jpg        place of the images
+    labels/<split>/<stem>.txt        one object in each line, empty for images without objects
     images.parquet                   which image is which item
 
 Classes count from 0 without gaps, since Ultralytics takes none. Their order is that of the numbers that the label
