@@ -1,8 +1,8 @@
-"""The images of an item, and which of them a label is on.
+"""The images of an item, and the image of each label.
 
-Most items show one. Those that show several (pages, views) list them in the column ``media`` of ``items``, each with
-its own size, and the ``target`` of a label names the one that it is on. ``media_uri``, ``width`` and ``height`` of such
-an item are null: no single value would be true.
+Most items show one image. Items with several images (pages, views) list them in the column ``media`` of ``items``, each
+with its own size, and the ``target`` of a label names its image. ``media_uri``, ``width`` and ``height`` of such an
+item are null, because no single value would be true.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _PAGE: Final = re.compile(r"(.+)\[(\d+)\]", re.DOTALL)
 class Medium(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """An image of an item.
 
-    :param target: names it within its item, as labels on it do; empty where the item has no other
-    :param uri: where it is, None where that is not known
-    :param width: pixels, None where it is not known
-    :param height: pixels, None where it is not known
+    :param target: name within its item, as in labels on it; empty if the item has no other image
+    :param uri: URI of the image, None if not known
+    :param width: width in pixels, None if not known
+    :param height: height in pixels, None if not known
     """
 
     target: str = ""
@@ -34,16 +34,16 @@ class Medium(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 Size = tuple[int | None, int | None]
-"""Width and height in pixels, as far as they are known."""
+"""Width and height in pixels, None if not known."""
 
 FindSize = Callable[[str | None], Size]
-"""Returns the size of the image that a label's ``target`` names."""
+"""A function that returns the size of the image that a label's ``target`` names."""
 
 _decode: Final = msgspec.json.Decoder(list[Medium]).decode
 
 
 def page_target(name: str, page: int | None) -> str:
-    """Return the target of one of several images that a tag of that name shows; pages count from 0."""
+    """Return the target of one of several images that a tag of this name shows. Pages count from 0."""
     return name if page is None else f"{name}[{page}]"
 
 
@@ -54,12 +54,12 @@ def split_target(target: str) -> tuple[str, int | None]:
 
 
 def encode_media(media: Sequence[Medium]) -> str:
-    """Return the images of an item as the column ``media`` has them."""
+    """Return the images of an item in the form of the column ``media``."""
     return msgspec.json.encode(media).decode()
 
 
 def media_of_items(items: pa.RecordBatch | pa.Table) -> list[list[Medium]]:
-    """Return the media of each row of ``items``: one, or the several that it lists."""
+    """Return the media of each row of ``items``: one image, or the images that it lists."""
     columns = (items.column(name).to_pylist() for name in ("media", "media_uri", "width", "height"))
     return [
         _decode(several) if several else [Medium("", uri, width, height)]
@@ -68,29 +68,29 @@ def media_of_items(items: pa.RecordBatch | pa.Table) -> list[list[Medium]]:
 
 
 def find_medium(media: Sequence[Medium], target: str | None) -> int | None:
-    """Return the place of the image that a label is on, None where it is on none of them.
+    """Return the place of a label's image in the list, None if it is on none of these images.
 
-    :param media: of the label's item
+    :param media: media of the label's item
     :param target: target of the label
     """
     return 0 if len(media) == 1 or target is None else find_target(media, target)
 
 
 def find_target(media: Sequence[Medium], target: str) -> int | None:
-    """Return the place of the image with a target, None for none. A target without a page is the first page."""
+    """Return the place of the image with a target, None if there is none. A target without a page is the first page."""
     name, page = split_target(target)
     same = (name, page_target(name, 0)) if not page else (target,)
     return next((place for place, one in enumerate(media) if one.target in same), None)
 
 
 def find_asked_media(media: Sequence[Medium], target: str | None) -> list[int]:
-    """Return the places of the images that an answer is about.
+    """Return the places in the list of the images that an answer is about.
 
-    An answer about one page is about that one, one about a tag is about all its pages, and one about anything else in
-    the item is about the whole item.
+    An answer about a page is about that page, an answer about a tag is about all pages of the tag, and any other answer
+    is about the whole item.
 
-    :param media: of the answer's item
-    :param target: of the answer
+    :param media: media of the answer's item
+    :param target: target of the answer
     """
     everything = list(range(len(media)))
     if len(media) == 1 or target is None:
@@ -102,10 +102,10 @@ def find_asked_media(media: Sequence[Medium], target: str | None) -> list[int]:
 
 
 def label_sizes(labels: pa.RecordBatch, items: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
-    """Return for each label the width and height in pixels of the image that it is on, null where they are not known.
+    """Return the width and height in pixels of each label's image, null if not known.
 
-    :param labels: rows of ``labels``, of one project
-    :param items: rows of ``items`` of the same project; matched by ``item_id``
+    :param labels: rows of ``labels`` of one project
+    :param items: rows of ``items`` of the same project, which are matched by ``item_id``
     """
     place = pc.index_in(labels.column("item_id"), value_set=items.column("item_id"))
     sizes = [pc.take(items.column(side), place) for side in ("width", "height")]

@@ -1,8 +1,8 @@
-"""The kinds of media that items are of: what each one is, said once.
+"""The kinds of media of items, with all facts about each kind in one place.
 
-A tool's package has one table more, of how the tool spells the kinds:
-:mod:`airflow_annotation.labels.label_studio.objects` and :mod:`airflow_annotation.labels.labelbox.media_types`. Which
-types of fields can be asked on each kind is said by :mod:`airflow_annotation.labels.types`.
+Each tool's package has another table, with the tool's words for the kinds:
+:mod:`airflow_annotation.labels.label_studio.objects` and :mod:`airflow_annotation.labels.labelbox.media_types`.
+:mod:`airflow_annotation.labels.types` defines which types of fields each kind can have.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from airflow_annotation.labels.schema import LabelSchema
 from airflow_annotation.labels.types import OF_FIELD, OTHER, REGION_TYPES, RELATIONS, TIMED_TYPES
 
 ROWS: Final = "rows"
-"""Kind of items without a file: what is shown are columns of a row."""
+"""Kind of items without a file, which show columns of a row."""
 
 OTHER_FILE: Final = "other"
-"""What a file is that is of none of our kinds."""
+"""Kind of a file of none of the known kinds."""
 
 DEFAULT_COLUMNS: Final = ("time", "value")
-"""Columns of a time series that are shown where nobody says which: the time, and a value."""
+"""Columns of a time series that are shown by default: the time and one value."""
 
 
 class MediaType(NamedTuple):
     """A kind of media.
 
-    :param name: as ``items.media_type`` and the parameter ``media_type`` have it; in generated projects of Label Studio
+    :param name: name in ``items.media_type`` and in the parameter ``media_type``; in generated projects of Label Studio
         also the key of the task's data that holds the media
-    :param mime_types: of its files, the one that a tool is told first; of ``image/`` and the like all that begin so
-    :param is_data: whether the item's data may be the media itself: a text, messages
+    :param mime_types: MIME types of its files; tools get the first one. ``image/`` and the like mean all types that
+        begin so
+    :param is_data: whether the item's data may be the media themselves: a text, messages
     """
 
     name: str
@@ -54,21 +55,23 @@ MEDIA_TYPES: Final[dict[str, MediaType]] = {
         MediaType(ROWS, is_data=True),
     )
 }
-"""All kinds by name, in the order in which they are listed for people."""
+"""All kinds by name, in the order of lists for people."""
 
 OF_MIME_TYPE: Final = {mime_type: name for name, type_ in MEDIA_TYPES.items() for mime_type in type_.mime_types}
-"""The kind of media by MIME type, or by its part up to the slash."""
+"""The kind of media by MIME type, or by the MIME type's part up to the slash."""
 
 FILES: Final = frozenset(name for name, type_ in MEDIA_TYPES.items() if not type_.is_data)
-"""The kinds whose items are files, and nothing else."""
+"""The kinds whose items are always files."""
 
 
 class ProjectMedia(msgspec.Struct, frozen=True, kw_only=True):
-    """What the items of a project are that somebody wants.
+    """The wanted media of a project's items.
 
-    :param media_type: one of :data:`MEDIA_TYPES`; None for what the label schema settles, else ``image``
-    :param frame_rate: of videos, frames per second, for tools whose player does not know each file's own
-    :param columns: of time series, the column of the time and those of the values
+    :param media_type: one of :data:`MEDIA_TYPES`; None for the kind that follows from the label schema, or else
+        ``image``
+    :param frame_rate: frame rate of videos, in frames per second, for tools whose player does not know the rate of each
+        file
+    :param columns: columns of time series: the time column and the value columns
     """
 
     media_type: str | None = None
@@ -77,16 +80,16 @@ class ProjectMedia(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def media_type_of_mime(mime_type: str) -> str | None:
-    """Return the kind of media of a MIME type, None where it is none of ours."""
+    """Return the kind of media of a MIME type, None if it has no known kind."""
     return OF_MIME_TYPE.get(mime_type) or OF_MIME_TYPE.get(f"{mime_type.partition('/')[0]}/")
 
 
 def askable(field_types: Iterable[str], media_type: str, lacking: Iterable[str] = ()) -> frozenset[str]:
-    """Return those of some types of fields that can be asked on a kind of media.
+    """Return the types of fields that a tool can ask for on a kind of media.
 
-    :param field_types: what a tool can ask at all
-    :param media_type: the kind
-    :param lacking: what it cannot ask on this kind, although others can
+    :param field_types: all types of fields that the tool can ask for
+    :param media_type: kind of media
+    :param lacking: types that it cannot ask for on this kind, although other tools can
     """
     lacking = frozenset(lacking)
     return frozenset(
@@ -95,23 +98,23 @@ def askable(field_types: Iterable[str], media_type: str, lacking: Iterable[str] 
 
 
 def timed(field_type: str) -> str:
-    """Return what the tables of what can be asked call a type of field that is asked of stretches of the media."""
+    """Return the name of a type of field for stretches of the media, in the tables of askable types."""
     return f"timed {field_type}"
 
 
 TIMED: Final = frozenset(map(timed, TIMED_TYPES))
-"""What a tool asks besides on the kinds of media of which it asks about stretches."""
+"""The additional types on kinds of media for which a tool asks about stretches."""
 
 
 def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str, frozenset[str]], tool: str) -> str:
-    """Return the kind of media that a generated project is for, and check that the tool can ask for the schema on it.
+    """Return the kind of media of a generated project, and check that the tool can ask for the schema on it.
 
     :param schema: label schema
-    :param media: what is wanted; without a kind, the one that the schema settles, else images
-    :param asked: the kinds that the tool has, each with the types of fields that it asks on it
-    :param tool: its name, for errors
-    :raises LabelSchemaError: the tool has no such kind, or cannot ask on it what a field asks; the message says which
-        it has
+    :param media: wanted media; without a kind, the kind that follows from the schema, or else images
+    :param asked: kinds of media of the tool, each with the types of fields that it can ask for
+    :param tool: name of the tool, for errors
+    :raises LabelSchemaError: the tool does not have this kind, or cannot ask for a field on it; the message says what
+        it can do
     """
     media_type = media.media_type
     if media_type is not None and media_type not in asked:
@@ -157,10 +160,10 @@ def find_media_type(schema: LabelSchema, media: ProjectMedia, asked: Mapping[str
 
 
 def _check_relations(fields: Mapping[str, str]) -> None:
-    """Check that relations have labels to be between.
+    """Check that the schema has labels for its relations.
 
-    :param fields: types of fields by name
-    :raises LabelSchemaError: no field asks for a part of the item
+    :param fields: types of the fields by name
+    :raises LabelSchemaError: no field has labels of a part of the item
     """
     related = {type_ for type_ in fields.values() if type_ in REGION_TYPES}
     if related == {RELATIONS}:

@@ -1,4 +1,4 @@
-"""Conversations: lists of messages, as people and tools write them down."""
+"""Reads conversations: lists of messages, in the forms of people and tools."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from airflow_annotation.labels.errors import LabelError
 class Message(msgspec.Struct, frozen=True):
     """A message of a conversation.
 
-    :param role: who says it
-    :param content: what they say
-    :param id: names it within its conversation; empty where nothing does
+    :param role: role of the author
+    :param content: text of the message
+    :param id: id within the conversation, empty if it has none
     """
 
     role: str
@@ -26,10 +26,10 @@ class Message(msgspec.Struct, frozen=True):
 def read_messages(document: Any) -> list[Message]:
     """Return the messages of a conversation.
 
-    :param document: a list of messages, or a dictionary that has it under ``messages``. A message is a dictionary with
-        its text under ``content`` or ``text``, and who says it under ``role``, ``author`` or ``user``, as chats of
-        language models, Label Studio and Labelbox have it
-    :raises LabelError: it is no conversation; the message says what is wrong
+    :param document: list of messages, or a dictionary that has it under ``messages``. A message is a dictionary with
+        its text under ``content`` or ``text``, and its author under ``role``, ``author`` or ``user``, as in chats of
+        language models, Label Studio and Labelbox
+    :raises LabelError: it is not a conversation; the message says what is wrong
     """
     messages = document.get("messages") if isinstance(document, Mapping) else document
     if not isinstance(messages, list) or not messages:

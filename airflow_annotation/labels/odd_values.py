@@ -1,4 +1,4 @@
-"""Values that have no place in the tables: counted by what they are, so that the log can say so."""
+"""Counts values that the tables cannot hold, by name, for the log."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _SHOWN = 20
 
 
 class OddValues:
-    """Counts values that a record has and that its columns cannot hold.
+    """Counts values of records that their columns cannot hold.
 
-    The item, the submission and the label that they are of land all the same.
+    Their items, submissions and labels still land.
     """
 
     def __init__(self) -> None:
@@ -19,15 +19,15 @@ class OddValues:
     def note(self, what: str) -> None:
         """Count a value.
 
-        :param what: the name of the column or of the key that it is under
+        :param what: name of the column or the key of the value
         """
         self._counts[what] += 1
 
     def total(self) -> int:
-        """Return how many values were counted."""
+        """Return the number of counted values."""
         return self._counts.total()
 
     def __str__(self) -> str:
-        """The values by name, the most frequent first."""
+        """Return the counts by name, the most frequent first."""
         named = [f"{count} of {name}" for name, count in self._counts.most_common(_SHOWN)]
         return ", ".join(named + (["…"] if len(self._counts) > _SHOWN else []))

@@ -1,4 +1,4 @@
-"""Polygons with holes from masks, and masks from polygons."""
+"""Converts masks to polygons with holes, and polygons to masks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from airflow_annotation.labels.masks import RLE, merge_rles, rle_to_toggles, tog
 
 
 def polygons_to_rle(polygons: Sequence[Sequence[npt.ArrayLike]], width: int, height: int) -> RLE:
-    """Return the mask of what is inside of any of the polygons.
+    """Return the mask of all pixels inside of at least one polygon.
 
-    COCO's own rasterisation (``pycocotools.mask.frPyObjects``): exact where corners lie on corners of pixels, as those
-    of :func:`rle_to_polygons` do, otherwise an approximation to about half a pixel. What lies outside of the image is
-    left out.
+    This is COCO's own rasterisation (``pycocotools.mask.frPyObjects``). It is exact if the corners lie on corners of
+    pixels, like those from :func:`rle_to_polygons`; otherwise, it is an approximation to about half a pixel. Parts
+    outside of the image are left out.
 
-    :param polygons: each one a list of rings, the outline first and then its holes; a ring is an array of shape
-        (corners, 2) of x and y, each 0..1 of the image's width and height
+    :param polygons: polygons, each a list of rings: first the outline, then its holes. A ring is an array of shape
+        (corners, 2) with x and y, each 0..1 of the image's width and height
     :param width: width of the image in pixels
     :param height: height of the image in pixels
     :raises ValueError: a ring has fewer than three corners
@@ -38,16 +38,17 @@ def polygons_to_rle(polygons: Sequence[Sequence[npt.ArrayLike]], width: int, hei
                 )
             flat.append((_clip(corners) * (width, height)).ravel().tolist())
         filled = [RLE((height, width), ring["counts"].decode()) for ring in coco_mask.frPyObjects(flat, height, width)]
-        # What is inside of a hole is inside of two rings: its toggles are there twice.
+        # Toggles of two rings at one place cancel out, so that holes are not in the mask.
         places, times = np.unique(np.concatenate([rle_to_toggles(ring) for ring in filled]), return_counts=True)
         masks.append(toggles_to_rle(places[times % 2 == 1], width, height))
     return merge_rles(masks)
 
 
 def _clip(corners: FloatArray) -> FloatArray:
-    """Return the part of a polygon that is near the image: COCO's rasterisation takes memory for all of an edge.
+    """Return the part of a polygon near the image, since COCO's rasterisation needs memory for whole edges.
 
-    Edge by edge, as Sutherland and Hodgman do; what is cut off becomes edges along the border, outside of the image.
+    It works edge by edge, like the algorithm of Sutherland and Hodgman. Cut-off parts become edges along the border,
+    outside of the image.
     """
     for axis in (0, 1):
         for border, side in ((-1.0, 1.0), (2.0, -1.0)):
@@ -70,12 +71,12 @@ def _clip(corners: FloatArray) -> FloatArray:
 
 
 def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:
-    """Return the outlines of a mask along the edges of its pixels: nothing is simplified, nothing is lost.
+    """Return the exact outlines of a mask, along the edges of its pixels, without simplification.
 
-    Pixels that touch at a corner only are in different polygons or on different turns of an outline.
+    Pixels that touch only at a corner are in different polygons, or on different turns of an outline.
 
-    :returns: one polygon for each connected part, as :func:`polygons_to_rle` takes them: the outline, clockwise as
-        seen, then its holes, counterclockwise
+    :returns: one polygon for each connected part, as :func:`polygons_to_rle` takes them: the outline, clockwise on the
+        screen, then its holes, counterclockwise
     :raises ValueError: the counts are not those of a mask of this size
     """
     height, width = rle.size
@@ -84,18 +85,18 @@ def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:
     runs_across = _runs(transpose_toggles(toggles, height, width), width, height)
     if not len(runs_down.line):
         return []
-    # Whoever walks along an edge has the mask on the right: to the right where it begins below, to the left where it
-    # begins above, up where it begins to the right, down where it begins to the left.
+    # Each edge has a direction with the mask on its right: to the right if the mask is below the edge, to the left if
+    # it is above, up if it is to the right, down if it is to the left.
     rows, columns = _edges(runs_down), _edges(runs_across)
     row_start, row_end = (x + rows.line * (width + 1) for x in _directed(rows, rows.sign > 0))
     column_start, column_end = (y * (width + 1) + columns.line for y in _directed(columns, columns.sign < 0))
-    # Where two pixels touch at a corner, two edges come in and two go out: stay with the pixel that is walked around.
+    # If two pixels touch at a corner, two edges come in and two go out: continue around the same pixel.
     column_after = _meet(row_end * 2 + (rows.sign < 0), column_start * 2 + (columns.sign > 0))
     row_after = _meet(column_end * 2 + (columns.sign > 0), row_start * 2 + (rows.sign > 0))
     order, firsts = _cycles(row_after[column_after])
     ring_of_row = np.empty(len(order), np.int64)
     ring_of_row[order] = np.repeat(np.arange(len(firsts)), np.diff(firsts, append=len(order)))
-    # The area between a ring and the top of the image, which is on the left of its upper edges.
+    # The sum of the areas between edges and the top of the image, whose sign tells outlines from holes.
     areas = np.bincount(ring_of_row, -rows.line * rows.sign * (rows.end - rows.begin), len(firsts))
 
     # The pixel above a hole's upper edge belongs to the part that the hole is in, and so does the side where the run
@@ -123,7 +124,7 @@ def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:
 
 
 class _Runs(NamedTuple):
-    """The runs of a mask, line by line: from ``begin`` to before ``end`` in column (or row) ``line``."""
+    """The runs of a mask, line by line: from ``begin`` up to ``end`` (not included) in column (or row) ``line``."""
 
     line: IntArray
     begin: IntArray
@@ -131,9 +132,9 @@ class _Runs(NamedTuple):
 
 
 def _runs(toggles: IntArray, length: int, lines: int) -> _Runs:
-    """Return runs that end with their line.
+    """Return the runs of a mask, each within one line.
 
-    :param toggles: of a mask of so many lines of this length, in the order of the lines
+    :param toggles: toggles of a mask with this number of lines and this length of a line, in the order of the lines
     """
     if len(toggles) % 2:
         toggles = np.append(toggles, length * lines)
@@ -150,8 +151,8 @@ def _runs(toggles: IntArray, length: int, lines: int) -> _Runs:
 class _Edges(NamedTuple):
     """The horizontal edges of a mask, line by line: from ``begin`` to ``end`` on the line above row ``line``.
 
-    ``sign`` is 1 where the mask is below and -1 where it is above. Those of the transposed mask are the vertical edges,
-    with ``line`` along x and the mask to the right where ``sign`` is 1.
+    ``sign`` is 1 if the mask is below the edge, and -1 if it is above. The edges of the transposed mask are the
+    vertical edges, with ``line`` along x and the mask to the right if ``sign`` is 1.
     """
 
     line: IntArray
@@ -161,7 +162,7 @@ class _Edges(NamedTuple):
 
 
 def _edges(runs: _Runs) -> _Edges:
-    """Return the edges at the two ends of runs; those of neighboring runs are one."""
+    """Return the edges at both ends of runs. Edges of neighboring runs are merged into one."""
     line, place = np.concatenate([runs.begin, runs.end]), np.concatenate([runs.line, runs.line])
     sign = np.repeat(np.array([1, -1]), len(runs.line))
     order = np.lexsort((place, line))
@@ -177,16 +178,16 @@ def _directed(edges: _Edges, forward: npt.NDArray[np.bool_]) -> tuple[IntArray, 
 
 
 def _meet(ends: IntArray, starts: IntArray) -> IntArray:
-    """Return for each end the place of the start that is equal to it. Both have the same elements, each one once."""
+    """Return the place of the equal start for each end. Both have the same elements, each one once."""
     result = np.empty(len(ends), np.int64)
     result[np.argsort(ends)] = np.argsort(starts)
     return result
 
 
 def _cycles(following: IntArray) -> tuple[IntArray, IntArray]:
-    """Return the cycles of a permutation one after the other, and where each begins: with its smallest element.
+    """Return the cycles of a permutation one after the other, and the begin of each, at its smallest element.
 
-    Walking is as fast as a walk in numpy, which goes all ways in steps of 1, 2, 4, ...
+    It uses numpy, and follows all cycles at once in steps of 1, 2, 4, ...
     """
     ahead = following.tolist()
     order: list[int] = []

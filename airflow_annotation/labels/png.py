@@ -1,8 +1,8 @@
-"""PNG images a strip of rows at a time, so that a large one takes no more memory than a small one.
+"""Reads PNG images in strips of rows, so that a large image needs no more memory than a small one.
 
-Pillow decodes images as a whole: 20 kB of PNG can be a gigabyte of pixels. Here the compressed rows are cut into
-strips, and each strip becomes a small PNG of bytes that Pillow decodes, whatever these bytes are in the image.
-The format: https://www.w3.org/TR/png-3/.
+Pillow decodes whole images, and 20 kB of PNG can be a gigabyte of pixels. This module cuts the compressed rows into
+strips. Each strip becomes a small PNG of bytes that Pillow decodes, regardless of the meaning of these bytes in the
+image. The format: https://www.w3.org/TR/png-3/.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _STRIP_BYTES: Final = 1 << 22
 _ROW_BYTES: Final = 1 << 24
 WHOLE_PIXELS: Final = 1 << 24
-"""Pixels of an image that is decoded as a whole."""
+"""Largest number of pixels of an image that is decoded as a whole."""
 
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGBA = 0, 2, 3, 4, 6
 _HEADER: Final = struct.Struct(">IIBBBBB")
 _CHANNELS: Final = {GRAY: 1, RGB: 3, PALETTE: 1, GRAY_ALPHA: 2, RGBA: 4}
 _COLOR_OF_BYTES: Final = {1: GRAY, 2: GRAY_ALPHA, 3: RGB, 4: RGBA}
-"""The kind of image whose pixels of 8 bits a channel have so many bytes: filters look back by as many."""
+"""Pillow's image mode with 8 bits per channel, by the bytes of a pixel, since filters use the byte one pixel before."""
 
 
 class PngHeader(NamedTuple):
-    """What a PNG says of itself.
+    """The header of a PNG.
 
-    :param depth: bits of a sample
-    :param color: the color type
-    :param palette: array of shape (colors, 4), the last one the alpha channel; None without one
-    :param transparent: the sample of each channel that is transparent, where one is
+    :param depth: number of bits of a sample
+    :param color: color type
+    :param palette: array of shape (colors, 4), with alpha as the last channel; None without a palette
+    :param transparent: sample of each channel that means transparent, if there is one
     """
 
     width: int
@@ -54,9 +54,9 @@ class PngHeader(NamedTuple):
 
 
 def encode_png(image: Image.Image, **options: int) -> bytes:
-    """Return an image of Pillow as the content of a PNG.
+    """Encode a Pillow image as the content of a PNG file.
 
-    :param options: as ``Image.save`` takes them
+    :param options: options of ``Image.save``
     """
     file = io.BytesIO()
     image.save(file, "PNG", **options)
@@ -64,14 +64,14 @@ def encode_png(image: Image.Image, **options: int) -> bytes:
 
 
 def read_png(content: bytes, budget: MaskBudget) -> tuple[PngHeader, Iterator[Samples]]:
-    """Return the header of a PNG, and its samples a strip at a time, arrays of shape (rows, width, channels).
+    """Return the header of a PNG, and an iterator of its samples in strips, arrays of shape (rows, width, channels).
 
-    Samples are as they stand in the file: indexes of a palette, and as many bits as there are. Images that are
-    interlaced, or have pixels of 6 or 8 bytes, are read as RGBA of 8 bits, which the header says.
+    Samples are unchanged: they are indexes if there is a palette, and have the depth of the file. Images that are
+    interlaced, or have pixels of 6 or 8 bytes, are read as RGBA of 8 bits, and the header says so.
 
-    :param content: the file
-    :param budget: what the image may cost
-    :raises ValueError: it is too large, no PNG, or a damaged one; also while strips are read
+    :param content: content of the file
+    :param budget: limits for the size of the image
+    :raises ValueError: it is too large, not a PNG, or damaged; this may also happen while strips are read
     """
     if not content.startswith(SIGNATURE):
         raise ValueError("This is no PNG.")
@@ -148,7 +148,7 @@ def _strips(data: bytes, header: PngHeader) -> Iterator[Samples]:
 
 
 def _inflate(data: bytes, size: int) -> Iterator[bytes]:
-    """Yield what is compressed in pieces of a size, and what is left at the end."""
+    """Yield the decompressed bytes in pieces of one size, and the rest at the end."""
     inflater = zlib.decompressobj()
     piece = b""
     while True:
@@ -167,7 +167,7 @@ def _inflate(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def _unfilter(rows: bytes, height: int, row_bytes: int, pixel_bytes: int) -> npt.NDArray[np.uint8]:
-    """Return filtered rows as the bytes that they stand for, by letting Pillow decode a PNG of just these rows."""
+    """Return the unfiltered bytes of filtered rows, which Pillow decodes as a PNG of only these rows."""
     from PIL import Image
 
     head = _HEADER.pack(row_bytes // pixel_bytes, height, 8, _COLOR_OF_BYTES[pixel_bytes], 0, 0, 0)
@@ -210,7 +210,7 @@ def _whole(content: bytes, header: PngHeader) -> Iterator[Samples]:
 
 
 def opaque(samples: Samples, header: PngHeader) -> npt.NDArray[np.bool_]:
-    """Return which pixels of a strip are not wholly transparent."""
+    """Return which pixels of a strip are not fully transparent."""
     seen: npt.NDArray[np.bool_]
     if header.color in (RGBA, GRAY_ALPHA):
         return np.not_equal(samples[..., -1], 0)
@@ -224,9 +224,9 @@ def opaque(samples: Samples, header: PngHeader) -> npt.NDArray[np.bool_]:
 
 
 def colored(samples: Samples, header: PngHeader, color: tuple[int, int, int] | None) -> npt.NDArray[np.bool_]:
-    """Return which pixels of a strip have a color, or without one which are neither black nor transparent.
+    """Return which pixels of a strip have a given color; without a color, which are neither black nor transparent.
 
-    Of an image of gray the first channel of the color counts.
+    For a gray image, the first channel of the color counts.
     """
     if header.color == GRAY:
         scale = {2: 85, 4: 17}.get(header.depth, 1)

@@ -1,4 +1,4 @@
-"""The label schema: what people are asked to label, in words that do not depend on a tool."""
+"""The label schema: the questions for people, in words that do not depend on a tool."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ATTRIBUTE_TYPES: Final = ("radio", "select", "checkbox", "text", "number")
-"""How an attribute is answered: one of its values (``radio``, ``select``), any of them (``checkbox``), or freely."""
+"""Types of attributes: one of the values (``radio``, ``select``), any of the values (``checkbox``), or free answers."""
 
 _SINGULAR: Final = {type_.name: field_type for field_type, type_ in OF_FIELD.items()}
 _ATTRIBUTES_WITH_VALUES: Final = ("radio", "select", "checkbox")
@@ -86,7 +86,7 @@ class LabelField(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LabelSchema(msgspec.Struct, frozen=True):
-    """What people are asked to label: fields by name.
+    """The questions for people: fields by name.
 
     Build one with :meth:`from_dict`, which checks it. The dictionary has the form that users of FiftyOne know, plus
     attributes::
@@ -161,7 +161,7 @@ class LabelSchema(msgspec.Struct, frozen=True):
         return cls.from_dict(infer_label_schema(labels))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the dictionary that :meth:`from_dict` reads, which consists only of JSON types."""
+        """Return a dictionary of only JSON types, which :meth:`from_dict` reads."""
         return msgspec.json.decode(msgspec.json.encode(self.fields), type=dict[str, Any])
 
     def digest(self) -> str:
@@ -302,7 +302,7 @@ def _read_class_numbers(class_numbers: Any, classes: tuple[str, ...], where: str
 
 
 def _as_number(number: Any) -> Any:
-    """Return a whole number that is written as text, such as in templates, as a number."""
+    """Return a whole number that is given as text, such as in templates, as a number."""
     return int(number) if isinstance(number, str) and number.isdecimal() and len(number) <= _DIGITS_MAX else number
 
 
@@ -354,7 +354,7 @@ def _read_strings(strings: Any, what: str, where: str) -> tuple[str, ...]:
 
 
 def _check_names(names: Iterable[Any], what: str, where: str) -> None:
-    """Names become column values, file names and names in the tools, which may ignore case."""
+    """Check names, which become column values, file names and names in the tools, which may ignore case."""
     seen: dict[str, str] = {}
     for name in names:
         if not isinstance(name, str):

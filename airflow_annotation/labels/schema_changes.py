@@ -1,4 +1,4 @@
-"""What differs between two label schemas, in words."""
+"""Describes the differences between two label schemas in words."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def describe_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return what was added, removed and changed, a phrase for each field.
+    """Return the additions, removals and changes, with a phrase for each field.
 
-    :param before: as ``LabelSchema.to_dict`` gives it
-    :param after: the same, of another schema
+    :param before: label schema, as ``LabelSchema.to_dict`` returns it
+    :param after: the other label schema, in the same form
     """
     phrases = [f"field {name!r} was removed" for name in before if name not in after]
     phrases += [f"field {name!r} was added" for name in after if name not in before]

@@ -1,4 +1,4 @@
-"""What a label schema leaves out, filled in from labels that exist, and from classes for all fields."""
+"""Completes a label schema from the schema of existing labels, and from classes for all fields."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from airflow_annotation.labels.types import LABEL_TYPES, OF_FIELD
 def complete_schema(
     schema: Mapping[str, Any], *, known: LabelSchema | None = None, classes: Sequence[str] = ()
 ) -> LabelSchema:
-    """Return the schema of a dictionary that says only what is new.
+    """Return the complete schema of a dictionary that contains only new values.
 
-    A field that exists already takes from it what is left out: all of it, or without its ``type`` what the dictionary
-    does not say. Fields of another type than the existing one take nothing from it. Existing fields that the dictionary
-    does not name are left out.
+    A field that already exists takes missing values from the existing field: all values if it is empty, and otherwise
+    the values that the dictionary does not have. A field with another type than the existing one takes nothing from it.
+    Existing fields that the dictionary does not name are left out.
 
     :param schema: fields by name, as for :meth:`LabelSchema.from_dict`; an existing field may be empty
-    :param known: the schema of the labels that exist
-    :param classes: of the fields that name none and need some, whatever existing fields have
-    :raises LabelSchemaError: what is left out is nowhere, or the result is no schema
+    :param known: schema of the existing labels
+    :param classes: classes of fields that need classes and name none; they take precedence over the classes of existing
+        fields
+    :raises LabelSchemaError: a missing value does not exist anywhere, or the result is not a valid schema
     """
     if not isinstance(schema, dict):
         return LabelSchema.from_dict(schema)

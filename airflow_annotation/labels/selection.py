@@ -1,4 +1,4 @@
-"""Choice of the items to label next: those that a model is least sure of, a random sample, or some of each cluster."""
+"""Selects the items to label next: the least certain ones of a model, a random sample, or some of each cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ITEM_KEY: Final = "item_key"
 
 
 class _Best(NamedTuple):
-    """An item's lowest value, and the row that has it."""
+    """An item's lowest value, and the row with this value."""
 
     value: float
     row: int
@@ -100,7 +100,7 @@ def uncertainty(probabilities: npt.ArrayLike, measure: str = "margin") -> npt.ND
 
 
 def _columns(rows: Any, names: list[str]) -> dict[str, list[Any]]:
-    """Return these columns of rows of any form."""
+    """Return columns of rows in any form."""
     if isinstance(rows, (pa.Table, pa.RecordBatch)):
         known = rows.column_names
     elif type(rows).__module__.partition(".")[0] == "pandas":
@@ -140,7 +140,7 @@ def _best_rows(keys: list[Any], values: npt.NDArray[np.float64], excluded: set[s
 
 
 def _first(best: Mapping[str, _Best], count: int | None) -> Iterable[str]:
-    """Return the items with the lowest values, and those that tie with the last: no others need a random rank."""
+    """Return the items with the lowest values, and those equal to the last one. Only these need a random rank."""
     if not count or count >= len(best):
         return best if count != 0 else ()
     last = heapq.nsmallest(count, (one.value for one in best.values()))[-1]
@@ -152,7 +152,7 @@ def _random(seed: int, key: str) -> bytes:
 
 
 def _turns(ordered: list[str], cluster_of: Callable[[str], Any], *, once: bool) -> list[str]:
-    """Return items so that each cluster has its turn, in the order of the clusters' first items."""
+    """Return the items of the clusters in turn, in the order of the clusters' first items."""
     clusters: defaultdict[Any, list[str]] = defaultdict(list)
     for key in ordered:
         cluster = cluster_of(key)

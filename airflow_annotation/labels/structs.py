@@ -1,4 +1,4 @@
-"""Structs of what users ask for, from the dictionaries that they write."""
+"""Reads users' dictionaries into structs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 def read_struct(said: Mapping[str, Any], type_: type[T], what: str) -> T:
-    """Return what a dictionary says.
+    """Return the struct that a dictionary describes.
 
-    :param said: the dictionary
-    :param type_: a struct that refuses unknown names
-    :param what: its name in errors
-    :raises ValueError: it says something that makes no sense
+    :param said: dictionary
+    :param type_: type of the struct, which refuses unknown names
+    :param what: name of the dictionary in errors
+    :raises ValueError: it contains an unknown name or an invalid value
     """
     try:
         return msgspec.convert(said, type_)

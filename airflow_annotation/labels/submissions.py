@@ -1,7 +1,7 @@
-"""Labels on their way into a labeling tool: rows of the ``labels`` table, one submission after the other.
+"""Reads labels for an upload to a labeling tool: rows of the ``labels`` table, submission by submission.
 
-What lands from a tool can go into another, and so can what a model or a database says, with fewer columns: only
-``item_key`` and ``field`` are needed, and the columns that hold the label itself.
+Landed labels of one tool can go into another tool. So can the labels of a model or a database, with fewer columns: only
+``item_key``, ``field``, and the columns of the label itself are required.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from airflow_annotation.labels.tables import JSON_COLUMNS, LABELS
 Row = dict[str, Any]
 
 SCORE: Final = "score"
-"""Column for how sure a model is of a label, 0..1, beside those of the ``labels`` table. It lands in ``attributes``.
-Labelbox calls it the confidence."""
+"""Column for a model's score of a label, 0..1, in addition to those of the ``labels`` table. It lands in
+``attributes``. Labelbox calls it confidence."""
 
 PROBLEM: Final = "problem"
-"""Column that says why a row could not be read, where one could not: that is for the item of the row to fail with."""
+"""Column with the reason why a row could not be read. With this reason, the upload of the row's item fails."""
 
 _ROWS_AT_ONCE: Final = 1000
 _TOLERANCE: Final = 1e-6
@@ -37,12 +37,12 @@ _SUBMISSION: Final = ("project", "annotation_id", "origin")
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True):
-    """What one person or model says of one item.
+    """The labels of one person or model for one item.
 
-    :param item_key: the item
-    :param labels: rows of the ``labels`` table, as dictionaries; columns may be missing. Empty where nothing is there
-    :param score: how sure a model is of all of it, None if it does not say
-    :param problem: why a row could not be read; None if all could
+    :param item_key: key of the item
+    :param labels: rows of the ``labels`` table, as dictionaries; columns may be missing. Empty if the item has no label
+    :param score: score of a model for the whole submission, None if there is none
+    :param problem: reason why a row could not be read; None if all rows could
     """
 
     item_key: str
@@ -52,13 +52,13 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_rows(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.RecordBatch]:
-    """Yield rows as typed columns: those that they have of the ``labels`` table, and ``score``; no others.
+    """Yield rows as typed columns: only their columns of the ``labels`` table, and ``score``.
 
-    Lists and JSON may be text, as databases without types for them return them; arrays of numpy are lists, decimals are
-    numbers, and NaN is a missing value. A row with a value that is not of its column's type becomes a row with its
+    Lists and JSON may be text, as from databases without types for them. Numpy arrays become lists, decimals become
+    numbers, and NaN counts as missing. If a value does not fit its column's type, the row becomes a row with its
     ``item_key`` and a ``problem``.
 
-    :param rows: dictionaries by column
+    :param rows: rows as dictionaries by column
     """
     remaining = iter(rows)
     while chunk := list(itertools.islice(remaining, _ROWS_AT_ONCE)):
@@ -71,17 +71,17 @@ def attributes_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def row_name(row: Mapping[str, Any]) -> str:
-    """Return what errors call a row."""
+    """Return the name of a row in errors."""
     return f"Label {row.get('label_id')!r} of field {row.get('field')!r}"
 
 
 def check_inside(numbers: Sequence[float], row: Mapping[str, Any], *, may_reach_out: bool = False) -> None:
-    """Check that a box or a point is inside of its media.
+    """Check that a box or a point is inside its media.
 
-    :param numbers: relative; x and y, and for a box width and height
-    :param row: that they are of
-    :param may_reach_out: only check that they are numbers
-    :raises UnwritableLabelError: it is not
+    :param numbers: relative x and y, and for a box also width and height
+    :param row: row of the numbers
+    :param may_reach_out: whether it may be partly or fully outside; then only check that these are numbers
+    :raises UnwritableLabelError: it is outside, or has invalid numbers
     """
     reach = [numbers[0] + numbers[2], numbers[1] + numbers[3]] if len(numbers) == 4 else []
     inside = may_reach_out or all(-_TOLERANCE <= number <= 1 + _TOLERANCE for number in (*numbers, *reach))
@@ -93,12 +93,12 @@ def check_inside(numbers: Sequence[float], row: Mapping[str, Any], *, may_reach_
 
 
 def read_submissions(batches: Iterable[pa.RecordBatch]) -> Iterator[Submission]:
-    """Yield what rows say, a submission at a time.
+    """Read rows, and yield their submissions.
 
-    An item's rows that agree in ``project``, ``annotation_id`` and ``origin``, as far as they have these, are one
-    submission, in the order of their ``ordinal``. A row with no ``field`` says that nothing is there.
+    An item's rows with equal ``project``, ``annotation_id`` and ``origin`` (if they have these columns) are one
+    submission, in the order of their ``ordinal``. A row without a ``field`` means that the item has no label.
 
-    :param batches: columns of the ``labels`` table, and ``score``, with the rows of an item one after the other
+    :param batches: columns of the ``labels`` table, and ``score``; the rows of an item must be together
     :raises LabelRowError: a row has no ``item_key``
     """
     for item_key, item in itertools.groupby(_rows(batches), key=lambda row: row.get("item_key")):
@@ -118,14 +118,14 @@ def read_submissions(batches: Iterable[pa.RecordBatch]) -> Iterator[Submission]:
 
 def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[Row]:
     for batch in batches:
-        # Most columns are empty in most sources, and each value of the others becomes a Python object.
+        # Drop empty columns, which are many in most sources, since each value becomes a Python object.
         names = [name for name, column in zip(batch.schema.names, batch, strict=True) if column.null_count < len(batch)]
         for start in range(0, len(batch), _ROWS_AT_ONCE):
             yield from batch.slice(start, _ROWS_AT_ONCE).select(names).to_pylist()
 
 
 def _read_chunk(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
-    """Return rows as typed columns; with the column of problems if some cannot be read."""
+    """Return rows as typed columns. If rows cannot be read, add the column of problems."""
     try:
         return _read_batch(rows)
     except LabelRowError:
@@ -148,7 +148,7 @@ def _problem_of(row: Mapping[str, Any]) -> str | None:
 def _read_batch(rows: Sequence[Mapping[str, Any]]) -> pa.RecordBatch:
     """Return rows as typed columns.
 
-    :raises LabelRowError: a value is not of its column's type
+    :raises LabelRowError: a value does not fit its column's type
     """
     names = set(itertools.chain.from_iterable(rows))
     fields = [field.with_nullable(True) for field in _ROW_SCHEMA if field.name in names]
@@ -186,7 +186,7 @@ def _read_document(value: Any) -> str | None:
 
 
 def _read_boolean(value: Any) -> bool | None:
-    """Databases without a type for it have 0 and 1."""
+    """Return a boolean. Databases without this type have 0 and 1."""
     value = plain_value(value)
     if value is not None and value not in (0, 1):
         raise ValueError(f"{value!r} is not true or false")
@@ -194,7 +194,7 @@ def _read_boolean(value: Any) -> bool | None:
 
 
 def _read_whole_number(value: Any) -> int | None:
-    """Data frames have 640.0 for 640 in a column with gaps."""
+    """Return a whole number. Data frames have 640.0 for 640 in a column with missing values."""
     value = plain_value(value)
     if isinstance(value, float) and not value.is_integer():
         raise ValueError(f"{value!r} is not a whole number")

@@ -1,4 +1,4 @@
-"""The three Arrow tables into which every labeling tool is read, and from which every destination is written.
+"""The three Arrow tables: readers of labeling tools produce them, and writers of destinations take them.
 
 ``items`` has one row for each media item of a project, labeled or not. ``annotations`` has one row for each submission
 of a person or a model, including empty ones. ``labels`` has one row for each label in them. ``docs/tables.md`` says
@@ -122,23 +122,23 @@ AGREEMENT: Final = pa.schema(
         _required("annotators", pa.list_(pa.string())),
     ]
 )
-"""How far the submissions of an item agree in a field.
+"""Agreement of the submissions of an item in a field.
 
-There is a row for each item, field and measure, and one more for each submission, which has an ``annotation_id`` and an
+There is a row for each item, field and measure, and another row for each submission, with its ``annotation_id`` and
 ``annotator``. ``value`` is 0..1, the mean over pairs of submissions: over all pairs of the item, or over the pairs that
 include the submission. ``ground_truth`` is the submission's own agreement with the submission that is marked as ground
-truth, if there is one; if there are several, the mean. ``annotators`` are those that were compared.
+truth, if there is one; if there are several, the mean. ``annotators`` are the compared annotators.
 """
 
 NOT_SUBMITTED: Final = ("skipped", "draft")
-"""Values of ``annotations.status`` of rows that nobody has submitted."""
+"""Values of ``annotations.status`` for rows that nobody has submitted."""
 
 SCHEMAS: Final[dict[str, pa.Schema]] = {"items": ITEMS, "annotations": ANNOTATIONS, "labels": LABELS}
 
 AGREEMENT_TABLE: Final = "agreement"
 
 ALL_SCHEMAS: Final[dict[str, pa.Schema]] = {**SCHEMAS, AGREEMENT_TABLE: AGREEMENT}
-"""All tables that a landing can have: the three, and the optional ones beside them."""
+"""All tables that a landing can have: the three, and the optional ones."""
 
 KEYS: Final[dict[str, tuple[str, ...]]] = {
     "items": ("project", "item_id"),
@@ -151,7 +151,7 @@ KEYS: Final[dict[str, tuple[str, ...]]] = {
 ITEM_STATES: Final = pa.schema(
     [ITEMS.field(name) for name in ("item_id", "status", "annotation_count", "prediction_count", "updated_at")]
 )
-"""The columns that are compared to find out which items have changed: columns of ``items``, with the same values."""
+"""The columns that are compared to find changed items: columns of ``items``, with the same values."""
 
 JSON_COLUMNS: Final[dict[str, tuple[str, ...]]] = {
     "items": ("media", "data"),
@@ -186,7 +186,7 @@ def batch_of_rows(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> pa.Record
 
 
 class LabelTables(NamedTuple):
-    """A batch of whole items: their rows of all three tables, in the order of the items."""
+    """A batch of whole items: their rows in all three tables, in the order of the items."""
 
     items: pa.RecordBatch
     annotations: pa.RecordBatch
@@ -203,7 +203,7 @@ def empty_tables() -> LabelTables:
 
 
 def collect_tables(batches: Iterable[LabelTables]) -> dict[str, pa.Table]:
-    """Collect batches into one Arrow table each. For small projects, tests and notebooks: it holds everything."""
+    """Collect batches into one Arrow table each, all in memory: for small projects, tests and notebooks."""
     collected = list(batches)
     return {
         name: pa.Table.from_batches([getattr(batch, name) for batch in collected], schema=schema)

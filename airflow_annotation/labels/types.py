@@ -13,9 +13,9 @@ class LabelType(NamedTuple):
     """A type of label, in the column ``type`` of the ``labels`` table.
 
     :param name: name of the type
-    :param field_type: the type of the schema's fields that ask for such labels, in FiftyOne's words; None if no field
-        of a generated project can
-    :param needs: the columns that such a label must have
+    :param field_type: type of the schema's fields that ask for such labels, in FiftyOne's words; None if no field of a
+        generated project can ask for them
+    :param needs: columns that such a label must have
     :param has_classes: whether such labels have classes; None if they are optional in a field
     :param is_shape: whether such labels are drawn
     :param covers_area: whether such labels cover a part of an image
@@ -35,7 +35,7 @@ class LabelType(NamedTuple):
 
 
 _LASTING: Final = ("text", "html", "conversation", "pdf", "audio", "video", "time_series", "rows")
-"""Kinds of media of which parts can be marked, from here to there."""
+"""Kinds of media in which people can mark a stretch, from a start to an end."""
 
 _VISUAL: Final = ("image", "video")
 _MASK: Final = ("mask_size", "mask_counts")
@@ -66,19 +66,19 @@ LABEL_TYPES: Final[dict[str, LabelType]] = {
         LabelType(OTHER, None, ("raw",)),
     )
 }
-"""All types by name, in the order in which they are listed for people."""
+"""All types by name, in the order of lists for people."""
 
 OF_FIELD: Final = {type_.field_type: type_ for type_ in LABEL_TYPES.values() if type_.field_type is not None}
 """The type of the labels that each type of field asks for."""
 
 FIELD_TYPES: Final = tuple(OF_FIELD)
-"""What a field can ask for, in FiftyOne's words."""
+"""The types of fields, in FiftyOne's words."""
 
 RELATIONS: Final = "relations"
 """The type of the fields that ask for relations between the labels of other fields."""
 
 MESSAGES: Final = "messages"
-"""The type of the fields that ask people to go on with a conversation."""
+"""The type of the fields that ask people to continue a conversation."""
 
 SHAPE_TYPES: Final = tuple(name for name, type_ in OF_FIELD.items() if type_.is_shape)
 """The field types that are drawn."""
@@ -98,16 +98,16 @@ CLASSIFICATION_TYPES: Final = frozenset(
 """The types of labels that are classes of the whole item; fields that ask for them have the same names."""
 
 TIMED_TYPES: Final = ("classification", "classifications")
-"""The types of fields that can be asked of stretches of a video or a sound, too."""
+"""The types of fields that can also ask about stretches of a video or a sound."""
 
 WITHOUT_CLASSES: Final = frozenset(name for name, type_ in LABEL_TYPES.items() if type_.has_classes is False)
 """The types that have no classes; fields that ask for them have the same names."""
 
 LISTS_NO_CLASSES: Final = WITHOUT_CLASSES | {"ranking"}
-"""The types whose column ``labels`` has other things than classes: parts of a text, or entries in their order."""
+"""The types whose column ``labels`` does not have classes, but parts of a text, or entries in their order."""
 
 DEFAULT_RATING: Final = 5
-"""The best rating, where a field does not say."""
+"""The default best rating of a field."""
 
 RATING_MAX: Final = 100
 """The best rating that a field can ask for."""

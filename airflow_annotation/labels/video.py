@@ -1,4 +1,4 @@
-"""Video: from key frames to the frames between them. The tools' packages count frames as each tool does."""
+"""Computes the frames between key frames. The tools' packages count frames as each tool does."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from airflow_annotation.labels.arrays import FloatArray, IntArray
 Frames = Literal["keyframes", "all"]
 
 MAX_FRAMES: Final = 1 << 19
-"""Frames of one object that are read, which is five hours at 29 frames a second. One with more lands as it stands: a
-few bytes can say that an object is shown in thousands of millions of frames."""
+"""Largest number of frames of one object, which is five hours at 29 frames per second. An object with more frames lands
+as its raw record, since a few bytes can claim billions of frames."""
 
 STRAIGHT: Final = 1e-12
-"""How far a place may be from the middle of its neighbors, in parts of the media or of a turn, and be interpolated."""
+"""Largest distance of an interpolated place from the middle of its neighbors, as a fraction of media or full turn."""
 
 _BLUR: Final = 0.001
-"""Seconds that a time may be from where a frame begins: people and databases round to milliseconds."""
+"""Largest difference, in seconds, of a time from the begin of its frame, since people and databases round to ms."""
 
 
 class Filling(NamedTuple):
-    """Which frames an object is shown in, and which key frames each of them lies between.
+    """The frames in which an object is shown, each with the key frames before and after it.
 
-    :param frames: ascending
-    :param before: index of the key frame whose values hold until the next one
-    :param after: index of the key frame that the values move toward; ``before`` again where there is none
-    :param weight: how much of the way to ``after`` is gone, 0..1
+    :param frames: frame numbers, ascending
+    :param before: index of the key frame before each frame, whose values hold until the next one
+    :param after: index of the key frame to which the values move; the same as ``before`` if there is none
+    :param weight: share of the way to ``after``, 0..1
     """
 
     frames: IntArray
@@ -42,9 +42,9 @@ class Filling(NamedTuple):
 class Holding(NamedTuple):
     """The stretches of frames in which a value holds.
 
-    :param starts: first frame of each, ascending
-    :param ends: last frame of each; the next stretch may begin at once
-    :param keys: index of the key frame whose value holds
+    :param starts: first frame of each stretch, ascending
+    :param ends: last frame of each stretch; the next one may follow at once
+    :param keys: index of the key frame whose value holds in each stretch
     """
 
     starts: IntArray
@@ -53,14 +53,14 @@ class Holding(NamedTuple):
 
 
 def fill_segments(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> Filling:
-    """Find the frames that an object is shown in, from its key frames and the segments in which it is shown.
+    """Find the frames in which an object is shown, from its key frames and its segments.
 
-    Values move between the key frames of one segment, and hold before the first and after the last of them. A segment
-    without a key frame holds what was last set before it; there is no frame in it where nothing was.
+    Values move between the key frames of one segment, and stay constant before the first and after the last of them. In
+    a segment without a key frame, the last value before it holds; without such a value, the segment has no frames.
 
     :param keyframes: frame numbers, ascending, each one once
-    :param segments: array of shape (segments, 2): first and last frame of each; a frame in two of them is there once
-    :raises ValueError: there are more than :data:`MAX_FRAMES` frames, or numbers of frames that no column holds
+    :param segments: array of shape (segments, 2): first and last frame of each; a frame in two segments counts once
+    :raises ValueError: there are more than :data:`MAX_FRAMES` frames, or a frame number that no column can hold
     """
     keys, starts, ends = _read_numbers(keyframes, segments)
     if np.maximum(ends - starts + 1, 0).sum() > MAX_FRAMES:
@@ -79,16 +79,16 @@ def fill_segments(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> Filling:
 
 
 def hold_segments(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> Holding:
-    """Find the stretches of frames in which a value holds that does not move, as :func:`fill_segments` finds frames.
+    """Find the stretches of frames in which a constant value holds, like the frames of :func:`fill_segments`.
 
-    However long a stretch is, it costs what a frame does: in sound, an hour has millions of milliseconds.
+    A stretch costs as much as a frame, regardless of its length: an hour of sound has millions of milliseconds.
 
     :param keyframes: frame numbers, ascending, each one once
     :param segments: array of shape (segments, 2): first and last frame of each
-    :raises ValueError: there are more than :data:`MAX_FRAMES` stretches, or numbers of frames that no column holds
+    :raises ValueError: there are more than :data:`MAX_FRAMES` stretches, or a frame number that no column can hold
     """
     keys, starts, ends = _read_numbers(keyframes, segments)
-    # Between two of these places nothing changes, so that what is between them can be one frame.
+    # Nothing changes between two of these places, so all frames between them can count as one.
     places = np.unique(np.concatenate([keys, starts, ends + 1]))
     ranks = [np.searchsorted(places, numbers) for numbers in (keys, starts, ends + 1)]
     filling = fill_segments(ranks[0], np.column_stack([ranks[1], ranks[2] - 1]))
@@ -108,9 +108,10 @@ def _read_numbers(keyframes: npt.ArrayLike, segments: npt.ArrayLike) -> tuple[In
 
 
 def interpolate(filling: Filling, values: FloatArray) -> FloatArray:
-    """Return numbers for each frame that move in a straight line from key frame to key frame.
+    """Return numbers for each frame, which move in a straight line from key frame to key frame.
 
-    What cannot move (masks, answers, paths whose number of points changes) holds: ``values[filling.before]``.
+    Values that cannot move (masks, answers, paths whose number of points changes) stay constant:
+    ``values[filling.before]``.
 
     :param values: array of shape (key frames, numbers)
     """
@@ -119,13 +120,13 @@ def interpolate(filling: Filling, values: FloatArray) -> FloatArray:
 
 
 def fill_times(row: MutableMapping[str, Any], frame_rate: float | None) -> None:
-    """Fill in when a label holds: ``frame`` from ``time`` or the other way, and so for ``frame_end`` and ``time_end``.
+    """Fill in ``frame`` from ``time``, or ``time`` from ``frame``, and likewise ``frame_end`` and ``time_end``.
 
-    ``frame`` counts the file's frames from 0, and ``time`` is when it begins; ``frame_end`` is the last frame, and
-    ``time_end`` when that ends.
+    ``frame`` counts the file's frames from 0, and ``time`` is the time in seconds when it begins. ``frame_end`` is the
+    last frame, and ``time_end`` the time when it ends.
 
-    :param row: of the ``labels`` table; a value that it has stays
-    :param frame_rate: of the file, in frames a second; None where it is not known, which fills in nothing
+    :param row: row of the ``labels`` table; its existing values stay
+    :param frame_rate: frame rate of the file, in frames per second; None if not known, which fills in nothing
     """
     if not frame_rate:
         return

@@ -1,4 +1,4 @@
-"""Frames of videos as items of their own, and their labels on the timeline of the video and back."""
+"""Frames of videos as separate items, and moving labels between these frames and the timeline of the video."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ FRAMES: Final = pa.schema(
 )
 """The frames table: one row for each frame that was extracted.
 
-``item_key`` is the frame's own, ``video_key`` the item key of its video. ``frame`` counts the video's frames in the
-order in which they are shown, from 0. ``pts`` is the presentation timestamp in units of the stream's ``time_base``,
-which the table's metadata has; ``time`` is in seconds, from where a player has its zero. ``width`` and ``height`` are
-pixels of the image, which is turned as the video says that it is shown. ``file`` is the image's path or URI.
+``item_key`` is the key of the frame, ``video_key`` the item key of its video. ``frame`` counts the video's frames from
+0, in the order of display. ``pts`` is the presentation timestamp in units of the stream's ``time_base``, which the
+table's metadata has; ``time`` is in seconds, from the zero of a player. ``width`` and ``height`` are the image's
+pixels, after the rotation that the video specifies. ``file`` is the image's path or URI.
 """
 
 
 class FrameKey(NamedTuple):
-    """Which frame of which video."""
+    """A frame of a video, by the video's key and the frame's number."""
 
     video_key: str
     frame: int
@@ -49,13 +49,13 @@ def frame_item_key(video_key: str, frame: int) -> str:
 
 
 def parse_frame_item_key(item_key: str) -> FrameKey | None:
-    """Return what :func:`frame_item_key` was given, None if this is not the item key of a frame."""
+    """Return the video key and the frame of an item key, None if it is not the item key of a frame."""
     video_key, separator, frame = item_key.rpartition(_SEPARATOR)
     return FrameKey(video_key, int(frame)) if separator and frame.isascii() and frame.isdecimal() else None
 
 
 def labeled_frames(labels: Iterable[pa.RecordBatch], video_key: str) -> list[tuple[int, int]]:
-    """Return the first and last frame of each label on a video, as its ``labels`` rows have them.
+    """Return the first and last frame of each label on a video, from its ``labels`` rows.
 
     :param labels: rows with at least ``item_key``, ``frame``, ``frame_end`` and ``tool_frame``
     :raises LabelError: labels have frames of the tool for which the video's own frames are not known
@@ -124,7 +124,7 @@ def labels_to_frames(labels: pa.Table, frames: pa.Table) -> pa.Table:
 
 
 def _places(video_keys: pa.ChunkedArray, frames: pa.ChunkedArray, videos: pa.Array) -> IntArray:
-    """Return one number for video and frame, which sorts as both."""
+    """Return one number for video and frame, with the same order as both."""
     video = pc.index_in(video_keys, value_set=videos).to_numpy().astype(np.int64)
     place: IntArray = (video << 32) + frames.to_numpy()
     return place
