@@ -99,8 +99,8 @@ def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:
     # The sum of the areas between edges and the top of the image, whose sign tells outlines from holes.
     areas = np.bincount(ring_of_row, -rows.line * rows.sign * (rows.end - rows.begin), len(firsts))
 
-    # The pixel above a hole's upper edge belongs to the part that the hole is in, and so does the side where the run
-    # of this pixel begins. That side is the outline's, or that of a hole which begins further up. A ring begins with an
+    # The pixel above a hole's upper edge belongs to the part with the hole, and so does the side at which the run of
+    # this pixel begins. That side belongs to the outline, or to a hole that begins further up. A ring begins with an
     # upper edge, since edges are in the order of lines.
     holes = np.flatnonzero(areas < 0)
     tops = order[firsts[holes]]
@@ -116,7 +116,7 @@ def rle_to_polygons(rle: RLE) -> list[list[FloatArray]]:
     corners = np.column_stack([row_start[order], row_end[order]]).ravel()
     points = np.column_stack([corners % (width + 1), corners // (width + 1)]) / np.array([width, height])
     bounds = [*(2 * firsts).tolist(), len(points)]
-    # An outline begins further up than its holes, and so do the holes among themselves.
+    # Rings are in the order of their tops, and an outline begins further up than its holes.
     grouped = np.argsort(owners, kind="stable")
     rings = [points[bounds[ring] : bounds[ring + 1]] for ring in grouped.tolist()]
     parts = [*np.flatnonzero(np.diff(owners[grouped], prepend=-1)).tolist(), len(rings)]

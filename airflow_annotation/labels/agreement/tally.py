@@ -55,7 +55,7 @@ class Tally:
         self.add(left, right, np.full(len(left), ALL), compared.similarity, np.ones(len(left)))
 
     def rows(self, names: list[str | None], classes: list[str | None]) -> Iterator[Row]:
-        """Yield what was counted: of all annotators and of each pair, of all classes and of each.
+        """Yield the counts for all annotators and for each pair, for all classes and for each.
 
         :param names: names of annotators by number. A pair with an annotator without a name counts only in the total
         :param classes: classes by number. Objects without a class count only in the total
@@ -171,7 +171,7 @@ class ChoiceTally(CountTally):
         return alpha_of_coincidences(found, found.totals(len(self.values)), jaccard_distance(self.values))
 
     def rows(self, names: list[str | None], classes: list[str | None]) -> Iterator[Row]:
-        """Yield what was counted: of all annotators and of each pair, of all classes and of each."""
+        """Yield the counts for all annotators and for each pair, for all classes and for each."""
         for row in super().rows(names, classes):
             pair = (row["annotator"], row["other"])
             row["kappa"] = None if pair == (None, None) else self._kappa(*map(names.index, pair))

@@ -136,7 +136,7 @@ def _mean_of_turned(rows: Sequence[Row], weights: FloatArray, rotation: float, s
     the angle nearest to ``rotation``.
 
     :param rows: rows of boxes or of ellipses
-    :param weights: of the rows
+    :param weights: weights of the rows
     :param rotation: angle in degrees clockwise
     :param size: width and height of the image in pixels
     """
@@ -155,7 +155,7 @@ def vote_on_pixels(rows: Sequence[Row], weights: Sequence[float], total: float) 
     """Return the mask columns with the pixels that more than half of the weight has.
 
     :param rows: rows with masks; masks of different sizes are scaled to the largest size
-    :param weights: of the rows
+    :param weights: weights of the rows
     :param total: weight of all who were asked
     """
     masks = of_one_size([RLE(tuple(row["mask_size"]), row["mask_counts"]) for row in rows])

@@ -54,8 +54,8 @@ def results_from_labels(
         Studio expects with shapes
     :param duration: duration of a video in seconds, until which an object is shown if it does not disappear before
     :param data: the item's dialogues with characters of two units of UTF-16, by data key
-    :raises UnwritableLabelError: the config has no control for a field or no such class, or coordinates are outside the
-        media
+    :raises UnwritableLabelError: the config has no control for a field or does not have a class, or coordinates are
+        outside the media
     """
     item = _Item(find_size, duration, data or {})
     return [record for group in group_rows(rows, config) for record in _Writer(group, config, item).records()]

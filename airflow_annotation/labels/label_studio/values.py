@@ -87,12 +87,12 @@ class _Vector(msgspec.Struct, gc=False):
     classes: list[str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is no path of straight lines."""
+        """Refuse paths with branches or curves."""
         check_path(self.vertices)
 
 
 def check_path(vertices: Sequence[Vertex]) -> None:
-    """Check that vertices are a path of straight lines, since ``points`` cannot describe another one.
+    """Check that vertices are a path of straight lines without branches, since ``points`` cannot describe another one.
 
     :raises ValueError: they are not such a path
     """

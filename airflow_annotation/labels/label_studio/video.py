@@ -67,7 +67,7 @@ class _VideoVector(msgspec.Struct, gc=False):
     own_labels: list[str] | None = msgspec.field(name="videovectorlabels", default=None)
 
     def __post_init__(self) -> None:
-        """Refuse what is no path of straight lines."""
+        """Refuse paths with branches or curves."""
         for key in self.sequence:
             check_path(key.vertices)
 

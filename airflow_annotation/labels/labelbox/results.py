@@ -52,11 +52,12 @@ def results_from_labels(
         ``frame`` and the same ``label_id`` are one object or answer in a video
     :param ontology: ontology of the project to which they go
     :param global_key: global key of the item
-    :param width: of the item's media, in pixels; shapes need it
+    :param width: width of the item's media in pixels, which shapes need
     :param height: height of the item's media in pixels
     :param in_sound: whether the item is a sound, in which Labelbox counts milliseconds
-    :raises UnwritableLabelError: the ontology has no tool or question for a field or no such class, a row has several
-        classes where Labelbox has one, coordinates are outside the media, or Labelbox has no such labels
+    :raises UnwritableLabelError: the ontology has no tool or question for a field or does not have a class, a row has
+        several classes where Labelbox allows one, coordinates are outside the media, or Labelbox does not have such
+        labels
     """
     for row in rows:
         _check_classes(row)
