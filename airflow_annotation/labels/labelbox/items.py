@@ -27,6 +27,7 @@ from airflow_annotation.labels.labelbox.records import (
 )
 from airflow_annotation.labels.media_types import MEDIA_TYPES
 from airflow_annotation.labels.odd_values import OddValues
+from airflow_annotation.labels.tables import ITEMS
 
 LABELBOX: Final = "labelbox"
 """Key in ``items.data`` for Labelbox's properties of an item for which the table has no column."""
@@ -97,15 +98,19 @@ def item_columns(
     uris = [_text(facts, MEDIA_URI) or uri for facts, uri in zip(attached, references, strict=True)]
     keys = [_key(row, facts, namespace) for row, facts in zip(rows, attached, strict=True)]
     types = [_media_type(one.mime_type or one.asset_type) or media_type for one in media]
+    numbers: dict[str, list[Any]] = {
+        "width": [whole_number(one.width, 1) for one in media],
+        "height": [whole_number(one.height, 1) for one in media],
+        "frame_count": [whole_number(one.frame_count) for one in media],
+        "frame_rate": [positive_number(one.frame_rate) for one in media],
+    }
+    unfit = _unfit(media, numbers, odd)
     return {
         "item_id": pa.array(ids, pa.string()),
         "item_key": pa.array(keys, pa.string()),
         "media_uri": pa.array(uris, pa.string()),
         "media_type": string_column(types),
-        "width": pa.array([whole_number(one.width, 1) for one in media], pa.int32()),
-        "height": pa.array([whole_number(one.height, 1) for one in media], pa.int32()),
-        "frame_count": pa.array([whole_number(one.frame_count) for one in media], pa.int32()),
-        "frame_rate": pa.array([positive_number(one.frame_rate) for one in media], pa.float64()),
+        **{name: pa.array(values, ITEMS.field(name).type) for name, values in numbers.items()},
         "status": string_column([_status(project) for project in projects]),
         "annotation_count": pa.array([len(project.labels) for project in projects], pa.int32()),
         "prediction_count": pa.array([_count_predictions(row) for row in rows], pa.int32()),
@@ -115,9 +120,11 @@ def item_columns(
         "item_url": pa.array([item_url.format(item_id=id_) for id_ in ids], pa.string()),
         "data": pa.array(
             [
-                _data(row, project, facts, None if reference else _Content(type_, row.data_row.row_data), odd)
-                for row, project, facts, reference, type_ in zip(
-                    rows, projects, attached, references, types, strict=True
+                _data(
+                    row, project, facts, None if reference else _Content(type_, row.data_row.row_data), unfit.get(place)
+                )
+                for place, (row, project, facts, reference, type_) in enumerate(
+                    zip(rows, projects, attached, references, types, strict=True)
                 )
             ],
             pa.string(),
@@ -168,15 +175,21 @@ def _text(facts: Mapping[str, Any], name: str) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _unfit(media: MediaAttributes, odd: OddValues) -> dict[str, Any] | None:
-    """Return Labelbox's properties of the media that no column can hold."""
-    lowest = {"width": 1, "height": 1, "frame_count": 0}
-    fits = {name: whole_number(getattr(media, name), least) is not None for name, least in lowest.items()}
-    fits["frame_rate"] = positive_number(media.frame_rate) is not None
-    unfit = {name: value for name, fit in fits.items() if not fit and (value := getattr(media, name)) is not None}
-    for name in unfit:
-        odd.note(f"media_attributes.{name}")
-    return unfit or None
+def _unfit(
+    media: Sequence[MediaAttributes], numbers: Mapping[str, Sequence[Any]], odd: OddValues
+) -> dict[int, dict[str, Any]]:
+    """Return what Labelbox says of media and no column can hold, by the place of the row.
+
+    :param media: of each row
+    :param numbers: values of the columns of the same names, None where there is none that fits
+    """
+    unfit: dict[int, dict[str, Any]] = {}
+    for name, values in numbers.items():
+        for place, value in enumerate(values):
+            if value is None and (given := getattr(media[place], name)) is not None:
+                odd.note(f"media_attributes.{name}")
+                unfit.setdefault(place, {})[name] = given
+    return unfit
 
 
 def _status(project: ProjectPart) -> str:
@@ -237,7 +250,11 @@ class _Content(NamedTuple):
 
 
 def _data(
-    row: TypedRow, project: ProjectPart, attached: Mapping[str, Any], content: _Content | None, odd: OddValues
+    row: TypedRow,
+    project: ProjectPart,
+    attached: Mapping[str, Any],
+    content: _Content | None,
+    unfit: Mapping[str, Any] | None,
 ) -> str:
     """Return the shown content without a file, other data that the caller attached, and Labelbox's other properties.
 
@@ -258,7 +275,7 @@ def _data(
         "priority": place.priority,
         "selected_label_id": place.selected_label_id,
         "attachments": [one for one in row.attachments if one.name not in _OURS] or None,
-        "media_attributes": _unfit(row.media_attributes, odd),
+        "media_attributes": unfit,
     }
     data = {name: value for name, value in attached.items() if name not in _OURS or not isinstance(value, str)}
     shown = {content.media_type: content.shown} if content is not None and has_key else {}
