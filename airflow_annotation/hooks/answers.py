@@ -1,4 +1,4 @@
-"""The one decoder of the tools' answers: what cannot be read becomes one kind of error, and is asked for again."""
+"""Decode the tools' answers. An answer that cannot be read becomes one kind of error, and its request is repeated."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def decode_json(response: httpx.Response, type_: Any) -> Any: ...
 def decode_json(response: httpx.Response, type_: Any) -> Any:
     """Return a successful answer's JSON.
 
-    :param response: read
-    :param type_: what the tool answers there
-    :raises AnnotationAnswerError: it is something else; the message names the path and what came
+    :param response: a response whose body has been read
+    :param type_: the type to decode the JSON into
+    :raises AnnotationAnswerError: the body is something else; the message names the path and what came
     """
     with reading(response):
         try:
             return msgspec.json.decode(response.content, type=type_)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # what people typed may be no strict JSON
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # what people typed may break strict JSON
             return msgspec.json.decode(repair_json(response.content), type=type_)
 
 
 @contextmanager
 def reading(response: httpx.Response) -> Iterator[None]:
-    """Turn what keeps a successful answer from being read into one kind of error.
+    """Turn any failure to read a successful answer into one kind of error.
 
-    :raises AnnotationAnswerError: it cannot be read; the message names the path and what came
+    :raises AnnotationAnswerError: the answer cannot be read; the message names the path and what came
     """
     if is_web_page(response):
         raise garbled(response, page_name(response))
@@ -52,7 +52,7 @@ def reading(response: httpx.Response) -> Iterator[None]:
 
 
 def json_of(response: httpx.Response) -> Any:
-    """Return the JSON of an answer, None where it is none."""
+    """Return the JSON of an answer, or None if it is not JSON."""
     try:
         return response.json()
     except ValueError:
@@ -60,14 +60,14 @@ def json_of(response: httpx.Response) -> Any:
 
 
 def is_web_page(response: httpx.Response) -> bool:
-    """Return whether an answer is made for people, such as the login page of a proxy."""
+    """Return whether an answer is a web page for people, such as the login page of a proxy."""
     return bool(response.headers.get("content-type", "").startswith("text/html"))
 
 
 def garbled(response: httpx.Response, what: str) -> AnnotationAnswerError:
     """Return the error for an answer that cannot be read.
 
-    :param what: came. Never the body itself, which may hold a secret
+    :param what: a description of what came, never the body itself, which may hold a secret
     """
     request = response.request
     return AnnotationAnswerError(
@@ -86,9 +86,9 @@ def undecodable(error: httpx.DecodingError) -> AnnotationAnswerError:
 
 
 class Answer(Generic[T]):
-    """Reads the answer to one request inside its retries, so that one that cannot be read is asked for again.
+    """Reads the answer to one request inside its retries, so that the request is repeated if the answer is unreadable.
 
-    :param read: returns what a successful answer says, or raises :class:`AnnotationAnswerError`
+    :param read: function that returns the content of a successful answer, or raises :class:`AnnotationAnswerError`
     """
 
     def __init__(self, read: Callable[[httpx.Response], T]) -> None:
@@ -96,7 +96,7 @@ class Answer(Generic[T]):
         self._found: list[T] = []
 
     def within(self, retry: Retry) -> Retry:
-        """Return retries that read the answer too. Those of coroutines are made by :meth:`within_async`."""
+        """Return retries that also read the answer. For coroutines, use :meth:`within_async`."""
 
         def validate(response: httpx.Response) -> None:
             response.read()
@@ -114,11 +114,11 @@ class Answer(Generic[T]):
         return retry.copy_with(validate_response=validate)
 
     def of(self, response: httpx.Response) -> T:
-        """Return what the answer says.
+        """Return the content of the answer.
 
-        :param response: the last one, read
+        :param response: the last response, with its body read
         """
-        # After the last try it is not read inside the retries.
+        # The retries do not read the answer to the last try.
         return self._found[0] if self._found else self._read(response)
 
     def _keep(self, response: httpx.Response) -> None:
@@ -127,7 +127,7 @@ class Answer(Generic[T]):
 
 
 def answered_at(response: httpx.Response) -> datetime | None:
-    """Return when the server answered, by its own clock, in whole seconds; None where it does not say."""
+    """Return when the server answered, by its own clock, in whole seconds; None if the answer has no time."""
     try:
         time = parsedate_to_datetime(response.headers.get("date", ""))
     except ValueError:
@@ -136,11 +136,11 @@ def answered_at(response: httpx.Response) -> datetime | None:
 
 
 def page_name(response: httpx.Response) -> str:
-    """Return what a web page is called in errors."""
+    """Return the name of a web page for error messages."""
     title = re.search(r"(?is)<title[^>]*>(.{0,100}?)</title>", response.text)
     return "a web page" + (f" ({title[1].strip()!r})" if title else "") + " instead of JSON"
 
 
 def answer_kind(response: httpx.Response) -> str:
-    """Return what an answer that is no web page is called in errors."""
+    """Return the name of an answer that is not a web page, for error messages."""
     return f"{len(response.content):,} bytes of {response.headers.get('content-type') or 'no type'}"

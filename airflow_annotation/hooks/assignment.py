@@ -1,4 +1,4 @@
-"""How items are split over people, in whatever tool."""
+"""Split items among people, for all tools."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from airflow_annotation.exceptions import AnnotationError
 
 
 class Split:
-    """Gives items to those who have the fewest, the first named of several.
+    """Gives each item to the people with the fewest items; of several with equally few, to the first ones of the list.
 
     :param annotators: the people
-    :param overlap: how many of them an item gets
-    :raises AnnotationError: there are too few, or one is named twice
+    :param overlap: number of people per item
+    :raises AnnotationError: there are fewer people than ``overlap``, or one is named twice
     """
 
     def __init__(self, annotators: Sequence[str], overlap: int) -> None:
@@ -26,16 +26,16 @@ class Split:
         self._overlap = overlap
 
     def keep(self, assigned: Iterable[str]) -> None:
-        """Count the people that an item has."""
+        """Count an item for the people who have it already."""
         for one in self._ours(assigned):
             self.counts[one] += 1
 
     def is_short(self, assigned: Iterable[str]) -> bool:
-        """Return whether an item with these people gets more."""
+        """Return whether an item that has these people needs more."""
         return len(self._ours(assigned)) < self._overlap
 
     def fill(self, assigned: Iterable[str]) -> list[str]:
-        """Return the people of an item that has some of them already, which are counted. Count those that it gets."""
+        """Return all people of an item: those it has (counted already), and new ones (counted here)."""
         kept = self._ours(assigned)
         others = sorted((one for one in self.counts if one not in kept), key=self.counts.__getitem__)
         added = others[: self._overlap - len(kept)]
@@ -50,8 +50,10 @@ class Split:
 def check_known(annotators: Iterable[str], known: Collection[str], where: str) -> None:
     """Check that people are users of a tool.
 
-    :param where: of which tool they are, for the message: ``Label Studio at https://…``
-    :raises AnnotationError: one is not
+    :param annotators: the people
+    :param known: the users of the tool
+    :param where: name of the tool, for the message: ``Label Studio at https://…``
+    :raises AnnotationError: one of the people is not a user
     """
     strangers = [one for one in annotators if one not in known]
     if strangers:

@@ -1,4 +1,4 @@
-"""Reading the extra fields of a connection, and showing them in Airflow's form."""
+"""Read the extra fields of a connection, and show them in Airflow's form."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from airflow.sdk import Connection
 
 CONCURRENCY: Final = 4
-"""Requests that bulk reading and sending may have under way at once, where the connection does not say it."""
+"""Default number of requests that bulk reading and sending may run at once."""
 
 MOST_CONCURRENCY: Final = 64
 
 
 def connection_form_widgets(conn_type: str) -> dict[str, Any]:
-    """Return the extra fields of a connection type's form, for Airflow 3.1. Later ones read the provider's metadata."""
+    """Return the extra fields of a connection type's form, for Airflow 3.1.
+
+    Later releases of Airflow read the provider's metadata.
+    """
     from wtforms import BooleanField, IntegerField, PasswordField, StringField
 
     kinds = {"boolean": BooleanField, "number": IntegerField, "password": PasswordField}
@@ -42,17 +45,17 @@ def connection_form_behaviour(conn_type: str) -> dict[str, Any]:
 def read_extra(connection: Connection) -> dict[str, Any]:
     """Return the connection's extra fields.
 
-    :raises AnnotationError: the extra field is no JSON object
+    :raises AnnotationError: the extra field is not a JSON object
     """
-    # Not extra_dejson: it takes broken JSON for none, and must not be called in an event loop.
+    # Not extra_dejson: it treats broken JSON as an empty field, and must not be called in an event loop.
     return read_object(connection.extra or "{}", "extra field")
 
 
 def read_object(text: str, what: str) -> dict[str, Any]:
     """Return the JSON object that a text holds.
 
-    :param what: names the text in errors
-    :raises AnnotationError: it holds none
+    :param what: name of the text in errors
+    :raises AnnotationError: the text is not a JSON object
     """
     try:
         value = json.loads(text)
@@ -67,10 +70,10 @@ def read_object(text: str, what: str) -> dict[str, Any]:
 def read_bool(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:
     """Return an extra field that is true or false.
 
-    :raises AnnotationError: it is neither
+    :raises AnnotationError: the field is neither
     """
     value = extra.get(name)
-    # The URI form of a connection makes strings of all values.
+    # The URI form of a connection turns all values into strings.
     if value is None or value == "":
         return default
     if isinstance(value, bool):
@@ -84,7 +87,7 @@ def read_bool(extra: Mapping[str, Any], name: str, *, default: bool) -> bool:
 def read_timeout(extra: Mapping[str, Any]) -> float:
     """Return the extra field ``timeout`` in seconds, 60 by default.
 
-    :raises AnnotationError: it is no number above 0
+    :raises AnnotationError: the field is not a number above 0
     """
     return _read_number(extra, "timeout", "number of seconds", default=60.0)
 
@@ -92,7 +95,7 @@ def read_timeout(extra: Mapping[str, Any]) -> float:
 def read_polls_per_minute(extra: Mapping[str, Any]) -> float:
     """Return the extra field ``polls_per_minute``, 60 by default.
 
-    :raises AnnotationError: it is no number above 0
+    :raises AnnotationError: the field is not a number above 0
     """
     return _read_number(extra, "polls_per_minute", "number of requests", default=60.0)
 
@@ -100,7 +103,7 @@ def read_polls_per_minute(extra: Mapping[str, Any]) -> float:
 def read_concurrency(extra: Mapping[str, Any], *, default: int = CONCURRENCY) -> int:
     """Return the extra field ``concurrency``.
 
-    :raises AnnotationError: it is no whole number from 1 to :data:`MOST_CONCURRENCY`
+    :raises AnnotationError: the field is not a whole number from 1 to :data:`MOST_CONCURRENCY`
     """
     what = f"whole number of requests from 1 to {MOST_CONCURRENCY}"
     number = _read_number(extra, "concurrency", what, default=float(default))
@@ -123,7 +126,7 @@ def _read_number(extra: Mapping[str, Any], name: str, what: str, *, default: flo
 
 
 def environment_connection_type(conn_id: str) -> str:
-    """Return the type of a connection that is an environment variable; empty for others, which take a request."""
+    """Return the type of a connection in an environment variable; empty for others, which only a request could find."""
     connection = os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}", "")
     try:
         type_ = json.loads(connection).get("conn_type") if connection.startswith("{") else urlsplit(connection).scheme

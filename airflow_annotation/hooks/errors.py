@@ -1,4 +1,4 @@
-"""Errors that read the same whichever tool they are about."""
+"""Errors that have the same message for all tools."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _LONGEST_MESSAGE: Final = 1000
 
 @contextmanager
 def connection_error(tool: str, url: str) -> Iterator[None]:
-    """Turn whatever keeps an answer from arriving into one sentence.
+    """Turn the failure of a request without a complete answer into an error with a plain message.
 
-    :param tool: what the tool is called
-    :param url: what was asked
-    :raises AnnotationConnectionError: there was no answer, or half of one
+    :param tool: name of the tool
+    :param url: address of the tool
+    :raises AnnotationConnectionError: there was no answer, or only a part of one
     """
     try:
         yield
@@ -66,11 +66,11 @@ def connection_error(tool: str, url: str) -> Iterator[None]:
 def checked_key(tool: str, url: str, api_key: str, hint: str = "") -> str:
     """Return the connection's API key, without space around it.
 
-    :param tool: what the tool is called
-    :param url: where it is
-    :param api_key: as the connection has it
-    :param hint: what to put there
-    :raises AnnotationAuthenticationError: it is none
+    :param tool: name of the tool
+    :param url: address of the tool
+    :param api_key: the connection's password field
+    :param hint: what to enter there, for the message
+    :raises AnnotationAuthenticationError: the field holds no usable key
     """
     key = api_key.strip()
     if not re.fullmatch(r"[!-~]+", key):
@@ -82,7 +82,7 @@ def checked_key(tool: str, url: str, api_key: str, hint: str = "") -> str:
 
 
 def key_refused(tool: str, url: str, reason: str) -> AnnotationAuthenticationError:
-    """Return the error that says that a tool does not take the connection's key."""
+    """Return the error for a tool that refuses the connection's key."""
     return AnnotationAuthenticationError(
         f"{tool} at {url} refuses the connection's API key: {reason or 'no reason given'}. "
         "Put a current one into the connection's password field."
@@ -90,7 +90,7 @@ def key_refused(tool: str, url: str, reason: str) -> AnnotationAuthenticationErr
 
 
 def other_media_type(project_id: str | int, has: str, wanted: str) -> AnnotationError:
-    """Return the error of a run whose project is for another kind of media, which no tool can change."""
+    """Return the error for a run whose project has another kind of media. No tool can change a project's kind."""
     return AnnotationError(
         f"Project {project_id} is for media of type {has}, not {wanted}, and cannot be changed. Give the run another "
         "run_key, or delete the project."
@@ -98,10 +98,10 @@ def other_media_type(project_id: str | int, has: str, wanted: str) -> Annotation
 
 
 def other_item_type(item: str, media_type: str, labeled: Sequence[str]) -> MediaError:
-    """Return the error of an item that is of another kind of media than its project labels.
+    """Return the error for an item whose kind of media its project does not label.
 
-    :param item: names it
-    :param media_type: the kind that it is taken for
+    :param item: name of the item
+    :param media_type: the item's kind of media, as detected or given
     :param labeled: the kinds that the project labels
     """
     if media_type == OTHER_FILE:
@@ -119,7 +119,7 @@ def other_item_type(item: str, media_type: str, labeled: Sequence[str]) -> Media
 
 @contextmanager
 def unless_gone() -> Iterator[None]:
-    """Pass over a tool's refusal of a request about what it does not have any more."""
+    """Ignore a tool's refusal (404) of a request about something that no longer exists."""
     try:
         yield
     except AnnotationRequestError as error:
@@ -128,13 +128,13 @@ def unless_gone() -> Iterator[None]:
 
 
 def project_not_found(tool: str, url: str, project_id: str) -> AnnotationProjectNotFoundError:
-    """Return the error that says that a tool has no project of this id."""
+    """Return the error for a project id that a tool does not have."""
     return AnnotationProjectNotFoundError(
         f"{tool} at {url} has no project {project_id}, or does not show it to the connection's user."
     )
 
 
 def shorten(text: str) -> str:
-    """Return a text on one line, and not longer than a message should be."""
+    """Return a text on one line, cut to the length of a message."""
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"

@@ -1,4 +1,4 @@
-"""Items on their way into a project: what all tools do alike."""
+"""Upload items into a project: the parts that all tools share."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from airflow_annotation.media.storage import shown
 
 
 class WantedItems:
-    """Tells which items of an upload go in: each once, of those that the project does not have. Counts the others.
+    """Chooses which items of an upload to add: each new item once. Counts the items that the project has already.
 
-    :param on_duplicate: what to do with the others
-    :param report: of the upload
+    :param on_duplicate: what to do with items that the project has already
+    :param report: report of the upload
     """
 
     def __init__(self, on_duplicate: OnDuplicate, report: UploadReport) -> None:
         self.keys: set[int] = set()
-        """Hashes of the keys of those that go in."""
+        """Hashes of the keys of the items to add."""
         self._on_duplicate = on_duplicate
         self._report = report
 
     def take(self, item_key: str, known: Collection[int] = ()) -> bool:
-        """Return whether an item goes in.
+        """Return whether to add an item.
 
+        :param item_key: key of the item
         :param known: hashes of the keys that the project has
         """
         key = key_hash(item_key)
@@ -47,14 +48,14 @@ class WantedItems:
 
 
 def item_name(item: MediaItem) -> str:
-    """Return what errors call an item."""
+    """Return the name of an item for error messages."""
     return shown(item.media) if item.media else item.item_key
 
 
 def read_conversation(item: MediaItem, document: Any) -> list[Message]:
     """Return the messages of a conversation.
 
-    :raises MediaError: it is none
+    :raises MediaError: the document is not a conversation
     """
     try:
         return read_messages(document)

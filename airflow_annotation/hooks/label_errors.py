@@ -1,4 +1,4 @@
-"""Where errors of labels, which know no task and no tool, become errors of this provider."""
+"""Turn errors about labels into errors of this provider. The code of labels knows neither tasks nor tools."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from airflow_annotation.labels.errors import LabelError
 
 @contextmanager
 def label_errors() -> Iterator[None]:
-    """Turn what is wrong with labels into an ``AnnotationError``.
+    """Turn an error about labels into an ``AnnotationError``.
 
-    :raises AnnotationArgumentError: labels, or a label schema, are not as they must be
+    :raises AnnotationArgumentError: labels or a label schema are not valid
     """
     try:
         yield
@@ -24,7 +24,7 @@ def label_errors() -> Iterator[None]:
 
 
 def with_label_errors(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a method that raises what is wrong with labels as an ``AnnotationError``, also while it is iterated."""
+    """Return a method that raises errors about labels as an ``AnnotationError``, also while its result is iterated."""
 
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Labels on their way into a project: item by item, in requests of a bounded size."""
+"""Upload labels into a project, item by item, in requests of a bounded size."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from airflow_annotation.media.key_index import KnownItem
 
 _WINDOW_ITEMS: Final = 200
 _WINDOW_LABELS: Final = 10_000
-"""Items that are held at a time, to be asked for together, and about how many labels of them."""
+"""Number of items that are held at a time and looked up together, and about how many labels they have at most."""
 
 
 def check_replaceable(mode: UploadMode, on_existing: OnExisting) -> None:
-    """Check that labels may be replaced, where the task replaces them.
+    """Check that a task which replaces labels may do so.
 
-    :raises AnnotationError: they are annotations
+    :raises AnnotationError: the labels are annotations
     """
     if mode == "annotations" and on_existing == "replace":
         raise AnnotationError(
@@ -38,7 +38,7 @@ def check_replaceable(mode: UploadMode, on_existing: OnExisting) -> None:
 
 
 class Part(msgspec.Struct, eq=False):
-    """The labels of one item, in pieces that the tool counts."""
+    """The labels of one item, in pieces as the tool counts them."""
 
     item_key: str
     item_id: int
@@ -46,12 +46,12 @@ class Part(msgspec.Struct, eq=False):
 
 
 class LabelUpload(ABC):
-    """Base of the uploads of labels: what is the same for all tools.
+    """Base class for uploads of labels: the parts that all tools share.
 
-    :param schema: what people are asked in the project
-    :param coordinates: of the submissions
-    :param mask_budget: what a mask may cost
-    :param largest: how many pieces a request has at most, and how many bytes of JSON
+    :param schema: label schema of the project
+    :param coordinates: unit of the submissions' coordinates
+    :param mask_budget: limit on the size of masks
+    :param largest: maximum number of pieces, and of bytes of JSON, in a request
     """
 
     def __init__(
@@ -66,34 +66,34 @@ class LabelUpload(ABC):
         self.report = UploadReport()
 
     def prepare(self, item_keys: Sequence[str]) -> None:  # noqa: B027 - tools that know all items have nothing to do
-        """Ask the tool for the items that come next, before any of them is asked for."""
+        """Look up the next items in the tool, before :meth:`find` is called for them."""
 
     @abstractmethod
     def find(self, item_key: str) -> KnownItem | None:
-        """Return the item with this key, None if the project has none."""
+        """Return the item with this key, or None if the project has none."""
 
     @abstractmethod
     def has_labels(self, item: KnownItem, submissions: Iterable[Submission]) -> bool:
-        """Return whether an item has labels of this version already."""
+        """Return whether an item already has labels of this version."""
 
     def find_size(self, item: KnownItem, target: str | None) -> Size:  # noqa: ARG002 - what others override
-        """Return the size of what a label's ``target`` names: an item may show several images."""
+        """Return the size of the media that a label's ``target`` names, since an item may show several images."""
         return item.width, item.height
 
     @abstractmethod
     def write(self, item_key: str, item: KnownItem, rows: list[Row], submission: Submission, number: int) -> list[Any]:
-        """Return the labels of a submission as the tool takes them, which JSON can hold.
+        """Return the labels of a submission in the tool's form, as values that JSON can hold.
 
-        :param number: of the item's submission, from 0
-        :raises LabelError: the tool cannot hold them
+        :param number: number of the submission within its item, from 0
+        :raises LabelError: the tool cannot hold the labels
         """
 
     @abstractmethod
     def send(self, parts: list[Part]) -> None:
-        """Send labels, and count in the report what became of each item."""
+        """Send labels, and count each item's result in the report."""
 
     def run(self, submissions: Iterable[Submission]) -> UploadReport:
-        """Go through the submissions, and send the labels of the items that have none of this version."""
+        """Send the labels of all items that have no labels of this version yet."""
         progress = UploadProgress()
         seen: set[int] = set()
         for window in _windows(submissions):
@@ -135,9 +135,9 @@ class LabelUpload(ABC):
         self._bytes += size
 
     def complete(self, item: KnownItem, submission: Submission) -> list[Row]:
-        """Return the rows of a submission with all that a tool needs.
+        """Return the rows of a submission with all values that a tool needs.
 
-        :raises LabelError: they lack something, or are not on what the item shows
+        :raises LabelError: the rows lack a value, or are not on the item's media
         """
         return complete_labels(
             submission,
@@ -156,7 +156,7 @@ class LabelUpload(ABC):
 
 
 def _windows(submissions: Iterable[Submission]) -> Iterator[list[tuple[str, list[Submission]]]]:
-    """Yield items with their submissions, some items at a time, fewer where they have many labels."""
+    """Yield lists of items with their submissions. A list is shorter if its items have many labels."""
     window: list[tuple[str, list[Submission]]] = []
     labels = 0
     for item_key, group in itertools.groupby(submissions, key=lambda submission: submission.item_key):

@@ -1,8 +1,9 @@
-"""Requests whose connection broke: the tool may still get them, seconds later, and act on them.
+"""Handle requests whose connection broke. The tool may still receive them seconds later and act on them.
 
-What must not be made twice is looked for before it is asked for again, for as long as proxies and servers commonly hold
-a request. A request that arrives later still makes a double. Whoever makes something looks for doubles afterwards, and
-so does the next run: the younger one goes, if it is as it was made.
+Before the code repeats such a request, it looks for the thing that the first request makes. It looks for as long as
+proxies and servers commonly hold a request. A request that arrives even later makes a double. So the code that made
+something looks for doubles afterwards, and the next run does so again. It deletes the younger one of two, if that is
+unchanged since it was made.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _WAITS: Final = (1.0, 2.0, 4.0)
-"""Seconds between the attempts. The client has waited out what it could already."""
+"""Seconds between the attempts. The client's own retries come before these."""
 
 _LATE_LOOKS: Final = (1.0, 2.0, 4.0, 8.0, 15.0)
-"""Seconds between the looks for a request whose connection broke, before it is sent again. The server may still get or
-process it: together they cover the 30 s after which proxies and servers commonly drop a request."""
+"""Seconds between the checks whether a request whose connection broke has arrived, before it is sent again. The server
+may still receive or process it. Together they cover the 30 s after which proxies and servers usually drop a request."""
 
 _LATEST: Final = timedelta(hours=1)
-"""How much younger than the first a double may be. What is made later, somebody made on purpose."""
+"""Maximum time between the first one and a double. Anything made later was made on purpose."""
 
 _GATEWAY_FAILURES: Final = frozenset({502, 504})
 
@@ -35,14 +36,15 @@ _GATEWAY_FAILURES: Final = frozenset({502, 504})
 def send_until_taken(
     parts: list[_T], send: Callable[[list[_T]], object], find_taken: Callable[[list[_T]], list[_T]]
 ) -> list[_T]:
-    """Send parts that must not arrive twice; after a failure that leaves it open, send what has not arrived.
+    """Send parts that must not arrive twice. After a passing failure, send only the parts that have not arrived.
 
-    A request whose connection broke may still arrive. It is looked for, for up to 30 s, before the rest is sent again.
+    A request whose connection broke may still arrive. So the function looks for its parts, for up to 30 s, before it
+    sends the rest again.
 
-    :param parts: what to send
-    :param send: one request with all it is given
-    :param find_taken: asks the server which of the parts it has
-    :return: the parts that may have arrived twice: look for doubles of them at the end
+    :param parts: the parts to send
+    :param send: function that sends all parts it is given, in one request
+    :param find_taken: function that asks the server which of the parts it has
+    :return: the parts that may have arrived twice; the caller looks for doubles of them at the end
     """
     doubtful: list[_T] = []
     for wait in (*_WAITS, None):
@@ -67,10 +69,12 @@ def send_until_taken(
 
 
 def make_once(make: Callable[[], _T], find: Callable[[], _T | None]) -> _T:
-    """Make one thing, or find the one that a request made whose answer was lost. Doubles are the caller's to look for.
+    """Make one thing, or find the one that an earlier try made if its answer was lost.
 
-    :param make: one request
-    :param find: asks the server for what the request makes, None if there is none
+    The caller looks for doubles afterwards.
+
+    :param make: function that sends one request
+    :param find: function that asks the server for what the request makes, and returns None if there is none
     """
     for wait in (*_WAITS, None):
         try:
@@ -87,7 +91,7 @@ def make_once(make: Callable[[], _T], find: Callable[[], _T | None]) -> _T:
 
 
 def may_still_arrive(error: AnnotationConnectionError | AnnotationRequestError) -> bool:
-    """Return whether the server may act on the failed request later: nobody answered for the server itself."""
+    """Return whether the server may still act on the failed request, because the server itself did not answer."""
     if isinstance(error, AnnotationRequestError):
         return error.status_code in _GATEWAY_FAILURES
     return error.was_sent
@@ -101,13 +105,14 @@ def keep_first(
     is_as_made: Callable[[_T], bool],
     delete: Callable[[_T], object],
 ) -> _T | None:
-    """Delete those of several equal things that a late request made, and return the first, None if there is none.
+    """Keep the first of several equal things, and delete the others that late requests made.
 
-    :param found: the oldest first, which stays
-    :param what: they are, for the log: ``project of the run 'a'``
-    :param made_at: when the tool made one; None where it does not say
-    :param is_as_made: whether one is as a request makes it: nobody has worked with it
-    :param delete: deletes one
+    :param found: the things, the oldest first; the oldest stays
+    :param what: name of the things for the log: ``project of the run 'a'``
+    :param made_at: function that returns when the tool made a thing, or None if the tool does not say
+    :param is_as_made: function that returns whether a thing is unchanged since it was made: nobody has worked with it
+    :param delete: function that deletes a thing
+    :return: the first, or None if there is none
     """
     if not found:
         return None
@@ -125,7 +130,7 @@ def keep_first(
 
 
 def _looks(error: AnnotationConnectionError | AnnotationRequestError, wait: float) -> Iterator[None]:
-    """Yield when it is time to look for what a failed request asked for."""
+    """Yield before each check whether a failed request has arrived, after a pause."""
     for seconds in (0.0, *_LATE_LOOKS) if may_still_arrive(error) else (wait,):
         time.sleep(seconds)
         yield

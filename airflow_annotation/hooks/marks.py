@@ -1,4 +1,4 @@
-"""Marks: what a landing keeps of when it asked the tool, so that the next one asks for what has changed since."""
+"""Marks: a landing stores when it asked the tool, so that the next one asks only for later changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 class Mark(msgspec.Struct):
     """When the tool was asked.
 
-    :param time: by the tool's clock, before anything of the project was asked
+    :param time: time by the tool's clock, before the first request about the project
     """
 
     time: datetime
@@ -22,22 +22,22 @@ MarkT = TypeVar("MarkT", bound=Mark)
 
 
 def write_mark(mark: Mark) -> dict[str, Any]:
-    """Return a mark as it is kept."""
+    """Return a mark in the form in which it is stored."""
     return dict(msgspec.to_builtins(mark))
 
 
 def read_marks(
     before: Mapping[str, Any], now: Mapping[str, Any], type_: type[MarkT], margin: timedelta
 ) -> tuple[MarkT, MarkT] | None:
-    """Return two marks, or None where nothing can be asked for by them.
+    """Return two marks, or None if they cannot be used to ask for changes.
 
-    That is where another release made them, and where the tool's clock was set back by more than the margin: what has
-    changed since then seems to be older than the first.
+    They cannot be used if another release made them. The same holds if the tool's clock was set back by more than the
+    margin, because later changes then seem older than the first mark.
 
-    :param before: of the last landing
-    :param now: of this one
-    :param type_: with what the tool keeps besides
-    :param margin: how long before a mark changes are listed again
+    :param before: stored mark of the last landing
+    :param now: stored mark of this landing
+    :param type_: type of the tool's marks, which may have further fields
+    :param margin: time before a mark for which changes are listed again
     """
     try:
         last, present = msgspec.convert(before, type_), msgspec.convert(now, type_)

@@ -1,4 +1,4 @@
-"""Which tools make projects for a kind of media: what can be said of a label schema when a DAG is parsed."""
+"""Check, when a DAG is parsed, whether a tool can make a project for a label schema and a kind of media."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from airflow_annotation.labels.schema import LabelSchema
 class _Tool(NamedTuple):
     """A tool.
 
-    :param name: of the tool
+    :param name: name of the tool
     :param asked: the kinds of media that it makes projects for
-    :param compile: what it would be sent for a label schema
+    :param compile: function that returns what would be sent to it for a label schema
     """
 
     name: str
@@ -42,12 +42,12 @@ _TOOLS: Final = {
 
 
 def check_media(schema: LabelSchema, media: ProjectMedia, conn_id: str) -> None:
-    """Check that the tool of a connection, as far as that is known without asking anybody, can ask for a schema.
+    """Check, without any request, that the tool of a connection can make a project for a label schema.
 
-    :param schema: what to label
-    :param media: what the items are
-    :param conn_id: the connection; where it is no environment variable, it is enough that one tool can
-    :raises LabelSchemaError: the tool cannot, or none can
+    :param schema: the label schema
+    :param media: the kind of items
+    :param conn_id: the connection; if it is not an environment variable, it is enough that one of the tools can
+    :raises LabelSchemaError: the tool cannot, or no tool can
     """
     known = environment_connection_type(conn_id)
     tools = [_TOOLS[known]] if known in _TOOLS else list(_TOOLS.values())

@@ -1,4 +1,4 @@
-"""What long reads and uploads say in the log of how far they are."""
+"""Log the progress of long reads and uploads."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _READ_SECONDS: Final = 15.0
 
 
 class UploadProgress:
-    """Says in the log how far an upload is, every few seconds.
+    """Logs the progress of an upload every few seconds.
 
-    :param total: how many items there are, 0 if that is not known
+    :param total: number of items, 0 if unknown
     """
 
     def __init__(self, total: int = 0) -> None:
@@ -31,7 +31,7 @@ class UploadProgress:
         self._started = self._logged = time.monotonic()
 
     def log(self, report: UploadReport, *, last: bool = False) -> None:
-        """Say it, if it is time to, or the end."""
+        """Log the progress if the last message is some seconds old, or if this is the last one."""
         now = time.monotonic()
         if not last and now - self._logged < _UPLOAD_SECONDS:
             return
@@ -49,7 +49,7 @@ class UploadProgress:
 
 
 class ReadProgress:
-    """Counts what has been read of a project, and says so in the log.
+    """Counts what has been read of a project, and logs it.
 
     :param project: the project
     """
@@ -62,7 +62,7 @@ class ReadProgress:
         self._start = self._reported = time.monotonic()
 
     def count(self, tables: LabelTables) -> None:
-        """Count a batch, and say how far the reading is, every few seconds."""
+        """Count a batch, and log the progress every few seconds."""
         self._items += len(tables.items)
         self._labels += len(tables.labels)
         others = tables.labels.filter(pc.equal(tables.labels["type"], OTHER))
@@ -71,7 +71,7 @@ class ReadProgress:
             self._report()
 
     def report_end(self, odd: OddValues) -> None:
-        """Say how much it was, what of it has no type of ours, and what no column can hold.
+        """Log the totals, the labels of a type that we do not have, and the values that no column can hold.
 
         :param odd: the values that were left out of columns
         """

@@ -27,7 +27,7 @@ class AnnotationProject(msgspec.Struct, frozen=True, kw_only=True):
     :param uri: the project's asset URI, ``label-studio://host/projects/12``
     :param tool: the tool's name, which is the type of its connections
     :param run_key: name of the annotation run, None for projects that this provider did not make
-    :param created: whether the call that returned it made it
+    :param created: whether this call made the project
     :param created_at: when the tool made it
     """
 
@@ -45,7 +45,7 @@ def project_id_of(project: str | int | Mapping[str, Any]) -> str:
     """Return the id of a project that an operator's argument names.
 
     :param project: the id, or what ``CreateAnnotationProjectOperator`` returned
-    :raises AnnotationError: it is neither
+    :raises AnnotationError: the argument is neither
     """
     project_id = project.get("id") if isinstance(project, Mapping) else project
     if isinstance(project_id, bool) or not isinstance(project_id, (str, int)) or str(project_id).startswith("{"):
@@ -57,7 +57,7 @@ def project_id_of(project: str | int | Mapping[str, Any]) -> str:
 
 
 def no_project_of(run_keys: Collection[str]) -> AnnotationProjectNotFoundError:
-    """Return the error that says that none of these runs has a project."""
+    """Return the error for runs none of which has a project."""
     return AnnotationProjectNotFoundError(
         f"No annotation project has the run_key {' or '.join(map(repr, run_keys))}. "
         "Create it first, or name another with project or run_key."
@@ -113,7 +113,7 @@ class ItemsReport(msgspec.Struct, kw_only=True):
         """Count a failed item and keep it for the report while there is room."""
         self.failed += 1
         if len(self.failures) < self.MAX_FAILURES_LISTED:
-            # Names of files need not be valid Unicode, also where a reason says them; what is reported becomes JSON.
+            # Names of files, here and in reasons, need not be valid Unicode. The report becomes JSON.
             item_key, reason = (text.encode(errors="backslashreplace").decode() for text in (item_key, reason))
             self.failures.append(FailedItem(item_key=item_key, reason=reason))
 
@@ -145,10 +145,10 @@ class UploadReport(ItemsReport, kw_only=True):
 
 
 class RequeueReport(ItemsReport, kw_only=True):
-    """Results for items that were put back to be labeled.
+    """Results for items that were put back into the labeling queue.
 
-    :param requeued: items that this request has put back, in this call or in an earlier one that was interrupted
-    :param waiting: items that were waiting for people already, and stay as they are
+    :param requeued: items that this request has put back, in this call or in an earlier, interrupted one
+    :param waiting: items that were already waiting for people, and stay as they are
     :param skips_cleared: skips that this call removed
     """
 
@@ -165,10 +165,10 @@ class RequeueReport(ItemsReport, kw_only=True):
 class AssignmentReport(ItemsReport, kw_only=True):
     """Results for items that were split among people.
 
-    :param assigned: items that got people by this call
-    :param kept: items that had their people already, and stay as they are
-    :param finished: items that no longer need a label
-    :param annotators: how many unfinished items each person has now
+    :param assigned: items to which this call assigned people
+    :param kept: items that already had their people, and stay as they are
+    :param finished: items that need no further label
+    :param annotators: number of unfinished items that each person has now
     """
 
     assigned: int = 0

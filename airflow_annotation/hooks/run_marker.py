@@ -1,8 +1,9 @@
-"""How a project in a labeling tool says which annotation run it belongs to.
+"""Mark a project in a labeling tool with the annotation run that it belongs to.
 
 The tools themselves are the registry of runs. A project's description ends with a line such as
-``airflow-annotation: {"run_key":"my_dag/2026-11-22"}``, and its title with a short hash of the run's key, for people
-who read titles and tools that search them. People edit both, so a run is found by either where the tool allows that.
+``airflow-annotation: {"run_key":"my_dag/2026-11-22"}``. Its title ends with a short hash of the run's key, for people
+who read titles and for tools that search them. People edit both, so either one is enough to find a run, if the tool
+allows that.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ class _RunLine(msgspec.Struct):
 
 
 def run_mark(run_key: str) -> str:
-    """Return what the title of a run's project ends with."""
+    """Return the hash with which the title of a run's project ends."""
     return f"#{hashlib.sha256(run_key.encode()).hexdigest()[:_HASH_LENGTH]}"
 
 
 def find_run_marks(title: str) -> list[str]:
-    """Return what in a project's title may be the mark of a run."""
+    """Return the parts of a project's title that may be the hash of a run."""
     return _RUN_MARK.findall(title)
 
 
 def run_title(title: str, run_key: str, *, longest: int) -> str:
-    """Return a project's title with the hash of its run at the end, shortened to what the tool takes.
+    """Return a project's title with the hash of its run at the end, shortened to the tool's limit.
 
-    :param title: as people gave it
-    :param run_key: of the run
-    :param longest: characters that the tool takes
+    :param title: the title that people gave it
+    :param run_key: key of the run
+    :param longest: the tool's limit, in characters
     """
     mark = run_mark(run_key)
     room = longest - len(mark) - 1
@@ -45,7 +46,7 @@ def run_title(title: str, run_key: str, *, longest: int) -> str:
 
 
 def rename_title(title: str, run_key: str, new_run_key: str, *, longest: int) -> str:
-    """Return a project's title with the hash of another run instead of its run's."""
+    """Return a project's title with its run's hash replaced by that of another run."""
     return run_title(title_without_run(title, run_key), new_run_key, longest=longest)
 
 
@@ -71,5 +72,5 @@ def read_run_key(description: str | None) -> str | None:
     lines = _RUN_LINE.findall(description or "")
     try:
         return msgspec.json.decode(lines[-1], type=_RunLine).run_key if lines else None
-    except msgspec.DecodeError:  # Somebody edited it: it names no run any more.
+    except msgspec.DecodeError:  # Somebody edited it: it no longer names a run.
         return None

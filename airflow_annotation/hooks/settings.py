@@ -1,4 +1,4 @@
-"""Settings that a caller gives by name, for a tool's projects and uploads."""
+"""Check the names of settings for a tool's projects and uploads."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def check_settings(settings: Iterable[str], known: Sequence[str], what: str) -> 
     """Check the names of settings.
 
     :param settings: the names that a caller gave
-    :param known: those that there are
-    :param what: what has them, for the message: ``Label Studio has no project setting``
-    :raises AnnotationError: a name is not known; the message lists those that are
+    :param known: the names that exist
+    :param what: start of the error message: ``Label Studio has no project setting``
+    :raises AnnotationError: a name is unknown; the message lists the known names
     """
     for name in settings:
         if name not in known:

@@ -23,7 +23,7 @@ _TRUE = ("true", "1")
 def find_sql_hook(conn_id: str) -> DbApiHook:
     """Return the hook of a SQL database's connection.
 
-    :raises AnnotationError: there is no such connection, nothing that is installed serves its type, or it is no SQL
+    :raises AnnotationError: there is no such connection, no installed provider serves its type, or it is not a SQL
         database; the message says what to do
     """
     from airflow.providers.common.sql.hooks.sql import DbApiHook
@@ -64,7 +64,7 @@ def make_engine(conn_id: str) -> sa.Engine:
     hook = find_sql_hook(conn_id)
     connection = BaseHook.get_connection(conn_id)
     options: dict[str, Any] = {
-        "creator": hook.get_conn,  # what the connection's extras say holds for these connections too
+        "creator": hook.get_conn,  # so that the connection's extras apply here too
         "poolclass": sa.pool.NullPool,
         "hide_parameters": True,  # rows do not belong in error messages
         "future": True,  # SQLAlchemy 1.4, which Airflow 3.1 has, then works like 2
@@ -84,7 +84,7 @@ def make_engine(conn_id: str) -> sa.Engine:
 
 
 def _hook_parameters(connection: Connection) -> dict[str, bool]:
-    """Return what a connection's extra says for its hook; extras of a URI are text."""
+    """Return the hook's parameters from a connection's extra. Values of a URI's extras are text."""
     from airflow_annotation.warehouses.registry import HOOK_PARAMETERS
 
     extra = connection.extra_dejson

@@ -1,4 +1,4 @@
-"""Buckets and folders that a tool reads or writes itself, and what it says about this."""
+"""Buckets and folders that a tool itself reads or writes, and what it reports about them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KINDS: Final[dict[str, StorageKind]] = {
     "wasbs": "azure",
     "file": "file",
 }
-"""Kinds of storages by the schemes of their URIs."""
+"""The kind of storage for each URI scheme."""
 
 _AZURE_HOST: Final = re.compile(r"\.(blob|dfs)\.core\.")
 
@@ -47,7 +47,7 @@ _TOOLS: Final = {
         "AnnotationsToObjectStorageOperator, and files on a disk go in by UploadMediaOperator.",
     ),
 }
-"""The tools that do not take every storage, by the type of their connections."""
+"""Tools that accept only some storages, by the type of their connections."""
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +74,11 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, uri: str, *, conn_id: str | None = None, **parts: Any) -> Storage:
-        """Return the storage at a URI as ``ObjectStoragePath`` takes it, the Airflow connection before an ``@``.
+        """Return the storage at a URI.
 
+        :param uri: URI in the form of ``ObjectStoragePath``, with the Airflow connection before an ``@``
         :param conn_id: the connection, if the URI names none
-        :param parts: see the class
+        :param parts: further fields of this class
         :raises ValueError: the URI is not that of a storage
         """
         kind = _KINDS.get(uri_scheme(uri))
@@ -124,15 +125,15 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StorageSync(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tool says of a storage and its newest sync. It travels through the triggerer.
+    """What a tool reports about a storage and its newest sync. It travels through the triggerer.
 
     :param storage_id: id of the storage, for the hook
-    :param number: how many syncs have been started
-    :param status: the tool's own word
-    :param is_running: whether the sync is not over
-    :param has_failed: whether it is over and has failed
-    :param started: whether the call that returned it started this sync, so that the sync sees all that was there before
-    :param created: whether the call that returned it made the storage
+    :param number: number of syncs that have been started
+    :param status: status in the tool's own word
+    :param is_running: whether the sync still runs
+    :param has_failed: whether the sync has ended with a failure
+    :param started: whether this call started the sync, so that the sync sees everything that was there before the call
+    :param created: whether this call made the storage
     :param synced: items that the sync has made, or submissions that it has written
     :param existed: objects that were items already
     :param failed: objects or tasks that did not become items
@@ -163,10 +164,11 @@ class StorageSync(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_storage(storage: Storage, conn_type: str) -> None:
-    """Check that a tool takes a storage.
+    """Check that a tool accepts a storage.
 
+    :param storage: the storage
     :param conn_type: type of the tool's connection; empty if it is not known
-    :raises ValueError: it does not
+    :raises ValueError: the tool does not accept it
     """
     tool = _TOOLS.get(conn_type)
     if tool is None or (storage.direction in tool.directions and storage.kind in tool.kinds):

@@ -130,10 +130,10 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
 
     @abstractmethod
     def list_projects(self, *, title: str = "", description: str = "") -> Iterator[ProjectT]:
-        """Yield all projects; or those, among others, that have one of these words, if the tool can search for it.
+        """Yield all projects, or fewer if the tool can search for one of these texts: the matches and perhaps others.
 
-        :param title: part of the title
-        :param description: the whole description
+        :param title: part of the title to search for
+        :param description: whole description to search for
         """
 
     @abstractmethod
@@ -166,7 +166,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Return the extra fields of the form, for Airflow 3.1. Later ones read the provider's metadata."""
+        """Return the extra fields of the form, for Airflow 3.1. Later releases read the provider's metadata."""
         return connection_form_widgets(cls.conn_type)
 
     @classmethod
@@ -325,7 +325,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         return await self.progress_reader.aget_progress_of(await self._aclient(), project_ids)
 
     async def _aclient(self) -> ClientT:
-        # Reading the connection and the certificates blocks, which an event loop must not.
+        # Reading the connection and the certificates blocks, and nothing may block an event loop.
         return await sync_to_async(lambda: self.client)()
 
     def _find(self, run_key: str) -> ProjectT | None:
@@ -352,7 +352,7 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
         first = self._find(run_key)
         if first is None or first.id == made.id:
             maker.complete(made)
-            # Now, so that one that comes a little later is seen, and an older one that was not listed yet.
+            # Look only now, to see a project that came a little later, and an older one that was not listed before.
             first = self._keep_one(run_key)
         if first is None or first.id == made.id:
             return msgspec.structs.replace(self._project(first or made, run_key), created=True)
@@ -383,13 +383,13 @@ class ToolHook(AnnotationHook, Generic[ClientT, ProjectT]):
 
 
 def _projects_of(run_keys: Collection[str], projects: Iterable[ProjectT]) -> dict[str, list[ProjectT]]:
-    """Return the projects of each run that has some; those whose title names the run first, then the oldest."""
+    """Return the projects of each run that has any: first those whose title names the run, then by age."""
     marks = {run_mark(run_key): run_key for run_key in run_keys}
     found: dict[str, list[tuple[Any, ProjectT]]] = {}
     for project in projects:
         named = read_run_key(project.description)
         marked = next((marks[mark] for mark in find_run_marks(project.title or "") if mark in marks), None)
-        # A title keeps its meaning when somebody rewrites the description, unless that names another run.
+        # The title still counts if somebody has rewritten the description, unless the description names another run.
         run_key = marked if named is None else named
         if run_key is not None and run_key in run_keys:
             found.setdefault(run_key, []).append(((run_key != marked, project.age), project))
