@@ -50,7 +50,7 @@ class LabelUpload(ABC):
 
     :param schema: label schema of the project
     :param coordinates: unit of the submissions' coordinates
-    :param mask_budget: limit on the size of masks
+    :param mask_budget: limits for a mask
     :param largest: maximum number of pieces, and of bytes of JSON, in a request
     """
 

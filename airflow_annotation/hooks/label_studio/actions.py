@@ -1,4 +1,4 @@
-"""Requests whose answer says only that something was done. Any other answer is an error."""
+"""Send requests whose answer only confirms that something was done. Any other answer is an error."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def act_on_tasks(
     model_version: str | None = None,
     timeout: float | None = None,
 ) -> None:
-    """Let Label Studio do something with tasks of a project, as people do in its data manager.
+    """Run an action on tasks of a project, as people do in Label Studio's data manager.
 
-    :param action: its id, ``delete_tasks``
-    :param repeatable: whether doing it twice does no harm
-    :param model_version: of the predictions that it is about
-    :param timeout: seconds, instead of the client's
-    :raises AnnotationAnswerError: the answer is another one, so that it may not be done
+    :param action: id of the action, such as ``delete_tasks``
+    :param repeatable: whether it does no harm to run the action twice
+    :param model_version: version of the predictions that the action is about
+    :param timeout: timeout in seconds, instead of the client's
+    :raises AnnotationAnswerError: the answer does not confirm the action, so it may not be done
     """
     body = {"selectedItems": {"all": False, "included": task_ids}, "project": project_id}
     client.read(
@@ -46,9 +46,9 @@ def act_on_tasks(
 
 
 def delete(client: LabelStudioClient, path: str) -> None:
-    """Delete what is at a path of the API.
+    """Delete the object at a path of the API.
 
-    :raises AnnotationAnswerError: the answer is another one, so that it may be there still
+    :raises AnnotationAnswerError: the answer does not confirm the deletion, so the object may still exist
     """
     client.read_with("DELETE", path, _read_nothing)
 

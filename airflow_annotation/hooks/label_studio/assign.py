@@ -1,8 +1,8 @@
-"""Tasks split over people.
+"""Split tasks among people.
 
-Label Studio's open edition has no assignments: whoever is in the project may label each task. So a task's data say
-whose it is, and each person has a tab of the data manager that shows theirs, from which *Label Tasks As Displayed*
-gives out these tasks and no others. Label Studio does not keep people from others' tasks.
+Label Studio's open edition has no assignments: every member of a project may label every task. So a task's data name
+its people, and each person gets a tab of the data manager that shows only their tasks. *Label Tasks As Displayed* in
+that tab gives out only these tasks. Label Studio does not stop people from labeling the tasks of others.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from airflow_annotation.media.items import key_hash
 log = logging.getLogger(__name__)
 
 ASSIGNED_TO: Final = "assigned_to"
-"""Key in a task's data of the people whose it is, as ``<ann@example.com> <ben@example.com>``."""
+"""Key in a task's data for the people who have the task: ``<ann@example.com> <ben@example.com>``."""
 
 _INCLUDED: Final = "id,data,overlap,is_labeled,total_annotations"
 _NAMED: Final = re.compile(r"<([^<>]+)>")
@@ -71,16 +71,16 @@ def assign_items(
     overlap: int = 1,
     item_keys: Iterable[str] | None = None,
 ) -> AssignmentReport:
-    """Split a project's tasks over people. See :meth:`~airflow_annotation.hooks.ports.Queue.assign_items`.
+    """Split a project's tasks among people. See :meth:`~airflow_annotation.hooks.ports.Queue.assign_items`.
 
-    Tasks are opened for ``overlap`` people where they were for fewer. Each person gets a tab with their address as its
-    title; a project without tabs gets one with all items before these.
+    Tasks that are open for fewer than ``overlap`` people are opened for that many. Each person gets a tab with their
+    address as its title. A project without tabs first gets a tab with all items.
 
-    :param client: of the server
+    :param client: client of the server
     :param project_id: the project
     :param annotators: e-mail addresses of the server's users
-    :param overlap: how many of them each task gets
-    :param item_keys: the items; None for all that are not finished
+    :param overlap: number of people per task
+    :param item_keys: the items; None for all unfinished items
     """
     project_path(project_id)
     split = Split(annotators, overlap)
@@ -111,7 +111,7 @@ def assign_items(
             report.kept += 1
     report.fail_missing(missing.values(), project_id)
     _ensure_tabs(client, project_id, annotators)
-    # Listed once more, so that no more than a page of tasks is held.
+    # List the tasks a second time, to hold no more than one page of them.
     for task in _tasks(client, project_id) if short else ():
         if task.is_finished(overlap) or not is_short(task):
             continue

@@ -1,4 +1,4 @@
-"""The key on each request to Label Studio, and the access tokens that a personal one buys."""
+"""Put the API key on each request to Label Studio, and get access tokens with a personal access token."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class _AccessToken(msgspec.Struct):
 
 
 class LabelStudioAuth(httpx.Auth):
-    """Sends whichever of Label Studio's two kinds of key it is given.
+    """Authenticates requests with either of Label Studio's two kinds of key.
 
-    A legacy token is sent as ``Authorization: Token``. A personal access token is a JWT that is never sent as such: it
-    buys access tokens of some minutes at ``/api/token/refresh/``, which are sent as ``Bearer``, renewed shortly before
-    they expire and once when the server refuses one. Safe in threads and coroutines without a lock: two renewals at
-    once give two good tokens.
+    A legacy token is sent as ``Authorization: Token``. A personal access token is a JWT. It is sent only to
+    ``/api/token/refresh/``, which returns access tokens that are valid for some minutes. These are sent as ``Bearer``.
+    They are renewed shortly before they expire, and once when the server refuses one. Safe in threads and coroutines
+    without a lock: two renewals at once give two valid tokens.
 
     :param url: the server's URL, without a trailing slash
     :param api_key: a legacy token or a personal access token
-    :param headers: what to send along to the server's proxy when an access token is bought
-    :param retry: when and how often buying an access token is tried again
+    :param headers: headers for the server's proxy, in requests for access tokens
+    :param retry: policy for repeating requests for access tokens
     """
 
     def __init__(self, *, url: str, api_key: str, headers: Mapping[str, str], retry: Retry) -> None:
@@ -47,7 +47,7 @@ class LabelStudioAuth(httpx.Auth):
         self._renew_at = 0.0
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Put the key on the request; buy an access token for it first where one is needed."""
+        """Put the key on the request. If it needs an access token, get one first."""
         if not self._is_personal_access_token:
             request.headers["Authorization"] = f"Token {self._api_key}"
             yield request
@@ -77,9 +77,10 @@ class LabelStudioAuth(httpx.Auth):
                 return
 
     def put_key(self, request: httpx.Request, http: httpx.Client) -> None:
-        """Put the key on a request that somebody else sends.
+        """Put the key on a request that another client sends.
 
-        :param http: buys an access token, where one is needed
+        :param request: the request
+        :param http: client that gets an access token if one is needed
         """
         flow = self.sync_auth_flow(request)
         if (outgoing := next(flow)) is not request:
@@ -115,7 +116,7 @@ class LabelStudioAuth(httpx.Auth):
         check_response(response, self._url)
         token = decode_json(response, _AccessToken).access
         claims = _jwt_claims(token) or {}
-        # The token's own lifetime, on our clock: the server's clock may be off.
+        # Measure the token's lifetime by our clock: the server's clock may be wrong.
         lifetime = _seconds(claims, "exp") - _seconds(claims, "iat")
         self._renew_at = time.monotonic() + max(lifetime - _RENEWAL_MARGIN, lifetime / 2)
         self._access_token = token

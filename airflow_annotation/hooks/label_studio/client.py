@@ -1,19 +1,18 @@
-"""The one HTTP client that all of the Label Studio code uses, the SDK included.
+"""The one HTTP client of all Label Studio code, including the SDK.
 
-Keys, retries and errors live here, so that nothing else has to think of them. ``label-studio-sdk`` (2.1) can send its
-requests through this client, and :attr:`LabelStudioClient.sdk` lets users do that. The provider's own do not use it:
+It handles keys, retries and errors for all other modules. ``label-studio-sdk`` (2.1) can send its requests through this
+client, and :attr:`LabelStudioClient.sdk` lets users do that. The provider's own requests do not use the SDK:
 
 - Control calls (projects, users, labeling config checks, versions): importing the SDK costs each process 3 seconds and
-  190 MB. A call is one line with the type of its answer here as there, and the SDK's ``ApiError`` would have to be
-  turned into our errors.
-- All calls: whether a request may be sent twice travels with it in httpx's ``extensions``, which the SDK does not pass
-  on. It decodes an answer after the retries, so that a garbled one is not asked for again.
-- Bulk calls (export, import, predictions, files): bodies are bytes that msgspec has written or will read in portions.
-  The SDK makes a pydantic model of each task first.
-- Waits: its asynchronous client is another one, on a client of its own.
+  190 MB. Here, as in the SDK, a call is one line with the type of its answer. With the SDK, its ``ApiError`` would also
+  have to be turned into our errors.
+- All calls: httpx's ``extensions`` say whether a request may be sent twice, and the SDK does not pass them on. The SDK
+  decodes an answer after the retries, so it does not repeat a request with a garbled answer.
+- Bulk calls (export, import, predictions, files): msgspec writes the bodies, or reads them in portions, as bytes. The
+  SDK first makes a pydantic model of each task.
+- Waits: the SDK's asynchronous client is a separate one, with an HTTP client of its own.
 
-One thing only the SDK knows: why a server of its release drops a prediction. It is asked when that has happened
-(``predictions.py``).
+Only the SDK knows why a server of its release drops a prediction. ``predictions.py`` asks it when that has happened.
 """
 
 from __future__ import annotations
@@ -50,11 +49,11 @@ _REPEATABLE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE
 T = TypeVar("T")
 
 _MEDIA_FOLDERS: Final = ("data/upload", "data/local-files", "storage-data/uploaded", "tasks")
-"""Where the server has files of its own, or leads to those in its storages, for those with a key."""
+"""Folders of URLs that need a key: the server's own files, and links to the files in its storages."""
 
 
 class RequestContent(TypedDict, total=False):
-    """What a request has besides method and path, as httpx takes it."""
+    """Arguments of a request besides method and path, in httpx's form."""
 
     params: Any
     json: Any
@@ -64,7 +63,7 @@ class RequestContent(TypedDict, total=False):
 
 
 class RequestArguments(RequestContent, total=False):
-    """Content, whether sending it twice does no harm, by default what HTTP says, and seconds to wait."""
+    """Content, whether it does no harm to send it twice (default: what HTTP says), and the timeout in seconds."""
 
     repeatable: bool | None
     timeout: float | None
@@ -73,9 +72,9 @@ class RequestArguments(RequestContent, total=False):
 class LabelStudioClient:
     """Requests to one Label Studio server, by one user.
 
-    Every request has a timeout and is repeated, with backoff and jitter and as ``Retry-After`` says, where that is
-    safe: on any passing failure if the request is repeatable, else only where the server cannot have acted on it (no
-    connection, 429). Redirects are errors, since the key must not travel. Methods may be called from several threads.
+    Every request has a timeout. It is repeated if that is safe, with backoff and jitter and as ``Retry-After`` says: a
+    repeatable request after any passing failure, others only if the server cannot have acted on them (no connection,
+    429). Redirects are errors, since the key must not go elsewhere. Methods may be called from several threads.
 
     Failures are :class:`~airflow_annotation.exceptions.AnnotationConnectionError` (for a refused key
     :class:`~airflow_annotation.exceptions.AnnotationAuthenticationError`),
@@ -87,10 +86,10 @@ class LabelStudioClient:
     :param verify: whether to verify the server's certificate, or the path of the certificates to trust
     :param timeout: seconds to wait for the server to take in or give out the next bytes
     :param headers: sent with every request, for a proxy in front of the server
-    :param attempts: how often a failed request is repeated at most
-    :param pace: how many requests may go out a minute; None for no limit
-    :param meter: counts the requests
-    :param concurrency: how many requests bulk reading and sending may have under way at once
+    :param attempts: maximum number of retries of a failed request
+    :param pace: limit of requests per minute; None for no limit
+    :param meter: counter of the requests
+    :param concurrency: number of requests that bulk reading and sending may run at once
     """
 
     def __init__(
@@ -125,10 +124,10 @@ class LabelStudioClient:
         return f"{type(self).__name__}(url={self.url!r})"
 
     def request(self, method: str, path: str, **arguments: Unpack[RequestArguments]) -> httpx.Response:
-        """Send a request and return its successful answer, read whole.
+        """Send a request and return its successful answer with the whole body read.
 
         :param method: ``GET``, ``POST``, ...
-        :param path: below the server's URL, ``/api/projects/``
+        :param path: path below the server's URL, such as ``/api/projects/``
         :param arguments: see :class:`RequestArguments`
         """
         return self.read_with(method, path, lambda response: response, **arguments)
@@ -138,11 +137,11 @@ class LabelStudioClient:
     @overload
     def read(self, method: str, path: str, type_: Any, **arguments: Unpack[RequestArguments]) -> Any: ...
     def read(self, method: str, path: str, type_: Any, **arguments: Unpack[RequestArguments]) -> Any:
-        """Send a request and return the JSON of its answer. One that cannot be read is asked for again where it may be.
+        """Send a request and return the JSON of its answer. If that is unreadable, repeat the request if that is safe.
 
         :param method: ``GET``, ``POST``, ...
-        :param path: below the server's URL
-        :param type_: what Label Studio answers there
+        :param path: path below the server's URL
+        :param type_: type to decode the JSON into
         :raises AnnotationAnswerError: the answer is something else
         """
         return self.read_with(method, path, lambda response: decode_json(response, type_), **arguments)
@@ -157,14 +156,14 @@ class LabelStudioClient:
         timeout: float | None = None,
         **content: Unpack[RequestContent],
     ) -> T:
-        """Like :meth:`read`, for what one type does not tell.
+        """Like :meth:`read`, for answers that need more than a type to read them.
 
-        :param read: returns what a successful answer says, or raises
+        :param read: function that returns the content of a successful answer, or raises
             :class:`~airflow_annotation.exceptions.AnnotationAnswerError`
         """
         answer = self._answer(read)
         seconds = timeout_of(self._timeout if timeout is None else timeout)
-        # Read inside the retry: an answer that is cut off half way, or garbled, is asked for again.
+        # Read inside the retry, so that the request is repeated if its answer is cut off or garbled.
         extensions = {"retry": answer.within(self._retry(method, repeatable=repeatable))}
         with connection_error(TOOL, self.url):
             return answer.of(
@@ -176,15 +175,15 @@ class LabelStudioClient:
     @overload
     async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any: ...
     async def aread(self, method: str, path: str, type_: Any, *, params: Any = None) -> Any:
-        """Like :meth:`read`, for triggers. Opens a connection each time: they poll rarely, and have no end."""
+        """Like :meth:`read`, for triggers. Opens a connection each time: triggers poll rarely, and never end."""
         async with self.open() as requests:
             return await requests.read_with(method, path, lambda response: decode_json(response, type_), params=params)
 
     @asynccontextmanager
     async def open(self, width: Width | None = None) -> AsyncIterator[AsyncRequests]:
-        """Give connections for requests from coroutines, which are closed at the end, whatever is under way.
+        """Open connections for requests from coroutines. At the end they are closed, even if requests still run.
 
-        :param width: is told where the server says that it is overloaded
+        :param width: number of requests at once, which is told when the server says that it is overloaded
         """
         http = make_async_client(
             auth=self._auth,
@@ -199,10 +198,10 @@ class LabelStudioClient:
             yield AsyncRequests(self, http)
 
     def media_request(self, media_uri: str) -> tuple[str, dict[str, str]]:
-        """Return the URL of a file on the server, and the headers to send along; any other URI as it is, without.
+        """Return the URL of a file on the server and the headers for it; any other URI unchanged, without headers.
 
         :param media_uri: the value in a task's data
-        :raises MediaError: it leads out of the folders of files, where the key would open whatever the server has
+        :raises MediaError: the path leads out of the folders of files, to other content that the key would open
         """
         parts = urlsplit(self.url)
         prefix = parts.path.rstrip("/")
@@ -220,7 +219,7 @@ class LabelStudioClient:
 
     @cached_property
     def sdk(self) -> LabelStudio:
-        """Label Studio's SDK on this very client: same key, same retries. Its ``ApiError`` are its own."""
+        """Label Studio's SDK on this client, with the same key and retries. It raises its own ``ApiError``."""
         from label_studio_sdk import LabelStudio
 
         return LabelStudio(  # type: ignore[no-untyped-call]  # the SDK leaves its constructor untyped
@@ -282,7 +281,7 @@ class AsyncRequests:
 def project_path(project_id: str) -> str:
     """Return the API's path of a project.
 
-    :raises AnnotationProjectNotFoundError: the id is none that Label Studio gives
+    :raises AnnotationProjectNotFoundError: the id does not have the form of Label Studio's ids
     """
     if not re.fullmatch(r"[0-9]{1,18}", project_id):
         raise AnnotationProjectNotFoundError(

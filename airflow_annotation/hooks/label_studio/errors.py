@@ -1,4 +1,4 @@
-"""What a Label Studio server's failures are called here, and how they read."""
+"""Turn the failures of a Label Studio server into errors of this provider, with readable messages."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from airflow_annotation.hooks.answers import garbled, is_web_page, json_of, page
 from airflow_annotation.hooks.errors import key_refused, project_not_found, shorten
 
 TOOL: Final = "Label Studio"
-"""What people call it."""
+"""Name of the tool for people."""
 
 
 def check_response(response: httpx.Response, url: str) -> httpx.Response:
-    """Return the response if it is a Label Studio's successful answer.
+    """Return the response if it is a successful answer of Label Studio.
 
-    :param response: read, unless it is a success
+    :param response: the response; unless it is a success, its body has been read
     :param url: the server's URL
     :raises AnnotationConnectionError: the key is refused, or it was not Label Studio that answered
     :raises AnnotationProjectNotFoundError: there is no such project
@@ -56,10 +56,10 @@ def check_response(response: httpx.Response, url: str) -> httpx.Response:
 
 
 def tool_message(body: Any) -> str:
-    """Return what Label Studio says is wrong, as one line.
+    """Return Label Studio's own error message, as one line.
 
-    :param body: of the answer, decoded; ``detail``, ``validation_errors`` by field and ``display_context`` are Label
-        Studio's own
+    :param body: decoded body of the answer; ``detail``, ``validation_errors`` by field and ``display_context`` are
+        Label Studio's own fields
     """
     if not isinstance(body, dict):
         return shorten(_flatten(body))
@@ -109,7 +109,7 @@ def _not_label_studio(response: httpx.Response, url: str, asked: str) -> Annotat
 
 
 def _is_label_studios(body: Any) -> bool:
-    """Return whether an error has the form that Label Studio gives to all of its API's errors."""
+    """Return whether an error has the form of all errors of Label Studio's API."""
     return isinstance(body, dict) and {"status_code", "detail", "version"} <= body.keys()
 
 

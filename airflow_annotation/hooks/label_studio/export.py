@@ -1,10 +1,10 @@
-"""Reading a whole project of a Label Studio server, in pieces.
+"""Read a whole project of a Label Studio server, in pieces.
 
-The export of a large project takes the server minutes, and proxies do not wait that long. So the same export endpoint
-is asked for some hundred items at a time, by id and in the order of the ids, a little ahead of what is being used: what
-is deleted or added while it runs makes no other item come twice or not at all. Ids that are not in the project harm
-nothing, so where most ids between the first and the last are in it, they are not listed, which takes the server a sixth
-of the time of the export.
+The export of a large project takes the server minutes, and proxies do not wait that long. So each request asks the
+export endpoint for some hundred items, by id and in the order of the ids. Requests run a little ahead of the reader. If
+items are deleted or added during the export, all other items still come exactly once. Ids that are not in the project
+do no harm. So if most ids between the first and the last are in it, all ids in between are tried and none are listed:
+listing takes the server a sixth of the time of the export.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ from airflow_annotation.transport.width import Width
 log = logging.getLogger(__name__)
 
 _DENSE: Final = 2
-"""Ids between the first and the last, for each item, up to which they are not listed but tried."""
+"""Up to this many ids per item between the first and the last, all of these ids are tried instead of listed."""
 
 _PIECE_ITEMS: Final = 900
 """Label Studio takes no more than 998 ids in a request."""
 
 _FILLED_PIECE_ITEMS: Final = 10
-"""Videos of which all frames are read, at a time: one may have a hundred thousand labels."""
+"""Number of videos per piece if all their frames are read: one video may have a hundred thousand labels."""
 
 _PIECE_QUERY_BYTES: Final = 14_000
-"""The ids go into the URL. A proxy that takes less of it gets less: see :meth:`_PieceReader._fetch`."""
+"""Length of the ids in the URL. If a proxy accepts less, requests become shorter: see :meth:`_PieceReader._fetch`."""
 
 _TOO_LONG: Final = frozenset({400, 414, 431})
-"""Statuses that servers and proxies give a URL that they find too long."""
+"""Statuses with which servers and proxies refuse a URL that is too long for them."""
 
 _SMALLEST_PIECE: Final = 50
-"""Items below which a piece that fails is not halved any more: something else is wrong."""
+"""Pieces of this many items or fewer are not halved after a failure: their size is not the cause."""
 
 _PIECE_BYTES: Final = 16 * 2**20
-"""Of a piece: where items turn out to be larger, fewer of them are asked for at a time, as some pieces are held."""
+"""Target size of a piece. If items are larger, later pieces have fewer of them, since several pieces are held."""
 
 _PREDICTIONS: Final = "id,predictions,result,model_version,score,created_at,updated_at"
 
@@ -82,11 +82,11 @@ class _User(msgspec.Struct):
 
 
 class _Piece(NamedTuple):
-    """Some items, as the server has them.
+    """Some items, in the server's form.
 
-    :param export: their export
-    :param unfinished: those that have submissions and wait for more
-    :param predictions: their predictions, by the item's id
+    :param export: export of the items
+    :param unfinished: ids of the items that have submissions and wait for more
+    :param predictions: predictions of the items, by the item's id
     """
 
     export: bytes
@@ -95,7 +95,7 @@ class _Piece(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes of what the server sent: masks of predictions may be much more than the export, which has none."""
+        """Bytes that the server sent. Predictions with masks may be much larger than the export, which has none."""
         return len(self.export) + sum(memoryview(one).nbytes for some in self.predictions.values() for one in some)
 
 
@@ -110,14 +110,14 @@ def read_tables(
 ) -> Iterator[LabelTables]:
     """Yield the project as batches of whole items, in the order of their ids.
 
-    A piece that fails is asked for again, and in halves where the server or a proxy keeps giving up on it.
+    A request for a piece that fails is repeated. If the server or a proxy keeps failing, the piece is read in halves.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project: the project
     :param config: its labeling config
-    :param options: what is read
-    :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
-    :param item_ids: read these items only; None reads all
+    :param options: options of the reading
+    :param mask_budget: limits for a mask; a mask beyond them lands as it stands
+    :param item_ids: ids of the items to read; None reads all
     """
     source = ExportSource(
         project=project.uri,
@@ -137,7 +137,7 @@ def read_tables(
         project.id,
         include_predictions=options.include_predictions,
         piece_items=piece_items,
-        # In the range of the items that are read: the server counts all that fit, and a shard is one of a thousand.
+        # Only in the range of the items to read: the server counts all that match, and a shard is one of a thousand.
         has_unfinished=list_page(client, project.id, Task, [*in_range, *_UNFINISHED], page_size=1).total > 0,
     )
     progress = ReadProgress(project)
@@ -164,7 +164,7 @@ def read_tables(
 
 
 def _count_other_rates(tables: LabelTables, config: LabelingConfig) -> int:
-    """Count videos whose file has another frame rate than that at which the player counts."""
+    """Count videos whose file has another frame rate than the one that the player counts with."""
     media = next((media for media in config.objects.values() if media.media_type == "video"), None)
     if media is None:
         return 0
@@ -182,10 +182,10 @@ def _count_other_rates(tables: LabelTables, config: LabelingConfig) -> int:
 class _PieceReader:
     """Fetches a project's items.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
     :param include_predictions: whether to fetch predictions too
-    :param piece_items: items of a piece, at most
+    :param piece_items: maximum number of items in a piece
     :param has_unfinished: whether there are items with submissions that wait for more
     """
 
@@ -206,7 +206,7 @@ class _PieceReader:
         self._has_unfinished = has_unfinished
 
     def pieces(self, ids: Iterator[int]) -> Iterator[_Piece]:
-        """Yield the pieces in order, while the next ones are being fetched."""
+        """Yield the pieces in order, and fetch the next ones at the same time."""
         width = Width(self._client.concurrency)
         reads = (partial(self._fetch, ids=piece) for piece in self._split(ids))
         for pieces in read_ahead(reads, lambda: self._client.open(width), width, size=_count_bytes):
@@ -226,7 +226,7 @@ class _PieceReader:
             yield piece
 
     async def _fetch(self, requests: AsyncRequests, ids: list[int]) -> list[_Piece]:
-        """Fetch items, in halves where the server fails on all of them at once; then what follows is halved too."""
+        """Fetch items. If the server fails on all at once, fetch them in halves, and halve later pieces too."""
         try:
             params = [("exportType", "JSON"), ("download_all_tasks", "true"), *(("ids[]", str(id_)) for id_ in ids)]
             path = f"{project_path(self._project_id)}export"
@@ -266,9 +266,9 @@ class _PieceReader:
 def list_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
     """Yield the ids of the project's items in ascending order.
 
-    Where there are more than a page of them, others may be among them that are not in the project.
+    If the project has more than one page of items, there may also be ids that are not in the project.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
     """
     page = list_page(client, project_id, Task)
@@ -279,7 +279,7 @@ def list_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
 
 
 def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
-    """Yield the ids of the project's items in ascending order, among others that are not in the project."""
+    """Yield the ids of the project's items in ascending order. Some may be ids that are not in the project."""
     first = list_page(client, project_id, Task, page_size=1)
     last = list_page(client, project_id, Task, ordering="-tasks:id", page_size=1)
     if not first.tasks or not last.tasks:
@@ -293,7 +293,7 @@ def _find_ids(client: LabelStudioClient, project_id: str) -> Iterator[int]:
 
 
 def _export(response: httpx.Response) -> tuple[bytes, list[_CountedTask]]:
-    """Return an export as it is, once it is certain that it is one and whole, and how much its tasks have."""
+    """Return an export unchanged, after a check that it is complete, and what its tasks count."""
     with reading(response):
         counted = [decode_lenient(task, _CountedTask) for task in split_records(response.content)]
     return response.content, counted
@@ -308,7 +308,7 @@ def _query_bytes(ids: Iterable[int]) -> int:
 
 
 def _email_finder(client: LabelStudioClient) -> Callable[[int], str]:
-    """Return a function that finds a person's e-mail by their id, asking the server for each person once."""
+    """Return a function that finds a person's e-mail by their id, and asks the server only once per person."""
 
     @cache
     def find_email(user_id: int) -> str:

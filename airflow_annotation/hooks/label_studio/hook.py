@@ -112,7 +112,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and which server and user it reaches, or what is wrong with it."""
         try:
-            # Somebody waits for it: fewer tries, and shorter ones.
+            # Somebody waits for the answer: fewer tries, and shorter ones.
             client = self.make_client(attempts=1)
             version = client.read("GET", "/api/version", _Version, timeout=10)
             user = client.read("GET", "/api/current-user/whoami", _User, timeout=10)
@@ -362,9 +362,9 @@ def client_from_connection(
     """Return the client that an Airflow connection of type ``label_studio`` describes.
 
     :param connection: a connection of any origin: the form, the command line, an environment variable, a URI
-    :param attempts: how often a failed request is repeated at most
+    :param attempts: maximum number of retries of a failed request
     :param pace: limit of requests per minute; None for no limit
-    :raises AnnotationError: it does not describe a client; the message says which field is wrong
+    :raises AnnotationError: the connection does not describe a client; the message says which field is wrong
     """
     extra = read_extra(connection)
     headers = extra.get("headers") or {}

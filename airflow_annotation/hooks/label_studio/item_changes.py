@@ -1,9 +1,9 @@
-"""Which items of a Label Studio project have changed, in some requests however many items there are.
+"""Find the items of a Label Studio project that have changed, in a few requests for any number of items.
 
-Tasks are listed that Label Studio says were changed since a time, and those with drafts, then and now: a draft does not
-move its task's ``updated_at``. What else does not move it changes one of the numbers that are asked for afterwards: of
-tasks by status, annotations and predictions. Predictions that are deleted and imported in bulk may leave their number
-as it was; what the server says of each model version tells.
+The list has two kinds of tasks: those that Label Studio says were changed since a time, and those that had drafts then
+or have some now. A draft does not move its task's ``updated_at``. Every other change that does not move it changes one
+of the numbers that are requested afterwards: of tasks by status, of annotations and of predictions. If predictions are
+deleted and imported in bulk, their number may stay the same. What the server says about each model version shows that.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from airflow_annotation.hooks.marks import Mark, read_marks, write_mark
 from airflow_annotation.hooks.ports import ItemChanges
 
 MARGIN: Final = timedelta(hours=1)
-"""How long before a mark changes are listed again: transactions that were open then, and clocks of servers that differ.
-What has landed already is listed in vain, and not read."""
+"""Time before a mark for which changes are listed again, since transactions were open then and servers' clocks differ.
+Changes that have landed already are listed again, but not read."""
 
 _DRAFTED: Final = 1000
-"""Items with drafts that a mark names, at most: it is kept beside what landed. A page of the server's."""
+"""Maximum number of items with drafts in a mark, which is stored beside the landed data: one page of the server."""
 
 
 class _Mark(Mark):
     """What :func:`mark_changes` returns.
 
     :param drafted: ids of the tasks with drafts
-    :param predictions: differs where predictions were made or deleted
+    :param predictions: value that changes when predictions are made or deleted
     """
 
     drafted: list[int]
@@ -53,11 +53,11 @@ class _Mark(Mark):
 
 
 def mark_changes(client: LabelStudioClient, project_id: str) -> dict[str, Any] | None:
-    """Return what is to be known of a project to tell later what has changed since. Two requests.
+    """Return a mark of a project, from which later changes can be found. Sends two requests.
 
     See :meth:`~airflow_annotation.hooks.ports.LabelsOut.mark_changes`.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
     """
     path = project_path(project_id)
@@ -82,11 +82,11 @@ def list_changes(
     *,
     include_predictions: bool = False,
 ) -> ItemChanges | None:
-    """List the items that Label Studio says have changed, and ask for the numbers that tell whether these are all.
+    """List the items that Label Studio says have changed, and get the numbers that show whether these are all.
 
     See :meth:`~airflow_annotation.hooks.ports.LabelsOut.list_changes`.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
     :param before: what :func:`mark_changes` returned before the last landing listed or read anything
     :param now: what it returned just now
@@ -97,7 +97,7 @@ def list_changes(
         return None
     last, present = marks
     if last.predictions != present.predictions:
-        return None  # in which items is in no list
+        return None  # no list names the items with these changes
     changed = time_condition("updated_at", "greater", last.time - MARGIN)
     read: dict[str, Any] = {"drafted": frozenset(present.drafted), "include_predictions": include_predictions}
     states = [*list_states_where(client, project_id, [changed], **read)]

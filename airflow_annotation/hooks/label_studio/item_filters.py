@@ -1,4 +1,4 @@
-"""Filters of items, as filters of Label Studio's data manager: the server lists the items that fit."""
+"""Turn filters of items into filters of Label Studio's data manager, so that the server lists the matching items."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_annotation.hooks.label_studio.task_pages import Condition, conditio
 from airflow_annotation.labels.item_filter import ItemFilter
 
 _ASKED_KEYS: Final = 100
-"""Item keys that the server is asked for: they go into the URL."""
+"""Maximum number of item keys in a request: they go into the URL."""
 
 _ASKED_BYTES: Final = 8_000
 
@@ -33,7 +33,7 @@ OF_STATUSES: Final[Mapping[frozenset[str], Sequence[Condition]]] = {
     frozenset({"unlabeled"}): (_NOT_SUBMITTED, _NOT_SKIPPED),
     frozenset({"skipped", "unlabeled"}): (_NOT_SUBMITTED,),
 }
-"""What tells the statuses on the server, for those sets of them that one list of conditions can tell."""
+"""Conditions on the server for each set of statuses that one list of conditions can select."""
 
 
 class _User(msgspec.Struct):
@@ -57,13 +57,13 @@ class _Tab(msgspec.Struct):
 
 
 class TaskFilter:
-    """Which tasks of a project fit.
+    """Selects the tasks of a project that match a filter.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param items: the filter, its query replaced by keys
-    :param find_key: returns the item key of a task by its data
-    :raises AnnotationError: there is no such tab or person, or it asks for what Label Studio does not have
+    :param items: the filter, with its query replaced by keys
+    :param find_key: function that returns a task's item key from its data
+    :raises AnnotationError: there is no such tab or person, or Label Studio does not have what the filter asks for
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class TaskFilter:
         self._unseen_keys = set(self.keys or ())
 
     def find_ways(self) -> Iterator[list[Condition]]:
-        """Yield lists of conditions: a task fits if it fulfils all of one list, and what :meth:`fits` says."""
+        """Yield lists of conditions. A task matches if it fulfils all conditions of one list and :meth:`fits`."""
         always = [*OF_STATUSES.get(self.statuses, ()), *self._of_times()]
         ways = itertools.product(self._of_annotators(), self._of_tab())
         for alternatives in ways:
@@ -92,10 +92,10 @@ class TaskFilter:
             yield from ([*conditions, *keys] for keys in self._of_keys())
 
     def fits(self, status: str, data: dict[str, Any] | None) -> bool:
-        """Return whether a task that fulfils conditions fits.
+        """Return whether a task that fulfils the conditions of a list matches the filter.
 
-        :param status: its item's status
-        :param data: its data, where there are :attr:`keys`
+        :param status: status of the task's item
+        :param data: data of the task, if there are :attr:`keys`
         """
         if self.keys is not None:
             key = self._find_key(data or {})
@@ -146,7 +146,7 @@ class TaskFilter:
         return found[0]
 
     def _of_keys(self) -> Iterator[list[Condition]]:
-        """Ask for the tasks with these keys, and for all tasks where some are not found so: media may be a key, too."""
+        """Yield conditions for these keys, and for all tasks if some are not found so: media may be a key, too."""
         if self.keys and len(self.keys) <= _ASKED_KEYS and sum(map(len, self.keys)) <= _ASKED_BYTES:
             yield [condition("data.item_key", "in_list", "String", sorted(self.keys))]
         if self.keys is None or self._unseen_keys:

@@ -1,4 +1,4 @@
-"""Finding the tasks of some items in a project of any size: those that are asked for, or all of them once."""
+"""Find the tasks of some items in a project of any size, by looking up these only, or by listing all tasks once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from airflow_annotation.media.items import key_hash
 from airflow_annotation.media.key_index import KeyIndex, KnownItem
 
 _KEYS_BYTES: Final = 3_000
-"""Of the keys of one request. They go into the URL, of which some proxies and servers take no more than 4,096 bytes."""
+"""Bytes of keys in a request. They go into the URL, of which some proxies and servers accept only 4,096 bytes."""
 
 _PAGES_EACH: Final = 4
-"""Pages that the server lists in about the time of a look-up at most: for that it goes through all tasks."""
+"""Number of pages that the server lists in the time of one look-up, at most: a look-up goes through all tasks."""
 
 TaskData = dict[str, Any]
 NoteTask = Callable[[int, TaskData], KnownItem]
@@ -34,14 +34,14 @@ class _Task(msgspec.Struct):
 class ItemLookup:
     """The tasks of a project, by their items' keys.
 
-    Keys are looked up some at a time, as long as that takes less than listing all tasks. All are listed, once, where
-    the project is small, where there are many keys, where a key is too long for a URL, and where a key is not found: in
-    the data of tasks that other programs made, it may be where no filter finds it.
+    Some keys are looked up at a time, as long as that takes less time than listing all tasks. All tasks are listed,
+    once, if the project is small, if there are many keys, if a key is too long for a URL, or if a key is not found. In
+    the data of tasks that other programs made, a key may be in a place where no filter finds it.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
     :param config: its labeling config
-    :param note: returns what is known of a task, and is given them by id
+    :param note: function that returns what is known of a task; it is called in the order of the ids
     """
 
     def __init__(self, client: LabelStudioClient, project_id: str, config: LabelingConfig, note: NoteTask) -> None:
@@ -52,7 +52,7 @@ class ItemLookup:
         shown = [media.data_key for media in config.main_objects]
         self._fields = list(dict.fromkeys(["item_key", "media_uri", *shown]))
         self.total = list_page(client, project_id, Task, page_size=1).total
-        """How many tasks the project has."""
+        """Number of tasks in the project."""
         self._requests_left = self.total // PAGE_TASKS // _PAGES_EACH
         self._found: dict[int, KnownItem] = {}
         self._all: KeyIndex | None = None
@@ -63,7 +63,7 @@ class ItemLookup:
         return self._all is not None
 
     def prepare(self, item_keys: Sequence[str]) -> None:
-        """Find these items. What was found before is forgotten, unless all are known."""
+        """Find these items. Forget those found before, unless all tasks have been listed."""
         if self._all is not None:
             return
         self._found = {}
@@ -81,11 +81,11 @@ class ItemLookup:
             self._all = KeyIndex(self._read_all())
 
     def find(self, item_key: str) -> KnownItem | None:
-        """Return the item with this key, one of those that were prepared; None if the project has none."""
+        """Return the item with this key, which must be a prepared one; None if the project does not have it."""
         return self._found.get(key_hash(item_key)) if self._all is None else self._all.find(item_key)
 
     def _look_up(self, item_keys: list[str]) -> Iterator[_Task]:
-        """Yield the tasks that have one of these in a field where a task's key may be."""
+        """Yield the tasks that have one of these keys in a field that may hold a task's key."""
         for field in self._fields:
             conditions = [condition(f"data.{field}", "in_list", "String", item_keys)]
             yield from list_page(self._client, self._project_id, _Task, conditions, include="id,data").tasks
@@ -96,7 +96,7 @@ class ItemLookup:
 
 
 def _chunks(item_keys: Iterable[str]) -> Iterator[list[str]]:
-    """Yield keys that fit into a request together."""
+    """Yield lists of keys, each of which fits into one request."""
     chunk: list[str] = []
     used = 0
     for key in item_keys:
