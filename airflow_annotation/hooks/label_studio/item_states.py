@@ -1,9 +1,9 @@
 """The states of a project's items on a Label Studio server, without their labels.
 
-Label Studio moves a task's ``updated_at`` when its data or its annotations change, and not when somebody drafts, when
-predictions are imported or deleted in bulk, when the overlap changes or when annotations are moved to other tasks. So
-the counts and the status are compared too, and what drafts and predictions say of themselves counts as the item's time.
-Pages are asked for by id: they do not shift when somebody deletes a task.
+Label Studio moves a task's ``updated_at`` when its data or its annotations change. It does not move it when somebody
+drafts, when predictions are imported or deleted in bulk, when the overlap changes, or when annotations move to other
+tasks. So the counts and the status are compared too, and the times of drafts and predictions count as the item's time.
+Pages are requested by id, so they do not shift when somebody deletes a task.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A project's tasks as items: which it has by item key, and creating each just once."""
+"""A project's tasks as items: find them by item key, and create each only once."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ class _Imported(msgspec.Struct):
 class ItemTasks:
     """The tasks of one project.
 
-    An item's key is in its task's data under ``item_key``; tasks that somebody else made go by their media instead. The
-    task's ``meta`` has the id of its delivery: two tasks with the same one are one, which a request brought twice. For
-    items that a project has once, that is the hash of the key.
+    An item's key is in its task's data under ``item_key``. For tasks that others made, their media is the key. The
+    task's ``meta`` has the id of its delivery: if two tasks have the same one, a request brought the same task twice.
+    For items that a project has only once, the delivery is the hash of the key.
 
-    :param config: the project's labeling config, which says what a task's media are
+    :param config: the project's labeling config, which tells which data of a task are media
     """
 
     def __init__(self, client: LabelStudioClient, project_id: str, *, config: LabelingConfig) -> None:
@@ -101,11 +101,11 @@ class ItemTasks:
         return [(task.data, error) for task, error in refused]
 
     def remove_doubles(self, keys: set[int]) -> int:
-        """Remove the tasks that two writers made of one item, or one request that was believed lost.
+        """Remove doubles: tasks of one item that two writers made, or a request that seemed lost.
 
         Looks only at tasks younger than this object, and only if the project has more of them than were created here.
-        What somebody has worked on stays, and what differs, else the task with the lowest id: all writers remove the
-        same ones.
+        Tasks that somebody has worked on, and tasks that differ, stay. Of the others, the task with the lowest id
+        stays, so that all writers remove the same ones.
 
         :param keys: hashes of the item keys that should be in the project once
         :return: how many were removed

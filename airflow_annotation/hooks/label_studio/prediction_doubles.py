@@ -1,4 +1,4 @@
-"""Predictions that a project has twice, since a request arrived late or was delivered twice."""
+"""Remove predictions that a project has twice because a request arrived late or was delivered twice."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ class _Task(msgspec.Struct):
 def remove_prediction_doubles(
     client: LabelStudioClient, project_id: str, model_version: str, expected: Mapping[int, int]
 ) -> int:
-    """Remove equal predictions that a task has more of than it was given, with the annotations made of them.
+    """Remove surplus equal predictions of tasks, with the annotations made of them.
 
-    The younger one goes, unless somebody worked with it and not with the older one. What a person touched stays: a
-    prediction of which a person made an annotation, an annotation that was edited. So one double may stay beside the
-    other; the log says so.
+    The younger one is removed, unless somebody worked with it and not with the older one. Everything that a person
+    touched stays: a prediction of which a person made an annotation, and an annotation that was edited. So both doubles
+    may stay; the log says so.
 
     :param client: speaks to the server
     :param project_id: the project

@@ -1,7 +1,7 @@
-"""Labels into a Label Studio project, as predictions for people to start from or as annotations.
+"""Upload labels into a Label Studio project, as predictions for people to start from or as annotations.
 
 The server takes predictions for many tasks in one request, and makes annotations of many predictions in another. It has
-no other way to make annotations in bulk, and one by one they take it a hundred times as long.
+no other way to make annotations in bulk. One by one, annotations take it a hundred times as long.
 """
 
 from __future__ import annotations
@@ -38,16 +38,17 @@ from airflow_annotation.media.key_index import KnownItem
 
 PREDICTIONS_PER_REQUEST: Final = 2000
 BYTES_PER_REQUEST: Final = 16 * 2**20
-"""Each request has the server count the predictions of all tasks of the project again, so they must not be many, and
-few predictions for a large project go one by one (``single_predictions.py``); and proxies give up on a request after a
-minute, of which each prediction takes some milliseconds. Of two at once, one would count without the other's."""
+"""For each request the server counts the predictions of all tasks of the project again. So there must be few
+requests, and few predictions for a large project go one by one (``single_predictions.py``). A request must not be too
+large either: proxies give up on it after a minute, and each prediction takes some milliseconds. Of two requests at
+once, one would count without the predictions of the other."""
 
 ANNOTATIONS_PER_REQUEST: Final = 500
 
 _VERSIONS: Final = "id,predictions,model_version"
 
 _REQUEST_SECONDS: Final = 300.0
-"""A request that is given up while the server still works on it would be sent again, and be in the project twice."""
+"""Timeout. If the client gave up while the server still works, it would repeat the request, and make doubles."""
 
 
 class _Created(msgspec.Struct):
@@ -71,12 +72,12 @@ class _Task(msgspec.Struct):
 class PredictionUpload(LabelUpload):
     """Gives a project's tasks predictions, or annotations. For one upload.
 
-    Annotations are made of predictions, which stay beside them: they tell what has an annotation already, and what it
-    was before people edited it. Predictions that a request brought twice, in this upload or an earlier one, are removed
-    down to one, before annotations are made of them and at the end. After predictions the project shows those of this
-    version to people.
+    Annotations are made of predictions, which stay beside them. They show which labels have an annotation already, and
+    what it was before people edited it. If a request of this upload or an earlier one brought predictions twice, only
+    one of each is kept. This is checked before annotations are made of them, and at the end. After an upload of
+    predictions, the project shows those of this version to people.
 
-    :param client: of the server
+    :param client: client of the server
     :param project_id: the project
     :param model_version: what made the labels; without a comma, which Label Studio puts between versions
     :param mode: ``predictions`` or ``annotations``; these are the connection's user's, and no ground truth
@@ -318,8 +319,8 @@ class PredictionUpload(LabelUpload):
     def _delete_version(self) -> bool:
         """Delete the version's predictions. Return whether a request for that may still come.
 
-        Label Studio deletes by the version's name, so that a request that comes late takes those that are new by then.
-        So none is sent where there is nothing to delete, and the same one is not sent again before it was looked for.
+        Label Studio deletes by the version's name, so a request that arrives late also deletes predictions that are new
+        by then. So no request is sent if there is nothing to delete, and none is repeated before its effect is checked.
         """
 
         def is_gone(parts: list[str]) -> list[str]:

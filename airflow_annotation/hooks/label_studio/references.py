@@ -1,4 +1,4 @@
-"""Media that a Label Studio server reads where they are."""
+"""Refer to media that a Label Studio server reads from where they are stored."""
 
 from __future__ import annotations
 

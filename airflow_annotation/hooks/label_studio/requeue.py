@@ -1,8 +1,8 @@
-"""Tasks back to be labeled.
+"""Put tasks back into the labeling queue.
 
-Label Studio gives a task to people until it has as many submissions as its ``overlap`` says, and never again to one who
-has submitted or skipped it. So a task that is finished is opened for one submission more, and a skip is removed.
-What is sent of the overlap is a total and no increment, so that a request that arrives twice does what one does.
+Label Studio gives a task to people until it has as many submissions as its ``overlap`` says. It never gives it again to
+a person who has submitted or skipped it. So a finished task is opened for one more submission, and a skip is removed.
+Requests send the overlap as a total, not as an increment, so a request that arrives twice has the same effect as one.
 """
 
 from __future__ import annotations

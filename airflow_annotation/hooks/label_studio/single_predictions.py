@@ -1,10 +1,10 @@
-"""Few predictions into a large project, one by one.
+"""Upload few predictions into a large project, one by one.
 
-A request with many predictions has Label Studio count those of all tasks of the project again: a minute for 60,000
-tasks, however few predictions it brings. One prediction has it count those of its task.
+For a request with many predictions, Label Studio counts those of all tasks of the project again. This takes a minute
+for 60,000 tasks, even if the request brings few predictions. For a single prediction, it counts those of its task only.
 
-Items with several predictions do not go this way: those of an item have to arrive together or not at all, since an item
-that has one of its version is not given the others later.
+Items with several predictions are not uploaded this way. The predictions of an item must arrive all together or not at
+all, since an item with one prediction of a version does not get the others later.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What Label Studio is told of an Airflow connection, so that its server reads and writes a bucket by itself.
+"""Give Label Studio the credentials of an Airflow connection, so that its server reads and writes a bucket by itself.
 
-Only what the connection itself holds is told: the credentials of the worker's machine are not for another server.
+It gets only what the connection itself holds: the credentials of the worker's machine are not for another server.
 """
 
 from __future__ import annotations

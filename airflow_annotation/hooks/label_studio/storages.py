@@ -1,7 +1,7 @@
-"""Storages of a Label Studio project: making them, and having them synced.
+"""Make the storages of a Label Studio project, and start their syncs.
 
-Label Studio syncs in a worker of its own where it has Redis, else in the very request that starts the sync. So the
-request is not waited for: what the storage says of its syncs is.
+If Label Studio has Redis, it syncs in a worker of its own, else during the request that starts the sync. So the code
+does not wait for that request, but for what the storage reports about its syncs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tasks that a project has twice, since a request arrived late or was delivered twice."""
+"""Remove tasks that a project has twice because a request arrived late or was delivered twice."""
 
 from __future__ import annotations
 

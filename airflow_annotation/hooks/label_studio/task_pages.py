@@ -145,9 +145,9 @@ def list_pages(
 ) -> Iterator[list[TaskT]]:
     """Yield pages of all of the project's tasks that fulfil conditions, by id.
 
-    For each page the server counts all tasks that are asked for, and their annotations and predictions. So those that a
-    page does not hold are asked for in ranges of ids that fill one, unless conditions leave few: the time follows the
-    number of tasks, and not its square.
+    For each page, the server counts all tasks that match the request, and their annotations and predictions. So, unless
+    the conditions leave few tasks, the next pages are requested as ranges of ids that fill one page each. The time then
+    grows with the number of tasks, not with its square.
 
     :param client: speaks to the server
     :param project_id: the project

@@ -1,6 +1,6 @@
-"""Media items into a Label Studio project: files in bounded requests, then tasks that carry the item keys.
+"""Upload items into a Label Studio project: files in bounded requests, then tasks that carry the item keys.
 
-Files are read by some threads, ahead of what :mod:`~airflow_annotation.hooks.label_studio.upload_requests` sends.
+Some threads read files ahead of :mod:`~airflow_annotation.hooks.label_studio.upload_requests`, which sends them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Items that are ready, on their way into a Label Studio project: files in bounded requests, then tasks that show them.
+"""Send prepared items to a Label Studio project: files in bounded requests, then tasks that show them.
 
-Threads send while others read, so that the server is never waited for with nothing read. Files go in several requests
-at once, as many as the connection allows, but for one: a thread of its own makes tasks, one request after the other, so
-that tasks have the order of their items. No more bytes are under way than two requests have at most.
+Some threads send while others read, so that reading goes on while the server works. Files go in several requests at
+once: one fewer than the connection allows, but at least one. A single thread makes tasks, one request after the other,
+so that tasks have the order of their items. At any time, no more bytes are on their way than two requests may have.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Labelbox: the hook of its connection type, and what it is made of."""
+"""Labelbox: the hook of its connection type, and the parts of the hook."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Data rows reserved for people.
+"""Reserve data rows for people.
 
-Labelbox gives a data row in the labeling queue to whoever comes first, and keeps a few for them. Here they are kept for
-people in advance. A reservation that nobody works with ends after some time (24 hours, Labelbox says), and the data row
-goes to whoever comes first. Who has a reservation is not told: only data rows that are free get one, so that a call
-that comes again takes none away.
+Labelbox gives a data row in the labeling queue to the first person who comes, and reserves a few for them. This module
+reserves data rows in advance. An unused reservation ends after some time (24 hours, Labelbox says). Then the data row
+goes to the first person who comes. Labelbox does not tell who has a reservation. Only free data rows get one, so a
+repeated call takes no reservation away.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The client that all of the Labelbox code uses: small GraphQL requests, files, and the SDK for the rest.
+"""The client of all Labelbox code: small GraphQL requests, files, and the SDK for the rest.
 
-The SDK repeats a request only where the server fails, for two minutes, and has no asynchronous methods. So what is only
-read, and files, go through here; what changes something goes through the SDK, whose session waits out rate limits.
+The SDK repeats a request only if the server fails, for two minutes, and has no asynchronous methods. So this client
+itself sends requests that only read, and files. Changes go through the SDK, whose session waits out rate limits.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class LabelboxClient:
     :param rest_endpoint: the REST API, ``https://api.labelbox.com/api/v1``
     :param app_url: the application that people use, ``https://app.labelbox.com``
     :param timeout: seconds to wait for the server to take in or give out the next bytes
-    :param attempts: how often a failed request is repeated at most
-    :param pace: how many requests may go out a minute; None for no limit. What goes through the SDK is not counted
-    :param meter: counts the requests, also those of the SDK
-    :param concurrency: how many files bulk reading and sending may have under way at once
+    :param attempts: maximum number of retries of a failed request
+    :param pace: limit of requests per minute, without those of the SDK; None for no limit
+    :param meter: counter of the requests, including those of the SDK
+    :param concurrency: number of files that bulk reading and sending may transfer at once
     """
 
     def __init__(

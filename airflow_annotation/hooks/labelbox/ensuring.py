@@ -1,4 +1,4 @@
-"""What several uploads share: found, or made by the first of them."""
+"""Find things that several uploads share. The first upload makes them."""
 
 from __future__ import annotations
 

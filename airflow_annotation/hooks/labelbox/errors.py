@@ -1,4 +1,4 @@
-"""What failures of Labelbox and of its SDK are called here, and how they read."""
+"""Turn failures of Labelbox and of its SDK into errors of this provider, with readable messages."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The lines of an export, as Labelbox hands them out: in files, after a task.
+"""Read the lines of an export, which Labelbox provides in files after a task.
 
-The SDK's own reader keeps the whole export on disk and asks for each file once. Here a file that breaks off is asked
-for again, and nothing is kept.
+The SDK's own reader stores the whole export on disk and requests each file only once. This module requests a file again
+if it breaks off, and stores nothing.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def make_export(
 def read_blocks(client: LabelboxClient, task_id: str) -> Iterator[bytes]:
     """Yield an export that has been made, cut anywhere.
 
-    Files of it are read ahead while Labelbox is asked for the next ones. Where a file is tells only the answer for the
-    one before, so that these are asked for one after the other.
+    Files are read ahead while Labelbox is asked for the next ones. Only the answer for a file tells where the next one
+    is, so these requests go one after the other.
     """
     header = client.query(_SIZE, "task.exportMetadataHeader", _Header | None, id=task_id)
     at_once = min(client.concurrency, _FILES_AT_ONCE)
@@ -172,10 +172,10 @@ class _File(msgspec.Struct):
 
 
 def _read_file(client: LabelboxClient, task_id: str, offset: int, file: _File) -> Iterator[bytes]:
-    """Yield the file that begins at an offset, in blocks. Asked for again, it goes on where it broke off.
+    """Yield the file that begins at an offset, in blocks. After a repeated request, go on where the file broke off.
 
-    A block waits until more has come, or the whole file has. So a file that is another one is noticed before any of it
-    is used if it is short, and later by the blocks that differ.
+    A block is held until more bytes, or the whole file, have come. If the second answer is a different file, this is
+    noticed before any of it is used if it is short, and later by the blocks that differ.
     """
     given: list[int] = []  # checksums of the blocks that have been used
     for attempt in itertools.count(1):

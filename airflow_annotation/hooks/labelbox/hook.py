@@ -365,7 +365,7 @@ def client_from_connection(
     """Return the client that an Airflow connection of type ``labelbox`` describes.
 
     :param connection: a connection of any origin: the form, the command line, an environment variable, a URI
-    :param attempts: how often a failed request is repeated at most
+    :param attempts: maximum number of retries of a failed request
     :param pace: limit of requests per minute; None for no limit
     :raises AnnotationError: it does not describe a client; the message says which field is wrong
     """

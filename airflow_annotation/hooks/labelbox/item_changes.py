@@ -1,9 +1,9 @@
-"""Which items of a Labelbox project have changed, in an export of these and a request for the project's numbers.
+"""Find the items of a Labelbox project that have changed, with an export of these and a request for its numbers.
 
-Labelbox filters exports by when something was last done with a data row. Its documentation names labels, metadata,
-reviews, comments and the place in the workflow, where they are made or modified. It does not name what is deleted, sent
-to the project or taken out of it: that changes one of the numbers that are asked for afterwards. No number tells of
-predictions of model runs: where they land, all items are listed.
+Labelbox filters exports by the time of the last activity on a data row. Its documentation names labels, metadata,
+reviews, comments and the place in the workflow, if they are made or modified. It does not name deletions, and data rows
+that are sent to the project or taken out of it. These change one of the numbers that are requested afterwards. No
+number shows predictions of model runs: if those land, all items are listed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from airflow_annotation.hooks.marks import Mark, read_marks, write_mark
 from airflow_annotation.hooks.ports import ItemChanges
 
 MARGIN: Final = timedelta(hours=6)
-"""How long before a mark changes are listed again. Labelbox finds data rows by an index, which may be behind, and does
-not say how far. What has landed already is listed in vain, and not read."""
+"""Time before a mark for which changes are listed again. Labelbox finds data rows by an index, which may be behind, and
+does not say how far. Changes that have landed already are listed again, but not read."""
 
 
 def mark_changes(client: LabelboxClient) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Filters of items, as filters of Labelbox's exports, and what those cannot say."""
+"""Turn filters of items into filters of Labelbox's exports, and check what those cannot express."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The states of a project's items in Labelbox, without their labels.
 
-Labelbox lists the data rows of a project in exports only, and an export always has the labels. This one has nothing
-else that can be left out, its labels are not decoded, and the files of masks are not fetched.
+Labelbox lists the data rows of a project in exports only, and an export always has the labels. This export leaves out
+everything else that it can. Its labels are not decoded, and the files of masks are not fetched.
 """
 
 from __future__ import annotations

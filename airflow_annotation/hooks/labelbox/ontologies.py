@@ -1,4 +1,4 @@
-"""Ontologies in Labelbox: made of feature schemas that are there already, wherever they ask for the same."""
+"""Make ontologies in Labelbox, from existing feature schemas if these ask for the same."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Labels for a project's data rows to start from, or as people's own work, in bounded imports.
+"""Upload labels for data rows, as predictions to start from or as people's own work, in bounded imports.
 
-Labelbox keeps no version with a prediction. So each import is named by its version, and what an import did to which
-data row is read from its status file, which Labelbox keeps for a day.
+Labelbox stores no version with a prediction. So the name of each import contains the version. The status file of an
+import tells what it did to each data row. Labelbox keeps that file for a day.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Data rows back to be labeled.
+"""Put data rows back into the labeling queue, or move them to the rework task.
 
-A data row that somebody skipped has a label that says so: without it, the data row is in the labeling queue again. One
-that has labels goes to the rework task, where people change them. It cannot go to one person more: how many labels a
-data row gets is fixed when its batch is made.
+A skipped data row has a label that marks the skip. Without that label, the data row is in the labeling queue again. A
+data row with labels goes to the rework task, where people change them. It cannot go to one more person: the number of
+labels per data row is fixed when its batch is made.
 """
 
 from __future__ import annotations
@@ -165,11 +165,11 @@ def requeue_items(
 class _Work:
     """What is done with the data rows of a project.
 
-    People may be done with a data row before the try that put it back has ended, or the next one begins. So a data row
-    is told first that this request puts it back, and how its labels are then, and last that it was put back. It
-    keeps what earlier requests have told it.
+    People may finish a data row before the try that put it back has ended, or before the next try begins. So its
+    metadata first get a note that this request puts it back, with the state of its labels, and last a note that it was
+    put back. Notes of earlier requests stay.
 
-    :param mark: what data rows have as metadata that this request has put back, a line of it
+    :param mark: line in the metadata of data rows that this request has put back
     """
 
     def __init__(self, client: LabelboxClient, project_id: str, mark: str) -> None:

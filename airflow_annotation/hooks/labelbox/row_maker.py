@@ -1,4 +1,4 @@
-"""An item as a data row of Labelbox: what it shows, in Labelbox's storage or by reference, and what goes along."""
+"""Make data rows of Labelbox from items: the media, in Labelbox's storage or by reference, and their other data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answers to the SDK's own requests have to be, before the SDK reads them."""
+"""Check the answers to the SDK's own requests before the SDK reads them."""
 
 from __future__ import annotations
 

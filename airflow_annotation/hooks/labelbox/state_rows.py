@@ -1,4 +1,4 @@
-"""What is decoded of an export's lines where the labels themselves are of no interest."""
+"""Types for the lines of an export if the content of the labels is not needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelbox's asynchronous work: waiting for it, and asking for it again where that does no harm."""
+"""Wait for Labelbox's asynchronous tasks, and repeat them if that does no harm."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Media items into a Labelbox project: files to Labelbox's storage, data rows in bounded tasks, batches at the end.
+"""Upload items into a Labelbox project: files to Labelbox's storage, data rows in bounded tasks, batches at the end.
 
-While the items of one chunk are read and their files sent, another thread makes data rows of the chunk before, so that
-the upload goes on while Labelbox's tasks run. No more than two chunks and one batch's ids are held.
+While the items of a chunk are read and their files are sent, another thread makes data rows of the previous chunk. So
+the upload goes on while Labelbox's tasks run. No more than two chunks and the ids of one batch are held.
 """
 
 from __future__ import annotations
