@@ -73,10 +73,10 @@ def list_item_states(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the state of every item. See :meth:`~airflow_annotation.hooks.annotation.AnnotationHook.list_item_states`.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param include_predictions: whether predictions are read too; then those of all items are looked at
-    :param items: list those that fit only
+    :param include_predictions: whether predictions are read too; if so, those of all items that have any are requested
+    :param items: filter of the items to list; None lists all
     """
     project_path(project_id)
     has_drafts = list_page(client, project_id, Task, [HAS_DRAFTS], page_size=1).total > 0
@@ -171,7 +171,7 @@ def list_last_labeled(client: LabelStudioClient, project_id: str, count: int, mi
 def _add_drafts(
     client: LabelStudioClient, project_id: str, task_ids: Sequence[int], parts: dict[int, list[str | None]]
 ) -> None:
-    """Add when drafts changed. Lists have those of the key's own user, so that the export has to be asked."""
+    """Add the times of drafts, from the export: lists of tasks have only the drafts of the key's own user."""
     for ids in _portions(task_ids):
         own = [("ids[]", str(id_)) for id_ in ids]
         params = [("exportType", "JSON"), ("download_all_tasks", "true"), *own]
@@ -186,10 +186,10 @@ def _add_predictions(
     parts: dict[int, list[str | None]],
     counts: dict[int, int],
 ) -> None:
-    """Add when predictions changed, and count them.
+    """Add the times of predictions, and their counts.
 
-    Label Studio's own count can be wrong. Once a project was deleted, a process of release 1.23 no longer counts down
-    when predictions are deleted: Django has noted that nobody listens.
+    Label Studio's own count can be wrong. After the deletion of a project, a process of release 1.23 no longer counts
+    down when predictions are deleted: Django has noted that nobody listens.
     """
     for ids in _portions(task_ids):
         page = list_page(client, project_id, _PredictedTask, selected=ids, fields="all", include="id,predictions")

@@ -1,4 +1,4 @@
-"""Files on a Label Studio server: sending them in bounded requests, finding those again that no task came to use."""
+"""Send files to a Label Studio server in bounded requests, and find files there that no task uses yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far the labeling of a project on a Label Studio server is."""
+"""Read the progress of the labeling of a project on a Label Studio server."""
 
 from __future__ import annotations
 

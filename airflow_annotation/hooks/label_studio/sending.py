@@ -1,4 +1,4 @@
-"""Requests that carry many things at once, to a server that may refuse one of them."""
+"""Send many things in one request, to a server that may refuse one of them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _REFUSALS: Final = frozenset({400, 413, 415, 422, 500})
 def send_without_refused(
     parts: list[_Part], send: Callable[[list[_Part]], object]
 ) -> list[tuple[_Part, AnnotationRequestError]]:
-    """Send parts, and leave out the ones for which the server refuses the whole request: they are found by halving.
+    """Send parts without those for which the server refuses the whole request. Halving the parts finds these.
 
-    :param parts: what to send
-    :param send: sends all it is given, or nothing
+    :param parts: the parts to send
+    :param send: function that sends all parts it is given, or none
     :return: the refused parts, each with the server's answer
-    :raises AnnotationRequestError: the server refuses for a reason that is not in the parts
+    :raises AnnotationRequestError: the server refuses for a reason other than the parts
     """
     try:
         send(parts)

@@ -24,10 +24,10 @@ _NOTHING_TO_ADD: Final = "No valid data rows to add"
 
 
 class BatchOutcome(msgspec.Struct):
-    """What became of data rows.
+    """The results for data rows.
 
-    :param added: that are in the project now, and were not
-    :param failed: that Labelbox did not take; those neither added nor failed were in the project already
+    :param added: data rows that are newly in the project
+    :param failed: data rows that Labelbox did not accept; all others were in the project already
     """
 
     added: int
@@ -48,11 +48,11 @@ class Batches:
         self._settings = settings
 
     def add(self, row_ids: list[str]) -> BatchOutcome:
-        """Put data rows into the project, in a batch of their own. Those that it has stay as they are.
+        """Put data rows into the project, in a batch of their own. Those that it already has stay as they are.
 
-        After a failure that leaves it open, what has arrived is looked up, and the rest goes into another batch.
+        If a failure leaves open what has arrived, that is looked up, and the rest goes into another batch.
 
-        :param row_ids: 100,000 at most
+        :param row_ids: ids of the data rows, at most 100,000
         """
         wait_until_processed(self._client, row_ids)
         outcome = BatchOutcome(added=0, failed=set())

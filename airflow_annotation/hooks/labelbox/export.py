@@ -1,4 +1,4 @@
-"""Reading a whole project of Labelbox as tables: one export, streamed, and the files that its masks are in."""
+"""Read a whole project of Labelbox as tables: one export, streamed, and the files that hold its masks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _BENCHMARKS: Final = """query ListBenchmarks($id: ID!) {
 }"""
 _PAGE_SIZE: Final = 100
 _FILTERED_EXPORTS: Final = 20
-"""Exports of chosen data rows that take less than one of all, of which the lines of the others are left out."""
+"""Up to this many exports of chosen data rows take less time than one export of all, from which lines are left out."""
 
 _EXPORTS_AT_ONCE: Final = 4
 """Exports that Labelbox is asked to make at once, at most."""
@@ -145,7 +145,7 @@ def _chosen_lines(lines: Iterable[bytes], ids: Collection[str]) -> Iterator[byte
 
 
 def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: MaskBudget) -> MaskFetcher:
-    """Return what gets and reads the files at some URLs, in order, some of them ahead; none when the time is over."""
+    """Return a function that fetches and reads files by URL, in order and some ahead; none after the time is over."""
 
     def fetch(urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
         def read_file(url: str) -> T:
@@ -157,7 +157,7 @@ def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: Mask
 
 
 def _benchmark_labels(client: LabelboxClient, project_id: str) -> Iterator[str]:
-    """Yield the labels that others are compared with: the export names them only where they were."""
+    """Yield the labels that others are compared with. The export names them only for labels that were compared."""
     for skip in itertools.count(0, _PAGE_SIZE):
         page = client.query(_BENCHMARKS % (skip, _PAGE_SIZE), "project.benchmarks", list[_Benchmark], id=project_id)
         for benchmark in page:

@@ -1,4 +1,4 @@
-"""How far the labeling of a Labelbox project is."""
+"""Read the progress of the labeling of a Labelbox project."""
 
 from __future__ import annotations
 
