@@ -47,10 +47,10 @@ _OF_TYPES: Final = {
 }
 
 _ANSWER_WITHIN: Final = 10.0
-"""Seconds for which a worker waits for the answer to the request that starts a sync."""
+"""Seconds that a worker waits for the answer to the request that starts a sync."""
 
 SILENCE: Final = timedelta(minutes=30)
-"""For how long a sync may say nothing. It does so for each 1,000 objects, and for a file of tasks at its end."""
+"""Maximum time without a report of a sync. It reports after each 1,000 objects, and at the end of a file of tasks."""
 
 _LONGEST_DETAILS: Final = 4000
 _ERRORS_LISTED: Final = 20
@@ -113,7 +113,7 @@ class FoundStorage(msgspec.Struct):
 
     @property
     def is_silent(self) -> bool:
-        """Whether its newest sync has said nothing for long."""
+        """Whether its newest sync has not reported for a long time."""
         said = (self.meta or {}).get("time_last_ping") or (self.meta or {}).get("time_queued")
         try:
             at = datetime.fromisoformat(str(said))
@@ -125,8 +125,8 @@ class FoundStorage(msgspec.Struct):
     def is_running(self) -> bool:
         """Whether its newest sync is not over, as far as Label Studio knows.
 
-        It calls a sync failed that has said nothing for 25 seconds whenever somebody looks at the list of storages,
-        while the sync goes on. One that has failed by itself says when.
+        If a sync has not reported for 25 seconds, Label Studio calls it failed as soon as somebody looks at the list of
+        storages, although the sync goes on. A sync that has really failed tells the time of its failure.
         """
         if self.status == "failed":
             return "time_failure" not in (self.meta or {}) and self.number > 0 and not self.is_silent
@@ -222,7 +222,7 @@ class ProjectStorage:
         return f"{self._path}/{found.id}"
 
     def _find(self) -> list[FoundStorage]:
-        """Return those of the folder, and of the title if one is asked for; the first is the one."""
+        """Return the storages of the folder, and of the title if one is asked for. The first is the one to use."""
         place = (self._storage.bucket, self._storage.folder)
         there = [one for one in list_storages(self._client, self._project_id, self._path) if one.place == place]
         if self._storage.title:
@@ -319,7 +319,7 @@ class ProjectStorage:
 
 
 def _send_once(send: Callable[[], FoundStorage], find: Callable[[], FoundStorage | None]) -> FoundStorage:
-    """Like :func:`make_once`, for a request that ends when the sync does: what it has begun by then is enough."""
+    """Like :func:`make_once`, for a request that ends only with the sync: it is enough that the sync has begun."""
 
     def send_and_look() -> FoundStorage:
         try:

@@ -82,8 +82,8 @@ class _ReadFile(NamedTuple):
 class ItemUpload:
     """Creates a task for each item that the project does not have yet. For one upload.
 
-    A file goes to the server, or is referred to; where tasks hold the media itself, as they do texts, it is read. The
-    data of an item without a file are what the labeling config shows: each key that a tag shows, and no other.
+    A file is sent to the server, or the task refers to it. If tasks hold the media itself, such as texts, the file is
+    read. The data of an item without a file must have each key that a tag of the labeling config shows, and no other.
 
     A task's data hold the media under the key that the labeling config shows it from, ``item_key``, ``media_uri``,
     what is known of ``width``, ``height``, ``frame_count`` and ``frame_rate``, and the item's own data beside them. Of

@@ -23,7 +23,7 @@ _Answer = TypeVar("_Answer")
 
 _TASK: Final = "query TaskState($id: ID!) { task(where: {id: $id}) { status result } }"
 ATTEMPTS: Final = 4
-"""How often at most something is tried that may be tried again."""
+"""Maximum number of tries of a request that may be repeated."""
 
 _WAIT: Final = 1.0
 """Seconds after the first attempt, twice as many after the next. The client has waited out what it could already."""
@@ -47,7 +47,7 @@ class TaskFailedError(AnnotationRequestError):
 
 
 def repeat(ask: Callable[[], _Answer]) -> _Answer:
-    """Ask for something, and again after a passing failure: only for what may be asked for twice."""
+    """Send a request, and repeat it after a passing failure. Use it only for requests that may arrive twice."""
     for attempt in itertools.count(1):
         try:
             return ask()
@@ -69,7 +69,7 @@ def ask_sdk(client: LabelboxClient, ask: Callable[[labelbox.Client], _Answer]) -
 
 
 def pause(attempt: int, error: AnnotationError, then: str) -> None:
-    """Wait after an attempt that failed, longer after each. The last one's error is raised.
+    """Wait after a failed attempt, longer after each. Raise the error of the last attempt.
 
     :param attempt: 1 for the first
     :param error: of the attempt
