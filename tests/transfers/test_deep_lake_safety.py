@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -47,19 +47,24 @@ deeplake = pytest.importorskip("deeplake")
 GCSHook = pytest.importorskip("airflow.providers.google.cloud.hooks.gcs").GCSHook
 
 
-def test_a_landing_that_another_one_overtakes_plans_again(
-    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target = tmp_path / "lake"
-    land(target, photo(photos, "a"))
-    publish, others = LakeDraft.publish, [lambda: land(target, photo(photos, "a"), photo(photos, "b"))]
+def before_publishing(patched: pytest.MonkeyPatch, other: Callable[[], object]) -> None:
+    """Let another landing be committed just before the next one is."""
+    publish, others = LakeDraft.publish, [other]
 
     def overtaken(*arguments: Any) -> None:
         if others:
             others.pop()()
         publish(*arguments)
 
-    monkeypatch.setattr(LakeDraft, "publish", overtaken)
+    patched.setattr(LakeDraft, "publish", overtaken)
+
+
+def test_a_landing_that_another_one_overtakes_plans_again(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "lake"
+    land(target, photo(photos, "a"))
+    before_publishing(monkeypatch, lambda: land(target, photo(photos, "a"), photo(photos, "b")))
     landed = land(target, photo(photos, "a"), photo(photos, "b"), photo(photos, "c"))
     assert (landed["changed_items"], landed["unchanged_items"]) == (1, 2)
     assert opened(target)["lb_meta/item_key"][:] == ["a", "b", "c"]
@@ -93,14 +98,7 @@ def test_rows_that_are_there_twice_are_repaired(tmp_path: Path, photos: Path, mo
     target = tmp_path / "lake"
     land(target, photo(photos, "a"))
     with monkeypatch.context() as patched:
-        publish, others = LakeDraft.publish, [lambda: land(target, photo(photos, "a"), photo(photos, "b"))]
-
-        def crossed(*arguments: Any) -> None:
-            if others:
-                others.pop()()
-            publish(*arguments)
-
-        patched.setattr(LakeDraft, "publish", crossed)
+        before_publishing(patched, lambda: land(target, photo(photos, "a"), photo(photos, "b")))
         patched.setattr(DeepLakeDataset, "_merge", lambda *all_: all_[1].merge(all_[2], message=all_[4]))
         land(target, photo(photos, "a"), photo(photos, "b"))
     assert opened(target)["lb_meta/item_key"][:] == ["a", "b", "b"]

@@ -20,7 +20,7 @@ TASKS_SELECTED: Final = 200
 """Tasks that are asked for by their ids at a time: these go into the URL."""
 
 _FEW_PAGES: Final = 5
-"""Of tasks that fulfil conditions: for so many it does not matter that the server counts them for each page."""
+"""Up to so many pages, it does not matter that the server counts all tasks for each of them."""
 
 Condition = dict[str, Any]
 TASKS_PATH: Final = "/api/tasks/"
@@ -145,8 +145,8 @@ def list_pages(
 ) -> Iterator[list[TaskT]]:
     """Yield pages of all of the project's tasks that fulfil conditions, by id.
 
-    For each page, the server counts all tasks that match the request, and their annotations and predictions. So, unless
-    the conditions leave few tasks, the next pages are requested as ranges of ids that fill one page each. The time then
+    For each page, the server counts all tasks that match the request, and their annotations and predictions. So, if
+    there are more than some pages, the next ones are requested as ranges of ids that fill one page each. The time then
     grows with the number of tasks, not with its square.
 
     :param client: speaks to the server
@@ -171,7 +171,7 @@ def list_pages(
         if len(page.tasks) >= page.total or not page.tasks:
             return
         first = page.tasks[-1].id + 1
-        if not conditions or page.total > _FEW_PAGES * PAGE_TASKS:
+        if page.total > _FEW_PAGES * PAGE_TASKS:
             newest = list_page(client, project_id, Task, ordering="-tasks:id", page_size=1).tasks
             end = min(max((task.id for task in newest), default=0), sys.maxsize if last is None else last)
             yield from _list_range(ask, page, end)

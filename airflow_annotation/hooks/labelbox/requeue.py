@@ -24,7 +24,7 @@ from airflow_annotation.hooks.labelbox.metadata import MetadataFields
 from airflow_annotation.hooks.labelbox.tasks import ask_sdk, repeat, wait_for_task
 from airflow_annotation.labels.labelbox.items import find_item_key, item_status
 from airflow_annotation.labels.labelbox.keys import REQUEUED_BY
-from airflow_annotation.labels.labelbox.records import DescribedRow, PerformanceDetails, ProjectDetails
+from airflow_annotation.labels.labelbox.records import DescribedRow, MeasuredLabel, ProjectDetails
 
 log = logging.getLogger(__name__)
 
@@ -82,16 +82,14 @@ class _LabelDetails(msgspec.Struct, gc=False):
     content_last_updated_at: str | None = None
 
 
-class _Label(msgspec.Struct, gc=False):
+class _Label(MeasuredLabel, kw_only=True, gc=False):
     id: str
     label_details: _LabelDetails | None = None
-    performance_details: PerformanceDetails | None = None
     annotations: _Annotations | None = None
 
     @property
     def is_empty_skip(self) -> bool:
-        skipped = self.performance_details is not None and bool(self.performance_details.skipped)
-        return skipped and (self.annotations is None or self.annotations.is_empty)
+        return self.skipped and (self.annotations is None or self.annotations.is_empty)
 
 
 class _Project(msgspec.Struct, gc=False):
@@ -146,8 +144,7 @@ def requeue_items(
             if row.data_row.id not in ids:
                 continue
         elif wanted is None:
-            labels = [label.performance_details for label in place.labels]
-            if item_status(labels, place.project_details) != "skipped":
+            if item_status(place.labels, place.project_details) != "skipped":
                 continue
         else:
             key = find_item_key(row, namespace)

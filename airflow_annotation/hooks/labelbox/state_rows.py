@@ -5,19 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from airflow_annotation.labels.labelbox.items import item_status
-from airflow_annotation.labels.labelbox.records import DescribedRow, LabelDetails, PerformanceDetails, ProjectDetails
+from airflow_annotation.labels.labelbox.records import DescribedRow, LabelDetails, MeasuredLabel, ProjectDetails
 
 
-class StateLabel(msgspec.Struct, gc=False):
+class StateLabel(MeasuredLabel, gc=False):
     """A label, without what it says."""
 
     label_details: LabelDetails | None = None
-    performance_details: PerformanceDetails | None = None
-
-    @property
-    def skipped(self) -> bool:
-        """Whether somebody skipped the data row by it."""
-        return self.performance_details is not None and bool(self.performance_details.skipped)
 
 
 class StateProject(msgspec.Struct, gc=False):
@@ -29,7 +23,7 @@ class StateProject(msgspec.Struct, gc=False):
     @property
     def status(self) -> str:
         """The item's ``status``."""
-        return item_status([label.performance_details for label in self.labels], self.project_details)
+        return item_status(self.labels, self.project_details)
 
 
 class StateRun(msgspec.Struct, gc=False):

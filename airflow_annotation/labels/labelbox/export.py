@@ -209,12 +209,11 @@ def _entries(item: int, row: TypedRow, project: Project[Object, Answer], source:
     details, rate = project.project_details, frame_rate(row)
     status = REVIEW_STATUSES.get(details.workflow_status or "", "submitted") if details else "submitted"
     for label in _chosen(project.labels, truths, source):
-        skipped = label.performance_details is not None and label.performance_details.skipped
         yield _Entry(
             item,
             label,
             _read_content(label, rate, source.options.frames),
-            status="skipped" if skipped else status,
+            status="skipped" if label.skipped else status,
             ground_truth=label.id in truths,
         )
     for experiment in row.experiments.values() if source.options.include_predictions else ():
@@ -234,9 +233,8 @@ def _chosen(labels: Sequence[TypedLabel], truths: frozenset[str], source: Export
 
 
 def _recency(label: TypedLabel) -> tuple[bool, str]:
-    skipped = label.performance_details is not None and bool(label.performance_details.skipped)
     details = label.label_details or LabelDetails()
-    return not skipped, details.updated_at or details.created_at or ""
+    return not label.skipped, details.updated_at or details.created_at or ""
 
 
 def _read_content(label: TypedLabel, rate: float | None, wanted: Frames) -> _Content:

@@ -18,9 +18,9 @@ from airflow_annotation.labels.labelbox.records import (
     Answer,
     DataRowDetails,
     DescribedRow,
+    MeasuredLabel,
     MediaAttributes,
     Object,
-    PerformanceDetails,
     Project,
     ProjectDetails,
     TypedRow,
@@ -193,17 +193,17 @@ def _unfit(
 
 
 def _status(project: ProjectPart) -> str:
-    return item_status([label.performance_details for label in project.labels], project.project_details)
+    return item_status(project.labels, project.project_details)
 
 
-def item_status(labels: Sequence[PerformanceDetails | None], place: ProjectDetails | None) -> str:
+def item_status(labels: Sequence[MeasuredLabel], place: ProjectDetails | None) -> str:
     """Return an item's ``status``.
 
-    :param labels: details of each of its labels in the export
+    :param labels: its labels in the export
     :param place: place in the project's workflow
     """
     place = place or _NO_PLACE
-    skipped = sum(label is not None and bool(label.skipped) for label in labels)
+    skipped = sum(label.skipped for label in labels)
     if skipped and skipped == len(labels):
         return "skipped"
     if place.workflow_status in REVIEW_STATUSES:

@@ -242,12 +242,22 @@ class PerformanceDetails(msgspec.Struct, gc=False):
     consensus_score: float | None = None
 
 
-class Label(msgspec.Struct, Generic[O, A], gc=False):
-    """One submission."""
+class MeasuredLabel(msgspec.Struct, gc=False):
+    """A submission, and what Labelbox measured of it."""
+
+    performance_details: PerformanceDetails | None = None
+
+    @property
+    def skipped(self) -> bool:
+        """Whether its annotator skipped the data row."""
+        return self.performance_details is not None and bool(self.performance_details.skipped)
+
+
+class Label(MeasuredLabel, Generic[O, A], kw_only=True, gc=False):
+    """One submission, with its content."""
 
     id: str
     label_details: LabelDetails | None = None
-    performance_details: PerformanceDetails | None = None
     annotations: Annotations[O, A] | None = None
 
 
