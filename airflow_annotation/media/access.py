@@ -1,8 +1,8 @@
-"""What may be read of the media that items name.
+"""Decides which media of items may be read.
 
-Whoever may add or edit an item in the labeling tool decides what its ``media_uri`` says. So it is untrusted: it
-does not open the worker's files, does not use Airflow's connections or the worker's own credentials, and does not
-reach hosts that only the worker's network reaches. docs/security.md has the whole model.
+People who may add or edit an item in the labeling tool can write any ``media_uri``. So it is untrusted: it must not
+open the worker's files, use Airflow's connections or the worker's own credentials, or reach hosts that only the
+worker's network can reach. docs/security.md has the whole model.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from airflow_annotation.media.storage import (
 )
 
 OwnCopy = Callable[[], "tuple[str, Mapping[str, str]] | None"]
-"""Asks the labeling tool where it has an item's media itself."""
+"""Returns the URL and the headers of the labeling tool's own copy of an item's media, None if it has no copy."""
 
 _WEB: Final = frozenset({"http", "https"})
 _PORTS: Final = {"http": 80, "https": 443}
@@ -42,15 +42,15 @@ _WAY_OUT: Final = "Allow it with media_roots, or pass a media_url_signer."
 
 
 class MediaRefusedError(MediaError):
-    """What an item names may not be read."""
+    """The media that an item names may not be read."""
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is one of the public internet.
+    """Return whether an IP address belongs to the public internet.
 
-    Addresses of IPv4 hosts that are written in IPv6 (mapped, 6to4, NAT64) count as what they lead to.
+    An IPv6 address that contains an IPv4 address (mapped, 6to4, NAT64) counts as that IPv4 address.
 
-    :param address: IPv4 or IPv6, with or without a zone
+    :param address: IPv4 or IPv6 address, with or without a zone
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
@@ -63,7 +63,7 @@ def is_public(address: str) -> bool:
 
 
 def same_origin(url: str, other: str) -> bool:
-    """Return whether two URLs are of one scheme, host and port."""
+    """Return whether two URLs of the web have the same scheme, host and port."""
     try:
         first, second = httpx.URL(url), httpx.URL(other)
     except (httpx.InvalidURL, ValueError):
@@ -74,12 +74,12 @@ def same_origin(url: str, other: str) -> bool:
 
 
 def check_public_host(host: str, port: int) -> list[str]:
-    """Return the addresses of a host of the public internet.
+    """Return the addresses of a host, if all of them belong to the public internet.
 
-    :param host: a name, or an address in any spelling that the system takes
-    :param port: TCP
-    :raises MediaError: it has an address that is loopback, link-local, private or reserved
-    :raises OSError: it has no address
+    :param host: a name, or an address in any spelling that the system accepts
+    :param port: TCP port
+    :raises MediaError: an address of the host is loopback, link-local, private or reserved
+    :raises OSError: the host has no address
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = list(dict.fromkeys(str(info[4][0]) for info in found))
@@ -89,14 +89,15 @@ def check_public_host(host: str, port: int) -> list[str]:
 
 
 class AllowedMedia:
-    """Opens the media of items, as far as what they name is allowed.
+    """Opens the media of items, if they are allowed.
 
-    :param roots: folders, URIs and URLs below which everything may be read, ``gs://bucket/photos/``. A root may name
-        an Airflow connection (``s3://conn@bucket/photos/``): what is below it is read with it
-    :param signer: the DAG's own; what it returns is allowed
-    :param request: returns the URL and the headers for media that the labeling tool holds, any other URI as it is
-    :param is_own: whether a URL is of the labeling tool's own server
-    :raises AnnotationError: a root is none
+    :param roots: folders, URIs and URLs, such as ``gs://bucket/photos/``. Everything below them may be read. If a root
+        names an Airflow connection (``s3://conn@bucket/photos/``), media below it are read with that connection
+    :param signer: the DAG's own signer; everything that it returns is allowed
+    :param request: function that returns the URL and the headers for media that the labeling tool holds, and any other
+        URI unchanged
+    :param is_own: function that returns whether a URL is of the labeling tool's own server
+    :raises AnnotationError: a root is invalid
     """
 
     def __init__(
@@ -115,12 +116,12 @@ class AllowedMedia:
     def open(self, media_uri: str, *, own_copy: OwnCopy | None = None) -> BinaryIO:
         """Open an item's media for reading and seeking; the caller closes it.
 
-        What is not allowed is read from the labeling tool's own copy where it has one, as it has of all that was
-        uploaded.
+        Media that are not allowed are read from the labeling tool's own copy, if it has one. It has one of every file
+        that was uploaded to it.
 
-        :param media_uri: as the item names it
-        :param own_copy: asks the tool for its own copy
-        :raises MediaError: it is not allowed, or it cannot be read
+        :param media_uri: URI of the media, as the item names it
+        :param own_copy: function that asks the tool for its own copy
+        :raises MediaError: the media are not allowed, or cannot be read
         """
         if self._signer is not None:
             return open_media_in_place(media_uri, url_signer=self._signer)
@@ -143,13 +144,13 @@ class AllowedMedia:
                 raise MediaError(f"{error} The tool's own copy is not read either: {failure}") from None
 
     def find(self, media_uri: str) -> str | None:
-        """Return the URI to read media by that are below a root, with the root's connection; None for others."""
+        """Return the URI to read, with the root's connection, if media are below a root; None for other media."""
         return next((uri for root in self._roots if (uri := root.find(media_uri)) is not None), None)
 
     def check_url(self, url: str) -> None:
-        """Check a URL that a browser is sent to.
+        """Check a URL before a browser is sent to it. The tool's own URLs and URLs below a root are allowed, too.
 
-        :raises MediaError: it is no URL of the web, or its host is not of the public internet
+        :raises MediaError: it is no URL of the web, or its host is unknown or not of the public internet
         """
         parts = _web_parts(url)
         if self._is_own(url) or self.find(url) is not None:
@@ -160,7 +161,7 @@ class AllowedMedia:
             raise MediaError(f"The host {parts.host!r} is not known: {error}.") from error
 
     def client_for(self, url: httpx.URL) -> httpx.Client:
-        """Return the client that asks for a URL, after each redirect, too."""
+        """Return the client that requests a URL. The URL of a redirect needs another call."""
         if self._is_own(str(url)) or self.find(str(url)) is not None:
             return get_http_client()
         return _public_client()
@@ -194,7 +195,7 @@ class _Root:
         uri = _normal(media_uri)
         if media_uri != without_connection(media_uri) or not f"{uri}/".startswith(f"{self._prefix}/"):
             return None
-        # A URL as it is: its normal form is decoded, and may be another one.
+        # The normal form of a URL is decoded, so it may be a different URL.
         return media_uri if self._scheme in _WEB else self._root + uri[len(self._prefix) :]
 
 
@@ -204,17 +205,17 @@ def _folder(uri: str) -> Path:
         raise AnnotationError(f"{shown(uri)} is no local path.")
     try:
         return path.resolve()
-    except (OSError, ValueError, RuntimeError) as error:  # no name of a file, or links that go round
+    except (OSError, ValueError, RuntimeError) as error:  # not a valid file name, or links in a circle
         raise MediaError(f"{shown(uri)!a} cannot be read: {error}.") from error
 
 
 def _leads_out(uri: str) -> bool:
-    path = uri.partition("?")[0] if uri_scheme(uri) in _WEB else uri  # elsewhere ? is part of a name
+    path = uri.partition("?")[0] if uri_scheme(uri) in _WEB else uri  # in other URIs, ? is part of a name
     return ".." in re.split(r"[/\\]", unquote(path))
 
 
 def _normal(uri: str) -> str:
-    """Return a URI as it is compared: without a connection, scheme and host of a URL in lower case, its port said."""
+    """Return a URI in the form for comparisons: without a connection; a URL with a port, and its host in lower case."""
     if uri_scheme(uri) not in _WEB:
         scheme, separator, rest = without_connection(uri).partition("://")
         return f"{scheme.lower()}{separator}{rest}"
@@ -237,7 +238,7 @@ def _web_parts(url: str) -> httpx.URL:
 
 @cache
 def _public_client() -> httpx.Client:
-    """Return the client for URLs that are not trusted. Like :func:`get_http_client`, a process keeps one."""
+    """Return the client for untrusted URLs. As with :func:`get_http_client`, each process keeps one."""
     return make_media_client(_public_transport)
 
 
@@ -248,8 +249,8 @@ def _public_transport(proxy: str | None) -> httpx.BaseTransport:
     pool: object = getattr(transport, "_pool", None)
     if not isinstance(pool, httpcore.ConnectionPool):
         raise AnnotationError("This release of httpx is not known: media of items cannot be read safely.")
-    # Names are resolved once, and the address that was checked is the one that is connected to; TLS and the Host
-    # header keep the name. httpx has no public way to say so.
+    # A name is resolved only once, so that the connection goes to the address that was checked. TLS and the Host
+    # header keep the name. httpx has no public option for this.
     transport._pool = httpcore.ConnectionPool(
         ssl_context=httpx.create_ssl_context(), network_backend=_PublicNetwork(), max_connections=100
     )
@@ -257,7 +258,7 @@ def _public_transport(proxy: str | None) -> httpx.BaseTransport:
 
 
 class _PublicNetwork(httpcore.NetworkBackend):
-    """Connects to hosts of the public internet only."""
+    """Connects only to hosts of the public internet."""
 
     def __init__(self) -> None:
         self._network = httpcore.SyncBackend()
@@ -287,7 +288,10 @@ class _PublicNetwork(httpcore.NetworkBackend):
 
 
 class _CheckedProxy(httpx.HTTPTransport):
-    """Asks a proxy for URLs whose hosts are not known to be private. The proxy resolves names: it has the last word."""
+    """Sends requests through a proxy, except for hosts that are known to be private.
+
+    The proxy resolves the names, so it decides which hosts it reaches.
+    """
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         host = request.url.host
@@ -301,7 +305,7 @@ class _CheckedProxy(httpx.HTTPTransport):
 def check_roots(roots: Sequence[str] | str | None) -> list[str]:
     """Return ``media_roots`` as a list.
 
-    :raises AnnotationError: it is none
+    :raises AnnotationError: it is not a list, or a root is invalid
     """
     if roots is None or roots == "":
         return []

@@ -1,4 +1,4 @@
-"""What kind of file something is, told by its content."""
+"""Recognizes the type of a file by its content."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _SUFFIXES: Final = (
     (re.compile(rb"OggS"), ".ogg"),
     (re.compile(rb"ID3|\xff[\xfb\xf3\xf2]"), ".mp3"),
     (re.compile(rb"%PDF-"), ".pdf"),
-    # Each part begins and ends in one way only: the time is that of the length, whatever somebody has uploaded.
+    # Each part can match in one way only, so the time grows only linearly with the length, whatever people upload.
     (
         re.compile(rb"(?:\xef\xbb\xbf)?(?:\s|<\?[^>]*>|<!--(?:(?!-->).)*-->|<!DOCTYPE svg[^>]*>)*<svg[\s>]", re.DOTALL),
         ".svg",
     ),
 )
-"""What files begin with: https://en.wikipedia.org/wiki/List_of_file_signatures. The first that fits is it."""
+"""First bytes and suffixes of files: https://en.wikipedia.org/wiki/List_of_file_signatures. The first match counts."""
 
 
 def content_suffix(file: BinaryIO) -> str | None:
-    """Return the suffix of an image, video, sound or PDF by its first bytes, ``.jpg``; None for anything else.
+    """Return the suffix of an image, video, sound or PDF by its first bytes, such as ``.jpg``; None for other files.
 
-    :param file: at its beginning, where it is left
+    :param file: file at its beginning; it is left there
     """
     head = b""
     while len(head) < _HEAD_BYTES and (read := file.read(_HEAD_BYTES - len(head))):

@@ -1,4 +1,4 @@
-"""Decoded pictures to image files."""
+"""Encodes decoded pictures as image files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from PIL.Image import Transpose
 
 _END_OF_JPEG: Final = b"\xff\xd9"
-"""https://www.w3.org/Graphics/JPEG/itu-t81.pdf, table B.1: the marker EOI."""
+"""The marker EOI: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, table B.1."""
 
 ImageFormat = Literal["jpeg", "png", "webp"]
 
 
 class PictureEncoder:
-    """Makes image files of decoded pictures, on any number of threads at once.
+    """Encodes pictures as image files. Any number of threads may use it at once.
 
     :param image_format: ``jpeg``, ``png`` or ``webp``
-    :param quality: 1 to 100, of JPEG and WebP
+    :param quality: quality of JPEG and WebP, 1 to 100
     """
 
     def __init__(self, image_format: ImageFormat, quality: int) -> None:
@@ -32,9 +32,10 @@ class PictureEncoder:
         self._local = threading.local()
 
     def encode(self, picture: VideoFrame, turn: Transpose | None) -> bytes:
-        """Return the image file of a picture.
+        """Return the content of an image file with a picture.
 
-        :param turn: how to turn it, None to leave it as it is
+        :param picture: decoded picture
+        :param turn: how to turn it; None to leave it as it is
         :raises OSError: the disk with temporary files is full
         """
         from av.video.reformatter import VideoReformatter
@@ -43,7 +44,7 @@ class PictureEncoder:
         local = self._local
         if not hasattr(local, "reformatter"):
             local.reformatter = VideoReformatter()  # keeps its tables from frame to frame
-            local.file = tempfile.TemporaryFile()  # noqa: SIM115 - the thread's own, as long as it lives
+            local.file = tempfile.TemporaryFile()  # noqa: SIM115 - one for each thread, until it ends
         rgb = local.reformatter.reformat(picture, format="rgb24", src_color_range=int(picture.color_range), threads=1)
         if self._format == "png":
             return _encode_png(rgb if turn is None else _turned(rgb, turn))
@@ -51,14 +52,14 @@ class PictureEncoder:
         image = Image.frombuffer("RGB", (rgb.width, rgb.height), plane, "raw", "RGB", plane.line_size, 1)
         if turn is not None:
             image = image.transpose(turn)
-        # To a real file: only then does Pillow let other threads work while it encodes JPEG.
+        # Pillow lets other threads work while it encodes JPEG only if it writes to a real file.
         local.file.seek(0)
         image.save(local.file, self._format, quality=self._quality)
         local.file.truncate()
         local.file.seek(0)
         content: bytes = local.file.read()
         if self._format == "jpeg" and not content.endswith(_END_OF_JPEG):
-            # Pillow does not notice that a disk took only a part of what it wrote last.
+            # Pillow does not notice if the disk is full and takes only a part of the last write.
             raise OSError(
                 errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}, where temporary files are", tempfile.gettempdir()
             )
@@ -74,13 +75,13 @@ def _turned(rgb: VideoFrame, turn: Transpose) -> VideoFrame:
 
 
 def _encode_png(picture: VideoFrame) -> bytes:
-    """Encode with FFmpeg: other threads work at the same time, as they cannot while Pillow encodes PNG."""
+    """Encode with FFmpeg, which lets other threads work at the same time. Pillow does not when it encodes PNG."""
     from av import CodecContext
 
     encoder = CodecContext.create("png", "w")
     encoder.width, encoder.height, encoder.pix_fmt = picture.width, picture.height, picture.format.name
     encoder.time_base = Fraction(1)
-    # A seventh of the time of Pillow's own choice, and of FFmpeg's, for files that are an eighth larger.
+    # These take a seventh of the time of the defaults of Pillow and of FFmpeg. The files are an eighth larger.
     encoder.options = {"pred": "mixed", "compression_level": "1"}
     encoder.thread_count = 1
     picture.pts = 0

@@ -1,4 +1,4 @@
-"""Images without an EXIF orientation, so that every reader has the pixels that people labeled."""
+"""Removes the EXIF orientation of images, so that every reader has the pixels that people labeled."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 _ORIENTATION: Final = 0x0112
 _IN_MEMORY_BYTES: Final = 8 << 20
 _FORMATS: Final = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP"}
-"""Formats whose readers differ about the orientation; Pillow reads the first picture of an MPO."""
+"""Formats whose readers differ about the orientation, and the formats to write. Of an MPO, the first picture counts."""
 
 
 def open_without_orientation(open_file: Callable[[], BinaryIO], name: str, *, turned: bool) -> BinaryIO:
-    """Open an image, as it is where EXIF does not turn it, else encoded again without the orientation.
+    """Open an image. If EXIF turns it, it is encoded again without the orientation; otherwise it is unchanged.
 
-    JPEG is encoded with the file's own quantization. Other files than JPEG, PNG and WebP are left as they are, and so
-    are moving images.
+    JPEG is encoded with the file's own quantization. Moving images, and files of other formats than JPEG, PNG and WebP,
+    are unchanged.
 
-    :param open_file: opens the file
-    :param name: the file's, for errors
-    :param turned: whether the pixels are turned as EXIF says, or stay as they are stored
+    :param open_file: function that opens the file
+    :param name: name of the file in errors
+    :param turned: whether to turn the pixels as EXIF says; if not, they stay as they are stored
     :raises MediaError: the image is broken
     """
     from PIL import Image, UnidentifiedImageError
@@ -44,8 +44,8 @@ def open_without_orientation(open_file: Callable[[], BinaryIO], name: str, *, tu
             if image.format in _FORMATS and has_one_picture and image.getexif().get(_ORIENTATION, 1) in range(2, 9):
                 return _encode(image, turned=turned)
     except UnidentifiedImageError:
-        pass  # SVG, and what is no image
-    # Of odd EXIF blocks Pillow raises what it happens to run into: TypeError, struct.error, AttributeError.
+        pass  # SVG, or not an image
+    # For invalid EXIF blocks, Pillow raises various errors: TypeError, struct.error, AttributeError.
     except Exception as error:
         file.close()
         raise MediaError(f"{name} cannot be written without its EXIF orientation: {error}") from error
@@ -59,14 +59,14 @@ def _encode(image: Image.Image, *, turned: bool) -> BinaryIO:
     kind = _FORMATS[str(image.format)]
     more: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     if kind == "JPEG":
-        # Pillow's types do not say that a JPEG has its quantization.
+        # Pillow's types do not know that a JPEG has a quantization.
         more = {"qtables": cast("Any", image).quantization, "subsampling": max(JpegImagePlugin.get_sampling(image), 0)}
     profile = image.info.get("icc_profile")
     picture = ImageOps.exif_transpose(image) if turned else image
     exif = image.getexif()
     exif.pop(_ORIENTATION, None)
     encoded = io.BytesIO()
-    # What PNG has as text may hold the orientation too (XMP), so nothing else is taken over.
+    # The text of a PNG may contain the orientation, too (XMP), so only these are kept.
     picture.info = {name: value for name, value in picture.info.items() if name in ("transparency", "dpi", "gamma")}
     picture.save(encoded, kind, exif=exif.tobytes(), icc_profile=profile, **more)
     encoded.seek(0)

@@ -1,11 +1,11 @@
-"""The folder of one video's frames: images, and a table of what they are.
+"""The folder of one video's frames: images, and a table that describes them.
 
 ::
 
     target/street-3f2a9c1b/
       00000000.jpg         named by the frame's index
       00000250.jpg
-      frames.parquet       written last: where it is, the files that it names are all there
+      frames.parquet       written last, after the images that it names
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ log = logging.getLogger(__name__)
 
 
 class FrameSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What decides which frames there are, and how they look; kept with the table.
+    """Settings that decide which frames are written and how they look. The table keeps them.
 
-    :param selection: what was asked for
+    :param selection: the requested frames
     :param image_format: ``jpeg``, ``png`` or ``webp``
-    :param quality: 1 to 100, of JPEG and WebP
+    :param quality: quality of JPEG and WebP, 1 to 100
     """
 
     selection: dict[str, Any]
@@ -60,7 +60,7 @@ class FrameSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Check the values.
 
-        :raises AnnotationError: one is not as above
+        :raises AnnotationError: a value is invalid
         """
         if self.image_format not in get_args(ImageFormat):
             raise AnnotationError(
@@ -71,14 +71,14 @@ class FrameSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """What a table's frames are of.
+    """What a frames table says about its video.
 
-    :param video: the video as it may be shown
-    :param size: bytes of its file
-    :param settings: what was asked for
-    :param time_base: of the column ``pts``, seconds as a fraction
+    :param video: path or URI of the video, as logs and errors show it
+    :param size: size of its file in bytes
+    :param settings: settings of the frames
+    :param time_base: unit of the column ``pts``, a fraction of a second
     :param stopped_at: index of the first frame that could not be decoded, None if there was no such frame
-    :param reason: why, None likewise
+    :param reason: why it could not be decoded, None if there was no such frame
     """
 
     video: str
@@ -92,8 +92,8 @@ class TableMetadata(msgspec.Struct, frozen=True, kw_only=True):
 class FoundTable(NamedTuple):
     """The table of a folder.
 
-    :param metadata: what its frames are of
-    :param rows: as :data:`~airflow_annotation.labels.video_frames.FRAMES`
+    :param metadata: facts about its video
+    :param rows: rows with the columns of :data:`~airflow_annotation.labels.video_frames.FRAMES`
     """
 
     metadata: TableMetadata
@@ -101,12 +101,12 @@ class FoundTable(NamedTuple):
 
 
 def read_frames_table(uri: str) -> pa.Table:
-    """Read a frames table, whose columns :data:`~airflow_annotation.labels.video_frames.FRAMES` says.
+    """Read a frames table, with the columns of :data:`~airflow_annotation.labels.video_frames.FRAMES`.
 
-    Its rows are media items for :func:`~airflow_annotation.media.listing.list_media`, the media being the ``file``.
+    :func:`~airflow_annotation.media.listing.list_media` takes its rows as media items, with ``file`` as the media.
 
-    :param uri: local path or URI
-    :raises MediaError: it does not exist
+    :param uri: local path or URI of the table
+    :raises MediaError: the table does not exist
     """
     filesystem, path = get_filesystem(uri)
     try:
@@ -119,10 +119,10 @@ def read_frames_table(uri: str) -> pa.Table:
 
 
 class FrameFolder:
-    """The folder of a video's frames, made if it is missing.
+    """The folder of a video's frames. It is created if it is missing.
 
-    :param target: the folder of all videos' folders, a local path or a URI
-    :param video_key: the video's item key
+    :param target: folder that contains the folders of all videos, a local path or a URI
+    :param video_key: item key of the video
     """
 
     def __init__(self, target: str, video_key: str) -> None:
@@ -134,19 +134,19 @@ class FrameFolder:
         if self._is_local:
             sweep_partial_files(Path(self.path))
         self.names = self._list()
-        """The files that are there, none of them empty."""
+        """Names of the files in the folder, without empty files."""
 
     def _list(self) -> set[str]:
         try:
             found = self.filesystem.ls(self.path, detail=True, refresh=True)
-        except FileNotFoundError:  # a bucket has no folders before there is something in them
+        except FileNotFoundError:  # a folder in a bucket exists only if it has content
             return set()
         return {file["name"].rpartition("/")[2] for file in found if file["size"]}
 
     def read_table(self) -> FoundTable | None:
         """Return the table, None if there is none.
 
-        :raises AnnotationError: it is something else
+        :raises AnnotationError: the file is not a frames table of this provider
         """
         if TABLE_NAME not in self.names:
             return None
@@ -160,15 +160,15 @@ class FrameFolder:
         return FoundTable(metadata, rows.replace_schema_metadata())
 
     def rows_with_images(self, rows: pa.Table) -> pa.Table:
-        """Return the rows whose images are there."""
+        """Return the rows whose images exist."""
         names = [file.rpartition("/")[2] for file in rows["file"].to_pylist()]
         return rows.filter(pa.array([name in self.names for name in names], pa.bool_()))
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file that appears when it is whole."""
+        """Write a file that appears only when it is complete."""
         path = f"{self.path}/{name}"
         if not self._is_local:
-            self.filesystem.pipe_file(path, content)  # object stores show an object when it is all there
+            self.filesystem.pipe_file(path, content)  # object stores show only complete objects
             return
         with open_partial(Path(path)) as file:
             file.write(content)
@@ -181,7 +181,7 @@ class FrameFolder:
 
     def clear(self) -> None:
         """Remove the images and the table."""
-        # The table last: without it, images count as those of an earlier try.
+        # The table goes last: without it, the images would count as those of an earlier try.
         for name in [*(name for name in self.names if _IMAGE_NAME.fullmatch(name)), TABLE_NAME]:
             self.filesystem.rm_file(f"{self.path}/{name}")
         self.names.clear()
@@ -201,9 +201,9 @@ def image_name(frame: int, image_format: ImageFormat) -> str:
 class FrameWriter:
     """Encodes and writes frames on several threads, and collects their rows in the order of the frames.
 
-    :param folder: where they go; images that are there are not written again
-    :param settings: how they look
-    :param stopped: set from another thread to end early
+    :param folder: folder for the images; existing images are not written again
+    :param settings: format and quality of the images
+    :param stopped: event that another thread sets to stop early
     """
 
     def __init__(self, folder: FrameFolder, settings: FrameSettings, stopped: threading.Event | None = None) -> None:
@@ -227,7 +227,7 @@ class FrameWriter:
         self._pool.shutdown(cancel_futures=True)
 
     def write(self, frame: Frame) -> None:
-        """Have a frame written; waits while several are on their way."""
+        """Add a frame, which a thread writes. Wait while too many frames are being written."""
         if self._stopped.is_set():
             raise AnnotationError("The extraction was stopped. Running the task again writes the other frames.")
         name = image_name(frame.index, self._image_format)
@@ -244,7 +244,7 @@ class FrameWriter:
             log.info("%s: %d frames, up to frame %d, %.0f a second", self._folder.uri, self.count, frame.index, rate)
 
     def finish(self) -> pa.Table:
-        """Wait for the files, and return the rows."""
+        """Wait until all images are written, and return the rows of all frames."""
         while self._pending:
             self._pending.popleft().result()
         self._flush()

@@ -1,4 +1,4 @@
-"""Frames of a video as image files in a folder, with a table of what they are: see ``media.frame_folder``."""
+"""Writes frames of videos as image files, with a table that describes them: see ``media.frame_folder``."""
 
 from __future__ import annotations
 
@@ -43,11 +43,10 @@ class FramesReport(msgspec.Struct, frozen=True, kw_only=True):
     :param folder: folder of the images
     :param table: path or URI of the frames table
     :param frames: rows of the table
-    :param written: images written by this call
-    :param skipped: images that were there already
-    :param stopped_at: index of the first frame that could not be decoded, None if all frames up to the last one read
-        could be
-    :param reason: why it could not be decoded, else None
+    :param written: images that this call wrote
+    :param skipped: images that existed already
+    :param stopped_at: index of the first frame that could not be decoded, None if there was no such frame
+    :param reason: why it could not be decoded, None if there was no such frame
     """
 
     video_key: str
@@ -73,17 +72,18 @@ def extract_frames(
     """Write frames of a video as images, and a table of them.
 
     Decoding and encoding overlap and use all cores; only a few frames are held at a time. A file appears in the folder
-    when it is complete. Existing images are not written again, unless the table says that they are of another file or
-    of other settings. If the table has all requested frames, the video is not decoded.
+    only when it is complete. Existing images are not written again, unless the table names another file, image format
+    or quality. If the table has the same selection and is complete, with all its images, the video is not decoded.
 
-    :param video: video; its ``item_key`` names it, even if its URL changes
-    :param open_file: opens the video, seekable
-    :param selection: which frames, as ``settings.selection`` says
+    :param video: the video; its ``item_key`` names it, even if its URL changes
+    :param open_file: function that opens the video for reading and seeking
+    :param selection: the frames to write, as ``settings.selection`` describes them
     :param target: folder in which the video gets its own folder, a local path or a URI
-    :param on_error: ``fail``, or ``keep`` the frames that can be decoded, up to the first fault; after it, no frame's
-        index is known
-    :param stopped: event that another thread sets to end early
-    :raises MediaError: the video cannot be read, or not to its end and ``on_error`` is ``fail``
+    :param settings: settings of the frames, which the table keeps
+    :param on_error: what to do about a frame that cannot be decoded: ``fail``, or ``keep`` the frames before it. The
+        index of the frames after it is not known
+    :param stopped: event that another thread sets to stop early
+    :raises MediaError: the video cannot be read, or a frame cannot be decoded and ``on_error`` is ``fail``
     """
     folder = FrameFolder(target, video.item_key)
     with closing(open_file()) as file:
@@ -112,10 +112,10 @@ def add_frames(
 ) -> FramesReport:
     """Write the missing frames of a video, and keep the others.
 
-    Like :func:`extract_frames`, except that the table only grows. If nothing is missing, the video is not even opened:
-    its folder is assumed to be of the file that ``video.media`` names.
+    Like :func:`extract_frames`, except that frames in the table stay. If no frame is missing, the video is not even
+    opened: the folder is then assumed to belong to the file that ``video.media`` names.
 
-    :param frames: frames that should exist, besides those that do
+    :param frames: frames that should exist in the end, in addition to those in the table
     """
     folder = FrameFolder(target, video.item_key)
     settings = FrameSettings(selection={"frames": frames.ranges}, image_format=image_format)
@@ -134,12 +134,12 @@ def add_frames(
 
 
 def read_frames(target: str) -> pa.Table:
-    """Read the frames tables of all videos as one: extracted frames, or those that a landing with media wrote.
+    """Read the frames tables of all videos as one table. They are of extracted frames, or of a landing with media.
 
-    :param target: the folder of the videos' folders, as for :func:`extract_frames`
-    :returns: rows as :data:`~airflow_annotation.labels.video_frames.FRAMES`; for
-        :func:`~airflow_annotation.labels.video_frames.labels_to_frames`, or for a join with ``labels``, whose
-        ``item_key`` is their ``video_key`` and whose ``frame`` is their ``frame``
+    :param target: folder that contains the videos' folders, as for :func:`extract_frames`
+    :returns: rows with the columns of :data:`~airflow_annotation.labels.video_frames.FRAMES`. Use them with
+        :func:`~airflow_annotation.labels.video_frames.labels_to_frames`, or join them with ``labels``: their
+        ``video_key`` is the ``item_key`` there, and ``frame`` is the same
     """
     filesystem, path = get_filesystem(target)
     found = sorted(filesystem.glob(f"{path.rstrip('/')}/*/{TABLE_NAME}"))
@@ -155,7 +155,7 @@ def _describe(video: MediaItem, file: BinaryIO, settings: FrameSettings) -> Tabl
 
 
 def _same_video(folder: FrameFolder, metadata: TableMetadata) -> FoundTable | None:
-    """Return the folder's table; clear the folder if its images are of another file or look otherwise."""
+    """Return the folder's table. If its images have another file, format or quality, clear the folder, return None."""
     found = folder.read_table()
     if found is None:
         return None
@@ -166,7 +166,7 @@ def _same_video(folder: FrameFolder, metadata: TableMetadata) -> FoundTable | No
     return None
 
 
-def _write_frames(  # noqa: PLR0917 - all of them are what the two functions above are called with
+def _write_frames(  # noqa: PLR0917 - the arguments of the two functions above
     folder: FrameFolder,
     file: BinaryIO,
     selection: FrameSelection,
@@ -177,7 +177,7 @@ def _write_frames(  # noqa: PLR0917 - all of them are what the two functions abo
 ) -> FramesReport:
     """Write frames and the table.
 
-    :param others: the table whose frames stay
+    :param others: table whose frames stay
     """
     settings = metadata.settings
     with open_video(file, metadata.video) as reader, FrameWriter(folder, settings, stopped) as writer:
@@ -207,7 +207,7 @@ def _merge(others: pa.Table, rows: pa.Table) -> pa.Table:
 
 
 def _missing(selection: FrameSelection, next_index: int) -> Stop | None:
-    """Return the first frame that was listed and that the video does not have."""
+    """Return the first listed frame that the video does not have."""
     wanted = selection.next_wanted(next_index) if isinstance(selection, Listed) else None
     return Stop(wanted.index, "the video ends before it") if wanted and wanted.index is not None else None
 

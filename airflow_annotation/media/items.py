@@ -1,4 +1,4 @@
-"""What a media item is, on its way to a labeling tool."""
+"""Media items: what tasks upload to a labeling tool."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from airflow_annotation.exceptions import MediaError
 class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     """One of several images of an item.
 
-    :param media: where the file is: a local path, or a URI
-    :param width: pixels as shown, None until probed
-    :param height: likewise
+    :param media: local path or URI of the file
+    :param width: width in pixels as shown, None until probed
+    :param height: height in pixels as shown, None until probed
     """
 
     media: str
@@ -25,14 +25,14 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
-    """One image, video or other file, several images, or one row of data, for somebody to label.
+    """What people see and label together: an image, video or other file, several images, or a row of data.
 
     :param media: location of the file: a local path, or a URI (``gs://…``, ``s3://…``, ``https://…``); empty for an
-        item of several images, and for a row, whose data are what the project shows
+        item of several images, and for a row, of which the project shows the data
     :param pages: the images of an item that shows several, in their order
-    :param item_key: the caller's own id of the item, stable across tools, runs and retries
+    :param item_key: the caller's own name for the item, the same across tools, runs and retries
     :param media_type: ``image``, ``video``, ``audio``, ``text``, ...; ``rows`` for a row; empty if it is not known,
-        then it is what the project labels
+        which means the kind that the project labels
     :param width: width in pixels as shown (after EXIF orientation), None until probed
     :param height: height in pixels as shown (after EXIF orientation), None until probed
     :param frame_count: frames of a video file, None until probed
@@ -52,20 +52,21 @@ class MediaItem(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_row(self) -> bool:
-        """Whether it has no file."""
+        """Whether the item has no file."""
         return not self.media and not self.pages
 
     @property
     def files(self) -> tuple[Page, ...]:
-        """The item's files: the one that it is, or its several images."""
+        """The item's one file or its several images; empty for a row."""
         return self.pages or ((Page(self.media, self.width, self.height),) if self.media else ())
 
 
 def check_data(data: Mapping[str, Any], name: str) -> None:
-    """Check that the data of an item are what JSON can say.
+    """Check that JSON can represent the data of an item.
 
-    :param name: what errors call the item
-    :raises MediaError: there are bytes in it, of which an encoder makes other text without a word
+    :param data: data of the item
+    :param name: name of the item in errors
+    :raises MediaError: the data contain bytes, which an encoder would silently turn into other text
     """
     for key, value in data.items():
         if _has_bytes(value):
@@ -81,5 +82,5 @@ def _has_bytes(value: Any) -> bool:
 
 
 def key_hash(item_key: str) -> int:
-    """Return 64 bits that stand for an item key: millions of keys can be compared without holding the strings."""
+    """Return a hash of an item key, 64 bits, to compare millions of keys without holding the strings."""
     return int.from_bytes(hashlib.blake2b(item_key.encode(errors="surrogatepass"), digest_size=8).digest(), "big")

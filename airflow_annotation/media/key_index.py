@@ -1,4 +1,4 @@
-"""What a tool knows of a project's items, by their keys, in few bytes each."""
+"""An index of a project's items by their keys, in few bytes per item."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _ROW: Final = np.dtype(
 
 
 class KnownItem(NamedTuple):
-    """An item of a project, and what is known of its media.
+    """An item of a project, and what the tool knows about its media.
 
-    :param id: the tool's, or the hash of it
-    :param width: pixels
-    :param height: pixels
-    :param frame_rate: frames a second
-    :param duration: seconds
-    :param pages: width and height of each, where it shows several images
+    :param id: the tool's id, or a hash of it
+    :param width: width in pixels
+    :param height: height in pixels
+    :param frame_rate: frames per second
+    :param duration: duration in seconds
+    :param pages: width and height of each image, if the item shows several
     """
 
     id: int
@@ -45,9 +45,9 @@ class KnownItem(NamedTuple):
 
 
 class KeyIndex:
-    """Items by the hashes of their keys: millions of items fit, however long their keys are.
+    """Finds items by the hashes of their keys. Millions of items fit in memory, however long their keys are.
 
-    :param items: each with the hash of its key; of two with one key the first is found
+    :param items: items, each with the hash of its key; if two have the same key, the first one is found
     """
 
     def __init__(self, items: Iterable[tuple[int, KnownItem]]) -> None:
@@ -67,7 +67,7 @@ class KeyIndex:
         return KnownItem(id_, width or None, height or None, frame_rate or None, milliseconds / 1000 or None, pages)
 
     def _row(self, key: int, item: KnownItem) -> tuple[int | float, ...]:
-        milliseconds = round(min(1000 * (item.duration or 0), 2**31 - 1))  # it may be infinite
+        milliseconds = round(min(1000 * (item.duration or 0), 2**31 - 1))  # the duration may be infinite
         size = item.width or 0, item.height or 0
         first_page = len(self._sides) // 2
         self._sides.extend(side or 0 for page in item.pages for side in page)

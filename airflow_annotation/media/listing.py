@@ -1,4 +1,4 @@
-"""Turns the media that a task is given into media items."""
+"""Turns the media that a task gets into media items."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from airflow_annotation.media.storage import get_filesystem, shown, uri_scheme, 
 from airflow_annotation.media.tables import arrow_rows, frame_rows, is_table, read_table_files
 
 LISTED_TYPES: Final = ("image", "video", "audio")
-"""Kinds of media that a folder is searched for where nobody says which."""
+"""Kinds of media that folders are searched for by default."""
 
 _ITEM_FIELDS: Final = ("item_key", "media_type", "width", "height", "frame_count", "frame_rate")
-"""Keys of a row that say something of the item itself; any other goes along as its data."""
+"""Keys of a row that describe the item itself; the other keys become its data."""
 
 _SIDES: Final = ("width", "height")
 
@@ -32,7 +32,7 @@ _SCRIPT: Final = re.compile(r"\.(php\d?|phtml|aspx?|ashx|jspx?|cgi|pl|py)$", re.
 def list_media(
     media: Any, *, media_field: str = "media", media_types: Callable[[], Collection[str]] = lambda: LISTED_TYPES
 ) -> Iterable[MediaItem]:
-    """Turn what the caller has into media items, in a deterministic order.
+    """Turn the caller's media into media items, in a deterministic order.
 
     :param media: one of
 
@@ -41,25 +41,26 @@ def list_media(
           ``media_types`` by their extension, without hidden files
         - a list of paths and URIs, of dicts, or of both. A dict has its file under ``media_field``, and may have
           ``item_key``, ``media_type``, ``width``, ``height``, ``frame_count`` and ``frame_rate``; everything else in it
-          becomes the item's data. An item of several images has an ``item_key``, and under ``media_field`` their list,
-          or its JSON text; its ``width`` and ``height`` are then lists as well
+          becomes the item's data. An item of several images needs an ``item_key``. Its ``media_field`` is then
+          a list, or the JSON text of one, and so are its ``width`` and ``height`` if it has them
         - a pandas DataFrame or an Arrow table, whose rows are such dicts
-        - a file of such rows, or a glob of them: ``.csv`` or ``.tsv`` (all of it is text), ``.jsonl``, ``.ndjson`` or
+        - a file of such rows, or a glob of them: ``.csv`` or ``.tsv`` (all values are text), ``.jsonl``, ``.ndjson`` or
           ``.parquet``
 
-        A row without ``media_field`` is an item without a file: it has an ``item_key``, and what the project shows.
-        ``item_key`` is by default the media's path or URI, without the Airflow connection in it. If URLs are signed,
-        give one, because they differ each time. NaN and similar values are missing values, and decimals are numbers.
-        The same row may occur several times, for the upload's ``on_duplicate``.
+        A row without ``media_field`` is an item without a file. It needs an ``item_key``, and its other values are what
+        the project shows. ``item_key`` is by default the media's path or URI, without the Airflow connection in it. If
+        URLs are signed, pass an ``item_key``, because signed URLs differ each time. NaN and similar values are missing
+        values, and decimals are numbers. The same row may occur several times: the upload's ``on_duplicate`` decides
+        what happens then.
     :param media_field: the key or column that holds the media
     :param media_types: kinds of media for which folders and globs are searched; by default images, videos and audio
     :return: the items; iterating over a folder or a glob streams, and can raise the errors below
-    :raises AnnotationError: a row is not as above, two that differ have the same ``item_key`` (the first such is
-        named), or no installed package knows a URI's scheme
+    :raises AnnotationError: a row is invalid; two rows of a list, DataFrame or Arrow table differ but have the same
+        ``item_key``; or no installed package supports a URI's scheme
     :raises MediaError: the folder or file does not exist, or there is no media in it
     """
     if _is_path(media):
-        uri = str(media)  # an ObjectStoragePath's has its connection in it
+        uri = str(media)  # the text of an ObjectStoragePath includes its connection
         return (
             list_rows(read_table_files(uri), media_field=media_field) if is_table(uri) else _Listing(uri, media_types)
         )
@@ -69,11 +70,11 @@ def list_media(
 
 
 def list_rows(rows: Iterable[Any], *, media_field: str = "media") -> Iterator[MediaItem]:
-    """Yield the items that rows describe, one after the other; it holds no more than a row.
+    """Yield the items that rows describe. Only one row is held at a time.
 
-    :param rows: rows, as :func:`list_media` takes them; if several have the same ``item_key``, the first is the item
+    :param rows: rows, as :func:`list_media` takes them; rows with the same ``item_key`` are not compared
     :param media_field: the key that holds the media
-    :raises AnnotationError: a row is invalid, or there is none
+    :raises AnnotationError: a row is invalid, or there are no rows
     """
     number = 0
     for number, row in enumerate(rows, start=1):
@@ -83,9 +84,10 @@ def list_rows(rows: Iterable[Any], *, media_field: str = "media") -> Iterator[Me
 
 
 def media_type_of(uri: str) -> str:
-    """Tell the kind of media by the extension, ``other`` where it is none of ours; empty where nothing tells it.
+    """Return the kind of media by the extension, ``other`` if it is none of the known kinds.
 
-    Nothing does where there is no extension that is known, or that of a script, which says nothing of what it sends.
+    It is empty if the extension is missing or unknown. It is also empty for the URL of a script, such as ``.php``,
+    because a script may send any kind of media.
     """
     name = shown(uri)
     mime_type, _ = mimetypes.guess_type(name)
@@ -102,7 +104,7 @@ class _Listing:
             raise AnnotationError("No media: pass a path, a URI, or a list of them.")
         if uri.lstrip().startswith(("[", "{")):
             raise AnnotationError(
-                f"{uri[:40]!r} looks like a list that a template made a string of: pass the upstream task's output "
+                f"{uri[:40]!r} looks like a list that a template turned into text: pass the upstream task's output "
                 "itself, or set render_template_as_native_obj on the DAG."
             )
         self._uri = uri
@@ -154,7 +156,7 @@ class _Listing:
 
 
 class _Rows:
-    """Media that the caller listed, checked as a whole before the first is used."""
+    """Media in a list of the caller. All rows are checked before the first one is used."""
 
     def __init__(self, rows: Callable[[], Iterable[Any]], count: int, *, media_field: str) -> None:
         self._rows = rows
@@ -186,7 +188,7 @@ def _item(row: Any, media_field: str, number: int) -> MediaItem:
             f"Media item {number} is of type {type(row).__name__}: pass a path, a URI, or a dict with the key "
             f"{media_field!r}."
         )
-    # Some drivers have a memoryview for bytes, which would be a list of numbers.
+    # Some drivers return bytes as a memoryview, which would become a list of numbers.
     row = {name: bytes(value) if isinstance(value, memoryview) else plain_value(value) for name, value in row.items()}
     media = _read_list(row.get(media_field))
     fields = {name: row[name] for name in _ITEM_FIELDS if row.get(name) not in (None, "")}
@@ -212,14 +214,14 @@ def _item(row: Any, media_field: str, number: int) -> MediaItem:
     fields["item_key"] = plain_text(fields["item_key"])
     data = {str(name): value for name, value in row.items() if name not in (media_field, *_ITEM_FIELDS)}
     try:
-        # Not strictly: a data frame has 640.0 for 640 in a column with gaps.
+        # Not strict: a data frame has 640.0 for 640 in a column with missing values.
         return msgspec.convert({**fields, "media": uri, "data": data}, MediaItem, strict=False)
     except msgspec.ValidationError as error:
         raise AnnotationError(f"Media item {number} ({fields['item_key']}): {error}.") from error
 
 
 def _read_list(value: Any) -> Any:
-    """Return the list that JSON text is, as CSV and databases without lists have it; any other value as it is."""
+    """Return the list in a JSON text, since CSV and some databases have no lists; return other values unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith("["):
         return value
     try:
@@ -229,11 +231,11 @@ def _read_list(value: Any) -> Any:
 
 
 def _pages(media: list[Any], fields: Mapping[str, Any], where: str) -> list[dict[str, Any]]:
-    """Return the images of an item that shows several, each with its own size where the row has it."""
+    """Return the images of an item that shows several, each with its own size if the row has it."""
     if "item_key" not in fields:
         raise AnnotationError(f"{where} has {len(media)} files: give it an item_key.")
     if fields.get("media_type", "image") != "image":
-        raise AnnotationError(f"{where} has {len(media)} files: only images can be several in an item.")
+        raise AnnotationError(f"{where} has {len(media)} files: only an item of images can have several.")
     sizes = {side: _read_list(fields.get(side)) or [None] * len(media) for side in _SIDES}
     for side, lengths in sizes.items():
         if not isinstance(lengths, list) or len(lengths) != len(media):
@@ -249,7 +251,7 @@ def _uri(media: Any, where: str) -> str:
         raise AnnotationError(
             f"{where} has a file of type {type(media).__name__} ({str(media)[:60]!r}): files are paths or URIs."
         )
-    return str(media)  # an ObjectStoragePath's has its connection in it
+    return str(media)  # the text of an ObjectStoragePath includes its connection
 
 
 def _is_path(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""How a video's stored pictures are turned to be shown."""
+"""How players turn the stored pictures of a video."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _MATRIX_ONE: Final = 1 << 16
 
 
 def transposition(picture: VideoFrame) -> Transpose | None:
-    """Return how to turn or mirror a stored picture for it to be shown, as its display matrix has it.
+    """Return how to turn or mirror a stored picture for display, as its display matrix says.
 
-    None if it is shown as it is stored; an angle that is no quarter turn is left as it is stored. A picture that was
-    asked for its matrix is in a reference cycle with it, so its memory is not given back at once.
+    None if it is shown as it is stored, or if its angle is not a quarter turn. Reading the matrix puts it and the
+    picture into a reference cycle, so the picture's memory is freed late.
     """
     matrix: Any = picture.side_data.get("DISPLAYMATRIX")
     if matrix is None:
@@ -37,7 +37,7 @@ def transposition(picture: VideoFrame) -> Transpose | None:
 
 
 def shown_size(picture: VideoFrame, turn: Transpose | None) -> tuple[int, int]:
-    """Return the width and height of a picture once it is turned; a pixel stays a pixel, square or not."""
+    """Return the width and height of a picture after its turn. Pixels that are not square are not scaled."""
     from PIL.Image import Transpose
 
     swaps = {Transpose.ROTATE_90, Transpose.ROTATE_270, Transpose.TRANSPOSE, Transpose.TRANSVERSE}

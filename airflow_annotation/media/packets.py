@@ -1,4 +1,4 @@
-"""What a video's packets tell of its frames before any of them is decoded."""
+"""Finds out about a video's frames from its packets, without decoding them."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ if TYPE_CHECKING:
     VideoPacket = Packet[VideoStream]
 
 FRAME_IN_EACH_PACKET: Final = frozenset({"av1", "h264", "hevc", "mjpeg", "prores", "vp9"})
-"""Codecs of which each packet in an MP4, MOV or Matroska file shows one frame, so that packets can be counted."""
+"""Codecs with exactly one frame in each packet in MP4, MOV and Matroska files: counting packets counts frames."""
 
 _REORDERED: Final = 40
-"""Packets behind a key frame among which are all that are shown before it; H.264 and HEVC reorder 16 at most."""
+"""Packets after a key frame that include all that are shown before it; H.264 and HEVC reorder 16 at most."""
 
 
 class PacketIndex(NamedTuple):
     """The key frames of a container that lists its packets.
 
-    :param starts: of each key frame, the packets before it
-    :param timestamps: decoding timestamps
-    :param ends: decoding timestamps of the last packets before the next key frame: seeking there finds the key frame
-    :param places: of a key frame in these lists, by its decoding timestamp
+    :param starts: number of packets before each key frame
+    :param timestamps: decoding timestamp of each key frame
+    :param ends: for each key frame, the decoding timestamp of the last packet before the next key frame; a seek to it
+        finds the key frame
+    :param places: place of each key frame in these lists, by its decoding timestamp
     """
 
     starts: list[int]
@@ -35,7 +36,7 @@ class PacketIndex(NamedTuple):
 
     @classmethod
     def of(cls, stream: VideoStream) -> PacketIndex | None:
-        """Return the stream's index; None where it is not all there, or an edit list hides some of its frames."""
+        """Return the stream's index; None if it is incomplete, or if an edit list hides some frames."""
         entries = list(stream.index_entries)
         if len(entries) != stream.frames or any(entry.is_discard for entry in entries):
             return None
@@ -46,12 +47,12 @@ class PacketIndex(NamedTuple):
 
 
 def shown_packets(stream: VideoStream) -> int:
-    """Return how many packets of the container's index are shown; an edit list hides the others."""
+    """Return the number of packets in the container's index that are shown; an edit list hides the others."""
     return sum(1 for entry in stream.index_entries if not entry.is_discard)
 
 
 def take_head(packets: Iterator[VideoPacket]) -> list[VideoPacket]:
-    """Take the packet of a key frame and those behind it that may be shown before it."""
+    """Take the packet of a key frame, and the packets after it that may be shown before it."""
     head: list[VideoPacket] = []
     for packet in packets:
         head.append(packet)
@@ -74,14 +75,20 @@ def key_frame_groups(packets: Iterable[VideoPacket]) -> Iterator[list[VideoPacke
 
 
 def shown_before(pts: int | None, packets: Iterable[VideoPacket]) -> int:
-    """Return how many of the packets are shown before a time."""
+    """Return the number of packets that are shown before a time.
+
+    :param pts: the time, as a presentation timestamp; None means 0
+    :param packets: the packets
+    """
     return sum(1 for packet in packets if packet.pts is not None and packet.pts < (pts or 0) and not packet.is_discard)
 
 
 def take_fed(fed: list[int], pts: int | None) -> int:
-    """Take from a heap of timestamps that a decoder was fed those up to the frame that came out.
+    """Take the timestamps up to a decoded frame from a heap with the timestamps of all packets that the decoder got.
 
-    :return: how many frames before it never came out
+    :param fed: the heap
+    :param pts: timestamp of the decoded frame
+    :return: number of earlier frames that were not decoded
     """
     lost = 0
     while pts is not None and fed and fed[0] <= pts:

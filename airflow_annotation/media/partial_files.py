@@ -1,4 +1,4 @@
-"""Files on a disk that appear when they are whole, in folders that several landings share."""
+"""Writes files on a disk that appear only when they are complete, in folders that several tasks share."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from uuid import uuid4
 log = logging.getLogger(__name__)
 
 _PREFIX: Final = ".partial-"
-"""Hidden, so that nobody who lists the folder takes it for one of the files."""
+"""Prefix of partial files. It hides them from programs that list the folder."""
 
 _ABANDONED: Final = 24 * 60 * 60.0
-"""Seconds after which nobody writes a file any more that is not whole. The disk may have another clock."""
+"""Age of an abandoned partial file, in seconds: so long because the disk's clock may differ from the worker's."""
 
 
 @contextmanager
 def open_partial(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write, which takes its name when it is closed, and goes where something fails."""
-    written = path.with_name(f"{_PREFIX}{uuid4().hex}")  # not longer than a name may be, whatever the file's is
+    """Open a file for writing. It gets its name when it is closed, and is deleted after an error."""
+    written = path.with_name(f"{_PREFIX}{uuid4().hex}")  # the file's own name may be too long to extend
     try:
         with written.open("wb") as file:
             yield file
@@ -34,10 +34,10 @@ def open_partial(path: Path) -> Iterator[BinaryIO]:
 
 
 def sweep_partial_files(folder: Path) -> None:
-    """Remove what killed tasks have left of files in a folder."""
+    """Remove the partial files that killed tasks have left in a folder."""
     swept = 0
     for path in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # somebody else swept it
+        with suppress(OSError):  # another task removed it
             if time.time() - path.stat().st_mtime > _ABANDONED:
                 path.unlink()
                 swept += 1

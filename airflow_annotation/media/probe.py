@@ -1,4 +1,4 @@
-"""What a media file says of itself: its format, its size in pixels, its frames."""
+"""Reads what a media file says about itself: its format, its size in pixels, its frames."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from airflow_annotation.media.orientation import shown_size, transposition
 from airflow_annotation.media.video import MATROSKA, MP4, open_video
 
 _ORIENTATION: Final = 0x0112
-"""EXIF's tag for how to turn the stored pixels; 5 to 8 are quarter turns, https://exiftool.org/TagNames/EXIF.html."""
+"""EXIF's tag for the orientation; 5 to 8 are quarter turns: https://exiftool.org/TagNames/EXIF.html."""
 
 _VIDEO_CONTAINERS: Final = {MP4: "video/mp4", MATROSKA: "video/webm"}
 
 
 class MediaProbe(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file says of itself.
+    """What a file says about itself.
 
-    :param mime_type: of the content, whatever the file's name says; ``application/octet-stream`` where unknown
-    :param width: pixels as shown, after the turn that EXIF or the video's display matrix asks for
-    :param height: likewise
-    :param frame_count: frames of the video
-    :param frame_rate: its average frames per second
-    :param duration: its seconds, None where its headers do not say
-    :param orientation: EXIF's, of an image: 1 as stored, 2 to 8 mirrored or turned; None where it does not say
+    :param mime_type: MIME type of the file: of an image by its content, of a sound by its content or else its name, of
+        a video by its name or else its content; ``application/octet-stream`` if unknown
+    :param width: width in pixels as shown, after the turn that EXIF or the video's display matrix asks for
+    :param height: height in pixels as shown
+    :param frame_count: number of frames of a video
+    :param frame_rate: average frames per second of a video
+    :param duration: duration of a video in seconds, None if its headers do not say it
+    :param orientation: EXIF orientation of an image: 1 is as stored, 2 to 8 are mirrored or turned; None if it has none
     """
 
     mime_type: str
@@ -43,15 +44,15 @@ class MediaProbe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def probe_media(file: BinaryIO, name: str, media_type: str) -> MediaProbe:
-    """Read the headers of an image or video, and decode a video's first frame. Of sound and PDFs, read the first bytes.
+    """Read the headers of an image or video, and decode a video's first frame. Of other files, read the first bytes.
 
-    No more of the file is read than that (:func:`~airflow_annotation.media.ranges.open_media_in_place` fetches no more,
-    then), but for videos whose headers do not have the number of frames, such as WebM: their frames are counted.
+    No more of the file is read, so :func:`~airflow_annotation.media.ranges.open_media_in_place` fetches no more. The
+    exception are videos whose headers lack the number of frames, such as WebM: they are read to the end to count it.
 
-    :param file: at its beginning, seekable; it is left anywhere
-    :param name: the file's name, for errors
-    :param media_type: ``image``, ``video``, ``audio``, ...
-    :raises MediaError: the file is not what ``media_type`` says; the message names it
+    :param file: seekable file at its beginning; afterwards its position is undefined
+    :param name: name of the file in errors
+    :param media_type: kind of the media: ``image``, ``video``, ``audio``, ...
+    :raises MediaError: the file is not what ``media_type`` says; the message names the file
     """
     if media_type == "image":
         return _probe_image(file, name)
@@ -82,10 +83,10 @@ def _probe_image(file: BinaryIO, name: str) -> MediaProbe:
         raise MediaError(f"{name} is not an image, or of a format that Pillow does not read.") from error
     width, height = image.size
     try:
-        # Pillow decodes the whole of a PNG to find EXIF data behind its pixels, where few put it.
+        # Pillow would decode a whole PNG to look for EXIF data after the pixels, which few files have there.
         orientation = image.getexif().get(_ORIENTATION) if image.format != "PNG" or "exif" in image.info else None
     except (SyntaxError, ValueError, KeyError, TypeError, OSError, struct.error):
-        orientation = None  # browsers, too, show an image with broken EXIF data as it is stored
+        orientation = None  # browsers, too, ignore broken EXIF data
     if orientation in {5, 6, 7, 8}:
         width, height = height, width
     mime_type = "image/jpeg" if image.format == "MPO" else Image.MIME.get(image.format or "")

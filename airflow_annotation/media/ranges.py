@@ -1,4 +1,4 @@
-"""Media files read where they are: of a large remote file no more is fetched than is asked for."""
+"""Reads media files where they are. Of a large remote file, only the requested parts are fetched."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 UrlSigner = Callable[[str], tuple[str, Mapping[str, str]]]
-"""Returns, for the URI of a file, the URL to read it by and the headers to send along."""
+"""Takes the URI of a file, and returns the URL to read and the headers to send."""
 
 _CHUNK_BYTES: Final = 1 << 16
 _SKIPPED_BYTES: Final = 1 << 18
-"""So far ahead it is faster to read on than to ask the server again."""
+"""Distance in bytes up to which it is faster to read on than to send another request."""
 
 _TRIES: Final = 5
 _REDIRECTS: Final = 10
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 FindClient = Callable[[httpx.URL], httpx.Client]
-"""Returns the client to ask for a URL with."""
+"""Takes a URL, and returns the client that requests it."""
 
 
 def open_media_in_place(
@@ -51,16 +51,17 @@ def open_media_in_place(
 ) -> BinaryIO:
     """Open a media file for reading and seeking where it is; the caller closes it.
 
-    A web server that does not serve parts of files sends the whole file, which is then held as
-    :func:`~airflow_annotation.media.storage.open_media` holds it.
+    If a web server cannot send parts of files, the whole file is fetched. Then it is held in memory or on disk, as
+    :func:`~airflow_annotation.media.storage.open_media` does.
 
     :param uri: a local path, an ``http(s)://`` URL, or any URI that ``ObjectStoragePath`` takes
-    :param headers: sent to the host of a URL, and to no other that it redirects to
-    :param url_signer: returns the URL and the headers to read the file with, or the dotted path of a function that
-        does. It is asked again when the server takes a URL no longer.
-    :param find_client: returns the client for each URL, those of redirects too; without it, the one for media hosts
+    :param headers: headers for the host of a URL; other hosts that it redirects to do not get them
+    :param url_signer: function that returns the URL and the headers to read the file with, or the dotted path of one.
+        It is called again when the server no longer accepts a URL.
+    :param find_client: function that returns the client for each URL, also of redirects; by default the client for
+        media hosts
     :raises MediaError: the file is missing, empty or cannot be read; reading can raise it, too
-    :raises AnnotationError: nothing that is installed knows the URI's scheme, or there is no such signer
+    :raises AnnotationError: no installed package supports the URI's scheme, or there is no such signer
     """
     find_client = find_client or (lambda _: get_http_client())
     signer = None if url_signer is None else resolve_signer(url_signer)
@@ -73,7 +74,7 @@ def open_media_in_place(
     name = shown(uri)
     file: BinaryIO
     if uri_scheme(url) in {"http", "https"}:
-        # Buffered: going back to what was just read, such as a file's first bytes, asks for nothing again.
+        # The buffer saves requests for bytes that were just read, such as a file's first bytes.
         file = cast("BinaryIO", io.BufferedReader(HttpFile(name, request, sign, find_client), _CHUNK_BYTES))
     else:
         file = _open_file(url, name)
@@ -104,19 +105,19 @@ def _open_file(uri: str, name: str) -> BinaryIO:
         raise MediaError(f"{name} does not exist.") from error
     except IsADirectoryError as error:
         raise MediaError(f"{name} is a folder, not a file.") from error
-    # Each storage library has errors of its own; they are about this file as far as anybody can tell.
+    # Each storage library has its own errors, so every error counts as an error of this file.
     except Exception as error:
         raise MediaError(f"{name} cannot be read: {type(error).__name__}: {error}") from error
 
 
 class HttpFile(io.RawIOBase):
-    """A file on a web server. Reading on goes on with one request; a jump makes another.
+    """A file on a web server. Reading on continues the same request; a jump sends another one.
 
-    :param name: for errors
-    :param request: the URL and the headers to begin with
-    :param sign: returns others when the server takes these no longer
-    :param find_client: returns the client for each URL
-    :raises MediaError: the server does not give the file
+    :param name: name of the file in errors
+    :param request: the first URL and its headers
+    :param sign: function that returns a new URL and its headers, for when the server no longer accepts the last ones
+    :param find_client: function that returns the client for each URL
+    :raises MediaError: the server does not send the file
     """
 
     def __init__(
@@ -147,16 +148,16 @@ class HttpFile(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        """Return the position, bytes from the beginning."""
+        """Return the position, in bytes from the beginning."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move; nothing is asked of the server until somebody reads."""
+        """Move to another position. No request is sent before the next read."""
         self._position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
         return self._position
 
     def readinto(self, buffer: Buffer) -> int:
-        """Read what the server sends next, up to the buffer's length."""
+        """Read the next bytes from the server, up to the buffer's length."""
         view = memoryview(buffer).cast("B")
         if self._position >= self._size or not len(view):
             return 0
@@ -185,7 +186,7 @@ class HttpFile(io.RawIOBase):
         self._response, self._chunks, self._received = None, iter(()), b""
 
     def _move(self) -> None:
-        """Have what was received begin at the position: read on if that is near ahead, else connect there."""
+        """Make the received bytes begin at the position: read on if it is near ahead, else prepare a new request."""
         if not 0 <= self._position - self._received_from <= _SKIPPED_BYTES or self._response is None:
             self._drop()
             self._received_from = self._position
@@ -196,7 +197,7 @@ class HttpFile(io.RawIOBase):
             self._received_from += skipped
 
     def _receive(self) -> bytes:
-        """Return what comes next, connecting again where the connection broke."""
+        """Return the next bytes. If the connection breaks, connect again."""
         for tries_left in reversed(range(_TRIES)):
             try:
                 if self._response is None:
@@ -215,7 +216,7 @@ class HttpFile(io.RawIOBase):
             response = self._get()
             if response.status_code in {401, 403} and not first:
                 response.close()
-                self._request = self._sign()  # a signature does not hold as long as a video may take
+                self._request = self._sign()  # reading a video may take longer than a signature is valid
                 response = self._get()
         except httpx.TransportError as error:
             if not first:
@@ -232,7 +233,7 @@ class HttpFile(io.RawIOBase):
             if response.status_code == 200:
                 self._whole = spool(response.iter_raw(_CHUNK_BYTES))
                 self._size = self._whole.seek(0, io.SEEK_END)
-            elif response.status_code != 416:  # which is the answer for an empty file
+            elif response.status_code != 416:  # 416 is the answer for an empty file
                 answer = f"{response.status_code} {response.reason_phrase}"
                 raise MediaError(f"{self._name} cannot be read: its server answered {answer}.")
 
@@ -250,7 +251,7 @@ class HttpFile(io.RawIOBase):
             if _origin(request) != origin:
                 for header in headers:
                     request.headers.pop(header, None)
-        raise MediaError(f"{self._name} cannot be read: its server redirects without an end.")
+        raise MediaError(f"{self._name} cannot be read: its server redirects too often.")
 
 
 def _origin(request: httpx.Request) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Which frames of a video somebody wants, said so that a reader can skip what lies between them."""
+"""Selections of frames of a video, from which a reader knows which frames it can skip."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from airflow_annotation.exceptions import AnnotationError
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The next frame that is wanted: the one with this index, or the first that begins at this time or later.
+    """The next wanted frame: the frame with this index, or the first one that begins at this time or later.
 
-    :param index: None where it is wanted by its time
-    :param time: seconds, None where it is wanted by its index
+    :param index: index of the frame, None if the frame is wanted by its time
+    :param time: time in seconds, None if the frame is wanted by its index
     """
 
     index: int | None = None
@@ -28,21 +28,21 @@ class Wanted:
 
 
 class FrameSelection(ABC):
-    """Decides frame by frame, in ascending order."""
+    """Decides for one frame after the other, in ascending order, whether it is wanted."""
 
     @abstractmethod
     def takes(self, index: int, time: Fraction | None) -> bool:
         """Return whether a frame is wanted.
 
-        :param index: in the order of presentation, from 0; those that no call has are not wanted
-        :param time: seconds from the video's beginning, None where the file does not say
+        :param index: index of the frame in the order of display, from 0; a frame without a call is not wanted
+        :param time: seconds from the video's beginning, None if the file does not say it
         """
 
     @abstractmethod
     def next_wanted(self, index: int) -> Wanted | None:
-        """Return the next frame that is wanted, None if there are no more.
+        """Return the next wanted frame, None if there are no more.
 
-        :param index: of the first frame that was not asked about
+        :param index: index of the first frame for which :meth:`takes` was not called
         """
 
 
@@ -64,11 +64,11 @@ class EveryNth(FrameSelection):
 
 
 class FramesPerSecond(FrameSelection):
-    """The first frame, and the first that begins at each tick or later, however uneven the video's own frames are.
+    """The first frame, and for each tick the first frame that begins at it or later, however uneven the frames are.
 
-    Ticks are ``1 / fps`` apart, from 0. A frame is taken once, whatever number of ticks it is the first after.
+    Ticks are ``1 / fps`` seconds apart, from 0. A frame that is the first one after several ticks is taken once.
 
-    :param fps: any positive number; ``30000/1001`` and such are exact as fractions or strings
+    :param fps: frames per second, any positive number; numbers such as ``30000/1001`` are exact as fractions or strings
     """
 
     def __init__(self, fps: float | str | Fraction) -> None:
@@ -81,7 +81,7 @@ class FramesPerSecond(FrameSelection):
         self._tick: int | None = None
 
     def takes(self, index: int, time: Fraction | None) -> bool:
-        """Return whether a tick lies between the frame before and this one."""
+        """Return whether there is a tick between the previous frame and this one."""
         if time is None:
             raise AnnotationError(f"Frame {index} has no timestamp, so fps cannot be used: use every_n.")
         if self._tick is not None and time * self._fps < self._tick:
@@ -90,7 +90,7 @@ class FramesPerSecond(FrameSelection):
         return True
 
     def next_wanted(self, index: int) -> Wanted:
-        """Return the next tick."""
+        """Return the first frame at the next tick or later."""
         return Wanted(index=index) if self._tick is None else Wanted(time=self._tick / self._fps)
 
 
@@ -106,12 +106,15 @@ class Listed(FrameSelection):
 
     @property
     def ranges(self) -> list[list[int]]:
-        """First and last index of each range, ascending, no two of them overlapping or adjacent."""
+        """First and last index of each range, ascending. Ranges are neither overlapping nor adjacent."""
         ranges: list[list[int]] = np.column_stack([self._starts, self._ends]).tolist()
         return ranges
 
     def without(self, frames: npt.NDArray[np.integer[Any]]) -> Listed:
-        """Return the frames that are not among some others."""
+        """Return a selection without some frames.
+
+        :param frames: indexes of the frames to leave out
+        """
         listed = [np.arange(first, last + 1) for first, last in self.ranges]
         return Listed(np.setdiff1d(np.concatenate(listed), frames).tolist() if listed else ())
 
@@ -127,10 +130,10 @@ class Listed(FrameSelection):
 
 
 class KeyFrames(FrameSelection):
-    """The frames that the video can be entered at, which the reader finds without decoding the others."""
+    """The frames at which a decoder can begin. If the container allows it, the reader decodes only these."""
 
     def takes(self, index: int, time: Fraction | None) -> bool:  # noqa: ARG002 - the base's signature
-        """Return True: no other frames are asked about."""
+        """Return True, since the reader finds the key frames itself."""
         return True
 
     def next_wanted(self, index: int) -> Wanted:

@@ -1,4 +1,4 @@
-"""Media files wherever they are: the worker's disk, any object storage that Airflow knows, the web."""
+"""Opens and copies media files on the worker's disk, in any object storage that Airflow supports, and on the web."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 IN_MEMORY_BYTES: Final = 1 << 20
-"""Files up to this size are held in memory while they are on their way, larger ones on disk."""
+"""Maximum size in bytes of files that are held in memory between reading and sending; larger ones are on disk."""
 
 _TIMEOUT: Final = 60.0
-"""Seconds to wait for the next bytes of a media host."""
+"""Seconds to wait for the next bytes from a media host."""
 
 _MEGABYTE: Final = 1 << 20
 
@@ -46,22 +46,22 @@ _GOOGLE: Final = frozenset({"gs", "gcs"})
 _AZURE: Final = frozenset({"abfs", "abfss", "az"})
 
 _ATTEMPTS: Final = 5
-"""How often a request to a media host is repeated at most."""
+"""Maximum number of retries of a request to a media host."""
 
 
 def uri_scheme(uri: str) -> str:
-    """Return the URI's scheme in lower case; ``file`` for a plain path."""
+    """Return the URI's scheme in lower case, or ``file`` for a plain path."""
     scheme, separator, _ = uri.partition("://")
     return scheme.lower() if separator else "file"
 
 
 def local_path(uri: str) -> Path | None:
-    """Return the path of a file on the worker's own disk, None for any other."""
+    """Return the path of a file on the worker's own disk, None for other files."""
     return Path(uri.removeprefix("file://")) if uri_scheme(uri) == "file" else None
 
 
 def without_connection(uri: str) -> str:
-    """Return the URI without the id of the Airflow connection that ``ObjectStoragePath`` takes before the ``@``."""
+    """Return the URI without the id of the Airflow connection, which ``ObjectStoragePath`` takes before the ``@``."""
     if uri_scheme(uri) in {"file", "http", "https"}:
         return uri
     scheme, _, rest = uri.partition("://")
@@ -72,12 +72,12 @@ def without_connection(uri: str) -> str:
 def get_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     """Return the file system that a path or URI belongs to, and the path in it.
 
-    :param uri: a local path, or a URI as ``ObjectStoragePath`` takes it, the Airflow connection before an ``@``
-    :raises AnnotationError: nothing that is installed knows the URI's scheme; the message names the package that does
+    :param uri: a local path, or a URI in the form of ``ObjectStoragePath``, with the Airflow connection before an ``@``
+    :raises AnnotationError: no installed package supports the URI's scheme; the message names the package to install
     """
     scheme = uri_scheme(uri)
     if scheme == "file":
-        # Not through ObjectStoragePath: it takes # and ? in file names for parts of a URL.
+        # ObjectStoragePath would read # and ? in file names as parts of a URL.
         from fsspec.implementations.local import LocalFileSystem
 
         return LocalFileSystem(), str(Path(uri.removeprefix("file://")).absolute())
@@ -96,20 +96,21 @@ def get_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
 def open_media(uri: str) -> BinaryIO:
     """Open a media file at its beginning, for reading and seeking; the caller closes it.
 
-    A small file is in memory then, a larger local one on its own disk, a larger remote one in a temporary file.
+    A small file is read into memory. A larger local file is read from its disk, a larger remote file from a temporary
+    copy.
 
     :param uri: a local path, an ``http(s)://`` URL, or any URI that ``ObjectStoragePath`` takes
     :raises MediaError: the file is missing, empty or cannot be read
-    :raises AnnotationError: nothing that is installed knows the URI's scheme
+    :raises AnnotationError: no installed package supports the URI's scheme
     """
     path = local_path(uri)
     return at_beginning(_open_local(path) if path else _fetch(uri), shown(uri))
 
 
 def at_beginning(file: BinaryIO, name: str) -> BinaryIO:
-    """Return a file at its beginning.
+    """Go to the beginning of a file, and return the file.
 
-    :raises MediaError: it is empty
+    :raises MediaError: the file is empty
     """
     if not file.seek(0, io.SEEK_END):
         file.close()
@@ -119,12 +120,12 @@ def at_beginning(file: BinaryIO, name: str) -> BinaryIO:
 
 
 def make_folder(filesystem: AbstractFileSystem, path: str) -> None:
-    """Make a folder and those above it, where a file system has folders.
+    """Create a folder and its parents, if the file system has folders.
 
-    Object stores have none, and would be asked to make the bucket: a mistyped one must not come to be.
+    Object stores have none. They would create the bucket, even one whose name is mistyped.
 
     :param filesystem: the file system
-    :param path: of the folder, in the file system
+    :param path: path of the folder in the file system
     """
     protocols = filesystem.protocol
     if not any(has_buckets(scheme) for scheme in ((protocols,) if isinstance(protocols, str) else protocols)):
@@ -132,14 +133,14 @@ def make_folder(filesystem: AbstractFileSystem, path: str) -> None:
 
 
 def list_names(filesystem: AbstractFileSystem, path: str) -> Iterator[str]:
-    """Yield the names of what is in a folder; nothing where there is none.
+    """Yield the names of the files and folders in a folder, none if the folder does not exist.
 
     :param filesystem: the file system
-    :param path: of the folder, in the file system
+    :param path: path of the folder in the file system
     """
     try:
         paths = filesystem.ls(path, detail=False, refresh=True)
-    except FileNotFoundError:  # a bucket has no folders before there is something in them
+    except FileNotFoundError:  # a folder in a bucket exists only if it has content
         return
     for found in paths:
         yield found.rstrip("/").rpartition("/")[2]
@@ -148,12 +149,12 @@ def list_names(filesystem: AbstractFileSystem, path: str) -> Iterator[str]:
 def lacks_bucket(filesystem: AbstractFileSystem, path: str) -> bool:
     """Return whether the bucket or container of a path is known to be missing.
 
-    Asks for what the rights to write there cover: in Google Cloud Storage for a listing of the path, in Azure for the
-    container. What the store does not say, for want of a right or for now, is not known. S3 says it when asked for any
-    object.
+    The request needs no more rights than tasks that write there have: in Google Cloud Storage it lists the path, in
+    Azure it asks for the container. If the store does not answer, or a right is missing, the result is False. For S3 no
+    request is sent, because it reports a missing bucket when any object is requested.
 
     :param filesystem: the file system
-    :param path: in the file system, the bucket first
+    :param path: path in the file system, which begins with the bucket
     """
     bucket, _, folder = path.strip("/").partition("/")
     protocols = filesystem.protocol
@@ -165,17 +166,17 @@ def lacks_bucket(filesystem: AbstractFileSystem, path: str) -> bool:
             return not filesystem.exists(bucket)
     except FileNotFoundError:
         return True
-    except Exception as error:  # each library has its own
-        log.debug("It is not known whether %s has a bucket %s: %s", filesystem, bucket, error)
+    except Exception as error:  # each library has its own errors
+        log.debug("Could not find out whether %s has a bucket %s: %s", filesystem, bucket, error)
     return False
 
 
 def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Mapping[str, str]) -> None:
-    """Copy files: as links on one disk, within a store by the store itself, else by way of the worker.
+    """Copy files: on one disk as links, within one store by the store itself, otherwise through the worker.
 
-    :param source: the file system that they are in
-    :param target: the file system that they go to
-    :param paths: where each one goes; folders are made
+    :param source: file system of the files
+    :param target: file system of the copies
+    :param paths: path of each file, and the path of its copy; folders are created
     """
     from fsspec.implementations.local import LocalFileSystem
 
@@ -236,13 +237,13 @@ def _grouped(sizes: Mapping[str, int]) -> Iterator[list[str]]:
 
 def _link(path: str, new_path: str) -> None:
     try:
-        os.link(path, new_path)  # datasets have many files, and Path would take as long again
-    except OSError:  # on another disk, or one that has no links
+        os.link(path, new_path)  # twice as fast as Path, for datasets of many files
+    except OSError:  # on another disk, or on a disk without links
         shutil.copyfile(path, new_path)
 
 
 def shown(uri: str) -> str:
-    """Return the URI as it may be shown: without a connection, and without a query, which may hold a signature."""
+    """Return the URI for logs and errors: without a connection, and for URLs without parts that may be secret."""
     uri = without_connection(uri)
     if uri_scheme(uri) not in {"http", "https"}:
         return uri
@@ -275,13 +276,13 @@ def _fetch(uri: str) -> BinaryIO:
         raise MediaError(f"{shown(uri)} cannot be read: its server answered {answer}.") from None
     except httpx.HTTPError as error:
         raise MediaError(f"{shown(uri)} cannot be read: {type(error).__name__}.") from error
-    # Each storage library has errors of its own; they are about this file as far as anybody can tell.
+    # Each storage library has its own errors, so every error counts as an error of this file.
     except Exception as error:
         raise MediaError(f"{shown(uri)} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def spool(chunks: Iterator[bytes]) -> BinaryIO:
-    """Return a file of what arrives, in memory while it is small and then on disk; its position is anywhere."""
+    """Return a file with all chunks, in memory if it is small, else on disk. Its position is undefined."""
     start = io.BytesIO()
     for chunk in chunks:
         start.write(chunk)
@@ -308,10 +309,10 @@ def _http_chunks(url: str) -> Iterator[bytes]:
 
 @cache
 def get_http_client() -> httpx.Client:
-    """Return the client for media hosts. It knows no credentials: a labeling tool's key is not for them.
+    """Return the client for media hosts. It has no credentials: they must not get a labeling tool's key.
 
-    A process has one and never closes it: files that are read in place hold its connections for as long as they are
-    open. Idle connections close after some seconds, and the rest with the process.
+    Each process has one and never closes it, since files that are read in place use its connections while they are
+    open. Idle connections close after some seconds, the others when the process ends.
     """
     return make_media_client()
 
@@ -319,7 +320,7 @@ def get_http_client() -> httpx.Client:
 def make_media_client(make_transport: Callable[[str | None], httpx.BaseTransport] | None = None) -> httpx.Client:
     """Return a client for media hosts.
 
-    :param make_transport: returns what sends requests through a proxy, or directly for None
+    :param make_transport: function that takes a proxy, or None for none, and returns a transport
     """
     return make_client(
         retry=retry_policy(repeatable=True, attempts=_ATTEMPTS),

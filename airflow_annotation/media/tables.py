@@ -1,4 +1,4 @@
-"""Files of rows, each of which is an item: CSV, TSV, JSONL and Parquet, on disk or in any object store, as streams."""
+"""Reads files with one item per row, as streams: CSV, TSV, JSONL and Parquet, on disk or in any object store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROWS_AT_ONCE: Final = 1000
 _BOM: Final = codecs.BOM_UTF8
 _BUFFER_BYTES: Final = 1 << 16
 _FIELD_CHARACTERS: Final = 1 << 24
-"""How long a value of CSV may be."""
+"""Maximum length of a value in CSV, in characters."""
 
 
 def is_table(uri: str) -> bool:
@@ -34,11 +34,11 @@ def is_table(uri: str) -> bool:
 
 
 def read_table_files(uri: str) -> Iterator[Row]:
-    """Yield the rows of a file, or of all files of a glob by their names. All columns of CSV and TSV are text.
+    """Yield the rows of a file, or of all files of a glob in the order of their names. In CSV and TSV, all is text.
 
     :param uri: a path, URI or glob, with the extension ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson`` or ``.parquet``
     :raises MediaError: there is no such file
-    :raises AnnotationError: a file cannot be read as what its extension says
+    :raises AnnotationError: a file does not have the format that its extension says
     """
     filesystem, path = get_filesystem(uri)
     paths = sorted(filesystem.glob(path)) if any(character in path for character in "*?[") else [path]
@@ -63,12 +63,12 @@ def _extension(uri: str) -> str:
 
 
 def _read_csv(file: BinaryIO, delimiter: str = ",") -> Iterator[Row]:
-    # Not with Arrow, whose reader holds 32 blocks ahead: 0.5 GB where a row may be as long as a block of 16 MB.
-    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_CHARACTERS))  # the process has one limit
+    # Arrow's reader holds 32 blocks, and a row must fit in a block: 0.5 GB for rows of up to 16 MB.
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_CHARACTERS))  # one limit for the whole process
     buffered = io.BufferedReader(cast("io.RawIOBase", file), _BUFFER_BYTES)
     reader = csv.reader(io.TextIOWrapper(buffered, "utf-8-sig", newline=""), delimiter=delimiter, strict=True)
     try:
-        rows = filter(None, reader)  # blank lines say nothing
+        rows = filter(None, reader)  # blank lines are no rows
         names = checked_names(next(rows, []))
         for row in rows:
             yield _csv_row(names, row)
@@ -103,10 +103,11 @@ def _read_parquet(file: BinaryIO) -> Iterator[Row]:
 
 
 def checked_names(names: list[Any], has: str = "The table has") -> list[Any]:
-    """Return the names of columns; of two with one name, a row would have the last one without a word.
+    """Return the names of columns. If two had the same name, rows would silently have only the last one's value.
 
-    :param has: what has them, for the message
-    :raises AnnotationError: two columns have one name
+    :param names: names of all columns
+    :param has: subject and verb of the error's message
+    :raises AnnotationError: two columns have the same name
     """
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -115,9 +116,9 @@ def checked_names(names: list[Any], has: str = "The table has") -> list[Any]:
 
 
 def arrow_rows(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
-    """Yield rows as dictionaries, of which some hundred are held at a time.
+    """Yield rows as dictionaries. At most 1000 are held at a time.
 
-    :raises AnnotationError: two columns have one name
+    :raises AnnotationError: two columns have the same name
     """
     checked_names(table.schema.names)
     for start in range(0, len(table), _ROWS_AT_ONCE):
@@ -125,9 +126,9 @@ def arrow_rows(table: pa.Table | pa.RecordBatch) -> Iterator[Row]:
 
 
 def frame_rows(frame: Any) -> Iterator[Row]:
-    """Yield the rows of a DataFrame as dictionaries, what is missing as None.
+    """Yield the rows of a DataFrame as dictionaries. Missing values are None.
 
-    :raises AnnotationError: two columns have one name
+    :raises AnnotationError: two columns have the same name
     """
     checked_names(list(frame.columns))
     for start in range(0, len(frame), _ROWS_AT_ONCE):

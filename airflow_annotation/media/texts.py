@@ -1,4 +1,4 @@
-"""Files whose content itself is the item's data: texts, and conversations."""
+"""Reads files whose content itself is the item's data: texts, and conversations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from airflow_annotation.exceptions import MediaError
 from airflow_annotation.media.storage import open_media, shown
 
 LARGEST_TEXT: Final = 64 * 1024 * 1024
-"""Bytes: a text goes into a request, and into a row of the tool's database, as a whole."""
+"""Maximum size of a text in bytes: it goes into one request, and into one row of the tool's database."""
 
 
 def read_text(uri: str) -> str:
     """Return the text of a file.
 
-    :param uri: as :func:`~airflow_annotation.media.storage.open_media` takes it
-    :raises MediaError: it cannot be read, is too large, or is not UTF-8
+    :param uri: path or URI of the file, as :func:`~airflow_annotation.media.storage.open_media` takes it
+    :raises MediaError: the file cannot be read, is too large, or is not UTF-8
     """
     with open_media(uri) as file:
         size = file.seek(0, io.SEEK_END)
@@ -35,10 +35,10 @@ def read_text(uri: str) -> str:
 
 
 def read_json(uri: str) -> Any:
-    """Return what a file of JSON holds.
+    """Return the content of a JSON file.
 
-    :param uri: as :func:`~airflow_annotation.media.storage.open_media` takes it
-    :raises MediaError: it cannot be read, or is not JSON
+    :param uri: path or URI of the file, as :func:`~airflow_annotation.media.storage.open_media` takes it
+    :raises MediaError: the file cannot be read, or is not JSON
     """
     try:
         return msgspec.json.decode(read_text(uri))
@@ -47,7 +47,7 @@ def read_json(uri: str) -> Any:
 
 
 def from_json_text(value: Any) -> Any:
-    """Return what JSON text holds, as CSV and databases without lists have lists; any other value as it is."""
+    """Return the list or object in a JSON text, since CSV has no lists; return other values unchanged."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
     try:

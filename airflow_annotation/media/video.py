@@ -1,4 +1,4 @@
-"""Videos frame by frame, in the order in which they are shown, without decoding more than is needed."""
+"""Reads videos frame by frame, in the order of display, without decoding more than needed."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ MATROSKA: Final = "matroska,webm"
 
 _BUFFER_BYTES: Final = 1 << 18
 _WORTH_A_SEEK: Final = 16
-"""Frames: after a seek, a decoder is as many behind until its threads are filled again."""
+"""Number of frames that a seek must skip to be worth it: after a seek, the decoder must first fill its threads."""
 
 _TOLERANCE: Final = Fraction(1, 10)
-"""Seconds that a video may be shorter than it says."""
+"""Seconds by which a video may be shorter than its headers say."""
 
 _MICROSECONDS: Final = 1_000_000
 _DAMAGED: Final = "a part of the file is damaged or missing"
@@ -51,12 +51,12 @@ _DAMAGED: Final = "a part of the file is damaged or missing"
 class Frame:
     """A decoded frame.
 
-    :param index: in the order of presentation, from 0
-    :param pts: presentation timestamp in the stream's time base, None where the file has none
-    :param time: seconds from the video's beginning, where a player has its zero
+    :param index: index of the frame in the order of display, from 0
+    :param pts: presentation timestamp in the stream's time base, None if the file has none
+    :param time: seconds from the zero of a player, None if the file has no timestamp
     :param is_keyframe: whether a decoder can begin with it
-    :param picture: as stored
-    :param turn: how to turn it to be shown, None if it is shown as it is stored
+    :param picture: picture as stored
+    :param turn: how to turn the picture for display, None if it is shown as it is stored
     """
 
     index: int
@@ -69,10 +69,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Where a video could not be read on.
+    """The point up to which a video could be read.
 
-    :param index: of the first frame that is not there
-    :param reason: a sentence
+    :param index: index of the first missing frame
+    :param reason: why it is missing, as a clause
     """
 
     index: int
@@ -82,8 +82,8 @@ class Stop:
 class VideoReader:
     """Reads one video of a container; made by :func:`open_video`.
 
-    :param container: open
-    :param name: of the file, for errors
+    :param container: open container
+    :param name: name of the file in errors
     """
 
     def __init__(self, container: InputContainer, name: str) -> None:
@@ -92,7 +92,7 @@ class VideoReader:
         self.stream = _main_stream(container, name)
         self.stream.thread_type = "AUTO"
         self.stopped: Stop | None = None
-        """Set when reading has ended before the video's end."""
+        """Where reading had to stop before the video's end, None if it did not."""
         self._time_base = self.stream.time_base or Fraction(1)
         self._origin = _origin(container)
         self._counts_packets = (
@@ -110,11 +110,12 @@ class VideoReader:
         return float(rate) if rate else None
 
     def read_frames(self, selection: FrameSelection) -> Iterator[Frame]:
-        """Yield the selected frames, ascending; ends where the video cannot be read on, and says so in ``stopped``.
+        """Yield the selected frames in ascending order. At a fault, stop and set ``stopped``.
 
-        Where the container has an index (MP4, MOV) and the next wanted frame is well ahead, decoding goes on at the key
-        frame before it. Key frames are decoded alone. All others are found by decoding from the beginning, so that an
-        index is always the place among the frames that decoding the whole video gives. To be called once.
+        If the container has an index (MP4, MOV) and the next wanted frame is far ahead, decoding continues at the key
+        frame before it. A selection of key frames decodes only these, if the packets of the file can be counted. In all
+        other cases, decoding starts at the beginning. So a frame's index is always the one that it would have if the
+        whole video were decoded. Call this only once.
         """
         if isinstance(selection, KeyFrames):
             frames = self._decode_key_frames() if self._counts_packets else self._decode_from_start()
@@ -142,19 +143,19 @@ class VideoReader:
 
     @property
     def frame_count(self) -> int | None:
-        """Number of frames as the headers say it."""
+        """Number of frames according to the headers, None if they do not say it."""
         if self.container.format.name == MP4 and self.stream.frames:
-            return shown_packets(self.stream)  # some of the frames may be hidden by an edit list
+            return shown_packets(self.stream)  # an edit list may hide some frames
         return self.stream.frames or None
 
     @property
     def duration(self) -> float | None:
-        """Seconds that the video takes as the headers say it."""
+        """Duration in seconds according to the headers, None if they do not say it."""
         stated = self._stated_duration() or Fraction(self.container.duration or 0, _MICROSECONDS)
         return float(stated) or None
 
     def _stated_duration(self) -> Fraction | None:
-        """Return what the headers say of this stream itself."""
+        """Return the duration in seconds that the headers give for this stream, None if they give none."""
         if self.stream.duration:
             return self.stream.duration * self._time_base
         hours, _, rest = self.stream.metadata.get("DURATION", "").partition(":")
@@ -172,11 +173,11 @@ class VideoReader:
         yield from self._decode(self.container.demux(self.stream), 0, None)
 
     def _decode_from_key(self, key: int, wanted: Wanted) -> Iterator[Frame]:
-        """Decode from a key frame, or from one before if it turns out to be shown after the wanted frame."""
+        """Decode from a key frame, or from an earlier one if it turns out to be shown after the wanted frame."""
         while key > 0:
             landed = self._seek(key)
             if landed is None:
-                self._may_seek = False  # the file is not as its index says
+                self._may_seek = False  # the file does not match its index
                 break
             place, start, head, packets = landed
             time = self._time(head[0].pts)
@@ -190,8 +191,8 @@ class VideoReader:
     def _seek(self, key: int) -> tuple[int, int, list[VideoPacket], Iterator[VideoPacket]] | None:
         """Go to a key frame.
 
-        :return: the place of the key frame where the container went, the frame's index, its packet with those behind
-            it that may be shown before it, and the packets behind them; None if the container did not go to one
+        :return: the place in the index of the key frame that the container went to; the frame's index; its packet and
+            the packets after it that may be shown before it; all later packets. None if it went to no key frame
         """
         from av import FFmpegError
 
@@ -209,7 +210,7 @@ class VideoReader:
         return place, self._index.starts[place] + shown_before(head[0].pts, head), head, packets
 
     def _decode_key_frames(self) -> Iterator[Frame]:
-        """Decode each key frame alone, and count the others."""
+        """Decode only the key frames, and count the other frames."""
         from av import FFmpegError
 
         counted = 0
@@ -221,7 +222,7 @@ class VideoReader:
                 key = group[0]
                 index = counted + shown_before(key.pts, group) - (unseen or 0)
                 if unseen is None:
-                    # What is shown before the first key frame lacks what it refers to, and does not count.
+                    # Frames that are shown before the first key frame lack their references, and do not count.
                     unseen, index = index, 0
                 counted += sum(1 for packet in group if not packet.is_discard)
                 end = max(end, *(self._end(packet) for packet in group))
@@ -245,8 +246,9 @@ class VideoReader:
     def _decode(self, packets: Iterable[VideoPacket], start: int, first_pts: int | None) -> Iterator[Frame]:
         """Decode packets up to the end or the first fault.
 
+        :param packets: packets in the order of the file
         :param start: index of the first frame
-        :param first_pts: its timestamp; frames before it lack what they refer to
+        :param first_pts: timestamp of the first frame; frames before it are left out, since they lack their references
         """
         from av import FFmpegError
 
@@ -259,7 +261,7 @@ class VideoReader:
         try:
             for packet in packets:
                 dts = packet.dts if packet.size else dts
-                # A packet without content says that the file ends.
+                # An empty packet marks the end of the file.
                 reason = (
                     self._missing_at_end(shown, end) if not packet.size else _DAMAGED if packet.is_corrupt else None
                 )
@@ -274,7 +276,7 @@ class VideoReader:
                     if first_pts is not None and picture.pts is not None and picture.pts < first_pts:
                         continue
                     if lost and count == 0:
-                        self._may_seek = False  # frames that lack what they refer to: packets do not count for frames
+                        self._may_seek = False  # frames lack their references, so packets cannot be counted as frames
                     elif picture.is_corrupt or (lost and self._counts_packets and count > start):
                         self.stopped = Stop(count, _DAMAGED)
                         return
@@ -289,9 +291,11 @@ class VideoReader:
             self.stopped = Stop(count, reason)
 
     def _drain(self, fed: list[int], first_pts: int | None, dts: int | None) -> Iterator[VideoFrame]:
-        """Yield what the decoder still holds, up to the first frame that is missing.
+        """Yield the frames that the decoder still holds, up to the first missing frame.
 
-        :param dts: of the last packet: none of those that did not come is shown before
+        :param fed: heap of the timestamps that the decoder got
+        :param first_pts: timestamp of the first frame that counts
+        :param dts: decoding timestamp of the last packet; no missing packet is shown before it
         """
         from av import FFmpegError
 
@@ -308,7 +312,7 @@ class VideoReader:
                 yield picture
 
     def _frame(self, index: int, picture: VideoFrame) -> Frame:
-        if picture.rotation != self._rotation:  # and not for each picture, see there
+        if picture.rotation != self._rotation:  # not for each picture: see transposition
             self._rotation, self._turn = picture.rotation, transposition(picture)
         return Frame(index, picture.pts, self._time(picture.pts), bool(picture.key_frame), picture, self._turn)
 
@@ -319,7 +323,7 @@ class VideoReader:
         return ((packet.pts or 0) + (packet.duration or 0)) * self._time_base - self._origin
 
     def _missing_at_end(self, count: int, end: Fraction) -> str | None:
-        """Return what is missing of a file that was read to its end, None if nothing is known to be."""
+        """Return what is missing from a file that was read to its end, None if nothing is known to be missing."""
         if self._counts_packets and self.container.format.name == MP4:
             shown = shown_packets(self.stream)
             return f"the file ends early: it says that it has {shown} frames" if 0 < count < shown else None
@@ -329,8 +333,9 @@ class VideoReader:
         return None
 
     def _key_to_seek(self, wanted: Wanted, position: int) -> int | None:
-        """Return the key frame to go on at, None to decode on.
+        """Return the key frame to continue at, None to decode the next frame.
 
+        :param wanted: the next wanted frame
         :param position: index of the next frame
         """
         if not self._may_seek or (wanted.index is not None and wanted.index < position + _WORTH_A_SEEK):
@@ -349,15 +354,15 @@ class VideoReader:
 
 @contextmanager
 def open_video(file: BinaryIO, name: str) -> Iterator[VideoReader]:
-    """Open a video: the first one of the file that is no cover picture.
+    """Open the first video in a file that is not a cover picture.
 
-    :param file: seekable; it is left anywhere
-    :param name: of the file, for errors
-    :raises MediaError: FFmpeg cannot read it, or there is no video in it
+    :param file: seekable file; afterwards its position is undefined
+    :param name: name of the file in errors
+    :raises MediaError: FFmpeg cannot read the file, or there is no video in it
     """
     import av
 
-    # Titles and the like that are no UTF-8 do no harm. PyAV 19 takes them, and has no such argument any more.
+    # Ignore titles that are not UTF-8. PyAV 19 accepts them, and no longer has this argument.
     lenient: dict[str, Any] = {"metadata_errors": "ignore"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
         container = av.open(file, "r", buffer_size=_BUFFER_BYTES, **lenient)
@@ -379,7 +384,7 @@ def _main_stream(container: InputContainer, name: str) -> VideoStream:
 
 
 def _origin(container: InputContainer) -> Fraction:
-    """Return where players have their zero, seconds: where the first stream begins, if that is not below zero."""
+    """Return the zero of players in seconds: the beginning of the first stream, but at least 0."""
     starts = [
         stream.start_time * stream.time_base
         for stream in (*container.streams.video, *container.streams.audio)
