@@ -1,4 +1,4 @@
-"""The async waiter behind the annotation sensor."""
+"""The trigger of the annotation sensor."""
 
 from __future__ import annotations
 
@@ -22,37 +22,39 @@ from airflow_annotation.triggers.stalls import StallWatch
 from airflow_annotation.triggers.waiting import WaitTrigger
 
 _PAUSE: Final = 5.0
-"""Seconds until a goal is looked at again after an error."""
+"""Seconds until a goal is checked again after an error."""
 
 
 class AnnotationTrigger(WaitTrigger):
     """Waits until the labeling of a project is finished, or until the deadline.
 
-    Fires once, with a dictionary: ``status`` is ``completed`` or ``timed_out`` with ``progress`` (the fields of
-    :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`, None where no project was there by then) and, of a
-    goal, ``missing``; ``stalled`` with these, ``project_id``, ``run_key``, ``since`` (when something last changed, in
-    seconds since the epoch) and ``deadline``; or ``error`` with what
-    :func:`~airflow_annotation.triggers.waiting.event_error` needs.
+    Fires once, with a dictionary whose ``status`` is
 
-    While the tool is out of reach (no connection, 429, 5xx) it asks again, with backoff. All other errors fire at once.
-    All that wait through one connection in a triggerer share their requests: see
+    - ``completed``, with ``progress``: the fields of :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`
+    - ``timed_out``, with ``progress``, which is None if there is no project, and with ``missing`` if there is a goal
+    - ``stalled``, with ``progress``, ``missing``, ``project_id``, ``run_key``, ``since`` (time of the last change, in
+      seconds since the epoch) and ``deadline``
+    - ``error``, with what :func:`~airflow_annotation.triggers.waiting.event_error` needs
+
+    While the tool is out of reach (no connection, 429, 5xx), it asks again, with growing pauses. All other errors fire
+    at once. All waits through one connection in a triggerer share their requests: see
     :mod:`~airflow_annotation.triggers.poller`.
 
     :param annotation_conn_id: the connection of the labeling tool
-    :param project_id: the project's id, None while there is none
-    :param run_keys: keys of the runs whose project it is, to find it where ``project_id`` is None or gone
-    :param run_key: the key of the project's run, where the project is known
+    :param project_id: the project's id, None if there is no project yet
+    :param run_keys: keys of the runs whose project it is, to find it if ``project_id`` is None or the project is gone
+    :param run_key: key of the project's run, if the project is known
     :param rule: the fields of a :class:`~airflow_annotation.triggers.progress.CompletionRule`
-    :param deadline: when to give up, in seconds since the epoch, so that a triggerer's restart does not put it off
-    :param poke_interval: seconds between two looks at most; others who wait may make it less
-    :param exponential_backoff: double the interval after each look
-    :param max_wait: seconds that the interval grows to at most
-    :param max_outage: seconds for which the tool may be out of reach
-    :param seen: the progress that the task has logged before it deferred, as its fields
-    :param not_before: when the event fires at the earliest, in seconds since the epoch: see
+    :param deadline: time at which the wait ends, in seconds since the epoch; restarts of the triggerer do not move it
+    :param poke_interval: maximum seconds between two polls; other waits may make it shorter
+    :param exponential_backoff: whether to double the interval after each poll
+    :param max_wait: maximum seconds between two polls when the interval is doubled; None for no maximum
+    :param max_outage: maximum seconds for which the tool may be out of reach
+    :param seen: the progress that the task logged before it deferred, as its fields
+    :param not_before: earliest time of the event, in seconds since the epoch: see
         :data:`~airflow_annotation.triggers.deferring.DEFERRED_AT_LEAST`
     :param stalled_after: seconds without a change after which the project counts as stalled
-    :param stalled_since: from when on these count, in seconds since the epoch
+    :param stalled_since: time from which these count, in seconds since the epoch
     """
 
     def __init__(
@@ -90,10 +92,10 @@ class AnnotationTrigger(WaitTrigger):
         self.run_key = run_key
         self._meter: GoalMeter | None = None
         self._missing: list[str] = []
-        """Of the goal, at the last look."""
+        """What the project lacked of the goal at the last poll."""
         self._recounted: tuple[AnnotationProgress, AnnotationProgress] | None = None
         self._skips = -1
-        """As counted when it was last counted exactly."""
+        """The poller's count of skipped items at the time of the last exact count."""
 
     async def _wait(self) -> dict[str, Any]:
         rule = msgspec.convert(self.rule, CompletionRule)
@@ -139,13 +141,13 @@ class AnnotationTrigger(WaitTrigger):
             return stall.is_stalled(await poller.last_change(self.project_id))
         except AnnotationError as error:
             if error.is_transient or isinstance(error, AnnotationProjectNotFoundError):
-                return False  # the next look at the progress runs into it, too
+                return False  # the next poll of the progress gets it, too
             raise
 
     async def _ask_through_outages(
         self, poller: ProgressPoller, rule: CompletionRule, within: float
     ) -> AnnotationProgress | None:
-        """Ask for the progress; again while the tool is out of reach, until ``max_outage`` or the deadline."""
+        """Ask for the progress. While the tool is out of reach, ask again, until ``max_outage`` or the deadline."""
         give_up: float | None = None
         while True:
             try:
@@ -158,7 +160,7 @@ class AnnotationTrigger(WaitTrigger):
                 give_up = give_up or min(time.time() + self.max_outage, self.deadline)
                 if not error.is_transient or time.time() + poller.backoff > give_up:
                     raise
-                pause = 0.0 if poller.backoff else _PAUSE  # the poller pauses by itself after what it has asked
+                pause = 0.0 if poller.backoff else _PAUSE  # after its own requests, the poller pauses
                 self.log.warning("%s Asking again in %.0f s.", error, poller.backoff or pause)
                 await asyncio.sleep(pause)
             else:
@@ -166,7 +168,7 @@ class AnnotationTrigger(WaitTrigger):
             within = 0.0
 
     async def _look_for_goal(self, poller: ProgressPoller, rule: CompletionRule, progress: AnnotationProgress) -> None:
-        """Find out what is missing of the goal, once enough items are completed."""
+        """Find out what the project lacks of the goal, once enough items are completed."""
         if rule.goal is None or self.project_id is None or not rule.is_met(progress):
             return
         self._meter = self._meter or GoalMeter(rule.goal)
@@ -186,7 +188,8 @@ class AnnotationTrigger(WaitTrigger):
             progress = rule.count(await poller.progress(self.project_id, within=within))
             if not progress.skipped:
                 return progress
-            # Fewer items may be skipped than was counted. Skips change rarely, so an obstacle is looked at only then.
+            # The poller may count too many skipped items. An exact count costs a request, so there is one only when the
+            # wait ends, or when the number of skipped items changes and is an obstacle.
             ends = rule.is_met(progress) or time.time() >= self.deadline
             if ends or (progress.skipped != self._skips and rule.find_obstacle(progress) is not None):
                 if self._recounted is None or self._recounted[0] != progress:
@@ -196,6 +199,6 @@ class AnnotationTrigger(WaitTrigger):
                 progress = msgspec.structs.replace(progress, skipped=self._recounted[1].skipped)
         except AnnotationProjectNotFoundError:
             if self.run_keys:
-                self.project_id = None  # The run may be given another project.
+                self.project_id = None  # The run may get another project.
             raise
         return progress

@@ -1,4 +1,4 @@
-"""The watcher of annotation projects: asset events that start a DAG when labels are there, without a waiting task."""
+"""The watcher of annotation projects. Its asset events start a DAG when labels exist, without a waiting task."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from airflow.triggers.shared_stream import SharedStreamProducer
 
 _LONGEST_KEY = 500
-"""Characters of a key in Airflow's asset state, which takes 512."""
+"""Maximum length of a key in Airflow's asset state, in characters; Airflow accepts 512."""
 
 
 class _Watched(NamedTuple):
@@ -38,10 +38,10 @@ class _Watched(NamedTuple):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """The events of a project so far.
+    """The position of a watcher in the events of a project.
 
     :param generation: generation of the last event, 0 before the first one
-    :param reached: whether the threshold was reached at the last look, and only that event tells of it
+    :param reached: whether the threshold was reached at the last look; then no other event is due for it
     """
 
     generation: int = 0
@@ -49,50 +49,50 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 class AnnotationEventTrigger(BaseEventTrigger):
-    """Makes an event of an asset when an annotation project reaches a threshold, or whenever more items are done.
+    """Creates an event of an asset when an annotation project reaches a threshold, or when more items are completed.
 
     Use it in an ``AssetWatcher``: ``Asset("labels", watchers=[AssetWatcher("done", AnnotationEventTrigger(...))])``. A
     DAG scheduled on the asset finds the event's payload in its extra, under ``payload``:
 
-    - ``event_id``: the same whenever the same event is delivered again, made of the next three
+    - ``event_id``: id of the event, made of the next three; an event that is delivered again has the same id
     - ``project`` (URI), ``threshold`` (``{"every": 100}``, ``{"min_completed": 0.95}``, ``{"goal": {"labels": 500}}``
       or ``{"stalled_after": 86400.0}``) and ``generation``
     - ``project_id`` and ``run_key``, to work on the project
     - ``progress``: the fields of :class:`~airflow_annotation.hooks.annotation.AnnotationProgress`
 
-    The generation of ``every`` is the number of completed items divided by ``every``, rounded down; if several
-    generations were reached since the last look, only the last one makes an event. The generation of ``min_completed``
-    and of ``goal`` counts how often the project has reached it. It reaches it again only after it has fallen below, as
-    when it gets more items.
+    The generation of ``every`` is the number of completed items divided by ``every``, rounded down. If a project
+    reaches several generations between two polls, only the last one creates an event. The generation of
+    ``min_completed`` and of ``goal`` counts how often the project has reached the threshold. The project can reach it
+    again only after it has fallen below it, for example because it has got more items.
 
-    The generation of ``stalled_after`` is the time of the last change, in whole seconds since the epoch: there is one
-    event for each time that people stop before all items are completed.
+    The generation of ``stalled_after`` is the time of the last change, in whole seconds since the epoch. So there is
+    one event each time that people stop before all items are completed.
 
-    Delivery is at least once. From Airflow 3.3 on, the delivered events are recorded in the asset's state, after
-    Airflow has kept the event; so an event is repeated only if the triggerer is killed within the seconds between.
-    Before 3.3 there is no such state: a triggerer that starts again repeats, for each project, the last event of
-    ``every``, and that of ``min_completed`` if it is still reached. Since it cannot count, the generation of
-    ``min_completed`` is then the number of items that the project had.
+    Delivery is at least once. From Airflow 3.3 on, the asset's state records the delivered events, after Airflow has
+    stored them. So an event is repeated only if the triggerer is killed in the seconds between. Before 3.3 there is no
+    such state. A triggerer that restarts repeats, for each project, the last event of ``every``, and the events of the
+    other thresholds if they are still reached. Since it cannot count, the generation of ``min_completed`` and of
+    ``goal`` is then the number of items in the project.
 
     Problems (the tool is out of reach, the connection or the project is missing) are logged by the triggerer, and the
     watcher waits until they are over.
 
     :param annotation_conn_id: the connection of the labeling tool
     :param project: the project's id
-    :param run_key: instead, the key of the run that has the project; the run may not exist yet
-    :param run_key_prefix: instead, a prefix of runs' keys; the project of each such run is watched
+    :param run_key: instead of ``project``, the key of the run that has the project; the run may not exist yet
+    :param run_key_prefix: instead of ``project``, a prefix of runs' keys; the projects of all these runs are watched
     :param min_completed: how much has to be completed, as for
         :class:`~airflow_annotation.sensors.annotation.AnnotationSensor`: all (1.0) by default
-    :param every: instead, number of further completed items after which there is an event
-    :param goal: instead, what has to be true of the project, as for the sensor: it costs one more small request per
-        look, and reads the labels of the items that have changed
-    :param stalled_after: instead, time without labeling after which there is an event, a timedelta or seconds. It
-        counts from the start of the watcher or later; a project with all items completed is not stalled
+    :param every: instead of ``min_completed``, number of further completed items after which there is an event
+    :param goal: instead of ``min_completed``, conditions that the project must meet, as for the sensor. Most cost one
+        more small request per poll, and those about labels read the labels of the items that have changed
+    :param stalled_after: instead of ``min_completed``, time without labeling after which there is an event, a timedelta
+        or seconds. It counts from the start of the watcher or later. A project with all items completed is not stalled
     :param count_skipped: count skipped items as completed
     :param completed_status: workflow state of the tool in which items count as completed, instead of the tool's own
         count of finished items
-    :param poke_interval: longest time between two looks, in seconds
-    :raises ValueError: an argument is invalid. DAG parameters and templates are invalid too, since the triggerer takes
+    :param poke_interval: maximum time between two polls, in seconds
+    :raises ValueError: an argument is invalid. DAG parameters and templates are invalid too, since the triggerer gets
         the arguments as they are when the DAG is parsed
     """
 
@@ -156,12 +156,12 @@ class AnnotationEventTrigger(BaseEventTrigger):
         return serialized(self)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Watch, before Airflow 3.3: an event counts as delivered when it is yielded."""
+        """Watch, in Airflow before 3.3: an event counts as delivered when it is yielded."""
         async for event in self.filter_shared_stream(self.look()):
             yield event
 
-    # From Airflow 3.3 on, a trigger that reads a "shared stream" is told when its events have been kept. Each of ours
-    # has a stream of its own: what is shared is the poller behind them.
+    # From Airflow 3.3 on, Airflow tells a trigger that reads a "shared stream" when it has stored the trigger's events.
+    # Each of our triggers has its own stream; they share only the poller.
 
     def shared_stream_key(self) -> Hashable:
         """Return a key that distinguishes this watcher from others."""
@@ -169,13 +169,13 @@ class AnnotationEventTrigger(BaseEventTrigger):
 
     @classmethod
     def create_shared_stream_producer(cls, kwargs: dict[str, Any]) -> SharedStreamProducer:
-        """Return the object that looks, and is told which events have been kept."""
+        """Return the object that yields looks, and that Airflow tells which events it has stored."""
         from airflow_annotation.triggers.delivery import LookProducer
 
         return LookProducer(cls(**kwargs).look)
 
     async def filter_shared_stream(self, shared_stream: AsyncIterator[Look]) -> AsyncIterator[TriggerEvent]:
-        """Make events of looks."""
+        """Turn looks into events."""
         async for look in shared_stream:
             cursor = self._cursors.get(look.project)
             if cursor is None:
@@ -191,7 +191,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
             yield TriggerEvent(self._payload(look, moved.generation))  # type: ignore[no-untyped-call] # Airflow's
 
     async def look(self) -> AsyncIterator[Look]:
-        """Look at the projects forever, and yield what has changed."""
+        """Poll the projects forever, and yield a look at each project that has changed."""
         seen: dict[str, Look] = {}
         found: list[_Watched] = []
         within = 0.0
@@ -208,11 +208,11 @@ class AnnotationEventTrigger(BaseEventTrigger):
                     results = [error]
                 for look in results:
                     if isinstance(look, AnnotationProjectNotFoundError):
-                        found = []  # The run may be given another project.
+                        found = []  # The run may get another project.
                     if isinstance(look, BaseException):
                         self._report(look)
                     elif seen.get(look.project) != look:
-                        seen[look.project] = msgspec.structs.replace(look)  # what it leads to is put into the other one
+                        seen[look.project] = msgspec.structs.replace(look)  # a copy, since the event sets confirm
                         self._warn(look)
                         yield look
                 if not any(isinstance(look, BaseException) for look in results):
@@ -249,7 +249,7 @@ class AnnotationEventTrigger(BaseEventTrigger):
         return not await poller.find_missing(meter, project_id, progress)
 
     async def _find_stall(self, poller: ProgressPoller, project_id: str, progress: AnnotationProgress) -> float | None:
-        """Return since when nothing has changed, if that is too long."""
+        """Return the time of the last change, in seconds since the epoch, if it is too long ago."""
         if self.stalled_after is None:
             return None
         stall = self._stalls.setdefault(project_id, StallWatch(self.stalled_after, time.time()))
@@ -265,14 +265,14 @@ class AnnotationEventTrigger(BaseEventTrigger):
         return self._rule.find_obstacle(progress) if self.min_completed is not None else None
 
     def _warn(self, look: Look) -> None:
-        """Say once of a project that its goal is out of reach."""
+        """Warn once for each project whose goal is out of reach."""
         obstacle = self._obstacle(look.progress)
         if obstacle is not None and look.project not in self._warned:
             self.log.warning("%s: %s", look.project, obstacle)
             self._warned.add(look.project)
 
     def _judge(self, cursor: Cursor, look: Look) -> Cursor:
-        """Return the cursor after a look; an event is due if its generation has moved."""
+        """Return the cursor after a look. If its generation has moved, an event is due."""
         progress = look.progress
         if self.stalled_after is not None:
             return cursor if look.stalled_since is None else Cursor(generation=int(look.stalled_since))
@@ -331,13 +331,13 @@ class AnnotationEventTrigger(BaseEventTrigger):
             return await asyncio.to_thread(getattr(store, action), key, *value)  # Airflow 3.3.0 and 3.3.1
         except ValueError as error:
             self._has_state = False
-            self.log.warning("Several assets have this watcher, so that what it told is not kept for any: %s", error)
+            self.log.warning("Several assets have this watcher, so its events are recorded for none of them: %s", error)
             return None
 
     def _report(self, problem: BaseException) -> None:
-        """Log a problem when it turns up.
+        """Log a problem, unless it is the same as the last one.
 
-        :raises BaseException: it is none of the tool's or of the connection, but an error in the code
+        :raises BaseException: the problem is neither of the tool nor of the connection, but an error in the code
         """
         if not isinstance(problem, AirflowException):
             raise problem

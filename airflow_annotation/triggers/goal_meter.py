@@ -1,4 +1,4 @@
-"""Whether a project has reached a goal: what has changed is read, and counted with what was counted before."""
+"""Finds out whether a project has reached a goal. It reads only changed items, and keeps the counts of the others."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from airflow_annotation.labels.tables import NOT_SUBMITTED, LabelTables
 from airflow_annotation.labels.types import LISTS_NO_CLASSES, OTHER
 
 _REVIEWING: Final = ("in_review", "in_rework")
-"""Workflow states of the items that a review is not finished of."""
+"""Workflow states of items whose review is not finished."""
 
 _MOST_LABELS: Final = 2_000
-"""Labels of an item whose submissions are compared, of all people together: matching takes the square of it."""
+"""Maximum number of labels of an item to compare, of all people: the time of matching grows with its square."""
 
 
 _MARGIN: Final = timedelta(minutes=1)
-"""What changed so shortly before the last look is read again: the tool may have listed it late."""
+"""Time before the last read whose changes are read again, since the tool may list changes late."""
 
 
 class _Counted(NamedTuple):
-    """What an item counts for."""
+    """What one item contributes to the counts."""
 
     classes: tuple[tuple[str, int], ...] = ()
     people: frozenset[str] = frozenset()
@@ -43,13 +43,14 @@ _NOTHING: Final = _Counted()
 
 
 class GoalMeter:
-    """Says what a project lacks of a goal. It blocks: the triggerer calls it in a thread.
+    """Finds out what a project lacks of a goal. It blocks, so the triggerer calls it in a thread.
 
-    Each call asks for the last change, one small request, where that matters. Only if it has moved, labels are read: of
-    the items that have changed, as the tool lists them, or of all where it cannot. What was counted is kept by item.
-    Before a goal counts as reached by what was read in parts, all is read once more.
+    If the goal depends on it, each call asks for the last change, in one small request. Labels are read only if the
+    last change or the progress has moved: those of the items that the tool lists as changed, or of all items if the
+    tool cannot tell the last change. The counts are kept for each item. If only changed items were read, all items are
+    read once more before the goal counts as reached.
 
-    :param goal: what has to be true
+    :param goal: the conditions that the project must meet
     """
 
     def __init__(self, goal: Goal) -> None:
@@ -63,23 +64,23 @@ class GoalMeter:
         self._was_reached = False
         self._items: dict[str, _Counted] = {}
         self._once: dict[Any, Any] = {}
-        """What many items have, held once: classes and people."""
+        """One copy of each value that many items share: classes and people."""
         self._classes: Counter[str] = Counter()
         self._people: Counter[str] = Counter()
         self._wanted: dict[str, int] = {}
         self._agreement: float | None = None
 
     def find_missing(self, hook: AnnotationHook, project_id: str, progress: AnnotationProgress) -> list[str]:
-        """Return what is missing, as clauses; nothing where the goal is reached, or where there are no items.
+        """Return what the project lacks, as clauses; none if the goal is reached, or if there are no items.
 
-        :param hook: of the tool
-        :param project_id: the same each time
-        :param progress: how far the project is now
-        :raises AnnotationError: the tool has no reviews, or the label schema has no classes, of each of which labels
-            are asked for, or a class that is asked for is neither in the label schema nor in any label
+        :param hook: hook of the tool
+        :param project_id: id of the project, the same in each call
+        :param progress: current progress of the project
+        :raises AnnotationError: the tool has no reviews; or the goal names labels of each class, but the label schema
+            has no classes; or a class of the goal is neither in the label schema nor in any label
         """
         if not progress.total:
-            return []  # on_empty says to proceed, or nobody would ask
+            return []  # this is called only if on_empty says to proceed
         goal = self._goal
         missing = list(_find_unreviewed(progress)) if goal.reviewed else []
         if goal.quiet_for is None and not goal.reads_labels:
@@ -90,7 +91,7 @@ class GoalMeter:
             if quiet < goal.quiet_for:
                 missing.append(f"{goal.quiet_for - quiet:.0f} s without a change")
         if missing or not goal.reads_labels:
-            return missing  # labels are read only where they alone may be what is missing
+            return missing  # labels cost most, so they are read only if nothing else is missing
         if self._read_at != (last_change, progress):
             self._read(hook, project_id, last_change, progress.total)
             self._read_at = last_change, progress
@@ -110,8 +111,8 @@ class GoalMeter:
             names = {name for field in label_schema.fields.values() for name in field.classes}
             if not names:
                 raise AnnotationError(
-                    f"The label schema of project {project_id} has no classes, of each of which goal asks for "
-                    f"{self._goal.labels} labels: name classes in labels, or leave it out."
+                    f"The label schema of project {project_id} has no classes, but goal asks for {self._goal.labels} "
+                    "labels of each class: name classes in labels, or leave it out."
                 )
             self._wanted = dict.fromkeys(sorted(names), self._goal.labels)
         elif self._goal.labels is not None:
@@ -123,9 +124,9 @@ class GoalMeter:
             self._agreement = _measure(hook, self._project, AgreementMeter(spans=rating_spans(label_schema)))
 
     def _check_classes(self, label_schema: LabelSchema) -> None:
-        """Refuse classes that nobody can choose: a wait for a misspelled one would last until its timeout."""
+        """Raise an error for classes that people cannot choose: the wait for a misspelled class would not end."""
         if any(field.type == OTHER for field in label_schema.fields.values()):
-            return  # which classes these have is not known
+            return  # the classes of these fields are not known
         known = {name for field in label_schema.fields.values() for name in field.classes}
         for name in self._wanted.keys() - known:
             if not self._classes[name]:
@@ -139,8 +140,8 @@ class GoalMeter:
         self, hook: AnnotationHook, project: AnnotationProject, last_change: datetime | None, total: int
     ) -> None:
         batches: Iterable[LabelTables] = ()
-        if self._read_until is None or total < self._total:  # which items are gone is not known
-            self._read_until = None  # what is read in part, if reading fails, is nothing to go on with
+        if self._read_until is None or total < self._total:  # if items are gone, it is not known which
+            self._read_until = None  # if reading fails half way, the next call starts over
             self._items.clear()
             self._classes.clear()
             self._people.clear()
@@ -174,14 +175,14 @@ class GoalMeter:
 
 def _find_unreviewed(progress: AnnotationProgress) -> Iterator[str]:
     if not set(_REVIEWING) <= progress.statuses.keys():
-        raise AnnotationError("The tool tells nothing of reviews, which reviewed of goal asks for: leave it out.")
+        raise AnnotationError("The tool reports no reviews, but goal asks for reviewed: leave it out.")
     waiting = sum(progress.statuses[status] for status in _REVIEWING)
     if waiting:
         yield f"the review of {waiting} items"
 
 
 def _count_items(tables: LabelTables) -> Iterator[tuple[str, _Counted]]:
-    """Yield what each item of a batch counts for."""
+    """Yield what each item of a batch contributes to the counts."""
     people: defaultdict[str, set[str]] = defaultdict(set)
     last: dict[str, tuple[Any, str]] = {}
     for row in tables.annotations.select(
@@ -198,7 +199,7 @@ def _count_items(tables: LabelTables) -> Iterator[tuple[str, _Counted]]:
     columns = ["item_id", "annotation_id", "label_id", "type", "label", "labels"]
     for row in tables.labels.select(columns).to_pylist():
         if row["annotation_id"] in chosen:
-            classes[row["item_id"]].setdefault(row["label_id"], row)  # of a video, a label has a row for each frame
+            classes[row["item_id"]].setdefault(row["label_id"], row)  # a label on a video has several rows
     for item_id in tables.items["item_id"].to_pylist():
         counted = Counter(name for row in classes[item_id].values() for name in _classes_of(row))
         yield item_id, _Counted(tuple(counted.items()), frozenset(people[item_id]))
@@ -210,7 +211,7 @@ def _classes_of(row: Mapping[str, Any]) -> Iterable[str]:
 
 
 def _measure(hook: AnnotationHook, project: AnnotationProject, meter: AgreementMeter) -> float | None:
-    """Return how far people agree about the items that several labeled last, None where there is none."""
+    """Return the agreement of people about the last items that several of them labeled, None if there is none."""
     item_ids = hook.list_last_labeled(project.id, COMPARED, min_annotations=2)
     total = count = 0.0
     for tables in hook.read_tables(project, item_ids=item_ids) if item_ids else ():

@@ -1,4 +1,4 @@
-"""What the watchers of projects hand on: to those that judge it, and to Airflow."""
+"""What watchers find when they look at projects."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from airflow_annotation.hooks.annotation import AnnotationProgress
 
 
 class Look(msgspec.Struct):
-    """What a look at a project found.
+    """What a watcher found when it looked at a project.
 
-    :param project_id: the tool's id
-    :param project: its URI
-    :param run_key: of its run, None where the watcher was given the project's id
-    :param progress: how far it is
-    :param stalled_since: when something last changed, in seconds since the epoch, where that is too long ago
-    :param reached: whether the goal is, where there is one
-    :param confirm: what to do once Airflow has kept the event that this look led to
+    :param project_id: id of the project in the tool
+    :param project: URI of the project
+    :param run_key: key of the project's run, None if the watcher has the project's id
+    :param progress: progress of the project
+    :param stalled_since: time of the last change, in seconds since the epoch, if that is too long ago; else None
+    :param reached: whether the goal is reached, if there is one
+    :param confirm: function to call when Airflow has stored the event of this look
     """
 
     project_id: str

@@ -1,8 +1,8 @@
-"""One poller for all who wait through a connection, in the event loop of a triggerer.
+"""One poller for all waits through a connection, in the event loop of a triggerer.
 
-A tool counts many projects in one request, so who waits does not ask the tool, but this poller, and says how long the
-answer may take. Whenever somebody's time has come, the request takes along others, so that those who wait equally long
-soon ask together. The poller lives while somebody uses it.
+A tool counts many projects in one request. So waits do not ask the tool: they ask this poller, and say how long the
+answer may take. When the answer of one wait is due, the request includes the questions of other waits. So waits with
+equal intervals soon share all requests. The poller lives while a wait uses it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from airflow_annotation.triggers.wakeups import check_interval, read_news, webho
 _SHORTEST_BACKOFF = 2.0
 _LONGEST_BACKOFF = 60.0
 _HOOK_LIFETIME: Final = 300.0
-"""Seconds after which the connection is read again: its key may have been changed."""
+"""Seconds after which the connection is read again, since its key may have changed."""
 
 _HOSTNAME: Final = socket.gethostname()
 
@@ -47,12 +47,12 @@ log = logging.getLogger(__name__)
 
 
 class _Question:
-    """What somebody wants to know, and until when.
+    """What a wait asks, and by when it needs the answer.
 
-    :param project_id: about which project; None where it is about runs
-    :param ask: asks the tool, where no other question can go along; None for progress, and for runs
-    :param run_keys: of which runs the projects are wanted
-    :param prefix: where all runs are wanted whose keys start with it
+    :param project_id: id of the project, None if the question is about runs
+    :param ask: function that asks the tool, if no other question can be in the same request; None for progress and runs
+    :param run_keys: keys of the runs whose projects are wanted
+    :param prefix: prefix of keys, if all runs with such a key are wanted
     :param within: seconds that the answer may take
     """
 
@@ -75,7 +75,7 @@ class _Question:
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def settle(self, answer: Any) -> None:
-        """Give the answer, or the error, unless nobody waits for it any more."""
+        """Set the answer, or the error, unless the wait has ended."""
         if self.answer.done():
             return
         if isinstance(answer, BaseException):
@@ -85,14 +85,14 @@ class _Question:
 
 
 class ProgressPoller:
-    """Answers questions of all who wait through one connection, in as few requests as the tool allows.
+    """Answers the questions of all waits through one connection, in as few requests as the tool allows.
 
-    Requests go out one after the other, and no more of them a minute than the connection's ``polls_per_minute`` allows.
-    When one fails because the tool is out of reach, all whose time has come get the error, and the next request waits
-    for :attr:`backoff` seconds, whoever asks; other errors go to those who asked. The connection is read again every
-    few minutes, and when its key is refused.
+    The requests for questions go out one after the other. The connection's ``polls_per_minute`` limits all requests. If
+    a request fails because the tool is out of reach, all questions that are due get the error, and the next request for
+    any question is sent after :attr:`backoff` seconds. Other errors go to the questions of the request. The connection
+    is read again every few minutes, and when the tool refuses its key.
 
-    :param conn_id: the connection
+    :param conn_id: id of the connection
     """
 
     def __init__(self, conn_id: str) -> None:
@@ -106,20 +106,21 @@ class ProgressPoller:
         self._renew_hook_at = math.inf
         self._failures = 0
         self._not_before = 0.0
-        # A context of its own: its log lines do not belong in the log of the task that starts it.
+        # In its own context, since its log lines do not belong in the log of the task that starts it.
         self._task = contextvars.Context().run(asyncio.create_task, self._serve())
         self._task.add_done_callback(self._end)
         self._listening = contextvars.Context().run(asyncio.create_task, self._listen()) if webhooks_enabled() else None
 
     @property
     def backoff(self) -> float:
-        """In how many seconds the tool is asked again at the earliest; 0 unless it is out of reach."""
+        """Minimum seconds until the tool is asked again; 0 unless it is out of reach."""
         return max(self._not_before - time.monotonic(), 0.0)
 
     async def progress(self, project_id: str, *, within: float = 0.0) -> AnnotationProgress:
-        """Return how far a project is, as :meth:`AnnotationHook.aget_progress_of` counts.
+        """Return the progress of a project, as :meth:`AnnotationHook.aget_progress_of` counts it.
 
-        :param within: seconds that the answer may take, so that the question can go along with others
+        :param project_id: id of the project
+        :param within: seconds that the answer may take, so that the question can share a request with others
         :raises AnnotationProjectNotFoundError: there is no such project
         """
         answer: AnnotationProgress = await self._ask(_Question(project_id=project_id, within=within))
@@ -128,7 +129,7 @@ class ProgressPoller:
     async def find_project(self, run_keys: Sequence[str], *, within: float = 0.0) -> AnnotationProject:
         """Return the project of the first of these runs that has one.
 
-        :raises AnnotationProjectNotFoundError: none has
+        :raises AnnotationProjectNotFoundError: none of the runs has a project
         """
         found: dict[str, AnnotationProject] = await self._ask(_Question(run_keys=run_keys, within=within))
         for run_key in run_keys:
@@ -144,8 +145,9 @@ class ProgressPoller:
     async def exact_progress(
         self, project_id: str, *, min_annotations: int | None = None, within: float = 0.0
     ) -> AnnotationProgress:
-        """Return how far a project is, as :meth:`AnnotationHook.aget_progress` counts.
+        """Return the progress of a project, as :meth:`AnnotationHook.aget_progress` counts it.
 
+        :param project_id: id of the project
         :param min_annotations: count the items with this many submissions as completed
         :param within: seconds that the answer may take
         """
@@ -157,7 +159,7 @@ class ProgressPoller:
         return answer
 
     async def last_change(self, project_id: str) -> datetime | None:
-        """Return when a project was last worked on, as :meth:`AnnotationHook.get_last_change` says."""
+        """Return the time of a project's last change, as :meth:`AnnotationHook.get_last_change` does."""
 
         def ask(hook: AnnotationHook) -> Awaitable[datetime | None]:
             return sync_to_async(hook.get_last_change, thread_sensitive=False)(project_id)
@@ -166,9 +168,9 @@ class ProgressPoller:
         return answer
 
     async def find_missing(self, meter: GoalMeter, project_id: str, progress: AnnotationProgress) -> list[str]:
-        """Return what a project lacks of a goal, as :meth:`GoalMeter.find_missing` says. It is looked for at once.
+        """Return what a project lacks of a goal, as :meth:`GoalMeter.find_missing` does.
 
-        Beside the questions: to read labels takes longer than others are to wait.
+        This does not wait for the questions, and they do not wait for it, since reading labels may take long.
         """
         hook = await self._current_hook()
         return await sync_to_async(meter.find_missing, thread_sensitive=False)(hook, project_id, progress)
@@ -180,7 +182,7 @@ class ProgressPoller:
         return await sync_to_async(hook.project_uri)(project_id)
 
     async def storage_sync(self, project_id: str, storage_id: str) -> StorageSync:
-        """Return how far the newest sync of a storage is. It is asked for at once, whoever else waits."""
+        """Return the state of the newest sync of a storage. Its request does not wait for other waits' questions."""
         try:
             return await self._read_sync(project_id, storage_id)
         except AnnotationAuthenticationError as error:
@@ -190,7 +192,7 @@ class ProgressPoller:
             return await self._read_sync(project_id, storage_id)
 
     def wake(self, project_ids: set[str] | None) -> None:
-        """Ask about these projects now, if somebody waits for them; about all, where None."""
+        """Make all questions about these projects due now; with None, those about all projects."""
         now = time.monotonic()
         for question in self._questions:
             if question.project_id is not None and (project_ids is None or question.project_id in project_ids):
@@ -204,14 +206,14 @@ class ProgressPoller:
             self._listening.cancel()
 
     async def _listen(self) -> None:
-        """Wake up whenever a webhook has come."""
+        """Make all questions about projects due whenever a webhook has come."""
         last: str | None = None
         first = True
         while True:
             try:
                 news = await sync_to_async(read_news)(self.conn_id)
             except Exception:
-                log.warning("It is not known whether webhooks of %r have come.", self.conn_id, exc_info=True)
+                log.warning("Could not check whether webhooks of connection %r have come.", self.conn_id, exc_info=True)
             else:
                 if news != last and not first:
                     self.wake(None)
@@ -219,7 +221,7 @@ class ProgressPoller:
             await asyncio.sleep(check_interval())
 
     def _end(self, task: asyncio.Task[None]) -> None:
-        """Let nobody wait for an answer that will not come."""
+        """End all questions, since their answers will not come."""
         for question in self._questions:
             question.settle(asyncio.CancelledError() if task.cancelled() else task.exception())
 
@@ -250,7 +252,7 @@ class ProgressPoller:
             alarm.cancel()
 
     async def _answer(self, waiting: list[_Question]) -> None:
-        """Answer those whose time has come first, and those who go along."""
+        """Answer the question that is due first, and those that share its request."""
         waiting.sort(key=lambda question: question.due)
         answered: list[_Question] = []
         results: list[Any]
@@ -286,7 +288,7 @@ class ProgressPoller:
         if isinstance(error, AnnotationError) and error.is_transient:
             backoff = min(_SHORTEST_BACKOFF * 2**self._failures, _LONGEST_BACKOFF)
             self._failures += 1
-            # Jitter, so that a server that comes back does not meet all triggerers at once.
+            # Jitter, so that not all triggerers send requests at the same time when a server is back.
             self._not_before = now + random.uniform(0.5, 1) * backoff  # nosec B311 # noqa: S311 - no secret
         else:
             self._hook = None if isinstance(error, AnnotationAuthenticationError) else self._hook
@@ -296,7 +298,7 @@ class ProgressPoller:
                 question.settle(error)
 
     async def _read_key_again(self, error: AnnotationAuthenticationError) -> Exception | None:
-        """Return None where the connection has another key by now than the one that was refused, else what is wrong."""
+        """Read the connection again. Return None if it has another key than the refused one, otherwise the error."""
         refused, self._hook = self._hook, None
         if refused is None:
             return error
@@ -316,13 +318,13 @@ class ProgressPoller:
 
     async def _make_hook(self) -> AnnotationHook:
         try:
-            # In a thread: Airflow looks up secrets and imports providers there, as it does on 3.1 for the connection.
+            # In a thread, because Airflow looks up secrets and imports providers, which blocks.
             hook = await sync_to_async(AnnotationHook.for_connection)(self.conn_id)
             per_minute = await sync_to_async(lambda: hook.polls_per_minute)()
         except Exception:
             if self._hook is None:
                 raise
-            log.warning("Connection %r cannot be read; waiting goes on with what it was.", self.conn_id, exc_info=True)
+            log.warning("Connection %r cannot be read. Its old values are still used.", self.conn_id, exc_info=True)
             return self._hook
         if self._pace is None:
             self._pace = RequestPace(per_minute)
@@ -332,10 +334,10 @@ class ProgressPoller:
 
 
 def _together(waiting: Sequence[_Question], projects: int) -> list[_Question]:
-    """Return the questions that go into one request: those that are due, then those that have waited half their time.
+    """Return the questions of one request: those that are due, then those that have waited half of their time.
 
-    :param waiting: all of them, those that are due first in front
-    :param projects: how many projects one request asks about
+    :param waiting: all questions, in the order in which they are due
+    :param projects: maximum number of projects in one request
     """
     now = time.monotonic()
     asked: dict[str, list[_Question]] = {}
@@ -352,7 +354,7 @@ _pollers: WeakKeyDictionary[AbstractEventLoop, dict[str, ProgressPoller]] = Weak
 
 @asynccontextmanager
 async def shared_poller(conn_id: str) -> AsyncIterator[ProgressPoller]:
-    """Give the poller that all who wait through a connection share in this event loop."""
+    """Yield the poller that all waits through a connection share in this event loop."""
     pollers = _pollers.setdefault(asyncio.get_running_loop(), {})
     poller = pollers.get(conn_id)
     if poller is None:

@@ -1,4 +1,4 @@
-"""When the labeling of a project counts as finished, and how its progress reads: for the sensor and its trigger."""
+"""Decides whether the labeling of a project is finished, and describes its progress."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ OnMissing = Literal["fail", "wait", "skip"]
 
 
 class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
-    """When a project is finished, and what to do about one that cannot be.
+    """When a project is finished, and what to do about a project that is empty or missing.
 
     :param min_completed: a float, above 0 and up to 1, is a fraction of the project's items; an int is a count of them;
-        with None, any number will do
+        None means that any number is enough
     :param count_skipped: count skipped items as completed
     :param completed_status: count the items in this workflow state of the tool as completed, instead of those that the
         tool counts as finished
     :param min_annotations: count the items with this many submissions as completed instead; the tool counts them
-    :param goal: what has to be true besides, which :class:`~airflow_annotation.triggers.goal_meter.GoalMeter` finds out
+    :param goal: further conditions, which :class:`~airflow_annotation.triggers.goal_meter.GoalMeter` checks
     :param on_empty: what to do about a project without items: ``fail``, ``wait`` for items, ``skip`` the task, or
         ``proceed`` as if it were finished
     :param on_missing: what to do about a project that does not exist: ``fail``, ``wait`` for it, or ``skip`` the task
@@ -58,10 +58,10 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(progress, completed=progress.statuses[self.completed_status])
 
     def is_met(self, progress: AnnotationProgress) -> bool:
-        """Return whether enough items are completed; a goal is for others to look at.
+        """Return whether enough items are completed. The goal is not checked here.
 
-        :raises AnnotationError: it is empty, which is not wanted
-        :raises AirflowSkipException: it is empty, and the task skips then
+        :raises AnnotationError: the project is empty, and ``on_empty`` is ``fail``
+        :raises AirflowSkipException: the project is empty, and ``on_empty`` is ``skip``
         """
         if not progress.total:
             if self.on_empty in {"wait", "proceed"}:
@@ -75,7 +75,7 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         return progress.completed + (progress.skipped if self.count_skipped else 0)
 
     def items_needed(self, progress: AnnotationProgress) -> int:
-        """Return how many items have to be completed: 1 or more, or 0 where any number will do."""
+        """Return how many items have to be completed: 1 or more, or 0 if any number is enough."""
         if self.min_completed is None:
             return 0
         if isinstance(self.min_completed, int):
@@ -87,7 +87,7 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self, progress: AnnotationProgress, missing: Collection[str] = ()) -> str:
         """Return how far a project is and what the goal is, as a clause: ``3 of 4 items are completed, ...``.
 
-        :param missing: what is missing besides
+        :param missing: what the project lacks of a goal, as clauses
         """
         asked = "" if self.min_completed is None else f"; the goal is {self.items_needed(progress)}"
         lacking = f"; still missing: {', '.join(missing)}" if missing else ""
@@ -102,7 +102,7 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def find_obstacle(self, progress: AnnotationProgress) -> str | None:
-        """Return why the goal cannot be reached with the items as they are, and the way out. None if it can."""
+        """Return why ``min_completed`` cannot be reached with the current items, and what to do. None if it can."""
         if self.min_completed is None or not progress.total or self.done(progress) >= self.items_needed(progress):
             return None
         if self.items_needed(progress) > progress.total:
@@ -120,10 +120,10 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
         return None
 
     def accept_missing(self, error: AnnotationProjectNotFoundError) -> None:
-        """Return if the trigger waits for a project that does not exist.
+        """Return if the task waits for a project that does not exist.
 
-        :raises AnnotationProjectNotFoundError: it does not
-        :raises AirflowSkipException: the task skips
+        :raises AnnotationProjectNotFoundError: ``on_missing`` is ``fail``
+        :raises AirflowSkipException: ``on_missing`` is ``skip``
         """
         if self.on_missing == "skip":
             raise AirflowSkipException(str(error)) from error
@@ -132,9 +132,9 @@ class CompletionRule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_min_completed(value: float | str) -> float | int:
-    """Return the threshold that an argument gives, a template's text included.
+    """Return the threshold of an argument, which may be a template's text.
 
-    :raises ValueError: it is neither a fraction above 0 and up to 1.0 nor a whole number from 1
+    :raises ValueError: the value is neither a fraction above 0 and up to 1.0 nor a whole number from 1
     """
     number: object = value
     if isinstance(value, str):
@@ -152,9 +152,9 @@ def read_min_completed(value: float | str) -> float | int:
 
 
 def read_min_annotations(value: int | str | None) -> int | None:
-    """Return the overlap that an argument gives, a template's text included. None where it gives none.
+    """Return the number of submissions of an argument, which may be a template's text. None stays None.
 
-    :raises ValueError: it is no whole number from 1
+    :raises ValueError: the value is not a whole number from 1
     """
     check_count("min_annotations", value)
     return None if value is None else int(value)
@@ -166,9 +166,11 @@ def progress_result(progress: AnnotationProgress, *, timed_out: bool = False) ->
 
 
 def report_progress(progress: AnnotationProgress, rate: float | None, tags: Mapping[str, str | None]) -> None:
-    """Give a progress to Airflow's metrics.
+    """Send a progress to Airflow's metrics.
 
-    :param rate: completed items an hour, None where it is not known
+    :param progress: the progress
+    :param rate: completed items per hour, None if it is not known
+    :param tags: tags of the metrics
     """
     metrics.gauge("items", progress.total, **tags)
     metrics.gauge("completed", progress.completed, **tags)
@@ -177,7 +179,7 @@ def report_progress(progress: AnnotationProgress, rate: float | None, tags: Mapp
 
 
 class InfoLogger(Protocol):
-    """What is needed of Airflow's loggers, whose types differ between tasks and triggers."""
+    """The methods of Airflow's loggers that are used. The types of the loggers differ between tasks and triggers."""
 
     def info(self, event: str, *args: Any) -> Any:
         """Log a message."""
@@ -187,14 +189,12 @@ class InfoLogger(Protocol):
 
 
 class ProgressLog:
-    """Logs the progress of one project whenever it has changed, with the goal and the rate since the first look.
+    """Logs the progress of one project whenever it has changed, with the goal and the rate since the first poll.
 
-    Airflow's metrics have it after each look.
+    It sends each progress to Airflow's metrics. It warns when the goal gets out of reach, once for each reason.
 
-    Warns once when the goal comes to be out of reach.
-
-    :param log: where to
-    :param seen: the progress that another process has logged before
+    :param log: logger
+    :param seen: progress that another process has logged before
     """
 
     def __init__(self, log: InfoLogger, seen: AnnotationProgress | None = None) -> None:
@@ -211,16 +211,16 @@ class ProgressLog:
         tags: Mapping[str, str | None],
         warns: bool = True,
     ) -> None:
-        """Log the progress, unless it is what it was.
+        """Log the progress, unless it is the same as the last one.
 
         :param progress: the progress, as the rule counts it
-        :param rule: says the goal
-        :param tags: of the metrics
-        :param warns: whether to warn where the goal is out of reach
+        :param rule: rule with the goal
+        :param tags: tags of the metrics
+        :param warns: whether to warn if the goal is out of reach
         """
         now = time.monotonic()
         if self._first is None:
-            # The rate is that since this process's first look: when another one saw its progress is not known.
+            # The rate starts at this process's first poll: the time of another process's progress is not known.
             self._first = now, progress
             self._obstacle = None if self._last is None else rule.find_obstacle(self._last)
         began, first = self._first

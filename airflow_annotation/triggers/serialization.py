@@ -1,4 +1,4 @@
-"""Triggers as Airflow keeps them."""
+"""Serializes triggers for Airflow's database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow.triggers.base import BaseTrigger
 
 
 def serialized(trigger: BaseTrigger) -> tuple[str, dict[str, Any]]:
-    """Return the path of a trigger's class, and its arguments: the attributes of their names."""
+    """Return the path of a trigger's class, and its arguments, which are its attributes of the same names."""
     cls = type(trigger)
     return f"{cls.__module__}.{cls.__qualname__}", {
         name: getattr(trigger, name) for name in inspect.signature(cls).parameters

@@ -1,4 +1,4 @@
-"""When nothing is labeled for too long: for the sensor, its trigger and the watcher."""
+"""Finds out whether nothing was labeled for too long, for the sensor, its trigger and the watcher."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from airflow_annotation.triggers.deferring import in_seconds
 
 
 def read_stalled_after(value: timedelta | float | None) -> float | None:
-    """Return in seconds for how long nothing may be labeled, as an argument says it.
+    """Return the value of the argument ``stalled_after`` in seconds.
 
-    :raises ValueError: it is not above 0
+    :raises ValueError: the value is not above 0
     """
     seconds = None if value is None else in_seconds(value)
     if seconds is not None and seconds <= 0:
@@ -21,14 +21,14 @@ def read_stalled_after(value: timedelta | float | None) -> float | None:
 
 
 class StallWatch:
-    """Tells when nothing has changed in a project for some time.
+    """Finds out whether nothing has changed in a project for some time.
 
-    What is seen of its progress costs nothing. When it has stayed the same for this long, the trigger asks the tool for
-    its last change, which knows of edits, too: one small request each such time.
+    It compares each progress with the last one, which costs no request. When the progress has stayed the same for that
+    time, the trigger asks the tool for the last change, which includes edits: one small request each time.
 
-    :param stalled_after: seconds, None where it does not matter
-    :param since: from when on it counts, in seconds since the epoch
-    :param seen: the progress at that time, where it is known
+    :param stalled_after: seconds without a change after which a project is stalled; None if it never is
+    :param since: time from which these count, in seconds since the epoch
+    :param seen: the progress at that time, None if it is not known
     """
 
     def __init__(self, stalled_after: float | None, since: float, seen: AnnotationProgress | None = None) -> None:
@@ -39,7 +39,7 @@ class StallWatch:
         self._is_first = seen is None
 
     def see(self, progress: AnnotationProgress | None) -> None:
-        """Take note of a progress; None where there is no project, which is not stalled."""
+        """Compare a progress with the last one. None means that there is no project, so it is not stalled."""
         if progress is None or (progress != self._seen and not self._is_first):
             self.since = time.time()
         self._seen = progress
@@ -51,9 +51,9 @@ class StallWatch:
         return self._is_over(max(self.since, self._asked))
 
     def is_stalled(self, last_change: datetime | None) -> bool:
-        """Return whether nothing has changed for so long.
+        """Return whether nothing has changed for too long.
 
-        :param last_change: as the tool says, None if it cannot say
+        :param last_change: time of the last change, None if the tool cannot tell it
         """
         self._asked = time.time()
         if last_change is not None:
@@ -65,9 +65,9 @@ class StallWatch:
 
 
 def describe_stall(since: float) -> str:
-    """Return for how long nothing has changed, as a clause.
+    """Return how long nothing has changed, as a clause.
 
-    :param since: in seconds since the epoch
+    :param since: time of the last change, in seconds since the epoch
     """
     duration = timedelta(seconds=round(time.time() - since))
     began = datetime.fromtimestamp(since, timezone.utc)

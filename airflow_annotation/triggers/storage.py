@@ -1,4 +1,4 @@
-"""The async waiter behind the sync of storages."""
+"""The trigger of the sync of storages."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ from airflow_annotation.triggers.poller import ProgressPoller, shared_poller
 from airflow_annotation.triggers.waiting import WaitTrigger
 
 ASK_AGAIN: Final = 30.0
-"""Seconds until a tool that is out of reach is asked again at the latest, however rarely a sync is looked at."""
+"""Maximum seconds until a tool that is out of reach is asked again, even if ``poke_interval`` is longer."""
 
 
 class StorageSyncTrigger(WaitTrigger):
     """Waits until a sync of a storage is over, or until the deadline.
 
-    Fires once, with a dictionary: ``status`` is ``over`` or ``timed_out`` with ``sync`` (the fields of
-    :class:`~airflow_annotation.hooks.storages.StorageSync`), ``project``, ``started`` and ``deadline`` as given, or
-    ``error`` with what :func:`~airflow_annotation.triggers.waiting.event_error` needs. These go by the event, since
-    ``dag.test()`` keeps nothing else for the task.
+    Fires once, with a dictionary whose ``status`` is
 
-    While the tool is out of reach (no connection, 429, 5xx) it asks again. All other errors fire at once.
+    - ``over`` or ``timed_out``, with ``sync`` (the fields of :class:`~airflow_annotation.hooks.storages.StorageSync`),
+      and with the arguments ``project``, ``started`` and ``deadline``. The event carries these because ``dag.test()``
+      keeps nothing else for the task
+    - ``error``, with what :func:`~airflow_annotation.triggers.waiting.event_error` needs
+
+    While the tool is out of reach (no connection, 429, 5xx), it asks again. All other errors fire at once.
 
     :param annotation_conn_id: the connection of the labeling tool
     :param project: the fields of an :class:`~airflow_annotation.hooks.annotation.AnnotationProject`
-    :param storage_id: the storage's, as the hook returned it
-    :param number: of the sync
-    :param started: whether it is the task's own
-    :param deadline: when to give up, in seconds since the epoch, so that a triggerer's restart does not put it off
-    :param poke_interval: seconds between two looks
-    :param max_outage: seconds for which the tool may be out of reach
-    :param not_before: when the event fires at the earliest, in seconds since the epoch: see
+    :param storage_id: id of the storage, as the hook returned it
+    :param number: number of the sync
+    :param started: whether the task itself started the sync
+    :param deadline: time at which the wait ends, in seconds since the epoch; restarts of the triggerer do not move it
+    :param poke_interval: seconds between two polls
+    :param max_outage: maximum seconds for which the tool may be out of reach
+    :param not_before: earliest time of the event, in seconds since the epoch: see
         :data:`~airflow_annotation.triggers.deferring.DEFERRED_AT_LEAST`
     """
 
@@ -84,7 +86,7 @@ class StorageSyncTrigger(WaitTrigger):
         return {"status": status, "sync": msgspec.to_builtins(sync), **given}
 
     async def _ask_through_outages(self, poller: ProgressPoller) -> StorageSync:
-        """Ask for the sync; again while the tool is out of reach, until ``max_outage`` or the deadline."""
+        """Ask for the sync. While the tool is out of reach, ask again, until ``max_outage`` or the deadline."""
         give_up: float | None = None
         while True:
             try:

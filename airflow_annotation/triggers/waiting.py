@@ -1,4 +1,4 @@
-"""What all triggers of tasks that wait do alike."""
+"""The base of the triggers of waiting tasks."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ class WaitTrigger(BaseTrigger):
     """Waits, and fires one event: what :meth:`_wait` returns, or the error that ended it."""
 
     not_before: float
-    """When it fires at the earliest, in seconds since the epoch."""
+    """Earliest time of the event, in seconds since the epoch."""
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class and the arguments to make this trigger again with."""
+        """Return the class and the arguments from which this trigger can be made again."""
         return serialized(self)
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and fire the one event."""
+        """Wait, and fire one event."""
         try:
             event = await self._wait()
         except AirflowException as error:
@@ -56,7 +56,7 @@ class WaitTrigger(BaseTrigger):
 
     @abstractmethod
     async def _wait(self) -> dict[str, Any]:
-        """Return what to fire."""
+        """Wait, and return the event to fire."""
 
 
 def _error_event(error: AirflowException) -> dict[str, Any]:
@@ -70,9 +70,9 @@ def _error_event(error: AirflowException) -> dict[str, Any]:
 
 
 def event_error(event: Mapping[str, Any]) -> AirflowException:
-    """Return the error that an event of status ``error`` reports, of the class it had in the triggerer.
+    """Return the error that an event of status ``error`` reports, of the same class as in the triggerer.
 
-    :param event: with ``error`` (the class's name), ``message`` and ``status_code``
+    :param event: event with ``error`` (name of the class), ``message`` and ``status_code``
     """
     error_class = _ERRORS.get(event["error"], AnnotationError)
     if error_class is AnnotationRequestError:

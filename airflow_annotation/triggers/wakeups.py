@@ -1,9 +1,9 @@
-"""News of labeling that came to an API server, on their way to the triggerers that wait for it.
+"""Tells the pollers in triggerers that a webhook has come.
 
-The tools' webhooks reach an API server, and waits are in triggerers, which may be on other machines. What they share is
-Airflow's database: an Airflow variable for each connection says when the last news came, and pollers look at it every
-few seconds, where ``[annotation] webhooks_enabled`` is on. It says no more than that there is something to look for, so
-news that get lost or come twice do no harm.
+The tools' webhooks reach an API server, but waits are in triggerers, which may be on other machines. Both use Airflow's
+database. For each connection, an Airflow variable says when the last webhook came. If ``[annotation]
+webhooks_enabled`` is on, pollers read it every few seconds. It says only that something may have changed, so webhooks
+that are lost or come twice do no harm.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ _SECTION: Final = "annotation"
 
 
 def webhooks_enabled() -> bool:
-    """Return whether the deployment takes webhooks."""
+    """Return whether the deployment accepts webhooks."""
     return bool(conf.getboolean(_SECTION, "webhooks_enabled", fallback=False))
 
 
 def check_interval() -> float:
-    """Return the seconds between two looks at what has come."""
+    """Return the seconds between two checks for webhooks."""
     return float(conf.getfloat(_SECTION, "webhook_check_interval", fallback=5.0))
 
 
 def variable_key(conn_id: str) -> str:
-    """Return the key of the Airflow variable that says when the last news of a connection came."""
+    """Return the key of the Airflow variable that says when the last webhook of a connection came."""
     return f"annotation_webhook.{conn_id}"
 
 
 def read_news(conn_id: str) -> str | None:
-    """Return what changes whenever news have come. For triggers; it blocks."""
+    """Return a text that changes whenever a webhook has come, None before the first one. For triggers; it blocks."""
     from airflow.sdk import Variable
 
     news: str | None = Variable.get(variable_key(conn_id), default=None)

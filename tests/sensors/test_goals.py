@@ -189,7 +189,7 @@ def test_with_min_completed_a_goal_is_asked_for_besides(tool: Callable[..., Scri
     sensor = AnnotationSensor(**arguments, goal={"quiet_for": 60}, min_completed=1.0)
     assert sensor.execute(task_context())["completed"] == 10
     assert scripted.last_changes == 1  # not before enough is completed
-    with pytest.raises(AnnotationError, match="tells nothing of reviews"):
+    with pytest.raises(AnnotationError, match="reports no reviews"):
         AnnotationSensor(**arguments, goal={"reviewed": True}).execute(task_context())
 
 
@@ -219,7 +219,7 @@ def test_labels_of_each_class_need_classes(tool: Callable[..., ScriptedTool], mo
     scripted = tool(progress(3), last_change=datetime.now(timezone.utc))
     schema = LabelSchema.for_field("caption", "text")
     monkeypatch.setattr(scripted, "get_label_schema", lambda _: schema, raising=False)
-    with pytest.raises(AnnotationError, match="no classes, of each of which goal asks for 5 labels"):
+    with pytest.raises(AnnotationError, match="no classes, but goal asks for 5 labels of each class"):
         GoalMeter(Goal.of({"labels": 5})).find_missing(cast("AnnotationHook", scripted), "12", progress(3))
 
 
