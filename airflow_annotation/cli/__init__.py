@@ -1,1 +1,1 @@
-"""What ``airflow annotation`` does on the command line, from Airflow 3.2 on: before, providers cannot add commands."""
+"""The command ``airflow annotation``, from Airflow 3.2 on. Before 3.2, providers cannot add commands."""

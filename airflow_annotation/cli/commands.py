@@ -20,11 +20,11 @@ from airflow_annotation.hooks.annotation import AnnotationHook, AnnotationProjec
 
 
 def _command(function: Callable[[Namespace], None]) -> Callable[[Namespace], None]:
-    """Make a command of a function: it finds Airflow's own connections, and ends with a sentence when it fails."""
+    """Make a command of a function. It can use all of Airflow's connections, and fails with one message."""
 
     @wraps(function)
     def command(arguments: Namespace) -> None:
-        # As Airflow's own commands do: without it, only connections of the environment are found.
+        # Airflow's own commands set it, too. Without it, only connections in environment variables are found.
         os.environ["_AIRFLOW_PROCESS_CONTEXT"] = "server"
         try:
             function(arguments)
@@ -76,7 +76,7 @@ def rename_run(arguments: Namespace) -> None:
 
 @_command
 def forget_runs(arguments: Namespace) -> None:
-    """Delete runs and leave their projects, all or none of them."""
+    """Delete only the records of runs; their projects stay. If a key names no run, no record is deleted."""
     hook = AnnotationHook.for_connection(arguments.conn_id)
     run_keys = dict.fromkeys(arguments.run_keys)
     for run_key in run_keys:
@@ -87,7 +87,7 @@ def forget_runs(arguments: Namespace) -> None:
 
 @_command
 def delete_runs(arguments: Namespace) -> None:
-    """Delete runs' projects, all or none of them: a key that names no run is found before anything is deleted."""
+    """Delete the projects of runs. If a key names no run, no project is deleted."""
     hook = AnnotationHook.for_connection(arguments.conn_id)
     projects = [hook.resolve_project(run_keys=[run_key]) for run_key in dict.fromkeys(arguments.run_keys)]
     if not arguments.yes:

@@ -1,4 +1,4 @@
-"""The commands and their arguments, which every call of ``airflow`` reads: nothing else is imported here."""
+"""Defines the commands and their arguments. Every call of ``airflow`` reads this, so nothing else is imported here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONN_ID = Arg(("conn_id",), help="The connection of the labeling tool")
 _RUN_KEY = Arg(("run_key",), help="The key of the annotation run, by default <dag_id>/<run_id>")
 _NEW_RUN_KEY = Arg(("new_run_key",), help="Its new key")
 _RUN_KEYS = Arg(("run_keys",), metavar="run_key", nargs="+", help="The keys of the annotation runs")
-_PREFIX = Arg(("--prefix",), default="", help="Only the runs whose key starts so, for example with a DAG's id")
+_PREFIX = Arg(("--prefix",), default="", help="Only the runs whose key starts with this, for example with a DAG's id")
 
 
 def get_annotation_commands() -> list[CLICommand]:
@@ -40,6 +40,6 @@ def get_annotation_commands() -> list[CLICommand]:
 
 
 def _command(name: str, function: str, description: str, *arguments: Arg) -> ActionCommand:
-    """Return a command of a connection, which a function of ``cli.commands`` runs."""
+    """Return a command that takes a connection. A function of ``cli.commands`` runs it."""
     run = lazy_load_command(f"airflow_annotation.cli.commands.{function}")
     return ActionCommand(name=name, help=description, func=run, args=(_CONN_ID, *arguments, ARG_VERBOSE))
