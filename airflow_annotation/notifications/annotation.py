@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 _ATTEMPTS = 1
-"""How often a request is repeated: a task that failed because the tool is out of reach has waited long enough for it.
-"""
+"""Maximum number of retries of a request. A task that failed because the tool is out of reach has waited already."""
 
 
 class AnnotationNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +47,7 @@ class AnnotationNote(msgspec.Struct, frozen=True, kw_only=True):
             done = "" if self.progress is None else f": {CompletionRule(min_completed=None).describe(self.progress)}"
             parts.append(f"Project {self.project.title!r}{done}")
         if self.problem:
-            parts.append(f"How far the project is cannot be said: {self.problem}")
+            parts.append(f"The progress is not known: {self.problem}")
         text = " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)
         return text if self.project is None else f"{text} {self.project.url}"
 
@@ -122,8 +121,8 @@ class AnnotationNotifier(BaseNotifier):
             project = hook.resolve_project(project_id, run_keys)
             progress = hook.get_progress(project.id)
         except Exception as error:
-            # Whatever it is must not keep the note from being sent: the task may have failed of the same.
-            self.log.warning("The annotation project cannot be asked about.", exc_info=True)
+            # No error may prevent the note: the task may have failed for the same reason.
+            self.log.warning("Could not ask for the annotation project and its progress.", exc_info=True)
             problem = _first_line(error) or type(error).__name__
         said: Mapping[str, Any] = cast("Mapping[str, Any]", context)
         is_of_dag = "reason" in said or "task" not in said

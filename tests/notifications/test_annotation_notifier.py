@@ -149,9 +149,7 @@ def test_a_note_is_sent_when_the_tool_cannot_be_asked() -> None:
         "failed",
         "Out of reach.",
     )
-    assert note.message.startswith(
-        "street.wait failed: Out of reach. How far the project is cannot be said: Label Studio"
-    )
+    assert note.message.startswith("street.wait failed: Out of reach. The progress is not known: Label Studio")
     assert note.problem in note.message
 
 
