@@ -1,4 +1,4 @@
-"""All HTTP clients are made here: for the labeling tools, and for the hosts of media."""
+"""Makes all HTTP clients: for the labeling tools, and for the hosts of media."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from airflow_annotation.transport.pacing import RequestPace
 from airflow_annotation.transport.width import OVERLOADED, Width
 
 CONNECT_TIMEOUT: Final = 10.0
-"""Seconds, at most, to wait for a connection; then the server counts as unreachable."""
+"""Maximum seconds to wait for a connection; after that, the server counts as unreachable."""
 
 _PORTS: Final = {"http": 80, "https": 443}
 

@@ -1,4 +1,4 @@
-"""Count the requests to a labeling tool, for Airflow's metrics."""
+"""Counts the requests to a labeling tool, for Airflow's metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from airflow_annotation import metrics
 class RequestMeter(msgspec.Struct, frozen=True):
     """Counts requests, which include retries.
 
-    :param conn_id: id of their connection
+    :param conn_id: id of the connection
     :param tool: type of the connection
     """
 

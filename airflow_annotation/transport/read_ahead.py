@@ -1,4 +1,4 @@
-"""Read several pieces at the same time, and use them one after the other."""
+"""Reads several pieces at the same time, to use them one after the other."""
 
 from __future__ import annotations
 
