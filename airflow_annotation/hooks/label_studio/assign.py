@@ -149,7 +149,7 @@ def _give(client: LabelStudioClient, task: _Task, people: Sequence[str], overlap
 def _ensure_tabs(client: LabelStudioClient, project_id: str, annotators: Sequence[str]) -> None:
     views = client.read("GET", _VIEWS, list[_View], params={"project": project_id})
     if not views:
-        # Without it, those who look after all items would have no tab with them.
+        # Without this tab, people who look after all items would have no tab that shows them.
         _make_tab(client, project_id, _ALL, [])
     titles = {(view.data or {}).get("title") for view in views}
     for annotator in annotators:

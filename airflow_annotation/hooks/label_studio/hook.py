@@ -79,7 +79,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
     - ``timeout``: seconds to wait for an answer (default 60)
     - ``headers``: JSON object, for a proxy in front of the server
     - ``local_files_document_root``: the server's ``LOCAL_FILES_DOCUMENT_ROOT``, if workers see the same files there
-    - ``polls_per_minute``: requests that waiting in a triggerer may cost (default 60)
+    - ``polls_per_minute``: polling requests per minute that a triggerer may send for the connection (default 60)
     - ``concurrency``: requests that may run at once while a project is read or sent (default 4; fewer while the server
       is slow)
 

@@ -1,8 +1,8 @@
 """The states of a project's items on a Label Studio server, without their labels.
 
 Label Studio moves a task's ``updated_at`` when its data or its annotations change. It does not move it when somebody
-drafts, when predictions are imported or deleted in bulk, when the overlap changes, or when annotations move to other
-tasks. So the counts and the status are compared too, and the times of drafts and predictions count as the item's time.
+saves a draft, when predictions are imported or deleted in bulk, when the overlap changes, or when annotations move to
+other tasks. So a state also has the counts and the status, and its time includes the times of drafts and predictions.
 Pages are requested by id, so they do not shift when somebody deletes a task.
 """
 
@@ -37,7 +37,7 @@ from airflow_annotation.labels.tables import ITEM_STATES
 
 _STATE: Final = "id,updated_at,is_labeled,total_annotations,cancelled_annotations,total_predictions"
 _TASKS_ASKED: Final = 500
-"""Tasks whose drafts or predictions are asked for at a time: their ids go into the URL."""
+"""Maximum number of tasks that a request names by their ids, which go into the URL."""
 
 
 class _Part(msgspec.Struct, gc=False):
@@ -75,7 +75,7 @@ def list_item_states(
 
     :param client: client of the server
     :param project_id: the project
-    :param include_predictions: whether predictions are read too; if so, those of all items that have any are requested
+    :param include_predictions: whether predictions are read too; if so, they are requested for all items that have any
     :param items: filter of the items to list; None lists all
     """
     project_path(project_id)
@@ -95,9 +95,9 @@ def list_states_where(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the states of the items that fulfil conditions of the data manager.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param conditions: all to be fulfilled
+    :param conditions: conditions, all of which an item must fulfil
     :param drafted: ids of all tasks with drafts
     :param include_predictions: whether predictions are read too
     """
@@ -113,19 +113,19 @@ def list_states_of(
     drafted: Collection[int],
     include_predictions: bool,
 ) -> Iterator[pa.RecordBatch]:
-    """Like :func:`list_states_where`, of tasks by their ids; those that are gone are left out."""
+    """Like :func:`list_states_where`, for the tasks with these ids. Deleted tasks are left out."""
     for ids in _portions(task_ids):
         tasks = list_page(client, project_id, _TaskState, selected=ids, include=_STATE).tasks
         yield _states(client, project_id, tasks, drafted, include_predictions=include_predictions)
 
 
 def _list_tasks(client: LabelStudioClient, project_id: str, items: TaskFilter | None) -> Iterator[list[_TaskState]]:
-    """Yield the tasks that fit, each once."""
+    """Yield the tasks that match the filter, each once."""
     if items is None:
         yield from list_pages(client, project_id, _TaskState, include=_STATE)
         return
     include = _STATE if items.keys is None else f"{_STATE},data"
-    listed: set[int] = set()  # a task may fit in several ways, and comes for each of a person's submissions
+    listed: set[int] = set()  # a task may match in several ways, and comes once per submission of a person
     for conditions in items.find_ways():
         for tasks in list_pages(client, project_id, _TaskState, conditions, include=include):
             fitting = {task.id: task for task in tasks if task.id not in listed and items.fits(task.status, task.data)}
@@ -143,11 +143,11 @@ def get_last_change(client: LabelStudioClient, project_id: str) -> datetime | No
 
 
 def list_changed_items(client: LabelStudioClient, project_id: str, since: datetime) -> list[str]:
-    """Return the ids of the tasks that were changed at a time or later, a request for each thousand of them.
+    """Return the ids of the tasks that were changed at a time or later. Sends one request per thousand of them.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param since: by the server's clock
+    :param since: the time, by the server's clock
     """
     project_path(project_id)
     changed = time_condition("updated_at", "greater_or_equal", since)
@@ -157,10 +157,10 @@ def list_changed_items(client: LabelStudioClient, project_id: str, since: dateti
 def list_last_labeled(client: LabelStudioClient, project_id: str, count: int, min_annotations: int = 1) -> list[str]:
     """Return the ids of the tasks with annotations that were changed last, the latest first.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param count: how many at most
-    :param min_annotations: only of tasks with so many annotations that were not skipped
+    :param count: maximum number of ids
+    :param min_annotations: minimum number of annotations of a task, without skips
     """
     project_path(project_id)
     labeled = condition("total_annotations", "greater", "Number", min_annotations - 1)
@@ -188,8 +188,8 @@ def _add_predictions(
 ) -> None:
     """Add the times of predictions, and their counts.
 
-    Label Studio's own count can be wrong. After the deletion of a project, a process of release 1.23 no longer counts
-    down when predictions are deleted: Django has noted that nobody listens.
+    Label Studio's own count can be wrong. After a project was deleted, a process of release 1.23 no longer reduces the
+    count when predictions are deleted, because Django has cached that the signal has no receivers.
     """
     for ids in _portions(task_ids):
         page = list_page(client, project_id, _PredictedTask, selected=ids, fields="all", include="id,predictions")

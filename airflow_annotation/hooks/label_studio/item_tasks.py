@@ -47,10 +47,12 @@ class _Imported(msgspec.Struct):
 class ItemTasks:
     """The tasks of one project.
 
-    An item's key is in its task's data under ``item_key``. For tasks that others made, their media is the key. The
-    task's ``meta`` has the id of its delivery: if two tasks have the same one, a request brought the same task twice.
-    For items that a project has only once, the delivery is the hash of the key.
+    An item's key is in its task's data under ``item_key``. For tasks that others made, the URI of their media is the
+    key. The task's ``meta`` has the id of its delivery: if two tasks have the same one, a request brought the same task
+    twice. For items that a project has only once, the delivery is the hash of the key.
 
+    :param client: client of the server
+    :param project_id: the project
     :param config: the project's labeling config, which tells which data of a task are media
     """
 
@@ -63,7 +65,7 @@ class ItemTasks:
         self._have_keys_once = True
 
     def read_keys(self) -> set[int]:
-        """Return the hashes of all the project's item keys. Doubles that a late request made earlier are removed."""
+        """Return the hashes of all the project's item keys. Remove doubles that a late request made earlier."""
         keys: set[int] = set()
         doubled: set[int] = set()
         for task in self._tasks_after(0):
@@ -83,17 +85,17 @@ class ItemTasks:
             yield self._key(task.data), task.id, task.data
 
     def skip_keys(self) -> None:
-        """Do without the project's item keys, any of which may come again: note only where its tasks end."""
+        """Do not read the project's item keys, since items may be added again. Only note its last task."""
         self._have_keys_once = False
         newest = list_page(self._client, self._project_id, Task, ordering="-tasks:id", page_size=1)
         self._first_id = self._last_id = max((task.id for task in newest.tasks), default=0)
         self._expected = newest.total
 
     def create(self, tasks: list[TaskData]) -> list[tuple[TaskData, AnnotationRequestError]]:
-        """Create a task of each, in their order.
+        """Create tasks, in the order of their data.
 
-        :param tasks: the tasks' data, with ``item_key``
-        :return: those that the server refused, and why
+        :param tasks: data of the tasks, with ``item_key``
+        :return: data of the tasks that the server refused, each with its answer
         """
         new = [_NewTask(data, _delivery_of(self._key(data)) if self._have_keys_once else uuid4().hex) for data in tasks]
         refused = send_without_refused(new, lambda part: send_until_taken(part, self._import, self._find_created))
@@ -103,18 +105,19 @@ class ItemTasks:
     def remove_doubles(self, keys: set[int]) -> int:
         """Remove doubles: tasks of one item that two writers made, or a request that seemed lost.
 
-        Looks only at tasks younger than this object, and only if the project has more of them than were created here.
+        Looks only at tasks made after :meth:`read_keys` or :meth:`skip_keys`, and only if the project has more of them
+        than were created here.
         Tasks that somebody has worked on, and tasks that differ, stay. Of the others, the task with the lowest id
         stays, so that all writers remove the same ones.
 
         :param keys: hashes of the item keys that should be in the project once
-        :return: how many were removed
+        :return: number of removed tasks
         """
         if list_page(self._client, self._project_id, Task, page_size=1).total <= self._expected:
             return 0
         groups: dict[int | str, list[int]] = {}
         for task in self._tasks_after(self._first_id):
-            # Another writer's may have no delivery.
+            # Tasks of another writer may have no delivery.
             once = self._key(task.data) if self._have_keys_once else task.delivery
             if once is not None and (isinstance(once, str) or once in keys):
                 groups.setdefault(once, []).append(task.id)

@@ -23,7 +23,7 @@ from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 log = logging.getLogger(__name__)
 
 LARGEST_FILE: Final = 250 * 1024 * 1024
-"""Label Studio's ``DATA_UPLOAD_MAX_MEMORY_SIZE``, bytes: a request's files together must be smaller."""
+"""Label Studio's ``DATA_UPLOAD_MAX_MEMORY_SIZE`` in bytes. All files of a request together must be smaller."""
 
 EXTENSIONS: Final = {
     "image/bmp": ".bmp",
@@ -49,7 +49,7 @@ EXTENSIONS: Final = {
     "text/html": ".html",
     "text/plain": ".txt",
 }
-"""Media types that Label Studio takes as files (``SUPPORTED_EXTENSIONS``), and what it must find at the name's end."""
+"""Media types that Label Studio accepts as files (``SUPPORTED_EXTENSIONS``), with the extension that it expects."""
 
 _NAME: Final = re.compile(r"-([0-9a-f]{16})([0-9a-f]{16})-[\w-]*\.\w+$")
 _IDS_IN_URL: Final = 200
@@ -64,9 +64,10 @@ class _ShownTask(msgspec.Struct):
 class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
     """A file to send.
 
-    :param name: tells the item and the content, so that the server's copy can be recognized: see :func:`file_name`
-    :param file: open, at any position
-    :param mime_type: of the content
+    :param name: name by which the server's copy can be recognized, with hashes of item and content: see
+        :func:`file_name`
+    :param file: the open file, at any position
+    :param mime_type: media type of the content
     """
 
     name: str
@@ -75,10 +76,10 @@ class MediaFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SentFiles(msgspec.Struct):
-    """What became of files.
+    """The results of sending files.
 
-    :param ids: the server's, of those that were sent
-    :param refused: those that the server refused, and why
+    :param ids: the server's ids of the files that were sent
+    :param refused: files that the server refused, each with its answer
     """
 
     ids: list[int] = []
@@ -97,7 +98,7 @@ class _FileUpload(msgspec.Struct):
 class MediaFiles:
     """The files of one project.
 
-    :param known_keys: hashes of the item keys that the project has: their files are no use to others
+    :param known_keys: hashes of the keys of the project's items, whose files on the server are in use
     """
 
     def __init__(self, client: LabelStudioClient, project_id: str, *, known_keys: set[int]) -> None:
@@ -108,7 +109,7 @@ class MediaFiles:
         self._lock = Lock()
 
     def send(self, files: list[MediaFile]) -> SentFiles:
-        """Send files in one request, without those that an interrupted upload left on the server. Safe in threads."""
+        """Send files in one request, except those that an interrupted upload left on the server. Safe in threads."""
         with self._lock:
             if self._unused is None:
                 self._find_unused()
@@ -123,10 +124,10 @@ class MediaFiles:
         return sent
 
     def find_paths(self, ids: list[int]) -> dict[str, str]:
-        """Return where the server has files that were sent, and those that did not need sending.
+        """Return the paths of files on the server: of those that were sent, and of those that were there already.
 
-        :param ids: of the files that were sent
-        :return: the value of a task's data by the name of the file
+        :param ids: the server's ids of the files that were sent
+        :return: value for a task's data, by the name of the file
         """
         paths = dict(self._unused or {})
         for start in range(0, len(ids), _IDS_IN_URL):
@@ -138,7 +139,7 @@ class MediaFiles:
         try:
             stored = self._list({"all": "true"})
         except AnnotationError as error:
-            # The list has no pages, and a server with its files in a bucket asks the bucket about each.
+            # The list may take too long: it has no pages, and a server with its files in a bucket looks up each there.
             log.warning("Files of an interrupted upload, if there was one, are sent again: %s", error)
             stored = {}
         self._unused = {name: path for name, path in stored.items() if int(name[:16], 16) not in self._known_keys}
@@ -148,7 +149,7 @@ class MediaFiles:
     def _find_stored(self, files: list[MediaFile]) -> list[MediaFile]:
         there = (self._unused or {}) | self._list({"all": "true"})
         found = [file for file in files if file.name in there]
-        # These alone: the list has all files of the project.
+        # Keep only these: the list has all files of the project.
         with self._lock:
             self._unused = (self._unused or {}) | {file.name: there[file.name] for file in found}
         return found
@@ -161,7 +162,7 @@ class MediaFiles:
             f"/api/projects/{self._project_id}/import",
             _Sent,
             params={"commit_to_project": "false"},
-            # Of parts with the same field name the server keeps one, silently.
+            # Each part has its own field name: of several parts with the same name, the server silently keeps one.
             files=[(f"file{number}", (file.name, file.file, file.mime_type)) for number, file in enumerate(files)],
             repeatable=False,
         )
@@ -179,14 +180,14 @@ class MediaFiles:
 
 
 def file_name(key: int, file: BinaryIO, stem: str, extension: str) -> str:
-    """Return the name to send a file under: hashes of its item key and of its content, and some of its own name.
+    """Return the name under which to send a file: hashes of its item key and its content, and a part of its own name.
 
-    The server puts eight digits of its own and a dash before it, and keeps the rest as it is.
+    The server puts eight digits and a dash before this name, and keeps the rest unchanged.
 
     :param key: hash of the item key
-    :param file: read to its end
-    :param stem: the file's own name, for people to read
-    :param extension: with its dot
+    :param file: the open file, which is read to its end
+    :param stem: the file's own name without its extension, for people to read
+    :param extension: extension with its dot
     """
     content = hashlib.blake2b(digest_size=8)
     file.seek(0)
@@ -199,14 +200,14 @@ def file_name(key: int, file: BinaryIO, stem: str, extension: str) -> str:
 def find_media(
     client: LabelStudioClient, project_id: str, item_id: str, target: str = "", config: LabelingConfig | None = None
 ) -> tuple[str, Mapping[str, str]] | None:
-    """Return the URL of the first media file of a task, and the headers to read it with; None if it has none.
+    """Return the URL of a task's first media file, and the headers to read it with; None if the task has none.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project that the task must be in
-    :param item_id: the task
-    :param target: instead of the first, this one of its images
-    :param config: the project's labeling config, which says where in the task's data it is
-    :raises AnnotationError: it is not in the project
+    :param item_id: id of the task
+    :param target: target of the image to return, instead of the first file
+    :param config: the project's labeling config, which says where in the task's data this image is
+    :raises AnnotationError: the id is not one of a task, or the task is not in the project
     """
     if not item_id.isdecimal():
         raise AnnotationError(f"{item_id!r} is not the id of a task.")

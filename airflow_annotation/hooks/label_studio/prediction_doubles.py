@@ -54,22 +54,22 @@ def remove_prediction_doubles(
 ) -> int:
     """Remove surplus equal predictions of tasks, with the annotations made of them.
 
-    The younger one is removed, unless somebody worked with it and not with the older one. Everything that a person
-    touched stays: a prediction of which a person made an annotation, and an annotation that was edited. So both doubles
-    may stay; the log says so.
+    Of equal predictions, one that a person worked with stays. If there is none, one with an annotation stays, else the
+    oldest. Nothing that a person worked with is removed: neither an annotation that was edited, nor its prediction. So
+    doubles may stay; then the log says so.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param model_version: of the predictions
-    :param expected: how many predictions of this version each task was given, by the task's id
-    :return: how many predictions and annotations were removed
+    :param model_version: version of the predictions
+    :param expected: number of predictions of this version that each task was given, by the task's id
+    :return: number of predictions and annotations that were removed
     """
     removed = left = 0
     for tasks in list_selected(client, project_id, _Task, expected, include=_INCLUDED):
         drafted = find_drafted(client, project_id, [task.id for task in tasks])
         for task in tasks:
             found = _Doubles(task, model_version, expected.get(task.id, 0), has_drafts=task.id in drafted)
-            # Annotations first: one whose prediction is gone no longer says where it comes from.
+            # Annotations first: without its prediction, an annotation no longer says what it was made of.
             for kind, id_ in itertools.chain(found.annotations(), found.predictions()):
                 with unless_gone():
                     delete(client, f"/api/{kind}/{id_}/")
@@ -83,10 +83,12 @@ def remove_prediction_doubles(
 
 
 class _Doubles:
-    """What of one task is there twice.
+    """The doubles of one task.
 
-    :param expected: how many predictions of this version the task was given
-    :param has_drafts: whether anybody has a draft in the task
+    :param task: the task
+    :param model_version: version of the predictions
+    :param expected: number of predictions of this version that the task was given
+    :param has_drafts: whether any user has a draft in the task
     """
 
     def __init__(self, task: _Task, model_version: str, expected: int, *, has_drafts: bool) -> None:
@@ -106,7 +108,7 @@ class _Doubles:
             yield "predictions", prediction.id
 
     def annotations(self) -> Iterator[tuple[str, int]]:
-        """Yield the annotations to remove: those of removed predictions, and all but one of the others."""
+        """Yield the annotations to remove: those of removed predictions, and untouched doubles of other predictions."""
         removed = {prediction.id for prediction in self._removed}
         for prediction_id, children in self._children.items():
             untouched = [one for one in children if self._is_untouched(one)]
@@ -119,7 +121,7 @@ class _Doubles:
             key = msgspec.json.encode((prediction.result, prediction.score), order="sorted")
             alike.setdefault(key, []).append(prediction)
         for group in alike.values():
-            # The kept one comes first: one that a person worked with, one with an annotation, the oldest.
+            # The one to keep comes first: one that a person worked with, else one with an annotation, else the oldest.
             group.sort(key=lambda one: (not self._is_touched(one), not self._children[one.id], one.id))
             for prediction in reversed(group[1:]):
                 if self.surplus and not self._is_touched(prediction):
@@ -130,7 +132,7 @@ class _Doubles:
         return not all(map(self._is_untouched, self._children[prediction.id]))
 
     def _is_untouched(self, annotation: _Annotation) -> bool:
-        """Return whether an annotation is as the server made it of a prediction."""
+        """Return whether an annotation is still as the server made it of a prediction."""
         return (
             annotation.lead_time is None
             and not annotation.ground_truth

@@ -38,17 +38,17 @@ from airflow_annotation.media.key_index import KnownItem
 
 PREDICTIONS_PER_REQUEST: Final = 2000
 BYTES_PER_REQUEST: Final = 16 * 2**20
-"""For each request the server counts the predictions of all tasks of the project again. So there must be few
+"""For each request, the server counts the predictions of all tasks of the project again. So there must be few
 requests, and few predictions for a large project go one by one (``single_predictions.py``). A request must not be too
-large either: proxies give up on it after a minute, and each prediction takes some milliseconds. Of two requests at
-once, one would count without the predictions of the other."""
+large either: proxies give up on it after a minute, and each prediction takes some milliseconds. Requests run one after
+the other: if two ran at once, one would not count the predictions of the other."""
 
 ANNOTATIONS_PER_REQUEST: Final = 500
 
 _VERSIONS: Final = "id,predictions,model_version"
 
 _REQUEST_SECONDS: Final = 300.0
-"""Timeout. If the client gave up while the server still works, it would repeat the request, and make doubles."""
+"""Timeout in seconds. A client that gives up while the server works would repeat the request and make doubles."""
 
 
 class _Created(msgspec.Struct):
@@ -72,19 +72,22 @@ class _Task(msgspec.Struct):
 class PredictionUpload(LabelUpload):
     """Gives a project's tasks predictions, or annotations. For one upload.
 
-    Annotations are made of predictions, which stay beside them. They show which labels have an annotation already, and
-    what it was before people edited it. If a request of this upload or an earlier one brought predictions twice, only
-    one of each is kept. This is checked before annotations are made of them, and at the end. After an upload of
-    predictions, the project shows those of this version to people.
+    Annotations are made of predictions, which stay beside them. The predictions show which labels have an annotation
+    already, and what it was before people edited it. If a request of this upload or an earlier one brought predictions
+    twice, only one of each is kept. This is checked before annotations are made of them, and at the end. After an
+    upload of predictions, the project shows those of this version to people.
 
     :param client: client of the server
     :param project_id: the project
-    :param model_version: what made the labels; without a comma, which Label Studio puts between versions
-    :param mode: ``predictions`` or ``annotations``; these are the connection's user's, and no ground truth
-    :param on_existing: ``skip`` items that have predictions of this version, or ``replace`` all the project has of it
-    :param coordinates: of the submissions
-    :param mask_budget: what a mask may cost
-    :raises AnnotationError: the upload cannot go on
+    :param model_version: version of the model that made the labels, without a comma: Label Studio puts commas between
+        versions
+    :param mode: ``predictions`` or ``annotations``; annotations belong to the connection's user, and are not ground
+        truth
+    :param on_existing: ``skip`` items that have predictions of this version, or ``replace`` all predictions of this
+        version in the project
+    :param coordinates: unit of the submissions' coordinates
+    :param mask_budget: limits for a mask
+    :raises AnnotationError: an argument is invalid, or the upload cannot continue
     """
 
     def __init__(
@@ -113,27 +116,27 @@ class PredictionUpload(LabelUpload):
         schema = label_schema_from_config(self._config)
         super().__init__(schema, coordinates, mask_budget, largest=(PREDICTIONS_PER_REQUEST, BYTES_PER_REQUEST))
         self._dialogues: dict[int, dict[str, Any]] = {}
-        """Of tasks in whose dialogues characters are not what the tool counts."""
+        """Dialogues by task id, if their characters are not what the tool counts."""
         self._contents = Contents(self._config)
         self._items = ItemLookup(client, project_id, self._config, self._note_item)
         self._predicted: dict[int, int] = {}
-        """How many predictions of this version tasks had before, at most: those of all tasks, or those asked for."""
+        """Largest possible number of predictions of this version that tasks had before, for all or prepared tasks."""
         self._are_all_predicted = False
         """Whether all tasks with predictions of this version are known."""
         self._has_several = True
         """Whether tasks may have more predictions of this version than they were given."""
         self._count = 0
-        """How many predictions of this version the project had when it was asked last."""
+        """Number of predictions of this version in the project, as of the last request for it."""
         self._unannotated: dict[int, int] = {}
-        """How many predictions the tasks were given of which annotations are still to make."""
+        """Number of predictions that each task was given, for tasks whose annotations are not made yet."""
         self._doubtful: dict[int, int] = {}
-        """How many predictions tasks were given that may have more."""
+        """Number of predictions that each task was given, for tasks that may have more."""
 
     def run(self, submissions: Iterable[Submission]) -> UploadReport:
-        """Upload what no item has yet.
+        """Upload the labels of items that have no predictions of this version yet.
 
-        :param submissions: those of an item one after the other
-        :return: counts of items, and the first that failed
+        :param submissions: the submissions; those of an item follow each other
+        :return: counts of items, and the first items that failed
         """
         may_be_deleted = self._on_existing == "replace" and self._delete_version()
         self._are_all_predicted = not self._find_alike() or (self._count <= PAGE_TASKS and self._list_predicted())
@@ -153,7 +156,7 @@ class PredictionUpload(LabelUpload):
         return _known_item(task_id, data)
 
     def prepare(self, item_keys: Sequence[str]) -> None:
-        """Ask for the tasks of these items, and which of them have predictions of this version."""
+        """Look up the tasks of these items, and which of them have predictions of this version."""
         if not self._items.has_all:
             self._dialogues, self._contents = {}, Contents(self._config)
             self._items.prepare(item_keys)
@@ -196,7 +199,7 @@ class PredictionUpload(LabelUpload):
         return (None, None) if number is None or number >= len(item.pages) else item.pages[number]
 
     def complete(self, item: KnownItem, submission: Submission) -> list[Row]:
-        """Return the labels with what they leave out, if they are on what the task shows."""
+        """Return the labels with all values that the tool needs, after a check that they are on what the task shows."""
         self._contents.check_targets(item.id, submission.labels)
         return super().complete(item, submission)
 
@@ -225,7 +228,7 @@ class PredictionUpload(LabelUpload):
         return [msgspec.Raw(msgspec.json.encode(prediction))]
 
     def send(self, parts: list[Part]) -> None:
-        """Send predictions, and count in the report what became of each item."""
+        """Send predictions, and count each item's result in the report."""
         invalid: list[tuple[Part, str]] = []
         doubtful: list[Part] = []
 
@@ -247,7 +250,10 @@ class PredictionUpload(LabelUpload):
         self._note_given(taken)
 
     def _import(self, parts: list[Part]) -> list[tuple[Part, str]]:
-        """Send predictions; return those that the server dropped, which it says by their number only, and why."""
+        """Send predictions, and return those that the server dropped, with the reasons.
+
+        The server only tells how many predictions it made. So its validator runs here to find the others.
+        """
         predictions = [prediction for part in parts for prediction in part.pieces]
         answer = self._client.read(
             "POST",
@@ -263,7 +269,6 @@ class PredictionUpload(LabelUpload):
             return []
         from label_studio_sdk.label_interface.interface import LabelInterface
 
-        # The server's own validator.
         validate: Any = LabelInterface(self._label_config).validate_prediction
         invalid = []
         for part in parts:
@@ -284,7 +289,7 @@ class PredictionUpload(LabelUpload):
         return [part for part in parts if part.item_id in taken]
 
     def _tasks_with_version(self, *, first: int = 0, last: int | None = None) -> Iterator[tuple[int, int]]:
-        """Yield the ids of the tasks that have predictions of this version, and how many each has at most."""
+        """Yield the ids of the tasks that have predictions of this version, each with an upper bound of the number."""
         alike = self._find_alike()
         if not alike:
             return
@@ -305,11 +310,11 @@ class PredictionUpload(LabelUpload):
                 yield task.id, task.total_predictions if is_exact else count
 
     def _find_alike(self) -> list[Any]:
-        """Return the versions that the server finds with this one, of which it looks for the letters only."""
+        """Return the versions that the server's filter finds for this one: all that contain it, in any case."""
         versions: Any = self._client.read(
             "GET", f"{project_path(self._project_id)}model-versions/", list[Any] | dict[str, Any]
         )
-        # Releases that list the versions without their counts cannot show doubles of earlier uploads this way.
+        # Releases that list versions without counts do not show doubles of earlier uploads.
         self._count = int(versions.get(self._model_version) or 0) if isinstance(versions, dict) else 0
         return [version for version in versions if self._model_version.lower() in str(version).lower()]
 
@@ -317,10 +322,11 @@ class PredictionUpload(LabelUpload):
         return sum(one.model_version == self._model_version for one in task.predictions)
 
     def _delete_version(self) -> bool:
-        """Delete the version's predictions. Return whether a request for that may still come.
+        """Delete the version's predictions. Return whether a late request to delete them may still arrive.
 
-        Label Studio deletes by the version's name, so a request that arrives late also deletes predictions that are new
-        by then. So no request is sent if there is nothing to delete, and none is repeated before its effect is checked.
+        Label Studio deletes by the version's name, so a request that arrives late also deletes newer predictions. So no
+        request is sent if there is nothing to delete. A failed request is repeated only after a check whether it
+        arrived.
         """
 
         def is_gone(parts: list[str]) -> list[str]:
@@ -340,10 +346,10 @@ class PredictionUpload(LabelUpload):
         return not is_gone(version) and bool(send_until_taken(version, delete, is_gone))
 
     def _check_left(self, uploaded: int) -> None:
-        """Check that no deletion came after the upload had begun.
+        """Check that no late deletion arrived after the upload had begun.
 
-        :param uploaded: how many items were given predictions
-        :raises AnnotationConnectionError: one did; the next try deletes what is left, and uploads all
+        :param uploaded: number of items that were given predictions
+        :raises AnnotationConnectionError: a deletion arrived; the next try deletes what is left, and uploads all
         """
         left = sum(1 for _ in self._tasks_with_version())
         if left < uploaded:
@@ -362,7 +368,7 @@ class PredictionUpload(LabelUpload):
             self._annotate()
 
     def _annotate(self) -> None:
-        """Make annotations of the predictions that have none; the server skips the others."""
+        """Make annotations of the predictions that have none yet. The server skips the others."""
         given, self._unannotated = self._unannotated, {}
         self._remove_doubles({task_id: self._doubtful[task_id] for task_id in given if task_id in self._doubtful})
         task_ids = list(given)
@@ -399,6 +405,6 @@ def _pixels(value: Any) -> int | None:
 
 
 def _frames(data: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """Return a video's frames a second and its seconds, as far as they are known."""
+    """Return a video's frame rate and its duration in seconds; None for what is not known."""
     count, rate = _pixels(data.get("frame_count")), positive_number(data.get("frame_rate"))
     return rate, None if count is None or rate is None else count / rate

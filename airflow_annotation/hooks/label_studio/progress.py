@@ -17,13 +17,13 @@ from airflow_annotation.hooks.label_studio.task_pages import TASKS_PATH, conditi
 _COUNTS_PATH: Final = "/api/projects/counts/"
 
 PROJECTS_A_REQUEST: Final = 100
-"""How many projects the server counts at once: it answers no longer page."""
+"""Maximum number of projects in a request: the length of the server's longest page."""
 
 
 class ProjectCounts(msgspec.Struct):
-    """The numbers that Label Studio has of a project. Annotations that were skipped are not among the total.
+    """Label Studio's counts of a project. ``total_annotations_number`` does not include skips.
 
-    Predictions are counted for :func:`get_counts` alone.
+    Only :func:`get_counts` requests the number of predictions.
     """
 
     id: int
@@ -43,15 +43,15 @@ class _TaskTotal(msgspec.Struct):
 
 
 def get_progress(client: LabelStudioClient, project_id: str, min_annotations: int | None = None) -> AnnotationProgress:
-    """Ask how far the labeling is: one small request, and another where somebody skipped items.
+    """Ask for the progress of the labeling in one small request, and in another one if somebody skipped items.
 
-    ``skipped`` counts the items that somebody skipped and that are not finished: where Label Studio is set to take a
-    skip for an answer (``skip_queue`` ``IGNORE_SKIPPED``), a skipped item is finished, and counts as ``completed``.
+    ``skipped`` counts the items that somebody skipped and that are not finished. If Label Studio is set to count a skip
+    as an answer (``skip_queue`` ``IGNORE_SKIPPED``), a skipped item is finished, and counts as ``completed``.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param min_annotations: count the items with this many submissions as completed, for another small request where
-        there may be some
+    :param min_annotations: minimum number of submissions with which an item counts as completed. It needs another small
+        request if there may be such items
     """
     page = client.read("GET", _COUNTS_PATH, _CountsPage, params=_counts_query(project_id))
     counts = _one_of(page, client, project_id)
@@ -61,7 +61,7 @@ def get_progress(client: LabelStudioClient, project_id: str, min_annotations: in
 
 
 def get_counts(client: LabelStudioClient, project_id: str) -> ProjectCounts:
-    """Ask for all numbers of a project, in one request."""
+    """Ask for all counts of a project, in one request."""
     query = _counts_query(project_id) | {"include": ",".join(ProjectCounts.__struct_fields__)}
     return _one_of(client.read("GET", _COUNTS_PATH, _CountsPage, params=query), client, project_id)
 
@@ -83,7 +83,8 @@ async def aget_progress_of(
 ) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
     """Ask for up to :data:`PROJECTS_A_REQUEST` projects in one request.
 
-    Where people skipped, ``skipped`` is how often they did: an item may be skipped several times, and finished after.
+    ``skipped`` is the number of skips. It may be more than the number of skipped items, because an item may be skipped
+    several times, and be finished later.
     """
     answers: dict[str, AnnotationProgress | AnnotationProjectNotFoundError] = {}
     asked = []
@@ -125,7 +126,7 @@ def _queries_beside(counts: ProjectCounts, project_id: str, min_annotations: int
     """Return the queries for what the counters do not tell, by the parameter of :func:`_progress`."""
     queries: dict[str, dict[str, str]] = {}
     if counts.skipped_annotations_number:
-        # The counters count skips, of which an item can have several; and a skipped item may be finished by now.
+        # The counters count skips. An item can have several, and may be finished by now.
         unfinished = (
             condition("completed_at", "empty", "Datetime", True)
             if min_annotations is None
@@ -134,7 +135,7 @@ def _queries_beside(counts: ProjectCounts, project_id: str, min_annotations: int
         skipped = condition("cancelled_annotations", "greater", "Number", 0)
         queries["skipped"] = task_query(project_id, [skipped, unfinished], page_size=1)
     if min_annotations is not None and counts.total_annotations_number >= min_annotations:
-        # A task's total leaves out what is skipped.
+        # A task's total does not include skips.
         enough = condition("total_annotations", "greater_or_equal", "Number", min_annotations)
         queries["overlapping"] = task_query(project_id, [enough], page_size=1)
     return queries

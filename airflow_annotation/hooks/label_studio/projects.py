@@ -55,7 +55,7 @@ PROJECT_SETTINGS: Final = (
 """Settings that a caller may give, by the names of Label Studio's API (``PATCH /api/projects/{id}``)."""
 
 _NOT_COPIED: Final = frozenset({"is_draft", "model_version", "pinned_at", "start_training_on_annotation_update"})
-"""Settings that belong to the very project: to its predictions, its state, or how it is listed."""
+"""Settings that are not copied: they belong to a project's own predictions, state, or place in lists."""
 
 _PAGE_SIZE: Final = 100
 _LISTED: Final = "id,title,description,created_at"
@@ -71,12 +71,12 @@ class FoundProject(msgspec.Struct):
 
     @property
     def age(self) -> int:
-        """The id: projects get it one after the other."""
+        """The id, since younger projects have higher ids."""
         return self.id
 
 
 class _MadeProject(msgspec.Struct):
-    """What a request that makes a project says, and who sent it."""
+    """Some fields that a request sets when it makes a project, and the user who sent it."""
 
     title: str | None = None
     description: str | None = None
@@ -110,7 +110,7 @@ def get_label_config(client: LabelStudioClient, project_id: str) -> str:
 
 
 def set_overlap(client: LabelStudioClient, project_id: str, overlap: int) -> None:
-    """Let so many people label each task of a project, those that it has and those to come."""
+    """Set the number of people who label each task of a project. It applies to existing and later tasks."""
     params = {"include": "id,maximum_annotations"}
     current = client.read("GET", project_path(project_id), _Overlap, params=params).maximum_annotations
     if current != overlap:
@@ -119,7 +119,7 @@ def set_overlap(client: LabelStudioClient, project_id: str, overlap: int) -> Non
 
 
 def shown_media_types(label_config: str) -> list[str]:
-    """Return the kinds of media that a labeling config shows, and ``rows`` where all of it is in a task's data."""
+    """Return the kinds of media that a labeling config shows, and ``rows`` if a task's data contain all of them."""
     objects = LabelingConfig(label_config or "<View/>").objects.values()
     shown = {"images" if media.shows_several else media.media_type for media in objects}
     return sorted(shown) if shown & (FILES | SEVERAL.keys()) or not shown else [*sorted(shown), ROWS]
@@ -143,7 +143,7 @@ def validate_label_config(client: LabelStudioClient, label_config: str) -> None:
 
 
 def read_template(client: LabelStudioClient, project_id: str) -> dict[str, Any]:
-    """Return the labeling config and the settings of a project, as another one can be made with them."""
+    """Return the labeling config and the settings of a project, to make another project with them."""
     template: dict[str, Any] = client.read("GET", project_path(project_id), dict[str, Any])
     return {
         name: template[name]
@@ -153,7 +153,7 @@ def read_template(client: LabelStudioClient, project_id: str) -> dict[str, Any]:
 
 
 def is_as_made(client: LabelStudioClient, project_id: str, first_id: str) -> bool:
-    """Return whether a project is as the request for the first made it: with the same settings, and no storage."""
+    """Return whether a project has the texts, the labeling config and the creator of the first one, and no storage."""
     try:
         first, other = (client.read("GET", project_path(id_), _MadeProject) for id_ in (first_id, project_id))
         storages = client.read("GET", "/api/storages/", list[Any], params={"project": project_id})
@@ -190,7 +190,7 @@ def list_projects(client: LabelStudioClient, title: str = "") -> Iterator[FoundP
             page = client.read("GET", "/api/projects/", _ProjectPage, params=query)
         except AnnotationRequestError as error:
             if error.status_code == 404 and query["page"] > 1:
-                return  # The last page went while we read: projects were deleted.
+                return  # Projects were deleted while we read, and the last page with them.
             raise
         yield from page.results
         if page.next is None:
@@ -201,8 +201,12 @@ def list_projects(client: LabelStudioClient, title: str = "") -> Iterator[FoundP
 class Maker(ProjectMaker[FoundProject]):
     """Makes projects with a labeling config and settings.
 
-    :param media_type: the kind of media that the config must show, where it is known
-    :raises AnnotationError: a setting is none of :data:`PROJECT_SETTINGS`; its value is the server's business
+    :param client: client of the server
+    :param label_config: labeling config (XML); None if ``copy_from`` is given
+    :param copy_from: id of the project whose labeling config and settings are used; None if ``label_config`` is given
+    :param settings: values of settings, by name
+    :param media_type: the kind of media that the config must show; None if it is not known
+    :raises AnnotationError: the name of a setting is not one of :data:`PROJECT_SETTINGS`; the server checks its value
     """
 
     def __init__(
@@ -226,7 +230,7 @@ class Maker(ProjectMaker[FoundProject]):
         return self._client.read("POST", "/api/projects/", FoundProject, json=body)
 
     def keep(self, found: FoundProject) -> None:
-        """Say in the log where the labeling config is not the one that is asked for.
+        """Log a warning if the project has another labeling config than the one that is asked for.
 
         :raises AnnotationError: the project is for another kind of media
         """
@@ -246,7 +250,7 @@ class Maker(ProjectMaker[FoundProject]):
     def update(self, found: FoundProject, title: str, description: str | None) -> FoundProject:
         """Give a project another title, config and settings.
 
-        :raises AnnotationRequestError: the server refuses, for example a config that labels already made do not fit
+        :raises AnnotationRequestError: the server refuses, for example a config that existing labels do not fit
         """
         body = self._fields() | {"title": title} | ({} if description is None else {"description": description})
         return change_project(self._client, str(found.id), body)

@@ -20,12 +20,15 @@ _STORAGES: Final = {"s3": ("s3", "bucket"), "gs": ("gcs", "bucket"), "azure-blob
 
 
 class MediaReferences:
-    """What a project's tasks can refer to.
+    """References from a project's tasks to media that the server reads itself.
 
     Label Studio serves files below its ``LOCAL_FILES_DOCUMENT_ROOT`` if a local storage of the project is connected to
     a folder below it, and signs bucket URIs if a storage of the project is connected to the bucket.
 
-    :param document_root: the server's ``LOCAL_FILES_DOCUMENT_ROOT``, at the same path here; None if it serves no files
+    :param client: client of the server
+    :param project_id: the project
+    :param document_root: the server's ``LOCAL_FILES_DOCUMENT_ROOT``, if the worker has the same files there; None if
+        the server serves no local files
     """
 
     def __init__(self, client: LabelStudioClient, project_id: str, *, document_root: str | None) -> None:
@@ -35,10 +38,11 @@ class MediaReferences:
         self._checked: set[Path] = set()
 
     def find(self, uri: str) -> str | None:
-        """Return what a task refers to the media by, None if the server cannot read them.
+        """Return the reference to media for a task's data; None if the server cannot read the media.
 
-        Connects the project to the folder of a local file if need be.
+        Connects the project to the folder of a local file if it is not connected yet.
 
+        :param uri: URI of the media
         :raises AnnotationError: the server does not serve local files
         """
         scheme = uri_scheme(uri)
@@ -55,7 +59,7 @@ class MediaReferences:
         return without_connection(uri) if connected else None
 
     def _find_local(self, path: Path) -> str | None:
-        # A file right in the document root cannot be served: no storage may be connected to the root itself.
+        # Files directly in the document root cannot be served: no storage may be connected to the root itself.
         if self._root is None or self._root not in path.parent.parents:
             return None
         relative = path.relative_to(self._root)
@@ -75,14 +79,14 @@ class MediaReferences:
             )
         except AnnotationRequestError as error:
             raise AnnotationError(
-                f"Label Studio cannot be referred to the files in {folder}. Use media_access='upload', or mend what it "
-                f"says: {error}"
+                f"Label Studio cannot read the files in {folder} itself. Use media_access='upload', or correct what it "
+                f"reports: {error}"
             ) from error
         self._storages = list_storages(self._client, self._project_id)
         self._keep_one(folder)
 
     def _keep_one(self, folder: Path) -> None:
-        """Remove what a late request connected a second time."""
+        """Delete a second storage that a late request made."""
         if folder in self._checked:
             return
         self._checked.add(folder)

@@ -73,11 +73,11 @@ def requeue_items(
 
     A skip without labels is deleted. One with labels becomes a draft of the connection's user.
 
-    :param client: of the server
+    :param client: client of the server
     :param project_id: the project
-    :param item_keys: the items; None for all that are skipped
-    :param request: names what asks
-    :param item_ids: instead of ``item_keys``, the ids of tasks
+    :param item_keys: keys of the items; None for all skipped items
+    :param request: name of the request, the same in each retry
+    :param item_ids: ids of the tasks, instead of ``item_keys``
     """
     project_path(project_id)
     report = RequeueReport()
@@ -102,12 +102,12 @@ def requeue_items(
 
 
 def deleted_from_project(task_id: int, project_id: str) -> str:
-    """Return why an item fails that somebody deleted after it was listed."""
+    """Return the error message for an item that somebody deleted after it was listed."""
     return f"Task {task_id} of project {project_id} was deleted by somebody."
 
 
 def _find(client: LabelStudioClient, project_id: str, item_keys: Iterable[str], report: RequeueReport) -> Iterator[int]:
-    """Yield the ids of the items' tasks. No more than the keys are held, however many tasks the project has."""
+    """Yield the ids of the items' tasks. Hold only the keys in memory, however many tasks the project has."""
     wanted = {key_hash(key): key for key in item_keys}
     missing = dict(wanted)
     config = LabelingConfig(get_label_config(client, project_id) or "<View/>")
@@ -129,10 +129,11 @@ def _requeue(client: LabelStudioClient, task: _Task, request: str, report: Reque
         report.waiting += 1
         return
     changes: dict[str, Any] = {"meta": requeued_meta(task.meta, request, [skip.id for skip in skips])}
-    # A task is given out by the number of its submissions, and finished by that of their people.
+    # Label Studio gives out a task by its number of submissions, and finishes it by the number of their people.
     if task.is_labeled or submitted >= task.overlap:
         changes |= {"overlap": max(task.overlap, submitted + 1), "is_labeled": False}
-    # First: people may be done with a task before the next try, which would put it back again without the note.
+    # Write the note before a skip is cleared: people may finish the task before the next try. Without the note, that
+    # try would put it back again.
     client.read("PATCH", f"{TASKS_PATH}{task.id}/", Task, json=changes, repeatable=True)
     _clear_all(client, skips, report)
 
@@ -146,7 +147,7 @@ def _clear_all(client: LabelStudioClient, skips: Iterable[_Annotation], report: 
 
 def _clear(client: LabelStudioClient, skip: _Annotation) -> None:
     path = f"/api/annotations/{skip.id}/"
-    with unless_gone():  # an answer was lost, or the person came back
+    with unless_gone():  # the answer to an earlier request was lost, or the person has removed the skip
         if skip.result:
             client.read("POST", f"{path}convert-to-draft", _Draft, repeatable=True)
         else:

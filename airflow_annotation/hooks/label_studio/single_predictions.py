@@ -24,7 +24,7 @@ from airflow_annotation.hooks.label_upload import Part
 from airflow_annotation.hooks.late_requests import send_until_taken
 
 _COUNTED_TASKS: Final = 500
-"""Tasks that the server counts, for a request with many, in about the time that one prediction takes."""
+"""Number of tasks whose predictions the server counts in about the time that a request with one prediction takes."""
 
 _INCLUDED: Final = "id,total_predictions,predictions,result,model_version,score"
 
@@ -46,10 +46,10 @@ class _Task(msgspec.Struct):
 
 
 def are_few(parts: Sequence[Part], total: int) -> bool:
-    """Return whether predictions are sooner in a project one by one, and each is the only one of its item.
+    """Return whether predictions should be sent one by one: this is faster, and no item has several predictions.
 
-    :param parts: the predictions of some items
-    :param total: how many tasks the project has
+    :param parts: predictions of items
+    :param total: number of tasks in the project
     """
     return len(parts) * _COUNTED_TASKS <= total and all(len(part.pieces) == 1 for part in parts)
 
@@ -57,21 +57,21 @@ def are_few(parts: Sequence[Part], total: int) -> bool:
 def send_one_by_one(
     client: LabelStudioClient, project_id: str, parts: list[Part], recount: Callable[[], object]
 ) -> tuple[list[tuple[Part, AnnotationRequestError]], list[Part]]:
-    """Send predictions, several at once, as many as the connection allows.
+    """Send each prediction in its own request, as many requests at once as the connection allows.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param parts: items that have no prediction of the version, each with one
-    :param recount: has the server count the predictions of all tasks again
-    :return: the items of which the server refused a prediction, and those that may have predictions twice
-    :raises AnnotationRequestError: the server fails at all of them
+    :param parts: one prediction for each item; the items have no prediction of the version yet
+    :param recount: function that lets the server count the predictions of all tasks again
+    :return: the parts that the server refused, each with its answer, and the parts that may have arrived twice
+    :raises AnnotationRequestError: the server failed for all parts
     """
     doubtful: list[Part] = []
     post = partial(_post, client)
 
     def send(part: Part) -> list[tuple[Part, AnnotationRequestError]]:
         def find_taken(pieces: list[msgspec.Raw]) -> list[msgspec.Raw]:
-            """Return those that the task has, by what they say."""
+            """Return the pieces that the task has: predictions with the same content."""
             pages = list_selected(client, project_id, _Task, [part.item_id], include=_INCLUDED)
             there = {_content(one) for page in pages for task in page for one in task.predictions}
             return [piece for piece in pieces if _content(msgspec.json.decode(piece, type=_Prediction)) in there]
@@ -88,7 +88,7 @@ def send_one_by_one(
             wait(sending, return_when=FIRST_EXCEPTION)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-    # Those that an error kept from being sent are canceled, and come after it.
+    # After an error, requests that have not begun are canceled. They come later in the list.
     errors = [one.exception() for one in sending if not one.cancelled()]
     for error in filter(None, errors):
         raise error
@@ -97,7 +97,7 @@ def send_one_by_one(
         raise refused[0][1]
     ids = [part.item_id for part in parts]
     pages = list_selected(client, project_id, _Task, ids, include="id,total_predictions,predictions")
-    # The server forgets to count while it deletes another project.
+    # While the server deletes another project, it does not count new predictions.
     if any(task.total_predictions < len(task.predictions) for page in pages for task in page):
         recount()
     return refused, doubtful

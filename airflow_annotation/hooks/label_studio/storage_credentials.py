@@ -1,6 +1,6 @@
 """Give Label Studio the credentials of an Airflow connection, so that its server reads and writes a bucket by itself.
 
-It gets only what the connection itself holds: the credentials of the worker's machine are not for another server.
+Label Studio gets only credentials that the connection itself holds. It never gets those of the worker's machine.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _NO_KEY: Final = (
 
 
 def read_credentials(kind: StorageKind, conn_id: str) -> dict[str, Any]:
-    """Return the fields of a Label Studio storage that an Airflow connection says; None for those that it leaves open.
+    """Return a Label Studio storage's fields from an Airflow connection. Fields that it does not set are None.
 
-    :param kind: of the storage
+    :param kind: kind of the storage
     :param conn_id: a connection to Amazon Web Services, to Google Cloud, or to Azure Blob Storage (``wasb``)
-    :raises AnnotationError: there is no key in it
+    :raises AnnotationError: the connection holds no key that Label Studio can use
     """
     if kind == "s3":
         return _read_aws(conn_id)
@@ -93,7 +93,7 @@ def _read_azure(conn_id: str) -> dict[str, Any]:
     connection = BaseHook.get_connection(conn_id)
     extra = read_extra(connection)
     text = str(extra.get("connection_string") or "")
-    # Keys end with "=", which is no separator there.
+    # Split only at the first "=", since keys end with "=" too.
     named = {name: value for name, _, value in (part.partition("=") for part in text.split(";")) if value}
     account = named.get("AccountName") or connection.login
     key = named.get("AccountKey") or extra.get("shared_access_key") or connection.password

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 STORAGES: Final = "/api/storages/"
 
 _TYPES: Final = {"s3": "s3", "gcs": "gcs", "azure": "azure", "file": "localfiles"}
-"""Label Studio's types of storages, as its paths have them."""
+"""Label Studio's name for each kind of storage, as in the paths of its API."""
 
 _OF_IMPORTS: Final = ("description", "recursive_scan", "regex_filter", "use_blob_urls")
 _OF_EXPORTS: Final = ("can_delete_objects", "description")
@@ -56,11 +56,11 @@ _LONGEST_DETAILS: Final = 4000
 _ERRORS_LISTED: Final = 20
 _LONGEST_TITLE: Final = 256
 _RAISED: Final = re.compile(r"^[A-Za-z_][\w.]*: (?=\S)", re.MULTILINE)
-"""Where the message of an exception begins in its traceback, whose other lines are indented."""
+"""Start of the line of a traceback that has the exception's message. Most other lines are indented."""
 
 
 class FoundStorage(msgspec.Struct):
-    """A storage that a project is connected to. What one type does not have is None."""
+    """A storage that a project is connected to. Fields that its type does not have are None."""
 
     id: int
     type: str = ""
@@ -89,7 +89,7 @@ class FoundStorage(msgspec.Struct):
 
     @property
     def settings(self) -> tuple[Any, ...]:
-        """What people change."""
+        """The settings that people change."""
         return (
             self.title,
             self.description or None,
@@ -107,26 +107,26 @@ class FoundStorage(msgspec.Struct):
 
     @property
     def number(self) -> int:
-        """How many syncs have been started."""
+        """Number of syncs that have been started."""
         number = (self.meta or {}).get("attempts")
         return number if isinstance(number, int) else 0
 
     @property
     def is_silent(self) -> bool:
-        """Whether its newest sync has not reported for a long time."""
+        """Whether its newest sync has never reported, or not for longer than :data:`SILENCE`."""
         said = (self.meta or {}).get("time_last_ping") or (self.meta or {}).get("time_queued")
         try:
             at = datetime.fromisoformat(str(said))
             return datetime.now(timezone.utc) - at > SILENCE
-        except (TypeError, ValueError):  # it has never said anything, or no time that we know
+        except (TypeError, ValueError):  # it has never reported, or its time is not in a known form
             return True
 
     @property
     def is_running(self) -> bool:
         """Whether its newest sync is not over, as far as Label Studio knows.
 
-        If a sync has not reported for 25 seconds, Label Studio calls it failed as soon as somebody looks at the list of
-        storages, although the sync goes on. A sync that has really failed tells the time of its failure.
+        If a sync has not reported for 25 seconds, Label Studio calls it failed as soon as somebody lists the storages,
+        although the sync goes on. A sync that has really failed has the time of its failure in ``meta``.
         """
         if self.status == "failed":
             return "time_failure" not in (self.meta or {}) and self.number > 0 and not self.is_silent
@@ -134,19 +134,21 @@ class FoundStorage(msgspec.Struct):
 
 
 def read_sync(client: LabelStudioClient, project_id: str, storage_id: str) -> StorageSync:
-    """Return what a storage says of its newest sync.
+    """Return the state of a storage's newest sync.
 
-    :param storage_id: its path, as in the answer of :meth:`ProjectStorage.sync`
-    :raises AnnotationError: there is no such storage any more
+    :param client: client of the server
+    :param project_id: the project
+    :param storage_id: id of the storage, from the result of :meth:`ProjectStorage.sync`
+    :raises AnnotationError: the storage no longer exists
     """
     missing: AnnotationConnectionError | None = None
     try:
         found = client.read("GET", f"{STORAGES}{storage_id}", FoundStorage)
         if not (found.is_running and found.is_silent):
             return _sync_of(storage_id, found)
-    except AnnotationConnectionError as error:  # a storage that is not there is a web page
+    except AnnotationConnectionError as error:  # the answer for a missing storage is a web page
         missing = error
-    # Listing them has Label Studio look whether those that sync are alive.
+    # When storages are listed, Label Studio checks whether their syncs are alive.
     path, _, number = storage_id.rpartition("/")
     for one in list_storages(client, project_id, path):
         if one.id == int(number):
@@ -159,7 +161,9 @@ def read_sync(client: LabelStudioClient, project_id: str, storage_id: str) -> St
 def list_storages(client: LabelStudioClient, project_id: str, path: str = "") -> list[FoundStorage]:
     """Return the storages of a project, by id.
 
-    :param path: of their type, as ``s3`` or ``export/s3``; all that are imported from by default
+    :param client: client of the server
+    :param project_id: the project
+    :param path: path of a type, such as ``s3`` or ``export/s3``; by default all import storages
     """
     params = {"project": project_id}
     found: list[FoundStorage] = client.read("GET", f"{STORAGES}{path}", list[FoundStorage], params=params)
@@ -167,12 +171,12 @@ def list_storages(client: LabelStudioClient, project_id: str, path: str = "") ->
 
 
 class ProjectStorage:
-    """A storage of a project, which may be there, and several times.
+    """A storage of a project. It may exist already, or even several times.
 
-    :param client: of the server
+    :param client: client of the server
     :param project_id: the project
-    :param storage: what is asked for
-    :raises AnnotationError: it has a setting that Label Studio does not have
+    :param storage: description of the storage
+    :raises AnnotationError: Label Studio does not have one of the settings
     """
 
     def __init__(self, client: LabelStudioClient, project_id: str, storage: Storage) -> None:
@@ -202,12 +206,12 @@ class ProjectStorage:
 
         See :meth:`~airflow_annotation.hooks.ports.Storages.sync_storage`.
 
-        :raises AnnotationError: Label Studio does not take the storage, or cannot read or write there
+        :raises AnnotationError: Label Studio refuses the storage, or cannot read or write there
         """
         found = self._keep_one()
         created = found is None
         if found is None:
-            # Label Studio syncs an export storage, and only those, when it is made.
+            # Label Studio syncs a new export storage at once, but not a new import storage.
             found, before = self._make(), 0
         else:
             if found.is_running:
@@ -222,7 +226,7 @@ class ProjectStorage:
         return f"{self._path}/{found.id}"
 
     def _find(self) -> list[FoundStorage]:
-        """Return the storages of the folder, and of the title if one is asked for. The first is the one to use."""
+        """Return the storages of the folder; if a title is asked for, only those with it. The first one is used."""
         place = (self._storage.bucket, self._storage.folder)
         there = [one for one in list_storages(self._client, self._project_id, self._path) if one.place == place]
         if self._storage.title:
@@ -230,7 +234,7 @@ class ProjectStorage:
         return sorted(there, key=lambda one: one.title != self._title)
 
     def _keep_one(self) -> FoundStorage | None:
-        """Return the storage, and remove those that late requests made."""
+        """Return the storage, and delete doubles that late requests made."""
         found = self._find()
         synced = 1 if self._storage.direction == "export" else 0
         return keep_first(
@@ -250,9 +254,9 @@ class ProjectStorage:
             **self._storage.settings,
         }
         if self._storage.direction == "import":
-            # Each file is an item, as where files are uploaded. Label Studio's own choice is files of tasks.
+            # Make each file an item, as in an upload of files. By default, Label Studio expects files of tasks.
             wanted = {"use_blob_urls": True, "recursive_scan": True, **wanted}
-        # An export storage is synced before the answer comes.
+        # Label Studio answers only after the sync of a new export storage, so do not wait for the answer.
         within = _ANSWER_WITHIN if self._storage.direction == "export" else None
         made = _send_once(
             lambda: self._send("POST", self._path, wanted, within),
@@ -263,18 +267,18 @@ class ProjectStorage:
         return first
 
     def _update(self, found: FoundStorage) -> FoundStorage:
-        """Give the storage the settings and credentials that are asked for, where it may have others."""
+        """Give the storage the settings and credentials that are asked for, if they may differ from its own."""
         settings, credentials = self._storage.settings, self._credentials()
         changed = [name for name, value in settings.items() if getattr(found, name) != value]
         if not credentials and not changed:
             return found
         if changed:
             log.info("Storage %s gets other settings: %s.", self._id_of(found), ", ".join(changed))
-        # With the place: Label Studio checks that it reaches it.
+        # Send the place too, so that Label Studio checks that it can reach it.
         return self._send("PATCH", self._id_of(found), self._place | credentials | settings)
 
     def _credentials(self) -> dict[str, Any]:
-        """Return what the connection says, but for what is among the settings."""
+        """Return the connection's credentials, except those that the settings contain."""
         conn_id = self._storage.conn_id
         if conn_id is None or self._storage.kind == "file":
             return {}
@@ -294,9 +298,9 @@ class ProjectStorage:
     def _send(
         self, method: str, path: str, body: dict[str, Any] | None = None, timeout: float | None = None
     ) -> FoundStorage:
-        """Send a request that has Label Studio reach for the bucket or folder.
+        """Send a request on which Label Studio accesses the bucket or folder.
 
-        :raises AnnotationError: it cannot
+        :raises AnnotationError: Label Studio cannot access it
         """
         try:
             return self._client.read(
@@ -308,7 +312,7 @@ class ProjectStorage:
                 timeout=timeout,
             )
         except AnnotationRequestError as error:
-            # What the bucket's own library raises is a 500, and asking again would not help.
+            # Errors of the bucket's own library have status 500. A repeated request would not help.
             if error.is_transient and error.status_code != httpx.codes.INTERNAL_SERVER_ERROR:
                 raise
             told = str(error).rstrip(".")
@@ -319,7 +323,7 @@ class ProjectStorage:
 
 
 def _send_once(send: Callable[[], FoundStorage], find: Callable[[], FoundStorage | None]) -> FoundStorage:
-    """Like :func:`make_once`, for a request that ends only with the sync: it is enough that the sync has begun."""
+    """Like :func:`make_once`, for a request whose answer comes after a sync. It is enough that the sync has begun."""
 
     def send_and_look() -> FoundStorage:
         try:
@@ -370,7 +374,7 @@ def _count(meta: dict[str, Any], name: str) -> int:
 
 
 def _message(told: str) -> str:
-    """Return what went wrong, of a traceback or of plain text."""
+    """Return the message of a failure, from a traceback or from plain text."""
     raised = list(_RAISED.finditer(told))
     message = told or "Label Studio does not say why"
     if told.startswith("Traceback") and raised:

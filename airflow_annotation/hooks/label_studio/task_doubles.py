@@ -32,7 +32,7 @@ class _Task(msgspec.Struct):
     comment_count: int | None = 0
 
     def has_data_of(self, other: _Task, data_keys: Sequence[str]) -> bool:
-        """Whether both have the same data but for a file's references, which may be stored under several names."""
+        """Return whether both have the same data. References to a file may differ: it may have several names."""
         references = {"media_uri", *data_keys} if "media_uri" in (self.data | other.data) else set()
         mine, theirs = (
             {name: value for name, value in data.items() if name not in references} for data in (self.data, other.data)
@@ -46,16 +46,17 @@ class _Task(msgspec.Struct):
 def remove_task_doubles(
     client: LabelStudioClient, project_id: str, groups: Iterable[list[int]], *, data_keys: Sequence[str]
 ) -> int:
-    """Remove all but one task of each delivery.
+    """Remove all but one task of each group.
 
-    The oldest stays, or the one that somebody has worked with. A task stays beside it if people worked with both, if
-    its data were changed, or if it has predictions that the other has not; the log says so.
+    The oldest task that somebody has worked with stays, or the oldest task if there is none. A second task stays if
+    people worked with it too, if its data differ, or if it has predictions that the first does not have. The log then
+    says so.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param groups: the ids of the tasks of one delivery
-    :param data_keys: the keys of a task's data that the labeling config shows media from
-    :return: how many were removed
+    :param groups: ids of tasks, in groups of one item or of one delivery
+    :param data_keys: keys of a task's data from which the labeling config shows media
+    :return: number of removed tasks
     """
     doubles: list[int] = []
     left = 0
@@ -70,7 +71,7 @@ def remove_task_doubles(
 
     for group in several:
         found = [tasks[id_] for id_ in group if id_ in tasks]
-        # Of those that somebody worked with the oldest, else the oldest.
+        # The one to keep comes first: the oldest that somebody worked with, else the oldest.
         found.sort(key=lambda task: (not has_work(task), task.id))
         for task in found[1:]:
             is_alike = task.has_data_of(found[0], data_keys) and task.predicted() <= found[0].predicted()

@@ -9,22 +9,27 @@ _META: Final = "airflow_annotation"
 _DELIVERY: Final = "delivery"
 _REQUEUED: Final = "requeued"
 _REQUESTS: Final = 10
-"""Requests that are noted: the last ones."""
+"""Number of requests that are noted: the last ones."""
 
 
 def delivery_meta(delivery: str) -> dict[str, Any]:
-    """Return the ``meta`` of a task that tells its delivery."""
+    """Return the ``meta`` of a new task, with its delivery."""
     return {_META: {_DELIVERY: delivery}}
 
 
 def read_delivery(meta: Any) -> str | None:
-    """Return the delivery that a task's ``meta`` tells, None if it tells none."""
+    """Return the delivery in a task's ``meta``, or None."""
     value = _find(meta, _DELIVERY)
     return value if isinstance(value, str) else None
 
 
 def requeued_meta(meta: Any, request: str, skips: Sequence[int]) -> dict[str, Any]:
-    """Return a task's ``meta`` with the request that puts it back to be labeled, and the ids of the skips it clears."""
+    """Return a task's ``meta`` with a note of the request that puts it back, and of the skips that the request clears.
+
+    :param meta: the task's ``meta``
+    :param request: name of the request
+    :param skips: ids of the skips
+    """
     known = meta if isinstance(meta, dict) else {}
     ours = known.get(_META)
     noted = [*_requests(meta), {"by": request, "skips": [*skips]}][-_REQUESTS:]
@@ -32,7 +37,7 @@ def requeued_meta(meta: Any, request: str, skips: Sequence[int]) -> dict[str, An
 
 
 def read_requeued(meta: Any, request: str) -> Sequence[int] | None:
-    """Return the ids of the skips that a request clears which has put a task back, None if it has not."""
+    """Return the ids of the skips that a request clears, from its note in a task's ``meta``; None without a note."""
     return next((noted.get("skips") or () for noted in _requests(meta) if noted.get("by") == request), None)
 
 

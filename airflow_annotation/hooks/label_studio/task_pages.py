@@ -17,17 +17,17 @@ from airflow_annotation.labels.lenient import decode_lenient
 
 PAGE_TASKS: Final = 1000
 TASKS_SELECTED: Final = 200
-"""Tasks that are asked for by their ids at a time: these go into the URL."""
+"""Maximum number of tasks that a request of :func:`list_selected` names by their ids, which go into the URL."""
 
 _FEW_PAGES: Final = 5
-"""Up to so many pages, it does not matter that the server counts all tasks for each of them."""
+"""Up to this number of pages, counting all tasks for each page takes the server little time."""
 
 Condition = dict[str, Any]
 TASKS_PATH: Final = "/api/tasks/"
 
 
 class Task(msgspec.Struct, gc=False):
-    """A task of which only the id is asked for."""
+    """A task of which only the id is requested."""
 
     id: int
 
@@ -41,7 +41,7 @@ TaskT = TypeVar("TaskT", bound=_HasId)
 
 
 class TaskPage(msgspec.Struct, Generic[T]):
-    """Some tasks, and of how many they are the first."""
+    """The first tasks that match a request, and the number of all that match."""
 
     tasks: list[T]
     total: int
@@ -53,12 +53,12 @@ def condition(field: str, operator: str, type_: str, value: Any) -> Condition:
 
 
 def time_condition(field: str, operator: str, time: datetime) -> Condition:
-    """Return a filter of the data manager by a time, which Label Studio takes in this form only."""
+    """Return a filter of the data manager by a time, in the only form that Label Studio accepts."""
     return condition(field, operator, "Datetime", time.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
 
 
 HAS_DRAFTS: Final[Condition] = condition("draft_exists", "equal", "Boolean", True)
-"""Of anybody: the drafts that a list of tasks itself shows are those of the key's own user."""
+"""Condition for tasks with a draft of any user. The drafts in a list of tasks are only those of the key's own user."""
 
 
 def task_query(
@@ -74,12 +74,12 @@ def task_query(
     """Return the query for the first page of the project's tasks that fulfil conditions.
 
     :param project_id: the project
-    :param conditions: all to be fulfilled, see :func:`condition`
-    :param selected: ids of the tasks that are asked for, at least one; they go into the URL
-    :param ordering: by the data manager's names
-    :param fields: ``task_only``, or ``all`` for predictions and the like, which is slower
-    :param include: the fields that are read
-    :param page_size: how many tasks at most, :data:`PAGE_TASKS` by default
+    :param conditions: conditions, all of which a task must fulfil, see :func:`condition`
+    :param selected: ids of the only tasks to return, at least one; they go into the URL
+    :param ordering: order of the tasks, by the data manager's name of a column
+    :param fields: ``task_only``, or ``all`` for annotations and predictions too, which is slower
+    :param include: names of the fields to return
+    :param page_size: maximum number of tasks, :data:`PAGE_TASKS` by default
     """
     query: dict[str, Any] = {
         "filters": {"conjunction": "and", "items": list(conditions)},
@@ -106,11 +106,11 @@ def list_page(
 ) -> TaskPage[T]:
     """Return the first page of the project's tasks that fulfil conditions.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param type_: a task, with the fields that are included
-    :param conditions: all to be fulfilled
-    :param choices: see :func:`task_query`
+    :param type_: type of a task, with the fields to read
+    :param conditions: conditions, all of which a task must fulfil
+    :param choices: further arguments of :func:`task_query`
     """
     query = task_query(project_id, conditions, **choices)
     return client.read_with("GET", TASKS_PATH, _page_reader(type_), params=query)
@@ -119,7 +119,7 @@ def list_page(
 async def alist_page(
     requests: AsyncRequests, project_id: str, type_: type[T], conditions: Sequence[Condition] = (), **choices: Any
 ) -> TaskPage[T]:
-    """Like :func:`list_page`, from coroutines."""
+    """Like :func:`list_page`, for coroutines."""
     query = task_query(project_id, conditions, **choices)
     return await requests.read_with("GET", TASKS_PATH, _page_reader(type_), params=query)
 
@@ -143,19 +143,19 @@ def list_pages(
     last: int | None = None,
     **choices: Any,
 ) -> Iterator[list[TaskT]]:
-    """Yield pages of all of the project's tasks that fulfil conditions, by id.
+    """Yield pages of all tasks of the project that fulfil conditions, in the order of their ids.
 
     For each page, the server counts all tasks that match the request, and their annotations and predictions. So, if
-    there are more than some pages, the next ones are requested as ranges of ids that fill one page each. The time then
-    grows with the number of tasks, not with its square.
+    there are more than a few pages, the next ones are requested as ranges of ids that fill about one page each. The
+    time then grows with the number of tasks, not with its square.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param type_: a task, with the fields that are included
-    :param conditions: all to be fulfilled
-    :param first: the lowest id
-    :param last: the highest id, None for all that there are
-    :param choices: see :func:`task_query`
+    :param type_: type of a task, with the fields to read
+    :param conditions: conditions, all of which a task must fulfil
+    :param first: lowest id
+    :param last: highest id; None for no limit
+    :param choices: further arguments of :func:`task_query`
     """
 
     def ask(first: int, last: int | None) -> TaskPage[TaskT]:
@@ -175,15 +175,15 @@ def list_pages(
             newest = list_page(client, project_id, Task, ordering="-tasks:id", page_size=1).tasks
             end = min(max((task.id for task in newest), default=0), sys.maxsize if last is None else last)
             yield from _list_range(ask, page, end)
-            first = max(first, end + 1)  # those that have come since
+            first = max(first, end + 1)  # go on with tasks that were added since
 
 
 def _list_range(ask: Callable[[int, int], TaskPage[TaskT]], page: TaskPage[TaskT], last: int) -> Iterator[list[TaskT]]:
-    """Yield pages of what follows a page, up to an id, in ranges that fill a page.
+    """Yield pages of the tasks after a page, up to an id. Each page is a range of ids that fills about one page.
 
-    :param ask: returns a page of the tasks with ids in a range
-    :param page: the one before
-    :param last: the highest id
+    :param ask: function that returns a page of the tasks with ids in a range
+    :param page: the page before the first range
+    :param last: highest id
     """
     first = page.tasks[-1].id + 1
     width = PAGE_TASKS * (last - page.tasks[0].id) // page.total
@@ -193,7 +193,7 @@ def _list_range(ask: Callable[[int, int], TaskPage[TaskT]], page: TaskPage[TaskT
         page = ask(first, end)
         if page.tasks:
             yield page.tasks
-        # What did not fit into the page follows; and ids may be denser or sparser here than before.
+        # Tasks that did not fit into the page come next. Ids may be denser or sparser here than before.
         first = page.tasks[-1].id + 1 if 0 < len(page.tasks) < page.total else end + 1
         if page.total > PAGE_TASKS:
             width //= 2
@@ -204,13 +204,13 @@ def _list_range(ask: Callable[[int, int], TaskPage[TaskT]], page: TaskPage[TaskT
 def list_selected(
     client: LabelStudioClient, project_id: str, type_: type[T], task_ids: Iterable[int], *, include: str
 ) -> Iterator[list[T]]:
-    """Yield pages of those of some tasks that the project has, with all that they have.
+    """Yield pages of the tasks with these ids that the project has, with their annotations and predictions.
 
-    :param client: speaks to the server
+    :param client: client of the server
     :param project_id: the project
-    :param type_: a task, with the fields that are included
-    :param task_ids: the ids, taken as pages are
-    :param include: the fields that are read
+    :param type_: type of a task, with the fields to read
+    :param task_ids: the ids, which are read page by page
+    :param include: names of the fields to return
     """
     remaining = iter(task_ids)
     while ids := list(itertools.islice(remaining, TASKS_SELECTED)):
@@ -220,7 +220,7 @@ def list_selected(
 
 
 def find_drafted(client: LabelStudioClient, project_id: str, task_ids: Sequence[int]) -> set[int]:
-    """Return those of some tasks that have a draft of anybody."""
+    """Return the ids, of those given, of the tasks that have a draft of any user."""
     if not task_ids:
         return set()
     pages = list_pages(client, project_id, Task, [HAS_DRAFTS], first=min(task_ids), last=max(task_ids))

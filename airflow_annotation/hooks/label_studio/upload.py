@@ -44,20 +44,20 @@ from airflow_annotation.media.texts import from_json_text, read_json, read_text
 _READERS: Final = 8
 _READ_AHEAD: Final = 64
 _LIST: Final = "list"
-"""The tag of a list that people put into an order."""
+"""Tag of a list that people put into an order."""
 
 _SIDES: Final = ("width", "height")
 _SIZES: Final = (*_SIDES, "frame_count", "frame_rate")
-"""Keys of a task's data that say something of the item; lists of the first two where it shows several images."""
+"""Keys of a task's data for the size of its media. The first two hold lists if the item has several images."""
 
 
 class _Reading(NamedTuple):
     """A file that is being read, or an item without one.
 
     :param item: the item
-    :param number: of the file in it, from 0
-    :param file: what it is; None of what is not read
-    :param is_last: whether no other file of the item comes after it
+    :param number: number of the file in the item, from 0
+    :param file: result of the reading; None if nothing is read
+    :param is_last: whether this is the item's last file
     """
 
     item: ReadyItem
@@ -67,11 +67,11 @@ class _Reading(NamedTuple):
 
 
 class _ReadFile(NamedTuple):
-    """A file that was read: its headers say what it is.
+    """The result of reading a file.
 
-    :param probe: what they say; None of what was read as a whole
-    :param file: to send; None where the server reads the file itself
-    :param data: what the task holds instead of a file
+    :param probe: facts from the file's headers; None if the content was read instead
+    :param file: the file to send; None if no file is sent
+    :param data: the content, if the task holds it instead of a file
     """
 
     probe: MediaProbe | None
@@ -85,23 +85,24 @@ class ItemUpload:
     A file is sent to the server, or the task refers to it. If tasks hold the media itself, such as texts, the file is
     read. The data of an item without a file must have each key that a tag of the labeling config shows, and no other.
 
-    A task's data hold the media under the key that the labeling config shows it from, ``item_key``, ``media_uri``,
-    what is known of ``width``, ``height``, ``frame_count`` and ``frame_rate``, and the item's own data beside them. Of
+    A task's data contain the item's own data, ``item_key`` and ``media_uri``. The media is under the key from which the
+    labeling config shows it. ``width``, ``height``, ``frame_count`` and ``frame_rate`` are there if they are known. For
     an item of several images, the media, ``media_uri``, ``width`` and ``height`` are lists.
-    Sizes are read from files that are uploaded and from local files; what is only referred to on the web or in a bucket
-    is not read, and has the size that the item came with, if any.
+    Sizes are read from files that are uploaded and from local files. Media that a task only refers to on the web or in
+    a bucket are not read. They have the size that the caller gave, if any.
 
-    Safe to run again after any failure: items in the project are found by their keys, files without a task by their
-    names. Tasks that two callers make of one item at once are removed down to one at the end.
+    Safe to run again after any failure: items in the project are found by their keys, and files without a task by their
+    names. If two callers make tasks of one item at the same time, all but one of these tasks are removed at the end.
 
-    :param client: of the server
+    :param client: client of the server
     :param project_id: the project
-    :param media_access: ``upload`` sends the bytes; ``reference`` has the server read them: web URLs, URIs of a bucket
-        that the project has a storage for, files below the server's document root; ``auto`` refers to web URLs and
+    :param media_access: ``upload`` sends the files. ``reference`` lets the server read them: web URLs, URIs of a bucket
+        that the project has a storage for, files below the server's document root. ``auto`` refers to web URLs and
         files below the document root, and uploads the rest
-    :param on_duplicate: what to do with an item that the project has: ``skip`` it, have it ``fail``, or ``allow`` it
-    :param local_files_document_root: the server's ``LOCAL_FILES_DOCUMENT_ROOT``, at the same path here
-    :raises AnnotationError: the upload cannot go on
+    :param on_duplicate: what to do with an item that the project has already: ``skip`` it, let it ``fail``, or
+        ``allow`` a second one
+    :param local_files_document_root: the server's ``LOCAL_FILES_DOCUMENT_ROOT``, if the worker has the same files there
+    :raises AnnotationError: the upload cannot continue
     """
 
     def __init__(
@@ -132,8 +133,9 @@ class ItemUpload:
         self._requests = UploadRequests(self._files, self._tasks, self._report, concurrency=client.concurrency)
 
     def run(self, items: Iterable[MediaItem]) -> UploadReport:
-        """Upload the items, of which there may be millions.
+        """Upload items.
 
+        :param items: the items; may be a generator of millions
         :return: counts, and the first items that failed
         """
         progress = UploadProgress(length_hint(items, 0))
@@ -160,9 +162,9 @@ class ItemUpload:
     # Reading
 
     def _start(self, item: MediaItem) -> Iterator[_Reading]:
-        """Begin to make an item ready; only files have to be read for that, by the threads for it.
+        """Start to prepare an item, and yield its files. Threads read the files that must be read.
 
-        Yields each file as it is begun, so that of an item of a thousand pages no more are open than of others.
+        A thread starts only when its file is yielded, so that an item of a thousand pages does not open them all.
         """
         try:
             if item.is_row:
@@ -185,7 +187,7 @@ class ItemUpload:
                 return
 
     def _reference(self, uri: str, media: MediaObject) -> str | None:
-        """Return what the task refers to a file by; None to send the file, or what it holds."""
+        """Return the task's reference to a file; None to send the file or its content."""
         if media.holds != "url":
             if self._media_access == "reference":
                 raise MediaError(
@@ -207,7 +209,7 @@ class ItemUpload:
         return reference
 
     def _ready_row(self, item: MediaItem) -> ReadyItem:
-        """Return an item without a file; check that it has what the project shows, and nothing else."""
+        """Prepare an item without a file. Check that its data have each key that the project shows, and no other."""
         tags = self._config.data_tags
         shown_keys = {media.data_key for media in self._config.objects.values()}
         absent = sorted(key for key in shown_keys if item.data.get(key) in (None, "", []))
@@ -239,9 +241,10 @@ class ItemUpload:
             raise MediaError(f"The data of {item_name(item)!a} cannot be JSON: {error}.") from error
 
     def _ready_files(self, item: MediaItem, media: MediaObject) -> ReadyItem:
-        """Return an item with files; check that its data can stand beside them.
+        """Prepare an item with files. Check that its own data fit the project and have no key of the upload.
 
-        :param media: what shows them
+        :param item: the item
+        :param media: object of the labeling config that shows the files
         """
         name = item_name(item)
         taken = sorted({media.data_key, *RESERVED_KEYS} & item.data.keys())
@@ -263,7 +266,7 @@ class ItemUpload:
         return ReadyItem(item_key=item.item_key, data=data, media=media, places=places, size=size)
 
     def _find_media(self, item: MediaItem) -> MediaObject:
-        """Return what of the labeling config shows the files of an item."""
+        """Return the object of the labeling config that shows the files of an item."""
         objects = self._config.objects.values()
         media_type = item.media_type or self._config.main_objects[0].media_type
         fitting = [media for media in objects if media.media_type == media_type]
@@ -304,7 +307,7 @@ class ItemUpload:
 
 
 def _note_sizes(item: ReadyItem, number: int, probe: MediaProbe) -> None:
-    """Put what a file says of itself into the data of its task, where the caller has not said it."""
+    """Put the sizes from a file's headers into the data of its task, except those that the caller gave."""
     for name in _SIZES:
         value, known = getattr(probe, name), item.data.get(name)
         if isinstance(known, list):
@@ -314,10 +317,11 @@ def _note_sizes(item: ReadyItem, number: int, probe: MediaProbe) -> None:
 
 
 def _read(item: MediaItem, uri: str, is_sent: bool) -> _ReadFile:
-    """Read the headers of a file that is at hand.
+    """Read the headers of a file.
 
-    :param uri: one of the item's files
-    :param is_sent: whether it is sent, and left open for that
+    :param item: the item
+    :param uri: URI of one of the item's files
+    :param is_sent: whether the file is sent; if so, it stays open
     """
     with ExitStack() as until_sent:
         file = until_sent.enter_context(open_media(uri))
@@ -330,13 +334,13 @@ def _read(item: MediaItem, uri: str, is_sent: bool) -> _ReadFile:
 
 
 def _read_data(item: MediaItem, media: MediaObject) -> _ReadFile:
-    """Read a file whose content is what the task holds."""
+    """Read a file whose content goes into the task's data."""
     data: Any = read_text(item.media) if media.holds == "text" else read_json(item.media)
     return _ReadFile(None, data=_messages(item, data, media) if media.holds_messages else data)
 
 
 def _messages(item: MediaItem, document: Any, media: MediaObject) -> Any:
-    """Return the messages of a conversation under the keys that the project shows them from."""
+    """Return the messages of a conversation, with the keys from which the project shows them."""
     if isinstance(document, list) and all(
         isinstance(message, dict) and media.message_keys[1] in message for message in document
     ):
@@ -346,7 +350,7 @@ def _messages(item: MediaItem, document: Any, media: MediaObject) -> Any:
 
 
 def _entries(item: MediaItem, entries: Any, media: MediaObject) -> Any:
-    """Check the entries of a list that people put into an order: each has an id, which the order is written in."""
+    """Check that the entries of a list that people put into an order have ids, which the order consists of."""
     ids = [entry.get("id") for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
     known = {str(id_) for id_ in ids if isinstance(id_, (str, int)) and id_ != ""}
     if not known or len(known) < len(entries):

@@ -2,7 +2,8 @@
 
 Some threads send while others read, so that reading goes on while the server works. Files go in several requests at
 once: one fewer than the connection allows, but at least one. A single thread makes tasks, one request after the other,
-so that tasks have the order of their items. At any time, no more bytes are on their way than two requests may have.
+so that tasks have the order of their items. The files that are being sent have no more bytes together than two requests
+may have. A larger file is sent alone.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ from airflow_annotation.labels.label_studio.media_objects import MediaObject
 
 FILES_PER_REQUEST: Final = 50
 BYTES_PER_REQUEST: Final = 64 * 1024 * 1024
-"""A default server takes 100 files and 250 MiB; proxies before it often take less."""
+"""Limits for a request. A server accepts 100 files and 250 MiB by default; proxies in front of it often less."""
 
 FILES_PER_IMPORT: Final = 200
 TASKS_PER_IMPORT: Final = 1000
 BYTES_PER_IMPORT: Final = 16 * 1024 * 1024
-"""Of the tasks' data, which the last of them may exceed: a text may be as long as a book."""
+"""Limit of the tasks' data in bytes. The last task may exceed it: a text may be as long as a book."""
 
 _IMPORTS_AHEAD: Final = 2
 
 
 class ReadyItem(msgspec.Struct, kw_only=True, eq=False):
-    """An item as a task, but for the server's places of the files that it sends.
+    """An item in the form of a task. Only the server's paths of the files that are sent are missing.
 
-    :param item_key: the item's
-    :param data: the task's
-    :param media: what shows the item's files; None for a row
-    :param places: what the task refers to each file by; None where the file is sent
-    :param names: the name of each file that is sent, by its number
-    :param size: of a row, in bytes of JSON
-    :param has_failed: whether the report has it
-    :param is_refused: whether the server has refused a file of it
+    :param item_key: key of the item
+    :param data: data of the task
+    :param media: object of the labeling config that shows the item's files; None if the data are complete
+    :param places: for each file, the reference to it in the task's data; None if the file is sent
+    :param names: names of the files that are sent, by the number of the file
+    :param size: size of the data, in bytes of JSON
+    :param has_failed: whether the report counts the item as failed
+    :param is_refused: whether the server has refused one of the item's files
     """
 
     item_key: str
@@ -63,8 +64,8 @@ class _Outcome(msgspec.Struct):
 class _Sending(NamedTuple):
     """A request that is under way.
 
-    :param outcome: what becomes of it
-    :param size: bytes of its files; 0 where it makes tasks
+    :param outcome: result of the request
+    :param size: bytes of its files; 0 for a request that makes tasks
     """
 
     outcome: Future[_Outcome]
@@ -72,12 +73,12 @@ class _Sending(NamedTuple):
 
 
 class UploadRequests:
-    """Sends files and makes tasks, in the order in which they are added; counts in the report what became of them.
+    """Sends files and makes tasks, and counts the results in the report. Tasks are made in the order of their items.
 
-    :param files: of the project
-    :param tasks: of the project
-    :param report: of the upload
-    :param concurrency: how many requests may be under way at once
+    :param files: files of the project
+    :param tasks: tasks of the project
+    :param report: report of the upload
+    :param concurrency: maximum number of requests at once
     """
 
     def __init__(self, files: MediaFiles, tasks: ItemTasks, report: UploadReport, *, concurrency: int) -> None:
@@ -85,21 +86,23 @@ class UploadRequests:
         self._tasks = tasks
         self._report = report
         self._senders = ThreadPoolExecutor(max(concurrency - 1, 1), thread_name_prefix="send-media")
-        # A single thread sends an import's files before it comes to the import.
+        # If there is only one thread, it sends the files of an import before it makes the import.
         self._importer = ThreadPoolExecutor(1, thread_name_prefix="make-tasks") if concurrency > 1 else self._senders
         self._concurrency = concurrency
         self._sending: deque[_Sending] = deque()
         self._sent: list[Future[_Outcome]] = []
-        """The requests with files of the items of the next import."""
+        """Requests that send files of the next import's items."""
         self._request: list[tuple[ReadyItem, MediaFile]] = []
         self._request_bytes = 0
         self._import: list[ReadyItem] = []
         self._import_files = self._import_bytes = 0
 
     def add_file(self, item: ReadyItem, number: int, file: MediaFile) -> None:
-        """Send a file of an item, and close it then.
+        """Send a file of an item, and close it afterwards.
 
-        :param number: of the file in its item, from 0
+        :param item: the item
+        :param number: number of the file in the item, from 0
+        :param file: the file
         """
         size = file.file.seek(0, io.SEEK_END)
         if self._request_bytes + size > BYTES_PER_REQUEST:
@@ -112,8 +115,8 @@ class UploadRequests:
             self._send_request()
 
     def add_item(self, item: ReadyItem) -> None:
-        """Make a task of an item, of which all files have been added."""
-        # Not before it is added: its files, which are sent by then, would be looked up with those of other items.
+        """Make a task of an item. All its files must have been added before."""
+        # Check the limits only after the item is added: its files are looked up together with the items of one import.
         self._import.append(item)
         self._import_bytes += item.size
         if (
@@ -130,7 +133,7 @@ class UploadRequests:
             self._report.fail(item.item_key, reason)
 
     def finish(self) -> None:
-        """Send what is left, and wait until all is there."""
+        """Send the rest, and wait for the results of all requests."""
         self._send_import()
         while self._sending:
             self._count_first()
@@ -159,7 +162,7 @@ class UploadRequests:
         self._import_files = self._import_bytes = 0
 
     def _make_room(self, size: int) -> None:
-        """Wait until files of this many bytes can be sent beside what is under way."""
+        """Wait until files of this many bytes can be sent in addition to those that are under way."""
         while self._sending and (
             len(self._sending) > self._concurrency
             or sum(sending.size for sending in self._sending) + size > 2 * BYTES_PER_REQUEST
@@ -167,7 +170,7 @@ class UploadRequests:
             self._count_first()
 
     def _count_first(self) -> None:
-        """Wait for the first request that is under way; raise the error of any."""
+        """Wait for the oldest request, and count its results. Raise the error of any request that has ended."""
         for sending in self._sending:
             if sending.outcome.done():
                 sending.outcome.result()
@@ -177,7 +180,7 @@ class UploadRequests:
             self.fail(item, reason)
 
     def _send_files(self, parts: list[tuple[ReadyItem, MediaFile]]) -> _Outcome:
-        files = {file.name: file for _, file in parts}  # what is there twice has one file
+        files = {file.name: file for _, file in parts}  # files with the same name are equal
         sent = self._files.send(list(files.values()))
         refused = {file.name: str(error) for file, error in sent.refused}
         outcome = _Outcome(file_ids=sent.ids)
