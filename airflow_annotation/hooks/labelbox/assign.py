@@ -35,7 +35,7 @@ _TO_LABEL: Final = "TO_LABEL"
 _RESERVE: Final = """mutation ReserveDataRows($input: BulkAssignDataRowsInput!) {
     bulkAssignDataRows(input: $input) { success }
 }"""
-"""As the SDK has it since 7.7. Without statuses in the input, it is for data rows that are free: it may come twice."""
+"""The SDK's mutation since 7.7. Without statuses in its input, it reserves only free data rows and may come twice."""
 
 
 class _Project(msgspec.Struct, gc=False):
@@ -62,15 +62,15 @@ def assign_items(
 ) -> AssignmentReport:
     """Reserve a project's data rows for people. See :meth:`~airflow_annotation.hooks.ports.Queue.assign_items`.
 
-    Data rows that have a label, or are past the labeling, count as finished. Which person gets which follows from the
-    keys of all that wait, in an order that is random and always the same.
+    Data rows that have a label or are past the labeling count as finished. The others are split in the order of the
+    hashes of their keys. This order looks random, and is the same in each call.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project_id: the project
     :param annotators: e-mail addresses of the organization's users
-    :param overlap: 1
-    :param item_keys: the items; None for all that are not finished
-    :param namespace: the one that global keys were made with
+    :param overlap: number of people per data row, which must be 1
+    :param item_keys: keys of the items; None for all that are not finished
+    :param namespace: namespace of the global keys
     :raises AnnotationError: ``overlap`` is more than 1, or an annotator is no user of the organization
     """
     if overlap != 1:

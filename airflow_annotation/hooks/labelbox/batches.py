@@ -35,11 +35,11 @@ class BatchOutcome(msgspec.Struct):
 
 
 class Batches:
-    """The batches of one project, all named alike and numbered.
+    """The batches of one project. They have the same name, with numbers.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project_id: the project
-    :param settings: of the upload
+    :param settings: settings of the upload
     """
 
     def __init__(self, client: LabelboxClient, project_id: str, settings: UploadSettings) -> None:
@@ -50,7 +50,8 @@ class Batches:
     def add(self, row_ids: list[str]) -> BatchOutcome:
         """Put data rows into the project, in a batch of their own. Those that it already has stay as they are.
 
-        If a failure leaves open what has arrived, that is looked up, and the rest goes into another batch.
+        If it is unclear after a failure which data rows have arrived, these are looked up, and the rest goes into
+        another batch.
 
         :param row_ids: ids of the data rows, at most 100,000
         """
@@ -66,7 +67,7 @@ class Batches:
                 is_taken = isinstance(error, AnnotationRequestError) and error.status_code == _CONFLICT
                 if not (nothing_to_add or is_taken or error.is_transient):
                     raise
-                # The SDK, too, repeats requests whose answers it lost: the batch may be there whatever the error says.
+                # The SDK repeats requests whose answers are lost. So the batch may exist, whatever the error says.
                 arrived = self._arrived(name, remaining)
                 outcome.added += len(arrived)
                 remaining = [row_id for row_id in remaining if row_id not in arrived]
@@ -88,7 +89,8 @@ class Batches:
         failed = set(batch.failed_data_row_ids)
         added = set(row_ids) - failed
         if batch.size < len(added):
-            # Labelbox names what it does not take for small batches only, and never what the project has already.
+            # Labelbox names the data rows that it refuses only for small batches. It never names those that the project
+            # has already.
             inside = rows_in_batch(self._client, self._project_id, batch.uid)
             failed |= added - inside - rows_in_project(self._client, self._project_id, added - inside)
             added &= inside

@@ -1,7 +1,8 @@
 """The client of all Labelbox code: small GraphQL requests, files, and the SDK for the rest.
 
 The SDK repeats a request only if the server fails, for two minutes, and has no asynchronous methods. So this client
-itself sends requests that only read, and files. Changes go through the SDK, whose session waits out rate limits.
+itself sends files, requests that only read, and mutations that may arrive twice. Other changes go through the SDK,
+whose session waits out rate limits.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONCURRENCY: Final = 16
-"""Requests that may be under way at once where the connection does not say it: Labelbox runs on many machines."""
+"""Default number of requests that may run at once. It is large, since Labelbox runs on many machines."""
 
 _CLOCK: Final = "query AskTime { user { id } }"
 
@@ -50,17 +51,17 @@ _UPLOAD: Final = """mutation UploadFile($file: Upload!, $contentLength: Int!, $s
 class LabelboxClient:
     """Requests to one Labelbox, by one user.
 
-    Every request has a timeout and is repeated, with backoff and jitter and as ``Retry-After`` says, where that is
-    safe. The key goes to the hosts of the three addresses only. Methods may be called from several threads.
+    Every request has a timeout. It is repeated if that is safe, with backoff and jitter and as ``Retry-After`` says.
+    The key goes only to the hosts of the three addresses. Methods may be called from several threads.
 
     Failures are :class:`~airflow_annotation.exceptions.AnnotationConnectionError` (for a refused key
     :class:`~airflow_annotation.exceptions.AnnotationAuthenticationError`) and
     :class:`~airflow_annotation.exceptions.AnnotationRequestError`; the key is in none of them.
 
-    :param api_key: of a user or a service
-    :param endpoint: the GraphQL API, ``https://api.labelbox.com/graphql``
-    :param rest_endpoint: the REST API, ``https://api.labelbox.com/api/v1``
-    :param app_url: the application that people use, ``https://app.labelbox.com``
+    :param api_key: key of a user or a service
+    :param endpoint: address of the GraphQL API, such as ``https://api.labelbox.com/graphql``
+    :param rest_endpoint: address of the REST API, such as ``https://api.labelbox.com/api/v1``
+    :param app_url: address of the application that people use, such as ``https://app.labelbox.com``
     :param timeout: seconds to wait for the server to take in or give out the next bytes
     :param attempts: maximum number of retries of a failed request
     :param pace: limit of requests per minute, without those of the SDK; None for no limit
@@ -87,7 +88,8 @@ class LabelboxClient:
         self.rest_endpoint = rest_endpoint
         self.app_url = app_url
         self._attempts = attempts
-        # A file that arrives twice is one that nobody refers to, and mutations go through the SDK: all may be repeated.
+        # All requests may be repeated: no data row refers to the second copy of a file, and other mutations either may
+        # arrive twice or go through the SDK.
         self._retry = retry_policy(repeatable=True, attempts=attempts)
         self._pace = pace
         self._meter = meter
@@ -103,12 +105,12 @@ class LabelboxClient:
     @overload
     def query(self, document: str, field: str, type_: Any, **variables: Any) -> Any: ...
     def query(self, document: str, field: str, type_: Any, **variables: Any) -> Any:
-        """Send a GraphQL query and return a field of the answer. One that cannot be read is asked for again.
+        """Send a GraphQL document and return a field of the answer. If the answer is unreadable, repeat the request.
 
-        :param document: one that changes nothing: it may be sent several times
-        :param field: its names from the answer's data on, with dots between them
-        :param type_: what Labelbox answers there
-        :param variables: of the document
+        :param document: a query, or a mutation that may arrive several times
+        :param field: path of the field in the answer's data, with dots between the names
+        :param type_: type to decode the field into
+        :param variables: variables of the document
         :raises AnnotationAnswerError: the answer is something else
         """
         return self._post(self._reader(field, type_), **self._graphql(document, variables))
@@ -118,16 +120,18 @@ class LabelboxClient:
     @overload
     async def aquery(self, document: str, field: str, type_: Any, **variables: Any) -> Any: ...
     async def aquery(self, document: str, field: str, type_: Any, **variables: Any) -> Any:
-        """Like :meth:`query`, for triggers. Opens a connection each time: they poll rarely, and have no end."""
+        """Like :meth:`query`, for triggers. Opens a connection each time: triggers poll rarely, and never end."""
         return await self._apost(self._reader(field, type_), document, variables)
 
     async def aquery_parts(
         self, document: str, type_: Any, **variables: Any
     ) -> tuple[dict[str, Any], dict[str, AnnotationRequestError]]:
-        """Like :meth:`aquery`, for several questions in one document: return the data, and the errors by field.
+        """Like :meth:`aquery`, for a document with several fields: return the data, and the errors by field.
 
-        :param type_: of the fields, all of which may be null
-        :raises AnnotationRequestError: Labelbox refuses it as a whole
+        :param document: the document
+        :param type_: type to decode each field into, unless it is null
+        :param variables: variables of the document
+        :raises AnnotationRequestError: Labelbox refuses the request as a whole
         """
 
         def read(response: httpx.Response) -> tuple[dict[str, Any], dict[str, AnnotationRequestError]]:
@@ -137,7 +141,7 @@ class LabelboxClient:
         return await self._apost(read, document, variables)
 
     def ask_time(self) -> datetime | None:
-        """Ask for the time by Labelbox's own clock, in whole seconds; None where it does not say."""
+        """Ask for the time by Labelbox's own clock, in whole seconds; None if the answer has no time."""
 
         def read(response: httpx.Response) -> datetime | None:
             read_graphql(response, self.endpoint)
@@ -150,7 +154,7 @@ class LabelboxClient:
 
     def _post(self, read: Callable[[httpx.Response], T], **request: Any) -> T:
         answer = Answer(read)
-        # Read inside the retry: an answer that is cut off half way, or garbled, is asked for again.
+        # Read inside the retry, so that the request is repeated if its answer is cut off or garbled.
         extensions = {"retry": answer.within(self._retry)}
         with connection_error(TOOL, self.endpoint):
             return answer.of(self._http.post(self.endpoint, extensions=extensions, **request))
@@ -166,12 +170,12 @@ class LabelboxClient:
     def upload(self, file: BinaryIO, *, name: str, mime_type: str, size: int) -> str:
         """Send a file to Labelbox's own storage, and return its URL there.
 
-        :param file: sent from its beginning, without holding it in memory
-        :param name: for people
-        :param mime_type: of the content
-        :param size: bytes
+        :param file: the open file, which is sent from its beginning without holding it in memory
+        :param name: name that people see
+        :param mime_type: media type of the content
+        :param size: size of the file in bytes
         """
-        # Labelbox reads the GraphQL multipart request specification's map in this form, as its SDK sends it.
+        # Labelbox reads the map of the GraphQL multipart request specification in this form, which its SDK sends.
         variables = {"file": None, "contentLength": size, "sign": False}
         operations = msgspec.json.encode({"query": _UPLOAD, "variables": variables}).decode()
         url: str = self._post(
@@ -184,7 +188,7 @@ class LabelboxClient:
 
     @contextmanager
     def stream(self, url: str) -> Iterator[httpx.Response]:
-        """Give what is behind a URL that Labelbox gave, while it comes in; a body that is cut off is an error."""
+        """Yield the answer of a URL that Labelbox gave, to read it in portions. A body that is cut off is an error."""
         with (
             connection_error(TOOL, _shown(url)),
             self._http.stream("GET", url, headers=self._headers(url)) as response,
@@ -192,11 +196,13 @@ class LabelboxClient:
             yield _found(response, url)
 
     def fetch(self, url: str, read: Callable[[bytes], T]) -> T:
-        """Return what is behind a URL that Labelbox gave: a mask, what became of an import.
+        """Fetch a file from a URL that Labelbox gave, such as a mask or the status file of an import.
 
-        :param read: reads the file, and raises a ValueError where it is none: then it is asked for again
-        :raises AnnotationRequestError: it is not there; the message names the URL without its query
-        :raises AnnotationAnswerError: it cannot be read
+        :param url: URL of the file
+        :param read: function that returns the content of the file, or raises a ValueError. In this case, the file is
+            requested again
+        :raises AnnotationRequestError: the file cannot be fetched; the message names the URL without its query
+        :raises AnnotationAnswerError: the file cannot be read
         """
 
         def read_file(response: httpx.Response) -> T:
@@ -212,18 +218,18 @@ class LabelboxClient:
             )
 
     def is_own(self, url: str) -> bool:
-        """Return whether a URL is of this Labelbox, so that the key may go there."""
+        """Return whether a URL has a host of this Labelbox, to which the key may go."""
         return _origin(httpx.URL(url)) in self._own_hosts
 
     @property
     def sdk(self) -> labelbox.Client:
-        """Labelbox's SDK with the same key. Its errors are its own outside of :meth:`using_sdk`."""
+        """Labelbox's SDK with the same key. It raises its own errors, unless it is used inside :meth:`using_sdk`."""
         with self._sdk_lock:
             return self._sdk
 
     @contextmanager
     def using_sdk(self) -> Iterator[labelbox.Client]:
-        """Give the SDK, with its errors turned into ours."""
+        """Yield the SDK, and turn its errors into ours."""
         with sdk_errors(self.endpoint, self._api_key):
             yield self.sdk
 
@@ -236,7 +242,7 @@ class LabelboxClient:
         client = labelbox.Client(
             api_key=self._api_key, endpoint=self.endpoint, rest_endpoint=self.rest_endpoint, app_url=self.app_url
         )
-        # The SDK gives up at once where Labelbox asks to come back later, or cannot be reached.
+        # Without this, the SDK gives up at once if Labelbox asks to come back later or cannot be reached.
         retry = sdk_retry_policy(attempts=self._attempts)
         for scheme in ("https://", "http://"):
             client.connection.mount(scheme, SdkAdapter(retry, attempts=self._attempts, meter=self._meter))
@@ -259,8 +265,9 @@ class LabelboxClient:
 def checked_url(url: str, field: str) -> str:
     """Return an address of the connection without a slash at its end.
 
-    :param field: names the field in errors
-    :raises AnnotationError: it is none
+    :param url: the address
+    :param field: name of the field in errors
+    :raises AnnotationError: the field does not hold an address, or holds credentials
     """
     try:
         parsed = httpx.URL(url.strip())
@@ -285,9 +292,9 @@ def _found(response: httpx.Response, url: str) -> httpx.Response:
 
 
 def _check_end(response: httpx.Response) -> None:
-    """Check that a mask came whole that was compressed on its way: httpx takes half a gzip for a whole one.
+    """Check that a PNG in a compressed answer is complete. httpx does not notice a missing end of a gzip.
 
-    :raises ValueError: its end is missing
+    :raises ValueError: the end of the PNG is missing
     """
     content = response.content
     if "content-encoding" in response.headers and content.startswith(SIGNATURE) and b"IEND" not in content[-64:]:

@@ -1,4 +1,4 @@
-"""Data rows by their global keys, and those that a project has."""
+"""Look up data rows by their global keys, and find those that a project has."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from airflow_annotation.media.items import key_hash
 from airflow_annotation.media.key_index import KeyIndex, KnownItem
 
 FILTERED_ROWS: Final = 1000
-"""Data rows that one filter names at most; Labelbox takes some more."""
+"""Maximum number of data rows that one filter names. Labelbox accepts somewhat more."""
 
 _FIND: Final = "query FindDataRows($keys: [ID!]!) { dataRowsForGlobalKeys(where: {ids: $keys}) { jobId } }"
 _FOUND: Final = """query FoundDataRows($id: ID!) {
@@ -50,7 +50,7 @@ class _FoundRows(msgspec.Struct, rename="camel"):
 
 
 class ExportedRow(msgspec.Struct):
-    """A line of an export, with no more than the data row's id."""
+    """A line of an export, of which only the data row's id is read."""
 
     data_row: _DataRow
 
@@ -72,7 +72,7 @@ class _SizedRow(msgspec.Struct):
 
 
 def index_rows(client: LabelboxClient, project_id: str) -> KeyIndex:
-    """Return a project's data rows by their global keys, each with the hash of its id."""
+    """Return an index of a project's data rows by their global keys. Their ids are hashes of Labelbox's ids."""
     return KeyIndex(map(_known, export_rows(client, project_id, _SizedRow, filters={})))
 
 
@@ -84,7 +84,7 @@ def _known(row: _SizedRow) -> tuple[int, KnownItem]:
 
 
 def find_data_rows(client: LabelboxClient, global_keys: Sequence[str]) -> dict[str, str]:
-    """Return the ids of the data rows that have these global keys, by the key; those that there are."""
+    """Return the ids of the data rows with these global keys, by key, without keys that no data row has."""
     if not global_keys:
         return {}
     job = client.query(_FIND, "dataRowsForGlobalKeys.jobId", str, keys=list(global_keys))
@@ -101,7 +101,7 @@ def find_data_rows(client: LabelboxClient, global_keys: Sequence[str]) -> dict[s
 
 
 def rows_in_project(client: LabelboxClient, project_id: str, row_ids: Iterable[str]) -> set[str]:
-    """Return which of some data rows a project has."""
+    """Return the ids, of those given, of the data rows that a project has."""
     found: set[str] = set()
     for ids in chunks(row_ids, FILTERED_ROWS):
         found.update(_exported_ids(client, project_id, {"data_row_ids": ids}))
@@ -109,12 +109,12 @@ def rows_in_project(client: LabelboxClient, project_id: str, row_ids: Iterable[s
 
 
 def rows_in_batch(client: LabelboxClient, project_id: str, batch_id: str) -> set[str]:
-    """Return the data rows of a batch."""
+    """Return the ids of the data rows of a batch."""
     return set(_exported_ids(client, project_id, {"batch_ids": [batch_id]}))
 
 
 def wait_until_processed(client: LabelboxClient, row_ids: Sequence[str]) -> None:
-    """Wait until Labelbox has looked at the media of new data rows, which cannot be batched before."""
+    """Wait until Labelbox has processed the media of new data rows. They cannot be put into a batch before."""
     for _ in polls("the processing of data rows"):
         if client.query(_PROCESSED, f"{_PROCESSED_FIELD}.allDataRowsHaveBeenProcessed", bool, ids=list(row_ids)):
             return
@@ -128,7 +128,7 @@ def delete_project_rows(client: LabelboxClient, project_id: str) -> None:
 
 
 def find_row_url(client: LabelboxClient, data_row_id: str) -> str | None:
-    """Return the URL at which Labelbox has the media of a data row; None if it has none, or if its media is text."""
+    """Return the URL at which Labelbox has the media of a data row; None if there is none, or if the media is text."""
     url = None
     with unless_gone():
         url = client.query(_ROW_DATA, "dataRow.rowData", str | None, id=data_row_id)
@@ -136,7 +136,7 @@ def find_row_url(client: LabelboxClient, data_row_id: str) -> str | None:
 
 
 def chunks(ids: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Yield lists of this many, the last one shorter."""
+    """Yield lists of this size; the last one may be shorter."""
     remaining = iter(ids)
     while chunk := list(itertools.islice(remaining, size)):
         yield chunk

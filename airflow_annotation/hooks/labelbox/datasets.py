@@ -1,4 +1,4 @@
-"""Datasets: where data rows are, whichever projects they are in."""
+"""Datasets, which hold data rows. The same data row may be in several projects."""
 
 from __future__ import annotations
 
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
 
 
 def ensure_dataset(client: LabelboxClient, name: str, iam_integration: str | None) -> Dataset:
-    """Return the dataset of this name, the oldest if there are several, made if there is none.
+    """Return the oldest dataset of this name. Make one if there is none.
 
-    :param client: of the organization
-    :param name: of the dataset
-    :param iam_integration: name or id of the integration that a new dataset gets; None for the organization's own
-        choice
+    :param client: client of the organization
+    :param name: name of the dataset
+    :param iam_integration: name or id of the integration that a new dataset gets; None for the organization's default
     :raises AnnotationError: there is no such integration
     """
 
@@ -29,9 +28,9 @@ def ensure_dataset(client: LabelboxClient, name: str, iam_integration: str | Non
         return find_iam_integration(client, iam_integration)
 
     def make() -> list[Dataset]:
-        find_integration()  # one that is not there is known before anything is made
-        # The SDK would connect the integration too, and delete the dataset where that fails: a deletion that arrives
-        # late could then take away the data rows of another try.
+        find_integration()  # fail before anything is made if it does not exist
+        # The SDK could connect the integration too, but deletes the dataset if that fails. A deletion that arrives late
+        # could then delete the data rows of another try.
         with client.using_sdk() as sdk:
             return [sdk.create_dataset(name=name, iam_integration=None)]
 
@@ -51,10 +50,11 @@ def ensure_dataset(client: LabelboxClient, name: str, iam_integration: str | Non
 
 
 def find_iam_integration(client: LabelboxClient, name: str | None) -> IAMIntegration | None:
-    """Return an IAM integration.
+    """Return an IAM integration, or None if no name is given and the organization has no default.
 
-    :param name: its name or id; None for the organization's own choice, if it has one
-    :raises AnnotationError: there is none, or Labelbox says that it does not work
+    :param client: client of the organization
+    :param name: name or id of the integration; None for the organization's default
+    :raises AnnotationError: there is no such integration, or Labelbox says that it is not valid
     """
     with client.using_sdk() as sdk:
         integrations = sdk.get_organization().get_iam_integrations()

@@ -29,20 +29,20 @@ def ensure_first(
     is_as_made: Callable[[T], bool],
     delete: Callable[[T, T], object],
 ) -> T:
-    """Return the one thing of its kind, which this or another upload makes if there is none.
+    """Return the one thing of its kind. Make it if there is none.
 
-    :param what: it is, for messages: ``dataset 'a'``
-    :param find: returns those that there are, the oldest first
-    :param make: one request
-    :param complete: what else the first needs, after it was made
-    :param is_as_made: whether one is as a request makes it: nobody has worked with it
-    :param delete: deletes one that a late request made, and is given the first as well, which stays
-    :raises AnnotationConnectionError: Labelbox did not make it
+    :param what: name of the thing for messages: ``dataset 'a'``
+    :param find: function that returns the existing things, the oldest first
+    :param make: function that makes a thing in one request
+    :param complete: function that does the remaining steps for the first thing if this call found none before
+    :param is_as_made: function that returns whether a thing is unchanged since it was made: nobody has worked with it
+    :param delete: function that deletes a double that a late request made; its second argument is the thing that stays
+    :raises AnnotationConnectionError: Labelbox did not make the thing
     """
     found = repeat(find)
     if not found:
         make_once(make, lambda: find() or None)
-        # Another upload may have made one at the same time: all take the oldest.
+        # Another upload may have made one at the same time: all use the oldest.
         found = repeat(find)
         if found:
             complete(found[0])

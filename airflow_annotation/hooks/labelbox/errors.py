@@ -20,7 +20,7 @@ from airflow_annotation.hooks.answers import answer_kind, garbled, is_web_page, 
 from airflow_annotation.hooks.errors import key_refused, project_not_found, shorten
 
 TOOL: Final = "Labelbox"
-"""What people call it."""
+"""Name of the tool for people."""
 
 _STATUSES: Final = {
     "AUTHORIZATION_ERROR": 403,
@@ -32,7 +32,7 @@ _STATUSES: Final = {
     "RESOURCE_CONFLICT": 409,
     "RESOURCE_NOT_FOUND": 404,
 }
-"""HTTP's word for a GraphQL error's code. Labelbox answers most of them with status 200."""
+"""HTTP status for each code of a GraphQL error. Most of these answers have status 200."""
 
 _SDK_STATUSES: Final = {
     "ApiLimitError": 429,
@@ -45,7 +45,7 @@ _SDK_STATUSES: Final = {
     "UnprocessableEntityError": 422,
     "ValidationFailedError": 400,
 }
-"""HTTP's word for the SDK's errors (``lbox.exceptions``), by the name of their class."""
+"""HTTP status for the SDK's errors (``lbox.exceptions``), by the name of their class."""
 
 _SDK_OUTAGES: Final = ("InternalServerError", "NetworkError", "TimeoutError", "RetryError")
 _SDK_STATUS_LINE: Final = re.compile(r"^([45]\d\d) ")
@@ -54,8 +54,8 @@ _SDK_STATUS_LINE: Final = re.compile(r"^([45]\d\d) ")
 def read_graphql(response: httpx.Response, url: str) -> dict[str, Any]:
     """Return the data of a GraphQL answer.
 
-    :param response: read
-    :param url: what was asked
+    :param response: a response whose body has been read
+    :param url: address of the API
     :raises AnnotationConnectionError: the key is refused, or it was not Labelbox that answered
     :raises AnnotationRequestError: Labelbox refuses the request; the message is its own
     """
@@ -66,10 +66,10 @@ def read_graphql(response: httpx.Response, url: str) -> dict[str, Any]:
 
 
 def read_graphql_parts(response: httpx.Response, url: str) -> tuple[dict[str, Any], dict[str, AnnotationRequestError]]:
-    """Return the data of a GraphQL answer, and what went wrong with single fields of the document, by their alias.
+    """Return the data of a GraphQL answer, and the errors of single fields of the document, by the field's alias.
 
-    :param response: read
-    :param url: what was asked
+    :param response: a response whose body has been read
+    :param url: address of the API
     :raises AnnotationConnectionError: the key is refused, or it was not Labelbox that answered
     :raises AnnotationRequestError: Labelbox refuses the request as a whole; the message is its own
     """
@@ -98,7 +98,7 @@ def read_graphql_parts(response: httpx.Response, url: str) -> tuple[dict[str, An
     if errors:
         refused: dict[str, AnnotationRequestError] = {}
         for error in errors:
-            # All of them in the message of each: who asked for one thing raises the first.
+            # Each message has all errors, because :func:`read_graphql` raises only the first.
             refusal = AnnotationRequestError(f"Labelbox refused: {message}", status_code=_status(error))
             refused.setdefault(str(error["path"][0]), refusal)
         return _data(body), refused
@@ -118,9 +118,11 @@ def _data(body: dict[str, Any]) -> dict[str, Any]:
 def read_field(response: httpx.Response, data: dict[str, Any], field: str, type_: Any) -> Any:
     """Return a field of a GraphQL answer's data.
 
-    :param field: its names with dots between them; empty for the data themselves
-    :param type_: what Labelbox answers there
-    :raises AnnotationAnswerError: it is something else
+    :param response: the response
+    :param data: data of the answer
+    :param field: path of the field, with dots between the names; empty for the data themselves
+    :param type_: type to convert the field into
+    :raises AnnotationAnswerError: the field is missing, or something else
     """
     value: Any = data
     with reading(response):
@@ -133,10 +135,10 @@ def read_field(response: httpx.Response, data: dict[str, Any], field: str, type_
 
 @contextmanager
 def sdk_errors(url: str, api_key: str) -> Iterator[None]:
-    """Turn the SDK's errors into ours, with its own message and without the key.
+    """Turn the SDK's errors into ours, with the SDK's message and without the key.
 
-    :param url: of the API
-    :param api_key: what must not be in the message
+    :param url: address of the API
+    :param api_key: the key, which must not be in the message
     :raises AnnotationConnectionError: Labelbox cannot be reached, or refuses the key
     :raises AnnotationRequestError: Labelbox refuses the request
     """
@@ -153,10 +155,10 @@ def sdk_errors(url: str, api_key: str) -> Iterator[None]:
 
 @contextmanager
 def missing_project(url: str, project_id: str) -> Iterator[None]:
-    """Turn a request's refusal for want of the project into the error that says so.
+    """Turn the refusal (404) of a request about a project into the error that the project does not exist.
 
-    :param url: of the application
-    :param project_id: the project that is asked about
+    :param url: address of the application
+    :param project_id: the project
     :raises AnnotationProjectNotFoundError: there is no such project
     """
     try:
@@ -171,13 +173,13 @@ def _status(error: dict[str, Any]) -> int | None:
     extensions = error.get("extensions") or {}
     if extensions.get("code") in _STATUSES:
         return _STATUSES[extensions["code"]]
-    # Most of what is called an internal error is the caller's; its status says so, where it has one.
+    # Most errors that Labelbox calls internal are the caller's fault. Their status shows this, if they have one.
     status = (extensions.get("exception") or {}).get("status")
     return status if isinstance(status, int) else 500 if extensions.get("code") == "INTERNAL_SERVER_ERROR" else None
 
 
 def _unread(error: Exception, url: str) -> AnnotationError | None:
-    """Return the error for an answer of another shape than the SDK reads, None for a mistake that is not in there."""
+    """Return the error for an answer that the SDK cannot read; None if the failure was not in the SDK's code."""
     frame = error.__traceback__
     module = ""
     while frame is not None:
@@ -199,7 +201,7 @@ def _mapped(error: Exception, url: str, api_key: str) -> AnnotationError | None:
     module = type(error).__module__
     for one in (error, getattr(error, "cause", None)):
         if isinstance(one, GarbledAnswer):
-            return AnnotationAnswerError(shorten(f"Labelbox at {url} did not answer as it does: {one}"))
+            return AnnotationAnswerError(shorten(f"The answer of Labelbox at {url} cannot be read: {one}"))
     if not module.startswith(("lbox", "labelbox", "google.api_core", "requests")):
         return None
     message = shorten(str(getattr(error, "message", None) or error)).replace(api_key, "…")
@@ -218,7 +220,7 @@ def _mapped(error: Exception, url: str, api_key: str) -> AnnotationError | None:
 
 
 def _has_no_connection(error: Exception) -> bool:
-    """Return whether a request never left: the SDK's error holds that of requests, which holds that of urllib3."""
+    """Return whether a request was never sent. The SDK's error contains that of requests, which contains urllib3's."""
     import requests
     import urllib3
 

@@ -48,10 +48,10 @@ _FILTERED_EXPORTS: Final = 20
 """Up to this many exports of chosen data rows take less time than one export of all, from which lines are left out."""
 
 _EXPORTS_AT_ONCE: Final = 4
-"""Exports that Labelbox is asked to make at once, at most."""
+"""Maximum number of exports that Labelbox makes for us at once."""
 
 _MASKS_AHEAD: Final = 4
-"""Masks that are held, for each that is under way."""
+"""Number of masks that are read ahead, for each mask that may be fetched at once."""
 
 
 class _ReferenceLabel(msgspec.Struct):
@@ -74,17 +74,17 @@ def read_tables(
 ) -> Iterator[LabelTables]:
     """Yield the project as batches of whole items.
 
-    Masks are fetched in parallel while the export comes in; one that cannot be fetched ends the reading with an error
+    Masks are fetched in parallel while the export is read. A mask that cannot be fetched ends the reading with an error
     that names it.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param found: the project as Labelbox describes it
     :param project: the same project
-    :param options: what is read. Ground truth is benchmarks. Predictions are those of model runs: Labelbox does not
-        export those that labelers are shown to start from
-    :param mask_budget: what a mask may cost; one that is beyond it lands as it stands
-    :param namespace: the one that global keys were made with
-    :param item_ids: read these data rows only; None reads all
+    :param options: options of the reading. Labelbox's benchmarks are ground truth. Predictions are those of model runs,
+        because Labelbox does not export the predictions that labelers start from
+    :param mask_budget: limits for a mask; a mask beyond them lands as it stands
+    :param namespace: namespace of the global keys
+    :param item_ids: ids of the data rows to read; None reads all
     :raises AnnotationAnswerError: a line of the export, or a mask, cannot be read
     """
     normalized = found.ontology["normalized"] if found.ontology else {"tools": [], "classifications": []}
@@ -130,11 +130,11 @@ def _blocks(client: LabelboxClient, project_id: str, item_ids: Iterable[str] | N
     ):
         for task_id in tasks:
             yield from read_blocks(client, task_id)
-            yield b"\n"  # a line that was cut off at the end of one export must not run into the next
+            yield b"\n"  # if the last line of an export is cut off, it must not run into the next export
 
 
 def _chosen_lines(lines: Iterable[bytes], ids: Collection[str]) -> Iterator[bytes]:
-    """Yield the lines of some data rows; lines that are none too, which is for the reader to say."""
+    """Yield the lines of data rows with these ids, and lines that are unreadable, which the reader reports."""
     for line in lines:
         try:
             is_chosen = msgspec.json.decode(line, type=ExportedRow).data_row.id in ids
@@ -145,7 +145,10 @@ def _chosen_lines(lines: Iterable[bytes], ids: Collection[str]) -> Iterator[byte
 
 
 def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: MaskBudget) -> MaskFetcher:
-    """Return a function that fetches and reads files by URL, in order and some ahead; none after the time is over."""
+    """Return a function that fetches and reads files by URL, in order and some ahead.
+
+    After the time of the mask budget, it fetches no more files.
+    """
 
     def fetch(urls: Sequence[str], read: Callable[[str, bytes], T]) -> Iterable[T]:
         def read_file(url: str) -> T:
@@ -157,7 +160,7 @@ def _mask_fetcher(client: LabelboxClient, pool: ThreadPoolExecutor, budget: Mask
 
 
 def _benchmark_labels(client: LabelboxClient, project_id: str) -> Iterator[str]:
-    """Yield the labels that others are compared with. The export names them only for labels that were compared."""
+    """Yield the ids of benchmarks. The export names a benchmark only in labels that were compared with it."""
     for skip in itertools.count(0, _PAGE_SIZE):
         page = client.query(_BENCHMARKS % (skip, _PAGE_SIZE), "project.benchmarks", list[_Benchmark], id=project_id)
         for benchmark in page:

@@ -1,4 +1,4 @@
-"""Read the lines of an export, which Labelbox provides in files after a task.
+"""Read the lines of an export, which a task of Labelbox writes into files.
 
 The SDK's own reader stores the whole export on disk and requests each file only once. This module requests a file again
 if it breaks off, and stores nothing.
@@ -39,7 +39,7 @@ _FILE: Final = """query ExportFile($id: ID!, $offset: UInt64!) {
 _BLOCK_BYTES: Final = 1 << 20
 _FILES_AT_ONCE: Final = 4
 _LARGEST_AHEAD: Final = 8 << 20
-"""Bytes of a file that is held whole while those before it are used. Larger ones are read as they are used."""
+"""Size in bytes from which a file is not read ahead. Smaller files are held whole while earlier ones are used."""
 
 
 def make_export(
@@ -49,9 +49,9 @@ def make_export(
     params: Mapping[str, bool] | None = None,
     filters: Mapping[str, Any] | None = None,
 ) -> str:
-    """Have Labelbox make an export, a line of JSON for each data row, and return the id of its task.
+    """Let Labelbox make an export with a line of JSON for each data row, and return the id of its task.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project_id: the project
     :param params: what to export besides the labels, by the SDK's names (``ProjectExportParams``)
     :param filters: which data rows to export, by the SDK's names (``ProjectExportFilters``)
@@ -69,10 +69,13 @@ def make_export(
 
 
 def read_blocks(client: LabelboxClient, task_id: str) -> Iterator[bytes]:
-    """Yield an export that has been made, cut anywhere.
+    """Yield the bytes of a finished export in blocks, which may end within a line.
 
     Files are read ahead while Labelbox is asked for the next ones. Only the answer for a file tells where the next one
     is, so these requests go one after the other.
+
+    :param client: client of the organization
+    :param task_id: id of the export's task
     """
     header = client.query(_SIZE, "task.exportMetadataHeader", _Header | None, id=task_id)
     at_once = min(client.concurrency, _FILES_AT_ONCE)
@@ -113,12 +116,14 @@ def export_rows(
     params: Mapping[str, bool] | None = None,
     filters: Mapping[str, Any] | None = None,
 ) -> Iterator[T]:
-    """Yield the data rows of a project's export, with no more than ids and labels in them.
+    """Yield the data rows of a project's export. By default, they have only ids and labels.
 
-    :param type_: what is read of each
-    :raises AnnotationAnswerError: a line is no data row
-    :param params: what else they should have, see :func:`make_export`
-    :param filters: see :func:`make_export`
+    :param client: client of the organization
+    :param project_id: the project
+    :param type_: type of a data row, with the fields to read
+    :param params: what else to export, see :func:`make_export`
+    :param filters: which data rows to export, see :func:`make_export`
+    :raises AnnotationAnswerError: a line is not a data row
     """
     for number, line in enumerate(export_lines(client, project_id, params, filters), 1):
         try:
@@ -146,14 +151,14 @@ def export_lines(
 
 
 def _check_whole(response: httpx.Response, expected: int) -> None:
-    """Check, before a byte of it is used, that a file is as long as Labelbox said it is."""
+    """Check that a file has the length that Labelbox said, before any of its bytes is used."""
     length = response.headers.get("content-length", "")
     if length.isdecimal() and "content-encoding" not in response.headers and int(length) != expected:
         raise garbled(response, f"{int(length):,} bytes instead of {expected:,}")
 
 
 def _check_same(response: httpx.Response, checksum: int, block: bytes) -> None:
-    """Check that a file that is asked for again begins as it did before."""
+    """Check that a block of a file is the same as in the request before."""
     if zlib.crc32(block) != checksum:
         raise garbled(response, "another file than before")
 
@@ -174,8 +179,8 @@ class _File(msgspec.Struct):
 def _read_file(client: LabelboxClient, task_id: str, offset: int, file: _File) -> Iterator[bytes]:
     """Yield the file that begins at an offset, in blocks. After a repeated request, go on where the file broke off.
 
-    A block is held until more bytes, or the whole file, have come. If the second answer is a different file, this is
-    noticed before any of it is used if it is short, and later by the blocks that differ.
+    A block is held until more bytes have come, or the file is complete. So a wrong file that is short is noticed before
+    any of it is used. A longer one is noticed by the first block that differs from the earlier answer.
     """
     given: list[int] = []  # checksums of the blocks that have been used
     for attempt in itertools.count(1):
@@ -198,7 +203,7 @@ def _read_file(client: LabelboxClient, task_id: str, offset: int, file: _File) -
             if done != expected:
                 raise AnnotationAnswerError(f"Of a file of the export, {done} of {expected} bytes came.")
         except AnnotationError as error:
-            # A signed address may also have expired while the lines before were being used.
+            # The signed address of the file may also have expired while earlier lines were being used.
             pause(attempt, error, "Asking for the file again.")
         else:
             if waiting:

@@ -78,7 +78,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
     - ``iam_integration``: name or id of the integration by which Labelbox reads buckets
     - ``global_key_namespace``: prefix of item keys, since global keys are unique in the organization
     - ``timeout``: seconds to wait for an answer (default 60)
-    - ``polls_per_minute``: requests that waiting in a triggerer may cost (default 60)
+    - ``polls_per_minute``: polling requests per minute that a triggerer may send for the connection (default 60)
     - ``concurrency``: masks and files that may be read or sent at once for a project (default 16)
 
     :param labelbox_conn_id: the connection
@@ -113,7 +113,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
     def test_connection(self) -> tuple[bool, str]:
         """Return whether the connection works, and which organization and user it reaches, or what is wrong with it."""
         try:
-            # Somebody waits for it: fewer tries.
+            # Somebody waits for the answer: fewer tries.
             client = self.make_client(attempts=1)
             who = client.query(_WHO, "", _Who)
         except AnnotationError as error:
@@ -367,7 +367,7 @@ def client_from_connection(
     :param connection: a connection of any origin: the form, the command line, an environment variable, a URI
     :param attempts: maximum number of retries of a failed request
     :param pace: limit of requests per minute; None for no limit
-    :raises AnnotationError: it does not describe a client; the message says which field is wrong
+    :raises AnnotationError: the connection does not describe a client; the message says which field is wrong
     """
     extra = read_extra(connection)
     host = _host(connection)

@@ -1,9 +1,9 @@
-"""Find the items of a Labelbox project that have changed, with an export of these and a request for its numbers.
+"""Find the items of a Labelbox project that have changed, with an export of these and a request for counts.
 
 Labelbox filters exports by the time of the last activity on a data row. Its documentation names labels, metadata,
 reviews, comments and the place in the workflow, if they are made or modified. It does not name deletions, and data rows
-that are sent to the project or taken out of it. These change one of the numbers that are requested afterwards. No
-number shows predictions of model runs: if those land, all items are listed.
+that are sent to the project or taken out of it. These change one of the counts that are requested afterwards. No
+count shows predictions of model runs: if those land, all items are listed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ does not say how far. Changes that have landed already are listed again, but not
 
 
 def mark_changes(client: LabelboxClient) -> dict[str, Any] | None:
-    """Return what is to be known of now to tell later what has changed since. One request.
+    """Return a mark of now, from which later changes can be found. Sends one request.
 
     See :meth:`~airflow_annotation.hooks.ports.LabelsOut.mark_changes`.
     """
@@ -42,11 +42,11 @@ def list_changes(
     *,
     include_predictions: bool = False,
 ) -> ItemChanges | None:
-    """List the items with activity since a mark, and ask for the numbers that tell whether these are all changes.
+    """List the items with activity since a mark, and get the counts that show whether these are all changes.
 
     See :meth:`~airflow_annotation.hooks.ports.LabelsOut.list_changes`.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project_id: the project
     :param before: what :func:`mark_changes` returned before the last landing listed or read anything
     :param now: what it returned just now
@@ -63,8 +63,8 @@ def list_changes(
 def _count_items(client: LabelboxClient, project_id: str) -> Iterator[tuple[str, int]]:
     progress = get_progress(client, project_id)
     yield "items", progress.total
-    # Done and skipped are what is left. Labelbox does not say which of them a skipped item that was done counts as,
-    # nor whether its number of labels has skips.
+    # The rest of the items are done or skipped. Labelbox does not say as which of them it counts an item that is both,
+    # nor whether its number of labels includes skips.
     yield "unlabeled|partial|labeled", progress.statuses["to_label"]
     yield "in_review", progress.statuses.get("in_review", 0)
     yield "rework", progress.statuses.get("in_rework", 0)

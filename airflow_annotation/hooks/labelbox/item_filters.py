@@ -19,20 +19,20 @@ from airflow_annotation.labels.labelbox.items import find_item_key
 from airflow_annotation.labels.labelbox.keys import global_key_of
 
 _QUEUES: Final = {"in_review": "InReview", "rework": "InRework", "done": "Done"}
-"""What exports call the statuses that they can be filtered by."""
+"""Labelbox's names for the statuses by which exports can be filtered."""
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%S+0000"
-"""In UTC: the SDK takes other zones for it."""
+"""Format of times, which must be in UTC: the SDK ignores other time zones."""
 
 
 class RowFilter:
-    """Which data rows of a project fit.
+    """Selects the data rows of a project that match a filter.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project_id: the project
-    :param items: the filter, its query replaced by keys
-    :param namespace: the one that global keys were made with
-    :raises AnnotationError: there is no such batch, or it asks for what Labelbox does not have
+    :param items: the filter, with its query replaced by keys
+    :param namespace: namespace of the global keys
+    :raises AnnotationError: there is no such batch, or Labelbox does not have what the filter asks for
     """
 
     def __init__(self, client: LabelboxClient, project_id: str, items: ItemFilter, *, namespace: str = "") -> None:
@@ -51,10 +51,10 @@ class RowFilter:
             "metadata_fields": self._keys is not None,
             "attachments": self._keys is not None,
         }
-        """What else than their states has to be exported of the data rows."""
+        """What to export of the data rows in addition to their states."""
 
     def find_ways(self) -> Iterator[dict[str, Any]]:
-        """Yield filters of exports: a data row fits if it is in one of them, and :meth:`choose` keeps it."""
+        """Yield filters of exports. A data row matches if it is in one of the exports and :meth:`choose` keeps it."""
         always: dict[str, Any] = {}
         if self._batches is not None:
             always["batch_ids"] = self._batches
@@ -66,11 +66,11 @@ class RowFilter:
             always["label_created_at"] = [whole_seconds(time, round_) for time, round_ in bounds]
         if self._keys and len(self._keys) <= FILTERED_ROWS:
             yield always | {"global_keys": [global_key_of(key, self._namespace) for key in sorted(self._keys)]}
-        if self._keys is None or self._unseen_keys:  # keys of data rows that have no global key
+        if self._keys is None or self._unseen_keys:  # look for data rows that have no global key
             yield always
 
     def choose(self, rows: Sequence[StateRow]) -> list[StateRow]:
-        """Return those of the data rows in an export that fit."""
+        """Return the data rows of an export that match the filter."""
         details = [row.data_row.details for row in rows]
         created = time_column([one.created_at if one else None for one in details]).to_pylist()
         return [row for row, time in zip(rows, created, strict=True) if self._fits(row, time)]
@@ -116,7 +116,11 @@ def _find_batches(client: LabelboxClient, project_id: str, names: Sequence[str])
 
 
 def whole_seconds(time: datetime | None, round_: Any) -> str | None:
-    """Return a time as filters of exports take it: in whole seconds, which is how exact they are."""
+    """Return a time in the form of export filters, which are exact to a second.
+
+    :param time: the time; None for no limit
+    :param round_: function that rounds the seconds to a whole number
+    """
     return None if time is None else datetime.fromtimestamp(round_(time.timestamp()), timezone.utc).strftime(_TIME)
 
 

@@ -35,10 +35,10 @@ def list_item_states(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the state of every item. See :meth:`~airflow_annotation.hooks.annotation.AnnotationHook.list_item_states`.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project_id: the project
-    :param items: list those that fit only
-    :param filters: instead of them, a filter of exports, see
+    :param items: filter of the items to list; None lists all
+    :param filters: filter of the export, used if ``items`` is None, see
         :func:`~airflow_annotation.hooks.labelbox.export_stream.make_export`
     """
     params = _PARAMS if items is None else _PARAMS | items.params

@@ -19,9 +19,9 @@ _WRITTEN_AT_ONCE: Final = 500
 
 
 class MetadataFields:
-    """The metadata fields of an organization, made as they are needed. May be used from several threads.
+    """The metadata fields of an organization. Missing fields are made when needed. May be used from several threads.
 
-    :param client: of the organization
+    :param client: client of the organization
     """
 
     def __init__(self, client: LabelboxClient) -> None:
@@ -30,10 +30,10 @@ class MetadataFields:
         self._ontology: DataRowMetadataOntology | None = None
 
     def check(self, values: Mapping[str, str | float]) -> None:
-        """Check that data rows can have these values, and make the fields that are not there yet.
+        """Check that data rows can have these values, and make the missing fields.
 
-        :param values: by the name of the field; a new field is for text or for numbers, as its first value is
-        :raises ValueError: a field that is there takes other values
+        :param values: values by the name of the field; a new field holds text or numbers, like its first value
+        :raises ValueError: an existing field holds values of another kind
         :raises AnnotationError: Labelbox refuses to make a field
         """
         if not values:
@@ -51,11 +51,11 @@ class MetadataFields:
                 raise ValueError(error.args[0]) from error
 
     def write(self, name: str, values: Mapping[str, str]) -> None:
-        """Give data rows a field.
+        """Write a field of data rows.
 
-        :param name: of the field
-        :param values: by the id of the data row
-        :raises ValueError: a field that is there takes other values
+        :param name: name of the field
+        :param values: values by the id of the data row
+        :raises ValueError: the field exists and holds values of another kind
         :raises AnnotationError: Labelbox refuses to make a field, or a value
         """
         from labelbox.schema.data_row_metadata import DataRowMetadata, DataRowMetadataField

@@ -1,4 +1,4 @@
-"""Make ontologies in Labelbox, from existing feature schemas if these ask for the same."""
+"""Make ontologies in Labelbox, and reuse existing feature schemas that ask the same questions."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ _MEANING: Final = (
     "options",
     "classifications",
 )
-"""What an annotator sees of a feature; ids, colors and positions are left out."""
+"""Properties of a feature that annotators see, without ids, colors and positions."""
 
 
 def ensure_ontology(
     client: LabelboxClient, schema: LabelSchema, *, media_type: str, index_fields: Collection[str] = ()
 ) -> str:
-    """Return the id of an ontology that asks for what a label schema says: a new one only if there is none.
+    """Return the id of an ontology that asks the questions of a label schema. Make one if there is none.
 
-    Of several the oldest is taken, and younger ones that a late request made and no project uses are deleted.
+    If there are several, the oldest is used. Younger ones are deleted if a late request made them and no project uses
+    them.
 
-    Feature schemas are reused by name where they ask for the same, so that their labels stay comparable between
-    projects.
+    A new ontology reuses feature schemas of the same name that ask the same question, so that labels stay comparable
+    between projects.
 
-    :param client: of the organization
-    :param schema: what to label
-    :param media_type: Labelbox's word for it, ``IMAGE``
-    :param index_fields: fields that are asked of each frame
+    :param client: client of the organization
+    :param schema: the label schema
+    :param media_type: Labelbox's name of the kind of media, such as ``IMAGE``
+    :param index_fields: fields that are asked for each frame
     """
     wanted = ontology_from_schema(schema, index_fields=index_fields)
     normalized = dict(wanted)
@@ -82,9 +83,9 @@ def ensure_ontology(
 
 
 def check_ontology(client: LabelboxClient, ontology_id: str) -> str | None:
-    """Check that there is an ontology of this id, and return the media type that it is for, None if for all.
+    """Check that there is an ontology with this id. Return the media type that it is for; None if it is for all.
 
-    :raises AnnotationError: there is none
+    :raises AnnotationError: there is no such ontology
     """
     try:
         with client.using_sdk() as sdk:
@@ -100,7 +101,7 @@ def check_ontology(client: LabelboxClient, ontology_id: str) -> str | None:
 
 
 def _reused(client: LabelboxClient, feature: dict[str, Any]) -> dict[str, Any]:
-    """Return the feature schema of this name that asks for the same, or the feature itself."""
+    """Return the existing feature schema of this name that asks the same question, or the feature itself."""
     for found in client.sdk.get_feature_schemas(feature["name"]):
         normalized: dict[str, Any] = found.normalized
         if _meaning(normalized) == _meaning(feature):
@@ -114,7 +115,7 @@ def _is_used(client: LabelboxClient, ontology: Ontology) -> bool:
 
 
 def _delete(client: LabelboxClient, ontology: Ontology, kept: Ontology) -> None:
-    """Delete an ontology, and the features that are in no other. Labelbox refuses where something uses them."""
+    """Delete an ontology, and its features that the kept one does not have. Labelbox refuses if something uses them."""
     features = _feature_ids(ontology) - _feature_ids(kept)
     try:
         with client.using_sdk() as sdk:

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 LINES_PER_IMPORT: Final = 5000
 BYTES_PER_IMPORT: Final = 16 * 2**20
-"""Masks are in the lines themselves."""
+"""Limits for an import. Its lines contain the masks."""
 
 _CONFLICT: Final = 409
 
@@ -53,7 +53,7 @@ class _ImportError(msgspec.Struct):
 
 
 class _Status(msgspec.Struct, rename="camel"):
-    """What became of a line of an import."""
+    """The result for a line of an import."""
 
     status: str
     uuid: str | None = None
@@ -64,19 +64,20 @@ class _Status(msgspec.Struct, rename="camel"):
 class PredictionUpload(LabelUpload):
     """Gives a project's data rows predictions, or annotations.
 
-    All submissions of an item become one: Labelbox has one set of predictions, and one label, for a data row and an
-    import. Items that an import of this version gave labels to are found for a day; after that, the same labels are
-    imported again, with the same ``uuid``.
+    All submissions of an item become one: for each data row of an import, Labelbox has one set of predictions, or one
+    label. Labelbox tells for a day which items got labels from an import of this version. After that, the same labels
+    are imported again, with the same ``uuid``.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project: the project
-    :param model_version: what made the labels; the imports are named by it
-    :param mode: ``predictions`` or ``annotations``; these are the connection's user's
-    :param on_existing: ``skip`` items that have labels of this version, or ``replace`` all the project has of it
-    :param coordinates: of the submissions
-    :param mask_budget: what a mask may cost
-    :param namespace: of the global keys
-    :raises AnnotationError: the project has nothing to label, or this cannot be done there
+    :param model_version: version of the model that made the labels; the names of the imports start with it
+    :param mode: ``predictions`` or ``annotations``; annotations belong to the connection's user
+    :param on_existing: ``skip`` items that have labels of this version, or ``replace`` all labels of this version in
+        the project
+    :param coordinates: unit of the submissions' coordinates
+    :param mask_budget: limits for a mask
+    :param namespace: namespace of the global keys
+    :raises AnnotationError: the project has no ontology, or an argument is invalid
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class PredictionUpload(LabelUpload):
         return self._rows.find(global_key_of(item_key, self._namespace))
 
     def has_labels(self, item: KnownItem, submissions: Iterable[Submission]) -> bool:  # noqa: ARG002
-        """Return whether an import of this version gave a data row labels."""
+        """Return whether a data row got labels from an import of this version."""
         return item.id in self._labeled
 
     def write(
@@ -125,7 +126,7 @@ class PredictionUpload(LabelUpload):
         number: int,
     ) -> list[Any]:
         """Return the labels of a submission as lines of an import."""
-        # Ids are unique within a submission, and within a version, only.
+        # Ids of labels are unique only within a submission and a version.
         for row in rows:
             row["annotation_id"] = f"{self._imports.model_version}/{number}/{row.get('annotation_id') or ''}"
         global_key = global_key_of(item_key, self._namespace)
@@ -139,7 +140,7 @@ class PredictionUpload(LabelUpload):
         )
 
     def send(self, parts: list[Part]) -> None:
-        """Import labels, and count in the report what became of each data row."""
+        """Import labels, and count each item's result in the report."""
         lines = [line for part in parts for line in part.pieces]
         reasons = self._imports.send(lines) if lines else {}
         for part in parts:
@@ -164,10 +165,10 @@ class _Imports:
         self.model_version = model_version
 
     def send(self, lines: list[dict[str, Any]]) -> dict[str, str]:
-        """Import lines, and return why some were refused, by their uuid. The same lines are imported once."""
+        """Import lines, and return the reasons for refused lines, by uuid. The same lines are imported only once."""
         digest = hashlib.sha256(msgspec.json.encode(lines)).hexdigest()[:12]
         for attempt in itertools.count(1):
-            # Labelbox gives a name once, to an import that failed as well.
+            # Labelbox accepts a name only once, even if its import failed.
             name = f"{self._prefix}{digest}" + (f" ({attempt})" if attempt > 1 else "")
             try:
                 statuses = self._statuses(self._wait(name, self._make(name, lines)))
@@ -181,7 +182,7 @@ class _Imports:
         raise AssertionError
 
     def labeled_rows(self) -> Iterator[str]:
-        """Yield the ids of the data rows that imports of this version gave labels to, of the last day's at least."""
+        """Yield the ids of the data rows that got labels from imports of this version, at least of the last day."""
         for source in self._list():
             if source.state.value == "RUNNING":
                 source = self._wait(source.name, source)  # noqa: PLW2901 - the same import, at its end
@@ -240,13 +241,13 @@ class _Imports:
         raise AssertionError
 
     def _statuses(self, source: Any) -> list[_Status]:
-        """Return what became of each line, nothing where Labelbox does not know it any more."""
+        """Return the result for each line. The list is empty if Labelbox no longer has the status file."""
         try:
             return self._client.fetch(source.status_file_url, _read_statuses) if source.status_file_url else []
         except AnnotationRequestError as error:
             if error.is_transient:
                 raise
-            log.warning("What the import %r did is not known any more: %s", source.name, error)
+            log.warning("The results of the import %r are no longer available: %s", source.name, error)
             return []
 
 

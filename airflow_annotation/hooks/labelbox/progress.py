@@ -22,10 +22,10 @@ _COUNTED: Final = "labelCount workstreamStateCounts { state count }"
 _COUNTS: Final = f"query ProjectProgress($projectId: ID!) {{ project(where: {{id: $projectId}}) {{ {_COUNTED} }} }}"
 
 PROJECTS_A_REQUEST: Final = 25
-"""How many projects one document asks about: few enough for it to be a small request of Labelbox's server too."""
+"""Maximum number of projects in a request, so that the request is small for Labelbox's server too."""
 
 _NO_STATES: Final = ("All", "NotInTaskQueue")
-"""What is counted beside the states of the workflow."""
+"""Names of counts that are not states of the workflow."""
 
 
 class _StateCount(msgspec.Struct):
@@ -43,16 +43,16 @@ class _Row(msgspec.Struct, gc=False):
 
 
 def get_progress(client: LabelboxClient, project_id: str, min_annotations: int | None = None) -> AnnotationProgress:
-    """Ask how far the labeling is, in one request: the numbers of the project's overview page.
+    """Ask for the progress of the labeling in one request: the numbers of the project's overview page.
 
-    ``completed`` counts the data rows that are done; where the workflow has a review, those are the approved ones.
-    ``statuses`` has ``to_label``, ``in_review``, ``in_rework``, ``skipped`` and ``done``, and besides ``labeled``: data
-    rows that have a label, wherever they are in the workflow.
+    ``completed`` counts the data rows that are done. If the workflow has a review, these are the approved ones.
+    ``statuses`` has ``to_label``, ``in_review``, ``in_rework``, ``skipped`` and ``done``. It also has ``labeled``, the
+    data rows that have a label, in any state of the workflow.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project_id: the project
-    :param min_annotations: count the data rows with this many submissions as completed. Labelbox has no number for it:
-        the project is exported, unless it has too few labels for a single such data row.
+    :param min_annotations: minimum number of submissions with which a data row counts as completed. Labelbox does not
+        count these, so the project is exported, unless it has too few labels for a single such data row
     """
     with missing_project(client.app_url, project_id):
         counted = client.query(_COUNTS, "project", _Counts | None, projectId=project_id)
@@ -69,14 +69,14 @@ async def aget_progress(
     progress = _progress(counted, client, project_id)
     if min_annotations is None:
         return progress
-    # In a thread of its own: an export takes long, and waits on other connections go on.
+    # Use a separate thread: an export takes long, and the waits on other connections must go on.
     return await sync_to_async(_count_overlap, thread_sensitive=False)(client, project_id, progress, min_annotations)
 
 
 async def aget_progress_of(
     client: LabelboxClient, project_ids: Collection[str]
 ) -> dict[str, AnnotationProgress | AnnotationProjectNotFoundError]:
-    """Ask for several projects at once: one request, and another one without those that Labelbox does not have."""
+    """Ask for several projects in one request. If some do not exist, ask for the others in another request."""
     answers: dict[str, AnnotationProgress | AnnotationProjectNotFoundError] = {}
     left = list(project_ids)
     while left:
@@ -94,7 +94,7 @@ async def aget_progress_of(
                 answers[project_id] = _progress(data[name], client, project_id)
             elif name in refused or not refused:
                 answers[project_id] = project_not_found(TOOL, client.app_url, project_id)
-        # One that is refused may take the data of the others with it.
+        # If one project is refused, the answer may have no data of the others.
         left = [project_id for project_id in names.values() if project_id not in answers]
     return answers
 
@@ -117,7 +117,7 @@ def _progress(project: _Counts | None, client: LabelboxClient, project_id: str) 
 def _count_overlap(
     client: LabelboxClient, project_id: str, progress: AnnotationProgress, min_annotations: int
 ) -> AnnotationProgress:
-    """Return a progress whose ``completed`` are the data rows with this many submissions or more."""
+    """Return a progress whose ``completed`` counts the data rows with at least this many submissions."""
     completed = 0
     if progress.annotations >= min_annotations:
         for row in export_rows(client, project_id, _Row, params={"performance_details": True}):

@@ -1,7 +1,7 @@
 """Projects in Labelbox, and the annotation runs that they belong to.
 
-Labelbox itself is the registry of runs, as :mod:`~airflow_annotation.hooks.run_marker` says. Its API finds projects by
-their whole name or description only.
+Labelbox itself is the registry of runs, as :mod:`~airflow_annotation.hooks.run_marker` says. Its API finds projects
+only by their whole name or description.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PROJECT_SETTINGS: Final = ("quality_mode", "index_fields", "model_assisted_label
 """Settings that a caller may give.
 
 ``quality_mode`` is one of :data:`QUALITY_MODES` or
-a list of both. ``index_fields`` names fields of the label schema that are asked of each frame.
+a list of both. ``index_fields`` names fields of the label schema that are asked for each frame.
 ``model_assisted_labeling`` shows predictions to labelers.
 """
 
@@ -54,7 +54,7 @@ _LISTED: Final = "id name description createdAt"
 
 
 class FoundProject(msgspec.Struct, rename="camel"):
-    """A project as Labelbox describes it. What a list leaves out is None."""
+    """A project as Labelbox describes it. Fields that a list does not have are None."""
 
     id: str
     title: str = msgspec.field(name="name")
@@ -67,7 +67,7 @@ class FoundProject(msgspec.Struct, rename="camel"):
 
     @property
     def age(self) -> tuple[datetime, str]:
-        """When it was made; of two at once Labelbox says no more."""
+        """When it was made. The id gives two projects of the same time an order."""
         return self.created_at, self.id
 
 
@@ -79,8 +79,8 @@ class ProjectSettings(msgspec.Struct, frozen=True):
     """Checked settings of a project.
 
     :param quality_modes: some of :data:`QUALITY_MODES`; empty for Labelbox's own choice
-    :param index_fields: fields that are asked of each frame
-    :param model_assisted_labeling: None where the caller did not say
+    :param index_fields: fields that are asked for each frame
+    :param model_assisted_labeling: whether labelers see predictions; None if the caller does not say
     """
 
     quality_modes: tuple[str, ...] = ()
@@ -91,7 +91,7 @@ class ProjectSettings(msgspec.Struct, frozen=True):
 def read_settings(settings: Mapping[str, Any]) -> ProjectSettings:
     """Check the project settings that a caller gave.
 
-    :raises AnnotationError: a name is none of :data:`PROJECT_SETTINGS`, or a value is none that Labelbox knows
+    :raises AnnotationError: a name is not one of :data:`PROJECT_SETTINGS`, or Labelbox does not know a value
     """
     check_settings(settings, PROJECT_SETTINGS, "Labelbox has no project setting")
     modes = settings.get("quality_mode") or ()
@@ -101,7 +101,7 @@ def read_settings(settings: Mapping[str, Any]) -> ProjectSettings:
     assisted = settings.get("model_assisted_labeling")
     if not isinstance(assisted, bool | None):
         raise AnnotationError(f"model_assisted_labeling is {assisted!r}: pass true or false.")
-    fields = as_text(settings.get("index_fields")) or ()  # a name may be a number where Airflow has rendered it so
+    fields = as_text(settings.get("index_fields")) or ()  # Airflow may render a name as a number
     return ProjectSettings(
         quality_modes=modes,
         index_fields=(fields,) if isinstance(fields, str) else tuple(fields),
@@ -112,7 +112,7 @@ def read_settings(settings: Mapping[str, Any]) -> ProjectSettings:
 def read_project(client: LabelboxClient, project_id: str) -> FoundProject:
     """Return the project with this id.
 
-    :raises AnnotationProjectNotFoundError: there is none
+    :raises AnnotationProjectNotFoundError: there is no such project
     """
     document = f"query ReadProject($id: ID!) {{ project(where: {{id: $id}}) {{ {_FIELDS} }} }}"
     return _query_project(client, project_id, document, FoundProject)
@@ -132,7 +132,7 @@ def _query_project(client: LabelboxClient, project_id: str, document: str, type_
 
 
 def is_as_made(client: LabelboxClient, project_id: str, first_id: str) -> bool:
-    """Return whether a project is as the request for the first made it: with the same settings, or without ontology."""
+    """Return whether a project has the texts and media type of the first one, and the same ontology or none."""
     try:
         other, first = read_project(client, project_id), read_project(client, first_id)
     except AnnotationProjectNotFoundError:  # Somebody else deleted it.
@@ -166,13 +166,14 @@ def delete_project(client: LabelboxClient, project_id: str) -> bool:
 class Maker(ProjectMaker[FoundProject]):
     """Makes projects with an ontology and settings.
 
-    :param client: of the organization
-    :param label_schema: what to label
-    :param ontology_id: what to label, as an ontology that is there
-    :param copy_from: the project whose ontology and settings are used
-    :param settings: see :func:`read_settings`
-    :param media: what its items are
-    :raises LabelSchemaError: Labelbox has no such kind of media, or cannot ask on it what the schema asks
+    :param client: client of the organization
+    :param label_schema: label schema of the project
+    :param ontology_id: id of an existing ontology, instead of a label schema
+    :param copy_from: id of the project whose ontology and settings are used, instead of a label schema
+    :param settings: settings by name, see :func:`read_settings`
+    :param media: media of the project's items
+    :raises AnnotationError: a setting or the kind of media is not one of Labelbox's
+    :raises LabelSchemaError: Labelbox has no such kind of media, or cannot ask the schema's questions about it
     """
 
     def __init__(
@@ -214,7 +215,7 @@ class Maker(ProjectMaker[FoundProject]):
             return FoundProject(id=made.uid, title=title, created_at=made.created_at, description=description)
 
     def complete(self, made: FoundProject) -> None:
-        """Connect the ontology to a project that has none: the try that made it may have ended half way."""
+        """Connect the ontology to a project that has none: the try that made the project may have been interrupted."""
         settings, _, ontology_id = self._labeling
         if read_project(self._client, made.id).ontology is None:
             self._connect(made.id, ontology_id)
@@ -223,7 +224,7 @@ class Maker(ProjectMaker[FoundProject]):
                 sdk.get_project(made.id).enable_model_assisted_labeling(settings.model_assisted_labeling)
 
     def keep(self, found: FoundProject) -> None:
-        """Connect the ontology if there is none; say in the log where it is not the one that is asked for.
+        """Connect the ontology if there is none. Log a warning if there is another one than the one that is asked for.
 
         :raises AnnotationError: the project is for another kind of media
         """
@@ -275,7 +276,7 @@ class Maker(ProjectMaker[FoundProject]):
 
     @cached_property
     def _labeling(self) -> tuple[ProjectSettings, str | None, str]:
-        """Settings, Labelbox's word for the kind of media, and the id of the ontology, which is made if need be."""
+        """Settings, Labelbox's name of the kind of media, and the ontology's id. Makes an ontology if there is none."""
         from airflow_annotation.hooks.labelbox.ontologies import check_ontology, ensure_ontology
 
         settings = self._asked
@@ -299,7 +300,7 @@ class Maker(ProjectMaker[FoundProject]):
 
 
 def list_projects(client: LabelboxClient, description: str = "") -> Iterator[FoundProject]:
-    """Yield all projects, or those that have this very description."""
+    """Yield all projects, or those with exactly this description."""
     parameters, conditions, variables = "", "{deleted: false}", {}
     if description:
         parameters = "($description: String!)"

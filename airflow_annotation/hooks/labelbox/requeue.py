@@ -40,7 +40,7 @@ _ROWS_AT_ONCE: Final = 1000
 _LABELING: Final = "INITIAL_LABELING_QUEUE"
 _REWORK: Final = "MANUAL_REWORK_QUEUE"
 _NOTED_CHARACTERS: Final = 2000
-"""Of the marks that a data row has: the last ones. Labelbox takes 4,096 characters of metadata."""
+"""Number of characters that are kept of a data row's marks, from the end. Labelbox accepts 4,096 in a field."""
 
 _TO_LABEL: Final = "TO_LABEL"
 _WAITING: Final = frozenset({_TO_LABEL, "IN_REWORK"})
@@ -97,7 +97,7 @@ class _Project(msgspec.Struct, gc=False):
     project_details: ProjectDetails | None = None
 
     def digest(self) -> str:
-        """Return what is another one when somebody has labeled the data row, or changed a label."""
+        """Return a hash that changes when somebody labels the data row or changes a label."""
         labels = [
             f"{label.id} {label.label_details.content_last_updated_at if label.label_details else None}"
             for label in self.labels
@@ -125,14 +125,14 @@ def requeue_items(
 ) -> RequeueReport:
     """Put a project's data rows back to be labeled. See :meth:`~airflow_annotation.hooks.ports.Queue.requeue_items`.
 
-    One export of the project says what each data row is at.
+    One export of the project tells the state of each data row.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project_id: the project
-    :param item_keys: the items; None for all that are skipped
-    :param request: names what asks; data rows have it as metadata afterwards
-    :param item_ids: instead of ``item_keys``, the ids of data rows
-    :param namespace: the one that global keys were made with
+    :param item_keys: keys of the items; None for all skipped items
+    :param request: name of the request, the same in each retry; it is noted in the data rows' metadata
+    :param item_ids: ids of the data rows, instead of ``item_keys``
+    :param namespace: namespace of the global keys
     """
     ids = None if item_ids is None else set(item_ids)
     work = _Work(client, project_id, f"{project_id}/{request}")
@@ -160,12 +160,14 @@ def requeue_items(
 
 
 class _Work:
-    """What is done with the data rows of a project.
+    """The changes of a project's data rows.
 
     People may finish a data row before the try that put it back has ended, or before the next try begins. So its
-    metadata first get a note that this request puts it back, with the state of its labels, and last a note that it was
-    put back. Notes of earlier requests stay.
+    metadata first get a note that this request puts the data row back, with a hash of its labels. At the end, the note
+    says that the data row was put back. The latest notes of earlier requests stay.
 
+    :param client: client of the organization
+    :param project_id: the project
     :param mark: line in the metadata of data rows that this request has put back
     """
 
@@ -225,7 +227,7 @@ class _Work:
         except AnnotationRequestError as error:
             if error.status_code != httpx.codes.NOT_FOUND:
                 raise
-            # An answer was lost, or somebody has deleted one: a request with a label that is gone deletes none.
+            # An answer was lost, or somebody deleted a label. Then Labelbox deletes none of them, so go one by one.
             if len(label_ids) > 1:
                 for label_id in label_ids:
                     self._delete([label_id])
@@ -253,13 +255,13 @@ class _Work:
         return queues[queue_type]
 
     def _start(self, variables: dict[str, Any]) -> str:
-        # The SDK knows where Labelbox takes this mutation, which it calls experimental.
+        # The SDK knows the address for this mutation, which it calls experimental.
         with self._client.using_sdk() as sdk:
             answer = sdk.execute(_MOVE, variables, experimental=True)
         try:
             return msgspec.convert(answer, _Moving).project.created.task_id
         except msgspec.ValidationError as error:
-            raise AnnotationAnswerError(f"Labelbox did not answer the move of data rows as it does: {error}") from error
+            raise AnnotationAnswerError(f"Labelbox's answer to the move of data rows is unreadable: {error}") from error
 
 
 def _last_lines(lines: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ from airflow_annotation.media.texts import from_json_text, read_json
 
 _IAM_SCHEMES: Final = ("gs", "gcs", "s3", "s3a")
 _DATA_TYPES: Final = ("text", "html", "conversation")
-"""Kinds of media whose items can do without a file."""
+"""Kinds of media whose items need no file."""
 
 _ATTACHMENTS: Final = "attachments"
 _LONGEST_METADATA: Final = 4096
@@ -37,11 +37,11 @@ _LONGEST_METADATA: Final = 4096
 class RowMaker:
     """Makes data rows of items.
 
-    :param client: of the organization
-    :param project: that they are for
+    :param client: client of the organization
+    :param project: project of the items
     :param media_access: whether files are sent or referred to
-    :param iam_integration: by which Labelbox reads buckets; None for none
-    :param namespace: of the global keys
+    :param iam_integration: name or id of the integration by which Labelbox reads buckets, or None
+    :param namespace: namespace of the global keys
     """
 
     def __init__(
@@ -61,13 +61,13 @@ class RowMaker:
         self._metadata = MetadataFields(client)
 
     def make(self, item: MediaItem, global_key: str) -> dict[str, Any]:
-        """Return an item as a data row, as the SDK takes it, its file sent if need be.
+        """Return an item as a data row in the SDK's form. Send its file first, unless the data row refers to it.
 
         May be used from several threads.
 
         :param item: the item
-        :param global_key: its own
-        :raises MediaError: Labelbox cannot have it, or the project is for other items
+        :param global_key: global key of the item
+        :raises MediaError: Labelbox does not accept the item, or the project is for other items
         """
         word = self._project.allowed_media_type or ""
         project_type = NAMES.get(word, word.lower())
@@ -107,7 +107,7 @@ class RowMaker:
         return {name: value for name, value in row.items() if value}
 
     def _take_data(self, item: MediaItem, project_type: str) -> tuple[bytes, MediaItem]:
-        """Return the content of an item without a file, and the item with what else it has."""
+        """Return the content of an item without a file, and the item with the rest of its data."""
         given = item.data.get(project_type)
         if project_type not in _DATA_TYPES or not given:
             kinds = ", ".join(map(repr, _DATA_TYPES))
@@ -125,7 +125,7 @@ class RowMaker:
         return content, msgspec.structs.replace(item, data=rest, media_type=project_type)
 
     def _send_data(self, item: MediaItem, content: bytes) -> str:
-        """Send a text as a file: the SDK would take one that is the path of a file of the worker for that file."""
+        """Send a text as a file. If the text is the path of a file on the worker, the SDK would send that file."""
         mime_type = KINDS[item.media_type].mime_types[0]
         name = f"{key_hash(item.item_key):016x}{mimetypes.guess_extension(mime_type) or ''}"
         return self._client.upload(io.BytesIO(content), name=name, mime_type=mime_type, size=len(content))
@@ -154,7 +154,7 @@ class RowMaker:
         return metadata, attachments
 
     def _reference(self, media: str) -> str | None:
-        """Return what Labelbox reads the media by; None to send the file."""
+        """Return the URL by which Labelbox reads the media; None to send the file."""
         scheme = uri_scheme(media)
         if self._media_access == "upload":
             return None
@@ -181,7 +181,7 @@ class RowMaker:
 
 
 def _conversation(item: MediaItem, document: Any) -> bytes:
-    """Return the messages of a conversation as Labelbox reads them; its own documents as they are."""
+    """Return a conversation in Labelbox's form. A document that already has this form stays as it is."""
     document = from_json_text(document)
     messages = read_conversation(item, document)
     is_own = isinstance(document, dict) and str(document.get("type", "")).startswith(CONVERSATION)
@@ -189,7 +189,7 @@ def _conversation(item: MediaItem, document: Any) -> bytes:
 
 
 def _bucket_url(uri: str) -> str:
-    """Return the form of a bucket's URI that Labelbox reads: it takes S3's as web addresses only."""
+    """Return a bucket's URI in the form that Labelbox reads. For S3, it accepts only web addresses."""
     uri = without_connection(uri)
     parts = urlsplit(uri)
     key = uri.partition("://")[2].partition("/")[2]

@@ -16,20 +16,20 @@ from airflow_annotation.transport.metering import RequestMeter
 
 _WAIT: Final = 0.5
 _TOKEN: Final = re.compile(r'(?s)(?:"""(?:\\"""|.)*?"""|"(?:\\.|[^"\\\n])*"|#[^\n]*)|([_A-Za-z]\w*|\.\.\.|[][(){}:@])')
-"""What the structure of a GraphQL document is made of; texts and comments are empty."""
+"""Tokens of a GraphQL document's structure. Texts and comments give empty tokens."""
 _CLOSING: Final = {")": "(", "}": "{", "]": "["}
 
 
 class GarbledAnswer(requests.exceptions.RequestException):
-    """An answer that Labelbox never gives. The SDK passes it on as the cause of an error of its own, or as it is."""
+    """An answer that Labelbox never gives. The SDK raises it as the cause of its own error, or unchanged."""
 
 
 class SdkAdapter(HTTPAdapter):
     """Sends the SDK's requests, and lets no garbled answer through.
 
-    :param retry: of requests that fail
-    :param attempts: how often a request that only reads is sent again after a garbled answer, at most
-    :param meter: counts the requests; those that ``retry`` sends again count once
+    :param retry: policy for repeating failed requests
+    :param attempts: maximum number of repeats after garbled answers, for requests that only read
+    :param meter: counter of the requests; repeats by ``retry`` are not counted
     """
 
     def __init__(self, retry: Retry, *, attempts: int, meter: RequestMeter | None = None) -> None:
@@ -38,7 +38,7 @@ class SdkAdapter(HTTPAdapter):
         self._meter = meter
 
     def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request, and once more where the answer is garbled and the request changes nothing."""
+        """Send a request. Repeat it after a garbled answer if it only reads."""
         for attempt in range(self._attempts if _only_reads(request) else 0):
             response = self._send(request, *args, **kwargs)
             if _fault(response) is None:
@@ -70,7 +70,7 @@ def _is_graphql(request: requests.PreparedRequest) -> bool:
 
 
 def _document(request: requests.PreparedRequest) -> str:
-    """Return the GraphQL document that a request asks; empty where it has none, or sends a file with it."""
+    """Return the GraphQL document of a request; empty if the request has none, or also sends a file."""
     if not _is_graphql(request):
         return ""
     try:
@@ -107,7 +107,8 @@ def _is_answer(body: Any, request: requests.PreparedRequest) -> bool:
         return isinstance(body, (dict, list))
     if not isinstance(body, dict):
         return False
-    # Labelbox leaves out what it has an error for, and the SDK takes what is left out for what is not there.
+    # If the answer has errors, Labelbox leaves out the fields that they are about. Otherwise no field may be missing,
+    # because the SDK treats a missing field as something that does not exist.
     if {"errors", "message"} & body.keys():
         return True
     data = body.get("data")
@@ -118,10 +119,10 @@ def _is_answer(body: Any, request: requests.PreparedRequest) -> bool:
 
 
 def asked_fields(document: str) -> dict[str, bool]:
-    """Return the names that an answer's data have for certain: of the fields that a GraphQL document asks first.
+    """Return the names that an answer's data must have: those of the top-level fields of a GraphQL document.
 
-    :param document: its first operation counts
-    :return: by name, whether parts of it are asked, so that it is an object, a list or null
+    :param document: the document, of which the first operation counts
+    :return: for each name, whether the document asks for parts of the field: then it is an object, a list or null
     """
     fields: dict[str, bool] = {}
     last = ""
@@ -139,7 +140,7 @@ def asked_fields(document: str) -> dict[str, bool]:
                 fields[last] = True
             opened.append(part)
         elif opened == ["{"] and part in {"@", "..."}:
-            return {}  # what may be left out, or is named elsewhere
+            return {}  # a directive or fragment: fields may be left out, or are named elsewhere
         elif opened == ["{"] and part.isidentifier() and previous != ":":
             fields[part] = False
             last = part

@@ -9,7 +9,7 @@ from airflow_annotation.labels.labelbox.records import DescribedRow, LabelDetail
 
 
 class StateLabel(MeasuredLabel, gc=False):
-    """A label, without what it says."""
+    """A label without its content."""
 
     label_details: LabelDetails | None = None
 
@@ -39,7 +39,7 @@ class StateExperiment(msgspec.Struct, gc=False):
 
 
 class StateRow(DescribedRow, gc=False):
-    """A line."""
+    """A line: a data row."""
 
     projects: dict[str, StateProject] = msgspec.field(default_factory=dict)
     experiments: dict[str, StateExperiment] = msgspec.field(default_factory=dict)

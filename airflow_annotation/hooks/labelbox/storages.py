@@ -1,4 +1,4 @@
-"""Buckets that Labelbox reads by an IAM integration: their objects become data rows, without an upload of a file."""
+"""Make data rows of a bucket's objects by reference. Labelbox reads the bucket by an IAM integration."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from airflow_annotation.media.listing import list_media
 def sync_storage(
     hook: AnnotationHook, client: LabelboxClient, project_id: str, storage: Storage, *, iam_integration: str | None
 ) -> StorageSync:
-    """Put each object of a bucket's folder that a project does not have yet into it, by reference.
+    """Add each object of a bucket's folder to a project by reference, unless the project has it already.
 
     Labelbox neither lists buckets nor writes to them. So the worker lists this one, with the storage's connection.
 
-    :param hook: uploads
-    :param client: of the organization
+    :param hook: hook that uploads the items
+    :param client: client of the organization
     :param project_id: the project
-    :param storage: the bucket's; its settings are those of an upload
-    :param iam_integration: the connection's
+    :param storage: storage of the bucket; its settings are those of an upload
+    :param iam_integration: name or id of the connection's IAM integration, unless the storage's settings name another
     :return: a sync that is over
-    :raises ValueError: the storage is none that Labelbox reads
+    :raises ValueError: Labelbox does not read such a storage
     :raises AnnotationError: there is no such integration
     """
     check_storage(storage, "labelbox")

@@ -26,11 +26,11 @@ ATTEMPTS: Final = 4
 """Maximum number of tries of a request that may be repeated."""
 
 _WAIT: Final = 1.0
-"""Seconds after the first attempt, twice as many after the next. The client has waited out what it could already."""
+"""Pause in seconds after the first attempt. It doubles each time. The client's own retries come before."""
 
 _LONGEST_TASK: Final = 2 * 60 * 60.0
 _POLLS: Final = (0.2, 5.0)
-"""Seconds between two looks, at first and at most."""
+"""Seconds between two polls: at first, and at most."""
 
 
 class _TaskState(msgspec.Struct):
@@ -39,7 +39,7 @@ class _TaskState(msgspec.Struct):
 
 
 class TaskFailedError(AnnotationRequestError):
-    """Labelbox took on a task and failed at it. Asking for it once more may help."""
+    """Labelbox accepted a task and failed at it. A new request for the task may succeed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -59,7 +59,7 @@ def repeat(ask: Callable[[], _Answer]) -> _Answer:
 
 
 def ask_sdk(client: LabelboxClient, ask: Callable[[labelbox.Client], _Answer]) -> _Answer:
-    """Ask the SDK for something, as :func:`repeat` does."""
+    """Send a request with the SDK, and repeat it as :func:`repeat` does."""
 
     def once() -> _Answer:
         with client.using_sdk() as sdk:
@@ -71,9 +71,9 @@ def ask_sdk(client: LabelboxClient, ask: Callable[[labelbox.Client], _Answer]) -
 def pause(attempt: int, error: AnnotationError, then: str) -> None:
     """Wait after a failed attempt, longer after each. Raise the error of the last attempt.
 
-    :param attempt: 1 for the first
-    :param error: of the attempt
-    :param then: what is done next, for the log
+    :param attempt: number of the attempt, from 1
+    :param error: error of the attempt
+    :param then: description of the next step, for the log
     """
     if attempt >= ATTEMPTS:
         raise error
@@ -84,8 +84,8 @@ def pause(attempt: int, error: AnnotationError, then: str) -> None:
 def polls(what: str) -> Iterator[None]:
     """Yield before each poll, with increasing pauses.
 
-    :param what: is waited for, for the error
-    :raises AnnotationConnectionError: it takes hours
+    :param what: name of the task that the caller waits for, for the error
+    :raises AnnotationConnectionError: the task takes longer than two hours
     """
     interval, longest = _POLLS
     deadline = time.monotonic() + _LONGEST_TASK
@@ -99,8 +99,10 @@ def polls(what: str) -> Iterator[None]:
 def wait_for_task(client: LabelboxClient, task_id: str, what: str) -> None:
     """Wait until a task is done.
 
-    :param what: is being done, for the error: ``the export of project ck…``
-    :raises TaskFailedError: Labelbox failed at it; the message is its own
+    :param client: client of the organization
+    :param task_id: id of the task
+    :param what: name of the task, for the error: ``the export of project ck…``
+    :raises TaskFailedError: the task failed; the message is Labelbox's own
     """
     for _ in polls(what):
         task = client.query(_TASK, "task", _TaskState, id=task_id)

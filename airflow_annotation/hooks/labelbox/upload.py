@@ -1,7 +1,7 @@
 """Upload items into a Labelbox project: files to Labelbox's storage, data rows in bounded tasks, batches at the end.
 
 While the items of a chunk are read and their files are sent, another thread makes data rows of the previous chunk. So
-the upload goes on while Labelbox's tasks run. No more than two chunks and the ids of one batch are held.
+the upload goes on while Labelbox's tasks run. Only two chunks and the ids of one batch are held in memory.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from labelbox import Dataset
 
 ITEMS_AT_ONCE: Final = 500
-"""Items of which one task makes data rows."""
+"""Number of items in a chunk, whose data rows one task makes."""
 
 
 class _Chunk(msgspec.Struct):
-    """Items on their way to becoming rows of the project.
+    """Items that will become data rows of the project.
 
-    :param rows: data rows to make, as the SDK takes them
-    :param known: ids of data rows that are there already, by the item's key
+    :param rows: data rows to make, in the SDK's form
+    :param known: ids of data rows that exist already, by the item's key
     """
 
     rows: list[dict[str, Any]]
@@ -50,7 +50,7 @@ class _Chunk(msgspec.Struct):
 
 
 class _Outcome(msgspec.Struct):
-    """What became of a chunk, and of the batch that it filled."""
+    """The results of a chunk, and of the batches that it filled."""
 
     added: int = 0
     skipped: int = 0
@@ -58,26 +58,27 @@ class _Outcome(msgspec.Struct):
 
 
 class ItemUpload:
-    """Puts each item that the project does not have yet into it.
+    """Adds each item to the project that the project does not have yet.
 
-    An item's key becomes the global key of its data row. A data row that another upload made is put into the project as
-    it is. Where the media came from is the row's external id; it is also in the metadata field ``media_uri`` if the
-    file was uploaded, as the key is in ``item_key`` if it is too long. Of the item's own data, ``attachments`` becomes
-    the row's attachments, as the SDK takes them, and each other value goes into the metadata field of its name.
+    An item's key becomes the global key of its data row. If it is too long, the metadata field ``item_key`` has it. A
+    data row that another upload made is put into the project unchanged. The media's URI is the data row's external id.
+    The metadata field ``media_uri`` has the URI too, unless Labelbox reads the media by this URI itself. Of the item's
+    own data, ``attachments``, in the SDK's form, becomes the data row's attachments. Each other value goes into the
+    metadata field of its name.
 
-    Safe to do again after any failure: dataset, data rows and batches that are there are found, and data rows that
-    are in no batch get into one.
+    Safe to run again after any failure: the upload finds its dataset, data rows and batches, and puts data rows that
+    are in no batch into one.
 
-    :param client: of the organization
+    :param client: client of the organization
     :param project: the project
-    :param settings: how the items get in
-    :param media_access: ``upload`` sends the bytes; ``reference`` has Labelbox read them: web URLs, and URIs of buckets
-        by way of the IAM integration; ``auto`` refers to web URLs and, with an IAM integration, to buckets, and uploads
+    :param settings: settings of the upload
+    :param media_access: ``upload`` sends the files. ``reference`` lets Labelbox read them: web URLs, and by the IAM
+        integration URIs of buckets. ``auto`` refers to web URLs and, with an IAM integration, to buckets, and uploads
         the rest
-    :param on_duplicate: what to do with an item that the project has: ``skip`` it, or have it ``fail``
-    :param iam_integration: the connection's
-    :param namespace: of the global keys
-    :raises AnnotationError: items are to be there twice
+    :param on_duplicate: what to do with an item that the project has already: ``skip`` it, or let it ``fail``
+    :param iam_integration: name or id of the connection's IAM integration; the upload settings may name another
+    :param namespace: namespace of the global keys
+    :raises AnnotationError: ``on_duplicate`` is ``allow``, which Labelbox cannot do
     """
 
     def __init__(
@@ -109,10 +110,10 @@ class ItemUpload:
         self._unbatched: dict[str, str] = {}
 
     def run(self, items: Iterable[MediaItem]) -> UploadReport:
-        """Return counts, and the first items that failed.
+        """Upload items, and return counts and the first items that failed.
 
-        :param items: may be a generator of millions
-        :raises AnnotationError: the upload cannot go on
+        :param items: the items; may be a generator of millions
+        :raises AnnotationError: the upload cannot continue
         """
         progress = UploadProgress(length_hint(items, 0))
         is_empty = not get_progress(self._client, self._project.id).total
@@ -181,7 +182,7 @@ class ItemUpload:
         return outcome
 
     def _make_rows(self, rows: list[dict[str, Any]], outcome: _Outcome) -> None:
-        """Make data rows; after a failure that leaves it open, find those that were made, and make the rest."""
+        """Make data rows. If it is unclear after a failure which were made, find these, and make the rest."""
         reasons: dict[str, str] = {}
         for attempt in range(1, ATTEMPTS + 1):
             if not rows:
@@ -202,11 +203,11 @@ class ItemUpload:
         outcome.failures += [(self._item_key(row), self._reason(row, reasons)) for row in rows]
 
     def _create(self, rows: list[dict[str, Any]]) -> dict[str, str]:
-        """Have Labelbox make data rows, and return why it did not make some, by global key."""
+        """Let Labelbox make data rows. Return the reasons for those that it did not make, by global key."""
         if self._dataset is None:
             self._dataset = ensure_dataset(self._client, self._settings.dataset, self._iam_integration)
         with self._client.using_sdk():
-            # The SDK changes what it is given.
+            # Pass a copy, since the SDK changes its argument.
             task = self._dataset.create_data_rows(copy.deepcopy(rows))
         wait_for_task(self._client, task.uid, f"the making of {len(rows)} data rows")
         with self._client.using_sdk():
@@ -224,7 +225,10 @@ class ItemUpload:
         return f"Labelbox did not take {row['external_id']}: {said}."
 
     def _batch(self, size: int) -> _Outcome:
-        """Put the first data rows that wait for it into the project."""
+        """Put the first of the data rows that are in no batch into the project.
+
+        :param size: maximum number of data rows
+        """
         row_ids = list(itertools.islice(self._unbatched, size))
         if not row_ids:
             return _Outcome()

@@ -42,14 +42,14 @@ def read_upload_settings(
 ) -> UploadSettings:
     """Check the upload settings that a caller gave.
 
-    :param settings: by name
+    :param settings: settings by name
     :param project: the project
-    :param overlap: how many people label each item; None for what the settings say
-    :raises AnnotationError: a name is none of :class:`UploadSettings`, or a value does not fit
+    :param overlap: number of people who label each item; None to use the settings
+    :raises AnnotationError: a name is not a field of :class:`UploadSettings`, or a value is not allowed
     """
     check_settings(settings, UploadSettings.__struct_fields__, "Labelbox has no upload setting")
     try:
-        # A name that is a number is one where Airflow has rendered it so.
+        # Airflow may render a name as a number.
         names = {name: as_text(settings[name]) for name in _NAMES if name in settings}
         read = msgspec.convert({"dataset": project.title, **settings, **names}, UploadSettings, strict=False)
     except msgspec.ValidationError as error:
