@@ -95,7 +95,7 @@ def _not_label_studio(response: httpx.Response, url: str, asked: str) -> Annotat
         )
     if status == httpx.codes.NOT_FOUND:
         if _project_id(response) and "| Label Studio</title>" in response.text:
-            # The export endpoint says it with a web page.
+            # The export endpoint answers with a web page if there is no such project.
             return project_not_found(TOOL, url, _project_id(response))
         return AnnotationConnectionError(
             f"{url} has no {response.request.url.path}: that is not Label Studio's API, or one of another version. "

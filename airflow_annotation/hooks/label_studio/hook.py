@@ -176,9 +176,9 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
     ) -> UploadReport:
         """Create a task for each media item that the project does not have. See :meth:`AnnotationHook.upload_items`.
 
-        :param overlap: it is a setting of the project (``maximum_annotations``), which also applies to its existing
-            tasks
-        :param upload_settings: Label Studio has none
+        :param overlap: number of people who label each item. It is a setting of the project (``maximum_annotations``),
+            which also applies to its existing tasks
+        :param upload_settings: must be empty, since Label Studio has no upload settings
         """
         if upload_settings:
             raise AnnotationError(f"Label Studio has no upload settings. Leave out {', '.join(upload_settings)}.")
@@ -281,7 +281,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         """Return the URL of an item's media as the server shows them, and the key if the server itself holds them."""
         config = None
         if target:
-            if project_id not in self._media_configs:  # an item may have hundreds of images, each of which is asked for
+            if project_id not in self._media_configs:  # an item may have hundreds of images
                 self._media_configs[project_id] = self._read_config(project_id)
             config = self._media_configs[project_id]
         return media_files.find_media(self.client, project_id, item_id, target, config)
@@ -322,7 +322,7 @@ class LabelStudioHook(ToolHook[LabelStudioClient, projects.FoundProject]):
         )
 
     def list_item_ids(self, project_id: str) -> Iterator[pa.Array]:
-        """Yield the ids of all tasks, without listing them if most ids in between are the project's."""
+        """Yield the ids of all tasks. If most ids in their range are the project's, yield the whole range."""
         from airflow_annotation.hooks.label_studio.export import list_ids
 
         ids = list_ids(self.client, project_id)

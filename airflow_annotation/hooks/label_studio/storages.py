@@ -256,7 +256,7 @@ class ProjectStorage:
         if self._storage.direction == "import":
             # Make each file an item, as in an upload of files. By default, Label Studio expects files of tasks.
             wanted = {"use_blob_urls": True, "recursive_scan": True, **wanted}
-        # Label Studio answers only after the sync of a new export storage, so do not wait for the answer.
+        # Label Studio answers only after the sync of a new export storage, so do not wait long.
         within = _ANSWER_WITHIN if self._storage.direction == "export" else None
         made = _send_once(
             lambda: self._send("POST", self._path, wanted, within),

@@ -214,7 +214,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
         """Add each media item that the project does not have to it. See :meth:`AnnotationHook.upload_items`.
 
         :param on_duplicate: ``skip`` or ``fail``: global keys are unique, so no item can be there twice
-        :param overlap: applies to the items that this upload adds to the project, by the consensus settings of their
+        :param overlap: number of people who label each item that this upload adds, by the consensus settings of their
             batch
         :param upload_settings: see :class:`~airflow_annotation.hooks.labelbox.upload_settings.UploadSettings`
         """
@@ -282,7 +282,7 @@ class LabelboxHook(ToolHook[LabelboxClient, projects.FoundProject]):
     ) -> AssignmentReport:
         """Reserve data rows of the labeling queue for people. See :meth:`AnnotationHook.assign_items`.
 
-        :param overlap: 1: Labelbox reserves a data row for one person
+        :param overlap: must be 1, since Labelbox reserves a data row for one person
         """
         from airflow_annotation.hooks.labelbox.assign import assign_items
 
