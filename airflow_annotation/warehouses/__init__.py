@@ -1,1 +1,1 @@
-"""Databases: how each has the tables, and what it does best in its own way."""
+"""Databases: how each stores the tables, and the fastest way to write into it."""

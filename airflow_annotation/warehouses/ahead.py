@@ -1,4 +1,4 @@
-"""Making what a database is given while the database works on what came before."""
+"""Make the next content for a database while it works on the last one."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def made_ahead(contents: Iterator[T]) -> Iterator[T]:
-    """Yield each content while the next one is being made in a thread.
+    """Yield each content while a thread makes the next one.
 
-    :param contents: yields no None
+    :param contents: iterator that makes the contents, none of which is None
     """
     with ThreadPoolExecutor(1, thread_name_prefix="make-ahead") as maker:
         ahead = maker.submit(next, contents, None)

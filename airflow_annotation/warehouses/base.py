@@ -1,7 +1,7 @@
-"""What landings ask of a SQL database, in the SQL that all databases have.
+"""What landings need from a SQL database, in SQL that all databases understand.
 
-SQLAlchemy's dialects quote names and spell types. What a database does better in its own way is a subclass in a module
-of its own, found by the dialect's name (:mod:`~airflow_annotation.warehouses.registry`).
+SQLAlchemy's dialects quote names and spell types. A database with better ways of its own has a subclass in its own
+module. :mod:`~airflow_annotation.warehouses.registry` finds it by the dialect's name.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from airflow_annotation.warehouses.views import VIEWS, ViewSql
 
 INSERT_ROWS: Final = 2000
 
-_READ_AT_ONCE: Final = 2000  # more of them would outlive many of Python's searches for garbage, which then take long
+_READ_AT_ONCE: Final = 2000  # larger batches survive many of Python's garbage collections, which then take long
 _UNQUOTED: Final = "/:@%+,;=~!$&'()*[]"
 
 log = logging.getLogger(__name__)
 
 
 class Warehouse:
-    """A SQL database with the three tables and ``landings`` in it.
+    """A SQL database that has the three tables and ``landings``.
 
-    ``labels`` has no primary key: a part of its own, ``frame``, is null for all that is not video. It is indexed by
-    project and item, as ``annotations`` is, where the database is known to have indexes.
+    ``labels`` has no primary key, since a column of its key, ``frame``, is null for everything except video. With
+    :attr:`has_indexes`, all tables except ``items`` and ``landings`` have an index on project and item.
 
-    :param engine: of the database; it must keep no connection
-    :param prefix: put before the tables' names
-    :param schema: the database's schema that they are in, which must be there; None for the connection's own
+    :param engine: engine of the database; it must not pool connections
+    :param prefix: prefix of the tables' names
+    :param schema: existing schema of the database for the tables; None for the connection's default
     """
 
     json_type: ClassVar[TypeEngine[Any]] = sa.Text()
-    """Of columns with JSON, which is given as text."""
+    """Type of JSON columns. Their values are passed as text."""
 
     key_text: ClassVar[TypeEngine[Any]] = sa.String(255)
-    """Of ids: most databases cannot have text of any length in keys and indexes."""
+    """Type of text in keys and indexes, whose length most databases limit."""
 
     types: ClassVar[Mapping[pa.DataType, TypeEngine[Any]]] = {
         pa.string(): sa.Text(),
@@ -58,21 +58,21 @@ class Warehouse:
         pa.float64(): sa.Float(53),
         pa.timestamp("us", tz="UTC"): sa.DateTime(timezone=True),
     }
-    """Of all other columns; lists that are not in it are JSON."""
+    """Types of all other columns. A type that is missing here, such as a list, becomes JSON."""
 
     has_keys: ClassVar[bool] = True
-    """Whether the three tables have primary keys. ``landings`` has one always: landings wait for each other by it."""
+    """Whether the three tables have primary keys. ``landings`` always has one: a project has one row to lock."""
 
     has_indexes: ClassVar[bool] = False
 
     ids_at_once: ClassVar[int] = 500
-    """How many ids one statement has, each a parameter of its own."""
+    """Maximum number of ids in one statement. By default, each id is a parameter."""
 
     isolation: ClassVar[Mapping[str, Any]] = {}
-    """SQLAlchemy's options of a connection that reads all tables in one state."""
+    """SQLAlchemy's execution options for a connection that sees all tables in one state."""
 
     view_sql: ClassVar[ViewSql | None] = None
-    """What views are made of; None if there are none for this database."""
+    """The database's own SQL in views; None if there are no views for this database."""
 
     def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:
         self.engine = engine
@@ -84,10 +84,10 @@ class Warehouse:
         self.landings = self.tables[LANDINGS]
 
     def add_table(self, name: str, schema: pa.Schema) -> None:
-        """Have one more table; :meth:`prepare` creates it.
+        """Add a table to :attr:`tables`. :meth:`prepare` creates it in the database.
 
-        :param name: of the table, without the prefix
-        :param schema: its columns
+        :param name: name of the table, without the prefix
+        :param schema: columns of the table
         """
         columns = (self._column(name, field, schema) for field in schema)
         table = self.tables[name] = sa.Table(self.prefix + name, self._metadata, *columns)
@@ -96,36 +96,36 @@ class Warehouse:
 
     @property
     def errors(self) -> tuple[type[Exception], ...]:
-        """What fails raises one of these."""
+        """The exceptions that failed operations of the database raise."""
         driver: Any = self.engine.dialect.dbapi
         return sa.exc.SQLAlchemyError, driver.Error
 
-    def is_conflict(self, error: Exception) -> bool:  # noqa: ARG002 - what others override
-        """Return whether a transaction failed since another one has changed the same rows: it may be tried again."""
+    def is_conflict(self, error: Exception) -> bool:  # noqa: ARG002 - subclasses use it
+        """Return whether a transaction failed because another one changed the same rows. Then it can be tried again."""
         return False
 
     def asset_uri(self, name: str) -> str:
         """Return the asset URI of one of the tables.
 
-        :param name: of the table, without the prefix
+        :param name: name of the table, without the prefix
         """
         table = self.tables[name]
         return self.table_uri(self.engine.url, table.name, table.schema)
 
     @classmethod
     def table_uri(cls, url: sa.URL, table: str, schema: str | None) -> str:
-        """Return the asset URI of a table, as Airflow's provider of the database has it, without secrets.
+        """Return the asset URI of a table, without secrets, in the form of Airflow's provider for the database.
 
-        :param url: of the database
-        :param table: its name
-        :param schema: the one that it is in; the database's own by default
+        :param url: URL of the database
+        :param table: name of the table
+        :param schema: schema of the table; None for the database's default
         """
         inner = f"{quote(schema)}/{quote(table)}" if schema else quote(table)
         port = f":{url.port}" if url.port else ""
         return f"{url.get_backend_name()}://{quoted_host(url)}{port}/{quoted_database(url).lstrip('/')}/{inner}"
 
     def cancel(self, connection: sa.Connection) -> None:
-        """Ask the database to give up what it is doing, where its driver can; safe in a signal handler."""
+        """Ask the database to stop its current statement, if the driver can. Safe in a signal handler."""
         driver: Any = connection.connection.driver_connection
         for method in ("cancel", "interrupt"):
             if hasattr(driver, method):
@@ -136,21 +136,21 @@ class Warehouse:
     def prepare(self, project: str, views: Sequence[str] = ()) -> dict[str, Any] | None:
         """Create what is missing: tables, columns of this release, views, and the project's row in ``landings``.
 
-        It may be done any number of times, also while another landing does it. Returns that row, JSON as text, if the
-        project has landed.
+        It is idempotent, and safe while another landing does the same. If the project has landed, it returns the
+        project's row in ``landings``, with JSON as text.
 
-        :param project: the project's URI
-        :param views: some of :data:`~airflow_annotation.warehouses.views.VIEWS`
-        :raises AnnotationError: a table of that name has other columns, the driver has no transactions, or there are no
-            views for this database
+        :param project: URI of the project
+        :param views: names of views, see :data:`~airflow_annotation.warehouses.views.VIEWS`
+        :raises AnnotationError: a table with the same name lacks required columns, the driver has no transactions, or
+            there are no views for this database
         """
         selects = self._view_selects(views)
-        with self.reader() as connection:  # one look, and nothing else where all is there
+        with self.reader() as connection:  # if nothing is missing, this is the only connection
             try:
                 self._look(connection)
                 landings = self.read_landings(connection, project)
                 is_complete = self._has_views(connection, selects)
-            except self.errors:  # a table or a column is missing, or what makes it below says what is wrong
+            except self.errors:  # something is missing; any other error is raised again below
                 is_complete = False
         if is_complete and landings:
             return landings[0]
@@ -159,15 +159,15 @@ class Warehouse:
             self._make_views(selects)
         if not self._has_transactions():
             raise AnnotationError(
-                f"{self.engine.driver} has no transactions, so a landing could be seen half done: land in an object "
-                "store instead, or in a database that has them."
+                f"{self.engine.driver} has no transactions, so readers could see half a landing. Land in an object "
+                "store, or in a database with transactions."
             )
         self._claim(project)
         with self.reader() as connection:
             return next(iter(self.read_landings(connection, project)), None)
 
     def _look(self, connection: sa.Connection) -> None:
-        """Fail where a table lacks a column, or is not there: by one statement, which reads no row."""
+        """Fail if a table or a column is missing. One statement checks all tables, and reads no row."""
         first, *others = self.tables.values()
         joined: sa.FromClause = first
         for table in others:
@@ -175,18 +175,18 @@ class Warehouse:
         connection.execute(sa.select(*self.tables.values()).select_from(joined).where(sa.false()))
 
     def _make_tables(self) -> None:
-        """Make what is missing of the tables."""
+        """Create missing tables and columns."""
         for table in self.tables.values():
             self._prepare_table(table)
 
     def _prepare_table(self, table: sa.Table) -> None:
         self._make_once(partial(table.create, checkfirst=True), partial(self.has_table, table))
         missing = self._missing_columns(table)
-        # An earlier release had all columns that cannot be null. Somebody else's table stays as it is.
+        # Tables of earlier releases have all columns that cannot be null. Leave other tables as they are.
         if foreign := [name for name in missing if not table.c[name].nullable]:
             raise AnnotationError(
-                f"The table {table.fullname} is there, but is not one of this release: it has no column "
-                f"{', '.join(foreign)}. Choose another table_prefix or schema, or drop it."
+                f"The table {table.fullname} exists, but this package did not create it: it has no column "
+                f"{', '.join(foreign)}. Choose another table_prefix or schema, or drop the table."
             )
         for name in missing:
             self._add_column(table, name)
@@ -200,7 +200,7 @@ class Warehouse:
         )
 
     def _view_selects(self, views: Sequence[str]) -> dict[sa.Table, str]:
-        """Return what each view selects, in the order in which they are made.
+        """Return the SELECT of each view, in the order in which the views are created.
 
         :raises AnnotationError: there are no views for this database
         """
@@ -220,10 +220,10 @@ class Warehouse:
             self._make_once(make, partial(self._is_view, view, select))
 
     def _make_once(self, make: str | Callable[[sa.Connection], Any], is_there: Callable[[], bool]) -> None:
-        """Make what is missing, also while another landing does the same.
+        """Create something if it is missing. Another landing may create it at the same time.
 
-        :param make: a statement, or what makes it through a connection
-        :param is_there: returns whether it has been made
+        :param make: statement, or function that takes a connection
+        :param is_there: function that returns whether it exists
         """
         if is_there():
             return
@@ -234,11 +234,11 @@ class Warehouse:
                 else:
                     connection.exec_driver_sql(make)
         except sa.exc.DBAPIError:
-            if not is_there():  # or another landing was faster
+            if not is_there():  # otherwise another landing was faster
                 raise
 
     def has_table(self, table: sa.Table) -> bool:
-        """Return whether a table is there, by a connection of its own."""
+        """Return whether a table exists. Opens a connection of its own."""
         with self.reader() as connection:
             return sa.inspect(connection).has_table(table.name, schema=table.schema)
 
@@ -247,7 +247,7 @@ class Warehouse:
             return self._has_views(connection, {view: select})
 
     def _has_views(self, connection: sa.Connection, selects: Mapping[sa.Table, str]) -> bool:
-        """Return whether views are there, and have the columns that they have in this release."""
+        """Return whether all views exist, with the columns of this release."""
         if not selects:
             return True
         there = sa.inspect(connection).get_view_names(schema=self.landings.schema)
@@ -267,7 +267,7 @@ class Warehouse:
         return [column.name for column in table.columns if column.name not in present]
 
     def _has_transactions(self) -> bool:
-        """Return whether the driver can take a row back, which is seen by doing so: many drivers only seem to."""
+        """Return whether the driver can roll back a row. This tries it: some drivers ignore a rollback silently."""
         name = f"transaction-test-{uuid.uuid4().hex}"
         own = self.landings.c.project == name
         with self.engine.connect() as connection:
@@ -282,7 +282,7 @@ class Warehouse:
             return False
 
     def _claim(self, project: str) -> None:
-        """Give a project its row in ``landings``, which landings of it lock, if it has none yet."""
+        """Create the project's row in ``landings``, which its landings lock, if it has none."""
         own = self.landings.c.project == project
 
         def is_there() -> bool:
@@ -294,13 +294,13 @@ class Warehouse:
     # Reading
 
     def columns(self, connection: sa.Connection, table: sa.Table) -> set[str]:
-        """Return the names of the columns that a table has; one of an earlier release lacks some."""
+        """Return the names of a table's columns in the database. A table of an earlier release lacks some."""
         query: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(table).where(sa.false())
         return set(connection.execute(query).keys())
 
     @contextmanager
     def reader(self) -> Iterator[sa.Connection]:
-        """Give a connection that sees all tables in one state, and no landing in between."""
+        """Yield a connection with :attr:`isolation`, so that no landing changes what it sees between two queries."""
         with self.engine.connect().execution_options(**self.isolation) as connection:
             yield connection
 
@@ -309,10 +309,10 @@ class Warehouse:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a query as Arrow, in batches.
 
-        :param connection: to the database
-        :param name: of the table, without the prefix
-        :param schema: the query's columns, which are some of the table's
-        :param query: of the table
+        :param connection: connection to the database
+        :param name: name of the table, without the prefix
+        :param schema: columns of the query, which are columns of the table
+        :param query: query of the table
         """
         result = connection.execution_options(stream_results=True).execute(query)
         for rows in result.partitions(_READ_AT_ONCE):
@@ -321,7 +321,12 @@ class Warehouse:
             yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
     def read_landings(self, connection: sa.Connection, project: str | None = None) -> list[dict[str, Any]]:
-        """Return the rows of ``landings`` of the projects that have landed, or of one; JSON is text."""
+        """Return the rows of ``landings`` of the projects that have landed, all or one.
+
+        :param connection: connection to the database
+        :param project: URI of the project; None for all
+        :returns: rows as dictionaries, with JSON as text
+        """
         query = sa.select(*(self.landings.c[name] for name in LANDINGS_SCHEMA.names))
         query = query.where(self.landings.c.version.is_not(None)).order_by(self.landings.c.project)
         if project is not None:
@@ -338,12 +343,12 @@ class Warehouse:
     # Landing, in one transaction
 
     def lock(self, connection: sa.Connection, project: str) -> sa.RowMapping:
-        """Hold the project's row in ``landings`` until the transaction ends, and return it.
+        """Lock the project's row in ``landings`` until the transaction ends, and return it.
 
-        Another landing of the project waits, or fails with what :meth:`is_conflict` knows.
+        Another landing of the project waits, or fails with an error that :meth:`is_conflict` recognizes.
         """
         own = self.landings.c.project == project
-        # By a change and not by a query: every database then holds the row.
+        # An UPDATE locks the row in every database; a query may not.
         connection.execute(self.landings.update().where(own).values(version=self.landings.c.version))
         return connection.execute(sa.select(self.landings).where(own)).mappings().one()
 
@@ -364,25 +369,25 @@ class Warehouse:
         self,
         connection: sa.Connection,
         table: sa.Table,
-        files: Sequence[str],  # noqa: ARG002 - what others override
+        files: Sequence[str],  # noqa: ARG002 - subclasses use it
         batches: Iterable[pa.RecordBatch],
     ) -> None:
         """Add the rows of Parquet files to a table, in the connection's transaction.
 
-        :param connection: to the database
+        :param connection: connection to the database
         :param table: one of the three, or ``agreement``
-        :param files: paths on this machine
+        :param files: paths of the files on this machine
         :param batches: the same rows, for databases that do not read files
         """
         self.write_rows(connection, table, batches)
 
     def delete_rows(self, connection: sa.Connection, table: sa.Table, project: str, item_ids: pa.Array | None) -> int:
-        """Delete the rows of a project; return how many, or -1 if the driver can't say.
+        """Delete rows of a project. Return their number, or -1 if the driver cannot tell.
 
-        :param connection: to the database
-        :param table: one of the three
-        :param project: the project's URI
-        :param item_ids: only those of these items, whether they have rows or not; None for all
+        :param connection: connection to the database
+        :param table: one of the three, or ``agreement``
+        :param project: URI of the project
+        :param item_ids: ids of the items whose rows are deleted, if there are any; None for all items
         """
         own = [table.c.project == project]
         if item_ids is not None:
@@ -392,7 +397,7 @@ class Warehouse:
         return -1 if any(count < 0 for count in counts) else sum(counts)
 
     def is_among(self, column: sa.ColumnElement[Any], ids: list[str]) -> sa.ColumnElement[bool]:
-        """Return the condition that a column is one of some ids, :attr:`ids_at_once` at most."""
+        """Return the condition that a column is one of some ids. There are at most :attr:`ids_at_once` ids."""
         return column.in_(ids)
 
     def count_rows(self, connection: sa.Connection, table: sa.Table, project: str) -> int:
@@ -401,9 +406,10 @@ class Warehouse:
         return int(connection.execute(query).scalar_one())
 
     def save_landing(self, connection: sa.Connection, landing: Mapping[str, Any]) -> None:
-        """Write a project's row in ``landings``; a null ``full_at`` leaves the one that is there."""
+        """Update a project's row in ``landings``. A null ``full_at`` keeps the stored one."""
         values = dict(landing)
-        own = self.landings.c.project == values.pop("project")  # a key that is set makes DuckDB delete and insert
+        # Without the key, since DuckDB turns an update of a key into a deletion and an insertion.
+        own = self.landings.c.project == values.pop("project")
         if values["full_at"] is None:
             del values["full_at"]
         connection.execute(self.landings.update().where(own).values(values))
@@ -413,7 +419,7 @@ class Warehouse:
         is_key = field.name in keys
         if field.name in TABLE_JSON[table]:
             type_ = self.json_type
-        elif field.type == pa.string() and (is_key or field.name == "item_id"):  # by which rows are looked up
+        elif field.type == pa.string() and (is_key or field.name == "item_id"):  # rows are looked up by these
             type_ = self.key_text
         else:
             type_ = self.types.get(field.type, self.json_type)
@@ -424,11 +430,11 @@ class Warehouse:
 
 
 def filled_parts(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield some rows at a time, without columns that are null in all of them.
+    """Split batches into parts, and drop the columns that have only nulls in a part.
 
-    Most columns are null for most types of labels, and a null that is not there costs nothing.
+    Most columns are null for most types of labels, and a dropped column costs nothing.
 
-    :param rows: how many at most
+    :param rows: maximum number of rows in a part
     """
     for batch in batches:
         for start in range(0, batch.num_rows, rows):
@@ -453,13 +459,13 @@ def _read_column(table: str, field: pa.Field, values: Sequence[Any]) -> pa.Array
             value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for value in values
         ]
-    elif pa.types.is_list(field.type):  # which some databases give as text
+    elif pa.types.is_list(field.type):  # some databases return lists as text
         values = [json.loads(value) if isinstance(value, str) else value for value in values]
     return pa.array(values, field.type)  # a time without a zone is in UTC
 
 
 def _bound_values(column: pa.Array, type_: TypeEngine[Any], dialect: sa.Dialect) -> list[Any]:
-    """Return a column as the driver takes it. SQLAlchemy would do the same row by row, in twice the time."""
+    """Return a column as values for the driver. SQLAlchemy would convert row by row, which takes twice the time."""
     values = (lists_to_json(column) if pa.types.is_list(column.type) else column).to_pylist()
     convert = type_.dialect_impl(dialect).bind_processor(dialect)
     return values if convert is None else [convert(value) for value in values]

@@ -1,8 +1,7 @@
-"""The three tables in BigQuery: their columns, rows as its load jobs take them, and the script that lands them.
+"""The three tables in BigQuery: their columns, their rows for load jobs, and the script that lands them.
 
-Types: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types. What has no counterpart there: lists of
-lists (``labels.points``), which become repeated records of ``x`` and ``y`` or JSON, and null lists, which become empty
-ones.
+Types: https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types. BigQuery has no lists of lists:
+``labels.points`` becomes repeated records of ``x`` and ``y``, or JSON. It has no null lists: they become empty lists.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from airflow_annotation.warehouses.views import ViewSql
 PointsAs = Literal["records", "json"]
 
 REPLACED: Final = "replaced"
-"""The staging table of the items whose rows go."""
+"""Name of the staging table with the items whose rows are replaced."""
 
 PREVIOUS_VERSION: Final = "previous_version"
-"""The staging table's column for the landing that was the last one when this one was planned."""
+"""Column of the staging table of ``landings``: version of the last landing when this one was planned."""
 
 _TYPES: Final[dict[pa.DataType, str]] = {
     pa.string(): "STRING",
@@ -40,13 +39,13 @@ _TYPES: Final[dict[pa.DataType, str]] = {
 }
 _POINTS: Final = pa.list_(pa.list_(pa.float64()))
 _SAME_TYPE: Final = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "STRUCT": "RECORD"}
-"""Older names of types, which the API answers with."""
+"""Names of types in the API's answers, and the names that this module uses."""
 
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_]*")
 
 
 VIEW_SQL: Final = ViewSql(
-    # The tests' emulator miscounts the elements of l.bbox[offset(0)] where a query unnests JSON.
+    # The tests' emulator miscounts the elements of l.bbox[offset(0)] if a query unnests JSON.
     number="(select value from unnest(l.bbox) as value with offset as place where place = {place})",
     setting="json_value(s.settings, '$.coordinates')",
     element="json_value(e, '$.{name}')",
@@ -55,21 +54,21 @@ VIEW_SQL: Final = ViewSql(
     integer="int64",
     has_box="array_length(l.bbox) > 0",
 )
-"""What views are made of."""
+"""BigQuery's own SQL in views."""
 
 
 def table_columns(points: PointsAs, schemas: Mapping[str, pa.Schema] = SCHEMAS) -> dict[str, list[SchemaField]]:
     """Return the columns of each table that lands, and of ``landings``.
 
-    :param points: whether ``labels.points`` are ``records`` or ``json``
-    :param schemas: of the tables that land
+    :param points: type of ``labels.points``: ``records`` or ``json``
+    :param schemas: columns of the tables that land, by name
     """
     tables = {**schemas, LANDINGS: LANDINGS_SCHEMA}
     return {name: [_column(name, field, points) for field in schema] for name, schema in tables.items()}
 
 
 def staging_columns(columns: Iterable[SchemaField]) -> list[SchemaField]:
-    """Return columns as Parquet can fill them: JSON is text until it is in its table, and nothing is required."""
+    """Return columns that Parquet can fill: in staging tables, JSON is text, and no column is required."""
     return [
         SchemaField(
             column.name,
@@ -82,7 +81,7 @@ def staging_columns(columns: Iterable[SchemaField]) -> list[SchemaField]:
 
 
 def loadable(batch: pa.RecordBatch, points: PointsAs) -> pa.RecordBatch:
-    """Return rows with the columns that a load job finds in Parquet: only ``points`` change."""
+    """Return rows with columns that a load job can read from Parquet. Only ``points`` changes."""
     index = batch.schema.get_field_index("points")
     if index < 0:
         return batch
@@ -92,11 +91,11 @@ def loadable(batch: pa.RecordBatch, points: PointsAs) -> pa.RecordBatch:
 
 
 def migration(columns: Iterable[SchemaField], present: Iterable[SchemaField], table: str) -> str | None:
-    """Return the statement that adds the columns of this release to a table that lacks some, None if it has all.
+    """Return the statement that adds missing columns of this release to a table, None if none is missing.
 
-    :param columns: the columns of this release
-    :param present: the table's
-    :param table: its full name
+    :param columns: columns of this release
+    :param present: columns of the table
+    :param table: full name of the table
     :raises AnnotationError: the table has a column of another type
     """
     there = {column.name: column for column in present}
@@ -108,8 +107,8 @@ def migration(columns: Iterable[SchemaField], present: Iterable[SchemaField], ta
         elif _type_of(found) != _type_of(column):
             raise AnnotationError(
                 f"The table {table} has a column {column.name} of type {_type_of(found)}, not {_type_of(column)}. "
-                "Choose another table_prefix or dataset, or for points say how they are there: points='records' or "
-                "points='json'."
+                "Choose another table_prefix or dataset. If only the type of points differs, pass the one that the "
+                "table has: points='records' or points='json'."
             )
     return f"ALTER TABLE `{table}` {', '.join(missing)}" if missing else None
 
@@ -123,19 +122,19 @@ def landing_script(
     follows_any: bool,
     emptied: Sequence[str] = (),
 ) -> str:
-    """Return the script that lands what is in the staging tables, in one transaction.
+    """Return the script that lands the rows of the staging tables in one transaction.
 
-    It answers one row: ``moved``, whether another landing of the project was committed since this one was planned
-    and nothing was done, and the project's rows of each table as they are counted now. All
-    values come from the staging tables, so that none is part of the script. A script that fails leaves all as it was
+    The script returns one row: ``moved``, and the number of the project's rows in each table. If another landing of the
+    project was committed since this one was planned, ``moved`` is true, and the script has changed nothing. All values
+    come from the staging tables, so the script itself has none. A script that fails changes nothing
     (https://cloud.google.com/bigquery/docs/transactions).
 
-    :param tables: full names, by table
-    :param staging: full names of the staging tables, by table, and of :data:`REPLACED`
-    :param columns: of the tables that land, and of ``landings``
-    :param full: whether all rows of the project go, or those of the items in :data:`REPLACED`
-    :param follows_any: whether it takes the place of whatever has landed since it was planned
-    :param emptied: full names of tables that do not land any more: the project's rows go
+    :param tables: full names of the tables, by table
+    :param staging: full names of the staging tables, by table and for :data:`REPLACED`
+    :param columns: columns of the tables that land, and of ``landings``
+    :param full: whether to replace all rows of the project, or only those of the items in :data:`REPLACED`
+    :param follows_any: whether to replace any landing that was committed since this one was planned
+    :param emptied: full names of the tables that no longer land, from which the project's rows are removed
     """
     landings, staged = f"`{tables[LANDINGS]}`", f"`{staging[LANDINGS]}`"
     moved = (
@@ -184,9 +183,12 @@ SELECT landing_moved AS moved,
 
 
 def check_name(argument: str, value: str, pattern: re.Pattern[str] = _PREFIX) -> str:
-    """Return a name that becomes part of a statement.
+    """Check a name that becomes part of a statement, and return it.
 
-    :raises AnnotationError: it has characters that names of tables must not have
+    :param argument: name of the argument, for the error
+    :param value: the name
+    :param pattern: matches valid names
+    :raises AnnotationError: the name has characters that BigQuery does not allow
     """
     if not pattern.fullmatch(value):
         raise AnnotationError(f"{argument} {value!r} has characters that BigQuery's names cannot have.")
@@ -198,7 +200,7 @@ def _insert(table: str, staging: str, columns: Iterable[SchemaField], **values_o
     for column in columns:
         names.append(f"`{column.name}`")
         value = values_of.get(column.name, f"`{column.name}`")
-        # A number that no FLOAT64 is exactly must not fail the landing: it is rounded.
+        # Without rounding, a number that FLOAT64 cannot store exactly would make the landing fail.
         values.append(f"PARSE_JSON({value}, wide_number_mode=>'round')" if column.field_type == "JSON" else value)
     return f"INSERT INTO `{table}` ({', '.join(names)}) SELECT {', '.join(values)} FROM `{staging}`;"
 

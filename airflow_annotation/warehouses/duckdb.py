@@ -1,8 +1,8 @@
-"""DuckDB and MotherDuck: their lists and JSON, and rows out of the Parquet files that a landing has, or by Arrow.
+"""DuckDB and MotherDuck: their types of lists and JSON, and rows from a landing's Parquet files or from Arrow.
 
-A process that has a file of DuckDB open keeps other processes out: a landing waits until it can open the file, and has
-it open for as long as it writes. The threads of a process, and all who use MotherDuck, share a database: of two
-landings of one project, the later one waits there too.
+While a process has a DuckDB file open, no other process can open it. So a landing waits until it can open the file, and
+keeps it open while it writes. The threads of a process share a database, and so do all users of a database in
+MotherDuck. There, the later of two landings of one project waits too.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from airflow_annotation.warehouses.native_type import NativeType
 from airflow_annotation.warehouses.views import ViewSql
 
 BUSY_TIMEOUT: Final = 300.0
-"""Seconds that a landing waits for another one, of the file or of the project."""
+"""Maximum seconds that a landing waits for another one in the file, or of the project."""
 
 _RETRY_AFTER: Final = 0.1
 _PATTERN: Final = "*?[{"
-"""Characters by which the path of a file is a pattern for many."""
+"""Characters that make a path a pattern for several files."""
 
-# A thread that connects while another one opens the same file finds a database without Python's functions.
+# If a thread connects while another one opens the same file, its database lacks Python's functions.
 _connecting: Final = threading.Lock()
 
 _preparing: Final = threading.Lock()
 
-# DuckDB may still refuse a deletion in the moment in which the transaction before it ends: threads take turns, in each
-# file by its real path.
+# DuckDB may refuse a deletion at the moment when the transaction before it ends. So threads take turns in each file,
+# by its real path.
 _turns: Final[defaultdict[str, threading.Lock]] = defaultdict(threading.Lock)
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ T = TypeVar("T")
 class DuckDBWarehouse(Warehouse):
     """A DuckDB file, or a database of MotherDuck."""
 
-    has_keys = False  # they make DuckDB slow to insert
+    has_keys = False  # keys make inserts into DuckDB slow
     json_type = NativeType("JSON")
     key_text = sa.Text()
     types = {  # noqa: RUF012 - declared by the base
@@ -67,7 +67,7 @@ class DuckDBWarehouse(Warehouse):
     )
 
     def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:
-        # The dialect wraps connections of its own making alone; all that the connection says is in the URL.
+        # The dialect wraps only connections that it opens itself. The URL has all settings of Airflow's connection.
         engine = sa.create_engine(engine.url, poolclass=sa.pool.NullPool, hide_parameters=True, future=True)
         sa.event.listen(engine, "do_connect", _connect)
         sa.event.listen(engine, "checkin", _end_turn)
@@ -80,25 +80,26 @@ class DuckDBWarehouse(Warehouse):
     def prepare(self, project: str, views: Sequence[str] = ()) -> dict[str, Any] | None:
         """Create what is missing. See :meth:`Warehouse.prepare`.
 
-        Where two make the same, DuckDB fails for the one while what the other makes cannot be seen yet.
+        If two landings create the same thing, DuckDB fails for one while it cannot see yet what the other creates. Then
+        this tries again.
         """
 
-        def is_made_elsewhere(error: Exception) -> bool:  # by who else uses MotherDuck
+        def is_made_elsewhere(error: Exception) -> bool:  # by another user of MotherDuck
             return self.is_conflict(error) or "Duplicate key" in str(error)
 
         prepare = partial(super().prepare, project, views)
-        # While one connection has the file open, the others that follow do not have to open it again.
+        # Keep one connection open, so that the connections that follow do not open the file again.
         with _preparing, self.engine.connect():
             return _until_free(prepare, is_made_elsewhere)
 
     def read(
         self,
         connection: sa.Connection,
-        name: str,  # noqa: ARG002 - the types say it
+        name: str,  # noqa: ARG002 - the schema has the types
         schema: pa.Schema,
         query: sa.Select[Any],
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a query as Arrow, which DuckDB makes of them."""
+        """Yield the rows of a query as Arrow, which DuckDB makes itself."""
         if not connection.in_transaction():
             connection.begin()
         compiled = query.compile(dialect=connection.dialect)
@@ -109,18 +110,18 @@ class DuckDBWarehouse(Warehouse):
             yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def lock(self, connection: sa.Connection, project: str) -> sa.RowMapping:
-        """Hold the project's row in ``landings``; wait where DuckDB would fail at once.
+        """Lock the project's row in ``landings``. Wait if it is locked, since DuckDB itself would fail at once.
 
-        The thread's turn in the file ends when the connection is closed, whatever becomes of the landing.
+        The thread's turn in the file ends when the connection is closed, even if the landing fails.
 
-        :raises AnnotationError: another thread has its turn for longer than :data:`BUSY_TIMEOUT`
+        :raises AnnotationError: the turn of another thread lasts longer than :data:`BUSY_TIMEOUT`
         """
 
         def attempt() -> sa.RowMapping:
             try:
                 return super(DuckDBWarehouse, self).lock(connection, project)
             except sa.exc.DBAPIError:
-                connection.exec_driver_sql("ROLLBACK")  # which nothing but the lock was in
+                connection.exec_driver_sql("ROLLBACK")  # of a transaction that did nothing else
                 connection.exec_driver_sql("BEGIN TRANSACTION")
                 raise
 
@@ -131,7 +132,7 @@ class DuckDBWarehouse(Warehouse):
                 "seconds: try again when it has."
             )
         connection.info["turn"] = turn
-        connection.exec_driver_sql("ROLLBACK")  # what was seen when it began may be old by now
+        connection.exec_driver_sql("ROLLBACK")  # this transaction began before the wait, and may see old rows
         connection.exec_driver_sql("BEGIN TRANSACTION")
         return _until_free(attempt, self.is_conflict)
 
@@ -142,7 +143,7 @@ class DuckDBWarehouse(Warehouse):
         files: Sequence[str],
         batches: Iterable[pa.RecordBatch],
     ) -> None:
-        """Insert the rows of Parquet files, which DuckDB reads in less time than Arrow takes to read them for it."""
+        """Insert the rows of Parquet files. DuckDB reads them faster itself than through Arrow."""
         driver: Any = connection.connection.driver_connection
         ((may_read,),) = driver.execute("SELECT current_setting('enable_external_access')").fetchall()
         if not may_read or any(character in file for file in files for character in _PATTERN):
@@ -152,7 +153,7 @@ class DuckDBWarehouse(Warehouse):
             self._execute_with(connection, statement, [list(files)])
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
-        """Insert rows as Arrow has them; DuckDB reads their batches while it inserts."""
+        """Insert rows from Arrow. DuckDB reads the batches while it inserts."""
         statement = self._insert(connection, table, "landed_rows")
         remaining = iter(batches)
         first = next(remaining, None)
@@ -161,7 +162,7 @@ class DuckDBWarehouse(Warehouse):
             self._execute_with(connection, statement, landed_rows=rows)
 
     def delete_rows(self, connection: sa.Connection, table: sa.Table, project: str, item_ids: pa.Array | None) -> int:
-        """Delete the rows of a project, or of some of its items, whose ids are joined as Arrow has them."""
+        """Delete the rows of a project, or of some of its items. DuckDB reads the items' ids from Arrow."""
         name = connection.dialect.identifier_preparer.format_table(table)
         statement = f"DELETE FROM {name} WHERE project = ?"  # noqa: S608 - the name is quoted
         if item_ids is not None:
@@ -181,7 +182,7 @@ class DuckDBWarehouse(Warehouse):
         parameters: list[Any] | None = None,
         **tables: pa.Table | pa.RecordBatchReader,
     ) -> int:
-        """Execute a statement that names Arrow tables, and return how many rows it has changed."""
+        """Execute a statement that reads Arrow tables by name, and return the number of rows that it changed."""
         driver: Any = connection.connection.driver_connection
         for name, table in tables.items():
             driver.register(name, table)
@@ -189,12 +190,12 @@ class DuckDBWarehouse(Warehouse):
             return int(driver.execute(statement, parameters or []).fetchone()[0])
         finally:
             for name in tables:
-                with suppress(*self.errors):  # the database is gone, or the error above says it
+                with suppress(*self.errors):  # if the database is lost, the statement has failed already
                     driver.unregister(name)
 
 
 def _connect(_dialect: sa.Dialect, _record: Any, _arguments: list[Any], options: dict[str, Any]) -> Any:
-    """Connect as the hook does, as soon as no other process has the file."""
+    """Connect as the hook does, as soon as no other process has the file open."""
     import duckdb
     from duckdb_engine import ConnectionWrapper
 
@@ -206,13 +207,13 @@ def _connect(_dialect: sa.Dialect, _record: Any, _arguments: list[Any], options:
 
 
 def _end_turn(_connection: Any, record: Any) -> None:
-    """Let the next landing go on, once a connection is closed."""
+    """End a landing's turn when its connection is closed."""
     if turn := record.info.pop("turn", None):
         turn.release()
 
 
 def _until_free(attempt: Callable[[], T], is_busy: Callable[[Exception], bool]) -> T:
-    """Try until something is free; the last error after :data:`BUSY_TIMEOUT`."""
+    """Try again until nothing is busy. After :data:`BUSY_TIMEOUT`, raise the last error."""
     give_up = time.monotonic() + BUSY_TIMEOUT
     while True:
         try:

@@ -1,12 +1,12 @@
-"""The tables that land and ``landings`` as Iceberg tables in a namespace of a catalog (https://iceberg.apache.org/spec/).
+"""The landed tables and ``landings`` as Iceberg tables in a namespace of a catalog (https://iceberg.apache.org/spec/).
 
-All projects share the tables, which are partitioned by ``project``. A landing is one snapshot of each table that
-changes: files of the project go, and files come, among them those that were written again without the rows of items
-that have changed. Iceberg has no commit over several tables, so the project's row in ``landings`` is written last and
-names the snapshots of the others that belong together, ``items_snapshot`` and so on.
+All projects share the tables, which are partitioned by ``project``. A landing makes one snapshot of each table that
+changes. The snapshot removes some of the project's files, and adds new ones. Files with rows of changed items are
+written again without these rows. Iceberg has no commit over several tables. So a landing writes the project's row in
+``landings`` last, with the snapshots that belong together: ``items_snapshot`` and so on.
 
-A landing that died has left snapshots that its project's row does not name. The next one starts from those that it
-names, and takes the others back. Snapshots of other projects, compactions and what people changed themselves stay.
+A landing that died leaves snapshots that the project's row does not name. The next landing starts from the snapshots
+that the row names, and undoes the others. Snapshots of other projects, compactions and changes by people stay.
 """
 
 from __future__ import annotations
@@ -45,30 +45,33 @@ if TYPE_CHECKING:
 ICEBERG_LANDINGS: Final = pa.schema(
     [*LANDINGS_SCHEMA, *(pa.field(f"{name}_snapshot", pa.int64()) for name in ALL_SCHEMAS)]
 )
-"""The columns of ``landings``: those of other databases, and the snapshots of the tables, null where one was empty."""
+"""The columns of ``landings``: those of other databases, and the snapshot of each table.
+
+A snapshot is null if no landing of the project has changed the table yet.
+"""
 
 FILE_BYTES: Final = 64 << 20
-"""Arrow bytes of a data file, which is in memory while it is written."""
+"""Bytes of Arrow data after which a data file is complete. The data of one file is in memory."""
 
 SMALL_FILE_BYTES: Final = 1 << 20
-"""A project's data files that are smaller are joined when the table changes: refreshes leave no heap of them."""
+"""Size of a data file in bytes. A project's smaller files are joined when the table changes, so that they stay few."""
 
 _PROPERTIES: Final = {
-    "commit.retry.num-retries": "20",  # landings of other projects come in between
+    "commit.retry.num-retries": "20",  # landings of other projects commit in between
     "write.metadata.delete-after-commit.enabled": "true",
-    "write.metadata.metrics.column.project": "full",  # or two projects of one server look alike to commits
+    "write.metadata.metrics.column.project": "full",  # cut values make projects of one server look the same to commits
 }
 _PROJECT: Final = "airflow-annotation.project"
-"""In the summary of a snapshot, the project whose landing made it."""
+"""Key in a snapshot's summary: the project whose landing made the snapshot."""
 
 
 class IcebergTables:
-    """The tables.
+    """The Iceberg tables of a namespace.
 
-    :param catalog: the catalog
-    :param namespace: of the tables, with dots between its levels
-    :param table_prefix: put before the names of the tables
-    :param schemas: the columns of the tables that land, by name
+    :param catalog: catalog of the tables
+    :param namespace: namespace of the tables, with dots between its levels
+    :param table_prefix: prefix of the tables' names
+    :param schemas: columns of the tables that land, by name
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class IcebergTables:
     def prepare(self) -> None:
         """Create the namespace and the tables if they are missing, and add the columns of this release.
 
-        :raises AnnotationError: a table of that name is another one
+        :raises AnnotationError: a table with the same name is not partitioned by project, or lacks required columns
         """
         if not self._catalog.namespace_exists(self._namespace):
             with suppress(NamespaceAlreadyExistsError):  # another landing was faster
@@ -103,8 +106,9 @@ class IcebergTables:
             parts = [(table.schema().find_column_name(part.source_id), part.transform) for part in table.spec().fields]
             if parts != [("project", IdentityTransform())] or not all(field.nullable for field in missing):
                 raise AnnotationError(
-                    f"The Iceberg table {self.names[name]} is there, but is not one of this release, partitioned by "
-                    "project. Choose another table_prefix or namespace, or drop it."
+                    f"The Iceberg table {self.names[name]} exists, but this package did not create it: it is not "
+                    "partitioned by project, or lacks required columns. Choose another table_prefix or namespace, or "
+                    "drop the table."
                 )
             if missing:
                 with table.update_schema() as update:
@@ -113,14 +117,14 @@ class IcebergTables:
     def find_landing(self, project: str) -> dict[str, Any] | None:
         """Return a project's row in ``landings``, None if it has not landed.
 
-        :param project: the project's URI
+        :param project: URI of the project
         """
         return next(iter(self.find_landings(project)), None)
 
     def find_landings(self, project: str | None = None) -> list[dict[str, Any]]:
-        """Return the rows of ``landings``, none where the table is missing.
+        """Return the rows of ``landings``; an empty list if the table is missing.
 
-        :param project: the URI of one project, all by default
+        :param project: URI of one project; None for all projects
         """
         try:
             table = self._load(LANDINGS)
@@ -129,11 +133,11 @@ class IcebergTables:
         return _landings(table, project)
 
     def holds(self, landing: Mapping[str, Any]) -> bool:
-        """Return whether all rows of a landing are still there.
+        """Return whether all rows of a landing still exist.
 
-        They are not if a later one died, and the snapshots of this one were expired since.
+        They do not if a later landing died, and the snapshots of this landing have expired since.
 
-        :param landing: the row in ``landings``
+        :param landing: row of the landing in ``landings``
         """
         return all(
             _is_current(table, landing["project"], recorded) or table.snapshot_by_id(recorded or 0) is not None
@@ -145,11 +149,11 @@ class IcebergTables:
     def read(
         self, name: str, landing: Mapping[str, Any], columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a project as they landed, in no order. Holds the rows of a data file.
+        """Yield the rows of a project as they landed, in any order. Keeps the rows of one data file in memory.
 
-        :param name: of the table
-        :param landing: the project's row in ``landings``
-        :param columns: read these only
+        :param name: name of the table, without the prefix
+        :param landing: row of the project in ``landings``
+        :param columns: names of the columns to read; None for all
         """
         table = self._load(name)
         schema = ALL_SCHEMAS[name]
@@ -168,13 +172,13 @@ class IcebergTables:
     ) -> tuple[int | None, int]:
         """Replace rows of a project in one snapshot.
 
-        :param name: of the table
-        :param last: the landing whose other rows stay, as its row in ``landings``; None if none do
-        :param project: the project's URI
-        :param replaced: ids of the items whose rows go
-        :param rows: the rows that come
-        :returns: the snapshot that has the rows now, and how many they are
-        :raises LandingMovedError: another landing of the project was committed since
+        :param name: name of the table, without the prefix
+        :param last: row in ``landings`` of the landing whose other rows stay; None to remove all rows of the project
+        :param project: URI of the project
+        :param replaced: ids of the items whose rows are removed
+        :param rows: new rows
+        :returns: id of the snapshot that has the project's rows now, and their number
+        :raises LandingMovedError: another landing of the project was committed at the same time
         """
         table = self._load(name)
         recorded = last[f"{name}_snapshot"] if last else None
@@ -208,11 +212,11 @@ class IcebergTables:
         return snapshot, sum(file.record_count for file in (*(task.file for task in kept), *written))
 
     def clear(self, name: str, project: str) -> None:
-        """Remove the rows of a project from a table that does not land any more, where there is one.
+        """Remove a project's rows from a table that no longer lands, if the table exists.
 
-        :param name: of the table
-        :param project: the project's URI
-        :raises LandingMovedError: another landing of the project was committed since
+        :param name: name of the table, without the prefix
+        :param project: URI of the project
+        :raises LandingMovedError: another landing of the project was committed at the same time
         """
         with suppress(NoSuchTableError):
             self.replace(name, None, project, pa.array([], pa.string()), ())
@@ -220,9 +224,9 @@ class IcebergTables:
     def save_landing(self, row: Mapping[str, Any], check: Callable[[Mapping[str, Any] | None], None]) -> None:
         """Write a project's row in ``landings``.
 
-        :param row: the row
-        :param check: is given the row that it takes the place of, None where there is none, and raises if it must not
-        :raises LandingMovedError: another landing of the project was committed since
+        :param row: row of the landing
+        :param check: function that takes the row to be replaced, None if there is none, and raises if it must stay
+        :raises LandingMovedError: another landing of the project was committed at the same time
         """
         table = self._load(LANDINGS)
         project = row["project"]
@@ -253,12 +257,12 @@ def _landings(table: Table, project: str | None) -> list[dict[str, Any]]:
 
 
 def _is_current(table: Table, project: str, recorded: int | None) -> bool:
-    """Return whether a project's rows are in the table as a landing left them, but for what others changed since."""
+    """Return whether no later landing of the project has changed the table. Others may have changed it."""
     return _newest_snapshot(table, project) in (None, recorded)
 
 
 def _newest_snapshot(table: Table, project: str) -> int | None:
-    """Return the newest snapshot that a landing of a project has made, None where there is none, or it was expired."""
+    """Return the newest snapshot that a landing of a project made; None if there is none, or if it has expired."""
     ancestors = ancestors_of(table.current_snapshot(), table.metadata)
     return next((one.snapshot_id for one in ancestors if one.summary and one.summary.get(_PROJECT) == project), None)
 
@@ -266,7 +270,7 @@ def _newest_snapshot(table: Table, project: str) -> int | None:
 def _files(table: Table, project: str, recorded: int | None) -> list[FileScanTask]:
     """Return the files that have the rows of a landing.
 
-    :raises LandingMovedError: a landing died later, and the snapshot was expired since
+    :raises LandingMovedError: a later landing died, and the snapshot has expired since
     """
     if _is_current(table, project, recorded):
         return _files_at(table, project, None)
@@ -278,7 +282,7 @@ def _files(table: Table, project: str, recorded: int | None) -> list[FileScanTas
 
 
 def _files_at(table: Table, project: str | None, snapshot: int | None) -> list[FileScanTask]:
-    """Return the files of a project, or of all, in a snapshot, the current one by default."""
+    """Return the files of one project or of all, in one snapshot or the current one."""
     rows = AlwaysTrue() if project is None else _of_project(project)
     return list(table.scan(rows, snapshot_id=snapshot).plan_files())
 
@@ -288,7 +292,7 @@ def _of_project(project: str) -> EqualTo:
 
 
 def _has_items(table: Table, task: FileScanTask, item_ids: pa.Array) -> bool:
-    """Return whether a file has rows of some items, or rows that others have deleted."""
+    """Return whether a file has rows of some items, or rows that somebody else has marked as deleted."""
     if task.delete_files:
         return True
     if not len(item_ids):
@@ -307,7 +311,7 @@ def _read(table: Table, task: FileScanTask, columns: Sequence[str] | None = None
 
 
 def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch with the columns of a schema that it has, in their order and of their types."""
+    """Return a batch's columns that a schema has, in the schema's order and with its types."""
     fields = [field for field in schema if field.name in batch.schema.names]
     return pa.RecordBatch.from_arrays(
         [batch.column(field.name).cast(field.type) for field in fields], schema=pa.schema(fields)
@@ -315,7 +319,7 @@ def _cast(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _write(table: Table, project: str, batches: Iterable[pa.RecordBatch]) -> list[DataFile]:
-    """Write rows of a project as data files, which no snapshot has yet."""
+    """Write rows of a project as data files, which do not belong to a snapshot yet."""
     schema = table.schema()
     arrow = schema_to_pyarrow(schema, include_field_ids=False)
     key = PartitionKey([PartitionFieldValue(table.spec().fields[0], project)], table.spec(), schema)
@@ -343,7 +347,7 @@ def _write(table: Table, project: str, batches: Iterable[pa.RecordBatch]) -> lis
 
 
 def _commit(table: Table, project: str, gone: Sequence[DataFile], come: Sequence[DataFile]) -> int | None:
-    """Let files go and come in one snapshot, and return it: the last one where nothing changes.
+    """Remove and add files in one new snapshot, and return its id. Without files, return the project's newest snapshot.
 
     :raises LandingMovedError: the project's files have changed since the table was loaded
     """
@@ -351,7 +355,7 @@ def _commit(table: Table, project: str, gone: Sequence[DataFile], come: Sequence
         return _newest_snapshot(table, project)
     try:
         with table.transaction() as transaction, transaction.update_snapshot({_PROJECT: project}).overwrite() as new:
-            new.delete_by_predicate(_of_project(project))  # what nobody else may have changed since
+            new.delete_by_predicate(_of_project(project))  # the commit fails if others have changed these rows
             for file in gone:
                 new.delete_data_file(file)
             for file in come:
@@ -365,6 +369,6 @@ def _commit(table: Table, project: str, gone: Sequence[DataFile], come: Sequence
 
 
 def _remove(table: Table, files: Iterable[DataFile]) -> None:
-    """Remove files that no snapshot has."""
+    """Delete files that do not belong to a snapshot."""
     for file in files:
         table.io.delete(file.file_path)

@@ -1,4 +1,4 @@
-"""The table ``landings``, beside the three: for each project, what has landed and since when."""
+"""The table ``landings``, next to the three: for each project, what has landed and when."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LANDINGS: Final = "landings"
 LANDINGS_SCHEMA: Final = pa.schema(
     [
         pa.field("project", pa.string(), nullable=False),
-        # A database's row may come before its first landing, which locks it: all below are null then.
+        # A SQL database gets the row before the first landing, which locks it. Then all columns below are null.
         pa.field("version", pa.string()),
         pa.field("run_key", pa.string()),
         pa.field("tables_version", pa.int32()),
@@ -33,4 +33,4 @@ TABLES: Final[dict[str, pa.Schema]] = {**SCHEMAS, LANDINGS: LANDINGS_SCHEMA}
 TABLE_KEYS: Final[dict[str, tuple[str, ...]]] = {**KEYS, LANDINGS: ("project",)}
 
 TABLE_JSON: Final[dict[str, tuple[str, ...]]] = {**JSON_COLUMNS, LANDINGS: ("label_schema", "settings")}
-"""Columns of text that is JSON, by table."""
+"""Text columns that hold JSON, by table."""

@@ -1,11 +1,11 @@
-"""MySQL and MariaDB: types that lose nothing, and rows by LOAD DATA where it is allowed, else by large INSERTs.
+"""MySQL and MariaDB: types that lose nothing, and rows by LOAD DATA if it is allowed, otherwise by large INSERTs.
 
-The text of either is made of whole columns and of many rows, in a thread, while the server takes in what came before.
+While the server takes in some rows, a thread makes the text of the next ones, column by column.
 
-LOAD DATA LOCAL makes warnings of what are errors of an INSERT: values that do not fit, keys that are there. So what it
-loads stays only if there was no warning and no row is missing. Else it is taken back, and INSERTs take its place, which
-fail as they do anywhere. It needs ``local_infile`` in the connection's extra and in the server's settings. INSERTs need
-nothing, and take the server a third longer.
+LOAD DATA LOCAL turns some errors of an INSERT into warnings: values that do not fit, and keys that exist already. So
+the rows stay only if there was no warning and no row is missing. Otherwise they are rolled back, and INSERTs write them
+or fail with the usual error. LOAD DATA needs ``local_infile`` in the connection's extra and in the server's settings.
+INSERTs need no setting, and take the server a third longer.
 """
 
 from __future__ import annotations
@@ -31,49 +31,50 @@ from airflow_annotation.warehouses.native_type import NativeType
 from airflow_annotation.warehouses.views import ViewSql
 
 LOCK_TIMEOUT: Final = 300
-"""Seconds that a landing waits for another one of the project."""
+"""Maximum seconds that a landing waits for another one of the project."""
 
 LOAD_ROWS: Final = 20_000
-"""Rows of one file: enough for loading them to be all of the time."""
+"""Maximum rows of one file: enough that the start of a statement costs little."""
 
 INSERT_BYTES: Final = 1 << 20
-"""Of one INSERT that has several rows. Servers take 16 MiB or more, unless they are told otherwise."""
+"""Maximum bytes of the rows in an INSERT with several rows. By default, servers take 16 MiB or more."""
 
 LOCAL_INFILE: Final = "local_infile"
-"""What lets the client send files: an extra of the connection, a parameter of its hook, and an option of the engine."""
+"""The setting that lets the client send files. It has this name in the connection's extra, in the hook's parameters and
+in the engine's options."""
 
 _NAMES: Final = mysqlconnector.dialect().identifier_preparer
-"""Quotes names for statements without parameters: what quotes them for mysqlclient doubles each %."""
+"""Quotes names for statements without parameters. The preparer for mysqlclient would double each %."""
 
 _PORT: Final = 3306
-_KEY_LENGTH: Final = 255  # of three columns in one key: InnoDB has no more than 3072 bytes there
+_KEY_LENGTH: Final = 255  # a key has three such columns, and InnoDB allows it 3072 bytes
 
 _CONFLICTS: Final = frozenset({1020, 1205, 1213})
-"""Another transaction has changed the row, has kept a lock for too long, or waits for a lock of this one."""
+"""Error numbers: another transaction has changed the row, has kept a lock for too long, or was part of a deadlock."""
 
-# Values that do not fit are errors, || joins text, which the views rely on, and a backslash escapes, as below.
+# Values that do not fit are errors. || joins text, which the views need. A backslash escapes, which _literals needs.
 _SESSION: Final = (
     "SET SESSION sql_mode = replace(concat(@@sql_mode, ',STRICT_ALL_TABLES,PIPES_AS_CONCAT'), "
     f"'NO_BACKSLASH_ESCAPES', ''), SESSION innodb_lock_wait_timeout = {LOCK_TIMEOUT}"
 )
 
 
-# One collation for all text, or a UNION of two columns could be an error. It is the one that MySQL's JSON has.
+# All text has one collation, that of MySQL's JSON. With several, a UNION of two columns could be an error.
 _COLLATION: Final = {"charset": "utf8mb4", "collation": "utf8mb4_bin"}
 _TEXT: Final = mysql.LONGTEXT(**_COLLATION)
 
 
 class JsonText(sa.types.TypeDecorator):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
-    """JSON that is given as text and read as text.
+    """JSON whose values are passed and read as text.
 
-    In MariaDB ``JSON`` is text that is checked, and the check refuses more than 32 levels: text, here.
+    MariaDB's ``JSON`` is text with a check that refuses more than 32 levels. So the type is plain text there.
     """
 
     impl = sa.Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Any) -> Any:
-        """Return the type that the server has."""
+        """Return the type for the server."""
         return _TEXT if dialect.is_mariadb else NativeType("JSON")
 
 
@@ -100,11 +101,11 @@ class MySqlWarehouse(Warehouse):
 
     def __init__(self, engine: sa.Engine, prefix: str = "", schema: str | None = None) -> None:
         sa.event.listen(engine, "connect", _connect)
-        # Landings of other projects insert into the same gaps of the indexes, which only this level leaves unlocked.
+        # Landings of other projects insert into the same gaps of the indexes. Other levels lock these gaps.
         super().__init__(engine.execution_options(isolation_level="READ COMMITTED"), prefix, schema)
 
     def add_table(self, name: str, schema: pa.Schema) -> None:
-        """Have one more table, in the engine that has transactions."""
+        """Add a table, with the storage engine InnoDB, which has transactions."""
         super().add_table(name, schema)
         table = self.tables[name]
         for options in (table.dialect_options["mysql"], table.dialect_options["mariadb"]):
@@ -117,19 +118,19 @@ class MySqlWarehouse(Warehouse):
 
     @classmethod
     def table_uri(cls, url: sa.URL, table: str, schema: str | None) -> str:
-        """Return the asset URI of a table; what other databases call a schema is a database here."""
+        """Return the asset URI of a table. A schema is a database in MySQL."""
         database = quote(schema) if schema else quoted_database(url)
         return f"mysql://{quoted_host(url) or 'localhost'}:{url.port or _PORT}/{database}/{quote(table)}"
 
     def cancel(self, connection: sa.Connection) -> None:
-        """Let the server end the statement that it is executing, by another connection."""
+        """End the current statement of a connection, through another connection."""
         driver: Any = connection.connection.driver_connection
         own = driver.thread_id() if hasattr(driver, "thread_id") else driver.connection_id
         with self.engine.connect() as other:
             other.exec_driver_sql(f"KILL QUERY {own}")
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
-        """Load or insert rows, many by one statement; their batches are read in another thread."""
+        """Load or insert rows, many with one statement. Another thread reads the batches."""
         driver: Any = connection.connection.driver_connection
         with closing(driver.cursor()) as cursor:
             writer = _Writer(driver, cursor, _NAMES.format_table(table))
@@ -140,11 +141,11 @@ class MySqlWarehouse(Warehouse):
 
 
 class _Writer:
-    """Writes rows into a table by statements that have them as text.
+    """Writes rows into a table as text, in statements or files.
 
-    :param driver: its connection
-    :param cursor: of the same connection
-    :param table: its quoted name
+    :param driver: connection of the driver
+    :param cursor: cursor of the same connection
+    :param table: quoted name of the table
     """
 
     def __init__(self, driver: Any, cursor: Any, table: str) -> None:
@@ -154,7 +155,7 @@ class _Writer:
         self._execute = getattr(driver, "cmd_query", cursor.execute)
 
     def may_load(self) -> bool:
-        """Return whether the server takes files from clients."""
+        """Return whether the server accepts files from clients."""
         return bool(self._query("SELECT @@local_infile")[0])
 
     def insert(self, batches: Iterable[pa.RecordBatch]) -> None:
@@ -163,7 +164,7 @@ class _Writer:
             self._execute(statement)
 
     def load(self, batches: Iterable[pa.RecordBatch]) -> None:
-        """Load rows as files; insert those that would not arrive as they are."""
+        """Load rows as files. Insert the rows of a file that does not load unchanged and completely."""
         with working_folder() as folder:
             file = folder / "rows"
             for rows, text in made_ahead((part, _lines(part)) for part in filled_parts(batches, LOAD_ROWS)):
@@ -192,7 +193,7 @@ def _connect(connection: Any, _: Any) -> None:
 def _inserts(table: str, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
     """Yield the statements that insert rows.
 
-    :param table: its quoted name
+    :param table: quoted name of the table
     """
     for part in filled_parts(batches, INSERT_ROWS):
         start = f"INSERT INTO {table} ({_columns(part.schema.names)}) VALUES ".encode()  # noqa: S608 - names are quoted
@@ -203,9 +204,9 @@ def _inserts(table: str, batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
 def _load(table: str, file: Path, names: list[str]) -> bytes:
     """Return the statement that loads a file of :func:`_lines`.
 
-    :param table: its quoted name
-    :param file: on this machine
-    :param names: of the columns in it
+    :param table: quoted name of the table
+    :param file: path of the file on this machine
+    :param names: names of the columns in the file
     """
     path = str(file).replace("\\", "\\\\").replace("'", "''")
     return (
@@ -219,9 +220,9 @@ def _columns(names: list[str]) -> str:
 
 
 def _values(batch: pa.RecordBatch) -> Iterator[bytes]:
-    """Yield rows as what comes after ``VALUES``, up to :data:`INSERT_BYTES` at a time unless one row has more."""
+    """Yield some rows at a time as the text after ``VALUES``: at most :data:`INSERT_BYTES`, or one row with more."""
     rows = _row_texts(batch)
-    ends = np.cumsum(pc.binary_length(rows).to_numpy() + 3)  # with what closes a row and opens the next
+    ends = np.cumsum(pc.binary_length(rows).to_numpy() + 3)  # between two rows are three bytes
     start = 0
     while start < len(rows):
         before = ends[start - 1] if start else 0
@@ -231,12 +232,12 @@ def _values(batch: pa.RecordBatch) -> Iterator[bytes]:
 
 
 def _lines(batch: pa.RecordBatch) -> bytes:
-    """Return rows as a file that LOAD DATA reads."""
+    """Return the content of a file for LOAD DATA."""
     return _joined(_row_texts(batch), "\n") + b"\n"
 
 
 def _row_texts(batch: pa.RecordBatch) -> pa.Array:
-    """Return each row as SQL, without what it is enclosed in."""
+    """Return each row as SQL, without parentheses."""
     return pc.binary_join_element_wise(*(pc.fill_null(_literals(column), "NULL") for column in batch.columns), ",")
 
 
@@ -246,14 +247,14 @@ def _joined(texts: pa.Array, between: str) -> bytes:
 
 
 def _literals(column: pa.Array) -> pa.Array:
-    """Return a column as SQL; null where it is null."""
+    """Return a column's values as SQL. Nulls stay null."""
     if pa.types.is_list(column.type):
         column = lists_to_json(column)
-    elif pa.types.is_floating(column.type):  # there is no other number than finite ones
+    elif pa.types.is_floating(column.type):  # MySQL has only finite numbers
         column = pc.if_else(pc.is_finite(column), column, None)
     elif pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us")).cast(pa.string())
-    elif pa.types.is_boolean(column.type):  # LOAD DATA knows no word for it
+    elif pa.types.is_boolean(column.type):  # LOAD DATA does not know true and false
         column = column.cast(pa.int8())
     if not pa.types.is_string(column.type):
         return column.cast(pa.string())

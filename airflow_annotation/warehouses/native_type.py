@@ -1,4 +1,4 @@
-"""Types of databases that SQLAlchemy has no name for."""
+"""Types of databases by their own names."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from sqlalchemy.types import UserDefinedType
 
 
 class NativeType(UserDefinedType):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
-    """A type that SQLAlchemy has no name for, whose values go through as they are.
+    """A type with its name in the database's SQL. Its values pass unchanged.
 
-    :param spelling: in the database's SQL
+    :param spelling: name of the type in the database's SQL
     """
 
     cache_ok = True

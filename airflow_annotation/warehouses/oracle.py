@@ -1,4 +1,4 @@
-"""Oracle: types that hold what the tables have. No test has landed in one: the statements compile."""
+"""Oracle: types for the tables' values. No test lands in Oracle; the tests only compile statements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_annotation.warehouses.base import Warehouse
 
 
 class OracleWarehouse(Warehouse):
-    """Oracle: its own numbers and times; text of any length is ``CLOB``, and empty text is null."""
+    """Oracle, with its own types of numbers and times. Text is ``CLOB`` outside of keys, and empty text is null."""
 
     types = {  # noqa: RUF012 - declared by the base
         **Warehouse.types,

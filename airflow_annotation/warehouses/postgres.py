@@ -1,6 +1,6 @@
-"""Postgres: its types, and rows by COPY.
+"""Postgres: its types, and rows that are written by COPY.
 
-The text of rows is made in a thread, while the server takes in what came before.
+While the server takes in some rows, a thread makes the text of the next ones.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from airflow_annotation.warehouses.base import Warehouse, filled_parts, quoted_d
 from airflow_annotation.warehouses.views import ViewSql
 
 COPY_ROWS: Final = 20_000
-"""Rows of one COPY: enough for it to be all of the time, few enough to begin with it soon."""
+"""Maximum rows of one COPY: enough that its start costs little, few enough that the first one starts soon."""
 
 STATES_AT_ONCE: Final = 2000
 
@@ -34,18 +34,18 @@ _PORT: Final = 5432
 
 
 class JsonbText(sa.types.TypeDecorator):  # type: ignore[type-arg]  # it takes no parameter in SQLAlchemy 1.4
-    """``jsonb`` that is given as text."""
+    """``jsonb`` whose values are passed as text."""
 
     impl = postgresql.JSONB
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy's
-        """Return what SQLAlchemy's ``JSONB`` takes, which are objects and no text."""
+        """Return the object that JSON text describes: SQLAlchemy's ``JSONB`` takes objects, not text."""
         return None if value is None else json.loads(value)
 
 
 class PostgresWarehouse(Warehouse):
-    """Postgres: ``jsonb``, arrays, and rows by COPY. Through psycopg or psycopg2."""
+    """Postgres, through psycopg or psycopg2. JSON is ``jsonb``, and lists are arrays, except lists of lists."""
 
     json_type = JsonbText()
     key_text = sa.Text()
@@ -68,9 +68,10 @@ class PostgresWarehouse(Warehouse):
 
     @classmethod
     def table_uri(cls, url: sa.URL, table: str, schema: str | None) -> str:
-        """Return the asset URI of a table; its schema is always part of it."""
+        """Return the asset URI of a table. It always contains the schema."""
         host = url.host or ""
-        place = "localhost" if not host or host.startswith("/") else quoted_host(url)  # or a Unix socket's folder
+        # A host that starts with a slash is the folder of a Unix socket.
+        place = "localhost" if not host or host.startswith("/") else quoted_host(url)
         inner = f"{quote(schema or 'public')}/{quote(table)}"
         return f"postgres://{place}:{url.port or _PORT}/{quoted_database(url)}/{inner}"
 
@@ -79,12 +80,12 @@ class PostgresWarehouse(Warehouse):
         return column == sa.any_(sa.literal(ids, postgresql.ARRAY(sa.Text())))
 
     def read_states(self, project: str) -> Iterator[pa.RecordBatch]:
-        """Yield the state of every landed item, by a cursor of the driver: SQLAlchemy's rows take twice the time."""
+        """Yield the state of every landed item. Uses the driver's cursor: SQLAlchemy's rows take twice as long."""
         names = self.engine.dialect.identifier_preparer
         table = names.format_table(self.tables["items"])
         columns = ", ".join(_state_column(field, names.quote(field.name)) for field in ITEM_STATES)
         query = f"SELECT {columns} FROM {table} WHERE project = %s"  # noqa: S608 - names are quoted
-        with self.reader() as connection, closing(self._cursor(connection, "states")) as cursor:  # the server's
+        with self.reader() as connection, closing(self._cursor(connection, "states")) as cursor:
             cursor.execute(query, (project,))
             while rows := cursor.fetchmany(STATES_AT_ONCE):
                 values_of = ([row[place] for row in rows] for place in range(len(ITEM_STATES)))
@@ -95,9 +96,9 @@ class PostgresWarehouse(Warehouse):
                 yield pa.RecordBatch.from_arrays(arrays, schema=ITEM_STATES)
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
-        """Copy rows into a table; their batches are read in another thread."""
+        """Copy rows into a table. Another thread reads the batches."""
         names = connection.dialect.identifier_preparer
-        # Names have their % doubled, for statements that have parameters.
+        # The preparer doubles each % for statements with parameters, and COPY has none.
         name = names.format_table(table).replace("%%", "%")
         with closing(self._cursor(connection)) as cursor:
             for used, content in made_ahead(_copy_texts(table, batches)):
@@ -111,12 +112,12 @@ class PostgresWarehouse(Warehouse):
 
     @staticmethod
     def _cursor(connection: sa.Connection, *name: str) -> Any:
-        """Return a cursor of psycopg or psycopg2; one with a name stays in the server."""
+        """Return a cursor of psycopg or psycopg2. A cursor with a name keeps its rows in the server."""
         return connection.connection.cursor(*name)
 
 
 def _state_column(field: pa.Field, name: str) -> str:
-    """Return a column of states, a time as microseconds: objects of Python would have to be made of it."""
+    """Return a column of states in SQL. Times become microseconds, so that no row needs a datetime of Python."""
     return f"(extract(epoch FROM {name}) * 1000000)::bigint" if pa.types.is_timestamp(field.type) else name
 
 
@@ -125,7 +126,7 @@ def _state_type(field: pa.Field) -> pa.DataType:
 
 
 def _copy_texts(table: sa.Table, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[list[str], io.BytesIO]]:
-    """Yield some rows at a time as text, and the names of their columns."""
+    """Yield the columns' names and the text of some rows at a time, one COPY each."""
     for part in filled_parts(batches, COPY_ROWS):
         names = part.schema.names
         columns = [_copy_text(part.column(name), table.c[name].type) for name in names]
@@ -133,7 +134,7 @@ def _copy_texts(table: sa.Table, batches: Iterable[pa.RecordBatch]) -> Iterator[
         pa.csv.write_csv(
             pa.RecordBatch.from_arrays(columns, names=names),
             content,
-            pa.csv.WriteOptions(include_header=False),  # strings are quoted and nulls are not: COPY's distinction
+            pa.csv.WriteOptions(include_header=False),  # quotes strings and not nulls, as COPY needs it
         )
         yield names, content
 
@@ -145,14 +146,14 @@ def _copy_text(column: pa.Array, type_: TypeEngine[Any]) -> pa.Array:
         column = lists_to_text(column, "{}", _array_strings) if is_array else lists_to_json(column)
     if not pa.types.is_string(column.type):
         return column
-    # Postgres has one character in no text and in no jsonb: U+FFFD takes its place.
+    # Neither text nor jsonb of Postgres can hold U+0000. U+FFFD replaces it.
     if isinstance(type_, JsonbText):
         return pc.replace_substring_regex(column, r"((?:^|[^\\])(?:\\\\)*)(?:\\u0000)+", "\\1\ufffd")
     return pc.replace_substring(column, "\0", "\ufffd")
 
 
 def _array_strings(column: pa.Array) -> pa.Array:
-    """Quote strings within an array literal, where a backslash takes the next character as it is."""
+    """Quote strings for an array literal, in which a backslash escapes the next character."""
     for character in ("\\", '"'):
         column = pc.replace_substring(column, character, "\\" + character)
     return pc.binary_join_element_wise('"', column, '"', "")

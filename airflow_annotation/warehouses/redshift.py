@@ -1,6 +1,6 @@
-"""Redshift: types that its tables may have, and rows by INSERTs of many rows.
+"""Redshift: its types, and INSERT statements with many rows.
 
-No test has landed in one. The statements land in Postgres, whose family they are of, and compile in Redshift's dialect.
+No test lands in Redshift. The tests run its statements in Postgres, which is related, and compile them for Redshift.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.warehouses.base import INSERT_ROWS, Warehouse, filled_parts, quoted_database, quoted_host
 
 PARAMETERS: Final = 32_000
-"""Of one statement; its protocol counts them with 15 bits."""
+"""Maximum number of parameters of one statement. Redshift's protocol counts them with 15 bits."""
 
 _PORT: Final = 5439
 _LONGEST: Final = 65_535
 _TEXT: Final = sa.String(_LONGEST)
 _PREFIX_OF_CONFLICTS: Final = "1023"
-"""Redshift's own number of an error: another transaction was faster, so that both are not serializable."""
+"""Redshift's number for the error that two transactions are not serializable: the other one was faster."""
 
 
 class RedshiftWarehouse(Warehouse):
-    """Redshift, through redshift_connector. No text is longer than 65,535 bytes; lists and JSON are text."""
+    """Redshift, through redshift_connector. Text has at most 65,535 bytes. Lists and JSON are text."""
 
-    has_keys = False  # they would be enforced nowhere
-    json_type: TypeEngine[Any] = _TEXT  # type: ignore[misc]  # a SUPER has texts of the same length
+    has_keys = False  # Redshift does not enforce keys
+    json_type: TypeEngine[Any] = _TEXT  # type: ignore[misc]  # SUPER limits its texts to the same length
     key_text = sa.String(255)
     types = {  # noqa: RUF012 - declared by the base
         **Warehouse.types,
@@ -42,7 +42,7 @@ class RedshiftWarehouse(Warehouse):
 
     @classmethod
     def table_uri(cls, url: sa.URL, table: str, schema: str | None) -> str:
-        """Return the asset URI of a table; its schema is always part of it."""
+        """Return the asset URI of a table. It always contains the schema."""
         inner = f"{quote(schema or 'public')}/{quote(table)}"
         return f"redshift://{quoted_host(url) or 'localhost'}:{url.port or _PORT}/{quoted_database(url)}/{inner}"
 
@@ -52,7 +52,7 @@ class RedshiftWarehouse(Warehouse):
         return _PREFIX_OF_CONFLICTS in reason and "serializable" in reason.lower()
 
     def write_rows(self, connection: sa.Connection, table: sa.Table, batches: Iterable[pa.RecordBatch]) -> None:
-        """Insert rows, many by one statement: one of its own for each row would take as long as the many."""
+        """Insert many rows with one statement, since a statement with one row takes as long."""
         names = connection.dialect.identifier_preparer
         for part in filled_parts(batches, INSERT_ROWS):
             used = part.schema.names
@@ -65,7 +65,7 @@ class RedshiftWarehouse(Warehouse):
                 connection.exec_driver_sql(start + ", ".join([row] * len(some)), values)
 
     def _claim(self, project: str) -> None:
-        """Give a project its row in ``landings`` if it has none. No key keeps out a second one: a lock does."""
+        """Create a project's row in ``landings`` if it has none. A lock prevents a second row, since keys do not."""
         own = self.landings.c.project == project
         with self.engine.begin() as connection:
             name = connection.dialect.identifier_preparer.format_table(self.landings)

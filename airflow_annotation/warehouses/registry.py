@@ -1,4 +1,4 @@
-"""The databases that landings know more of than what all have in common."""
+"""The databases that have a subclass of :class:`~airflow_annotation.warehouses.base.Warehouse`."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ WAREHOUSES: Final[dict[str, type[Warehouse]]] = {
     "snowflake": SnowflakeWarehouse,
     "sqlite": SqliteWarehouse,
 }
-"""By the name that SQLAlchemy's dialect has."""
+"""The subclasses by the name of SQLAlchemy's dialect."""
 
 DIALECTS: Final[dict[str, str]] = {"redshift": "redshift+redshift_connector"}
-"""By the type of a connection: SQLAlchemy's dialect, where the engine of its hook is for another driver."""
+"""SQLAlchemy's dialects by connection type, for connections whose hook makes engines for another driver."""
 
 HOOK_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {"mysql": (LOCAL_INFILE,)}
-"""By the type of a connection: what its hook takes as parameters alone, and its extra says here."""
+"""Names of parameters by connection type. The hook takes them only as arguments; here, the connection's extra can set
+them."""
 
 
 def open_warehouse(engine: sa.Engine, table_prefix: str = "", schema: str | None = None) -> Warehouse:
-    """Return the database behind an engine, as landings use it.
+    """Return the database of an engine, as landings use it.
 
-    :param engine: keeps no connection
-    :param table_prefix: put before the tables' names
-    :param schema: the database's schema that they are in; None for the connection's own
+    :param engine: engine of the database, which must not pool connections
+    :param table_prefix: prefix of the tables' names
+    :param schema: existing schema of the database for the tables; None for the connection's default
     """
     return WAREHOUSES.get(engine.dialect.name, Warehouse)(engine, table_prefix, schema)

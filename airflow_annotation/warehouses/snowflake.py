@@ -1,4 +1,4 @@
-"""Snowflake: ``VARIANT`` for JSON and lists, and rows by Parquet files in a stage that COPY INTO reads."""
+"""Snowflake: ``VARIANT`` for JSON and lists. Rows go as Parquet files into a stage, which COPY INTO reads."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from airflow_annotation.warehouses.base import Warehouse
 from airflow_annotation.warehouses.native_type import NativeType
 
 FILE_ROWS: Final = 250_000
-"""Rows of one file, which is a few ten megabytes: one node of a warehouse reads it while the next file is sent."""
+"""Number of rows at which a file is complete. It then has some tens of megabytes."""
 
-_STAGE: Final = "airflow_annotation_landing"  # of one session, which no other one sees
+_STAGE: Final = "airflow_annotation_landing"  # temporary: no other session sees it
 _LOCK_TIMEOUT: Final = 625
 
 
 class VariantType(NativeType):
-    """``VARIANT`` that is given as JSON text, and read as such."""
+    """``VARIANT`` whose values are passed and read as JSON text."""
 
     cache_ok = True
 
@@ -33,12 +33,12 @@ class VariantType(NativeType):
         super().__init__("VARIANT")
 
     def bind_expression(self, bindparam: Any) -> Any:
-        """Return what makes a ``VARIANT`` of text: Snowflake would take the text itself for the value."""
+        """Return the expression that parses the text. Snowflake would otherwise store the text itself."""
         return sa.func.parse_json(bindparam)
 
 
 class SnowflakeWarehouse(Warehouse):
-    """Snowflake. It enforces no key, so there is none."""
+    """Snowflake. It does not enforce keys, so the three tables have none."""
 
     has_keys: ClassVar[bool] = False
     json_type = VariantType()
@@ -69,15 +69,15 @@ class SnowflakeWarehouse(Warehouse):
     def prepare(self, project: str, views: Sequence[str] = ()) -> dict[str, Any] | None:
         """Create what is missing. See :meth:`Warehouse.prepare`.
 
-        :raises AnnotationError: a name has a percent sign too, which the driver doubles in some statements only
+        :raises AnnotationError: also if a table's name has a percent sign, which the driver doubles in some statements
         """
         if "%" in self.landings.fullname:
             raise AnnotationError("Tables in Snowflake can't have a % in their name: choose another table_prefix.")
         return super().prepare(project, views)
 
     def lock(self, connection: sa.Connection, project: str) -> sa.RowMapping:
-        """Hold the project's row in ``landings``, and make the stage of this session, which goes with it."""
-        # Before the transaction begins with its first change: what creates something would commit it.
+        """Lock the project's row in ``landings``, and create the stage, which ends with the session."""
+        # The transaction begins with the first change of a row. A CREATE after that would commit it.
         connection.exec_driver_sql(f"CREATE TEMPORARY STAGE IF NOT EXISTS {self._stage(connection)}")
         return super().lock(connection, project)
 
@@ -109,12 +109,12 @@ class SnowflakeWarehouse(Warehouse):
         )
 
     def _stage(self, connection: sa.Connection) -> str:
-        """Return the name of the stage, beside the tables."""
+        """Return the full name of the stage, which is in the schema of the tables."""
         names = connection.dialect.identifier_preparer
         return names.format_table(sa.Table(_STAGE, sa.MetaData(), schema=self.landings.schema))
 
     def _claim(self, project: str) -> None:
-        """Give a project its row in ``landings`` if it has none. No key keeps out a second one: MERGE does."""
+        """Create a project's row in ``landings`` if it has none. MERGE prevents a second row, since keys do not."""
         with self.engine.begin() as connection:
             name = connection.dialect.identifier_preparer.format_table(self.landings)
             merge = f"""MERGE INTO {name} AS landed USING (SELECT %(project)s AS project) AS own
@@ -123,7 +123,7 @@ class SnowflakeWarehouse(Warehouse):
 
 
 def _by_file(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Yield rows by as many as one file has."""
+    """Yield the rows of one file after the other."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         for start in range(0, batch.num_rows, FILE_ROWS):
@@ -136,7 +136,7 @@ def _by_file(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _as_text(rows: pa.Table) -> pa.Table:
-    """Return rows with lists as JSON and times with their zone, which files say in ways that readers differ in."""
+    """Return rows with lists as JSON text and times as text with their zone: readers of Parquet differ in both."""
 
     def as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         if pa.types.is_list(column.type):

@@ -1,4 +1,4 @@
-"""SQL Server: types that hold what the tables have. No test has landed in one: the statements compile."""
+"""SQL Server: types for the tables' values. No test lands in SQL Server; the tests only compile statements."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TEXT: Final = mssql.NVARCHAR("max", collation=_COLLATION)  # type: ignore[arg-t
 
 
 class SqlServerWarehouse(Warehouse):
-    """SQL Server: Unicode of any length, compared by its bytes."""
+    """SQL Server. Text is Unicode, compared by code points; outside of keys, it has any length."""
 
     json_type = _TEXT
     key_text = mssql.NVARCHAR(255, collation=_COLLATION)
@@ -25,6 +25,6 @@ class SqlServerWarehouse(Warehouse):
     }
 
     def add_table(self, name: str, schema: pa.Schema) -> None:
-        """Have one more table; its key may have 1,700 bytes, and a clustered one 900."""
+        """Add a table. Its key is not clustered, since a clustered key has at most 900 bytes, and another 1,700."""
         super().add_table(name, schema)
         self.tables[name].primary_key.dialect_options["mssql"]["clustered"] = False

@@ -1,4 +1,4 @@
-"""SQLite: its types, and locks that no landing finds too late and no reader waits for."""
+"""SQLite: its types, and its locks. A landing locks the file when its transaction begins."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from airflow_annotation.warehouses.base import Warehouse
 from airflow_annotation.warehouses.views import ViewSql
 
 BUSY_TIMEOUT: Final = 300.0
-"""Seconds that a landing waits for another one to leave a SQLite file."""
+"""Maximum seconds that a landing waits for the lock of a SQLite file."""
 
 _READS: Final = "annotation_reads"
-"""The option of a connection that only reads."""
+"""Execution option of a connection that only reads."""
 
-# There is no type for a time: ISO 8601 with its zone, which SQLite's own functions read and which sorts.
+# SQLite has no type for times. ISO 8601 with the zone sorts right, and SQLite's own functions read it.
 _TIMESTAMP: Final = sqlite.DATETIME(  # type: ignore[no-untyped-call]  # SQLAlchemy's
     storage_format="%(year)04d-%(month)02d-%(day)02d %(hour)02d:%(minute)02d:%(second)02d.%(microsecond)06d+00:00"
 )
 
 
 class SqliteWarehouse(Warehouse):
-    """A SQLite file. Landings lock it before they write; who reads it sees the last landing, and does not wait."""
+    """A SQLite file. Landings lock it before they write. Readers see the last landing.
+
+    If the file has a write-ahead log, readers do not wait for a landing.
+    """
 
     key_text = sa.Text()
     types = {**Warehouse.types, pa.timestamp("us", tz="UTC"): _TIMESTAMP}  # noqa: RUF012 - declared by the base
@@ -50,9 +53,9 @@ class SqliteWarehouse(Warehouse):
         sa.event.listen(engine, "begin", _begin)
 
     def _make_tables(self) -> None:
-        """Make what is missing; a file that had no landing yet gets a write-ahead log.
+        """Create missing tables and columns. A file without ``landings`` gets a write-ahead log.
 
-        With it, readers and a landing do not wait for each other. Later on the owner of the file may choose otherwise.
+        With this log, readers and a landing do not wait for each other. The owner of the file can turn it off later.
         """
         if not self.has_table(self.landings):
             with closing(self.engine.raw_connection()) as connection, suppress(sqlite3.OperationalError):
@@ -67,15 +70,15 @@ class SqliteWarehouse(Warehouse):
 
 
 def _make_private_file(path: str | None) -> None:
-    """Make the file of a database that is not there, for its owner alone; SQLite's files beside it follow its mode."""
+    """Create the file of a new database, for its owner only. SQLite's files next to it get the same mode."""
     if path and path != ":memory:" and not path.startswith("file:"):
-        # One that cannot be made is an error of the first connection, which says so for all databases alike.
+        # An existing file stays as it is. If the file cannot be created, the first connection raises the error.
         with suppress(OSError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _connect(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # or the driver would begin by itself, too late and without a lock
+    connection.isolation_level = None  # otherwise the driver begins transactions, too late and without a lock
     connection.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
 
 

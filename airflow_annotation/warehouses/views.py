@@ -1,4 +1,4 @@
-"""Views beside the landed tables, for questions that most people ask."""
+"""Views of the landed tables, for common questions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Final, NamedTuple
 
 
 class ViewSql(NamedTuple):
-    """What a database has for parts of JSON and of lists.
+    """A database's own SQL for the parts of JSON and of lists, which views contain.
 
-    :param number: a template of SQL: the ``number``-th of ``l.bbox`` from 1, or at ``place`` from 0
-    :param setting: the setting ``coordinates`` of ``s.settings``
-    :param element: a template of SQL: the member ``name`` of an element ``e`` of a list in JSON
-    :param elements: the elements ``e`` of ``i.media``
-    :param classes: the elements ``value`` of ``l.labels``, as ``c``
-    :param integer: the type that ``cast`` makes whole numbers of
-    :param has_box: whether ``l`` has a ``bbox``
+    :param number: template for one number of ``l.bbox``: ``{number}`` counts from 1, ``{place}`` from 0
+    :param setting: setting ``coordinates`` of ``s.settings``
+    :param element: template for the member ``{name}`` of ``e``, an element of a JSON list
+    :param elements: elements of ``i.media``, as ``e``
+    :param classes: elements of ``l.labels``, as ``c.value``
+    :param integer: type of whole numbers in ``cast``
+    :param has_box: condition that ``l`` has a ``bbox``
     """
 
     number: str
@@ -31,9 +31,9 @@ Names = Mapping[str, str]
 
 
 def _pixel_boxes(names: Names, sql: ViewSql) -> str:
-    """A row for each box, ``x``, ``y``, ``width`` and ``height`` in pixels; none where the image's size is unknown.
+    """A row for each box whose image has a known size, with ``x``, ``y``, ``width`` and ``height`` in pixels.
 
-    Where an item shows several images, ``media_uri`` and the size are those of the image that the label is on.
+    If an item shows several images, ``media_uri`` and the size are those of the image that the label is on.
     """
     target = sql.element.format(name="target")
 
@@ -67,7 +67,7 @@ def _pixel_boxes(names: Names, sql: ViewSql) -> str:
 
 
 def _latest_labels(names: Names, _: ViewSql) -> str:
-    """The labels of the last submission of a person for each item, a skipped one only where there is no other."""
+    """The labels of each item's last submission by a person. A skipped one counts only if there is no other."""
     return f"""select l.* from {names["labels"]} l
     join (
         select project, item_id, annotation_id, origin, row_number() over (
@@ -82,9 +82,10 @@ def _latest_labels(names: Names, _: ViewSql) -> str:
 
 
 def _class_counts(names: Names, sql: ViewSql) -> str:
-    """How many labels each class has, and how many items have such labels. A label of several classes is one of each.
+    """The number of labels of each class, and of items with such labels. A label of several classes counts for each.
 
-    What has a text and no class has its further texts in ``labels``, and a ranking has what is ranked there.
+    The column ``labels`` does not always have classes: for labels without a class, it has further texts, and for a
+    ranking what is ranked.
     """
     return f"""select project, field, type, label, origin, count(*) as labels, count(distinct item_id) as items
     from (
@@ -96,7 +97,7 @@ def _class_counts(names: Names, sql: ViewSql) -> str:
 
 
 def _annotator_quality(names: Names, _: ViewSql) -> str:
-    """What each annotator has submitted, how long it took, and how far it agrees with others and with ground truth.
+    """Each annotator's number of submissions, time per item, and agreement with others and with ground truth.
 
     Agreement is the mean over items and fields.
     """
@@ -118,7 +119,7 @@ VIEWS: Final[dict[str, Callable[[Names, ViewSql], str]]] = {
     "class_counts": _class_counts,
     "annotator_quality": _annotator_quality,
 }
-"""The views by name."""
+"""Functions that return the SELECT of a view, by the view's name."""
 
 
 OF_AGREEMENT: Final = "annotator_quality"
@@ -126,11 +127,11 @@ OF_AGREEMENT: Final = "annotator_quality"
 
 
 def check_views(views: bool | Sequence[str], *, agreement: bool = True) -> tuple[str, ...]:
-    """Return the names of the views that are asked for.
+    """Return the names of the requested views.
 
-    :param views: true for all that can be made
+    :param views: names of views; true for all that are possible, false for none
     :param agreement: whether there is a table ``agreement``
-    :raises ValueError: there is no such view, or it needs that table
+    :raises ValueError: a view does not exist, or needs the table ``agreement``
     """
     if isinstance(views, bool):
         return tuple(name for name in VIEWS if agreement or name != OF_AGREEMENT) if views else ()

@@ -288,7 +288,7 @@ def test_names_are_quoted(database: Database, land: Land) -> None:
 
 def test_a_table_that_is_somebody_elses_is_left_alone_and_named(database: Database, land: Land) -> None:
     database.hook.run(f"create table {database.prefix}labels (name varchar(10))")
-    with pytest.raises(AnnotationError, match=rf"{database.prefix}labels is there.*no column project"):
+    with pytest.raises(AnnotationError, match=rf"{database.prefix}labels exists.*no column project"):
         land(database.operator(), [boxes(5)])
     assert database.query("select * from @labels") == []
 

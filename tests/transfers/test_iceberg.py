@@ -305,7 +305,7 @@ def test_tables_of_an_earlier_release_get_the_columns_that_they_lack(lake: Lake,
 def test_somebody_elses_table_is_left_alone(lake: Lake, land: Land) -> None:
     lake.catalog.create_namespace("labels")
     lake.catalog.create_table("labels.items", pa.schema([("sku", pa.string())]))
-    with pytest.raises(AnnotationError, match=r"labels\.items is there"):
+    with pytest.raises(AnnotationError, match=r"labels\.items exists"):
         land(lake.operator(), [boxes(4)])
     land(lake.operator(table_prefix="photo_"), [boxes(4)])
 
