@@ -1,1 +1,1 @@
-"""What the provider adds to Airflow's API server."""
+"""The parts of the provider that run in Airflow's API server."""

@@ -1,7 +1,7 @@
-"""The plugin: what it adds to Airflow's API server and navigation.
+"""The plugin of Airflow's API server and navigation.
 
-Every process of Airflow imports this module, and only the API server answers requests: apps are imported by the first
-of them.
+Every process of Airflow imports this module, but only the API server answers requests. So each app is imported at its
+first request.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class LazyApp:
-    """An ASGI app that is imported when it is first asked for something.
+    """An ASGI app that is imported at its first request.
 
-    :param module: the module that has it as ``app``
+    :param module: dotted name of the module that has the app as ``app``
     """
 
     def __init__(self, module: str) -> None:
         self._module = module
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the app answer."""
+        """Pass a request to the app."""
         app: ASGIApp = import_module(self._module).app
         await app(scope, receive, send)
 

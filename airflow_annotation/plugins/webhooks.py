@@ -1,9 +1,9 @@
-"""The address that labeling tools send their webhooks to: ``/annotation-webhooks/<connection id>``.
+"""The address for the webhooks of labeling tools: ``/annotation-webhooks/<connection id>``.
 
-Tools have no login to Airflow. Each connection that takes webhooks has an extra field ``webhook_secret``. A request
-has it in the header ``X-Webhook-Secret``, since Label Studio sends whatever headers a webhook is given, or is signed
-with it as Labelbox signs (``X-Hub-Signature``: HMAC-SHA1 of the body, https://docs.labelbox.com/docs/webhooks). Nothing
-is taken from the body: a webhook only says that it is time to ask the tool.
+Tools have no login to Airflow. So each connection that takes webhooks has an extra field ``webhook_secret``. Label
+Studio sends this secret in the header ``X-Webhook-Secret``, since its webhooks can have any headers. Labelbox signs
+each request with it (``X-Hub-Signature``: HMAC-SHA1 of the body, https://docs.labelbox.com/docs/webhooks). The content
+of the body is not used: a webhook only says that it is time to ask the tool.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 _LARGEST_BODY: Final = 10 << 20
 _WRITTEN_EVERY: Final = 1.0
-"""Seconds between two notes of a connection: people label faster than anybody has to look."""
+"""Seconds between two notes of a connection. People label more often than pollers have to look."""
 
 app = FastAPI(title="Annotation webhooks", openapi_url=None, docs_url=None, redoc_url=None)
 _notes: dict[str, asyncio.Task[None]] = {}
@@ -36,7 +36,8 @@ _notes: dict[str, asyncio.Task[None]] = {}
 async def take_webhook(conn_id: str, request: Request) -> dict[str, str]:
     """Note that there is news of a connection's projects.
 
-    :raises HTTPException: webhooks are off (404), or the request does not know the connection's secret (401)
+    :raises HTTPException: webhooks are off (404), the body is larger than 10 MiB (413), or the request does not have
+        the connection's secret (401)
     """
     if not webhooks_enabled():
         raise HTTPException(404, "Not Found")
@@ -46,7 +47,7 @@ async def take_webhook(conn_id: str, request: Request) -> dict[str, str]:
         body += chunk
         if len(body) > _LARGEST_BODY:
             raise HTTPException(413, "Content Too Large")
-    # The same answer whatever is wrong, and the same work: nobody learns which connections there are.
+    # All wrong requests get the same answer after the same work, so that it does not tell which connections exist.
     if not _knows(secret or "", request, body) or not secret:
         raise HTTPException(401, "Unauthorized")
     if conn_id not in _notes:
@@ -55,7 +56,7 @@ async def take_webhook(conn_id: str, request: Request) -> dict[str, str]:
 
 
 async def _note_soon(conn_id: str) -> None:
-    """Write one note for all webhooks of a burst. Each has a note written after it, so that none is lost."""
+    """Write one note for all webhooks of a second. The note is written after they came, so that none is lost."""
     await asyncio.sleep(_WRITTEN_EVERY)
     del _notes[conn_id]
     try:

@@ -54,7 +54,7 @@ def test_the_page_in_the_navigation_leads_to_the_run_and_into_the_tool(
     assert frame.locator("td.progress").first.evaluate(CONTRAST) >= 4.5
     screenshot(tab, "runs")
     frame.get_by_label("Find").fill("no run is called that")
-    frame.get_by_text("None of the runs is like that.").first.wait_for()
+    frame.get_by_text("No runs match this search.").first.wait_for()
     frame.get_by_label("Find").fill(run.run_key)
     row = frame.locator("tr", has_text=run.run_key).first
     assert "1 of 3 (33 %)" in row.inner_text()

@@ -87,7 +87,7 @@ def test_runs_are_found_by_words_dag_state_and_day(listed: Any) -> None:
     listed.get_by_label("Find").fill("night 2026-02-13")
     assert titles(listed) == [40]
     listed.get_by_label("State").select_option("finished")
-    listed.get_by_text("None of the runs is like that.").wait_for()
+    listed.get_by_text("No runs match this search.").wait_for()
 
 
 def test_projects_that_no_dag_made_are_shown_on_request(listed: Any) -> None:
@@ -96,7 +96,7 @@ def test_projects_that_no_dag_made_are_shown_on_request(listed: Any) -> None:
     listed.get_by_label("Find").fill("by hand")
     listed.get_by_role("link", name="By hand").wait_for()
     listed.get_by_label("Projects that no DAG made").uncheck()
-    listed.get_by_text("None of the runs is like that.").wait_for()
+    listed.get_by_text("No runs match this search.").wait_for()
 
 
 def test_progress_is_read_out_and_all_fits_on_a_phone(listed: Any) -> None:

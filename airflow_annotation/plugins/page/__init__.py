@@ -1,1 +1,1 @@
-"""The page of annotation runs: a FastAPI app, and the files that it serves."""
+"""The page of annotation runs: a FastAPI app and the files that it serves."""

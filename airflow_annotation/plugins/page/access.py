@@ -1,6 +1,7 @@
-"""Who may see what: connections of labeling tools, and the DAG runs that annotation runs belong to.
+"""Who may see what: connections of labeling tools, and the DAG runs of annotation runs.
 
-Airflow's plugins are mounted without any access checks. These ask the same auth manager as Airflow's own routes.
+Airflow mounts the apps of plugins without access checks. The checks here ask the same auth manager as Airflow's own
+routes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from airflow_annotation.hooks.connection_fields import connection_types
 log = logging.getLogger(__name__)
 
 COOKIE_LOGINS: Final = "request" in inspect.signature(get_user).parameters
-"""Whether this Airflow takes its login cookie for a login. Older ones want a header, which no navigation sends."""
+"""Whether this Airflow accepts its login cookie. Older releases need a header, which links and frames do not send."""
 
 _VARIABLE_PREFIX: Final = "AIRFLOW_CONN_"
 
@@ -40,8 +41,8 @@ _VARIABLE_PREFIX: Final = "AIRFLOW_CONN_"
 class SeenConnection(msgspec.Struct, frozen=True):
     """A connection that a user may see.
 
-    :param conn_id: its id
-    :param tool: its type, None where only its secrets backend knows it
+    :param conn_id: id of the connection
+    :param tool: type of the connection; None if only the secrets backend knows it
     """
 
     conn_id: str
@@ -65,7 +66,7 @@ def is_permitted(conn_id: str, user: Any) -> bool:
 def list_connections(user: GetUserDep) -> list[SeenConnection]:
     """Return the connections of labeling tools that a user may read.
 
-    Secrets backends do not list what they have: the configuration ``[annotation] connections`` names what is there.
+    Secrets backends do not list their connections. The configuration ``[annotation] connections`` names these.
     """
     found = {conn_id.strip(): None for conn_id in conf.get("annotation", "connections", fallback="").split(",")}
     found.pop("", None)
@@ -81,7 +82,7 @@ def list_connections(user: GetUserDep) -> list[SeenConnection]:
 def permitted_connection(conn_id: Annotated[str, Query(max_length=250)], user: GetUserDep) -> Connection:
     """Return the connection that a request names.
 
-    :raises HTTPException: the user may not read it, or there is none
+    :raises HTTPException: the user may not read it (403), or there is no such connection of a labeling tool (404)
     """
     if not is_permitted(conn_id, user):
         raise HTTPException(403, "Forbidden")
@@ -98,26 +99,25 @@ PermittedConnection = Annotated[Connection, Depends(permitted_connection)]
 
 
 def hook_of(connection: Connection) -> AnnotationHook:
-    """Return the hook of a connection, which asks just once more where a request fails: somebody waits for it.
+    """Return the hook of a connection. It repeats a failed request only once, since a person waits for the page.
 
-    :raises AnnotationError: the connection is of a type that is no labeling tool
+    :raises AnnotationError: the connection is not of a labeling tool
     """
     hook = connection.get_hook()  # type: ignore[no-untyped-call]
     if not isinstance(hook, AnnotationHook):
         raise AnnotationError(f"Connection {connection.conn_id!r} is not of a labeling tool.")
-    # Hooks read connections as tasks do, which an API server of Airflow 3.1 cannot.
+    # Hooks read connections as tasks do. The API server of Airflow 3.1 cannot read them like that.
     hook.connection = connection
     hook.attempts = 1
     return hook
 
 
 def see_runs(run_keys: Collection[str], user: Any) -> dict[str, SeenDagRun | None]:
-    """Return the annotation runs that a user may see, by run key, with the DAG run of each where there is one.
+    """Return the DAG runs of the annotation runs that a user may see, by run key; None if a run has no DAG run.
 
-    Runs of a DAG are for those who may read that DAG. Others are for all who may use the connection.
+    Runs of a DAG are for users who may read that DAG. Other runs are for all who may use the connection.
 
-    :param run_keys: ``<dag_id>/<run_id>``, in mapped tasks with the map index after another slash, or what a DAG author
-        has chosen
+    :param run_keys: ``<dag_id>/<run_id>``, with ``/<map index>`` for mapped tasks, or any names that DAG authors chose
     """
     parts = {run_key: run_key.split("/") for run_key in run_keys}
     readable, hidden = _sort_dags({names[0]: _is_generated(names) for names in parts.values()}, user)
@@ -132,20 +132,20 @@ def see_runs(run_keys: Collection[str], user: Any) -> dict[str, SeenDagRun | Non
 
 
 def _is_generated(names: Sequence[str]) -> bool:
-    """Return whether a run key is made of a run id as Airflow makes them: its first part is a DAG for sure."""
+    """Return whether a run key contains a run id that Airflow made. Then its first part is certainly a DAG."""
     return len(names) > 1 and names[1].startswith(tuple(f"{kind.value}__" for kind in DagRunType))
 
 
 def _sort_dags(dag_ids: Mapping[str, bool], user: Any) -> tuple[set[str], set[str]]:
-    """Return the DAGs that a user may read, and those that the user may not.
+    """Return the DAGs that a user may read, and those that the user may not read.
 
-    :param dag_ids: whether each is a DAG for sure, even if Airflow does not know it any more
+    :param dag_ids: possible ids of DAGs; true for those that are certainly DAGs, even if Airflow no longer knows them
     """
     with create_session() as session:
         known = set(session.scalars(select(DagModel.dag_id).where(DagModel.dag_id.in_(dag_ids))))
     dags = known | {dag_id for dag_id, is_dag in dag_ids.items() if is_dag}
     teams: dict[str | None, set[str]] = defaultdict(set)
-    # Airflow 3.1 takes no team here, and has none.
+    # Airflow 3.1 has no teams, and its functions take none.
     has_teams = conf.getboolean("core", "multi_team", fallback=False)
     for dag_id in dags:
         teams[DagModel.get_team_name(dag_id) if has_teams else None].add(dag_id)
@@ -173,7 +173,7 @@ def _environment_connections() -> Iterator[tuple[str, str]]:
         try:
             connection = EnvironmentVariablesBackend().get_connection(conn_id)
         except Exception:
-            # What it holds may be a secret.
+            # Do not log the error: its text may contain a secret.
             log.warning("The environment variable %s describes no connection.", name)
             continue
         if connection is not None and connection.conn_type in connection_types():

@@ -1,7 +1,7 @@
 """How far the people of a run agree, and the items about which they agree least.
 
-It is measured as everywhere, by :class:`~airflow_annotation.labels.agreement.AgreementMeter`, and over the items that
-several people labeled last.
+As everywhere, :class:`~airflow_annotation.labels.agreement.AgreementMeter` measures it. It measures the last items that
+several people labeled.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from airflow_annotation.labels.types import OF_FIELD, OTHER
 from airflow_annotation.plugins.page.shown_items import Outlines, ShownItem, page_budget, show_items
 
 COMPARED: Final = 200
-"""Items that are compared: the last ones, so that the page stays quick however large a run is."""
+"""Maximum number of compared items: the last ones, so that the page stays quick however large a run is."""
 
 LEAST: Final = 6
-"""Items that are shown."""
+"""Maximum number of shown items."""
 
 MOST_LABELS: Final = 2_000
-"""Labels of an item that is compared, of all people together: matching takes the square of it."""
+"""Maximum number of labels of a compared item, of all people together: the time to match them grows with its square."""
 
 _SECONDS: Final = 10.0
-"""After so long nothing more is compared: an API server has others to answer."""
+"""Seconds after which no more items are compared, since the API server has other requests to answer."""
 
 _AT_ONCE: Final = 20
-"""Items that are compared before the clock is looked at; fewer, where they have more than :data:`MOST_LABELS`."""
+"""Maximum number of items compared between two looks at the clock. Together, they have at most :data:`MOST_LABELS`."""
 
 
 class ClassAgreement(msgspec.Struct, frozen=True):
-    """How far people agree about a class: columns of the summary.
+    """How far people agree about a class, from the summary of the agreement.
 
-    :param name: the class
-    :param value: 0..1
-    :param count: how many answers or objects each of two people has, on average
+    :param name: name of the class
+    :param value: agreement, 0..1
+    :param count: average number of answers or objects on each side of a compared pair
     """
 
     name: str
@@ -57,8 +57,8 @@ class ClassAgreement(msgspec.Struct, frozen=True):
 class FieldAgreement(msgspec.Struct, frozen=True, kw_only=True):
     """How far people agree in a field: columns of :data:`~airflow_annotation.labels.agreement.SUMMARY`.
 
-    :param pairs: how many pairs of submissions were compared
-    :param classes: the most frequent first
+    :param pairs: number of compared pairs of submissions
+    :param classes: agreement by class, the most frequent first
     """
 
     field: str
@@ -70,11 +70,11 @@ class FieldAgreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PersonAgreement(msgspec.Struct, frozen=True):
-    """How far somebody agrees with the others, as the view ``annotator_quality`` says it: the mean of items and fields.
+    """How far a person agrees with the others: the mean over items and fields, as in the view ``annotator_quality``.
 
-    :param name: who
-    :param value: 0..1
-    :param compared: of how many answers to an item and field it is the mean
+    :param name: name of the annotator
+    :param value: agreement, 0..1
+    :param compared: number of values in the mean
     """
 
     name: str
@@ -83,10 +83,10 @@ class PersonAgreement(msgspec.Struct, frozen=True):
 
 
 class DisputedItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item about which people agree little, once for each of its images that has labels.
+    """An item about which people agree little.
 
-    :param fields: how far they agree, 0..1, by field, the least first
-    :param images: the item
+    :param fields: fields with their agreement, 0..1, the least first
+    :param images: the item, once for each of its images that has labels
     """
 
     fields: list[tuple[str, float]]
@@ -96,11 +96,11 @@ class DisputedItem(msgspec.Struct, frozen=True, kw_only=True):
 class RunAgreement(msgspec.Struct, frozen=True, kw_only=True):
     """How far the people of a run agree.
 
-    :param items: how many items were compared
-    :param left_out: how many were not although several people labeled them: they have very many labels, or it took
-        too long
-    :param fields: by field
-    :param people: by annotator, who agrees least first
+    :param items: number of compared items
+    :param left_out: number of items that were not compared although several people labeled them: they have too many
+        labels, a mask was not read, or the time was over
+    :param fields: agreement by field
+    :param people: agreement by annotator, the least first
     :param least: the items about which they agree least
     """
 
@@ -112,10 +112,10 @@ class RunAgreement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_agreement(hook: LabelsOut, project: AnnotationProject) -> RunAgreement:
-    """Read the items that several people labeled last, and measure how far they agree.
+    """Read the last items that several people labeled, and measure how far these people agree.
 
-    :param hook: of the tool
-    :param project: the project
+    :param hook: hook of the tool
+    :param project: project of the run
     """
     hook.mask_budget = page_budget()
     item_ids = hook.list_last_labeled(project.id, COMPARED, min_annotations=2)
@@ -131,7 +131,7 @@ def read_agreement(hook: LabelsOut, project: AnnotationProject) -> RunAgreement:
     found: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
     for row in of_items:
         found[row["item_id"]].append((row["field"], row["value"]))
-    # A field about which people do not agree at all is not hidden by others about which they do.
+    # Sort by the field with the least agreement, so that other fields do not hide it.
     least = sorted(found, key=lambda item: (min(value for _, value in found[item]), item))[:LEAST]
     return RunAgreement(
         items=len(found),
@@ -143,12 +143,12 @@ def read_agreement(hook: LabelsOut, project: AnnotationProject) -> RunAgreement:
 
 
 def _measure(meter: AgreementMeter, batches: Iterable[LabelTables], *, has_masks: bool) -> tuple[pa.Table, int]:
-    """Compare some items after the other, as long as there is time; return rows, and how many items were left out.
+    """Compare items until the time is over. Return the meter's rows and the number of items that were left out.
 
-    :param meter: compares them
-    :param batches: of whole items
-    :param has_masks: whether labels may be masks. One that took too long to be read is of type ``other``: its item is
-        left out, where it would count as one that somebody did not draw
+    :param meter: meter that compares the items
+    :param batches: batches of whole items
+    :param has_masks: whether labels may be masks. A mask that took too long to read has the type ``other``. Then its
+        item is left out, since the mask would count as missing
     """
     deadline = time.monotonic() + _SECONDS
     rows, left_out = [], 0
@@ -167,7 +167,10 @@ def _measure(meter: AgreementMeter, batches: Iterable[LabelTables], *, has_masks
 
 
 def _portions(item_ids: Iterable[str], labels: Mapping[str, int]) -> Iterator[list[str]]:
-    """Yield some items after the other, as many as are compared at once."""
+    """Yield the ids of the items to compare at once.
+
+    :param labels: number of labels of each item
+    """
     portion: list[str] = []
     size = 0
     for item_id in item_ids:
@@ -181,18 +184,18 @@ def _portions(item_ids: Iterable[str], labels: Mapping[str, int]) -> Iterator[li
 
 
 def _compared(batch: LabelTables) -> LabelTables:
-    """Return what was compared: the last submission of each person, and none that is a draft or skipped."""
+    """Return what was compared: each person's last submission, without drafts and skipped ones."""
     chosen = choose_submissions(batch)
     return LabelTables(batch.items, chosen.annotations, chosen.labels)
 
 
 def _count(rows: pa.RecordBatch) -> dict[str, int]:
-    """Return how many rows each item has."""
+    """Return the number of rows of each item."""
     return {one["values"]: one["counts"] for one in rows["item_id"].value_counts().to_pylist()}
 
 
 def _fields(summary: Iterable[Mapping[str, Any]]) -> list[FieldAgreement]:
-    """Return what a summary says of all annotators, by field."""
+    """Return the agreement of all annotators by field, from the rows of a summary."""
     wholes: dict[tuple[str, str], Mapping[str, Any]] = {}
     classes: defaultdict[tuple[str, str], list[ClassAgreement]] = defaultdict(list)
     for row in summary:

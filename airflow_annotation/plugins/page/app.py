@@ -1,4 +1,4 @@
-"""The FastAPI app: files of the page, and what it shows as JSON. It only ever reads."""
+"""The FastAPI app of the page: it serves the page's files, and the page's data as JSON. It changes nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _STATIC: Final = Path(__file__).with_name("static")
 _MEDIA_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _FILES: Final = {path.name: _MEDIA_TYPES[path.suffix] for path in _STATIC.iterdir() if path.suffix in _MEDIA_TYPES}
 _HEADERS: Final = {
-    # Of other hosts there are only pictures, sounds and videos; nothing else comes from anywhere but here.
+    # From other hosts come only images, sounds and videos. Everything else comes from this server.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
         "img-src 'self' blob: http: https:; media-src 'self' blob: http: https:; "
@@ -54,7 +54,8 @@ _HEADERS: Final = {
 
 _login = [Depends(get_user)]
 app = FastAPI(title="Annotation", openapi_url=None, docs_url=None, redoc_url=None)
-# Airflow before its login cookie counted everywhere: the files are those of the wheel, and ask with the login's header.
+# Older Airflow does not accept its login cookie here. There, the page's files need no login, since they hold no data.
+# Their requests for data send the login in a header.
 _pages = APIRouter(dependencies=_login if COOKIE_LOGINS else [])
 _api = APIRouter(prefix="/api", dependencies=_login)
 _runs: SharedReads[list[AnnotationRun]] = SharedReads()
@@ -111,7 +112,7 @@ def get_connections(connections: Annotated[list[SeenConnection], Depends(list_co
 async def get_runs(connection: PermittedConnection, user: GetUserDep, *, others: bool = False) -> Response:
     """Return the annotation runs of a connection that the user may see, with their DAG runs.
 
-    With ``others``, the projects that no DAG made are among them: they have no run key, and whoever may use the
+    With ``others``, projects that no DAG created are returned too. They have no run key, and everyone who may use the
     connection may see them.
     """
     runs = await _runs.get((connection.conn_id, others), lambda: _read_runs(connection, with_others=others))
@@ -130,7 +131,7 @@ async def get_run(connection: PermittedConnection, project: ProjectId, user: Get
 
 @_api.get("/sample")
 async def get_sample(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
-    """Return what the items of a run show that were labeled last."""
+    """Return a summary of the items of a run that were labeled last."""
     found, _ = await _check_run(connection, project, user)
     key = (connection.conn_id, project)
     return _json(await _samples.get(key, lambda: _read(connection, read_sample, found)))
@@ -138,7 +139,7 @@ async def get_sample(connection: PermittedConnection, project: ProjectId, user: 
 
 @_api.get("/agreement")
 async def get_agreement(connection: PermittedConnection, project: ProjectId, user: GetUserDep) -> Response:
-    """Return how far people agree about the items of a run that several of them labeled last."""
+    """Return how far people agree about the last items of a run that several people labeled."""
     found, _ = await _check_run(connection, project, user)
     key = (connection.conn_id, project)
     return _json(await _agreements.get(key, lambda: _read(connection, read_agreement, found)))
@@ -154,9 +155,9 @@ async def get_image(
     target: ProjectId = "",
     size: ProjectId = "",
 ) -> Response:
-    """Return the image of an item, one of several by its target, or lead to where it is on the web.
+    """Return an image of an item, or redirect to its address on the web.
 
-    With the size ``small``, a large photo is made smaller.
+    The target chooses one of several images. With the size ``small``, a large photo is made smaller.
     """
     place = await _find_place(connection, project, item, user, target)
     if not place[1]:
@@ -170,7 +171,7 @@ async def get_image(
 async def get_media(
     connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep, request: Request
 ) -> Response:
-    """Return the part of a sound or video that a browser asks for, or lead to where it is on the web."""
+    """Return the part of a sound or video that a browser asks for, or redirect to its address on the web."""
     place = await _find_place(connection, project, item, user)
     if not place[1]:
         return _lead_to(place)
@@ -182,7 +183,7 @@ async def get_media(
 async def get_text(
     connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep, media_type: ProjectId = ""
 ) -> Response:
-    """Return the text of an item's file, or where it is on the web."""
+    """Return the text of an item's file, or the file's address on the web."""
     place = await _find_place(connection, project, item, user)
     if not place[1]:
         return _json({"url": place[0]})
@@ -194,7 +195,7 @@ async def get_text(
 async def get_series(
     connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep
 ) -> Response:
-    """Return the time series of an item's file, or where it is on the web."""
+    """Return the time series of an item's file, or the file's address on the web."""
     place = await _find_place(connection, project, item, user)
     if not place[1]:
         return _json({"url": place[0]})
@@ -206,9 +207,9 @@ async def get_series(
 async def get_document(
     connection: PermittedConnection, project: ProjectId, item: ProjectId, user: GetUserDep
 ) -> Response:
-    """Return the PDF of an item to be kept as a file, or lead to where it is on the web.
+    """Return the PDF of an item as a download, or redirect to its address on the web.
 
-    It is none of the page: what a document does in a browser that shows it, it does not do here.
+    Browsers do not open the download as a page of Airflow, so active content of the PDF cannot run there.
     """
     place = await _find_place(connection, project, item, user)
     if not place[1]:
@@ -234,7 +235,7 @@ async def _find_place(
     connection: PermittedConnection, project: str, item: str, user: GetUserDep, target: str = ""
 ) -> MediaPlace:
     await _check_run(connection, project, user)
-    # The items of the page have just been read from the project: the tool need not look for them there.
+    # The page's items were just read from the project, so the tool need not look for them there.
     is_in_project = any(one.item_id == item for one in _known_items(connection, project))
     key = (connection.conn_id, project, item, target)
     return await _places.get(
@@ -243,7 +244,7 @@ async def _find_place(
 
 
 def _known_items(connection: PermittedConnection, project: str) -> Iterator[ShownItem]:
-    """Yield the items of a run that have been read lately."""
+    """Yield the items of a run that were read recently."""
     if sample := _samples.known((connection.conn_id, project)):
         yield from sample.items
     if agreement := _agreements.known((connection.conn_id, project)):
@@ -253,9 +254,9 @@ def _known_items(connection: PermittedConnection, project: str) -> Iterator[Show
 async def _check_run(
     connection: PermittedConnection, project_id: str, user: GetUserDep
 ) -> tuple[AnnotationProject, dict[str, SeenDagRun | None]]:
-    """Return a project, and the DAG run of its run key, as :func:`see_runs` does.
+    """Return a project, and the result of :func:`see_runs` for its run key.
 
-    :raises HTTPException: the run is of a DAG that the user may not read
+    :raises HTTPException: the run belongs to a DAG that the user may not read
     """
     key = (connection.conn_id, project_id)
     project = await _projects.get(key, lambda: _read(connection, lambda hook: hook.get_project(project_id)))
@@ -275,7 +276,7 @@ async def _read(
     *arguments: P.args,
     **more: P.kwargs,
 ) -> T:
-    """Let a thread read with the connection's hook."""
+    """Read with the connection's hook, in a thread."""
     return await run_in_threadpool(lambda: read(hook_of(connection), *arguments, **more))
 
 

@@ -1,4 +1,4 @@
-"""The annotation runs of a connection, with how far each is."""
+"""The annotation runs of a connection, with their progress."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ RunState = Literal["empty", "waiting", "labeling", "finished"]
 
 
 class AnnotationRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as the page shows it, or a project that belongs to none.
+    """A run, or a project without a run, as the page shows it.
 
-    :param state: ``empty`` without items, ``waiting`` until the first is completed, ``labeling``, ``finished``
-    :param left: items that are open: neither completed nor skipped
-    :param in_review: items that wait for a reviewer, None where the tool does not say
+    :param state: ``empty`` without items, ``waiting`` until the first submission, ``labeling``, or ``finished``
+    :param left: number of open items, which are neither completed nor skipped
+    :param in_review: number of items that wait for a reviewer; None if the tool does not tell
     """
 
     project_id: str
@@ -38,9 +38,10 @@ class AnnotationRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_runs(hook: AnnotationHook, *, with_others: bool = False) -> list[AnnotationRun]:
-    """Return all runs of a connection: few requests, however many runs there are.
+    """Return all runs of a connection. One request counts the items of several projects, if the tool can.
 
-    :param with_others: return the projects that belong to no run too
+    :param hook: hook of the tool
+    :param with_others: whether to return projects without a run too
     """
     projects = await asyncio.to_thread(lambda: list(hook.list_all_projects() if with_others else hook.list_runs()))
     runs = []
@@ -49,7 +50,7 @@ async def read_runs(hook: AnnotationHook, *, with_others: bool = False) -> list[
         counted = await hook.aget_progress_of([project.id for project in some])
         for project in some:
             progress = counted.get(project.id)
-            # One may be deleted since.
+            # A project may have been deleted since it was listed.
             if isinstance(progress, AnnotationProgress):
                 runs.append(run_of(project, progress))
     return runs
@@ -66,7 +67,7 @@ def run_of(project: AnnotationProject, progress: AnnotationProgress) -> Annotati
         created_at=project.created_at,
         state=_state(progress),
         **msgspec.structs.asdict(progress),
-        # Where a skip counts as an answer, it is among those that are completed.
+        # If the tool counts a skip as an answer, completed includes skipped items.
         left=max(progress.total - progress.completed - progress.skipped, 0),
         in_review=progress.statuses.get("in_review"),
     )

@@ -1,4 +1,4 @@
-"""The items of a run that were labeled last: who labeled them, as what, and what was drawn on some of them."""
+"""The items of a run that were labeled last: annotators, classes, pace, and some of the items with their labels."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from airflow_annotation.labels.types import LISTS_NO_CLASSES
 from airflow_annotation.plugins.page.shown_items import Outlines, ShownItem, once_each, page_budget, show_items
 
 COUNTED: Final = 200
-"""Items that people and classes are counted in: the last ones, so that the page stays quick however large a run is."""
+"""Maximum number of items in which people and classes are counted: the last ones, so that the page stays quick."""
 
 SHOWN: Final = 36
-"""Items that are shown with what was drawn on them."""
+"""Maximum number of items that are shown with their labels."""
 
 _PAUSE: Final = timedelta(hours=1)
-"""After so long without a completed item nobody was at work."""
+"""Longest time between two completed items that counts as work."""
 
 
 class Count(msgspec.Struct, frozen=True):
-    """How often something is there."""
+    """The number of things with one name."""
 
     name: str
     count: int
 
 
 class FieldCounts(msgspec.Struct, frozen=True):
-    """How many labels of each class a field has."""
+    """The number of labels of each class of a field."""
 
     field: str
     classes: list[Count]
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """How fast people complete items while they work: a pause of more than an hour is no work.
+    """How fast people complete items while they work. A pause of more than an hour is not work.
 
-    :param items: how many items it was seen of, those that were completed last
-    :param hours: of work in which they were completed
-    :param since: when the first of them was completed
-    :param per_hour: items an hour of work
+    :param items: number of items that were completed in these hours, among the last items
+    :param hours: hours of work in which they were completed
+    :param since: time at which the first of the last items was completed
+    :param per_hour: completed items per hour of work
     """
 
     items: int
@@ -56,14 +56,14 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """What the items show that were labeled last.
+    """A summary of the items that were labeled last.
 
-    :param counted: how many items that is
-    :param people: submissions by who made them
-    :param fields: labels by field and class
-    :param waiting_for_review: submissions whose item waits for a reviewer
-    :param pace: None where too few items were completed to tell
-    :param items: some of the items
+    :param counted: number of these items
+    :param people: number of submissions by annotator
+    :param fields: number of labels by field and class
+    :param waiting_for_review: number of submissions whose item waits for a reviewer
+    :param pace: pace of the work; None if too few items were completed
+    :param items: some of the items, as the page draws them
     """
 
     counted: int
@@ -75,10 +75,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_sample(hook: AnnotationHook, project: AnnotationProject) -> Sample:
-    """Read the items of a project that were labeled last: few requests, however large it is.
+    """Read the items of a project that were labeled last, and summarize them.
 
-    :param hook: of the tool
-    :param project: the project
+    :param hook: hook of the tool
+    :param project: project of the run
     """
     hook.mask_budget = page_budget()
     item_ids = hook.list_last_labeled(project.id, COUNTED)
@@ -97,24 +97,25 @@ def read_sample(hook: AnnotationHook, project: AnnotationProject) -> Sample:
 
 
 def count_classes(labels: Iterable[Mapping[str, Any]]) -> list[FieldCounts]:
-    """Return how many labels each class of each field has, the most frequent first; fields in the order of their names.
+    """Return the number of labels of each class of each field. Fields are sorted by name, classes by their number.
 
-    An object of a video is one label, however many frames it is in.
+    An object of a video is one label, however many frames it is in. A label of several classes counts for each. A label
+    without a class counts by its type.
 
-    :param labels: rows of the table; those of several classes count for each, those without a class by their type
+    :param labels: rows of the table ``labels``
     """
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for row in once_each(labels):
-        # The column has other things than classes for some: further texts, entries in their order.
+        # For some types, the column does not have classes, but further texts or a ranking.
         several = list(dict.fromkeys(row["labels"] or ())) if row["type"] not in LISTS_NO_CLASSES else []
         found[row["field"]].update(several or [row["label"] or row["type"]])
     return [FieldCounts(field, _counts(counter)) for field, counter in sorted(found.items())]
 
 
 def find_pace(times: Iterable[datetime]) -> Pace | None:
-    """Return how fast items were completed while somebody worked, None where they are too few to tell.
+    """Return how fast items were completed during work, None if there are too few items.
 
-    :param times: when each of the items was completed
+    :param times: times at which the items were completed
     """
     ordered = sorted(times)
     gaps = [later - earlier for earlier, later in itertools.pairwise(ordered)]
@@ -122,12 +123,12 @@ def find_pace(times: Iterable[datetime]) -> Pace | None:
     hours = sum(worked, timedelta()) / timedelta(hours=1)
     if not hours:
         return None
-    # The item after a pause is left out with the pause: how long it took is not known.
+    # Leave out the item after a pause together with the pause, since its time is unknown.
     return Pace(items=len(worked), hours=hours, since=ordered[0], per_hour=len(worked) / hours)
 
 
 def _completion_times(items: Mapping[str, Any], submissions: Iterable[Mapping[str, Any]]) -> list[datetime]:
-    """Return when each of the completed items was: an item of several people when the last of them had finished."""
+    """Return the times at which items were completed. For an item of several people, the last one's time counts."""
     times: dict[str, datetime] = {}
     for row in submissions:
         made, item = row["created_at"], items[row["item_id"]]

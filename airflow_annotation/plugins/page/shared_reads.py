@@ -1,4 +1,4 @@
-"""Reads that all who ask at about the same time share."""
+"""Reads that several requests share if they come at about the same time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 FRESH: Final = 15.0
-"""Seconds that an answer is given to others too."""
+"""Seconds for which a result also answers other requests."""
 PATIENCE: Final = 20.0
-"""Seconds that one request waits. The read goes on: whoever asks again may find it done."""
+"""Maximum seconds that one request waits. The read goes on, so the next request may find it done."""
 
 
 class StillReadingError(Exception):
@@ -20,11 +20,11 @@ class StillReadingError(Exception):
 
 
 class SharedReads(Generic[T]):
-    """Reads each thing once for all who ask for it within some seconds. For one event loop.
+    """Reads a thing once for all requests within some seconds. For one event loop.
 
-    Those who wait for a read that fails all get its error, and who asks after that reads again.
+    If a read fails, all requests that wait for it get its error. The next request reads again.
 
-    :param fresh: seconds for which an answer is kept
+    :param fresh: seconds for which a result is kept
     """
 
     def __init__(self, fresh: float = FRESH) -> None:
@@ -33,11 +33,11 @@ class SharedReads(Generic[T]):
         self._ended: dict[Hashable, float] = {}
 
     async def get(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
-        """Return what ``read`` returns or has returned lately.
+        """Return the result of ``read``, or a recent one for the same key.
 
-        :param key: names what is read
-        :param read: reads it
-        :raises StillReadingError: it takes longer than :data:`PATIENCE`
+        :param key: key of what is read
+        :param read: function that reads it
+        :raises StillReadingError: the read takes longer than :data:`PATIENCE`
         """
         self._forget()
         if key not in self._reads:
@@ -49,12 +49,16 @@ class SharedReads(Generic[T]):
             raise StillReadingError from error
 
     def known(self, key: Hashable) -> T | None:
-        """Return what has been read lately, None where nothing was."""
+        """Return a recent result, None if there is none.
+
+        :param key: key of what was read
+        """
         self._forget()
         return self._reads[key].result() if key in self._ended else None
 
     def _note_end(self, key: Hashable, task: asyncio.Task[T]) -> None:
-        if task.cancelled() or task.exception() is not None:  # which is looked at: whoever asked may be gone
+        # This also retrieves the exception, or asyncio would log it if no request waits any more.
+        if task.cancelled() or task.exception() is not None:
             del self._reads[key]
         else:
             self._ended[key] = time.monotonic()

@@ -1,6 +1,6 @@
-"""Files of items that are read here, since no browser shows them: texts, and time series. No more than their beginning.
+"""Files of items that the API server reads for the page: the beginning of texts and time series, and whole PDFs.
 
-Only files that the tool itself holds are read, with the hook's client, as pictures are.
+It reads only files that the tool itself holds, as for images.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _TEXT_BYTES: Final = 1 << 20
 _SERIES_BYTES: Final = 4 << 20
 _CHANNELS: Final = 6
 _PARTS: Final = 400
-"""Parts of a time series, of each of which its least and its greatest value are shown."""
+"""Number of parts of a long time series. Each part is shown by its least and its greatest value."""
 
 _TIME_NAMES: Final = frozenset({"time", "t", "timestamp", "date", "datetime", "seconds", "sec", "ts"})
 
@@ -35,10 +35,10 @@ _TIME_NAMES: Final = frozenset({"time", "t", "timestamp", "date", "datetime", "s
 class Channel(msgspec.Struct, frozen=True):
     """A column of values of a time series.
 
-    :param name: of the column
-    :param low: its least value
-    :param high: its greatest value
-    :param lines: parts without a gap: times and values
+    :param name: name of the column
+    :param low: least value
+    :param high: greatest value
+    :param lines: runs of values without a gap, each a list of pairs of time and value
     """
 
     name: str
@@ -50,11 +50,12 @@ class Channel(msgspec.Struct, frozen=True):
 class Series(msgspec.Struct, frozen=True, kw_only=True):
     """A time series as the page draws it.
 
-    :param start: the first time: as the column has it, of dates in seconds since 1970, without a column the row
-    :param end: the last time
+    :param start: first time: in the column's own unit, for dates in seconds since 1970; without a column of times, the
+        number of the row
+    :param end: last time
     :param is_clock: whether the times are dates
-    :param channels: the columns of numbers
-    :param is_cut: whether the file goes on
+    :param channels: columns of numbers
+    :param is_cut: whether the file has more rows
     """
 
     start: float
@@ -65,16 +66,17 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_texts(hook: AnnotationHook, place: MediaPlace, media_type: str) -> list[ShownText]:
-    """Read the text of a file that the tool holds: of long ones the beginning.
+    """Read the text of a file that the tool holds, or the beginning of a long text.
 
-    :param hook: of the tool
-    :param place: where it is, with the tool's headers
-    :param media_type: of the item: of ``html`` what is between the tags is read, of a ``conversation`` its messages
-    :raises MediaError: it cannot be read, or it is no text
+    :param hook: hook of the tool
+    :param place: place of the file, with the tool's headers
+    :param media_type: kind of the item: for ``html``, the text between the tags is read; for ``conversation``, the
+        messages
+    :raises MediaError: the file cannot be read, or is not a text
     """
     content, is_cut = read_beginning(hook, place, _TEXT_BYTES)
     if content_suffix(io.BytesIO(content)) not in {None, ".svg"}:
-        raise MediaError("The file of this item is no text.")
+        raise MediaError("The file of this item is not a text.")
     text = _decode(content, is_cut=is_cut).replace("\r\n", "\n")
     if media_type == "conversation":
         if is_cut:
@@ -82,7 +84,7 @@ def read_texts(hook: AnnotationHook, place: MediaPlace, media_type: str) -> list
         try:
             messages = msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise MediaError("The file of this item is no JSON.") from error
+            raise MediaError("The file of this item is not JSON.") from error
         return shown_texts(msgspec.json.encode(messages if isinstance(messages, dict) else {"": messages}).decode())
     if media_type == "html":
         text = between_tags(text)
@@ -90,11 +92,11 @@ def read_texts(hook: AnnotationHook, place: MediaPlace, media_type: str) -> list
 
 
 def read_series(hook: AnnotationHook, place: MediaPlace) -> Series:
-    """Read a time series of a CSV file that the tool holds: of a long one the beginning.
+    """Read a time series from a CSV file that the tool holds, or the beginning of a long file.
 
-    :param hook: of the tool
-    :param place: where it is, with the tool's headers
-    :raises MediaError: it cannot be read, or has no columns of numbers
+    :param hook: hook of the tool
+    :param place: place of the file, with the tool's headers
+    :raises MediaError: the file cannot be read, or has no columns of numbers
     """
     content, is_cut = read_beginning(hook, place, _SERIES_BYTES)
     if is_cut:
@@ -117,31 +119,31 @@ def read_series(hook: AnnotationHook, place: MediaPlace) -> Series:
 
 
 def read_document(hook: AnnotationHook, place: MediaPlace) -> MediaPart:
-    """Read a PDF that the tool holds, whole.
+    """Read a whole PDF that the tool holds.
 
-    :param hook: of the tool
-    :param place: where it is, with the tool's headers
-    :raises MediaError: it is too large, or it is no PDF
+    :param hook: hook of the tool
+    :param place: place of the file, with the tool's headers
+    :raises MediaError: the file is too large, or is not a PDF
     """
     content, is_cut = read_beginning(hook, place, LARGEST)
     if is_cut:
-        raise MediaError("The document of this item is too large to be given here.")
+        raise MediaError("The document of this item is too large to be downloaded here.")
     if content_suffix(io.BytesIO(content)) != ".pdf":
-        raise MediaError("The media of this item is no PDF.")
+        raise MediaError("The media of this item is not a PDF.")
     return MediaPart(content, "application/pdf", 0, len(content))
 
 
 def _decode(content: bytes, *, is_cut: bool = False) -> str:
-    """Return text in UTF-8; the character that a cut goes through is left out.
+    """Decode text in UTF-8. An incomplete character at the end of cut content is left out.
 
-    :raises MediaError: it is none
+    :raises MediaError: the content is not text in UTF-8
     """
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=not is_cut)
     except UnicodeDecodeError as error:
-        raise MediaError("The file of this item is no text in UTF-8.") from error
+        raise MediaError("The file of this item is not a text in UTF-8.") from error
     if "\0" in text:
-        raise MediaError("The file of this item is no text.")
+        raise MediaError("The file of this item is not a text.")
     return text
 
 
@@ -149,7 +151,7 @@ def _parse(content: bytes) -> pa.Table:
     head = _decode(content, is_cut=True).partition("\n")[0]
     separator = max(",;\t|", key=head.count)
     names = [name.strip() for name in next(csv.reader([head], delimiter=separator), [])]
-    # A file without names of columns begins with numbers.
+    # If the first row has only numbers, the file has no names of columns.
     has_names = not all(_is_number(name) for name in names)
     try:
         return pa_csv.read_csv(
@@ -158,7 +160,7 @@ def _parse(content: bytes) -> pa.Table:
             read_options=pa_csv.ReadOptions(autogenerate_column_names=not has_names, use_threads=False),
         )
     except pa.ArrowInvalid as error:
-        raise MediaError("The file of this item is no CSV that is shown here.") from error
+        raise MediaError("The file of this item is not a CSV file that the page can show.") from error
 
 
 def _is_number(text: str) -> bool:
@@ -170,7 +172,7 @@ def _is_number(text: str) -> bool:
 
 
 def _numbers(table: pa.Table) -> dict[str, tuple[FloatArray, bool]]:
-    """Return the columns that are numbers or times, by name, and whether each is one of times."""
+    """Return the columns of numbers or dates by name, and whether each has dates."""
     found: dict[str, tuple[FloatArray, bool]] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         type_: Any = column.type
@@ -194,7 +196,7 @@ def _ascends(times: FloatArray) -> bool:
 
 
 def _channel(name: str, times: FloatArray, values: FloatArray) -> Channel:
-    """Return a column: of many values those that are the least and the greatest of a part."""
+    """Return a column. If it has many values, return the least and the greatest value of each part."""
     values = np.where(np.isfinite(values), values, np.nan)
     if len(values) > 2 * _PARTS:
         starts = np.linspace(0, len(values), _PARTS, endpoint=False).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Items as the page draws them, with their labels."""
+"""Items with their labels, in the form that the page draws."""
 
 from __future__ import annotations
 
@@ -23,43 +23,45 @@ from airflow_annotation.plugins.page.shown_text import ShownText, shown_texts
 
 _MASK_PIXELS: Final = 1 << 26
 _MASK_SECONDS: Final = 5.0
-"""After so long no more masks are decoded, or outlined."""
+"""Seconds after which no more masks are decoded, and seconds after which no more outlines are made."""
 
 _IMAGES: Final = 3
-"""Images that are shown of an item that has several."""
+"""Maximum number of shown images of an item with several images."""
 
 _SHAPES: Final = 200
-"""Labels that are drawn on an item."""
+"""Maximum number of labels of a shown item or image."""
 
 _OUTLINE_LENGTH: Final = 1 << 16
-"""Ends of a mask's runs: one that is divided more finely is shown as its box."""
+"""Maximum length of a mask's outline, as :func:`~airflow_annotation.labels.masks.outline_length` counts it. A mask with
+a longer one is shown as its box."""
 
 _OUTLINES_LENGTH: Final = 1 << 20
-"""Ends of the runs of all masks of a page, which are some 16 MB; masks after that are shown as their boxes."""
+"""Maximum length of all outlines of a page, which are then some 16 MB. Masks after that are shown as their boxes."""
 
 _COLUMNS: Final = (
     *("type", "label", "labels", "field", "target", "bbox", "rotation", "points", "text", "number"),
     *("time", "time_end", "span_start", "span_end"),
 )
 _PLACES: Final = ("bbox", "points", "mask_counts")
-"""The columns of which a label has one that is drawn."""
+"""The columns with shapes: a drawn label has one of them."""
 
 _SEEN: Final = frozenset({"image", "video", "audio"})
-"""Kinds of media that are shown as they are. Of others the texts of the item's data are shown."""
+"""Kinds of media that are shown themselves. For other kinds, the texts of the item's data are shown."""
 
 
 class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
-    """An item, or one of its several images, as the page draws it; coordinates are 0..1 of its width and height.
+    """An item, or one of its several images, as the page draws it. Coordinates are 0..1 of its width and height.
 
-    :param target: which image of the item it is, empty where the item has no other
-    :param texts: what it shows where it is neither image, video nor sound
-    :param has_file: whether what it shows is in a file of the kind ``media_type``, which is read when it is looked at
-    :param labels: columns of the table ``labels``, and ``polygons`` instead of a mask; ``annotator``, who made each;
-        of a label on a page of a document ``page``, from 0, and ``page_size``; of a span of a conversation
-        ``messages``, those that it begins and ends in, from 0; of a span whose times are no numbers ``times``, as they
-        are, and ``clock``, seconds since 1970. Of a video, what is drawn is that of one frame.
-    :param drawn: how many objects are drawn, those of a video once
-    :param shown_at: seconds of the video's frame whose labels are drawn
+    :param target: which image of the item it is; empty if the item has only one
+    :param texts: texts of the item's data, unless it is an image, video or sound
+    :param has_file: whether the page reads a file of the kind ``media_type`` to show the item
+    :param labels: labels as dictionaries: columns of the table ``labels``, and the ``annotator``. A mask is
+        ``polygons``. A label on a page of a document has ``page``, counted from 0, and ``page_size``. A span of a
+        conversation has ``messages``: the numbers, from 0, of its first and its last message. A span whose times are
+        not numbers has these ``times`` as text and, if they are dates, as ``clock`` in seconds since 1970. For a video,
+        the shapes are those of one frame
+    :param drawn: number of objects with shapes; an object of a video counts once
+    :param shown_at: time of the video's frame whose shapes are drawn, in seconds
     """
 
     item_id: str
@@ -79,19 +81,19 @@ class ShownItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def page_budget() -> MaskBudget:
-    """Return what the masks that a page reads may cost, from now on."""
+    """Return the limits for the masks of one page. Its time starts now."""
     return MaskBudget.of_pixels(_MASK_PIXELS)._replace(deadline=time.monotonic() + _MASK_SECONDS)
 
 
 class Outlines:
-    """Outlines of the masks of one page, within what they may cost: an API server has others to answer."""
+    """The outlines of one page's masks, with limits, since the API server has other requests to answer."""
 
     def __init__(self) -> None:
         self._deadline = time.monotonic() + _MASK_SECONDS
         self._left = _OUTLINES_LENGTH
 
     def find(self, rle: RLE) -> list[list[Any]] | None:
-        """Return a mask's polygons, each a list of rings, relative; None for one that costs too much."""
+        """Return a mask's polygons, each a list of rings with relative coordinates; None beyond the limits."""
         if time.monotonic() > self._deadline:
             return None
         length = outline_length(rle)
@@ -104,12 +106,12 @@ class Outlines:
 def show_items(
     tables: Mapping[str, pa.Table], item_ids: Sequence[str], most: int, outlines: Outlines
 ) -> list[ShownItem]:
-    """Return items as the page draws them, an item of several images once for each that has labels.
+    """Return items as the page draws them. An item with several images comes once for each image with labels.
 
-    :param tables: as :func:`~airflow_annotation.labels.tables.collect_tables` returns them
-    :param item_ids: which items, in their order; those that the tables do not have are left out
-    :param most: how many are returned at most
-    :param outlines: finds those of masks; one for all of a page
+    :param tables: result of :func:`~airflow_annotation.labels.tables.collect_tables`
+    :param item_ids: ids of the items, in the order of the result; ids that the tables do not have are left out
+    :param most: maximum number of results
+    :param outlines: outlines of the page's masks, the same object for the whole page
     """
     rows = {
         name: table.filter(pc.is_in(table["item_id"], pa.array(item_ids, pa.string())))
@@ -170,7 +172,7 @@ def _is_shape(row: Mapping[str, Any]) -> bool:
 
 
 def find_fullest_frame(shapes: Iterable[Mapping[str, Any]]) -> int | None:
-    """Return the frame of a video that most shapes are on, the first of several such; None where none has a frame.
+    """Return the first of the video's frames with the most shapes, None if no shape has a frame.
 
     :param shapes: rows of the table ``labels``
     """
@@ -179,9 +181,9 @@ def find_fullest_frame(shapes: Iterable[Mapping[str, Any]]) -> int | None:
 
 
 def once_each(labels: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the labels, of an object that is in many frames of a video only the first.
+    """Return the labels without repeated objects: of an object in several frames of a video, only the first label.
 
-    :param labels: rows of the table
+    :param labels: rows of the table ``labels``
     """
     found: dict[Any, Mapping[str, Any]] = {}
     for place, row in enumerate(labels):
@@ -193,7 +195,7 @@ def once_each(labels: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 def _labeled_images(
     media: Sequence[Medium], labels: Sequence[dict[str, Any]]
 ) -> list[tuple[Medium, list[dict[str, Any]]]]:
-    """Return the images of an item with the labels on each; of several, the first ones with labels."""
+    """Return the images of an item with the labels on each. Of several images, return the first ones with labels."""
     found: list[list[dict[str, Any]]] = [[] for _ in media]
     for row in labels:
         at = find_medium(media, row["target"])
@@ -223,7 +225,7 @@ def _drawn(row: Mapping[str, Any], annotators: Mapping[str, str], outlines: Outl
 
 
 def _place(row: Mapping[str, Any], page: int | None) -> dict[str, Any]:
-    """Return where a label is that no column of the table says it of: a page, messages, times that are no numbers."""
+    """Return a label's place that no column of the table has: a page, messages, or times that are not numbers."""
     attributes = msgspec.json.decode(row["attributes"] or "{}")
     if not isinstance(attributes, dict):
         return {}
@@ -233,7 +235,7 @@ def _place(row: Mapping[str, Any], page: int | None) -> dict[str, Any]:
     if len(ends) < 2:
         return {}
     if row["span_start"] is not None:
-        # The elements of a web page are none of these.
+        # In a web page, the ends are paths of elements, not numbers.
         return {"messages": [int(one) for one in ends]} if all(one.isdecimal() for one in ends) else {}
     try:
         return {"times": ends, "clock": [_seconds(one) for one in ends]}

@@ -1,4 +1,4 @@
-"""The media of an item as a browser gets it: from the tool by way of the API server, or from where it is on the web."""
+"""The media of an item for a browser: from the tool through the API server, or from its own address on the web."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MediaPlace = tuple[str, Mapping[str, str]]
-"""A URL, and the headers to read it with: none where it is not the tool's own."""
+"""A URL, and the headers to read it with. There are no headers if the media are not the tool's own."""
 
 LARGEST: Final = 25 << 20
-"""Bytes of a file that is given whole."""
+"""Maximum bytes of a file that is sent whole."""
 
 _LARGEST_PART: Final = 2 << 20
-"""Bytes of one answer: a browser asks for the next part of a sound or a video when it needs it."""
+"""Maximum bytes of a part. A browser asks for the next part of a sound or a video when it needs it."""
 
 _SMALL: Final = 640
 """Pixels of the longer side of a small image."""
 
 _SMALL_FROM_PIXELS: Final = 40_000_000
-"""An image of more pixels is given as it is: to make it small, all of it would be held."""
+"""Maximum number of pixels of an image that is made smaller, since this needs all its pixels in memory."""
 
 _IMAGE_TYPES: Final = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 _PLAYED_TYPES: Final = {
@@ -46,7 +46,7 @@ _PLAYED_TYPES: Final = {
     ".ogg": "audio/ogg",
     ".mp3": "audio/mpeg",
 }
-"""What is played, by the suffix that content says."""
+"""Types of sounds and videos that browsers play, by the suffix that fits the content."""
 
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -54,10 +54,10 @@ _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 class MediaPart(msgspec.Struct, frozen=True):
     """A part of a file, or all of it.
 
-    :param content: its bytes
-    :param media_type: of the file
-    :param start: bytes of the file before it
-    :param size: bytes of the file
+    :param content: bytes of the part
+    :param media_type: MIME type of the file
+    :param start: number of bytes before the part
+    :param size: number of bytes of the file
     """
 
     content: bytes
@@ -69,15 +69,15 @@ class MediaPart(msgspec.Struct, frozen=True):
 def find_place(
     hook: AnnotationHook, project_id: str, item_id: str, target: str = "", *, is_in_project: bool = False
 ) -> MediaPlace:
-    """Return where the media of an item is.
+    """Return the place of an item's media.
 
-    :param hook: of the tool
-    :param project_id: the project
-    :param item_id: the item
-    :param target: which of its images, where it has several
-    :param is_in_project: the item was just read from the project, so the tool need not look for it there
-    :raises MediaError: the tool does not say it, or browsers must not be sent there: whoever makes items may put any
-        URL there, one of a private network, too
+    :param hook: hook of the tool
+    :param project_id: id of the project
+    :param item_id: id of the item
+    :param target: which of its images, if it has several
+    :param is_in_project: whether the item was just read from the project, so the tool need not look for it there
+    :raises MediaError: the tool does not tell the place, or browsers must not be sent there: whoever creates items can
+        write any URL, also one of a private network
     """
     find = hook.find_own_copy if is_in_project else hook.find_media
     found = find(project_id, item_id, target)
@@ -90,12 +90,12 @@ def find_place(
 
 
 def read_image(hook: AnnotationHook, place: MediaPlace, *, is_small: bool = False) -> MediaPart:
-    """Read an image that the tool holds. Only from the tool itself anything is read.
+    """Read an image that the tool holds. The API server does not read media from other places.
 
-    :param hook: of the tool
-    :param place: where it is, with the tool's headers
-    :param is_small: whether a large image may be made smaller, which browsers get faster
-    :raises MediaError: it is too large, or it is no image
+    :param hook: hook of the tool
+    :param place: place of the image, with the tool's headers
+    :param is_small: whether to make a large image smaller, so that browsers get it faster
+    :raises MediaError: the file is too large, or is not an image
     """
     from PIL import Image
 
@@ -109,36 +109,36 @@ def read_image(hook: AnnotationHook, place: MediaPlace, *, is_small: bool = Fals
                 content, media_type = made, "image/jpeg"
             return MediaPart(content, media_type, 0, len(content))
     except (OSError, KeyError, Image.DecompressionBombError) as error:
-        raise MediaError("The media of this item is no image that is shown here.") from error
+        raise MediaError("The media of this item is not an image that the page can show.") from error
 
 
 def _make_small(image: Image.Image) -> bytes | None:
-    """Return a photo as a small JPEG, None where it is small, or anything else than 8 bits of colors or gray."""
+    """Return a photo as a small JPEG; None if it is small already, too large, or not RGB or gray with 8 bits."""
     from PIL import ImageOps
 
     if max(image.size) <= _SMALL or image.width * image.height > _SMALL_FROM_PIXELS or image.mode not in {"RGB", "L"}:
         return None
-    image.draft(image.mode, (_SMALL, _SMALL))  # a JPEG is decoded at a smaller size
+    image.draft(image.mode, (_SMALL, _SMALL))  # decodes a JPEG at a smaller size
     image.thumbnail((_SMALL, _SMALL))
     written = io.BytesIO()
-    # Turned as its EXIF says, which is not written: browsers show it as they show the image itself.
+    # Turn the pixels as EXIF says, and write no EXIF, so that browsers show it like the image itself.
     ImageOps.exif_transpose(image).save(written, "JPEG", quality=80, icc_profile=image.info.get("icc_profile"))
     return written.getvalue()
 
 
 def read_part(hook: AnnotationHook, place: MediaPlace, asked: str | None) -> MediaPart:
-    """Read a part of a sound or a video that the tool holds, at most 2 MiB of it.
+    """Read a part of a sound or a video that the tool holds: at most 2 MiB, or the whole file up to 25 MiB.
 
-    :param hook: of the tool
-    :param place: where it is, with the tool's headers
-    :param asked: a header ``Range`` of one range, https://www.rfc-editor.org/rfc/rfc9110#name-range; None for the
-        whole file
-    :raises MediaError: it is nothing that browsers play, there is no such range, or the whole file is too large
+    :param hook: hook of the tool
+    :param place: place of the file, with the tool's headers
+    :param asked: header ``Range`` with one range, https://www.rfc-editor.org/rfc/rfc9110#name-range; None for the whole
+        file
+    :raises MediaError: browsers do not play the file, it has no such range, or the whole file is too large
     """
     with _open(hook, place) as file:
         media_type = _PLAYED_TYPES.get(content_suffix(file) or "")
         if media_type is None:
-            raise MediaError("The media of this item is no sound or video that is played here.")
+            raise MediaError("The media of this item is not a sound or video that the page can play.")
         size = file.seek(0, io.SEEK_END)
         if asked is None:
             if size > LARGEST:
@@ -151,13 +151,13 @@ def read_part(hook: AnnotationHook, place: MediaPlace, asked: str | None) -> Med
 
 
 def _find_range(asked: str, size: int) -> tuple[int, int]:
-    """Return where the asked range begins and how many of its bytes are sent.
+    """Return the start of the requested range, and the number of its bytes to send.
 
-    :raises MediaError: it is none of this file
+    :raises MediaError: the file has no such range
     """
     found = _RANGE.fullmatch(asked.strip())
     if found is None or not (found[1] or found[2]):
-        raise MediaError("A request asked for several parts of a media file, or for none.")
+        raise MediaError("A request asked for several parts of a media file, or for no part.")
     if found[1]:
         start, end = int(found[1]), min(int(found[2]) + 1 if found[2] else size, size)
     else:
@@ -168,11 +168,11 @@ def _find_range(asked: str, size: int) -> tuple[int, int]:
 
 
 def read_beginning(hook: AnnotationHook, place: MediaPlace, most: int) -> tuple[bytes, bool]:
-    """Read the beginning of a file that the tool holds; return it, and whether the file goes on.
+    """Read the beginning of a file that the tool holds. Return it, and whether the file has more bytes.
 
-    :param hook: of the tool
-    :param place: where it is, with the tool's headers
-    :param most: how many bytes are read
+    :param hook: hook of the tool
+    :param place: place of the file, with the tool's headers
+    :param most: maximum number of bytes
     """
     with _open(hook, place) as file:
         content = file.read(most + 1)
@@ -180,7 +180,7 @@ def read_beginning(hook: AnnotationHook, place: MediaPlace, most: int) -> tuple[
 
 
 def _open(hook: AnnotationHook, place: MediaPlace) -> closing[BinaryIO]:
-    """Open a file that the tool holds. Only from the tool itself anything is read, and where it redirects to."""
+    """Open a file that the tool holds. Reads only from the tool, and from the places to which the tool redirects."""
     url, headers = place
     return closing(open_media_in_place(url, headers=headers, find_client=_allowed(hook).client_for))
 

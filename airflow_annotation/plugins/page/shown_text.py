@@ -1,4 +1,4 @@
-"""What an item shows that is neither image, video nor sound: the texts of its data."""
+"""The texts of an item's data, which the page shows if the item is not an image, video or sound."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import msgspec
 from airflow_annotation.formats.texts import html_text
 
 LONGEST: Final = 5_000
-"""Characters of a text that are shown."""
+"""Maximum number of shown characters of a text."""
 
 _MOST: Final = 12
 _LONGEST_HTML: Final = 200_000
 _BETWEEN: Final = ": "
 _SAID: Final = ("content", "text")
-"""Keys of a message that say what it says."""
+"""Keys of a message with its text."""
 
 
 class ShownText(msgspec.Struct, frozen=True):
     """A text of an item.
 
-    :param name: of the data key that has it, which labels on it have as their ``target``
+    :param name: key of the item's data that holds it; labels on the text have it as ``target``
     :param text: the text, cut after 5,000 characters
-    :param starts: of a conversation, where in the text what each message says begins; empty for anything else
+    :param starts: for a conversation, the positions in ``text`` at which the messages' own texts start; otherwise empty
     """
 
     name: str
@@ -34,12 +34,12 @@ class ShownText(msgspec.Struct, frozen=True):
 
 
 def shown_texts(data: str | None, *, is_html: bool = False) -> list[ShownText]:
-    """Return the texts of an item, at most a dozen.
+    """Return the texts of an item, at most twelve.
 
-    Lists, such as the turns of a conversation or the answers of a ranking, have a line for each entry.
+    A list, such as the messages of a conversation or the choices of a ranking, becomes a text with a line per entry.
 
-    :param data: the column ``data`` of its row in ``items``: a JSON object, or null
-    :param is_html: whether the texts are HTML, of which is shown what is between the tags
+    :param data: column ``data`` of the item's row in ``items``: a JSON object, or null
+    :param is_html: whether the texts are HTML; then only the text between the tags is returned
     """
     found = msgspec.json.decode(data) if data else {}
     values = found.items() if isinstance(found, dict) else ()
@@ -55,7 +55,7 @@ def _text(value: Any) -> str:
 
 
 def _starts(value: Any) -> list[int]:
-    """Return where in the text of a conversation what each message says begins."""
+    """Return the positions in the text of a conversation at which the messages' own texts start."""
     starts, start = [], 0
     for entry in value if isinstance(value, list) else ():
         said = next((key for key in _SAID if isinstance(entry, dict) and isinstance(entry.get(key), str)), None)
@@ -82,10 +82,10 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def between_tags(source: str) -> str:
-    """Return the text that HTML shows; of long HTML, that of its beginning."""
+    """Return the text that HTML shows. Of long HTML, only the beginning is read."""
     return html_text(source[:_LONGEST_HTML])
 
 
 def cut_text(text: str) -> str:
-    """Return a text, of a long one its beginning."""
+    """Return a text, or the beginning of a long text."""
     return text if len(text) <= LONGEST else text[:LONGEST] + "…"

@@ -1,4 +1,4 @@
-/* How far the people of a run agree, and the items about which they agree least. */
+/* Shows how far the people of a run agree, and the items about which they agree least. */
 import { element, percent, rowBar, whole } from "./page.js";
 import { answersOf, tile } from "./items.js";
 import { byPerson } from "./shapes.js";

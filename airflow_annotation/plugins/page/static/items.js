@@ -1,4 +1,4 @@
-/* Items with their labels: a tile for each, of whichever kind it is. */
+/* Shows items of all kinds with their labels, each in a tile. */
 import { ask, download, element, link, loadMedia, whole } from "./page.js";
 import { plots } from "./series.js";
 import { byPerson, drawn, isDrawn, paint } from "./shapes.js";
@@ -11,7 +11,7 @@ const note = (text) => element("p", { class: "note" }, text);
 
 export const nameOf = (item) => item.item_key.split("/").pop() || item.item_key;
 
-/** A box that says that what is in it loads, until that is done. */
+/** Return a box that looks like loading, and a function that ends this look. */
 function loading(name, shown) {
   const frame = element("div", { class: `${name} loading`, "aria-busy": "true" }, shown);
   const done = () => {
@@ -21,7 +21,7 @@ function loading(name, shown) {
   return { frame, done };
 }
 
-/** A box that what comes from elsewhere is shown in, and where it does not come a note. */
+/** Return a box with media that load. If they do not load, the box has a note. */
 function showing(name, shown, path, item, ready, more = {}) {
   const { frame, done } = loading(name, shown);
   const fail = () => {
@@ -42,7 +42,7 @@ function picture(item, look, large) {
   return frame;
 }
 
-/** A video stands at the frame that its labels are drawn of, until somebody plays it. */
+/** Return a video that stands at the frame of its drawn labels. The labels go when somebody plays it. */
 function video(item, look) {
   const shown = element("video", { controls: "", muted: "", playsinline: "", preload: "metadata", "aria-label": item.item_key });
   const frame = showing("video", shown, "media", item, "loadedmetadata");
@@ -57,7 +57,7 @@ function video(item, look) {
 
 const seconds = (time) => time.toFixed(1);
 
-/** Labels that begin and end somewhere, for what they cannot be marked in. */
+/** List labels with a beginning and an end, for media that cannot show them as marks. */
 function ranges(labels, look, unit = " s") {
   if (!labels.length) return [];
   return [element("ul", { class: "ranges" }, ...labels.map((label) => {
@@ -74,7 +74,7 @@ function sound(item, look) {
   return element("div", {}, frame, ...ranges(item.labels.filter((label) => label.time !== undefined), look));
 }
 
-/** A text with its spans marked, each with a line below it; of those that overlap, the shortest has the color. */
+/** Return a text with its spans marked, with a line for each. If spans overlap, the shortest one gives the color. */
 function marked(letters, spans, look) {
   const ends = [...new Set([0, letters.length, ...spans.flatMap((span) => [span.start, span.end])])].sort((a, b) => a - b);
   return ends.slice(0, -1).flatMap((start, at) => {
@@ -91,14 +91,14 @@ function marked(letters, spans, look) {
   });
 }
 
-/** Where a span of a conversation is in the text of all its messages, or null. */
+/** Return where a span of a conversation is in the text of all messages, null if it is not found. */
 function findSaid({ messages: [first, last], span_start: start, span_end: end, text }, letters, starts) {
   const found = { start: starts[first] + start, end: starts[last] + end };
   if (!(found.end > found.start) || found.end > letters.length) return null;
   return first !== last || letters.slice(found.start, found.end).join("") === text ? found : null;
 }
 
-/** Where a span is in a text, in characters, or null: some tools count an emoji as two. */
+/** Return where a span is in a text, in characters, null if it is not found. Some tools count an emoji as two. */
 function find(span, { text, letters, starts }) {
   const [start, end] = [span.span_start, span.span_end];
   if (span.messages) return findSaid(span, letters, starts);
@@ -111,7 +111,7 @@ function find(span, { text, letters, starts }) {
 
 function showTexts(item, texts, look) {
   const shown = texts.map((one) => ({ ...one, letters: [...one.text], spans: [] }));
-  // A span is in the text that has it, that of its target first: some tools name targets otherwise than data.
+  // Look for a span in the text of its target, then in the others: some tools name targets not as the data.
   const lost = item.labels.filter((label) => label.type === "span").filter((span) => {
     const ordered = [...shown.filter(({ name }) => name === span.target), ...shown.filter(({ name }) => name !== span.target)];
     for (const text of ordered) {
@@ -130,7 +130,7 @@ function showTexts(item, texts, look) {
   return [...blocks, ...ranges(lost, look)];
 }
 
-/** What a file of the item has to be read for, shown when it comes. */
+/** Return a box that reads a file of the item, and then shows it. */
 function read(item, path, show, labels, look) {
   const { frame, done } = loading("texts", note("Reading the file…"));
   const end = (...shown) => {
@@ -159,7 +159,7 @@ function series(item, look) {
   return read(item, "series", (answer) => [plots(answer, spans, look), ...ranges(spans, look, "")], spans, look);
 }
 
-/** A document is not shown: a link to it, and its pages with what was drawn on them. */
+/** Return a link to a document, and empty pages with the labels drawn on them. The document itself is not shown. */
 function pdf(item, look, large) {
   const pages = new Map();
   for (const label of item.labels.filter(isDrawn)) {
@@ -179,7 +179,7 @@ function pdf(item, look, large) {
 
 const SHOWN = { image: picture, video, audio: sound, time_series: series, pdf };
 
-/** An item as its kind is shown, with its labels. */
+/** Return an item with its labels, shown in the way of its kind. */
 export const show = (item, look, large = false) => (SHOWN[item.media_type] ?? texts)(item, look, large);
 
 function words(label) {
@@ -189,7 +189,7 @@ function words(label) {
   return said === null ? null : `${label.field}: ${said}`;
 }
 
-/** What labels say that are not drawn or marked. */
+/** Return the answers of labels that are not drawn or marked, as text. */
 const answers = (labels) => [...new Set(labels.map(words).filter((word) => word !== null))].slice(0, 8).join(" · ");
 
 export const answersOf = (item, person) => answers(item.labels.filter((label) => label.annotator === person));
@@ -204,7 +204,7 @@ export const status = (item) => item.status.replaceAll("_", " ");
 
 export const standing = (item) => `${status(item)} · ${item.annotators.join(", ")}`;
 
-/** A tile. ``caption`` is what is said below the item; ``enlarge`` opens it large. */
+/** Return a tile. ``caption`` is a list of elements below the item; ``enlarge`` opens the item large. */
 export function tile(item, look, caption, enlarge) {
   const shown = show(item, look);
   const larger = element("button", { type: "button", class: "enlarge", "aria-label": `Show ${nameOf(item)} large` }, "⤢");

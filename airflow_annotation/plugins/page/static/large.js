@@ -1,4 +1,4 @@
-/* An item shown large: zoom, classes and people to show or to hide, the items before and after it. */
+/* Shows an item large, with zoom, checkboxes to hide classes and people, and buttons to the items before and after. */
 import { element, link } from "./page.js";
 import { answersOf, nameOf, show, standing } from "./items.js";
 import { byPerson, classOf, isDrawn } from "./shapes.js";
@@ -21,7 +21,7 @@ const button = (text, label, act) => {
   return made;
 };
 
-/** Boxes to tick, one for each class or person that has something drawn. */
+/** Return checkboxes, one for each class or person with drawn labels. */
 function toggles(title, kind, names, hidden, colored, apply) {
   if (!names.length) return null;
   return element("fieldset", {}, element("legend", {}, title), ...names.map((name) => {
@@ -34,7 +34,7 @@ function toggles(title, kind, names, hidden, colored, apply) {
   }));
 }
 
-/** Show an item of several large. ``look`` says how its labels are colored. */
+/** Show one of several items large. ``look`` says how its labels are colored. */
 export function enlarge(item, items, look) {
   const at = items.indexOf(item);
   const stage = element("div", { class: "stage", tabindex: "0" });
@@ -48,7 +48,7 @@ export function enlarge(item, items, look) {
   };
   new MutationObserver(apply).observe(shown, { childList: true });
   const zoom = element("input", { type: "range", min: "1", max: "6", step: "0.5", value: "1", "aria-label": "Zoom" });
-  // All of it is seen at first, and zoom makes it so much larger.
+  // At zoom 1, all of the image fits. Zoom multiplies this size.
   const fit = () => {
     const seen = shown.querySelector("img, video");
     const [width, height] = [seen?.naturalWidth || seen?.videoWidth, seen?.naturalHeight || seen?.videoHeight];

@@ -1,6 +1,6 @@
-/* What both pages share: Airflow's theme and login, requests, links that work inside of Airflow's page. */
+/* Shared by both pages: Airflow's theme and login, requests, and links that work inside Airflow's page. */
 
-/** The window that Airflow's page is in, where it is of the same origin. */
+/** The window of Airflow's page around this one, or this window if there is none of the same origin. */
 const outer = (() => {
   try {
     return window.parent.document ? window.parent : window;
@@ -25,7 +25,7 @@ if (outer !== window) {
   new MutationObserver(applyTheme).observe(outer.document.documentElement, { attributes: true, attributeFilter: ["class"] });
 }
 
-/** Airflow before 3.2 keeps its login where scripts read it, and wants it in a header. */
+/** Return the header with the login. Airflow before 3.2 needs it, and keeps the login where scripts can read it. */
 function loginHeader() {
   const token = document.documentElement.dataset.login === "header" && window.localStorage.getItem("token");
   return token ? { Authorization: `Bearer ${token}` } : {};
@@ -33,7 +33,7 @@ function loginHeader() {
 
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
-/** Ask for JSON, and again while the labeling tool takes its time. Throws an Error that says what is wrong. */
+/** Ask for JSON, and ask again while the server still waits for the labeling tool. Throws an Error with the reason. */
 export async function ask(path, parameters = {}) {
   const url = `api/${path}?${new URLSearchParams(parameters)}`;
   for (;;) {
@@ -50,7 +50,7 @@ export async function ask(path, parameters = {}) {
   }
 }
 
-/** Have an image, sound or video show what Airflow gives to those who are logged in. */
+/** Load an image, sound or video that Airflow gives only to logged-in users. */
 export async function loadMedia(shown, path, parameters) {
   const url = `api/${path}?${new URLSearchParams(parameters)}`;
   const headers = loginHeader();
@@ -63,7 +63,7 @@ export async function loadMedia(shown, path, parameters) {
   shown.src = URL.createObjectURL(await answer.blob());
 }
 
-/** Make an element: text is text, whatever is in it. ``--color`` is the color that the style sheet gives it. */
+/** Make an element. Text is never read as HTML. ``--color`` is the color that the style sheet uses. */
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -84,7 +84,7 @@ export function drawing(name, attributes = {}, ...children) {
   return made;
 }
 
-/** A link out of this page. Airflow's frame lets none of its pages open others: the page around it does. */
+/** Return a link out of this page. Airflow's frame lets no page in it open others, so the page around it opens them. */
 export function link(href, text, { sameTab = false } = {}) {
   if (!/^https?:\/\//.test(new URL(href, outer.location.href).href)) return element("span", {}, text);
   const target = sameTab ? "_top" : "_blank";
@@ -101,7 +101,7 @@ export function link(href, text, { sameTab = false } = {}) {
   return made;
 }
 
-/** A link to a file that Airflow gives to those who are logged in, to be kept. */
+/** Return a link to download a file that Airflow gives only to logged-in users. */
 export function download(path, parameters, text) {
   const url = `api/${path}?${new URLSearchParams(parameters)}`;
   const made = link(url, text);
@@ -113,7 +113,7 @@ export function download(path, parameters, text) {
     event.preventDefault();
     const answer = await fetch(url, { headers });
     if (!answer.ok) {
-      asked.replaceWith(problem(new Error(`The file cannot be given: the server answered ${answer.status}.`)));
+      asked.replaceWith(problem(new Error(`The file cannot be downloaded: the server answered ${answer.status}.`)));
       return;
     }
     asked.href = URL.createObjectURL(await answer.blob());
@@ -122,7 +122,7 @@ export function download(path, parameters, text) {
   return asked;
 }
 
-/** Where Airflow is served below its host: this page is at <root>/annotation/. */
+/** The URL of Airflow: this page is at <root>/annotation/. */
 const root = new URL("..", document.baseURI).href.replace(/annotation\/$/, "");
 
 export function dagRunLink(run) {
@@ -137,7 +137,7 @@ export const whole = (number) => number.toLocaleString("en");
 
 export function bar(run) {
   const part = (count) => (run.total ? (100 * count) / run.total : 0);
-  // Where a skip counts as an answer, it is among those that are done.
+  // If the tool counts a skip as an answer, completed includes skipped items.
   const open = Math.max(run.total - run.completed, 0);
   const values = { "aria-valuemin": 0, "aria-valuemax": run.total, "aria-valuenow": Math.min(run.completed, run.total), "aria-valuetext": progressText(run) };
   return element("span", { class: "bar", role: "progressbar", "aria-label": `Progress of ${runName(run)}`, ...values },
@@ -146,7 +146,7 @@ export function bar(run) {
       drawing("rect", { class: "skipped", x: part(run.completed), y: 0, width: part(Math.min(run.skipped, open)), height: 1 })));
 }
 
-/** A bar in a row of a table, of a part from 0 to 1. */
+/** Return a bar for a row of a table. ``part`` is its length, from 0 to 1. */
 export function rowBar(part, color = null) {
   return drawing("svg", { class: "row-bar", viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" },
     drawing("rect", { ...(color ? { fill: color } : { class: "done" }), x: 0, y: 0, width: part, height: 1 }));
@@ -154,7 +154,7 @@ export function rowBar(part, color = null) {
 
 const RUN_ID = /^([a-z_]+)__(\d{4}-\d\d-\d\dT\d\d:\d\d)[^/]*(?:\/(\d+))?$/;
 
-/** The key of a run without what a reader has no use for: of a run id that Airflow made, its kind and its minute. */
+/** Return a short name of a run. If Airflow made the run id, only its kind and its minute are in the name. */
 export function runName(run) {
   if (!run.run_key) return run.title;
   const [dag, ...rest] = run.run_key.split("/");
@@ -170,7 +170,7 @@ export function progressText(run) {
   return `${whole(run.completed)} of ${whole(run.total)} (${percent} %)${skipped}`;
 }
 
-/** A number that is an estimate: two digits are enough. */
+/** Return an estimated number as text, with two digits if it is below 10. */
 export const about = (number) => (number >= 10 ? whole(Math.round(number)) : String(Number(number.toPrecision(2))));
 
 export const problem = (error) => element("p", { class: "error", role: "alert" }, error.message);

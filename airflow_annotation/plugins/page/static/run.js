@@ -44,7 +44,7 @@ function labeled(fields) {
 
 const lasting = (hours) => (hours >= 1 ? `${about(hours)} hours` : `${about(60 * hours)} minutes`);
 
-/** How fast it goes, and how much work is left at that pace. */
+/** Return a text that says how fast people work, and how much work is left at that pace. */
 function paceText(pace, run) {
   if (!run || !run.left) return run && run.skipped && run.completed < run.total ? "Only skipped items are left." : "";
   if (!pace) return "Too few items are completed yet to say how fast it goes.";
@@ -53,7 +53,7 @@ function paceText(pace, run) {
     + `That is the pace of ${whole(pace.items)} items completed in ${lasting(pace.hours)} of work since ${since}, pauses of over an hour left out.`;
 }
 
-/** A choice among what items have, absent where there is no choice. */
+/** Return a list to choose one of the items' values. There is no list if there are fewer than two values. */
 function choice(name, values, show) {
   const options = [...new Set(values)].sort();
   if (options.length < 2) return { element: null, value: () => "" };
@@ -62,7 +62,7 @@ function choice(name, values, show) {
   return { element: element("label", {}, `${name} `, select), value: () => select.value };
 }
 
-/** The items, some at a time, and what to choose of them. */
+/** Return the items' tiles, some at a time, with filters. */
 function tiles(items) {
   const list = element("ul", { class: "items" });
   const more = element("button", { type: "button" });
@@ -128,7 +128,7 @@ document.getElementById("sample").replaceChildren(element("p", { class: "note" }
 const reading = fill("run", showRun, "run");
 fill("sample", showSample, "sample");
 reading.then((answer) => {
-  // Where no item can have a second submission, the tool is not asked for it.
+  // If no item can have a second submission, do not ask for the agreement.
   if (answer && answer.run.annotations <= answer.run.completed - answer.run.skipped) return;
   fill("agreement", (found) => document.getElementById("agreement").replaceChildren(...agreement(found, enlarge)), "agreement");
 });

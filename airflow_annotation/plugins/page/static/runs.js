@@ -5,7 +5,7 @@ const place = document.getElementById("connections");
 const [find, state, dag, since, until, others] = ["find", "state", "dag", "since", "until", "others"].map((id) => document.getElementById(id));
 const seen = new Map();
 
-/** How each connection's runs are shown: the column that they are sorted by, and the page. */
+/** How each connection's runs are shown: the column to sort by, the direction, and the page. */
 const views = new Map();
 
 const dagOf = (run) => run.dag_run?.dag_id || (run.run_key || "").split("/")[0];
@@ -23,7 +23,7 @@ const COLUMNS = [
   { name: "" },
 ];
 
-/** The moment in which a chosen day begins here, or the one after it; null where none is chosen. */
+/** Return the time at which a chosen day, or a day after it, begins in the browser's zone; null if no day is chosen. */
 function midnight(input, after = 0) {
   const [year, month, date] = input.value.split("-").map(Number);
   return year ? new Date(year, month - 1, date + after) : null;
@@ -87,7 +87,7 @@ function table(connection, answer, again) {
     return [element("p", { class: "note" }, others.checked ? "There are no projects yet."
       : "No annotation runs yet: a DAG with CreateAnnotationProjectOperator makes the first.")];
   }
-  if (!runs.length) return [element("p", { class: "note" }, "None of the runs is like that.")];
+  if (!runs.length) return [element("p", { class: "note" }, "No runs match this search.")];
   view.page = Math.min(view.page, Math.ceil(runs.length / A_PAGE) - 1);
   const head = COLUMNS.map((column, at) => heading(column, at, view, again));
   const shown = runs.slice(view.page * A_PAGE, (view.page + 1) * A_PAGE);
@@ -104,7 +104,7 @@ function show(section, connection) {
   section.replaceChildren(section.firstElementChild, ...(answer instanceof Error ? [problem(answer)] : table(connection, answer, again)));
 }
 
-/** Offer the DAGs of the runs that have been read. */
+/** Offer the DAGs of all runs that were read, to choose one. */
 function offerDags() {
   const names = [...new Set([...seen.values()].flatMap((answer) => (answer.runs ?? []).map(dagOf)))].filter(Boolean).sort();
   const chosen = dag.value;

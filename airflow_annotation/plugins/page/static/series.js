@@ -1,4 +1,4 @@
-/* A time series as lines, one below the other, with the labeled ranges behind them. */
+/* Shows a time series as lines, one below the other, with the labeled ranges behind them. */
 import { drawing, element } from "./page.js";
 import { paint } from "./shapes.js";
 
@@ -6,7 +6,7 @@ const [WIDTH, HEIGHT] = [400, 70];
 
 const number = (value) => String(Number(value.toPrecision(3)));
 
-/** Where a label begins and ends in the series, null where it does not say it in its times. */
+/** Return where a label begins and ends in the series, null if it has no times of the series. */
 function rangeOf(label, series) {
   if (series.is_clock && label.clock) return label.clock;
   return label.time === undefined ? null : [label.time, label.time_end ?? label.time];
@@ -33,5 +33,5 @@ export function plots(series, labels, look) {
   const at = (time) => (series.is_clock ? new Date(time * 1000).toISOString().replace("T", " ").slice(0, 19) : number(time));
   return element("div", { class: "series" }, ...series.channels.map((channel) => plot(channel, series, labels, look)),
     element("p", { class: "axis" }, element("span", {}, at(series.start)), element("span", {}, at(series.end))),
-    series.is_cut ? element("p", { class: "note" }, "The file goes on.") : null);
+    series.is_cut ? element("p", { class: "note" }, "The file has more rows.") : null);
 }

@@ -1,10 +1,10 @@
-/* What labels draw on a picture. A look says in which color, and by which name. */
+/* Draws labels over an image or a frame. A look decides the color of each label. */
 import { drawing } from "./page.js";
 
-/** White letters are legible on each of them. */
+/** Colors on which white letters are legible. */
 const COLORS = ["#e4572e", "#2e86ab", "#bf7f00", "#3f984a", "#9b5de5", "#008f8f", "#d1495b", "#6b7a8f"];
 
-/** A look: what of a label decides its color. Colors are given in the order in which names come. */
+/** Return a look. ``of`` returns the name that decides a label's color. Names get colors in the order of their use. */
 function look(of) {
   const places = new Map();
   const place = (name) => {
@@ -23,7 +23,7 @@ export const paint = (look, label) => look.color(look.of(label));
 
 export const isDrawn = (label) => Boolean(label.bbox || label.points || label.polygons);
 
-/** What a label draws, coordinates in pixels of the item. */
+/** Return the shapes of a label, with coordinates in pixels of the item. */
 function shapes(label, width, height, look) {
   const color = paint(look, label);
   const style = { stroke: color, fill: color, class: "shape" };
@@ -43,19 +43,19 @@ function shapes(label, width, height, look) {
   return [drawing("rect", { ...style, ...turn, x, y, width: w, height: h }, title())];
 }
 
-/** The name of a shape, beside it where there is room. */
+/** Return the name of a shape, above it if there is room. */
 function nameOf(label, width, height, look, size) {
   const points = label.polygons?.flat(2) ?? label.points ?? [label.bbox];
   if (!label.label || !points.length) return [];
   const x = Math.min(...points.map((point) => point[0])) * width;
-  // People mark the same thing: their names for it are one below the other.
+  // Several people mark the same thing, so their names for it are one below the other.
   const below = look === byPerson ? look.place(look.of(label)) * size : 0;
   const y = Math.max(Math.min(...points.map((point) => point[1])) * height - size / 4, size) + below;
   const turn = label.rotation ? { transform: `rotate(${label.rotation} ${label.bbox[0] * width} ${label.bbox[1] * height})` } : {};
   return [drawing("text", { x, y, ...turn, "font-size": size, stroke: paint(look, label), class: "name" }, label.label)];
 }
 
-/** A drawing to be laid over a picture that is so many pixels wide on the screen: the shapes, over them their names. */
+/** Return a drawing to lay over an image: shapes, then their names. The image is ``across`` pixels wide on screen. */
 export function drawn(labels, width, height, look, across) {
   const size = (width * 14) / Math.max(across, 140);
   const shown = labels.filter(isDrawn);
