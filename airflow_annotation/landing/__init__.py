@@ -1,1 +1,1 @@
-"""What a landing does between a labeling tool and a destination: plan, read, spool, and what lands along."""
+"""The steps of a landing between a labeling tool and a destination, and the media that land with the labels."""

@@ -28,18 +28,18 @@ def landed_agreement(
 ) -> AgreementReport:
     """Measure the agreement of people in a landed Parquet dataset or in landed SQL tables.
 
-    It streams the labels, and holds some rows for each item and field. It returns the result of
+    It streams the labels, and keeps some rows for each item and field in memory. It returns the result of
     :class:`~airflow_annotation.labels.agreement.AgreementMeter`, whose docstring says how each type of label is
     compared. The landing must have all submissions (``annotations="all"``, the default).
 
-    :param target: the folder of a Parquet dataset
-    :param conn_id: the connection of its object store, if the URI names none
-    :param sql_conn_id: instead of ``target``, the connection of a database with landed tables
+    :param target: folder of a Parquet dataset
+    :param conn_id: connection of its object store, if the URI names none
+    :param sql_conn_id: instead of ``target``, connection of a database with landed tables
     :param table_prefix: prefix of the names of these tables
     :param schema: schema of the database that has these tables
-    :param project: the project's URI, if the tables have several
+    :param project: URI of the project, if the tables have several
     :param include_predictions: whether a model counts as an annotator, whose name is its ``model_version``
-    :param spans: for fields of numbers, the greatest distance of two answers; for ratings, the label schema says it
+    :param spans: largest distance of two answers, by field of numbers; ratings have theirs in the label schema
     :param keypoint_sigmas: sigmas of all keypoints, or by the class or ``point_index`` of a point
     :raises AnnotationError: there is no such landing, or it does not have all submissions
     :raises ValueError: not exactly one of ``target`` and ``sql_conn_id`` is given

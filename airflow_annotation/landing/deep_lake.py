@@ -231,7 +231,7 @@ class LakeWriter:
         self._remove_others(item, present, written)
 
     def _noted(self, item: _Item, read: Callable[[], Any]) -> Any:
-        """Return what is read; None, counted, if it cannot be read and ``on_error`` is ``keep``."""
+        """Return the result of ``read``. If it fails and ``on_error`` is ``keep``, count that and return None."""
         try:
             return read()
         except MediaError as error:
@@ -260,7 +260,7 @@ class LakeWriter:
             stay = {present[part] for part in kept if part in present}
             self.draft.delete(set(rows.places()) - stay)
 
-    def _write(  # noqa: PLR0917 - a row is all of this
+    def _write(  # noqa: PLR0917 - a row needs them all
         self,
         item: _Item,
         part: int,

@@ -56,10 +56,10 @@ def read_iceberg(
     :param iceberg_conn_id: connection of the catalog
     :param namespace: namespace of the tables
     :param table_prefix: prefix of their names
-    :param project: the project's URI, if the tables have several
-    :param as_pandas: return pandas data frames instead of Arrow tables
+    :param project: URI of the project, if the tables have several
+    :param as_pandas: whether to return pandas data frames instead of Arrow tables
     :raises AnnotationError: there is no such landing, there are several and ``project`` does not say which, or its
-        snapshots were expired after a later landing died
+        snapshots have expired after a later landing died
     """
     opened = open_iceberg(iceberg_conn_id, namespace, table_prefix)
     landings = opened.find_landings()
@@ -80,7 +80,7 @@ def open_iceberg(
     :param iceberg_conn_id: connection of the catalog
     :param namespace: namespace of the tables
     :param table_prefix: prefix of their names
-    :param schemas: the columns of the tables that land, by name
+    :param schemas: columns of the tables that land, by name
     :raises AnnotationError: the extra ``iceberg`` is not installed, or the connection is not that of a catalog
     """
     try:
@@ -92,5 +92,5 @@ def open_iceberg(
     try:
         catalog = IcebergHook(iceberg_conn_id).catalog
     except ValueError as error:
-        raise AnnotationError(f"The connection {iceberg_conn_id!r} is of no Iceberg catalog: {error}") from error
+        raise AnnotationError(f"Connection {iceberg_conn_id!r} is not that of an Iceberg catalog: {error}") from error
     return IcebergTables(catalog, namespace, table_prefix, schemas)

@@ -89,11 +89,13 @@ class ImageFile(NamedTuple):
 
 
 def media_files(items: pa.Table, target: str) -> list[str | None]:
-    """Return where ``include_media="files"`` has put the files of landed items; None for items without media.
+    """Return the places of the files that landed with ``include_media="files"``, one for each row of ``items``.
+
+    Items without media have None.
 
     :param items: the landed table ``items``
     :param target: folder of the media
-    :raises ValueError: an item shows several images: :func:`image_files` says where each of them is
+    :raises ValueError: an item shows several images; then use :func:`image_files`
     """
     names = _StoredNames(target)
     files: list[str | None] = []
@@ -105,7 +107,7 @@ def media_files(items: pa.Table, target: str) -> list[str | None]:
 
 
 def image_files(items: pa.Table, target: str) -> list[ImageFile]:
-    """Return where the files of landed items are, those of an item one after the other; items without media have none.
+    """Return the landed files of items, those of an item one after the other. Items without media have no file.
 
     :param items: the landed table ``items``
     :param target: folder of the media
@@ -173,7 +175,7 @@ class LandedFiles:
 
     :param target: the folder
     :param allowed: opens the media that may be read
-    :param find_copy: returns where the labeling tool has the media of an item, by its id
+    :param find_copy: function that finds the labeling tool's own copy of a file; None to use only ``media_uri``
     :param on_error: what to do if a file cannot be read: ``fail`` or ``keep`` the others
     :param exif_orientation: EXIF orientation of images: ``keep`` it, or ``apply`` it as the labeling tool does
     """
@@ -311,12 +313,12 @@ class LandedFiles:
             return None
 
     def place(self, folder: ObjectStoragePath, media: Sequence[PlacedMedium], paths: Sequence[str | None]) -> set[str]:
-        """Put files where a dataset has them: as links on the worker's disk, as copies in a store.
+        """Put files at their places in a dataset: as links on the worker's disk, as copies in a store.
 
         :param folder: folder of the dataset's version
-        :param media: files, and frames of videos, which are left alone
-        :param paths: place of each one in the folder, None for no place
-        :returns: the paths that have their media now
+        :param media: files; frames of videos are ignored
+        :param paths: place of each medium in the folder, None for no place
+        :returns: the places that now have their file
         """
         copies: dict[str, str] = {}
         wanted = 0

@@ -18,9 +18,9 @@ from airflow_annotation.landing.refresh import Landed
 def landings_row(landing: LandingPlan, version: str, last: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return the row of a landing, without its counts of rows.
 
-    :param landing: what lands
-    :param version: names the landing
-    :param last: the row before it, whose ``full_at`` stays where not all items were read; without it, that is null
+    :param landing: plan of the landing
+    :param version: name of the landing, which no other landing has
+    :param last: row of the last landing. If not all items were read, its ``full_at`` stays; without it, that is null
     """
     now = datetime.now(timezone.utc)
     return {
@@ -41,7 +41,7 @@ def landed_of(row: Mapping[str, Any], read_states: Callable[[], Iterator[pa.Reco
     """Return the landing that a row describes.
 
     :param row: row of ``landings``, or a dataset's manifest; its JSON is text or already decoded
-    :param read_states: yields the landed state of every item
+    :param read_states: function that yields the landed state of every item
     """
     settings, listing = split_settings(read_json(row["settings"]))
     return Landed(

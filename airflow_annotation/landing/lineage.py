@@ -37,7 +37,7 @@ class LandedAsset(NamedTuple):
 
 
 class LandingTask(VisibleParameters):
-    """Base of the tasks that land annotations, which make asset events of each landing.
+    """Base of the tasks that land annotations. They make asset events of each landing.
 
     The extra of each event has what the task returns: rows, version, watermark, and what has changed. ``outlets`` says
     which assets get events: an ``Asset`` gets one, and an ``AssetAlias`` gets one for each asset that was written.
@@ -59,9 +59,9 @@ class LandingTask(VisibleParameters):
         super().on_kill()
 
     def check_not_stopped(self) -> None:
-        """End a landing that Airflow has asked to stop.
+        """End the landing if Airflow has asked to stop it.
 
-        :raises AnnotationError: it has
+        :raises AnnotationError: Airflow has asked to stop it
         """
         if self._stopped:
             raise AnnotationError(f"The landing was stopped (task {self.task_id}); the last landing is unchanged.")
@@ -69,7 +69,7 @@ class LandingTask(VisibleParameters):
     def checked(self, batches: Iterable[T]) -> Iterator[T]:
         """Yield batches until Airflow asks to stop.
 
-        :raises AnnotationError: it has
+        :raises AnnotationError: Airflow has asked to stop
         """
         for batch in batches:
             self.check_not_stopped()
@@ -82,7 +82,7 @@ class LandingTask(VisibleParameters):
         """
         if "target" not in landing:
             return []
-        names = landing["rows"] if SCHEMAS.keys() <= landing["rows"].keys() else ()  # or it has another form
+        names = landing["rows"] if SCHEMAS.keys() <= landing["rows"].keys() else ()  # otherwise another form
         return [LandedAsset(folder_uri(landing["target"]), {name: ALL_SCHEMAS[name] for name in names})]
 
     def source_uris(self, landing: LandingResult) -> list[str]:
@@ -99,7 +99,7 @@ class LandingTask(VisibleParameters):
         """
         self._announced = landing
         events = context["outlet_events"]
-        extra = json.loads(json.dumps(landing))  # plain types: a worker reports events in a form that takes no others
+        extra = json.loads(json.dumps(landing))  # workers report events in a form that has only plain types
         for outlet in self.outlets:
             if isinstance(outlet, AssetAlias):
                 for asset in self.landed_assets(landing):

@@ -144,7 +144,7 @@ class MediaTask(VisibleParameters):
         if options.get("frame_suffix", suffix) != suffix:
             raise AnnotationError(
                 f"frame_suffix is {options['frame_suffix']!r}, and frames in {self.image_format} end in {suffix}: "
-                "choose image_format alone."
+                "leave out frame_suffix, since image_format decides it."
             )
         return {**options, "frame_suffix": suffix}
 
@@ -179,7 +179,9 @@ class MediaTask(VisibleParameters):
         return self.dataset_media.add_batches(batches)
 
     def media_access(self, hook: LabelsOut | None = None, project_id: str = "") -> tuple[AllowedMedia, FindCopy | None]:
-        """Return a function that opens the media that may be read, and one that finds the labeling tool's own copies.
+        """Return an object that opens the allowed media, and a function that finds the labeling tool's own copies.
+
+        The function is None without a hook.
 
         :param hook: hook of the labeling tool, if the tool is asked
         :param project_id: id of the project in the tool
@@ -195,7 +197,7 @@ class MediaTask(VisibleParameters):
 
     @property
     def needs_all_frames(self) -> bool:
-        """Whether frames of videos without labels land too, because the dataset has them."""
+        """Whether a labeled video's frames without labels land too, because the dataset needs them."""
         return False
 
     @property
@@ -216,7 +218,7 @@ class LandedFrames:
 
     :param target: URI or path of the folder
     :param allowed: opens the media that may be read
-    :param find_copy: returns where the labeling tool has the media of an item, by its id
+    :param find_copy: function that finds the labeling tool's own copy of a video; None to use only ``media_uri``
     :param image_format: format of the images
     :param on_error: what to do if a video cannot be read up to its last label: ``fail`` or ``keep``
     :param all_frames: also write the other frames of these videos, if their number is known
@@ -287,21 +289,21 @@ class LandedFrames:
         )
 
     def find_suffix(self, name: str) -> str | None:  # noqa: ARG002 - frames are named by their format
-        """Return None: the names of frames say what they are."""
+        """Return None, since the names of frames always have a suffix."""
         return None
 
     def read(self, medium: PlacedMedium) -> bytes | None:
-        """Return the content of a frame, None if it does not exist; files themselves have not landed."""
+        """Return the content of a frame; None if it does not exist, or if the medium is a whole file."""
         path = None if medium.frame is None else self._find(medium)
         return None if path is None else bytes(get_filesystem(self.target)[0].cat_file(path))
 
     def place(self, folder: ObjectStoragePath, media: Sequence[PlacedMedium], paths: Sequence[str | None]) -> set[str]:
-        """Put frames where a dataset has them: as links on the worker's disk, as copies in a store.
+        """Put frames at their places in a dataset: as links on the worker's disk, as copies in a store.
 
         :param folder: folder of the dataset's version
-        :param media: frames of videos, and files, which are left alone
-        :param paths: place of each one in the folder, None for no place
-        :returns: the paths that have their media now
+        :param media: frames of videos; whole files are ignored
+        :param paths: place of each medium in the folder, None for no place
+        :returns: the places that now have their frame
         """
         copies: dict[str, str] = {}
         frames = [(image, path) for image, path in zip(media, paths, strict=True) if image.frame is not None and path]

@@ -34,7 +34,7 @@ class PartParameters(TypedDict, total=False):
 
 
 class PartTask(VisibleParameters):
-    """Base of the tasks that may work on some items of a project only.
+    """Base of the tasks that can work on a part of a project.
 
     :param items: part of the project to work on: a list of item keys, or a dictionary as
         :class:`~airflow_annotation.labels.item_filter.ItemFilter` describes it, such as ``{"statuses": ["labeled"]}``.
@@ -66,9 +66,9 @@ class PartTask(VisibleParameters):
         return self._checked(ItemFilter.of(self.items))
 
     def check_items(self) -> None:
-        """Check what is known before templates are rendered.
+        """Check what is known of the filter before templates are rendered.
 
-        :raises ValueError: it is wrong
+        :raises ValueError: the filter is invalid
         """
         if isinstance(self.items, Mapping):
             unknown = [name for name, value in self.items.items() if is_templated(value)]
@@ -79,8 +79,8 @@ class PartTask(VisibleParameters):
     def _checked(self, items: ItemFilter) -> ItemFilter:
         if self.is_email_free and any("@" in name for name in items.annotators or ()):
             raise ValueError(
-                "annotators='id' lands no e-mails, and what lands says what it is a part of: name the annotators of "
-                "items by their ids, too."
+                "With annotators='id', no e-mails may land. The filter of items lands too, so name its annotators by "
+                "their ids."
             )
         return items
 
@@ -92,7 +92,7 @@ def lands_part(task: Any) -> bool | None:
         return None
     if not task.is_mapped:
         return bool(task.is_of_part)
-    over = task.expand_input.value  # lists by argument, or a list of arguments, or what another task returns
+    over = task.expand_input.value  # lists by argument, a list of arguments, or the output of another task
     named = [over] if isinstance(over, Mapping) else over if isinstance(over, Sequence) else [{"items"}]
     return task.partial_kwargs.get("items") is not None or any("items" in arguments for arguments in named)
 
@@ -138,15 +138,15 @@ def check_same_part(landed: Mapping[str, Any], asked: Mapping[str, Any], *, dest
     :param landed: the settings of the last landing
     :param asked: the settings of the planned landing
     :param destination: destination of both, as errors name it
-    :raises AnnotationError: the new landing would
+    :raises AnnotationError: the new landing would remove such items
     """
     if not is_part(asked) or landed.get(ITEMS) == asked[ITEMS]:
         return
     what = f"the part {landed[ITEMS]}" if is_part(landed) else "all items"
     raise AnnotationError(
-        f"What has landed in {destination} is {what} of the project, and the task asks for the part {asked[ITEMS]}: "
-        "rows of the items that it does not have would go. Land each part elsewhere, or pass full_refresh=True to have "
-        "this one instead of what has landed."
+        f"In {destination}, {what} of the project landed, and the task asks for the part {asked[ITEMS]}. This landing "
+        "would remove the rows of other items. Land each part in a destination of its own, or pass full_refresh=True "
+        "to replace all landed rows."
     )
 
 

@@ -50,7 +50,7 @@ class Pictures:
     """Reads the pictures of items, with the pixels that people labeled.
 
     :param allowed: opens the media that may be read
-    :param find_copy: returns where the labeling tool has the media of an item
+    :param find_copy: function that finds the labeling tool's own copy of a file; None to use only ``media_uri``
     :param picture_format: format of frames; image files in this format stay as they are
     """
 

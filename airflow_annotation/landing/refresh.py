@@ -33,7 +33,7 @@ class Landed(msgspec.Struct, frozen=True, kw_only=True):
     :param label_schema_digest: digest of this schema
     :param settings: settings of the landing
     :param full_at: when all items were last read; None if unknown
-    :param read_states: yields the landed state of every item, with the columns of
+    :param read_states: function that yields the landed state of every item, with the columns of
         :data:`~airflow_annotation.labels.tables.ITEM_STATES`
     :param listing: when the tool's items were listed
     """

@@ -1,4 +1,4 @@
-"""What callers may change in rows before they land: names of fields, and with a function all values of their own."""
+"""Changes that callers make to rows before they land: new names of fields, and any changes by a function."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def transform_name(transform: Transform | str) -> str:
 
 
 def apply_transform(transform: Transform | str, batch: LabelTables) -> LabelTables:
-    """Return a batch as a function of the caller has changed it.
+    """Let a function of the caller change a batch, check the result, and return it.
 
     :raises AnnotationError: there is no such function, it could not read or write a file, or what it returned is wrong:
         not the three tables with their columns and types, other items or other states of items, or rows of items that
@@ -75,7 +75,7 @@ def apply_transform(transform: Transform | str, batch: LabelTables) -> LabelTabl
     except Exception as error:
         if not is_storage_error(error):
             raise
-        # It is not an error of the store that the landing goes to.
+        # Otherwise it would look like an error of the store in which the rows land.
         raise AnnotationError(f"{name} failed: {error}.") from error
     if not isinstance(returned, tuple) or len(returned) != len(SCHEMAS):
         raise AnnotationError(f"{name} must return LabelTables(items, annotations, labels), not {type(returned)}.")
@@ -83,8 +83,8 @@ def apply_transform(transform: Transform | str, batch: LabelTables) -> LabelTabl
     for column in ITEM_STATES.names:
         if not shaped.items.column(column).equals(batch.items.column(column)):
             raise AnnotationError(
-                f"{name} changed {column!r} of items: rows of items may neither come nor go, and {column!r} tells "
-                "whether an item has changed in the tool."
+                f"{name} changed {column!r} of items. It must not add or remove items, and {column!r} tells whether an "
+                "item has changed in the tool."
             )
     for table in ("annotations", "labels"):
         ids = getattr(shaped, table).column("item_id")

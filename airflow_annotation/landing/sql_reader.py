@@ -20,7 +20,7 @@ _ITEMS_AT_ONCE: Final = 1000
 
 
 class SqlReader:
-    """Reads one project from SQL tables, in one transaction, so that it does not see a landing in between.
+    """Reads one project from SQL tables in one transaction, so that no landing changes the rows between two queries.
 
     :param conn_id: connection of the database
     :param table_prefix: prefix of the tables' names

@@ -2,7 +2,7 @@
 
 ::
 
-    staging/20261125T171532Z-0c1f…-5f0c2e8a/items.parquet      ids of the items to read, a row group a shard
+    staging/20261125T171532Z-0c1f…-5f0c2e8a/items.parquet      ids of the items to read, one row group per shard
                                             vanished.parquet   ids of the items that are gone
                                             plan.json          the rest of the plan
                                             shards/3-1/        what try 1 read of shard 3: a file of each table
@@ -110,13 +110,13 @@ class StagedLanding:
 
     @property
     def item_count(self) -> int:
-        """How many items there are to read."""
+        """The number of items to read."""
         with self._open(_ITEMS) as file:
             return int(file.metadata.num_rows)
 
     @property
     def shards(self) -> int:
-        """How many shards there are, at least one."""
+        """The number of shards, at least one."""
         with self._open(_ITEMS) as file:
             return max(1, int(file.num_row_groups))
 

@@ -85,7 +85,7 @@ class _Side:
     """States of items: in memory if they are few, otherwise in parts on the disk.
 
     :param states: states, which are read to the end
-    :param opened: closes and removes the files
+    :param opened: exit stack that closes and removes the files
     """
 
     def __init__(self, states: Iterable[pa.RecordBatch], opened: ExitStack) -> None:

@@ -313,7 +313,7 @@ def test_somebody_elses_table_is_left_alone(lake: Lake, land: Land) -> None:
 def test_a_connection_of_no_catalog_is_said(land: Land) -> None:
     with (
         airflow_connection("iceberg_without_uri", {"conn_type": "iceberg", "extra": {"type": "magic"}}) as conn_id,
-        pytest.raises(AnnotationError, match="'iceberg_without_uri' is of no Iceberg catalog"),
+        pytest.raises(AnnotationError, match="'iceberg_without_uri' is not that of an Iceberg catalog"),
     ):
         land(Lake(conn_id).operator(), [boxes(1)])
     with pytest.raises(ValueError, match="namespace"):

@@ -113,7 +113,7 @@ def test_a_function_sees_what_would_have_landed(land: Land, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("transform", "message"),
     [
-        (without_first_item, "without_first_item changed 'item_id' of items: rows of items may neither come nor go"),
+        (without_first_item, "without_first_item changed 'item_id' of items. It must not add or remove items"),
         (with_another_status, "with_another_status changed 'status' of items"),
         (with_labels_of_others, "with_labels_of_others returned labels of items that are not in the batch"),
         (with_another_column, "with_another_column returned labels with other columns: mine"),
