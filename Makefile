@@ -63,7 +63,7 @@ test-faults: .venv/ready .venv-label-studio/ready ## let landings fail at every 
 test-templates: .venv/ready .venv-label-studio/ready ## label with all templates of Label Studio, of which make test tries one of each kind
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -m "templates or not templates" tests/hooks/test_label_studio_templates.py
 
-test-mariadb: .venv/ready ## land in MariaDB, which apt-get install mariadb-server-core brings; make test does too where it is
+test-mariadb: .venv/ready ## land in MariaDB, which apt-get install mariadb-server-core mariadb-client-core brings; make test does too where it is
 	.venv/bin/pytest -n $(WORKERS) --dist worksteal -k mariadb tests/transfers
 
 test-snowflake: .venv-snowflake/ready ## land in Snowflake, which fakesnow stands in for

@@ -12,12 +12,13 @@ from typing import Any
 from devtools.processes import ServerError, free_port, spawn, stop_groups, wait_until
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
-HOW_TO_INSTALL = "needs MariaDB's server, such as Debian's mariadb-server-core"
+PROGRAMS = ("mariadbd", "mariadb-install-db", "my_print_defaults")
+HOW_TO_INSTALL = "needs MariaDB's server, such as Debian's mariadb-server-core and mariadb-client-core"
 
 
 def has_mariadb() -> bool:
-    """Whether the machine has the server."""
-    return None not in (shutil.which("mariadbd", path=PATH), shutil.which("mariadb-install-db", path=PATH))
+    """Whether the machine has the server, and what makes its first database."""
+    return all(shutil.which(program, path=PATH) for program in PROGRAMS)
 
 
 def start_mariadb(home: Path) -> dict[str, Any]:
