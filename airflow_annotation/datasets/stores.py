@@ -14,7 +14,8 @@ from airflow.sdk import ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
-from airflow_annotation.media.storage import copy_files, lacks_bucket, list_names, without_connection
+from airflow_annotation.media.copying import copy_files
+from airflow_annotation.media.storage import lacks_bucket, list_names, without_connection
 
 log = logging.getLogger(__name__)
 

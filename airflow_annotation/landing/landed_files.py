@@ -17,7 +17,6 @@ from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
 
 import pyarrow as pa
-from fsspec.spec import AbstractBufferedFile
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.formats.image_names import ImageNames, image_stem, says_what_it_is, with_suffix
@@ -26,10 +25,11 @@ from airflow_annotation.labels.media_types import FILES
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.content import content_suffix
+from airflow_annotation.media.copying import copy_files, write_in_blocks
 from airflow_annotation.media.exif import open_without_orientation
 from airflow_annotation.media.frames import OnError
 from airflow_annotation.media.partial_files import open_partial, sweep_partial_files
-from airflow_annotation.media.storage import copy_files, get_filesystem, list_names, local_path, make_folder
+from airflow_annotation.media.storage import get_filesystem, list_names, local_path, make_folder
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -40,8 +40,7 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 16
 _IN_MEMORY_BYTES: Final = 8 << 20
-_PART_BYTES: Final = 16 << 20
-"""Bytes of a larger file that are sent to a store at a time. Each thread holds them. S3 takes 10,000 parts a file."""
+"""Maximum size of a file that each thread holds in memory; it holds blocks of this size of larger ones."""
 
 ExifOrientation = Literal["keep", "apply"]
 TURNING_TOOLS: Final = frozenset({"label_studio"})
@@ -276,23 +275,8 @@ class LandedFiles:
             if size <= _IN_MEMORY_BYTES:
                 self._filesystem.pipe_file(path, whole.read())
             else:
-                stored = self._filesystem.open(path, "wb", block_size=_PART_BYTES)
-                try:
-                    shutil.copyfileobj(whole, stored, _IN_MEMORY_BYTES)
-                    stored.close()
-                except BaseException:
-                    self._discard(stored, path)
-                    raise
+                write_in_blocks(self._filesystem, path, whole, size)
         return size
-
-    def _discard(self, stored: Any, path: str) -> None:
-        if isinstance(stored, AbstractBufferedFile):
-            # Closing the file, also when it is garbage-collected, would keep the parts so far as if they were complete.
-            stored.closed = True
-            stored.discard()
-        else:
-            stored.close()
-            self._filesystem.rm_file(path)
 
     def _write_local(self, file: BinaryIO, path: Path) -> int:
         with open_partial(path) as copy:

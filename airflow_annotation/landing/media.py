@@ -20,13 +20,14 @@ from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.video_frames import labeled_frames
 from airflow_annotation.landing.landed_files import ExifOrientation, FindCopy, LandedFiles, open_item
 from airflow_annotation.media.access import AllowedMedia, check_roots
+from airflow_annotation.media.copying import copy_files
 from airflow_annotation.media.encoding import ImageFormat
 from airflow_annotation.media.frame_folder import IMAGE_SUFFIXES, FrameFolder, image_name
 from airflow_annotation.media.frames import FramesReport, OnError, add_frames
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.ranges import UrlSigner, resolve_signer
 from airflow_annotation.media.selections import Listed
-from airflow_annotation.media.storage import copy_files, get_filesystem, without_connection
+from airflow_annotation.media.storage import get_filesystem, without_connection
 from airflow_annotation.parameters import OperatorParameters, VisibleParameters
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from airflow_annotation.datasets.parquet import read_row_groups
 from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.datasets.versions import Written
 from airflow_annotation.labels.tables import ALL_SCHEMAS, SCHEMAS, LabelTables
-from airflow_annotation.media.storage import copy_files, local_path
+from airflow_annotation.media.copying import copy_files
+from airflow_annotation.media.storage import local_path
 
 
 class Spool:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -30,17 +28,6 @@ IN_MEMORY_BYTES: Final = 1 << 20
 
 _TIMEOUT: Final = 60.0
 """Seconds to wait for the next bytes from a media host."""
-
-_MEGABYTE: Final = 1 << 20
-
-_COPY_BYTES: Final = 8 * _MEGABYTE
-"""Size of the blocks of a file that is copied from one store to another. Smaller files are copied several at once."""
-
-_COPY_AT_ONCE_BYTES: Final = 64 * _MEGABYTE
-"""Size of the small files that are copied at once."""
-
-_PARTS: Final = 9000
-"""Maximum number of blocks of a file. S3 takes 10,000."""
 
 _GOOGLE: Final = frozenset({"gs", "gcs"})
 _AZURE: Final = frozenset({"abfs", "abfss", "az"})
@@ -169,77 +156,6 @@ def lacks_bucket(filesystem: AbstractFileSystem, path: str) -> bool:
     except Exception as error:  # each library has its own errors
         log.debug("Could not find out whether %s has a bucket %s: %s", filesystem, bucket, error)
     return False
-
-
-def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Mapping[str, str]) -> None:
-    """Copy files: on one disk as links, within one store by the store itself, otherwise through the worker.
-
-    :param source: file system of the files
-    :param target: file system of the copies
-    :param paths: path of each file, and the path of its copy; folders are created
-    """
-    from fsspec.implementations.local import LocalFileSystem
-
-    for folder in {path.rpartition("/")[0] for path in paths.values()}:
-        make_folder(target, folder)
-    if isinstance(source, LocalFileSystem) and isinstance(target, LocalFileSystem):
-        for path, new_path in paths.items():
-            _link(path, new_path)
-    elif source == target:
-        source.copy(list(paths), list(paths.values()))
-    else:
-        small: dict[str, int] = {}
-        for path, size in zip(paths, source.sizes(list(paths)), strict=True):
-            if size is not None and size <= _COPY_BYTES:
-                small[path] = size
-            else:
-                _copy_in_blocks(source.open(path, "rb", block_size=_COPY_BYTES), target, paths[path], size or 0)
-        for some in _grouped(small):
-            _copy_at_once(source, target, {path: paths[path] for path in some})
-
-
-def _copy_at_once(source: AbstractFileSystem, target: AbstractFileSystem, paths: Mapping[str, str]) -> None:
-    """Copy files by way of the worker, which holds all of them in memory."""
-    from fsspec.implementations.local import LocalFileSystem
-
-    if isinstance(source, LocalFileSystem):
-        target.put(list(paths), list(paths.values()))
-    elif isinstance(target, LocalFileSystem):
-        source.get(list(paths), list(paths.values()))
-    else:
-        for path, new_path in paths.items():
-            target.pipe_file(new_path, source.cat_file(path))
-
-
-def _copy_in_blocks(source: IO[bytes], target: AbstractFileSystem, new_path: str, size: int) -> None:
-    """Copy a file of any size, one block at a time: libraries of stores hold up to 500 MB of a file that they copy."""
-    block_size = max(_COPY_BYTES, -(-size // _PARTS // _MEGABYTE) * _MEGABYTE)
-    with source, target.open(new_path, "wb", block_size=block_size) as copy:
-        shutil.copyfileobj(source, copy, block_size)
-
-
-def _grouped(sizes: Mapping[str, int]) -> Iterator[list[str]]:
-    """Yield some of the paths at a time, of files that fit in the worker's memory together.
-
-    :param sizes: sizes of the files in bytes, by path
-    """
-    group: list[str] = []
-    room = _COPY_AT_ONCE_BYTES
-    for path, size in sizes.items():
-        if group and size > room:
-            yield group
-            group, room = [], _COPY_AT_ONCE_BYTES
-        group.append(path)
-        room -= size
-    if group:
-        yield group
-
-
-def _link(path: str, new_path: str) -> None:
-    try:
-        os.link(path, new_path)  # twice as fast as Path, for datasets of many files
-    except OSError:  # on another disk, or on a disk without links
-        shutil.copyfile(path, new_path)
 
 
 def shown(uri: str) -> str:

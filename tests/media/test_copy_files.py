@@ -11,7 +11,8 @@ import pytest
 from fsspec import AbstractFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_annotation.media.storage import copy_files, get_filesystem
+from airflow_annotation.media.copying import copy_files
+from airflow_annotation.media.storage import get_filesystem
 from tests.transfers.test_s3 import make_bucket
 
 MEGABYTE = 1 << 20
@@ -52,4 +53,4 @@ def test_the_worker_holds_a_block_of_a_large_file(stores: Stores) -> None:
     disk.pipe_file(f"{folder}/labels", bytes(20 * MEGABYTE))
     copy_files(disk, s3, {f"{folder}/labels": f"{new_folder}/labels"})
     mark = s3.info(f"{new_folder}/labels", refresh=True)["ETag"]
-    assert mark.strip('"').endswith("-3")  # it went in parts of 8 MB
+    assert mark.strip('"').endswith("-3")  # it went in blocks of 8 MB
