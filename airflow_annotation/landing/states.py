@@ -31,7 +31,9 @@ def compare_states(
 ) -> tuple[pa.Array, pa.Array, int]:
     """Return the ids of the items to read, the ids of those that vanished, and the number of unchanged items.
 
-    Ids are in the order of the list. From :data:`IN_MEMORY` states on, they are in this order within each part.
+    Ids are in the order of the list. From :data:`IN_MEMORY` states on, shorter ids come first, and ids of one length
+    are sorted, as in Label Studio's lists. The items of a version have about the same order, so a refresh of the
+    version does not need to hold the items that it has read until it comes to their places.
 
     :param listed: states in the tool, which are read to the end before the landed ones. An item may be listed twice,
         if it moved while the tool listed it
@@ -39,12 +41,11 @@ def compare_states(
     """
     with ExitStack() as opened:
         new, old = _Side(listed, opened), _Side(landed, opened)
-        if new.is_split or old.is_split:
-            found = [_compare(*tables) for tables in zip(new.parts(), old.parts(), strict=True)]
-        else:
-            found = [_compare(new.table(), old.table())]
+        if not (new.is_split or old.is_split):
+            return _compare(new.table(), old.table())
+        found = [_compare(*tables) for tables in zip(new.parts(), old.parts(), strict=True)]
     changed, vanished, unchanged = zip(*found, strict=True)
-    return pa.concat_arrays(changed), pa.concat_arrays(vanished), sum(unchanged)
+    return _sorted(pa.concat_arrays(changed)), pa.concat_arrays(vanished), sum(unchanged)
 
 
 def compare_changes(
@@ -159,6 +160,12 @@ def _compare(new: pa.Table, old: pa.Table) -> tuple[pa.Array, pa.Array, int]:
     changed = pc.unique(ids.filter(pc.invert(same)))
     vanished = old["item_id"].filter(pc.invert(pc.is_in(old["item_id"], value_set=ids)))
     return changed, vanished.combine_chunks(), pc.count_distinct(ids).as_py() - len(changed)
+
+
+def _sorted(item_ids: pa.Array) -> pa.Array:
+    """Return ids by their length and then by themselves, so that numbers are in their order."""
+    keyed = pa.table({"length": pc.utf8_length(item_ids), "id": item_ids})
+    return item_ids.take(pc.sort_indices(keyed, [("length", "ascending"), ("id", "ascending")]))
 
 
 def _table(batches: Iterable[pa.RecordBatch]) -> pa.Table:

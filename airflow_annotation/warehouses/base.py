@@ -389,11 +389,12 @@ class Warehouse:
         :param project: URI of the project
         :param item_ids: ids of the items whose rows are deleted, if there are any; None for all items
         """
-        own = [table.c.project == project]
+        own = table.delete().where(table.c.project == project)
+        deletes: Iterable[sa.Delete] = [own]
         if item_ids is not None:
             ids = (item_ids.slice(start, self.ids_at_once) for start in range(0, len(item_ids), self.ids_at_once))
-            own = [sa.and_(*own, self.is_among(table.c.item_id, some.to_pylist())) for some in ids]
-        counts = [connection.execute(table.delete().where(rows)).rowcount for rows in own]
+            deletes = (own.where(self.is_among(table.c.item_id, some.to_pylist())) for some in ids)
+        counts = [connection.execute(delete).rowcount for delete in deletes]
         return -1 if any(count < 0 for count in counts) else sum(counts)
 
     def is_among(self, column: sa.ColumnElement[Any], ids: list[str]) -> sa.ColumnElement[bool]:

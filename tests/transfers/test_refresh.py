@@ -82,6 +82,15 @@ def test_states_of_many_items_are_compared_on_the_disk(
     assert unchanged == in_memory[2]
 
 
+def test_many_changed_items_are_read_in_the_order_of_their_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Label Studio lists them: in another order, a refresh of a dataset would hold them until their places come."""
+    numbers = [*range(1, 1001)]
+    state: State = ("labeled", 1, 0, NOW)
+    monkeypatch.setattr(landed_states, "IN_MEMORY", 10)
+    changed, _, _ = compare_states(batches([(str(number), state) for number in numbers]), [])
+    assert changed.to_pylist() == [str(number) for number in numbers]
+
+
 def test_no_more_files_are_open_than_one_side_has(monkeypatch: pytest.MonkeyPatch) -> None:
     """On macOS a process may have 256 files open."""
     state: State = ("labeled", 1, 0, NOW)
