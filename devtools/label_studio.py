@@ -107,7 +107,7 @@ def _command(port: int, threads: bool) -> list[str | Path]:
 def _program() -> Path:
     program = environment_path() / "bin" / "label-studio"
     if not program.exists():
-        raise FileNotFoundError(f"There is no Label Studio at {program}: run 'make .venv-label-studio'.")
+        raise FileNotFoundError(f"There is no Label Studio at {program}: run 'make .venv-label-studio/ready'.")
     return program
 
 

@@ -60,11 +60,16 @@ class SqlReader:
             raise AnnotationError(
                 f"Connection {self._conn_id!r} has no landed tables: {getattr(error, 'orig', None) or error}"
             ) from error
+        if not found and self._project is not None:
+            landed = [row["project"] for row in self._warehouse.read_landings(self._connection)]
+            raise AnnotationError(
+                f"The tables of connection {self._conn_id!r} have no landing of {self._project!r}. They have "
+                f"landings of {', '.join(landed) or 'no project'}."
+            )
         if len(found) != 1:
             what = "no landing" if not found else f"landings of {', '.join(row['project'] for row in found)}"
-            raise AnnotationError(
-                f"The tables of connection {self._conn_id!r} have {what}: say in source_project which project to take."
-            )
+            ask = ": say in source_project which project to take" if found else ""
+            raise AnnotationError(f"The tables of connection {self._conn_id!r} have {what}{ask}.")
         (landing,) = found
         if landing["tables_version"] > TABLES_VERSION:
             raise AnnotationError(

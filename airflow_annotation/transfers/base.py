@@ -281,7 +281,7 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             full_refresh_every=self.full_refresh_every,
         )
         if _read_flag(self.full_refresh):
-            reason = "it was asked for"
+            reason = "full_refresh is set"
         planned = LandingPlan(
             project=project,
             label_schema=label_schema,
@@ -431,9 +431,9 @@ class AnnotationsTransfer(AnnotationProjectTask, MediaTask, PartTask, LandingTas
             return None
         changed, unchanged = found
         self.log.info(
-            "Of %s, %d items are new or have changed by what the tool says has, %d are as they landed",
-            project.uri,
+            "The tool says that %d items of %s are new or have changed; %d are as they landed",
             len(changed),
+            project.uri,
             unchanged,
         )
         listing = Listing(last.full_at, planned.listing.mark)

@@ -187,6 +187,8 @@ def test_tables_of_several_projects_want_to_know_which(land: Land, tmp_path: Pat
         )
     with pytest.raises(AnnotationError, match=r"landings of .*projects/1, .*projects/2: say in source_project"):
         convert(tmp_path / "a", sql_conn_id=sql_conn_id)
+    with pytest.raises(AnnotationError, match=r"no landing of 'x'. They have landings of .*/1, .*/2\."):
+        convert(tmp_path / "a", sql_conn_id=sql_conn_id, source_project="x")
     converted = convert(tmp_path / "a", sql_conn_id=sql_conn_id, source_project=project_uri("2"))
     assert converted["project"] == project_uri("2")
 
