@@ -15,7 +15,7 @@ _NAMES = {
         visibility_timeout
     """,
     "Python and its libraries": """
-        True|ValueError|TMPDIR|HTTP_PROXY|HTTPS_PROXY|KeyError: 'author'|importlib_metadata|executemany|pandas.NA|
+        True|TypeError|ValueError|TMPDIR|HTTP_PROXY|HTTPS_PROXY|KeyError: 'author'|importlib_metadata|executemany|pandas.NA|
         predict_proba|.venv-demo|help()|psycopg2|findContours|findContours|build/benchmarks.json
     """,
     "SQL and databases": """
