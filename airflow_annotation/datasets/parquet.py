@@ -39,7 +39,7 @@ from airflow_annotation.datasets.versions import (
 )
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import ALL_SCHEMAS, SCHEMAS, LabelTables, with_all_columns
-from airflow_annotation.media.storage import make_folder
+from airflow_annotation.media.storage import make_folder, open_to_write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -248,7 +248,7 @@ class TableWriter:
     def __init__(self, folder: ObjectStoragePath, name: str, schema: pa.Schema, *, hashed: bool = True) -> None:
         self._name = f"{name}.parquet"
         self._schema = schema
-        self._file = HashingFile(folder.fs.open((folder / self._name).path, "wb"), hashed=hashed)
+        self._file = HashingFile(open_to_write(folder.fs, (folder / self._name).path), hashed=hashed)
         self._writer = pq.ParquetWriter(self._file, schema, compression="zstd", write_page_checksum=True)
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0

@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.media.copying import copy_files
-from airflow_annotation.media.storage import lacks_bucket, list_names, without_connection
+from airflow_annotation.media.storage import lacks_bucket, list_names, open_to_read, without_connection
 
 log = logging.getLogger(__name__)
 
@@ -165,8 +165,7 @@ class FolderStore(DatasetStore):
     def open(self, name: str) -> IO[bytes]:
         """Open a file to read parts of it."""
         path = self.path / name
-        file: IO[bytes] = path.fs.open(path.path, "rb")
-        return file
+        return open_to_read(path.fs, path.path)
 
     @contextmanager
     def write(self, folder: str) -> Iterator[ObjectStoragePath]:

@@ -24,7 +24,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow_annotation.datasets.list_text import lists_to_json
 from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.labels.tables import ALL_SCHEMAS, JSON_COLUMNS, SCHEMAS, LabelTables
-from airflow_annotation.media.storage import make_folder
+from airflow_annotation.media.storage import make_folder, open_to_write
 
 JSONL: Final = "jsonl"
 CSV: Final = "csv"
@@ -55,7 +55,7 @@ def write_text_tables(
         tables = {}
         for name in (*SCHEMAS, *beside):
             path = folder / f"{name}.{text_format}"
-            file = opened.enter_context(closing(HashingFile(path.fs.open(path.path, "wb"))))
+            file = opened.enter_context(closing(HashingFile(open_to_write(path.fs, path.path))))
             tables[name] = writer(name, file)
         for batch in batches:
             for name in SCHEMAS:

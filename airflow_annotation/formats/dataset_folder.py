@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from airflow_annotation.datasets.table_files import HashingFile, TableFile
 from airflow_annotation.formats.item_files import ItemFile, ItemFiles, MakeFile
 from airflow_annotation.formats.landed_media import LandedMedia, PlacedMedium
-from airflow_annotation.media.storage import make_folder
+from airflow_annotation.media.storage import make_folder, open_to_write
 
 _FILES_AT_ONCE: Final = 1024
 _BYTES_AT_ONCE: Final = 8 * 2**20
@@ -121,7 +121,7 @@ class DatasetFolder:
         :param path: path relative to the folder
         """
         self._make_parent(path)
-        return HashingFile(self.folder.fs.open(self._prefix + path, "wb"))
+        return HashingFile(open_to_write(self.folder.fs, self._prefix + path))
 
     def write_file(self, path: str, content: bytes, rows: int) -> TableFile:
         """Write a file now, and return its description."""

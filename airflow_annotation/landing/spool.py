@@ -17,7 +17,7 @@ from airflow_annotation.datasets.table_files import TableFile
 from airflow_annotation.datasets.versions import Written
 from airflow_annotation.labels.tables import ALL_SCHEMAS, SCHEMAS, LabelTables
 from airflow_annotation.media.copying import copy_files
-from airflow_annotation.media.storage import local_path
+from airflow_annotation.media.storage import local_path, open_to_read
 
 
 class Spool:
@@ -38,7 +38,7 @@ class Spool:
         """
         for folder, files in self.parts:
             path = folder / files[table].path
-            with path.fs.open(path.path, "rb") as file:
+            with open_to_read(path.fs, path.path) as file:
                 yield from read_row_groups(file)
 
     def local_files(self, table: str) -> list[str] | None:

@@ -31,7 +31,7 @@ from airflow.sdk import ObjectStoragePath
 from airflow_annotation.datasets.stores import remove_folder
 from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.landing.plan import LandingPlan, no_ids
-from airflow_annotation.media.storage import list_names, make_folder
+from airflow_annotation.media.storage import list_names, make_folder, open_to_read, open_to_write
 
 KEPT_FOR: Final = timedelta(days=7)
 """How long to keep a folder of another run: its shards may still wait for their next try, and then read it."""
@@ -143,7 +143,7 @@ class StagedLanding:
     @contextmanager
     def _open(self, name: str) -> Iterator[pq.ParquetFile]:
         path = self._folder / name
-        with path.fs.open(path.path, "rb") as opened, pq.ParquetFile(opened) as file:
+        with open_to_read(path.fs, path.path) as opened, pq.ParquetFile(opened) as file:
             yield file
 
 
@@ -160,7 +160,7 @@ def _mapped_ids(ids: Iterable[pa.Array]) -> Iterator[pa.Table]:
 
 
 def _write_ids(path: ObjectStoragePath, ids: pa.Table, row_group: int) -> None:
-    with path.fs.open(path.path, "wb") as opened:
+    with open_to_write(path.fs, path.path) as opened:
         pq.write_table(ids, opened, row_group_size=row_group, compression="zstd")
 
 

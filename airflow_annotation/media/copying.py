@@ -11,21 +11,13 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractBufferedFile
 
-from airflow_annotation.media.storage import make_folder
+from airflow_annotation.media.storage import BLOCK_BYTES, make_folder, open_to_read, open_to_write
 
 if TYPE_CHECKING:
     from _typeshed import SupportsRead
 
-_MEGABYTE: Final = 1 << 20
-
-_BLOCK_BYTES: Final = 8 * _MEGABYTE
-"""Size of the blocks of a large file; S3 needs at least 5 MB. Smaller files are copied whole, several together."""
-
-_TOGETHER_BYTES: Final = 64 * _MEGABYTE
-"""Total size of the small files that are copied together."""
-
-_BLOCKS: Final = 9000
-"""Maximum number of blocks of a file. S3 takes 10,000."""
+_TOGETHER_BYTES: Final = 64 << 20
+"""Total size of the small files that are copied together: files of one block at most."""
 
 
 def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Mapping[str, str]) -> None:
@@ -44,15 +36,15 @@ def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Ma
         source.copy(list(paths), list(paths.values()))
     else:
         sizes = dict(zip(paths, source.sizes(list(paths)), strict=True))
-        small = {path: size for path, size in sizes.items() if size is not None and size <= _BLOCK_BYTES}
+        small = {path: size for path, size in sizes.items() if size is not None and size <= BLOCK_BYTES}
         for group in _grouped(small):
             _copy_together(source, target, {path: paths[path] for path in group})
         for path in sizes.keys() - small.keys():
-            with source.open(path, "rb", block_size=_BLOCK_BYTES) as file:
-                write_in_blocks(target, paths[path], file, sizes[path] or 0)
+            with open_to_read(source, path) as file:
+                write_in_blocks(target, paths[path], file, sizes[path])
 
 
-def write_in_blocks(target: AbstractFileSystem, path: str, content: SupportsRead[bytes], size: int) -> None:
+def write_in_blocks(target: AbstractFileSystem, path: str, content: SupportsRead[bytes], size: int | None) -> None:
     """Write a file of any size to a store, one block at a time. After an error, the store keeps nothing of it.
 
     The libraries' own uploads hold up to 500 MB of a file in memory.
@@ -60,12 +52,11 @@ def write_in_blocks(target: AbstractFileSystem, path: str, content: SupportsRead
     :param target: file system of the store
     :param path: path of the file in it
     :param content: content of the file
-    :param size: its size in bytes, 0 if not known
+    :param size: its size in bytes, None if it is not known
     """
-    block_size = max(_BLOCK_BYTES, -(-size // _BLOCKS // _MEGABYTE) * _MEGABYTE)
-    file = target.open(path, "wb", block_size=block_size)
+    file = open_to_write(target, path, size)
     try:
-        shutil.copyfileobj(content, file, block_size)
+        shutil.copyfileobj(content, file, BLOCK_BYTES)
         file.close()
     except BaseException:
         _discard(target, path, file)

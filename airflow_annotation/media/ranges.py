@@ -13,10 +13,12 @@ import httpx
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.media.storage import (
+    MEDIA_BLOCK_BYTES,
     at_beginning,
     get_filesystem,
     get_http_client,
     local_path,
+    open_to_read,
     shown,
     spool,
     uri_scheme,
@@ -100,7 +102,7 @@ def _open_file(uri: str, name: str) -> BinaryIO:
     try:
         if path:
             return path.open("rb", buffering=0)
-        return cast("BinaryIO", filesystem.open(stored, "rb"))
+        return open_to_read(filesystem, stored, MEDIA_BLOCK_BYTES)
     except FileNotFoundError as error:
         raise MediaError(f"{name} does not exist.") from error
     except IsADirectoryError as error:

@@ -26,6 +26,20 @@ log = logging.getLogger(__name__)
 IN_MEMORY_BYTES: Final = 1 << 20
 """Maximum size in bytes of files that are held in memory between reading and sending; larger ones are on disk."""
 
+_MEGABYTE: Final = 1 << 20
+
+MEDIA_BLOCK_BYTES: Final = 4 * _MEGABYTE
+"""Size of the blocks in which media are read from stores: many threads do it, and many reads need a part of a file."""
+
+BLOCK_BYTES: Final = 8 * _MEGABYTE
+"""Size of the blocks in which other files are read and written; S3 needs at least 5 MB."""
+
+_UNKNOWN_BLOCK_BYTES: Final = 16 * _MEGABYTE
+"""Size of the blocks of a file that is written before its size is known: in S3, 160 GB at most."""
+
+_BLOCKS: Final = 9000
+"""Maximum number of blocks of a file whose size is known. S3 takes 10,000."""
+
 _TIMEOUT: Final = 60.0
 """Seconds to wait for the next bytes from a media host."""
 
@@ -117,6 +131,31 @@ def make_folder(filesystem: AbstractFileSystem, path: str) -> None:
     protocols = filesystem.protocol
     if not any(has_buckets(scheme) for scheme in ((protocols,) if isinstance(protocols, str) else protocols)):
         filesystem.makedirs(path, exist_ok=True)
+
+
+def open_to_read(filesystem: AbstractFileSystem, path: str, block_bytes: int = BLOCK_BYTES) -> BinaryIO:
+    """Open a file of a store for reading and seeking.
+
+    Each request fetches a block more than is asked for, and the open file holds it: by default, 50 MB in S3.
+
+    :param filesystem: file system of the store
+    :param path: path of the file in it
+    :param block_bytes: size of a block
+    """
+    return cast("BinaryIO", filesystem.open(path, "rb", block_size=block_bytes))
+
+
+def open_to_write(filesystem: AbstractFileSystem, path: str, size: int | None = None) -> BinaryIO:
+    """Open a file of a store for writing. The open file holds a block: by default, 50 MB in S3.
+
+    :param filesystem: file system of the store
+    :param path: path of the file in it
+    :param size: size of the file in bytes, None if it is not known
+    """
+    block_bytes = _UNKNOWN_BLOCK_BYTES
+    if size is not None:
+        block_bytes = max(BLOCK_BYTES, -(-size // _BLOCKS // _MEGABYTE) * _MEGABYTE)
+    return cast("BinaryIO", filesystem.open(path, "wb", block_size=block_bytes))
 
 
 def list_names(filesystem: AbstractFileSystem, path: str) -> Iterator[str]:
@@ -213,7 +252,7 @@ def spool(chunks: Iterator[bytes]) -> BinaryIO:
 
 
 def _storage_chunks(filesystem: AbstractFileSystem, path: str) -> Iterator[bytes]:
-    with filesystem.open(path, "rb") as file:
+    with open_to_read(filesystem, path, MEDIA_BLOCK_BYTES) as file:
         while chunk := file.read(IN_MEMORY_BYTES):
             yield chunk
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
-from airflow_annotation.media.storage import get_filesystem, shown
+from airflow_annotation.media.storage import get_filesystem, open_to_read, shown
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -52,8 +52,8 @@ def read_table_files(uri: str) -> Iterator[Row]:
 
 def _read_file(filesystem: AbstractFileSystem, path: str) -> Iterator[Row]:
     try:
-        with filesystem.open(path) as file:
-            yield from _READERS[_extension(path)](cast("BinaryIO", file))
+        with open_to_read(filesystem, path) as file:
+            yield from _READERS[_extension(path)](file)
     except (csv.Error, pa.ArrowException, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AnnotationError(f"{path} cannot be read as a table of items: {error}.") from error
 

@@ -12,7 +12,10 @@ from fsspec import AbstractFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_annotation.media.copying import copy_files
-from airflow_annotation.media.storage import get_filesystem
+from airflow_annotation.media.ranges import open_media_in_place
+from airflow_annotation.media.storage import get_filesystem, open_media
+from airflow_annotation.media.tables import read_table_files
+from tests.support.s3_blocks import record_blocks
 from tests.transfers.test_s3 import make_bucket
 
 MEGABYTE = 1 << 20
@@ -54,3 +57,23 @@ def test_the_worker_holds_a_block_of_a_large_file(stores: Stores) -> None:
     copy_files(disk, s3, {f"{folder}/labels": f"{new_folder}/labels"})
     mark = s3.info(f"{new_folder}/labels", refresh=True)["ETag"]
     assert mark.strip('"').endswith("-3")  # it went in blocks of 8 MB
+
+
+@pytest.mark.parametrize(
+    ("read", "megabytes"),
+    [
+        (lambda uri: open_media(uri).read(), 4),
+        (lambda uri: open_media_in_place(uri).read(), 4),
+        (lambda uri: list(read_table_files(uri)), 8),
+    ],
+    ids=["an upload", "a landing", "a table"],
+)
+def test_a_reader_holds_a_small_block_of_a_file(
+    s3_conn_id: str, monkeypatch: pytest.MonkeyPatch, read: Callable[[str], object], megabytes: int
+) -> None:
+    uri = f"s3://{s3_conn_id}@{make_bucket(s3_conn_id)}/photos.csv"
+    filesystem, path = get_filesystem(uri)
+    filesystem.pipe_file(path, b"media\ns3://photos/1.jpg\n")
+    blocks = record_blocks(monkeypatch)
+    read(uri)
+    assert blocks == [megabytes * MEGABYTE]

@@ -20,7 +20,10 @@ from tests.servers.faults import Fault, fault_server
 from tests.support.connections import airflow_connection
 from tests.support.datasets import box, item
 from tests.support.generated import GeneratedHook, OvertakenHook, boxes, rows_of, sorted_rows
+from tests.support.s3_blocks import record_blocks
 from tests.support.task_context import task_context
+
+MEGABYTE = 1 << 20
 
 
 def make_bucket(conn_id: str) -> str:
@@ -70,6 +73,17 @@ def test_versions_land_in_the_bucket_and_read_back(target: str) -> None:
 def test_other_formats_land_with_all_their_files(target: str, dataset_format: str) -> None:
     landed = land(target, [boxes(10)], dataset_format=dataset_format)
     assert any(name.startswith(f"versions/{landed['version']}/") for name in names(target))
+
+
+@pytest.mark.parametrize("dataset_format", ["parquet", "jsonl", "coco"])
+def test_an_open_file_of_a_dataset_holds_a_small_block(
+    target: str, dataset_format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = record_blocks(monkeypatch)
+    land(target, [boxes(5)], dataset_format=dataset_format)
+    land(target, [boxes(6)], dataset_format=dataset_format)
+    assert blocks
+    assert max(blocks) <= 16 * MEGABYTE
 
 
 def test_of_two_landings_at_once_each_is_whole_and_the_last_is_current(target: str) -> None:

@@ -37,6 +37,7 @@ from devtools.label_studio import LabelStudio
 from tests.support.connections import airflow_connection
 from tests.support.datasets import box, item
 from tests.support.generated import SCHEMA, GeneratedHook, boxes, rows_of, sorted_rows
+from tests.support.s3_blocks import record_blocks
 from tests.support.stored_dag import store_and_read_back
 from tests.support.task_context import task_context
 from tests.support.three_people import labeled_by_three
@@ -214,6 +215,16 @@ def test_shards_land_wherever_they_and_the_dataset_are(
     group.run()
     dataset = read_dataset(target)
     assert sorted_rows({name: table.to_pylist() for name, table in dataset.items()}) == rows_of(group.batches)
+
+
+def test_an_open_file_of_a_shard_holds_a_small_block(
+    make_group: MakeGroup, s3_conn_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = record_blocks(monkeypatch)
+    target = f"s3://{s3_conn_id}@{make_bucket(s3_conn_id)}/dataset"
+    make_group(AnnotationsToObjectStorageOperator, [boxes(7)], target=target, dataset_format="jsonl").run()
+    assert blocks
+    assert max(blocks) <= 16 << 20
 
 
 def _full_disk(*_: Any) -> None:
