@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Final, NamedTuple
 
 from airflow.sdk import ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem
@@ -16,6 +16,9 @@ from fsspec.implementations.local import LocalFileSystem
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.media.copying import copy_files
 from airflow_annotation.media.storage import lacks_bucket, list_names, open_to_read, without_connection
+
+_COPIES_AT_ONCE: Final = 10_000
+"""Number of files whose copies are prepared together: fsspec needs memory for each of them before the first one."""
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +182,9 @@ class FolderStore(DatasetStore):
     def copy(self, source: str, target: str, paths: Sequence[str]) -> None:
         """Copy files from a folder into another one: as links on a local disk."""
         old, new = ((self.path / folder).path.rstrip("/") for folder in (source, target))
-        copy_files(self.path.fs, self.path.fs, {f"{old}/{path}": f"{new}/{path}" for path in paths})
+        for start in range(0, len(paths), _COPIES_AT_ONCE):
+            some = paths[start : start + _COPIES_AT_ONCE]
+            copy_files(self.path.fs, self.path.fs, {f"{old}/{path}": f"{new}/{path}" for path in some})
 
     def list(self, folder: str) -> Iterator[str]:
         """Yield the names of what is in a folder."""

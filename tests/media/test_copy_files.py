@@ -8,9 +8,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from airflow.sdk import ObjectStoragePath
+from airflow.sdk.io import attach
 from fsspec import AbstractFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
+from airflow_annotation.datasets.stores import FolderStore
 from airflow_annotation.media.copying import copy_files
 from airflow_annotation.media.ranges import open_media_in_place
 from airflow_annotation.media.storage import get_filesystem, open_media
@@ -77,3 +80,13 @@ def test_a_reader_holds_a_small_block_of_a_file(
     blocks = record_blocks(monkeypatch)
     read(uri)
     assert blocks == [megabytes * MEGABYTE]
+
+
+def test_a_store_gets_some_thousand_copies_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied: list[int] = []
+    monkeypatch.setattr(MemoryFileSystem, "copy", lambda _, old, new: copied.append(len({*zip(old, new, strict=True)})))
+    attach("memory", fs=MemoryFileSystem())
+    paths = [f"labels/{number}.txt" for number in range(25_000)]
+    FolderStore(ObjectStoragePath(f"memory://{uuid4().hex}")).copy("v1", "v2", paths)
+    assert sum(copied) == len(paths)
+    assert max(copied) <= 10_000
