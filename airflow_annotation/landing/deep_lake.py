@@ -10,7 +10,8 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -26,7 +27,7 @@ from airflow_annotation.labels.media import Medium, find_asked_media, find_mediu
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.labels.types import LABEL_TYPES
 from airflow_annotation.labels.video import Frames
-from airflow_annotation.landing.pictures import ItemOf, Picture, PictureFormat, Pictures
+from airflow_annotation.landing.pictures import AT_ONCE, ItemOf, Picture, PictureFormat, Pictures
 from airflow_annotation.media.frames import OnError
 from airflow_annotation.media.selections import EveryNth, FrameSelection, Listed
 
@@ -48,9 +49,8 @@ _COMMON: Final = {
 NO_FRAME: Final = -1
 """Part number of the only row of a video without wanted frames: the row says that the item exists."""
 
-_AT_ONCE: Final = 16
 _WINDOW: Final = 32
-"""Number of items whose images are read ahead and held in memory."""
+"""Number of items whose existing rows are looked up, and whose images are read, before the next items' are."""
 
 Row = Mapping[str, Any]
 
@@ -144,7 +144,7 @@ class LakeWriter:
         :raises MediaError: media cannot be read
         :raises AnnotationError: labels of a video have no frames of the file
         """
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="pictures") as pool:
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pictures") as pool:
             for batch in batches:
                 items = _items_of(batch)
                 while window := list(islice(items, _WINDOW)):
@@ -154,22 +154,18 @@ class LakeWriter:
 
     def _add_window(self, items: Sequence[_Item], pool: ThreadPoolExecutor) -> None:
         known = [_Known(self._number(item), self._present(item)) for item in items]
-        reading: dict[tuple[str, int], Future[Picture]] = {}
-        for item, (_, present) in zip(items, known, strict=True):
-            if item.kind == "image":
-                for part, medium in enumerate(item.media):
-                    if medium.uri is not None and part not in present:
-                        reading[item.row["item_id"], part] = pool.submit(self.pictures.read_image, item.of, medium)
-        try:
+        asked = (
+            (item.of, medium)
+            for item, (_, present) in zip(items, known, strict=True)
+            for part, medium in enumerate(item.media)
+            if _has_image_to_read(item, part, present)
+        )
+        with closing(self.pictures.read_images(asked, pool)) as pictures:
             for item, there in zip(items, known, strict=True):
                 if item.kind == "video":
                     self._add_video(item, there)
                 else:
-                    self._add_images(item, there, reading)
-        except BaseException:
-            for future in reading.values():
-                future.cancel()
-            raise
+                    self._add_images(item, there, pictures)
 
     def _present(self, item: _Item) -> dict[int, int]:
         """Return the row numbers of an item's existing rows that have their picture, by part."""
@@ -190,16 +186,17 @@ class LakeWriter:
         column = _PICTURES[kind]
         return column in self.draft.columns and self.draft.value(column, offset) is not None
 
-    def _add_images(self, item: _Item, known: _Known, reading: Mapping[tuple[str, int], Future[Picture]]) -> None:
+    def _add_images(self, item: _Item, known: _Known, pictures: Iterator[Picture | MediaError]) -> None:
         present = known.present
         for part, medium in enumerate(item.media):
             labels = [label for label in item.labels if part in _parts_of(label, item.media)]
             if part in present:
                 self._write(item, part, labels, known)
                 continue
-            future = reading.get((item.row["item_id"], part))
-            picture = None if future is None else self._noted(item, future.result)
+            is_read = _has_image_to_read(item, part, present)
+            picture = self._noted(item, partial(_next_picture, pictures)) if is_read else None
             self._write(item, part, labels, known, picture, medium)
+            del picture  # it must be gone before the next one is asked for
         self._remove_others(item, present, range(len(item.media)))
 
     def _add_video(self, item: _Item, known: _Known) -> None:
@@ -314,6 +311,17 @@ def _items_of(batch: LabelTables) -> Iterator[_Item]:
     }
     for row, media in zip(batch.items.to_pylist(), media_of_items(batch.items), strict=True):
         yield _Item(row, media, labels[row["item_id"]], creators.get(row["item_id"]))
+
+
+def _has_image_to_read(item: _Item, part: int, present: Mapping[int, int]) -> bool:
+    return item.kind == "image" and item.media[part].uri is not None and part not in present
+
+
+def _next_picture(pictures: Iterator[Picture | MediaError]) -> Picture:
+    found = next(pictures)
+    if isinstance(found, MediaError):
+        raise found
+    return found
 
 
 def _fail_for_frame(item: _Item, frame: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from airflow_annotation.exceptions import MediaError
 from airflow_annotation.labels.media import Medium
@@ -17,11 +19,23 @@ from airflow_annotation.media.exif import open_without_orientation
 from airflow_annotation.media.orientation import shown_size
 from airflow_annotation.media.selections import FrameSelection, Listed
 from airflow_annotation.media.video import Stop, open_video
+from airflow_annotation.transport.read_ahead import read_in_threads
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PictureFormat = Literal["png", "jpeg"]
 
 _QUALITY: Final = 95
 _MODES: Final = {"png": ("L", "RGB", "RGBA"), "jpeg": ("L", "RGB")}
+
+AT_ONCE: Final = 16
+"""Number of images that are read at the same time, or held until they are written."""
+
+BYTES_AHEAD: Final = 256 << 20
+"""Size of the decoded images that are held at the same time. A larger image is decoded alone."""
+_BYTES_PER_PIXEL: Final = 10
+"""Most that decoding takes: Pillow's 4, and an array of 3 that is joined from pieces."""
 
 
 class Picture(NamedTuple):
@@ -61,19 +75,61 @@ class Pictures:
     def __post_init__(self) -> None:
         self._encoder = PictureEncoder(self.picture_format, _QUALITY)
 
-    def read_image(self, item: ItemOf, medium: Medium) -> Picture:
+    def read_images(
+        self, asked: Iterable[tuple[ItemOf, Medium]], pool: ThreadPoolExecutor
+    ) -> Generator[Picture | MediaError, None, None]:
+        """Yield images of items in order, or why they cannot be read, while threads read the next images.
+
+        Few images are held: the caller must not keep one when it asks for the next.
+
+        :param asked: items and their images; they are taken as earlier images are used
+        :param pool: pool of the threads
+        """
+        memory = _Memory(BYTES_AHEAD)
+
+        def read(place: int, item: ItemOf, medium: Medium) -> Picture | MediaError:
+            def wait_for_memory(image: Image.Image) -> None:
+                memory.hold(place, image.width * image.height * _BYTES_PER_PIXEL)
+
+            try:
+                picture = self.read_image(item, medium, wait_for_memory)
+            except MediaError as error:
+                memory.hold(place, 0)
+                return error
+            memory.hold(place, getattr(picture.content, "nbytes", None) or len(picture.content))
+            return picture
+
+        reads = (partial(read, place, item, medium) for place, (item, medium) in enumerate(asked))
+        with closing(memory), closing(read_in_threads(pool, reads, AT_ONCE)) as pictures:
+            place = 0
+            while (picture := next(pictures, None)) is not None:
+                yield picture
+                del picture
+                place += 1
+                memory.release_before(place)
+
+    def read_image(
+        self, item: ItemOf, medium: Medium, before_decoding: Callable[[Image.Image], None] | None = None
+    ) -> Picture:
         """Return an image of an item. Modes other than gray and RGB, and for PNG also RGBA, become RGB.
 
+        :param before_decoding: function that is called when the file is here and the image's size is known
         :raises MediaError: the image may not be read, or cannot be read
         """
         import numpy as np
         from PIL import Image
 
         name = f"The image of item {item.item_key!r}"
-        open_file = partial(self._open, item, medium)
+        open_file = partial(
+            open_without_orientation,
+            partial(self._open, item, medium),
+            name,
+            turned=item.tool in TURNING_TOOLS,
+            before_decoding=before_decoding,
+        )
         try:
             with (
-                closing(open_without_orientation(open_file, name, turned=item.tool in TURNING_TOOLS)) as file,
+                closing(open_file()) as file,
                 Image.open(file) as image,
             ):
                 image.load()
@@ -111,3 +167,44 @@ class Pictures:
         if medium.uri is None:
             raise MediaError(f"It is not known where the media of item {item.item_key!r} is.")
         return open_item(self.allowed, self.find_copy, item.item_id, item.item_key, medium.uri, target=medium.target)
+
+
+class _Memory:
+    """Memory that threads wait for. The next image that the caller uses always gets it, so one of them goes on."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held: dict[int, int] = {}
+        self._next = 0
+        self._is_closed = False
+        self._changed = threading.Condition()
+
+    def hold(self, place: int, size: int) -> None:
+        """Set the size of the image at a place. If it grows, wait until there is memory for it."""
+        with self._changed:
+            before = self._held.get(place, 0)
+            self._changed.wait_for(
+                lambda: (
+                    self._is_closed
+                    or place == self._next
+                    or size <= before
+                    or sum(self._held.values()) + size - before <= self._size
+                )
+            )
+            if self._is_closed:
+                raise MediaError("The landing has ended.")
+            self._held[place] = size
+            self._changed.notify_all()
+
+    def release_before(self, place: int) -> None:
+        """Release the images before a place, which is the next that is used."""
+        with self._changed:
+            self._next = place
+            self._held.pop(place - 1, None)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let no thread wait longer."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()

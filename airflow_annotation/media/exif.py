@@ -21,7 +21,13 @@ _FORMATS: Final = {"JPEG": "JPEG", "MPO": "JPEG", "PNG": "PNG", "WEBP": "WEBP"}
 """Formats whose readers differ about the orientation, and the formats to write. Of an MPO, the first picture counts."""
 
 
-def open_without_orientation(open_file: Callable[[], BinaryIO], name: str, *, turned: bool) -> BinaryIO:
+def open_without_orientation(
+    open_file: Callable[[], BinaryIO],
+    name: str,
+    *,
+    turned: bool,
+    before_decoding: Callable[[Image.Image], None] | None = None,
+) -> BinaryIO:
     """Open an image. If EXIF turns it, it is encoded again without the orientation; otherwise it is unchanged.
 
     JPEG is encoded with the file's own quantization. Moving images, and files of other formats than JPEG, PNG and WebP,
@@ -30,6 +36,7 @@ def open_without_orientation(open_file: Callable[[], BinaryIO], name: str, *, tu
     :param open_file: function that opens the file
     :param name: name of the file in errors
     :param turned: whether to turn the pixels as EXIF says; if not, they stay as they are stored
+    :param before_decoding: function that is called when the file is here and the image's size is known
     :raises MediaError: the image is broken
     """
     from PIL import Image, UnidentifiedImageError
@@ -40,6 +47,8 @@ def open_without_orientation(open_file: Callable[[], BinaryIO], name: str, *, tu
     file.seek(0)
     try:
         with Image.open(file) as image:
+            if before_decoding is not None:
+                before_decoding(image)
             has_one_picture = image.format == "MPO" or getattr(image, "n_frames", 1) == 1
             if image.format in _FORMATS and has_one_picture and image.getexif().get(_ORIENTATION, 1) in range(2, 9):
                 return _encode(image, turned=turned)
