@@ -18,7 +18,7 @@ import importlib.util
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -52,6 +52,8 @@ _DRAFT: Final = "landing-"
 _LOCK: Final = ".landing.lock"
 _PART_BYTES: Final = 64 << 20
 _PART_ROWS: Final = 5000
+READ_ROWS: Final = 100_000
+"""Number of cells of a column of texts that are read at a time."""
 
 
 Kind = Literal[
@@ -113,6 +115,46 @@ class LakeRows(NamedTuple):
         return [place for places in self.offsets.values() for place in places]
 
 
+class LandedRows:
+    """The rows that a branch has of some items. It holds only the hashes of their ids, and their row numbers.
+
+    :param branch: the branch
+    :param hashes: hash of each row's item id
+    :param places: row number of each row, ascending
+    """
+
+    def __init__(self, branch: Any, hashes: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> None:
+        order = np.argsort(hashes, kind="stable")
+        self._branch = branch
+        self._hashes, self._places = hashes[order], places[order]
+        self._taken = np.zeros(len(order), np.bool_)
+
+    def take(self, item_ids: Iterable[str]) -> dict[str, LakeRows]:
+        """Return the rows of items by item id, unless they were taken before."""
+        wanted = set(item_ids)
+        hashes = _hashes(wanted)
+        starts, ends = (np.searchsorted(self._hashes, hashes, side) for side in ("left", "right"))
+        positions = [at for start, end in zip(starts, ends, strict=True) for at in range(start, end)]
+        found: dict[str, LakeRows] = defaultdict(lambda: LakeRows(defaultdict(list), {}))
+        positions = sorted((at for at in positions if not self._taken[at]), key=self._places.__getitem__)
+        if not positions:
+            return found
+        places = self._places[positions].tolist()
+        columns = (self._branch[name][places] for name in (ID, PART, ROW_DATA))
+        for at, place, item_id, part, row_data in zip(positions, places, *columns, strict=True):
+            if item_id in wanted:  # otherwise it is another item with the same hash
+                self._taken[at] = True
+                found[item_id].offsets[int(part)].append(place)
+                found[item_id].row_data[int(part)] = row_data
+        return found
+
+    def take_others(self) -> np.ndarray[Any, Any]:
+        """Return the row numbers of the rows that were not taken before."""
+        others = self._places[~self._taken]
+        self._taken[:] = True
+        return others
+
+
 class DeepLakeDataset:
     """A branch of a dataset.
 
@@ -160,17 +202,17 @@ class DeepLakeDataset:
         if opened is None or not len(opened.branch):
             return
         branch = opened.branch
-        columns = {name: _column(branch, column) for column, name in STATES.items()}
-        items = columns["item_id"].dictionary_encode().indices
-        places, firsts = np.unique(items, return_index=True)
-        found, counts = np.unique(np.column_stack([items, branch[PART][:]]), axis=0, return_counts=True)
-        doubled = np.isin(places, found[counts > 1, 0])
-        states = {name: column.take(pa.array(firsts)) for name, column in columns.items()}
-        states["status"] = pc.if_else(pa.array(doubled), "", states["status"])
-        states["updated_at"] = pc.if_else(pc.equal(states["updated_at"], ""), None, states["updated_at"])
-        yield pa.RecordBatch.from_arrays(
-            [states[field.name].cast(field.type) for field in ITEM_STATES], schema=ITEM_STATES
-        )
+        firsts, doubled = _find_items(branch)
+        for start in range(0, len(branch), READ_ROWS):
+            rows = slice(start, start + READ_ROWS)
+            own = slice(*np.searchsorted(firsts, (rows.start, rows.stop)))
+            at = pa.array(firsts[own] - start)
+            states = {name: _column(branch, column, rows).take(at) for column, name in STATES.items()}
+            states["status"] = pc.if_else(pa.array(doubled[own]), "", states["status"])
+            states["updated_at"] = pc.if_else(pc.equal(states["updated_at"], ""), None, states["updated_at"])
+            yield pa.RecordBatch.from_arrays(
+                [states[field.name].cast(field.type) for field in ITEM_STATES], schema=ITEM_STATES
+            )
 
     @contextlib.contextmanager
     def draft(self) -> Iterator[LakeDraft]:
@@ -277,13 +319,13 @@ class LakeDraft:
         self.version = ""
         self._dataset = dataset
         self._branch = branch
-        self._deleted: set[int] = set()
+        self._deleted = np.zeros(len(branch), np.bool_)
         self._pending = 0
         self._pending_rows = 0
 
     def __len__(self) -> int:
         """Return the number of rows after the landing."""
-        return len(self._branch) - len(self._deleted)
+        return len(self._branch) - int(np.count_nonzero(self._deleted))
 
     def set_columns(self, columns: Mapping[str, LakeColumn], *, only: bool = False) -> None:
         """Add the missing columns, and replace the columns of another kind.
@@ -310,26 +352,20 @@ class LakeDraft:
                 self._branch[name].metadata["class_names"] = list(column.classes)
             self.columns[name] = column
 
-    def find_rows(self, item_ids: pa.Array | None = None) -> dict[str, LakeRows]:
-        """Return the rows of items, by item id.
+    def find_rows(self, item_ids: pa.Array | None = None) -> LandedRows:
+        """Return the rows that the branch has of items.
 
         :param item_ids: ids of the items, None for all items
         """
-        found: dict[str, LakeRows] = defaultdict(lambda: LakeRows(defaultdict(list), {}))
-        if not self.landed or not len(self._branch):
-            return found
-        ids = _column(self._branch, ID)
-        places = np.arange(len(ids))
-        if item_ids is not None:
-            places = places[pc.is_in(ids, value_set=item_ids).to_numpy(zero_copy_only=False)]
-        if not len(places):
-            return found
-        parts, row_data = np.asarray(self._branch[PART][:]), self._branch[ROW_DATA][:]
-        for place in places.tolist():
-            rows = found[ids[place].as_py()]
-            rows.offsets[int(parts[place])].append(place)
-            rows.row_data[int(parts[place])] = row_data[place]
-        return found
+        hashes, places = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for start in range(0, len(self._branch) if self.landed else 0, READ_ROWS):
+            ids = self._branch[ID][start : start + READ_ROWS]
+            own = np.arange(len(ids))
+            if item_ids is not None:
+                own = own[pc.is_in(pa.array(ids), value_set=item_ids).to_numpy(zero_copy_only=False)]
+            hashes.append(_hashes(ids)[own])
+            places.append(own + start)
+        return LandedRows(self._branch, np.concatenate(hashes), np.concatenate(places))
 
     def value(self, column: str, offset: int) -> Any:
         """Return the value of a cell."""
@@ -352,9 +388,9 @@ class LakeDraft:
         large = [value for value in row.values() if isinstance(value, (np.ndarray, bytes))]
         self._write_part(sum(getattr(value, "nbytes", 0) or len(value) for value in large))
 
-    def delete(self, offsets: Collection[int]) -> None:
-        """Remove rows when the landing is published: until then, the row numbers of the others do not change."""
-        self._deleted.update(offsets)
+    def delete(self, offsets: Iterable[int]) -> None:
+        """Remove existing rows when the landing is published: until then, the numbers of the others do not change."""
+        self._deleted[np.fromiter(offsets, np.int64)] = True
 
     def publish(self, landing: LakeLanding, message: str) -> None:
         """Finish the landing, which is merged when the block of :meth:`DeepLakeDataset.draft` ends.
@@ -362,9 +398,9 @@ class LakeDraft:
         :param landing: description of the landing
         :param message: message of the commit
         """
-        for offset in sorted(self._deleted, reverse=True):
-            self._branch.delete(offset)
-        self._deleted.clear()
+        for offset in np.flatnonzero(self._deleted)[::-1]:
+            self._branch.delete(int(offset))
+        self._deleted[:] = False
         self._branch[ID].metadata[_LANDING] = msgspec.json.encode(landing).decode()
         self._branch.commit(message)
         self.message = message
@@ -389,8 +425,24 @@ def local_folder(uri: str) -> Path | None:
     return Path(rest) if scheme == "file" else None
 
 
-def _column(branch: Any, name: str) -> pa.Array:
-    values = branch[name][:]
+def _hashes(item_ids: Collection[str]) -> np.ndarray[Any, Any]:
+    return np.fromiter(map(hash, item_ids), np.int64, len(item_ids))
+
+
+def _find_items(branch: Any) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the first row of each item, ascending, and which of the items have two rows of the same part."""
+    slices = range(0, len(branch), READ_ROWS)
+    hashes = np.concatenate([_hashes(branch[ID][start : start + READ_ROWS]) for start in slices])
+    parts = np.asarray(branch[PART][:])
+    order = np.lexsort((parts, hashes))
+    is_same = (np.diff(hashes[order]) == 0) & (np.diff(parts[order]) == 0)
+    doubled = np.unique(hashes[order[1:][is_same]])
+    firsts = np.sort(np.unique(hashes, return_index=True)[1])
+    return firsts, np.isin(hashes[firsts], doubled)
+
+
+def _column(branch: Any, name: str, rows: slice) -> pa.Array:
+    values = branch[name][rows]
     return pa.array(np.array(values) if isinstance(values, np.ndarray) else values)  # Deep Lake's own are not aligned
 
 

@@ -19,7 +19,7 @@ from posixpath import basename, splitext
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from airflow_annotation.datasets.deep_lake import ID, META, PART, ROW_DATA, LakeColumn, LakeDraft, LakeRows
+from airflow_annotation.datasets.deep_lake import ID, META, PART, ROW_DATA, LakeColumn, LakeDraft, LakeRows, LandedRows
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.formats.deep_lake_columns import Cells, LabelColumns
 from airflow_annotation.labels.labelbox.items import LABELBOX
@@ -120,7 +120,7 @@ class LakeWriter:
     :param frames: which frames of videos get rows: the ``keyframes``, in which somebody set something, or ``all``
     :param on_error: what to do if media cannot be read: ``fail``, or ``keep`` the rows without a picture
     :param project_title: title of the project in the tool
-    :param rows: existing rows of the items to write, by item id; those that are not written again are removed
+    :param rows: existing rows of the items to write; those that are not written again are removed
     :param next_index: number of the first new item
     """
 
@@ -130,13 +130,14 @@ class LakeWriter:
     frames: Frames
     on_error: OnError
     project_title: str
-    rows: dict[str, LakeRows]
+    rows: LandedRows
     next_index: int
 
     def __post_init__(self) -> None:
         self.counts = {"pictures": 0, "written": 0, "pictures_not_read": 0}
         self._extent = self.columns.extent
         self._kinds: set[str] = set()
+        self._rows: dict[str, LakeRows] = {}
 
     def add_batches(self, batches: Iterable[LabelTables]) -> None:
         """Write the rows of batches of items, and remove the existing rows of the items that were not written.
@@ -149,10 +150,10 @@ class LakeWriter:
                 items = _items_of(batch)
                 while window := list(islice(items, _WINDOW)):
                     self._add_window(window, pool)
-        for rows in self.rows.values():
-            self.draft.delete(rows.places())
+        self.draft.delete(self.rows.take_others())
 
     def _add_window(self, items: Sequence[_Item], pool: ThreadPoolExecutor) -> None:
+        self._rows = self.rows.take(item.row["item_id"] for item in items)
         known = [_Known(self._number(item), self._present(item)) for item in items]
         asked = (
             (item.of, medium)
@@ -169,7 +170,7 @@ class LakeWriter:
 
     def _present(self, item: _Item) -> dict[int, int]:
         """Return the row numbers of an item's existing rows that have their picture, by part."""
-        rows = self.rows.get(item.row["item_id"])
+        rows = self._rows.get(item.row["item_id"])
         if rows is None:
             return {}
         video = item.kind == "video"
@@ -242,7 +243,7 @@ class LakeWriter:
         """Return the number of an image or video: the one in its rows, or the next; None for other items."""
         if item.kind not in _PICTURES:
             return None
-        rows = self.rows.get(item.row["item_id"])
+        rows = self._rows.get(item.row["item_id"])
         column = f"{item.kind}_idx"
         if rows is not None and column in self.draft.columns:
             offset = next(iter(rows.offsets.values()))[0]
@@ -252,7 +253,7 @@ class LakeWriter:
         return self.next_index - 1
 
     def _remove_others(self, item: _Item, present: Mapping[int, int], kept: Iterable[int]) -> None:
-        rows = self.rows.pop(item.row["item_id"], None)
+        rows = self._rows.pop(item.row["item_id"], None)
         if rows is not None:
             stay = {present[part] for part in kept if part in present}
             self.draft.delete(set(rows.places()) - stay)

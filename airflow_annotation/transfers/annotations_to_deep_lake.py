@@ -164,9 +164,7 @@ class AnnotationsToDeepLakeOperator(AnnotationsTransfer):
             columns, reuse = self._prepare_columns(draft, landing)
             rows = draft.find_rows(None if landing.full else landing.replaced)
             if not reuse:
-                for of_item in rows.values():
-                    draft.delete(of_item.places())
-                rows.clear()
+                draft.delete(rows.take_others())
             allowed, find_copy = self.media_access(self.hook, project.id)
             writer = LakeWriter(
                 draft=draft,
