@@ -15,8 +15,8 @@ _NAMES = {
         visibility_timeout
     """,
     "Python and its libraries": """
-        True|TypeError|ValueError|TMPDIR|HTTP_PROXY|HTTPS_PROXY|KeyError: 'author'|importlib_metadata|executemany|pandas.NA|
-        predict_proba|.venv-demo|help()|psycopg2|findContours|findContours|build/benchmarks.json
+        True|TypeError|ValueError|TMPDIR|HTTP_PROXY|HTTPS_PROXY|KeyError: 'author'|importlib_metadata|executemany|
+        pandas.NA|predict_proba|.venv-demo|help()|psycopg2|findContours|findContours|build/benchmarks.json
     """,
     "SQL and databases": """
         ALTER|ALTER TABLE|AND project = '...'|CLOB|COPY|COPY INTO|CREATE STAGE|CREATE TABLE|CREATE VIEW|DATETIME(6)|
