@@ -6,7 +6,9 @@ import fcntl
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -15,10 +17,15 @@ from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.media.copying import copy_files
+from airflow_annotation.media.folders import files_below, is_s3, s3_pages
 from airflow_annotation.media.storage import lacks_bucket, list_names, open_to_read, without_connection
+from airflow_annotation.transport.read_ahead import read_in_threads
 
 _COPIES_AT_ONCE: Final = 10_000
 """Number of files whose copies are prepared together: fsspec needs memory for each of them before the first one."""
+
+_AT_ONCE: Final = 3
+"""Requests to remove objects that are sent at the same time, as many as s3fs sends."""
 
 log = logging.getLogger(__name__)
 
@@ -109,11 +116,35 @@ class DatasetStore(ABC):
 def remove_folder(path: ObjectStoragePath) -> None:
     """Remove a folder that nothing refers to, if it exists. If this fails, nothing is lost, and the error is logged."""
     try:
+        if is_s3(path.fs):
+            _remove_from_s3(path)
+            return
+        if isinstance(path.fs, LocalFileSystem) and not Path(path.path).is_symlink():
+            for file in files_below(path.path):  # rm holds the names of a whole folder
+                Path(file).unlink(missing_ok=True)
         path.fs.rm(path.path, recursive=True)
     except FileNotFoundError:
         pass
     except Exception as error:
         log.warning("Could not remove %s, which is not used: %s", path, error)
+
+
+def _remove_from_s3(path: ObjectStoragePath) -> None:
+    """Remove a folder page by page, since rm first holds what S3 says about all its objects."""
+    bucket = path.fs.split_path(path.path)[0]
+
+    def remove(keys: list[str]) -> None:
+        objects = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        answer = path.fs.call_s3("delete_objects", Bucket=bucket, Delete=objects)
+        if errors := answer.get("Errors"):
+            log.warning("Could not remove %d files of %s, which is not used: %s", len(errors), path, errors[0])
+        for folder in {key.rpartition("/")[0] for key in keys}:
+            path.fs.invalidate_cache(f"{bucket}/{folder}")
+
+    pages = ([file["Key"] for file in page.get("Contents", ())] for page in s3_pages(path.fs, path.path))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in read_in_threads(pool, (partial(remove, keys) for keys in pages if keys), _AT_ONCE):
+            pass
 
 
 class FolderStore(DatasetStore):
@@ -128,9 +159,8 @@ class FolderStore(DatasetStore):
     def __init__(self, path: ObjectStoragePath) -> None:
         super().__init__(str(path))
         self.path = path
-        protocol = path.fs.protocol
         self._has_bucket = False
-        self._is_s3 = "s3" in ((protocol,) if isinstance(protocol, str) else protocol)
+        self._is_s3 = is_s3(path.fs)
 
     def find(self, name: str) -> Found | None:
         """Return a small object, None if there is none.

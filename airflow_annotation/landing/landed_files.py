@@ -27,9 +27,10 @@ from airflow_annotation.media.access import AllowedMedia
 from airflow_annotation.media.content import content_suffix
 from airflow_annotation.media.copying import copy_files, write_in_blocks
 from airflow_annotation.media.exif import open_without_orientation
+from airflow_annotation.media.folders import list_folder
 from airflow_annotation.media.frames import OnError
 from airflow_annotation.media.partial_files import open_partial, sweep_partial_files
-from airflow_annotation.media.storage import get_filesystem, list_names, local_path, make_folder
+from airflow_annotation.media.storage import get_filesystem, local_path, make_folder
 
 if TYPE_CHECKING:
     from airflow.sdk import ObjectStoragePath
@@ -157,7 +158,7 @@ class _StoredNames:
         """Return the name that a file has in the folder, None if it is not there."""
         with self._lock:
             if self._names is None:
-                stored = list_names(self.filesystem, self.path)
+                stored = (entry.name for entry in list_folder(self.filesystem, self.path))
                 self._names = {image_stem(found): found for found in stored if not found.startswith(".")}
             return self._names.get(image_stem(name))
 

@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.video_frames import FRAMES, frame_item_key
 from airflow_annotation.media.encoding import ImageFormat, PictureEncoder
+from airflow_annotation.media.folders import list_folder
 from airflow_annotation.media.items import key_hash
 from airflow_annotation.media.orientation import shown_size
 from airflow_annotation.media.partial_files import open_partial, sweep_partial_files
@@ -137,11 +138,7 @@ class FrameFolder:
         """Names of the files in the folder, without empty files."""
 
     def _list(self) -> set[str]:
-        try:
-            found = self.filesystem.ls(self.path, detail=True, refresh=True)
-        except FileNotFoundError:  # a folder in a bucket exists only if it has content
-            return set()
-        return {file["name"].rpartition("/")[2] for file in found if file["size"]}
+        return {name for name, _, size in list_folder(self.filesystem, self.path) if size}
 
     def read_table(self) -> FoundTable | None:
         """Return the table, None if there is none.

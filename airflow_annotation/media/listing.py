@@ -14,6 +14,7 @@ import msgspec
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.cells import plain_text, plain_value
 from airflow_annotation.labels.media_types import OTHER_FILE, ROWS, media_type_of_mime
+from airflow_annotation.media.folders import list_folder
 from airflow_annotation.media.items import MediaItem, key_hash
 from airflow_annotation.media.storage import get_filesystem, shown, uri_scheme, without_connection
 from airflow_annotation.media.tables import arrow_rows, frame_rows, is_table, read_table_files
@@ -145,10 +146,21 @@ class _Listing:
             yield self._uri
 
     def _media_below(self, filesystem: Any, path: str) -> Iterator[str]:
-        # Folder by folder, so that no more than one folder's names are in memory.
-        for folder, folders, files in filesystem.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            yield from (f"{folder.rstrip('/')}/{name}" for name in sorted(files) if self._is_listed(name))
+        # Files are yielded as they are listed. Only the names of subfolders are held until then.
+        folders: list[str] = []
+        is_empty = True
+        try:
+            for name, is_folder, _ in list_folder(filesystem, path):
+                is_empty = False
+                if is_folder and not name.startswith("."):
+                    folders.append(name)
+                elif not is_folder and self._is_listed(name):
+                    yield f"{path.rstrip('/')}/{name}"
+        except OSError:
+            if not is_empty:  # a folder that may not be read is left out, but never the rest of one
+                raise
+        for name in folders:
+            yield from self._media_below(filesystem, f"{path.rstrip('/')}/{name}")
 
     def _is_listed(self, path: str) -> bool:
         name = path.rpartition("/")[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -36,10 +37,12 @@ def open_partial(path: Path) -> Iterator[BinaryIO]:
 def sweep_partial_files(folder: Path) -> None:
     """Remove the partial files that killed tasks have left in a folder."""
     swept = 0
-    for path in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # another task removed it
-            if time.time() - path.stat().st_mtime > _ABANDONED:
-                path.unlink()
-                swept += 1
+    with suppress(OSError), os.scandir(folder) as entries:  # a task may write in a folder that it may not list
+        for entry in entries:
+            if entry.name.startswith(_PREFIX):
+                with suppress(OSError):  # another task removed it
+                    if time.time() - entry.stat().st_mtime > _ABANDONED:
+                        Path(entry.path).unlink()
+                        swept += 1
     if swept:
         log.info("Removed %d partial files that killed tasks had left in %s", swept, folder)
