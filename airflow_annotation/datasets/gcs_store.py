@@ -17,6 +17,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
@@ -29,6 +30,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from airflow_annotation.datasets.stores import DatasetStore, Found, no_bucket
 from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.exceptions import AnnotationError
+from airflow_annotation.media.folders import files_below
+from airflow_annotation.transport.read_ahead import read_in_threads
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Bucket
@@ -154,14 +157,12 @@ class GCSStore(DatasetStore):
             log.warning("Could not remove %s/%s, which is not used: %s", self.uri, folder, error)
 
     def _upload(self, directory: Path, folder: str) -> None:
-        files = {
-            path: f"{self._prefix}{folder}/{path.relative_to(directory)}"
-            for path in sorted(directory.rglob("*"))
-            if path.is_file()
-        }
-        parts = [part for path, name in files.items() for part in _parts(path, name)]
-        _in_parallel(self._upload_part, parts)
-        _in_parallel(self._compose, ((path, name) for path, name in files.items() if _is_large(path)))
+        def files() -> Iterator[tuple[Path, str]]:
+            for path in map(Path, files_below(str(directory))):
+                yield path, f"{self._prefix}{folder}/{path.relative_to(directory)}"
+
+        _in_parallel(self._upload_part, (part for file in files() for part in _parts(*file)))
+        _in_parallel(self._compose, (file for file in files() if _is_large(file[0])))
 
     def _upload_part(self, part: tuple[Path, str, int, int]) -> None:
         path, name, start, size = part
@@ -242,7 +243,10 @@ def _delete(blob: Blob) -> None:
 
 
 def _in_parallel(action: Callable[[T], Any], arguments: Iterable[T]) -> None:
-    """Call a function for each argument in threads. After the first error, no other call begins."""
+    """Call a function for each argument in threads. After the first error, no other call begins.
+
+    The arguments are taken one after the other, since a version may have millions of files.
+    """
     with ThreadPoolExecutor(WORKERS) as pool:
-        for _ in pool.map(action, arguments):
+        for _ in read_in_threads(pool, (partial(action, argument) for argument in arguments), 2 * WORKERS - 1):
             pass

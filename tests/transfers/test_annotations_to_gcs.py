@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 from uuid import uuid4
 
 import pytest
@@ -170,3 +173,98 @@ def test_a_wrong_folder_fails_when_the_dag_is_parsed(prefix: str) -> None:
 def test_the_manifest_is_json_that_anybody_reads(bucket: Any) -> None:
     landed = land(bucket, [boxes(5)])
     assert json.loads(bucket.blob("cars/manifest.json").download_as_bytes())["version"] == landed["version"]
+
+
+class _Blob:
+    """An object that takes a moment to be written, copied or deleted."""
+
+    def __init__(self, bucket: _Bucket, name: str) -> None:
+        self.bucket, self.name = bucket, name
+
+    def delete(self, **_: Any) -> None:
+        self.bucket.finish()
+
+    def upload_from_file(self, file: IO[bytes], **_: Any) -> None:
+        file.read()
+        self.bucket.finish()
+
+
+class _Bucket:
+    """A bucket with many objects, which counts those that a client holds."""
+
+    name = "labels"
+
+    def __init__(self) -> None:
+        self.client = self
+        self.finished = self.held = self.most_held = 0
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        with self._lock:
+            self.held += 1
+            self.most_held = max(self.most_held, self.held)
+
+    def finish(self) -> None:
+        time.sleep(0.001)
+        with self._lock:
+            self.held -= 1
+            self.finished += 1
+
+    def list_blobs(self, _: Any, prefix: str) -> Iterator[_Blob]:
+        for number in range(300):
+            self.begin()
+            yield self.blob(f"{prefix}{number}")
+
+    def blob(self, name: str, **_: Any) -> _Blob:
+        return _Blob(self, name)
+
+    def copy_blob(self, *_: Any, **__: Any) -> None:
+        self.finish()
+
+
+class _Paths(list[str]):
+    """Paths that count as held from when they are taken."""
+
+    def __init__(self, paths: list[str], bucket: _Bucket) -> None:
+        super().__init__(paths)
+        self._bucket = bucket
+
+    def __iter__(self) -> Iterator[str]:
+        for path in super().__iter__():
+            self._bucket.begin()
+            yield path
+
+
+def test_few_objects_of_a_version_with_a_file_for_each_image_are_held_at_once() -> None:
+    from airflow_annotation.datasets.gcs_store import WORKERS, GCSStore
+
+    for copies in (False, True):
+        bucket: Any = _Bucket()
+        store = GCSStore(bucket, "cars")
+        if copies:
+            store.copy("versions/1", "versions/2", _Paths([f"{number}.txt" for number in range(300)], bucket))
+        else:
+            store.remove("versions/1")
+        assert bucket.finished == 300
+        assert bucket.most_held <= 2 * WORKERS + 1
+
+
+def test_a_version_with_a_file_for_each_image_is_uploaded_without_a_list_of_its_files() -> None:
+    from airflow_annotation.datasets.gcs_store import WORKERS, GCSStore
+
+    bucket: Any = _Bucket()
+    alive: list[int] = []
+    lock = threading.Lock()
+
+    def finish() -> None:
+        with lock:  # what one thread counts would keep alive what another one counts
+            alive.append(sum(isinstance(one, Path) and one.suffix == ".counted" for one in gc.get_objects()))
+
+    bucket.finish = finish
+    with GCSStore(bucket, "cars").write("versions/1") as folder:
+        for number in range(300):
+            path = folder / f"labels/{number % 3}/{number}.counted"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+    assert len(alive) == 300
+    assert max(alive) <= 2 * WORKERS + 4
