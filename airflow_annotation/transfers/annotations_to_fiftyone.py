@@ -151,7 +151,10 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         """Merge the rows that were read, batch after batch, and commit the landing when all samples are saved."""
         dataset = open_dataset(self.dataset)
         with fiftyone_errors(self.dataset):
-            return self._merge(dataset, landing, spool)
+            ledger = Ledger(dataset, landing.project.uri)
+            self.check_may_follow(landing, ledger.find_landing())
+            with ledger.read_known(None if landing.full else landing.changed) as known:
+                return self._merge(dataset, landing, spool, ledger, known)
 
     def landed_assets(self, landing: LandingResult) -> list[LandedAsset]:
         """Return the asset of the dataset: ``fiftyone://<host of the database>/<dataset>``."""
@@ -165,10 +168,7 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         with fiftyone_errors(self.dataset):
             return read_run(dataset, self.annotation_run)
 
-    def _merge(self, dataset: Any, landing: LandingPlan, spool: Spool) -> LandingResult:
-        ledger = Ledger(dataset, landing.project.uri)
-        self.check_may_follow(landing, ledger.find_landing())
-        known = ledger.read_known()
+    def _merge(self, dataset: Any, landing: LandingPlan, spool: Spool, ledger: Ledger, known: Known) -> LandingResult:
         of_groups = dataset.media_type == "group"
         media_types = self.hook.get_media_types(landing.project.id) if of_groups else ()
         targets = target_fields(dataset, landing.label_schema, self.field_mapping or {}, media_types)
@@ -177,15 +177,16 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
         merger = SampleMerger(landing.project.uri, targets, self.deletions, by_field=run is not None)
         version = uuid.uuid4().hex
         parts: list[str] = []
-        merged: set[str] = set()
+        keeps_others = landing.full and is_part(landing.settings)
         counts: Counter[str] = Counter()
         for batch in self.checked(spool.batches()):
             items = [*item_labels(batch)]
             samples = self._find_samples(dataset, items, [target.name for target in targets], run)
             records, changed = self._merge_batch(batch, items, samples, known, merger)
-            merged.update(record.item_id for record in records)
+            if keeps_others:
+                known.remove(record.item_id for record in records)
             # Before the samples: labels of a landing that dies here are known to the next one.
-            parts.append(ledger.write_part(version, len(parts), records))
+            parts += ledger.write_parts(version, len(parts), records)
             with open_view(dataset, None).save_context() as context:
                 for sample in changed:
                     context.save(sample)
@@ -200,12 +201,11 @@ class AnnotationsToFiftyOneOperator(AnnotationsTransfer):
                 f"None of {counts[_NO_SAMPLE]} items has a sample in FiftyOne's dataset {self.dataset!r}: with {how}."
             )
         if len(landing.vanished) and not landing.full:
-            gone = [Record(item_id, {}) for item_id in landing.vanished.to_pylist()]
-            parts.append(ledger.write_part(version, len(parts), gone))
-        if landing.full and is_part(landing.settings):
+            gone = (Record(item_id.as_py(), {}) for item_id in landing.vanished)
+            parts += ledger.write_parts(version, len(parts), gone)
+        if keeps_others:
             # Items that do not fit now may fit again: what people delete in them until then is to go.
-            others = (Record(item_id, known.of(item_id)) for item_id in known if item_id not in merged)
-            parts += ledger.write_parts(version, len(parts), others)
+            parts += ledger.write_parts(version, len(parts), known.records())
         last = ledger.find_landing()
         self.check_may_follow(landing, last)
         ledger.commit(landings_row(landing, version, last), parts, full=landing.full)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from airflow_annotation.datasets.fiftyone import ledger
 from airflow_annotation.exceptions import AnnotationError
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.transfers.annotations_to_fiftyone import AnnotationsToFiftyOneOperator
-from tests.support.generated import GeneratedHook, OvertakenHook, boxes
+from tests.support.generated import GeneratedHook, OvertakenHook, boxes, project_uri
 from tests.support.task_context import task_context
 
 ITEMS = 2300
@@ -101,3 +102,65 @@ def test_what_lands_while_a_part_lands_is_not_replaced_by_it(
     again = land(photos, boxes(6))
     assert (again["full"], again["changed_items"], again["unchanged_items"]) == (False, 0, 6)
     assert land(photos, boxes(6), items=["photo-1"], full_refresh=True)["rows"]["samples"] == 1
+
+
+def test_a_refresh_writes_what_has_changed_and_rewrites_the_record_of_all_items_only_now_and_then(
+    fiftyone: Any, photos: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "_RECORDS_AT_ONCE", 100)
+    monkeypatch.setattr(ledger, "_PARTS_MAX", 4)
+    store = fiftyone.operators.store.ExecutionStore
+    write, writes = store.set, []
+
+    def counted(self: Any, key: str, value: Any) -> None:
+        writes.append(key)
+        write(self, key, value)
+
+    def count_writes(per_item: int = 2) -> int:
+        writes.clear()
+        landed = land(photos, boxes(599), boxes(1, first=599, per_item=per_item))
+        assert landed["changed_items"] + landed["unchanged_items"] == 600
+        return len(writes)
+
+    monkeypatch.setattr(store, "set", counted)
+    assert count_writes() == 6 + 1, "all parts, and the landing"
+    assert count_writes() == 1, "the landing"
+    assert [count_writes(2 + n) for n in range(1, 6)] == [2, 2, 2, 2, 2 + 6 + 1]
+    assert count_writes(7) == 1
+
+    entries = store.create("airflow_annotation", dataset_id=photos._doc.id)
+    head = entries.get(project_uri())
+    del head["whole"]
+    entries.set(project_uri(), head)
+    assert count_writes(7) == 1 + 6 + 1, "an earlier release did not write how many parts hold all items"
+    assert [count_writes(2), count_writes(2)] == [2, 1]
+    assert photos.count("objects.detections") == 2 * 480
+
+
+def test_the_memory_that_the_record_takes_does_not_grow_with_the_project(
+    dataset: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = ["labeled", 1, 0, 1_700_000_000_000_000]
+
+    def peak(items: int) -> int:
+        made = ledger.Ledger(dataset, f"{project_uri()}-{items}")
+        labels = {"objects": {f"{number:024}" for number in range(5)}}
+        parts = made.write_parts("first", 0, (ledger.Record(str(n), labels, state) for n in range(items)))
+        made.commit({"version": "first", "full_at": None}, parts, full=True)
+        tracemalloc.start()
+        try:
+            assert sum(batch.num_rows for batch in made.read_states()) == items
+            with made.read_known() as known:
+                assert known.of(str(items - 1)) == labels
+            parts = made.write_parts("second", 0, [ledger.Record("0", {"objects": {"new"}})])
+            made.commit({"version": "second", "full_at": None}, parts, full=False)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert sum(batch.num_rows for batch in made.read_states()) == items - 1, "the first is gone"
+        with made.read_known(pa.array(["0"])) as known:
+            assert known.of("0") == {"objects": labels["objects"] | {"new"}}
+        return peak
+
+    monkeypatch.setattr(ledger, "_PARTS_MAX", 0)
+    assert peak(15_000) < 1.5 * peak(3_000)

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 
+from airflow_annotation.datasets.working_folders import working_folder
 from airflow_annotation.labels.tables import ITEM_STATES
 
 _STORE: Final = "airflow_annotation"
 _RECORDS_AT_ONCE: Final = 1000
 _PARTS_MAX: Final = 64
-"""Maximum number of parts of a ledger; if it has more, it is rewritten as a whole."""
+"""Maximum number of parts that refreshes add to a ledger; if there are more, it is rewritten as a whole."""
+
+_IDS_IN_MEMORY: Final = 100_000
+"""Maximum number of ids that are compared with those of the ledger's records in memory."""
+
+_NO_LABELS: Final = b"{}"
+_NO_STATE: Final = b"null"
 
 
 class Record(msgspec.Struct, array_like=True):
@@ -32,29 +41,56 @@ class Record(msgspec.Struct, array_like=True):
     state: list[Any] | None = None
 
 
-class Known:
-    """The labels that the tool has or had, stored as JSON for each item.
+class EncodedRecord(msgspec.Struct, array_like=True):
+    """A record as it is stored: what most readers only pass on is not decoded."""
 
-    A million items with five labels each take 0.3 GB; as sets, they took 1.4 GB.
+    item_id: str
+    labels: msgspec.Raw = msgspec.Raw(_NO_LABELS)
+    state: msgspec.Raw = msgspec.Raw(_NO_STATE)
+
+
+class Known:
+    """One record for each item, in a file on the worker's disk: there may be millions of items.
+
+    :param database: empty database, which this thread alone uses
     """
 
-    def __init__(self) -> None:
-        self._labels: dict[str, bytes] = {}
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        database.create_function("join_labels", 2, _join_labels, deterministic=True)
+        database.execute("PRAGMA journal_mode = OFF")
+        database.execute("CREATE TABLE known (item_id TEXT PRIMARY KEY, labels BLOB, state BLOB)")
 
-    def add(self, record: Record) -> None:
-        """Add the labels of a record to those of its item."""
-        labels = self.of(record.item_id)
-        for field, ids in record.labels.items():
-            labels.setdefault(field, set()).update(ids)
-        self._labels[record.item_id] = msgspec.json.encode(labels)
+    def add(self, records: Iterable[EncodedRecord], *, labels: bool = True, states: bool = True) -> None:
+        """Add the labels of records to those of their items, and replace the states of the items.
+
+        :param records: records, the latest of an item last
+        :param labels: whether to add the labels
+        :param states: whether to replace the states
+        """
+        self._database.executemany(
+            "INSERT INTO known VALUES (?, ?, ?) ON CONFLICT (item_id) DO UPDATE "
+            "SET labels = join_labels(labels, excluded.labels), state = coalesce(excluded.state, state)",
+            (
+                (one.item_id, bytes(one.labels) if labels else _NO_LABELS, bytes(one.state) if states else None)
+                for one in records
+            ),
+        )
 
     def of(self, item_id: str) -> dict[str, set[str]]:
         """Return the ids of an item's labels by field."""
-        return msgspec.json.decode(self._labels.get(item_id, b"{}"), type=dict[str, set[str]])
+        found = self._database.execute("SELECT labels FROM known WHERE item_id = ?", (item_id,)).fetchone()
+        return _decode_labels(found[0] if found else _NO_LABELS)
 
-    def __iter__(self) -> Iterator[str]:
-        """Iterate over the ids of the items."""
-        return iter(self._labels)
+    def remove(self, item_ids: Iterable[str]) -> None:
+        """Remove the records of items."""
+        self._database.executemany("DELETE FROM known WHERE item_id = ?", ((item_id,) for item_id in item_ids))
+
+    def records(self) -> Iterator[EncodedRecord]:
+        """Yield the records that have labels or a state, in the order in which their items were first added."""
+        for item_id, labels, state in self._database.execute("SELECT * FROM known ORDER BY rowid"):
+            if labels != _NO_LABELS or (state or _NO_STATE) != _NO_STATE:
+                yield EncodedRecord(item_id, msgspec.Raw(labels), msgspec.Raw(state or _NO_STATE))
 
 
 def encode_states(items: pa.RecordBatch) -> list[list[Any]]:
@@ -91,38 +127,47 @@ class Ledger:
         landing: dict[str, Any] = msgspec.json.decode(head["landing"])
         return {**landing, "full_at": landing["full_at"] and datetime.fromisoformat(landing["full_at"])}
 
-    def read_known(self) -> Known:
-        """Return the labels that the tool has or had, including those of landings that died."""
-        known = Known()
-        for record in self._read(self._parts()):
-            known.add(record)
-        return known
+    @contextmanager
+    def read_known(self, item_ids: pa.Array | None = None) -> Iterator[Known]:
+        """Read the labels that the tool has or had, including those of landings that died.
+
+        :param item_ids: ids of the items that may be asked for; None for all items
+        """
+        few = None if item_ids is None or len(item_ids) > _IDS_IN_MEMORY else frozenset(item_ids.to_pylist())
+        with _open_known() as known:
+            for key in self._parts() if few is None or few else ():
+                records = (record for record in self._read(key) if few is None or record.item_id in few)
+                known.add(records, states=False)
+            yield known
 
     def read_states(self) -> Iterator[pa.RecordBatch]:
         """Yield the states of the items that have landed."""
-        states = iter(self._states().items())
-        while part := list(itertools.islice(states, _RECORDS_AT_ONCE)):
-            columns = zip(*([item_id, *state] for item_id, state in part), strict=True)
-            yield pa.RecordBatch.from_arrays(
-                [_column(values, field) for values, field in zip(columns, ITEM_STATES, strict=True)],
-                schema=ITEM_STATES,
-            )
+        with _open_known() as known:
+            for key in self._head()["parts"]:
+                known.add(self._read(key), labels=False)
+            records = known.records()
+            while part := list(itertools.islice(records, _RECORDS_AT_ONCE)):
+                columns = zip(*([one.item_id, *msgspec.json.decode(one.state)] for one in part), strict=True)
+                yield pa.RecordBatch.from_arrays(
+                    [_column(values, field) for values, field in zip(columns, ITEM_STATES, strict=True)],
+                    schema=ITEM_STATES,
+                )
 
-    def write_part(self, version: str, number: int, records: Sequence[Record]) -> str:
+    def write_part(self, version: str, number: int, records: Sequence[Record | EncodedRecord]) -> str:
         """Write one part with records of a landing that is not committed yet, and return its name."""
         key = f"{self._project}#{version}#{number:06}"
         self._store.set(key, msgspec.json.encode(records).decode())
         return key
 
-    def write_parts(self, version: str, number: int, records: Iterable[Record]) -> list[str]:
-        """Write records in parts, without empty records, and return the names of the parts.
+    def write_parts(self, version: str, number: int, records: Iterable[Record | EncodedRecord]) -> list[str]:
+        """Write records in parts, and return the names of the parts.
 
         :param version: version of the landing
         :param number: number of the first part
         :param records: records of a landing that is not committed yet
         """
         keys: list[str] = []
-        records = (record for record in records if record.labels or record.state is not None)
+        records = iter(records)
         while part := list(itertools.islice(records, _RECORDS_AT_ONCE)):
             keys.append(self.write_part(version, number + len(keys), part))
         return keys
@@ -134,30 +179,57 @@ class Ledger:
         :param parts: names of the parts that it has written
         :param full: whether these parts replace all earlier ones
         """
-        head = {"landing": msgspec.json.encode(landing).decode(), "parts": list(parts)}
-        if not full:
-            head["parts"] = [*(self._store.get(self._project) or {"parts": []})["parts"], *parts]
+        head = self._head()
+        # The head of an earlier release does not say how many parts were written as a whole.
+        whole = len(parts) if full else head.get("whole", 0)
+        parts = [*([] if full else head["parts"]), *parts]
+        head = {"landing": msgspec.json.encode(landing).decode(), "parts": parts, "whole": whole}
         self._store.set(self._project, head)
-        if not full and len(head["parts"]) > _PARTS_MAX:
-            known, states = self.read_known(), self._states()
-            records = (Record(item_id, known.of(item_id), states.get(item_id)) for item_id in known)
-            head["parts"] = self.write_parts(f"{landing['version']}+", 0, records)
+        if len(parts) > whole + _PARTS_MAX:
+            head["parts"] = self._rewrite(f"{landing['version']}+", parts)
+            head["whole"] = len(head["parts"])
             self._store.set(self._project, head)
         for key in set(self._parts()) - set(head["parts"]):
             self._store.delete(key)
 
-    def _states(self) -> dict[str, list[Any]]:
-        """Return the states of the items that have landed."""
-        head = self._store.get(self._project) or {"parts": []}
-        states = {record.item_id: record.state for record in self._read(head["parts"])}
-        return {item_id: state for item_id, state in states.items() if state is not None}
+    def _rewrite(self, version: str, parts: Sequence[str]) -> list[str]:
+        """Write new parts with one record for each item, and return their names."""
+        with _open_known() as known:
+            for key in parts:
+                known.add(self._read(key))
+            for key in set(self._parts()) - set(parts):
+                known.add(self._read(key), states=False)
+            return self.write_parts(version, 0, known.records())
 
-    def _read(self, parts: Iterable[str]) -> Iterator[Record]:
-        for key in parts:
-            yield from msgspec.json.decode(self._store.get(key) or "[]", type=list[Record])
+    def _head(self) -> dict[str, Any]:
+        head: dict[str, Any] = self._store.get(self._project) or {"parts": []}
+        return head
+
+    def _read(self, key: str) -> list[EncodedRecord]:
+        return msgspec.json.decode(self._store.get(key) or "[]", type=list[EncodedRecord])
 
     def _parts(self) -> list[str]:
         return [key for key in self._store.list_keys() if key.startswith(f"{self._project}#")]
+
+
+@contextmanager
+def _open_known() -> Iterator[Known]:
+    with working_folder() as folder, closing(sqlite3.connect(folder / "known.sqlite")) as database:
+        yield Known(database)
+
+
+def _join_labels(labels: bytes, others: bytes) -> bytes:
+    """Return the labels of two records of an item, as JSON."""
+    if _NO_LABELS in (labels, others):
+        return others if labels == _NO_LABELS else labels
+    joined = _decode_labels(labels)
+    for field, ids in _decode_labels(others).items():
+        joined.setdefault(field, set()).update(ids)
+    return msgspec.json.encode(joined)
+
+
+def _decode_labels(labels: bytes) -> dict[str, set[str]]:
+    return msgspec.json.decode(labels, type=dict[str, set[str]])
 
 
 def _column(values: Sequence[Any], field: pa.Field) -> pa.Array:
