@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Final, Generic, TypeVar, overload
 
 import httpx
 import msgspec
@@ -17,6 +18,11 @@ from airflow_annotation.exceptions import AnnotationAnswerError
 from airflow_annotation.labels.json_repair import repair_json
 
 T = TypeVar("T")
+
+_DECODER: Final = json.JSONDecoder(strict=False)
+_BETWEEN: Final = re.compile(r"[\s,]*")
+_LONGEST_RECORD: Final = 1 << 20
+"""Characters without a whole record after which an answer counts as unreadable."""
 
 
 @overload
@@ -35,6 +41,47 @@ def decode_json(response: httpx.Response, type_: Any) -> Any:
             return msgspec.json.decode(response.content, type=type_)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):  # what people typed may break strict JSON
             return msgspec.json.decode(repair_json(response.content), type=type_)
+
+
+def decode_records(response: httpx.Response, type_: type[T]) -> Iterator[T]:
+    """Yield the records of an answer that is a list in JSON, while its body arrives. They are never held together.
+
+    :param response: a successful response whose body has not been read
+    :param type_: the type to decode each record into
+    :raises AnnotationAnswerError: the body is something else; records before the damage have been yielded then
+    """
+    try:
+        for record in _split_list(response.iter_text()):
+            yield msgspec.convert(record, type_)
+    except (ValueError, RecursionError) as error:
+        raise garbled(response, f"a list that cannot be read: {error}") from error
+
+
+def _split_list(parts: Iterator[str]) -> Iterator[Any]:
+    text, is_list = "", False
+    for part in parts:
+        text += part
+        place = 0
+        if not is_list and text.strip():
+            if not text.lstrip().startswith("["):
+                raise ValueError("it is no list")
+            place, is_list = text.index("[") + 1, True
+        while is_list:
+            between = _BETWEEN.match(text, place)
+            place = between.end() if between else place
+            if text.startswith("]", place):
+                if text[place + 1 :].strip() or any(rest.strip() for rest in parts):
+                    raise ValueError("it goes on after its end")
+                return
+            try:
+                record, place = _DECODER.raw_decode(text, place)
+            except json.JSONDecodeError:  # the rest of the record has not arrived
+                break
+            yield record
+        text = text[place:]
+        if len(text) > _LONGEST_RECORD:
+            break
+    raise ValueError(f"no record or end follows {text[:20]!r}")
 
 
 @contextmanager
@@ -89,17 +136,19 @@ class Answer(Generic[T]):
     """Reads the answer to one request inside its retries, so that the request is repeated if the answer is unreadable.
 
     :param read: function that returns the content of a successful answer, or raises :class:`AnnotationAnswerError`
+    :param is_streamed: whether ``read`` reads the body itself, which may be too large to hold
     """
 
-    def __init__(self, read: Callable[[httpx.Response], T]) -> None:
+    def __init__(self, read: Callable[[httpx.Response], T], *, is_streamed: bool = False) -> None:
         self._read = read
+        self._is_streamed = is_streamed
         self._found: list[T] = []
 
     def within(self, retry: Retry) -> Retry:
         """Return retries that also read the answer. For coroutines, use :meth:`within_async`."""
 
         def validate(response: httpx.Response) -> None:
-            response.read()
+            self._load(response)
             self._keep(response)
 
         return retry.copy_with(validate_response=validate)
@@ -116,10 +165,18 @@ class Answer(Generic[T]):
     def of(self, response: httpx.Response) -> T:
         """Return the content of the answer.
 
-        :param response: the last response, with its body read
+        :param response: the last response; unless it is streamed, its body has been read
         """
+        if self._found:
+            return self._found[0]
         # The retries do not read the answer to the last try.
-        return self._found[0] if self._found else self._read(response)
+        self._load(response)
+        return self._read(response)
+
+    def _load(self, response: httpx.Response) -> None:
+        """Read the body, except one that the function reads. Errors show the body of failures and web pages."""
+        if not self._is_streamed or not response.is_success or is_web_page(response):
+            response.read()
 
     def _keep(self, response: httpx.Response) -> None:
         if response.is_success:

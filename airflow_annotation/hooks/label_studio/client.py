@@ -170,6 +170,20 @@ class LabelStudioClient:
                 self._http.request(method, self._url(path), timeout=seconds, extensions=extensions, **content)
             )
 
+    def read_streamed(self, path: str, read: Callable[[httpx.Response], T], *, params: Any = None) -> T:
+        """Like :meth:`read_with` for a ``GET`` whose answer may be too large to hold.
+
+        :param read: function that reads the body of a successful answer in portions. It is called again if it raises
+            :class:`~airflow_annotation.exceptions.AnnotationAnswerError`, or if the connection breaks
+        """
+        answer = self._answer(read, is_streamed=True)
+        extensions = {"retry": answer.within(self._retry("GET"))}
+        with (
+            connection_error(TOOL, self.url),
+            self._http.stream("GET", self._url(path), params=params, extensions=extensions) as response,
+        ):
+            return answer.of(response)
+
     @overload
     async def aread(self, method: str, path: str, type_: type[T], *, params: Any = None) -> T: ...
     @overload
@@ -234,8 +248,8 @@ class LabelStudioClient:
             repeatable = method.upper() in _REPEATABLE_METHODS
         return retry_policy(repeatable=repeatable, attempts=self._attempts)
 
-    def _answer(self, read: Callable[[httpx.Response], T]) -> Answer[T]:
-        return Answer(lambda response: read(check_response(response, self.url)))
+    def _answer(self, read: Callable[[httpx.Response], T], *, is_streamed: bool = False) -> Answer[T]:
+        return Answer(lambda response: read(check_response(response, self.url)), is_streamed=is_streamed)
 
     @cached_property
     def _http(self) -> httpx.Client:

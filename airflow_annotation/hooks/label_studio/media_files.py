@@ -6,19 +6,23 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from threading import Lock
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
+from airflow_annotation.hooks.answers import decode_records
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.hooks.label_studio.sending import send_without_refused
 from airflow_annotation.hooks.late_requests import send_until_taken
 from airflow_annotation.labels.label_studio.controls import LabelingConfig
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
+
+_T = TypeVar("_T")
 
 log = logging.getLogger(__name__)
 
@@ -95,8 +99,40 @@ class _FileUpload(msgspec.Struct):
     file: str
 
 
+class _StoredFiles:
+    """Paths of files on the server, by their names. SQLite moves them to the worker's disk if they are many.
+
+    :param files: name and path of each file; of two with the same name, the last one is found
+    """
+
+    def __init__(self, files: Iterable[tuple[str, str]] = ()) -> None:
+        self._database = sqlite3.connect("", check_same_thread=False)
+        try:
+            self._database.execute("CREATE TABLE files (name TEXT, path TEXT)")
+            self.add(files)
+            self._database.execute("CREATE INDEX by_name ON files (name)")
+        except BaseException:
+            self.close()
+            raise
+
+    def count(self) -> int:
+        return int(self._database.execute("SELECT count(*) FROM files").fetchone()[0])
+
+    def add(self, files: Iterable[tuple[str, str]]) -> None:
+        with self._database:
+            self._database.executemany("INSERT INTO files VALUES (?, ?)", files)
+
+    def find(self, names: Iterable[str]) -> dict[str, str]:
+        """Return the paths of those of these files that are there."""
+        query = "SELECT name, path FROM files WHERE name = ? ORDER BY rowid DESC LIMIT 1"
+        return dict(row for name in names for row in self._database.execute(query, (name,)))
+
+    def close(self) -> None:
+        self._database.close()
+
+
 class MediaFiles:
-    """The files of one project.
+    """The files of one project. Its methods are safe in threads.
 
     :param known_keys: hashes of the keys of the project's items, whose files on the server are in use
     """
@@ -105,16 +141,17 @@ class MediaFiles:
         self._client = client
         self._project_id = project_id
         self._known_keys = known_keys
-        self._unused: dict[str, str] | None = None
+        self._unused: _StoredFiles | None = None
         self._lock = Lock()
 
     def send(self, files: list[MediaFile]) -> SentFiles:
-        """Send files in one request, except those that an interrupted upload left on the server. Safe in threads."""
+        """Send files in one request, except those that an interrupted upload left on the server."""
         with self._lock:
             if self._unused is None:
-                self._find_unused()
+                self._unused = self._find_unused()
+            there = self._unused.find(file.name for file in files)
         sent = SentFiles()
-        missing = [file for file in files if file.name not in (self._unused or {})]
+        missing = [file for file in files if file.name not in there]
 
         def post(part: list[MediaFile]) -> None:
             sent.ids += self._post(part)
@@ -123,36 +160,50 @@ class MediaFiles:
             sent.refused += send_without_refused(missing, lambda part: send_until_taken(part, post, self._find_stored))
         return sent
 
-    def find_paths(self, ids: list[int]) -> dict[str, str]:
+    def find_paths(self, ids: list[int], names: Iterable[str]) -> dict[str, str]:
         """Return the paths of files on the server: of those that were sent, and of those that were there already.
 
         :param ids: the server's ids of the files that were sent
+        :param names: names of all the files
         :return: value for a task's data, by the name of the file
         """
-        paths = dict(self._unused or {})
+        with self._lock:
+            paths = {} if self._unused is None else self._unused.find(names)
         for start in range(0, len(ids), _IDS_IN_URL):
             asked = ids[start : start + _IDS_IN_URL]
-            paths |= self._list({"ids": json.dumps(asked, separators=(",", ":"))})
+            uploads: list[_FileUpload] = self._client.read(
+                "GET", self._path, list[_FileUpload], params={"ids": json.dumps(asked, separators=(",", ":"))}
+            )
+            paths |= self._named(uploads)
         return paths
 
-    def _find_unused(self) -> None:
+    def close(self) -> None:
+        """Forget the files."""
+        with self._lock:
+            if self._unused is not None:
+                self._unused.close()
+                self._unused = None
+
+    def _find_unused(self) -> _StoredFiles:
         try:
-            stored = self._list({"all": "true"})
+            unused = self._read_all(
+                lambda stored: _StoredFiles(file for file in stored if int(file[0][:16], 16) not in self._known_keys)
+            )
         except AnnotationError as error:
             # The list may take too long: it has no pages, and a server with its files in a bucket looks up each there.
             log.warning("Files of an interrupted upload, if there was one, are sent again: %s", error)
-            stored = {}
-        self._unused = {name: path for name, path in stored.items() if int(name[:16], 16) not in self._known_keys}
-        if self._unused:
-            log.info("The server has %d files already that no task uses.", len(self._unused))
+            return _StoredFiles()
+        if count := unused.count():
+            log.info("The server has %d files already, which are not sent again if an item to add needs them.", count)
+        return unused
 
     def _find_stored(self, files: list[MediaFile]) -> list[MediaFile]:
-        there = (self._unused or {}) | self._list({"all": "true"})
-        found = [file for file in files if file.name in there]
-        # Keep only these: the list has all files of the project.
+        names = {file.name for file in files}
+        there = self._read_all(lambda stored: {name: path for name, path in stored if name in names})
         with self._lock:
-            self._unused = (self._unused or {}) | {file.name: there[file.name] for file in found}
-        return found
+            if self._unused is not None:
+                self._unused.add(there.items())
+        return [file for file in files if file.name in there]
 
     def _post(self, files: list[MediaFile]) -> list[int]:
         for file in files:
@@ -168,15 +219,24 @@ class MediaFiles:
         )
         return answer.file_upload_ids
 
-    def _list(self, params: dict[str, str]) -> dict[str, str]:
-        path = f"/api/projects/{self._project_id}/file-uploads"
-        uploads: list[_FileUpload] = self._client.read("GET", path, list[_FileUpload], params=params)
+    def _read_all(self, use: Callable[[Iterator[tuple[str, str]]], _T]) -> _T:
+        """Pass name and path of each file of the project to a function. The list has no pages, and may have millions.
+
+        :param use: function that takes them one by one; it is called again if the request is repeated
+        """
+        return self._client.read_streamed(
+            self._path, lambda response: use(self._named(decode_records(response, _FileUpload))), params={"all": "true"}
+        )
+
+    def _named(self, uploads: Iterable[_FileUpload]) -> Iterator[tuple[str, str]]:
         prefix = urlsplit(self._client.url).path.rstrip("/")
-        return {
-            upload.file[match.start() + 1 :]: f"{prefix}/data/{upload.file}"
-            for upload in uploads
-            if (match := _NAME.search(upload.file))
-        }
+        for upload in uploads:
+            if match := _NAME.search(upload.file):
+                yield upload.file[match.start() + 1 :], f"{prefix}/data/{upload.file}"
+
+    @property
+    def _path(self) -> str:
+        return f"/api/projects/{self._project_id}/file-uploads"
 
 
 def file_name(key: int, file: BinaryIO, stem: str, extension: str) -> str:

@@ -155,6 +155,7 @@ class ItemUpload:
         finally:
             self._readers.shutdown(cancel_futures=True)
             self._requests.shut_down()
+            self._files.close()
         self._tasks.remove_doubles(self._wanted.keys)
         progress.log(self._report, last=True)
         return self._report

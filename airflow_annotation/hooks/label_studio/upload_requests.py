@@ -192,7 +192,10 @@ class UploadRequests:
         return outcome
 
     def _create_tasks(self, items: list[ReadyItem], sent: list[Future[_Outcome]]) -> _Outcome:
-        paths = self._files.find_paths([id_ for files in sent for id_ in files.result().file_ids])
+        paths = self._files.find_paths(
+            [id_ for files in sent for id_ in files.result().file_ids],
+            [name for item in items for name in item.names.values()],
+        )
         taken = [item for item in items if not item.is_refused]
         for item in taken:
             if item.media is not None:
