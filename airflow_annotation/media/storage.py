@@ -49,6 +49,24 @@ _AZURE: Final = frozenset({"abfs", "abfss", "az"})
 _ATTEMPTS: Final = 5
 """Maximum number of retries of a request to a media host."""
 
+_Check = Callable[["int | None", int], None]
+"""Takes the size of a file, None if it is not known, and the number of bytes that have come. Raises if it is too large.
+"""
+
+
+class MediaTooLargeError(MediaError):
+    """A file is too large for the caller.
+
+    :param name: name of the file
+    :param size: its size in bytes, None if its store does not say it
+    :param limit: size in bytes that it must be below
+    """
+
+    def __init__(self, name: str, size: int | None, limit: int) -> None:
+        self.size = size
+        what = f"{limit / 2**20:,.0f} MiB or more" if size is None else f"{size / 2**20:,.0f} MiB"
+        super().__init__(f"{name} has {what}; it must have less than {limit / 2**20:,.0f} MiB.")
+
 
 def uri_scheme(uri: str) -> str:
     """Return the URI's scheme in lower case, or ``file`` for a plain path."""
@@ -94,18 +112,20 @@ def get_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     return filesystem, path.path
 
 
-def open_media(uri: str) -> BinaryIO:
+def open_media(uri: str, *, limit: int | None = None) -> BinaryIO:
     """Open a media file at its beginning, for reading and seeking; the caller closes it.
 
     A small file is read into memory. A larger local file is read from its disk, a larger remote file from a temporary
     copy.
 
     :param uri: a local path, an ``http(s)://`` URL, or any URI that ``ObjectStoragePath`` takes
+    :param limit: size in bytes that a remote file must be below; no more of it is fetched
+    :raises MediaTooLargeError: the file reaches the limit
     :raises MediaError: the file is missing, empty or cannot be read
     :raises AnnotationError: no installed package supports the URI's scheme
     """
     path = local_path(uri)
-    return at_beginning(_open_local(path) if path else _fetch(uri), shown(uri))
+    return at_beginning(_open_local(path) if path else _fetch(uri, limit), shown(uri))
 
 
 def at_beginning(file: BinaryIO, name: str) -> BinaryIO:
@@ -219,11 +239,17 @@ def _open_local(path: Path) -> BinaryIO:
         raise MediaError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _fetch(uri: str) -> BinaryIO:
+def _fetch(uri: str, limit: int | None) -> BinaryIO:
+    def check(size: int | None, received: int) -> None:
+        if limit is not None and max(size or 0, received) >= limit:
+            raise MediaTooLargeError(shown(uri), size, limit)
+
     is_http = uri_scheme(uri) in {"http", "https"}
-    chunks = _http_chunks(uri) if is_http else _storage_chunks(*get_filesystem(uri))
+    chunks = _http_chunks(uri, check) if is_http else _storage_chunks(*get_filesystem(uri), check)
     try:
         return spool(chunks)
+    except MediaTooLargeError:
+        raise
     except FileNotFoundError as error:
         raise MediaError(f"{shown(uri)} does not exist.") from error
     except httpx.HTTPStatusError as error:
@@ -246,20 +272,35 @@ def spool(chunks: Iterator[bytes]) -> BinaryIO:
     else:
         return start
     file = cast("BinaryIO", tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
-    file.write(start.getbuffer())
-    file.writelines(chunks)
+    try:
+        file.write(start.getbuffer())
+        file.writelines(chunks)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
-def _storage_chunks(filesystem: AbstractFileSystem, path: str) -> Iterator[bytes]:
+def _storage_chunks(filesystem: AbstractFileSystem, path: str, check: _Check) -> Iterator[bytes]:
     with open_to_read(filesystem, path, MEDIA_BLOCK_BYTES) as file:
+        size = getattr(file, "size", None)
+        known = size if isinstance(size, int) else None
+        check(known, 0)
         while chunk := file.read(IN_MEMORY_BYTES):
+            check(known, file.tell())
             yield chunk
 
 
-def _http_chunks(url: str) -> Iterator[bytes]:
+def _http_chunks(url: str, check: _Check) -> Iterator[bytes]:
     with get_http_client().stream("GET", url) as response:
-        yield from response.raise_for_status().iter_bytes(IN_MEMORY_BYTES)
+        length = response.raise_for_status().headers.get("Content-Length", "")
+        is_size = length.isdecimal() and "Content-Encoding" not in response.headers
+        check(int(length) if is_size else None, 0)
+        received = 0
+        for chunk in response.iter_bytes(IN_MEMORY_BYTES):
+            received += len(chunk)
+            check(None, received)
+            yield chunk
 
 
 @cache

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -18,6 +20,7 @@ from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import UploadReport
 from airflow_annotation.hooks.label_studio import media_files, upload, upload_requests
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
+from airflow_annotation.media import storage
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
 from tests.servers.faults import Fault, fault_server
@@ -194,12 +197,57 @@ def test_a_web_file_is_uploaded_by_choice(
     client: LabelStudioClient, label_studio: LabelStudio, project: str, tmp_path: Path
 ) -> None:
     (path,) = images(tmp_path, 1, "{}.png")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}/0.png"
-        assert upload_items(client, project, list_media([url]), media_access="upload").uploaded == 1
-        server.shutdown()
+    with web_server(tmp_path) as url:
+        assert upload_items(client, project, list_media([f"{url}/0.png"]), media_access="upload").uploaded == 1
     assert fetch(label_studio, tasks(client, project)[0]["data"]["photo"]) == Path(path).read_bytes()
+
+
+def test_few_bytes_are_read_ahead_of_a_slow_server_and_too_large_files_not_at_all(
+    label_studio: LabelStudio, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files: list[IO[bytes]] = []
+    open_at_once: list[int] = []
+    has_read_far = threading.Event()
+    open_file = tempfile.TemporaryFile
+
+    def open_counted() -> IO[bytes]:
+        files.append(open_file())
+        open_at_once.append(sum(not file.closed for file in files))
+        if open_at_once[-1] > 30:
+            has_read_far.set()
+        return files[-1]
+
+    for number in range(60):
+        Image.new("RGB", (30, 20), (number, 0, 0)).save(tmp_path / f"{number:02}.bmp")  # all of one size
+    (size,) = {path.stat().st_size for path in tmp_path.iterdir()}
+    Image.new("RGB", (60, 60)).save(tmp_path / "large.bmp")
+    monkeypatch.setattr(tempfile, "TemporaryFile", open_counted)
+    monkeypatch.setattr(storage, "IN_MEMORY_BYTES", size // 2)
+    monkeypatch.setattr(upload, "LARGEST_FILE", 2 * size)
+    monkeypatch.setattr(upload, "_READ_AHEAD_BYTES", 3 * size)
+    monkeypatch.setattr(upload_requests, "FILES_PER_REQUEST", 1)
+    fault = Fault(method="POST", path="/import", before=lambda: has_read_far.wait(1))
+    with (
+        web_server(tmp_path) as url,
+        fault_server(label_studio.url, faults=[fault]) as server,
+    ):
+        client = LabelStudioClient(url=server.url, api_key=label_studio.api_key)
+        media = [f"{url}/{name}.bmp" for name in ("large", *(f"{number:02}" for number in range(60)))]
+        report = upload_items(client, project, list_media(media), media_access="upload")
+    assert (report.uploaded, report.failed) == (60, 1)
+    assert "MiB; Label Studio takes files of less than" in report.failures[0].reason
+    assert len(files) == 60
+    assert item_keys(client, project) == media[1:]
+    assert max(open_at_once) <= 3 + 8 + 6  # files that are held, being read, and being sent
+    assert all(file.closed for file in files)
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_files_below_the_servers_document_root_are_served_where_they_are(

@@ -3,16 +3,17 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from airflow.sdk.io import attach
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
-from airflow_annotation.media.storage import IN_MEMORY_BYTES, open_media
+from airflow_annotation.media.storage import IN_MEMORY_BYTES, MediaTooLargeError, open_media
 
 
 @pytest.fixture
@@ -64,3 +65,40 @@ def test_a_scheme_that_nothing_installed_knows_names_what_to_install() -> None:
         open_media("abfs://my_conn@box/a.jpg")
     assert not isinstance(raised.value, MediaError)
     assert "my_conn" not in str(raised.value)
+
+
+@pytest.mark.parametrize("length", [5 << 30, None])
+def test_no_more_of_a_too_large_file_is_fetched_than_tells_that_it_is(length: int | None) -> None:
+    sent: list[int] = []
+    is_done = threading.Event()
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            with suppress(OSError):  # the client closes the connection
+                while sum(sent) < 200 * IN_MEMORY_BYTES:
+                    sent.append(self.wfile.write(bytes(IN_MEMORY_BYTES)))
+            is_done.set()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Endless) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(MediaTooLargeError, match="5,120 MiB" if length else "3 MiB or more") as raised:
+            open_media(f"http://127.0.0.1:{server.server_port}/video.mp4", limit=3 * IN_MEMORY_BYTES)
+        assert is_done.wait(10)
+        server.shutdown()
+    assert raised.value.size == length
+    assert sum(sent) < 50 * IN_MEMORY_BYTES  # what the network's buffers hold, too
+
+
+def test_a_file_whose_store_says_that_it_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    filesystem = MemoryFileSystem()
+    attach("memory", fs=filesystem)
+    filesystem.pipe_file("/storage-bucket/large.mp4", bytes(3 * IN_MEMORY_BYTES))
+    filesystem.pipe_file("/storage-bucket/small.mp4", bytes(3 * IN_MEMORY_BYTES - 1))
+    open_media("memory://storage-bucket/small.mp4", limit=3 * IN_MEMORY_BYTES).close()
+    monkeypatch.setattr(MemoryFile, "read", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(MediaTooLargeError, match=r"memory://storage-bucket/large\.mp4 has 3 MiB"):
+        open_media("memory://storage-bucket/large.mp4", limit=3 * IN_MEMORY_BYTES)

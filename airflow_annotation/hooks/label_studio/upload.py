@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from operator import length_hint
 from pathlib import PurePosixPath
+from threading import Condition
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
@@ -38,11 +39,23 @@ from airflow_annotation.labels.label_studio.media_objects import MediaObject
 from airflow_annotation.labels.label_studio.task_data import RESERVED_KEYS
 from airflow_annotation.media.items import MediaItem, check_data, key_hash
 from airflow_annotation.media.probe import MediaProbe, probe_media
-from airflow_annotation.media.storage import local_path, open_media, shown, uri_scheme, without_connection
+from airflow_annotation.media.storage import (
+    MediaTooLargeError,
+    local_path,
+    open_media,
+    shown,
+    uri_scheme,
+    without_connection,
+)
 from airflow_annotation.media.texts import from_json_text, read_json, read_text
 
 _READERS: Final = 8
 _READ_AHEAD: Final = 64
+"""Maximum number of files that are read ahead of the sending."""
+
+_READ_AHEAD_BYTES: Final = 256 * 1024 * 1024
+"""Total size of these files from which no further one is begun."""
+
 _LIST: Final = "list"
 """Tag of a list that people put into an order."""
 
@@ -77,6 +90,56 @@ class _ReadFile(NamedTuple):
     probe: MediaProbe | None
     file: MediaFile | None = None
     data: Any = None
+
+
+class _Room:
+    """Limits the bytes of the files that are read ahead: they may be in temporary files.
+
+    :param size: total size of the files in bytes from which the next one waits
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._held: dict[int, int] = {}
+        self._oldest = self._begun = 0
+        self._is_closed = False
+        self._changed = Condition()
+
+    def add(self) -> int:
+        """Return the number of the next file. Files are taken in the order of their numbers."""
+        self._begun += 1
+        return self._begun - 1
+
+    def wait(self, number: int) -> None:
+        """Wait until there is room to read a file. The oldest one never waits, since the upload waits for it."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: number == self._oldest or sum(self._held.values()) < self._size or self._is_closed
+            )
+            if self._is_closed:
+                raise AnnotationError("The upload was stopped while files were being read.")
+
+    def hold(self, number: int, size: int) -> None:
+        """Count a file that has been read.
+
+        :param number: number of the file
+        :param size: its size in bytes
+        """
+        with self._changed:
+            self._held[number] = size
+
+    def take(self) -> None:
+        """Note that the oldest file was taken. It must have been read."""
+        with self._changed:
+            self._held.pop(self._oldest, None)
+            self._oldest += 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let no further file be read."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
 
 
 class ItemUpload:
@@ -129,6 +192,7 @@ class ItemUpload:
             self._known_keys = self._tasks.read_keys()
         self._wanted = WantedItems(on_duplicate, self._report)
         self._files = MediaFiles(client, project_id, known_keys=self._known_keys)
+        self._room = _Room(_READ_AHEAD_BYTES)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read-media")
         self._requests = UploadRequests(self._files, self._tasks, self._report, concurrency=client.concurrency)
 
@@ -153,6 +217,7 @@ class ItemUpload:
                 progress.log(self._report)
             self._requests.finish()
         finally:
+            self._room.close()
             self._readers.shutdown(cancel_futures=True)
             self._requests.shut_down()
             self._files.close()
@@ -180,9 +245,9 @@ class ItemUpload:
         for number, (file, place) in enumerate(zip(item.files, ready.places, strict=True)):
             read = None
             if ready.media is not None and ready.media.holds != "url":
-                read = self._readers.submit(_read_data, item, ready.media)
+                read = self._readers.submit(self._read_data, self._room.add(), item, ready.media)
             elif place is None or local_path(file.media):
-                read = self._readers.submit(_read, item, file.media, place is None)
+                read = self._readers.submit(self._read, self._room.add(), item, file.media, place is None)
             yield _Reading(ready, number, read, is_last=number == len(ready.places) - 1)
             if ready.has_failed:
                 return
@@ -283,6 +348,17 @@ class ItemUpload:
             )
         return media
 
+    def _read(self, number: int, item: MediaItem, uri: str, is_sent: bool) -> _ReadFile:
+        self._room.wait(number)
+        read = _read(item, uri, is_sent)
+        if read.file is not None:
+            self._room.hold(number, read.file.file.seek(0, io.SEEK_END))
+        return read
+
+    def _read_data(self, number: int, item: MediaItem, media: MediaObject) -> _ReadFile:
+        self._room.wait(number)
+        return _read_data(item, media)
+
     def _add(self, reading: _Reading) -> None:
         ready = reading.item
         try:
@@ -290,6 +366,9 @@ class ItemUpload:
         except MediaError as error:
             self._requests.fail(ready, str(error))
             return
+        finally:
+            if reading.file:
+                self._room.take()
         if read is not None and ready.has_failed and read.file is not None:
             read.file.file.close()
         elif read is not None and read.probe is None and ready.media is not None:
@@ -325,7 +404,10 @@ def _read(item: MediaItem, uri: str, is_sent: bool) -> _ReadFile:
     :param is_sent: whether the file is sent; if so, it stays open
     """
     with ExitStack() as until_sent:
-        file = until_sent.enter_context(open_media(uri))
+        try:
+            file = until_sent.enter_context(open_media(uri, limit=LARGEST_FILE if is_sent else None))
+        except MediaTooLargeError as error:
+            raise _too_large(shown(uri), error.size) from error
         probe = probe_media(file, shown(uri), item.media_type)
         if not is_sent:
             return _ReadFile(probe)
@@ -371,11 +453,16 @@ def _file_to_send(item_key: str, uri: str, file: BinaryIO, mime_type: str) -> Me
         )
     size = file.seek(0, io.SEEK_END)
     if size >= LARGEST_FILE:
-        raise MediaError(
-            f"{name} has {size / 2**20:,.0f} MiB; Label Studio takes files of less than {LARGEST_FILE / 2**20:.0f} "
-            "MiB. Use media_access='reference'."
-        )
+        raise _too_large(name, size)
     stem = PurePosixPath(name).stem
     return MediaFile(
         name=file_name(key_hash(item_key), file, stem, EXTENSIONS[mime_type]), file=file, mime_type=mime_type
+    )
+
+
+def _too_large(name: str, size: int | None) -> MediaError:
+    most = f"{LARGEST_FILE / 2**20:.0f}"
+    has = f"{most} MiB or more" if size is None else f"{size / 2**20:,.0f} MiB"
+    return MediaError(
+        f"{name} has {has}; Label Studio takes files of less than {most} MiB. Use media_access='reference'."
     )
