@@ -13,7 +13,6 @@ from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 from posixpath import splitext
-from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple
 
 import pyarrow as pa
@@ -169,6 +168,24 @@ class _StoredNames:
                 self._names[image_stem(name)] = name
 
 
+class _Joined:
+    """A file whose start has been read already.
+
+    :param start: the start, which is removed as it is read again
+    :param file: the file behind its start
+    """
+
+    def __init__(self, start: bytearray, file: BinaryIO) -> None:
+        self._start = start
+        self._file = file
+
+    def read(self, size: int = _IN_MEMORY_BYTES) -> bytes:
+        """Return the next bytes, none at the end."""
+        part = bytes(self._start[:size])
+        del self._start[:size]
+        return part or self._file.read(size)
+
+
 @dataclass
 class LandedFiles:
     """The files of items, in a folder that all landings share. Each is copied once, and exists whole or not at all.
@@ -268,16 +285,15 @@ class LandedFiles:
         return f"{self._path.rstrip('/')}/{name}"
 
     def _write(self, file: BinaryIO, path: str) -> int:
-        # Read to the end before anything is sent: a store would keep an incomplete file.
-        with SpooledTemporaryFile(_IN_MEMORY_BYTES) as whole:
-            shutil.copyfileobj(file, whole)
-            size = whole.tell()
-            whole.seek(0)
-            if size <= _IN_MEMORY_BYTES:
-                self._filesystem.pipe_file(path, whole.read())
-            else:
-                write_in_blocks(self._filesystem, path, whole, size)
-        return size
+        start = bytearray()
+        while len(start) <= _IN_MEMORY_BYTES and (part := file.read(_IN_MEMORY_BYTES + 1 - len(start))):
+            start += part
+        if len(start) <= _IN_MEMORY_BYTES:
+            self._filesystem.pipe_file(path, bytes(start))
+        else:
+            # Going to the end for the size would cost another request to a web server.
+            write_in_blocks(self._filesystem, path, _Joined(start, file), size=0)
+        return file.tell()
 
     def _write_local(self, file: BinaryIO, path: Path) -> int:
         with open_partial(path) as copy:

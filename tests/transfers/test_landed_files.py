@@ -16,7 +16,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 from airflow.sdk.io import attach
-from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from PIL import Image
 
 from airflow_annotation.datasets.parquet import read_dataset
@@ -26,6 +26,7 @@ from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.tables import LabelTables
 from airflow_annotation.landing import landed_files
 from airflow_annotation.landing.landed_files import image_files, media_files
+from airflow_annotation.media import copying
 from airflow_annotation.operators.media import UploadMediaOperator
 from airflow_annotation.operators.project import CreateAnnotationProjectOperator
 from airflow_annotation.transfers.annotations_to_object_storage import AnnotationsToObjectStorageOperator
@@ -128,6 +129,52 @@ def test_files_go_to_any_object_storage(
         assert filesystem.cat_file(image) == b"a" * 1000
     finally:
         filesystem.rm("/files", recursive=True)
+
+
+@pytest.mark.parametrize("breaks_at", [None, 5000])
+def test_a_large_file_is_written_while_it_is_read(
+    land: Land, tmp_path: Path, breaks_at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, waiting = [0], [0]
+    read_file, write_file = MemoryFile.read, MemoryFile.write
+
+    def count_read(self: MemoryFile, size: int = -1) -> bytes:
+        part: bytes = read_file(self, size)
+        if self.path.endswith("/clip.jpg"):
+            read[0] += len(part)
+            if breaks_at is not None and read[0] > breaks_at:
+                raise OSError("The store does not answer.")
+        return part
+
+    def count_write(self: MemoryFile, part: bytes) -> int:
+        if "/media/" in self.path:
+            waiting.append(read[0] - self.tell())
+        written: int = write_file(self, part)
+        return written
+
+    monkeypatch.setattr(landed_files, "_IN_MEMORY_BYTES", 1000)
+    monkeypatch.setattr(copying, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(MemoryFile, "read", count_read)
+    monkeypatch.setattr(MemoryFile, "write", count_write)
+    filesystem = MemoryFileSystem()
+    attach("memory", fs=filesystem)
+    folder = f"/files-{uuid4().hex}"
+    content = bytes(range(250)) * 40
+    filesystem.pipe_file(f"{folder}/source/clip.jpg", content)
+    source = f"memory:/{folder}/source"
+    arguments = {"media_roots": [source], "media_target": f"memory:/{folder}/media"}
+    try:
+        if breaks_at is not None:
+            with pytest.raises(AnnotationError, match="does not answer"):
+                land_files(land, tmp_path / "d", photo(source, "clip"), **arguments)
+            assert filesystem.find(f"{folder}/media") == []
+            return
+        land_files(land, tmp_path / "d", photo(source, "clip"), **arguments)
+        (stored,) = filesystem.find(f"{folder}/media")
+        assert filesystem.cat_file(stored) == content
+        assert max(waiting) <= 2001  # of 10,000 bytes: the start, and a block
+    finally:
+        filesystem.rm(folder, recursive=True)
 
 
 @pytest.mark.parametrize("dataset_format", ["coco", "yolo", "pascal_voc", "image_folder"])
