@@ -42,6 +42,9 @@ _AT_ONCE: Final = 16
 _IN_MEMORY_BYTES: Final = 8 << 20
 """Maximum size of a file that each thread holds in memory; it holds blocks of this size of larger ones."""
 
+_WARNINGS: Final = 20
+"""Maximum number of files that the log names because they are left out."""
+
 ExifOrientation = Literal["keep", "apply"]
 TURNING_TOOLS: Final = frozenset({"label_studio"})
 """Tools that show and label images as EXIF turns them. Labelbox shows and labels the pixels as they are stored."""
@@ -266,7 +269,10 @@ class LandedFiles:
         if self.on_error == "fail":
             raise error
         self._counts["files_not_read"] += 1
-        log.warning("The file of item %s is left out: %s", item_key, error)
+        if self._counts["files_not_read"] <= _WARNINGS:
+            log.warning("The file of item %s is left out: %s", item_key, error)
+        elif self._counts["files_not_read"] == _WARNINGS + 1:
+            log.warning("More files are left out. The task returns their number as files_not_read.")
 
     def _copy(self, name: str, open_file: Callable[[], BinaryIO]) -> int | None:
         """Copy a file unless it is there, and return its size."""
@@ -292,7 +298,7 @@ class LandedFiles:
             self._filesystem.pipe_file(path, bytes(start))
         else:
             # Going to the end for the size would cost another request to a web server.
-            write_in_blocks(self._filesystem, path, _Joined(start, file), size=0)
+            write_in_blocks(self._filesystem, path, _Joined(start, file), size=None)
         return file.tell()
 
     def _write_local(self, file: BinaryIO, path: Path) -> int:

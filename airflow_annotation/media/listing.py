@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import msgspec
+from fsspec.utils import glob_translate
 
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.labels.cells import plain_text, plain_value
@@ -136,9 +137,9 @@ class _Listing:
         try:
             is_folder = filesystem.info(path)["type"] == "directory"
         except FileNotFoundError as error:
-            if not any(character in path for character in "*?["):
+            if not _is_pattern(path):
                 raise MediaError(f"{shown(self._uri)} does not exist.") from error
-            yield from (f"{prefix}{file}" for file in sorted(filesystem.glob(path)) if self._is_listed(file))
+            yield from (f"{prefix}{file}" for file in _matching(filesystem, path) if self._is_listed(file))
             return
         if is_folder:
             yield from (f"{prefix}{file}" for file in self._media_below(filesystem, path))
@@ -165,6 +166,22 @@ class _Listing:
     def _is_listed(self, path: str) -> bool:
         name = path.rpartition("/")[2]
         return not name.startswith(".") and media_type_of(name) in self._media_types
+
+
+def _is_pattern(path: str) -> bool:
+    return any(character in path for character in "*?[")
+
+
+def _matching(filesystem: Any, path: str) -> Iterator[str]:
+    """Yield the paths that match a glob, in their order. Files of one folder are yielded while it is listed."""
+    folder, _, pattern = path.rpartition("/")
+    if _is_pattern(folder) or "**" in pattern:
+        yield from sorted(filesystem.glob(path))
+        return
+    fits = re.compile(glob_translate(pattern)).match
+    for name, is_folder, _ in list_folder(filesystem, folder):
+        if not is_folder and fits(name):
+            yield f"{folder}/{name}"
 
 
 class _Rows:

@@ -50,6 +50,15 @@ def test_media_in_s3_are_listed_page_by_page_in_the_order_of_their_names(s3: tup
     assert not get_filesystem(bucket)[0].dircache
 
 
+def test_a_glob_of_files_in_s3_is_listed_page_by_page(s3: tuple[PagedS3, str]) -> None:
+    store, bucket = s3
+    store.keys |= {*FILES, "photos/notes.txt", "photos/x.jpg/a.jpg", "photos/.hidden.jpg", "photos2/e.jpg"}
+    items = iter(list_media(f"{bucket}/photos/*.jpg"))
+    first = next(items).item_key
+    assert store.most_listed <= 3 * PAGE
+    assert [first, *(item.item_key for item in items)] == [f"s3://bucket/{name}" for name in FILES]
+
+
 def test_an_unused_folder_of_s3_is_removed_page_by_page_and_nothing_else_is(s3: tuple[PagedS3, str]) -> None:
     store, bucket = s3
     names = [f"set/versions/1/labels/{number % 3}/[{number}] *.txt" for number in range(20 * PAGE)]

@@ -227,7 +227,10 @@ def test_a_project_of_single_images_takes_no_item_of_several(
     ("row", "message"),
     [
         ({"media": ["a.png", "b.png"]}, "Media item 1 has 2 files: give it an item_key"),
-        ({"media": ["a.png", "b.png"], "item_key": 1, "media_type": "video"}, r"\(1\) has 2 files: only images"),
+        (
+            {"media": ["a.png", "b.png"], "item_key": 1, "media_type": "video"},
+            r"\(1\) has 2 files: only an item",
+        ),
         ({"media": ["a.png", "b.png"], "item_key": 1, "width": 7}, "its width is no list of as many numbers"),
         ({"media": ["a.png", "b.png"], "item_key": 1, "width": [7]}, "its width is no list of as many numbers"),
         ({"media": ["a.png", 7], "item_key": 1}, r"Media item 1 \(1\) has a file of type int"),

@@ -132,7 +132,7 @@ def test_what_is_no_sound_or_video_is_not_given(airflow: Airflow, run: Any) -> N
     (item,) = sample_of(airflow, run.id)["items"]
     answer = media(airflow, run.id, item["item_id"])
     assert answer.status_code == 502
-    assert "no sound or video" in answer.json()["detail"]
+    assert "not a sound or video" in answer.json()["detail"]
 
 
 @pytest.mark.live_airflow

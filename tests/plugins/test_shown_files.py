@@ -90,7 +90,7 @@ def test_of_a_long_text_the_beginning_is_read(tool: Tool) -> None:
 
 def test_what_is_no_text_is_refused(tool: Tool) -> None:
     for content in (b"\xff\xfe", b"a\0b", b"%PDF-1.4"):
-        with pytest.raises(MediaError, match="no text"):
+        with pytest.raises(MediaError, match="not a text"):
             text_of(tool, content)
 
 
@@ -102,7 +102,7 @@ def test_a_conversation_has_a_line_for_each_message(tool: Tool) -> None:
     assert text_of(tool, '[{"role": "user", "content": "Hi"}, {"role": "bot", "content": "Ho"}]', "conversation") == (
         "user: Hi\nbot: Ho"
     )
-    with pytest.raises(MediaError, match="no JSON"):
+    with pytest.raises(MediaError, match="not JSON"):
         text_of(tool, "Hi", "conversation")
 
 

@@ -153,7 +153,7 @@ def test_a_large_file_is_written_while_it_is_read(
         return written
 
     monkeypatch.setattr(landed_files, "_IN_MEMORY_BYTES", 1000)
-    monkeypatch.setattr(copying, "_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(copying, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(MemoryFile, "read", count_read)
     monkeypatch.setattr(MemoryFile, "write", count_write)
     filesystem = MemoryFileSystem()

@@ -24,7 +24,7 @@ from airflow_annotation.media.items import MediaItem
 from tests.hooks.labelbox.conftest import connection
 from tests.servers.faults import Fault, FaultServer, fault_server
 from tests.servers.labelbox import LabelboxStandIn
-from tests.support.connections import airflow_connection
+from tests.support.connections import kept_connection
 
 WRITES = [
     "CreateProject",
@@ -137,7 +137,7 @@ def cycle(labelbox: LabelboxStandIn) -> Iterator[Cycle]:
             "timeout": 30,
         }
         fields = connection(labelbox, **addresses)
-        with airflow_connection(f"late_{uuid4().hex}", fields) as conn_id:
+        with kept_connection(fields) as conn_id:
             yield Cycle(labelbox, server, LabelboxHook(conn_id))
 
 
