@@ -25,7 +25,7 @@ from airflow_annotation.labels.submissions import Submission, read_rows, read_su
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
 from tests.servers.faults import Fault, FaultServer, fault_server
-from tests.support.connections import airflow_connection
+from tests.support.connections import kept_connection
 from tests.support.label_studio_uploads import upload_items, upload_predictions
 from tests.support.second_person import second_person
 
@@ -279,7 +279,7 @@ def run_key() -> str:
 @contextmanager
 def hook_at(server: FaultServer, label_studio: LabelStudio) -> Iterator[LabelStudioHook]:
     fields = {"conn_type": "label_studio", "host": server.url, "password": label_studio.api_key}
-    with airflow_connection(f"late_{uuid4().hex}", fields) as conn_id:
+    with kept_connection(fields) as conn_id:
         yield LabelStudioHook(conn_id)
 
 

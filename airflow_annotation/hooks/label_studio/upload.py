@@ -287,8 +287,8 @@ class ItemUpload:
         if unknown:
             taken = ", ".join(f"{key!r} ({tag})" for key, tag in tags.items())
             raise MediaError(
-                f"Item {item.item_key!r} has {unknown[0]!r}, which no tag of the project shows. Leave it out, or show "
-                f"it. Tags show {taken}."
+                f"Item {item.item_key!r} has {unknown[0]!r}, which no tag of the project shows. Leave it out, or "
+                f"name it in the context of a field of the label schema. Tags show {taken}."
             )
         sizes = {name: value for name in _SIZES if (value := getattr(item, name)) is not None}
         data = {"item_key": item.item_key, **sizes, **item.data}
