@@ -17,8 +17,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from airflow_annotation.exceptions import AnnotationError, LandingMovedError
 from airflow_annotation.media.copying import copy_files
-from airflow_annotation.media.folders import files_below, is_s3, s3_pages
-from airflow_annotation.media.storage import lacks_bucket, list_names, open_to_read, without_connection
+from airflow_annotation.media.folders import files_below, is_s3, list_folder, s3_pages
+from airflow_annotation.media.storage import lacks_bucket, open_to_read, without_connection
 from airflow_annotation.transport.read_ahead import read_in_threads
 
 _COPIES_AT_ONCE: Final = 10_000
@@ -219,7 +219,7 @@ class FolderStore(DatasetStore):
     def list(self, folder: str) -> Iterator[str]:
         """Yield the names of what is in a folder."""
         path = self.path / folder
-        return list_names(path.fs, path.path)
+        return (entry.name for entry in list_folder(path.fs, path.path))
 
     def remove(self, folder: str) -> None:
         """Remove a folder that nothing refers to."""

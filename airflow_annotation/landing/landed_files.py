@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _AT_ONCE: Final = 16
-_IN_MEMORY_BYTES: Final = 8 << 20
-"""Maximum size of a file that each thread holds in memory; it holds blocks of this size of larger ones."""
-
 _WARNINGS: Final = 20
 """Maximum number of files that the log names because they are left out."""
 
@@ -171,24 +168,6 @@ class _StoredNames:
                 self._names[image_stem(name)] = name
 
 
-class _Joined:
-    """A file whose start has been read already.
-
-    :param start: the start, which is removed as it is read again
-    :param file: the file behind its start
-    """
-
-    def __init__(self, start: bytearray, file: BinaryIO) -> None:
-        self._start = start
-        self._file = file
-
-    def read(self, size: int = _IN_MEMORY_BYTES) -> bytes:
-        """Return the next bytes, none at the end."""
-        part = bytes(self._start[:size])
-        del self._start[:size]
-        return part or self._file.read(size)
-
-
 @dataclass
 class LandedFiles:
     """The files of items, in a folder that all landings share. Each is copied once, and exists whole or not at all.
@@ -291,14 +270,7 @@ class LandedFiles:
         return f"{self._path.rstrip('/')}/{name}"
 
     def _write(self, file: BinaryIO, path: str) -> int:
-        start = bytearray()
-        while len(start) <= _IN_MEMORY_BYTES and (part := file.read(_IN_MEMORY_BYTES + 1 - len(start))):
-            start += part
-        if len(start) <= _IN_MEMORY_BYTES:
-            self._filesystem.pipe_file(path, bytes(start))
-        else:
-            # Going to the end for the size would cost another request to a web server.
-            write_in_blocks(self._filesystem, path, _Joined(start, file), size=None)
+        write_in_blocks(self._filesystem, path, file)
         return file.tell()
 
     def _write_local(self, file: BinaryIO, path: Path) -> int:

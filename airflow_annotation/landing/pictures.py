@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,6 +19,7 @@ from airflow_annotation.media.orientation import shown_size
 from airflow_annotation.media.selections import FrameSelection, Listed
 from airflow_annotation.media.video import Stop, open_video
 from airflow_annotation.transport.read_ahead import read_in_threads
+from airflow_annotation.transport.room import Room
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -85,11 +85,11 @@ class Pictures:
         :param asked: items and their images; they are taken as earlier images are used
         :param pool: pool of the threads
         """
-        memory = _Memory(BYTES_AHEAD)
+        memory = Room(BYTES_AHEAD)
 
         def read(place: int, item: ItemOf, medium: Medium) -> Picture | MediaError:
             def wait_for_memory(image: Image.Image) -> None:
-                memory.hold(place, image.width * image.height * _BYTES_PER_PIXEL)
+                memory.wait(place, image.width * image.height * _BYTES_PER_PIXEL)
 
             try:
                 picture = self.read_image(item, medium, wait_for_memory)
@@ -101,12 +101,10 @@ class Pictures:
 
         reads = (partial(read, place, item, medium) for place, (item, medium) in enumerate(asked))
         with closing(memory), closing(read_in_threads(pool, reads, AT_ONCE)) as pictures:
-            place = 0
             while (picture := next(pictures, None)) is not None:
                 yield picture
                 del picture
-                place += 1
-                memory.release_before(place)
+                memory.release()
 
     def read_image(
         self, item: ItemOf, medium: Medium, before_decoding: Callable[[Image.Image], None] | None = None
@@ -167,44 +165,3 @@ class Pictures:
         if medium.uri is None:
             raise MediaError(f"It is not known where the media of item {item.item_key!r} is.")
         return open_item(self.allowed, self.find_copy, item.item_id, item.item_key, medium.uri, target=medium.target)
-
-
-class _Memory:
-    """Memory that threads wait for. The next image that the caller uses always gets it, so one of them goes on."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._held: dict[int, int] = {}
-        self._next = 0
-        self._is_closed = False
-        self._changed = threading.Condition()
-
-    def hold(self, place: int, size: int) -> None:
-        """Set the size of the image at a place. If it grows, wait until there is memory for it."""
-        with self._changed:
-            before = self._held.get(place, 0)
-            self._changed.wait_for(
-                lambda: (
-                    self._is_closed
-                    or place == self._next
-                    or size <= before
-                    or sum(self._held.values()) + size - before <= self._size
-                )
-            )
-            if self._is_closed:
-                raise MediaError("The landing has ended.")
-            self._held[place] = size
-            self._changed.notify_all()
-
-    def release_before(self, place: int) -> None:
-        """Release the images before a place, which is the next that is used."""
-        with self._changed:
-            self._next = place
-            self._held.pop(place - 1, None)
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Let no thread wait longer."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()

@@ -31,7 +31,8 @@ from airflow.sdk import ObjectStoragePath
 from airflow_annotation.datasets.stores import remove_folder
 from airflow_annotation.datasets.versions import dataset_path
 from airflow_annotation.landing.plan import LandingPlan, no_ids
-from airflow_annotation.media.storage import list_names, make_folder, open_to_read, open_to_write
+from airflow_annotation.media.folders import list_folder
+from airflow_annotation.media.storage import make_folder, open_to_read, open_to_write
 
 KEPT_FOR: Final = timedelta(days=7)
 """How long to keep a folder of another run: its shards may still wait for their next try, and then read it."""
@@ -166,7 +167,7 @@ def _write_ids(path: ObjectStoragePath, ids: pa.Table, row_group: int) -> None:
 
 def _remove_leftovers(root: ObjectStoragePath, digest: str, now: datetime) -> None:
     oldest = (now - KEPT_FOR).strftime(_TIME)
-    for name in list_names(root.fs, root.path):
+    for name, *_ in list_folder(root.fs, root.path):
         if _NAME.fullmatch(name) and (name < oldest or name.split("-")[1] == digest):
             log.info("Removing %s, which a landing has left", root / name)
             remove_folder(root / name)

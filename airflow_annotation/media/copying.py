@@ -44,7 +44,9 @@ def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Ma
                 write_in_blocks(target, paths[path], file, sizes[path])
 
 
-def write_in_blocks(target: AbstractFileSystem, path: str, content: SupportsRead[bytes], size: int | None) -> None:
+def write_in_blocks(
+    target: AbstractFileSystem, path: str, content: SupportsRead[bytes], size: int | None = None
+) -> None:
     """Write a file of any size to a store, one block at a time. After an error, the store keeps nothing of it.
 
     The libraries' own uploads hold up to 500 MB of a file in memory.
@@ -52,9 +54,9 @@ def write_in_blocks(target: AbstractFileSystem, path: str, content: SupportsRead
     :param target: file system of the store
     :param path: path of the file in it
     :param content: content of the file
-    :param size: its size in bytes, None if it is not known
+    :param size: its size in bytes, None if it is not known; then in S3 it may have 80 GB
     """
-    file = open_to_write(target, path, size)
+    file = open_to_write(target, path, size or 0)
     try:
         shutil.copyfileobj(content, file, BLOCK_BYTES)
         file.close()

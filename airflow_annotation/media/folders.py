@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from fsspec.implementations.local import LocalFileSystem
 
+from airflow_annotation.media.storage import schemes_of
+
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
@@ -69,7 +71,7 @@ def files_below(folder: str) -> Iterator[str]:
 
 def is_s3(filesystem: AbstractFileSystem) -> bool:
     """Return whether a file system is S3."""
-    return "s3" in _protocols(filesystem)
+    return "s3" in schemes_of(filesystem)
 
 
 def s3_pages(filesystem: AbstractFileSystem, path: str, **request: str) -> Iterator[dict[str, Any]]:
@@ -92,7 +94,7 @@ def s3_pages(filesystem: AbstractFileSystem, path: str, **request: str) -> Itera
 def _list(filesystem: AbstractFileSystem, path: str) -> Iterator[Entry]:
     if is_s3(filesystem) and not filesystem.split_path(path)[0].endswith(_UNORDERED):
         return _list_s3(filesystem, path)
-    if "gs" in _protocols(filesystem):
+    if "gs" in schemes_of(filesystem):
         return _list_google(filesystem, path)
     return _list_disk(path) if isinstance(filesystem, LocalFileSystem) else _list_other(filesystem, path)
 
@@ -140,8 +142,3 @@ def _size(path: str) -> int:
 
 def _name(path: str) -> str:
     return path.rpartition("/")[2]
-
-
-def _protocols(filesystem: AbstractFileSystem) -> tuple[str, ...]:
-    protocol = filesystem.protocol
-    return (protocol,) if isinstance(protocol, str) else tuple(protocol)

@@ -88,6 +88,12 @@ def without_connection(uri: str) -> str:
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
+def schemes_of(filesystem: AbstractFileSystem) -> set[str]:
+    """Return the schemes of the URIs of a file system."""
+    protocol = filesystem.protocol
+    return {protocol} if isinstance(protocol, str) else set(protocol)
+
+
 def get_filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     """Return the file system that a path or URI belongs to, and the path in it.
 
@@ -148,8 +154,7 @@ def make_folder(filesystem: AbstractFileSystem, path: str) -> None:
     :param filesystem: the file system
     :param path: path of the folder in the file system
     """
-    protocols = filesystem.protocol
-    if not any(has_buckets(scheme) for scheme in ((protocols,) if isinstance(protocols, str) else protocols)):
+    if not any(map(has_buckets, schemes_of(filesystem))):
         filesystem.makedirs(path, exist_ok=True)
 
 
@@ -178,20 +183,6 @@ def open_to_write(filesystem: AbstractFileSystem, path: str, size: int | None = 
     return cast("BinaryIO", filesystem.open(path, "wb", block_size=block_bytes))
 
 
-def list_names(filesystem: AbstractFileSystem, path: str) -> Iterator[str]:
-    """Yield the names of the files and folders in a folder, none if the folder does not exist.
-
-    :param filesystem: the file system
-    :param path: path of the folder in the file system
-    """
-    try:
-        paths = filesystem.ls(path, detail=False, refresh=True)
-    except FileNotFoundError:  # a folder in a bucket exists only if it has content
-        return
-    for found in paths:
-        yield found.rstrip("/").rpartition("/")[2]
-
-
 def lacks_bucket(filesystem: AbstractFileSystem, path: str) -> bool:
     """Return whether the bucket or container of a path is known to be missing.
 
@@ -203,8 +194,7 @@ def lacks_bucket(filesystem: AbstractFileSystem, path: str) -> bool:
     :param path: path in the file system, which begins with the bucket
     """
     bucket, _, folder = path.strip("/").partition("/")
-    protocols = filesystem.protocol
-    schemes = {protocols} if isinstance(protocols, str) else set(protocols)
+    schemes = schemes_of(filesystem)
     try:
         if schemes & _GOOGLE:
             filesystem.ls(bucket, prefix=f"{folder}/" if folder else "", max_results=1, refresh=True)

@@ -24,7 +24,6 @@ from airflow_annotation.datasets.versions import read_manifest
 from airflow_annotation.exceptions import AnnotationError, MediaError
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.labels.tables import LabelTables
-from airflow_annotation.landing import landed_files
 from airflow_annotation.landing.landed_files import image_files, media_files
 from airflow_annotation.media import copying
 from airflow_annotation.operators.media import UploadMediaOperator
@@ -114,11 +113,7 @@ def test_only_the_files_of_items_that_have_changed_are_looked_at(land: Land, tmp
     assert (refreshed["media"]["files"], refreshed["media"]["written"]) == (1, 1)
 
 
-@pytest.mark.parametrize("in_memory", [10, 1 << 20])
-def test_files_go_to_any_object_storage(
-    land: Land, photos: Path, in_memory: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(landed_files, "_IN_MEMORY_BYTES", in_memory)
+def test_files_go_to_any_object_storage(land: Land, photos: Path) -> None:
     filesystem = MemoryFileSystem()
     attach("memory", fs=filesystem)
     try:
@@ -152,7 +147,6 @@ def test_a_large_file_is_written_while_it_is_read(
         written: int = write_file(self, part)
         return written
 
-    monkeypatch.setattr(landed_files, "_IN_MEMORY_BYTES", 1000)
     monkeypatch.setattr(copying, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(MemoryFile, "read", count_read)
     monkeypatch.setattr(MemoryFile, "write", count_write)

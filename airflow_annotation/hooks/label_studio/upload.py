@@ -6,13 +6,13 @@ Some threads read files ahead of :mod:`~airflow_annotation.hooks.label_studio.up
 from __future__ import annotations
 
 import io
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from operator import length_hint
 from pathlib import PurePosixPath
-from threading import Condition
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
@@ -48,6 +48,7 @@ from airflow_annotation.media.storage import (
     without_connection,
 )
 from airflow_annotation.media.texts import from_json_text, read_json, read_text
+from airflow_annotation.transport.room import Room
 
 _READERS: Final = 8
 _READ_AHEAD: Final = 64
@@ -90,56 +91,6 @@ class _ReadFile(NamedTuple):
     probe: MediaProbe | None
     file: MediaFile | None = None
     data: Any = None
-
-
-class _Room:
-    """Limits the bytes of the files that are read ahead: they may be in temporary files.
-
-    :param size: total size of the files in bytes from which the next one waits
-    """
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._held: dict[int, int] = {}
-        self._oldest = self._begun = 0
-        self._is_closed = False
-        self._changed = Condition()
-
-    def add(self) -> int:
-        """Return the number of the next file. Files are taken in the order of their numbers."""
-        self._begun += 1
-        return self._begun - 1
-
-    def wait(self, number: int) -> None:
-        """Wait until there is room to read a file. The oldest one never waits, since the upload waits for it."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: number == self._oldest or sum(self._held.values()) < self._size or self._is_closed
-            )
-            if self._is_closed:
-                raise AnnotationError("The upload was stopped while files were being read.")
-
-    def hold(self, number: int, size: int) -> None:
-        """Count a file that has been read.
-
-        :param number: number of the file
-        :param size: its size in bytes
-        """
-        with self._changed:
-            self._held[number] = size
-
-    def take(self) -> None:
-        """Note that the oldest file was taken. It must have been read."""
-        with self._changed:
-            self._held.pop(self._oldest, None)
-            self._oldest += 1
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Let no further file be read."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
 
 
 class ItemUpload:
@@ -192,7 +143,8 @@ class ItemUpload:
             self._known_keys = self._tasks.read_keys()
         self._wanted = WantedItems(on_duplicate, self._report)
         self._files = MediaFiles(client, project_id, known_keys=self._known_keys)
-        self._room = _Room(_READ_AHEAD_BYTES)
+        self._room = Room(_READ_AHEAD_BYTES)
+        self._reads = itertools.count()
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="read-media")
         self._requests = UploadRequests(self._files, self._tasks, self._report, concurrency=client.concurrency)
 
@@ -245,9 +197,9 @@ class ItemUpload:
         for number, (file, place) in enumerate(zip(item.files, ready.places, strict=True)):
             read = None
             if ready.media is not None and ready.media.holds != "url":
-                read = self._readers.submit(self._read_data, self._room.add(), item, ready.media)
+                read = self._readers.submit(self._read_data, next(self._reads), item, ready.media)
             elif place is None or local_path(file.media):
-                read = self._readers.submit(self._read, self._room.add(), item, file.media, place is None)
+                read = self._readers.submit(self._read, next(self._reads), item, file.media, place is None)
             yield _Reading(ready, number, read, is_last=number == len(ready.places) - 1)
             if ready.has_failed:
                 return
@@ -368,7 +320,7 @@ class ItemUpload:
             return
         finally:
             if reading.file:
-                self._room.take()
+                self._room.release()
         if read is not None and ready.has_failed and read.file is not None:
             read.file.file.close()
         elif read is not None and read.probe is None and ready.media is not None:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import json
 import tempfile
 import threading
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -11,86 +9,25 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from PIL import Image
 
 from airflow_annotation.exceptions import AnnotationError, AnnotationRequestError
-from airflow_annotation.hooks import late_requests
 from airflow_annotation.hooks.annotation import UploadReport
 from airflow_annotation.hooks.label_studio import media_files, upload, upload_requests
 from airflow_annotation.hooks.label_studio.client import LabelStudioClient
 from airflow_annotation.media import storage
 from airflow_annotation.media.items import MediaItem
 from airflow_annotation.media.listing import list_media
+from tests.hooks.label_studio_upload.conftest import IMAGE_CONFIG
 from tests.servers.faults import Fault, fault_server
-from tests.support.label_studio_uploads import upload_items
+from tests.support.label_studio_uploads import fetch, images, item_keys, stored_files, tasks, upload_items
 
 if TYPE_CHECKING:
     from devtools.label_studio import LabelStudio
 
-IMAGE_CONFIG = (
-    '<View><Image name="img" value="$photo"/>'
-    '<RectangleLabels name="box" toName="img"><Label value="car"/></RectangleLabels></View>'
-)
 JSON = {"Content-Type": "application/json"}
 ANSWER = {"result": [], "was_cancelled": False}
-
-
-@pytest.fixture
-def client(label_studio: LabelStudio) -> LabelStudioClient:
-    return LabelStudioClient(url=label_studio.url, api_key=label_studio.api_key)
-
-
-@pytest.fixture
-def make_project(client: LabelStudioClient) -> Iterator[Callable[[str], str]]:
-    made: list[str] = []
-
-    def make(label_config: str = IMAGE_CONFIG) -> str:
-        answer = client.request("POST", "/api/projects/", json={"title": "upload test", "label_config": label_config})
-        made.append(str(answer.json()["id"]))
-        return made[-1]
-
-    yield make
-    for project_id in made:
-        client.request("DELETE", f"/api/projects/{project_id}/")
-
-
-@pytest.fixture
-def project(make_project: Callable[..., str]) -> str:
-    return make_project()
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(late_requests, "_WAITS", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(late_requests, "_LATE_LOOKS", (0.01, 0.01))
-
-
-def images(folder: Path, count: int, name: str = "image {:03}.png") -> list[str]:
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / name.format(number) for number in range(count)]
-    for number, path in enumerate(paths):
-        Image.new("RGB", (number + 1, 5), (number % 256, 0, 0)).save(path)
-    return [str(path) for path in paths]
-
-
-def tasks(client: LabelStudioClient, project: str) -> list[dict[str, Any]]:
-    params = {"project": project, "page_size": 5000, "include": "id,data", "resolve_uri": "false"}
-    return sorted(client.request("GET", "/api/tasks/", params=params).json()["tasks"], key=lambda task: task["id"])
-
-
-def item_keys(client: LabelStudioClient, project: str) -> list[str]:
-    return [task["data"]["item_key"] for task in tasks(client, project)]
-
-
-def stored_files(client: LabelStudioClient, project: str) -> int:
-    return len(client.request("GET", f"/api/projects/{project}/file-uploads", params={"all": "true"}).json())
-
-
-def fetch(label_studio: LabelStudio, path: str) -> bytes:
-    headers = {"Authorization": f"Token {label_studio.api_key}"}
-    return httpx.get(f"{label_studio.url}{path}", headers=headers).raise_for_status().content
 
 
 def test_250_images_go_in_in_one_call_each_with_its_own_file_key_and_size(
@@ -345,94 +282,6 @@ def test_the_file_for_which_the_server_refuses_a_request_is_found(
     assert ".tif extension is not supported" in report.failures[0].reason
     assert item_keys(client, project) == paths
     assert stored_files(client, project) == 4
-
-
-class Killed(BaseException):
-    """What a process that is killed looks like from within."""
-
-
-class ClientKilledBeforeImport(LabelStudioClient):
-    def read_with(self, method: str, path: str, *args: Any, **arguments: Any) -> Any:
-        if path.endswith("/import") and arguments.get("content"):
-            raise Killed
-        return super().read_with(method, path, *args, **arguments)
-
-
-def test_files_orphaned_by_a_crash_are_found_again(
-    client: LabelStudioClient, label_studio: LabelStudio, project: str, tmp_path: Path
-) -> None:
-    paths = images(tmp_path, 120)
-    with pytest.raises(Killed):
-        upload_items(
-            ClientKilledBeforeImport(url=label_studio.url, api_key=label_studio.api_key), project, list_media(paths)
-        )
-    assert (stored_files(client, project), len(tasks(client, project))) == (120, 0)
-    Image.new("RGB", (77, 7)).save(paths[3])  # changed since: the orphan is of no use
-    assert upload_items(client, project, list_media(paths)) == UploadReport(uploaded=120)
-    assert stored_files(client, project) == 121
-    uploaded = [task["data"] for task in tasks(client, project)]
-    assert [data["item_key"] for data in uploaded] == paths
-    assert all(fetch(label_studio, uploaded[n]["photo"]) == Path(paths[n]).read_bytes() for n in (0, 3, 119))
-
-
-def test_files_that_go_in_again_are_not_sent_again(client: LabelStudioClient, project: str, tmp_path: Path) -> None:
-    paths = images(tmp_path, 3)
-    for _ in range(2):
-        assert upload_items(client, project, list_media(paths), on_duplicate="allow") == UploadReport(uploaded=3)
-    assert item_keys(client, project) == [*paths, *paths]
-    assert stored_files(client, project) == 3
-
-
-@pytest.mark.parametrize("on_duplicate", ["skip", "allow"])
-def test_the_list_of_a_projects_files_is_never_held_whole(
-    label_studio: LabelStudio, project: str, tmp_path: Path, on_duplicate: str
-) -> None:
-    files = [
-        {"id": number, "file": f"upload/1/0a1b2c3d-{number:032x}-street_{number}.png", "size": 9}
-        for number in range(40_000)
-    ]
-    body = json.dumps(files).encode()
-    first, *paths = images(tmp_path, 4)
-    with fault_server(label_studio.url) as server:
-        client = LabelStudioClient(url=server.url, api_key=label_studio.api_key)
-        upload_items(client, project, list_media([first]))  # imports what uploads need
-        server.faults.append(Fault(method="GET", path="/file-uploads", status=200, headers=JSON, body=body))
-        tracemalloc.start()
-        try:
-            report = upload_items(client, project, list_media(paths), on_duplicate=on_duplicate)
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-        assert not server.faults[0].times
-    assert report == UploadReport(uploaded=3)
-    assert peak < len(body) / 2
-
-
-@pytest.mark.parametrize(
-    "garbled",
-    [
-        pytest.param({"body": b'[{"id": 1, "file": "upload/1/a.png"}, {"id"'}, id="cut"),
-        pytest.param({"body": b'[{"id": 1, "file": 2}]'}, id="another record"),
-        pytest.param({"body": b"null"}, id="no list"),
-        pytest.param({"body": b"[]]"}, id="more than a list"),
-        pytest.param({"body": b"Log in", "headers": {"Content-Type": "text/html"}}, id="a web page"),
-        pytest.param({"cut": "body", "status": None}, id="broken off"),
-    ],
-)
-def test_a_garbled_list_of_files_is_asked_for_again(
-    label_studio: LabelStudio, project: str, tmp_path: Path, garbled: dict[str, Any]
-) -> None:
-    paths = images(tmp_path, 3)
-    with pytest.raises(Killed):
-        upload_items(
-            ClientKilledBeforeImport(url=label_studio.url, api_key=label_studio.api_key), project, list_media(paths)
-        )
-    fault: dict[str, Any] = {"status": 200, "headers": JSON} | garbled
-    with fault_server(label_studio.url, faults=[Fault(method="GET", path="/file-uploads", **fault)]) as server:
-        client = LabelStudioClient(url=server.url, api_key=label_studio.api_key)
-        assert upload_items(client, project, list_media(paths)) == UploadReport(uploaded=3)
-        assert server.seen("GET", "all=true") == 2
-    assert stored_files(client, project) == 3
 
 
 @pytest.mark.parametrize("request_number", [1, 2])
