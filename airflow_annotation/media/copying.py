@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _TOGETHER_BYTES: Final = 64 << 20
 """Total size of the small files that are copied together: files of one block at most."""
 
+_PIECE_BYTES: Final = 1 << 20
+"""Size of the pieces in which a block is filled: many threads do it, and each holds its piece beside the block."""
+
 
 def copy_files(source: AbstractFileSystem, target: AbstractFileSystem, paths: Mapping[str, str]) -> None:
     """Copy files: as links on one disk, by the store itself within a store, and otherwise through the worker.
@@ -58,7 +61,7 @@ def write_in_blocks(
     """
     file = open_to_write(target, path, size or 0)
     try:
-        shutil.copyfileobj(content, file, BLOCK_BYTES)
+        shutil.copyfileobj(content, file, _PIECE_BYTES)
         file.close()
     except BaseException:
         _discard(target, path, file)

@@ -147,7 +147,7 @@ def test_a_large_file_is_written_while_it_is_read(
         written: int = write_file(self, part)
         return written
 
-    monkeypatch.setattr(copying, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(copying, "_PIECE_BYTES", 1000)
     monkeypatch.setattr(MemoryFile, "read", count_read)
     monkeypatch.setattr(MemoryFile, "write", count_write)
     filesystem = MemoryFileSystem()
